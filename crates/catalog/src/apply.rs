@@ -1,0 +1,349 @@
+use std::collections::BTreeSet;
+
+use anabranch_types::{
+    GroupId, HashKey, HashKeyRange, NodeId, ReplicaId, ShardId, StreamName, limits,
+};
+
+use crate::command::{Command, NewStream, Outcome, Refusal};
+use crate::model::{
+    Catalog, Node, NodeState, Replica, Shard, ShardStatus, Stream, StreamId, StreamStatus,
+};
+use crate::placement;
+
+impl Catalog {
+    /// Applies the command at `log_index`. Equal on every replica: it depends on nothing else.
+    pub fn apply(&mut self, log_index: u64, command: Command) -> Outcome {
+        let result = match command {
+            Command::RegisterNode { node, incarnation, grpc_address, api_address, zone } => {
+                let state = NodeState::Active;
+                let entry = Node { incarnation, grpc_address, api_address, zone, state };
+                self.register_node(node, entry)
+            }
+            Command::CreateStream(new) => self.create_stream(log_index, new),
+            Command::ActivateStream { name, id } => self.activate_stream(&name, id),
+            Command::DeleteStream { name } => self.delete_stream(name),
+            Command::DropStream { name, id } => self.drop_stream(&name, id),
+            Command::ReplaceReplica { group, lost } => self.replace_replica(group, lost),
+        };
+        self.assert_invariants();
+        match result {
+            Ok(Change::Made) => {
+                self.version = log_index;
+                Outcome::Done { version: log_index }
+            }
+            Ok(Change::AlreadySo) => Outcome::Done { version: self.version },
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    fn register_node(&mut self, id: NodeId, node: Node) -> Result<Change, Refusal> {
+        let before = self.nodes.insert(id, node.clone());
+        match before {
+            Some(before) if before == node => Ok(Change::AlreadySo),
+            Some(before) if before.incarnation != node.incarnation => {
+                self.replace_all_replicas_on(id);
+                Ok(Change::Made)
+            }
+            _ => Ok(Change::Made),
+        }
+    }
+
+    /// The disk that held these replicas is gone: what comes back is new under new ids.
+    fn replace_all_replicas_on(&mut self, node: NodeId) {
+        let next = &mut self.next_replica;
+        let shards = self.streams.values_mut().flat_map(|stream| stream.shards.values_mut());
+        let replicas = shards.flat_map(|shard| &mut shard.replicas).chain(&mut self.replicas);
+        for replica in replicas.filter(|replica| replica.node == node) {
+            replica.id = ReplicaId(*next);
+            *next += 1;
+        }
+    }
+
+    fn create_stream(&mut self, log_index: u64, new: NewStream) -> Result<Change, Refusal> {
+        if self.streams.contains_key(&new.name) {
+            return Err(Refusal::StreamExists { name: new.name });
+        }
+        if new.shards > limits::STREAM_MAX_SHARDS {
+            let [actual, limit] = [new.shards, limits::STREAM_MAX_SHARDS].map(u64::from);
+            return Err(Refusal::Limit { what: "ShardCount", actual, limit });
+        }
+        let (mut load, mut next_replica) = (placement::load(self), self.next_replica);
+        let mut shards = Vec::new();
+        for (number, range) in (0..).zip(HashKeyRange::split_evenly(new.shards)) {
+            let replicas = placement::place(self, new.replicas, &mut load, &mut next_replica);
+            if replicas.is_empty() {
+                return Err(Refusal::NoNodes);
+            }
+            let (id, group) = (ShardId(number), GroupId(self.next_group + u64::from(number)));
+            let status = ShardStatus::Open;
+            shards.push(Shard { id, group, range, created: new.now, status, replicas });
+        }
+        self.next_group += u64::from(new.shards);
+        self.next_replica = next_replica;
+        let stream = Stream {
+            id: StreamId(log_index),
+            created: new.now,
+            status: StreamStatus::Creating,
+            mode: new.mode,
+            retention_hours: new.retention_hours,
+            max_record_size_kib: new.max_record_size_kib,
+            tags: new.tags,
+            shards: shards.into_iter().map(|shard| (shard.id, shard)).collect(),
+        };
+        self.streams.insert(new.name, stream);
+        Ok(Change::Made)
+    }
+
+    fn activate_stream(&mut self, name: &StreamName, id: StreamId) -> Result<Change, Refusal> {
+        match self.streams.get_mut(name).filter(|stream| stream.id == id) {
+            Some(stream) if stream.status == StreamStatus::Creating => {
+                stream.status = StreamStatus::Active;
+                Ok(Change::Made)
+            }
+            Some(_) => Ok(Change::AlreadySo),
+            None => Err(Refusal::StreamNotFound { name: name.clone() }),
+        }
+    }
+
+    fn delete_stream(&mut self, name: StreamName) -> Result<Change, Refusal> {
+        match self.streams.get_mut(&name) {
+            Some(stream) if stream.status == StreamStatus::Active => {
+                stream.status = StreamStatus::Deleting;
+                Ok(Change::Made)
+            }
+            Some(stream) if stream.status == StreamStatus::Deleting => Ok(Change::AlreadySo),
+            Some(_) => Err(Refusal::StreamNotActive { name }),
+            None => Err(Refusal::StreamNotFound { name }),
+        }
+    }
+
+    fn drop_stream(&mut self, name: &StreamName, id: StreamId) -> Result<Change, Refusal> {
+        match self.streams.get(name).filter(|stream| stream.id == id) {
+            Some(stream) if stream.status == StreamStatus::Deleting => {
+                self.streams.remove(name);
+                Ok(Change::Made)
+            }
+            Some(_) => Err(Refusal::StreamNotActive { name: name.clone() }),
+            None => Ok(Change::AlreadySo),
+        }
+    }
+
+    fn replace_replica(&mut self, group: GroupId, lost: ReplicaId) -> Result<Change, Refusal> {
+        let id = ReplicaId(self.next_replica);
+        let replica = self
+            .replicas_mut(group)
+            .and_then(|replicas| replicas.iter_mut().find(|replica| replica.id == lost))
+            .ok_or(Refusal::ReplicaNotFound { group, replica: lost })?;
+        replica.id = id;
+        self.next_replica += 1;
+        Ok(Change::Made)
+    }
+
+    fn replicas_mut(&mut self, group: GroupId) -> Option<&mut Vec<Replica>> {
+        if group == GroupId::CATALOG {
+            return Some(&mut self.replicas);
+        }
+        let mut shards = self.streams.values_mut().flat_map(|stream| stream.shards.values_mut());
+        shards.find(|shard| shard.group == group).map(|shard| &mut shard.replicas)
+    }
+
+    /// Panics if an invariant of the crate's documentation doesn't hold: a replica that goes on
+    /// from there would lose or double records.
+    pub fn assert_invariants(&self) {
+        let (mut groups, mut replicas) = (BTreeSet::new(), BTreeSet::new());
+        for group in self.groups() {
+            assert!(groups.insert(group.group), "group {} is given out twice", group.group);
+            let nodes: BTreeSet<_> = group.replicas.iter().map(|replica| replica.node).collect();
+            assert_eq!(nodes.len(), group.replicas.len(), "group {} doubles a node", group.group);
+            for replica in group.replicas {
+                assert!(replicas.insert(replica.id), "replica {} is given out twice", replica.id);
+                assert!(replica.id.0 < self.next_replica, "replica {} from nowhere", replica.id);
+            }
+        }
+        for (name, stream) in &self.streams {
+            let mut ranges: Vec<_> = stream.open_shards().map(|shard| shard.range).collect();
+            ranges.sort();
+            let mut next = Some(HashKey(0));
+            for range in ranges {
+                assert_eq!(Some(range.start()), next, "open shards of {name} leave a gap");
+                next = range.end().0.checked_add(1).map(HashKey);
+            }
+            assert_eq!(next, None, "open shards of {name} end early");
+        }
+    }
+}
+
+/// Whether a command that was accepted changed anything.
+enum Change {
+    Made,
+    AlreadySo,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use anabranch_types::{Incarnation, Timestamp};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::StreamMode;
+
+    struct Script {
+        catalog: Catalog,
+        index: u64,
+    }
+
+    impl Script {
+        fn with_nodes(zones: &[&str]) -> Self {
+            let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
+            let mut script = Self { catalog: Catalog::bootstrap(&voters), index: 0 };
+            for (id, zone) in (1..).zip(zones) {
+                script.register(id, id, zone);
+            }
+            script
+        }
+
+        fn run(&mut self, command: Command) -> Outcome {
+            self.index += 1;
+            self.catalog.apply(self.index, command)
+        }
+
+        fn register(&mut self, node: u64, incarnation: u64, zone: &str) -> Outcome {
+            self.run(Command::RegisterNode {
+                node: NodeId(node),
+                incarnation: Incarnation(incarnation),
+                grpc_address: format!("127.0.0.1:{node}"),
+                api_address: String::new(),
+                zone: zone.into(),
+            })
+        }
+
+        fn create(&mut self, name: &str, shards: u32) -> Outcome {
+            self.run(Command::CreateStream(NewStream {
+                name: name.parse().unwrap(),
+                shards,
+                mode: StreamMode::Provisioned,
+                retention_hours: 24,
+                max_record_size_kib: 1024,
+                tags: BTreeMap::new(),
+                replicas: 3,
+                now: Timestamp::from_millis(1000),
+            }))
+        }
+
+        fn stream(&self, name: &str) -> &Stream {
+            &self.catalog.streams[&name.parse::<StreamName>().unwrap()]
+        }
+    }
+
+    #[test]
+    fn a_stream_lives_from_creating_to_gone() {
+        let mut script = Script::with_nodes(&["a", "b", "c"]);
+        let name: StreamName = "s".parse().unwrap();
+        assert_eq!(script.create("s", 4), Outcome::Done { version: 4 });
+        let id = script.stream("s").id;
+        let exists = Refusal::StreamExists { name: name.clone() };
+        assert_eq!(script.create("s", 4), Outcome::Refused(exists));
+        let delete = Command::DeleteStream { name: name.clone() };
+        let not_active = Refusal::StreamNotActive { name: name.clone() };
+        assert_eq!(script.run(delete.clone()), Outcome::Refused(not_active.clone()));
+        let activate = Command::ActivateStream { name: name.clone(), id };
+        assert_eq!(script.run(activate.clone()), Outcome::Done { version: 7 });
+        assert_eq!(script.run(activate), Outcome::Done { version: 7 });
+        let drop = Command::DropStream { name: name.clone(), id };
+        assert_eq!(script.run(drop.clone()), Outcome::Refused(not_active));
+        assert_eq!(script.run(delete), Outcome::Done { version: 10 });
+        assert_eq!(script.stream("s").status, StreamStatus::Deleting);
+        assert_eq!(script.run(drop.clone()), Outcome::Done { version: 11 });
+        assert_eq!(script.run(drop), Outcome::Done { version: 11 });
+        assert!(script.catalog.streams.is_empty());
+    }
+
+    #[test]
+    fn replicas_spread_over_nodes_then_zones_then_load() {
+        let mut script = Script::with_nodes(&["a", "a", "b", "c"]);
+        script.create("s", 4);
+        let mut load = BTreeMap::new();
+        for shard in script.stream("s").shards.values() {
+            let zones: BTreeSet<_> = shard
+                .replicas
+                .iter()
+                .map(|replica| script.catalog.nodes[&replica.node].zone.clone())
+                .collect();
+            assert_eq!(zones.len(), 3, "{shard:?}");
+            shard.replicas.iter().for_each(|r| *load.entry(r.node).or_insert(0) += 1);
+        }
+        assert_eq!(load[&NodeId(1)], 2);
+        assert_eq!(load[&NodeId(2)], 2);
+    }
+
+    #[test]
+    fn fewer_nodes_give_fewer_replicas_and_none_a_refusal() {
+        let mut script = Script::with_nodes(&["a"]);
+        script.create("s", 1);
+        assert_eq!(script.stream("s").shards[&ShardId(0)].replicas.len(), 1);
+        let mut empty = Script::with_nodes(&[]);
+        assert_eq!(empty.create("s", 1), Outcome::Refused(Refusal::NoNodes));
+    }
+
+    #[test]
+    fn a_wiped_disk_comes_back_under_new_replica_ids() {
+        let mut script = Script::with_nodes(&["a", "b", "c"]);
+        script.create("s", 2);
+        let on_two = |script: &Script| {
+            let groups = script.catalog.groups();
+            let replicas = groups.flat_map(|group| group.replicas.to_vec());
+            replicas.filter(|r| r.node == NodeId(2)).map(|r| r.id).collect::<BTreeSet<_>>()
+        };
+        let before = on_two(&script);
+        script.register(2, 2, "b");
+        assert_eq!(on_two(&script), before);
+        script.register(2, 77, "b");
+        assert!(on_two(&script).is_disjoint(&before));
+        assert_eq!(on_two(&script).len(), before.len());
+    }
+
+    #[test]
+    fn a_lost_replica_is_replaced_once() {
+        let mut script = Script::with_nodes(&["a", "b", "c"]);
+        script.create("s", 1);
+        let shard = script.stream("s").shards[&ShardId(0)].clone();
+        let lost = shard.replicas[1];
+        let replace = Command::ReplaceReplica { group: shard.group, lost: lost.id };
+        assert!(matches!(script.run(replace.clone()), Outcome::Done { .. }));
+        let now = &script.stream("s").shards[&ShardId(0)].replicas;
+        assert_eq!(now[1].node, lost.node);
+        assert_ne!(now[1].id, lost.id);
+        let again = Refusal::ReplicaNotFound { group: shard.group, replica: lost.id };
+        assert_eq!(script.run(replace), Outcome::Refused(again));
+    }
+
+    proptest! {
+        #[test]
+        fn any_commands_keep_the_invariants_and_are_deterministic(
+            steps in proptest::collection::vec((0u8..6, 0u64..4, 1u32..9), 1..60)
+        ) {
+            let mut scripts = [Script::with_nodes(&["a", "b"]), Script::with_nodes(&["a", "b"])];
+            for (kind, which, shards) in steps {
+                let name: StreamName = format!("s{which}").parse().unwrap();
+                let outcomes = scripts.each_mut().map(|script| {
+                    let id = script.catalog.streams.get(&name).map_or(StreamId(0), |s| s.id);
+                    match kind {
+                        0 => script.register(which + 1, u64::from(shards), "z"),
+                        1 => script.create(name.as_str(), shards),
+                        2 => script.run(Command::ActivateStream { name: name.clone(), id }),
+                        3 => script.run(Command::DeleteStream { name: name.clone() }),
+                        4 => script.run(Command::DropStream { name: name.clone(), id }),
+                        _ => script.run(Command::ReplaceReplica {
+                            group: GroupId(which),
+                            lost: ReplicaId(u64::from(shards)),
+                        }),
+                    }
+                });
+                prop_assert_eq!(&outcomes[0], &outcomes[1]);
+                prop_assert_eq!(&scripts[0].catalog, &scripts[1].catalog);
+            }
+        }
+    }
+}

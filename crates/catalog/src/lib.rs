@@ -1,0 +1,19 @@
+//! What the cluster agrees on, pure: nodes, streams, shards and where their replicas live.
+//!
+//! Invariants: open shards of a stream that is not CREATING cover 0..=2^128-1 exactly; a group,
+//! replica or shard id is given out once; replicas of a group stand on different nodes while there
+//! are nodes enough. [`Catalog::assert_invariants`] checks them after every command.
+//!
+//! Nothing here reads a clock or draws a random number: commands carry both. Nodes and gateways
+//! keep read-only copies, each of one version. Start at [`Catalog::apply`].
+
+mod apply;
+mod command;
+mod model;
+mod placement;
+
+pub use command::{Command, NewStream, Outcome, Refusal};
+pub use model::{
+    Catalog, GroupRef, Node, NodeState, Replica, Shard, ShardStatus, Stream, StreamId, StreamMode,
+    StreamStatus,
+};

@@ -1,0 +1,42 @@
+use std::collections::BTreeMap;
+
+use anabranch_types::{NodeId, ReplicaId};
+
+use crate::model::{Catalog, NodeState, Replica};
+
+/// Chooses `count` nodes for a new group: different nodes, then different zones, then the nodes
+/// with the fewest replicas, then the lowest ids. Fewer than `count` if there are fewer nodes.
+pub(crate) fn place(
+    catalog: &Catalog,
+    count: u32,
+    load: &mut BTreeMap<NodeId, u64>,
+    next_replica: &mut u64,
+) -> Vec<Replica> {
+    let mut chosen: Vec<Replica> = Vec::new();
+    let zone_of = |node: &NodeId| catalog.nodes.get(node).map_or("", |node| node.zone.as_str());
+    while chosen.len() < count as usize {
+        let free = catalog.nodes.iter().filter(|(id, node)| {
+            node.state == NodeState::Active && chosen.iter().all(|replica| replica.node != **id)
+        });
+        let best = free.min_by_key(|(id, node)| {
+            let zone_taken =
+                chosen.iter().any(|replica| zone_of(&replica.node) == node.zone.as_str());
+            (zone_taken, load.get(id).copied().unwrap_or(0), **id)
+        });
+        let Some((id, _)) = best else { break };
+        *load.entry(*id).or_default() += 1;
+        chosen.push(Replica { id: ReplicaId(*next_replica), node: *id });
+        *next_replica += 1;
+    }
+    chosen
+}
+
+/// How many replicas each node holds.
+pub(crate) fn load(catalog: &Catalog) -> BTreeMap<NodeId, u64> {
+    let mut load = BTreeMap::new();
+    let shards = catalog.groups().filter(|group| group.shard.is_some());
+    for replica in shards.flat_map(|group| group.replicas) {
+        *load.entry(replica.node).or_default() += 1;
+    }
+    load
+}

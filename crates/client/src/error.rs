@@ -1,0 +1,27 @@
+use anabranch_catalog::Refusal;
+
+/// Why a call did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The catalog refused it; nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The stream or shard is gone.
+    #[error("shard not found")]
+    NotFound,
+    /// The shard takes no more records; nothing was written.
+    #[error("shard is closed")]
+    Closed,
+    /// Memory or disk is at its bound, or a limit was met; nothing was written. Try again later.
+    #[error("throttled: {0}")]
+    Throttled(String),
+    /// No leader was found before the deadline; nothing was written.
+    #[error("no leader within the deadline")]
+    NoLeader,
+    /// The request itself is wrong; says what.
+    #[error("{0}")]
+    Invalid(String),
+    /// The answer did not come: it may have happened or not.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}

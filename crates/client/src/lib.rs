@@ -1,0 +1,16 @@
+//! The native client: finds the leader of a shard, keeps a copy of the catalog, retries what is
+//! safe to retry. The gateway uses it, and so does any gRPC program in Rust.
+//!
+//! Invariants: a [`View`] is one version of the catalog; an append that was answered with an error
+//! other than [`Error::Unknown`] did not happen.
+//! Start at [`Client`].
+
+mod client;
+mod error;
+mod page;
+mod view;
+
+pub use client::Client;
+pub use error::Error;
+pub use page::{Page, PageBatch};
+pub use view::{ShardRoute, StreamView, View};

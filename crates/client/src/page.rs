@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+use anabranch_shard::{Position, Record, Records};
+use anabranch_types::Timestamp;
+use bytes::Bytes;
+
+/// Records of a shard from some position on, as they stand in its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Neighbouring pieces of entries, in order. Empty at the tip.
+    pub batches: Vec<PageBatch>,
+    /// Where the next page begins.
+    pub next: Position,
+    /// Age of the first record that is not in this page; zero at the tip.
+    pub behind: Duration,
+}
+
+/// Part of one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageBatch {
+    /// Log index of the entry.
+    pub log_index: u64,
+    /// When its records arrived.
+    pub arrival: Timestamp,
+    /// Place of the first record of the entry that belongs to the page.
+    pub first: u16,
+    /// How many records of the entry belong to the page.
+    pub records: u32,
+    /// The entry's whole batch, encoded.
+    pub batch: Bytes,
+}
+
+impl Page {
+    /// The records with their positions and arrival times, in order. Data are slices of the batches.
+    pub fn records(&self) -> impl Iterator<Item = (Position, Timestamp, Record)> + '_ {
+        self.batches.iter().flat_map(|batch| {
+            let log_index = batch.log_index;
+            (0..=u16::MAX)
+                .zip(Records::new(batch.batch.clone()))
+                .skip(usize::from(batch.first))
+                .take(batch.records as usize)
+                .map(move |(offset, record)| (Position { log_index, offset }, batch.arrival, record))
+        })
+    }
+
+    /// How many records the page holds.
+    pub fn record_count(&self) -> usize {
+        self.batches.iter().map(|batch| batch.records as usize).sum()
+    }
+}

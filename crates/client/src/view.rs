@@ -1,0 +1,106 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anabranch_catalog::{Catalog, Shard, ShardStatus, Stream, StreamId};
+use anabranch_types::{GroupId, HashKey, NodeId, ShardId, StreamName, Timestamp};
+
+/// One version of the catalog, with what routing needs worked out. Never changes.
+#[derive(Debug, Default)]
+pub struct View {
+    catalog: Catalog,
+    routes: HashMap<StreamName, Vec<Arc<ShardRoute>>>,
+    by_group: HashMap<GroupId, Arc<ShardRoute>>,
+}
+
+/// What it takes to reach one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardRoute {
+    /// The stream.
+    pub stream: StreamName,
+    /// Which stream of that name.
+    pub stream_id: StreamId,
+    /// The shard.
+    pub shard: ShardId,
+    /// Its group.
+    pub group: GroupId,
+    /// When the shard was created; part of its sequence numbers.
+    pub created: Timestamp,
+    /// How long its records are kept.
+    pub retention_hours: u32,
+    /// Highest hash key of the shard.
+    pub end: HashKey,
+    /// Nodes that hold a replica.
+    pub nodes: Vec<NodeId>,
+}
+
+/// A stream of a [`View`].
+#[derive(Clone, Copy, Debug)]
+pub struct StreamView<'a> {
+    /// The stream as the catalog has it.
+    pub stream: &'a Stream,
+    open: &'a [Arc<ShardRoute>],
+    view: &'a View,
+}
+
+impl View {
+    /// Works out the routes of `catalog`.
+    pub fn new(catalog: Catalog) -> Self {
+        let mut view = Self::default();
+        for (name, stream) in &catalog.streams {
+            let mut open = Vec::new();
+            for shard in stream.shards.values() {
+                let route = Arc::new(route(name, stream, shard));
+                view.by_group.insert(shard.group, Arc::clone(&route));
+                if shard.status == ShardStatus::Open {
+                    open.push(route);
+                }
+            }
+            open.sort_by_key(|route| route.end);
+            view.routes.insert(name.clone(), open);
+        }
+        view.catalog = catalog;
+        view
+    }
+
+    /// The catalog of this version.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The stream of that name, whatever its status.
+    pub fn stream(&self, name: &StreamName) -> Option<StreamView<'_>> {
+        let stream = self.catalog.streams.get(name)?;
+        let open = self.routes.get(name).map(Vec::as_slice).unwrap_or_default();
+        Some(StreamView { stream, open, view: self })
+    }
+
+    /// The shard that `group` holds.
+    pub fn group(&self, group: GroupId) -> Option<&Arc<ShardRoute>> {
+        self.by_group.get(&group)
+    }
+}
+
+impl<'a> StreamView<'a> {
+    /// The open shard that `key` belongs to.
+    pub fn shard_for(&self, key: HashKey) -> Option<&'a Arc<ShardRoute>> {
+        self.open.get(self.open.partition_point(|route| route.end < key))
+    }
+
+    /// The route to `shard`, open or closed.
+    pub fn shard(&self, shard: ShardId) -> Option<&'a Arc<ShardRoute>> {
+        self.view.group(self.stream.shards.get(&shard)?.group)
+    }
+}
+
+fn route(name: &StreamName, stream: &Stream, shard: &Shard) -> ShardRoute {
+    ShardRoute {
+        stream: name.clone(),
+        stream_id: stream.id,
+        shard: shard.id,
+        group: shard.group,
+        created: shard.created,
+        retention_hours: stream.retention_hours,
+        end: shard.range.end(),
+        nodes: shard.replicas.iter().map(|replica| replica.node).collect(),
+    }
+}

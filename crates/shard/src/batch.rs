@@ -1,0 +1,461 @@
+//! The batch: records as they travel from a gateway to the log and back to readers, encoded once.
+//!
+//! Shape: the protobuf message `anabranch.v1.RecordBatch`, written and read here by hand so that a
+//! record costs two lengths and no allocation. The builder writes producer and call indexes before
+//! the records; the reader takes fields in any order and skips those it doesn't know.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Who sent a call, so that a repeat of it can be told from a new one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Producer {
+    /// `amz-sdk-invocation-id` of an SDK's call, or the id that a gRPC client chose; 1 to 64 bytes.
+    pub id: Bytes,
+    /// The client's own count of its calls; 0 for an SDK's call, whose id is fresh each time.
+    pub sequence: u64,
+}
+
+/// Why bytes are not a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// A length or a tag runs past the end, or a tag is of a type that the field doesn't have.
+    #[error("batch: malformed at byte {at}")]
+    Malformed {
+        /// Where reading stopped, from the start of the message that is malformed.
+        at: usize,
+    },
+    /// No record, or more than fit the 16-bit offset of a position.
+    #[error("batch: has {records} records, must have 1 to 65536")]
+    RecordCount {
+        /// How many it has.
+        records: usize,
+    },
+    /// Call indexes are given, but not one for each record.
+    #[error("batch: has {indexes} call indexes for {records} records")]
+    CallIndexes {
+        /// How many indexes.
+        indexes: usize,
+        /// How many records.
+        records: usize,
+    },
+    /// A producer id of no bytes or of more than 64.
+    #[error("batch: producer id has {bytes} bytes, must have 1 to 64")]
+    ProducerId {
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// A partition key that isn't UTF-8 or is longer than 256 characters.
+    #[error("batch: partition key must be UTF-8 of at most 256 characters")]
+    PartitionKey,
+}
+
+/// A record inside a batch; its bytes are slices of the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What the user stored.
+    pub data: Bytes,
+    /// The user's partition key, UTF-8.
+    pub partition_key: Bytes,
+}
+
+/// A batch that has been checked: at least one record, every length in bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    bytes: Bytes,
+    records: u32,
+    producer: Option<Producer>,
+    call_indexes: Vec<u32>,
+}
+
+const RECORD: u8 = 0x0a; // field 1, length-delimited
+const PRODUCER: u8 = 0x12; // field 2, length-delimited
+const CALL_INDEXES: u8 = 0x1a; // field 3, packed varints
+const RECORD_DATA: u8 = 0x0a;
+const RECORD_PARTITION_KEY: u8 = 0x12;
+const PRODUCER_ID: u8 = 0x0a;
+const PRODUCER_SEQUENCE: u8 = 0x10;
+
+const MAX_RECORDS: usize = 1 << 16;
+const MAX_PRODUCER_ID_BYTES: usize = 64;
+
+impl Batch {
+    /// Checks `bytes` and keeps them as they are.
+    ///
+    /// # Errors
+    /// [`BatchError`] says what is wrong and where.
+    pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
+        let (mut records, mut producer, mut call_indexes) = (0usize, None, Vec::new());
+        let mut fields = Fields::new(&bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (RECORD, Value::Bytes(range)) => {
+                    check_record(&bytes[range])?;
+                    records += 1;
+                }
+                (PRODUCER, Value::Bytes(range)) => producer = Some(parse_producer(bytes.slice(range))?),
+                (CALL_INDEXES, Value::Bytes(range)) => {
+                    parse_call_indexes(&bytes[range], &mut call_indexes)?;
+                }
+                (RECORD | PRODUCER | CALL_INDEXES, _) => return Err(fields.malformed()),
+                _ => {}
+            }
+        }
+        if !(1..=MAX_RECORDS).contains(&records) {
+            return Err(BatchError::RecordCount { records });
+        }
+        if !call_indexes.is_empty() && call_indexes.len() != records {
+            return Err(BatchError::CallIndexes { indexes: call_indexes.len(), records });
+        }
+        let records = u32::try_from(records).expect("at most 65536");
+        Ok(Self { bytes, records, producer, call_indexes })
+    }
+
+    /// The encoded batch.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// How many records it holds; at least 1, at most 65,536.
+    pub fn record_count(&self) -> u32 {
+        self.records
+    }
+
+    /// Who sent it, if that was said.
+    pub fn producer(&self) -> Option<&Producer> {
+        self.producer.as_ref()
+    }
+
+    /// For each record its index in the call that it came with: 0, 1, 2, … unless it was said.
+    pub fn call_indexes(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.records).map(|i| self.call_indexes.get(i as usize).copied().unwrap_or(i))
+    }
+
+    /// The records, lazily.
+    pub fn records(&self) -> Records {
+        Records::new(self.bytes.clone())
+    }
+
+    /// The batch with only those records whose place `keep` names, in order; `None` if none is left.
+    pub fn retain(&self, keep: impl Fn(usize) -> bool) -> Option<Self> {
+        let mut builder = BatchBuilder::new(self.producer.clone());
+        let indexes = self.call_indexes();
+        for (_, (record, index)) in
+            self.records().zip(indexes).enumerate().filter(|(place, _)| keep(*place))
+        {
+            builder.push(index, &record.partition_key, &record.data);
+        }
+        builder.finish()
+    }
+}
+
+fn check_record(record: &[u8]) -> Result<(), BatchError> {
+    let mut fields = Fields::new(record);
+    while let Some(field) = fields.next()? {
+        match field {
+            (RECORD_PARTITION_KEY, Value::Bytes(range)) => {
+                let key =
+                    std::str::from_utf8(&record[range]).map_err(|_| BatchError::PartitionKey)?;
+                let max = anabranch_types::limits::PARTITION_KEY_MAX_CHARACTERS;
+                if key.len() > max && key.chars().count() > max {
+                    return Err(BatchError::PartitionKey);
+                }
+            }
+            (RECORD_DATA | RECORD_PARTITION_KEY, Value::Number(_)) => return Err(fields.malformed()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn parse_producer(bytes: Bytes) -> Result<Producer, BatchError> {
+    let mut producer = Producer { id: Bytes::new(), sequence: 0 };
+    let mut fields = Fields::new(&bytes);
+    while let Some(field) = fields.next()? {
+        match field {
+            (PRODUCER_ID, Value::Bytes(range)) => producer.id = bytes.slice(range),
+            (PRODUCER_SEQUENCE, Value::Number(number)) => producer.sequence = number,
+            _ => {}
+        }
+    }
+    if !(1..=MAX_PRODUCER_ID_BYTES).contains(&producer.id.len()) {
+        return Err(BatchError::ProducerId { bytes: producer.id.len() });
+    }
+    Ok(producer)
+}
+
+fn parse_call_indexes(packed: &[u8], indexes: &mut Vec<u32>) -> Result<(), BatchError> {
+    let mut cursor = Fields::new(packed);
+    while cursor.at < packed.len() {
+        let index = cursor.varint()?;
+        indexes.push(u32::try_from(index).map_err(|_| cursor.malformed())?);
+        if indexes.len() > MAX_RECORDS {
+            return Err(BatchError::RecordCount { records: indexes.len() });
+        }
+    }
+    Ok(())
+}
+
+/// Iterator over the records of a batch. Stops at the end, and at bytes that no checked batch has.
+#[derive(Clone, Debug)]
+pub struct Records {
+    bytes: Bytes,
+    at: usize,
+}
+
+impl Records {
+    /// Records of `bytes`, which [`Batch::parse`] accepted when they were stored.
+    pub fn new(bytes: Bytes) -> Self {
+        Self { bytes, at: 0 }
+    }
+}
+
+impl Iterator for Records {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        let mut fields = Fields { bytes: &self.bytes, at: self.at };
+        let range = loop {
+            if let (RECORD, Value::Bytes(range)) = fields.next().ok()?? {
+                break range;
+            }
+        };
+        self.at = fields.at;
+        let record = self.bytes.slice(range);
+        let (mut data, mut partition_key) = (Bytes::new(), Bytes::new());
+        let mut fields = Fields::new(&record);
+        while let Some((tag, Value::Bytes(range))) = fields.next().ok()? {
+            match tag {
+                RECORD_DATA => data = record.slice(range),
+                RECORD_PARTITION_KEY => partition_key = record.slice(range),
+                _ => {}
+            }
+        }
+        Some(Record { data, partition_key })
+    }
+}
+
+/// Builds a batch record by record.
+#[derive(Clone, Debug, Default)]
+pub struct BatchBuilder {
+    records: BytesMut,
+    count: usize,
+    producer: Option<Producer>,
+    call_indexes: Vec<u32>,
+}
+
+impl BatchBuilder {
+    /// An empty batch of `producer`, whose id has 1 to 64 bytes.
+    pub fn new(producer: Option<Producer>) -> Self {
+        Self { producer, ..Self::default() }
+    }
+
+    /// Adds a record that has index `call_index` in its call.
+    pub fn push(&mut self, call_index: u32, partition_key: &[u8], data: &[u8]) {
+        let key_bytes = 1 + varint_bytes(partition_key.len()) + partition_key.len();
+        let data_bytes = 1 + varint_bytes(data.len()) + data.len();
+        self.records.reserve(12 + key_bytes + data_bytes);
+        self.records.put_u8(RECORD);
+        put_varint(&mut self.records, (key_bytes + data_bytes) as u64);
+        put_bytes(&mut self.records, RECORD_DATA, data);
+        put_bytes(&mut self.records, RECORD_PARTITION_KEY, partition_key);
+        self.count += 1;
+        if self.producer.is_some() {
+            self.call_indexes.push(call_index);
+        }
+    }
+
+    /// Bytes of the records so far.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it has no record yet.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The batch; `None` if it has no record or more than 65,536.
+    pub fn finish(self) -> Option<Batch> {
+        if !(1..=MAX_RECORDS).contains(&self.count) {
+            return None;
+        }
+        let in_order = self.call_indexes.iter().zip(0..).all(|(index, place)| *index == place);
+        let call_indexes = if in_order { Vec::new() } else { self.call_indexes };
+        let mut head = BytesMut::new();
+        if let Some(producer) = &self.producer {
+            let mut message = BytesMut::new();
+            put_bytes(&mut message, PRODUCER_ID, &producer.id);
+            message.put_u8(PRODUCER_SEQUENCE);
+            put_varint(&mut message, producer.sequence);
+            put_bytes(&mut head, PRODUCER, &message);
+        }
+        if !call_indexes.is_empty() {
+            let mut packed = BytesMut::new();
+            call_indexes.iter().for_each(|index| put_varint(&mut packed, u64::from(*index)));
+            put_bytes(&mut head, CALL_INDEXES, &packed);
+        }
+        let bytes = if head.is_empty() {
+            self.records.freeze()
+        } else {
+            head.unsplit(self.records);
+            head.freeze()
+        };
+        let records = u32::try_from(self.count).expect("at most 65536");
+        Some(Batch { bytes, records, producer: self.producer, call_indexes })
+    }
+}
+
+fn put_bytes(out: &mut BytesMut, tag: u8, bytes: &[u8]) {
+    out.put_u8(tag);
+    put_varint(out, bytes.len() as u64);
+    out.put_slice(bytes);
+}
+
+fn put_varint(out: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        out.put_u8((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8((value & 0x7f) as u8);
+}
+
+fn varint_bytes(value: usize) -> usize {
+    let bits = usize::BITS - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+enum Value {
+    Number(u64),
+    Bytes(std::ops::Range<usize>),
+}
+
+/// Walks the fields of a protobuf message whose tags are below 16.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    fn malformed(&self) -> BatchError {
+        BatchError::Malformed { at: self.at }
+    }
+
+    fn next(&mut self) -> Result<Option<(u8, Value)>, BatchError> {
+        if self.at == self.bytes.len() {
+            return Ok(None);
+        }
+        let tag = u8::try_from(self.varint()?).unwrap_or(u8::MAX);
+        let value = match tag & 7 {
+            0 => Value::Number(self.varint()?),
+            1 => self.skip(8)?,
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| self.malformed())?;
+                self.skip(length)?
+            }
+            5 => self.skip(4)?,
+            _ => return Err(self.malformed()),
+        };
+        Ok(Some((tag, value)))
+    }
+
+    fn skip(&mut self, length: usize) -> Result<Value, BatchError> {
+        let start = self.at;
+        let end = start.checked_add(length).filter(|end| *end <= self.bytes.len());
+        self.at = end.ok_or_else(|| self.malformed())?;
+        Ok(Value::Bytes(start..self.at))
+    }
+
+    fn varint(&mut self) -> Result<u64, BatchError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.bytes.get(self.at).ok_or_else(|| self.malformed())?;
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(self.malformed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn build(producer: Option<Producer>, records: &[(u32, String, Vec<u8>)]) -> Batch {
+        let mut builder = BatchBuilder::new(producer);
+        for (index, key, data) in records {
+            builder.push(*index, key.as_bytes(), data);
+        }
+        builder.finish().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn built_batches_parse_to_what_was_put_in(
+            records in vec((0u32..500, "\\PC{1,40}", vec(any::<u8>(), 0..300)), 1..20),
+            producer in proptest::option::of((vec(any::<u8>(), 1..65), any::<u64>())),
+        ) {
+            let producer = producer.map(|(id, sequence)| Producer { id: id.into(), sequence });
+            let batch = build(producer.clone(), &records);
+            let parsed = Batch::parse(batch.bytes().clone()).unwrap();
+            prop_assert_eq!(&parsed, &batch);
+            let read: Vec<_> = parsed.records().collect();
+            prop_assert_eq!(read.len(), records.len());
+            for (record, (_, key, data)) in read.iter().zip(&records) {
+                prop_assert_eq!(&record.data[..], &data[..]);
+                prop_assert_eq!(&record.partition_key[..], key.as_bytes());
+            }
+            if producer.is_some() {
+                let indexes: Vec<_> = records.iter().map(|(index, ..)| *index).collect();
+                prop_assert_eq!(parsed.call_indexes().collect::<Vec<_>>(), indexes);
+            }
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in vec(any::<u8>(), 0..200)) {
+            let bytes = Bytes::from(bytes);
+            if let Ok(batch) = Batch::parse(bytes.clone()) {
+                prop_assert_eq!(batch.records().count(), batch.record_count() as usize);
+            }
+            let _ = Records::new(bytes).count();
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_the_first_version() {
+        let producer = Producer { id: Bytes::from_static(b"id"), sequence: 3 };
+        let batch = build(Some(producer), &[(7, "k".into(), b"data".to_vec())]);
+        let expected = b"\x12\x06\x0a\x02id\x10\x03\x1a\x01\x07\x0a\x09\x0a\x04data\x12\x01k";
+        assert_eq!(&batch.bytes()[..], expected);
+    }
+
+    #[test]
+    fn empty_and_mismatched_batches_are_refused() {
+        assert_eq!(Batch::parse(Bytes::new()), Err(BatchError::RecordCount { records: 0 }));
+        let two_indexes = Bytes::from_static(b"\x1a\x02\x01\x02\x0a\x03\x0a\x01x");
+        let expected = BatchError::CallIndexes { indexes: 2, records: 1 };
+        assert_eq!(Batch::parse(two_indexes), Err(expected));
+        let cut = Bytes::from_static(b"\x0a\x05\x0a\x01x");
+        assert!(matches!(Batch::parse(cut), Err(BatchError::Malformed { .. })));
+    }
+
+    #[test]
+    fn retain_keeps_places_and_their_call_indexes() {
+        let producer = Producer { id: Bytes::from_static(b"p"), sequence: 0 };
+        let records = ["a", "b", "c"].map(|k| (0, k.to_owned(), k.as_bytes().to_vec()));
+        let mut records = records.to_vec();
+        (0..).zip(&mut records).for_each(|(i, r)| r.0 = i);
+        let kept = build(Some(producer), &records).retain(|place| place != 1).unwrap();
+        assert_eq!(kept.call_indexes().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(kept.records().map(|r| r.data).collect::<Vec<_>>(), ["a", "c"]);
+    }
+}

@@ -1,0 +1,18 @@
+//! The rules of one shard, pure: what an entry of its log says, what applying it changes, which
+//! repeats of a call are answered from memory.
+//!
+//! Invariant: nothing here reads a clock, draws a random number or does I/O. The leader stamps
+//! arrival times; replicas take them from the log.
+//! Start at [`ShardState::apply`].
+
+mod batch;
+mod command;
+mod position;
+mod state;
+mod window;
+
+pub use batch::{Batch, BatchBuilder, BatchError, Producer, Record, Records};
+pub use command::{Command, CommandError};
+pub use position::{Position, Run, Start};
+pub use state::{Outcome, ShardState};
+pub use window::DuplicateWindow;

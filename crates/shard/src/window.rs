@@ -1,0 +1,121 @@
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use anabranch_types::Timestamp;
+
+use crate::batch::{Batch, Producer};
+use crate::position::{Position, Run};
+
+/// The calls of the last two minutes, so that a repeat of one is answered with its first result.
+///
+/// Fed by every replica as it applies, so that a new leader knows what the old one acknowledged.
+/// Bounded by time and by number: a call that fell out is taken for a new one.
+#[derive(Debug, Default)]
+pub struct DuplicateWindow {
+    calls: HashMap<Producer, Vec<(u32, Run)>>,
+    oldest_first: VecDeque<(Timestamp, Producer)>,
+}
+
+impl DuplicateWindow {
+    /// How long a call is remembered (design, "Duplicates").
+    pub const LENGTH: Duration = Duration::from_secs(120);
+    /// How many calls are remembered at most.
+    pub const MAX_CALLS: usize = 65_536;
+
+    /// Remembers the records of `batch`, which stand in the entry at `log_index`.
+    pub fn insert(&mut self, batch: &Batch, log_index: u64, arrival: Timestamp) {
+        let Some(producer) = batch.producer() else { return };
+        let call = self.calls.entry(producer.clone()).or_default();
+        if call.is_empty() {
+            self.oldest_first.push_back((arrival, producer.clone()));
+        }
+        for (offset, index) in (0..=u16::MAX).zip(batch.call_indexes()) {
+            let first = Position { log_index, offset };
+            call.push((index, Run { first, records: 1, arrival }));
+        }
+        self.evict(arrival);
+    }
+
+    /// For each record of `batch` where it already stands, or `None` if it is new. `None` for the
+    /// whole if no record is known.
+    pub fn find(&self, batch: &Batch) -> Option<Vec<Option<Run>>> {
+        let call = self.calls.get(batch.producer()?)?;
+        let known = |index| call.iter().find(|(i, _)| *i == index).map(|(_, run)| *run);
+        let found: Vec<_> = batch.call_indexes().map(known).collect();
+        found.iter().any(Option::is_some).then_some(found)
+    }
+
+    /// How many calls are remembered.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    fn evict(&mut self, now: Timestamp) {
+        while let Some((arrival, _)) = self.oldest_first.front() {
+            if self.oldest_first.len() <= Self::MAX_CALLS && now.since(*arrival) <= Self::LENGTH {
+                break;
+            }
+            if let Some((_, producer)) = self.oldest_first.pop_front() {
+                self.calls.remove(&producer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::batch::BatchBuilder;
+
+    fn call(id: &'static str, indexes: &[u32]) -> Batch {
+        let mut builder =
+            BatchBuilder::new(Some(Producer { id: Bytes::from_static(id.as_bytes()), sequence: 0 }));
+        indexes.iter().for_each(|i| builder.push(*i, b"k", b"v"));
+        builder.finish().unwrap()
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_repeat_is_known_record_by_record() {
+        let mut window = DuplicateWindow::default();
+        window.insert(&call("a", &[1, 4]), 7, at(10));
+        assert_eq!(window.find(&call("b", &[1])), None);
+        assert_eq!(window.find(&call("a", &[2])), None);
+        let found = window.find(&call("a", &[4, 5, 1])).unwrap();
+        let positions: Vec<_> = found.iter().map(|run| run.map(|r| r.first.offset)).collect();
+        assert_eq!(positions, [Some(1), None, Some(0)]);
+    }
+
+    #[test]
+    fn calls_are_forgotten_after_two_minutes() {
+        let mut window = DuplicateWindow::default();
+        window.insert(&call("a", &[0]), 1, at(10));
+        window.insert(&call("b", &[0]), 2, at(130));
+        assert!(window.find(&call("a", &[0])).is_some());
+        window.insert(&call("c", &[0]), 3, at(131));
+        assert_eq!(window.find(&call("a", &[0])), None);
+        assert_eq!(window.len(), 2);
+    }
+
+    #[test]
+    fn calls_are_forgotten_beyond_the_bound() {
+        let mut window = DuplicateWindow::default();
+        for i in 0..=DuplicateWindow::MAX_CALLS as u64 {
+            let producer = Producer { id: Bytes::from_static(b"p"), sequence: i };
+            let mut builder = BatchBuilder::new(Some(producer));
+            builder.push(0, b"k", b"");
+            window.insert(&builder.finish().unwrap(), i, at(1));
+        }
+        assert_eq!(window.len(), DuplicateWindow::MAX_CALLS);
+    }
+}

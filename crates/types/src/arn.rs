@@ -1,0 +1,131 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::names::{ParseError, StreamName};
+
+/// Twelve digits that name an account; a cluster that was told nothing uses `000000000000`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(Arc<str>);
+
+impl AccountId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let valid = text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+        valid.then(|| Self(text.into())).ok_or(ParseError::AccountId)
+    }
+}
+
+impl Default for AccountId {
+    fn default() -> Self {
+        Self("000000000000".into())
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A region's name, as it stands in ARNs. Clients of any region are served.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region(Arc<str>);
+
+impl Region {
+    /// The region as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Region {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let valid = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+        valid.then(|| Self(text.into())).ok_or(ParseError::Region)
+    }
+}
+
+impl Default for Region {
+    fn default() -> Self {
+        Self("us-east-1".into())
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `arn:aws:kinesis:<region>:<account>:stream/<name>`. Any partition (`aws`, `aws-cn`, …) is read;
+/// `aws` is written.
+///
+/// Source: the pattern of `StreamARN` in the service model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamArn {
+    /// The region that the ARN names.
+    pub region: Region,
+    /// The account that owns the stream.
+    pub account: AccountId,
+    /// The stream.
+    pub stream: StreamName,
+}
+
+impl FromStr for StreamArn {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let mut parts = text.splitn(6, ':');
+        let mut next = || parts.next().ok_or(ParseError::StreamArn);
+        let (arn, partition, service) = (next()?, next()?, next()?);
+        let (region, account, resource) = (next()?, next()?, next()?);
+        let name = resource.strip_prefix("stream/").ok_or(ParseError::StreamArn)?;
+        if arn != "arn" || !partition.starts_with("aws") || service != "kinesis" {
+            return Err(ParseError::StreamArn);
+        }
+        Ok(Self {
+            region: region.parse().map_err(|_| ParseError::StreamArn)?,
+            account: account.parse().map_err(|_| ParseError::StreamArn)?,
+            stream: name.parse().map_err(|_| ParseError::StreamArn)?,
+        })
+    }
+}
+
+impl fmt::Display for StreamArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "arn:aws:kinesis:{}:{}:stream/{}", self.region, self.account, self.stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_arns_read_what_they_write() {
+        let text = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
+        assert_eq!(text.parse::<StreamArn>().unwrap().to_string(), text);
+        for bad in [
+            "",
+            "arn:aws:kinesis",
+            "arn:aws:s3:eu-west-1:123456789012:stream/orders",
+            "arn:aws:kinesis:eu-west-1:12:stream/orders",
+            "arn:aws:kinesis:eu-west-1:123456789012:orders",
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/",
+        ] {
+            assert_eq!(bad.parse::<StreamArn>(), Err(ParseError::StreamArn), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The words of Anabranch: ids, ranges, positions, limits and the clock.
+//!
+//! Nothing here does I/O, awaits or reads a clock by itself ([`SystemClock`] is the one place that
+//! does, and only when asked). Every name that a user can send exists only parsed: a value of
+//! [`StreamName`] has been checked.
+
+mod arn;
+mod clock;
+mod hash_key;
+mod ids;
+pub mod limits;
+mod names;
+mod sequence_number;
+
+pub use arn::{AccountId, Region, StreamArn};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use hash_key::{HashKey, HashKeyRange, partition_key_hash};
+pub use ids::{GroupId, Incarnation, LogId, NodeId, ReplicaId};
+pub use names::{ParseError, ShardId, StreamName};
+pub use sequence_number::{SequenceNumber, SequenceNumberParts};

@@ -1,0 +1,42 @@
+//! Every limit of the service that the cluster keeps, each with its source.
+//!
+//! "Model" is the Kinesis service model (botocore 1.44.5, `kinesis/2013-12-02`); the operation is named.
+
+/// Characters in a stream name (model, `StreamName`).
+pub const STREAM_NAME_MAX_CHARACTERS: usize = 128;
+/// Characters in a partition key (model, `PartitionKey`).
+pub const PARTITION_KEY_MAX_CHARACTERS: usize = 256;
+/// Bytes of data in one record, and of data and partition key together (model, `Data`; PutRecord).
+pub const RECORD_MAX_BYTES: usize = 10 * 1024 * 1024;
+/// Records in one PutRecords call (model, `PutRecordsRequestEntryList`).
+pub const PUT_RECORDS_MAX_RECORDS: usize = 500;
+/// Bytes of data and partition keys in one PutRecords call (documentation of PutRecords).
+pub const PUT_RECORDS_MAX_BYTES: usize = 10 * 1024 * 1024;
+/// A stream's record size limit unless it asks for another, in KiB (documentation of `MaxRecordSizeInKiB`).
+pub const DEFAULT_MAX_RECORD_SIZE_KIB: u32 = 1024;
+/// Highest record size limit of a stream, in KiB (model, `MaxRecordSizeInKiB`).
+pub const MAX_RECORD_SIZE_KIB: u32 = 10_240;
+/// Records in one GetRecords answer (model, `GetRecordsInputLimit`).
+pub const GET_RECORDS_MAX_RECORDS: u32 = 10_000;
+/// Bytes of records in one GetRecords answer (documentation of GetRecords).
+pub const GET_RECORDS_MAX_BYTES: usize = 10 * 1024 * 1024;
+/// Life of a shard iterator, in seconds (documentation of GetShardIterator).
+pub const SHARD_ITERATOR_LIFETIME_SECONDS: u64 = 300;
+/// Life of a paging token, in seconds (documentation of ListShards).
+pub const NEXT_TOKEN_LIFETIME_SECONDS: u64 = 300;
+/// Shards in one DescribeStream answer (documentation of DescribeStream).
+pub const DESCRIBE_STREAM_MAX_SHARDS: u32 = 100;
+/// Shards in one ListShards answer (documentation of ListShards).
+pub const LIST_SHARDS_MAX_SHARDS: u32 = 1000;
+/// Streams in one ListStreams answer (documentation of ListStreams).
+pub const LIST_STREAMS_MAX_STREAMS: u32 = 100;
+/// Shards in one stream (documentation of UpdateShardCount).
+pub const STREAM_MAX_SHARDS: u32 = 10_000;
+/// Shards that an on-demand stream starts with (developer guide, on-demand mode).
+pub const ON_DEMAND_INITIAL_SHARDS: u32 = 4;
+/// Retention of a new stream, in hours (documentation of IncreaseStreamRetentionPeriod).
+pub const DEFAULT_RETENTION_HOURS: u32 = 24;
+/// Longest retention, in hours.
+pub const MAX_RETENTION_HOURS: u32 = 8760;
+/// Tags on one resource (documentation of CreateStream).
+pub const MAX_TAGS: usize = 50;

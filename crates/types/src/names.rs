@@ -1,0 +1,110 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::limits;
+
+/// Why a text is not the name, id or number that it should be. Carries no text of the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not 1 to 128 of `[a-zA-Z0-9_.-]`.
+    #[error("a stream name has 1 to 128 characters of [a-zA-Z0-9_.-]")]
+    StreamName,
+    /// Not `shardId-` and a number.
+    #[error("a shard id is shardId- and twelve digits")]
+    ShardId,
+    /// Not a decimal number of 0..=2^128-1 without leading zeros.
+    #[error("a hash key is a decimal number from 0 to 2^128-1 without leading zeros")]
+    HashKey,
+    /// Not a sequence number of version 2.
+    #[error("not a sequence number of this service")]
+    SequenceNumber,
+    /// Not `arn:<partition>:kinesis:<region>:<account>:stream/<name>`.
+    #[error("a stream ARN is arn:aws:kinesis:<region>:<12 digits>:stream/<name>")]
+    StreamArn,
+    /// Not twelve digits.
+    #[error("an account id has twelve digits")]
+    AccountId,
+    /// Not 1 to 64 of `[a-z0-9-]`.
+    #[error("a region has 1 to 64 characters of [a-z0-9-]")]
+    Region,
+}
+
+/// A stream's name: 1 to 128 characters of `[a-zA-Z0-9_.-]`. Cheap to clone.
+///
+/// Source: Kinesis API reference, `CreateStream`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(Arc<str>);
+
+impl StreamName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StreamName {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let length = 1..=limits::STREAM_NAME_MAX_CHARACTERS;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+        if length.contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.into()))
+        } else {
+            Err(ParseError::StreamName)
+        }
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A shard's number within its stream, in order of creation; on the wire `shardId-%012d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u32);
+
+impl FromStr for ShardId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let digits = text.strip_prefix("shardId-").ok_or(ParseError::ShardId)?;
+        if digits.is_empty() || digits.len() > 12 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(ParseError::ShardId);
+        }
+        digits.parse().map(Self).map_err(|_| ParseError::ShardId)
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shardId-{:012}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shard_ids_are_padded_to_twelve_digits() {
+        assert_eq!(ShardId(3).to_string(), "shardId-000000000003");
+        assert_eq!("shardId-000000000003".parse(), Ok(ShardId(3)));
+        assert_eq!("shardId-3".parse(), Ok(ShardId(3)));
+        for bad in ["", "3", "shardId-", "shardId-x", "shardId-999999999999", "shardId--1"] {
+            assert_eq!(bad.parse::<ShardId>(), Err(ParseError::ShardId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn stream_names_follow_the_pattern() {
+        assert!("a_B.c-9".parse::<StreamName>().is_ok());
+        assert!("x".repeat(128).parse::<StreamName>().is_ok());
+        for bad in ["", "a b", "ä", "a/b", &"x".repeat(129)] {
+            assert_eq!(bad.parse::<StreamName>(), Err(ParseError::StreamName), "{bad}");
+        }
+    }
+}

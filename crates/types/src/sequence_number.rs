@@ -1,0 +1,237 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::clock::Timestamp;
+use crate::names::{ParseError, ShardId};
+
+/// Position of a record within its shard; strictly increases in commit order.
+///
+/// Shape: 186 bits as 47 hex digits, most significant first: `2`, creation second of the shard (9),
+/// low nibble of the shard's number (1), position (16, below 2^63), zero (2), arrival second (9),
+/// shard's number (8), version `2` (1). The position is the log index of the record's entry in the
+/// upper 47 bits and the record's place in that entry in the lower 16. On the wire a decimal string
+/// without leading zeros.
+///
+/// Source: Kinesis API reference, `SequenceNumber`; the layout is the one that the service's numbers
+/// of version 2 have. Compare as a number, never as text ("9" > "10").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceNumber([u64; 3]);
+
+/// What a [`SequenceNumber`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SequenceNumberParts {
+    /// Second since the epoch in which the shard was created; below 2^36.
+    pub shard_created_seconds: u64,
+    /// The shard.
+    pub shard: ShardId,
+    /// Log index of the record's entry; below 2^47.
+    pub log_index: u64,
+    /// Place of the record in its entry.
+    pub offset: u16,
+    /// Second since the epoch in which the record arrived; below 2^36.
+    pub arrival_seconds: u64,
+}
+
+const SECONDS_MASK: u64 = (1 << 36) - 1;
+const LOG_INDEX_MASK: u64 = (1 << 47) - 1;
+
+impl SequenceNumber {
+    /// Builds a number; parts beyond their width are cut to it.
+    pub fn new(parts: SequenceNumberParts) -> Self {
+        let created = parts.shard_created_seconds & SECONDS_MASK;
+        let arrival = parts.arrival_seconds & SECONDS_MASK;
+        let shard = u64::from(parts.shard.0);
+        let position = (parts.log_index & LOG_INDEX_MASK) << 16 | u64::from(parts.offset);
+        // Bits from the top: version mark 4 (187..184, top digit 2), created 36, nibble 4,
+        // position 64, zero 8, arrival 36, shard 32, version 4: 188 bits in all.
+        let mut bits = Bits::default();
+        bits.push(2, 4);
+        bits.push(created, 36);
+        bits.push(shard & 0xf, 4);
+        bits.push(position, 64);
+        bits.push(0, 8);
+        bits.push(arrival, 36);
+        bits.push(shard, 32);
+        bits.push(2, 4);
+        Self(bits.0)
+    }
+
+    /// The number that stands before every record of a shard: its `StartingSequenceNumber`.
+    pub fn shard_start(shard: ShardId, created: Timestamp) -> Self {
+        Self::new(SequenceNumberParts {
+            shard_created_seconds: created.as_secs(),
+            shard,
+            log_index: 0,
+            offset: 0,
+            arrival_seconds: created.as_secs(),
+        })
+    }
+
+    /// The parts that the number was built from.
+    pub fn parts(self) -> SequenceNumberParts {
+        let position = self.field(80, 64);
+        let [shard, offset] = [self.field(4, 32), position & 0xffff];
+        SequenceNumberParts {
+            shard_created_seconds: self.field(148, 36),
+            shard: ShardId(u32::try_from(shard).expect("a field of 32 bits")),
+            log_index: position >> 16,
+            offset: u16::try_from(offset).expect("masked to 16 bits"),
+            arrival_seconds: self.field(36, 36),
+        }
+    }
+
+    /// The `width` bits that have `low` bits below them.
+    fn field(self, low: u32, width: u32) -> u64 {
+        let word = |i: usize| if i < 3 { self.0[2 - i] } else { 0 };
+        let (index, shift) = ((low / 64) as usize, low % 64);
+        let two = u128::from(word(index)) | u128::from(word(index + 1)) << 64;
+        let masked = (two >> shift) & ((1u128 << width) - 1);
+        u64::try_from(masked).expect("fields have at most 64 bits")
+    }
+
+    fn is_version_2(self) -> bool {
+        let shard = self.field(4, 32);
+        self.field(184, 8) == 2
+            && self.field(0, 4) == 2
+            && self.field(72, 8) == 0
+            && self.field(143, 1) == 0
+            && self.field(144, 4) == shard & 0xf
+    }
+}
+
+/// 192 bits that are filled from the low end by shifting up.
+#[derive(Default)]
+struct Bits([u64; 3]);
+
+impl Bits {
+    fn push(&mut self, value: u64, width: u32) {
+        let [high, middle, low] = self.0.map(u128::from);
+        let value = u128::from(value);
+        let low = low << width | value;
+        let middle = middle << width | low >> 64;
+        let high = high << width | middle >> 64;
+        let word = |w: u128| u64::try_from(w & u128::from(u64::MAX)).expect("masked to 64 bits");
+        self.0 = [word(high), word(middle), word(low)];
+    }
+}
+
+impl FromStr for SequenceNumber {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let digits = (1..=58).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits || text.starts_with('0') {
+            return Err(ParseError::SequenceNumber);
+        }
+        let mut words = [0u64; 3];
+        for digit in text.bytes().map(|b| u128::from(b - b'0')) {
+            let mut carry = digit;
+            for word in words.iter_mut().rev() {
+                let next = u128::from(*word) * 10 + carry;
+                *word = u64::try_from(next & u128::from(u64::MAX)).expect("masked to 64 bits");
+                carry = next >> 64;
+            }
+            if carry != 0 {
+                return Err(ParseError::SequenceNumber);
+            }
+        }
+        let number = Self(words);
+        if number.is_version_2() { Ok(number) } else { Err(ParseError::SequenceNumber) }
+    }
+}
+
+impl fmt::Display for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CHUNK: u64 = 10_000_000_000_000_000_000; // 10^19, the most that a word holds
+        let mut words = self.0;
+        let mut chunks = [0u64; 4];
+        let mut used = 0;
+        while words != [0; 3] && used < chunks.len() {
+            let mut rest = 0u128;
+            for word in &mut words {
+                let value = rest << 64 | u128::from(*word);
+                *word = u64::try_from(value / u128::from(CHUNK)).expect("rest is below the divisor");
+                rest = value % u128::from(CHUNK);
+            }
+            chunks[used] = u64::try_from(rest).expect("below 10^19");
+            used += 1;
+        }
+        let mut text = String::with_capacity(58);
+        for (i, chunk) in chunks[..used].iter().rev().enumerate() {
+            let digits = if i == 0 { chunk.to_string() } else { format!("{chunk:019}") };
+            text.push_str(&digits);
+        }
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts() -> impl Strategy<Value = SequenceNumberParts> {
+        (0..1u64 << 36, any::<u32>(), 0..1u64 << 47, any::<u16>(), 0..1u64 << 36).prop_map(
+            |(shard_created_seconds, shard, log_index, offset, arrival_seconds)| {
+                let shard = ShardId(shard);
+                SequenceNumberParts { shard_created_seconds, shard, log_index, offset, arrival_seconds }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn number_to_text_and_back(parts in parts()) {
+            let number = SequenceNumber::new(parts);
+            prop_assert_eq!(number.parts(), parts);
+            prop_assert_eq!(number.to_string().parse(), Ok(number));
+        }
+
+        #[test]
+        fn within_a_shard_order_is_order_of_positions(a in parts(), b in parts()) {
+            let b = SequenceNumberParts {
+                shard: a.shard,
+                shard_created_seconds: a.shard_created_seconds,
+                ..b
+            };
+            let positions = (a.log_index, a.offset).cmp(&(b.log_index, b.offset));
+            prop_assume!(positions.is_ne());
+            prop_assert_eq!(SequenceNumber::new(a).cmp(&SequenceNumber::new(b)), positions);
+        }
+
+        #[test]
+        fn garbage_is_refused_or_reads_back(text in "[0-9]{0,60}") {
+            if let Ok(number) = text.parse::<SequenceNumber>() {
+                prop_assert_eq!(number.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_have_56_digits_and_the_layout_of_the_service() {
+        // The first number of shard 0 created at second 1,400,000,000: hex 2 053724e00 0 0{16} 00 053724e00 00000000 2.
+        let start = SequenceNumber::shard_start(ShardId(0), Timestamp::from_millis(1_400_000_000_000));
+        assert_eq!(start.to_string().len(), 56);
+        let expected = num_from_hex("20537 24e00 0 0000000000000000 00 053724e00 00000000 2");
+        assert_eq!(start.to_string(), expected);
+    }
+
+    /// Decimal text of a hex number, by long multiplication over digits: shares no code with the codec.
+    fn num_from_hex(hex: &str) -> String {
+        let mut digits = vec![0u32];
+        for nibble in hex.chars().filter_map(|c| c.to_digit(16)) {
+            let mut carry = nibble;
+            for digit in &mut digits {
+                let value = *digit * 16 + carry;
+                *digit = value % 10;
+                carry = value / 10;
+            }
+            while carry > 0 {
+                digits.push(carry % 10);
+                carry /= 10;
+            }
+        }
+        digits.iter().rev().map(u32::to_string).collect()
+    }
+}
