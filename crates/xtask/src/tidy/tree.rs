@@ -1,0 +1,151 @@
+//! What the rules look at.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use toml::{Table, Value};
+
+/// The workspace as parsed files.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    /// The root's `clippy.toml`; empty when there is none.
+    pub(crate) clippy: Table,
+    /// Every folder of `crates/`, by name.
+    pub(crate) crates: Vec<Crate>,
+    /// Python tests.
+    pub(crate) python: Vec<Source>,
+}
+
+/// One crate.
+#[derive(Debug)]
+pub(crate) struct Crate {
+    /// Its `Cargo.toml`.
+    pub(crate) manifest: Table,
+    /// Its own `clippy.toml`, which replaces the root's.
+    pub(crate) clippy: Option<Table>,
+    /// Its Rust files, tests included.
+    pub(crate) sources: Vec<Source>,
+}
+
+/// One text file.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Where it stands, from the root.
+    pub(crate) path: String,
+    /// What it says.
+    pub(crate) text: String,
+}
+
+/// Where a crate stands in the pyramid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// 0 (words) to 5 (the binary).
+    Numbered(i64),
+    /// Helps tests; may be named by their `dev-dependencies` alone.
+    Tests,
+    /// Works on the workspace; nobody names it.
+    Tools,
+}
+
+/// One line of a dependency table.
+#[derive(Debug)]
+pub(crate) struct Dependency<'a> {
+    /// The package, whatever it is renamed to.
+    pub(crate) package: &'a str,
+    /// Whether only the crate's own tests see it.
+    pub(crate) dev: bool,
+    /// What the manifest says about it.
+    pub(crate) value: &'a Value,
+}
+
+impl Tree {
+    /// Reads the workspace at `root`.
+    pub(crate) fn read(root: &Path) -> Result<Self> {
+        let folders = children(&root.join("crates"))?.into_iter().filter(|path| path.is_dir());
+        Ok(Self {
+            clippy: read_table(&root.join("clippy.toml"))?,
+            crates: folders.map(|path| Crate::read(root, &path)).collect::<Result<_>>()?,
+            python: read_sources(root, &root.join("tests"), "py")?,
+        })
+    }
+}
+
+impl Crate {
+    fn read(root: &Path, folder: &Path) -> Result<Self> {
+        let clippy = folder.join("clippy.toml");
+        Ok(Self {
+            manifest: read_table(&folder.join("Cargo.toml"))?,
+            clippy: clippy.exists().then(|| read_table(&clippy)).transpose()?,
+            sources: read_sources(root, folder, "rs")?,
+        })
+    }
+
+    /// Name of the package.
+    pub(crate) fn name(&self) -> &str {
+        let name = self.manifest.get("package").and_then(|package| package.get("name"));
+        name.and_then(Value::as_str).unwrap_or("(a crate without a name)")
+    }
+
+    /// What `[package.metadata]` says; `None` for nothing or nonsense.
+    pub(crate) fn layer(&self) -> Option<Layer> {
+        let layer = self.manifest.get("package")?.get("metadata")?.get("layer")?;
+        match (layer.as_integer(), layer.as_str()) {
+            (Some(layer @ 0..=5), None) => Some(Layer::Numbered(layer)),
+            (None, Some("tests")) => Some(Layer::Tests),
+            (None, Some("tools")) => Some(Layer::Tools),
+            _ => None,
+        }
+    }
+
+    /// Every dependency, those of one target only included.
+    pub(crate) fn dependencies(&self) -> Vec<Dependency<'_>> {
+        let targets = self.manifest.get("target").and_then(Value::as_table);
+        let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
+        [&self.manifest].into_iter().chain(targets).flat_map(dependencies_of).collect()
+    }
+}
+
+fn dependencies_of(tables: &Table) -> Vec<Dependency<'_>> {
+    let mut found = Vec::new();
+    for (kind, dev) in
+        [("dependencies", false), ("build-dependencies", false), ("dev-dependencies", true)]
+    {
+        for (name, value) in tables.get(kind).and_then(Value::as_table).into_iter().flatten() {
+            let package = value.get("package").and_then(Value::as_str).unwrap_or(name);
+            found.push(Dependency { package, dev, value });
+        }
+    }
+    found
+}
+
+fn read_table(path: &Path) -> Result<Table> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    text.parse().with_context(|| format!("parsing {}", path.display()))
+}
+
+/// Every file below `folder` whose name ends in `.extension`.
+fn read_sources(root: &Path, folder: &Path, extension: &str) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for path in children(folder)? {
+        if path.is_dir() {
+            sources.extend(read_sources(root, &path, extension)?);
+        } else if path.extension().is_some_and(|found| found == extension) {
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            sources.push(Source { path, text });
+        }
+    }
+    Ok(sources)
+}
+
+/// What stands in `folder`, sorted; nothing when there is no such folder.
+fn children(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
