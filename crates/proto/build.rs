@@ -1,0 +1,17 @@
+//! Compiles `/proto` with protox, so that nobody has to install `protoc`.
+
+use std::error::Error;
+
+const FILES: [&str; 3] = [
+    "anabranch/v1/log.proto",
+    "anabranch/replica/v1/replica.proto",
+    "anabranch/catalog/v1/catalog.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = "../../proto";
+    println!("cargo::rerun-if-changed={root}");
+    let descriptors = protox::compile(FILES, [root])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The wire and disk messages, generated from `/proto`, and their conversions.
+//!
+//! Only the crates of layers 2 and 3 and the native client see these types; everyone else works
+//! with the types of `types`, `shard` and `catalog`. Conversions check: a message that converts
+//! holds only valid names, ranges and numbers.
+
+mod catalog;
+mod log;
+
+pub use catalog::{decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome};
+
+/// `anabranch.v1`: the native API.
+pub mod v1 {
+    #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+    tonic::include_proto!("anabranch.v1");
+}
+
+/// `anabranch.replica.v1`: between nodes.
+pub mod replica {
+    #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+    tonic::include_proto!("anabranch.replica.v1");
+}
+
+/// `anabranch.catalog.v1`: the catalog, stored and sent.
+pub mod pb_catalog {
+    #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+    tonic::include_proto!("anabranch.catalog.v1");
+}
+
+/// Why a message can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The bytes are not the message.
+    #[error("malformed message: {0}")]
+    Malformed(String),
+    /// A field that must be there isn't.
+    #[error("{0}: missing")]
+    Missing(&'static str),
+    /// A field holds what it can't.
+    #[error("{field}: {rule}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// The rule that it breaks.
+        rule: String,
+    },
+}
+
+impl From<prost::DecodeError> for Error {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
