@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
 use anabranch_catalog::Command;
-use anabranch_shard::{Batch, Position, Run, Start};
+use anabranch_shard::{Batch, Page, Position, Run, Start};
 use arc_swap::ArcSwap;
 
 use crate::error::Error;
-use crate::page::Page;
 use crate::view::{ShardRoute, View};
 
 /// A handle to a cluster. Cheap to clone; every clone shares connections and the catalog's copy.

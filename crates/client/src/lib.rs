@@ -7,10 +7,9 @@
 
 mod client;
 mod error;
-mod page;
 mod view;
 
+pub use anabranch_shard::{Page, PageBatch};
 pub use client::Client;
 pub use error::Error;
-pub use page::{Page, PageBatch};
 pub use view::{ShardRoute, StreamView, View};

@@ -7,12 +7,14 @@
 
 mod batch;
 mod command;
+mod page;
 mod position;
 mod state;
 mod window;
 
 pub use batch::{Batch, BatchBuilder, BatchError, Producer, Record, Records};
 pub use command::{Command, CommandError};
+pub use page::{Page, PageBatch};
 pub use position::{Position, Run, Start};
 pub use state::{Outcome, ShardState};
 pub use window::DuplicateWindow;

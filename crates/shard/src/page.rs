@@ -1,8 +1,10 @@
 use std::time::Duration;
 
-use anabranch_shard::{Position, Record, Records};
 use anabranch_types::Timestamp;
 use bytes::Bytes;
+
+use crate::batch::{Record, Records};
+use crate::position::Position;
 
 /// Records of a shard from some position on, as they stand in its log.
 #[derive(Clone, Debug, PartialEq, Eq)]

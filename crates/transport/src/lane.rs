@@ -1,0 +1,315 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anabranch_proto::replica as pb;
+use anabranch_proto::replica::replica_service_client::ReplicaServiceClient;
+use anabranch_types::{GroupId, NodeId, ReplicaId};
+use futures::stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tonic::transport::Channel;
+
+use crate::Error;
+use crate::server::RequestBody;
+
+/// What a receiver answered.
+pub use pb::response_frame::Body as ResponseBody;
+
+/// Bytes of requests that may be unanswered on a lane; more waits with the sender.
+const LANE_BYTES_IN_FLIGHT: u32 = 64 << 20;
+/// Bytes that one message gathers before it is sent; a larger request travels alone.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// Requests that one message gathers.
+const MESSAGE_FRAMES: usize = 1024;
+/// Requests that may be unanswered on one append channel.
+const CHANNEL_REQUESTS_IN_FLIGHT: usize = 64;
+
+/// The sending end of one stream: to one peer, for one purpose.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    node: NodeId,
+    next_channel: AtomicU64,
+    connected: AtomicBool,
+    channels: Mutex<HashMap<u64, Waiter>>,
+    queue: mpsc::UnboundedSender<pb::RequestFrame>, // bounded by `in_flight`
+    in_flight: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    Once(oneshot::Sender<ResponseBody>),
+    Many(mpsc::UnboundedSender<ResponseBody>), // one answer for each request in flight
+}
+
+impl Lane {
+    pub(crate) fn new(node: NodeId) -> (Self, mpsc::UnboundedReceiver<pb::RequestFrame>) {
+        let (queue, outgoing) = mpsc::unbounded_channel();
+        let lane = Self {
+            node,
+            next_channel: AtomicU64::new(1),
+            connected: AtomicBool::new(false),
+            channels: Mutex::default(),
+            queue,
+            in_flight: Arc::new(Semaphore::new(LANE_BYTES_IN_FLIGHT as usize)),
+        };
+        (lane, outgoing)
+    }
+
+    /// One request, one answer.
+    pub(crate) async fn call(
+        &self,
+        group: GroupId,
+        to: ReplicaId,
+        body: RequestBody,
+        deadline: Duration,
+    ) -> Result<ResponseBody, Error> {
+        let _permit = self.permit(&body).await?;
+        let (answer, answered) = oneshot::channel();
+        let channel = self.register(Waiter::Once(answer))?;
+        self.send(channel, group, to, body);
+        let result = timeout(deadline, answered).await;
+        self.lock().remove(&channel);
+        match result {
+            Ok(Ok(ResponseBody::Failed(reason))) => Err(Error::Failed(reason)),
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(_closed)) => Err(Error::Unreachable(self.node)),
+            Err(_elapsed) => Err(Error::Timeout),
+        }
+    }
+
+    /// A channel for a stream of appends.
+    pub(crate) fn open(self: Arc<Self>, group: GroupId, to: ReplicaId) -> Result<AppendChannel, Error> {
+        let (answers, receiver) = mpsc::unbounded_channel();
+        let channel = self.register(Waiter::Many(answers))?;
+        let requests = Arc::new(Semaphore::new(CHANNEL_REQUESTS_IN_FLIGHT));
+        let sender = AppendSender { lane: self, channel, group, to, requests };
+        Ok(AppendChannel { sender: Arc::new(sender), permits: mpsc::unbounded_channel(), answers: receiver })
+    }
+
+    fn register(&self, waiter: Waiter) -> Result<u64, Error> {
+        let channel = self.next_channel.fetch_add(1, Ordering::Relaxed);
+        let mut channels = self.lock();
+        if !self.connected.load(Ordering::Acquire) {
+            return Err(Error::Unreachable(self.node));
+        }
+        channels.insert(channel, waiter);
+        Ok(channel)
+    }
+
+    async fn permit(&self, body: &RequestBody) -> Result<OwnedSemaphorePermit, Error> {
+        let permits = u32::try_from(bytes_of(body)).unwrap_or(u32::MAX).min(LANE_BYTES_IN_FLIGHT);
+        let permit = Arc::clone(&self.in_flight).acquire_many_owned(permits).await;
+        permit.map_err(|_closed| Error::Unreachable(self.node))
+    }
+
+    fn send(&self, channel: u64, group: GroupId, to: ReplicaId, body: RequestBody) {
+        let frame =
+            pb::RequestFrame { channel, group: group.0, to_replica: to.0, body: Some(body) };
+        let _lane_is_over = self.queue.send(frame);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one connection until it breaks. Every channel that was open ends with it.
+    pub(crate) async fn run(
+        &self,
+        channel: Channel,
+        hello: pb::Hello,
+        outgoing: &mut mpsc::UnboundedReceiver<pb::RequestFrame>,
+        mut on_answer: impl FnMut(&ResponseBody),
+    ) -> Result<(), tonic::Status> {
+        while outgoing.try_recv().is_ok() {} // of the connection before
+        let hello = pb::ExchangeRequest { hello: Some(hello), frames: Vec::new() };
+        // The request stream must own what it sends from, so frames hop over one more queue.
+        let (forward, forwarded) = mpsc::channel::<pb::ExchangeRequest>(2);
+        let requests = stream::unfold((Some(hello), forwarded), |(hello, mut rest)| async {
+            match hello {
+                Some(hello) => Some((hello, (None, rest))),
+                None => rest.recv().await.map(|request| (request, (None, rest))),
+            }
+        });
+        let mut client = ReplicaServiceClient::new(channel)
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX);
+        let mut answers = client.exchange(requests).await?.into_inner();
+        self.connected.store(true, Ordering::Release);
+        let _guard = Disconnect(self);
+        loop {
+            tokio::select! {
+                answer = answers.message() => match answer? {
+                    Some(response) => response.frames.into_iter().for_each(|frame| {
+                        if let Some(body) = frame.body {
+                            on_answer(&body);
+                            self.answer(frame.channel, body);
+                        }
+                    }),
+                    None => return Ok(()),
+                },
+                permit = forward.reserve(), if !outgoing.is_empty() => match permit {
+                    Ok(permit) => {
+                        if let Some(request) = gather(outgoing) {
+                            permit.send(request);
+                        }
+                    }
+                    Err(_closed) => return Ok(()),
+                },
+                first = outgoing.recv(), if outgoing.is_empty() => match first {
+                    Some(first) => {
+                        let request = gather_from(first, outgoing);
+                        if forward.send(request).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    fn answer(&self, channel: u64, body: ResponseBody) {
+        let mut channels = self.lock();
+        match channels.get(&channel) {
+            Some(Waiter::Many(answers)) => {
+                let last = !matches!(body, ResponseBody::Appended(_));
+                let gone = answers.send(body).is_err();
+                if last || gone {
+                    channels.remove(&channel);
+                }
+            }
+            Some(Waiter::Once(_)) => {
+                if let Some(Waiter::Once(answer)) = channels.remove(&channel) {
+                    let _caller_gave_up = answer.send(body);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+/// Ends every channel when a connection is over, however it ended.
+struct Disconnect<'a>(&'a Lane);
+
+impl Drop for Disconnect<'_> {
+    fn drop(&mut self) {
+        let mut channels = self.0.lock();
+        self.0.connected.store(false, Ordering::Release);
+        channels.clear();
+    }
+}
+
+fn gather(outgoing: &mut mpsc::UnboundedReceiver<pb::RequestFrame>) -> Option<pb::ExchangeRequest> {
+    let first = outgoing.try_recv().ok()?;
+    Some(gather_from(first, outgoing))
+}
+
+/// `first` and what else is waiting, up to the bounds of a message.
+fn gather_from(
+    first: pb::RequestFrame,
+    outgoing: &mut mpsc::UnboundedReceiver<pb::RequestFrame>,
+) -> pb::ExchangeRequest {
+    let mut bytes = first.body.as_ref().map_or(0, bytes_of);
+    let mut frames = vec![first];
+    while bytes < MESSAGE_BYTES && frames.len() < MESSAGE_FRAMES {
+        let Ok(next) = outgoing.try_recv() else { break };
+        bytes += next.body.as_ref().map_or(0, bytes_of);
+        frames.push(next);
+    }
+    pb::ExchangeRequest { hello: None, frames }
+}
+
+/// Bytes that a request keeps in memory, near enough.
+fn bytes_of(body: &RequestBody) -> usize {
+    const OVERHEAD: usize = 64;
+    match body {
+        RequestBody::Append(append) => {
+            append.entries.iter().map(|entry| entry.payload.len() + OVERHEAD).sum::<usize>() + OVERHEAD
+        }
+        RequestBody::Snapshot(snapshot) => snapshot.checkpoint.len() + OVERHEAD,
+        RequestBody::Vote(_)
+        | RequestBody::PreVote(_)
+        | RequestBody::Transfer(_)
+        | RequestBody::Close(_)
+        | RequestBody::Ping(_) => OVERHEAD,
+    }
+}
+
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+/// A stream of appends to one replica: requests go out in order, answers come back in order.
+#[derive(Debug)]
+pub struct AppendChannel {
+    sender: Arc<AppendSender>,
+    permits: (mpsc::UnboundedSender<Permits>, mpsc::UnboundedReceiver<Permits>),
+    answers: mpsc::UnboundedReceiver<ResponseBody>,
+}
+
+#[derive(Debug)]
+struct AppendSender {
+    lane: Arc<Lane>,
+    channel: u64,
+    group: GroupId,
+    to: ReplicaId,
+    requests: Arc<Semaphore>,
+}
+
+/// The half of an [`AppendChannel`] that sends. Waits while too much is unanswered.
+#[derive(Clone, Debug)]
+pub struct AppendRequests {
+    sender: Arc<AppendSender>,
+    permits: mpsc::UnboundedSender<Permits>,
+}
+
+impl AppendChannel {
+    /// The sending half; may move to a task of its own.
+    pub fn requests(&self) -> AppendRequests {
+        AppendRequests { sender: Arc::clone(&self.sender), permits: self.permits.0.clone() }
+    }
+
+    /// The next answer.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the receiver refused; [`Error::Unreachable`] once the stream is broken.
+    pub async fn answer(&mut self) -> Result<ResponseBody, Error> {
+        let answer = self.answers.recv().await;
+        drop(self.permits.1.try_recv());
+        match answer {
+            Some(ResponseBody::Failed(reason)) => Err(Error::Failed(reason)),
+            Some(body) => Ok(body),
+            None => Err(Error::Unreachable(self.sender.lane.node)),
+        }
+    }
+}
+
+impl AppendRequests {
+    /// Sends one request.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] once the stream is broken.
+    pub async fn send(&self, append: pb::AppendEntries) -> Result<(), Error> {
+        let sender = &self.sender;
+        let unreachable = |_closed| Error::Unreachable(sender.lane.node);
+        let request = Arc::clone(&sender.requests).acquire_owned().await.map_err(unreachable)?;
+        let body = RequestBody::Append(append);
+        let bytes = sender.lane.permit(&body).await?;
+        if !sender.lane.lock().contains_key(&sender.channel) {
+            return Err(Error::Unreachable(sender.lane.node));
+        }
+        let _channel_is_over = self.permits.send((request, bytes));
+        sender.lane.send(sender.channel, sender.group, sender.to, body);
+        Ok(())
+    }
+}
+
+impl Drop for AppendSender {
+    fn drop(&mut self) {
+        self.lane.lock().remove(&self.channel);
+        if self.lane.connected.load(Ordering::Acquire) {
+            let close = RequestBody::Close(pb::Empty {});
+            self.lane.send(self.channel, self.group, self.to, close);
+        }
+    }
+}

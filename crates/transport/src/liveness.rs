@@ -1,0 +1,167 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anabranch_types::NodeId;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+/// Something happened to another node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// Nothing was heard from it for the silence limit.
+    Silent(NodeId),
+    /// It is heard again, or for the first time.
+    Heard(NodeId),
+    /// Its process is another one than before: what it led, it leads no more.
+    Restarted(NodeId),
+}
+
+/// What this node knows of the life of the others.
+///
+/// A peer is heard when it opens a stream to this node, sends a request or answers one. A ping that it
+/// answers also proves that, at the time it answered, it had not given this node up: so a leader that
+/// has such proof from a majority, younger than the silence limit less a margin, leads alone.
+#[derive(Debug)]
+pub struct Liveness {
+    silence: Duration,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    events: broadcast::Sender<PeerEvent>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    boot: Option<u64>,
+    heard: Instant,
+    silent: bool,
+    answered_ping: Option<Instant>,
+}
+
+const EVENTS_KEPT: usize = 1024;
+
+impl Liveness {
+    pub(crate) fn new(silence: Duration) -> Self {
+        Self { silence, peers: Mutex::default(), events: broadcast::channel(EVENTS_KEPT).0 }
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> broadcast::Receiver<PeerEvent> {
+        self.events.subscribe()
+    }
+
+    /// Whether `node` has been silent for too long. A node that was never heard is not judged until
+    /// it could have been.
+    pub fn is_silent(&self, node: NodeId) -> bool {
+        self.lock().get(&node).is_some_and(|peer| peer.silent)
+    }
+
+    /// Whether `node` answered a ping that was sent no longer than `age` ago.
+    pub fn answered_within(&self, node: NodeId, age: Duration) -> bool {
+        let answered = self.lock().get(&node).and_then(|peer| peer.answered_ping);
+        answered.is_some_and(|sent| sent.elapsed() <= age)
+    }
+
+    /// Begins to watch over `node`.
+    pub(crate) fn watch(&self, node: NodeId) {
+        let fresh = Peer { boot: None, heard: Instant::now(), silent: false, answered_ping: None };
+        self.lock().entry(node).or_insert(fresh);
+    }
+
+    pub(crate) fn heard(&self, node: NodeId, boot: Option<u64>) {
+        let mut peers = self.lock();
+        let Some(peer) = peers.get_mut(&node) else { return };
+        peer.heard = Instant::now();
+        let was_silent = std::mem::replace(&mut peer.silent, false);
+        let restarted = match (peer.boot, boot) {
+            (Some(before), Some(now)) => before != now,
+            _ => false,
+        };
+        peer.boot = boot.or(peer.boot);
+        drop(peers);
+        if was_silent {
+            self.send(PeerEvent::Heard(node));
+        }
+        if restarted {
+            self.send(PeerEvent::Restarted(node));
+        }
+    }
+
+    pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant) {
+        if let Some(peer) = self.lock().get_mut(&node) {
+            peer.answered_ping = peer.answered_ping.max(Some(sent));
+        }
+        self.heard(node, None);
+    }
+
+    /// Finds peers that fell silent since the last call.
+    pub(crate) fn check(&self) {
+        let mut silent = Vec::new();
+        for (node, peer) in self.lock().iter_mut() {
+            if !peer.silent && peer.heard.elapsed() > self.silence {
+                peer.silent = true;
+                silent.push(*node);
+            }
+        }
+        silent.into_iter().for_each(|node| self.send(PeerEvent::Silent(node)));
+    }
+
+    fn send(&self, event: PeerEvent) {
+        tracing::info!(?event, "peer");
+        let _nobody_listens = self.events.send(event);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId(2);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_falls_silent_once_and_is_heard_again() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        let mut events = liveness.events();
+        liveness.watch(NODE);
+        tokio::time::advance(Duration::from_millis(900)).await;
+        liveness.check();
+        assert!(!liveness.is_silent(NODE));
+        tokio::time::advance(Duration::from_millis(200)).await;
+        liveness.check();
+        liveness.check();
+        assert!(liveness.is_silent(NODE));
+        liveness.heard(NODE, Some(1));
+        assert!(!liveness.is_silent(NODE));
+        assert_eq!(events.try_recv(), Ok(PeerEvent::Silent(NODE)));
+        assert_eq!(events.try_recv(), Ok(PeerEvent::Heard(NODE)));
+        assert!(events.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_boot_is_a_restart() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        let mut events = liveness.events();
+        liveness.watch(NODE);
+        liveness.heard(NODE, Some(1));
+        liveness.heard(NODE, Some(1));
+        liveness.heard(NODE, None);
+        assert!(events.try_recv().is_err());
+        liveness.heard(NODE, Some(2));
+        assert_eq!(events.try_recv(), Ok(PeerEvent::Restarted(NODE)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_proves_life_from_when_the_ping_was_sent() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        liveness.watch(NODE);
+        let sent = Instant::now();
+        tokio::time::advance(Duration::from_millis(600)).await;
+        liveness.ping_answered(NODE, sent);
+        assert!(liveness.answered_within(NODE, Duration::from_millis(700)));
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert!(!liveness.answered_within(NODE, Duration::from_millis(700)));
+    }
+}

@@ -1,0 +1,264 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anabranch_proto::replica as pb;
+use anabranch_types::{GroupId, NodeId, ReplicaId};
+use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::connector::Connector;
+use crate::lane::{AppendChannel, Lane, ResponseBody};
+use crate::liveness::Liveness;
+use crate::server::RequestBody;
+use crate::Error;
+
+/// What a stream between two nodes is for. Each purpose has a stream of its own, so that large
+/// requests never hold up small ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Pings, votes and heartbeats.
+    Control,
+    /// New log entries.
+    Append,
+    /// Old log entries and snapshots for replicas that are behind.
+    CatchUp,
+}
+
+const PURPOSES: [Purpose; 3] = [Purpose::Control, Purpose::Append, Purpose::CatchUp];
+
+/// Who this node is and how it listens for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportSettings {
+    /// This node.
+    pub node: NodeId,
+    /// The life of this process.
+    pub boot: u64,
+    /// The cluster's name; peers of another one are refused.
+    pub cluster: String,
+    /// How often a node says that it lives. Default: 200 ms.
+    pub ping_interval: Duration,
+    /// Silence after which a node is given up. Default: 1 s. Several pings long.
+    pub silence: Duration,
+}
+
+impl TransportSettings {
+    /// The defaults for `node`.
+    pub fn new(node: NodeId, boot: u64, cluster: String) -> Self {
+        let (ping_interval, silence) = (Duration::from_millis(200), Duration::from_secs(1));
+        Self { node, boot, cluster, ping_interval, silence }
+    }
+}
+
+/// This node's streams to all others. Cheap to clone; the streams end with the last clone.
+#[derive(Clone)]
+pub struct Transport {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: TransportSettings,
+    connector: Arc<dyn Connector>,
+    liveness: Arc<Liveness>,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    monitor: Mutex<JoinSet<()>>,
+}
+
+struct Peer {
+    address: String,
+    lanes: BTreeMap<Purpose, Arc<Lane>>,
+    _tasks: JoinSet<()>, // aborted when dropped
+}
+
+impl Transport {
+    /// A transport without peers.
+    pub fn new(settings: TransportSettings, connector: Arc<dyn Connector>) -> Self {
+        let liveness = Arc::new(Liveness::new(settings.silence));
+        let mut monitor = JoinSet::new();
+        monitor.spawn(watch_over(Arc::clone(&liveness), settings.silence / 10));
+        let (peers, monitor) = (Mutex::default(), Mutex::new(monitor));
+        Self { inner: Arc::new(Inner { settings, connector, liveness, peers, monitor }) }
+    }
+
+    /// Who this node is.
+    pub fn settings(&self) -> &TransportSettings {
+        &self.inner.settings
+    }
+
+    /// What is known of the life of the others.
+    pub fn liveness(&self) -> &Arc<Liveness> {
+        &self.inner.liveness
+    }
+
+    /// Says where `node` is, the first time or after it moved.
+    pub fn set_peer(&self, node: NodeId, address: &str) {
+        let mut peers = self.inner.lock();
+        if node == self.inner.settings.node
+            || peers.get(&node).is_some_and(|peer| peer.address == address)
+        {
+            return;
+        }
+        self.inner.liveness.watch(node);
+        let mut tasks = JoinSet::new();
+        let lanes = PURPOSES.map(|purpose| {
+            let (lane, outgoing) = Lane::new(node);
+            let lane = Arc::new(lane);
+            let keeper = Keeper {
+                lane: Arc::clone(&lane),
+                to: node,
+                address: address.to_owned(),
+                settings: self.inner.settings.clone(),
+                connector: Arc::clone(&self.inner.connector),
+                liveness: Arc::clone(&self.inner.liveness),
+            };
+            tasks.spawn(keeper.run(outgoing));
+            if purpose == Purpose::Control {
+                let (lane, liveness) = (Arc::clone(&lane), Arc::clone(&self.inner.liveness));
+                tasks.spawn(ping(lane, liveness, node, self.inner.settings.ping_interval));
+            }
+            (purpose, lane)
+        });
+        let peer = Peer { address: address.to_owned(), lanes: lanes.into(), _tasks: tasks };
+        peers.insert(node, peer);
+    }
+
+    /// One request to the replica `to` of `group` on `node`, and its answer.
+    ///
+    /// # Errors
+    /// [`Error`]; the receiver may have acted on the request all the same.
+    pub async fn call(
+        &self,
+        node: NodeId,
+        purpose: Purpose,
+        group: GroupId,
+        to: ReplicaId,
+        body: RequestBody,
+        deadline: Duration,
+    ) -> Result<ResponseBody, Error> {
+        self.lane(node, purpose)?.call(group, to, body, deadline).await
+    }
+
+    /// A channel for a stream of appends to the replica `to` of `group` on `node`.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no stream to the node is up.
+    pub fn open(
+        &self,
+        node: NodeId,
+        purpose: Purpose,
+        group: GroupId,
+        to: ReplicaId,
+    ) -> Result<AppendChannel, Error> {
+        self.lane(node, purpose)?.open(group, to)
+    }
+
+    fn lane(&self, node: NodeId, purpose: Purpose) -> Result<Arc<Lane>, Error> {
+        let peers = self.inner.lock();
+        let lane = peers.get(&node).and_then(|peer| peer.lanes.get(&purpose));
+        lane.cloned().ok_or(Error::Unreachable(node))
+    }
+
+    /// Ends every stream.
+    pub fn shutdown(&self) {
+        self.inner.lock().clear();
+        self.inner.monitor.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn watch_over(liveness: Arc<Liveness>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        liveness.check();
+    }
+}
+
+async fn ping(lane: Arc<Lane>, liveness: Arc<Liveness>, node: NodeId, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for sequence in 0.. {
+        ticks.tick().await;
+        let sent = Instant::now();
+        let body = RequestBody::Ping(pb::Ping { sequence });
+        let pong = lane.call(GroupId::CATALOG, ReplicaId(0), body, 5 * every).await;
+        if pong.is_ok() {
+            liveness.ping_answered(node, sent);
+        }
+    }
+}
+
+/// Keeps one stream to a peer up: connects, runs it until it breaks, and again.
+struct Keeper {
+    lane: Arc<Lane>,
+    to: NodeId,
+    address: String,
+    settings: TransportSettings,
+    connector: Arc<dyn Connector>,
+    liveness: Arc<Liveness>,
+}
+
+const RECONNECT_FIRST: Duration = Duration::from_millis(20);
+const RECONNECT_LONGEST: Duration = Duration::from_millis(500);
+
+impl Keeper {
+    async fn run(self, mut outgoing: mpsc::UnboundedReceiver<pb::RequestFrame>) {
+        let mut pause = RECONNECT_FIRST;
+        loop {
+            let began = Instant::now();
+            let hello = pb::Hello {
+                node: self.settings.node.0,
+                boot: self.settings.boot,
+                cluster: self.settings.cluster.clone(),
+                to_node: self.to.0,
+            };
+            let heard = |_: &ResponseBody| self.liveness.heard(self.to, None);
+            let over = tokio::select! {
+                over = self.lane.run(self.channel(), hello, &mut outgoing, heard) => over,
+                () = self.silent() => Err(tonic::Status::unavailable("peer is silent")),
+            };
+            if let Err(status) = over {
+                tracing::debug!(node = %self.to, %status, "stream to peer is down");
+            }
+            let lasted = began.elapsed() > RECONNECT_LONGEST;
+            pause = if lasted { RECONNECT_FIRST } else { (pause * 2).min(RECONNECT_LONGEST) };
+            sleep(pause).await;
+        }
+    }
+
+    /// Returns when the peer falls silent: a stream over a dead network doesn't break by itself.
+    async fn silent(&self) {
+        let mut events = self.liveness.events();
+        loop {
+            match events.recv().await {
+                Ok(crate::PeerEvent::Silent(node)) if node == self.to => return,
+                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn channel(&self) -> Channel {
+        const STREAM_WINDOW: u32 = 16 << 20;
+        const CONNECTION_WINDOW: u32 = 32 << 20;
+        let (connector, address) = (Arc::clone(&self.connector), self.address.clone());
+        let connect = service_fn(move |_: Uri| {
+            let connection = connector.connect(address.clone());
+            async move { connection.await.map(TokioIo::new) }
+        });
+        Endpoint::from_static("http://peer.anabranch")
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .connect_with_connector_lazy(connect)
+    }
+}

@@ -1,0 +1,168 @@
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use anabranch_proto::replica as pb;
+use anabranch_proto::replica::replica_service_server::{ReplicaService, ReplicaServiceServer};
+use anabranch_types::{GroupId, NodeId, ReplicaId};
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::lane::ResponseBody;
+use crate::peer::Transport;
+
+/// What a sender asks.
+pub use pb::request_frame::Body as RequestBody;
+
+/// Who acts on requests of other nodes: the replicas of this one.
+pub trait Handler: Send + Sync + 'static {
+    /// A stream of appends to the replica `to` of `group`: one answer for each, in order, until one
+    /// is not [`ResponseBody::Appended`].
+    fn append(
+        &self,
+        group: GroupId,
+        to: ReplicaId,
+        requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
+    ) -> BoxStream<'static, ResponseBody>;
+
+    /// Any other request to the replica `to` of `group`.
+    fn call(&self, group: GroupId, to: ReplicaId, body: RequestBody) -> BoxFuture<'static, ResponseBody>;
+}
+
+/// The receiving end of other nodes' streams.
+#[derive(Clone)]
+pub struct ReplicaServer {
+    transport: Transport,
+    handler: Arc<dyn Handler>,
+}
+
+impl ReplicaServer {
+    /// The gRPC service of a node: hands requests to `handler`, and tells `transport` who was heard.
+    pub fn service(transport: Transport, handler: Arc<dyn Handler>) -> ReplicaServiceServer<Self> {
+        ReplicaServiceServer::new(Self { transport, handler })
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX)
+    }
+
+    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
+    fn check(&self, hello: &pb::Hello) -> Result<NodeId, Status> {
+        let own = self.transport.settings();
+        if hello.cluster != own.cluster {
+            let text = format!("cluster: is {:?}, must be {:?}", hello.cluster, own.cluster);
+            return Err(Status::failed_precondition(text));
+        }
+        if hello.to_node != own.node.0 {
+            let text = format!("to_node: is {}, this is node {}", hello.to_node, own.node);
+            return Err(Status::failed_precondition(text));
+        }
+        Ok(NodeId(hello.node))
+    }
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<pb::ExchangeResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ReplicaService for ReplicaServer {
+    type ExchangeStream = Answers;
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<pb::ExchangeRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?;
+        let hello = first.and_then(|first| first.hello);
+        let hello = hello.ok_or_else(|| Status::invalid_argument("hello: missing"))?;
+        let node = self.check(&hello)?;
+        self.transport.liveness().heard(node, Some(hello.boot));
+        // Answers are bounded by the requests in flight, which the sender bounds.
+        let (answers, queued) = mpsc::unbounded_channel();
+        let exchange = Exchange {
+            node,
+            server: self.clone(),
+            appends: HashMap::new(),
+            tasks: JoinSet::new(),
+            answers,
+        };
+        tokio::spawn(exchange.run(requests));
+        let gathered = UnboundedReceiverStream::new(queued).ready_chunks(MESSAGE_FRAMES);
+        let responses = gathered.map(|frames| Ok(pb::ExchangeResponse { frames }));
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+const MESSAGE_FRAMES: usize = 1024;
+
+/// One stream of another node.
+struct Exchange {
+    node: NodeId,
+    server: ReplicaServer,
+    appends: HashMap<u64, mpsc::UnboundedSender<pb::AppendEntries>>,
+    tasks: JoinSet<()>, // aborted with the stream
+    answers: mpsc::UnboundedSender<pb::ResponseFrame>,
+}
+
+impl Exchange {
+    async fn run(mut self, mut requests: Streaming<pb::ExchangeRequest>) {
+        while let Ok(Some(request)) = requests.message().await {
+            self.server.transport.liveness().heard(self.node, None);
+            for frame in request.frames {
+                self.take(frame);
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    fn take(&mut self, frame: pb::RequestFrame) {
+        let pb::RequestFrame { channel, group, to_replica, body } = frame;
+        let (group, to) = (GroupId(group), ReplicaId(to_replica));
+        match body {
+            Some(RequestBody::Append(append)) => self.append(channel, group, to, append),
+            Some(RequestBody::Close(_)) | None => drop(self.appends.remove(&channel)),
+            Some(RequestBody::Ping(ping)) => {
+                self.answer(channel, ResponseBody::Pong(ping));
+            }
+            Some(
+                body @ (RequestBody::Vote(_)
+                | RequestBody::PreVote(_)
+                | RequestBody::Snapshot(_)
+                | RequestBody::Transfer(_)),
+            ) => {
+                let answered = self.server.handler.call(group, to, body);
+                let answers = self.answers.clone();
+                self.tasks.spawn(async move {
+                    let body = Some(answered.await);
+                    let _stream_is_over = answers.send(pb::ResponseFrame { channel, body });
+                });
+            }
+        }
+    }
+
+    fn append(&mut self, channel: u64, group: GroupId, to: ReplicaId, append: pb::AppendEntries) {
+        let requests = self.appends.entry(channel).or_insert_with(|| {
+            let (requests, receiver) = mpsc::unbounded_channel(); // bounded by the sender
+            let mut answered = self.server.handler.append(group, to, receiver);
+            let answers = self.answers.clone();
+            self.tasks.spawn(async move {
+                while let Some(body) = answered.next().await {
+                    let frame = pb::ResponseFrame { channel, body: Some(body) };
+                    if answers.send(frame).is_err() {
+                        break;
+                    }
+                }
+            });
+            requests
+        });
+        if requests.send(append).is_err() {
+            self.answer(channel, ResponseBody::Failed("the channel is over".into()));
+        }
+    }
+
+    fn answer(&self, channel: u64, body: ResponseBody) {
+        let _stream_is_over = self.answers.send(pb::ResponseFrame { channel, body: Some(body) });
+    }
+}
