@@ -1,0 +1,38 @@
+# Everything a person or the CI does with this tree. `make` alone lists the commands.
+# One profile for all of it (--release) and one cache for all clones: see scripts/env.sh.
+
+ENV := scripts/env.sh
+CARGO := $(ENV) cargo
+PYTHON := .venv/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test demo dev bench lint fix
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Install what is missing: .venv with the AWS clients, libclang
+	@scripts/setup.sh
+
+build: setup ## Build the binary (ten minutes the first time, most of it RocksDB)
+	@scripts/build.sh
+
+test: setup ## All tests: cargo's, then the real AWS clients against real processes
+	@scripts/test.sh
+
+demo: build ## Three nodes, a real data set, a killed leader, every record checked
+	@$(ENV) $(PYTHON) scripts/demo.py $(ARGS)
+
+dev: build ## One node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
+	@$(ENV) sh -c 'exec "$$CARGO_TARGET_DIR/release/anabranch" dev $(ARGS)'
+
+bench: build ## The load generator (ARGS="put --stream S ...")
+	@$(ENV) sh -c 'exec "$$CARGO_TARGET_DIR/release/anabranch" bench $(ARGS)'
+
+lint: setup ## Clippy, formatting, documentation, licences and sources of the dependencies
+	@scripts/lint.sh
+
+fix: setup ## Let clippy and rustfmt repair what they can
+	@$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
+	@$(CARGO) fmt --all

@@ -1,0 +1,20 @@
+#!/bin/sh
+# The environment that cargo needs here. `scripts/env.sh COMMAND...` runs a command in it;
+# `eval "$(scripts/env.sh)"` puts it into your shell. What is already set stays as it is.
+set -eu
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/anabranch
+
+# One build for every clone and every command: RocksDB's C++ takes ten minutes of two cores.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
+# bindgen reads RocksDB's header with libclang, and rebuilds when this path changes: so it lies in the cache, not in the clone.
+export LIBCLANG_PATH="${LIBCLANG_PATH:-$cache/libclang-18.1.1/clang/native}"
+# The libclang of PyPI brings no headers of its own; stddef.h and the like are the compiler's.
+export BINDGEN_EXTRA_CLANG_ARGS="${BINDGEN_EXTRA_CLANG_ARGS:--I$(${CC:-cc} -print-file-name=include)}"
+
+if [ $# -gt 0 ]; then
+    exec "$@"
+fi
+for name in CARGO_TARGET_DIR LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS; do
+    eval "printf \"export %s='%s'\\n\" $name \"\$$name\""
+done

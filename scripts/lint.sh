@@ -1,0 +1,42 @@
+#!/bin/bash
+# What must hold beside the tests. Every check runs, whatever the others say; the last line names those that failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+eval "$(scripts/env.sh)"
+
+failed=()
+check() {
+    local name=$1
+    shift
+    echo "lint: $name: $*"
+    "$@" || failed+=("$name")
+}
+
+documentation() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
+}
+
+# The advisory database is a git repository that not every machine reaches, so it is used where it was fetched before.
+advisories() {
+    if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*" >/dev/null; then
+        "$deny" --offline check advisories
+    else
+        echo "lint: advisories: NOT CHECKED, there is no advisory database here; \`cargo deny fetch\` gets one where the network allows"
+    fi
+}
+
+check format cargo fmt --all --check
+check clippy cargo clippy --release --workspace --all-targets -- -D warnings
+check documentation documentation
+if deny=$(scripts/cargo-deny.sh); then
+    check dependencies "$deny" --offline check --hide-inclusion-graph bans licenses sources
+    check advisories advisories
+else
+    failed+=("cargo-deny could not be installed")
+fi
+
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'lint: FAILED: %s\n' "${failed[*]}"
+    exit 1
+fi
+echo "lint: all checks passed"

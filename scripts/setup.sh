@@ -1,0 +1,60 @@
+#!/bin/sh
+# Installs what the build, the tests and the demo need on a fresh Debian or Ubuntu that has a Rust toolchain, a C++
+# compiler, make and Python 3: the AWS clients into .venv, libclang into the user's cache. Does nothing when all is there.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+present() { command -v "$1" >/dev/null 2>&1; }
+
+present cargo || fail "no cargo found: install a Rust toolchain (1.95 or newer) from https://rustup.rs"
+present python3 || fail "no python3 found: apt-get install python3"
+present g++ || present c++ || fail "no C++ compiler found: apt-get install g++"
+
+# Some Debian installations have Python without the part that makes virtual environments.
+install_venv_module() {
+    if [ "$(id -u)" = 0 ] && present apt-get; then
+        say "installing Debian's python3-venv"
+        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv; } \
+            >/dev/null || fail "apt-get install python3-venv failed: run it by hand to see why"
+    else
+        fail "this Python can make no virtual environment: run  sudo apt-get install python3-venv  and try again"
+    fi
+}
+
+make_venv() {
+    [ -x .venv/bin/pip ] && return
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        if python3 -m pip --version >/dev/null 2>&1 && python3 -c 'import venv' 2>/dev/null; then
+            say "making .venv with the pip that is there"
+            python3 -m venv --without-pip .venv && python3 -m pip --python .venv/bin/python install -q pip && return
+        fi
+        install_venv_module
+    fi
+    say "making .venv"
+    python3 -m venv .venv
+}
+
+# The list of what was installed is kept beside it, so a second run has nothing to do.
+install_clients() {
+    cmp -s scripts/requirements.txt .venv/requirements.txt && return
+    say "installing the AWS CLI, boto3, pytest and the demo's data set into .venv (about 20 s)"
+    .venv/bin/pip install -q --disable-pip-version-check -r scripts/requirements.txt
+    cp scripts/requirements.txt .venv/requirements.txt
+}
+
+install_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return
+    eval "$(scripts/env.sh)"
+    [ -e "$LIBCLANG_PATH/libclang.so" ] && return
+    target=${LIBCLANG_PATH%/clang/native}
+    version=${target##*/libclang-}
+    say "installing libclang $version into $target"
+    .venv/bin/pip install -q --disable-pip-version-check --no-deps --target "$target" "libclang==$version"
+    [ -e "$LIBCLANG_PATH/libclang.so" ] || fail "no libclang.so in $LIBCLANG_PATH"
+}
+
+make_venv
+install_clients
+install_libclang

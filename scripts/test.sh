@@ -1,0 +1,31 @@
+#!/bin/bash
+# All tests: cargo's, then those that drive the release binary with the real AWS CLI and boto3. Runs both whatever the
+# first one says, and ends with one line of totals.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+eval "$(scripts/env.sh)"
+
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+failed_step=0
+
+step() {
+    echo "test: $*"
+    "$@" 2>&1 | tee -a "$output" || failed_step=1
+}
+
+scripts/build.sh || exit 1
+step cargo test --release --workspace --no-fail-fast
+step .venv/bin/python -m pytest tests/e2e
+
+# cargo closes each binary with "test result: ok. 3 passed; 0 failed; ...", pytest with "==== 3 passed, 1 failed in 2.1s".
+total() {
+    sed 's/\x1b\[[0-9;]*m//g' "$output" | grep -E '^test result: |^=+ .* in [0-9.]+s' |
+        grep -oE "[0-9]+ ($1)" | awk '{ sum += $1 } END { print sum + 0 }'
+}
+passed=$(total passed)
+failed=$(total 'failed|error')
+[ "$failed_step" = 0 ] || [ "$failed" != 0 ] || failed=1
+[ "$passed" != 0 ] || failed=1
+echo "tests: $passed passed, $failed failed"
+[ "$failed" = 0 ]
