@@ -1,0 +1,21 @@
+//! The node's log: every group's entries, votes and state rows, on one disk, through one queue.
+//!
+//! [`LogStore`] and [`GroupLog`] say what a log store does and what always holds. [`SegmentStore`] keeps it on a
+//! disk; [`SimStore`] keeps it in memory and loses unsynced writes on demand; [`contract`] is the suite that both pass.
+//! How bytes lie on the disk, and what opening does after a crash, is written in `OVERVIEW.md`.
+//!
+//! Start reading at [`LogStore`]. This crate never names the consensus library and never looks into a payload.
+
+mod bounds;
+mod error;
+mod log;
+mod model;
+mod sim;
+mod state_key;
+
+pub use error::Error;
+pub use log::{
+    Completion, Entry, GroupLog, Health, LogState, LogStore, Stats, Vote,
+};
+pub use sim::{SimSettings, SimStore, SimSync};
+pub use state_key::StateKey;

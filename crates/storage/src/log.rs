@@ -1,0 +1,180 @@
+//! The log store as its users see it: [`LogStore`] holds the logs of all groups of a node,
+//! [`GroupLog`] is one group's.
+//!
+//! What always holds, for every implementation:
+//! - All writes of one group take effect, become durable and complete in the order of the calls.
+//! - A write is visible to reads when its call returns, and durable when its [`Completion`] is called with `Ok`.
+//! - What a completion reported is there after any crash, or the replica is [`Health::Quarantined`].
+//! - A write that was never reported may survive a crash or not, but never out of order.
+
+use std::{ops::Range, sync::Arc};
+
+use anabranch_types::{GroupId, Incarnation, LogId, ReplicaId};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use crate::{Error, StateKey};
+
+/// One item of a group's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Term and index.
+    pub log_id: LogId,
+    /// Opaque to the store; written and read back as the same bytes.
+    pub payload: Bytes,
+}
+
+/// A Raft vote of one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Vote {
+    /// Term that was voted in.
+    pub term: u64,
+    /// Who the vote went to.
+    pub replica: ReplicaId,
+    /// Whether a quorum granted it.
+    pub committed: bool,
+}
+
+/// Called once, after the sync that covers the write, or with the reason why there was none.
+///
+/// Runs on the store's writer thread: it must be short and must not call the store. An `Err` other than
+/// [`Error::Failed`] and [`Error::Closed`] is a refusal (the write did not happen); those two leave the outcome unknown.
+/// A crash of the simulated store drops completions uncalled, as a crash of the process does.
+pub type Completion = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// Where a group's log begins and ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogState {
+    /// The last entry that was purged.
+    pub purged: Option<LogId>,
+    /// The last entry; equals `purged` if the log is empty.
+    pub last: Option<LogId>,
+}
+
+/// Whether a replica's log can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing wrong is known.
+    Healthy,
+    /// Damage was found that may have cost acknowledged entries. The verdict survives restarts;
+    /// only [`LogStore::remove_group`] ends it.
+    Quarantined {
+        /// File, offset, what was expected there and what was found.
+        reason: String,
+    },
+}
+
+/// Counters and sizes of a log store, since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes of entry payloads that were written, copies not counted.
+    pub payload_bytes: u64,
+    /// Bytes of frames that were written, copies included.
+    pub written_bytes: u64,
+    /// The same in whole blocks as the device sees them, with the zeroes that prepare fresh segments.
+    pub device_bytes: u64,
+    /// Rounds written.
+    pub rounds: u64,
+    /// Calls of fdatasync on segment files by the writer.
+    pub syncs: u64,
+    /// Segments that hold live entries, the active one included.
+    pub segments_live: u64,
+    /// Segments that stand ready to be written.
+    pub segments_free: u64,
+    /// Segments that were emptied and reused or deleted.
+    pub segments_reclaimed: u64,
+    /// Bytes of entries copied forward out of old segments.
+    pub copied_forward_bytes: u64,
+    /// Bytes in the cache of newest entries.
+    pub cache_bytes: u64,
+    /// Frame bytes of entries in sealed segments that are not purged (whole runs are counted).
+    pub live_bytes: u64,
+    /// Bytes that wait in the write queue.
+    pub queued_bytes: u64,
+    /// Groups in quarantine.
+    pub quarantined_groups: u64,
+    /// Whether appends are refused because no segment can be allocated.
+    pub disk_full: bool,
+}
+
+/// One group's log, vote and state rows on this node.
+pub trait GroupLog: Send + Sync {
+    /// Adds entries behind the last one. An empty log may begin at any index above the purged one.
+    ///
+    /// May block shortly while the write queue is full.
+    fn append(&self, entries: Vec<Entry>, done: Completion);
+
+    /// Replaces the vote.
+    fn save_vote(&self, vote: Vote, done: Completion);
+
+    /// Removes every entry above `last_kept`; `None` removes all live entries. The purged id stays.
+    fn truncate_after(&self, last_kept: Option<u64>, done: Completion);
+
+    /// Removes every entry up to `up_to`, inclusive.
+    ///
+    /// If `up_to` is beyond the last entry (a snapshot was installed) the log is then empty and starts after it.
+    /// Nothing happens if it is below what is purged already.
+    fn purge(&self, up_to: LogId, done: Completion);
+
+    /// Writes (`Some`) or deletes (`None`) state rows, all or none of them.
+    ///
+    /// Without `done` the rows are lazy: they ride with the next round and force no sync of their own.
+    fn put_state(&self, rows: Vec<(StateKey, Option<Bytes>)>, done: Option<Completion>);
+
+    /// Where the log begins and ends, writes in flight included.
+    fn log_state(&self) -> LogState;
+
+    /// The vote, writes in flight included.
+    fn vote(&self) -> Option<Vote>;
+
+    /// One state row, writes in flight included.
+    ///
+    /// # Errors
+    /// [`Error::Quarantined`], [`Error::Removed`] or [`Error::Closed`].
+    fn state(&self, key: StateKey) -> Result<Option<Bytes>, Error>;
+
+    /// The [`StateKey::Checkpoint`] rows in index order.
+    fn checkpoints(&self) -> Vec<(u64, Bytes)>;
+
+    /// Entries from `range.start` on, without gaps, until `range.end`, the end of the log, or before the payloads
+    /// exceed `max_bytes`; at least one entry if there is any.
+    ///
+    /// Entries in the cache are answered at once. Disk reads run on tokio's blocking threads, so the future must be
+    /// polled inside a runtime. Fails with [`Error::Purged`] if `range.start` lies before the first live entry.
+    fn read(&self, range: Range<u64>, max_bytes: usize)
+    -> BoxFuture<'_, Result<Vec<Entry>, Error>>;
+
+    /// As [`GroupLog::read`], but `None` unless all of the answer is in the cache.
+    fn read_cached(&self, range: Range<u64>, max_bytes: usize) -> Option<Vec<Entry>>;
+
+    /// Whether this replica may have lost something.
+    fn health(&self) -> Health;
+}
+
+/// The logs of all groups of one node.
+pub trait LogStore: Send + Sync + 'static {
+    /// Opens a group's log, or starts an empty one.
+    ///
+    /// A quarantined replica opens too; its [`GroupLog::health`] says so. After damage whose extent cannot be proven
+    /// *every* group id is quarantined, also one that this store has not seen: whoever makes a replica that
+    /// never was on this node calls [`LogStore::remove_group`] first.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] or [`Error::Failed`].
+    fn group(&self, id: GroupId) -> Result<Arc<dyn GroupLog>, Error>;
+
+    /// The groups that this store holds anything of, or has open, in order.
+    fn groups(&self) -> Vec<GroupId>;
+
+    /// Forgets a group's log, vote, state and quarantine. From the call on, [`LogStore::group`] gives a fresh log.
+    fn remove_group(&self, id: GroupId, done: Completion);
+
+    /// Counters and sizes.
+    fn stats(&self) -> Stats;
+
+    /// The life of this data directory.
+    fn incarnation(&self) -> Incarnation;
+
+    /// Writes what is queued, makes lazy rows durable, and ends the store. Later calls fail with [`Error::Closed`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,90 @@
+use std::{collections::BTreeMap, ops::Range};
+
+use anabranch_types::LogId;
+use bytes::Bytes;
+
+use crate::{Entry, StateKey, Vote, bounds::Bounds};
+
+/// One group's log as plain values: what the simulated store keeps, and what tests compare with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Model {
+    pub(crate) bounds: Bounds,
+    pub(crate) entries: BTreeMap<u64, Entry>,
+    pub(crate) vote: Option<Vote>,
+    pub(crate) rows: BTreeMap<StateKey, Bytes>,
+}
+
+/// One write to a group.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Append(Vec<Entry>),
+    Vote(Vote),
+    /// Removes every entry from this index on.
+    Truncate(u64),
+    Purge(LogId),
+    State(Vec<(StateKey, Option<Bytes>)>),
+    /// The group is forgotten.
+    Remove,
+}
+
+impl Model {
+    pub(crate) fn apply(&mut self, change: Change) {
+        match change {
+            Change::Append(entries) => {
+                for entry in entries {
+                    self.bounds.append(entry.log_id);
+                    self.entries.insert(entry.log_id.index, entry);
+                }
+            }
+            Change::Vote(vote) => self.vote = Some(vote),
+            Change::Truncate(from) => {
+                self.bounds.truncate(from);
+                self.entries.split_off(&from);
+            }
+            Change::Purge(up_to) => {
+                if self.bounds.purge(up_to) {
+                    self.entries = self.entries.split_off(&self.bounds.first());
+                }
+            }
+            Change::State(rows) => {
+                for (key, value) in rows {
+                    match value {
+                        Some(value) => self.rows.insert(key, value),
+                        None => self.rows.remove(&key),
+                    };
+                }
+            }
+            Change::Remove => *self = Self::default(),
+        }
+    }
+
+    /// The answer to a read that begins at a live entry.
+    pub(crate) fn read(&self, range: Range<u64>, max_bytes: usize) -> Vec<Entry> {
+        let mut budget = Budget::new(max_bytes);
+        let live = self.entries.range(range.start..range.end.max(range.start)).map(|(_, e)| e);
+        live.take_while(|entry| budget.admits(entry.payload.len())).cloned().collect()
+    }
+}
+
+/// Counts payload bytes of one read: the first entry always fits, later ones only below the limit.
+pub(crate) struct Budget {
+    left: usize,
+    first: bool,
+}
+
+impl Budget {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { left: max_bytes, first: true }
+    }
+
+    pub(crate) fn admits(&mut self, payload_bytes: usize) -> bool {
+        let fits = self.first || payload_bytes <= self.left;
+        self.first = false;
+        if fits {
+            self.left = self.left.saturating_sub(payload_bytes);
+        } else {
+            self.left = 0;
+        }
+        fits
+    }
+}

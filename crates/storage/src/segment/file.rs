@@ -1,0 +1,138 @@
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, IoSlice},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use anabranch_types::Incarnation;
+
+use crate::{damage::Damage, segment::frame};
+
+/// The unit in which the device is written, and the size of a segment's header.
+pub(crate) const BLOCK_BYTES: u64 = 4096;
+/// Where the first frame of a segment lies.
+pub(crate) const DATA_START: u64 = BLOCK_BYTES;
+
+const MAGIC: [u8; 8] = *b"ANABRSEG";
+const VERSION: u32 = 1;
+const HEADER_FIELDS_BYTES: usize = 36;
+/// Slices that one pwritev takes.
+const IOV_MAX: usize = 1024;
+
+/// One life of a segment file: the file, and the serial that it has in this life.
+///
+/// Header block: magic, version u32, incarnation u64, serial u64, file length u64, CRC-32C of those; zeroes to 4 KiB.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) serial: u64,
+    pub(crate) bytes: u64,
+    pub(crate) path: PathBuf,
+    /// Seed of the round headers in this life.
+    pub(crate) seed: u32,
+    file: File,
+}
+
+impl SegmentFile {
+    /// The name of the file with this serial; names sort as serials do.
+    pub(crate) fn file_name(serial: u64) -> String {
+        format!("{serial:020}.segment")
+    }
+
+    pub(crate) fn serial_in_name(name: &str) -> Option<u64> {
+        let serial = name.strip_suffix(".segment")?.parse().ok()?;
+        (Self::file_name(serial) == name).then_some(serial)
+    }
+
+    /// Gives `file` a new life: writes its header and syncs it. The caller renames it to its name.
+    pub(crate) fn begin(
+        file: File,
+        dir: &Path,
+        serial: u64,
+        bytes: u64,
+        incarnation: Incarnation,
+    ) -> io::Result<Self> {
+        file.write_all_at(&header(serial, bytes, incarnation), 0)?;
+        file.sync_all()?;
+        let path = dir.join(Self::file_name(serial));
+        Ok(Self { serial, bytes, path, seed: frame::segment_seed(incarnation, serial), file })
+    }
+
+    /// Opens a segment that exists.
+    ///
+    /// # Errors
+    /// Outer: the operating system's. Inner: the file is not that segment, or not whole.
+    pub(crate) fn open(
+        dir: &Path,
+        serial: u64,
+        incarnation: Incarnation,
+    ) -> io::Result<Result<Self, Damage>> {
+        let path = dir.join(Self::file_name(serial));
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Err(Damage::new(&path, 0, "a segment file", "no file")));
+            }
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        if length < DATA_START {
+            let found = format!("a file of {length} bytes");
+            return Ok(Err(Damage::new(&path, 0, "a segment header", found)));
+        }
+        let mut block = [0; BLOCK_BYTES as usize];
+        file.read_exact_at(&mut block, 0)?;
+        if block != header(serial, length, incarnation) {
+            let expected = format!("header of segment {serial} with {length} bytes");
+            let found = "another header, or another length";
+            return Ok(Err(Damage::new(&path, 0, expected, found)));
+        }
+        let seed = frame::segment_seed(incarnation, serial);
+        Ok(Ok(Self { serial, bytes: length, path, seed, file }))
+    }
+
+    pub(crate) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    /// Writes all slices, one behind the other.
+    pub(crate) fn write_all_vectored_at(
+        &self,
+        mut slices: &mut [IoSlice<'_>],
+        mut offset: u64,
+    ) -> io::Result<()> {
+        while !slices.is_empty() {
+            let batch = &slices[..slices.len().min(IOV_MAX)];
+            let written = match rustix::io::pwritev(&self.file, batch, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            IoSlice::advance_slices(&mut slices, written);
+            offset += written as u64;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn header(serial: u64, bytes: u64, incarnation: Incarnation) -> [u8; BLOCK_BYTES as usize] {
+    let mut block = [0; BLOCK_BYTES as usize];
+    block[..8].copy_from_slice(&MAGIC);
+    block[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    block[12..20].copy_from_slice(&incarnation.0.to_le_bytes());
+    block[20..28].copy_from_slice(&serial.to_le_bytes());
+    block[28..36].copy_from_slice(&bytes.to_le_bytes());
+    let crc = crc32c::crc32c(&block[..HEADER_FIELDS_BYTES]);
+    block[HEADER_FIELDS_BYTES..HEADER_FIELDS_BYTES + 4].copy_from_slice(&crc.to_le_bytes());
+    block
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,263 @@
+//! Ready segments: prepared ahead by a thread of their own, so that the writer never waits for an allocation.
+//!
+//! What always holds: ready segments have consecutive serials, each has its header and its name on the disk, and all
+//! of its blocks have been written once (so that no later sync has to commit extent conversions).
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anabranch_types::Incarnation;
+use tracing::warn;
+
+use crate::{
+    Error,
+    segment::file::{SegmentFile, sync_dir},
+};
+
+const ZEROES_BYTES: usize = 1 << 20;
+/// Zeroes between two syncs, so that a preparation never holds up the writer's syncs for long.
+const ZEROES_PER_SYNC: u64 = 8 << 20;
+/// How long a full disk is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+const TEMPORARY_NAME: &str = "preparing";
+
+/// The ready segments, and what the preparer thread needs to make more.
+pub(crate) struct Pool {
+    dir: PathBuf,
+    incarnation: Incarnation,
+    segment_bytes: u64,
+    /// How many to keep ready.
+    target: usize,
+    /// Bytes that all segment files may take.
+    limit: Option<u64>,
+    /// Bytes that they take.
+    allocated: AtomicU64,
+    full: AtomicBool,
+    pub(crate) zeroes_written: AtomicU64,
+    pub(crate) reclaimed: AtomicU64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    ready: VecDeque<Arc<SegmentFile>>,
+    /// Files without live data that may get a new life.
+    recycled: Vec<PathBuf>,
+    next_serial: u64,
+    failure: Option<String>,
+    stop: bool,
+}
+
+enum Task {
+    Recycle(PathBuf, u64),
+    Allocate(u64),
+    Stop,
+}
+
+impl Pool {
+    /// A pool that continues after `ready`, or from serial `next_serial` on.
+    pub(crate) fn new(
+        dir: &Path,
+        incarnation: Incarnation,
+        settings: &crate::StorageSettings,
+        allocated: u64,
+        ready: VecDeque<Arc<SegmentFile>>,
+        next_serial: u64,
+    ) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            incarnation,
+            segment_bytes: settings.segment_bytes,
+            target: settings.free_segments,
+            limit: settings.max_segment_bytes_total,
+            allocated: AtomicU64::new(allocated),
+            full: AtomicBool::new(false),
+            zeroes_written: AtomicU64::new(0),
+            reclaimed: AtomicU64::new(0),
+            state: Mutex::new(State {
+                ready,
+                recycled: Vec::new(),
+                next_serial,
+                failure: None,
+                stop: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The next segment. Waits for the preparer, unless the disk is full.
+    pub(crate) fn take(&self) -> Result<Arc<SegmentFile>, Error> {
+        let mut state = self.lock();
+        loop {
+            if let Some(segment) = state.ready.pop_front() {
+                self.changed.notify_all();
+                return Ok(segment);
+            }
+            if let Some(detail) = &state.failure {
+                return Err(Error::Failed { detail: detail.clone() });
+            }
+            if state.stop {
+                return Err(Error::Closed);
+            }
+            if self.full.load(Relaxed) {
+                return Err(Error::DiskFull);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whether appends have to be refused: nothing can be allocated, and only the reserve is left.
+    pub(crate) fn refuses_appends(&self) -> bool {
+        self.full.load(Relaxed) && self.ready_count() < self.target.max(2)
+    }
+
+    pub(crate) fn ready_count(&self) -> usize {
+        self.lock().ready.len()
+    }
+
+    /// Takes back a file whose segment is dead. It gets a new life if one is wanted, else it is deleted.
+    pub(crate) fn recycle(&self, path: PathBuf, bytes: u64) {
+        self.reclaimed.fetch_add(1, Relaxed);
+        let mut state = self.lock();
+        let wanted = state.ready.len() + state.recycled.len() < self.target;
+        if wanted && bytes == self.segment_bytes {
+            state.recycled.push(path);
+            self.full.store(false, Relaxed);
+            self.changed.notify_all();
+            return;
+        }
+        drop(state);
+        if let Err(error) = fs::remove_file(&path) {
+            warn!(%error, "dead segment file could not be deleted");
+            return;
+        }
+        self.allocated.fetch_sub(bytes, Relaxed);
+        self.full.store(false, Relaxed);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    /// The preparer thread.
+    pub(crate) fn run(&self) {
+        loop {
+            let (result, serial) = match self.next_task() {
+                Task::Stop => return,
+                Task::Recycle(path, serial) => (self.revive(&path, serial), serial),
+                Task::Allocate(serial) => (self.allocate(serial), serial),
+            };
+            match result {
+                Ok(segment) => self.add(segment, serial),
+                Err(error) if is_full(&error) => self.wait_for_space(),
+                Err(error) => {
+                    let detail = format!("prepare segment {serial} in {}: {error}", self.dir.display());
+                    self.lock().failure = Some(detail);
+                    self.changed.notify_all();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next_task(&self) -> Task {
+        let mut state = self.lock();
+        loop {
+            if state.stop {
+                return Task::Stop;
+            }
+            if state.ready.len() < self.target {
+                let serial = state.next_serial;
+                return match state.recycled.pop() {
+                    Some(path) => Task::Recycle(path, serial),
+                    None => Task::Allocate(serial),
+                };
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn add(&self, segment: SegmentFile, serial: u64) {
+        let mut state = self.lock();
+        state.ready.push_back(Arc::new(segment));
+        state.next_serial = serial + 1;
+        self.full.store(false, Relaxed);
+        self.changed.notify_all();
+    }
+
+    fn wait_for_space(&self) {
+        let state = self.lock();
+        if !self.full.swap(true, Relaxed) {
+            warn!("no disk space for another log segment, appends are refused");
+        }
+        self.changed.notify_all();
+        let waiting = |state: &mut State| !state.stop && state.recycled.is_empty();
+        drop(self.changed.wait_timeout_while(state, RETRY, waiting));
+    }
+
+    fn revive(&self, path: &Path, serial: u64) -> io::Result<SegmentFile> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        self.begin(file, path, serial)
+    }
+
+    fn allocate(&self, serial: u64) -> io::Result<SegmentFile> {
+        let allocated = self.allocated.load(Relaxed) + self.segment_bytes;
+        if self.limit.is_some_and(|limit| allocated > limit) {
+            return Err(rustix::io::Errno::NOSPC.into());
+        }
+        let path = self.dir.join(TEMPORARY_NAME);
+        let made = self.zeroed_file(&path).and_then(|file| self.begin(file, &path, serial));
+        match made {
+            Ok(_) => {
+                self.allocated.fetch_add(self.segment_bytes, Relaxed);
+            }
+            Err(_) => drop(fs::remove_file(&path)),
+        }
+        made
+    }
+
+    fn zeroed_file(&self, path: &Path) -> io::Result<File> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.segment_bytes)?;
+        let zeroes = vec![0; ZEROES_BYTES];
+        let mut offset = 0;
+        while offset < self.segment_bytes && !self.lock().stop {
+            let bytes = (self.segment_bytes - offset).min(ZEROES_BYTES as u64);
+            file.write_all_at(&zeroes[..usize::try_from(bytes).unwrap_or(ZEROES_BYTES)], offset)?;
+            offset += bytes;
+            self.zeroes_written.fetch_add(bytes, Relaxed);
+            if offset.is_multiple_of(ZEROES_PER_SYNC) {
+                file.sync_data()?;
+            }
+        }
+        Ok(file)
+    }
+
+    fn begin(&self, file: File, path: &Path, serial: u64) -> io::Result<SegmentFile> {
+        let segment =
+            SegmentFile::begin(file, &self.dir, serial, self.segment_bytes, self.incarnation)?;
+        fs::rename(path, &segment.path)?;
+        sync_dir(&self.dir)?;
+        Ok(segment)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,271 @@
+//! One round: the frames of everything that was queued, laid out over one or more segments.
+//!
+//! Payloads are never copied (but for those so small that a slice of their own would cost more): a round is a list of
+//! slices, headers from one buffer and payloads from where they came.
+
+use std::{io::IoSlice, ops::Range, sync::Arc};
+
+use crate::{
+    Error,
+    segment::{
+        file::{BLOCK_BYTES, DATA_START, SegmentFile},
+        frame::{self, HEADER_BYTES, Header, Kind, ROUND_BYTES, SEAL_BYTES},
+    },
+};
+
+/// Payloads up to this are copied behind their headers.
+const COPIED_BYTES: usize = 512;
+/// What stays free behind every frame: room for an empty round and its seal.
+const RESERVE_BYTES: u64 = (ROUND_BYTES + SEAL_BYTES) as u64;
+
+/// The largest payload that a segment of this size takes.
+pub(crate) fn payload_limit(segment_bytes: u64) -> u64 {
+    segment_bytes - DATA_START - (ROUND_BYTES + HEADER_BYTES) as u64 - RESERVE_BYTES
+}
+
+/// Where a frame came to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u64,
+    pub(crate) offset: u32,
+}
+
+/// A position behind a whole round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    /// Serial of the round that ends here.
+    pub(crate) round: u64,
+}
+
+enum Piece<'a> {
+    Head(Range<usize>),
+    Payload(&'a [u8]),
+}
+
+/// A stretch of a round in one segment.
+struct Extent {
+    segment: Arc<SegmentFile>,
+    start: u64,
+    end: u64,
+    pieces: Range<usize>,
+}
+
+/// A round that is being laid out.
+pub(crate) struct Round<'a> {
+    serial: u64,
+    /// Where the round before it ended.
+    previous: LogEnd,
+    part: u64,
+    seed: u32,
+    heads: Vec<u8>,
+    pieces: Vec<Piece<'a>>,
+    extents: Vec<Extent>,
+    segment: Arc<SegmentFile>,
+    start: u64,
+    offset: u64,
+    first_piece: usize,
+    /// Segments that ended in this round, with their lengths.
+    pub(crate) sealed: Vec<(u64, u64)>,
+}
+
+impl<'a> Round<'a> {
+    /// Begins round `serial` behind `end` in `segment`. `bytes` is what its frames take, about.
+    pub(crate) fn begin(
+        heads: Vec<u8>,
+        segment: Arc<SegmentFile>,
+        end: LogEnd,
+        serial: u64,
+        bytes: u64,
+    ) -> Result<Self, Error> {
+        let start = aligned_start(end.offset, bytes + ROUND_BYTES as u64, segment.bytes);
+        let mut round = Self {
+            serial,
+            previous: end,
+            part: 0,
+            seed: frame::round_seed(segment.seed, serial),
+            heads,
+            pieces: Vec::new(),
+            extents: Vec::new(),
+            segment,
+            start,
+            offset: start,
+            first_piece: 0,
+            sealed: Vec::new(),
+        };
+        round.heads.clear();
+        round.header()?;
+        Ok(round)
+    }
+
+    /// Adds a frame; `next` gives the segment to go on in if this one is full.
+    pub(crate) fn frame(
+        &mut self,
+        header: Header,
+        prefix: &[u8],
+        payload: &'a [u8],
+        next: impl FnOnce() -> Result<Arc<SegmentFile>, Error>,
+    ) -> Result<Place, Error> {
+        let bytes = (HEADER_BYTES + prefix.len() + payload.len()) as u64;
+        if self.offset + bytes + RESERVE_BYTES > self.segment.bytes {
+            self.roll(next()?)?;
+        }
+        let place = Place { segment: self.segment.serial, offset: self.offset32()? };
+        self.put(self.seed, header, prefix, payload)?;
+        Ok(place)
+    }
+
+    /// Goes on in the segment that `next` gives, if there is no room here for another round and its seal.
+    pub(crate) fn roll_if_tight(
+        &mut self,
+        next: impl FnOnce() -> Result<Arc<SegmentFile>, Error>,
+    ) -> Result<(), Error> {
+        if self.offset + RESERVE_BYTES > self.segment.bytes { self.roll(next()?) } else { Ok(()) }
+    }
+
+    /// Writes everything and syncs every segment touched. Nothing of the round is on the disk for sure before `Ok`.
+    pub(crate) fn write(mut self) -> Result<Written, Error> {
+        self.close_extent();
+        let mut bytes = 0;
+        let mut device_bytes = 0;
+        for extent in &self.extents {
+            let mut slices: Vec<IoSlice<'_>> = self.pieces[extent.pieces.clone()]
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Head(range) => IoSlice::new(&self.heads[range.clone()]),
+                    Piece::Payload(payload) => IoSlice::new(payload),
+                })
+                .collect();
+            let written = extent.segment.write_all_vectored_at(&mut slices, extent.start);
+            written.map_err(|error| failed("write", &extent.segment, &error))?;
+            bytes += extent.end - extent.start;
+            device_bytes += extent.end.next_multiple_of(BLOCK_BYTES)
+                - extent.start / BLOCK_BYTES * BLOCK_BYTES;
+        }
+        for extent in &self.extents {
+            let synced = extent.segment.sync_data();
+            synced.map_err(|error| failed("fdatasync", &extent.segment, &error))?;
+        }
+        Ok(Written {
+            end: LogEnd {
+                segment: self.segment.serial,
+                offset: self.offset,
+                round: self.serial,
+            },
+            segments: self.extents.into_iter().map(|extent| extent.segment).collect(),
+            sealed: self.sealed,
+            bytes,
+            device_bytes,
+            heads: self.heads,
+        })
+    }
+
+    fn header(&mut self) -> Result<(), Error> {
+        let LogEnd { segment, offset, round } = self.previous;
+        let header = Header { kind: Kind::Round, group: self.part, term: round, index: self.serial };
+        self.put(self.segment.seed, header, &frame::round_payload(segment, offset), &[])
+    }
+
+    fn roll(&mut self, next: Arc<SegmentFile>) -> Result<(), Error> {
+        let seal = Header { kind: Kind::Seal, group: 0, term: 0, index: next.serial };
+        self.put(self.seed, seal, &[], &[])?;
+        self.sealed.push((self.segment.serial, self.offset));
+        self.close_extent();
+        self.part += 1;
+        self.seed = frame::round_seed(next.seed, self.serial);
+        self.segment = next;
+        self.start = DATA_START;
+        self.offset = DATA_START;
+        self.header()
+    }
+
+    fn put(
+        &mut self,
+        seed: u32,
+        header: Header,
+        prefix: &[u8],
+        payload: &'a [u8],
+    ) -> Result<(), Error> {
+        let from = self.heads.len();
+        let encoded = frame::encode_header(&mut self.heads, seed, header, prefix, payload);
+        encoded.ok_or(Error::TooLarge { bytes: payload.len(), limit: u32::MAX as usize })?;
+        self.heads.extend_from_slice(prefix);
+        let copied = payload.len() <= COPIED_BYTES;
+        if copied {
+            self.heads.extend_from_slice(payload);
+        }
+        self.push_head(from);
+        if !copied {
+            self.pieces.push(Piece::Payload(payload));
+        }
+        self.offset += (HEADER_BYTES + prefix.len() + payload.len()) as u64;
+        Ok(())
+    }
+
+    /// Adds what `heads` holds from `from` on, joined with the piece before if that is a head of the same extent.
+    fn push_head(&mut self, from: usize) {
+        let to = self.heads.len();
+        let joins = self.pieces.len() > self.first_piece;
+        match self.pieces.last_mut() {
+            Some(Piece::Head(range)) if joins && range.end == from => range.end = to,
+            _ => self.pieces.push(Piece::Head(from..to)),
+        }
+    }
+
+    fn close_extent(&mut self) {
+        self.extents.push(Extent {
+            segment: Arc::clone(&self.segment),
+            start: self.start,
+            end: self.offset,
+            pieces: self.first_piece..self.pieces.len(),
+        });
+        self.first_piece = self.pieces.len();
+    }
+
+    fn offset32(&self) -> Result<u32, Error> {
+        u32::try_from(self.offset).map_err(|_| Error::Failed {
+            detail: format!("offset {} in a segment is out of range", self.offset),
+        })
+    }
+}
+
+/// A round on the disk.
+pub(crate) struct Written {
+    pub(crate) end: LogEnd,
+    /// The segments it touched, in order.
+    pub(crate) segments: Vec<Arc<SegmentFile>>,
+    pub(crate) sealed: Vec<(u64, u64)>,
+    pub(crate) bytes: u64,
+    pub(crate) device_bytes: u64,
+    /// Given back to be filled again.
+    pub(crate) heads: Vec<u8>,
+}
+
+/// Where a round of `bytes` begins: at `offset`, or at the next block if it then touches fewer blocks.
+fn aligned_start(offset: u64, bytes: u64, segment_bytes: u64) -> u64 {
+    let within = offset % BLOCK_BYTES;
+    let aligned = offset.next_multiple_of(BLOCK_BYTES);
+    let fewer = (within + bytes).div_ceil(BLOCK_BYTES) > bytes.div_ceil(BLOCK_BYTES);
+    if fewer && aligned + bytes + RESERVE_BYTES <= segment_bytes { aligned } else { offset }
+}
+
+fn failed(what: &str, segment: &SegmentFile, error: &std::io::Error) -> Error {
+    Error::Failed { detail: format!("{what} {}: {error}", segment.path.display()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_begins_at_a_block_only_if_it_then_touches_fewer() {
+        let at = |offset, bytes| aligned_start(offset, bytes, 1 << 20);
+        assert_eq!(at(4096, 1100), 4096);
+        assert_eq!(at(5196, 1100), 5196);
+        assert_eq!(at(7396, 1100), 8192, "would straddle");
+        assert_eq!(at(7396, 65_536), 8192, "sixteen blocks instead of seventeen");
+        assert_eq!(at(4196, 65_700), 4196, "seventeen blocks either way");
+        assert_eq!(at((1 << 20) - 1000, 1100), (1 << 20) - 1000, "no room for padding");
+    }
+}

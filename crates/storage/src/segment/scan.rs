@@ -1,0 +1,204 @@
+//! Reading a segment's frames one after the other, and the rules by which they follow each other.
+//!
+//! Recovery and the scrub read with the same rules; they differ in what they make of a break.
+
+use std::{io, sync::Arc};
+
+use crate::segment::{
+    file::{BLOCK_BYTES, DATA_START, SegmentFile},
+    frame::{self, HEADER_BYTES, Header, Kind, ROUND_BYTES, ROUND_MAGIC, RawHeader},
+    round::LogEnd,
+};
+
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// Reads a segment through a window.
+pub(crate) struct Scanner {
+    pub(crate) segment: Arc<SegmentFile>,
+    window: Vec<u8>,
+    start: u64,
+}
+
+/// A round header that stands somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RoundHeader {
+    pub(crate) serial: u64,
+    pub(crate) part: u64,
+    /// The round before it and where that ended.
+    pub(crate) previous: LogEnd,
+}
+
+/// How far a chain of frames has been followed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor {
+    /// Where the next frame has to be, and the round it is in or follows.
+    pub(crate) end: LogEnd,
+    /// Seed of the round's frames in this segment; none before its header here.
+    seed: Option<u32>,
+    part: u64,
+    /// Where the round began to differ from its predecessor.
+    previous: LogEnd,
+    /// Whether the first header is taken as it comes.
+    any: bool,
+}
+
+/// What stands at a cursor.
+pub(crate) enum Step {
+    /// A frame that is no round header; the payload is `payload_bytes` behind the header at `offset`.
+    Frame { header: Header, offset: u64, payload_bytes: usize },
+    /// The segment's end; the log goes on in the next one.
+    Sealed,
+    /// Neither a frame of the round nor the next round's header.
+    Broken,
+}
+
+impl Cursor {
+    /// Expects the round after the one that ended at `end`.
+    pub(crate) fn after(end: LogEnd) -> Self {
+        Self { end, seed: None, part: 0, previous: end, any: false }
+    }
+
+    /// Expects any round at the start of a segment.
+    pub(crate) fn at_start_of(segment: u64) -> Self {
+        let end = LogEnd { segment, offset: DATA_START, round: 0 };
+        Self { end, seed: None, part: 0, previous: end, any: true }
+    }
+
+    /// The cursor behind a seal.
+    pub(crate) fn next_segment(self) -> Self {
+        let end =
+            LogEnd { segment: self.end.segment + 1, offset: DATA_START, round: self.end.round };
+        Self { end, seed: None, ..self }
+    }
+
+    fn follows(&self, found: &RoundHeader) -> bool {
+        let fresh = found.part == 0 && found.serial > self.end.round && found.previous == self.end;
+        let continues = self.seed.is_none()
+            && found.serial == self.end.round
+            && found.part == self.part + 1
+            && found.previous == self.previous;
+        self.any || fresh || continues
+    }
+
+    fn enter(&mut self, found: &RoundHeader, offset: u64, segment: &SegmentFile) {
+        self.end.round = found.serial;
+        self.end.offset = offset + ROUND_BYTES as u64;
+        self.part = found.part;
+        self.previous = found.previous;
+        self.seed = Some(frame::round_seed(segment.seed, found.serial));
+        self.any = false;
+    }
+}
+
+impl Scanner {
+    pub(crate) fn new(segment: Arc<SegmentFile>) -> Self {
+        Self { segment, window: Vec::new(), start: 0 }
+    }
+
+    /// Follows the chain by one frame, round headers passed over.
+    pub(crate) fn step(&mut self, cursor: &mut Cursor) -> io::Result<Step> {
+        loop {
+            let offset = cursor.end.offset;
+            if let Some(seed) = cursor.seed
+                && let Some((header, payload_bytes)) = self.frame(offset, seed)?
+            {
+                cursor.end.offset += (HEADER_BYTES + payload_bytes) as u64;
+                return Ok(match header.kind {
+                    Kind::Seal => Step::Sealed,
+                    _ => Step::Frame { header, offset, payload_bytes },
+                });
+            }
+            let Some((found, at)) = self.next_round(cursor)? else {
+                return Ok(Step::Broken);
+            };
+            cursor.enter(&found, at, &Arc::clone(&self.segment));
+        }
+    }
+
+    /// Bytes of the segment; `None` if they reach beyond it.
+    pub(crate) fn bytes(&mut self, offset: u64, count: usize) -> io::Result<Option<&[u8]>> {
+        let Some(end) = offset.checked_add(count as u64).filter(|end| *end <= self.segment.bytes)
+        else {
+            return Ok(None);
+        };
+        if offset < self.start || end > self.start + self.window.len() as u64 {
+            self.fill(offset, count)?;
+        }
+        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+        Ok(self.window.get(from..from + count))
+    }
+
+    /// Every valid round header of this life of the segment from `offset` on, wherever it stands.
+    pub(crate) fn rounds_from(&mut self, offset: u64) -> io::Result<Vec<RoundHeader>> {
+        let mut found = Vec::new();
+        let mut at = offset;
+        while at < self.segment.bytes {
+            let left = usize::try_from(self.segment.bytes - at).unwrap_or(usize::MAX);
+            let Some(bytes) = self.bytes(at, left.min(WINDOW_BYTES))? else { break };
+            let starts: Vec<u64> = positions_of_magic(bytes)
+                .filter_map(|position| (at + position as u64).checked_sub(HEADER_BYTES as u64))
+                .filter(|start| *start >= offset)
+                .collect();
+            for start in starts {
+                found.extend(self.round(start)?);
+            }
+            at += (WINDOW_BYTES - (ROUND_MAGIC.len() - 1)) as u64;
+        }
+        Ok(found)
+    }
+
+    /// A round header that may follow at the cursor: there, or at the next block.
+    fn next_round(&mut self, cursor: &Cursor) -> io::Result<Option<(RoundHeader, u64)>> {
+        let here = cursor.end.offset;
+        let block = here.next_multiple_of(BLOCK_BYTES);
+        for at in [here, block] {
+            if let Some(found) = self.round(at)?
+                && cursor.follows(&found)
+            {
+                return Ok(Some((found, at)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn round(&mut self, offset: u64) -> io::Result<Option<RoundHeader>> {
+        let seed = self.segment.seed;
+        let Some((header, payload_bytes)) = self.frame(offset, seed)? else { return Ok(None) };
+        let Some(payload) = self.bytes(offset + HEADER_BYTES as u64, payload_bytes)? else {
+            return Ok(None);
+        };
+        let previous = frame::decode_round_payload(payload);
+        Ok(previous.filter(|_| header.kind == Kind::Round).map(|(segment, offset)| RoundHeader {
+            serial: header.index,
+            part: header.group,
+            previous: LogEnd { segment, offset, round: header.term },
+        }))
+    }
+
+    fn frame(&mut self, offset: u64, seed: u32) -> io::Result<Option<(Header, usize)>> {
+        let Some(raw) = self.bytes(offset, HEADER_BYTES)?.and_then(RawHeader::read) else {
+            return Ok(None);
+        };
+        let payload_bytes = raw.payload_bytes as usize;
+        let payload = self.bytes(offset + HEADER_BYTES as u64, payload_bytes)?;
+        let header = payload.and_then(|payload| raw.validate(seed, payload));
+        Ok(header.map(|header| (header, payload_bytes)))
+    }
+
+    fn fill(&mut self, offset: u64, count: usize) -> io::Result<()> {
+        let left = usize::try_from(self.segment.bytes - offset).unwrap_or(usize::MAX);
+        self.window.clear();
+        self.window.resize(count.max(WINDOW_BYTES).min(left), 0);
+        self.start = offset;
+        self.segment.read_exact_at(&mut self.window, offset)
+    }
+}
+
+fn positions_of_magic(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let first = ROUND_MAGIC[0];
+    bytes
+        .windows(ROUND_MAGIC.len())
+        .enumerate()
+        .filter(move |(_, window)| window[0] == first && *window == ROUND_MAGIC)
+        .map(|(position, _)| position)
+}

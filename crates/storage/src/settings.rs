@@ -1,0 +1,156 @@
+use std::time::Duration;
+
+use crate::Error;
+
+/// Settings of a [`crate::SegmentStore`]. A value read from a file has been checked; [`StorageSettings::check`] does it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "RawStorageSettings")]
+pub struct StorageSettings {
+    /// Size of a segment file. Default: 128 MiB. From 64 KiB to 2 GiB, in whole blocks of 4 KiB.
+    pub segment_bytes: u64,
+    /// Bytes that may wait for the writer before `append` blocks. Default: 32 MiB; a quarter of a segment is the most that is used.
+    pub queue_bytes: usize,
+    /// Bytes of newest entries kept in memory, all groups together. Default: 256 MiB.
+    pub cache_bytes: usize,
+    /// Empty segments kept ready, at least 2 (the last is a reserve for a full disk). Default: 2. More than that are deleted.
+    pub free_segments: usize,
+    /// A sealed segment with a smaller live share is copied forward. Default: 50 percent.
+    pub copy_forward_below_percent: u8,
+    /// Speed limit of copying forward. Default: 32 MiB.
+    pub copy_forward_bytes_per_second: u64,
+    /// Newest sealed segments to verify before the store opens. Default: 8 GiB. The scrub verifies the rest.
+    pub verify_bytes_at_open: u64,
+    /// Speed limit of the background scrub. Default: 16 MiB.
+    pub scrub_bytes_per_second: u64,
+    /// Shortest time between two looks for segments to reclaim. Default: 1 s.
+    pub reclaim_interval: Duration,
+    /// Bytes that all segment files together may take; the disk counts as full above. Default: no limit.
+    pub max_segment_bytes_total: Option<u64>,
+}
+
+impl Default for StorageSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 128 << 20,
+            queue_bytes: 32 << 20,
+            cache_bytes: 256 << 20,
+            free_segments: 2,
+            copy_forward_below_percent: 50,
+            copy_forward_bytes_per_second: 32 << 20,
+            verify_bytes_at_open: 8 << 30,
+            scrub_bytes_per_second: 16 << 20,
+            reclaim_interval: Duration::from_secs(1),
+            max_segment_bytes_total: None,
+        }
+    }
+}
+
+impl StorageSettings {
+    /// Tells whether every value keeps its rule.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first key that does not.
+    pub fn check(&self) -> Result<(), Error> {
+        let rules = [
+            (
+                "segment-bytes",
+                "must be 64 KiB to 2 GiB in whole blocks of 4 KiB",
+                (64 << 10..=2 << 30).contains(&self.segment_bytes)
+                    && self.segment_bytes.is_multiple_of(4096),
+            ),
+            ("queue-bytes", "must be above 0", self.queue_bytes > 0),
+            ("free-segments", "must be at least 2", self.free_segments >= 2),
+            (
+                "copy-forward-below-percent",
+                "must be at most 90",
+                self.copy_forward_below_percent <= 90,
+            ),
+            (
+                "copy-forward-bytes-per-second",
+                "must be above 0",
+                self.copy_forward_bytes_per_second > 0,
+            ),
+            ("scrub-bytes-per-second", "must be above 0", self.scrub_bytes_per_second > 0),
+        ];
+        match rules.into_iter().find(|(_, _, kept)| !kept) {
+            Some((key, rule, _)) => Err(Error::Setting { key, rule }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a settings file may say.
+#[derive(serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct RawStorageSettings {
+    segment_bytes: u64,
+    queue_bytes: usize,
+    cache_bytes: usize,
+    free_segments: usize,
+    copy_forward_below_percent: u8,
+    copy_forward_bytes_per_second: u64,
+    verify_bytes_at_open: u64,
+    scrub_bytes_per_second: u64,
+    reclaim_interval_ms: u64,
+    max_segment_bytes_total: Option<u64>,
+}
+
+impl Default for RawStorageSettings {
+    fn default() -> Self {
+        let checked = StorageSettings::default();
+        Self {
+            segment_bytes: checked.segment_bytes,
+            queue_bytes: checked.queue_bytes,
+            cache_bytes: checked.cache_bytes,
+            free_segments: checked.free_segments,
+            copy_forward_below_percent: checked.copy_forward_below_percent,
+            copy_forward_bytes_per_second: checked.copy_forward_bytes_per_second,
+            verify_bytes_at_open: checked.verify_bytes_at_open,
+            scrub_bytes_per_second: checked.scrub_bytes_per_second,
+            reclaim_interval_ms: 1000,
+            max_segment_bytes_total: None,
+        }
+    }
+}
+
+impl TryFrom<RawStorageSettings> for StorageSettings {
+    type Error = Error;
+
+    fn try_from(raw: RawStorageSettings) -> Result<Self, Error> {
+        let settings = Self {
+            segment_bytes: raw.segment_bytes,
+            queue_bytes: raw.queue_bytes,
+            cache_bytes: raw.cache_bytes,
+            free_segments: raw.free_segments,
+            copy_forward_below_percent: raw.copy_forward_below_percent,
+            copy_forward_bytes_per_second: raw.copy_forward_bytes_per_second,
+            verify_bytes_at_open: raw.verify_bytes_at_open,
+            scrub_bytes_per_second: raw.scrub_bytes_per_second,
+            reclaim_interval: Duration::from_millis(raw.reclaim_interval_ms),
+            max_segment_bytes_total: raw.max_segment_bytes_total,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_keep_every_rule() {
+        assert_eq!(StorageSettings::default().check(), Ok(()));
+        assert_eq!(
+            StorageSettings::try_from(RawStorageSettings::default()),
+            Ok(StorageSettings::default())
+        );
+    }
+
+    #[test]
+    fn a_broken_rule_names_its_key() {
+        let settings = StorageSettings { segment_bytes: 100_000, ..StorageSettings::default() };
+        let text = settings.check().unwrap_err().to_string();
+        assert_eq!(text, "segment-bytes: must be 64 KiB to 2 GiB in whole blocks of 4 KiB");
+    }
+}

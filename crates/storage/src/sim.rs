@@ -1,0 +1,410 @@
+//! A log store in memory that loses unsynced writes the way a disk does.
+//!
+//! Writes wait in one queue until a sync; [`SimStore::crash`] drops what waits (but for a random prefix, as a real
+//! crash may spare it) and gives back the store as it would reopen. It never does I/O, never reads a clock, and
+//! with the same seeds and the same calls it does the same things.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anabranch_types::{GroupId, Incarnation, LogId};
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use crate::{
+    Completion, Entry, Error, GroupLog, Health, LogState, LogStore, StateKey, Stats, Vote,
+    model::{Change, Model},
+};
+
+/// When the simulated disk syncs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SimSync {
+    /// After every write that is not lazy, before the call returns.
+    #[default]
+    Automatic,
+    /// Only in [`SimStore::sync`] and on close.
+    OnDemand,
+}
+
+/// Settings of a [`SimStore`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SimSettings {
+    /// When writes become durable.
+    pub sync: SimSync,
+    /// What [`LogStore::incarnation`] answers.
+    pub incarnation: Incarnation,
+}
+
+/// The simulated store. A cheap handle: clones are the same store.
+#[derive(Clone)]
+pub struct SimStore(Arc<Mutex<State>>);
+
+struct State {
+    settings: SimSettings,
+    /// What reads see.
+    visible: BTreeMap<GroupId, Visible>,
+    /// What a crash leaves.
+    durable: BTreeMap<GroupId, Model>,
+    pending: VecDeque<Pending>,
+    /// Completions that are due, called outside the lock in this order.
+    due: VecDeque<(Completion, Result<(), Error>)>,
+    calling: bool,
+    quarantined: BTreeMap<GroupId, String>,
+    refusal: Option<Error>,
+    disk_full: bool,
+    lives: u64,
+    stats: Stats,
+}
+
+struct Visible {
+    /// Tells a removed group's old handles from its successor's.
+    life: u64,
+    model: Model,
+}
+
+struct Pending {
+    group: GroupId,
+    change: Change,
+    done: Option<Completion>,
+}
+
+struct SimGroup {
+    id: GroupId,
+    life: u64,
+    store: SimStore,
+}
+
+impl SimStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(settings: SimSettings) -> Self {
+        Self::with_durable(settings, BTreeMap::new(), BTreeMap::new())
+    }
+
+    /// Makes everything durable that was written so far, and completes it.
+    pub fn sync(&self) {
+        let mut state = self.lock();
+        state.sync();
+        self.call_completions(state);
+    }
+
+    /// Writes that wait for a sync.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.lock().pending.len()
+    }
+
+    /// Ends this store as a power loss does, and gives the store that opens afterwards.
+    ///
+    /// A prefix of the unsynced writes survives; `seed` decides how long it is. Handles of the old store answer
+    /// [`Error::Closed`]; completions of its unsynced writes are dropped uncalled.
+    #[must_use]
+    pub fn crash(&self, seed: u64) -> Self {
+        let mut state = self.lock();
+        state.refusal = Some(Error::Closed);
+        let surviving = StdRng::seed_from_u64(seed).random_range(0..=state.pending.len());
+        let lost: Vec<Pending> = state.pending.drain(..).collect();
+        let mut durable = state.durable.clone();
+        for pending in lost.iter().take(surviving) {
+            change_durable(&mut durable, pending.group, pending.change.clone());
+        }
+        let next = Self::with_durable(state.settings, durable, state.quarantined.clone());
+        drop(state);
+        drop(lost);
+        next
+    }
+
+    /// Quarantines a group, as damage found on a disk does.
+    pub fn quarantine(&self, group: GroupId, reason: &str) {
+        self.lock().quarantined.insert(group, reason.to_owned());
+    }
+
+    /// Lets every later write fail with [`Error::Failed`], as a failed fsync does.
+    pub fn fail(&self, detail: &str) {
+        let mut state = self.lock();
+        let error = Error::Failed { detail: detail.to_owned() };
+        let lost: Vec<Pending> = state.pending.drain(..).collect();
+        for done in lost.into_iter().filter_map(|pending| pending.done) {
+            state.due.push_back((done, Err(error.clone())));
+        }
+        state.refusal = Some(error);
+        self.call_completions(state);
+    }
+
+    /// Fills the disk, or gives space back.
+    pub fn set_disk_full(&self, full: bool) {
+        self.lock().disk_full = full;
+    }
+
+    fn with_durable(
+        settings: SimSettings,
+        durable: BTreeMap<GroupId, Model>,
+        quarantined: BTreeMap<GroupId, String>,
+    ) -> Self {
+        let visible =
+            durable.iter().map(|(id, model)| (*id, Visible { life: 0, model: model.clone() }));
+        Self(Arc::new(Mutex::new(State {
+            settings,
+            visible: visible.collect(),
+            durable,
+            pending: VecDeque::new(),
+            due: VecDeque::new(),
+            calling: false,
+            quarantined,
+            refusal: None,
+            disk_full: false,
+            lives: 0,
+            stats: Stats::default(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls what is due. One thread at a time does, so completions keep their order.
+    fn call_completions<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        if state.calling {
+            return;
+        }
+        state.calling = true;
+        while let Some((done, result)) = state.due.pop_front() {
+            drop(state);
+            done(result);
+            state = self.lock();
+        }
+        state.calling = false;
+    }
+}
+
+impl State {
+    fn sync(&mut self) {
+        while let Some(pending) = self.pending.pop_front() {
+            change_durable(&mut self.durable, pending.group, pending.change);
+            self.due.extend(pending.done.map(|done| (done, Ok(()))));
+        }
+        self.stats.syncs += 1;
+    }
+
+    fn check(&self, id: GroupId, life: u64) -> Result<(), Error> {
+        if let Some(error) = &self.refusal {
+            return Err(error.clone());
+        }
+        if self.visible.get(&id).is_none_or(|group| group.life != life) {
+            return Err(Error::Removed { group: id });
+        }
+        match self.quarantined.get(&id) {
+            Some(reason) => Err(Error::Quarantined { group: id, reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_append(&self, id: GroupId, entries: &[Entry]) -> Result<(), Error> {
+        if self.disk_full {
+            return Err(Error::DiskFull);
+        }
+        let bounds = self.visible.get(&id).map(|group| &group.model.bounds);
+        let checked = bounds.map(|b| b.check_append(entries.iter().map(|entry| entry.log_id)));
+        match checked {
+            Some(Err((expected, actual))) => {
+                Err(Error::NotContiguous { group: id, expected, actual })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&mut self, group: GroupId, change: Change, done: Option<Completion>) {
+        if let Change::Append(entries) = &change {
+            let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+            self.stats.payload_bytes += bytes as u64;
+        }
+        if let Some(visible) = self.visible.get_mut(&group) {
+            visible.model.apply(change.clone());
+        }
+        let lazy = done.is_none();
+        self.pending.push_back(Pending { group, change, done });
+        if self.settings.sync == SimSync::Automatic && !lazy {
+            self.sync();
+        }
+    }
+}
+
+fn change_durable(durable: &mut BTreeMap<GroupId, Model>, group: GroupId, change: Change) {
+    match change {
+        Change::Remove => {
+            durable.remove(&group);
+        }
+        change @ (Change::Append(_)
+        | Change::Vote(_)
+        | Change::Truncate(_)
+        | Change::Purge(_)
+        | Change::State(_)) => durable.entry(group).or_default().apply(change),
+    }
+}
+
+impl LogStore for SimStore {
+    fn group(&self, id: GroupId) -> Result<Arc<dyn GroupLog>, Error> {
+        let mut state = self.lock();
+        if let Some(error) = &state.refusal {
+            return Err(error.clone());
+        }
+        let lives = state.lives;
+        let visible = state
+            .visible
+            .entry(id)
+            .or_insert_with(|| Visible { life: lives, model: Model::default() });
+        Ok(Arc::new(SimGroup { id, life: visible.life, store: self.clone() }))
+    }
+
+    fn groups(&self) -> Vec<GroupId> {
+        self.lock().visible.keys().copied().collect()
+    }
+
+    fn remove_group(&self, id: GroupId, done: Completion) {
+        let mut state = self.lock();
+        match state.refusal.clone() {
+            Some(error) => state.due.push_back((done, Err(error))),
+            None => {
+                state.lives += 1;
+                state.visible.remove(&id);
+                state.quarantined.remove(&id);
+                state.write(id, Change::Remove, Some(done));
+            }
+        }
+        self.call_completions(state);
+    }
+
+    fn stats(&self) -> Stats {
+        let state = self.lock();
+        Stats {
+            quarantined_groups: state.quarantined.len() as u64,
+            disk_full: state.disk_full,
+            ..state.stats
+        }
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.lock().settings.incarnation
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let mut state = self.lock();
+        if state.refusal.is_none() {
+            state.sync();
+            state.refusal = Some(Error::Closed);
+        }
+        self.call_completions(state);
+        futures::future::ready(()).boxed()
+    }
+}
+
+impl SimGroup {
+    fn write(
+        &self,
+        change: Change,
+        done: Option<Completion>,
+        check: impl FnOnce(&State) -> Result<(), Error>,
+    ) {
+        let mut state = self.store.lock();
+        match state.check(self.id, self.life).and_then(|()| check(&state)) {
+            Ok(()) => state.write(self.id, change, done),
+            Err(error) => state.due.extend(done.map(|done| (done, Err(error)))),
+        }
+        self.store.call_completions(state);
+    }
+
+    fn with_model<T: Default>(&self, view: impl FnOnce(&Model) -> T) -> T {
+        let state = self.store.lock();
+        let live = state.visible.get(&self.id).filter(|group| group.life == self.life);
+        live.map(|group| view(&group.model)).unwrap_or_default()
+    }
+
+    fn read_now(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<Entry>, Error> {
+        self.store.lock().check(self.id, self.life)?;
+        self.with_model(|model| match model.bounds.purged() {
+            Some(purged) if range.start <= purged.index && range.start < range.end => {
+                Some(Err(Error::Purged { first: model.bounds.first() }))
+            }
+            _ => Some(Ok(model.read(range, max_bytes))),
+        })
+        .unwrap_or(Err(Error::Removed { group: self.id }))
+    }
+}
+
+impl GroupLog for SimGroup {
+    fn append(&self, entries: Vec<Entry>, done: Completion) {
+        let checked = entries.clone();
+        self.write(Change::Append(entries), Some(done), |state| {
+            state.check_append(self.id, &checked)
+        });
+    }
+
+    fn save_vote(&self, vote: Vote, done: Completion) {
+        self.write(Change::Vote(vote), Some(done), |_| Ok(()));
+    }
+
+    fn truncate_after(&self, last_kept: Option<u64>, done: Completion) {
+        let from = last_kept.map_or(0, |index| index.saturating_add(1));
+        self.write(Change::Truncate(from), Some(done), |_| Ok(()));
+    }
+
+    fn purge(&self, up_to: LogId, done: Completion) {
+        self.write(Change::Purge(up_to), Some(done), |_| Ok(()));
+    }
+
+    fn put_state(&self, rows: Vec<(StateKey, Option<Bytes>)>, done: Option<Completion>) {
+        self.write(Change::State(rows), done, |_| Ok(()));
+    }
+
+    fn log_state(&self) -> LogState {
+        self.with_model(|model| model.bounds.state())
+    }
+
+    fn vote(&self) -> Option<Vote> {
+        self.with_model(|model| model.vote)
+    }
+
+    fn state(&self, key: StateKey) -> Result<Option<Bytes>, Error> {
+        self.store.lock().check(self.id, self.life)?;
+        Ok(self.with_model(|model| model.rows.get(&key).cloned()))
+    }
+
+    fn checkpoints(&self) -> Vec<(u64, Bytes)> {
+        self.with_model(|model| checkpoint_rows(&model.rows))
+    }
+
+    fn read(
+        &self,
+        range: Range<u64>,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, Error>> {
+        futures::future::ready(self.read_now(range, max_bytes)).boxed()
+    }
+
+    fn read_cached(&self, range: Range<u64>, max_bytes: usize) -> Option<Vec<Entry>> {
+        self.read_now(range, max_bytes).ok()
+    }
+
+    fn health(&self) -> Health {
+        match self.store.lock().quarantined.get(&self.id) {
+            Some(reason) => Health::Quarantined { reason: reason.clone() },
+            None => Health::Healthy,
+        }
+    }
+}
+
+/// The checkpoint rows among a group's rows, in index order.
+pub(crate) fn checkpoint_rows(rows: &BTreeMap<StateKey, Bytes>) -> Vec<(u64, Bytes)> {
+    rows.iter()
+        .filter_map(|(key, value)| match key {
+            StateKey::Checkpoint(index) => Some((*index, value.clone())),
+            StateKey::Committed | StateKey::Snapshot | StateKey::Replica | StateKey::Machine => {
+                None
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,105 @@
+/// Name of one state row of a group. Stored: append variants, never reuse a tag.
+///
+/// | tag | variant | value, written by | lifetime |
+/// | --- | --- | --- | --- |
+/// | 1 | `Committed` | the replica's committed log id | until overwritten |
+/// | 2 | `Snapshot` | the replica's current snapshot | until overwritten |
+/// | 3 | `Checkpoint(log index)` | membership and machine state as of the index | until trimmed past |
+/// | 4 | `Replica` | the replica's id and how it was made | as long as the replica |
+/// | 5 | `Machine` | the machine state as of its last applied entry | until overwritten |
+///
+/// Encoded as the tag byte followed by the log index (0 where there is none) as eight big-endian bytes, so
+/// that checkpoints sort by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StateKey {
+    /// The last log id known to be committed.
+    Committed,
+    /// The current snapshot.
+    Snapshot,
+    /// The state as of a log index.
+    Checkpoint(u64),
+    /// What this replica is.
+    Replica,
+    /// The machine's latest state.
+    Machine,
+}
+
+impl StateKey {
+    /// Bytes of an encoded key.
+    pub const ENCODED_BYTES: usize = 9;
+
+    /// The stored form.
+    #[must_use]
+    pub fn encode(self) -> [u8; Self::ENCODED_BYTES] {
+        let (tag, index) = match self {
+            Self::Committed => (1, 0),
+            Self::Snapshot => (2, 0),
+            Self::Checkpoint(index) => (3, index),
+            Self::Replica => (4, 0),
+            Self::Machine => (5, 0),
+        };
+        let mut bytes = [0; Self::ENCODED_BYTES];
+        bytes[0] = tag;
+        bytes[1..].copy_from_slice(&u64::to_be_bytes(index));
+        bytes
+    }
+
+    /// Reads the stored form; `None` if it is not exactly one.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, index) = bytes.split_first()?;
+        let index = u64::from_be_bytes(index.try_into().ok()?);
+        match (tag, index) {
+            (1, 0) => Some(Self::Committed),
+            (2, 0) => Some(Self::Snapshot),
+            (3, index) => Some(Self::Checkpoint(index)),
+            (4, 0) => Some(Self::Replica),
+            (5, 0) => Some(Self::Machine),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::StateKey;
+
+    pub(crate) fn any_key() -> impl Strategy<Value = StateKey> {
+        prop_oneof![
+            Just(StateKey::Committed),
+            Just(StateKey::Snapshot),
+            any::<u64>().prop_map(StateKey::Checkpoint),
+            Just(StateKey::Replica),
+            Just(StateKey::Machine),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_reads_back(key in any_key()) {
+            prop_assert_eq!(StateKey::decode(&key.encode()), Some(key));
+        }
+
+        #[test]
+        fn checkpoints_sort_by_index(a: u64, b: u64) {
+            let (x, y) = (StateKey::Checkpoint(a).encode(), StateKey::Checkpoint(b).encode());
+            prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+        }
+
+        #[test]
+        fn garbage_is_no_key(bytes: Vec<u8>) {
+            if let Some(key) = StateKey::decode(&bytes) {
+                prop_assert_eq!(&key.encode()[..], &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn stored_bytes_of_version_1() {
+        assert_eq!(StateKey::Committed.encode(), [1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(StateKey::Checkpoint(0x0102).encode(), [3, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(StateKey::Machine.encode(), [5, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+}
