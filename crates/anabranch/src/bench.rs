@@ -1,0 +1,47 @@
+//! `anabranch bench`: measures a Kinesis endpoint, this one's or another's, with its own cheap HTTP client.
+//!
+//! Every subcommand prints one JSON line. Latencies of an open loop (`--rate`) count from the moment a call
+//! should have been sent, so a server that stalls can't hide what waited behind it.
+//! Start at [`put`]; [`schedule`] decides when, [`connection`] sends, [`report`] adds up.
+
+mod connection;
+mod e2e;
+mod get;
+mod kinesis;
+mod options;
+mod payload;
+mod processes;
+mod put;
+mod report;
+mod schedule;
+
+use anyhow::Result;
+
+/// Arguments of `anabranch bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Writes records: PutRecord, or PutRecords with more than one record per call
+    Put(put::Args),
+    /// Reads every shard from its oldest record on, and checks the order
+    Get(get::Args),
+    /// Measures from an acknowledged put to its receipt by a tailing reader
+    E2e(e2e::Args),
+}
+
+/// Measures what `args` say and prints the result.
+///
+/// # Errors
+/// When the endpoint can't be reached, or answers what no Kinesis endpoint answers.
+pub(crate) async fn run(args: BenchArgs) -> Result<()> {
+    match args.what {
+        What::Put(args) => put::run(args).await,
+        What::Get(args) => get::run(args).await,
+        What::E2e(args) => e2e::run(args).await,
+    }
+}

@@ -1,0 +1,242 @@
+//! One connection to a Kinesis endpoint, as cheap as the generator needs it: the kernel's socket, hyper's wire code,
+//! nothing pooled. A connection that breaks is opened again by the next call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::bench::options::{Target, authority};
+
+/// Attempts of one call, the first included: enough to outlast the election of a new leader.
+const ATTEMPTS: u32 = 12;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where connections lead, and how calls are made; shared by all of them.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    host: String,
+    port: u16,
+    uri: Uri,
+    host_header: HeaderValue,
+    authorization: HeaderValue,
+    http2: bool,
+    timeout: Duration,
+    attempts: u32,
+}
+
+/// A connection and what went wrong on it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    endpoint: Arc<Endpoint>,
+    sender: Option<Sender>,
+    /// Attempts that failed so far.
+    pub(crate) errors: u64,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// No connection, or it broke.
+    #[error("no connection: {0}")]
+    Connection(String),
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// An answer that is not 200.
+    #[error("{status}: {body}")]
+    Refused { status: StatusCode, body: String },
+}
+
+impl CallError {
+    /// Whether an SDK would send the call again.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Connection(_) | Self::Timeout(_) => true,
+            Self::Refused { status, body } => {
+                status.is_server_error()
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+                    || body.contains("ThroughputExceeded")
+                    || body.contains("Throttl")
+                    || body.contains("LimitExceeded")
+            }
+        }
+    }
+}
+
+impl Endpoint {
+    /// # Errors
+    /// When `--endpoint` is no `http://HOST:PORT`.
+    pub(crate) fn new(target: &Target) -> Result<Arc<Self>> {
+        let (host, port) = authority(&target.endpoint)?;
+        let authority = format!("{host}:{port}");
+        // HTTP/2 carries scheme and authority in the request, HTTP/1.1 the path alone and a Host header.
+        let uri = if target.http2 { format!("http://{authority}/") } else { "/".into() };
+        Ok(Arc::new(Self {
+            host,
+            port,
+            uri: uri.parse()?,
+            host_header: authority.parse()?,
+            authorization: authorization().parse()?,
+            http2: target.http2,
+            timeout: target.timeout,
+            attempts: if target.no_retry { 1 } else { ATTEMPTS },
+        }))
+    }
+
+    async fn connect(&self) -> Result<Sender, CallError> {
+        let broken = |error: &dyn std::fmt::Display| CallError::Connection(error.to_string());
+        let stream = TcpStream::connect((self.host.trim_matches(['[', ']']), self.port))
+            .await
+            .map_err(|error| broken(&error))?;
+        stream.set_nodelay(true).map_err(|error| broken(&error))?;
+        let io = TokioIo::new(stream);
+        // The tasks end when their senders are dropped; how they end, the next call sees.
+        if self.http2 {
+            let handshake = http2::handshake(TokioExecutor::new(), io).await;
+            let (sender, connection) = handshake.map_err(|error| broken(&error))?;
+            tokio::spawn(connection);
+            Ok(Sender::Http2(sender))
+        } else {
+            let handshake = http1::handshake(io).await;
+            let (sender, connection) = handshake.map_err(|error| broken(&error))?;
+            tokio::spawn(connection);
+            Ok(Sender::Http1(sender))
+        }
+    }
+
+    /// One attempt of a call. Every attempt of the same call carries the same id, as an SDK's do.
+    fn request(
+        &self,
+        operation: &str,
+        body: Bytes,
+        id: &str,
+        attempt: u32,
+    ) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        if !self.http2 {
+            headers.insert(HOST, self.host_header.clone());
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+        headers.insert(USER_AGENT, HeaderValue::from_static("anabranch-bench"));
+        headers.insert(AUTHORIZATION, self.authorization.clone());
+        for (name, value) in [
+            ("x-amz-target", format!("Kinesis_20131202.{operation}")),
+            ("amz-sdk-invocation-id", id.to_owned()),
+            ("amz-sdk-request", format!("attempt={attempt}; max={}", self.attempts)),
+        ] {
+            let value = value.parse().expect("printable ASCII is a header value");
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        request
+    }
+}
+
+impl Connection {
+    /// A connection that opens with its first call.
+    pub(crate) fn new(endpoint: &Arc<Endpoint>) -> Self {
+        Self { endpoint: Arc::clone(endpoint), sender: None, errors: 0 }
+    }
+
+    /// Calls `operation`, as often as an SDK would if need be, and returns the body of the answer.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub(crate) async fn call(&mut self, operation: &str, body: Bytes) -> Result<Bytes, CallError> {
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 1;
+        loop {
+            match self.attempt(operation, body.clone(), &id, attempt).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    self.errors += 1;
+                    if attempt >= self.endpoint.attempts || !error.is_transient() {
+                        return Err(error);
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        operation: &str,
+        body: Bytes,
+        id: &str,
+        attempt: u32,
+    ) -> Result<Bytes, CallError> {
+        let limit = self.endpoint.timeout;
+        let request = self.endpoint.request(operation, body, id, attempt);
+        let answer = timeout(limit, self.exchange(request)).await;
+        let answer = answer.unwrap_or(Err(CallError::Timeout(limit)));
+        if matches!(answer, Err(CallError::Connection(_) | CallError::Timeout(_))) {
+            self.sender = None;
+        }
+        answer
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {
+        let sender = match &mut self.sender {
+            Some(sender) => sender,
+            none => none.insert(self.endpoint.connect().await?),
+        };
+        let response = sender.send(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        Err(CallError::Refused { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+}
+
+impl Sender {
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Self::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+}
+
+fn broken(error: hyper::Error) -> CallError {
+    CallError::Connection(error.to_string())
+}
+
+/// A header in the form of a signature (version 4). Nothing is signed: the key is made up.
+fn authorization() -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential=ANABRANCHBENCH/20260101/us-east-1/kinesis/aws4_request, \
+         SignedHeaders=content-type;host;x-amz-target, Signature={}",
+        "0".repeat(64)
+    )
+}

@@ -1,0 +1,231 @@
+//! `anabranch bench e2e`.
+
+mod journeys;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rand::RngCore;
+use serde::Serialize;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::bench::connection::{Connection, Endpoint};
+use crate::bench::e2e::journeys::{Journeys, Mark, Totals};
+use crate::bench::kinesis::{Page, get_records, list_shards, shard_iterator};
+use crate::bench::options::{Target, Until, duration};
+use crate::bench::payload::{put_record, record_members};
+use crate::bench::put::schedule;
+use crate::bench::report::{Baseline, Percentiles, Report, Tally};
+use crate::bench::schedule::Schedule;
+
+/// How long readers may take for what was acknowledged last.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Writes records one by one while one reader per shard follows, and measures from the acknowledgement of each put to its
+/// receipt. A receipt before the acknowledgement counts as 1 µs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    until: Until,
+    /// Bytes of data in a record
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(24..=10_485_760))]
+    record_size: u32,
+    /// Records per second over all connections; without it each connection waits for its last acknowledgement
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// How long a reader waits after an empty answer
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    poll_interval: Duration,
+}
+
+#[derive(Debug, Serialize)]
+struct Parameters {
+    record_size: u32,
+    rate: Option<u32>,
+    poll_interval_ms: u64,
+    shards: usize,
+    put_p50_us: u64,
+    put_p99_us: u64,
+    put_p999_us: u64,
+    send_to_receipt_p50_us: u64,
+    send_to_receipt_p99_us: u64,
+    send_to_receipt_p999_us: u64,
+    /// Acknowledged and never received.
+    missing: u64,
+    /// Received twice, or received although the put was never acknowledged.
+    unexpected: u64,
+}
+
+/// What writers and readers share.
+struct Load {
+    endpoint: Arc<Endpoint>,
+    stream: String,
+    run: u64,
+    start: Instant,
+    filler: Vec<u8>,
+    poll_interval: Duration,
+    journeys: Journeys,
+    readers_may_stop: AtomicBool,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When the stream can't be read or written at all.
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let target = &args.target;
+    let endpoint = Endpoint::new(target)?;
+    let shards = list_shards(&mut Connection::new(&endpoint), &target.stream).await?;
+    let mut filler = vec![0; usize::try_from(args.record_size)?];
+    rand::rng().fill_bytes(&mut filler);
+    let load = Arc::new(Load {
+        endpoint,
+        stream: target.stream.clone(),
+        run: rand::random(),
+        start: Instant::now(),
+        filler,
+        poll_interval: args.poll_interval,
+        journeys: Journeys::new(),
+        readers_may_stop: AtomicBool::new(false),
+    });
+    let readers = start_readers(&load, &shards).await?;
+    let baseline = Baseline::now(target)?;
+    let schedule = Arc::new(schedule(args.until, 1, args.rate));
+    let puts = write_all(&load, &schedule, target.connections).await?;
+    stop_readers(&load, readers).await?;
+
+    let totals = load.journeys.totals();
+    let parameters = parameters(&args, shards.len(), &puts, &totals);
+    let mut tally = Tally::new();
+    tally.latencies = totals.from_acknowledgement;
+    tally.records = totals.received;
+    tally.bytes = totals.received * u64::from(args.record_size);
+    tally.errors = puts.errors;
+    tally.end = puts.end;
+    Report::new("e2e", target, parameters, &baseline, schedule.start(), &tally)?.print()
+}
+
+fn parameters(args: &Args, shards: usize, puts: &Tally, totals: &Totals) -> Parameters {
+    let Percentiles { p50_us, p99_us, p999_us } = totals.from_send.percentiles();
+    let put = puts.latencies.percentiles();
+    Parameters {
+        record_size: args.record_size,
+        rate: args.rate,
+        poll_interval_ms: u64::try_from(args.poll_interval.as_millis()).unwrap_or(u64::MAX),
+        shards,
+        put_p50_us: put.p50_us,
+        put_p99_us: put.p99_us,
+        put_p999_us: put.p999_us,
+        send_to_receipt_p50_us: p50_us,
+        send_to_receipt_p99_us: p99_us,
+        send_to_receipt_p999_us: p999_us,
+        missing: totals.missing,
+        unexpected: totals.unexpected,
+    }
+}
+
+/// Starts a reader for each shard, and waits until each stands at the end of its shard.
+async fn start_readers(load: &Arc<Load>, shards: &[String]) -> Result<JoinSet<Result<()>>> {
+    let ready = Arc::new(Barrier::new(shards.len() + 1));
+    let mut readers = JoinSet::new();
+    for shard in shards {
+        let mut connection = Connection::new(&load.endpoint);
+        let iterator = shard_iterator(&mut connection, &load.stream, shard, "LATEST").await?;
+        readers.spawn(Arc::clone(load).follow(connection, iterator, Arc::clone(&ready)));
+    }
+    tokio::select! {
+        _ = ready.wait() => Ok(readers),
+        Some(ended) = readers.join_next() => {
+            ended.context("a reader's task died")??;
+            anyhow::bail!("a shard of {} is closed", load.stream)
+        }
+    }
+}
+
+async fn write_all(load: &Arc<Load>, schedule: &Arc<Schedule>, connections: u32) -> Result<Tally> {
+    let pace = Arc::clone(schedule);
+    std::thread::spawn(move || pace.run_pace());
+    let mut writers = JoinSet::new();
+    for _ in 0..connections {
+        writers.spawn(Arc::clone(load).write(Arc::clone(schedule)));
+    }
+    let mut sum = Tally::new();
+    while let Some(tally) = writers.join_next().await {
+        sum.add(&tally.context("a writer's task died")?);
+    }
+    anyhow::ensure!(sum.records > 0, "no put succeeded, {} attempts failed", sum.errors);
+    Ok(sum)
+}
+
+async fn stop_readers(load: &Arc<Load>, mut readers: JoinSet<Result<()>>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    while load.journeys.under_way() > 0 && Instant::now() < deadline {
+        look.tick().await;
+    }
+    load.readers_may_stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = readers.join_next().await {
+        ended.context("a reader's task died")??;
+    }
+    Ok(())
+}
+
+impl Load {
+    async fn write(self: Arc<Self>, schedule: Arc<Schedule>) -> Tally {
+        let mut connection = Connection::new(&self.endpoint);
+        let mut tally = Tally::new();
+        while let Some(ticket) = schedule.next().await {
+            let sent = ticket.due.saturating_duration_since(self.start);
+            let mark = Mark { run: self.run, number: ticket.number, sent };
+            let body = put_record(&self.stream, &record_members(&mark.stamp(&self.filler)));
+            if connection.call("PutRecord", body).await.is_ok() {
+                self.journeys.acknowledged(ticket.number, Instant::now());
+                tally.succeeded(ticket.due, 1, self.filler.len() as u64);
+            }
+        }
+        tally.errors += connection.errors;
+        tally
+    }
+
+    /// Follows a shard until it closes or nobody writes any more.
+    async fn follow(
+        self: Arc<Self>,
+        mut connection: Connection,
+        first: String,
+        ready: Arc<Barrier>,
+    ) -> Result<()> {
+        let mut next = Some(first);
+        let mut is_ready = false;
+        while let Some(iterator) = next.take()
+            && !self.readers_may_stop.load(Ordering::Relaxed)
+        {
+            let answer = connection.call("GetRecords", get_records(&iterator, 10_000)).await;
+            let answer = answer.context("GetRecords")?;
+            let received = Instant::now();
+            let page: Page<'_> = serde_json::from_slice(&answer).context("answer to GetRecords")?;
+            for record in &page.records {
+                self.receive(&record.decoded()?, received);
+            }
+            if !is_ready {
+                ready.wait().await;
+                is_ready = true;
+            }
+            if page.records.is_empty() && !self.poll_interval.is_zero() {
+                tokio::time::sleep(self.poll_interval).await;
+            }
+            next = page.next_shard_iterator.map(std::borrow::Cow::into_owned);
+        }
+        Ok(())
+    }
+
+    fn receive(&self, data: &[u8], received: Instant) {
+        if let Some(mark) = Mark::of(data).filter(|mark| mark.run == self.run) {
+            self.journeys.received(mark.number, self.start + mark.sent, received);
+        }
+    }
+}

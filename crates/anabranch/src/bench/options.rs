@@ -1,0 +1,103 @@
+//! Arguments that several measurements share.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// What to measure, and how hard.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Target {
+    /// Address of the endpoint, as `http://HOST:PORT`
+    #[arg(long, default_value = "http://127.0.0.1:4567")]
+    pub(crate) endpoint: http::Uri,
+    /// Stream to use; it must exist
+    #[arg(long)]
+    pub(crate) stream: String,
+    /// Connections, each with one call under way at a time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: u32,
+    /// HTTP/2 with prior knowledge instead of HTTP/1.1
+    #[arg(long)]
+    pub(crate) http2: bool,
+    /// Counts a throttled or failed call and goes on, instead of sending it again
+    #[arg(long)]
+    pub(crate) no_retry: bool,
+    /// Gives a call up after this long
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Processes of the server: their CPU seconds, bytes written and resident set are reported
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) server_pids: Vec<u32>,
+}
+
+/// When to stop.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Until {
+    /// How long to run: `10s`, `500ms`, `2m`
+    #[arg(long, value_parser = duration, conflicts_with = "count")]
+    pub(crate) duration: Option<Duration>,
+    /// How many records to send or read
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+}
+
+impl Until {
+    /// The limits with `default` as duration when neither is given.
+    pub(crate) fn or(self, default: Duration) -> Self {
+        let neither = self.duration.is_none() && self.count.is_none();
+        Self { duration: if neither { Some(default) } else { self.duration }, ..self }
+    }
+}
+
+/// Host and port of an `http://` endpoint.
+///
+/// # Errors
+/// Says what an endpoint must look like.
+pub(crate) fn authority(endpoint: &http::Uri) -> Result<(String, u16)> {
+    if endpoint.scheme_str() != Some("http") {
+        bail!("--endpoint: must be http://HOST:PORT, not {endpoint}");
+    }
+    let host = endpoint.host().context("--endpoint: no host")?;
+    Ok((host.to_owned(), endpoint.port_u16().unwrap_or(80)))
+}
+
+/// Parses `10s`, `500ms`, `2m`.
+///
+/// # Errors
+/// Says which forms there are.
+pub(crate) fn duration(text: &str) -> Result<Duration> {
+    let unit = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => bail!("must be a number with a unit: 10s, 500ms or 2m"),
+    };
+    let number: f64 = number.parse().context("must be a number with a unit: 10s, 500ms or 2m")?;
+    ensure!((0.0..=1e9).contains(&number), "must lie between 0 and 1,000,000,000");
+    Ok(Duration::from_secs_f64(number * seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("10s").unwrap(), Duration::from_secs(10));
+        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(duration("1.5m").unwrap(), Duration::from_secs(90));
+        for wrong in ["", "10", "s", "-1s", "1h", "NaNs", "1e300s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_plain_http() {
+        let parsed = |text: &str| authority(&text.parse().unwrap());
+        assert_eq!(parsed("http://127.0.0.1:4567").unwrap(), ("127.0.0.1".into(), 4567));
+        assert!(parsed("https://127.0.0.1:4567").is_err());
+        assert!(parsed("127.0.0.1:4567").is_err());
+    }
+}
