@@ -2,6 +2,8 @@
 
 mod bench;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// A replicated log that speaks the Amazon Kinesis API
@@ -19,8 +21,11 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Bench(args) => bench::run(args).await,
-    }
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    eprintln!("anabranch: {error:#}");
+    ExitCode::FAILURE
 }

@@ -199,6 +199,13 @@ impl Connection {
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {
+        let is_open = match &mut self.sender {
+            Some(sender) => sender.is_ready().await,
+            None => false,
+        };
+        if !is_open {
+            self.sender = None;
+        }
         let sender = match &mut self.sender {
             Some(sender) => sender,
             none => none.insert(self.endpoint.connect().await?),
@@ -214,16 +221,18 @@ impl Connection {
 }
 
 impl Sender {
+    /// Whether a request can be sent. A server may close a connection between two calls; that is no error.
+    async fn is_ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
     async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
         match self {
-            Self::Http1(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
-            }
-            Self::Http2(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
-            }
+            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await,
         }
     }
 }

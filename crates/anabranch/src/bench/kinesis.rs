@@ -98,7 +98,7 @@ pub(crate) async fn shard_iterator(
 
 /// The body of a GetRecords.
 pub(crate) fn get_records(iterator: &str, limit: u32) -> Bytes {
-    format!(r#"{{"ShardIterator":"{iterator}","Limit":{limit}}}"#).into()
+    serde_json::json!({ "ShardIterator": iterator, "Limit": limit }).to_string().into()
 }
 
 /// How many records of a PutRecords were refused.
