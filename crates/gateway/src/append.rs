@@ -1,0 +1,159 @@
+//! Records of one call on their way to their shards: grouped, appended side by side, and sent again
+//! where a shard was closed under them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_client as client;
+use anabranch_client::{ShardRoute, View};
+use anabranch_shard::{Batch, BatchBuilder, Producer, Run};
+use anabranch_types::{GroupId, HashKey, SequenceNumber, ShardId, StreamName};
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use crate::errors::Error;
+use crate::operations::Context;
+use crate::wire::Blob;
+
+/// One record of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    /// Stored with the data.
+    pub partition_key: &'a str,
+    /// Decides the shard.
+    pub hash: HashKey,
+    /// What the user stores.
+    pub data: &'a Blob<'a>,
+}
+
+/// Where a record stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// Its shard.
+    pub shard: ShardId,
+    /// Its number.
+    pub number: SequenceNumber,
+}
+
+/// What came of one record.
+pub(crate) type Outcome = Result<Placed, Error>;
+
+/// The records of one call that go to one shard.
+struct Group {
+    route: Arc<ShardRoute>,
+    /// Indexes in the call, in the order of the batch.
+    places: Vec<usize>,
+    batch: Batch,
+}
+
+/// First and longest wait for the catalog to show the shards that go on where one was closed.
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
+
+/// Appends the records and says for each, in their order, where it stands or why it doesn't.
+pub(crate) async fn append(
+    cx: &Context<'_>,
+    stream: &StreamName,
+    entries: &[Entry<'_>],
+) -> Vec<Outcome> {
+    let deadline = Instant::now() + cx.gateway.settings.reroute_timeout;
+    let mut outcomes: Vec<Outcome> = entries.iter().map(|_| Err(Error::Internal)).collect();
+    let mut pending: Vec<usize> = (0..entries.len()).collect();
+    let mut wait = FIRST_WAIT;
+    loop {
+        let view = cx.gateway.client.view();
+        if let Err(error) = cx.gateway.find_for_data(&view, stream) {
+            fail(&mut outcomes, &pending, &error);
+            return outcomes;
+        }
+        let (groups, homeless) = group(&view, stream, entries, &pending, cx.producer.as_ref());
+        pending = homeless;
+        for (group, result) in append_all(cx, groups).await {
+            match result {
+                Ok(runs) => settle(&mut outcomes, &group, &runs),
+                Err(client::Error::Closed) => pending.extend(&group.places),
+                Err(error) => {
+                    let subject = || shard_subject(cx, &group.route);
+                    fail(&mut outcomes, &group.places, &Error::from_client(error, subject));
+                }
+            }
+        }
+        if pending.is_empty() || Instant::now() + wait > deadline {
+            return outcomes;
+        }
+        pending.sort_unstable();
+        sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+async fn append_all(
+    cx: &Context<'_>,
+    groups: Vec<Group>,
+) -> Vec<(Group, Result<Vec<Run>, client::Error>)> {
+    join_all(groups.into_iter().map(async |group| {
+        let result = cx.gateway.client.append(&group.route, group.batch.clone()).await;
+        (group, result)
+    }))
+    .await
+}
+
+/// One batch per shard, and the records that no open shard takes at the moment.
+fn group(
+    view: &View,
+    stream: &StreamName,
+    entries: &[Entry<'_>],
+    pending: &[usize],
+    producer: Option<&Producer>,
+) -> (Vec<Group>, Vec<usize>) {
+    let mut homeless = Vec::new();
+    let mut routed: Vec<(GroupId, usize, &Arc<ShardRoute>)> = Vec::with_capacity(pending.len());
+    let found = view.stream(stream);
+    for &place in pending {
+        match found.and_then(|stream| stream.shard_for(entries[place].hash)) {
+            Some(route) => routed.push((route.group, place, route)),
+            None => homeless.push(place),
+        }
+    }
+    routed.sort_unstable_by_key(|(group, place, _)| (*group, *place));
+    let mut scratch = Vec::new();
+    let same_group = |a: &(GroupId, usize, _), b: &(GroupId, usize, _)| a.0 == b.0;
+    let groups = routed.chunk_by(same_group).map(|chunk| {
+        let mut builder = BatchBuilder::new(producer.cloned());
+        for (_, place, _) in chunk {
+            let entry = &entries[*place];
+            let index = u32::try_from(*place).expect("a call has at most 500 records");
+            builder.push(index, entry.partition_key.as_bytes(), entry.data.bytes(&mut scratch));
+        }
+        Group {
+            route: Arc::clone(chunk[0].2),
+            places: chunk.iter().map(|(_, place, _)| *place).collect(),
+            batch: builder.finish().expect("a chunk has 1 to 500 records"),
+        }
+    });
+    (groups.collect(), homeless)
+}
+
+/// Records whose place the leader didn't name stay `Internal`: unknown.
+fn settle(outcomes: &mut [Outcome], group: &Group, runs: &[Run]) {
+    let ShardRoute { shard, created, .. } = *group.route;
+    let positions = runs.iter().flat_map(|run| {
+        let successors = std::iter::successors(Some(run.first), |position| Some(position.next()));
+        successors.take(run.records as usize).map(|position| (position, run.arrival))
+    });
+    for (place, (position, arrival)) in group.places.iter().zip(positions) {
+        let number = position.sequence_number(shard, created, arrival);
+        outcomes[*place] = Ok(Placed { shard, number });
+    }
+}
+
+fn fail(outcomes: &mut [Outcome], places: &[usize], error: &Error) {
+    for place in places {
+        outcomes[*place] = Err(error.clone());
+    }
+}
+
+fn shard_subject(cx: &Context<'_>, route: &ShardRoute) -> String {
+    let account = &cx.gateway.settings.account;
+    format!("shard {} in stream {} under account {account}", route.shard, route.stream)
+}

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of bodies and answers that may be in memory at once. Cheap to clone; never waits: what
+/// doesn't fit is throttled.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget(Arc<Semaphore>);
+
+/// Bytes of a [`Budget`], given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit(OwnedSemaphorePermit);
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Whether `bytes` would fit now.
+    pub(crate) fn has(&self, bytes: usize) -> bool {
+        self.0.available_permits() >= bytes
+    }
+
+    /// `bytes`, or nothing.
+    pub(crate) fn take(&self, bytes: usize) -> Option<Permit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Arc::clone(&self.0).try_acquire_many_owned(bytes).ok().map(Permit)
+    }
+
+    /// As much of `wanted` as leaves seven eighths of the rest to others, but `least`, or nothing.
+    pub(crate) fn take_fair(&self, wanted: usize, least: usize) -> Option<Permit> {
+        let fair = self.0.available_permits() / 8;
+        self.take(wanted.min(fair).max(least))
+    }
+}
+
+impl Permit {
+    /// Bytes it stands for.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.num_permits()
+    }
+
+    /// Joins another permit of the same budget to this one.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.0.merge(other.0);
+    }
+
+    /// Gives back what is above `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let surplus = self.bytes().saturating_sub(bytes);
+        drop(self.0.split(surplus));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_taken_and_given_back() {
+        let budget = Budget::new(100);
+        let mut first = budget.take(60).unwrap();
+        assert!(budget.take(41).is_none());
+        first.join(budget.take(40).unwrap());
+        assert_eq!(first.bytes(), 100);
+        first.shrink(10);
+        assert!(budget.has(90) && !budget.has(91));
+        drop(first);
+        assert!(budget.has(100));
+    }
+
+    #[test]
+    fn a_fair_share_is_between_the_least_and_what_is_wanted() {
+        let budget = Budget::new(800);
+        assert_eq!(budget.take_fair(50, 10).unwrap().bytes(), 50);
+        assert_eq!(budget.take_fair(500, 10).unwrap().bytes(), 100);
+        assert_eq!(budget.take_fair(500, 200).unwrap().bytes(), 200);
+        let _rest = budget.take(795).unwrap();
+        assert!(budget.take_fair(500, 10).is_none());
+    }
+}

@@ -1,0 +1,246 @@
+//! One connection: when it has been silent for too long, and when it must end.
+//!
+//! Only whole requests and bytes of answers count as activity, so a client that sends its headers
+//! byte by byte, pings, or takes nothing of its answer is cut off.
+
+use std::convert::Infallible;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::gateway::Gateway;
+use crate::routing;
+use crate::server::HttpBuilder;
+use crate::settings::GatewaySettings;
+
+/// How long a silent connection may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// HTTP/2 acknowledges pings and settings with less than this: not progress of an answer.
+const PROGRESS_BYTES: usize = 1024;
+
+/// Serves the requests of one connection until the client closes it, it is silent for too long, or
+/// `closing` turns true.
+pub(crate) async fn drive(
+    gateway: &Gateway,
+    builder: &HttpBuilder,
+    stream: TcpStream,
+    mut closing: watch::Receiver<bool>,
+) {
+    // Without it small answers wait for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let activity = Arc::new(Activity::new());
+    let io = WatchedStream::new(stream, Arc::clone(&activity), gateway.settings.write_timeout);
+    let service = service_fn(|request| {
+        let (gateway, activity) = (gateway.clone(), Arc::clone(&activity));
+        async move {
+            let _request = activity.begin();
+            Ok::<_, Infallible>(routing::answer(&gateway, request).await)
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut check = Duration::ZERO;
+    let grace = loop {
+        tokio::select! {
+            ended = connection.as_mut() => return log_end(ended),
+            () = sleep(check) => match activity.verdict(&gateway.settings) {
+                Verdict::CheckIn(wait) => check = wait,
+                Verdict::Close => break GOODBYE,
+            },
+            _ = closing.wait_for(|closing| *closing) => break gateway.settings.shutdown_grace,
+        }
+    };
+    connection.as_mut().graceful_shutdown();
+    if let Ok(ended) = timeout(grace, connection).await {
+        log_end(ended);
+    }
+}
+
+fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// What a connection has been doing. Times are milliseconds since it was accepted.
+#[derive(Debug)]
+struct Activity {
+    accepted: Instant,
+    requests: AtomicUsize,
+    last_progress: AtomicU64,
+    /// When the first byte of an unfinished head came; [`NEVER`] if there is none.
+    head_began: AtomicU64,
+    is_http2: AtomicBool,
+}
+
+const NEVER: u64 = u64::MAX;
+
+enum Verdict {
+    CheckIn(Duration),
+    Close,
+}
+
+/// A request that is being answered.
+struct Request<'a>(&'a Activity);
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            accepted: Instant::now(),
+            requests: AtomicUsize::new(0),
+            last_progress: AtomicU64::new(0),
+            head_began: AtomicU64::new(NEVER),
+            is_http2: AtomicBool::new(false),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(NEVER - 1)
+    }
+
+    fn begin(&self) -> Request<'_> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.head_began.store(NEVER, Ordering::Relaxed);
+        Request(self)
+    }
+
+    fn progress(&self) {
+        self.last_progress.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn bytes_received(&self) {
+        let idle = self.requests.load(Ordering::Relaxed) == 0;
+        if idle && !self.is_http2.load(Ordering::Relaxed) {
+            let now = self.now();
+            let (done, busy) = (Ordering::Relaxed, Ordering::Relaxed);
+            // Fails if the head began earlier, which is what counts.
+            let _ = self.head_began.compare_exchange(NEVER, now, done, busy);
+        }
+    }
+
+    fn bytes_sent(&self, bytes: usize) {
+        if bytes >= PROGRESS_BYTES || !self.is_http2.load(Ordering::Relaxed) {
+            self.progress();
+        }
+    }
+
+    /// Whether to close, or when to look again. Looks at least once per header timeout, so a slow
+    /// head lives for less than two of them.
+    fn verdict(&self, settings: &GatewaySettings) -> Verdict {
+        let interval = settings.idle_timeout.min(settings.header_read_timeout);
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            return Verdict::CheckIn(interval);
+        }
+        let now = self.now();
+        let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
+        let head_began = self.head_began.load(Ordering::Relaxed);
+        if head_began != NEVER && since(head_began) >= settings.header_read_timeout {
+            return Verdict::Close;
+        }
+        let idle = since(self.last_progress.load(Ordering::Relaxed));
+        match settings.idle_timeout.checked_sub(idle) {
+            None | Some(Duration::ZERO) => Verdict::Close,
+            Some(left) => Verdict::CheckIn(left.min(interval)),
+        }
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.0.progress();
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A socket that tells [`Activity`] what passes, and fails a write that makes no progress.
+struct WatchedStream {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+    write_timeout: Duration,
+    stuck: Option<Pin<Box<Sleep>>>,
+    received_any: bool,
+}
+
+impl WatchedStream {
+    fn new(stream: TcpStream, activity: Arc<Activity>, write_timeout: Duration) -> Self {
+        Self { stream, activity, write_timeout, stuck: None, received_any: false }
+    }
+
+    /// Turns a write that has been pending for too long into an error.
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(result) = written {
+            self.stuck = None;
+            self.activity.bytes_sent(*result.as_ref().unwrap_or(&0));
+            return Poll::Ready(result);
+        }
+        let timeout = self.write_timeout;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(stuck.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let received = &buffer.filled()[before..];
+        if !received.is_empty() {
+            if !self.received_any {
+                self.received_any = true;
+                self.activity.is_http2.store(received.starts_with(b"PRI "), Ordering::Relaxed);
+            }
+            self.activity.bytes_received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

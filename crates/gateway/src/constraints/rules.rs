@@ -1,0 +1,97 @@
+//! The constraints of the shapes that the operations share.
+//!
+//! Source: the service model (botocore 1.44.5, `kinesis/2013-12-02`), the shape of the same name.
+
+use anabranch_types::limits;
+
+use super::Rule;
+
+/// `StreamName`
+pub(crate) const STREAM_NAME: Rule = Rule::range(1, 128).pattern("[a-zA-Z0-9_.-]+", is_name);
+/// `StreamARN`
+pub(crate) const STREAM_ARN: Rule =
+    Rule::range(1, 2048).pattern(r"arn:aws.*:kinesis:.*:\d{12}:stream/\S+", is_stream_arn);
+/// `StreamId`: reserved by the service; checked, then ignored.
+pub(crate) const STREAM_ID: Rule =
+    Rule::range(1, 24).pattern("[a-z0-9]{20}-[a-z0-9]{3}", is_stream_id);
+/// `ShardId`
+pub(crate) const SHARD_ID: Rule = STREAM_NAME;
+/// `PartitionKey`
+pub(crate) const PARTITION_KEY: Rule = Rule::range(1, limits::PARTITION_KEY_MAX_CHARACTERS as u64);
+/// `Data`
+pub(crate) const DATA: Rule = Rule::range(0, limits::RECORD_MAX_BYTES as u64);
+/// `HashKey`
+pub(crate) const HASH_KEY: Rule =
+    Rule::ANY.pattern(r"^(0|([1-9]\d{0,38}))$", |text| is_decimal(text, 39));
+/// `SequenceNumber`
+pub(crate) const SEQUENCE_NUMBER: Rule =
+    Rule::ANY.pattern(r"^(0|([1-9]\d{0,128}))$", |text| is_decimal(text, 129));
+/// `DescribeStreamInputLimit`, `GetRecordsInputLimit`, `ListShardsInputLimit`, `ListStreamsInputLimit`
+pub(crate) const LIMIT: Rule = Rule::range(1, 10_000);
+/// `NextToken`
+pub(crate) const NEXT_TOKEN: Rule = Rule::range(1, 1_048_576);
+/// `ShardIterator`
+pub(crate) const SHARD_ITERATOR: Rule = Rule::range(1, 512);
+/// `PositiveIntegerObject`
+pub(crate) const POSITIVE: Rule = Rule::range(1, u64::MAX);
+/// `NaturalIntegerObject`
+pub(crate) const NATURAL: Rule = Rule::range(0, u64::MAX);
+/// `MaxRecordSizeInKiB`
+pub(crate) const MAX_RECORD_SIZE: Rule =
+    Rule::range(limits::DEFAULT_MAX_RECORD_SIZE_KIB as u64, limits::MAX_RECORD_SIZE_KIB as u64);
+/// `PutRecordsRequestEntryList`
+pub(crate) const RECORDS: Rule = Rule::range(1, limits::PUT_RECORDS_MAX_RECORDS as u64);
+/// `TagMap`
+pub(crate) const TAGS: Rule = Rule::range(1, 200);
+/// `TagKey`
+pub(crate) const TAG_KEY: Rule = Rule::range(1, 128);
+/// `TagValue`
+pub(crate) const TAG_VALUE: Rule = Rule::range(0, 256);
+/// `StreamMode`
+pub(crate) const STREAM_MODE: Rule = Rule::one_of(&["PROVISIONED", "ON_DEMAND"]);
+/// `RecordDistributionStrategy`
+pub(crate) const DISTRIBUTION: Rule = Rule::one_of(&["AUTO", "USER_PARTITION_KEY"]);
+/// `ShardIteratorType`
+pub(crate) const SHARD_ITERATOR_TYPE: Rule = Rule::one_of(&[
+    "AT_SEQUENCE_NUMBER",
+    "AFTER_SEQUENCE_NUMBER",
+    "TRIM_HORIZON",
+    "LATEST",
+    "AT_TIMESTAMP",
+]);
+/// `ShardFilterType`
+pub(crate) const SHARD_FILTER_TYPE: Rule = Rule::one_of(&[
+    "AFTER_SHARD_ID",
+    "AT_TRIM_HORIZON",
+    "FROM_TRIM_HORIZON",
+    "AT_LATEST",
+    "AT_TIMESTAMP",
+    "FROM_TIMESTAMP",
+]);
+
+fn is_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+fn is_decimal(text: &str, max_digits: usize) -> bool {
+    let digits = (1..=max_digits).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    digits && (text == "0" || !text.starts_with('0'))
+}
+
+fn is_stream_id(text: &str) -> bool {
+    let allowed = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() == 24
+        && bytes[20] == b'-'
+        && bytes[..20].iter().all(allowed)
+        && bytes[21..].iter().all(allowed)
+}
+
+fn is_stream_arn(text: &str) -> bool {
+    let Some((head, name)) = text.split_once(":stream/") else { return false };
+    let Some((front, account)) = head.rsplit_once(':') else { return false };
+    let service = front.strip_prefix("arn:aws").is_some_and(|rest| rest.contains(":kinesis:"));
+    let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    service && digits && !name.is_empty() && !name.contains(char::is_whitespace)
+}

@@ -1,0 +1,213 @@
+use anabranch_catalog::Refusal;
+use anabranch_client as client;
+use http::StatusCode;
+
+use crate::wire::{DecodeError, Format, Writer};
+
+/// Why a call was not done. The text is the message for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// The body isn't JSON or CBOR, or a member has the wrong type.
+    #[error("{0}")]
+    Serialization(String),
+    /// Members break constraints of the service model.
+    #[error("{0}")]
+    Validation(String),
+    /// The request is well-formed but makes no sense.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// A stream or shard isn't there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The stream isn't in a state that allows it.
+    #[error("{0}")]
+    InUse(String),
+    /// A limit of the cluster.
+    #[error("{0}")]
+    Limit(String),
+    /// A shard or the gateway takes no more for now.
+    #[error("{0}")]
+    Throughput(String),
+    /// A shard iterator is older than five minutes.
+    #[error("{0}")]
+    ExpiredIterator(String),
+    /// A paging token is older than five minutes.
+    #[error("{0}")]
+    ExpiredNextToken(String),
+    /// `DryRun` was set and the request would have been tried.
+    #[error("Request would have succeeded, but DryRun flag is set.")]
+    DryRun,
+    /// The operation's name isn't known.
+    #[error("{0}")]
+    UnknownOperation(String),
+    /// Neither content type nor target tells what is meant.
+    #[error("Unable to determine the service or operation")]
+    Unroutable,
+    /// Not a POST.
+    #[error("Unable to determine service/operation name to be authorized")]
+    NotPost,
+    /// No signature.
+    #[error("Missing Authentication Token")]
+    MissingAuthentication,
+    /// Part of a signature.
+    #[error("{0}")]
+    IncompleteSignature(String),
+    /// Two signatures.
+    #[error(
+        "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header."
+    )]
+    TwoSignatures,
+    /// The body is over the limit.
+    #[error("Request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The body didn't come in time.
+    #[error("The request body was not received within the time limit.")]
+    BodyTimeout,
+    /// It is not known whether it happened, or no replica could do it in time, or a bug.
+    #[error("Internal service failure.")]
+    Internal,
+}
+
+impl Error {
+    /// HTTP status and AWS error code: the only place that names either.
+    ///
+    /// Source: Kinesis API reference, common errors and the errors of each operation.
+    pub(crate) const fn wire(&self) -> (StatusCode, &'static str) {
+        const BAD: StatusCode = StatusCode::BAD_REQUEST;
+        match self {
+            Self::Serialization(_) => (BAD, "SerializationException"),
+            Self::Validation(_) => (BAD, "ValidationException"),
+            Self::InvalidArgument(_) => (BAD, "InvalidArgumentException"),
+            Self::NotFound(_) => (BAD, "ResourceNotFoundException"),
+            Self::InUse(_) => (BAD, "ResourceInUseException"),
+            Self::Limit(_) => (BAD, "LimitExceededException"),
+            Self::Throughput(_) => (BAD, "ProvisionedThroughputExceededException"),
+            Self::ExpiredIterator(_) => (BAD, "ExpiredIteratorException"),
+            Self::ExpiredNextToken(_) => (BAD, "ExpiredNextTokenException"),
+            Self::DryRun => (BAD, "DryRunOperationException"),
+            Self::UnknownOperation(_) => (BAD, "UnknownOperationException"),
+            Self::Unroutable => (StatusCode::NOT_FOUND, "UnknownOperationException"),
+            Self::NotPost => (StatusCode::FORBIDDEN, "AccessDeniedException"),
+            Self::MissingAuthentication => (BAD, "MissingAuthenticationTokenException"),
+            Self::IncompleteSignature(_) => (BAD, "IncompleteSignatureException"),
+            Self::TwoSignatures => (BAD, "InvalidSignatureException"),
+            Self::TooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException")
+            }
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
+            // 5xx: every SDK retries it. Nothing tells more, or clients would stop retrying.
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException"),
+        }
+    }
+
+    /// `ErrorCode` and `ErrorMessage` of one entry of PutRecords, which knows two codes only.
+    ///
+    /// Source: Kinesis API reference, `PutRecordsResultEntry`.
+    pub(crate) fn entry(&self) -> (&'static str, &str) {
+        if let Self::Throughput(message) = self {
+            ("ProvisionedThroughputExceededException", message)
+        } else {
+            ("InternalFailure", "Internal Service Failure.")
+        }
+    }
+
+    /// Body of the error answer.
+    pub(crate) fn body(&self, format: Format) -> Vec<u8> {
+        // SerializationException has a capital letter here, every other code a small one.
+        let is_serialization = matches!(self, Self::Serialization(_));
+        let message = if is_serialization { "Message" } else { "message" };
+        let mut writer = Writer::new(format, 256);
+        writer.structure(|w| {
+            w.member("__type").text(self.wire().1);
+            w.member(message).text(&self.to_string());
+        });
+        writer.finish()
+    }
+
+    /// A failure of the cluster in a call that concerns `subject`: `Stream orders under account …`.
+    ///
+    /// `Closed` ends here only when no open shard was found before the deadline.
+    pub(crate) fn from_client(error: client::Error, subject: impl FnOnce() -> String) -> Self {
+        match error {
+            client::Error::Refused(refusal) => Self::from_refusal(&refusal, subject),
+            client::Error::NotFound => Self::NotFound(format!("{} not found.", subject())),
+            client::Error::Throttled(reason) => {
+                Self::Throughput(format!("Rate exceeded for {}: {reason}", subject()))
+            }
+            client::Error::Invalid(reason) => Self::InvalidArgument(reason),
+            client::Error::Closed | client::Error::NoLeader | client::Error::Unknown(_) => {
+                tracing::warn!(cause = %error, "call failed inside the cluster");
+                Self::Internal
+            }
+        }
+    }
+
+    fn from_refusal(refusal: &Refusal, subject: impl FnOnce() -> String) -> Self {
+        match refusal {
+            Refusal::StreamExists { .. } => Self::InUse(format!("{} already exists.", subject())),
+            Refusal::StreamNotFound { .. } => Self::NotFound(format!("{} not found.", subject())),
+            Refusal::StreamNotActive { .. } => Self::InUse(format!("{} is not ACTIVE.", subject())),
+            Refusal::NoNodes | Refusal::Limit { .. } => Self::Limit(refusal.to_string()),
+            Refusal::ReplicaNotFound { .. } => Self::Internal,
+        }
+    }
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
+        let (DecodeError::Malformed(message) | DecodeError::Type(message)) = error;
+        Self::Serialization(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_carry_code_and_message() {
+        let body = Error::NotFound("Stream \"x\"".into()).body(Format::Json);
+        let text = String::from_utf8(body).unwrap();
+        assert_eq!(text, r#"{"__type":"ResourceNotFoundException","message":"Stream \"x\""}"#);
+        let body = Error::Serialization("no".into()).body(Format::Json);
+        let text = String::from_utf8(body).unwrap();
+        assert_eq!(text, r#"{"__type":"SerializationException","Message":"no"}"#);
+    }
+
+    #[test]
+    fn cbor_bodies_are_maps_of_text() {
+        let body = Error::DryRun.body(Format::Cbor);
+        let mut expected = b"\xbf\x66__type\x78\x18DryRunOperationException\x67message".to_vec();
+        let message = Error::DryRun.to_string();
+        expected.extend_from_slice(&[0x78, u8::try_from(message.len()).unwrap()]);
+        expected.extend_from_slice(message.as_bytes());
+        expected.push(0xff);
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn failures_of_the_cluster_have_the_codes_that_make_sdks_do_the_right_thing() {
+        let code = |error| Error::from_client(error, || "Stream s".into()).wire();
+        assert_eq!(code(client::Error::NotFound).1, "ResourceNotFoundException");
+        let throttled = code(client::Error::Throttled("disk".into()));
+        assert_eq!(throttled.1, "ProvisionedThroughputExceededException");
+        for retried in [client::Error::NoLeader, client::Error::Unknown("lost".into())] {
+            assert_eq!(
+                code(retried),
+                (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException")
+            );
+        }
+        let name: anabranch_types::StreamName = "s".parse().unwrap();
+        let refused = |refusal| code(client::Error::Refused(refusal)).1;
+        assert_eq!(refused(Refusal::StreamExists { name: name.clone() }), "ResourceInUseException");
+        assert_eq!(
+            refused(Refusal::StreamNotActive { name: name.clone() }),
+            "ResourceInUseException"
+        );
+        assert_eq!(refused(Refusal::StreamNotFound { name }), "ResourceNotFoundException");
+        assert_eq!(refused(Refusal::NoNodes), "LimitExceededException");
+    }
+}

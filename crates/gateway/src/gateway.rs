@@ -1,0 +1,64 @@
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use anabranch_client::Client;
+use anabranch_types::Clock;
+use tokio::net::TcpListener;
+
+use crate::budget::Budget;
+use crate::server;
+use crate::settings::GatewaySettings;
+use crate::token::Sealer;
+
+/// The Kinesis API of a cluster. Cheap to clone; clones share the byte budget.
+#[derive(Clone)]
+pub struct Gateway {
+    pub(crate) client: Client,
+    pub(crate) settings: Arc<GatewaySettings>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) budget: Budget,
+    pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Gateway {
+    /// A gateway of the cluster that `client` is connected to. Ready at once, see
+    /// [`Self::with_readiness`].
+    pub fn new(client: Client, settings: GatewaySettings, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            client,
+            sealer: Arc::new(Sealer::new(settings.token_key)),
+            budget: Budget::new(settings.max_in_flight_bytes),
+            settings: Arc::new(settings),
+            clock,
+            readiness: Arc::new(|| true),
+        }
+    }
+
+    /// Has `GET /readyz` answer 200 only while `ready` says so. It is asked at each call.
+    pub fn with_readiness(self, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { readiness: Arc::new(ready), ..self }
+    }
+
+    /// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) on `listener` until `shutdown` is ready, then
+    /// lets open requests finish for `shutdown_grace`.
+    ///
+    /// # Errors
+    /// What `accept` says when the listener itself is broken; a connection's failure ends only that
+    /// connection, and running out of file descriptors is waited out.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        server::serve(self, listener, shutdown).await
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,31 @@
+//! The Kinesis API: HTTP in, calls of the native client out.
+//!
+//! Invariants: the gateway keeps no state that a restart loses (iterators and paging tokens are
+//! sealed, any gateway of the cluster opens them); a body is in memory only against a permit of the
+//! byte budget; nothing that a client sends makes it panic. It never touches storage or Raft.
+//!
+//! Where to start: [`Gateway::serve`] accepts connections (`server.rs`, `connection.rs`),
+//! `routing.rs` finds the operation, `operations.rs` runs it, and every operation is one file of
+//! `operations/`. `errors.rs` is the only place that names AWS errors.
+
+mod append;
+mod auth;
+mod body;
+mod budget;
+mod connection;
+mod constraints;
+mod dates;
+mod errors;
+mod gateway;
+mod lineage;
+mod operations;
+mod response;
+mod routing;
+mod server;
+mod settings;
+mod streams;
+mod token;
+mod wire;
+
+pub use gateway::Gateway;
+pub use settings::{GatewaySettings, TokenKey};

@@ -1,0 +1,151 @@
+use std::collections::BTreeMap;
+
+use anabranch_catalog::{Command, NewStream, StreamMode};
+use anabranch_types::limits;
+use serde::Deserialize;
+
+use super::{Context, Empty, Request};
+use crate::constraints::{Checks, Constrained, rules};
+use crate::errors::Error;
+use crate::streams;
+use crate::wire::{Integer, Map, Structure, Text};
+
+/// `CreateStreamInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CreateStream<'a> {
+    #[serde(borrow)]
+    stream_name: Option<Text<'a>>,
+    shard_count: Option<Integer>,
+    #[serde(borrow)]
+    stream_mode_details: Option<Structure<StreamModeDetails<'a>>>,
+    #[serde(borrow)]
+    tags: Option<Map<'a>>,
+    #[serde(rename = "WarmThroughputMiBps")]
+    warm_throughput: Option<Integer>,
+    #[serde(rename = "MaxRecordSizeInKiB")]
+    max_record_size: Option<Integer>,
+    #[serde(borrow)]
+    record_distribution_strategy: Option<Text<'a>>,
+}
+
+/// `StreamModeDetails` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StreamModeDetails<'a> {
+    #[serde(borrow)]
+    stream_mode: Option<Text<'a>>,
+}
+
+impl Constrained for CreateStream<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.text("StreamName", &self.stream_name, &rules::STREAM_NAME.required());
+        checks.number("ShardCount", &self.shard_count, &rules::POSITIVE);
+        checks.structure("StreamModeDetails", &self.stream_mode_details);
+        checks.map("Tags", &self.tags, &rules::TAGS, (&rules::TAG_KEY, &rules::TAG_VALUE));
+        checks.number("WarmThroughputMiBps", &self.warm_throughput, &rules::NATURAL);
+        checks.number("MaxRecordSizeInKiB", &self.max_record_size, &rules::MAX_RECORD_SIZE);
+        let strategy = &self.record_distribution_strategy;
+        checks.text("RecordDistributionStrategy", strategy, &rules::DISTRIBUTION);
+    }
+}
+
+impl Constrained for StreamModeDetails<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.text("StreamMode", &self.stream_mode, &rules::STREAM_MODE.required());
+    }
+}
+
+impl Request for CreateStream<'_> {
+    type Answer = Empty;
+
+    async fn run(self, cx: &Context<'_>) -> Result<Empty, Error> {
+        let (gateway, new) = (cx.gateway, self.new_stream(cx)?);
+        let subject = gateway.subject(&new.name);
+        let created = gateway.client.propose(Command::CreateStream(new)).await;
+        created.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
+    }
+}
+
+impl CreateStream<'_> {
+    fn new_stream(&self, cx: &Context<'_>) -> Result<NewStream, Error> {
+        let (mode, shards) = self.capacity()?;
+        self.check_distribution(mode)?;
+        if self.warm_throughput.is_some() {
+            return Err(Error::Validation(
+                "WarmThroughputMiBps needs the account's minimum throughput billing commitment, \
+                 which is not enabled."
+                    .to_owned(),
+            ));
+        }
+        Ok(NewStream {
+            name: streams::parse_name(self.stream_name.as_deref().unwrap_or_default())?,
+            shards,
+            mode,
+            retention_hours: limits::DEFAULT_RETENTION_HOURS,
+            max_record_size_kib: self
+                .max_record_size
+                .map_or(limits::DEFAULT_MAX_RECORD_SIZE_KIB, Integer::as_u32),
+            tags: self.tags()?,
+            replicas: cx.gateway.settings.default_replicas,
+            now: cx.gateway.clock.now(),
+        })
+    }
+
+    /// Mode and shards. With neither given the service makes an on-demand stream.
+    fn capacity(&self) -> Result<(StreamMode, u32), Error> {
+        let mode = self.stream_mode_details.as_ref().and_then(|d| d.0.stream_mode.as_deref());
+        let on_demand = (StreamMode::OnDemand, limits::ON_DEMAND_INITIAL_SHARDS);
+        match (mode, self.shard_count) {
+            (Some("ON_DEMAND"), Some(_)) => Err(Error::Validation(
+                "ShardCount must not be given for a stream in ON_DEMAND mode.".to_owned(),
+            )),
+            (Some("ON_DEMAND"), None) | (None, None) => Ok(on_demand),
+            (_, Some(count)) => Ok((StreamMode::Provisioned, count.as_u32())),
+            (Some(_), None) => Err(Error::Validation(
+                "ShardCount must be given for a stream in PROVISIONED mode.".to_owned(),
+            )),
+        }
+    }
+
+    fn check_distribution(&self, mode: StreamMode) -> Result<(), Error> {
+        match (self.record_distribution_strategy.as_deref(), mode) {
+            (Some("AUTO"), StreamMode::Provisioned) => Err(Error::InvalidArgument(
+                "RecordDistributionStrategy AUTO is for streams in ON_DEMAND mode.".to_owned(),
+            )),
+            (Some("AUTO"), StreamMode::OnDemand) => Err(Error::Validation(
+                "RecordDistributionStrategy AUTO is not supported; use USER_PARTITION_KEY."
+                    .to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn tags(&self) -> Result<BTreeMap<String, String>, Error> {
+        let entries = self.tags.as_ref().map(Map::entries).unwrap_or_default();
+        let tags: BTreeMap<_, _> =
+            entries.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        if tags.len() > limits::MAX_TAGS {
+            let limit = limits::MAX_TAGS;
+            return Err(Error::InvalidArgument(format!(
+                "A stream cannot have more than {limit} tags associated with it."
+            )));
+        }
+        if tags.keys().any(|key| key.to_ascii_lowercase().starts_with("aws:")) {
+            let message = "Tag keys that begin with aws: are reserved.".to_owned();
+            return Err(Error::InvalidArgument(message));
+        }
+        if !tags.iter().all(|(key, value)| key.chars().chain(value.chars()).all(is_tag_letter)) {
+            return Err(Error::InvalidArgument(
+                "Some of the tags contain invalid characters. Valid characters: Unicode letters, \
+                 digits, white space, _ . : / = + - % @."
+                    .to_owned(),
+            ));
+        }
+        Ok(tags)
+    }
+}
+
+fn is_tag_letter(c: char) -> bool {
+    c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-%@".contains(c)
+}

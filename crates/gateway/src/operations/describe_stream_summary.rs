@@ -1,0 +1,93 @@
+use anabranch_catalog::{StreamMode, StreamStatus};
+use anabranch_types::{StreamArn, StreamName, Timestamp};
+use serde::Deserialize;
+
+use super::describe_stream::write_no_enhanced_monitoring;
+use super::{Answer, Context, Request};
+use crate::constraints::{Checks, Constrained};
+use crate::errors::Error;
+use crate::streams::{mode_text, status_text};
+use crate::wire::{Text, Writer};
+
+/// `DescribeStreamSummaryInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DescribeStreamSummary<'a> {
+    #[serde(borrow)]
+    stream_name: Option<Text<'a>>,
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+}
+
+impl Constrained for DescribeStreamSummary<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.stream(&self.stream_name, &self.stream_arn, &self.stream_id);
+    }
+}
+
+/// `StreamDescriptionSummary` of the API reference. `StreamId` is never among its members: clients
+/// that get one send their next calls to the public service.
+#[derive(Debug)]
+pub(crate) struct StreamDescriptionSummary {
+    name: StreamName,
+    arn: StreamArn,
+    status: StreamStatus,
+    mode: StreamMode,
+    retention_hours: u32,
+    created: Timestamp,
+    open_shards: usize,
+    max_record_size_kib: u32,
+}
+
+impl Request for DescribeStreamSummary<'_> {
+    type Answer = StreamDescriptionSummary;
+
+    async fn run(self, cx: &Context<'_>) -> Result<StreamDescriptionSummary, Error> {
+        let gateway = cx.gateway;
+        let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
+        let view = gateway.client.view();
+        let stream = gateway.find(&view, &name)?.stream;
+        let creating = stream.status == StreamStatus::Creating;
+        Ok(StreamDescriptionSummary {
+            arn: gateway.arn(&name),
+            name,
+            status: stream.status,
+            mode: stream.mode,
+            retention_hours: stream.retention_hours,
+            created: stream.created,
+            open_shards: if creating { 0 } else { stream.open_shards().count() },
+            max_record_size_kib: stream.max_record_size_kib,
+        })
+    }
+}
+
+impl Answer for StreamDescriptionSummary {
+    fn write(&self, writer: &mut Writer) {
+        writer.structure(|w| {
+            w.member("StreamDescriptionSummary").structure(|w| self.write_members(w));
+        });
+    }
+}
+
+impl StreamDescriptionSummary {
+    fn write_members(&self, w: &mut Writer) {
+        w.member("StreamName").plain(&self.name);
+        w.member("StreamARN").plain(&self.arn);
+        w.member("StreamStatus").plain(status_text(self.status));
+        w.member("StreamModeDetails").structure(|w| {
+            w.member("StreamMode").plain(mode_text(self.mode));
+        });
+        w.member("RetentionPeriodHours").number(u64::from(self.retention_hours));
+        w.member("StreamCreationTimestamp").timestamp(self.created);
+        write_no_enhanced_monitoring(w);
+        w.member("EncryptionType").plain("NONE");
+        w.member("OpenShardCount").number(self.open_shards as u64);
+        w.member("ConsumerCount").number(0);
+        w.member("MaxRecordSizeInKiB").number(u64::from(self.max_record_size_kib));
+        if self.mode == StreamMode::OnDemand {
+            w.member("RecordDistributionStrategy").plain("USER_PARTITION_KEY");
+        }
+    }
+}

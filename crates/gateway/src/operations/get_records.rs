@@ -1,0 +1,238 @@
+use std::sync::Arc;
+
+use anabranch_catalog::{Shard, ShardStatus, Stream};
+use anabranch_client::{Page, ShardRoute};
+use anabranch_shard::Position;
+use anabranch_types::{HashKeyRange, ShardId, limits};
+use serde::Deserialize;
+
+use super::{Answer, Context, Request, shards};
+use crate::budget::Permit;
+use crate::constraints::{Checks, Constrained, rules};
+use crate::dates;
+use crate::errors::Error;
+use crate::gateway::Gateway;
+use crate::lineage::Lineage;
+use crate::token::{LIFETIME, OpenError, ShardIterator};
+use crate::wire::{Flag, Integer, Text, Writer};
+
+/// `GetRecordsInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GetRecords<'a> {
+    #[serde(borrow)]
+    shard_iterator: Option<Text<'a>>,
+    limit: Option<Integer>,
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+    dry_run: Option<Flag>,
+}
+
+impl Constrained for GetRecords<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.text("ShardIterator", &self.shard_iterator, &rules::SHARD_ITERATOR.required());
+        checks.number("Limit", &self.limit, &rules::LIMIT);
+        checks.text("StreamARN", &self.stream_arn, &rules::STREAM_ARN);
+        checks.text("StreamId", &self.stream_id, &rules::STREAM_ID);
+    }
+}
+
+/// `GetRecordsOutput` of the API reference.
+#[derive(Debug)]
+pub(crate) struct Records {
+    page: Page,
+    route: Arc<ShardRoute>,
+    /// Absent if and only if the shard is closed and drained.
+    next: Option<String>,
+    children: Vec<ChildShard>,
+    permit: Permit,
+}
+
+/// `ChildShard` of the API reference.
+#[derive(Debug)]
+struct ChildShard {
+    id: ShardId,
+    parents: Vec<ShardId>,
+    range: HashKeyRange,
+}
+
+/// An answer costs, for each byte of records, the byte itself and up to 4/3 in base64; ⅓ is left for
+/// keys and numbers.
+const COST_THIRDS: usize = 8;
+/// Less than this isn't worth a call.
+const LEAST_BYTES: usize = 64 * 1024;
+
+impl Request for GetRecords<'_> {
+    type Answer = Records;
+
+    async fn run(self, cx: &Context<'_>) -> Result<Records, Error> {
+        let gateway = cx.gateway;
+        let iterator = self.open(gateway)?;
+        let route = route(gateway, &iterator)?;
+        if self.dry_run == Some(Flag(true)) {
+            return Err(Error::DryRun);
+        }
+        let (mut permit, max_bytes) = reserve(gateway)?;
+        let limit = self.limit.map_or(u32::MAX, Integer::as_u32);
+        let limit = limit.min(limits::GET_RECORDS_MAX_RECORDS);
+        let page = gateway.client.read(&route, iterator.position, limit, max_bytes).await;
+        let subject = || format!("Shard {} in stream {}", iterator.shard, iterator.stream);
+        let page = page.map_err(|error| Error::from_client(error, subject))?;
+        permit.shrink(page_bytes(&page) * COST_THIRDS / 3);
+        let end = end(gateway, &iterator, &page);
+        let next = end.is_none().then(|| {
+            let next = ShardIterator { position: page.next, ..iterator };
+            gateway.sealer.seal(&next, gateway.clock.now())
+        });
+        Ok(Records { page, route, next, children: end.unwrap_or_default(), permit })
+    }
+}
+
+impl GetRecords<'_> {
+    fn open(&self, gateway: &Gateway) -> Result<ShardIterator, Error> {
+        let text = self.shard_iterator.as_deref().unwrap_or_default();
+        // Some clients send it as they got it, in the quotes of JSON; the service takes that.
+        let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let now = gateway.clock.now();
+        let iterator: ShardIterator =
+            gateway.sealer.open(bare, now).map_err(|error| match error {
+                OpenError::Forged => Error::InvalidArgument("Invalid ShardIterator.".to_owned()),
+                OpenError::Expired { issued } => Error::ExpiredIterator(format!(
+                    "Iterator expired. The iterator was created at time {} while right now it is {} \
+                     which is further in the future than the tolerated delay of {} milliseconds.",
+                    dates::service_text(issued),
+                    dates::service_text(now),
+                    LIFETIME.as_millis()
+                )),
+            })?;
+        if self.stream_arn.is_some()
+            && gateway.stream_name(&None, &self.stream_arn)? != iterator.stream
+        {
+            let message = "ShardIterator and StreamARN are of different streams.".to_owned();
+            return Err(Error::InvalidArgument(message));
+        }
+        Ok(iterator)
+    }
+}
+
+/// The iterator's shard, if it is still that of the same stream.
+fn route(gateway: &Gateway, iterator: &ShardIterator) -> Result<Arc<ShardRoute>, Error> {
+    let missing = || shards::missing(gateway, &iterator.stream, iterator.shard);
+    let view = gateway.client.view();
+    let found = gateway.find_for_data(&view, &iterator.stream)?;
+    if found.stream.id != iterator.stream_id {
+        return Err(missing());
+    }
+    found.shard(iterator.shard).cloned().ok_or_else(missing)
+}
+
+/// Room for the answer. A gateway that is nearly full reads less rather than nothing.
+fn reserve(gateway: &Gateway) -> Result<(Permit, usize), Error> {
+    let wanted = limits::GET_RECORDS_MAX_BYTES * COST_THIRDS / 3;
+    let permit = gateway.budget.take_fair(wanted, LEAST_BYTES).ok_or_else(|| {
+        let message = "Rate exceeded: too many bytes in flight. Try again later.";
+        Error::Throughput(message.to_owned())
+    })?;
+    let max_bytes = (permit.bytes() * 3 / COST_THIRDS).min(limits::GET_RECORDS_MAX_BYTES);
+    Ok((permit, max_bytes))
+}
+
+fn page_bytes(page: &Page) -> usize {
+    page.records().map(|(_, _, record)| record.data.len() + record.partition_key.len()).sum()
+}
+
+/// The children of the iterator's shard if it is closed and `page` was its last. From the newest
+/// version of the catalog: it may have been closed since the call began.
+fn end(gateway: &Gateway, iterator: &ShardIterator, page: &Page) -> Option<Vec<ChildShard>> {
+    let view = gateway.client.view();
+    let stream = view.stream(&iterator.stream)?.stream;
+    let shard = stream.shards.get(&iterator.shard)?;
+    is_drained(shard, page.next).then(|| children(stream, shard.id))
+}
+
+fn is_drained(shard: &Shard, next: Position) -> bool {
+    match shard.status {
+        ShardStatus::Open => false,
+        ShardStatus::Closed { ending } => next > Position::of(ending),
+    }
+}
+
+fn children(stream: &Stream, shard: ShardId) -> Vec<ChildShard> {
+    let lineage = Lineage::of(stream);
+    let child = |id: &ShardId| {
+        let range = stream.shards.get(id)?.range;
+        Some(ChildShard { id: *id, parents: lineage.parents(*id).to_vec(), range })
+    };
+    lineage.children(shard).iter().filter_map(child).collect()
+}
+
+impl Answer for Records {
+    fn expected_bytes(&self) -> usize {
+        1024 + page_bytes(&self.page) * 4 / 3 + self.page.record_count() * 192
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.structure(|w| {
+            w.member("Records").list(|w| self.write_records(w));
+            if let Some(next) = &self.next {
+                w.member("NextShardIterator").plain(next);
+            }
+            let behind = u64::try_from(self.page.behind.as_millis()).unwrap_or(u64::MAX);
+            w.member("MillisBehindLatest").number(behind);
+            if !self.children.is_empty() {
+                w.member("ChildShards").list(|w| self.children.iter().for_each(|c| c.write(w)));
+            }
+        });
+    }
+
+    fn into_permit(self) -> Option<Permit> {
+        Some(self.permit)
+    }
+}
+
+impl Records {
+    fn write_records(&self, w: &mut Writer) {
+        for (position, arrival, record) in self.page.records() {
+            let number = position.sequence_number(self.route.shard, self.route.created, arrival);
+            w.structure(|w| {
+                w.member("SequenceNumber").plain(number);
+                w.member("ApproximateArrivalTimestamp").timestamp(arrival);
+                w.member("Data").blob(&record.data);
+                w.member("PartitionKey").text(&String::from_utf8_lossy(&record.partition_key));
+            });
+        }
+    }
+}
+
+impl ChildShard {
+    fn write(&self, writer: &mut Writer) {
+        writer.structure(|w| {
+            w.member("ShardId").plain(self.id);
+            w.member("ParentShards").list(|w| self.parents.iter().for_each(|id| w.plain(id)));
+            shards::write_range(w.member("HashKeyRange"), self.range);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lineage::tests::stream;
+
+    #[test]
+    fn a_closed_shard_is_drained_after_its_last_record() {
+        let mut stream = stream(&[(0, 8, 1, false), (0, 4, 2, true), (4, 8, 2, true)]);
+        let ending = Position { log_index: 9, offset: 4 };
+        let shard = stream.shards.get_mut(&ShardId(0)).unwrap();
+        let ending_number = ending.sequence_number(shard.id, shard.created, shard.created);
+        shard.status = ShardStatus::Closed { ending: ending_number };
+        assert!(!is_drained(shard, ending));
+        assert!(is_drained(shard, ending.next()));
+        let children = children(&stream, ShardId(0));
+        assert_eq!(children.iter().map(|child| child.id.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(children[0].parents, [ShardId(0)]);
+        assert!(!is_drained(&stream.shards[&ShardId(1)], Position::entry(u64::MAX)));
+    }
+}

@@ -1,0 +1,171 @@
+use anabranch_types::{StreamName, limits};
+use serde::Deserialize;
+
+use super::put_record::{check_size, hash_key, write_placed};
+use super::{Answer, Context, Request};
+use crate::append::{self, Entry, Outcome};
+use crate::constraints::{Checks, Constrained, rules};
+use crate::errors::Error;
+use crate::wire::{Blob, Flag, List, Structure, Text, Writer};
+
+/// `PutRecordsInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PutRecords<'a> {
+    #[serde(borrow)]
+    records: Option<List<Structure<RequestEntry<'a>>>>,
+    #[serde(borrow)]
+    stream_name: Option<Text<'a>>,
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+    dry_run: Option<Flag>,
+}
+
+/// `PutRecordsRequestEntry` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RequestEntry<'a> {
+    #[serde(borrow)]
+    data: Option<Blob<'a>>,
+    #[serde(borrow)]
+    explicit_hash_key: Option<Text<'a>>,
+    #[serde(borrow)]
+    partition_key: Option<Text<'a>>,
+}
+
+impl Constrained for PutRecords<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.list("Records", &self.records, &rules::RECORDS.required());
+        checks.stream(&self.stream_name, &self.stream_arn, &self.stream_id);
+    }
+}
+
+impl Constrained for RequestEntry<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.blob("Data", &self.data, &rules::DATA.required());
+        checks.text("ExplicitHashKey", &self.explicit_hash_key, &rules::HASH_KEY);
+        checks.text("PartitionKey", &self.partition_key, &rules::PARTITION_KEY.required());
+    }
+}
+
+/// `PutRecordsOutput` of the API reference.
+#[derive(Debug)]
+pub(crate) struct PutMany {
+    outcomes: Vec<Outcome>,
+}
+
+impl Request for PutRecords<'_> {
+    type Answer = PutMany;
+
+    async fn run(self, cx: &Context<'_>) -> Result<PutMany, Error> {
+        let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
+        let entries = self.entries()?;
+        check_sizes(cx, &name, &entries)?;
+        if self.dry_run == Some(Flag(true)) {
+            return Err(Error::DryRun);
+        }
+        let outcomes = append::append(cx, &name, &entries).await;
+        // A stream that went away meanwhile isn't there for the call as a whole.
+        match outcomes.first() {
+            Some(Err(gone @ Error::NotFound(_))) if outcomes.iter().all(Result::is_err) => {
+                Err(gone.clone())
+            }
+            _ => Ok(PutMany { outcomes }),
+        }
+    }
+}
+
+impl PutRecords<'_> {
+    fn entries(&self) -> Result<Vec<Entry<'_>>, Error> {
+        let members = self.records.as_ref().map(List::members).unwrap_or_default();
+        members.iter().map(|Structure(member)| member.entry()).collect()
+    }
+}
+
+impl RequestEntry<'_> {
+    fn entry(&self) -> Result<Entry<'_>, Error> {
+        let (Some(data), Some(partition_key)) = (&self.data, &self.partition_key) else {
+            return Err(Error::Internal);
+        };
+        let hash = hash_key(self.explicit_hash_key.as_deref(), partition_key)?;
+        Ok(Entry { partition_key, hash, data })
+    }
+}
+
+fn check_sizes(cx: &Context<'_>, name: &StreamName, entries: &[Entry<'_>]) -> Result<(), Error> {
+    let view = cx.gateway.client.view();
+    let found = cx.gateway.find_for_data(&view, name)?;
+    let mut total = 0;
+    for entry in entries {
+        let bytes = entry.partition_key.len() + entry.data.len();
+        check_size(cx, name, found, bytes)?;
+        total += bytes;
+    }
+    if total > limits::PUT_RECORDS_MAX_BYTES {
+        let limit_mib = limits::PUT_RECORDS_MAX_BYTES / 1024 / 1024;
+        let message = format!("Records size exceeds {limit_mib} MB limit");
+        return Err(Error::InvalidArgument(message));
+    }
+    Ok(())
+}
+
+impl Answer for PutMany {
+    fn expected_bytes(&self) -> usize {
+        64 + self.outcomes.len() * 128
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        let failed = self.outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        writer.structure(|w| {
+            w.member("FailedRecordCount").number(failed as u64);
+            w.member("Records").list(|w| {
+                for outcome in &self.outcomes {
+                    w.structure(|w| write_outcome(w, outcome));
+                }
+            });
+        });
+    }
+}
+
+/// `PutRecordsResultEntry` of the API reference.
+fn write_outcome(w: &mut Writer, outcome: &Outcome) {
+    match outcome {
+        Ok(placed) => write_placed(w, *placed),
+        Err(error) => {
+            let (code, message) = error.entry();
+            w.member("ErrorCode").plain(code);
+            w.member("ErrorMessage").text(message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_types::{SequenceNumber, ShardId, Timestamp};
+
+    use super::*;
+    use crate::append::Placed;
+    use crate::wire::Format;
+
+    #[test]
+    fn answers_keep_the_order_and_know_two_codes_only() {
+        let shard = ShardId(1);
+        let number = SequenceNumber::shard_start(shard, Timestamp::from_millis(1_000));
+        let outcomes = vec![
+            Ok(Placed { shard, number }),
+            Err(Error::Throughput("Rate exceeded".into())),
+            Err(Error::NotFound("gone".into())),
+        ];
+        let mut writer = Writer::new(Format::Json, 0);
+        PutMany { outcomes }.write(&mut writer);
+        let expected = format!(
+            "{{\"FailedRecordCount\":2,\"Records\":[{{\"ShardId\":\"shardId-000000000001\",\
+             \"SequenceNumber\":\"{number}\"}},{{\"ErrorCode\":\
+             \"ProvisionedThroughputExceededException\",\"ErrorMessage\":\"Rate exceeded\"}},\
+             {{\"ErrorCode\":\"InternalFailure\",\"ErrorMessage\":\"Internal Service Failure.\"}}]}}"
+        );
+        assert_eq!(String::from_utf8(writer.finish()).unwrap(), expected);
+    }
+}

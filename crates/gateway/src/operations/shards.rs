@@ -1,0 +1,87 @@
+//! `Shard` and `ChildShard` of the API reference, and reading a shard id.
+
+use anabranch_catalog::{Shard, ShardStatus};
+use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, StreamName};
+
+use crate::errors::Error;
+use crate::gateway::Gateway;
+use crate::lineage::Lineage;
+use crate::wire::Writer;
+
+/// A shard as DescribeStream and ListShards show it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShardSummary {
+    id: ShardId,
+    parent: Option<ShardId>,
+    adjacent_parent: Option<ShardId>,
+    range: HashKeyRange,
+    starting: SequenceNumber,
+    ending: Option<SequenceNumber>,
+}
+
+impl ShardSummary {
+    pub(super) fn new(shard: &Shard, lineage: &Lineage) -> Self {
+        let parents = lineage.parents(shard.id);
+        Self {
+            id: shard.id,
+            parent: parents.first().copied(),
+            adjacent_parent: parents.get(1).copied(),
+            range: shard.range,
+            starting: shard.starting_sequence_number(),
+            ending: match shard.status {
+                ShardStatus::Open => None,
+                ShardStatus::Closed { ending } => Some(ending),
+            },
+        }
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
+        writer.structure(|w| {
+            w.member("ShardId").plain(self.id);
+            if let Some(parent) = self.parent {
+                w.member("ParentShardId").plain(parent);
+            }
+            if let Some(parent) = self.adjacent_parent {
+                w.member("AdjacentParentShardId").plain(parent);
+            }
+            write_range(w.member("HashKeyRange"), self.range);
+            w.member("SequenceNumberRange").structure(|w| {
+                w.member("StartingSequenceNumber").plain(self.starting);
+                if let Some(ending) = self.ending {
+                    w.member("EndingSequenceNumber").plain(ending);
+                }
+            });
+        });
+    }
+}
+
+/// `HashKeyRange`
+pub(super) fn write_range(writer: &mut Writer, range: HashKeyRange) {
+    writer.structure(|w| {
+        w.member("StartingHashKey").plain(range.start());
+        w.member("EndingHashKey").plain(range.end());
+    });
+}
+
+/// The shard that a text names, which may be none that the stream has.
+///
+/// # Errors
+/// [`Error::NotFound`] for text that no shard could be called.
+pub(super) fn parse_id(
+    gateway: &Gateway,
+    stream: &StreamName,
+    text: &str,
+) -> Result<ShardId, Error> {
+    let account = &gateway.settings.account;
+    let unknown =
+        |_| format!("Could not find shard {text} in stream {stream} under account {account}.");
+    text.parse().map_err(unknown).map_err(Error::NotFound)
+}
+
+/// The error for a shard that the stream doesn't have.
+pub(super) fn missing(gateway: &Gateway, stream: &StreamName, shard: ShardId) -> Error {
+    let account = &gateway.settings.account;
+    Error::NotFound(format!(
+        "Shard {shard} in stream {stream} under account {account} does not exist"
+    ))
+}

@@ -1,0 +1,114 @@
+//! Answers: the headers that every one of them has.
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HeaderValue, ORIGIN,
+};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::budget::Permit;
+use crate::errors::Error;
+use crate::wire::Format;
+
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+const EXPOSED: &str =
+    "x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,x-amzn-ErrorMessage,Date";
+
+/// A result of an operation.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    /// The body; empty for operations that answer nothing.
+    pub bytes: Vec<u8>,
+    /// For a body that is counted against the budget until it is sent.
+    pub permit: Option<Permit>,
+}
+
+/// The body of a call that was done.
+pub(crate) fn success(format: Format, encoded: Encoded) -> Answer {
+    let body = match encoded.permit {
+        Some(permit) => Bytes::from_owner(Counted { bytes: encoded.bytes, _permit: permit }),
+        None => Bytes::from(encoded.bytes),
+    };
+    build(StatusCode::OK, format.content_type(), body)
+}
+
+/// An error as the SDKs read it: code in a header and in the body.
+pub(crate) fn failure(format: Format, error: &Error) -> Answer {
+    let (status, code) = error.wire();
+    let mut answer = build(status, format.content_type(), error.body(format).into());
+    answer.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code));
+    answer
+}
+
+/// An error of a request that isn't in any protocol: XML, as the service has it.
+pub(crate) fn xml_failure(error: &Error) -> Answer {
+    let (status, code) = error.wire();
+    let body = if *error == Error::Unroutable {
+        format!("<{code}/>\n")
+    } else {
+        format!("<{code}>\n  <Message>{error}</Message>\n</{code}>\n")
+    };
+    let mut answer = build(status, "text/xml", body.into());
+    answer.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code));
+    answer
+}
+
+/// A line of text: health checks.
+pub(crate) fn plain(status: StatusCode, text: &'static str) -> Answer {
+    build(status, "text/plain", Bytes::from_static(text.as_bytes()))
+}
+
+/// The answer to a browser that asks what it may send.
+pub(crate) fn preflight(request: &HeaderMap) -> Answer {
+    let mut answer = Response::new(Full::default());
+    let pairs = [
+        (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+        (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
+    ];
+    for (asked, allowed) in pairs {
+        if let Some(value) = request.get(asked) {
+            answer.headers_mut().insert(allowed, value.clone());
+        }
+    }
+    answer.headers_mut().insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("172800"));
+    answer
+}
+
+/// Adds what every answer has: ids, and the permission for browsers where one asks.
+pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, id: uuid::Uuid) {
+    let headers = answer.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut [0; 36])) {
+        headers.insert("x-amzn-requestid", value);
+    }
+    let extended = base64_simd::STANDARD.encode_to_string(rand::random::<[u8; 48]>());
+    if let Ok(value) = HeaderValue::try_from(extended) {
+        headers.insert("x-amz-id-2", value);
+    }
+    if request.contains_key(ORIGIN) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    }
+}
+
+fn build(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+/// A body that gives its bytes back to the budget when the connection has let go of it.
+struct Counted {
+    bytes: Vec<u8>,
+    _permit: Permit,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}

@@ -1,0 +1,142 @@
+//! From an HTTP request to an operation, in the order in which the service checks things: method,
+//! content type, body, operation, signature, types of members, constraints, meaning.
+
+use std::panic::AssertUnwindSafe;
+
+use anabranch_shard::Producer;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use crate::body;
+use crate::errors::Error;
+use crate::gateway::Gateway;
+use crate::operations::{self, Call, Operation};
+use crate::response::{self, Answer, Encoded};
+use crate::wire::{self, Format};
+
+const TARGET: &str = "x-amz-target";
+const TARGET_PREFIX: &str = "Kinesis_20131202.";
+/// The same for every attempt of one call of an SDK.
+const INVOCATION_ID: &str = "amz-sdk-invocation-id";
+const MAX_PRODUCER_ID_BYTES: usize = 64;
+
+/// Answers one HTTP request. Never fails: what goes wrong is an answer too.
+pub(crate) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Answer {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let (parts, body) = request.into_parts();
+    let routed = AssertUnwindSafe(route(gateway, &parts, body)).catch_unwind().await;
+    let mut answer = routed.unwrap_or_else(|_| {
+        tracing::error!(request_id = %id, "call panicked");
+        response::failure(format_of(&parts.headers).unwrap_or(Format::Json), &Error::Internal)
+    });
+    response::finish(&mut answer, &parts.headers, id);
+    tracing::debug!(
+        request_id = %id,
+        operation = target(&parts.headers).unwrap_or_default(),
+        status = answer.status().as_u16(),
+        "request answered"
+    );
+    answer
+}
+
+async fn route(gateway: &Gateway, parts: &Parts, body: Incoming) -> Answer {
+    match (&parts.method, parts.uri.path()) {
+        (&Method::GET | &Method::HEAD, "/healthz") => response::plain(StatusCode::OK, "ok\n"),
+        (&Method::GET | &Method::HEAD, "/readyz") => readiness(gateway),
+        (&Method::OPTIONS, _) if parts.headers.contains_key(ORIGIN) => {
+            response::preflight(&parts.headers)
+        }
+        (&Method::POST, _) => post(gateway, parts, body).await,
+        _ => response::xml_failure(&Error::NotPost),
+    }
+}
+
+fn readiness(gateway: &Gateway) -> Answer {
+    if (gateway.readiness)() {
+        response::plain(StatusCode::OK, "ready\n")
+    } else {
+        response::plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+async fn post(gateway: &Gateway, parts: &Parts, body: Incoming) -> Answer {
+    let Some(format) = format_of(&parts.headers) else {
+        return response::xml_failure(&Error::Unroutable);
+    };
+    match call(gateway, format, parts, body).await {
+        Ok(encoded) => response::success(format, encoded),
+        Err(error) => response::failure(format, &error),
+    }
+}
+
+async fn call(
+    gateway: &Gateway,
+    format: Format,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Encoded, Error> {
+    let name = target(&parts.headers).ok_or(Error::Unroutable)?;
+    let operation = Operation::of_name(name);
+    require_plain_encoding(&parts.headers)?;
+    let body = body::read(gateway, body).await.map_err(|error| throttled_as(operation, error))?;
+    if body.bytes.is_empty() {
+        return Err(Error::Serialization("The request body is empty".to_owned()));
+    }
+    let Some(operation) = operation else {
+        wire::check_well_formed(format, &body.bytes)?;
+        return Err(Error::UnknownOperation(format!("Unknown operation {}", shortened(name))));
+    };
+    let call = Call {
+        gateway,
+        format,
+        body: &body.bytes,
+        headers: &parts.headers,
+        query: parts.uri.query(),
+        producer: producer(&parts.headers),
+    };
+    // The permit is held until the answer is made.
+    operations::perform(operation, call).await
+}
+
+fn format_of(headers: &HeaderMap) -> Option<Format> {
+    Format::of_content_type(headers.get(CONTENT_TYPE)?.to_str().ok()?)
+}
+
+/// The operation's name in the `X-Amz-Target` header.
+fn target(headers: &HeaderMap) -> Option<&str> {
+    headers.get(TARGET)?.to_str().ok()?.strip_prefix(TARGET_PREFIX)
+}
+
+fn require_plain_encoding(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            let message = "Content-Encoding must be identity: compressed bodies are not supported";
+            Err(Error::Serialization(message.to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Operations on streams know no throughput error: for them a full gateway is a limit.
+fn throttled_as(operation: Option<Operation>, error: Error) -> Error {
+    let knows_throughput = operation.is_some_and(Operation::is_of_data);
+    if let (Error::Throughput(message), false) = (&error, knows_throughput) {
+        return Error::Limit(message.clone());
+    }
+    error
+}
+
+/// Who repeats this call, if it is repeated.
+fn producer(headers: &HeaderMap) -> Option<Producer> {
+    let id = headers.get(INVOCATION_ID)?.as_bytes();
+    let valid = (1..=MAX_PRODUCER_ID_BYTES).contains(&id.len());
+    valid.then(|| Producer { id: Bytes::copy_from_slice(id), sequence: 0 })
+}
+
+fn shortened(name: &str) -> String {
+    name.chars().take(64).collect()
+}

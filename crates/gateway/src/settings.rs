@@ -1,0 +1,77 @@
+use std::fmt;
+use std::time::Duration;
+
+use anabranch_types::{AccountId, Region};
+
+/// Settings of one gateway. Every gateway of a cluster has the same account and token key.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// Account in ARNs and messages.
+    pub account: AccountId,
+    /// Region in ARNs. Clients of any region are served.
+    pub region: Region,
+    /// Seals shard iterators and paging tokens.
+    pub token_key: TokenKey,
+    /// Replicas of each shard of a new stream. Default: 3.
+    pub default_replicas: u32,
+    /// Largest body. Default: 16 MiB, enough for 10 MiB of data in base64 and 500 keys.
+    pub max_body_bytes: usize,
+    /// Bytes of bodies and answers in memory at once; beyond it calls are throttled. Default: 512 MiB.
+    pub max_in_flight_bytes: usize,
+    /// Open connections; further ones wait in the listener's queue. Default: 4096.
+    pub max_connections: usize,
+    /// From the first byte of an HTTP/1.1 request to the end of its headers. Default: 10 s.
+    pub header_read_timeout: Duration,
+    /// From the end of the headers to the end of the body. Default: 30 s.
+    pub body_read_timeout: Duration,
+    /// How long a client may refuse to take a byte of an answer. Default: 30 s.
+    pub write_timeout: Duration,
+    /// How long a connection may have no request. Default: 90 s, above the 60 s of the SDKs.
+    pub idle_timeout: Duration,
+    /// How long a put looks for the shard that takes its records. Default: 10 s.
+    pub reroute_timeout: Duration,
+    /// How long open requests may go on after the shutdown signal. Default: 10 s.
+    pub shutdown_grace: Duration,
+}
+
+impl GatewaySettings {
+    /// The defaults, with the cluster's token key.
+    pub fn new(token_key: TokenKey) -> Self {
+        Self {
+            account: AccountId::default(),
+            region: Region::default(),
+            token_key,
+            default_replicas: 3,
+            max_body_bytes: 16 * 1024 * 1024,
+            max_in_flight_bytes: 512 * 1024 * 1024,
+            max_connections: 4096,
+            header_read_timeout: Duration::from_secs(10),
+            body_read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(90),
+            reroute_timeout: Duration::from_secs(10),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// 256 secret bits that every gateway of a cluster shares. Shows nothing of itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenKey([u8; 32]);
+
+impl TokenKey {
+    /// The key made of `bytes`, which must come from a good random source.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(..)")
+    }
+}

@@ -1,0 +1,398 @@
+//! Shard iterators and paging tokens, sealed so that only gateways of the cluster can make them.
+//!
+//! Shape, before base64: version (1) | salt (15) | counter (8) | AES-256-GCM ciphertext and tag (16).
+//! A gateway draws its salt once, when it starts, derives a key from the cluster's key and the salt,
+//! and counts its tokens up, so no pair of key and nonce is ever used twice. The key version is
+//! the first byte: a new key gets a new version, and old tokens die within five minutes.
+//! What is sealed: a tag that says which kind, the time of issue, then the fields of [`Token`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::aes::cipher::BlockCipherEncrypt;
+use aes_gcm::aes::{Aes256, Block};
+use aes_gcm::{Aes256Gcm, Key, Nonce};
+use anabranch_catalog::StreamId;
+use anabranch_shard::Position;
+use anabranch_types::{ShardId, StreamName, Timestamp, limits};
+use base64_simd::STANDARD;
+use bytes::{Buf, BufMut};
+
+use crate::settings::TokenKey;
+
+/// Reads from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ShardIterator {
+    /// The stream.
+    pub stream: StreamName,
+    /// Which stream of that name.
+    pub stream_id: StreamId,
+    /// The shard.
+    pub shard: ShardId,
+    /// Where the next record is looked for.
+    pub position: Position,
+}
+
+/// Goes on with ListShards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ShardsPage {
+    /// The stream.
+    pub stream: StreamName,
+    /// Which stream of that name.
+    pub stream_id: StreamId,
+    /// The last shard that was listed.
+    pub after: ShardId,
+    /// Which shards are listed.
+    pub filter: ShardFilter,
+}
+
+/// Goes on with ListStreams after this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StreamsPage {
+    /// The last stream that was listed.
+    pub after: StreamName,
+}
+
+/// Which shards ListShards returns (API reference, `ShardFilter`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ShardFilter {
+    /// Those after a shard.
+    AfterShardId(ShardId),
+    /// Those open at the trim horizon.
+    AtTrimHorizon,
+    /// Those that are inside retention.
+    #[default]
+    FromTrimHorizon,
+    /// Those that are open.
+    AtLatest,
+    /// Those open at a moment.
+    AtTimestamp(Timestamp),
+    /// Those open at a moment or later.
+    FromTimestamp(Timestamp),
+}
+
+/// Something that can be sealed.
+pub(crate) trait Token: Sized {
+    /// Tells the kinds apart; never reused.
+    const KIND: u8;
+    /// Writes the fields.
+    fn write(&self, out: &mut Vec<u8>);
+    /// Reads what [`Self::write`] wrote; `None` for anything else.
+    fn read(bytes: &mut &[u8]) -> Option<Self>;
+}
+
+/// Why a token was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    /// Not made by this cluster, or not for this use.
+    Forged,
+    /// Older than five minutes.
+    Expired {
+        /// When it was made.
+        issued: Timestamp,
+    },
+}
+
+/// Seals and opens tokens. Shared by all calls without a lock.
+pub(crate) struct Sealer {
+    key: TokenKey,
+    salt: [u8; SALT_BYTES],
+    own: Aes256Gcm,
+    counter: AtomicU64,
+}
+
+const VERSION: u8 = 1;
+const SALT_BYTES: usize = 15;
+const COUNTER_BYTES: usize = 8;
+const HEAD_BYTES: usize = 1 + SALT_BYTES + COUNTER_BYTES;
+/// Longest base64 text that [`Sealer::open`] looks at.
+const MAX_TEXT_BYTES: usize = 1024;
+
+/// How long a token lives.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(limits::SHARD_ITERATOR_LIFETIME_SECONDS);
+
+impl Sealer {
+    /// A sealer of its own salt.
+    pub(crate) fn new(key: TokenKey) -> Self {
+        let salt: [u8; SALT_BYTES] = rand::random();
+        Self { key, salt, own: derive(&key, &salt), counter: AtomicU64::new(0) }
+    }
+
+    /// The token as base64 text of at most 512 characters.
+    pub(crate) fn seal<T: Token>(&self, token: &T, now: Timestamp) -> String {
+        let mut plain = Vec::with_capacity(192);
+        plain.put_u8(T::KIND);
+        plain.put_u64(now.as_millis());
+        token.write(&mut plain);
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let mut sealed = Vec::with_capacity(HEAD_BYTES + plain.len() + 16);
+        sealed.put_u8(VERSION);
+        sealed.put_slice(&self.salt);
+        sealed.put_slice(&counter);
+        let payload = Payload { msg: &plain, aad: &[VERSION] };
+        let encrypted = self.own.encrypt(&nonce(counter), payload);
+        sealed.put_slice(&encrypted.expect("a token is far below the cipher's limit of 64 GiB"));
+        STANDARD.encode_to_string(&sealed)
+    }
+
+    /// Opens what any gateway of the cluster sealed.
+    ///
+    /// # Errors
+    /// [`OpenError`]: not genuine, or too old.
+    pub(crate) fn open<T: Token>(&self, text: &str, now: Timestamp) -> Result<T, OpenError> {
+        let (issued, token) = self.decrypt(text).ok_or(OpenError::Forged)?;
+        if now.since(issued) > LIFETIME {
+            return Err(OpenError::Expired { issued });
+        }
+        Ok(token)
+    }
+
+    fn decrypt<T: Token>(&self, text: &str) -> Option<(Timestamp, T)> {
+        if text.len() > MAX_TEXT_BYTES {
+            return None;
+        }
+        let sealed = STANDARD.decode_to_vec(text).ok()?;
+        let (head, encrypted) = sealed.split_at_checked(HEAD_BYTES)?;
+        let salt: [u8; SALT_BYTES] = head[1..=SALT_BYTES].try_into().ok()?;
+        let counter: [u8; COUNTER_BYTES] = head[1 + SALT_BYTES..].try_into().ok()?;
+        if head[0] != VERSION {
+            return None;
+        }
+        let payload = Payload { msg: encrypted, aad: &[VERSION] };
+        let plain = if salt == self.salt {
+            self.own.decrypt(&nonce(counter), payload)
+        } else {
+            derive(&self.key, &salt).decrypt(&nonce(counter), payload)
+        };
+        let plain = plain.ok()?;
+        let mut rest = &plain[..];
+        let kind = rest.try_get_u8().ok()?;
+        let issued = Timestamp::from_millis(rest.try_get_u64().ok()?);
+        let token = if kind == T::KIND { T::read(&mut rest)? } else { return None };
+        rest.is_empty().then_some((issued, token))
+    }
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer(..)")
+    }
+}
+
+/// The key of a salt: two blocks of AES over the salt and a number, as a pseudorandom function.
+fn derive(key: &TokenKey, salt: &[u8; SALT_BYTES]) -> Aes256Gcm {
+    let cipher = Aes256::new(key.bytes().into());
+    let mut derived = Key::<Aes256Gcm>::default();
+    for (number, half) in (1u8..).zip(derived.chunks_exact_mut(16)) {
+        let mut block = Block::default();
+        block[..SALT_BYTES].copy_from_slice(salt);
+        block[SALT_BYTES] = number;
+        cipher.encrypt_block(&mut block);
+        half.copy_from_slice(&block);
+    }
+    Aes256Gcm::new(&derived)
+}
+
+fn nonce(counter: [u8; COUNTER_BYTES]) -> Nonce<aes_gcm::aead::consts::U12> {
+    let mut nonce = Nonce::default();
+    nonce[4..].copy_from_slice(&counter);
+    nonce
+}
+
+impl Token for ShardIterator {
+    const KIND: u8 = 1;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.stream_id.0);
+        out.put_u32(self.shard.0);
+        out.put_u64(self.position.log_index);
+        out.put_u16(self.position.offset);
+        out.put_slice(self.stream.as_str().as_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let stream_id = StreamId(bytes.try_get_u64().ok()?);
+        let shard = ShardId(bytes.try_get_u32().ok()?);
+        let log_index = bytes.try_get_u64().ok()?;
+        let position = Position { log_index, offset: bytes.try_get_u16().ok()? };
+        Some(Self { stream: read_name(bytes)?, stream_id, shard, position })
+    }
+}
+
+impl Token for StreamsPage {
+    const KIND: u8 = 2;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_slice(self.after.as_str().as_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        Some(Self { after: read_name(bytes)? })
+    }
+}
+
+impl Token for ShardsPage {
+    const KIND: u8 = 3;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let (tag, argument) = match self.filter {
+            ShardFilter::AfterShardId(shard) => (1, u64::from(shard.0)),
+            ShardFilter::AtTrimHorizon => (2, 0),
+            ShardFilter::FromTrimHorizon => (3, 0),
+            ShardFilter::AtLatest => (4, 0),
+            ShardFilter::AtTimestamp(moment) => (5, moment.as_millis()),
+            ShardFilter::FromTimestamp(moment) => (6, moment.as_millis()),
+        };
+        out.put_u64(self.stream_id.0);
+        out.put_u32(self.after.0);
+        out.put_u8(tag);
+        out.put_u64(argument);
+        out.put_slice(self.stream.as_str().as_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let stream_id = StreamId(bytes.try_get_u64().ok()?);
+        let after = ShardId(bytes.try_get_u32().ok()?);
+        let (tag, argument) = (bytes.try_get_u8().ok()?, bytes.try_get_u64().ok()?);
+        let filter = match tag {
+            1 => ShardFilter::AfterShardId(ShardId(u32::try_from(argument).ok()?)),
+            2 => ShardFilter::AtTrimHorizon,
+            3 => ShardFilter::FromTrimHorizon,
+            4 => ShardFilter::AtLatest,
+            5 => ShardFilter::AtTimestamp(Timestamp::from_millis(argument)),
+            6 => ShardFilter::FromTimestamp(Timestamp::from_millis(argument)),
+            _ => return None,
+        };
+        Some(Self { stream: read_name(bytes)?, stream_id, after, filter })
+    }
+}
+
+/// A name that takes the rest of the token.
+fn read_name(bytes: &mut &[u8]) -> Option<StreamName> {
+    let name = std::str::from_utf8(std::mem::take(bytes)).ok()?;
+    name.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_types::{Clock, ManualClock};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: TokenKey = TokenKey::new([7; 32]);
+
+    fn iterator() -> impl Strategy<Value = ShardIterator> {
+        ("[a-zA-Z0-9_.-]{1,128}", any::<u64>(), any::<u32>(), any::<u64>(), any::<u16>()).prop_map(
+            |(name, id, shard, log_index, offset)| ShardIterator {
+                stream: name.parse().unwrap(),
+                stream_id: StreamId(id),
+                shard: ShardId(shard),
+                position: Position { log_index, offset },
+            },
+        )
+    }
+
+    fn filter() -> impl Strategy<Value = ShardFilter> {
+        let moment = any::<u64>().prop_map(Timestamp::from_millis);
+        prop_oneof![
+            any::<u32>().prop_map(|id| ShardFilter::AfterShardId(ShardId(id))),
+            Just(ShardFilter::AtTrimHorizon),
+            Just(ShardFilter::FromTrimHorizon),
+            Just(ShardFilter::AtLatest),
+            moment.clone().prop_map(ShardFilter::AtTimestamp),
+            moment.prop_map(ShardFilter::FromTimestamp),
+        ]
+    }
+
+    fn example() -> ShardIterator {
+        ShardIterator {
+            stream: "orders".parse().unwrap(),
+            stream_id: StreamId(9),
+            shard: ShardId(3),
+            position: Position { log_index: 77, offset: 5 },
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_gateway_opens_what_another_sealed(iterator in iterator(), now in any::<u64>()) {
+            let now = Timestamp::from_millis(now);
+            let text = Sealer::new(KEY).seal(&iterator, now);
+            prop_assert!(text.len() <= 512);
+            prop_assert_eq!(Sealer::new(KEY).open(&text, now), Ok(iterator));
+        }
+
+        #[test]
+        fn pages_read_what_they_wrote(filter in filter(), shard in any::<u32>(), id in any::<u64>()) {
+            let page = ShardsPage {
+                stream: "s".parse().unwrap(),
+                stream_id: StreamId(id),
+                after: ShardId(shard),
+                filter,
+            };
+            let sealer = Sealer::new(KEY);
+            let text = sealer.seal(&page, Timestamp::default());
+            prop_assert_eq!(sealer.open(&text, Timestamp::default()), Ok(page));
+        }
+
+        #[test]
+        fn a_changed_token_is_forged(at in any::<prop::sample::Index>(), flip in 1u8..) {
+            let sealer = Sealer::new(KEY);
+            let now = Timestamp::from_millis(5);
+            let mut bytes = STANDARD.decode_to_vec(sealer.seal(&example(), now)).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            let changed = STANDARD.encode_to_string(&bytes);
+            prop_assert_eq!(sealer.open::<ShardIterator>(&changed, now), Err(OpenError::Forged));
+        }
+
+        #[test]
+        fn garbage_is_forged(text in ".{0,600}", bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let sealer = Sealer::new(KEY);
+            let now = Timestamp::default();
+            prop_assert_eq!(sealer.open::<ShardIterator>(&text, now), Err(OpenError::Forged));
+            let text = STANDARD.encode_to_string(&bytes);
+            prop_assert_eq!(sealer.open::<StreamsPage>(&text, now), Err(OpenError::Forged));
+        }
+    }
+
+    #[test]
+    fn a_token_expires_after_five_minutes() {
+        let clock = ManualClock::new(Timestamp::from_millis(1_000));
+        let sealer = Sealer::new(KEY);
+        let text = sealer.seal(&example(), clock.now());
+        clock.advance(LIFETIME);
+        assert_eq!(sealer.open(&text, clock.now()), Ok(example()));
+        clock.advance(Duration::from_millis(1));
+        let issued = Timestamp::from_millis(1_000);
+        let expired = Err(OpenError::Expired { issued });
+        assert_eq!(sealer.open::<ShardIterator>(&text, clock.now()), expired);
+    }
+
+    #[test]
+    fn a_truncated_token_is_forged() {
+        let sealer = Sealer::new(KEY);
+        let text = sealer.seal(&example(), Timestamp::default());
+        for length in 0..text.len() {
+            let cut = sealer.open::<ShardIterator>(&text[..length], Timestamp::default());
+            assert_eq!(cut, Err(OpenError::Forged), "{length}");
+        }
+    }
+
+    #[test]
+    fn another_key_or_another_kind_is_forged() {
+        let (sealer, now) = (Sealer::new(KEY), Timestamp::default());
+        let text = sealer.seal(&example(), now);
+        let other = Sealer::new(TokenKey::new([8; 32]));
+        assert_eq!(other.open::<ShardIterator>(&text, now), Err(OpenError::Forged));
+        assert_eq!(sealer.open::<StreamsPage>(&text, now), Err(OpenError::Forged));
+    }
+
+    #[test]
+    fn two_tokens_of_the_same_position_differ() {
+        let (sealer, now) = (Sealer::new(KEY), Timestamp::default());
+        assert_ne!(sealer.seal(&example(), now), sealer.seal(&example(), now));
+    }
+}

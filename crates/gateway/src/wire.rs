@@ -1,0 +1,99 @@
+//! Bodies: AWS JSON 1.1 and AWS CBOR 1.1, one typed model for both.
+//!
+//! Requests are read with serde, borrowed from the body ([`decode`]); answers are written by hand
+//! ([`Writer`]). A blob is base64 text or a byte string; a timestamp is a number of seconds or tag 1
+//! with whole milliseconds.
+
+mod cbor;
+mod value;
+mod writer;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+pub(crate) use value::{Blob, Flag, Integer, List, Map, Moment, Structure, Text};
+pub(crate) use writer::Writer;
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// `application/x-amz-json-1.1`
+    Json,
+    /// `application/x-amz-cbor-1.1`: the dialect of the Java SDKs.
+    Cbor,
+}
+
+/// Why a body is not the request that its operation takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    /// Not JSON or CBOR at all.
+    Malformed(String),
+    /// Well-formed, but a member has the wrong type.
+    Type(String),
+}
+
+impl Format {
+    const JSON: &'static str = "application/x-amz-json-1.1";
+    const CBOR: &'static str = "application/x-amz-cbor-1.1";
+
+    /// The format that a `Content-Type` names; parameters such as `charset` are ignored.
+    pub(crate) fn of_content_type(value: &str) -> Option<Self> {
+        let kind = value.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case(Self::JSON) {
+            Some(Self::Json)
+        } else if kind.eq_ignore_ascii_case(Self::CBOR) {
+            Some(Self::Cbor)
+        } else {
+            None
+        }
+    }
+
+    /// The `Content-Type` of an answer in this format.
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => Self::JSON,
+            Self::Cbor => Self::CBOR,
+        }
+    }
+}
+
+/// Reads a request. Members that the operation doesn't know are ignored, null is absent.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(
+    format: Format,
+    body: &'a [u8],
+) -> Result<T, DecodeError> {
+    let decoded: Result<Structure<T>, DecodeError> = read(format, body);
+    match decoded {
+        Ok(Structure(request)) => Ok(request),
+        // What follows a wrong type has not been read: a malformed rest is the graver fault.
+        Err(DecodeError::Type(message)) => {
+            check_well_formed(format, body)?;
+            Err(DecodeError::Type(message))
+        }
+        Err(malformed) => Err(malformed),
+    }
+}
+
+/// Whether the body is JSON or CBOR, whatever it says.
+pub(crate) fn check_well_formed(format: Format, body: &[u8]) -> Result<(), DecodeError> {
+    read::<IgnoredAny>(format, body).map(|_| ())
+}
+
+fn read<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, DecodeError> {
+    match format {
+        Format::Json => serde_json::from_slice(body).map_err(json_error),
+        Format::Cbor => cbor::from_slice(body),
+    }
+}
+
+fn json_error(error: serde_json::Error) -> DecodeError {
+    let text = error.to_string();
+    if !error.is_data() {
+        return DecodeError::Malformed(text);
+    }
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    DecodeError::Type(message.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

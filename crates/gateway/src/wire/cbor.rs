@@ -1,0 +1,217 @@
+//! CBOR as the Java SDKs send it, as a serde deserializer that borrows from the body.
+//!
+//! Definite and indefinite lengths everywhere. Tag 1 with an integer is milliseconds (not the RFC's
+//! seconds); it is handed on as seconds, as JSON has them. Other tags are skipped.
+
+use std::fmt;
+
+use minicbor::Decoder;
+use minicbor::data::Type;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
+
+use super::DecodeError;
+
+/// Tag of an epoch-based time.
+const TAG_TIME: u64 = 1;
+
+pub(super) fn from_slice<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
+    let mut reader = Reader { decoder: Decoder::new(body) };
+    let value = T::deserialize(&mut reader).map_err(|error| error.0)?;
+    if reader.decoder.position() == body.len() {
+        Ok(value)
+    } else {
+        Err(DecodeError::Malformed("bytes follow the CBOR value".to_owned()))
+    }
+}
+
+struct Reader<'de> {
+    decoder: Decoder<'de>,
+}
+
+#[derive(Debug)]
+struct Error(DecodeError);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (DecodeError::Malformed(message) | DecodeError::Type(message)) = &self.0;
+        f.write_str(message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self(DecodeError::Type(message.to_string()))
+    }
+}
+
+impl From<minicbor::decode::Error> for Error {
+    fn from(error: minicbor::decode::Error) -> Self {
+        Self(DecodeError::Malformed(error.to_string()))
+    }
+}
+
+impl<'de> Reader<'de> {
+    fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Error> {
+        let number = i128::from(self.decoder.int()?);
+        match (u64::try_from(number), i64::try_from(number)) {
+            (Ok(number), _) => visitor.visit_u64(number),
+            (_, Ok(number)) => visitor.visit_i64(number),
+            _ => visitor.visit_f64(number as f64),
+        }
+    }
+
+    /// The value after a time tag, in seconds.
+    fn time<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Error> {
+        if matches!(self.decoder.datatype()?, Type::F16 | Type::F32 | Type::F64) {
+            return visitor.visit_f64(self.decoder.f64()?);
+        }
+        let millis = i128::from(self.decoder.int()?);
+        visitor.visit_f64(millis as f64 / 1000.0)
+    }
+
+    fn text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Error> {
+        if self.decoder.datatype()? == Type::String {
+            return visitor.visit_borrowed_str(self.decoder.str()?);
+        }
+        let mut text = String::new();
+        for part in self.decoder.str_iter()? {
+            text.push_str(part?);
+        }
+        visitor.visit_string(text)
+    }
+
+    fn bytes<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Error> {
+        if self.decoder.datatype()? == Type::Bytes {
+            return visitor.visit_borrowed_bytes(self.decoder.bytes()?);
+        }
+        let mut bytes = Vec::new();
+        for part in self.decoder.bytes_iter()? {
+            bytes.extend_from_slice(part?);
+        }
+        visitor.visit_byte_buf(bytes)
+    }
+
+    fn untag(&mut self) -> Result<bool, Error> {
+        let mut time = false;
+        while self.decoder.datatype()? == Type::Tag {
+            time = self.decoder.tag()?.as_u64() == TAG_TIME;
+        }
+        Ok(time)
+    }
+}
+
+impl<'de> Deserializer<'de> for &mut Reader<'de> {
+    type Error = Error;
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; the rest is refused")]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.untag()? {
+            return self.time(visitor);
+        }
+        match self.decoder.datatype()? {
+            Type::Bool => visitor.visit_bool(self.decoder.bool()?),
+            Type::Null | Type::Undefined => {
+                self.decoder.skip()?;
+                visitor.visit_unit()
+            }
+            Type::U8 | Type::U16 | Type::U32 | Type::U64 => self.number(visitor),
+            Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Int => self.number(visitor),
+            Type::F16 | Type::F32 | Type::F64 => visitor.visit_f64(self.decoder.f64()?),
+            Type::Bytes | Type::BytesIndef => self.bytes(visitor),
+            Type::String | Type::StringIndef => self.text(visitor),
+            Type::Array | Type::ArrayIndef => {
+                let left = self.decoder.array()?;
+                visitor.visit_seq(Items { reader: self, left })
+            }
+            Type::Map | Type::MapIndef => {
+                let left = self.decoder.map()?;
+                visitor.visit_map(Items { reader: self, left })
+            }
+            other => Err(Error(DecodeError::Malformed(format!("unexpected CBOR {other}")))),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if matches!(self.decoder.datatype()?, Type::Null | Type::Undefined) {
+            self.decoder.skip()?;
+            return visitor.visit_none();
+        }
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.decoder.skip()?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if matches!(self.decoder.datatype()?, Type::String | Type::StringIndef) {
+            return self.text(visitor);
+        }
+        Err(Error(DecodeError::Malformed("a member's name must be text".to_owned())))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum
+    }
+}
+
+/// What is left of a list or map; `None` if a break ends it.
+struct Items<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    left: Option<u64>,
+}
+
+impl Items<'_, '_> {
+    fn has_next(&mut self) -> Result<bool, Error> {
+        match &mut self.left {
+            Some(0) => Ok(false),
+            Some(left) => {
+                *left -= 1;
+                Ok(true)
+            }
+            None if self.reader.decoder.datatype()? == Type::Break => {
+                self.reader.decoder.set_position(self.reader.decoder.position() + 1);
+                self.left = Some(0);
+                Ok(false)
+            }
+            None => Ok(true),
+        }
+    }
+}
+
+impl<'de> SeqAccess<'de> for Items<'_, 'de> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        if !self.has_next()? {
+            return Ok(None);
+        }
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+}
+
+impl<'de> MapAccess<'de> for Items<'_, 'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        if !self.has_next()? {
+            return Ok(None);
+        }
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        seed.deserialize(&mut *self.reader)
+    }
+}
