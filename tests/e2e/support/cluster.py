@@ -1,0 +1,202 @@
+"""`anabranch dev` as real processes on free loopback ports, and their sudden deaths."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.waiting import wait_until
+
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 30.0
+
+
+def release_binary():
+    """The binary that `make build` makes."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or cache / "anabranch" / "target")
+    return target / "release" / "anabranch"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One line of `cluster.json`."""
+
+    id: int
+    pid: int
+    api: str
+    grpc: str
+    data_dir: str
+    command: tuple
+
+    @property
+    def endpoint(self):
+        """Where an AWS client finds this node."""
+        return self.api if self.api.startswith("http") else f"http://{self.api}"
+
+
+class Cluster:
+    """A running `anabranch dev`. As a context manager it leaves nothing behind, however the block ends.
+
+    `self.nodes` is what `cluster.json` said at the start, in the order of the ids, with the process ids of
+    nodes that were started again kept up to date.
+    """
+
+    def __init__(self, data_dir, nodes=1, binary=None):
+        self.data_dir = Path(data_dir)
+        self.size = nodes
+        self.binary = Path(binary or release_binary())
+        self.nodes = []
+        self.output = []
+        self._parent = None
+        self._reader = None
+        self._restarted = {}
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.kill_everything()
+            raise
+
+    def __exit__(self, *_):
+        self.kill_everything()
+
+    def start(self):
+        """Starts it and waits until every node answers."""
+        if not self.binary.exists():
+            raise FileNotFoundError(f"{self.binary} is missing: run `make build`")
+        command = [self.binary, "dev", "--listen", "127.0.0.1:0", "--data-dir", self.data_dir]
+        command += ["--nodes", str(self.size)] if self.size > 1 else []
+        self._parent = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read_output, args=(self._parent.stdout,), daemon=True)
+        self._reader.start()
+        self._wait("it prints a line that begins with `ready`", self._is_ready)
+        listed = json.loads((self.data_dir / "cluster.json").read_text())["nodes"]
+        self.nodes = sorted((self._node(entry) for entry in listed), key=lambda node: node.id)
+        for node in self.nodes:
+            self.wait_ready(node)
+        return self
+
+    def stop(self):
+        """SIGTERM. Returns the exit status of each process that was told to stop, by process id."""
+        statuses = {}
+        processes = [self._parent, *self._restarted.values()]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            statuses[process.pid] = process.wait(timeout=STOP_TIMEOUT)
+        wait_until("every process is gone", lambda: not self.running(), STOP_TIMEOUT)
+        return statuses
+
+    def kill(self, node):
+        """SIGKILL to one node; returns when the process is dead."""
+        os.kill(node.pid, signal.SIGKILL)
+        wait_until(f"node {node.id} is dead", lambda: not is_running(node.pid))
+
+    def kill_everything(self):
+        """SIGKILL to every process of this cluster, the parent included."""
+        for pid in self.running():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in (self._parent, *self._restarted.values()):
+            if process is not None:
+                process.wait(timeout=STOP_TIMEOUT)
+        wait_until("every process is gone", lambda: not self.running())
+
+    def restart(self, node):
+        """Starts a dead node with the command that `cluster.json` gives for it, and returns it."""
+        process = subprocess.Popen(
+            list(node.command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._restarted[node.id] = process
+        alive = Node(node.id, process.pid, node.api, node.grpc, node.data_dir, node.command)
+        self.nodes = [alive if known.id == node.id else known for known in self.nodes]
+        self.wait_ready(alive)
+        return alive
+
+    def wait_ready(self, node):
+        """Returns when the node answers 200 on /readyz."""
+        self._wait(f"node {node.id} answers 200 on /readyz", lambda: status_of(f"{node.endpoint}/readyz") == 200)
+
+    def running(self):
+        """Process ids of everything that names this cluster's data directory in its command line."""
+        mark = str(self.data_dir).encode()
+        own = {self._parent.pid} if self._parent else set()
+        named = {pid for pid in all_pids() if pid != os.getpid() and mark in command_line(pid)}
+        return sorted(pid for pid in named | own if is_running(pid))
+
+    def _is_ready(self):
+        if self._parent.poll() is not None:
+            raise RuntimeError(f"anabranch dev ended with status {self._parent.returncode}:\n{self.tail()}")
+        return any(line.startswith("ready") for line in self.output)
+
+    def _wait(self, what, condition):
+        try:
+            wait_until(what, condition, START_TIMEOUT)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\noutput:\n{self.tail()}") from None
+
+    def tail(self, lines=40):
+        """The end of what the processes printed."""
+        return "".join(self.output[-lines:])
+
+    def _read_output(self, stream):
+        for line in stream:
+            self.output.append(line)
+
+    @staticmethod
+    def _node(entry):
+        known = {name: entry[name] for name in ("id", "pid", "api", "grpc", "data_dir")}
+        return Node(**known, command=tuple(entry["command"]))
+
+
+def status_of(url):
+    """HTTP status of a GET; None without an answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def all_pids():
+    """Every process id there is."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def command_line(pid):
+    """The command line of a process; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def is_running(pid):
+    """Whether the process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

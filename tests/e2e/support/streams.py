@@ -1,0 +1,34 @@
+"""Streams for tests."""
+
+from support.waiting import wait_until
+
+HASH_KEYS = 2**128
+
+
+def status(client, name):
+    """The stream's status."""
+    return client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamStatus"]
+
+
+def create_stream(client, name, shards):
+    """Creates a stream and waits until it is ACTIVE, more often than boto3's waiter looks. Returns the name."""
+    client.create_stream(StreamName=name, ShardCount=shards)
+    wait_until(f"stream {name} is ACTIVE", lambda: status(client, name) == "ACTIVE")
+    return name
+
+
+def shards(client, name):
+    """All shards of a stream, over all pages."""
+    return list(client.get_paginator("list_shards").paginate(StreamName=name).search("Shards[]"))
+
+
+def iterator(client, stream, kind, shard="shardId-000000000000", **where):
+    """A shard iterator."""
+    answer = client.get_shard_iterator(StreamName=stream, ShardId=shard, ShardIteratorType=kind, **where)
+    return answer["ShardIterator"]
+
+
+def data_at(client, stream, kind, shard="shardId-000000000000", **where):
+    """The data of the records that one GetRecords from there answers."""
+    page = client.get_records(ShardIterator=iterator(client, stream, kind, shard, **where))
+    return [record["Data"] for record in page["Records"]]

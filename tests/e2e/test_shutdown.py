@@ -1,0 +1,32 @@
+"""Stopping: SIGTERM ends everything, with status 0, and what was acknowledged is there after the next start."""
+
+import pytest
+
+from support.clients import kinesis
+from support.cluster import Cluster
+from support.oracle import Oracle, put_records, read_stream
+from support.streams import create_stream
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_sigterm_stops_everything_cleanly(tmp_path, nodes):
+    oracle = Oracle()
+    with Cluster(tmp_path, nodes=nodes) as cluster:
+        client = kinesis(cluster.nodes[0].endpoint)
+        create_stream(client, "kept", shards=2)
+        put_records(client, oracle, "kept", [(f"key-{n}", f"record {n}".encode()) for n in range(50)])
+        pids = [node.pid for node in cluster.nodes]
+        statuses = cluster.stop()
+        assert set(statuses.values()) == {0}, cluster.tail()
+        assert not set(pids) & set(cluster.running())
+    with Cluster(tmp_path, nodes=nodes) as cluster:
+        verdict = oracle.judge(read_stream(kinesis(cluster.nodes[0].endpoint), "kept"))
+        assert verdict, verdict
+        assert set(cluster.stop().values()) == {0}, cluster.tail()
+
+
+def test_a_second_server_on_the_same_data_says_so(tmp_path):
+    with Cluster(tmp_path):
+        with pytest.raises((RuntimeError, TimeoutError)) as refused:
+            Cluster(tmp_path).start()
+        assert "ended with status" in str(refused.value)

@@ -1,0 +1,75 @@
+"""Streams through boto3: create, describe, list, page, wait, delete."""
+
+import pytest
+
+from support.streams import HASH_KEYS, create_stream, shards, status
+from support.waiting import wait_until
+
+
+def test_shards_cover_the_hash_keys(client, stream_name):
+    create_stream(client, stream_name, shards=3)
+    description = client.describe_stream(StreamName=stream_name)["StreamDescription"]
+    ranges = [shard["HashKeyRange"] for shard in description["Shards"]]
+    bounds = [(int(part["StartingHashKey"]), int(part["EndingHashKey"])) for part in ranges]
+    assert bounds[0][0] == 0 and bounds[-1][1] == HASH_KEYS - 1
+    assert all(before[1] + 1 == after[0] for before, after in zip(bounds, bounds[1:]))
+    assert [shard["ShardId"] for shard in description["Shards"]] == [f"shardId-{n:012}" for n in range(3)]
+    assert all("EndingSequenceNumber" not in shard["SequenceNumberRange"] for shard in description["Shards"])
+
+
+def test_a_description_says_what_was_created(client, stream):
+    description = client.describe_stream(StreamName=stream)["StreamDescription"]
+    assert description["StreamName"] == stream
+    assert description["StreamARN"].endswith(f":stream/{stream}")
+    assert description["StreamStatus"] == "ACTIVE"
+    assert description["RetentionPeriodHours"] == 24
+    assert description["HasMoreShards"] is False
+    summary = client.describe_stream_summary(StreamARN=description["StreamARN"])["StreamDescriptionSummary"]
+    assert summary["OpenShardCount"] == 2
+    assert summary["StreamCreationTimestamp"] == description["StreamCreationTimestamp"]
+
+
+def test_waiters_see_a_stream_come_and_go(client, stream_name):
+    client.create_stream(StreamName=stream_name, ShardCount=1)
+    quick = {"Delay": 1, "MaxAttempts": 30}
+    client.get_waiter("stream_exists").wait(StreamName=stream_name, WaiterConfig=quick)
+    client.delete_stream(StreamName=stream_name)
+    client.get_waiter("stream_not_exists").wait(StreamName=stream_name, WaiterConfig=quick)
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.describe_stream_summary(StreamName=stream_name)
+
+
+def test_a_deleted_name_can_be_used_again_and_is_empty(client, stream):
+    client.put_record(StreamName=stream, PartitionKey="k", Data=b"old")
+    client.delete_stream(StreamName=stream)
+    wait_until("the stream is gone", lambda: stream not in all_streams(client))
+    create_stream(client, stream, shards=1)
+    first = client.get_shard_iterator(
+        StreamName=stream, ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
+    )
+    assert client.get_records(ShardIterator=first["ShardIterator"])["Records"] == []
+
+
+def test_pages_of_streams_hold_every_name_once(client, stream_name):
+    names = sorted(create_stream(client, f"{stream_name}-{number}", shards=1) for number in range(5))
+    listed = all_streams(client, PageSize=2)
+    assert [name for name in listed if name in names] == names
+
+
+def test_pages_of_shards_hold_every_shard_once(client, stream_name):
+    create_stream(client, stream_name, shards=5)
+    expected = [f"shardId-{number:012}" for number in range(5)]
+    for operation, found in (("list_shards", "Shards[].ShardId"), ("describe_stream", "StreamDescription.Shards[].ShardId")):
+        pages = client.get_paginator(operation).paginate(StreamName=stream_name, PaginationConfig={"PageSize": 2})
+        assert list(pages.search(found)) == expected, operation
+    assert [shard["ShardId"] for shard in shards(client, stream_name)] == expected
+
+
+def test_a_name_exists_once(client, stream):
+    with pytest.raises(client.exceptions.ResourceInUseException):
+        client.create_stream(StreamName=stream, ShardCount=1)
+    assert status(client, stream) == "ACTIVE"
+
+
+def all_streams(client, **paging):
+    return list(client.get_paginator("list_streams").paginate(PaginationConfig=paging).search("StreamNames[]"))
