@@ -8,7 +8,7 @@ from support.cluster import Cluster
 from support.oracle import Oracle, put_records, read_stream
 from support.streams import create_stream
 from support.waiting import wait_until
-from support.writer import Writer
+from support.writer import Writer, distinct_batches
 
 STREAM = "failures"
 
@@ -25,7 +25,7 @@ def test_leaders_killed_under_load_lose_nothing(three, capsys):
     first, *others = three.nodes
     create_stream(kinesis(others[0].endpoint), STREAM, shards=4)
     clients = [kinesis(node.endpoint) for node in others]
-    with Writer(oracle, STREAM, clients) as writer:
+    with Writer(oracle, STREAM, clients, distinct_batches()) as writer:
         wait_until("writes flow", lambda: oracle.count > 500)
         # Four shards on three nodes: each node leads at least one of them.
         killed = time.monotonic()
@@ -58,7 +58,7 @@ def test_everything_acknowledged_survives_the_death_of_all(tmp_path):
     with Cluster(tmp_path / "all", nodes=3) as cluster:
         create_stream(kinesis(cluster.nodes[0].endpoint), STREAM, shards=4)
         clients = [kinesis(node.endpoint, retries={"total_max_attempts": 1}) for node in cluster.nodes]
-        with Writer(oracle, STREAM, clients):
+        with Writer(oracle, STREAM, clients, distinct_batches()):
             wait_until("writes flow", lambda: oracle.count > 1000)
             cluster.kill_everything()
     with Cluster(tmp_path / "all", nodes=3) as cluster:
@@ -72,7 +72,7 @@ def test_one_node_keeps_what_it_acknowledged(tmp_path):
     with Cluster(tmp_path / "one") as cluster:
         client = kinesis(cluster.nodes[0].endpoint, retries={"total_max_attempts": 1})
         create_stream(client, STREAM, shards=2)
-        with Writer(oracle, STREAM, [client]):
+        with Writer(oracle, STREAM, [client], distinct_batches()):
             wait_until("writes flow", lambda: oracle.count > 200)
             cluster.kill_everything()
     with Cluster(tmp_path / "one") as cluster:

@@ -137,10 +137,17 @@ class Cluster:
         """Returns when the node answers 200 on /readyz."""
         self._wait(f"node {node.id} answers 200 on /readyz", lambda: status_of(f"{node.endpoint}/readyz") == 200)
 
+    def leaders(self, stream, through=None):
+        """Which node leads each shard of a stream, by shard id, as a living node sees it (`GET /cluster`)."""
+        node = through or self.nodes[0]
+        with urllib.request.urlopen(f"{node.endpoint}/cluster", timeout=5) as response:
+            shards = json.load(response)["shards"]
+        return {shard["shard"]: shard["leader"] for shard in shards if shard["stream"] == stream}
+
     def running(self):
-        """Process ids of everything that names this cluster's data directory in its command line."""
+        """Process ids of this cluster: those it told us, and everything that names its data directory."""
         mark = str(self.data_dir).encode()
-        own = {self._parent.pid} if self._parent else set()
+        own = {node.pid for node in self.nodes} | ({self._parent.pid} if self._parent else set())
         named = {pid for pid in all_pids() if pid != os.getpid() and mark in command_line(pid)}
         return sorted(pid for pid in named | own if is_running(pid))
 

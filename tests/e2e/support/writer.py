@@ -7,26 +7,30 @@ import time
 from support.oracle import put_records
 
 
+def distinct_batches(records=20, record_bytes=200):
+    """Batches without end, of records that all differ, as (key, data)."""
+    for call in itertools.count():
+        names = [f"{call}-{number}" for number in range(records)]
+        yield [(name, name.encode().ljust(record_bytes, b".")) for name in names]
+
+
 class Writer:
-    """Threads that put distinct records through boto3 clients until they are stopped.
+    """A thread per boto3 client; together they put the batches, each as fast as its calls are answered.
 
     A context manager: leaving the block stops the threads. An error that reaches a client in spite of its retries
     ends that thread, and is kept in `errors`.
     """
 
-    def __init__(self, oracle, stream, clients, records_per_call=20, record_bytes=200):
-        self.oracle = oracle
-        self.stream = stream
+    def __init__(self, oracle, stream, clients, batches):
         self.errors = []
         self.call_seconds = []
-        self._records_per_call = records_per_call
-        self._filler = b"." * record_bytes
+        self._oracle = oracle
+        self._stream = stream
+        self._batches = iter(batches)
+        self._next = threading.Lock()
         self._acknowledged_at = []
         self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._write, args=(client, number), daemon=True)
-            for number, client in enumerate(clients)
-        ]
+        self._threads = [threading.Thread(target=self._write, args=(client,), daemon=True) for client in clients]
 
     def __enter__(self):
         for thread in self._threads:
@@ -37,8 +41,12 @@ class Writer:
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=120)
-        if any(thread.is_alive() for thread in self._threads):
+        if not self.is_over():
             raise TimeoutError("a put has neither been acknowledged nor failed for two minutes")
+
+    def is_over(self):
+        """Whether every batch is written, or every client has met an error."""
+        return not any(thread.is_alive() for thread in self._threads)
 
     def longest_silence(self, since):
         """The longest time without an acknowledgement, from the moment `since` on (of `time.monotonic`)."""
@@ -49,18 +57,15 @@ class Writer:
         """How many calls were acknowledged after `moment`."""
         return sum(at > moment for at in list(self._acknowledged_at))
 
-    def _write(self, client, writer):
-        for call in itertools.count():
-            if self._stop.is_set():
+    def _write(self, client):
+        while not self._stop.is_set():
+            with self._next:
+                batch = next(self._batches, None)
+            if batch is None:
                 return
-            mark = f"{writer}-{call}"
-            records = [
-                (f"{mark}-{number}", f"{mark}-{number}".encode() + self._filler)
-                for number in range(self._records_per_call)
-            ]
             start = time.monotonic()
             try:
-                put_records(client, self.oracle, self.stream, records)
+                put_records(client, self._oracle, self._stream, batch)
             except Exception as error:  # noqa: BLE001 - whatever reaches a client is what is looked for
                 self.errors.append(error)
                 return
