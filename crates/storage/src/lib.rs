@@ -7,15 +7,28 @@
 //! Start reading at [`LogStore`]. This crate never names the consensus library and never looks into a payload.
 
 mod bounds;
+mod cache;
+mod core;
+mod damage;
+mod dir;
 mod error;
+mod group;
+mod index;
+mod keys;
 mod log;
 mod model;
+mod rows;
+mod segment;
+mod settings;
 mod sim;
 mod state_key;
+mod store;
+mod tail;
+mod verdict;
 
 pub use error::Error;
-pub use log::{
-    Completion, Entry, GroupLog, Health, LogState, LogStore, Stats, Vote,
-};
+pub use log::{Completion, Entry, GroupLog, Health, LogState, LogStore, Stats, Vote};
+pub use settings::StorageSettings;
 pub use sim::{SimSettings, SimStore, SimSync};
 pub use state_key::StateKey;
+pub use store::SegmentStore;

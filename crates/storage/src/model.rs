@@ -70,21 +70,24 @@ impl Model {
 pub(crate) struct Budget {
     left: usize,
     first: bool,
+    spent: bool,
 }
 
 impl Budget {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { left: max_bytes, first: true }
+        Self { left: max_bytes, first: true, spent: false }
     }
 
     pub(crate) fn admits(&mut self, payload_bytes: usize) -> bool {
-        let fits = self.first || payload_bytes <= self.left;
+        let fits = !self.spent && (self.first || payload_bytes <= self.left);
         self.first = false;
-        if fits {
-            self.left = self.left.saturating_sub(payload_bytes);
-        } else {
-            self.left = 0;
-        }
+        self.left = self.left.saturating_sub(payload_bytes);
+        self.spent |= !fits;
         fits
+    }
+
+    /// Whether an entry was refused: no later one is admitted.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent
     }
 }

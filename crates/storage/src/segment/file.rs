@@ -16,13 +16,14 @@ pub(crate) const DATA_START: u64 = BLOCK_BYTES;
 
 const MAGIC: [u8; 8] = *b"ANABRSEG";
 const VERSION: u32 = 1;
-const HEADER_FIELDS_BYTES: usize = 36;
+const HEADER_FIELDS_BYTES: usize = 44;
 /// Slices that one pwritev takes.
 const IOV_MAX: usize = 1024;
 
 /// One life of a segment file: the file, and the serial that it has in this life.
 ///
-/// Header block: magic, version u32, incarnation u64, serial u64, file length u64, CRC-32C of those; zeroes to 4 KiB.
+/// Header block: magic, version u32, incarnation u64, serial u64, file length u64, life u64 (drawn
+/// at random for each life), CRC-32C of those; zeroes to 4 KiB.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     pub(crate) serial: u64,
@@ -52,10 +53,12 @@ impl SegmentFile {
         bytes: u64,
         incarnation: Incarnation,
     ) -> io::Result<Self> {
-        file.write_all_at(&header(serial, bytes, incarnation), 0)?;
+        let life = rand::random();
+        file.write_all_at(&header(serial, bytes, incarnation, life), 0)?;
         file.sync_all()?;
         let path = dir.join(Self::file_name(serial));
-        Ok(Self { serial, bytes, path, seed: frame::segment_seed(incarnation, serial), file })
+        let seed = frame::segment_seed(incarnation, serial, life);
+        Ok(Self { serial, bytes, path, seed, file })
     }
 
     /// Opens a segment that exists.
@@ -82,12 +85,15 @@ impl SegmentFile {
         }
         let mut block = [0; BLOCK_BYTES as usize];
         file.read_exact_at(&mut block, 0)?;
-        if block != header(serial, length, incarnation) {
+        let mut life = [0; 8];
+        life.copy_from_slice(&block[36..44]);
+        let life = u64::from_le_bytes(life);
+        if block != header(serial, length, incarnation, life) {
             let expected = format!("header of segment {serial} with {length} bytes");
             let found = "another header, or another length";
             return Ok(Err(Damage::new(&path, 0, expected, found)));
         }
-        let seed = frame::segment_seed(incarnation, serial);
+        let seed = frame::segment_seed(incarnation, serial, life);
         Ok(Ok(Self { serial, bytes: length, path, seed, file }))
     }
 
@@ -115,18 +121,45 @@ impl SegmentFile {
         Ok(())
     }
 
+    /// Overwrites what is not zero from `offset` to the end of the file with zeroes, and syncs.
+    pub(crate) fn zero_from(&self, offset: u64) -> io::Result<()> {
+        let mut chunk = vec![0; 1 << 20];
+        let zeroes = vec![0; 1 << 20];
+        let mut at = offset;
+        while at < self.bytes {
+            let count = usize::try_from(self.bytes - at).unwrap_or(usize::MAX).min(chunk.len());
+            self.file.read_exact_at(&mut chunk[..count], at)?;
+            if chunk[..count] != zeroes[..count] {
+                self.file.write_all_at(&zeroes[..count], at)?;
+            }
+            at += count as u64;
+        }
+        self.file.sync_data()
+    }
+
+    /// Gives a segment that holds nothing a new life under the same serial.
+    pub(crate) fn begin_again(self, dir: &Path, incarnation: Incarnation) -> io::Result<Self> {
+        Self::begin(self.file, dir, self.serial, self.bytes, incarnation)
+    }
+
     pub(crate) fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 }
 
-fn header(serial: u64, bytes: u64, incarnation: Incarnation) -> [u8; BLOCK_BYTES as usize] {
+fn header(
+    serial: u64,
+    bytes: u64,
+    incarnation: Incarnation,
+    life: u64,
+) -> [u8; BLOCK_BYTES as usize] {
     let mut block = [0; BLOCK_BYTES as usize];
     block[..8].copy_from_slice(&MAGIC);
     block[8..12].copy_from_slice(&VERSION.to_le_bytes());
     block[12..20].copy_from_slice(&incarnation.0.to_le_bytes());
     block[20..28].copy_from_slice(&serial.to_le_bytes());
     block[28..36].copy_from_slice(&bytes.to_le_bytes());
+    block[36..44].copy_from_slice(&life.to_le_bytes());
     let crc = crc32c::crc32c(&block[..HEADER_FIELDS_BYTES]);
     block[HEADER_FIELDS_BYTES..HEADER_FIELDS_BYTES + 4].copy_from_slice(&crc.to_le_bytes());
     block

@@ -4,8 +4,8 @@
 //! | crc u32 | length u32 | kind u8 | group u64 | term u64 | index u64 | payload (length bytes) |
 //! 0         4            8         9           17         25          33
 //! ```
-//! Little-endian. The CRC-32C covers everything behind it and starts from a seed, so a frame is valid only in the
-//! segment life and the round it was written in: [`segment_seed`] for round headers, [`round_seed`] for all others.
+//! Little-endian. The CRC-32C covers everything behind it and starts from [`segment_seed`], so a frame is valid only in
+//! the life of the segment file that it was written in: what a recycled file held before never validates.
 
 use anabranch_types::Incarnation;
 
@@ -73,17 +73,11 @@ pub(crate) struct Header {
     pub(crate) index: u64,
 }
 
-/// Seed of the round headers of one life of a segment file.
-pub(crate) fn segment_seed(incarnation: Incarnation, segment: u64) -> u32 {
-    crc32c::crc32c_append(
-        crc32c::crc32c(&incarnation.0.to_le_bytes()),
-        &segment.to_le_bytes(),
-    )
-}
-
-/// Seed of the frames of one round in one life of a segment file.
-pub(crate) fn round_seed(segment_seed: u32, round: u64) -> u32 {
-    crc32c::crc32c_append(segment_seed, &round.to_le_bytes())
+/// Seed of the frames of one life of a segment file.
+pub(crate) fn segment_seed(incarnation: Incarnation, segment: u64, life: u64) -> u32 {
+    let crc = crc32c::crc32c(&incarnation.0.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc, &segment.to_le_bytes());
+    crc32c::crc32c_append(crc, &life.to_le_bytes())
 }
 
 /// Payload of the header of a round that follows one that ended at (`segment`, `offset`).

@@ -121,6 +121,21 @@ impl Pool {
         self.full.load(Relaxed) && self.ready_count() < self.target.max(2)
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
+    /// Deletes what is left of a segment that cannot be used.
+    pub(crate) fn discard(&self, serial: u64) {
+        let path = self.dir.join(SegmentFile::file_name(serial));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                warn!(%error, "dead segment file could not be deleted");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
     pub(crate) fn ready_count(&self) -> usize {
         self.lock().ready.len()
     }

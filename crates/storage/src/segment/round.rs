@@ -58,7 +58,6 @@ pub(crate) struct Round<'a> {
     /// Where the round before it ended.
     previous: LogEnd,
     part: u64,
-    seed: u32,
     heads: Vec<u8>,
     pieces: Vec<Piece<'a>>,
     extents: Vec<Extent>,
@@ -84,7 +83,6 @@ impl<'a> Round<'a> {
             serial,
             previous: end,
             part: 0,
-            seed: frame::round_seed(segment.seed, serial),
             heads,
             pieces: Vec::new(),
             extents: Vec::new(),
@@ -112,7 +110,7 @@ impl<'a> Round<'a> {
             self.roll(next()?)?;
         }
         let place = Place { segment: self.segment.serial, offset: self.offset32()? };
-        self.put(self.seed, header, prefix, payload)?;
+        self.put(header, prefix, payload)?;
         Ok(place)
     }
 
@@ -164,16 +162,15 @@ impl<'a> Round<'a> {
     fn header(&mut self) -> Result<(), Error> {
         let LogEnd { segment, offset, round } = self.previous;
         let header = Header { kind: Kind::Round, group: self.part, term: round, index: self.serial };
-        self.put(self.segment.seed, header, &frame::round_payload(segment, offset), &[])
+        self.put(header, &frame::round_payload(segment, offset), &[])
     }
 
     fn roll(&mut self, next: Arc<SegmentFile>) -> Result<(), Error> {
         let seal = Header { kind: Kind::Seal, group: 0, term: 0, index: next.serial };
-        self.put(self.seed, seal, &[], &[])?;
+        self.put(seal, &[], &[])?;
         self.sealed.push((self.segment.serial, self.offset));
         self.close_extent();
         self.part += 1;
-        self.seed = frame::round_seed(next.seed, self.serial);
         self.segment = next;
         self.start = DATA_START;
         self.offset = DATA_START;
@@ -182,13 +179,12 @@ impl<'a> Round<'a> {
 
     fn put(
         &mut self,
-        seed: u32,
         header: Header,
         prefix: &[u8],
         payload: &'a [u8],
     ) -> Result<(), Error> {
         let from = self.heads.len();
-        let encoded = frame::encode_header(&mut self.heads, seed, header, prefix, payload);
+        let encoded = frame::encode_header(&mut self.heads, self.segment.seed, header, prefix, payload);
         encoded.ok_or(Error::TooLarge { bytes: payload.len(), limit: u32::MAX as usize })?;
         self.heads.extend_from_slice(prefix);
         let copied = payload.len() <= COPIED_BYTES;

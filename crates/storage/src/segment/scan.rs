@@ -33,8 +33,8 @@ pub(crate) struct RoundHeader {
 pub(crate) struct Cursor {
     /// Where the next frame has to be, and the round it is in or follows.
     pub(crate) end: LogEnd,
-    /// Seed of the round's frames in this segment; none before its header here.
-    seed: Option<u32>,
+    /// Whether the round's header has been passed in this segment.
+    inside: bool,
     part: u64,
     /// Where the round began to differ from its predecessor.
     previous: LogEnd,
@@ -55,37 +55,37 @@ pub(crate) enum Step {
 impl Cursor {
     /// Expects the round after the one that ended at `end`.
     pub(crate) fn after(end: LogEnd) -> Self {
-        Self { end, seed: None, part: 0, previous: end, any: false }
+        Self { end, inside: false, part: 0, previous: end, any: false }
     }
 
     /// Expects any round at the start of a segment.
     pub(crate) fn at_start_of(segment: u64) -> Self {
         let end = LogEnd { segment, offset: DATA_START, round: 0 };
-        Self { end, seed: None, part: 0, previous: end, any: true }
+        Self { end, inside: false, part: 0, previous: end, any: true }
     }
 
     /// The cursor behind a seal.
     pub(crate) fn next_segment(self) -> Self {
         let end =
             LogEnd { segment: self.end.segment + 1, offset: DATA_START, round: self.end.round };
-        Self { end, seed: None, ..self }
+        Self { end, inside: false, ..self }
     }
 
     fn follows(&self, found: &RoundHeader) -> bool {
         let fresh = found.part == 0 && found.serial > self.end.round && found.previous == self.end;
-        let continues = self.seed.is_none()
+        let continues = !self.inside
             && found.serial == self.end.round
             && found.part == self.part + 1
             && found.previous == self.previous;
         self.any || fresh || continues
     }
 
-    fn enter(&mut self, found: &RoundHeader, offset: u64, segment: &SegmentFile) {
+    fn enter(&mut self, found: &RoundHeader, offset: u64) {
         self.end.round = found.serial;
         self.end.offset = offset + ROUND_BYTES as u64;
         self.part = found.part;
         self.previous = found.previous;
-        self.seed = Some(frame::round_seed(segment.seed, found.serial));
+        self.inside = true;
         self.any = false;
     }
 }
@@ -99,8 +99,9 @@ impl Scanner {
     pub(crate) fn step(&mut self, cursor: &mut Cursor) -> io::Result<Step> {
         loop {
             let offset = cursor.end.offset;
-            if let Some(seed) = cursor.seed
-                && let Some((header, payload_bytes)) = self.frame(offset, seed)?
+            if cursor.inside
+                && let Some((header, payload_bytes)) = self.frame(offset)?
+                && header.kind != Kind::Round
             {
                 cursor.end.offset += (HEADER_BYTES + payload_bytes) as u64;
                 return Ok(match header.kind {
@@ -111,7 +112,7 @@ impl Scanner {
             let Some((found, at)) = self.next_round(cursor)? else {
                 return Ok(Step::Broken);
             };
-            cursor.enter(&found, at, &Arc::clone(&self.segment));
+            cursor.enter(&found, at);
         }
     }
 
@@ -162,8 +163,7 @@ impl Scanner {
     }
 
     fn round(&mut self, offset: u64) -> io::Result<Option<RoundHeader>> {
-        let seed = self.segment.seed;
-        let Some((header, payload_bytes)) = self.frame(offset, seed)? else { return Ok(None) };
+        let Some((header, payload_bytes)) = self.frame(offset)? else { return Ok(None) };
         let Some(payload) = self.bytes(offset + HEADER_BYTES as u64, payload_bytes)? else {
             return Ok(None);
         };
@@ -175,11 +175,12 @@ impl Scanner {
         }))
     }
 
-    fn frame(&mut self, offset: u64, seed: u32) -> io::Result<Option<(Header, usize)>> {
+    fn frame(&mut self, offset: u64) -> io::Result<Option<(Header, usize)>> {
         let Some(raw) = self.bytes(offset, HEADER_BYTES)?.and_then(RawHeader::read) else {
             return Ok(None);
         };
         let payload_bytes = raw.payload_bytes as usize;
+        let seed = self.segment.seed;
         let payload = self.bytes(offset + HEADER_BYTES as u64, payload_bytes)?;
         let header = payload.and_then(|payload| raw.validate(seed, payload));
         Ok(header.map(|header| (header, payload_bytes)))

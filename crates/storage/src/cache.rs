@@ -1,0 +1,118 @@
+//! The newest entries of every group in memory, bounded by bytes over all groups.
+//!
+//! What always holds: a group's cached entries are the end of its log without a gap, and no entry leaves before it
+//! is on the disk. Each append costs one push per entry, under its group's lock only; the writer evicts.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use crate::{Entry, group::Group, model::Budget};
+
+/// Memory of a cached entry besides its payload.
+const OVERHEAD_BYTES: usize = 64;
+/// Handles that the evictor keeps before it looks for dead ones.
+const COMPACT_FROM: usize = 1 << 16;
+
+/// One group's cached entries. A ticket numbers the append that brought an entry.
+#[derive(Debug, Default)]
+pub(crate) struct GroupCache {
+    entries: VecDeque<(Entry, u64)>,
+}
+
+impl GroupCache {
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.entries.front().map(|(entry, _)| entry.log_id.index)
+    }
+
+    pub(crate) fn oldest_ticket(&self) -> Option<u64> {
+        self.entries.front().map(|(_, ticket)| *ticket)
+    }
+
+    /// Adds the entries of one append; returns their bytes.
+    pub(crate) fn push(&mut self, entries: &[Entry], ticket: u64) -> usize {
+        self.entries.extend(entries.iter().map(|entry| (entry.clone(), ticket)));
+        entries.iter().map(cost).sum()
+    }
+
+    /// Drops entries from index `from` on; returns their bytes.
+    pub(crate) fn truncate(&mut self, from: u64) -> usize {
+        let mut freed = 0;
+        while self.entries.back().is_some_and(|(entry, _)| entry.log_id.index >= from) {
+            freed += self.entries.pop_back().map_or(0, |(entry, _)| cost(&entry));
+        }
+        freed
+    }
+
+    /// Drops entries below index `first`; returns their bytes.
+    pub(crate) fn purge(&mut self, first: u64) -> usize {
+        self.pop_while(|entry, _| entry.log_id.index < first)
+    }
+
+    /// Drops what appends up to `ticket` brought; returns the bytes.
+    pub(crate) fn evict(&mut self, ticket: u64) -> usize {
+        self.pop_while(|_, brought_by| brought_by <= ticket)
+    }
+
+    /// Entries from `start` to below `end` as long as the budget admits them.
+    pub(crate) fn read(&self, start: u64, end: u64, budget: &mut Budget, out: &mut Vec<Entry>) {
+        let skipped = self.first().map_or(0, |first| start.saturating_sub(first));
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        for (entry, _) in self.entries.range(skipped.min(self.entries.len())..) {
+            if entry.log_id.index >= end || !budget.admits(entry.payload.len()) {
+                break;
+            }
+            out.push(entry.clone());
+        }
+    }
+
+    fn pop_while(&mut self, wanted: impl Fn(&Entry, u64) -> bool) -> usize {
+        let mut freed = 0;
+        while self.entries.front().is_some_and(|(entry, ticket)| wanted(entry, *ticket)) {
+            freed += self.entries.pop_front().map_or(0, |(entry, _)| cost(&entry));
+        }
+        if self.entries.is_empty() {
+            self.entries.shrink_to(64);
+        }
+        freed
+    }
+}
+
+fn cost(entry: &Entry) -> usize {
+    entry.payload.len() + OVERHEAD_BYTES
+}
+
+/// Knows in which order appends reached the disk, and evicts the oldest. Owned by the writer.
+pub(crate) struct Evictor {
+    appends: VecDeque<(Arc<Group>, u64)>,
+    limit_bytes: usize,
+    compact_at: usize,
+}
+
+impl Evictor {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        Self { appends: VecDeque::new(), limit_bytes, compact_at: COMPACT_FROM }
+    }
+
+    /// Notes an append that is on the disk now.
+    pub(crate) fn add(&mut self, group: &Arc<Group>, ticket: u64) {
+        self.appends.push_back((Arc::clone(group), ticket));
+    }
+
+    pub(crate) fn evict(&mut self, cached_bytes: &AtomicUsize) {
+        while cached_bytes.load(Relaxed) > self.limit_bytes {
+            let Some((group, ticket)) = self.appends.pop_front() else { break };
+            group.evict(ticket);
+        }
+        if self.appends.len() >= self.compact_at {
+            self.appends.retain(|(group, ticket)| {
+                group.oldest_ticket().is_some_and(|oldest| oldest <= *ticket)
+            });
+            self.compact_at = COMPACT_FROM.max(2 * self.appends.len());
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What a [`crate::SegmentStore`]'s threads and handles share.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anabranch_types::GroupId;
+use tracing::error;
+
+use crate::{
+    StorageSettings,
+    dir::DataDir,
+    group::Group,
+    index::Index,
+    keys::SegmentRow,
+    segment::{file::SegmentFile, pool::Pool, queue::Queue, round},
+    verdict::Verdicts,
+};
+
+pub(crate) struct Core {
+    pub(crate) dir: DataDir,
+    pub(crate) settings: StorageSettings,
+    pub(crate) queue: Queue,
+    pub(crate) pool: Pool,
+    pub(crate) index: Index,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) groups: RwLock<HashMap<GroupId, Arc<Group>>>,
+    /// Segments that can be read. A reader that holds one pins it: its file gets no new life meanwhile.
+    segments: RwLock<BTreeMap<u64, Arc<SegmentFile>>>,
+    /// What the index knows of each segment. Changed by checkpoints, and by the reclaim thread when one is dead.
+    pub(crate) segment_rows: Mutex<BTreeMap<u64, SegmentRow>>,
+    pub(crate) cached_bytes: AtomicUsize,
+    pub(crate) counters: Counters,
+    pub(crate) maintenance: Maintenance,
+}
+
+/// What [`crate::Stats`] counts.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) payload_bytes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) device_bytes: AtomicU64,
+    pub(crate) rounds: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) copied_forward_bytes: AtomicU64,
+}
+
+/// The parts that a core is put together from.
+pub(crate) struct Parts {
+    pub(crate) dir: DataDir,
+    pub(crate) settings: StorageSettings,
+    pub(crate) pool: Pool,
+    pub(crate) index: Index,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) segments: BTreeMap<u64, Arc<SegmentFile>>,
+    pub(crate) segment_rows: BTreeMap<u64, SegmentRow>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let quarter = usize::try_from(parts.settings.segment_bytes / 4).unwrap_or(usize::MAX);
+        Arc::new(Self {
+            queue: Queue::new(parts.settings.queue_bytes.min(quarter)),
+            dir: parts.dir,
+            settings: parts.settings,
+            pool: parts.pool,
+            index: parts.index,
+            verdicts: parts.verdicts,
+            groups: RwLock::default(),
+            segments: RwLock::new(parts.segments),
+            segment_rows: Mutex::new(parts.segment_rows),
+            cached_bytes: AtomicUsize::new(0),
+            counters: Counters::default(),
+            maintenance: Maintenance::default(),
+        })
+    }
+
+    pub(crate) fn segment(&self, serial: u64) -> Option<Arc<SegmentFile>> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.get(&serial).map(Arc::clone)
+    }
+
+    pub(crate) fn add_segment(&self, segment: Arc<SegmentFile>) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        segments.insert(segment.serial, segment);
+    }
+
+    pub(crate) fn take_segment(&self, serial: u64) -> Option<Arc<SegmentFile>> {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&serial)
+    }
+
+    pub(crate) fn segment_count(&self) -> usize {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(crate) fn rows(&self) -> MutexGuard<'_, BTreeMap<u64, SegmentRow>> {
+        self.segment_rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn open_group(&self, id: GroupId) -> Option<Arc<Group>> {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.get(&id).map(Arc::clone)
+    }
+
+    pub(crate) fn all_groups(&self) -> Vec<Arc<Group>> {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.values().map(Arc::clone).collect()
+    }
+
+    /// The largest payload that fits into a segment, as a plain entry and as a moved one.
+    pub(crate) fn payload_limit(&self) -> usize {
+        let limit = round::payload_limit(self.settings.segment_bytes);
+        usize::try_from(limit).unwrap_or(usize::MAX) - 8
+    }
+
+    /// Quarantines a group, durably, and has the rest of what is damaged looked for.
+    pub(crate) fn quarantine(&self, id: GroupId, reason: &str) {
+        error!(group = %id, reason, "replica quarantined");
+        if let Err(error) = self.verdicts.add(id, reason) {
+            error!(%error, "quarantine verdict could not be stored");
+        }
+        if let Some(group) = self.open_group(id) {
+            group.quarantine(reason);
+        }
+    }
+
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Relaxed);
+    }
+}
+
+/// The wake-up of the maintenance thread.
+#[derive(Default)]
+pub(crate) struct Maintenance {
+    flags: Mutex<Flags>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Flags {
+    reclaim: bool,
+    stop: bool,
+}
+
+/// What woke the maintenance thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    Reclaim,
+    Idle,
+    Stop,
+}
+
+impl Maintenance {
+    /// Something may be reclaimable now.
+    pub(crate) fn want_reclaim(&self) {
+        let mut flags = self.lock();
+        if !flags.reclaim {
+            flags.reclaim = true;
+            self.changed.notify_all();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is something to do, or, if `idle` is given, that long at most.
+    pub(crate) fn wait(&self, idle: Option<Duration>) -> Wake {
+        let waiting = |flags: &mut Flags| !flags.stop && !flags.reclaim;
+        let flags = self.lock();
+        let mut flags = match idle {
+            Some(idle) => {
+                let waited = self.changed.wait_timeout_while(flags, idle, waiting);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => {
+                let waited = self.changed.wait_while(flags, waiting);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        if flags.stop {
+            Wake::Stop
+        } else if std::mem::take(&mut flags.reclaim) {
+            Wake::Reclaim
+        } else {
+            Wake::Idle
+        }
+    }
+
+    /// Lets time pass; whether the thread is to stop.
+    pub(crate) fn pause(&self, time: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), time, |flags| !flags.stop);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+
+    /// As long as `bytes` take at a rate; whether the thread is to stop.
+    pub(crate) fn pace(&self, bytes: u64, bytes_per_second: u64) -> bool {
+        let micros = bytes.saturating_mul(1_000_000) / bytes_per_second.max(1);
+        self.pause(Duration::from_micros(micros))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Flags> {
+        self.flags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

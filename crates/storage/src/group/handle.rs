@@ -1,0 +1,141 @@
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use anabranch_types::LogId;
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+
+use super::Group;
+use crate::{
+    Completion, Entry, Error, GroupLog, Health, LogState, StateKey, Vote, rows, segment::queue::Work,
+    sim::checkpoint_rows,
+};
+
+/// A caller's handle to a [`Group`].
+pub(crate) struct GroupHandle(pub(crate) Arc<Group>);
+
+impl GroupHandle {
+    fn check_append(&self, entries: &[Entry]) -> Result<(), Error> {
+        let core = self.0.core();
+        let limit = core.payload_limit();
+        if let Some(entry) = entries.iter().find(|entry| entry.payload.len() > limit) {
+            return Err(Error::TooLarge { bytes: entry.payload.len(), limit });
+        }
+        if core.pool.refuses_appends() { Err(Error::DiskFull) } else { Ok(()) }
+    }
+}
+
+impl GroupLog for GroupHandle {
+    fn append(&self, entries: Vec<Entry>, done: Completion) {
+        let group = &self.0;
+        let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
+        let checked = self.check_append(&entries);
+        group.submit(bytes, Some(done), |inner| {
+            checked?;
+            let ids = entries.iter().map(|entry| entry.log_id);
+            inner.bounds.check_append(ids).map_err(|(expected, actual)| {
+                Error::NotContiguous { group: group.id, expected, actual }
+            })?;
+            entries.iter().for_each(|entry| inner.bounds.append(entry.log_id));
+            inner.ticket += 1;
+            let added = inner.cache.push(&entries, inner.ticket);
+            group.core().cached_bytes.fetch_add(added, Relaxed);
+            Ok(Work::Append { group: Arc::clone(group), entries, ticket: inner.ticket })
+        });
+    }
+
+    fn save_vote(&self, vote: Vote, done: Completion) {
+        self.0.submit(0, Some(done), |inner| {
+            inner.vote = Some(vote);
+            Ok(Work::Vote { group: Arc::clone(&self.0), vote })
+        });
+    }
+
+    fn truncate_after(&self, last_kept: Option<u64>, done: Completion) {
+        let from = last_kept.map_or(0, |index| index.saturating_add(1));
+        self.0.submit(0, Some(done), |inner| {
+            inner.bounds.truncate(from);
+            let freed = inner.cache.truncate(from);
+            self.0.core().cached_bytes.fetch_sub(freed, Relaxed);
+            Ok(Work::Truncate { group: Arc::clone(&self.0), from })
+        });
+    }
+
+    fn purge(&self, up_to: LogId, done: Completion) {
+        self.0.submit(0, Some(done), |inner| {
+            if inner.bounds.purge(up_to) {
+                let freed = inner.cache.purge(inner.bounds.first());
+                self.0.core().cached_bytes.fetch_sub(freed, Relaxed);
+            }
+            Ok(Work::Purge { group: Arc::clone(&self.0), up_to })
+        });
+    }
+
+    fn put_state(&self, rows: Vec<(StateKey, Option<Bytes>)>, done: Option<Completion>) {
+        let limit = self.0.core().payload_limit();
+        let encoded = rows::encode(&rows).filter(|encoded| encoded.len() <= limit);
+        let bytes = encoded.as_ref().map_or(0, Vec::len);
+        self.0.submit(bytes, done, |inner| {
+            let too_large = || Error::TooLarge {
+                bytes: rows.iter().filter_map(|(_, value)| value.as_ref()).map(Bytes::len).sum(),
+                limit,
+            };
+            let encoded = encoded.ok_or_else(too_large)?;
+            for (key, value) in &rows {
+                match value {
+                    Some(value) => inner.rows.insert(*key, value.clone()),
+                    None => inner.rows.remove(key),
+                };
+            }
+            Ok(Work::State { group: Arc::clone(&self.0), rows, encoded })
+        });
+    }
+
+    fn log_state(&self) -> LogState {
+        self.0.lock().bounds.state()
+    }
+
+    fn vote(&self) -> Option<Vote> {
+        self.0.lock().vote
+    }
+
+    fn state(&self, key: StateKey) -> Result<Option<Bytes>, Error> {
+        let inner = self.0.lock();
+        self.0.check(&inner)?;
+        Ok(inner.rows.get(&key).cloned())
+    }
+
+    fn checkpoints(&self) -> Vec<(u64, Bytes)> {
+        checkpoint_rows(&self.0.lock().rows)
+    }
+
+    fn read(
+        &self,
+        range: Range<u64>,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, Error>> {
+        if let Some(answer) = self.0.read_in_memory(&range, max_bytes) {
+            return futures::future::ready(answer).boxed();
+        }
+        let group = Arc::clone(&self.0);
+        async move {
+            let read = tokio::task::spawn_blocking(move || group.read_blocking(&range, max_bytes));
+            let failed = |error: tokio::task::JoinError| Error::Read { detail: error.to_string() };
+            read.await.map_err(failed)?
+        }
+        .boxed()
+    }
+
+    fn read_cached(&self, range: Range<u64>, max_bytes: usize) -> Option<Vec<Entry>> {
+        self.0.read_in_memory(&range, max_bytes)?.ok()
+    }
+
+    fn health(&self) -> Health {
+        match &self.0.lock().quarantine {
+            Some(reason) => Health::Quarantined { reason: reason.clone() },
+            None => Health::Healthy,
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Reads: cache of newest entries, then the index, then the segments.
+//!
+//! A place that was looked up stays readable while its segment is pinned. Entries may move or go between two steps;
+//! so what does not fit is looked up afresh, and only what fails again and again in the same way is damage.
+
+use std::{io, ops::Range};
+
+use anabranch_types::{GroupId, LogId};
+use bytes::Bytes;
+
+use super::{Group, Inner};
+use crate::{
+    Entry, Error,
+    damage::Damage,
+    keys::{Loc, Run},
+    model::Budget,
+    segment::{
+        file::SegmentFile,
+        frame::{HEADER_BYTES, Kind, MOVED_PREFIX_BYTES, RawHeader},
+    },
+};
+
+/// Longest stretch of a segment that is read at once, unless one entry is longer.
+const READ_BYTES: u64 = 1 << 20;
+/// Bytes of other groups that are read along rather than starting another read.
+const GAP_BYTES: u64 = 16 << 10;
+/// How often a place is looked up afresh before its failure counts.
+const ATTEMPTS: usize = 4;
+
+/// An entry that is to be read, and where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) id: LogId,
+    pub(crate) loc: Loc,
+}
+
+/// Why entries could not be read.
+pub(crate) enum ReadFailure {
+    System(Error),
+    Damage(Damage),
+}
+
+enum Step {
+    Done,
+    /// Take these from one segment.
+    Fetch(u64, Vec<Wanted>),
+    /// Look for the run in RocksDB.
+    Lookup { end: u64 },
+}
+
+impl Group {
+    /// The answer to a read, if no disk is needed for it.
+    pub(crate) fn read_in_memory(
+        &self,
+        range: &Range<u64>,
+        max_bytes: usize,
+    ) -> Option<Result<Vec<Entry>, Error>> {
+        let inner = self.lock();
+        let (start, end) = match self.clip(&inner, range) {
+            Ok(clipped) => clipped,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut entries = Vec::new();
+        if start < end {
+            inner.cache.first().filter(|first| *first <= start)?;
+            inner.cache.read(start, end, &mut Budget::new(max_bytes), &mut entries);
+        }
+        Some(Ok(entries))
+    }
+
+    /// As [`crate::GroupLog::read`], on a thread that may block.
+    pub(crate) fn read_blocking(
+        &self,
+        range: &Range<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, Error> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut budget = Budget::new(max_bytes);
+        let mut failures = 0;
+        while !budget.is_spent() {
+            let next = entries.last().map_or(range.start, |entry| entry.log_id.index + 1);
+            let step = match self.plan(&(next..range.end), &mut budget, &mut entries) {
+                Err(Error::Purged { .. }) if !entries.is_empty() => return Ok(entries),
+                step => step?,
+            };
+            let fetched = match step {
+                Step::Done => return Ok(entries),
+                Step::Fetch(segment, wanted) => self.fetch(segment, &wanted),
+                Step::Lookup { end } => self.fetch_indexed(next, end, &mut budget),
+            };
+            match fetched {
+                Ok(fetched) => {
+                    failures = 0;
+                    entries.extend(fetched);
+                }
+                Err(ReadFailure::System(error)) => return Err(error),
+                Err(ReadFailure::Damage(damage)) => {
+                    failures += 1;
+                    if failures == ATTEMPTS {
+                        return Err(self.condemn(&damage));
+                    }
+                    budget = Budget::new(max_bytes);
+                    entries.iter().for_each(|entry| {
+                        budget.admits(entry.payload.len());
+                    });
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The live entries of a run that has a row in the index, with the terms that they must have.
+    pub(crate) fn live(&self, run: &Run) -> Vec<Wanted> {
+        let inner = self.lock();
+        inner.synced.live(run, inner.bounds.first())
+    }
+
+    /// Where in its log a read begins and ends.
+    fn clip(&self, inner: &Inner, range: &Range<u64>) -> Result<(u64, u64), Error> {
+        self.check(inner)?;
+        let first = inner.bounds.first();
+        let end = range.end.min(inner.bounds.next());
+        match inner.bounds.purged() {
+            Some(purged) if range.start <= purged.index && range.start < range.end => {
+                Err(Error::Purged { first })
+            }
+            _ => Ok((range.start.max(first), end)),
+        }
+    }
+
+    /// Takes what the cache has from the start of `range` on, or says where to look instead.
+    fn plan(
+        &self,
+        range: &Range<u64>,
+        budget: &mut Budget,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Step, Error> {
+        let inner = self.lock();
+        let (start, end) = self.clip(&inner, range)?;
+        if start >= end {
+            return Ok(Step::Done);
+        }
+        let cached_from = inner.cache.first().unwrap_or(u64::MAX);
+        if cached_from <= start {
+            inner.cache.read(start, end, budget, entries);
+            return Ok(Step::Done);
+        }
+        let end = end.min(cached_from);
+        match inner.synced.find_run(start) {
+            None => Ok(Step::Lookup { end }),
+            Some(run) => Ok(match pick(run, start, end, &inner, budget) {
+                wanted if wanted.is_empty() => Step::Done,
+                wanted => Step::Fetch(run.segment, wanted),
+            }),
+        }
+    }
+
+    fn fetch_indexed(
+        &self,
+        start: u64,
+        end: u64,
+        budget: &mut Budget,
+    ) -> Result<Vec<Entry>, ReadFailure> {
+        let start = start.max(self.lock().bounds.first());
+        let found = self.core.index.find_run(self.id, start).map_err(ReadFailure::System)?;
+        let Some(run) = found else {
+            let expected = format!("a run of group {} with index {start}", self.id);
+            let damage = Damage::new(&self.core.dir.index(), 0, expected, "none");
+            return Err(ReadFailure::Damage(damage));
+        };
+        let wanted = {
+            let inner = self.lock();
+            pick(&run, start, end.min(inner.bounds.next()), &inner, budget)
+        };
+        if wanted.is_empty() {
+            // The log became shorter meanwhile, or the budget is used up; the next plan sees which.
+            return Ok(Vec::new());
+        }
+        self.fetch(run.segment, &wanted)
+    }
+
+    fn fetch(&self, segment: u64, wanted: &[Wanted]) -> Result<Vec<Entry>, ReadFailure> {
+        match self.core.segment(segment) {
+            Some(segment) => read_wanted(&segment, self.id, wanted),
+            None => {
+                let path = self.core.dir.segments().join(SegmentFile::file_name(segment));
+                let found = "no usable file";
+                Err(ReadFailure::Damage(Damage::new(&path, 0, "a segment with entries", found)))
+            }
+        }
+    }
+
+    /// Quarantines the group, unless something else ended it meanwhile.
+    fn condemn(&self, damage: &Damage) -> Error {
+        if let Err(error) = self.check(&self.lock()) {
+            return error;
+        }
+        let reason = damage.to_string();
+        self.core.quarantine(self.id, &reason);
+        Error::Quarantined { group: self.id, reason }
+    }
+}
+
+/// The entries of `run` from `start` to `end` that the budget admits.
+fn pick(run: &Run, start: u64, end: u64, inner: &Inner, budget: &mut Budget) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for index in start..end.min(run.end()) {
+        let (Some(loc), Some(term)) = (run.get(index), inner.bounds.term_of(index)) else { break };
+        if !budget.admits(loc.payload_bytes as usize) {
+            break;
+        }
+        wanted.push(Wanted { id: LogId { term, index }, loc });
+    }
+    wanted
+}
+
+/// Reads entries of one group out of one segment, neighbours in one go.
+pub(crate) fn read_wanted(
+    segment: &SegmentFile,
+    group: GroupId,
+    wanted: &[Wanted],
+) -> Result<Vec<Entry>, ReadFailure> {
+    let mut entries = Vec::with_capacity(wanted.len());
+    let mut rest = wanted;
+    while let Some(first) = rest.first() {
+        let count = neighbours(rest);
+        let (now, later) = rest.split_at(count);
+        let start = u64::from(first.loc.offset);
+        let end = now.last().map_or(start, |last| last.loc.end());
+        let chunk = read_chunk(segment, start, end)?;
+        for one in now {
+            entries.push(entry_in(&chunk, start, segment, group, one)?);
+        }
+        rest = later;
+    }
+    Ok(entries)
+}
+
+/// How many of the first entries are read together.
+fn neighbours(wanted: &[Wanted]) -> usize {
+    let mut count = 0;
+    let mut span: Option<(u64, u64)> = None;
+    for one in wanted {
+        let offset = u64::from(one.loc.offset);
+        let (start, end) = span.unwrap_or((offset, offset));
+        let near = offset >= end && offset - end <= GAP_BYTES;
+        if count > 0 && !(near && one.loc.end() - start <= READ_BYTES) {
+            break;
+        }
+        span = Some((start, one.loc.end()));
+        count += 1;
+    }
+    count
+}
+
+fn read_chunk(segment: &SegmentFile, start: u64, end: u64) -> Result<Bytes, ReadFailure> {
+    if end > segment.bytes {
+        let expected = format!("a frame up to offset {end}");
+        let found = format!("a file of {} bytes", segment.bytes);
+        return Err(ReadFailure::Damage(Damage::new(&segment.path, start, expected, found)));
+    }
+    let length = usize::try_from(end - start).unwrap_or(usize::MAX);
+    let mut chunk = vec![0; length];
+    match segment.read_exact_at(&mut chunk, start) {
+        Ok(()) => Ok(Bytes::from(chunk)),
+        // A block that the device cannot read, or a file that became shorter, is damage; the rest is the system's trouble.
+        Err(error) if is_damage(&error) => Err(ReadFailure::Damage(Damage::new(
+            &segment.path,
+            start,
+            "a frame",
+            error.to_string(),
+        ))),
+        Err(error) => {
+            let detail = format!("{} at offset {start}: {error}", segment.path.display());
+            Err(ReadFailure::System(Error::Read { detail }))
+        }
+    }
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+fn entry_in(
+    chunk: &Bytes,
+    chunk_start: u64,
+    segment: &SegmentFile,
+    group: GroupId,
+    wanted: &Wanted,
+) -> Result<Entry, ReadFailure> {
+    let at = usize::try_from(u64::from(wanted.loc.offset) - chunk_start).unwrap_or(usize::MAX);
+    let length = wanted.loc.payload_bytes as usize;
+    let frame = chunk.slice(at..at + HEADER_BYTES + length);
+    let payload = frame.slice(HEADER_BYTES..);
+    let header = RawHeader::read(&frame)
+        .filter(|raw| raw.payload_bytes as usize == length)
+        .and_then(|raw| raw.validate(segment.seed, &payload));
+    let payload = match header {
+        Some(header)
+            if header.group == group.0
+                && header.term == wanted.id.term
+                && header.index == wanted.id.index =>
+        {
+            match header.kind {
+                Kind::Entry => Some(payload),
+                Kind::Moved if length >= MOVED_PREFIX_BYTES => {
+                    Some(payload.slice(MOVED_PREFIX_BYTES..))
+                }
+                Kind::Moved
+                | Kind::Round
+                | Kind::Vote
+                | Kind::Truncate
+                | Kind::Purge
+                | Kind::State
+                | Kind::Remove
+                | Kind::Seal => None,
+            }
+        }
+        _ => None,
+    };
+    // A slice keeps its whole chunk in memory: a small part of a large chunk is copied out.
+    let own = |payload: Bytes| {
+        if payload.len() * 4 < chunk.len() { Bytes::copy_from_slice(&payload) } else { payload }
+    };
+    match payload {
+        Some(payload) => Ok(Entry { log_id: wanted.id, payload: own(payload) }),
+        None => {
+            let expected = format!("entry {} of group {group}, {length} bytes", wanted.id);
+            let found = header.map_or_else(
+                || "a frame whose checksum does not match".to_owned(),
+                |header| format!("{header:?}"),
+            );
+            let offset = u64::from(wanted.loc.offset);
+            Err(ReadFailure::Damage(Damage::new(&segment.path, offset, expected, found)))
+        }
+    }
+}
+

@@ -1,0 +1,150 @@
+use std::collections::{BTreeMap, VecDeque};
+
+use anabranch_types::LogId;
+use bytes::Bytes;
+
+use crate::{
+    StateKey, Vote,
+    bounds::Bounds,
+    group::Wanted,
+    index::{Changes, Moved},
+    keys::{GroupRow, Loc, Run},
+    segment::round::Place,
+};
+
+/// A group as its frames on the disk have it, and what RocksDB does not know of that yet.
+///
+/// The writer applies each frame here after the round's sync; opening applies the frames it replays. Both come to the
+/// same state, because both go through these functions in frame order.
+#[derive(Debug, Default)]
+pub(crate) struct Synced {
+    pub(crate) bounds: Bounds,
+    pub(crate) vote: Option<Vote>,
+    /// Entries without an index row yet: consecutive, up to the last entry.
+    runs: VecDeque<Run>,
+    truncated_from: Option<u64>,
+    purged: bool,
+    moves: Vec<Moved>,
+    rows: BTreeMap<StateKey, Option<Bytes>>,
+}
+
+impl Synced {
+    pub(crate) fn from_row(row: GroupRow) -> Self {
+        Self { bounds: row.bounds, vote: row.vote, ..Self::default() }
+    }
+
+    /// A group whose rows in RocksDB are about to be deleted.
+    pub(crate) fn fresh() -> Self {
+        Self { truncated_from: Some(0), ..Self::default() }
+    }
+
+    pub(crate) fn append(&mut self, id: LogId, place: Place, payload_bytes: u32) {
+        self.bounds.append(id);
+        let loc = Loc { offset: place.offset, payload_bytes };
+        match self.runs.back_mut() {
+            Some(run) if run.segment == place.segment && run.end() == id.index => {
+                run.locs.push(loc);
+            }
+            _ => self.runs.push_back(Run {
+                segment: place.segment,
+                first: id.index,
+                locs: vec![loc],
+            }),
+        }
+    }
+
+    pub(crate) fn truncate(&mut self, from: u64) {
+        self.bounds.truncate(from);
+        self.truncated_from = Some(self.truncated_from.map_or(from, |cut| cut.min(from)));
+        self.clip_runs(from);
+        self.moves.retain(|moved| moved.run.first < from);
+        for moved in &mut self.moves {
+            clip(&mut moved.run, from);
+        }
+    }
+
+    pub(crate) fn purge(&mut self, up_to: LogId) {
+        if !self.bounds.purge(up_to) {
+            return;
+        }
+        self.purged = true;
+        let first = self.bounds.first();
+        while self.runs.front().is_some_and(|run| run.end() <= first) {
+            self.runs.pop_front();
+        }
+    }
+
+    /// An entry was copied forward from segment `from`. Stale copies are recognized later, when the row is looked up.
+    pub(crate) fn moved(&mut self, from: u64, index: u64, place: Place, payload_bytes: u32) {
+        if self.truncated_from.is_some_and(|cut| index >= cut) {
+            return;
+        }
+        let loc = Loc { offset: place.offset, payload_bytes };
+        match self.moves.last_mut() {
+            Some(last)
+                if last.from == from
+                    && last.run.segment == place.segment
+                    && last.run.end() == index =>
+            {
+                last.run.locs.push(loc);
+            }
+            _ => self.moves.push(Moved {
+                from,
+                run: Run { segment: place.segment, first: index, locs: vec![loc] },
+            }),
+        }
+    }
+
+    pub(crate) fn put_rows(&mut self, rows: Vec<(StateKey, Option<Bytes>)>) {
+        self.rows.extend(rows);
+    }
+
+    /// The run without an index row that holds an entry.
+    pub(crate) fn find_run(&self, index: u64) -> Option<&Run> {
+        let at = self.runs.partition_point(|run| run.end() <= index);
+        self.runs.get(at).filter(|run| run.first <= index)
+    }
+
+    /// The entries of an indexed run that are live, from `floor` on. An entry that was truncated is not, though
+    /// another one may have its index by now.
+    pub(crate) fn live(&self, run: &Run, floor: u64) -> Vec<Wanted> {
+        let from = self.bounds.first().max(floor).max(run.first);
+        let to = self.truncated_from.unwrap_or(u64::MAX).min(self.bounds.next()).min(run.end());
+        let wanted = |index| {
+            let term = self.bounds.term_of(index)?;
+            Some(Wanted { id: LogId { term, index }, loc: run.get(index)? })
+        };
+        (from..to).map_while(wanted).collect()
+    }
+
+    /// What the next checkpoint has to write. The runs stay, for readers, until [`Synced::indexed`].
+    pub(crate) fn changes(&mut self) -> Changes {
+        Changes {
+            row: GroupRow { bounds: self.bounds.clone(), vote: self.vote },
+            truncated_from: self.truncated_from.take(),
+            purged: std::mem::take(&mut self.purged),
+            moves: std::mem::take(&mut self.moves),
+            runs: self.runs.iter().cloned().collect(),
+            rows: std::mem::take(&mut self.rows),
+        }
+    }
+
+    /// The checkpoint is in RocksDB.
+    pub(crate) fn indexed(&mut self) {
+        self.runs = VecDeque::new();
+    }
+
+    fn clip_runs(&mut self, from: u64) {
+        while self.runs.back().is_some_and(|run| run.first >= from) {
+            self.runs.pop_back();
+        }
+        if let Some(run) = self.runs.back_mut() {
+            clip(run, from);
+        }
+    }
+}
+
+fn clip(run: &mut Run, from: u64) {
+    let kept = usize::try_from(from.saturating_sub(run.first)).unwrap_or(usize::MAX);
+    run.locs.truncate(kept);
+}

@@ -1,0 +1,234 @@
+//! RocksDB: where old entries lie, and everything that is looked up by key.
+//!
+//! Its write-ahead log is off: what its memtables lose in a crash is replayed from the segment log, from
+//! [`Position`] on. Both families are flushed together, so their rows always belong to one position.
+
+mod checkpoint;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{PoisonError, RwLock},
+};
+
+use anabranch_types::GroupId;
+use bytes::Bytes;
+pub(crate) use checkpoint::{Changes, Checkpoint, Moved};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    Direction, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
+};
+
+use crate::{
+    Error, StateKey,
+    keys::{self, GroupRow, Key, Position, Run, RunHead, SegmentRow},
+};
+
+const INDEX_FAMILY: &str = "index";
+const STATE_FAMILY: &str = "state";
+const BLOCK_CACHE_BYTES: usize = 8 << 20;
+const WRITE_BUFFER_BYTES: usize = 4 << 20;
+
+/// The open database. [`Index::close`] releases it even while handles to the store are still around.
+pub(crate) struct Index(RwLock<Option<DB>>);
+
+impl Index {
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_atomic_flush(true);
+        options.set_max_background_jobs(2);
+        options.set_max_open_files(128);
+        options.set_keep_log_file_num(2);
+        options.set_max_log_file_size(1 << 20);
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let family = |name| ColumnFamilyDescriptor::new(name, family_options(&cache));
+        let families = [family("default"), family(INDEX_FAMILY), family(STATE_FAMILY)];
+        Ok(Self(RwLock::new(Some(DB::open_cf_descriptors(&options, dir, families)?))))
+    }
+
+    /// The run that holds a group's entry.
+    pub(crate) fn find_run(&self, group: GroupId, index: u64) -> Result<Option<Run>, Error> {
+        let found = self.with(|db| {
+            let key = Key::Run { group, first: index }.encode();
+            let mode = IteratorMode::From(&key, Direction::Reverse);
+            db.iterator_cf(index_family(db)?, mode).next().transpose().map_err(Error::from)
+        })?;
+        let Some((key, value)) = found else { return Ok(None) };
+        let run = match Key::decode(&key) {
+            Some(Key::Run { group: owner, first }) if owner == group => {
+                Some(Run::decode(first, &value).ok_or_else(|| malformed(&key))?)
+            }
+            _ => None,
+        };
+        Ok(run.filter(|run| index < run.end()))
+    }
+
+    /// A group's runs that end above `from`, in index order, up to the first that begins at `to` or above.
+    pub(crate) fn runs(
+        &self,
+        group: GroupId,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<(RunHead, Box<[u8]>)>, Error> {
+        let start = self.find_run(group, from)?.map_or(from, |run| run.first);
+        self.with(|db| {
+            let prefix = keys::prefix(keys::RUN_TAG, &[group.0]);
+            let mut runs = Vec::new();
+            for row in scan(db, index_family(db)?, &Key::Run { group, first: start }.encode(), &prefix) {
+                let (key, value) = row?;
+                let Some(Key::Run { first, .. }) = Key::decode(&key) else {
+                    return Err(malformed(&key));
+                };
+                if first >= to {
+                    break;
+                }
+                let head = RunHead::decode(first, &value).ok_or_else(|| malformed(&key))?;
+                runs.push((head, value));
+            }
+            Ok(runs)
+        })
+    }
+
+    /// Group and first index of every run in a segment.
+    pub(crate) fn placed(&self, segment: u64) -> Result<Vec<(GroupId, u64)>, Error> {
+        let prefix = keys::prefix(keys::PLACED_TAG, &[segment]);
+        self.with(|db| {
+            scan(db, index_family(db)?, &prefix, &prefix)
+                .map(|row| {
+                    let (key, _) = row?;
+                    match Key::decode(&key) {
+                        Some(Key::Placed { group, first, .. }) => Ok((group, first)),
+                        _ => Err(malformed(&key)),
+                    }
+                })
+                .collect()
+        })
+    }
+
+    pub(crate) fn position(&self) -> Result<Option<Position>, Error> {
+        let key = Key::Position.encode();
+        let value = self.with(|db| Ok(db.get_cf(state_family(db)?, &key)?))?;
+        value.map(|value| Position::decode(&value).ok_or_else(|| malformed(&key))).transpose()
+    }
+
+    pub(crate) fn segments(&self) -> Result<BTreeMap<u64, SegmentRow>, Error> {
+        self.state_rows(keys::SEGMENT_TAG, |key, value| match key {
+            Key::Segment { serial } => Some((serial, SegmentRow::decode(value)?)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn groups(&self) -> Result<BTreeMap<GroupId, GroupRow>, Error> {
+        self.state_rows(keys::GROUP_TAG, |key, value| match key {
+            Key::Group { group } => Some((group, GroupRow::decode(value)?)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn states(&self) -> Result<BTreeMap<(GroupId, StateKey), Bytes>, Error> {
+        self.state_rows(keys::STATE_TAG, |key, value| match key {
+            Key::State { group, key } => Some(((group, key), Bytes::copy_from_slice(value))),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), Error> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.with(|db| Ok(db.write_opt(batch, &options)?))
+    }
+
+    /// Deletes the rows of dead segments.
+    pub(crate) fn forget_segments(&self, serials: &[u64]) -> Result<(), Error> {
+        let batch = self.with(|db| {
+            let mut batch = WriteBatch::default();
+            for serial in serials {
+                batch.delete_cf(state_family(db)?, Key::Segment { serial: *serial }.encode());
+            }
+            Ok(batch)
+        })?;
+        self.write(batch)
+    }
+
+    /// Makes every row written so far durable.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.with(|db| {
+            let families = [index_family(db)?, state_family(db)?];
+            Ok(db.flush_cfs_opt(&families, &FlushOptions::default())?)
+        })
+    }
+
+    pub(crate) fn close(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn state_rows<K: Ord, V>(
+        &self,
+        tag: u8,
+        decode: impl Fn(Key, &[u8]) -> Option<(K, V)>,
+    ) -> Result<BTreeMap<K, V>, Error> {
+        let prefix = keys::prefix(tag, &[]);
+        self.with(|db| {
+            scan(db, state_family(db)?, &prefix, &prefix)
+                .map(|row| {
+                    let (key, value) = row?;
+                    let decoded = Key::decode(&key).and_then(|key| decode(key, &value));
+                    decoded.ok_or_else(|| malformed(&key))
+                })
+                .collect()
+        })
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&DB) -> Result<T, Error>) -> Result<T, Error> {
+        match self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(db) => call(db),
+            None => Err(Error::Closed),
+        }
+    }
+}
+
+fn family_options(cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::None);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(3);
+    options.set_target_file_size_base(8 << 20);
+    options.set_block_based_table_factory(&table);
+    options
+}
+
+type Row = (Box<[u8]>, Box<[u8]>);
+
+/// The rows from `from` on whose keys begin with `prefix`.
+fn scan<'a>(
+    db: &'a DB,
+    family: &ColumnFamily,
+    from: &[u8],
+    prefix: &'a [u8],
+) -> impl Iterator<Item = Result<Row, Error>> + use<'a> {
+    db.iterator_cf(family, IteratorMode::From(from, Direction::Forward))
+        .map(|row| row.map_err(Error::from))
+        .take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)))
+}
+
+fn index_family(db: &DB) -> Result<&ColumnFamily, Error> {
+    family(db, INDEX_FAMILY)
+}
+
+fn state_family(db: &DB) -> Result<&ColumnFamily, Error> {
+    family(db, STATE_FAMILY)
+}
+
+fn family<'a>(db: &'a DB, name: &str) -> Result<&'a ColumnFamily, Error> {
+    db.cf_handle(name)
+        .ok_or_else(|| Error::Index { detail: format!("column family {name} is missing") })
+}
+
+fn malformed(key: &[u8]) -> Error {
+    Error::Index { detail: format!("row {key:02x?} cannot be read") }
+}

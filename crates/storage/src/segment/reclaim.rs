@@ -1,0 +1,270 @@
+//! The maintenance thread: gives dead segments back, copies the rest of nearly dead ones forward, scrubs old ones.
+//!
+//! Order that keeps a crash harmless: the index forgets a segment, that is flushed, and only then its file gets a new
+//! life or is deleted. A file that the index does not know and the log does not need is an orphan of such a crash.
+
+use std::{collections::BTreeMap, sync::Arc, sync::mpsc, time::Duration};
+
+use anabranch_types::GroupId;
+use tracing::{info, warn};
+
+use crate::{
+    Error,
+    core::{Core, Wake},
+    damage::Damage,
+    group::{Group, ReadFailure, Wanted, read_wanted},
+    keys::{Run, SegmentRow},
+    segment::{
+        file::SegmentFile,
+        queue::{Op, Work},
+        scrub::{self, LiveEntries},
+    },
+};
+
+/// Entries copied forward at a time.
+const MOVE_BYTES: u64 = 1 << 20;
+
+pub(crate) struct Maintainer {
+    core: Arc<Core>,
+    /// Sealed segments that were not verified at open, newest last.
+    unverified: Vec<u64>,
+    /// Dead segments that a reader still had pinned.
+    pinned: Vec<Arc<SegmentFile>>,
+    /// Segments that could not be emptied, with the count of runs that stayed.
+    stuck: BTreeMap<u64, u64>,
+}
+
+impl Maintainer {
+    pub(crate) fn new(core: Arc<Core>, unverified: Vec<u64>) -> Self {
+        Self { core, unverified, pinned: Vec::new(), stuck: BTreeMap::new() }
+    }
+
+    /// The maintenance thread.
+    pub(crate) fn run(mut self) {
+        loop {
+            let interval = self.core.settings.reclaim_interval;
+            let idle = match (self.pinned.is_empty(), self.unverified.is_empty()) {
+                (true, true) => None,
+                (true, false) => Some(Duration::ZERO),
+                (false, _) => Some(interval.max(Duration::from_millis(10))),
+            };
+            let stop = match self.core.maintenance.wait(idle) {
+                Wake::Stop => true,
+                Wake::Reclaim => self.reclaim_logged() || self.core.maintenance.pause(interval),
+                Wake::Idle => {
+                    self.release_unpinned();
+                    self.scrub_one()
+                }
+            };
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// One look for space; whether the store has ended.
+    fn reclaim_logged(&mut self) -> bool {
+        match self.reclaim() {
+            Ok(()) => false,
+            Err(Error::Closed | Error::Failed { .. }) => true,
+            Err(error) => {
+                warn!(%error, "space could not be reclaimed");
+                false
+            }
+        }
+    }
+
+    fn reclaim(&mut self) -> Result<(), Error> {
+        self.checkpoint()?;
+        self.free_dead()?;
+        while let Some((serial, row)) = self.sparse_segment() {
+            let stopped = self.copy_forward(serial)?;
+            self.checkpoint()?;
+            let left = self.core.rows().get(&serial).map_or(0, |row| row.runs);
+            if left > 0 {
+                self.stuck.insert(serial, left);
+            }
+            info!(segment = serial, bytes = row.live_bytes, left, "segment copied forward");
+            self.free_dead()?;
+            if stopped {
+                return Err(Error::Closed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the writer bring the index up to date.
+    fn checkpoint(&self) -> Result<(), Error> {
+        self.ask(Work::Checkpoint, 0)
+    }
+
+    /// Queues work for the writer and waits until it is done.
+    fn ask(&self, work: Work, bytes: usize) -> Result<(), Error> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let done = Box::new(move |result| drop(sender.send(result)));
+        self.core.queue.wait_for_space();
+        let pushed = self.core.queue.push(Op { work, done: Some(done) }, bytes, true);
+        pushed.map_err(|(_, error)| error)?;
+        receiver.recv().unwrap_or(Err(Error::Closed))
+    }
+
+    /// Gives back every segment without live entries.
+    fn free_dead(&mut self) -> Result<(), Error> {
+        let dead: Vec<u64> = {
+            let held = self.quarantine_lasts();
+            let dead = |row: &SegmentRow| row.end > 0 && row.runs == 0 && !(row.held && held);
+            self.core.rows().iter().filter(|(_, row)| dead(row)).map(|(serial, _)| *serial).collect()
+        };
+        self.release_unpinned();
+        if dead.is_empty() {
+            return Ok(());
+        }
+        self.forget(&dead)?;
+        for serial in dead {
+            self.core.rows().remove(&serial);
+            self.stuck.remove(&serial);
+            match self.core.take_segment(serial) {
+                Some(segment) => self.pinned.push(segment),
+                None => self.core.pool.discard(serial),
+            }
+        }
+        self.release_unpinned();
+        Ok(())
+    }
+
+    fn forget(&self, dead: &[u64]) -> Result<(), Error> {
+        self.core.index.forget_segments(dead)?;
+        self.core.index.flush()
+    }
+
+    /// Whether evidence of damage has to be kept.
+    fn quarantine_lasts(&self) -> bool {
+        self.core.all_groups().iter().any(|group| group.is_quarantined())
+    }
+
+    fn release_unpinned(&mut self) {
+        for segment in std::mem::take(&mut self.pinned) {
+            match Arc::try_unwrap(segment) {
+                Ok(segment) => self.core.pool.recycle(segment.path, segment.bytes),
+                Err(pinned) => self.pinned.push(pinned),
+            }
+        }
+    }
+
+    /// The oldest sealed segment whose live share is too small.
+    fn sparse_segment(&self) -> Option<(u64, SegmentRow)> {
+        if self.core.pool.is_full() {
+            return None;
+        }
+        let percent = u64::from(self.core.settings.copy_forward_below_percent);
+        let sparse = |serial: &u64, row: &SegmentRow| {
+            row.end > 0
+                && row.runs > 0
+                && !row.held
+                && row.live_bytes * 100 < row.end * percent
+                && self.stuck.get(serial) != Some(&row.runs)
+        };
+        let rows = self.core.rows();
+        rows.iter().find(|(serial, row)| sparse(serial, row)).map(|(serial, row)| (*serial, *row))
+    }
+
+    /// Copies a segment's live entries to the end of the log; whether the thread is to stop.
+    fn copy_forward(&self, serial: u64) -> Result<bool, Error> {
+        let Some(segment) = self.core.segment(serial) else { return Ok(false) };
+        for (id, first) in self.core.index.placed(serial)? {
+            let group = self.core.open_group(id).filter(|group| !group.is_quarantined());
+            let run = self.core.index.find_run(id, first)?;
+            let run = run.filter(|run| run.segment == serial && run.first == first);
+            let (Some(group), Some(run)) = (group, run) else { continue };
+            if self.move_run(&segment, &group, &run)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn move_run(&self, segment: &SegmentFile, group: &Arc<Group>, run: &Run) -> Result<bool, Error> {
+        let mut rest = &*live_entries(group, run);
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |wanted: &&Wanted| {
+                let first = bytes == 0;
+                bytes += wanted.loc.frame_bytes();
+                first || bytes <= MOVE_BYTES
+            };
+            let count = rest.iter().take_while(fits).count();
+            let (now, later) = rest.split_at(count);
+            let entries = match read_wanted(segment, group.id, now) {
+                Ok(entries) => entries,
+                Err(ReadFailure::System(error)) => return Err(error),
+                Err(ReadFailure::Damage(damage)) => {
+                    self.report_damage(segment.serial, group.id, &damage);
+                    return Ok(false);
+                }
+            };
+            let bytes = now.iter().map(|wanted| wanted.loc.frame_bytes()).sum();
+            let work = Work::Move { group: Arc::clone(group), from: segment.serial, entries };
+            self.ask(work, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+            Core::add(&self.core.counters.copied_forward_bytes, bytes);
+            let rate = self.core.settings.copy_forward_bytes_per_second;
+            if self.core.maintenance.pace(bytes, rate) {
+                return Ok(true);
+            }
+            rest = later;
+        }
+        Ok(false)
+    }
+
+    /// Verifies one segment; whether the thread is to stop.
+    fn scrub_one(&mut self) -> bool {
+        let Some(serial) = self.unverified.pop() else { return false };
+        let end = self.core.rows().get(&serial).map_or(0, |row| row.end);
+        let Some(segment) = self.core.segment(serial).filter(|_| end > 0) else { return false };
+        let mut stopped = false;
+        let rate = self.core.settings.scrub_bytes_per_second;
+        let whole = scrub::frames_are_whole(&segment, end, |bytes| {
+            stopped |= self.core.maintenance.pace(bytes, rate);
+            stopped
+        });
+        match whole {
+            Ok(true) => {}
+            Ok(false) => self.condemn_hit_groups(serial, &segment),
+            Err(error) => warn!(segment = serial, %error, "segment could not be verified"),
+        }
+        stopped
+    }
+
+    fn condemn_hit_groups(&self, serial: u64, segment: &Arc<SegmentFile>) {
+        match scrub::hit_groups(&self.core.index, Ok(segment), serial, &OpenGroups(&self.core)) {
+            Ok(hit) => {
+                warn!(segment = serial, groups = hit.len(), "segment is damaged");
+                for (group, damage) in hit {
+                    self.core.quarantine(group, &damage.to_string());
+                }
+            }
+            Err(error) => warn!(segment = serial, %error, "damage could not be looked into"),
+        }
+    }
+
+    /// Has every group quarantined that a segment's damage hits.
+    fn report_damage(&self, serial: u64, group: GroupId, damage: &Damage) {
+        warn!(segment = serial, group = %group, %damage, "entry could not be copied forward");
+        if let Some(segment) = self.core.segment(serial) {
+            self.condemn_hit_groups(serial, &segment);
+        }
+    }
+}
+
+/// The live entries of a run, with the terms that they must have.
+fn live_entries(group: &Group, run: &Run) -> Vec<Wanted> {
+    group.live(run)
+}
+
+struct OpenGroups<'a>(&'a Core);
+
+impl LiveEntries for OpenGroups<'_> {
+    fn wanted(&self, group: GroupId, run: &Run) -> Vec<Wanted> {
+        let group = self.0.open_group(group).filter(|group| !group.is_quarantined());
+        group.map(|group| live_entries(&group, run)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,276 @@
+//! What opening makes of the files: replays the log from the index's position, finds its end, and tells a torn tail
+//! from damage.
+//!
+//! A round that was never reported may be there in part, in any part, after a power loss. The log ends at its first
+//! missing frame, and that is no damage as long as nothing says that the round had been synced. What says so:
+//! - a round that came later, anywhere behind the break (a round is written only after the one before it is synced);
+//! - the tail file, whose newest slot is a lower bound of what was synced.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anabranch_types::{GroupId, Incarnation, LogId, ReplicaId};
+use bytes::Bytes;
+
+use crate::{
+    Error, StateKey, Vote,
+    damage::Damage,
+    group::Synced,
+    index::Index,
+    rows,
+    segment::{
+        file::SegmentFile,
+        frame::{HEADER_BYTES, Header, Kind, MOVED_PREFIX_BYTES},
+        round::{LogEnd, Place},
+        scan::{Cursor, RoundHeader, Scanner, Step},
+    },
+    tail::{Hint, TAIL_FILE},
+};
+
+/// The groups as the index has them, brought forward by the frames of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    pub(crate) groups: BTreeMap<GroupId, Replayed>,
+    /// Groups whose rows in the index are to be deleted.
+    pub(crate) wiped: BTreeSet<GroupId>,
+    /// Groups that the index does not know in full.
+    pub(crate) dirty: BTreeSet<GroupId>,
+    /// Segments that were sealed behind the index's position.
+    pub(crate) sealed: Vec<(u64, u64)>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    pub(crate) synced: Synced,
+    pub(crate) rows: BTreeMap<StateKey, Bytes>,
+}
+
+/// How the log ends.
+pub(crate) enum Outcome {
+    /// Everything that was synced is there. `torn`: behind the end there may be pieces of a round that was not.
+    Whole { end: LogEnd, torn: bool },
+    /// Something that was synced is not there as it was written.
+    Damaged(Damage),
+}
+
+/// The segment files of a store, opened as they are needed.
+pub(crate) struct Files {
+    pub(crate) dir: PathBuf,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) open: BTreeMap<u64, Arc<SegmentFile>>,
+}
+
+impl Files {
+    pub(crate) fn segment(&mut self, serial: u64) -> io::Result<Result<Arc<SegmentFile>, Damage>> {
+        if let Some(segment) = self.open.get(&serial) {
+            return Ok(Ok(Arc::clone(segment)));
+        }
+        Ok(match SegmentFile::open(&self.dir, serial, self.incarnation)? {
+            Ok(segment) => {
+                let segment = Arc::new(segment);
+                self.open.insert(serial, Arc::clone(&segment));
+                Ok(segment)
+            }
+            Err(damage) => Err(damage),
+        })
+    }
+}
+
+/// Replays the log from `from` on.
+///
+/// `later` are the serials of the files that exist.
+pub(crate) fn replay(
+    root: &Path,
+    files: &mut Files,
+    later: &BTreeSet<u64>,
+    from: LogEnd,
+    hint: Option<Hint>,
+    replay: &mut Replay,
+) -> io::Result<Outcome> {
+    let Some(hint) = hint else {
+        let damage = Damage::new(&root.join(TAIL_FILE), 0, "a valid slot", "none");
+        return Ok(Outcome::Damaged(damage));
+    };
+    let mut cursor = Cursor::after(from);
+    let mut scanner = match files.segment(from.segment)? {
+        Ok(segment) => Scanner::new(segment),
+        Err(damage) => return Ok(Outcome::Damaged(damage)),
+    };
+    loop {
+        match scanner.step(&mut cursor)? {
+            Step::Frame { header, offset, payload_bytes } => {
+                let payload = scanner.bytes(offset + HEADER_BYTES as u64, payload_bytes)?;
+                let place = Place {
+                    segment: cursor.end.segment,
+                    offset: u32::try_from(offset).unwrap_or(u32::MAX),
+                };
+                let applied = payload.and_then(|payload| replay.apply(header, payload, place));
+                if applied.is_none() {
+                    let path = &scanner.segment.path;
+                    let found = format!("{header:?} that makes no sense");
+                    return Ok(Outcome::Damaged(Damage::new(path, offset, "a frame", found)));
+                }
+            }
+            Step::Sealed => {
+                replay.sealed.push((cursor.end.segment, cursor.end.offset));
+                cursor = cursor.next_segment();
+                scanner = match files.segment(cursor.end.segment)? {
+                    Ok(segment) => Scanner::new(segment),
+                    Err(damage) => return Ok(Outcome::Damaged(damage)),
+                };
+            }
+            Step::Broken => break,
+        }
+    }
+    judge(files, later, &mut scanner, cursor.end, hint)
+}
+
+/// Tells whether the log may end at `end`.
+fn judge(
+    files: &mut Files,
+    later: &BTreeSet<u64>,
+    scanner: &mut Scanner,
+    end: LogEnd,
+    hint: Hint,
+) -> io::Result<Outcome> {
+    let position = |end: LogEnd| (end.round, end.segment, end.offset);
+    let path = scanner.segment.path.clone();
+    if position(hint.end) > position(end) {
+        let expected = format!("the log up to {}, as the tail file says", describe(hint.end));
+        let found = format!("no valid frame, round {} before it", end.round);
+        return Ok(Outcome::Damaged(Damage::new(&path, end.offset, expected, found)));
+    }
+    if hint.clean && hint.end == end {
+        return Ok(Outcome::Whole { end, torn: false });
+    }
+    let mut rounds = scanner.rounds_from(end.offset)?;
+    for serial in later.range(end.segment + 1..) {
+        // A header that cannot be read: the file was being prepared, or the evidence in it is lost.
+        if let Ok(segment) = files.segment(*serial)? {
+            rounds.extend(Scanner::new(segment).rounds_from(0)?);
+        }
+    }
+    match rounds.iter().find(|round| proves_damage(round, end)) {
+        None => Ok(Outcome::Whole { end, torn: true }),
+        Some(round) => {
+            let expected = "frames up to a later round";
+            let found = format!(
+                "none, but behind it round {} that follows round {} at {}",
+                round.serial,
+                round.previous.round,
+                describe(round.previous),
+            );
+            Ok(Outcome::Damaged(Damage::new(&path, end.offset, expected, found)))
+        }
+    }
+}
+
+/// Whether a round found behind the end of the log shows that the log went on there.
+///
+/// A piece of the very next round, which follows exactly where the log ends, is a torn tail; a round that is not
+/// newer than the log's last was torn earlier.
+fn proves_damage(round: &RoundHeader, end: LogEnd) -> bool {
+    round.serial > end.round && round.previous != end
+}
+
+fn describe(end: LogEnd) -> String {
+    format!("segment {} offset {} (round {})", end.segment, end.offset, end.round)
+}
+
+impl Replay {
+    /// What the index knows.
+    pub(crate) fn load(index: &Index) -> Result<Self, Error> {
+        let mut groups: BTreeMap<GroupId, Replayed> = index
+            .groups()?
+            .into_iter()
+            .map(|(id, row)| {
+                (id, Replayed { synced: Synced::from_row(row), rows: BTreeMap::new() })
+            })
+            .collect();
+        for ((group, key), value) in index.states()? {
+            groups.entry(group).or_default().rows.insert(key, value);
+        }
+        Ok(Self { groups, ..Self::default() })
+    }
+
+    /// Applies a frame as the writer did; `None` if its payload is not one of its kind.
+    fn apply(&mut self, header: Header, payload: &[u8], place: Place) -> Option<()> {
+        let id = GroupId(header.group);
+        let log_id = LogId { term: header.term, index: header.index };
+        let bytes = u32::try_from(payload.len()).ok()?;
+        if header.kind == Kind::Remove {
+            self.groups.remove(&id);
+            self.dirty.remove(&id);
+            self.wiped.insert(id);
+            return Some(());
+        }
+        if header.kind == Kind::Moved && !self.groups.contains_key(&id) {
+            return Some(());
+        }
+        let wiped = self.wiped.contains(&id);
+        let fresh = || Replayed { synced: Synced::fresh(), ..Replayed::default() };
+        let group = self.groups.entry(id).or_insert_with(fresh);
+        match header.kind {
+            Kind::Entry => {
+                group.synced.bounds.check_append(std::iter::once(log_id)).ok()?;
+                group.synced.append(log_id, place, bytes);
+            }
+            Kind::Moved => {
+                let from = payload.get(..MOVED_PREFIX_BYTES)?.try_into().ok()?;
+                if !wiped {
+                    group.synced.moved(u64::from_le_bytes(from), log_id.index, place, bytes);
+                }
+            }
+            Kind::Vote => {
+                let committed = match payload {
+                    [0] => false,
+                    [1] => true,
+                    _ => return None,
+                };
+                let replica = ReplicaId(header.index);
+                group.synced.vote = Some(Vote { term: header.term, replica, committed });
+            }
+            Kind::Truncate => group.synced.truncate(header.index),
+            Kind::Purge => group.synced.purge(log_id),
+            Kind::State => {
+                let rows = rows::decode(payload)?;
+                for (key, value) in &rows {
+                    match value {
+                        Some(value) => group.rows.insert(*key, value.clone()),
+                        None => group.rows.remove(key),
+                    };
+                }
+                group.synced.put_rows(rows);
+            }
+            Kind::Round | Kind::Remove | Kind::Seal => return None,
+        }
+        self.dirty.insert(id);
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64, round: u64) -> LogEnd {
+        LogEnd { segment: 3, offset, round }
+    }
+
+    fn round(serial: u64, previous: LogEnd) -> RoundHeader {
+        RoundHeader { serial, part: 0, previous }
+    }
+
+    #[test]
+    fn only_a_round_that_came_after_a_synced_one_proves_damage() {
+        let end = at(5000, 10);
+        assert!(!proves_damage(&round(11, end), end), "a piece of the torn round itself");
+        assert!(!proves_damage(&round(9, at(4500, 8)), end), "left from an earlier torn tail");
+        assert!(proves_damage(&round(11, at(6000, 10)), end), "round 10 went on to 6000");
+        assert!(proves_damage(&round(12, at(7000, 11)), end), "round 11 had been synced");
+    }
+}

@@ -1,0 +1,167 @@
+//! The log store on a disk: the segment log for the records, RocksDB for what is looked up.
+
+mod opening;
+
+use std::{
+    fs::File,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
+
+use anabranch_types::{GroupId, Incarnation};
+use futures::{FutureExt, future::BoxFuture};
+
+use crate::{
+    Completion, Error, GroupLog, LogStore, Stats, StorageSettings,
+    core::Core,
+    group::{Group, GroupHandle, Synced},
+    segment::queue::{End, Op, Work},
+};
+
+/// The log store on a disk.
+///
+/// What always holds: everything that a [`Completion`] reported is there when the directory is opened again, or its
+/// group is quarantined. Dropping the store without [`LogStore::close`] is a crash: what is queued is lost.
+pub struct SegmentStore {
+    core: Arc<Core>,
+    shutdown: Arc<Shutdown>,
+}
+
+/// What ends a store: its threads, and the directory's lock.
+struct Shutdown {
+    core: Arc<Core>,
+    maintainer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    preparer: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<File>>,
+}
+
+impl SegmentStore {
+    /// Opens the store in `dir`, or makes one there; replays what a crash left, and verifies what it can.
+    ///
+    /// Damage is no error: the groups that it may have hit open quarantined.
+    ///
+    /// # Errors
+    /// [`Error::Setting`]; [`Error::Directory`] if the directory is in use or not of this version; [`Error::Index`] if
+    /// RocksDB cannot open; [`Error::Read`], [`Error::Failed`] or [`Error::DiskFull`] if the files cannot be read or written.
+    pub fn open(dir: impl AsRef<Path>, settings: StorageSettings) -> Result<Arc<Self>, Error> {
+        settings.check()?;
+        let opened = opening::open(dir.as_ref(), settings)?;
+        Ok(Arc::new(Self { core: Arc::clone(&opened.core), shutdown: Arc::new(opened) }))
+    }
+}
+
+impl Drop for SegmentStore {
+    fn drop(&mut self) {
+        self.shutdown.run(End::Abort);
+    }
+}
+
+impl Shutdown {
+    /// Ends every thread and lets go of every file. Does nothing the second time.
+    fn run(&self, end: End) {
+        self.core.maintenance.stop();
+        if matches!(end, End::Abort) {
+            self.core.queue.end(End::Abort);
+        }
+        join(&self.maintainer);
+        self.core.queue.end(end);
+        join(&self.writer);
+        self.core.pool.stop();
+        join(&self.preparer);
+        self.core.index.close();
+        self.core.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
+    let mut thread = thread.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(Err(_)) = thread.take().map(JoinHandle::join) {
+        tracing::error!("a storage thread panicked");
+    }
+}
+
+impl LogStore for SegmentStore {
+    fn group(&self, id: GroupId) -> Result<Arc<dyn GroupLog>, Error> {
+        if let Some(group) = self.core.open_group(id) {
+            return Ok(Arc::new(GroupHandle(group)));
+        }
+        if let Some(error) = self.core.queue.refusal() {
+            return Err(error);
+        }
+        let mut groups = self.core.groups.write().unwrap_or_else(PoisonError::into_inner);
+        let group = groups.entry(id).or_insert_with(|| {
+            let reason = self.core.verdicts.reason(id);
+            Group::new(id, Arc::clone(&self.core), Synced::default(), Default::default(), reason)
+        });
+        Ok(Arc::new(GroupHandle(Arc::clone(group))))
+    }
+
+    fn groups(&self) -> Vec<GroupId> {
+        let groups = self.core.groups.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ids: Vec<GroupId> = groups.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn remove_group(&self, id: GroupId, done: Completion) {
+        self.core.queue.wait_for_space();
+        // Held until the removal is queued, so that a successor's writes come after it.
+        let mut groups = self.core.groups.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = groups.remove(&id) {
+            group.retire();
+        }
+        self.core.verdicts.begin_clearing(id);
+        let op = Op { work: Work::Remove { group: id }, done: Some(done) };
+        let pushed = self.core.queue.push(op, 0, true);
+        drop(groups);
+        if let Err((op, error)) = pushed
+            && let Some(done) = op.done
+        {
+            done(Err(error));
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let core = &self.core;
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        let live_bytes = core.rows().values().map(|row| row.live_bytes).sum();
+        let quarantined = core.all_groups().iter().filter(|group| group.is_quarantined()).count();
+        Stats {
+            payload_bytes: count(&core.counters.payload_bytes),
+            written_bytes: count(&core.counters.written_bytes),
+            device_bytes: count(&core.counters.device_bytes) + count(&core.pool.zeroes_written),
+            rounds: count(&core.counters.rounds),
+            syncs: count(&core.counters.syncs),
+            segments_live: core.segment_count() as u64,
+            segments_free: core.pool.ready_count() as u64,
+            segments_reclaimed: count(&core.pool.reclaimed),
+            copied_forward_bytes: count(&core.counters.copied_forward_bytes),
+            cache_bytes: core.cached_bytes.load(Relaxed) as u64,
+            live_bytes,
+            queued_bytes: core.queue.bytes() as u64,
+            quarantined_groups: quarantined as u64,
+            disk_full: core.pool.is_full(),
+        }
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.core.dir.incarnation
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let shutdown = Arc::clone(&self.shutdown);
+        async move {
+            let closed = tokio::task::spawn_blocking(move || shutdown.run(End::Drain)).await;
+            if closed.is_err() {
+                tracing::error!("closing the log store panicked");
+            }
+        }
+        .boxed()
+    }
+}

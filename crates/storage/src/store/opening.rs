@@ -1,0 +1,439 @@
+//! Opening a data directory, step by step; what can be found there is written in `OVERVIEW.md`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use anabranch_types::GroupId;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{error, info, warn};
+
+use super::Shutdown;
+use crate::{
+    Error, StorageSettings,
+    cache::Evictor,
+    core::{Core, Parts},
+    damage::Damage,
+    dir::{DataDir, FIRST_SEGMENT, directory_error, log_start},
+    group::{Group, Wanted},
+    index::Index,
+    keys::{Position, Run, SegmentRow},
+    segment::{
+        file::{DATA_START, SegmentFile, sync_dir},
+        pool::Pool,
+        reclaim::Maintainer,
+        recovery::{self, Files, Outcome, Replay},
+        round::{LogEnd, Round},
+        scan::Scanner,
+        scrub::{self, LiveEntries},
+        writer::{Writer, next_segment},
+    },
+    tail::{Hint, Tail},
+    verdict::Verdicts,
+};
+
+/// Opens or makes the store in `root` and starts its threads.
+pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, Error> {
+    raise_file_limit();
+    let (dir, lock) = DataDir::open(root)?;
+    let files = find_files(&dir)?;
+    let verdicts = Verdicts::load(root).map_err(|error| directory_error(root, &error))?;
+    let index = Index::open(&dir.index())?;
+    let (tail, hint) = open_tail(root)?;
+    let mut opening = Opening {
+        segment_rows: index.segments()?,
+        replay: Replay::load(&index)?,
+        start: index.position()?,
+        files: Files {
+            dir: dir.segments(),
+            incarnation: dir.incarnation,
+            open: BTreeMap::new(),
+        },
+        serials: files,
+        unverified: Vec::new(),
+        dir,
+        settings,
+        verdicts,
+        index,
+    };
+    let log = opening.find_end(hint)?;
+    let start = match log {
+        Found::New => opening.start_new(),
+        Found::Whole { end, torn } => {
+            opening.verify_sealed(end)?;
+            opening.keep(end, torn)?
+        }
+        Found::Damaged(damage) => opening.start_over(&damage, hint)?,
+    };
+    opening.launch(start, tail, lock)
+}
+
+struct Opening {
+    dir: DataDir,
+    settings: StorageSettings,
+    verdicts: Verdicts,
+    index: Index,
+    segment_rows: BTreeMap<u64, SegmentRow>,
+    replay: Replay,
+    /// The index's position, if it has one.
+    start: Option<Position>,
+    files: Files,
+    /// Serials of the segment files that exist.
+    serials: BTreeSet<u64>,
+    /// Sealed segments left to the scrub.
+    unverified: Vec<u64>,
+}
+
+enum Found {
+    /// Nothing was ever written.
+    New,
+    Whole { end: LogEnd, torn: bool },
+    Damaged(Damage),
+}
+
+/// Where and how the log goes on.
+struct Start {
+    end: LogEnd,
+    /// The segment that `end` is in; none if it has to be made.
+    active: Option<Arc<SegmentFile>>,
+    /// Prepared segments that follow it.
+    ready: VecDeque<Arc<SegmentFile>>,
+    next_serial: u64,
+    /// The index's position is to be moved here before anything is written.
+    restarted: bool,
+}
+
+impl Opening {
+    fn find_end(&mut self, hint: Option<Hint>) -> Result<Found, Error> {
+        let untouched = hint.is_some_and(|hint| hint.end == log_start());
+        if self.start.is_none() && untouched && self.serials.is_empty() {
+            return Ok(Found::New);
+        }
+        let from = self.start.map_or(log_start(), |position| position.0);
+        let root = self.dir.root().to_owned();
+        let (files, serials, replay) = (&mut self.files, &self.serials, &mut self.replay);
+        let outcome = recovery::replay(&root, files, serials, from, hint, replay);
+        Ok(match outcome.map_err(|error| read_error(&root, &error))? {
+            Outcome::Whole { end, torn } => Found::Whole { end, torn },
+            Outcome::Damaged(damage) => Found::Damaged(damage),
+        })
+    }
+
+    fn start_new(&self) -> Start {
+        info!(dir = %self.dir.root().display(), fresh = self.dir.fresh, "log begins");
+        Start {
+            end: log_start(),
+            active: None,
+            ready: VecDeque::new(),
+            next_serial: FIRST_SEGMENT,
+            restarted: false,
+        }
+    }
+
+    /// Goes on where the log ends: clears away the torn tail, and deletes what belongs to nothing.
+    fn keep(&mut self, end: LogEnd, torn: bool) -> Result<Start, Error> {
+        let dir = self.files.dir.clone();
+        let problem = |error: io::Error| read_error(&dir, &error);
+        let from = self.start.map_or(FIRST_SEGMENT, |position| position.0.segment);
+        let active = match self.files.segment(end.segment).map_err(problem)? {
+            Ok(segment) => segment,
+            Err(damage) => return Err(Error::Read { detail: damage.to_string() }),
+        };
+        if torn {
+            for serial in from..end.segment {
+                if let Ok(segment) = self.files.segment(serial).map_err(problem)? {
+                    segment.sync_data().map_err(problem)?;
+                }
+            }
+            active.zero_from(end.offset).map_err(problem)?;
+        }
+        let needed = |serial: &u64| {
+            (from..=end.segment).contains(serial) || self.segment_rows.contains_key(serial)
+        };
+        let mut others: BTreeSet<u64> =
+            self.serials.iter().copied().filter(|serial| !needed(serial)).collect();
+        let ready = self.revive_ready(end.segment + 1, &mut others).map_err(problem)?;
+        for serial in others {
+            self.files.open.remove(&serial);
+            fs::remove_file(self.files.dir.join(SegmentFile::file_name(serial))).map_err(problem)?;
+        }
+        self.files.open.retain(|serial, _| *serial <= end.segment);
+        let next_serial = end.segment + 1 + ready.len() as u64;
+        Ok(Start { end, active: Some(active), ready, next_serial, restarted: false })
+    }
+
+    /// Gives the prepared segments behind the log a new life each, so that pieces of a torn round in them are void.
+    fn revive_ready(
+        &mut self,
+        first: u64,
+        others: &mut BTreeSet<u64>,
+    ) -> io::Result<VecDeque<Arc<SegmentFile>>> {
+        let mut ready = VecDeque::new();
+        for serial in first.. {
+            if !others.contains(&serial) {
+                break;
+            }
+            self.files.open.remove(&serial);
+            let opened = SegmentFile::open(&self.files.dir, serial, self.files.incarnation)?;
+            let Ok(segment) = opened else { break };
+            if segment.bytes != self.settings.segment_bytes {
+                break;
+            }
+            let segment = segment.begin_again(&self.files.dir, self.files.incarnation)?;
+            ready.push_back(Arc::new(segment));
+            others.remove(&serial);
+        }
+        Ok(ready)
+    }
+
+    /// Damage that cannot be pinned to groups: all are quarantined, and the log begins anew in a new segment.
+    fn start_over(&mut self, damage: &Damage, hint: Option<Hint>) -> Result<Start, Error> {
+        error!(%damage, "log is damaged, every replica of this store is quarantined");
+        let root = self.dir.root().to_owned();
+        let problem = |error: io::Error| read_error(&root, &error);
+        self.verdicts.add_all(&damage.to_string()).map_err(problem)?;
+        let from = self.start.map_or(log_start(), |position| position.0);
+        let mut round = from.round.max(hint.map_or(0, |hint| hint.end.round));
+        let mut serial = from.segment.max(hint.map_or(0, |hint| hint.end.segment));
+        for existing in self.serials.range(from.segment..).copied().collect::<Vec<_>>() {
+            serial = serial.max(existing);
+            if let Ok(segment) = self.files.segment(existing).map_err(problem)? {
+                let rounds = Scanner::new(Arc::clone(&segment)).rounds_from(0).map_err(problem)?;
+                round = rounds.iter().map(|found| found.serial).fold(round, u64::max);
+            }
+            let row = self.segment_rows.entry(existing).or_default();
+            (row.end, row.held) = (self.settings.segment_bytes, true);
+        }
+        serial = self.segment_rows.keys().copied().fold(serial, u64::max) + 1;
+        self.replay.sealed.clear();
+        let end = LogEnd { segment: serial, offset: DATA_START, round: round + 1 };
+        Ok(Start {
+            end,
+            active: None,
+            ready: VecDeque::new(),
+            next_serial: serial,
+            restarted: true,
+        })
+    }
+
+    /// Verifies sealed segments, newest first, as far as the settings say; the header of every one.
+    fn verify_sealed(&mut self, end: LogEnd) -> Result<(), Error> {
+        let mut budget = self.settings.verify_bytes_at_open;
+        let from = self.start.map_or(FIRST_SEGMENT, |position| position.0.segment);
+        let sealed: Vec<(u64, SegmentRow)> = self
+            .segment_rows
+            .iter()
+            .rev()
+            .filter(|(serial, row)| row.end > 0 && !row.held && **serial < from.min(end.segment))
+            .map(|(serial, row)| (*serial, *row))
+            .collect();
+        let dir = self.files.dir.clone();
+        let problem = |error: io::Error| read_error(&dir, &error);
+        for (serial, row) in sealed {
+            let verify = budget > 0;
+            budget = budget.saturating_sub(row.end);
+            let segment = self.files.segment(serial).map_err(problem)?;
+            let whole = match &segment {
+                Ok(_) if !verify => {
+                    self.unverified.push(serial);
+                    true
+                }
+                Ok(segment) => {
+                    scrub::frames_are_whole(segment, row.end, |_| false).map_err(problem)?
+                }
+                Err(_) => false,
+            };
+            if !whole {
+                self.condemn(serial, segment.as_ref())?;
+            }
+        }
+        self.unverified.reverse();
+        Ok(())
+    }
+
+    fn condemn(
+        &self,
+        serial: u64,
+        segment: Result<&Arc<SegmentFile>, &Damage>,
+    ) -> Result<(), Error> {
+        let hit = scrub::hit_groups(&self.index, segment, serial, &self.replay)?;
+        warn!(segment = serial, groups = hit.len(), "segment is damaged");
+        for (group, damage) in hit {
+            error!(group = %group, %damage, "replica quarantined");
+            let added = self.verdicts.add(group, &damage.to_string());
+            added.map_err(|error| directory_error(self.dir.root(), &error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the opening round and starts the threads.
+    fn launch(self, start: Start, tail: Tail, lock: fs::File) -> Result<Shutdown, Error> {
+        let allocated = allocated_bytes(&self.files.dir)
+            .map_err(|error| read_error(&self.files.dir, &error))?;
+        let (dir, incarnation) = (self.files.dir.clone(), self.dir.incarnation);
+        let pool =
+            Pool::new(&dir, incarnation, &self.settings, allocated, start.ready, start.next_serial);
+        let core = Core::new(Parts {
+            dir: self.dir,
+            settings: self.settings,
+            pool,
+            index: self.index,
+            verdicts: self.verdicts,
+            segments: self.files.open,
+            segment_rows: self.segment_rows,
+        });
+        add_groups(&core, self.replay.groups);
+        let shutdown = Shutdown {
+            core: Arc::clone(&core),
+            maintainer: Mutex::default(),
+            writer: Mutex::default(),
+            preparer: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        };
+        let preparer = spawn("storage-prepare", &core, |core| core.pool.run())?;
+        *hold(&shutdown.preparer) = Some(preparer);
+        let writer = prepare_writer(&core, start.active, start.end, tail, start.restarted, |writer| {
+            writer.wiped = self.replay.wiped;
+            writer.sealed = self.replay.sealed;
+            let dirty = self.replay.dirty.into_iter();
+            writer.dirty = dirty.filter_map(|id| Some((id, core.open_group(id)?))).collect();
+        });
+        let writer = writer.inspect_err(|_| shutdown.run(crate::segment::queue::End::Abort))?;
+        *hold(&shutdown.writer) = Some(spawn_with("storage-write", move || writer.run())?);
+        let maintainer = Maintainer::new(Arc::clone(&core), self.unverified);
+        *hold(&shutdown.maintainer) =
+            Some(spawn_with("storage-maintain", move || maintainer.run())?);
+        core.maintenance.want_reclaim();
+        Ok(shutdown)
+    }
+}
+
+impl LiveEntries for Replay {
+    fn wanted(&self, group: GroupId, run: &Run) -> Vec<Wanted> {
+        self.groups.get(&group).map(|group| group.synced.live(run, 0)).unwrap_or_default()
+    }
+}
+
+fn add_groups(core: &Arc<Core>, groups: BTreeMap<GroupId, recovery::Replayed>) {
+    let mut open = core.groups.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for (id, replayed) in groups {
+        let reason = core.verdicts.reason(id);
+        let group = Group::new(id, Arc::clone(core), replayed.synced, replayed.rows, reason);
+        open.insert(id, group);
+    }
+}
+
+/// Makes the writer, and writes the opening round: once it is synced, everything before it is durable, and the serial of
+/// every later round is new.
+fn prepare_writer(
+    core: &Arc<Core>,
+    active: Option<Arc<SegmentFile>>,
+    end: LogEnd,
+    tail: Tail,
+    restarted: bool,
+    fill: impl FnOnce(&mut Writer),
+) -> Result<Writer, Error> {
+    let active = match active {
+        Some(active) => active,
+        None => next_segment(core)?,
+    };
+    let mut writer = Writer {
+        core: Arc::clone(core),
+        tail,
+        active: Arc::clone(&active),
+        end,
+        next_round: end.round + 2,
+        dirty: BTreeMap::new(),
+        wiped: BTreeSet::new(),
+        sealed: Vec::new(),
+        unindexed: 0,
+        evictor: Evictor::new(core.settings.cache_bytes),
+        heads: Vec::new(),
+        places: Vec::new(),
+    };
+    fill(&mut writer);
+    if restarted {
+        writer.checkpoint()?;
+        core.index.flush()?;
+    }
+    // From here on the tail file no longer says that nothing follows a clean end.
+    let opened = writer.tail.write_synced(end, false);
+    opened.map_err(|error| read_error(core.dir.root(), &error))?;
+    let mut round = Round::begin(Vec::new(), active, end, writer.next_round, 0)?;
+    round.roll_if_tight(|| next_segment(core))?;
+    let written = round.write()?;
+    writer.advance(written)?;
+    Ok(writer)
+}
+
+fn find_files(dir: &DataDir) -> Result<BTreeSet<u64>, Error> {
+    let segments = dir.segments();
+    let problem = |error: io::Error| directory_error(&segments, &error);
+    let mut serials = BTreeSet::new();
+    for file in fs::read_dir(&segments).map_err(problem)? {
+        let name = file.map_err(problem)?.file_name();
+        match name.to_str().and_then(SegmentFile::serial_in_name) {
+            Some(serial) => {
+                serials.insert(serial);
+            }
+            None => fs::remove_file(segments.join(&name)).map_err(problem)?,
+        }
+    }
+    sync_dir(&segments).map_err(problem)?;
+    Ok(serials)
+}
+
+/// A missing tail file is damage, told by its having no hint.
+fn open_tail(root: &Path) -> Result<(Tail, Option<Hint>), Error> {
+    match Tail::open(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = Tail::create(root, log_start()).and_then(|()| Tail::open(root));
+            made.map(|(tail, _)| (tail, None))
+        }
+        opened => opened,
+    }
+    .map_err(|error| directory_error(root, &error))
+}
+
+fn allocated_bytes(segments: &Path) -> io::Result<u64> {
+    fs::read_dir(segments)?.map(|file| Ok(file?.metadata()?.len())).sum()
+}
+
+/// Every segment is an open file: the process may need more than the soft limit.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "limit of open files could not be raised");
+    }
+}
+
+fn spawn(
+    name: &str,
+    core: &Arc<Core>,
+    run: impl FnOnce(&Core) + Send + 'static,
+) -> Result<thread::JoinHandle<()>, Error> {
+    let core = Arc::clone(core);
+    spawn_with(name, move || run(&core))
+}
+
+fn spawn_with(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, Error> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| Error::Failed {
+        detail: format!("start thread {name}: {error}"),
+    })
+}
+
+fn hold<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn read_error(path: &Path, error: &io::Error) -> Error {
+    Error::Read { detail: format!("{}: {error}", path.display()) }
+}

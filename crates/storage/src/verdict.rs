@@ -1,0 +1,192 @@
+//! The quarantine verdicts, kept in a file so that a restart still refuses.
+//!
+//! Text, replaced as a whole: a version line; `all REASON` if damage could not be pinned to groups, then `cleared ID`
+//! for each group removed since; `group ID REASON`; last `crc HEX` over the lines before. A file that cannot be
+//! read counts as `all`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use anabranch_types::GroupId;
+
+use crate::dir::replace_file;
+
+const FILE: &str = "quarantine";
+const VERSION_LINE: &str = "anabranch quarantine, version 1";
+
+/// Which groups of this store are quarantined, and why.
+pub(crate) struct Verdicts {
+    root: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct State {
+    all: Option<String>,
+    groups: BTreeMap<GroupId, String>,
+    /// Groups that `all` does not cover any more.
+    cleared: BTreeSet<GroupId>,
+    /// Groups whose removal is on its way to the disk. Not stored.
+    clearing: BTreeSet<GroupId>,
+}
+
+impl Verdicts {
+    pub(crate) fn load(root: &Path) -> io::Result<Self> {
+        let state = match fs::read_to_string(root.join(FILE)) {
+            Ok(text) => decode(&text).unwrap_or_else(|| State {
+                all: Some(format!("{FILE} cannot be read")),
+                ..State::default()
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => State::default(),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                State { all: Some(format!("{FILE} is not text")), ..State::default() }
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { root: root.to_owned(), state: Mutex::new(state) })
+    }
+
+    /// Why a group is quarantined, if it is.
+    pub(crate) fn reason(&self, group: GroupId) -> Option<String> {
+        let state = self.lock();
+        if state.clearing.contains(&group) {
+            return None;
+        }
+        let of_all = || state.all.clone().filter(|_| !state.cleared.contains(&group));
+        state.groups.get(&group).cloned().or_else(of_all)
+    }
+
+    pub(crate) fn add(&self, group: GroupId, reason: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        state.groups.entry(group).or_insert_with(|| one_line(reason));
+        self.save(&state)
+    }
+
+    /// Quarantines every group, those not heard of included.
+    pub(crate) fn add_all(&self, reason: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        state.all = Some(one_line(reason));
+        state.cleared.clear();
+        self.save(&state)
+    }
+
+    /// The group is being removed: no verdict holds, until a crash.
+    pub(crate) fn begin_clearing(&self, group: GroupId) {
+        let mut state = self.lock();
+        if state.all.is_some() || state.groups.contains_key(&group) {
+            state.clearing.insert(group);
+        }
+    }
+
+    /// The group's removal is on the disk.
+    pub(crate) fn finish_clearing(&self, group: GroupId) -> io::Result<()> {
+        let mut state = self.lock();
+        if !state.clearing.remove(&group) {
+            return Ok(());
+        }
+        state.groups.remove(&group);
+        if state.all.is_some() {
+            state.cleared.insert(group);
+        }
+        self.save(&state)
+    }
+
+    fn save(&self, state: &State) -> io::Result<()> {
+        replace_file(&self.root, FILE, encode(state).as_bytes())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn one_line(reason: &str) -> String {
+    reason.replace(['\n', '\r'], " ")
+}
+
+fn encode(state: &State) -> String {
+    let mut text = format!("{VERSION_LINE}\n");
+    if let Some(reason) = &state.all {
+        let _ = writeln!(text, "all {reason}");
+    }
+    for group in &state.cleared {
+        let _ = writeln!(text, "cleared {group}");
+    }
+    for (group, reason) in &state.groups {
+        let _ = writeln!(text, "group {group} {reason}");
+    }
+    let crc = crc32c::crc32c(text.as_bytes());
+    let _ = writeln!(text, "crc {crc:08x}");
+    text
+}
+
+fn decode(text: &str) -> Option<State> {
+    let body_bytes = text.trim_end().rfind('\n')? + 1;
+    let (body, last) = text.split_at(body_bytes);
+    let crc = u32::from_str_radix(last.trim_end().strip_prefix("crc ")?, 16).ok()?;
+    let mut lines = body.lines();
+    if crc != crc32c::crc32c(body.as_bytes()) || lines.next() != Some(VERSION_LINE) {
+        return None;
+    }
+    let mut state = State::default();
+    for line in lines {
+        match line.split_once(' ')? {
+            ("all", reason) => state.all = Some(reason.to_owned()),
+            ("cleared", group) => {
+                state.cleared.insert(GroupId(group.parse().ok()?));
+            }
+            ("group", rest) => {
+                let (group, reason) = rest.split_once(' ')?;
+                state.groups.insert(GroupId(group.parse().ok()?), reason.to_owned());
+            }
+            _ => return None,
+        }
+    }
+    Some(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_outlives_a_restart_until_the_removal_is_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Verdicts::load(dir.path()).unwrap();
+        let verdicts = open();
+        verdicts.add(GroupId(7), "rot in a\nsegment").unwrap();
+        assert_eq!(open().reason(GroupId(7)).as_deref(), Some("rot in a segment"));
+        verdicts.begin_clearing(GroupId(7));
+        assert_eq!(verdicts.reason(GroupId(7)), None);
+        assert!(open().reason(GroupId(7)).is_some());
+        verdicts.finish_clearing(GroupId(7)).unwrap();
+        assert_eq!(open().reason(GroupId(7)), None);
+    }
+
+    #[test]
+    fn damage_without_bounds_covers_groups_not_heard_of_until_each_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let verdicts = Verdicts::load(dir.path()).unwrap();
+        verdicts.add_all("hole").unwrap();
+        verdicts.begin_clearing(GroupId(1));
+        verdicts.finish_clearing(GroupId(1)).unwrap();
+        let verdicts = Verdicts::load(dir.path()).unwrap();
+        assert_eq!(verdicts.reason(GroupId(1)), None);
+        assert_eq!(verdicts.reason(GroupId(2)).as_deref(), Some("hole"));
+    }
+
+    #[test]
+    fn a_garbled_file_quarantines_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        Verdicts::load(dir.path()).unwrap().add(GroupId(7), "rot").unwrap();
+        let path = dir.path().join(FILE);
+        let text = fs::read_to_string(&path).unwrap().replace("group 7", "group 8");
+        fs::write(&path, text).unwrap();
+        assert!(Verdicts::load(dir.path()).unwrap().reason(GroupId(1)).is_some());
+    }
+}
