@@ -30,9 +30,11 @@ dev: build ## One node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
 bench: build ## The load generator (ARGS="put --stream S ...")
 	@$(ENV) sh -c 'exec "$$CARGO_TARGET_DIR/release/anabranch" bench $(ARGS)'
 
-lint: setup ## Clippy, formatting, documentation, licences and sources of the dependencies
+lint: setup ## Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh
 
-fix: setup ## Let clippy and rustfmt repair what they can
+fix: setup ## Let Clippy, rustfmt and ruff repair what they can
 	@$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 	@$(CARGO) fmt --all
+	@.venv/bin/ruff check --no-cache --fix scripts tests
+	@.venv/bin/ruff format --no-cache scripts tests

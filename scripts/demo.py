@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The main job, in one command: three nodes, a real data set, a leader killed in the middle, every record checked.
 
-Starts three `anabranch server` processes on loopback, writes the 28,000 airports of the package airportsdata as one JSON
-record each with boto3's PutRecords (and a few with the AWS CLI), kills the leader of a shard with SIGKILL half way, reads
-everything back with GetRecords, and checks that every acknowledged record is there once per acknowledgement, byte for
-byte, in order. Leaves nothing running and nothing on disk. `make demo` builds the binary and runs this.
+Starts three `anabranch server` processes on loopback, writes the 28,000 airports of the package airportsdata as one
+JSON record each with boto3's PutRecords (and a few with the AWS CLI), kills the leader of a shard with SIGKILL half
+way, reads everything back with GetRecords, and checks that every acknowledged record is there once per
+acknowledgement, byte for byte, in order. Leaves nothing running and nothing on disk. `make demo` builds the binary
+and runs this.
 """
 
 import csv
@@ -18,14 +19,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
-import airportsdata  # noqa: E402
+import airportsdata
 
-from support.clients import cli, kinesis  # noqa: E402
-from support.cluster import Cluster  # noqa: E402
-from support.oracle import Oracle, put_records, read_stream  # noqa: E402
-from support.streams import create_stream  # noqa: E402
-from support.waiting import wait_until  # noqa: E402
-from support.writer import Writer  # noqa: E402
+from support.clients import cli, kinesis
+from support.cluster import Cluster
+from support.oracle import Oracle, read_stream
+from support.streams import create_stream
+from support.waiting import wait_until
+from support.writer import Writer
 
 STREAM = "airports"
 SHARDS = 4

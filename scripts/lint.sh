@@ -12,6 +12,10 @@ check() {
     "$@" || failed+=("$name")
 }
 
+python() {
+    .venv/bin/ruff check --no-cache scripts tests && .venv/bin/ruff format --no-cache --check scripts tests
+}
+
 documentation() {
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 }
@@ -26,6 +30,7 @@ advisories() {
 }
 
 check format cargo fmt --all --check
+check python python
 check clippy cargo clippy --release --workspace --all-targets -- -D warnings
 check documentation documentation
 if deny=$(scripts/cargo-deny.sh); then

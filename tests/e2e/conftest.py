@@ -55,5 +55,3 @@ def stream_name(request):
 def stream(client, stream_name):
     """A stream of two shards on the one node."""
     return create_stream(client, stream_name, shards=2)
-
-

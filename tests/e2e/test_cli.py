@@ -14,8 +14,14 @@ def test_a_stream_from_creation_to_deletion(endpoint, stream_name):
     put = cli(endpoint, "put-record", "--stream-name", stream_name, "--partition-key", "k", "--data", "hello")
     assert put["ShardId"] == "shardId-000000000000"
     first = cli(
-        endpoint, "get-shard-iterator", "--stream-name", stream_name, "--shard-id", put["ShardId"],
-        "--shard-iterator-type", "TRIM_HORIZON",
+        endpoint,
+        "get-shard-iterator",
+        "--stream-name",
+        stream_name,
+        "--shard-id",
+        put["ShardId"],
+        "--shard-iterator-type",
+        "TRIM_HORIZON",
     )
     page = cli(endpoint, "get-records", "--shard-iterator", first["ShardIterator"])
     assert [base64.b64decode(record["Data"]) for record in page["Records"]] == [b"hello"]

@@ -13,7 +13,10 @@ SHARD = "shardId-000000000000"
 @pytest.fixture
 def numbers(client, stream):
     """Sequence numbers of the records a, b, c in the first shard."""
-    puts = [client.put_record(StreamName=stream, PartitionKey="k", Data=data, ExplicitHashKey="0") for data in (b"a", b"b", b"c")]
+    puts = [
+        client.put_record(StreamName=stream, PartitionKey="k", Data=data, ExplicitHashKey="0")
+        for data in (b"a", b"b", b"c")
+    ]
     return [put["SequenceNumber"] for put in puts]
 
 

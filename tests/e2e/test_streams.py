@@ -1,5 +1,7 @@
 """Streams through boto3: create, describe, list, page, wait, delete."""
 
+import itertools
+
 import pytest
 
 from support.streams import HASH_KEYS, create_stream, shards, status
@@ -12,7 +14,7 @@ def test_shards_cover_the_hash_keys(client, stream_name):
     ranges = [shard["HashKeyRange"] for shard in description["Shards"]]
     bounds = [(int(part["StartingHashKey"]), int(part["EndingHashKey"])) for part in ranges]
     assert bounds[0][0] == 0 and bounds[-1][1] == HASH_KEYS - 1
-    assert all(before[1] + 1 == after[0] for before, after in zip(bounds, bounds[1:]))
+    assert all(before[1] + 1 == after[0] for before, after in itertools.pairwise(bounds))
     assert [shard["ShardId"] for shard in description["Shards"]] == [f"shardId-{n:012}" for n in range(3)]
     assert all("EndingSequenceNumber" not in shard["SequenceNumberRange"] for shard in description["Shards"])
 
@@ -59,7 +61,10 @@ def test_pages_of_streams_hold_every_name_once(client, stream_name):
 def test_pages_of_shards_hold_every_shard_once(client, stream_name):
     create_stream(client, stream_name, shards=5)
     expected = [f"shardId-{number:012}" for number in range(5)]
-    for operation, found in (("list_shards", "Shards[].ShardId"), ("describe_stream", "StreamDescription.Shards[].ShardId")):
+    for operation, found in (
+        ("list_shards", "Shards[].ShardId"),
+        ("describe_stream", "StreamDescription.Shards[].ShardId"),
+    ):
         pages = client.get_paginator(operation).paginate(StreamName=stream_name, PaginationConfig={"PageSize": 2})
         assert list(pages.search(found)) == expected, operation
     assert [shard["ShardId"] for shard in shards(client, stream_name)] == expected

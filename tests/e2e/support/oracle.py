@@ -5,6 +5,7 @@ place that the acknowledgement named, and that every shard's records come in the
 A call that ended in an error leaves open whether its records were written: they may be there, but need not.
 """
 
+import itertools
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -83,7 +84,9 @@ class Oracle:
         verdict.lost += [record for place, record in places.items() if not seen[place]]
         verdict.duplicated += [places[place] for place, times in seen.items() if times > 1 and place in places]
         # Two acknowledgements at one place: the server gave the place away twice.
-        verdict.duplicated += [record for record in acknowledged if places[record.shard, record.sequence_number] is not record]
+        verdict.duplicated += [
+            record for record in acknowledged if places[record.shard, record.sequence_number] is not record
+        ]
         known = {(record.key, record.data) for record in acknowledged}
         for record in surplus:
             content = (record.key, record.data)
@@ -96,7 +99,7 @@ class Oracle:
 
 def out_of_order(records):
     """The records whose sequence number is not above that of the one before."""
-    return [later for earlier, later in zip(records, records[1:]) if later.sequence_number <= earlier.sequence_number]
+    return [later for earlier, later in itertools.pairwise(records) if later.sequence_number <= earlier.sequence_number]
 
 
 def read_shard(client, stream, shard, limit=10_000):

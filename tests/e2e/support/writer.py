@@ -51,7 +51,7 @@ class Writer:
     def longest_silence(self, since):
         """The longest time without an acknowledgement, from the moment `since` on (of `time.monotonic`)."""
         moments = [since, *sorted(moment for moment in list(self._acknowledged_at) if moment >= since)]
-        return max((later - earlier for earlier, later in zip(moments, moments[1:])), default=float("inf"))
+        return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=float("inf"))
 
     def acknowledged_since(self, moment):
         """How many calls were acknowledged after `moment`."""
