@@ -61,7 +61,7 @@ pub(crate) async fn append(
     let mut pending: Vec<usize> = (0..entries.len()).collect();
     let mut wait = FIRST_WAIT;
     loop {
-        let view = cx.gateway.client.view();
+        let view = cx.gateway.cluster.view();
         if let Err(error) = cx.gateway.find_for_data(&view, stream) {
             fail(&mut outcomes, &pending, &error);
             return outcomes;
@@ -92,7 +92,7 @@ async fn append_all(
     groups: Vec<Group>,
 ) -> Vec<(Group, Result<Vec<Run>, client::Error>)> {
     join_all(groups.into_iter().map(async |group| {
-        let result = cx.gateway.client.append(&group.route, group.batch.clone()).await;
+        let result = cx.gateway.cluster.append(&group.route, group.batch.clone()).await;
         (group, result)
     }))
     .await

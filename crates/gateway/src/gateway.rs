@@ -8,6 +8,7 @@ use anabranch_types::Clock;
 use tokio::net::TcpListener;
 
 use crate::budget::Budget;
+use crate::cluster::Cluster;
 use crate::server;
 use crate::settings::GatewaySettings;
 use crate::token::Sealer;
@@ -15,7 +16,7 @@ use crate::token::Sealer;
 /// The Kinesis API of a cluster. Cheap to clone; clones share the byte budget.
 #[derive(Clone)]
 pub struct Gateway {
-    pub(crate) client: Client,
+    pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) settings: Arc<GatewaySettings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sealer: Arc<Sealer>,
@@ -27,8 +28,17 @@ impl Gateway {
     /// A gateway of the cluster that `client` is connected to. Ready at once, see
     /// [`Self::with_readiness`].
     pub fn new(client: Client, settings: GatewaySettings, clock: Arc<dyn Clock>) -> Self {
+        Self::over(Arc::new(client), settings, clock)
+    }
+
+    /// A gateway of whatever `cluster` is; [`Self::new`] for any but the native client.
+    pub fn over(
+        cluster: Arc<dyn Cluster>,
+        settings: GatewaySettings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
-            client,
+            cluster,
             sealer: Arc::new(Sealer::new(settings.token_key)),
             budget: Budget::new(settings.max_in_flight_bytes),
             settings: Arc::new(settings),

@@ -12,6 +12,7 @@ mod append;
 mod auth;
 mod body;
 mod budget;
+mod cluster;
 mod connection;
 mod constraints;
 mod dates;
@@ -27,5 +28,6 @@ mod streams;
 mod token;
 mod wire;
 
+pub use cluster::Cluster;
 pub use gateway::Gateway;
 pub use settings::{GatewaySettings, TokenKey};

@@ -62,7 +62,7 @@ impl Request for CreateStream<'_> {
     async fn run(self, cx: &Context<'_>) -> Result<Empty, Error> {
         let (gateway, new) = (cx.gateway, self.new_stream(cx)?);
         let subject = gateway.subject(&new.name);
-        let created = gateway.client.propose(Command::CreateStream(new)).await;
+        let created = gateway.cluster.propose(Command::CreateStream(new)).await;
         created.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
     }
 }

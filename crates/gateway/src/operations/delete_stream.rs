@@ -34,7 +34,7 @@ impl Request for DeleteStream<'_> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let subject = gateway.subject(&name);
-        let deleted = gateway.client.propose(Command::DeleteStream { name }).await;
+        let deleted = gateway.cluster.propose(Command::DeleteStream { name }).await;
         deleted.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
     }
 }

@@ -55,7 +55,7 @@ impl Request for DescribeStream<'_> {
     async fn run(self, cx: &Context<'_>) -> Result<StreamDescription, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        let view = gateway.client.view();
+        let view = gateway.cluster.view();
         let stream = gateway.find(&view, &name)?.stream;
         let start = self.exclusive_start_shard_id.as_deref();
         let start = start.map(|text| shards::parse_id(gateway, &name, text)).transpose()?;

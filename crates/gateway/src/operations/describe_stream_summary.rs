@@ -47,7 +47,7 @@ impl Request for DescribeStreamSummary<'_> {
     async fn run(self, cx: &Context<'_>) -> Result<StreamDescriptionSummary, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        let view = gateway.client.view();
+        let view = gateway.cluster.view();
         let stream = gateway.find(&view, &name)?.stream;
         let creating = stream.status == StreamStatus::Creating;
         Ok(StreamDescriptionSummary {

@@ -43,6 +43,8 @@ impl Constrained for GetRecords<'_> {
 #[derive(Debug)]
 pub(crate) struct Records {
     page: Page,
+    /// Bytes of data and partition keys in the page.
+    bytes: usize,
     route: Arc<ShardRoute>,
     /// Absent if and only if the shard is closed and drained.
     next: Option<String>,
@@ -77,16 +79,17 @@ impl Request for GetRecords<'_> {
         let (mut permit, max_bytes) = reserve(gateway)?;
         let limit = self.limit.map_or(u32::MAX, Integer::as_u32);
         let limit = limit.min(limits::GET_RECORDS_MAX_RECORDS);
-        let page = gateway.client.read(&route, iterator.position, limit, max_bytes).await;
+        let page = gateway.cluster.read(&route, iterator.position, limit, max_bytes).await;
         let subject = || format!("Shard {} in stream {}", iterator.shard, iterator.stream);
         let page = page.map_err(|error| Error::from_client(error, subject))?;
-        permit.shrink(page_bytes(&page) * COST_THIRDS / 3);
+        let bytes = page_bytes(&page);
+        permit.shrink(bytes * COST_THIRDS / 3);
         let end = end(gateway, &iterator, &page);
         let next = end.is_none().then(|| {
             let next = ShardIterator { position: page.next, ..iterator };
             gateway.sealer.seal(&next, gateway.clock.now())
         });
-        Ok(Records { page, route, next, children: end.unwrap_or_default(), permit })
+        Ok(Records { page, bytes, route, next, children: end.unwrap_or_default(), permit })
     }
 }
 
@@ -120,7 +123,7 @@ impl GetRecords<'_> {
 /// The iterator's shard, if it is still that of the same stream.
 fn route(gateway: &Gateway, iterator: &ShardIterator) -> Result<Arc<ShardRoute>, Error> {
     let missing = || shards::missing(gateway, &iterator.stream, iterator.shard);
-    let view = gateway.client.view();
+    let view = gateway.cluster.view();
     let found = gateway.find_for_data(&view, &iterator.stream)?;
     if found.stream.id != iterator.stream_id {
         return Err(missing());
@@ -146,7 +149,7 @@ fn page_bytes(page: &Page) -> usize {
 /// The children of the iterator's shard if it is closed and `page` was its last. From the newest
 /// version of the catalog: it may have been closed since the call began.
 fn end(gateway: &Gateway, iterator: &ShardIterator, page: &Page) -> Option<Vec<ChildShard>> {
-    let view = gateway.client.view();
+    let view = gateway.cluster.view();
     let stream = view.stream(&iterator.stream)?.stream;
     let shard = stream.shards.get(&iterator.shard)?;
     is_drained(shard, page.next).then(|| children(stream, shard.id))
@@ -170,7 +173,7 @@ fn children(stream: &Stream, shard: ShardId) -> Vec<ChildShard> {
 
 impl Answer for Records {
     fn expected_bytes(&self) -> usize {
-        1024 + page_bytes(&self.page) * 4 / 3 + self.page.record_count() * 192
+        1024 + self.bytes * 4 / 3 + self.page.record_count() * 192
     }
 
     fn write(&self, writer: &mut Writer) {

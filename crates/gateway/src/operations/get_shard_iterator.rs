@@ -54,7 +54,7 @@ impl Request for GetShardIterator<'_> {
         let shard = shards::parse_id(gateway, &name, text)?;
         let missing = || shards::missing(gateway, &name, shard);
         let route = {
-            let view = gateway.client.view();
+            let view = gateway.cluster.view();
             let found = gateway.find_for_data(&view, &name)?;
             found.shard(shard).ok_or_else(missing)?.clone()
         };
@@ -63,7 +63,7 @@ impl Request for GetShardIterator<'_> {
             return Err(Error::DryRun);
         }
         let subject = || format!("Shard {shard} in stream {name}");
-        let position = gateway.client.seek(&route, start).await;
+        let position = gateway.cluster.seek(&route, start).await;
         let position = position.map_err(|error| Error::from_client(error, subject))?;
         let (stream_id, stream) = (route.stream_id, name);
         let iterator = ShardIterator { stream, stream_id, shard, position };

@@ -84,7 +84,7 @@ impl Request for ListShards<'_> {
 
     async fn run(self, cx: &Context<'_>) -> Result<ShardList, Error> {
         let gateway = cx.gateway;
-        let view = gateway.client.view();
+        let view = gateway.cluster.view();
         let (query, stream) = match self.next_token.as_deref() {
             Some(token) => {
                 let page = self.continued(gateway, token)?;

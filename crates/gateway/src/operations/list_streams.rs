@@ -58,7 +58,7 @@ impl Request for ListStreams<'_> {
         let gateway = cx.gateway;
         let start = self.start(gateway)?;
         let limit = self.limit.map_or(u32::MAX, Integer::as_u32);
-        let view = gateway.client.view();
+        let view = gateway.cluster.view();
         let (streams, has_more) = page(gateway, view.catalog(), start.as_ref(), limit);
         let last = streams.last().filter(|_| has_more);
         let seal = |last: &StreamSummary| {

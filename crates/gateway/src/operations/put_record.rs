@@ -61,7 +61,7 @@ impl Request for PutRecord<'_> {
         };
         let hash = hash_key(self.explicit_hash_key.as_deref(), key)?;
         {
-            let view = gateway.client.view();
+            let view = gateway.cluster.view();
             let found = gateway.find_for_data(&view, &name)?;
             check_size(cx, &name, found, key.len() + data.len())?;
             self.check_ordering(cx, &name, found)?;

@@ -95,7 +95,7 @@ impl RequestEntry<'_> {
 }
 
 fn check_sizes(cx: &Context<'_>, name: &StreamName, entries: &[Entry<'_>]) -> Result<(), Error> {
-    let view = cx.gateway.client.view();
+    let view = cx.gateway.cluster.view();
     let found = cx.gateway.find_for_data(&view, name)?;
     let mut total = 0;
     for entry in entries {

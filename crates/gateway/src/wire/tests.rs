@@ -1,1 +1,347 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use anabranch_types::Timestamp;
+use base64_simd::STANDARD;
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::*;
+
+/// A request with a member of every type.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Everything<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    data: Option<Blob<'a>>,
+    limit: Option<Integer>,
+    flag: Option<Flag>,
+    at: Option<Moment>,
+    #[serde(borrow)]
+    tags: Option<Map<'a>>,
+    #[serde(borrow)]
+    records: Option<List<Structure<Entry<'a>>>>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry<'a> {
+    #[serde(borrow)]
+    data: Option<Blob<'a>>,
+}
+
+/// What a test says in both formats.
+#[derive(Clone, Debug)]
+struct Spoken {
+    name: String,
+    data: Vec<u8>,
+    limit: i64,
+    flag: bool,
+    millis: u64,
+    tags: BTreeMap<String, String>,
+    records: Vec<Vec<u8>>,
+    /// CBOR with indefinite lengths, as the Java SDKs write it.
+    indefinite: bool,
+}
+
+fn spoken() -> impl Strategy<Value = Spoken> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..40);
+    (
+        any::<String>(),
+        bytes(),
+        any::<i64>(),
+        any::<bool>(),
+        0..4_000_000_000_000u64,
+        prop::collection::btree_map(any::<String>(), any::<String>(), 0..5),
+        prop::collection::vec(bytes(), 0..6),
+        any::<bool>(),
+    )
+        .prop_map(|(name, data, limit, flag, millis, tags, records, indefinite)| Spoken {
+            name,
+            data,
+            limit,
+            flag,
+            millis,
+            tags,
+            records,
+            indefinite,
+        })
+}
+
+impl Spoken {
+    fn json(&self) -> Vec<u8> {
+        let records = self.records.iter().map(|r| serde_json::json!({"Data": base64(r)}));
+        let body = serde_json::json!({
+            "Name": self.name,
+            "Unknown": {"a": [1, null, {"b": "c"}]},
+            "Data": base64(&self.data),
+            "Limit": self.limit,
+            "Flag": self.flag,
+            "At": self.millis as f64 / 1000.0,
+            "Tags": self.tags,
+            "Records": records.collect::<Vec<_>>(),
+        });
+        serde_json::to_vec(&body).unwrap()
+    }
+
+    fn cbor(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut e = minicbor::Encoder::new(&mut out);
+        self.open(&mut e, true, 8);
+        e.str("Name").unwrap();
+        if self.indefinite {
+            let (head, tail) =
+                self.name.split_at(self.name.chars().next().map_or(0, char::len_utf8));
+            e.begin_str().unwrap().str(head).unwrap().str(tail).unwrap().end().unwrap();
+        } else {
+            e.str(&self.name).unwrap();
+        }
+        e.str("Unknown").unwrap().begin_array().unwrap().u8(1).unwrap().null().unwrap();
+        e.map(1).unwrap().str("b").unwrap().begin_bytes().unwrap().bytes(b"c").unwrap();
+        e.end().unwrap().end().unwrap();
+        e.str("Data").unwrap();
+        if self.indefinite {
+            let (head, tail) = self.data.split_at(self.data.len() / 2);
+            e.begin_bytes().unwrap().bytes(head).unwrap().bytes(tail).unwrap().end().unwrap();
+        } else {
+            e.bytes(&self.data).unwrap();
+        }
+        e.str("Limit").unwrap().i64(self.limit).unwrap();
+        e.str("Flag").unwrap().bool(self.flag).unwrap();
+        e.str("At").unwrap().tag(minicbor::data::Tag::new(1)).unwrap().u64(self.millis).unwrap();
+        e.str("Tags").unwrap();
+        self.open(&mut e, true, self.tags.len());
+        for (key, value) in &self.tags {
+            e.str(key).unwrap().str(value).unwrap();
+        }
+        self.close(&mut e);
+        e.str("Records").unwrap();
+        self.open(&mut e, false, self.records.len());
+        for record in &self.records {
+            self.open(&mut e, true, 1);
+            e.str("Data").unwrap().bytes(record).unwrap();
+            self.close(&mut e);
+        }
+        self.close(&mut e);
+        self.close(&mut e);
+        out
+    }
+
+    fn open(&self, e: &mut minicbor::Encoder<&mut Vec<u8>>, map: bool, length: usize) {
+        match (self.indefinite, map) {
+            (true, true) => e.begin_map().unwrap(),
+            (true, false) => e.begin_array().unwrap(),
+            (false, true) => e.map(length as u64).unwrap(),
+            (false, false) => e.array(length as u64).unwrap(),
+        };
+    }
+
+    fn close(&self, e: &mut minicbor::Encoder<&mut Vec<u8>>) {
+        if self.indefinite {
+            e.end().unwrap();
+        }
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode_to_string(bytes)
+}
+
+fn json(body: &str) -> Result<Everything<'_>, DecodeError> {
+    decode(Format::Json, body.as_bytes())
+}
+
+proptest! {
+    #[test]
+    fn json_and_cbor_say_the_same(spoken in spoken()) {
+        let (json, cbor) = (spoken.json(), spoken.cbor());
+        let from_json: Everything<'_> = decode(Format::Json, &json).unwrap();
+        let from_cbor: Everything<'_> = decode(Format::Cbor, &cbor).unwrap();
+        prop_assert_eq!(&from_json, &from_cbor);
+        prop_assert_eq!(&*from_json.name.unwrap(), spoken.name.as_str());
+        prop_assert_eq!(from_json.limit, Some(Integer(spoken.limit)));
+        prop_assert_eq!(from_json.at, Some(Moment(Timestamp::from_millis(spoken.millis))));
+        let mut scratch = Vec::new();
+        let data = from_json.data.unwrap();
+        prop_assert_eq!(data.len(), spoken.data.len());
+        prop_assert_eq!(data.bytes(&mut scratch), &spoken.data[..]);
+        prop_assert_eq!(from_json.records.unwrap().count(), spoken.records.len());
+    }
+
+    #[test]
+    fn garbage_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode::<Everything<'_>>(Format::Json, &bytes);
+        let _ = decode::<Everything<'_>>(Format::Cbor, &bytes);
+    }
+
+    #[test]
+    fn damaged_requests_are_refused_without_a_panic(
+        spoken in spoken(),
+        at in any::<prop::sample::Index>(),
+        with in any::<u8>(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        for (format, mut body) in [(Format::Json, spoken.json()), (Format::Cbor, spoken.cbor())] {
+            let at = at.index(body.len());
+            body[at] = with;
+            let _ = decode::<Everything<'_>>(format, &body);
+            body.truncate(cut.index(body.len()));
+            prop_assert!(decode::<Everything<'_>>(format, &body).is_err());
+        }
+    }
+
+    #[test]
+    fn answers_read_back(text in any::<String>(), number: u64, flag: bool, bytes: Vec<u8>) {
+        let answer = |format| {
+            let mut writer = Writer::new(format, 0);
+            writer.structure(|w| {
+                w.member("Text").text(&text);
+                w.member("Numbers").list(|w| {
+                    w.number(number);
+                    w.number(7);
+                });
+                w.member("Flag").flag(flag);
+                w.member("Bytes").blob(&bytes);
+                w.member("Plain").plain(number);
+            });
+            writer.finish()
+        };
+        let read: serde_json::Value = serde_json::from_slice(&answer(Format::Json)).unwrap();
+        prop_assert_eq!(&read["Text"], &serde_json::json!(text));
+        prop_assert_eq!(&read["Numbers"], &serde_json::json!([number, 7]));
+        prop_assert_eq!(&read["Flag"], &serde_json::json!(flag));
+        prop_assert_eq!(&read["Bytes"], &serde_json::json!(base64(&bytes)));
+        let cbor = answer(Format::Cbor);
+        let mut decoder = minicbor::Decoder::new(&cbor);
+        prop_assert_eq!(decoder.map().unwrap(), None);
+        prop_assert_eq!(decoder.str().unwrap(), "Text");
+        prop_assert_eq!(decoder.str().unwrap(), text.as_str());
+        prop_assert_eq!(decoder.str().unwrap(), "Numbers");
+        prop_assert_eq!(decoder.array_iter::<u64>().unwrap().collect::<Result<Vec<_>, _>>().unwrap(), [number, 7]);
+        prop_assert_eq!(decoder.str().unwrap(), "Flag");
+        prop_assert_eq!(decoder.bool().unwrap(), flag);
+        prop_assert_eq!(decoder.str().unwrap(), "Bytes");
+        prop_assert_eq!(decoder.bytes().unwrap(), &bytes[..]);
+        prop_assert_eq!(decoder.str().unwrap(), "Plain");
+        prop_assert_eq!(decoder.str().unwrap(), number.to_string());
+        prop_assert_eq!(decoder.datatype().unwrap(), minicbor::data::Type::Break);
+    }
+}
+
+#[test]
+fn timestamps_are_seconds_in_json_and_tagged_milliseconds_in_cbor() {
+    let write = |format| {
+        let mut writer = Writer::new(format, 0);
+        writer.timestamp(Timestamp::from_millis(1_700_000_000_050));
+        writer.finish()
+    };
+    assert_eq!(write(Format::Json), b"1700000000.050");
+    // Tag 1, then an unsigned number: never a float, which the Java SDK can't read.
+    assert_eq!(write(Format::Cbor), b"\xc1\x1b\x00\x00\x01\x8b\xcf\xe5\x68\x32");
+}
+
+#[test]
+fn timestamps_are_read_leniently() {
+    let at = |text: &str| {
+        let body = format!("{{\"At\":{text}}}");
+        json(&body).map(|request| request.at.map(|moment| moment.0.as_millis()))
+    };
+    assert_eq!(at("1700000000"), Ok(Some(1_700_000_000_000)));
+    assert_eq!(at("1700000000.123"), Ok(Some(1_700_000_000_123)));
+    assert_eq!(at("1.7e9"), Ok(Some(1_700_000_000_000)));
+    assert_eq!(at("1700000000123"), Ok(Some(1_700_000_000_123)));
+    assert_eq!(at("\"2023-11-14T22:13:20Z\""), Ok(Some(1_700_000_000_000)));
+    assert_eq!(at("-5"), Ok(Some(0)));
+    assert!(matches!(at("true"), Err(DecodeError::Type(_))));
+    assert!(matches!(at("\"yesterday\""), Err(DecodeError::Type(_))));
+}
+
+#[test]
+fn null_is_absent() {
+    assert_eq!(json("{\"Name\":null,\"Records\":null}"), json("{}"));
+    let nulls: Everything<'_> = decode(Format::Cbor, b"\xa1\x64Name\xf6").unwrap();
+    assert_eq!(Ok(nulls), json("{}"));
+}
+
+#[test]
+fn wrong_types_have_the_texts_of_the_service() {
+    let fault = |body: &str| match json(body) {
+        Err(DecodeError::Type(message)) => message,
+        other => panic!("{body}: {other:?}"),
+    };
+    let cases = [
+        ("{\"Name\":1}", "class java.math.BigDecimal can not be converted to an String"),
+        ("{\"Name\":true}", "class java.lang.Boolean can not be converted to an String"),
+        ("{\"Name\":[]}", "Start of list found where not expected"),
+        ("{\"Name\":{}}", "Start of structure or map found where not expected."),
+        ("{\"Limit\":\"1\"}", "class java.lang.String can not be converted to an Integer"),
+        ("{\"Flag\":1}", "class java.math.BigDecimal can not be converted to an Boolean"),
+        ("{\"Records\":\"x\"}", "Expected list or null"),
+        ("{\"Records\":[[\"eA==\"]]}", "Start of list found where not expected"),
+        ("{\"Tags\":7}", "Expected map or null"),
+        ("[]", "Start of list found where not expected"),
+        ("7", "Expected null"),
+        (
+            "{\"Data\":\"abc\"}",
+            "String can not be converted to a Blob: Base64 encoded length is expected a multiple \
+             of 4 bytes but found: 3",
+        ),
+        (
+            "{\"Data\":\"ab*=\"}",
+            "String can not be converted to a Blob: Invalid Base64 character: '*'",
+        ),
+        (
+            "{\"Data\":\"ab==\"}",
+            "String can not be converted to a Blob: Invalid last non-pad Base64 character detected",
+        ),
+    ];
+    for (body, message) in cases {
+        assert_eq!(fault(body), message, "{body}");
+    }
+}
+
+#[test]
+fn a_malformed_rest_is_graver_than_a_wrong_type() {
+    assert!(matches!(json("{\"Name\":1,"), Err(DecodeError::Malformed(_))));
+    assert!(matches!(json("{\"Name\":1} x"), Err(DecodeError::Malformed(_))));
+    let body = b"\xa2\x64Name\x01\x65Limit";
+    assert!(matches!(decode::<Everything<'_>>(Format::Cbor, body), Err(DecodeError::Malformed(_))));
+}
+
+#[test]
+fn base64_with_escaped_slashes_is_read() {
+    let request = json(r#"{"Data":"\/\/8="}"#).unwrap();
+    assert_eq!(request.data, Some(Blob::Raw(Cow::Borrowed(&[0xff, 0xff]))));
+}
+
+#[test]
+fn long_lists_are_counted_but_not_kept() {
+    let body = format!("{{\"Records\":[{}{{}}]}}", "{},".repeat(99_999));
+    let records = json(&body).unwrap().records.unwrap();
+    assert_eq!((records.count(), records.members().len()), (100_000, 500));
+}
+
+#[test]
+fn deep_nesting_is_survived() {
+    let deep = format!("{{\"Unknown\":{}", "[".repeat(1_000_000));
+    assert!(matches!(json(&deep), Err(DecodeError::Malformed(_))));
+    let mut cbor = b"\xa1\x67Unknown".to_vec();
+    cbor.extend(std::iter::repeat_n(0x81, 1_000_000));
+    assert!(decode::<Everything<'_>>(Format::Cbor, &cbor).is_err());
+    cbor.truncate(9);
+    cbor.extend(std::iter::repeat_n(0xc1, 1_000_000));
+    assert!(decode::<Everything<'_>>(Format::Cbor, &cbor).is_err());
+}
+
+#[test]
+fn content_types_name_the_formats() {
+    let format = Format::of_content_type;
+    assert_eq!(format("application/x-amz-json-1.1"), Some(Format::Json));
+    assert_eq!(format("application/x-amz-json-1.1; charset=utf-8"), Some(Format::Json));
+    assert_eq!(format("application/x-amz-cbor-1.1"), Some(Format::Cbor));
+    for other in ["application/json", "application/x-amz-json-1.0", "", "text/xml"] {
+        assert_eq!(format(other), None, "{other}");
+    }
+}

@@ -1,0 +1,76 @@
+use std::sync::Arc;
+
+use anabranch_catalog::Command;
+use anabranch_client::{Client, Error, ShardRoute, View};
+use anabranch_shard::{Batch, Page, Position, Run, Start};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// What the gateway asks of a cluster: the methods of [`Client`], whose documentation says what each
+/// promises. Tests put a cluster in memory behind it.
+pub trait Cluster: Send + Sync + 'static {
+    /// See [`Client::view`].
+    fn view(&self) -> Arc<View>;
+
+    /// See [`Client::propose`].
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>>;
+
+    /// See [`Client::append`].
+    fn append<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Vec<Run>, Error>>;
+
+    /// See [`Client::seek`].
+    fn seek<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        start: Start,
+    ) -> BoxFuture<'a, Result<Position, Error>>;
+
+    /// See [`Client::read`].
+    fn read<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Page, Error>>;
+}
+
+impl Cluster for Client {
+    fn view(&self) -> Arc<View> {
+        self.view()
+    }
+
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        self.propose(command).boxed()
+    }
+
+    fn append<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Vec<Run>, Error>> {
+        self.append(shard, batch).boxed()
+    }
+
+    fn seek<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        start: Start,
+    ) -> BoxFuture<'a, Result<Position, Error>> {
+        self.seek(shard, start).boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Page, Error>> {
+        self.read(shard, from, max_records, max_bytes).boxed()
+    }
+}
