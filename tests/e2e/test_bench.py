@@ -1,0 +1,55 @@
+"""`anabranch bench` against one node: what it says is what the stream holds."""
+
+import json
+import subprocess
+
+import pytest
+
+from support.cluster import release_binary
+from support.oracle import read_stream
+
+FIGURES = {
+    "records_per_s", "mb_per_s", "p50_us", "p99_us", "p999_us", "errors", "cpu_s", "server_cpu_s", "disk_bytes",
+}  # fmt: skip
+
+
+@pytest.fixture
+def bench(one, stream):
+    def run(what, *arguments):
+        command = [release_binary(), "bench", what, "--endpoint", one.nodes[0].endpoint, "--stream", stream]
+        command += ["--server-pids", one.nodes[0].pid, *arguments]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        (line,) = done.stdout.splitlines()
+        report = json.loads(line)
+        assert report.keys() >= FIGURES
+        assert report["errors"] == 0
+        return report
+
+    return run
+
+
+@pytest.mark.parametrize("http", [[], ["--http2"]], ids=["HTTP/1.1", "HTTP/2"])
+@pytest.mark.parametrize("records_per_call", [1, 10])
+def test_put_writes_as_many_records_as_it_says(bench, client, stream, http, records_per_call):
+    arguments = ["--count", 100, "--connections", 3, "--record-size", 500, "--records-per-call", records_per_call]
+    report = bench("put", *arguments, *http)
+    read = [record for records in read_stream(client, stream).values() for record in records]
+    assert report["records"] == len(read) == 100
+    assert {len(record.data) for record in read} == {500}
+
+
+def test_an_open_loop_sends_what_is_due(bench):
+    report = bench("put", "--rate", 200, "--duration", "500ms", "--connections", 2)
+    assert report["records"] == 100
+
+
+def test_get_reads_everything_there_is(bench):
+    bench("put", "--count", 300, "--records-per-call", 100)
+    report = bench("get", "--connections", 2, "--limit", 40)
+    assert (report["records"], report["shards"]) == (300, 2)
+
+
+def test_e2e_receives_what_was_acknowledged(bench):
+    report = bench("e2e", "--count", 50, "--connections", 2)
+    assert (report["records"], report["missing"], report["unexpected"]) == (50, 0, 0)
