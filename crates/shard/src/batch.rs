@@ -110,6 +110,17 @@ impl Batch {
         Ok(Self { bytes, records, producer, call_indexes })
     }
 
+    /// Whether `bytes`, an encoded batch, says who sent it; looks no further than it must.
+    pub fn names_producer(bytes: &[u8]) -> bool {
+        let mut fields = Fields::new(bytes);
+        while let Ok(Some((tag, _))) = fields.next() {
+            if tag == PRODUCER {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The encoded batch.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes

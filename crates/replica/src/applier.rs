@@ -1,0 +1,264 @@
+use std::io;
+use std::sync::Arc;
+
+use anabranch_proto::replica as pb;
+use anabranch_storage::{GroupLog, StateKey};
+use anabranch_types::{LogId, Timestamp};
+use bytes::Bytes;
+use futures::stream::{Stream, StreamExt};
+use openraft::entry::RaftEntry as _;
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use prost::Message;
+use tokio::sync::oneshot;
+
+use crate::convert::{
+    log_id, log_id_message, membership_message, membership_of, raft_log_id_of,
+};
+use crate::log_adapter::into_io;
+use crate::machine::{Machine, Outcome};
+use crate::payload::Payload;
+use crate::progress::Progress;
+use crate::raft_types::{
+    RaftEntry, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
+};
+
+/// Applies committed entries to a group's machine, keeps checkpoints and moves the trim horizon.
+pub(crate) struct Applier {
+    log: Arc<dyn GroupLog>,
+    machine: Box<dyn Machine>,
+    progress: Arc<Progress>,
+    applied: Option<RaftLogId>,
+    membership: StoredMembership,
+}
+
+impl Applier {
+    /// Takes up where the newest checkpoint left off.
+    pub(crate) fn open(
+        log: Arc<dyn GroupLog>,
+        machine: Box<dyn Machine>,
+        progress: Arc<Progress>,
+    ) -> io::Result<Self> {
+        let mut applier =
+            Self { log, machine, progress, applied: None, membership: StoredMembership::default() };
+        let snapshot = applier.log.state(StateKey::Snapshot).map_err(into_io)?;
+        let last = applier.log.log_state().last;
+        let mut newest = snapshot.clone();
+        for (index, checkpoint) in applier.log.checkpoints() {
+            if last.is_none_or(|last| index > last.index) {
+                continue; // the entry that it covers was lost with a crash
+            }
+            let message = decode(checkpoint.clone())?;
+            let arrival = Timestamp::from_millis(message.last_arrival_millis);
+            applier.progress.checkpoints().insert(index, arrival);
+            let newest_id = newest.clone().and_then(checkpoint_log_id).map(|id| id.index);
+            if newest_id < Some(index) {
+                newest = Some(checkpoint);
+            }
+        }
+        if let Some(checkpoint) = newest {
+            applier.restore(checkpoint)?;
+        }
+        if let Some(horizon) = snapshot.map(decode).transpose()?.map(|s| s.trim_horizon) {
+            let known = applier.progress.trim_horizon();
+            applier.progress.set_trim_horizon(known.max(horizon));
+        }
+        Ok(applier)
+    }
+
+    fn restore(&mut self, checkpoint: Bytes) -> io::Result<()> {
+        let message = decode(checkpoint)?;
+        self.machine.restore(message.machine).map_err(io::Error::other)?;
+        self.applied = message.last.map(raft_log_id_of);
+        self.membership = StoredMembership::new(
+            message.membership_log_id.map(raft_log_id_of),
+            membership_of(message.membership.unwrap_or_default()),
+        );
+        if let Some(id) = &self.applied {
+            self.progress.set_applied(log_id(id), self.machine.last_arrival());
+        }
+        self.progress.set_trim_horizon(message.trim_horizon);
+        self.machine.publish();
+        self.progress.notify();
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Bytes {
+        let message = pb::Checkpoint {
+            last: self.applied.as_ref().map(log_id_message),
+            membership_log_id: self.membership.log_id().as_ref().map(log_id_message),
+            membership: Some(membership_message(self.membership.membership())),
+            trim_horizon: self.progress.trim_horizon(),
+            last_arrival_millis: self.machine.last_arrival().as_millis(),
+            machine: self.machine.encode(),
+        };
+        message.encode_to_vec().into()
+    }
+
+    fn apply_entry(&mut self, entry: RaftEntry) -> io::Result<Outcome> {
+        let id = log_id(&entry.log_id());
+        self.applied = Some(entry.log_id());
+        let outcome = match entry.payload {
+            EntryPayload::Blank => Outcome::None,
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(self.applied, membership);
+                Outcome::None
+            }
+            EntryPayload::Normal(stored) => self.apply_payload(id.index, stored.0)?,
+        };
+        self.progress.set_applied(id, self.machine.last_arrival());
+        Ok(outcome)
+    }
+
+    fn apply_payload(&mut self, log_index: u64, stored: Bytes) -> io::Result<Outcome> {
+        match Payload::decode(stored).map_err(io::Error::other)? {
+            Payload::Command(command) => {
+                self.machine.apply(log_index, command).map_err(io::Error::other)
+            }
+            Payload::Checkpoint => {
+                let row = (StateKey::Checkpoint(log_index), Some(self.checkpoint()));
+                self.log.put_state(vec![row], None);
+                self.progress.checkpoints().insert(log_index, self.machine.last_arrival());
+                Ok(Outcome::None)
+            }
+            Payload::Trim { horizon } => {
+                // Every replica has the checkpoint below the horizon: it is an entry of this log,
+                // or what the replica's snapshot was made of.
+                if horizon > self.progress.trim_horizon() && horizon <= log_index {
+                    self.progress.set_trim_horizon(horizon);
+                }
+                Ok(Outcome::None)
+            }
+            Payload::Blank | Payload::Membership(_) => Ok(Outcome::None),
+        }
+    }
+}
+
+fn decode(checkpoint: Bytes) -> io::Result<pb::Checkpoint> {
+    pb::Checkpoint::decode(checkpoint).map_err(io::Error::other)
+}
+
+/// Entries that are applied between two notices to who waits for them.
+const APPLY_BATCH: usize = 256;
+
+impl RaftStateMachine<TypeConfig> for Applier {
+    type SnapshotData = Bytes;
+    type SnapshotBuilder = TrimSnapshot;
+
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batches = entries.ready_chunks(APPLY_BATCH);
+        while let Some(batch) = batches.next().await {
+            let mut answers = Vec::with_capacity(batch.len());
+            for item in batch {
+                let (entry, responder) = item?;
+                let outcome = self.apply_entry(entry)?;
+                answers.extend(responder.map(|responder| (responder, outcome)));
+            }
+            // First everyone can see it, then it is acknowledged.
+            self.machine.publish();
+            self.progress.notify();
+            answers.into_iter().for_each(|(responder, outcome)| responder.send(outcome));
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> TrimSnapshot {
+        let horizon = self.progress.trim_horizon();
+        let keep = horizon.saturating_sub(1);
+        let superseded =
+            self.progress.checkpoints().range(..keep).map(|(index, _)| *index).collect();
+        TrimSnapshot { log: Arc::clone(&self.log), progress: Arc::clone(&self.progress), horizon, superseded }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Bytes) -> Result<(), io::Error> {
+        let mut message = decode(data)?;
+        let last = meta.last_log_id.as_ref().map(log_id);
+        message.trim_horizon = last.map_or(0, |last| last.index + 1);
+        let checkpoint: Bytes = message.encode_to_vec().into();
+        let old = std::mem::take(&mut *self.progress.checkpoints());
+        let mut rows: Vec<_> =
+            old.into_keys().map(|index| (StateKey::Checkpoint(index), None)).collect();
+        rows.push((StateKey::Snapshot, Some(checkpoint.clone())));
+        put_durably(&self.log, rows).await?;
+        self.restore(checkpoint)
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let row = self.log.state(StateKey::Snapshot).map_err(into_io)?;
+        row.map(snapshot).transpose()
+    }
+}
+
+fn snapshot(checkpoint: Bytes) -> io::Result<Snapshot> {
+    let message = decode(checkpoint.clone())?;
+    let membership = membership_of(message.membership.unwrap_or_default());
+    let meta = SnapshotMeta {
+        last_log_id: message.last.map(raft_log_id_of),
+        last_membership: StoredMembership::new(
+            message.membership_log_id.map(raft_log_id_of),
+            membership,
+        ),
+    };
+    Ok(Snapshot { meta, snapshot: checkpoint })
+}
+
+async fn put_durably(
+    log: &Arc<dyn GroupLog>,
+    rows: Vec<(StateKey, Option<Bytes>)>,
+) -> io::Result<()> {
+    let (done, written) = oneshot::channel();
+    log.put_state(rows, Some(Box::new(move |result| drop(done.send(result)))));
+    let result = written.await.map_err(|_| io::Error::other("the log store is gone"))?;
+    result.map_err(into_io)
+}
+
+/// Makes the snapshot: the checkpoint just below the trim horizon, never anything newer.
+pub(crate) struct TrimSnapshot {
+    log: Arc<dyn GroupLog>,
+    progress: Arc<Progress>,
+    horizon: u64,
+    superseded: Vec<u64>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for TrimSnapshot {
+    type SnapshotData = Bytes;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let Some(index) = self.horizon.checked_sub(1) else {
+            return Err(io::Error::other("nothing is trimmed, so there is no snapshot to make"));
+        };
+        let current = self.log.state(StateKey::Snapshot).map_err(into_io)?;
+        let row = self.log.state(StateKey::Checkpoint(index)).map_err(into_io)?;
+        let Some(row) = row else {
+            let known = current.map(snapshot).transpose()?;
+            let known = known.filter(|known| known.meta.last_log_id.as_ref().is_some_and(|id| id.index() >= index));
+            return known.ok_or_else(|| io::Error::other(format!("no checkpoint at index {index}")));
+        };
+        let mut message = decode(row)?;
+        message.trim_horizon = self.horizon;
+        let checkpoint: Bytes = message.encode_to_vec().into();
+        let mut rows: Vec<_> =
+            self.superseded.iter().map(|index| (StateKey::Checkpoint(*index), None)).collect();
+        rows.push((StateKey::Snapshot, Some(checkpoint.clone())));
+        put_durably(&self.log, rows).await?;
+        let mut checkpoints = self.progress.checkpoints();
+        self.superseded.iter().for_each(|index| drop(checkpoints.remove(index)));
+        drop(checkpoints);
+        snapshot(checkpoint)
+    }
+}
+
+/// The log id of a stored snapshot or checkpoint, if it can be read.
+pub(crate) fn checkpoint_log_id(row: Bytes) -> Option<LogId> {
+    let last = decode(row).ok()?.last?;
+    Some(LogId { term: last.term, index: last.index })
+}

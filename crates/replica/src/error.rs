@@ -1,0 +1,33 @@
+use anabranch_types::NodeId;
+
+/// Why a replica did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Only the leader can do it; nothing was done.
+    #[error("not the leader; it is on node {leader:?}")]
+    NotLeader {
+        /// Where the leader is, as far as this replica knows.
+        leader: Option<NodeId>,
+    },
+    /// This node has no replica of the group; nothing was done.
+    #[error("no replica of the group on this node")]
+    NotFound,
+    /// Memory or disk is at its bound; nothing was written.
+    #[error("throttled: {0}")]
+    Throttled(&'static str),
+    /// The request is wrong; nothing was done.
+    #[error("{0}")]
+    Invalid(String),
+    /// It may have been done or not.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// The replica doesn't trust its own log, or is stopping; nothing was done.
+    #[error("replica is out of service: {0}")]
+    OutOfService(String),
+}
+
+impl From<anabranch_storage::Error> for Error {
+    fn from(error: anabranch_storage::Error) -> Self {
+        Self::OutOfService(error.to_string())
+    }
+}

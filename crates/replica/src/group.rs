@@ -1,0 +1,516 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_catalog::Replica;
+use anabranch_storage::{GroupLog, Health, LogStore, StateKey};
+use anabranch_transport::{RequestBody, ResponseBody, Transport, pb};
+use anabranch_types::{GroupId, LogId, NodeId, ReplicaId};
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::async_runtime::Instant as _;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::raft::{TransferLeaderRequest, VoteRequest, VoteResponse};
+use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::applier::{Applier, checkpoint_log_id};
+use crate::convert::{
+    log_id, log_id_message, membership_of, raft_log_id_of, raft_vote_of, vote_message,
+};
+use crate::error::Error;
+use crate::log_adapter::LogAdapter;
+use crate::machine::{Machine, Outcome};
+use crate::network::{CatchUpRate, NetworkFactory, append_reply, append_request};
+use crate::payload::Payload;
+use crate::progress::Progress;
+use crate::raft_types::{Member, Raft, Snapshot, SnapshotMeta, Stored, StoredMembership, TypeConfig};
+use crate::settings::ReplicaSettings;
+
+/// Which replica of which group a node is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSpec {
+    /// The group.
+    pub group: GroupId,
+    /// This node's replica of it.
+    pub replica: ReplicaId,
+    /// All replicas.
+    pub members: Vec<Replica>,
+    /// Whether the group is new: only then may an empty log begin it.
+    pub is_new: bool,
+}
+
+/// What a replica says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Node of the leader that it follows or is.
+    pub leader: Option<NodeId>,
+    /// Its term.
+    pub term: u64,
+    /// First log index that it hasn't applied.
+    pub applied: u64,
+    /// First log index that isn't trimmed.
+    pub trim_horizon: u64,
+    /// Its last purged and last entry.
+    pub purged: Option<LogId>,
+    /// Its last entry.
+    pub last: Option<LogId>,
+    /// Voters of the group.
+    pub voters: Vec<ReplicaId>,
+    /// Why it is out of service, if it is.
+    pub quarantined: Option<String>,
+}
+
+/// One replica of a Raft group: the facade in front of openraft.
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) replica: ReplicaId,
+    pub(crate) node: NodeId,
+    pub(crate) log: Arc<dyn GroupLog>,
+    pub(crate) progress: Arc<Progress>,
+    raft: Raft,
+    transport: Transport,
+    settings: ReplicaSettings,
+}
+
+impl Group {
+    /// Opens the replica that `spec` names, from what the node's log store holds of it.
+    pub(crate) async fn open(
+        spec: &GroupSpec,
+        store: &Arc<dyn LogStore>,
+        machine: Box<dyn Machine>,
+        transport: &Transport,
+        catch_up: &Arc<CatchUpRate>,
+        settings: &ReplicaSettings,
+    ) -> Result<Self, Error> {
+        let log = claim_log(spec, store).await?;
+        if let Health::Quarantined { reason } = log.health() {
+            return Err(Error::OutOfService(reason));
+        }
+        let progress = Arc::new(Progress::default());
+        let out_of_service = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
+        let applier = Applier::open(Arc::clone(&log), machine, Arc::clone(&progress))
+            .map_err(|error| out_of_service(&error))?;
+        let network = NetworkFactory {
+            group: spec.group,
+            log: Arc::clone(&log),
+            transport: transport.clone(),
+            catch_up: Arc::clone(catch_up),
+        };
+        let adapter = LogAdapter::new(Arc::clone(&log));
+        let config = raft_config(settings).map_err(|error| out_of_service(&error))?;
+        let raft = Raft::new(spec.replica.0, config, network, adapter, applier).await;
+        let raft = raft.map_err(|error| out_of_service(&error))?;
+        Ok(Self {
+            id: spec.group,
+            replica: spec.replica,
+            node: transport.settings().node,
+            log,
+            progress,
+            raft,
+            transport: transport.clone(),
+            settings: settings.clone(),
+        })
+    }
+
+    /// Begins a new group with `members` as its voters. Harmless if it has begun.
+    pub(crate) async fn begin(&self, members: &[Replica]) {
+        let members: BTreeMap<_, _> =
+            members.iter().map(|r| (r.id.0, Member { node: r.node })).collect();
+        if let Err(error) = self.raft.initialize(members).await {
+            tracing::debug!(group = %self.id, %error, "group has begun already");
+        }
+    }
+
+    pub(crate) async fn has_begun(&self) -> bool {
+        self.raft.is_initialized().await.unwrap_or(true)
+    }
+
+    pub(crate) fn status(&self) -> GroupStatus {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let state = self.log.log_state();
+        let quarantined = match self.log.health() {
+            Health::Healthy => None,
+            Health::Quarantined { reason } => Some(reason),
+        };
+        GroupStatus {
+            replica: self.replica,
+            leader: leader_node(metrics.current_leader, &metrics.membership_config),
+            term: metrics.vote.leader_id.term,
+            applied: self.progress.applied(),
+            trim_horizon: self.progress.trim_horizon(),
+            purged: state.purged,
+            last: state.last,
+            voters: metrics.membership_config.voter_ids().map(ReplicaId).collect(),
+            quarantined,
+        }
+    }
+
+    /// Node of the leader, as far as this replica knows.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        leader_node(metrics.current_leader, &metrics.membership_config)
+    }
+
+    /// The term that this replica leads in, once it has applied everything of earlier terms.
+    pub(crate) fn leading_term(&self) -> Result<u64, Error> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let term = metrics.vote.leader_id.term;
+        if metrics.state == ServerState::Leader && self.progress.applied_term() == term {
+            return Ok(term);
+        }
+        let leader = leader_node(metrics.current_leader, &metrics.membership_config);
+        Err(Error::NotLeader { leader })
+    }
+
+    fn not_leader(&self) -> Error {
+        Error::NotLeader { leader: self.leader() }
+    }
+
+    /// Waits until everything that was acknowledged before this call is applied here; on the leader only.
+    ///
+    /// By lease if a majority of nodes proved to live just now, else by asking a majority.
+    pub(crate) async fn read_index(&self) -> Result<u64, Error> {
+        self.leading_term()?;
+        if !self.holds_lease() {
+            let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+            read.map_err(|error| {
+                tracing::debug!(group = %self.id, %error, "read index");
+                self.not_leader()
+            })?;
+        }
+        Ok(self.progress.applied())
+    }
+
+    /// Whether no other replica can lead now.
+    ///
+    /// A survivor takes over in two ways only: it heard nothing of this node for the silence limit,
+    /// and a voter that answered a ping less than the lease ago can't have; or nothing of this group
+    /// for the election timeout, and a majority heard this leader more recently.
+    fn holds_lease(&self) -> bool {
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        let recent = self.settings.election_timeout.mul_f64(0.8);
+        let metrics = self.raft.server_metrics();
+        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        let alone = membership.voter_ids().eq([self.replica.0]);
+        let heard = leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < recent);
+        let lives = |voter: &u64| {
+            *voter == self.replica.0
+                || membership.get_node(voter).is_some_and(|member| {
+                    let liveness = self.transport.liveness();
+                    liveness.answered_within(member.node, self.settings.leader_lease)
+                })
+        };
+        let majority = |config: &BTreeSet<u64>| {
+            config.iter().filter(|voter| lives(voter)).count() > config.len() / 2
+        };
+        alone || (heard && membership.get_joint_config().iter().all(majority))
+    }
+
+    /// Proposes payloads in order; their outcomes come in the same order.
+    pub(crate) async fn propose_many(
+        &self,
+        payloads: Vec<Stored>,
+    ) -> Result<BoxStream<'static, Result<(LogId, Outcome), Error>>, Error> {
+        let results = self.raft.client_write_many(payloads).await;
+        let results = results.map_err(|fatal| Error::OutOfService(fatal.to_string()))?;
+        Ok(results
+            .map(|result| match result {
+                Ok(Ok(written)) => Ok((log_id(&written.log_id), written.response)),
+                Ok(Err(error)) => Err(write_error(error)),
+                Err(fatal) => Err(Error::Unknown(fatal.to_string())),
+            })
+            .boxed())
+    }
+
+    pub(crate) async fn propose(&self, payload: Payload) -> Result<(LogId, Outcome), Error> {
+        match self.raft.client_write(payload.stored()).await {
+            Ok(written) => Ok((log_id(&written.log_id), written.data)),
+            Err(RaftError::APIError(error)) => Err(write_error(error)),
+            Err(RaftError::Fatal(fatal)) => Err(Error::Unknown(fatal.to_string())),
+        }
+    }
+
+    /// Whether snapshot or purge are below the trim horizon.
+    pub(crate) fn trim_is_behind(&self) -> bool {
+        let purged = self.log.log_state().purged.map_or(0, |purged| purged.index + 1);
+        purged < self.progress.trim_horizon()
+    }
+
+    /// Brings snapshot and purge to where the trim horizon is. A trigger may be dropped and a crash
+    /// may come between the two, so this is called again and again.
+    pub(crate) async fn follow_trim_horizon(&self) {
+        let Some(target) = self.progress.trim_horizon().checked_sub(1) else { return };
+        if !self.trim_is_behind() {
+            return;
+        }
+        let snapshot = self.log.state(StateKey::Snapshot).ok().flatten().and_then(checkpoint_log_id);
+        let result = match snapshot {
+            Some(snapshot) if snapshot.index >= target => {
+                self.raft.trigger().purge_log(snapshot.index).await
+            }
+            _ => self.raft.trigger().snapshot().await,
+        };
+        if let Err(error) = result {
+            tracing::debug!(group = %self.id, %error, "trim");
+        }
+    }
+
+    /// Whether this replica leads and the group's membership isn't what the catalog wants.
+    pub(crate) fn differs_from(&self, wanted: &[Replica]) -> bool {
+        if self.leading_term().is_err() || wanted.is_empty() {
+            return false;
+        }
+        let metrics = self.raft.server_metrics();
+        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        let ids: BTreeSet<u64> = wanted.iter().map(|replica| replica.id.0).collect();
+        membership.nodes().count() != ids.len() || *membership.get_joint_config() != [ids]
+    }
+
+    /// Brings the group's membership to what the catalog wants; on the leader only.
+    pub(crate) async fn follow_membership(&self, wanted: &[Replica]) {
+        if !self.differs_from(wanted) {
+            return;
+        }
+        let metrics = self.raft.server_metrics();
+        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        for replica in wanted.iter().filter(|r| membership.get_node(&r.id.0).is_none()) {
+            let member = Member { node: replica.node };
+            if let Err(error) = self.raft.add_learner(replica.id.0, member, false).await {
+                tracing::warn!(group = %self.id, replica = %replica.id, %error, "add learner");
+                return;
+            }
+        }
+        let ids: BTreeSet<u64> = wanted.iter().map(|replica| replica.id.0).collect();
+        if !self.have_caught_up(&ids) {
+            return;
+        }
+        match self.raft.change_membership(ids, false).await {
+            Ok(_) => tracing::info!(group = %self.id, ?wanted, "membership changed"),
+            Err(error) => tracing::warn!(group = %self.id, %error, "change membership"),
+        }
+    }
+
+    fn have_caught_up(&self, replicas: &BTreeSet<u64>) -> bool {
+        const NEAR: u64 = 256;
+        let last = self.log.log_state().last.map_or(0, |last| last.index);
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(replication) = &metrics.replication else { return false };
+        replicas.iter().all(|replica| {
+            let matched = replication.get(replica).and_then(|matched| matched.as_ref());
+            *replica == self.replica.0
+                || matched.is_some_and(|matched| matched.index() + NEAR >= last)
+        })
+    }
+
+    /// Stands for election if nobody leads, or who leads is on a node that is gone. Waits first, each
+    /// voter for another time, so that they don't stand against each other.
+    pub(crate) async fn stand_if_leaderless(&self, gone: impl Fn(NodeId) -> bool) {
+        let Some(rank) = self.leaderless(&gone) else { return };
+        tokio::time::sleep(self.settings.election_stagger * rank).await;
+        if self.leaderless(&gone).is_none() {
+            return;
+        }
+        let metrics = self.raft.server_metrics();
+        let (vote, leader) = {
+            let metrics = metrics.borrow_watched();
+            (metrics.vote, metrics.vote.leader_id.voted_for)
+        };
+        if leader != self.replica.0 {
+            // Gives up the lease that the lost leader had from this replica; nobody is to lead by it.
+            let release = TransferLeaderRequest::new(vote, leader, None);
+            let _stopping = self.raft.handle_transfer_leader(release).await;
+        }
+        let _stopping = self.raft.trigger().elect(true).await;
+    }
+
+    /// Whether somebody ought to take over, and this replica could.
+    pub(crate) fn is_leaderless(&self, gone: impl Fn(NodeId) -> bool) -> bool {
+        self.leaderless(&gone).is_some()
+    }
+
+    /// This voter's place among those who could take over, if somebody must.
+    fn leaderless(&self, gone: &impl Fn(NodeId) -> bool) -> Option<u32> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        let leader = leader_node(metrics.current_leader, &metrics.membership_config);
+        let own = voters.iter().position(|voter| *voter == self.replica.0)?;
+        let is_gone = leader.is_some_and(|leader| leader != self.node && gone(leader));
+        if metrics.state == ServerState::Leader || !(leader.is_none() || is_gone) {
+            return None;
+        }
+        // Rotated by the group, so that survivors share the groups of a lost node.
+        let turn = usize::try_from(self.id.0 % voters.len() as u64).unwrap_or(0);
+        u32::try_from((own + turn) % voters.len()).ok()
+    }
+
+    /// Receives appends of another node: one answer for each.
+    pub(crate) fn receive_appends(
+        &self,
+        requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
+    ) -> BoxStream<'static, ResponseBody> {
+        let requests = futures::stream::unfold(requests, |mut requests| async {
+            match append_request(requests.recv().await?) {
+                Ok(request) => Some((request, requests)),
+                Err(error) => {
+                    tracing::error!(%error, "append can't be read");
+                    None
+                }
+            }
+        });
+        let answers = self.raft.stream_append(requests);
+        let group = self.id;
+        let answers = answers.map(move |answer| match answer {
+            Ok(result) => append_reply(result),
+            Err(fatal) => ResponseBody::Failed(format!("group {group}: {fatal}")),
+        });
+        answers.boxed()
+    }
+
+    /// Receives any other request of another node.
+    pub(crate) async fn receive(&self, body: RequestBody) -> ResponseBody {
+        let answer = match body {
+            RequestBody::Vote(request) => {
+                self.raft.vote(vote_request(request)).await.map(vote_reply).map_err(|e| e.to_string())
+            }
+            RequestBody::PreVote(request) => {
+                let reply = self.raft.pre_vote(vote_request(request)).await;
+                reply.map(vote_reply).map_err(|e| e.to_string())
+            }
+            RequestBody::Snapshot(snapshot) => self.receive_snapshot(snapshot).await,
+            RequestBody::Transfer(transfer) => {
+                let from = raft_vote_of(transfer.from.unwrap_or_default());
+                let last = transfer.last.map(raft_log_id_of);
+                let request = TransferLeaderRequest::new(from, transfer.to_replica, last);
+                let taken = self.raft.handle_transfer_leader(request).await;
+                taken.map(|_| ResponseBody::Transferred(pb::Empty {})).map_err(|e| e.to_string())
+            }
+            RequestBody::Append(_) | RequestBody::Close(_) | RequestBody::Ping(_) => {
+                Err("not a call".into())
+            }
+        };
+        answer.unwrap_or_else(|error| ResponseBody::Failed(format!("group {}: {error}", self.id)))
+    }
+
+    async fn receive_snapshot(&self, message: pb::InstallSnapshot) -> Result<ResponseBody, String> {
+        let checkpoint: pb::Checkpoint =
+            prost::Message::decode(message.checkpoint.clone()).map_err(|e| e.to_string())?;
+        let membership = StoredMembership::new(
+            checkpoint.membership_log_id.map(raft_log_id_of),
+            membership_of(checkpoint.membership.unwrap_or_default()),
+        );
+        let meta = SnapshotMeta {
+            last_log_id: message.last.map(raft_log_id_of),
+            last_membership: membership,
+        };
+        let vote = raft_vote_of(message.vote.unwrap_or_default());
+        let snapshot = Snapshot { meta, snapshot: message.checkpoint };
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+        let installed = installed.map_err(|e| e.to_string())?;
+        Ok(ResponseBody::Snapshot(vote_message(&installed.vote)))
+    }
+
+    /// Stops taking part. What is on disk stays.
+    pub(crate) async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = %self.id, %error, "stop");
+        }
+    }
+}
+
+/// The log for the replica that `spec` names. Whatever another replica id left there is removed: its
+/// votes and entries are not this replica's.
+async fn claim_log(spec: &GroupSpec, store: &Arc<dyn LogStore>) -> Result<Arc<dyn GroupLog>, Error> {
+    let log = store.group(spec.group)?;
+    let wanted = Bytes::copy_from_slice(&spec.replica.0.to_le_bytes());
+    let is_other = match log.state(StateKey::Replica) {
+        Ok(Some(found)) => found != wanted,
+        Ok(None) => log.log_state().last.is_some() || log.vote().is_some(),
+        // The verdict is about the replica whose log this was. Which one that was can no longer be
+        // read, so only a replica that the catalog made after it may clear it.
+        Err(anabranch_storage::Error::Quarantined { .. }) => return Ok(log),
+        Err(error) => return Err(error.into()),
+    };
+    let log = if is_other { clear_log(spec.group, store).await? } else { log };
+    if log.state(StateKey::Replica)? != Some(wanted.clone()) {
+        let (done, written) = oneshot::channel();
+        let row = vec![(StateKey::Replica, Some(wanted))];
+        log.put_state(row, Some(Box::new(move |result| drop(done.send(result)))));
+        written.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;
+    }
+    Ok(log)
+}
+
+/// Forgets what the node holds of `group` and gives a fresh log.
+pub(crate) async fn clear_log(
+    group: GroupId,
+    store: &Arc<dyn LogStore>,
+) -> Result<Arc<dyn GroupLog>, Error> {
+    let (done, removed) = oneshot::channel();
+    store.remove_group(group, Box::new(move |result| drop(done.send(result))));
+    removed.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;
+    Ok(store.group(group)?)
+}
+
+fn leader_node(leader: Option<u64>, membership: &StoredMembership) -> Option<NodeId> {
+    membership.get_node(&leader?).map(|member| member.node)
+}
+
+fn write_error(error: ClientWriteError<TypeConfig>) -> Error {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => {
+            Error::NotLeader { leader: forward.leader_node.map(|member| member.node) }
+        }
+        other @ (ClientWriteError::LogEntryDiscarded(_)
+        | ClientWriteError::ChangeMembershipError(_)
+        | ClientWriteError::PreconditionFailed(_)) => Error::Unknown(other.to_string()),
+    }
+}
+
+fn vote_request(message: pb::VoteRequest) -> VoteRequest<TypeConfig> {
+    let vote = raft_vote_of(message.vote.unwrap_or_default());
+    let mut request = VoteRequest::new(vote, message.last.map(raft_log_id_of));
+    request.leadership_transfer = message.transfer;
+    request
+}
+
+fn vote_reply(response: VoteResponse<TypeConfig>) -> ResponseBody {
+    ResponseBody::Vote(pb::VoteReply {
+        vote: Some(vote_message(&response.vote)),
+        granted: response.vote_granted,
+        last: response.last_log_id.as_ref().map(log_id_message),
+    })
+}
+
+/// openraft's settings for a group. What is not set here keeps openraft's default.
+pub(crate) fn raft_config(settings: &ReplicaSettings) -> Result<Arc<Config>, openraft::ConfigError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: "anabranch".into(),
+        heartbeat_interval: millis(settings.heartbeat_interval),
+        election_timeout_min: millis(settings.election_timeout),
+        election_timeout_max: millis(settings.election_timeout) * 3 / 2,
+        enable_pre_vote: Some(true),
+        // A restarted leader whose log is shorter than what it had committed must not go on in its
+        // term: new entries would get log ids that exist, and logs would part silently.
+        enable_leader_restore: Some(false),
+        // The log is the data: nothing but a replicated trim may remove an entry.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        purge_batch_size: 1,
+        max_payload_entries: 1024,
+        api_channel_size: Some(1024),
+        notification_channel_size: Some(1024),
+        state_machine_channel_size: Some(256),
+        ..Config::default()
+    };
+    Ok(Arc::new(config.validate()?))
+}

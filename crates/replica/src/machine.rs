@@ -1,0 +1,132 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anabranch_catalog::Catalog;
+use anabranch_shard::{Batch, Command, DuplicateWindow, ShardState};
+use anabranch_types::Timestamp;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+/// What applying a command came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The entry was no command.
+    None,
+    /// A shard's answer.
+    Shard(anabranch_shard::Outcome),
+    /// The catalog's answer.
+    Catalog(anabranch_catalog::Outcome),
+}
+
+/// Stored bytes that the machine can't read: another version wrote them, or they are damaged in a
+/// way that no checksum caught. The replica stops rather than guess.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("state machine: {0}")]
+pub(crate) struct MachineError(pub(crate) String);
+
+/// A pure state machine behind a group's log.
+pub(crate) trait Machine: Send + Sync + 'static {
+    /// Applies the command at `log_index`.
+    fn apply(&mut self, log_index: u64, command: Bytes) -> Result<Outcome, MachineError>;
+    /// The state, to be stored in a checkpoint.
+    fn encode(&self) -> Bytes;
+    /// Takes over a state that [`Self::encode`] gave.
+    fn restore(&mut self, state: Bytes) -> Result<(), MachineError>;
+    /// When the newest record arrived; the epoch for machines without records.
+    fn last_arrival(&self) -> Timestamp;
+    /// Several commands were applied: tell who waits for them.
+    fn publish(&mut self);
+}
+
+/// A shard's state, and the window of repeats that the proposer shares.
+pub(crate) struct ShardMachine {
+    state: ShardState,
+    window: Arc<Mutex<DuplicateWindow>>,
+}
+
+impl ShardMachine {
+    pub(crate) fn new(window: Arc<Mutex<DuplicateWindow>>) -> Self {
+        Self { state: ShardState::default(), window }
+    }
+}
+
+impl Machine for ShardMachine {
+    fn apply(&mut self, log_index: u64, command: Bytes) -> Result<Outcome, MachineError> {
+        let command = Command::decode(command).map_err(|e| MachineError(e.to_string()))?;
+        let outcome = self.state.apply(log_index, &command);
+        let anabranch_shard::Outcome::Appended { arrival, .. } = outcome;
+        remember(&self.window, command, log_index, arrival);
+        Ok(Outcome::Shard(outcome))
+    }
+
+    fn encode(&self) -> Bytes {
+        self.state.encode()
+    }
+
+    fn restore(&mut self, state: Bytes) -> Result<(), MachineError> {
+        self.state = ShardState::decode(&state).map_err(|e| MachineError(e.to_string()))?;
+        Ok(())
+    }
+
+    fn last_arrival(&self) -> Timestamp {
+        self.state.last_arrival()
+    }
+
+    fn publish(&mut self) {}
+}
+
+/// Puts an append into the window of repeats, if it says who sent it.
+pub(crate) fn remember(
+    window: &Mutex<DuplicateWindow>,
+    command: Command,
+    log_index: u64,
+    arrival: Timestamp,
+) {
+    let Command::Append { batch, .. } = command;
+    if !Batch::names_producer(&batch) {
+        return;
+    }
+    if let Ok(batch) = Batch::parse(batch) {
+        window.lock().unwrap_or_else(PoisonError::into_inner).insert(&batch, log_index, arrival);
+    }
+}
+
+/// The catalog, and who follows its versions.
+pub(crate) struct CatalogMachine {
+    catalog: Catalog,
+    published: watch::Sender<Arc<Catalog>>,
+}
+
+impl CatalogMachine {
+    pub(crate) fn new(first: Catalog) -> (Self, watch::Receiver<Arc<Catalog>>) {
+        let (published, watcher) = watch::channel(Arc::new(first.clone()));
+        (Self { catalog: first, published }, watcher)
+    }
+}
+
+impl Machine for CatalogMachine {
+    fn apply(&mut self, log_index: u64, command: Bytes) -> Result<Outcome, MachineError> {
+        let command = anabranch_proto::decode_command(command);
+        let command = command.map_err(|e| MachineError(e.to_string()))?;
+        Ok(Outcome::Catalog(self.catalog.apply(log_index, command)))
+    }
+
+    fn encode(&self) -> Bytes {
+        anabranch_proto::encode_catalog(&self.catalog)
+    }
+
+    fn restore(&mut self, state: Bytes) -> Result<(), MachineError> {
+        let catalog = anabranch_proto::decode_catalog(state);
+        self.catalog = catalog.map_err(|e| MachineError(e.to_string()))?;
+        Ok(())
+    }
+
+    fn last_arrival(&self) -> Timestamp {
+        Timestamp::default()
+    }
+
+    fn publish(&mut self) {
+        if self.published.borrow().version != self.catalog.version {
+            self.published.send_replace(Arc::new(self.catalog.clone()));
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! How openraft on this node reaches replicas on others: through the transport's streams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_storage::GroupLog;
+use anabranch_transport::{Error, Purpose, RequestBody, ResponseBody, Transport, pb};
+use anabranch_types::{GroupId, NodeId, ReplicaId};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::convert::{
+    log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message,
+};
+use crate::log_adapter::stored_entry;
+use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
+
+/// Makes the connections of one group.
+#[derive(Clone)]
+pub(crate) struct NetworkFactory {
+    pub(crate) group: GroupId,
+    pub(crate) log: Arc<dyn GroupLog>,
+    pub(crate) transport: Transport,
+    pub(crate) catch_up: Arc<CatchUpRate>,
+}
+
+impl NetworkFactory {
+    fn network(&self, target: u64, member: &Member, purpose: Purpose) -> Network {
+        Network { factory: self.clone(), node: member.node, to: ReplicaId(target), purpose }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: u64, member: &Member) -> Network {
+        self.network(target, member, Purpose::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Network {
+        self.network(target, member, Purpose::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, member: &Member) -> Network {
+        self.network(target, member, Purpose::CatchUp)
+    }
+}
+
+/// The way to one replica of one group.
+#[derive(Clone)]
+pub(crate) struct Network {
+    factory: NetworkFactory,
+    node: NodeId,
+    to: ReplicaId,
+    purpose: Purpose,
+}
+
+/// An append whose first entry is so far behind the log's end is catching up.
+const CATCH_UP_ENTRIES: u64 = 1024;
+/// A receiver that answers nothing for so long is treated as gone.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+type AppendAnswer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
+
+impl Network {
+    fn is_old(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
+        let first = request.entries.first().map(|entry| entry.log_id.index());
+        let last = self.factory.log.log_state().last.map_or(0, |last| last.index);
+        self.purpose != Purpose::Control && first.is_some_and(|first| first + CATCH_UP_ENTRIES < last)
+    }
+
+    async fn call(&self, purpose: Purpose, body: RequestBody, deadline: Duration) -> Result<ResponseBody, Error> {
+        let NetworkFactory { group, transport, .. } = &self.factory;
+        transport.call(self.node, purpose, *group, self.to, body, deadline).await
+    }
+
+    async fn ask_vote(
+        &self,
+        rpc: VoteRequest<TypeConfig>,
+        option: &RPCOption,
+        wrap: fn(pb::VoteRequest) -> RequestBody,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let request = pb::VoteRequest {
+            vote: Some(vote_message(&rpc.vote)),
+            last: rpc.last_log_id.as_ref().map(log_id_message),
+            transfer: rpc.leadership_transfer,
+        };
+        match self.call(Purpose::Control, wrap(request), option.soft_ttl()).await {
+            Ok(ResponseBody::Vote(reply)) => {
+                let vote = raft_vote_of(reply.vote.unwrap_or_default());
+                Ok(VoteResponse::new(vote, reply.last.map(raft_log_id_of), reply.granted))
+            }
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => Err(unreachable(&error)),
+        }
+    }
+
+    /// Sends what openraft gives, in order, each old request only when the catch-up rate allows it.
+    async fn pump<S>(
+        self,
+        first: AppendEntriesRequest<TypeConfig>,
+        mut rest: S,
+        requests: anabranch_transport::AppendRequests,
+        sent: mpsc::UnboundedSender<()>,
+    ) where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+    {
+        let mut next = Some(first);
+        while let Some(request) = next {
+            if self.is_old(&request) {
+                let bytes = request.entries.iter().map(payload_bytes).sum();
+                self.factory.catch_up.take(bytes).await;
+            }
+            if requests.send(append_message(request)).await.is_err() || sent.send(()).is_err() {
+                return;
+            }
+            next = rest.next().await;
+        }
+    }
+}
+
+fn payload_bytes(entry: &crate::raft_types::RaftEntry) -> usize {
+    match &entry.payload {
+        openraft::EntryPayload::Normal(stored) => stored.0.len(),
+        openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => 0,
+    }
+}
+
+fn append_message(request: AppendEntriesRequest<TypeConfig>) -> pb::AppendEntries {
+    let entry = |entry| {
+        let stored = stored_entry(entry);
+        pb::Entry { term: stored.log_id.term, index: stored.log_id.index, payload: stored.payload }
+    };
+    pb::AppendEntries {
+        vote: Some(vote_message(&request.vote)),
+        prev: request.prev_log_id.as_ref().map(log_id_message),
+        commit: request.leader_commit.as_ref().map(log_id_message),
+        entries: request.entries.into_iter().map(entry).collect(),
+    }
+}
+
+fn unreachable<E: std::error::Error>(error: &Error) -> RPCError<TypeConfig, E> {
+    RPCError::Unreachable(Unreachable::from_string(error))
+}
+
+fn unexpected<E: std::error::Error>(body: &ResponseBody) -> RPCError<TypeConfig, E> {
+    RPCError::Unreachable(Unreachable::from_string(format!("unexpected answer: {body:?}")))
+}
+
+fn append_answer(body: ResponseBody) -> AppendAnswer {
+    match body {
+        ResponseBody::Appended(appended) => Ok(Ok(appended.last.map(raft_log_id_of))),
+        ResponseBody::Conflict(id) => Ok(Err(StreamAppendError::Conflict(raft_log_id_of(id)))),
+        ResponseBody::HigherVote(vote) => Ok(Err(StreamAppendError::HigherVote(raft_vote_of(vote)))),
+        other @ (ResponseBody::Vote(_)
+        | ResponseBody::Snapshot(_)
+        | ResponseBody::Transferred(_)
+        | ResponseBody::Failed(_)
+        | ResponseBody::Pong(_)) => Err(unexpected(&other)),
+    }
+}
+
+/// Ends a task with the stream that it serves.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Network {
+    type SnapshotData = Bytes;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let input = Box::pin(stream::once(async { rpc }));
+        let mut answers = self.stream_append(input, option).await?;
+        match answers.next().await {
+            Some(Ok(Ok(last))) => Ok(AppendEntriesResponse::PartialSuccess(last)),
+            Some(Ok(Err(StreamAppendError::Conflict(_)))) => Ok(AppendEntriesResponse::Conflict),
+            Some(Ok(Err(StreamAppendError::HigherVote(vote)))) => {
+                Ok(AppendEntriesResponse::HigherVote(vote))
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(unreachable(&Error::Unreachable(NodeId(0)))),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, AppendAnswer>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let network = self.clone();
+        Box::pin(async move {
+            let Some(first) = input.next().await else {
+                return Ok(stream::empty().boxed());
+            };
+            let purpose = if network.is_old(&first) { Purpose::CatchUp } else { network.purpose };
+            let NetworkFactory { group, transport, .. } = &network.factory;
+            let channel = transport.open(network.node, purpose, *group, network.to);
+            let channel = channel.map_err(|error| unreachable(&error))?;
+            let (sent, unanswered) = mpsc::unbounded_channel(); // bounded by the channel
+            let pump = network.pump(first, input, channel.requests(), sent);
+            let pump = AbortOnDrop(tokio::spawn(pump));
+            let answers = stream::unfold(Some((channel, unanswered, pump)), |state| async move {
+                let (mut channel, mut unanswered, pump) = state?;
+                unanswered.recv().await?;
+                match timeout(ANSWER_DEADLINE, channel.answer()).await {
+                    Ok(Ok(body)) => {
+                        let answer = append_answer(body);
+                        let goes_on = matches!(answer, Ok(Ok(_)));
+                        Some((answer, goes_on.then_some((channel, unanswered, pump))))
+                    }
+                    Ok(Err(error)) => Some((Err(unreachable(&error)), None)),
+                    Err(_elapsed) => Some((Err(unreachable(&Error::Timeout)), None)),
+                }
+            });
+            Ok(answers.boxed())
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask_vote(rpc, &option, RequestBody::Vote).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask_vote(rpc, &option, RequestBody::PreVote).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: RaftVote,
+        snapshot: Snapshot,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let body = RequestBody::Snapshot(pb::InstallSnapshot {
+            vote: Some(vote_message(&vote)),
+            last: snapshot.meta.last_log_id.as_ref().map(log_id_message),
+            checkpoint: snapshot.snapshot,
+        });
+        match self.call(Purpose::CatchUp, body, ANSWER_DEADLINE).await {
+            Ok(ResponseBody::Snapshot(vote)) => Ok(SnapshotResponse::new(raft_vote_of(vote))),
+            Ok(other) => {
+                let text = format!("unexpected answer: {other:?}");
+                Err(StreamingError::Unreachable(Unreachable::from_string(text)))
+            }
+            Err(error) => Err(StreamingError::Unreachable(Unreachable::from_string(error))),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let body = RequestBody::Transfer(pb::TransferLeader {
+            from: Some(vote_message(request.from_leader())),
+            to_replica: *request.to_node_id(),
+            last: request.last_log_id().map(log_id_message),
+        });
+        match self.call(Purpose::Control, body, option.soft_ttl()).await {
+            Ok(ResponseBody::Transferred(_)) => Ok(Ok(())),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => Err(unreachable(&error)),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let pauses = [20, 50, 100, 200, 400].into_iter().chain(std::iter::repeat(500));
+        Some(Backoff::new(pauses.map(Duration::from_millis)))
+    }
+}
+
+/// A node-wide limit on bytes sent to replicas that are behind, so that they never starve live writes.
+#[derive(Debug)]
+pub(crate) struct CatchUpRate {
+    bytes_per_second: u64,
+    free_at: Mutex<Instant>,
+}
+
+impl CatchUpRate {
+    pub(crate) fn new(bytes_per_second: u64) -> Self {
+        Self { bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits for `bytes` to be allowed.
+    async fn take(&self, bytes: usize) {
+        let cost = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / self.bytes_per_second);
+        let mut free_at = self.free_at.lock().await;
+        let start = (*free_at).max(Instant::now());
+        *free_at = start + cost;
+        drop(free_at);
+        sleep_until(start).await;
+    }
+}
+
+/// The append request that a message is.
+pub(crate) fn append_request(
+    message: pb::AppendEntries,
+) -> std::io::Result<AppendEntriesRequest<TypeConfig>> {
+    let entry = |entry: pb::Entry| {
+        let id = anabranch_types::LogId { term: entry.term, index: entry.index };
+        crate::log_adapter::entry_from(id, entry.payload)
+    };
+    Ok(AppendEntriesRequest {
+        vote: raft_vote_of(message.vote.unwrap_or_default()),
+        prev_log_id: message.prev.map(raft_log_id_of),
+        leader_commit: message.commit.map(raft_log_id_of),
+        entries: message.entries.into_iter().map(entry).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The message that answers an append.
+pub(crate) fn append_reply(result: StreamAppendResult<TypeConfig>) -> ResponseBody {
+    match result {
+        Ok(last) => {
+            let last = last.as_ref().map(|last: &RaftLogId| {
+                let last = log_id(last);
+                pb::LogId { term: last.term, index: last.index }
+            });
+            ResponseBody::Appended(pb::Appended { last })
+        }
+        Err(StreamAppendError::Conflict(id)) => ResponseBody::Conflict(log_id_message(&id)),
+        Err(StreamAppendError::HigherVote(vote)) => ResponseBody::HigherVote(vote_message(&vote)),
+    }
+}

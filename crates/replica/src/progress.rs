@@ -1,0 +1,78 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anabranch_types::{LogId, Timestamp};
+use tokio::sync::watch;
+
+/// How far a replica has come, for everyone to see. Written by the applier only.
+///
+/// Invariant: `trim_horizon <= applied`, both counted as "first index that is not".
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// First log index that isn't applied.
+    applied: AtomicU64,
+    /// Term of the last applied entry.
+    applied_term: AtomicU64,
+    /// First log index that isn't trimmed.
+    trim_horizon: AtomicU64,
+    /// When the newest applied record arrived, in milliseconds.
+    last_arrival: AtomicU64,
+    /// Checkpoints that are kept: log index, arrival of the newest record up to it.
+    checkpoints: Mutex<BTreeMap<u64, Timestamp>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            applied: AtomicU64::default(),
+            applied_term: AtomicU64::default(),
+            trim_horizon: AtomicU64::default(),
+            last_arrival: AtomicU64::default(),
+            checkpoints: Mutex::default(),
+            changed: watch::channel(0).0,
+        }
+    }
+}
+
+impl Progress {
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn applied_term(&self) -> u64 {
+        self.applied_term.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn trim_horizon(&self) -> u64 {
+        self.trim_horizon.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn last_arrival(&self) -> Timestamp {
+        Timestamp::from_millis(self.last_arrival.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn checkpoints(&self) -> MutexGuard<'_, BTreeMap<u64, Timestamp>> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A feed that changes after entries were applied or trimmed.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn set_applied(&self, id: LogId, last_arrival: Timestamp) {
+        self.last_arrival.store(last_arrival.as_millis(), Ordering::Release);
+        self.applied_term.store(id.term, Ordering::Release);
+        self.applied.store(id.index + 1, Ordering::Release);
+    }
+
+    pub(crate) fn set_trim_horizon(&self, horizon: u64) {
+        self.trim_horizon.store(horizon, Ordering::Release);
+    }
+
+    pub(crate) fn notify(&self) {
+        self.changed.send_replace(self.applied());
+    }
+}

@@ -1,0 +1,195 @@
+use std::time::Duration;
+
+use anabranch_shard::{Command, Page, PageBatch, Position, Records};
+use anabranch_types::{Clock, Timestamp};
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::group::Group;
+use crate::payload::Payload;
+
+/// Records of an entry, decoded as far as a reader needs.
+struct Appended {
+    arrival: Timestamp,
+    records: u32,
+    batch: Bytes,
+}
+
+/// How much of a page may be filled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageBounds {
+    pub(crate) max_records: u32,
+    pub(crate) max_bytes: usize,
+}
+
+/// Bytes of one read of the log; a page of small records takes one or a few.
+const READ_BYTES: usize = 1 << 20;
+
+impl Group {
+    /// Records from `from` on, of what is applied, trimmed and expired ones left out.
+    pub(crate) async fn read_page(
+        &self,
+        from: Position,
+        bounds: PageBounds,
+        retained_from: Timestamp,
+        clock: &dyn Clock,
+    ) -> Result<Page, Error> {
+        let mut page = Page { batches: Vec::new(), next: from, behind: Duration::ZERO };
+        let horizon = Position::entry(self.progress.trim_horizon());
+        page.next = page.next.max(horizon);
+        let (mut bytes_left, mut records_left) = (bounds.max_bytes, bounds.max_records);
+        let mut skipped_expired = false;
+        loop {
+            let applied = self.progress.applied();
+            if page.next.log_index >= applied {
+                return Ok(page);
+            }
+            let want = READ_BYTES.min(bytes_left.saturating_add(4096));
+            let entries = match self.read_entries(page.next.log_index, applied, want).await {
+                Err(anabranch_storage::Error::Purged { first }) => {
+                    page.next = page.next.max(Position::entry(first));
+                    continue;
+                }
+                entries => entries?,
+            };
+            for entry in entries {
+                let index = entry.log_id.index;
+                let Some(appended) = appended(entry.payload)? else {
+                    page.next = Position::entry(index + 1);
+                    continue;
+                };
+                if appended.arrival < retained_from && !skipped_expired {
+                    // Expired, though not trimmed yet: no reader sees it again.
+                    skipped_expired = true;
+                    page.next = self.first_arrival_since(retained_from).await?;
+                    break;
+                }
+                let first = if index == page.next.log_index { page.next.offset } else { 0 };
+                let taken = take(&appended, first, &mut bytes_left, &mut records_left, page.batches.is_empty());
+                let available = appended.records.saturating_sub(u32::from(first));
+                let (arrival, batch) = (appended.arrival, appended.batch);
+                if taken > 0 {
+                    page.batches.push(PageBatch { log_index: index, arrival, first, records: taken, batch });
+                }
+                if taken < available {
+                    let offset = first.saturating_add(u16::try_from(taken).unwrap_or(u16::MAX));
+                    page.next = Position { log_index: index, offset };
+                    page.behind = clock.now().since(arrival);
+                    return Ok(page);
+                }
+                page.next = Position::entry(index + 1);
+            }
+        }
+    }
+
+    /// Position of the first record that arrived at `time` or later, or the end.
+    ///
+    /// Arrival times never fall along the log, so a search that halves the log finds it.
+    pub(crate) async fn first_arrival_since(&self, time: Timestamp) -> Result<Position, Error> {
+        let mut low = self.progress.trim_horizon(); // everything below is earlier or trimmed
+        let mut high = self.progress.applied(); // everything from here on is later or not there
+        if let Some((index, _)) =
+            self.progress.checkpoints().iter().rev().find(|(_, arrival)| **arrival < time)
+        {
+            low = low.max(*index);
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.next_append(middle, high).await? {
+                Some((index, arrival)) if arrival < time => low = index + 1,
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(Position::entry(low))
+    }
+
+    /// Index and arrival of the first append at or after `from`, before `to`.
+    async fn next_append(&self, from: u64, to: u64) -> Result<Option<(u64, Timestamp)>, Error> {
+        let mut from = from;
+        while from < to {
+            let entries = match self.read_entries(from, to, 1).await {
+                Err(anabranch_storage::Error::Purged { first }) => {
+                    from = first;
+                    continue;
+                }
+                entries => entries?,
+            };
+            for entry in entries {
+                from = entry.log_id.index + 1;
+                if let Some(appended) = appended(entry.payload)? {
+                    return Ok(Some((entry.log_id.index, appended.arrival)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) async fn read_entries(
+        &self,
+        from: u64,
+        to: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<anabranch_storage::Entry>, anabranch_storage::Error> {
+        match self.log.read_cached(from..to, max_bytes) {
+            Some(entries) => Ok(entries),
+            None => self.log.read(from..to, max_bytes).await,
+        }
+    }
+}
+
+fn appended(payload: Bytes) -> Result<Option<Appended>, Error> {
+    let broken = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
+    match Payload::decode(payload).map_err(|error| broken(&error))? {
+        Payload::Command(command) => {
+            let command = Command::decode(command).map_err(|error| broken(&error))?;
+            let Command::Append { arrival, records, batch } = command;
+            Ok(Some(Appended { arrival, records, batch }))
+        }
+        Payload::Blank | Payload::Membership(_) | Payload::Checkpoint | Payload::Trim { .. } => {
+            Ok(None)
+        }
+    }
+}
+
+/// The command of an entry that is one.
+pub(crate) fn command(payload: Bytes) -> Option<Command> {
+    match Payload::decode(payload).ok()? {
+        Payload::Command(command) => Command::decode(command).ok(),
+        Payload::Blank | Payload::Membership(_) | Payload::Checkpoint | Payload::Trim { .. } => None,
+    }
+}
+
+/// How many records from `first` on fit into what is left; at least one if the page is empty.
+fn take(
+    appended: &Appended,
+    first: u16,
+    bytes_left: &mut usize,
+    records_left: &mut u32,
+    page_is_empty: bool,
+) -> u32 {
+    let available = appended.records.saturating_sub(u32::from(first));
+    // An encoded batch is larger than its data and keys, so what fits encoded fits.
+    if available <= *records_left && appended.batch.len() <= *bytes_left {
+        let sizes = Records::new(appended.batch.clone()).skip(usize::from(first)).map(|r| size(&r));
+        *bytes_left -= sizes.sum::<usize>();
+        *records_left -= available;
+        return available;
+    }
+    let mut taken = 0;
+    for record in Records::new(appended.batch.clone()).skip(usize::from(first)) {
+        let bytes = size(&record);
+        let fits = bytes <= *bytes_left || (page_is_empty && taken == 0);
+        if *records_left == 0 || !fits {
+            *bytes_left = 0;
+            break;
+        }
+        *bytes_left = bytes_left.saturating_sub(bytes);
+        *records_left -= 1;
+        taken += 1;
+    }
+    taken
+}
+
+fn size(record: &anabranch_shard::Record) -> usize {
+    record.data.len() + record.partition_key.len()
+}

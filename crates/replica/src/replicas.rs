@@ -1,0 +1,331 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anabranch_catalog::{Catalog, Replica};
+use anabranch_shard::DuplicateWindow;
+use anabranch_storage::LogStore;
+use anabranch_transport::{Handler, PeerEvent, RequestBody, ResponseBody, Transport, pb};
+use anabranch_types::{Clock, GroupId, NodeId, ReplicaId, Timestamp};
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::catalog_replica::CatalogReplica;
+use crate::error::Error;
+use crate::group::{Group, GroupSpec, clear_log};
+use crate::machine::{CatalogMachine, ShardMachine};
+use crate::maintenance::Upkeep;
+use crate::network::CatchUpRate;
+use crate::payload::Payload;
+use crate::settings::ReplicaSettings;
+use crate::shard_replica::{ShardReplica, rebuild_window};
+
+/// Every replica that this node holds. Cheap to clone.
+#[derive(Clone)]
+pub struct Replicas {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn LogStore>,
+    transport: Transport,
+    clock: Arc<dyn Clock>,
+    settings: ReplicaSettings,
+    catch_up: Arc<CatchUpRate>,
+    append_permits: Arc<Semaphore>,
+    held: Mutex<BTreeMap<GroupId, Held>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Clone)]
+struct Held {
+    group: Arc<Group>,
+    shard: Option<ShardReplica>,
+    catalog: Option<CatalogReplica>,
+    wanted: Vec<Replica>,
+    upkeep: Arc<Mutex<Upkeep>>,
+}
+
+impl Replicas {
+    /// The replicas of a node, none yet.
+    pub fn new(
+        store: Arc<dyn LogStore>,
+        transport: Transport,
+        clock: Arc<dyn Clock>,
+        settings: ReplicaSettings,
+    ) -> Self {
+        let catch_up = Arc::new(CatchUpRate::new(settings.catch_up_bytes_per_second));
+        let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
+        let (held, tasks) = (Mutex::default(), Mutex::default());
+        let inner =
+            Inner { store, transport, clock, settings, catch_up, append_permits, held, tasks };
+        let replicas = Self { inner: Arc::new(inner) };
+        let mut tasks = replicas.tasks();
+        tasks.spawn(look_after(Arc::downgrade(&replicas.inner)));
+        tasks.spawn(follow_liveness(Arc::downgrade(&replicas.inner)));
+        drop(tasks);
+        replicas
+    }
+
+    /// Opens this node's replica of a shard; the one that is open if it is.
+    ///
+    /// # Errors
+    /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
+    pub async fn open_shard(&self, spec: &GroupSpec, retention_hours: u32) -> Result<ShardReplica, Error> {
+        if let Some(shard) = self.shard(spec.group).filter(|shard| shard.group.replica == spec.replica) {
+            self.want(spec.group, &spec.members);
+            return Ok(shard);
+        }
+        let window = Arc::new(Mutex::new(DuplicateWindow::default()));
+        let machine = Box::new(ShardMachine::new(Arc::clone(&window)));
+        let group = self.open(spec, machine).await?;
+        rebuild_window(&group, &window).await;
+        let shard = ShardReplica::new(
+            Arc::clone(&group),
+            window,
+            Arc::clone(&self.inner.append_permits),
+            Arc::clone(&self.inner.clock),
+            retention_hours,
+            self.inner.settings.append_deadline,
+        );
+        self.hold(spec, group, Some(shard.clone()), None);
+        Ok(shard)
+    }
+
+    /// Opens this node's replica of the catalog. `first` is the catalog that a new cluster begins with.
+    ///
+    /// # Errors
+    /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
+    pub async fn open_catalog(&self, spec: &GroupSpec, first: Catalog) -> Result<CatalogReplica, Error> {
+        if let Some(held) = self.held().get_mut(&spec.group) {
+            if let Some(catalog) = held.catalog.clone().filter(|_| held.group.replica == spec.replica) {
+                held.wanted.clone_from(&spec.members);
+                return Ok(catalog);
+            }
+        }
+        let (machine, watcher) = CatalogMachine::new(first);
+        let group = self.open(spec, Box::new(machine)).await?;
+        let catalog = CatalogReplica { group: Arc::clone(&group), catalog: watcher };
+        self.hold(spec, group, None, Some(catalog.clone()));
+        Ok(catalog)
+    }
+
+    /// Says who belongs to a group; its leader brings the membership there.
+    pub fn want(&self, group: GroupId, members: &[Replica]) {
+        if let Some(held) = self.held().get_mut(&group) {
+            held.wanted = members.to_vec();
+        }
+    }
+
+    /// The shard replica that is open for `group`.
+    pub fn shard(&self, group: GroupId) -> Option<ShardReplica> {
+        self.held().get(&group)?.shard.clone()
+    }
+
+    /// Groups that are open here.
+    pub fn groups(&self) -> BTreeSet<GroupId> {
+        self.held().keys().copied().collect()
+    }
+
+    /// Groups that the node's log store holds anything of.
+    pub fn stored_groups(&self) -> Vec<GroupId> {
+        self.inner.store.groups()
+    }
+
+    /// Stops a replica; what it has on disk stays.
+    pub async fn close(&self, group: GroupId) {
+        let held = self.held().remove(&group);
+        if let Some(held) = held {
+            held.group.stop().await;
+        }
+    }
+
+    /// Stops a replica and forgets what it has on disk.
+    ///
+    /// # Errors
+    /// [`Error::OutOfService`] if the log store can't.
+    pub async fn remove(&self, group: GroupId) -> Result<(), Error> {
+        self.close(group).await;
+        clear_log(group, &self.inner.store).await.map(drop)
+    }
+
+    /// Stops every replica.
+    pub async fn shutdown(&self) {
+        self.tasks().abort_all();
+        let held = std::mem::take(&mut *self.held());
+        let stops = held.values().map(|held| held.group.stop());
+        futures::future::join_all(stops).await;
+    }
+
+    async fn open(
+        &self,
+        spec: &GroupSpec,
+        machine: Box<dyn crate::machine::Machine>,
+    ) -> Result<Arc<Group>, Error> {
+        self.close(spec.group).await; // a replica with another id
+        let Inner { store, transport, catch_up, settings, .. } = &*self.inner;
+        let group = Group::open(spec, store, machine, transport, catch_up, settings).await?;
+        Ok(Arc::new(group))
+    }
+
+    fn hold(
+        &self,
+        spec: &GroupSpec,
+        group: Arc<Group>,
+        shard: Option<ShardReplica>,
+        catalog: Option<CatalogReplica>,
+    ) {
+        let upkeep = Arc::new(Mutex::new(Upkeep::new()));
+        let wanted = spec.members.clone();
+        self.held().insert(spec.group, Held { group: Arc::clone(&group), shard, catalog, wanted, upkeep });
+        let (replicas, spec) = (self.clone(), spec.clone());
+        self.tasks().spawn(async move { replicas.settle(&group, &spec).await });
+    }
+
+    /// After a replica was opened: begins a new group, and finds a leader without waiting for the
+    /// group's own long timers.
+    async fn settle(&self, group: &Group, spec: &GroupSpec) {
+        let rank = spec.members.iter().filter(|member| member.id < spec.replica).count();
+        let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+        if spec.is_new && !group.has_begun().await {
+            tokio::time::sleep(self.inner.settings.election_stagger * 4 * rank).await;
+            if !group.has_begun().await {
+                return group.begin(&spec.members).await;
+            }
+        }
+        tokio::time::sleep(self.inner.settings.election_stagger * 2).await;
+        group.stand_if_leaderless(|node| self.inner.transport.liveness().is_silent(node)).await;
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<GroupId, Held>> {
+        self.inner.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, group: GroupId, to: ReplicaId) -> Result<Arc<Group>, String> {
+        let held = self.held();
+        let held = held.get(&group).ok_or_else(|| format!("no replica of group {group} here"))?;
+        if held.group.replica != to {
+            return Err(format!("group {group}: this is replica {}, not {to}", held.group.replica));
+        }
+        if let Some(reason) = quarantine(&held.group) {
+            return Err(format!("group {group}: quarantined: {reason}"));
+        }
+        Ok(Arc::clone(&held.group))
+    }
+
+    /// One round of upkeep over all groups.
+    async fn upkeep(&self) {
+        let held: Vec<Held> = self.held().values().cloned().collect();
+        while self.tasks().try_join_next().is_some() {}
+        for held in held {
+            if quarantine(&held.group).is_some() {
+                continue; // the node closes it
+            }
+            let silent = |node, transport: &Transport| transport.liveness().is_silent(node);
+            if held.group.is_leaderless(|node| silent(node, &self.inner.transport)) {
+                let (group, transport) = (Arc::clone(&held.group), self.inner.transport.clone());
+                self.tasks().spawn(async move {
+                    group.stand_if_leaderless(|node| silent(node, &transport)).await;
+                });
+            }
+            let retained_from =
+                held.shard.as_ref().map_or(Timestamp::default(), ShardReplica::retained_from);
+            let due = held.upkeep.lock().unwrap_or_else(PoisonError::into_inner).due(
+                &held.group,
+                self.inner.settings.checkpoint_interval,
+                retained_from,
+            );
+            if due.is_some() || held.group.trim_is_behind() || held.group.differs_from(&held.wanted) {
+                self.tasks().spawn(held.work(due));
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Does what is due. Most rounds of most groups have nothing.
+    async fn work(self, due: Option<Payload>) {
+        if let Some(payload) = due
+            && let Err(error) = self.group.propose(payload).await
+        {
+            tracing::debug!(group = %self.group.id, %error, "upkeep");
+        }
+        self.group.follow_trim_horizon().await;
+        self.group.follow_membership(&self.wanted).await;
+    }
+}
+
+fn quarantine(group: &Group) -> Option<String> {
+    match group.log.health() {
+        anabranch_storage::Health::Healthy => None,
+        anabranch_storage::Health::Quarantined { reason } => Some(reason),
+    }
+}
+
+/// Looks after all groups at the settings' interval, for as long as there is somebody to.
+async fn look_after(replicas: std::sync::Weak<Inner>) {
+    let Some(every) = replicas.upgrade().map(|inner| inner.settings.maintenance_interval) else {
+        return;
+    };
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = replicas.upgrade() else { return };
+        Replicas { inner }.upkeep().await;
+    }
+}
+
+/// When a node falls silent or restarts, the survivors take over what it led.
+async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
+    let Some(mut events) = replicas.upgrade().map(|inner| inner.transport.liveness().events())
+    else {
+        return;
+    };
+    loop {
+        let lost = match events.recv().await {
+            Ok(PeerEvent::Silent(node) | PeerEvent::Restarted(node)) => node,
+            Ok(PeerEvent::Heard(_)) | Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        let Some(inner) = replicas.upgrade() else { return };
+        let replicas = Replicas { inner };
+        let groups: Vec<_> = replicas.held().values().map(|held| Arc::clone(&held.group)).collect();
+        for group in groups.into_iter().filter(|group| group.leader() == Some(lost)) {
+            replicas.tasks().spawn(async move {
+                group.stand_if_leaderless(|node: NodeId| node == lost).await;
+            });
+        }
+    }
+}
+
+impl Handler for Replicas {
+    fn append(
+        &self,
+        group: GroupId,
+        to: ReplicaId,
+        requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
+    ) -> BoxStream<'static, ResponseBody> {
+        match self.find(group, to) {
+            Ok(group) => group.receive_appends(requests),
+            Err(reason) => stream::once(async { ResponseBody::Failed(reason) }).boxed(),
+        }
+    }
+
+    fn call(&self, group: GroupId, to: ReplicaId, body: RequestBody) -> BoxFuture<'static, ResponseBody> {
+        let group = self.find(group, to);
+        Box::pin(async move {
+            match group {
+                Ok(group) => group.receive(body).await,
+                Err(reason) => ResponseBody::Failed(reason),
+            }
+        })
+    }
+}

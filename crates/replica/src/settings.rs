@@ -1,0 +1,44 @@
+use std::time::Duration;
+
+/// Settings of the replicas on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaSettings {
+    /// How often the leader of a group says that it leads. Default: 1 s: fail-over doesn't wait for
+    /// it, the liveness of nodes decides.
+    pub heartbeat_interval: Duration,
+    /// Silence of a group's leader after which a follower stands for election although the leader's
+    /// node lives: from this to one and a half times this. Default: 6 s.
+    pub election_timeout: Duration,
+    /// How long a leader reads alone after a majority of nodes answered its ping. Default: 700 ms.
+    /// Below the transport's silence limit, or two leaders could answer.
+    pub leader_lease: Duration,
+    /// Pause between the survivors' attempts to take over from a silent node. Default: 150 ms.
+    pub election_stagger: Duration,
+    /// How often a leader writes a checkpoint while records arrive; retention trims whole
+    /// checkpoints, so it is also how exactly it trims. Default: 60 s.
+    pub checkpoint_interval: Duration,
+    /// How often a node looks after its groups. Default: 1 s.
+    pub maintenance_interval: Duration,
+    /// How long an append may take before its outcome is called unknown. Default: 10 s.
+    pub append_deadline: Duration,
+    /// Bytes of appends that may be under way on this node; more are throttled. Default: 256 MiB.
+    pub append_bytes_in_flight: usize,
+    /// Bytes a second that this node sends to replicas that are behind. Default: 64 MiB.
+    pub catch_up_bytes_per_second: u64,
+}
+
+impl Default for ReplicaSettings {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_secs(1),
+            election_timeout: Duration::from_secs(6),
+            leader_lease: Duration::from_millis(700),
+            election_stagger: Duration::from_millis(150),
+            checkpoint_interval: Duration::from_secs(60),
+            maintenance_interval: Duration::from_secs(1),
+            append_deadline: Duration::from_secs(10),
+            append_bytes_in_flight: 256 << 20,
+            catch_up_bytes_per_second: 64 << 20,
+        }
+    }
+}

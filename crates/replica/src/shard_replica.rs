@@ -1,0 +1,149 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anabranch_shard::{Batch, DuplicateWindow, Page, Position, Run, Start};
+use anabranch_types::{Clock, Timestamp, limits};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::error::Error;
+use crate::group::{Group, GroupStatus};
+use crate::machine::remember;
+use crate::proposer::{Event, Proposal, Proposer};
+use crate::reader::{PageBounds, command};
+
+/// This node's replica of a shard. Cheap to clone.
+#[derive(Clone)]
+pub struct ShardReplica {
+    pub(crate) group: Arc<Group>,
+    events: mpsc::UnboundedSender<Event>,
+    permits: Arc<Semaphore>,
+    clock: Arc<dyn Clock>,
+    retention_hours: Arc<AtomicU32>,
+    append_deadline: Duration,
+}
+
+impl ShardReplica {
+    pub(crate) fn new(
+        group: Arc<Group>,
+        window: Arc<Mutex<DuplicateWindow>>,
+        permits: Arc<Semaphore>,
+        clock: Arc<dyn Clock>,
+        retention_hours: u32,
+        append_deadline: Duration,
+    ) -> Self {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let proposer = Proposer {
+            group: Arc::clone(&group),
+            window,
+            clock: Arc::clone(&clock),
+            events: events.clone(),
+            stamped: Timestamp::default(),
+            under_way: HashMap::new(),
+        };
+        // Ends when the replica is stopped: the group then refuses, and nobody sends.
+        tokio::spawn(proposer.run(receiver));
+        let retention_hours = Arc::new(AtomicU32::new(retention_hours));
+        Self { group, events, permits, clock, retention_hours, append_deadline }
+    }
+
+    /// Appends a batch; answered once a majority has it on disk. Says where the records stand, in the
+    /// order of the batch. On the leader only.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if the batch may have been written or not; after any other it was not.
+    pub async fn append(&self, batch: Batch) -> Result<Vec<Run>, Error> {
+        self.group.leading_term()?;
+        let bytes = u32::try_from(batch.bytes().len()).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(bytes);
+        let permit = permit.map_err(|_| Error::Throttled("appends under way fill their memory"))?;
+        let (answer, answered) = oneshot::channel();
+        let stopped = || Error::OutOfService("the replica is stopping".into());
+        self.events.send(Event::Propose(Proposal { batch, answer, permit })).map_err(|_| stopped())?;
+        match timeout(self.append_deadline, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_dropped)) => Err(Error::Unknown("the replica stopped".into())),
+            Err(_elapsed) => Err(Error::Unknown("no majority in time".into())),
+        }
+    }
+
+    /// Finds where a reader begins. `Latest` on the leader only.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`], [`Error::OutOfService`].
+    pub async fn seek(&self, start: Start) -> Result<Position, Error> {
+        match start {
+            Start::At(position) => Ok(position),
+            Start::Latest => self.group.read_index().await.map(Position::entry),
+            Start::TrimHorizon => self.group.first_arrival_since(self.retained_from()).await,
+            Start::AtTimestamp(time) => {
+                self.group.first_arrival_since(time.max(self.retained_from())).await
+            }
+        }
+    }
+
+    /// Records from `from` on, of what this replica has applied. With `leader_only` it must lead, and
+    /// then every acknowledged record is seen.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`], [`Error::OutOfService`].
+    pub async fn read(
+        &self,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+        leader_only: bool,
+    ) -> Result<Page, Error> {
+        if leader_only {
+            self.group.read_index().await?;
+        }
+        let bounds = PageBounds { max_records, max_bytes };
+        self.group.read_page(from, bounds, self.retained_from(), self.clock.as_ref()).await
+    }
+
+    /// Returns when there may be something at `from`, or after `longest`.
+    pub async fn wait_for(&self, from: Position, longest: Duration) {
+        let mut changes = self.group.progress.changes();
+        let reached = changes.wait_for(|applied| *applied > from.log_index);
+        let _either_way = timeout(longest, reached).await;
+    }
+
+    /// What the replica says of itself.
+    pub fn status(&self) -> GroupStatus {
+        self.group.status()
+    }
+
+    /// Follows a change of the stream's retention.
+    pub fn set_retention_hours(&self, hours: u32) {
+        self.retention_hours.store(hours, Ordering::Relaxed);
+    }
+
+    /// Records that arrived before this are expired.
+    pub(crate) fn retained_from(&self) -> Timestamp {
+        let hours = self.retention_hours.load(Ordering::Relaxed);
+        self.clock.now().minus(Duration::from_secs(u64::from(hours) * 3600))
+    }
+}
+
+/// Fills the window of repeats from the end of the log, as far back as a repeat may come.
+pub(crate) async fn rebuild_window(group: &Group, window: &Mutex<DuplicateWindow>) {
+    const MOST_ENTRIES: u64 = DuplicateWindow::MAX_CALLS as u64;
+    let since = group.progress.last_arrival().minus(DuplicateWindow::LENGTH);
+    let end = group.progress.applied();
+    let Ok(start) = group.first_arrival_since(since).await else { return };
+    let mut from = start.log_index.max(end.saturating_sub(MOST_ENTRIES));
+    while from < end {
+        let Ok(entries) = group.read_entries(from, end, limits::PUT_RECORDS_MAX_BYTES).await else {
+            return;
+        };
+        for entry in entries {
+            from = entry.log_id.index + 1;
+            if let Some(command) = command(entry.payload) {
+                let anabranch_shard::Command::Append { arrival, .. } = command;
+                remember(window, command, entry.log_id.index, arrival);
+            }
+        }
+    }
+}
