@@ -61,12 +61,17 @@ def test_pages_of_streams_hold_every_name_once(client, stream_name):
 def test_pages_of_shards_hold_every_shard_once(client, stream_name):
     create_stream(client, stream_name, shards=5)
     expected = [f"shardId-{number:012}" for number in range(5)]
-    for operation, found in (
-        ("list_shards", "Shards[].ShardId"),
-        ("describe_stream", "StreamDescription.Shards[].ShardId"),
-    ):
-        pages = client.get_paginator(operation).paginate(StreamName=stream_name, PaginationConfig={"PageSize": 2})
-        assert list(pages.search(found)) == expected, operation
+    describe = client.get_paginator("describe_stream").paginate(
+        StreamName=stream_name, PaginationConfig={"PageSize": 2}
+    )
+    assert list(describe.search("StreamDescription.Shards[].ShardId")) == expected
+    # By hand: boto3's paginator sends the name with the token, which the service refuses (botocore issue 2009).
+    listed, request = [], {"StreamName": stream_name}
+    while request:
+        page = client.list_shards(**request, MaxResults=2)
+        listed += [shard["ShardId"] for shard in page["Shards"]]
+        request = {"NextToken": page["NextToken"]} if "NextToken" in page else None
+    assert listed == expected
     assert [shard["ShardId"] for shard in shards(client, stream_name)] == expected
 
 

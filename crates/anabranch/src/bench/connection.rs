@@ -2,7 +2,7 @@
 //! nothing pooled. A connection that breaks is opened again by the next call.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -30,6 +30,7 @@ pub(crate) struct Endpoint {
     uri: Uri,
     host_header: HeaderValue,
     authorization: HeaderValue,
+    date: HeaderValue,
     http2: bool,
     timeout: Duration,
     attempts: u32,
@@ -86,6 +87,8 @@ impl Endpoint {
     pub(crate) fn new(target: &Target) -> Result<Arc<Self>> {
         let (host, port) = authority(&target.endpoint)?;
         let authority = format!("{host}:{port}");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let date = amz_date(now.as_secs());
         // HTTP/2 carries scheme and authority in the request, HTTP/1.1 the path alone and a Host header.
         let uri = if target.http2 { format!("http://{authority}/") } else { "/".into() };
         Ok(Arc::new(Self {
@@ -93,7 +96,8 @@ impl Endpoint {
             port,
             uri: uri.parse()?,
             host_header: authority.parse()?,
-            authorization: authorization().parse()?,
+            authorization: authorization(&date).parse()?,
+            date: date.parse()?,
             http2: target.http2,
             timeout: target.timeout,
             attempts: if target.no_retry { 1 } else { ATTEMPTS },
@@ -139,6 +143,7 @@ impl Endpoint {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
         headers.insert(USER_AGENT, HeaderValue::from_static("anabranch-bench"));
         headers.insert(AUTHORIZATION, self.authorization.clone());
+        headers.insert(HeaderName::from_static("x-amz-date"), self.date.clone());
         for (name, value) in [
             ("x-amz-target", format!("Kinesis_20131202.{operation}")),
             ("amz-sdk-invocation-id", id.to_owned()),
@@ -242,10 +247,59 @@ fn broken(error: hyper::Error) -> CallError {
 }
 
 /// A header in the form of a signature (version 4). Nothing is signed: the key is made up.
-fn authorization() -> String {
+fn authorization(date: &str) -> String {
+    let day = date.split('T').next().unwrap_or_default();
     format!(
-        "AWS4-HMAC-SHA256 Credential=ANABRANCHBENCH/20260101/us-east-1/kinesis/aws4_request, \
-         SignedHeaders=content-type;host;x-amz-target, Signature={}",
+        "AWS4-HMAC-SHA256 Credential=ANABRANCHBENCH/{day}/us-east-1/kinesis/aws4_request, \
+         SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature={}",
         "0".repeat(64)
     )
+}
+
+/// Seconds since 1970 in the form that signatures have: `20260131T235959Z`.
+fn amz_date(seconds: u64) -> String {
+    let (mut days, time) = (seconds / 86_400, seconds % 86_400);
+    let mut year = 1970;
+    while days >= days_of(year).iter().sum() {
+        days -= days_of(year).iter().sum::<u64>();
+        year += 1;
+    }
+    let mut month = 1;
+    for length in days_of(year) {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    format!("{year:04}{month:02}{:02}T{hour:02}{minute:02}{second:02}Z", days + 1)
+}
+
+/// Days of the months of a year of the Gregorian calendar.
+const fn days_of(year: u64) -> [u64; 12] {
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    [31, if is_leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(amz_date(0), "19700101T000000Z");
+        assert_eq!(amz_date(951_868_799), "20000229T235959Z");
+        assert_eq!(amz_date(1_798_761_600), "20270101T000000Z");
+    }
+
+    #[test]
+    fn sdks_send_again_what_throttling_and_failures_answer() {
+        let refused = |status: StatusCode, body: &str| {
+            CallError::Refused { status, body: body.to_owned() }.is_transient()
+        };
+        assert!(refused(StatusCode::SERVICE_UNAVAILABLE, ""));
+        assert!(refused(StatusCode::BAD_REQUEST, "ProvisionedThroughputExceededException"));
+        assert!(!refused(StatusCode::BAD_REQUEST, "ResourceNotFoundException"));
+    }
 }
