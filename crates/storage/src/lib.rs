@@ -8,6 +8,7 @@
 
 mod bounds;
 mod cache;
+pub mod contract;
 mod core;
 mod damage;
 mod dir;

@@ -53,6 +53,13 @@ impl SegmentStore {
         let opened = opening::open(dir.as_ref(), settings)?;
         Ok(Arc::new(Self { core: Arc::clone(&opened.core), shutdown: Arc::new(opened) }))
     }
+
+    /// Ends the store at once, as a crash does: what is queued is lost, its completions are dropped uncalled.
+    ///
+    /// Blocks until a round that is being written is done. For tests; a server lets [`LogStore::close`] finish.
+    pub fn abort(&self) {
+        self.shutdown.run(End::Abort);
+    }
 }
 
 impl Drop for SegmentStore {

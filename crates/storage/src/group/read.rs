@@ -45,7 +45,7 @@ enum Step {
     /// Take these from one segment.
     Fetch(u64, Vec<Wanted>),
     /// Look for the run in RocksDB.
-    Lookup { end: u64 },
+    Lookup { end: u64, truncations: u64 },
 }
 
 impl Group {
@@ -86,7 +86,9 @@ impl Group {
             let fetched = match step {
                 Step::Done => return Ok(entries),
                 Step::Fetch(segment, wanted) => self.fetch(segment, &wanted),
-                Step::Lookup { end } => self.fetch_indexed(next, end, &mut budget),
+                Step::Lookup { end, truncations } => {
+                    self.fetch_indexed(next, end, truncations, &mut budget)
+                }
             };
             match fetched {
                 Ok(fetched) => {
@@ -147,7 +149,10 @@ impl Group {
         }
         let end = end.min(cached_from);
         match inner.synced.find_run(start) {
-            None => Ok(Step::Lookup { end }),
+            None => {
+                let (indexed_below, truncations) = inner.synced.indexed_below();
+                Ok(Step::Lookup { end: end.min(indexed_below), truncations })
+            }
             Some(run) => Ok(match pick(run, start, end, &inner, budget) {
                 wanted if wanted.is_empty() => Step::Done,
                 wanted => Step::Fetch(run.segment, wanted),
@@ -159,6 +164,7 @@ impl Group {
         &self,
         start: u64,
         end: u64,
+        truncations: u64,
         budget: &mut Budget,
     ) -> Result<Vec<Entry>, ReadFailure> {
         let start = start.max(self.lock().bounds.first());
@@ -170,6 +176,10 @@ impl Group {
         };
         let wanted = {
             let inner = self.lock();
+            if inner.synced.indexed_below().1 != truncations {
+                // The run may be one of before the truncation: look again.
+                return Ok(Vec::new());
+            }
             pick(&run, start, end.min(inner.bounds.next()), &inner, budget)
         };
         if wanted.is_empty() {

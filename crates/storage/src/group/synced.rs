@@ -23,6 +23,8 @@ pub(crate) struct Synced {
     /// Entries without an index row yet: consecutive, up to the last entry.
     runs: VecDeque<Run>,
     truncated_from: Option<u64>,
+    /// How often entries were truncated: what was looked up in the index before may be gone.
+    truncations: u64,
     purged: bool,
     moves: Vec<Moved>,
     rows: BTreeMap<StateKey, Option<Bytes>>,
@@ -54,6 +56,7 @@ impl Synced {
     }
 
     pub(crate) fn truncate(&mut self, from: u64) {
+        self.truncations += 1;
         self.bounds.truncate(from);
         self.truncated_from = Some(self.truncated_from.map_or(from, |cut| cut.min(from)));
         self.clip_runs(from);
@@ -103,6 +106,11 @@ impl Synced {
     pub(crate) fn find_run(&self, index: u64) -> Option<&Run> {
         let at = self.runs.partition_point(|run| run.end() <= index);
         self.runs.get(at).filter(|run| run.first <= index)
+    }
+
+    /// Index below which entries have a row in the index, and the count of truncations for which that holds.
+    pub(crate) fn indexed_below(&self) -> (u64, u64) {
+        (self.runs.front().map_or(u64::MAX, |run| run.first), self.truncations)
     }
 
     /// The entries of an indexed run that are live, from `floor` on. An entry that was truncated is not, though

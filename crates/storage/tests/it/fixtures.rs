@@ -1,0 +1,99 @@
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anabranch_storage::{
+    LogStore, SegmentStore, SimSettings, SimStore, StorageSettings, contract::Fixture,
+};
+use tempfile::TempDir;
+
+/// Settings under which a few hundred entries fill several segments.
+pub(crate) fn small() -> StorageSettings {
+    StorageSettings {
+        segment_bytes: 128 << 10,
+        reclaim_interval: Duration::from_millis(1),
+        copy_forward_bytes_per_second: 1 << 30,
+        scrub_bytes_per_second: 1 << 30,
+        ..StorageSettings::default()
+    }
+}
+
+/// As [`small`], with next to no cache, so that reads go to the disk.
+pub(crate) fn uncached() -> StorageSettings {
+    StorageSettings { cache_bytes: 0, ..small() }
+}
+
+/// A segment store in a directory of its own.
+pub(crate) struct Disk {
+    pub(crate) settings: StorageSettings,
+    dir: TempDir,
+    open: Option<Arc<SegmentStore>>,
+}
+
+impl Disk {
+    pub(crate) fn new(settings: StorageSettings) -> Self {
+        Self { settings, dir: tempfile::tempdir().unwrap(), open: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn open_store(&mut self) -> Arc<SegmentStore> {
+        self.crash();
+        let store = SegmentStore::open(self.path(), self.settings.clone()).unwrap();
+        self.open = Some(Arc::clone(&store));
+        store
+    }
+
+    /// The segment files, oldest first.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        segments_in(self.path())
+    }
+}
+
+pub(crate) fn segments_in(dir: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(dir.join("segments")).unwrap();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
+    paths.sort();
+    paths
+}
+
+impl Fixture for Disk {
+    fn open(&mut self) -> Arc<dyn LogStore> {
+        self.open_store()
+    }
+
+    fn crash(&mut self) {
+        if let Some(store) = self.open.take() {
+            store.abort();
+        }
+    }
+}
+
+/// A simulated store, opened again as what its crash left.
+pub(crate) struct Memory {
+    store: SimStore,
+    seed: u64,
+}
+
+impl Memory {
+    pub(crate) fn new(settings: SimSettings, seed: u64) -> Self {
+        Self { store: SimStore::new(settings), seed }
+    }
+}
+
+impl Fixture for Memory {
+    fn open(&mut self) -> Arc<dyn LogStore> {
+        self.crash();
+        Arc::new(self.store.clone())
+    }
+
+    fn crash(&mut self) {
+        self.seed += 1;
+        self.store = self.store.crash(self.seed);
+    }
+}
