@@ -1,62 +1,416 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
-use anabranch_catalog::Command;
+use anabranch_catalog::{Catalog, Command, Outcome};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
+use anabranch_transport::Connector;
+use anabranch_types::{GroupId, NodeId};
 use arc_swap::ArcSwap;
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Channel;
 
+use crate::call::{self, CallError, LocalNode, Read};
 use crate::error::Error;
 use crate::view::{ShardRoute, View};
 
-/// A handle to a cluster. Cheap to clone; every clone shares connections and the catalog's copy.
-#[derive(Clone, Debug)]
+/// A handle to a cluster. Cheap to clone; every clone shares connections and the catalog's copy, and
+/// the last one ends them.
+#[derive(Clone)]
 pub struct Client {
-    view: Arc<ArcSwap<View>>,
+    inner: Arc<Inner>,
+    _feed: Arc<Mutex<JoinSet<()>>>,
+}
+
+struct Inner {
+    view: ArcSwap<View>,
+    versions: watch::Sender<u64>,
+    local: Option<Arc<dyn LocalNode>>,
+    connector: Arc<dyn Connector>,
+    seeds: Vec<String>,
+    channels: Mutex<HashMap<String, Channel>>,
+    leaders: RwLock<HashMap<GroupId, NodeId>>,
+}
+
+/// How long a call looks for a leader. Longer than a fail-over takes, shorter than an SDK waits.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// How long a read insists on the leader before any replica will do.
+const LEADER_READ_PATIENCE: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(25);
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("version", &self.view().catalog().version).finish()
+    }
 }
 
 impl Client {
+    /// A client of the cluster that `local` belongs to, in the same process.
+    pub fn local(local: Arc<dyn LocalNode>, connector: Arc<dyn Connector>) -> Self {
+        let client = Self::new(Some(Arc::clone(&local)), connector, Vec::new());
+        let inner = Arc::clone(&client.inner);
+        client.spawn(async move {
+            let mut versions = local.catalog();
+            loop {
+                let catalog = Arc::clone(&versions.borrow_and_update());
+                inner.publish(catalog.as_ref().clone());
+                if versions.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        client
+    }
+
+    /// A client of the cluster of which `seeds` (`host:port` of gRPC ports) are nodes. Returns once
+    /// one of them has told the catalog.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] if none does before the deadline.
+    pub async fn connect(seeds: Vec<String>, connector: Arc<dyn Connector>) -> Result<Self, Error> {
+        let client = Self::new(None, connector, seeds);
+        client.spawn(follow_remote(Arc::clone(&client.inner)));
+        let mut versions = client.inner.versions.subscribe();
+        match timeout(DEADLINE, versions.wait_for(|version| *version > 0)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err(Error::NoLeader),
+        }
+        drop(versions);
+        Ok(client)
+    }
+
+    fn new(local: Option<Arc<dyn LocalNode>>, connector: Arc<dyn Connector>, seeds: Vec<String>) -> Self {
+        let inner = Inner {
+            view: ArcSwap::from_pointee(View::default()),
+            versions: watch::channel(0).0,
+            local,
+            connector,
+            seeds,
+            channels: Mutex::default(),
+            leaders: RwLock::default(),
+        };
+        Self { inner: Arc::new(inner), _feed: Arc::default() }
+    }
+
+    fn spawn(&self, feed: impl Future<Output = ()> + Send + 'static) {
+        self._feed.lock().unwrap_or_else(PoisonError::into_inner).spawn(feed);
+    }
+
     /// The newest version of the catalog that has reached this client. Doesn't wait.
     pub fn view(&self) -> Arc<View> {
-        self.view.load_full()
+        self.inner.view.load_full()
     }
 
     /// Has the catalog apply `command`, and waits until [`Self::view`] shows it.
     ///
     /// # Errors
     /// [`Error::Refused`] with the catalog's reason; [`Error::NoLeader`]; [`Error::Unknown`].
-    pub async fn propose(&self, _command: Command) -> Result<Arc<View>, Error> {
-        Err(Error::NoLeader)
+    pub async fn propose(&self, command: Command) -> Result<Arc<View>, Error> {
+        let outcome = match &self.inner.local {
+            Some(local) => local.propose(command).await,
+            None => self.inner.propose_remote(&command).await,
+        };
+        let version = match outcome {
+            Ok(Outcome::Done { version }) => version,
+            Ok(Outcome::Refused(refusal)) => return Err(refusal.into()),
+            Err(CallError::NotLeader(_)) => return Err(Error::NoLeader),
+            Err(error) => return Err(error.into()),
+        };
+        let mut versions = self.inner.versions.subscribe();
+        let seen = timeout(DEADLINE, versions.wait_for(|seen| *seen >= version)).await;
+        if !matches!(seen, Ok(Ok(_))) {
+            return Err(Error::Unknown("done, but not seen here in time".into()));
+        }
+        drop(seen);
+        Ok(self.view())
     }
 
     /// Appends `batch` to a shard: durable on a majority when this returns. Says where the records
-    /// stand, in the order of the batch. A batch whose producer sent it before is not written again.
+    /// stand, in the order of the batch. A batch whose producer sent it before is not written again;
+    /// so a batch with a producer is sent again when an answer is lost, and one without isn't.
     ///
     /// # Errors
     /// Any of [`Error`]; only [`Error::Unknown`] leaves open whether the batch was written.
-    pub async fn append(&self, _shard: &ShardRoute, _batch: Batch) -> Result<Vec<Run>, Error> {
-        Err(Error::NoLeader)
+    pub async fn append(&self, shard: &ShardRoute, batch: Batch) -> Result<Vec<Run>, Error> {
+        let mut search = Search::new(&self.inner, shard);
+        let mut sent = false; // whether an earlier attempt may have been written
+        loop {
+            let node = search.next();
+            let result = match self.inner.local_if(node) {
+                Some(local) => local.append(shard.group, batch.clone()).await,
+                None => match self.inner.channel_of(node) {
+                    Some(channel) => call::append(channel, shard.group, &batch).await,
+                    None => Err(CallError::NotLeader(None)),
+                },
+            };
+            match result {
+                Ok(runs) => {
+                    search.found(node);
+                    return Ok(runs);
+                }
+                Err(CallError::Unknown(reason)) if batch.producer().is_none() => {
+                    return Err(Error::Unknown(reason));
+                }
+                Err(CallError::Unknown(_)) => sent = true,
+                Err(CallError::NotLeader(_) | CallError::NotFound) => {}
+                Err(error) if sent => return Err(Error::Unknown(error.to_string())),
+                Err(error) => return Err(error.into()),
+            }
+            if !search.again(&result_hint(&result)).await {
+                let unknown = || Error::Unknown("no answer before the deadline".into());
+                return Err(if sent { unknown() } else { search.failure() });
+            }
+        }
     }
 
     /// Finds where a reader that wants to start at `start` begins.
     ///
     /// # Errors
     /// Any of [`Error`] but `Closed` and `Unknown`.
-    pub async fn seek(&self, _shard: &ShardRoute, _start: Start) -> Result<Position, Error> {
-        Err(Error::NoLeader)
+    pub async fn seek(&self, shard: &ShardRoute, start: Start) -> Result<Position, Error> {
+        if let Start::At(position) = start {
+            return Ok(position);
+        }
+        let mut search = Search::new(&self.inner, shard);
+        loop {
+            let node = search.next();
+            let result = match self.inner.local_if(node) {
+                Some(local) => local.seek(shard.group, start).await,
+                None => match self.inner.channel_of(node) {
+                    Some(channel) => call::seek(channel, shard.group, start).await,
+                    None => Err(CallError::NotLeader(None)),
+                },
+            };
+            match result {
+                Ok(position) => return Ok(position),
+                Err(CallError::NotLeader(_) | CallError::NotFound | CallError::Unknown(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !search.again(&result_hint(&result)).await {
+                return Err(search.failure());
+            }
+        }
     }
 
     /// Reads from `from` on: at most `max_records` records of at most `max_bytes` bytes of data and
     /// partition keys together, but at least one record if there is any. A position below the
-    /// horizon reads from the horizon.
+    /// horizon reads from the horizon. Asks the leader, which shows all that was acknowledged; while
+    /// there is none, any replica.
     ///
     /// # Errors
     /// Any of [`Error`] but `Closed` and `Unknown`.
     pub async fn read(
         &self,
-        _shard: &ShardRoute,
-        _from: Position,
-        _max_records: u32,
-        _max_bytes: usize,
+        shard: &ShardRoute,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
     ) -> Result<Page, Error> {
-        Err(Error::NoLeader)
+        let mut search = Search::new(&self.inner, shard);
+        loop {
+            let node = search.next();
+            let leader_only = search.began.elapsed() < LEADER_READ_PATIENCE;
+            let read = Read { from, max_records, max_bytes, leader_only };
+            let result = match self.inner.local_if(node) {
+                Some(local) => local.read(shard.group, read).await,
+                None => match self.inner.channel_of(node) {
+                    Some(channel) => call::read(channel, shard.group, read).await,
+                    None => Err(CallError::NotLeader(None)),
+                },
+            };
+            match result {
+                Ok(page) => {
+                    if leader_only {
+                        search.found(node);
+                    }
+                    return Ok(page);
+                }
+                Err(CallError::NotLeader(_) | CallError::NotFound | CallError::Unknown(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !search.again(&result_hint(&result)).await {
+                return Err(search.failure());
+            }
+        }
+    }
+
+    /// Pages from `from` on, pushed by a replica as records are committed; an empty page every few
+    /// seconds when there are none. Goes on at another replica when one fails.
+    pub fn tail(&self, shard: &ShardRoute, from: Position) -> BoxStream<'static, Result<Page, Error>> {
+        let (client, shard) = (self.clone(), shard.clone());
+        let first = (client, shard, from, None);
+        stream::try_unfold(first, |(client, shard, from, feed)| async move {
+            let mut feed: Option<tonic::Streaming<anabranch_proto::v1::ReadResponse>> = feed;
+            let mut search = Search::new(&client.inner, &shard);
+            loop {
+                if let Some(pages) = &mut feed
+                    && let Ok(Some(message)) = pages.message().await
+                {
+                    let page = call::page(message)?;
+                    let next = page.next;
+                    drop(search);
+                    return Ok(Some((page, (client, shard, next, feed))));
+                }
+                let channel = client.inner.channel_of(search.next());
+                feed = match channel {
+                    Some(channel) => call::tail(channel, shard.group, from).await.ok(),
+                    None => None,
+                };
+                if feed.is_none() && !search.again(&None).await {
+                    return Err(search.failure());
+                }
+            }
+        })
+        .boxed()
+    }
+}
+
+fn result_hint<T>(result: &Result<T, CallError>) -> Option<NodeId> {
+    match result {
+        Err(CallError::NotLeader(hint)) => *hint,
+        _ => None,
+    }
+}
+
+/// The search for the leader of one shard.
+struct Search<'a> {
+    inner: &'a Inner,
+    shard: &'a ShardRoute,
+    began: Instant,
+    hint: Option<NodeId>,
+    turn: usize,
+}
+
+impl<'a> Search<'a> {
+    fn new(inner: &'a Inner, shard: &'a ShardRoute) -> Self {
+        let leaders = inner.leaders.read().unwrap_or_else(PoisonError::into_inner);
+        let hint = leaders.get(&shard.group).copied();
+        Self { inner, shard, began: Instant::now(), hint, turn: 0 }
+    }
+
+    /// The node to ask now: who leads as far as is known, else one replica after the other.
+    fn next(&mut self) -> NodeId {
+        if let Some(hint) = self.hint.take() {
+            return hint;
+        }
+        let nodes = &self.shard.nodes;
+        let node = nodes.get(self.turn % nodes.len().max(1)).copied().unwrap_or_default();
+        self.turn += 1;
+        node
+    }
+
+    fn found(&self, node: NodeId) {
+        let known = {
+            let leaders = self.inner.leaders.read().unwrap_or_else(PoisonError::into_inner);
+            leaders.get(&self.shard.group) == Some(&node)
+        };
+        if !known {
+            let mut leaders = self.inner.leaders.write().unwrap_or_else(PoisonError::into_inner);
+            leaders.insert(self.shard.group, node);
+        }
+    }
+
+    /// Whether to try again. Pauses once every replica was asked, and after a hint that led nowhere.
+    async fn again(&mut self, hint: &Option<NodeId>) -> bool {
+        if self.began.elapsed() > DEADLINE || self.is_gone() {
+            return false;
+        }
+        let is_new = hint.is_some() && self.turn < self.shard.nodes.len();
+        self.hint = *hint;
+        if !is_new && (self.hint.is_some() || self.turn % self.shard.nodes.len().max(1) == 0) {
+            sleep(RETRY).await;
+        }
+        true
+    }
+
+    fn is_gone(&self) -> bool {
+        self.inner.view.load().group(self.shard.group).is_none()
+    }
+
+    fn failure(&self) -> Error {
+        if self.is_gone() { Error::NotFound } else { Error::NoLeader }
+    }
+}
+
+impl Inner {
+    fn publish(&self, catalog: Catalog) {
+        let version = catalog.version;
+        if version < self.view.load().catalog().version {
+            return; // a node that is behind told
+        }
+        self.view.store(Arc::new(View::new(catalog)));
+        self.versions.send_replace(version);
+    }
+
+    fn local_if(&self, node: NodeId) -> Option<&Arc<dyn LocalNode>> {
+        self.local.as_ref().filter(|local| local.id() == node)
+    }
+
+    fn channel_of(&self, node: NodeId) -> Option<Channel> {
+        let view = self.view.load();
+        let address = &view.catalog().nodes.get(&node)?.grpc_address;
+        Some(self.channel(address))
+    }
+
+    fn channel(&self, address: &str) -> Channel {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(address) {
+            return channel.clone();
+        }
+        let channel = anabranch_transport::channel(&self.connector, address);
+        channels.insert(address.to_owned(), channel.clone());
+        channel
+    }
+
+    async fn propose_remote(&self, command: &Command) -> Result<Outcome, CallError> {
+        let mut last = CallError::NotLeader(None);
+        for address in self.addresses() {
+            match call::propose(self.channel(&address), command).await {
+                Err(error @ (CallError::NotLeader(_) | CallError::NotFound)) => last = error,
+                decided => return decided,
+            }
+        }
+        Err(last)
+    }
+
+    /// Where nodes are: those of the catalog, then the seeds.
+    fn addresses(&self) -> Vec<String> {
+        let view = self.view.load();
+        let nodes = view.catalog().nodes.values().map(|node| node.grpc_address.clone());
+        nodes.chain(self.seeds.iter().cloned()).collect()
+    }
+}
+
+/// Follows the catalog on one node after the other.
+async fn follow_remote(inner: Arc<Inner>) {
+    loop {
+        for address in inner.addresses() {
+            let known = inner.view.load().catalog().version;
+            let Ok(mut versions) = call::watch(inner.channel(&address), known).await else { continue };
+            while let Ok(Some(version)) = versions.message().await {
+                match anabranch_proto::decode_catalog(version.catalog) {
+                    Ok(catalog) => inner.publish(catalog),
+                    Err(error) => tracing::error!(%error, "catalog can't be read"),
+                }
+            }
+        }
+        sleep(RETRY).await;
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NotLeader(_) => Self::NoLeader,
+            CallError::NotFound => Self::NotFound,
+            CallError::Closed => Self::Closed,
+            CallError::Throttled(reason) => Self::Throttled(reason),
+            CallError::Invalid(reason) => Self::Invalid(reason),
+            CallError::Unknown(reason) => Self::Unknown(reason),
+        }
     }
 }

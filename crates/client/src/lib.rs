@@ -5,11 +5,13 @@
 //! other than [`Error::Unknown`] did not happen.
 //! Start at [`Client`].
 
+mod call;
 mod client;
 mod error;
 mod view;
 
 pub use anabranch_shard::{Page, PageBatch};
+pub use call::{CallError, LocalNode, Read};
 pub use client::Client;
 pub use error::Error;
 pub use view::{ShardRoute, StreamView, View};

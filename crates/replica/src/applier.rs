@@ -251,7 +251,9 @@ impl RaftSnapshotBuilder<TypeConfig> for TrimSnapshot {
         rows.push((StateKey::Snapshot, Some(checkpoint.clone())));
         put_durably(&self.log, rows).await?;
         let mut checkpoints = self.progress.checkpoints();
-        self.superseded.iter().for_each(|index| drop(checkpoints.remove(index)));
+        for index in &self.superseded {
+            checkpoints.remove(index);
+        }
         drop(checkpoints);
         snapshot(checkpoint)
     }

@@ -18,7 +18,7 @@ pub use anabranch_proto::replica as pb;
 pub use connector::{Connector, Io, TcpConnector};
 pub use lane::{AppendChannel, AppendRequests, ResponseBody};
 pub use liveness::{Liveness, PeerEvent};
-pub use peer::{Purpose, Transport, TransportSettings};
+pub use peer::{Purpose, Transport, TransportSettings, channel};
 pub use server::{Handler, ReplicaServer, RequestBody};
 
 /// Why a request got no answer. The receiver may have acted on it or not.

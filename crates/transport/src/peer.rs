@@ -249,16 +249,21 @@ impl Keeper {
     }
 
     fn channel(&self) -> Channel {
-        const STREAM_WINDOW: u32 = 16 << 20;
-        const CONNECTION_WINDOW: u32 = 32 << 20;
-        let (connector, address) = (Arc::clone(&self.connector), self.address.clone());
-        let connect = service_fn(move |_: Uri| {
-            let connection = connector.connect(address.clone());
-            async move { connection.await.map(TokioIo::new) }
-        });
-        Endpoint::from_static("http://peer.anabranch")
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .connect_with_connector_lazy(connect)
+        channel(&self.connector, &self.address)
     }
+}
+
+/// A gRPC channel to `address` that connects when it is first used, and again when it broke.
+pub fn channel(connector: &Arc<dyn Connector>, address: &str) -> Channel {
+    const STREAM_WINDOW: u32 = 16 << 20;
+    const CONNECTION_WINDOW: u32 = 32 << 20;
+    let (connector, address) = (Arc::clone(connector), address.to_owned());
+    let connect = service_fn(move |_: Uri| {
+        let connection = connector.connect(address.clone());
+        async move { connection.await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://node.anabranch")
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .connect_with_connector_lazy(connect)
 }

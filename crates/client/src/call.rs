@@ -1,0 +1,182 @@
+//! One call to one node, without retries: in this process or over gRPC.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_proto::v1;
+use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
+use anabranch_proto::v1::log_service_client::LogServiceClient;
+use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
+use anabranch_types::{GroupId, NodeId, Timestamp};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use prost::Message;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+/// Why one node did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It doesn't lead; nothing was done.
+    #[error("not the leader")]
+    NotLeader(Option<NodeId>),
+    /// It doesn't hold the shard; nothing was done.
+    #[error("no replica there")]
+    NotFound,
+    /// The shard takes no more records; nothing was written.
+    #[error("shard is closed")]
+    Closed,
+    /// Memory or disk is at its bound; nothing was written.
+    #[error("throttled: {0}")]
+    Throttled(String),
+    /// The request is wrong; nothing was done.
+    #[error("{0}")]
+    Invalid(String),
+    /// It may have been done or not.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// A node in the same process: what it holds is reached without gRPC.
+pub trait LocalNode: Send + Sync + 'static {
+    /// The node.
+    fn id(&self) -> NodeId;
+    /// Versions of the catalog as they reach the node.
+    fn catalog(&self) -> watch::Receiver<Arc<Catalog>>;
+    /// Has the catalog apply a command, wherever its leader is.
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, CallError>>;
+    /// Appends a batch to a shard that the node leads.
+    fn append(&self, group: GroupId, batch: Batch) -> BoxFuture<'_, Result<Vec<Run>, CallError>>;
+    /// Finds where a reader begins.
+    fn seek(&self, group: GroupId, start: Start) -> BoxFuture<'_, Result<Position, CallError>>;
+    /// Reads a page.
+    fn read(&self, group: GroupId, read: Read) -> BoxFuture<'_, Result<Page, CallError>>;
+}
+
+/// What a reader asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Where to read from.
+    pub from: Position,
+    /// At most so many records.
+    pub max_records: u32,
+    /// At most so many bytes of data and keys, but at least one record.
+    pub max_bytes: usize,
+    /// Whether the replica must lead.
+    pub leader_only: bool,
+}
+
+const DEADLINE: Duration = Duration::from_secs(15);
+/// A page of records is larger than its data by framing and by records outside the page.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+fn log_client(channel: Channel) -> LogServiceClient<Channel> {
+    LogServiceClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+fn error_of(status: &Status) -> CallError {
+    let detail = v1::ErrorDetail::decode(Bytes::copy_from_slice(status.details())).unwrap_or_default();
+    let text = || status.message().to_owned();
+    match detail.kind() {
+        v1::ErrorKind::NotLeader => {
+            CallError::NotLeader((detail.leader_node != 0).then_some(NodeId(detail.leader_node)))
+        }
+        v1::ErrorKind::NotFound => CallError::NotFound,
+        v1::ErrorKind::Closed => CallError::Closed,
+        v1::ErrorKind::Throttled => CallError::Throttled(text()),
+        v1::ErrorKind::Invalid => CallError::Invalid(text()),
+        v1::ErrorKind::UnknownOutcome => CallError::Unknown(text()),
+        v1::ErrorKind::Unspecified if status.code() == Code::Unimplemented => CallError::NotFound,
+        v1::ErrorKind::Unspecified => CallError::Unknown(status.to_string()),
+    }
+}
+
+pub(crate) async fn append(channel: Channel, group: GroupId, batch: &Batch) -> Result<Vec<Run>, CallError> {
+    let message = v1::AppendRequest { group: group.0, batch: batch.bytes().clone() };
+    let answer = log_client(channel).append(request(message)).await.map_err(|s| error_of(&s))?;
+    let runs = answer.into_inner().runs.into_iter().map(Run::try_from).collect::<Result<_, _>>();
+    runs.map_err(|error| CallError::Unknown(error.to_string()))
+}
+
+pub(crate) async fn seek(channel: Channel, group: GroupId, start: Start) -> Result<Position, CallError> {
+    let start = match start {
+        Start::TrimHorizon => v1::seek_request::Start::TrimHorizon(v1::Empty {}),
+        Start::Latest => v1::seek_request::Start::Latest(v1::Empty {}),
+        Start::AtTimestamp(time) => v1::seek_request::Start::AtMillis(time.as_millis()),
+        Start::At(position) => return Ok(position),
+    };
+    let message = v1::SeekRequest { group: group.0, start: Some(start) };
+    let answer = log_client(channel).seek(request(message)).await.map_err(|s| error_of(&s))?;
+    position(answer.into_inner().position)
+}
+
+pub(crate) async fn read(channel: Channel, group: GroupId, read: Read) -> Result<Page, CallError> {
+    let message = v1::ReadRequest {
+        group: group.0,
+        from: Some(read.from.into()),
+        max_records: read.max_records,
+        max_bytes: u32::try_from(read.max_bytes).unwrap_or(u32::MAX),
+        leader_only: read.leader_only,
+    };
+    let answer = log_client(channel).read(request(message)).await.map_err(|s| error_of(&s))?;
+    page(answer.into_inner())
+}
+
+pub(crate) fn page(message: v1::ReadResponse) -> Result<Page, CallError> {
+    let batch = |batch: v1::PageBatch| PageBatch {
+        log_index: batch.log_index,
+        arrival: Timestamp::from_millis(batch.arrival_millis),
+        first: u16::try_from(batch.first).unwrap_or(u16::MAX),
+        records: batch.records,
+        batch: batch.batch,
+    };
+    Ok(Page {
+        batches: message.batches.into_iter().map(batch).collect(),
+        next: position(message.next)?,
+        behind: Duration::from_millis(message.behind_millis),
+    })
+}
+
+fn position(message: Option<v1::Position>) -> Result<Position, CallError> {
+    let message = message.ok_or_else(|| CallError::Unknown("answer without a position".into()))?;
+    message.try_into().map_err(|error: anabranch_proto::Error| CallError::Unknown(error.to_string()))
+}
+
+pub(crate) async fn propose(channel: Channel, command: &Command) -> Result<Outcome, CallError> {
+    let command = anabranch_proto::encode_command(command);
+    let message = v1::ProposeRequest { command, forwarded: false };
+    let answer = CatalogServiceClient::new(channel).propose(request(message)).await;
+    let outcome = answer.map_err(|status| error_of(&status))?.into_inner().outcome;
+    let outcome = anabranch_proto::decode_outcome(outcome);
+    outcome.map_err(|error| CallError::Unknown(error.to_string()))
+}
+
+pub(crate) async fn tail(
+    channel: Channel,
+    group: GroupId,
+    from: Position,
+) -> Result<tonic::Streaming<v1::ReadResponse>, CallError> {
+    let message = v1::TailRequest { group: group.0, from: Some(from.into()) };
+    let pages = log_client(channel).tail(message).await;
+    pages.map(tonic::Response::into_inner).map_err(|status| error_of(&status))
+}
+
+pub(crate) async fn watch(
+    channel: Channel,
+    known_version: u64,
+) -> Result<tonic::Streaming<v1::WatchResponse>, CallError> {
+    let client = CatalogServiceClient::new(channel);
+    let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let versions = client.watch(v1::WatchRequest { known_version }).await;
+    versions.map(tonic::Response::into_inner).map_err(|status| error_of(&status))
+}

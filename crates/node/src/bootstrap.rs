@@ -1,0 +1,112 @@
+//! How a node finds its place: as a founder of a new cluster, as a member that comes back, or as one
+//! whose disk was wiped and that must not come back under its old replica ids.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Command, Outcome, Replica};
+use anabranch_replica::GroupSpec;
+use anabranch_types::{GroupId, NodeId, ReplicaId};
+use tokio::time::sleep;
+
+use crate::error::Error;
+use crate::node::Node;
+
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The catalog's replicas in a cluster that begins: each founder's replica has the node's own number.
+fn founders(node: &Node) -> Vec<Replica> {
+    let voters = node.inner.settings.initial_voters();
+    voters.into_iter().map(|node| Replica { id: ReplicaId(node.0), node }).collect()
+}
+
+/// Opens this node's replica of the catalog, if it is clear which one it has. Waits where it isn't:
+/// with an empty disk a node must learn from the others whether it had a replica before.
+pub(crate) async fn join(node: &Node) -> Result<(), Error> {
+    let founders = founders(node);
+    let Some(own) = founders.iter().find(|replica| replica.node == node.id()) else {
+        return Ok(());
+    };
+    if node.inner.began_empty && !is_new_here(node, &founders).await {
+        return Ok(()); // the catalog will give this disk a new replica
+    }
+    let spec = GroupSpec {
+        group: GroupId::CATALOG,
+        replica: stored_replica(node).unwrap_or(own.id),
+        members: founders.clone(),
+        is_new: node.inner.began_empty,
+    };
+    let first = Catalog::bootstrap(&founders);
+    match node.inner.replicas.open_catalog(&spec, first).await {
+        Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
+        Err(error) => tracing::error!(%error, "catalog replica is out of service"),
+    }
+    Ok(())
+}
+
+/// The id under which this disk holds a replica of the catalog.
+fn stored_replica(node: &Node) -> Option<ReplicaId> {
+    let log = node.inner.store.group(GroupId::CATALOG).ok()?;
+    let row = log.state(anabranch_storage::StateKey::Replica).ok()??;
+    Some(ReplicaId(u64::from_le_bytes(row[..].try_into().ok()?)))
+}
+
+/// Whether no earlier disk of this node ever held a replica. Returns when the others have told: a
+/// catalog that doesn't know this node, or empty disks on every founder.
+async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
+    let others: Vec<NodeId> =
+        founders.iter().map(|replica| replica.node).filter(|other| *other != node.id()).collect();
+    loop {
+        let mut empty = 0;
+        for other in &others {
+            let Ok(info) = node.inner.remotes.node_info(*other).await else { continue };
+            if info.cluster != node.inner.settings.cluster {
+                tracing::error!(node = %other, cluster = info.cluster, "peer of another cluster");
+                continue;
+            }
+            if info.catalog_version > 0
+                && let Some(catalog) = fetch_catalog(node, *other).await
+            {
+                let known = catalog.nodes.get(&node.id());
+                return known.is_none_or(|known| known.incarnation == node.inner.incarnation);
+            }
+            empty += usize::from(info.began_empty);
+        }
+        if empty == others.len() {
+            return true;
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn fetch_catalog(node: &Node, from: NodeId) -> Option<Catalog> {
+    let mut versions = node.inner.remotes.watch(from, 0).await.ok()?;
+    let first = versions.message().await.ok()??;
+    anabranch_proto::decode_catalog(first.catalog).ok()
+}
+
+/// Tells the catalog who and where this node is, until it knows.
+pub(crate) async fn register(node: Node) {
+    let settings = &node.inner.settings;
+    let command = Command::RegisterNode {
+        node: settings.node,
+        incarnation: node.inner.incarnation,
+        grpc_address: settings.grpc_address.clone(),
+        api_address: settings.api_address.clone(),
+        zone: settings.zone.clone(),
+    };
+    loop {
+        match node.propose(&command).await {
+            Ok(Outcome::Done { version }) => {
+                let mut catalog = node.inner.catalog.subscribe();
+                let _node_is_stopping =
+                    catalog.wait_for(|catalog| catalog.version >= version).await;
+                tracing::info!(node = %settings.node, "registered");
+                return;
+            }
+            Ok(Outcome::Refused(refusal)) => tracing::error!(%refusal, "registration refused"),
+            Err(error) => tracing::debug!(%error, "registration"),
+        }
+        sleep(RETRY).await;
+    }
+}

@@ -1,0 +1,141 @@
+//! What the leader of the catalog does for the cluster: brings streams from CREATING to ACTIVE and from
+//! DELETING to gone. Every step may be repeated, by this leader or the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Command, Outcome, Shard, Stream, StreamStatus};
+use anabranch_replica::Error;
+use anabranch_types::{NodeId, StreamName};
+use futures::FutureExt;
+use futures::stream::{self, StreamExt};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::node::Node;
+
+const ROUND: Duration = Duration::from_millis(50);
+const IDLE_ROUND: Duration = Duration::from_secs(1);
+/// Shards that are asked for their leader side by side.
+const ASK_AT_ONCE: usize = 32;
+
+/// Runs for as long as the node does; acts only while this node leads the catalog.
+pub(crate) async fn run(node: Node) {
+    let mut versions = node.catalog();
+    loop {
+        let catalog = Arc::clone(&versions.borrow_and_update());
+        let leads = match node.catalog_replica() {
+            Some(replica) => replica.leads().await,
+            None => false,
+        };
+        let busy = leads && round(&node, &catalog).await;
+        let pause = if busy { ROUND } else { IDLE_ROUND };
+        if let Ok(Err(_)) = timeout(pause, versions.changed()).await {
+            return;
+        }
+    }
+}
+
+/// Takes the next step of every stream that has one; says whether there were any.
+async fn round(node: &Node, catalog: &Catalog) -> bool {
+    let mut busy = false;
+    for (name, stream) in &catalog.streams {
+        match stream.status {
+            StreamStatus::Creating => {
+                busy = true;
+                if all_shards_have_leaders(node, stream).await {
+                    step(node, Command::ActivateStream { name: name.clone(), id: stream.id }).await;
+                }
+            }
+            StreamStatus::Deleting => {
+                busy = true;
+                drop_stream(node, name, stream).await;
+            }
+            StreamStatus::Active => {}
+        }
+    }
+    busy
+}
+
+async fn all_shards_have_leaders(node: &Node, stream: &Stream) -> bool {
+    let mut asking = Vec::with_capacity(stream.shards.len());
+    for shard in stream.shards.values() {
+        asking.push(has_leader(node, shard).boxed());
+    }
+    let answers = stream::iter(asking).buffer_unordered(ASK_AT_ONCE);
+    answers.all(|has_leader| async move { has_leader }).await
+}
+
+async fn has_leader(node: &Node, shard: &Shard) -> bool {
+    let asked = shard.replicas.iter().map(|replica| async move {
+        if replica.node == node.id() {
+            match node.shard(shard.group) {
+                Some(replica) => replica.seek(anabranch_shard::Start::Latest).await.is_ok(),
+                None => false,
+            }
+        } else {
+            node.inner.remotes.leads(replica.node, shard.group.0).await
+        }
+    });
+    futures::future::join_all(asked).await.contains(&true)
+}
+
+/// Nodes remove a deleted stream's groups as soon as they see it; the ids are never used again, so a
+/// node that is away removes them when it comes back.
+async fn drop_stream(node: &Node, name: &StreamName, stream: &Stream) {
+    step(node, Command::DropStream { name: name.clone(), id: stream.id }).await;
+}
+
+async fn step(node: &Node, command: Command) {
+    match node.propose(&command).await {
+        Ok(Outcome::Done { .. }) => {}
+        Ok(Outcome::Refused(refusal)) => tracing::debug!(%refusal, "step"),
+        Err(error) => tracing::debug!(%error, "step"),
+    }
+}
+
+const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
+const PROPOSE_RETRY: Duration = Duration::from_millis(50);
+
+/// Finds the catalog's leader and has it apply `command`.
+pub(crate) async fn propose_anywhere(node: &Node, command: &Command) -> Result<Outcome, Error> {
+    let deadline = Instant::now() + PROPOSE_DEADLINE;
+    loop {
+        let hint = match propose_here(node, command).await {
+            Err(Error::NotLeader { leader }) => leader,
+            Err(Error::NotFound | Error::OutOfService(_)) => None,
+            decided => return decided,
+        };
+        let others = node.inner.remotes.nodes().into_iter().filter(|other| Some(*other) != hint);
+        for other in hint.into_iter().chain(others).filter(|other| *other != node.id()) {
+            match propose_there(node, other, command).await {
+                Err(Error::NotLeader { .. }) => {}
+                decided => return decided,
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(Error::NotLeader { leader: None });
+        }
+        sleep(PROPOSE_RETRY).await;
+    }
+}
+
+/// Has this node's replica apply `command`, if it leads.
+pub(crate) async fn propose_here(node: &Node, command: &Command) -> Result<Outcome, Error> {
+    let replica = node.catalog_replica().ok_or(Error::NotFound)?;
+    replica.propose(command).await
+}
+
+async fn propose_there(node: &Node, other: NodeId, command: &Command) -> Result<Outcome, Error> {
+    let answer = node.inner.remotes.propose(other, anabranch_proto::encode_command(command)).await;
+    match answer {
+        Ok(outcome) => {
+            let outcome = anabranch_proto::decode_outcome(outcome);
+            outcome.map_err(|error| Error::Unknown(error.to_string()))
+        }
+        // Not connected, or refused before anything was done.
+        Err(status) if matches!(status.code(), tonic::Code::FailedPrecondition | tonic::Code::Unavailable) => {
+            Err(Error::NotLeader { leader: None })
+        }
+        Err(status) => Err(Error::Unknown(status.to_string())),
+    }
+}

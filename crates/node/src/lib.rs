@@ -1,0 +1,21 @@
+//! A cluster node: opens its log store, talks to the other nodes, holds the replicas that the catalog
+//! gives it, and serves the native API.
+//!
+//! Invariants: a replica is opened only under the id that the catalog gave to this life of this disk;
+//! data of a group is removed only if a catalog version that knows the group says so.
+//! Start at [`Node::start`].
+
+mod bootstrap;
+mod catalog_feed;
+mod controller;
+mod error;
+mod node;
+mod reconcile;
+mod remote;
+mod services;
+mod settings;
+
+pub use error::Error;
+pub use node::{Node, bind};
+pub use services::status_of;
+pub use settings::{NodeSettings, Peer};

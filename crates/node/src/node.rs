@@ -1,0 +1,185 @@
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
+use anabranch_storage::LogStore;
+use anabranch_transport::{Connector, ReplicaServer, Transport, TransportSettings};
+use anabranch_types::{Clock, GroupId, Incarnation, NodeId};
+use arc_swap::ArcSwapOption;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+
+use crate::error::Error;
+use crate::remote::Remotes;
+use crate::settings::NodeSettings;
+use crate::{bootstrap, catalog_feed, controller, reconcile, services};
+
+/// A running node. Cheap to clone; it runs until [`Node::stop`].
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) settings: NodeSettings,
+    pub(crate) store: Arc<dyn LogStore>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) began_empty: bool,
+    pub(crate) transport: Transport,
+    pub(crate) replicas: Replicas,
+    pub(crate) remotes: Remotes,
+    pub(crate) catalog: watch::Sender<Arc<Catalog>>,
+    pub(crate) catalog_replica: ArcSwapOption<CatalogReplica>,
+    pub(crate) settled: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+    stop_serving: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Node {
+    /// Starts a node on `listener`, which is bound already, over `store`. Returns once it serves the
+    /// native API; [`Node::ready`] waits until it takes part in the cluster.
+    ///
+    /// # Errors
+    /// [`Error`] if its own replica of the catalog can't be opened.
+    pub async fn start(
+        settings: NodeSettings,
+        store: Arc<dyn LogStore>,
+        listener: TcpListener,
+        connector: Arc<dyn Connector>,
+        clock: Arc<dyn Clock>,
+        boot: u64,
+    ) -> Result<Self, Error> {
+        let transport_settings =
+            TransportSettings::new(settings.node, boot, settings.cluster.clone());
+        let transport = Transport::new(transport_settings, Arc::clone(&connector));
+        let remotes = Remotes::new(connector);
+        for peer in settings.initial_nodes.iter().filter(|peer| peer.node != settings.node) {
+            transport.set_peer(peer.node, &peer.grpc_address);
+            remotes.set(peer.node, &peer.grpc_address);
+        }
+        let replicas = Replicas::new(
+            Arc::clone(&store),
+            transport.clone(),
+            Arc::clone(&clock),
+            settings.replicas.clone(),
+        );
+        let inner = Inner {
+            incarnation: store.incarnation(),
+            began_empty: store.groups().is_empty(),
+            settings,
+            store,
+            transport,
+            replicas,
+            remotes,
+            catalog: watch::channel(Arc::default()).0,
+            catalog_replica: ArcSwapOption::empty(),
+            settled: watch::channel(false).0,
+            tasks: Mutex::default(),
+            stop_serving: Mutex::default(),
+        };
+        let node = Self { inner: Arc::new(inner) };
+        node.serve(listener);
+        bootstrap::join(&node).await?;
+        node.spawn(catalog_feed::follow(node.clone()));
+        node.spawn(bootstrap::register(node.clone()));
+        node.spawn(reconcile::follow(node.clone()));
+        node.spawn(controller::run(node.clone()));
+        Ok(node)
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let (stop, stopped) = oneshot::channel();
+        *self.inner.stop_serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+        let handler = Arc::new(self.inner.replicas.clone());
+        let mut routes = Routes::builder();
+        routes
+            .add_service(ReplicaServer::service(self.inner.transport.clone(), handler))
+            .add_service(services::log_service(self))
+            .add_service(services::catalog_service(self));
+        const STREAM_WINDOW: u32 = 16 << 20;
+        const CONNECTION_WINDOW: u32 = 32 << 20;
+        let server = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .tcp_nodelay(true)
+            .add_routes(routes.routes());
+        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        self.spawn(async move {
+            let over = async move { drop(stopped.await) };
+            if let Err(error) = server.serve_with_incoming_shutdown(incoming, over).await {
+                tracing::error!(%error, "gRPC server ended");
+            }
+        });
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.inner.settings.node
+    }
+
+    /// Versions of the catalog as they reach this node.
+    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.inner.catalog.subscribe()
+    }
+
+    /// This node's replica of the shard that `group` holds.
+    pub fn shard(&self, group: GroupId) -> Option<ShardReplica> {
+        self.inner.replicas.shard(group)
+    }
+
+    /// This node's replica of the catalog, if it holds one.
+    pub fn catalog_replica(&self) -> Option<Arc<CatalogReplica>> {
+        self.inner.catalog_replica.load_full()
+    }
+
+    /// Whether the node is known to the catalog and holds the replicas that it is to hold.
+    pub fn is_ready(&self) -> bool {
+        *self.inner.settled.borrow()
+    }
+
+    /// Waits until [`Self::is_ready`].
+    pub async fn ready(&self) {
+        let mut settled = self.inner.settled.subscribe();
+        let _node_is_stopping = settled.wait_for(|settled| *settled).await;
+    }
+
+    /// Has the catalog apply `command`, here or on the node that leads it.
+    ///
+    /// # Errors
+    /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time: nothing was done.
+    /// [`anabranch_replica::Error::Unknown`] if it may have been applied or not.
+    pub async fn propose(&self, command: &Command) -> Result<Outcome, anabranch_replica::Error> {
+        controller::propose_anywhere(self, command).await
+    }
+
+    /// Stops taking part, writes what is queued, and gives up the data directory.
+    pub async fn stop(&self) {
+        const DRAIN: Duration = Duration::from_millis(200);
+        self.inner.replicas.shutdown().await;
+        let stop = self.inner.stop_serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(stop);
+        self.inner.transport.shutdown();
+        tokio::time::sleep(DRAIN).await; // answers that are on their way out
+        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.inner.store.close().await;
+    }
+}
+
+/// Binds a listener and says where, so that port 0 can be announced.
+///
+/// # Errors
+/// [`Error::Listen`] with the system's answer.
+pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |error| Error::Listen { address: address.to_owned(), error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

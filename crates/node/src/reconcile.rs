@@ -1,0 +1,143 @@
+//! Makes the replicas on this node what the catalog says: opens those that are missing, removes those
+//! that are no more, has damaged ones replaced.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Command, GroupRef, Replica, StreamStatus};
+use anabranch_replica::{Error, GroupSpec};
+use anabranch_types::{GroupId, ReplicaId};
+use futures::FutureExt;
+use futures::stream::{self, StreamExt};
+use tokio::time::timeout;
+
+use crate::node::Node;
+
+/// How often damage and leftovers are looked for when the catalog doesn't change.
+const ROUND: Duration = Duration::from_secs(1);
+/// Replicas that are opened side by side.
+const OPEN_AT_ONCE: usize = 16;
+
+/// Follows the catalog for as long as the node runs.
+pub(crate) async fn follow(node: Node) {
+    let mut versions = node.catalog();
+    let mut lost = BTreeMap::new();
+    loop {
+        let catalog = Arc::clone(&versions.borrow_and_update());
+        if is_this_life(&node, &catalog) {
+            round(&node, &catalog, &mut lost).await;
+            node.inner.settled.send_replace(true);
+        }
+        if let Ok(Err(_)) = timeout(ROUND, versions.changed()).await {
+            return;
+        }
+    }
+}
+
+/// Whether the catalog has heard of this disk: what it says of another one isn't for this node.
+fn is_this_life(node: &Node, catalog: &Catalog) -> bool {
+    let known = catalog.nodes.get(&node.id());
+    known.is_some_and(|known| known.incarnation == node.inner.incarnation)
+}
+
+async fn round(node: &Node, catalog: &Catalog, lost: &mut BTreeMap<GroupId, ReplicaId>) {
+    let mine = |group: &GroupRef<'_>| {
+        let deleted = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Deleting);
+        let own = group.replicas.iter().find(|replica| replica.node == node.id()).copied();
+        own.filter(|_| !deleted)
+    };
+    let wanted: BTreeMap<GroupId, (Replica, GroupRef<'_>)> = catalog
+        .groups()
+        .filter_map(|group| Some((group.group, (mine(&group)?, group))))
+        .collect();
+    let mut opening = Vec::with_capacity(wanted.len());
+    for (own, group) in wanted.values() {
+        let known_lost = lost.get(&group.group).copied();
+        let (group_id, replica) = (group.group, own.id);
+        let opened = async move { (group_id, replica, open(node, *own, group, known_lost).await) };
+        opening.push(opened.boxed());
+    }
+    let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPEN_AT_ONCE).collect().await;
+    for (group, replica, result) in opened {
+        match result {
+            Ok(()) => drop(lost.remove(&group)),
+            Err(Error::OutOfService(reason)) => {
+                if lost.insert(group, replica) != Some(replica) {
+                    tracing::error!(%group, %replica, reason, "replica is out of service");
+                }
+                replace(node, group, replica).await;
+            }
+            Err(error) => tracing::warn!(%group, %error, "replica can't be opened"),
+        }
+    }
+    remove_leftovers(node, catalog, &wanted).await;
+}
+
+/// Opens a replica, or tells the open one who belongs to its group.
+async fn open(
+    node: &Node,
+    own: Replica,
+    group: &GroupRef<'_>,
+    lost: Option<ReplicaId>,
+) -> Result<(), Error> {
+    let replicas = &node.inner.replicas;
+    if lost.is_some_and(|lost| lost != own.id) {
+        // The catalog made a new replica in place of the damaged one: begin with an empty log.
+        replicas.remove(group.group).await?;
+    }
+    let is_new = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Creating);
+    let members = group.replicas.to_vec();
+    let spec = GroupSpec { group: group.group, replica: own.id, members, is_new };
+    match group.shard {
+        Some((_, stream, _)) => {
+            let shard = replicas.open_shard(&spec, stream.retention_hours).await?;
+            shard.set_retention_hours(stream.retention_hours);
+            match shard.status().quarantined {
+                Some(reason) => Err(Error::OutOfService(reason)),
+                None => Ok(()),
+            }
+        }
+        None => {
+            let replica = replicas.open_catalog(&spec, Catalog::default()).await?;
+            replicas.want(group.group, group.replicas);
+            if let Some(reason) = replica.status().quarantined {
+                return Err(Error::OutOfService(reason));
+            }
+            if node.catalog_replica().is_none_or(|known| known.status().replica != own.id) {
+                node.inner.catalog_replica.store(Some(Arc::new(replica)));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Stops a damaged replica and asks the catalog for another one in its place.
+async fn replace(node: &Node, group: GroupId, lost: ReplicaId) {
+    node.inner.replicas.close(group).await;
+    if group == GroupId::CATALOG {
+        node.inner.catalog_replica.store(None);
+    }
+    if let Err(error) = node.propose(&Command::ReplaceReplica { group, lost }).await {
+        tracing::debug!(%group, %error, "replacement");
+    }
+}
+
+/// Removes groups that were given out before this version and are not this node's in it.
+async fn remove_leftovers(
+    node: &Node,
+    catalog: &Catalog,
+    wanted: &BTreeMap<GroupId, (Replica, GroupRef<'_>)>,
+) {
+    let replicas = &node.inner.replicas;
+    let known = |group: &GroupId| group.0 < catalog.next_group && *group != GroupId::CATALOG;
+    let leftovers = replicas.stored_groups().into_iter().chain(replicas.groups());
+    let leftovers: std::collections::BTreeSet<_> =
+        leftovers.filter(|group| known(group) && !wanted.contains_key(group)).collect();
+    for group in leftovers {
+        match replicas.remove(group).await {
+            Ok(()) => tracing::info!(%group, "removed"),
+            Err(error) => tracing::warn!(%group, %error, "can't be removed"),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Calls to the native API of other nodes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anabranch_proto::v1;
+use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
+use anabranch_proto::v1::log_service_client::LogServiceClient;
+use anabranch_transport::Connector;
+use anabranch_types::NodeId;
+use bytes::Bytes;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+/// Channels to other nodes, made when first needed. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Remotes {
+    connector: Arc<dyn Connector>,
+    channels: Arc<Mutex<BTreeMap<NodeId, (String, Channel)>>>,
+}
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+impl Remotes {
+    pub(crate) fn new(connector: Arc<dyn Connector>) -> Self {
+        Self { connector, channels: Arc::default() }
+    }
+
+    pub(crate) fn set(&self, node: NodeId, address: &str) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if channels.get(&node).is_some_and(|(known, _)| known == address) {
+            return;
+        }
+        let channel = anabranch_transport::channel(&self.connector, address);
+        channels.insert(node, (address.to_owned(), channel));
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    fn channel(&self, node: NodeId) -> Result<Channel, Status> {
+        let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = channels.get(&node).map(|(_, channel)| channel.clone());
+        channel.ok_or_else(|| Status::unavailable("no address of the node is known"))
+    }
+
+    fn catalog(&self, node: NodeId) -> Result<CatalogServiceClient<Channel>, Status> {
+        let client = CatalogServiceClient::new(self.channel(node)?);
+        Ok(client.max_decoding_message_size(usize::MAX))
+    }
+
+    pub(crate) async fn node_info(&self, node: NodeId) -> Result<v1::NodeInfoResponse, Status> {
+        let mut request = Request::new(v1::NodeInfoRequest {});
+        request.set_timeout(DEADLINE);
+        Ok(self.catalog(node)?.node_info(request).await?.into_inner())
+    }
+
+    pub(crate) async fn propose(&self, node: NodeId, command: Bytes) -> Result<Bytes, Status> {
+        let mut request = Request::new(v1::ProposeRequest { command, forwarded: true });
+        request.set_timeout(DEADLINE);
+        Ok(self.catalog(node)?.propose(request).await?.into_inner().outcome)
+    }
+
+    pub(crate) async fn watch(
+        &self,
+        node: NodeId,
+        known_version: u64,
+    ) -> Result<tonic::Streaming<v1::WatchResponse>, Status> {
+        let request = v1::WatchRequest { known_version };
+        Ok(self.catalog(node)?.watch(request).await?.into_inner())
+    }
+
+    /// Whether `node` leads `group`.
+    pub(crate) async fn leads(&self, node: NodeId, group: u64) -> bool {
+        let Ok(channel) = self.channel(node) else { return false };
+        let start = Some(v1::seek_request::Start::Latest(v1::Empty {}));
+        let mut request = Request::new(v1::SeekRequest { group, start });
+        request.set_timeout(DEADLINE);
+        LogServiceClient::new(channel).seek(request).await.is_ok()
+    }
+}

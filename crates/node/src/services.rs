@@ -1,0 +1,224 @@
+//! The native API over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_proto::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
+use anabranch_proto::v1::log_service_server::{LogService, LogServiceServer};
+use anabranch_proto::{decode_command, encode_catalog, encode_outcome, v1};
+use anabranch_replica::{Error, ShardReplica};
+use anabranch_shard::{Batch, Page, PageBatch, Position, Start};
+use anabranch_types::{GroupId, Timestamp, limits};
+use futures::stream::{self, Stream};
+use prost::Message;
+use tonic::{Code, Request, Response, Status};
+
+use crate::controller::propose_here;
+use crate::node::Node;
+
+/// Largest message that a client may send: a full batch and its framing.
+const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (1 << 20);
+
+pub(crate) fn log_service(node: &Node) -> LogServiceServer<Api> {
+    LogServiceServer::new(Api(node.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(usize::MAX)
+}
+
+pub(crate) fn catalog_service(node: &Node) -> CatalogServiceServer<Api> {
+    CatalogServiceServer::new(Api(node.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(usize::MAX)
+}
+
+/// The native API of one node.
+#[derive(Clone)]
+pub(crate) struct Api(Node);
+
+impl Api {
+    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
+    fn shard(&self, group: u64) -> Result<ShardReplica, Status> {
+        self.0.shard(GroupId(group)).ok_or_else(|| status_of(&Error::NotFound))
+    }
+}
+
+/// The status that an error is on the wire; its details carry an `ErrorDetail`.
+pub fn status_of(error: &Error) -> Status {
+    use v1::ErrorKind;
+    let (code, kind, leader) = match error {
+        Error::NotLeader { leader } => {
+            (Code::FailedPrecondition, ErrorKind::NotLeader, leader.map_or(0, |node| node.0))
+        }
+        Error::NotFound => (Code::NotFound, ErrorKind::NotFound, 0),
+        Error::Throttled(_) => (Code::ResourceExhausted, ErrorKind::Throttled, 0),
+        Error::Invalid(_) => (Code::InvalidArgument, ErrorKind::Invalid, 0),
+        Error::Unknown(_) => (Code::Unknown, ErrorKind::UnknownOutcome, 0),
+        Error::OutOfService(_) => (Code::FailedPrecondition, ErrorKind::NotLeader, 0),
+    };
+    let detail = v1::ErrorDetail { kind: kind.into(), leader_node: leader };
+    Status::with_details(code, error.to_string(), detail.encode_to_vec().into())
+}
+
+fn invalid(error: impl std::fmt::Display) -> Status {
+    status_of(&Error::Invalid(error.to_string()))
+}
+
+fn page_message(page: Page) -> v1::ReadResponse {
+    let batch = |batch: PageBatch| v1::PageBatch {
+        log_index: batch.log_index,
+        arrival_millis: batch.arrival.as_millis(),
+        first: u32::from(batch.first),
+        records: batch.records,
+        batch: batch.batch,
+    };
+    v1::ReadResponse {
+        batches: page.batches.into_iter().map(batch).collect(),
+        next: Some(page.next.into()),
+        behind_millis: u64::try_from(page.behind.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "tonic's own error type")]
+fn position(position: Option<v1::Position>, field: &str) -> Result<Position, Status> {
+    let position = position.ok_or_else(|| invalid(format!("{field}: missing")))?;
+    position.try_into().map_err(invalid)
+}
+
+type Feed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// How long a tail that has nothing to say is silent.
+const TAIL_BEAT: Duration = Duration::from_secs(5);
+
+#[tonic::async_trait]
+impl LogService for Api {
+    type TailStream = Feed<v1::ReadResponse>;
+
+    async fn append(
+        &self,
+        request: Request<v1::AppendRequest>,
+    ) -> Result<Response<v1::AppendResponse>, Status> {
+        let request = request.into_inner();
+        let shard = self.shard(request.group)?;
+        let batch = Batch::parse(request.batch).map_err(invalid)?;
+        let runs = shard.append(batch).await.map_err(|error| status_of(&error))?;
+        Ok(Response::new(v1::AppendResponse { runs: runs.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn seek(
+        &self,
+        request: Request<v1::SeekRequest>,
+    ) -> Result<Response<v1::SeekResponse>, Status> {
+        let request = request.into_inner();
+        let shard = self.shard(request.group)?;
+        let start = match request.start.ok_or_else(|| invalid("start: missing"))? {
+            v1::seek_request::Start::TrimHorizon(_) => Start::TrimHorizon,
+            v1::seek_request::Start::Latest(_) => Start::Latest,
+            v1::seek_request::Start::AtMillis(millis) => {
+                Start::AtTimestamp(Timestamp::from_millis(millis))
+            }
+        };
+        let position = shard.seek(start).await.map_err(|error| status_of(&error))?;
+        Ok(Response::new(v1::SeekResponse { position: Some(position.into()) }))
+    }
+
+    async fn read(
+        &self,
+        request: Request<v1::ReadRequest>,
+    ) -> Result<Response<v1::ReadResponse>, Status> {
+        let request = request.into_inner();
+        let shard = self.shard(request.group)?;
+        let from = position(request.from, "from")?;
+        let (records, bytes) = (request.max_records, request.max_bytes as usize);
+        let records = if records == 0 { limits::GET_RECORDS_MAX_RECORDS } else { records };
+        let bytes = if bytes == 0 { limits::GET_RECORDS_MAX_BYTES } else { bytes };
+        let bytes = bytes.min(limits::GET_RECORDS_MAX_BYTES);
+        let page = shard.read(from, records, bytes, request.leader_only).await;
+        Ok(Response::new(page_message(page.map_err(|error| status_of(&error))?)))
+    }
+
+    async fn tail(
+        &self,
+        request: Request<v1::TailRequest>,
+    ) -> Result<Response<Feed<v1::ReadResponse>>, Status> {
+        let request = request.into_inner();
+        let shard = self.shard(request.group)?;
+        let from = position(request.from, "from")?;
+        let pages = stream::try_unfold((shard, from), |(shard, from)| async move {
+            let page = tail_page(&shard, from).await.map_err(|error| status_of(&error))?;
+            let next = page.next;
+            Ok(Some((page_message(page), (shard, next))))
+        });
+        Ok(Response::new(Box::pin(pages)))
+    }
+}
+
+/// The next page of a tail: records as soon as there are any, an empty page after a while.
+async fn tail_page(shard: &ShardReplica, from: Position) -> Result<Page, Error> {
+    const RECORDS: u32 = limits::GET_RECORDS_MAX_RECORDS;
+    const BYTES: usize = 1 << 20;
+    let deadline = tokio::time::Instant::now() + TAIL_BEAT;
+    let mut from = from;
+    loop {
+        let page = shard.read(from, RECORDS, BYTES, false).await?;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        if !page.batches.is_empty() || left.is_zero() {
+            return Ok(page);
+        }
+        from = page.next;
+        shard.wait_for(from, left).await;
+    }
+}
+
+#[tonic::async_trait]
+impl CatalogService for Api {
+    type WatchStream = Feed<v1::WatchResponse>;
+
+    async fn propose(
+        &self,
+        request: Request<v1::ProposeRequest>,
+    ) -> Result<Response<v1::ProposeResponse>, Status> {
+        let request = request.into_inner();
+        let command = decode_command(request.command).map_err(invalid)?;
+        let outcome = if request.forwarded {
+            propose_here(&self.0, &command).await
+        } else {
+            self.0.propose(&command).await
+        };
+        let outcome = outcome.map_err(|error| match error {
+            Error::NotFound => status_of(&Error::NotLeader { leader: None }),
+            other => status_of(&other),
+        })?;
+        Ok(Response::new(v1::ProposeResponse { outcome: encode_outcome(&outcome) }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Feed<v1::WatchResponse>>, Status> {
+        let known = request.into_inner().known_version;
+        let mut versions = self.0.catalog();
+        if known == 0 || versions.borrow().version > known {
+            versions.mark_changed();
+        }
+        let feed = stream::unfold(versions, |mut versions| async {
+            versions.changed().await.ok()?;
+            let catalog = Arc::clone(&versions.borrow_and_update());
+            Some((Ok(v1::WatchResponse { catalog: encode_catalog(&catalog) }), versions))
+        });
+        Ok(Response::new(Box::pin(feed)))
+    }
+
+    async fn node_info(
+        &self,
+        _request: Request<v1::NodeInfoRequest>,
+    ) -> Result<Response<v1::NodeInfoResponse>, Status> {
+        let inner = &self.0.inner;
+        Ok(Response::new(v1::NodeInfoResponse {
+            node: inner.settings.node.0,
+            cluster: inner.settings.cluster.clone(),
+            began_empty: inner.began_empty,
+            catalog_version: inner.catalog.borrow().version,
+        }))
+    }
+}
