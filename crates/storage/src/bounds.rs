@@ -66,9 +66,10 @@ impl Bounds {
     }
 
     pub(crate) fn state(&self) -> LogState {
-        let last = self.next.checked_sub(1).and_then(|index| {
-            self.term_of(index).map(|term| LogId { term, index })
-        });
+        let last = self
+            .next
+            .checked_sub(1)
+            .and_then(|index| self.term_of(index).map(|term| LogId { term, index }));
         LogState { purged: self.purged, last: last.or(self.purged) }
     }
 

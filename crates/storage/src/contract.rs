@@ -650,9 +650,7 @@ pub fn read(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<Entry>, Error> 
 type Told = (LogId, usize, u32);
 
 fn told(entries: &[Entry]) -> Vec<Told> {
-    let tell = |entry: &Entry| {
-        (entry.log_id, entry.payload.len(), crc32c::crc32c(&entry.payload))
-    };
+    let tell = |entry: &Entry| (entry.log_id, entry.payload.len(), crc32c::crc32c(&entry.payload));
     entries.iter().map(tell).collect()
 }
 

@@ -76,7 +76,9 @@ impl Index {
         self.with(|db| {
             let prefix = keys::prefix(keys::RUN_TAG, &[group.0]);
             let mut runs = Vec::new();
-            for row in scan(db, index_family(db)?, &Key::Run { group, first: start }.encode(), &prefix) {
+            for row in
+                scan(db, index_family(db)?, &Key::Run { group, first: start }.encode(), &prefix)
+            {
                 let (key, value) = row?;
                 let Some(Key::Run { first, .. }) = Key::decode(&key) else {
                     return Err(malformed(&key));

@@ -82,7 +82,11 @@ impl Shutdown {
         join(&self.preparer);
         self.core.index.close();
         self.core.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Unlocked by name, because a process being forked may hold the file open a little longer.
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = lock.map(|lock| lock.unlock()) {
+            tracing::warn!(%error, "data directory could not be unlocked");
+        }
     }
 }
 

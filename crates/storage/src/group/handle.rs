@@ -9,8 +9,8 @@ use futures::{FutureExt, future::BoxFuture};
 
 use super::Group;
 use crate::{
-    Completion, Entry, Error, GroupLog, Health, LogState, StateKey, Vote, rows, segment::queue::Work,
-    sim::checkpoint_rows,
+    Completion, Entry, Error, GroupLog, Health, LogState, StateKey, Vote, rows,
+    segment::queue::Work, sim::checkpoint_rows,
 };
 
 /// A caller's handle to a [`Group`].
@@ -35,8 +35,10 @@ impl GroupLog for GroupHandle {
         group.submit(bytes, Some(done), |inner| {
             checked?;
             let ids = entries.iter().map(|entry| entry.log_id);
-            inner.bounds.check_append(ids).map_err(|(expected, actual)| {
-                Error::NotContiguous { group: group.id, expected, actual }
+            inner.bounds.check_append(ids).map_err(|(expected, actual)| Error::NotContiguous {
+                group: group.id,
+                expected,
+                actual,
             })?;
             entries.iter().for_each(|entry| inner.bounds.append(entry.log_id));
             inner.ticket += 1;

@@ -45,7 +45,10 @@ enum Step {
     /// Take these from one segment.
     Fetch(u64, Vec<Wanted>),
     /// Look for the run in RocksDB.
-    Lookup { end: u64, truncations: u64 },
+    Lookup {
+        end: u64,
+        truncations: u64,
+    },
 }
 
 impl Group {
@@ -346,4 +349,3 @@ fn entry_in(
         }
     }
 }
-

@@ -52,11 +52,7 @@ impl GroupRow {
         }
         let vote = match take()? {
             0 => None,
-            _ => Some(Vote {
-                term: take()?,
-                replica: ReplicaId(take()?),
-                committed: take()? == 1,
-            }),
+            _ => Some(Vote { term: take()?, replica: ReplicaId(take()?), committed: take()? == 1 }),
         };
         let bounds = Bounds::from_parts(purged, first, next, terms)?;
         value.is_empty().then_some(Self { bounds, vote })

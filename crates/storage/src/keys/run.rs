@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn stored_bytes_of_version_1() {
-        let locs = vec![Loc { offset: 4137, payload_bytes: 5 }, Loc { offset: 4175, payload_bytes: 300 }];
+        let locs =
+            vec![Loc { offset: 4137, payload_bytes: 5 }, Loc { offset: 4175, payload_bytes: 300 }];
         let run = Run { segment: 7, first: 9, locs };
         assert_eq!(run.encode(), [7, 2, 0xf3, 2, 0xd2, 0x40, 5, 0, 0xac, 2]);
     }

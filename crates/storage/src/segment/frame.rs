@@ -215,7 +215,10 @@ mod tests {
         let header = Header { kind: Kind::Entry, group: 1, term: 2, index: 3 };
         let bytes = encode(0, header, b"hi");
         assert_eq!(bytes[4..9], [2, 0, 0, 0, 2]);
-        assert_eq!(bytes[9..33], [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            bytes[9..33],
+            [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]
+        );
         assert_eq!(bytes[33..], *b"hi");
         assert_eq!(bytes[..4], crc32c::crc32c(&bytes[4..]).to_le_bytes());
     }

@@ -178,7 +178,8 @@ impl Pool {
                 Ok(segment) => self.add(segment, serial),
                 Err(error) if is_full(&error) => self.wait_for_space(),
                 Err(error) => {
-                    let detail = format!("prepare segment {serial} in {}: {error}", self.dir.display());
+                    let detail =
+                        format!("prepare segment {serial} in {}: {error}", self.dir.display());
                     self.lock().failure = Some(detail);
                     self.changed.notify_all();
                     return;
@@ -244,7 +245,8 @@ impl Pool {
     }
 
     fn zeroed_file(&self, path: &Path) -> io::Result<File> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.segment_bytes)?;
         let zeroes = vec![0; ZEROES_BYTES];
         let mut offset = 0;

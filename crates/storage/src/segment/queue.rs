@@ -13,14 +13,37 @@ pub(crate) struct Op {
 
 /// What a write does. Variants with a [`Group`] keep it alive until the write has reached the disk.
 pub(crate) enum Work {
-    Append { group: Arc<Group>, entries: Vec<Entry>, ticket: u64 },
-    Vote { group: Arc<Group>, vote: Vote },
-    Truncate { group: Arc<Group>, from: u64 },
-    Purge { group: Arc<Group>, up_to: LogId },
-    State { group: Arc<Group>, rows: Vec<(StateKey, Option<Bytes>)>, encoded: Vec<u8> },
-    Remove { group: GroupId },
+    Append {
+        group: Arc<Group>,
+        entries: Vec<Entry>,
+        ticket: u64,
+    },
+    Vote {
+        group: Arc<Group>,
+        vote: Vote,
+    },
+    Truncate {
+        group: Arc<Group>,
+        from: u64,
+    },
+    Purge {
+        group: Arc<Group>,
+        up_to: LogId,
+    },
+    State {
+        group: Arc<Group>,
+        rows: Vec<(StateKey, Option<Bytes>)>,
+        encoded: Vec<u8>,
+    },
+    Remove {
+        group: GroupId,
+    },
     /// Entries copied forward out of segment `from`.
-    Move { group: Arc<Group>, from: u64, entries: Vec<Entry> },
+    Move {
+        group: Arc<Group>,
+        from: u64,
+        entries: Vec<Entry>,
+    },
     /// Nothing is written; the index is brought up to here.
     Checkpoint,
     /// Nothing is written; the completion gets this, in its turn.
@@ -71,12 +94,7 @@ pub(crate) enum Next {
 
 impl Queue {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self {
-            state: Mutex::default(),
-            work: Condvar::new(),
-            space: Condvar::new(),
-            limit_bytes,
-        }
+        Self { state: Mutex::default(), work: Condvar::new(), space: Condvar::new(), limit_bytes }
     }
 
     /// Blocks while the queue is full.

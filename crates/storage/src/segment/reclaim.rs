@@ -113,7 +113,12 @@ impl Maintainer {
         let dead: Vec<u64> = {
             let held = self.quarantine_lasts();
             let dead = |row: &SegmentRow| row.end > 0 && row.runs == 0 && !(row.held && held);
-            self.core.rows().iter().filter(|(_, row)| dead(row)).map(|(serial, _)| *serial).collect()
+            self.core
+                .rows()
+                .iter()
+                .filter(|(_, row)| dead(row))
+                .map(|(serial, _)| *serial)
+                .collect()
         };
         self.release_unpinned();
         if dead.is_empty() {
@@ -183,7 +188,12 @@ impl Maintainer {
         Ok(false)
     }
 
-    fn move_run(&self, segment: &SegmentFile, group: &Arc<Group>, run: &Run) -> Result<bool, Error> {
+    fn move_run(
+        &self,
+        segment: &SegmentFile,
+        group: &Arc<Group>,
+        run: &Run,
+    ) -> Result<bool, Error> {
         let mut rest = &*live_entries(group, run);
         while !rest.is_empty() {
             let mut bytes = 0;

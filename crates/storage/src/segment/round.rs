@@ -138,19 +138,15 @@ impl<'a> Round<'a> {
             let written = extent.segment.write_all_vectored_at(&mut slices, extent.start);
             written.map_err(|error| failed("write", &extent.segment, &error))?;
             bytes += extent.end - extent.start;
-            device_bytes += extent.end.next_multiple_of(BLOCK_BYTES)
-                - extent.start / BLOCK_BYTES * BLOCK_BYTES;
+            device_bytes +=
+                extent.end.next_multiple_of(BLOCK_BYTES) - extent.start / BLOCK_BYTES * BLOCK_BYTES;
         }
         for extent in &self.extents {
             let synced = extent.segment.sync_data();
             synced.map_err(|error| failed("fdatasync", &extent.segment, &error))?;
         }
         Ok(Written {
-            end: LogEnd {
-                segment: self.segment.serial,
-                offset: self.offset,
-                round: self.serial,
-            },
+            end: LogEnd { segment: self.segment.serial, offset: self.offset, round: self.serial },
             segments: self.extents.into_iter().map(|extent| extent.segment).collect(),
             sealed: self.sealed,
             bytes,
@@ -161,7 +157,8 @@ impl<'a> Round<'a> {
 
     fn header(&mut self) -> Result<(), Error> {
         let LogEnd { segment, offset, round } = self.previous;
-        let header = Header { kind: Kind::Round, group: self.part, term: round, index: self.serial };
+        let header =
+            Header { kind: Kind::Round, group: self.part, term: round, index: self.serial };
         self.put(header, &frame::round_payload(segment, offset), &[])
     }
 
@@ -177,14 +174,10 @@ impl<'a> Round<'a> {
         self.header()
     }
 
-    fn put(
-        &mut self,
-        header: Header,
-        prefix: &[u8],
-        payload: &'a [u8],
-    ) -> Result<(), Error> {
+    fn put(&mut self, header: Header, prefix: &[u8], payload: &'a [u8]) -> Result<(), Error> {
         let from = self.heads.len();
-        let encoded = frame::encode_header(&mut self.heads, self.segment.seed, header, prefix, payload);
+        let encoded =
+            frame::encode_header(&mut self.heads, self.segment.seed, header, prefix, payload);
         encoded.ok_or(Error::TooLarge { bytes: payload.len(), limit: u32::MAX as usize })?;
         self.heads.extend_from_slice(prefix);
         let copied = payload.len() <= COPIED_BYTES;

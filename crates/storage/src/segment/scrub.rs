@@ -26,7 +26,8 @@ pub(crate) trait LiveEntries {
     fn wanted(&self, group: GroupId, run: &Run) -> Vec<Wanted>;
 }
 
-/// Whether a sealed segment's frames are all there, up to `end`. `pace` is told how many bytes were read.
+/// Whether a segment's frames are all there up to `end`: behind its seal, or behind a round. `pace` is told how many
+/// bytes were read, and answers whether to stop.
 pub(crate) fn frames_are_whole(
     segment: &Arc<SegmentFile>,
     end: u64,
@@ -35,11 +36,11 @@ pub(crate) fn frames_are_whole(
     let mut scanner = Scanner::new(Arc::clone(segment));
     let mut cursor = Cursor::at_start_of(segment.serial);
     let mut paced = 0;
-    loop {
+    while cursor.end.offset < end {
         match scanner.step(&mut cursor)? {
             Step::Frame { .. } => {}
-            Step::Sealed => return Ok(cursor.end.offset == end),
-            Step::Broken => return Ok(false),
+            Step::Sealed => break,
+            Step::Broken => break,
         }
         if cursor.end.offset - paced > 1 << 20 {
             if pace(cursor.end.offset - paced) {
@@ -48,6 +49,7 @@ pub(crate) fn frames_are_whole(
             paced = cursor.end.offset;
         }
     }
+    Ok(cursor.end.offset == end)
 }
 
 /// The groups whose live entries in a segment cannot be read, each with the first such entry.

@@ -48,11 +48,7 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
         segment_rows: index.segments()?,
         replay: Replay::load(&index)?,
         start: index.position()?,
-        files: Files {
-            dir: dir.segments(),
-            incarnation: dir.incarnation,
-            open: BTreeMap::new(),
-        },
+        files: Files { dir: dir.segments(), incarnation: dir.incarnation, open: BTreeMap::new() },
         serials: files,
         unverified: Vec::new(),
         dir,
@@ -64,7 +60,7 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
     let start = match log {
         Found::New => opening.start_new(),
         Found::Whole { end, torn } => {
-            opening.verify_sealed(end)?;
+            opening.verify_covered()?;
             opening.keep(end, torn)?
         }
         Found::Damaged(damage) => opening.start_over(&damage, hint)?,
@@ -91,7 +87,10 @@ struct Opening {
 enum Found {
     /// Nothing was ever written.
     New,
-    Whole { end: LogEnd, torn: bool },
+    Whole {
+        end: LogEnd,
+        torn: bool,
+    },
     Damaged(Damage),
 }
 
@@ -159,7 +158,8 @@ impl Opening {
         let ready = self.revive_ready(end.segment + 1, &mut others).map_err(problem)?;
         for serial in others {
             self.files.open.remove(&serial);
-            fs::remove_file(self.files.dir.join(SegmentFile::file_name(serial))).map_err(problem)?;
+            fs::remove_file(self.files.dir.join(SegmentFile::file_name(serial)))
+                .map_err(problem)?;
         }
         self.files.open.retain(|serial, _| *serial <= end.segment);
         let next_serial = end.segment + 1 + ready.len() as u64;
@@ -220,31 +220,21 @@ impl Opening {
         })
     }
 
-    /// Verifies sealed segments, newest first, as far as the settings say; the header of every one.
-    fn verify_sealed(&mut self, end: LogEnd) -> Result<(), Error> {
+    /// Verifies what the index covers, newest first, as far as the settings say; the header of every segment.
+    fn verify_covered(&mut self) -> Result<(), Error> {
         let mut budget = self.settings.verify_bytes_at_open;
-        let from = self.start.map_or(FIRST_SEGMENT, |position| position.0.segment);
-        let sealed: Vec<(u64, SegmentRow)> = self
-            .segment_rows
-            .iter()
-            .rev()
-            .filter(|(serial, row)| row.end > 0 && !row.held && **serial < from.min(end.segment))
-            .map(|(serial, row)| (*serial, *row))
-            .collect();
         let dir = self.files.dir.clone();
         let problem = |error: io::Error| read_error(&dir, &error);
-        for (serial, row) in sealed {
+        for (serial, end) in self.covered() {
             let verify = budget > 0;
-            budget = budget.saturating_sub(row.end);
+            budget = budget.saturating_sub(end);
             let segment = self.files.segment(serial).map_err(problem)?;
             let whole = match &segment {
                 Ok(_) if !verify => {
                     self.unverified.push(serial);
                     true
                 }
-                Ok(segment) => {
-                    scrub::frames_are_whole(segment, row.end, |_| false).map_err(problem)?
-                }
+                Ok(segment) => scrub::frames_are_whole(segment, end, |_| false).map_err(problem)?,
                 Err(_) => false,
             };
             if !whole {
@@ -253,6 +243,16 @@ impl Opening {
         }
         self.unverified.reverse();
         Ok(())
+    }
+
+    /// The segments whose frames are in the index, and up to where they are, newest first.
+    fn covered(&self) -> Vec<(u64, u64)> {
+        let Some(Position(position)) = self.start else { return Vec::new() };
+        let sealed = self.segment_rows.iter().rev();
+        let sealed = sealed
+            .filter(|(serial, row)| row.end > 0 && !row.held && **serial < position.segment)
+            .map(|(serial, row)| (*serial, row.end));
+        std::iter::once((position.segment, position.offset)).chain(sealed).collect()
     }
 
     fn condemn(
@@ -296,18 +296,21 @@ impl Opening {
         };
         let preparer = spawn("storage-prepare", &core, |core| core.pool.run())?;
         *hold(&shutdown.preparer) = Some(preparer);
-        let writer = prepare_writer(&core, start.active, start.end, tail, start.restarted, |writer| {
-            writer.wiped = self.replay.wiped;
-            writer.sealed = self.replay.sealed;
-            let dirty = self.replay.dirty.into_iter();
-            writer.dirty = dirty.filter_map(|id| Some((id, core.open_group(id)?))).collect();
-        });
+        let writer =
+            prepare_writer(&core, start.active, start.end, tail, start.restarted, |writer| {
+                writer.wiped = self.replay.wiped;
+                writer.sealed = self.replay.sealed;
+                let dirty = self.replay.dirty.into_iter();
+                writer.dirty = dirty.filter_map(|id| Some((id, core.open_group(id)?))).collect();
+            });
         let writer = writer.inspect_err(|_| shutdown.run(crate::segment::queue::End::Abort))?;
         *hold(&shutdown.writer) = Some(spawn_with("storage-write", move || writer.run())?);
         let maintainer = Maintainer::new(Arc::clone(&core), self.unverified);
         *hold(&shutdown.maintainer) =
             Some(spawn_with("storage-maintain", move || maintainer.run())?);
-        core.maintenance.want_reclaim();
+        if !core.rows().is_empty() {
+            core.maintenance.want_reclaim();
+        }
         Ok(shutdown)
     }
 }
@@ -425,9 +428,10 @@ fn spawn_with(
     name: &str,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, Error> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| Error::Failed {
-        detail: format!("start thread {name}: {error}"),
-    })
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| Error::Failed { detail: format!("start thread {name}: {error}") })
 }
 
 fn hold<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,4 +1,5 @@
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -34,7 +35,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(settings: StorageSettings) -> Self {
-        Self { settings, dir: tempfile::tempdir().unwrap(), open: None }
+        Self { settings, dir: directory(), open: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -51,6 +52,23 @@ impl Disk {
     /// The segment files, oldest first.
     pub(crate) fn segments(&self) -> Vec<PathBuf> {
         segments_in(self.path())
+    }
+}
+
+/// A directory in memory where there is such a thing: these tests are about order, not about the device.
+pub(crate) fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy_dir(&file.path(), &target);
+        } else {
+            fs::copy(file.path(), target).unwrap();
+        }
     }
 }
 

@@ -3,3 +3,8 @@
 mod fixtures;
 
 mod contract;
+mod damage;
+mod kill;
+mod reclaim;
+mod space;
+mod torn_tail;

@@ -1,0 +1,237 @@
+//! Damage before the synced end quarantines; it is never cut, and never forgotten.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use anabranch_storage::{
+    Error, Health, LogStore, SegmentStore, StorageSettings,
+    contract::{Fixture as _, block_on, entries, ignore, open, read, wait},
+};
+use anabranch_types::{GroupId, LogId};
+
+use crate::{
+    fixtures::{Disk, copy_dir, directory, small, uncached},
+    torn_tail::synced_end,
+};
+
+/// A store with two groups over several segments, closed or crashed.
+fn filled(settings: StorageSettings, close: bool) -> Disk {
+    let mut disk = Disk::new(settings);
+    let store = disk.open_store();
+    for group in [1, 2] {
+        let log = open(&*store, group);
+        for batch in entries(1, 0..200, 1000).chunks(3) {
+            wait(|done| log.append(batch.to_vec(), done)).unwrap();
+        }
+    }
+    if close {
+        block_on(store.close());
+    }
+    disk.crash();
+    disk
+}
+
+fn flip(path: &Path, offset: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x40], offset).unwrap();
+}
+
+fn quarantined(store: &dyn LogStore, group: u64) -> Option<String> {
+    match open(store, group).health() {
+        Health::Healthy => None,
+        Health::Quarantined { reason } => Some(reason),
+    }
+}
+
+fn check_refuses(store: &dyn LogStore, group: u64) {
+    let log = open(store, group);
+    let refused = |result: Result<(), Error>| matches!(result, Err(Error::Quarantined { .. }));
+    assert!(refused(wait(|done| log.append(entries(1, 200..201, 10), done))));
+    assert!(refused(wait(|done| log.purge(LogId { term: 1, index: 5 }, done))));
+    assert!(matches!(read(&*log, 0..1), Err(Error::Quarantined { .. })));
+}
+
+#[test]
+fn rot_anywhere_before_the_synced_end_is_never_cut() {
+    for close in [false, true] {
+        let disk = filled(small(), close);
+        let (active, end) = synced_end(disk.path());
+        for (number, path) in (1..).zip(disk.segments()) {
+            if number > active {
+                break;
+            }
+            for offset in [9, 4096 + 5, 4096 + 40, 4096 + 77, 20_700, end - 3] {
+                if number == active && offset >= end {
+                    continue;
+                }
+                let copy = directory();
+                copy_dir(disk.path(), copy.path());
+                let file = copy.path().join("segments").join(path.file_name().unwrap());
+                flip(&file, offset);
+                check_all_there_or_quarantined(copy.path(), &format!("{path:?} at {offset}"));
+            }
+        }
+    }
+}
+
+/// Every group has all of its 200 entries, or is quarantined.
+fn check_all_there_or_quarantined(dir: &Path, what: &str) {
+    for again in 0..2 {
+        let store = SegmentStore::open(dir, uncached()).unwrap();
+        let mut hit = 0;
+        for group in [1, 2] {
+            if quarantined(&*store, group).is_some() {
+                check_refuses(&*store, group);
+                hit += 1;
+                continue;
+            }
+            assert_eq!(
+                read(&*open(&*store, group), 0..1000),
+                Ok(entries(1, 0..200, 1000)),
+                "{what}"
+            );
+        }
+        assert!(hit > 0 || !what.contains("at 20700"), "{what}: unseen, open {again}");
+        store.abort();
+    }
+}
+
+#[test]
+fn a_shortened_log_is_told_from_a_torn_tail_by_the_tail_file() {
+    let mut disk = filled(small(), false);
+    let (segment, end) = synced_end(disk.path());
+    let path = disk.segments().into_iter().find(|path| {
+        path.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap() == segment
+    });
+    let file = OpenOptions::new().write(true).open(path.unwrap()).unwrap();
+    file.write_all_at(&[0; 2000], end - 2000).unwrap();
+    let store = disk.open_store();
+    assert!(quarantined(&*store, 1).unwrap().contains("tail file"));
+}
+
+#[test]
+fn damage_without_bounds_quarantines_groups_not_heard_of_until_they_are_removed() {
+    let mut disk = filled(small(), false);
+    fs::write(disk.path().join("tail"), vec![7; 5000]).unwrap();
+    let store = disk.open_store();
+    for group in [1, 2, 99] {
+        assert!(quarantined(&*store, group).is_some());
+    }
+    check_refuses(&*store, 1);
+    wait(|done| store.remove_group(GroupId(1), done)).unwrap();
+    let log = open(&*store, 1);
+    wait(|done| log.append(entries(9, 0..20, 1000), done)).unwrap();
+    for close in [false, true, false] {
+        let store = disk.open_store();
+        assert_eq!(quarantined(&*store, 1), None);
+        assert_eq!(read(&*open(&*store, 1), 0..100), Ok(entries(9, 0..20, 1000)));
+        check_refuses(&*store, 2);
+        if close {
+            block_on(store.close());
+        }
+    }
+}
+
+#[test]
+fn missing_and_shortened_segments_are_damage() {
+    for lose in [true, false] {
+        for which in [0, 1] {
+            let mut disk = filled(small(), true);
+            let path = disk.segments().remove(which);
+            if lose {
+                fs::remove_file(&path).unwrap();
+            } else {
+                OpenOptions::new().write(true).open(&path).unwrap().set_len(70_000).unwrap();
+            }
+            let store = disk.open_store();
+            let reason = quarantined(&*store, 1).unwrap();
+            assert!(reason.contains(path.file_name().unwrap().to_str().unwrap()), "{reason}");
+            assert!(reason.contains("expected") && reason.contains("found"), "{reason}");
+            let store = disk.open_store();
+            assert!(quarantined(&*store, 1).is_some(), "the verdict outlives a restart");
+        }
+    }
+}
+
+#[test]
+fn a_segment_of_another_store_is_damage() {
+    let other = filled(small(), true);
+    let mut disk = filled(small(), true);
+    fs::copy(&other.segments()[0], &disk.segments()[0]).unwrap();
+    let store = disk.open_store();
+    assert!(quarantined(&*store, 1).unwrap().contains("header of segment 1"));
+}
+
+#[test]
+fn only_groups_with_live_entries_in_a_damaged_sealed_segment_are_quarantined() {
+    let mut disk = Disk::new(small());
+    let store = disk.open_store();
+    // Group 1 fills the first segments, group 2 comes behind.
+    for group in [1, 2] {
+        let log = open(&*store, group);
+        wait(|done| log.append(entries(1, 0..300, 1000), done)).unwrap();
+    }
+    block_on(store.close());
+    flip(&disk.segments()[0], 30_000);
+    let store = disk.open_store();
+    assert!(quarantined(&*store, 1).unwrap().contains("checksum"));
+    assert_eq!(quarantined(&*store, 2), None);
+    assert_eq!(store.stats().quarantined_groups, 1);
+    // Purged past the damage, it would have been harmless.
+    wait(|done| store.remove_group(GroupId(1), done)).unwrap();
+    let store = disk.open_store();
+    assert_eq!(quarantined(&*store, 1), None);
+    assert_eq!(open(&*store, 1).log_state().last, None);
+    assert_eq!(read(&*open(&*store, 2), 0..1000), Ok(entries(1, 0..300, 1000)));
+}
+
+#[test]
+fn rot_that_nobody_looked_for_at_open_is_found_by_the_read() {
+    let settings = StorageSettings { verify_bytes_at_open: 0, ..uncached() };
+    let mut disk = filled(settings, true);
+    let store = disk.open_store();
+    let path = &disk.segments()[0];
+    let log = open(&*store, 1);
+    assert_eq!(read(&*log, 0..5), Ok(entries(1, 0..5, 1000)));
+    flip(path, 20_700);
+    assert!(matches!(read(&*log, 0..200), Err(Error::Quarantined { .. })));
+    assert!(quarantined(&*store, 1).is_some());
+    check_refuses(&*store, 1);
+    let store = disk.open_store();
+    assert!(quarantined(&*store, 1).is_some());
+}
+
+#[test]
+fn a_garbled_directory_is_refused_and_a_used_one_locked() {
+    let mut disk = filled(small(), true);
+    let store = disk.open_store();
+    let again = SegmentStore::open(disk.path(), small());
+    assert!(matches!(again, Err(Error::Directory { detail, .. }) if detail.contains("in use")));
+    block_on(store.close());
+    fs::write(disk.path().join("format"), "anabranch storage, version 2\n").unwrap();
+    assert!(matches!(SegmentStore::open(disk.path(), small()), Err(Error::Directory { .. })));
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_from_the_log_or_told() {
+    let mut disk = filled(small(), true);
+    fs::remove_dir_all(disk.path().join("index")).unwrap();
+    let store = disk.open_store();
+    for group in [1, 2] {
+        let log = open(&*store, group);
+        assert_eq!(log.health(), Health::Healthy);
+        assert_eq!(read(&*log, 0..1000), Ok(entries(1, 0..200, 1000)));
+        log.purge(LogId { term: 1, index: 150 }, ignore());
+    }
+    // Without its first segments, the log cannot be replayed from its beginning.
+    block_on(store.close());
+    fs::remove_dir_all(disk.path().join("index")).unwrap();
+    fs::remove_file(&disk.segments()[0]).unwrap();
+    let store = disk.open_store();
+    assert!(quarantined(&*store, 1).is_some());
+}
