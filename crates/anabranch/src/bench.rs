@@ -1,4 +1,5 @@
-//! `anabranch bench`: measures a Kinesis endpoint, this one's or another's, with its own cheap HTTP client.
+//! `anabranch bench`: measures a Kinesis endpoint, this one's or another's, with its own cheap HTTP client, or the
+//! native API with its client.
 //!
 //! Every subcommand prints one JSON line. Latencies of an open loop (`--rate`) count from the moment a call
 //! should have been sent, so a server that stalls can't hide what waited behind it.
@@ -8,6 +9,7 @@ mod connection;
 mod e2e;
 mod get;
 mod kinesis;
+mod native;
 mod options;
 mod payload;
 mod processes;

@@ -1,6 +1,12 @@
 //! The one binary: a node, everything in one process for trying out, and the tools around them.
 
 mod bench;
+mod cluster_file;
+mod config;
+mod dev;
+mod local_node;
+mod running;
+mod server;
 
 use std::process::ExitCode;
 
@@ -16,6 +22,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Everything in one process, nothing to configure: for a laptop or CI
+    Dev(dev::DevArgs),
+    /// A cluster node, as its configuration file says
+    Server(server::ServerArgs),
     /// Measures a Kinesis endpoint: put, get, put to receipt
     Bench(bench::BenchArgs),
 }
@@ -23,9 +33,18 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Dev(args) => dev::run(args).await,
+        Command::Server(args) => server::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     eprintln!("anabranch: {error:#}");
     ExitCode::FAILURE
+}
+
+/// Logs to stderr what `ANABRANCH_LOG` asks for; by default warnings.
+fn init_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("ANABRANCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn,openraft=error"));
+    let _was_set_already = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

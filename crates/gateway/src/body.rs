@@ -35,7 +35,7 @@ pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<ReadBody, 
     let expected = usize::try_from(declared.lower()).unwrap_or(limit);
     // Refused before the client has sent it all, if it can be.
     if !gateway.budget.has(expected * COST) {
-        return Err(no_memory());
+        return Err(Error::too_much_in_flight());
     }
     let collected = timeout(gateway.settings.body_read_timeout, collect(gateway, body, expected));
     collected.await.unwrap_or(Err(Error::BodyTimeout))
@@ -56,7 +56,7 @@ async fn collect(
         if before + data.len() > limit {
             return Err(Error::TooLarge { limit });
         }
-        let more = gateway.budget.take(data.len() * COST).ok_or_else(no_memory)?;
+        let more = gateway.budget.take(data.len() * COST).ok_or_else(Error::too_much_in_flight)?;
         match &mut permit {
             Some(permit) => permit.join(more),
             None => permit = Some(more),
@@ -74,8 +74,4 @@ async fn collect(
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
     Ok(ReadBody { bytes, _permit: permit })
-}
-
-fn no_memory() -> Error {
-    Error::Throughput("Rate exceeded: too many bytes in flight. Try again later.".to_owned())
 }

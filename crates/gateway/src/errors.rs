@@ -127,6 +127,11 @@ impl Error {
         writer.finish()
     }
 
+    /// The byte budget is used up.
+    pub(crate) fn too_much_in_flight() -> Self {
+        Self::Throughput("Rate exceeded: too many bytes in flight. Try again later.".to_owned())
+    }
+
     /// A failure of the cluster in a call that concerns `subject`: `Stream orders under account …`.
     ///
     /// `Closed` ends here only when no open shard was found before the deadline.

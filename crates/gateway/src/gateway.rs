@@ -22,6 +22,7 @@ pub struct Gateway {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) budget: Budget,
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Gateway {
@@ -44,12 +45,19 @@ impl Gateway {
             settings: Arc::new(settings),
             clock,
             readiness: Arc::new(|| true),
+            report: Arc::new(|| "{}".into()),
         }
     }
 
     /// Has `GET /readyz` answer 200 only while `ready` says so. It is asked at each call.
     pub fn with_readiness(self, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { readiness: Arc::new(ready), ..self }
+    }
+
+    /// Has `GET /cluster` answer what `report` says, a JSON document: where the leaders of the shards
+    /// are, for people and tests that want to know.
+    pub fn with_report(self, report: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self { report: Arc::new(report), ..self }
     }
 
     /// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) on `listener` until `shutdown` is ready, then

@@ -58,8 +58,8 @@ pub(crate) fn xml_failure(error: &Error) -> Answer {
 }
 
 /// A line of text: health checks.
-pub(crate) fn plain(status: StatusCode, text: &'static str) -> Answer {
-    build(status, "text/plain", Bytes::from_static(text.as_bytes()))
+pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    build(status, "text/plain", text.into())
 }
 
 /// The answer to a browser that asks what it may send.

@@ -47,6 +47,7 @@ async fn route(gateway: &Gateway, parts: &Parts, body: Incoming) -> Answer {
     match (&parts.method, parts.uri.path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => response::plain(StatusCode::OK, "ok\n"),
         (&Method::GET | &Method::HEAD, "/readyz") => readiness(gateway),
+        (&Method::GET, "/cluster") => response::plain(StatusCode::OK, (gateway.report)()),
         (&Method::OPTIONS, _) if parts.headers.contains_key(ORIGIN) => {
             response::preflight(&parts.headers)
         }

@@ -28,9 +28,11 @@ pub trait Fixture {
     fn crash(&mut self);
 }
 
+type Example = fn(&mut dyn Fixture);
+
 /// Runs every example, each in a place of its own that `fixture` makes.
 pub fn run<F: Fixture>(mut fixture: impl FnMut() -> F) {
-    let examples: &[(&str, fn(&mut dyn Fixture))] = &[
+    let examples: &[(&str, Example)] = &[
         ("a new group is empty", new_group_is_empty),
         ("entries read back", entries_read_back),
         ("reads are bounded", reads_are_bounded),
@@ -551,12 +553,12 @@ fn observe(log: &dyn GroupLog) -> View {
     let state = log.log_state();
     let first = state.purged.map_or(0, |purged| purged.index + 1);
     let keys = [StateKey::Committed, StateKey::Snapshot];
-    let row = |key| log.state(key).unwrap_or_else(|error| unexpected(error));
+    let row = |key| log.state(key).unwrap_or_else(unexpected);
     let mut rows: Vec<_> =
         keys.into_iter().filter_map(|key| row(key).map(|value| (key, value))).collect();
     let checkpoints = log.checkpoints().into_iter();
     rows.extend(checkpoints.map(|(index, value)| (StateKey::Checkpoint(index), value)));
-    let entries = seen(log, first..u64::MAX).unwrap_or_else(|error| unexpected(error));
+    let entries = seen(log, first..u64::MAX).unwrap_or_else(unexpected);
     (state, log.vote(), rows, entries)
 }
 
@@ -618,14 +620,14 @@ pub fn entries(term: u64, indexes: Range<u64>, payload_bytes: usize) -> Vec<Entr
 
 fn payload(term: u64, index: u64, bytes: usize, salt: u8) -> Bytes {
     let seed = term.wrapping_mul(1_000_003).wrapping_add(index).to_le_bytes();
-    let byte = |at: usize| seed[at % 8].wrapping_add((at / 8 % 251) as u8).wrapping_add(salt);
+    let byte = |at: usize| seed[at % 8].wrapping_add((at / 8).to_le_bytes()[0]).wrapping_add(salt);
     (0..bytes).map(byte).collect()
 }
 
 /// Opens a group, and panics if that fails.
 #[must_use]
 pub fn open(store: &dyn LogStore, group: u64) -> Arc<dyn GroupLog> {
-    store.group(GroupId(group)).unwrap_or_else(|error| unexpected(error))
+    store.group(GroupId(group)).unwrap_or_else(unexpected)
 }
 
 /// Makes a write and waits for its completion.
@@ -662,7 +664,7 @@ fn seen(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<Told>, Error> {
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let build = || Builder::new_multi_thread().worker_threads(1).build();
-    RUNTIME.get_or_init(|| build().unwrap_or_else(|error| unexpected(error))).block_on(future)
+    RUNTIME.get_or_init(|| build().unwrap_or_else(unexpected)).block_on(future)
 }
 
 /// A completion that takes every answer.

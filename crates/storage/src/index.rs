@@ -29,6 +29,9 @@ const STATE_FAMILY: &str = "state";
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
 const WRITE_BUFFER_BYTES: usize = 4 << 20;
 
+/// A run's head, and its value for whoever needs the places too.
+pub(crate) type RunRow = (RunHead, Box<[u8]>);
+
 /// The open database. [`Index::close`] releases it even while handles to the store are still around.
 pub(crate) struct Index(RwLock<Option<DB>>);
 
@@ -66,12 +69,7 @@ impl Index {
     }
 
     /// A group's runs that end above `from`, in index order, up to the first that begins at `to` or above.
-    pub(crate) fn runs(
-        &self,
-        group: GroupId,
-        from: u64,
-        to: u64,
-    ) -> Result<Vec<(RunHead, Box<[u8]>)>, Error> {
+    pub(crate) fn runs(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<RunRow>, Error> {
         let start = self.find_run(group, from)?.map_or(from, |run| run.first);
         self.with(|db| {
             let prefix = keys::prefix(keys::RUN_TAG, &[group.0]);
@@ -116,23 +114,23 @@ impl Index {
     }
 
     pub(crate) fn segments(&self) -> Result<BTreeMap<u64, SegmentRow>, Error> {
-        self.state_rows(keys::SEGMENT_TAG, |key, value| match key {
-            Key::Segment { serial } => Some((serial, SegmentRow::decode(value)?)),
-            _ => None,
+        self.state_rows(keys::SEGMENT_TAG, |key, value| {
+            let Key::Segment { serial } = key else { return None };
+            Some((serial, SegmentRow::decode(value)?))
         })
     }
 
     pub(crate) fn groups(&self) -> Result<BTreeMap<GroupId, GroupRow>, Error> {
-        self.state_rows(keys::GROUP_TAG, |key, value| match key {
-            Key::Group { group } => Some((group, GroupRow::decode(value)?)),
-            _ => None,
+        self.state_rows(keys::GROUP_TAG, |key, value| {
+            let Key::Group { group } = key else { return None };
+            Some((group, GroupRow::decode(value)?))
         })
     }
 
     pub(crate) fn states(&self) -> Result<BTreeMap<(GroupId, StateKey), Bytes>, Error> {
-        self.state_rows(keys::STATE_TAG, |key, value| match key {
-            Key::State { group, key } => Some(((group, key), Bytes::copy_from_slice(value))),
-            _ => None,
+        self.state_rows(keys::STATE_TAG, |key, value| {
+            let Key::State { group, key } = key else { return None };
+            Some(((group, key), Bytes::copy_from_slice(value)))
         })
     }
 

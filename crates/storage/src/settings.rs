@@ -22,7 +22,7 @@ pub struct StorageSettings {
     pub verify_bytes_at_open: u64,
     /// Speed limit of the background scrub. Default: 16 MiB.
     pub scrub_bytes_per_second: u64,
-    /// Shortest time between two looks for segments to reclaim. Default: 1 s.
+    /// Shortest time between two looks for segments to reclaim. Default: 200 ms.
     pub reclaim_interval: Duration,
     /// Bytes that all segment files together may take; the disk counts as full above. Default: no limit.
     pub max_segment_bytes_total: Option<u64>,
@@ -39,7 +39,7 @@ impl Default for StorageSettings {
             copy_forward_bytes_per_second: 32 << 20,
             verify_bytes_at_open: 8 << 30,
             scrub_bytes_per_second: 16 << 20,
-            reclaim_interval: Duration::from_secs(1),
+            reclaim_interval: Duration::from_millis(200),
             max_segment_bytes_total: None,
         }
     }
@@ -107,7 +107,7 @@ impl Default for RawStorageSettings {
             copy_forward_bytes_per_second: checked.copy_forward_bytes_per_second,
             verify_bytes_at_open: checked.verify_bytes_at_open,
             scrub_bytes_per_second: checked.scrub_bytes_per_second,
-            reclaim_interval_ms: 1000,
+            reclaim_interval_ms: 200,
             max_segment_bytes_total: None,
         }
     }

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anabranch_client::Page;
+use anabranch_shard::Start;
+use anyhow::{Context, Result, bail, ensure};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use rand::RngCore;
 use serde::Serialize;
 use tokio::sync::Barrier;
@@ -14,8 +18,9 @@ use tokio::task::JoinSet;
 
 use crate::bench::connection::{Connection, Endpoint};
 use crate::bench::e2e::journeys::{Journeys, Mark, Totals};
-use crate::bench::kinesis::{Page, get_records, list_shards, shard_iterator};
-use crate::bench::options::{Target, Until, duration};
+use crate::bench::kinesis::{self, get_records, list_shards, shard_iterator};
+use crate::bench::native::{Native, batch};
+use crate::bench::options::{Api, Target, Until, duration};
 use crate::bench::payload::{put_record, record_members};
 use crate::bench::put::schedule;
 use crate::bench::report::{Baseline, Percentiles, Report, Tally};
@@ -24,7 +29,7 @@ use crate::bench::schedule::Schedule;
 /// How long readers may take for what was acknowledged last.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Writes records one by one while one reader per shard follows, and measures from the acknowledgement of each put to its
+/// Writes records one by one while one reader per shard follows (polling; through gRPC the server pushes), and measures from the acknowledgement of each put to its
 /// receipt. A receipt before the acknowledgement counts as 1 µs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -63,7 +68,6 @@ struct Parameters {
 
 /// What writers and readers share.
 struct Load {
-    endpoint: Arc<Endpoint>,
     stream: String,
     run: u64,
     start: Instant,
@@ -73,18 +77,29 @@ struct Load {
     readers_may_stop: AtomicBool,
 }
 
+/// A connection that writes.
+enum Writer {
+    Kinesis(Connection),
+    Native(Native),
+}
+
+/// A connection that follows one shard, from the shard's end when it was made.
+enum Reader {
+    Kinesis { connection: Connection, iterator: String },
+    Native(BoxStream<'static, Result<Page, anabranch_client::Error>>),
+}
+
 /// Measures and prints.
 ///
 /// # Errors
 /// When the stream can't be read or written at all.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let target = &args.target;
-    let endpoint = Endpoint::new(target)?;
-    let shards = list_shards(&mut Connection::new(&endpoint), &target.stream).await?;
+    let (writers, readers) = connect(target).await?;
+    let shards = readers.len();
     let mut filler = vec![0; usize::try_from(args.record_size)?];
     rand::rng().fill_bytes(&mut filler);
     let load = Arc::new(Load {
-        endpoint,
         stream: target.stream.clone(),
         run: rand::random(),
         start: Instant::now(),
@@ -93,14 +108,14 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         journeys: Journeys::new(),
         readers_may_stop: AtomicBool::new(false),
     });
-    let readers = start_readers(&load, &shards).await?;
+    let readers = start_readers(&load, readers).await?;
     let baseline = Baseline::now(target)?;
     let schedule = Arc::new(schedule(args.until, 1, args.rate));
-    let puts = write_all(&load, &schedule, target.connections).await?;
+    let puts = write_all(&load, &schedule, writers).await?;
     stop_readers(&load, readers).await?;
 
     let totals = load.journeys.totals();
-    let parameters = parameters(&args, shards.len(), &puts, &totals);
+    let parameters = parameters(&args, shards, &puts, &totals);
     let mut tally = Tally::new();
     tally.latencies = totals.from_acknowledgement;
     tally.records = totals.received;
@@ -108,6 +123,34 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     tally.errors = puts.errors;
     tally.end = puts.end;
     Report::new("e2e", target, parameters, &baseline, schedule.start(), &tally)?.print()
+}
+
+/// Writers as many as there are connections, and a reader for each shard.
+async fn connect(target: &Target) -> Result<(Vec<Writer>, Vec<Reader>)> {
+    let (mut writers, mut readers) = (Vec::new(), Vec::new());
+    match target.api {
+        Api::Kinesis => {
+            let endpoint = Endpoint::new(target)?;
+            for shard in list_shards(&mut Connection::new(&endpoint), &target.stream).await? {
+                let mut connection = Connection::new(&endpoint);
+                let iterator = shard_iterator(&mut connection, &target.stream, &shard, "LATEST");
+                let iterator = iterator.await?;
+                readers.push(Reader::Kinesis { connection, iterator });
+            }
+            writers.extend((0..target.connections).map(|_| Writer::Kinesis(Connection::new(&endpoint))));
+        }
+        Api::Grpc => {
+            let session = Native::connect(target).await?;
+            for shard in session.shards() {
+                let from = session.seek(shard, Start::Latest).await?;
+                readers.push(Reader::Native(session.tail(shard, from)));
+            }
+            for _ in 0..target.connections {
+                writers.push(Writer::Native(Native::connect(target).await?));
+            }
+        }
+    }
+    Ok((writers, readers))
 }
 
 fn parameters(args: &Args, shards: usize, puts: &Tally, totals: &Totals) -> Parameters {
@@ -129,36 +172,38 @@ fn parameters(args: &Args, shards: usize, puts: &Tally, totals: &Totals) -> Para
     }
 }
 
-/// Starts a reader for each shard, and waits until each stands at the end of its shard.
-async fn start_readers(load: &Arc<Load>, shards: &[String]) -> Result<JoinSet<Result<()>>> {
-    let ready = Arc::new(Barrier::new(shards.len() + 1));
-    let mut readers = JoinSet::new();
-    for shard in shards {
-        let mut connection = Connection::new(&load.endpoint);
-        let iterator = shard_iterator(&mut connection, &load.stream, shard, "LATEST").await?;
-        readers.spawn(Arc::clone(load).follow(connection, iterator, Arc::clone(&ready)));
+/// Starts the readers, and waits until each that polls has done so once.
+async fn start_readers(load: &Arc<Load>, readers: Vec<Reader>) -> Result<JoinSet<Result<()>>> {
+    let ready = Arc::new(Barrier::new(readers.len() + 1));
+    let mut tasks = JoinSet::new();
+    for reader in readers {
+        tasks.spawn(reader.follow(Arc::clone(load), Arc::clone(&ready)));
     }
     tokio::select! {
-        _ = ready.wait() => Ok(readers),
-        Some(ended) = readers.join_next() => {
+        _ = ready.wait() => Ok(tasks),
+        Some(ended) = tasks.join_next() => {
             ended.context("a reader's task died")??;
-            anyhow::bail!("a shard of {} is closed", load.stream)
+            bail!("a shard of {} is closed", load.stream)
         }
     }
 }
 
-async fn write_all(load: &Arc<Load>, schedule: &Arc<Schedule>, connections: u32) -> Result<Tally> {
+async fn write_all(
+    load: &Arc<Load>,
+    schedule: &Arc<Schedule>,
+    writers: Vec<Writer>,
+) -> Result<Tally> {
     let pace = Arc::clone(schedule);
     std::thread::spawn(move || pace.run_pace());
-    let mut writers = JoinSet::new();
-    for _ in 0..connections {
-        writers.spawn(Arc::clone(load).write(Arc::clone(schedule)));
+    let mut tasks = JoinSet::new();
+    for writer in writers {
+        tasks.spawn(writer.run(Arc::clone(load), Arc::clone(schedule)));
     }
     let mut sum = Tally::new();
-    while let Some(tally) = writers.join_next().await {
+    while let Some(tally) = tasks.join_next().await {
         sum.add(&tally.context("a writer's task died")?);
     }
-    anyhow::ensure!(sum.records > 0, "no put succeeded, {} attempts failed", sum.errors);
+    ensure!(sum.records > 0, "no put succeeded, {} attempts failed", sum.errors);
     Ok(sum)
 }
 
@@ -175,54 +220,102 @@ async fn stop_readers(load: &Arc<Load>, mut readers: JoinSet<Result<()>>) -> Res
     Ok(())
 }
 
-impl Load {
-    async fn write(self: Arc<Self>, schedule: Arc<Schedule>) -> Tally {
-        let mut connection = Connection::new(&self.endpoint);
+impl Writer {
+    async fn run(mut self, load: Arc<Load>, schedule: Arc<Schedule>) -> Tally {
         let mut tally = Tally::new();
         while let Some(ticket) = schedule.next().await {
-            let sent = ticket.due.saturating_duration_since(self.start);
-            let mark = Mark { run: self.run, number: ticket.number, sent };
-            let body = put_record(&self.stream, &record_members(&mark.stamp(&self.filler)));
-            if connection.call("PutRecord", body).await.is_ok() {
-                self.journeys.acknowledged(ticket.number, Instant::now());
-                tally.succeeded(ticket.due, 1, self.filler.len() as u64);
+            let sent = ticket.due.saturating_duration_since(load.start);
+            let mark = Mark { run: load.run, number: ticket.number, sent };
+            if self.put(&load.stream, &mark.stamp(&load.filler)).await.is_ok() {
+                load.journeys.acknowledged(ticket.number, Instant::now());
+                tally.succeeded(ticket.due, 1, load.filler.len() as u64);
             }
         }
-        tally.errors += connection.errors;
+        tally.errors += match &self {
+            Self::Kinesis(connection) => connection.errors,
+            Self::Native(session) => session.errors,
+        };
         tally
     }
 
-    /// Follows a shard until it closes or nobody writes any more.
-    async fn follow(
-        self: Arc<Self>,
-        mut connection: Connection,
-        first: String,
-        ready: Arc<Barrier>,
-    ) -> Result<()> {
-        let mut next = Some(first);
-        let mut is_ready = false;
-        while let Some(iterator) = next.take()
-            && !self.readers_may_stop.load(Ordering::Relaxed)
-        {
-            let answer = connection.call("GetRecords", get_records(&iterator, 10_000)).await;
-            let answer = answer.context("GetRecords")?;
-            let received = Instant::now();
-            let page: Page<'_> = serde_json::from_slice(&answer).context("answer to GetRecords")?;
-            for record in &page.records {
-                self.receive(&record.decoded()?, received);
+    async fn put(&mut self, stream: &str, data: &[u8]) -> Result<()> {
+        match self {
+            Self::Kinesis(connection) => {
+                connection.call("PutRecord", put_record(stream, &record_members(data))).await?;
+                Ok(())
             }
-            if !is_ready {
-                ready.wait().await;
-                is_ready = true;
-            }
-            if page.records.is_empty() && !self.poll_interval.is_zero() {
-                tokio::time::sleep(self.poll_interval).await;
-            }
-            next = page.next_shard_iterator.map(std::borrow::Cow::into_owned);
+            Self::Native(session) => session.append(batch([data])?).await,
         }
-        Ok(())
     }
+}
 
+impl Reader {
+    /// Follows the shard until it closes or nobody writes any more.
+    async fn follow(self, load: Arc<Load>, ready: Arc<Barrier>) -> Result<()> {
+        match self {
+            Self::Kinesis { connection, iterator } => {
+                poll(connection, iterator, &load, &ready).await
+            }
+            Self::Native(pages) => {
+                ready.wait().await;
+                receive_pushed(pages, &load).await
+            }
+        }
+    }
+}
+
+async fn poll(
+    mut connection: Connection,
+    first: String,
+    load: &Load,
+    ready: &Barrier,
+) -> Result<()> {
+    let mut next = Some(first);
+    let mut is_ready = false;
+    while let Some(iterator) = next.take()
+        && !load.readers_may_stop.load(Ordering::Relaxed)
+    {
+        let answer = connection.call("GetRecords", get_records(&iterator, 10_000)).await;
+        let answer = answer.context("GetRecords")?;
+        let received = Instant::now();
+        let page: kinesis::Page<'_> =
+            serde_json::from_slice(&answer).context("answer to GetRecords")?;
+        for record in &page.records {
+            load.receive(&record.decoded()?, received);
+        }
+        if !is_ready {
+            ready.wait().await;
+            is_ready = true;
+        }
+        if page.records.is_empty() && !load.poll_interval.is_zero() {
+            tokio::time::sleep(load.poll_interval).await;
+        }
+        next = page.next_shard_iterator.map(std::borrow::Cow::into_owned);
+    }
+    Ok(())
+}
+
+async fn receive_pushed(
+    mut pages: BoxStream<'static, Result<Page, anabranch_client::Error>>,
+    load: &Load,
+) -> Result<()> {
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    while !load.readers_may_stop.load(Ordering::Relaxed) {
+        let page = tokio::select! {
+            biased;
+            page = pages.next() => page,
+            _ = look.tick() => continue,
+        };
+        let Some(page) = page else { break };
+        let (page, received) = (page.context("Tail")?, Instant::now());
+        for (_, _, record) in page.records() {
+            load.receive(&record.data, received);
+        }
+    }
+    Ok(())
+}
+
+impl Load {
     fn receive(&self, data: &[u8], received: Instant) {
         if let Some(mark) = Mark::of(data).filter(|mark| mark.run == self.run) {
             self.journeys.received(mark.number, self.start + mark.sent, received);

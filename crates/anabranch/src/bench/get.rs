@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use anabranch_client::ShardRoute;
+use anabranch_shard::Start;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::bench::connection::{Connection, Endpoint};
 use crate::bench::kinesis::{Page, Record, follows, get_records, list_shards, shard_iterator};
-use crate::bench::options::{Target, Until};
+use crate::bench::native::Native;
+use crate::bench::options::{Api, Target, Until};
 use crate::bench::report::{Baseline, Report, Tally};
 
 /// Reads every shard from its oldest record to its end; with `--duration`, over and over until then.
@@ -31,11 +34,14 @@ struct Parameters {
     shards: usize,
 }
 
-/// What every connection works from.
-struct Load {
-    endpoint: Arc<Endpoint>,
-    stream: String,
-    shards: Vec<String>,
+/// A connection and the shards that it reads.
+enum Reader {
+    Kinesis { connection: Connection, stream: String, shards: Vec<String> },
+    Native { session: Native, shards: Vec<Arc<ShardRoute>> },
+}
+
+/// How far the readers may go, all together.
+struct Bounds {
     limit: u32,
     end: Option<Instant>,
     /// Records that may still be read.
@@ -48,97 +54,152 @@ struct Load {
 /// When a call fails for good, or a shard's records come out of order.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let target = &args.target;
-    let endpoint = Endpoint::new(target)?;
-    let shards = list_shards(&mut Connection::new(&endpoint), &target.stream).await?;
-    ensure!(!shards.is_empty(), "stream {} has no shard", target.stream);
-    let parameters = Parameters { limit: args.limit, shards: shards.len() };
+    let (readers, shards) = readers(target).await?;
     let baseline = Baseline::now(target)?;
     let start = Instant::now();
-    let load = Arc::new(Load {
-        endpoint,
-        stream: target.stream.clone(),
-        shards,
+    let bounds = Arc::new(Bounds {
         limit: args.limit,
         end: args.until.duration.map(|duration| start + duration),
         left: AtomicU64::new(args.until.count.unwrap_or(u64::MAX)),
     });
-    let tally = all(&load, target.connections).await?;
-    Report::new("get", target, parameters, &baseline, start, &tally)?.print()
-}
-
-/// Connection `i` reads the shards `i`, `i + connections`, ...; a connection more than there are shards reads one again.
-async fn all(load: &Arc<Load>, connections: u32) -> Result<Tally> {
-    let connections = usize::try_from(connections)?;
     let mut tasks = JoinSet::new();
-    for first in 0..connections {
-        let load = Arc::clone(load);
-        tasks.spawn(async move {
-            let mut own: Vec<&str> =
-                load.shards.iter().skip(first).step_by(connections).map(String::as_str).collect();
-            if own.is_empty() {
-                own.push(&load.shards[first % load.shards.len()]);
-            }
-            load.read(&own).await
-        });
+    for reader in readers {
+        tasks.spawn(reader.run(Arc::clone(&bounds)));
     }
     let mut sum = Tally::new();
     while let Some(tally) = tasks.join_next().await {
         sum.add(&tally.context("a connection's task died")??);
     }
-    Ok(sum)
+    let parameters = Parameters { limit: args.limit, shards };
+    Report::new("get", target, parameters, &baseline, start, &sum)?.print()
 }
 
-impl Load {
-    async fn read(&self, shards: &[&str]) -> Result<Tally> {
-        let mut connection = Connection::new(&self.endpoint);
+/// A reader for each connection, and the number of shards.
+async fn readers(target: &Target) -> Result<(Vec<Reader>, usize)> {
+    let connections = usize::try_from(target.connections)?;
+    let mut readers = Vec::new();
+    let shard_count;
+    match target.api {
+        Api::Kinesis => {
+            let endpoint = Endpoint::new(target)?;
+            let all = list_shards(&mut Connection::new(&endpoint), &target.stream).await?;
+            ensure!(!all.is_empty(), "stream {} has no shard", target.stream);
+            shard_count = all.len();
+            for number in 0..connections {
+                let (connection, stream) = (Connection::new(&endpoint), target.stream.clone());
+                let shards = share(&all, number, connections);
+                readers.push(Reader::Kinesis { connection, stream, shards });
+            }
+        }
+        Api::Grpc => {
+            let all = Native::connect(target).await?.shards().to_vec();
+            shard_count = all.len();
+            for number in 0..connections {
+                let session = Native::connect(target).await?;
+                readers.push(Reader::Native { session, shards: share(&all, number, connections) });
+            }
+        }
+    }
+    Ok((readers, shard_count))
+}
+
+/// Connection `number` of `connections` reads every `connections`-th shard; one more than there are shards reads one again.
+fn share<T: Clone>(all: &[T], number: usize, connections: usize) -> Vec<T> {
+    let own: Vec<T> = all.iter().skip(number).step_by(connections).cloned().collect();
+    if own.is_empty() { all.iter().cycle().skip(number).take(1).cloned().collect() } else { own }
+}
+
+impl Reader {
+    async fn run(mut self, bounds: Arc<Bounds>) -> Result<Tally> {
         let mut tally = Tally::new();
         loop {
-            for shard in shards {
-                self.read_shard(&mut connection, shard, &mut tally).await?;
+            match &mut self {
+                Self::Kinesis { connection, stream, shards } => {
+                    for shard in shards {
+                        read_shard(connection, stream, shard, &bounds, &mut tally).await?;
+                    }
+                }
+                Self::Native { session, shards } => {
+                    for shard in shards {
+                        read_native(session, shard, &bounds, &mut tally).await?;
+                    }
+                }
             }
             // To the end once; until a moment, again and again.
-            if self.end.is_none() || self.is_over() {
+            if bounds.end.is_none() || bounds.are_met() {
                 break;
             }
         }
-        tally.errors += connection.errors;
+        tally.errors += match &self {
+            Self::Kinesis { connection, .. } => connection.errors,
+            Self::Native { session, .. } => session.errors,
+        };
         Ok(tally)
     }
+}
 
-    async fn read_shard(
-        &self,
-        connection: &mut Connection,
-        shard: &str,
-        tally: &mut Tally,
-    ) -> Result<()> {
-        let first = shard_iterator(connection, &self.stream, shard, "TRIM_HORIZON").await?;
-        let mut next = Some(first);
-        let mut last = String::new();
-        while let Some(iterator) = next.take()
-            && !self.is_over()
-        {
-            let due = Instant::now();
-            let answer = connection.call("GetRecords", get_records(&iterator, self.limit)).await;
-            let answer = answer.with_context(|| format!("GetRecords of {shard}"))?;
-            let page: Page<'_> = serde_json::from_slice(&answer).context("answer to GetRecords")?;
-            check_order(&page, &mut last).with_context(|| format!("reading {shard}"))?;
-            let records = page.records.len() as u64;
-            tally.succeeded(due, records, page.records.iter().map(Record::data_bytes).sum());
-            self.take(records);
-            if records > 0 || page.millis_behind_latest > 0 {
-                next = page.next_shard_iterator.map(std::borrow::Cow::into_owned);
-            }
+async fn read_shard(
+    connection: &mut Connection,
+    stream: &str,
+    shard: &str,
+    bounds: &Bounds,
+    tally: &mut Tally,
+) -> Result<()> {
+    let mut next = Some(shard_iterator(connection, stream, shard, "TRIM_HORIZON").await?);
+    let mut last = String::new();
+    while let Some(iterator) = next.take()
+        && !bounds.are_met()
+    {
+        let due = Instant::now();
+        let answer = connection.call("GetRecords", get_records(&iterator, bounds.limit)).await;
+        let answer = answer.with_context(|| format!("GetRecords of {shard}"))?;
+        let page: Page<'_> = serde_json::from_slice(&answer).context("answer to GetRecords")?;
+        check_order(&page, &mut last).with_context(|| format!("reading {shard}"))?;
+        let records = page.records.len() as u64;
+        tally.succeeded(due, records, page.records.iter().map(Record::data_bytes).sum());
+        bounds.take(records);
+        if records > 0 || page.millis_behind_latest > 0 {
+            next = page.next_shard_iterator.map(std::borrow::Cow::into_owned);
         }
-        Ok(())
     }
+    Ok(())
+}
 
+async fn read_native(
+    session: &Native,
+    shard: &ShardRoute,
+    bounds: &Bounds,
+    tally: &mut Tally,
+) -> Result<()> {
+    let mut from = session.seek(shard, Start::TrimHorizon).await?;
+    while !bounds.are_met() {
+        let due = Instant::now();
+        let page = session.read(shard, from, bounds.limit).await?;
+        let (mut records, mut bytes) = (0, 0);
+        for (position, _, record) in page.records() {
+            ensure!(position >= from, "reading {shard:?}: {position:?} comes after {from:?}");
+            from = position.next();
+            records += 1;
+            bytes += record.data.len() as u64;
+        }
+        from = page.next;
+        tally.succeeded(due, records, bytes);
+        bounds.take(records);
+        if records == 0 && page.behind.is_zero() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Bounds {
     fn take(&self, records: u64) {
         let less = |left: u64| Some(left.saturating_sub(records));
         // The closure always gives a value, so this can't fail.
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    fn is_over(&self) -> bool {
+    fn are_met(&self) -> bool {
         self.left.load(Ordering::Relaxed) == 0 || self.end.is_some_and(|end| Instant::now() >= end)
     }
 }
@@ -156,6 +217,15 @@ fn check_order(page: &Page<'_>, last: &mut String) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_share_the_shards() {
+        let shards = ["a", "b", "c"];
+        assert_eq!(share(&shards, 0, 2), ["a", "c"]);
+        assert_eq!(share(&shards, 1, 2), ["b"]);
+        assert_eq!(share(&shards, 3, 5), ["a"]);
+        assert_eq!(share(&shards, 4, 5), ["b"]);
+    }
 
     #[test]
     fn records_out_of_order_are_found_across_pages() {

@@ -10,6 +10,9 @@ pub(crate) struct Target {
     /// Address of the endpoint, as `http://HOST:PORT`
     #[arg(long, default_value = "http://127.0.0.1:4567")]
     pub(crate) endpoint: http::Uri,
+    /// Which API to speak; for gRPC the endpoint is a node's gRPC port
+    #[arg(long, value_enum, default_value_t = Api::Kinesis)]
+    pub(crate) api: Api,
     /// Stream to use; it must exist
     #[arg(long)]
     pub(crate) stream: String,
@@ -28,6 +31,16 @@ pub(crate) struct Target {
     /// Processes of the server: their CPU seconds, bytes written and resident set are reported
     #[arg(long, value_delimiter = ',')]
     pub(crate) server_pids: Vec<u32>,
+}
+
+/// What a server is measured through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Api {
+    /// The Kinesis API in JSON: any endpoint.
+    Kinesis,
+    /// The native API: Anabranch alone.
+    Grpc,
 }
 
 /// When to stop.

@@ -28,7 +28,7 @@ impl Bodies {
 }
 
 /// How many bodies of `body_bytes` to make.
-fn copies(body_bytes: usize) -> usize {
+pub(crate) fn copies(body_bytes: usize) -> usize {
     (MOST_BYTES / body_bytes).clamp(2, MOST_BODIES)
 }
 

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_shard::Batch;
 use anyhow::{Context, Result};
+use rand::seq::IndexedRandom;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::bench::connection::{Connection, Endpoint};
 use crate::bench::kinesis::refused_records;
-use crate::bench::options::{Target, Until};
-use crate::bench::payload::Bodies;
+use crate::bench::native::{Native, random_batch};
+use crate::bench::options::{Api, Target, Until};
+use crate::bench::payload::{Bodies, copies};
 use crate::bench::report::{Baseline, Report, Tally};
 use crate::bench::schedule::Schedule;
 
@@ -39,43 +42,36 @@ struct Parameters {
     rate: Option<u32>,
 }
 
-/// What every connection works from.
-struct Load {
-    endpoint: Arc<Endpoint>,
-    bodies: Bodies,
-    schedule: Schedule,
-    operation: &'static str,
-    records_per_call: u64,
+/// A connection and what it sends.
+enum Sender {
+    Kinesis { connection: Connection, operation: &'static str, bodies: Arc<Bodies> },
+    Native { session: Native, batches: Arc<Vec<Batch>> },
+}
+
+/// Size of every call.
+#[derive(Clone, Copy)]
+struct Size {
+    records: u64,
     record_bytes: u64,
 }
 
 /// Measures and prints.
 ///
 /// # Errors
-/// When no call succeeds, or an answer is none of a Kinesis endpoint's.
+/// When no call succeeds.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let target = &args.target;
-    let endpoint = Endpoint::new(target)?;
-    let record_size = usize::try_from(args.record_size).context("--record-size")?;
-    let bodies = Bodies::new(&target.stream, record_size, args.records_per_call);
-    let operation = if args.records_per_call == 1 { "PutRecord" } else { "PutRecords" };
+    let senders = senders(&args).await?;
+    let size = Size { records: args.records_per_call.into(), record_bytes: args.record_size.into() };
     let baseline = Baseline::now(target)?;
-    let load = Arc::new(Load {
-        endpoint,
-        bodies,
-        operation,
-        records_per_call: args.records_per_call.into(),
-        record_bytes: args.record_size.into(),
-        schedule: schedule(args.until, args.records_per_call, args.rate),
-    });
-    let tally = all(&load, target.connections).await?;
+    let schedule = Arc::new(schedule(args.until, args.records_per_call, args.rate));
+    let tally = all(senders, &schedule, size).await?;
     let parameters = Parameters {
         record_size: args.record_size,
         records_per_call: args.records_per_call,
         rate: args.rate,
     };
-    let start = load.schedule.start();
-    Report::new("put", target, parameters, &baseline, start, &tally)?.print()
+    Report::new("put", target, parameters, &baseline, schedule.start(), &tally)?.print()
 }
 
 /// The schedule of calls that hold `records_per_call` records each; ten seconds when nothing is said.
@@ -91,12 +87,40 @@ pub(crate) fn schedule(until: Until, records_per_call: u32, rate: Option<u32>) -
     Schedule::open(count.or(until.duration.map(in_time)).unwrap_or(0), interval)
 }
 
-async fn all(load: &Arc<Load>, connections: u32) -> Result<Tally> {
-    let pace = Arc::clone(load);
-    std::thread::spawn(move || pace.schedule.run_pace());
+/// A sender for each connection; all send from the same supply.
+async fn senders(args: &Args) -> Result<Vec<Sender>> {
+    let target = &args.target;
+    let record_bytes = usize::try_from(args.record_size).context("--record-size")?;
+    let mut senders = Vec::new();
+    match target.api {
+        Api::Kinesis => {
+            let endpoint = Endpoint::new(target)?;
+            let bodies = Arc::new(Bodies::new(&target.stream, record_bytes, args.records_per_call));
+            let operation = if args.records_per_call == 1 { "PutRecord" } else { "PutRecords" };
+            for _ in 0..target.connections {
+                let (connection, bodies) = (Connection::new(&endpoint), Arc::clone(&bodies));
+                senders.push(Sender::Kinesis { connection, operation, bodies });
+            }
+        }
+        Api::Grpc => {
+            let count = copies(record_bytes * args.records_per_call as usize);
+            let batches = (0..count).map(|_| random_batch(args.records_per_call, record_bytes));
+            let batches = Arc::new(batches.collect::<Result<Vec<_>>>()?);
+            for _ in 0..target.connections {
+                let (session, batches) = (Native::connect(target).await?, Arc::clone(&batches));
+                senders.push(Sender::Native { session, batches });
+            }
+        }
+    }
+    Ok(senders)
+}
+
+async fn all(senders: Vec<Sender>, schedule: &Arc<Schedule>, size: Size) -> Result<Tally> {
+    let pace = Arc::clone(schedule);
+    std::thread::spawn(move || pace.run_pace());
     let mut tasks = JoinSet::new();
-    for _ in 0..connections {
-        tasks.spawn(Arc::clone(load).write());
+    for sender in senders {
+        tasks.spawn(sender.run(Arc::clone(schedule), size));
     }
     let mut sum = Tally::new();
     while let Some(tally) = tasks.join_next().await {
@@ -105,27 +129,42 @@ async fn all(load: &Arc<Load>, connections: u32) -> Result<Tally> {
     Ok(sum)
 }
 
-impl Load {
-    /// What one connection does.
-    async fn write(self: Arc<Self>) -> Result<Tally> {
-        let mut connection = Connection::new(&self.endpoint);
+impl Sender {
+    /// Sends whatever is due until nothing is.
+    async fn run(mut self, schedule: Arc<Schedule>, size: Size) -> Result<Tally> {
         let mut tally = Tally::new();
         let mut last_error = None;
-        while let Some(ticket) = self.schedule.next().await {
-            match connection.call(self.operation, self.bodies.any()).await {
-                Ok(answer) => {
-                    let refused = refused_records(&answer)?;
-                    let records = self.records_per_call.saturating_sub(refused);
-                    tally.succeeded(ticket.due, records, records * self.record_bytes);
+        while let Some(ticket) = schedule.next().await {
+            match self.send().await {
+                Ok(refused) => {
+                    let records = size.records.saturating_sub(refused);
+                    tally.succeeded(ticket.due, records, records * size.record_bytes);
                     tally.errors += refused;
                 }
                 Err(error) => last_error = Some(error),
             }
         }
-        tally.errors += connection.errors;
+        tally.errors += match &self {
+            Self::Kinesis { connection, .. } => connection.errors,
+            Self::Native { session, .. } => session.errors,
+        };
         match last_error {
             Some(error) if tally.records == 0 => Err(error).context("no call succeeded"),
             _ => Ok(tally),
+        }
+    }
+
+    /// One call; says how many of its records were refused.
+    async fn send(&mut self) -> Result<u64> {
+        match self {
+            Self::Kinesis { connection, operation, bodies } => {
+                let answer = connection.call(operation, bodies.any()).await?;
+                refused_records(&answer).inspect_err(|_| connection.errors += 1)
+            }
+            Self::Native { session, batches } => {
+                let batch = batches.choose(&mut rand::rng()).context("no batch")?.clone();
+                session.append(batch).await.map(|()| 0)
+            }
         }
     }
 }

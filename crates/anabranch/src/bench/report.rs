@@ -6,7 +6,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::bench::options::Target;
+use crate::bench::options::{Api, Target};
 use crate::bench::processes::Usage;
 
 /// Latencies in whole microseconds, to three digits, up to ten minutes.
@@ -47,6 +47,7 @@ pub(crate) struct Baseline {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report<'a, Parameters> {
     pub(crate) bench: &'static str,
+    pub(crate) api: Api,
     pub(crate) endpoint: String,
     pub(crate) stream: &'a str,
     pub(crate) connections: u32,
@@ -149,6 +150,7 @@ impl<'a, Parameters: Serialize> Report<'a, Parameters> {
         let Percentiles { p50_us, p99_us, p999_us } = tally.latencies.percentiles();
         Ok(Self {
             bench,
+            api: target.api,
             endpoint: target.endpoint.to_string(),
             stream: &target.stream,
             connections: target.connections,

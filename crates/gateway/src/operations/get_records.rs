@@ -83,7 +83,7 @@ impl Request for GetRecords<'_> {
         let subject = || format!("Shard {} in stream {}", iterator.shard, iterator.stream);
         let page = page.map_err(|error| Error::from_client(error, subject))?;
         let bytes = page_bytes(&page);
-        permit.shrink(bytes * COST_THIRDS / 3);
+        settle(gateway, &mut permit, bytes * COST_THIRDS / 3)?;
         let end = end(gateway, &iterator, &page);
         let next = end.is_none().then(|| {
             let next = ShardIterator { position: page.next, ..iterator };
@@ -134,12 +134,21 @@ fn route(gateway: &Gateway, iterator: &ShardIterator) -> Result<Arc<ShardRoute>,
 /// Room for the answer. A gateway that is nearly full reads less rather than nothing.
 fn reserve(gateway: &Gateway) -> Result<(Permit, usize), Error> {
     let wanted = limits::GET_RECORDS_MAX_BYTES * COST_THIRDS / 3;
-    let permit = gateway.budget.take_fair(wanted, LEAST_BYTES).ok_or_else(|| {
-        let message = "Rate exceeded: too many bytes in flight. Try again later.";
-        Error::Throughput(message.to_owned())
-    })?;
+    let permit =
+        gateway.budget.take_fair(wanted, LEAST_BYTES).ok_or_else(Error::too_much_in_flight)?;
     let max_bytes = (permit.bytes() * 3 / COST_THIRDS).min(limits::GET_RECORDS_MAX_BYTES);
     Ok((permit, max_bytes))
+}
+
+/// Makes the permit what the answer costs. One record may be larger than all that was read for.
+fn settle(gateway: &Gateway, permit: &mut Permit, cost: usize) -> Result<(), Error> {
+    match cost.checked_sub(permit.bytes()) {
+        Some(missing) => {
+            permit.join(gateway.budget.take(missing).ok_or_else(Error::too_much_in_flight)?)
+        }
+        None => permit.shrink(cost),
+    }
+    Ok(())
 }
 
 fn page_bytes(page: &Page) -> usize {

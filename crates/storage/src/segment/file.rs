@@ -11,6 +11,8 @@ use crate::{damage::Damage, segment::frame};
 
 /// The unit in which the device is written, and the size of a segment's header.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
+/// The header block as an array's length.
+const HEADER_BLOCK_BYTES: usize = 4096;
 /// Where the first frame of a segment lies.
 pub(crate) const DATA_START: u64 = BLOCK_BYTES;
 
@@ -83,7 +85,7 @@ impl SegmentFile {
             let found = format!("a file of {length} bytes");
             return Ok(Err(Damage::new(&path, 0, "a segment header", found)));
         }
-        let mut block = [0; BLOCK_BYTES as usize];
+        let mut block = [0; HEADER_BLOCK_BYTES];
         file.read_exact_at(&mut block, 0)?;
         let mut life = [0; 8];
         life.copy_from_slice(&block[36..44]);
@@ -152,8 +154,8 @@ fn header(
     bytes: u64,
     incarnation: Incarnation,
     life: u64,
-) -> [u8; BLOCK_BYTES as usize] {
-    let mut block = [0; BLOCK_BYTES as usize];
+) -> [u8; HEADER_BLOCK_BYTES] {
+    let mut block = [0; HEADER_BLOCK_BYTES];
     block[..8].copy_from_slice(&MAGIC);
     block[8..12].copy_from_slice(&VERSION.to_le_bytes());
     block[12..20].copy_from_slice(&incarnation.0.to_le_bytes());

@@ -54,6 +54,9 @@ struct State {
     /// Files without live data that may get a new life.
     recycled: Vec<PathBuf>,
     next_serial: u64,
+    /// Segments taken since the last look for dead ones, and between the two looks before it.
+    taken: usize,
+    demand: usize,
     failure: Option<String>,
     stop: bool,
 }
@@ -88,6 +91,8 @@ impl Pool {
                 ready,
                 recycled: Vec::new(),
                 next_serial,
+                taken: 0,
+                demand: 0,
                 failure: None,
                 stop: false,
             }),
@@ -100,6 +105,7 @@ impl Pool {
         let mut state = self.lock();
         loop {
             if let Some(segment) = state.ready.pop_front() {
+                state.taken += 1;
                 self.changed.notify_all();
                 return Ok(segment);
             }
@@ -140,11 +146,30 @@ impl Pool {
         self.lock().ready.len()
     }
 
+    /// A look for dead segments begins. As many files as were taken since the last look are kept besides the
+    /// target, because as many may be taken until the next; what was kept and not taken is deleted.
+    pub(crate) fn begin_look(&self) {
+        let surplus = {
+            let mut state = self.lock();
+            state.demand = std::mem::take(&mut state.taken);
+            let kept = (self.target + state.demand).saturating_sub(state.ready.len());
+            let kept = kept.min(state.recycled.len());
+            state.recycled.split_off(kept)
+        };
+        surplus.iter().for_each(|path| self.delete(path, self.segment_bytes));
+    }
+
+    /// Whether files are kept that only a load like the last one will need.
+    pub(crate) fn has_surplus(&self) -> bool {
+        let state = self.lock();
+        state.ready.len() + state.recycled.len() > self.target
+    }
+
     /// Takes back a file whose segment is dead. It gets a new life if one is wanted, else it is deleted.
     pub(crate) fn recycle(&self, path: PathBuf, bytes: u64) {
         self.reclaimed.fetch_add(1, Relaxed);
         let mut state = self.lock();
-        let wanted = state.ready.len() + state.recycled.len() < self.target;
+        let wanted = state.ready.len() + state.recycled.len() < self.target + state.demand;
         if wanted && bytes == self.segment_bytes {
             state.recycled.push(path);
             self.full.store(false, Relaxed);
@@ -152,7 +177,11 @@ impl Pool {
             return;
         }
         drop(state);
-        if let Err(error) = fs::remove_file(&path) {
+        self.delete(&path, bytes);
+    }
+
+    fn delete(&self, path: &Path, bytes: u64) {
+        if let Err(error) = fs::remove_file(path) {
             warn!(%error, "dead segment file could not be deleted");
             return;
         }

@@ -23,6 +23,8 @@ use crate::{
 
 /// Entries copied forward at a time.
 const MOVE_BYTES: u64 = 1 << 20;
+/// Between two looks whether a reader let go of a dead segment.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 pub(crate) struct Maintainer {
     core: Arc<Core>,
@@ -43,18 +45,21 @@ impl Maintainer {
     pub(crate) fn run(mut self) {
         loop {
             let interval = self.core.settings.reclaim_interval;
-            let idle = match (self.pinned.is_empty(), self.unverified.is_empty()) {
-                (true, true) => None,
-                (true, false) => Some(Duration::ZERO),
-                (false, _) => Some(interval.max(Duration::from_millis(10))),
+            let soon = Some(interval.max(SHORTEST_WAIT));
+            let idle = match self.unverified.is_empty() {
+                false => Some(Duration::ZERO),
+                true if self.pinned.is_empty() && !self.core.pool.has_surplus() => None,
+                true => soon,
             };
             let stop = match self.core.maintenance.wait(idle) {
                 Wake::Stop => true,
                 Wake::Reclaim => self.reclaim_logged() || self.core.maintenance.pause(interval),
-                Wake::Idle => {
+                Wake::Idle if self.unverified.is_empty() => {
                     self.release_unpinned();
-                    self.scrub_one()
+                    self.core.pool.begin_look();
+                    false
                 }
+                Wake::Idle => self.scrub_one(),
             };
             if stop {
                 return;
@@ -75,6 +80,7 @@ impl Maintainer {
     }
 
     fn reclaim(&mut self) -> Result<(), Error> {
+        self.core.pool.begin_look();
         self.checkpoint()?;
         self.free_dead()?;
         while let Some((serial, row)) = self.sparse_segment() {

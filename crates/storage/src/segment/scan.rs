@@ -104,10 +104,10 @@ impl Scanner {
                 && header.kind != Kind::Round
             {
                 cursor.end.offset += (HEADER_BYTES + payload_bytes) as u64;
-                return Ok(match header.kind {
-                    Kind::Seal => Step::Sealed,
-                    _ => Step::Frame { header, offset, payload_bytes },
-                });
+                if header.kind == Kind::Seal {
+                    return Ok(Step::Sealed);
+                }
+                return Ok(Step::Frame { header, offset, payload_bytes });
             }
             let Some((found, at)) = self.next_round(cursor)? else {
                 return Ok(Step::Broken);

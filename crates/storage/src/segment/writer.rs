@@ -1,8 +1,12 @@
 //! The writer: one thread that turns whatever is queued into a round, syncs it, and tells everybody.
 //!
 //! Order within a round, which readers and recovery rely on:
-//! 1. frames are written and synced; 2. the tail file says so; 3. groups learn where their entries lie; 4. completions
-//! are called; 5. entries over the cache's limit leave it; 6. if a segment was sealed, the index is brought up to date.
+//! 1. frames are written and synced;
+//! 2. the tail file says so;
+//! 3. groups learn where their entries lie;
+//! 4. completions are called;
+//! 5. entries over the cache's limit leave it;
+//! 6. if a segment was sealed, the index is brought up to date.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -242,9 +246,10 @@ impl Writer {
     }
 
     fn fail(&self, ops: Vec<Op>, error: Error) {
-        let error = match error {
-            Error::Failed { .. } => error,
-            other => Error::Failed { detail: other.to_string() },
+        let error = if matches!(error, Error::Failed { .. }) {
+            error
+        } else {
+            Error::Failed { detail: error.to_string() }
         };
         error!(%error, "log store stopped, the outcome of its last writes is unknown");
         let later = self.core.queue.fail(error.clone());

@@ -1,5 +1,7 @@
 //! Both log stores against the contract, and the segment store against crashes, damage and full disks.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fixtures;
 
 mod contract;

@@ -1,0 +1,67 @@
+//! `cluster.json`: where the nodes of `anabranch dev` are and how each is started again; and the file
+//! in which each node says its process id.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+/// One node of `cluster.json`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NodeEntry {
+    pub(crate) id: u64,
+    pub(crate) pid: u32,
+    /// `host:port` of the Kinesis API.
+    pub(crate) api: String,
+    /// `host:port` of the gRPC API.
+    pub(crate) grpc: String,
+    pub(crate) data_dir: PathBuf,
+    /// Starts the node again after it was killed.
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ClusterFile<'a> {
+    nodes: &'a [NodeEntry],
+}
+
+/// Writes `DIR/cluster.json`, whole or not at all.
+pub(crate) fn write(dir: &Path, nodes: &[NodeEntry]) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(&ClusterFile { nodes })?;
+    let (path, fresh) = (dir.join("cluster.json"), dir.join("cluster.json.new"));
+    std::fs::write(&fresh, text).with_context(|| format!("{}", fresh.display()))?;
+    std::fs::rename(&fresh, &path).with_context(|| format!("{}", path.display()))
+}
+
+/// `DIR/node.pid` for as long as a node runs.
+pub(crate) struct PidFile(PathBuf);
+
+impl PidFile {
+    const NAME: &str = "node.pid";
+
+    /// Writes this process's id.
+    pub(crate) fn write(dir: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
+        let path = dir.join(Self::NAME);
+        std::fs::write(&path, std::process::id().to_string())
+            .with_context(|| format!("{}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// The process that runs on `dir`, if it is one that was started with `mark` on its command line.
+    pub(crate) fn running(dir: &Path, mark: &str) -> Option<i32> {
+        let text = std::fs::read_to_string(dir.join(Self::NAME)).ok()?;
+        let pid: i32 = text.trim().parse().ok()?;
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).into_owned();
+        command.split('\0').any(|part| part == mark).then_some(pid)
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::debug!(%error, "pid file");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+use std::path::PathBuf;
+
+use anabranch_gateway::TokenKey;
+use anabranch_node::Peer;
+use anabranch_storage::StorageSettings;
+use anabranch_types::{AccountId, NodeId, Region};
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+/// A node's configuration. A value of this type has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeConfig {
+    /// This node's id; from 1.
+    pub(crate) node: NodeId,
+    /// The cluster's name; the same on every node.
+    pub(crate) cluster: String,
+    /// `host:port` of the Kinesis API.
+    pub(crate) listen_api: String,
+    /// `host:port` of the gRPC API, which other nodes use too.
+    pub(crate) listen_grpc: String,
+    /// `host:port` at which other nodes and clients reach `listen_grpc`. Default: the address that is listened on.
+    pub(crate) advertise_grpc: Option<String>,
+    /// Where everything is kept.
+    pub(crate) data_dir: PathBuf,
+    /// Failure zone; empty if there are none.
+    pub(crate) zone: String,
+    /// Replicas of each shard of a new stream. Default: 3.
+    pub(crate) replicas: u32,
+    /// Account in ARNs.
+    pub(crate) account: AccountId,
+    /// Region in ARNs.
+    pub(crate) region: Region,
+    /// Seals iterators and paging tokens; the same on every node.
+    pub(crate) token_key: TokenKey,
+    /// The nodes that the cluster begins with, this one included.
+    pub(crate) nodes: Vec<Peer>,
+    /// Settings of the log store.
+    pub(crate) storage: StorageSettings,
+}
+
+/// What a configuration file says, before it is checked.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct RawNodeConfig {
+    pub(crate) node: u64,
+    pub(crate) cluster: String,
+    pub(crate) listen_api: String,
+    pub(crate) listen_grpc: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) advertise_grpc: Option<String>,
+    pub(crate) data_dir: PathBuf,
+    #[serde(default)]
+    pub(crate) zone: String,
+    #[serde(default = "three")]
+    pub(crate) replicas: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<String>,
+    /// 64 hex digits.
+    pub(crate) token_key: String,
+    pub(crate) nodes: Vec<RawPeer>,
+    #[serde(default, skip_serializing)]
+    pub(crate) storage: StorageSettings,
+}
+
+/// A node of the list.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct RawPeer {
+    pub(crate) node: u64,
+    pub(crate) grpc: String,
+}
+
+const fn three() -> u32 {
+    3
+}
+
+impl NodeConfig {
+    /// Reads and checks the file at `path`.
+    pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        let raw: RawNodeConfig =
+            toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        Self::check(raw).with_context(|| format!("{}", path.display()))
+    }
+
+    fn check(raw: RawNodeConfig) -> anyhow::Result<Self> {
+        if raw.node == 0 {
+            bail!("node: must be 1 or more");
+        }
+        if raw.cluster.is_empty() {
+            bail!("cluster: must not be empty");
+        }
+        if !(1..=7).contains(&raw.replicas) {
+            bail!("replicas: must be 1 to 7");
+        }
+        if !raw.nodes.iter().any(|peer| peer.node == raw.node) {
+            bail!("nodes: must contain node {}", raw.node);
+        }
+        let mut ids: Vec<_> = raw.nodes.iter().map(|peer| peer.node).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() != raw.nodes.len() {
+            bail!("nodes: names a node twice");
+        }
+        let peer =
+            |peer: RawPeer| Peer { node: NodeId(peer.node), grpc_address: peer.grpc };
+        Ok(Self {
+            node: NodeId(raw.node),
+            cluster: raw.cluster,
+            listen_api: raw.listen_api,
+            listen_grpc: raw.listen_grpc,
+            advertise_grpc: raw.advertise_grpc,
+            data_dir: raw.data_dir,
+            zone: raw.zone,
+            replicas: raw.replicas,
+            account: raw.account.map(|a| a.parse()).transpose().context("account")?.unwrap_or_default(),
+            region: raw.region.map(|r| r.parse()).transpose().context("region")?.unwrap_or_default(),
+            token_key: token_key(&raw.token_key)?,
+            nodes: raw.nodes.into_iter().map(peer).collect(),
+            storage: raw.storage,
+        })
+    }
+}
+
+fn token_key(hex: &str) -> anyhow::Result<TokenKey> {
+    let digit = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(text, 16).ok()
+    };
+    let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(digit).collect();
+    let bytes: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+    Ok(TokenKey::new(bytes.context("token-key: must be 64 hex digits")?))
+}
+
+/// A fresh token key, as a configuration file carries it.
+pub(crate) fn new_token_key() -> String {
+    rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(change: impl Fn(&mut RawNodeConfig)) -> anyhow::Result<NodeConfig> {
+        let mut raw = RawNodeConfig {
+            node: 1,
+            cluster: "c".into(),
+            listen_api: "127.0.0.1:0".into(),
+            listen_grpc: "127.0.0.1:0".into(),
+            advertise_grpc: None,
+            data_dir: "d".into(),
+            zone: String::new(),
+            replicas: 3,
+            account: None,
+            region: None,
+            token_key: new_token_key(),
+            nodes: vec![RawPeer { node: 1, grpc: "127.0.0.1:1".into() }],
+            storage: StorageSettings::default(),
+        };
+        change(&mut raw);
+        NodeConfig::check(raw)
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_rule() {
+        assert!(parse(|_| ()).is_ok());
+        let error = |change: fn(&mut RawNodeConfig)| format!("{:#}", parse(change).unwrap_err());
+        assert_eq!(error(|raw| raw.node = 0), "node: must be 1 or more");
+        assert_eq!(error(|raw| raw.nodes.clear()), "nodes: must contain node 1");
+        assert_eq!(error(|raw| raw.token_key = "12".into()), "token-key: must be 64 hex digits");
+        assert!(error(|raw| raw.account = Some("1".into())).starts_with("account: "));
+        assert_eq!(error(|raw| raw.replicas = 0), "replicas: must be 1 to 7");
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let text = format!(
+            "node = 2\ncluster = 'c'\nlisten-api = 'a'\nlisten-grpc = 'g'\ndata-dir = 'd'\n\
+             token-key = '{}'\n[[nodes]]\nnode = 2\ngrpc = 'g'\n",
+            new_token_key()
+        );
+        let raw: RawNodeConfig = toml::from_str(&text).unwrap();
+        let again: RawNodeConfig = toml::from_str(&toml::to_string(&raw).unwrap()).unwrap();
+        assert_eq!(NodeConfig::check(again).unwrap().node, NodeId(2));
+        assert!(toml::from_str::<RawNodeConfig>("nonsense = 1").is_err());
+    }
+}

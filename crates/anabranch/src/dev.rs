@@ -1,0 +1,254 @@
+//! `anabranch dev`: one node in this process, or several as child processes on loopback.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cluster_file::{self, NodeEntry, PidFile};
+use crate::config::{NodeConfig, RawNodeConfig, RawPeer, new_token_key};
+use crate::running::{self, Addresses};
+
+/// `anabranch dev`
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Where the Kinesis API listens; with several nodes each takes the next port. Port 0 takes free ones
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4567")]
+    listen: SocketAddr,
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "./anabranch-data")]
+    data_dir: PathBuf,
+    /// How many nodes; more than one run as child processes, really replicated
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: u16,
+}
+
+const CONFIG: &str = "node.toml";
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
+    crate::init_logging();
+    std::fs::create_dir_all(&args.data_dir)
+        .with_context(|| format!("data-dir {}", args.data_dir.display()))?;
+    let data_dir = std::path::absolute(&args.data_dir)?;
+    println!("any credentials are accepted; data in {}", data_dir.display());
+    if args.nodes == 1 { one(args, &data_dir).await } else { several(args, &data_dir).await }
+}
+
+/// Everything in this process.
+async fn one(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
+    let node_dir = dir.join("node-1");
+    let config_file = write_configs(dir, &[loopback(&args, 0)?])?.remove(0);
+    let mut config = NodeConfig::read(&config_file)?;
+    config.listen_api = args.listen.to_string();
+    let pid_file = PidFile::write(&node_dir)?;
+    let command = vec![
+        std::env::current_exe()?.display().to_string(),
+        "dev".into(),
+        "--data-dir".into(),
+        dir.display().to_string(),
+    ];
+    let dir = dir.to_owned();
+    let result = running::run(config, move |Addresses { api, grpc }| {
+        let command = [command, vec!["--listen".into(), api.to_string()]].concat();
+        let (api, grpc) = (api.to_string(), grpc.to_string());
+        let pid = std::process::id();
+        let entry = NodeEntry { id: 1, pid, api: api.clone(), grpc, data_dir: node_dir, command };
+        cluster_file::write(&dir, &[entry])?;
+        println!("ready: Kinesis API on http://{api}");
+        Ok(())
+    })
+    .await;
+    drop(pid_file);
+    result
+}
+
+/// A child process for each node.
+async fn several(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let reserved = (0..args.nodes).map(|i| loopback(&args, i)).collect::<anyhow::Result<Vec<_>>>()?;
+    let configs = write_configs(dir, &reserved)?;
+    let mut children = Vec::new();
+    let outcome = tokio::select! {
+        started = start_all(dir, &configs, &mut children) => started,
+        _ = terminate.recv() => Err(anyhow::anyhow!("stopped before it was ready")),
+        _ = interrupt.recv() => Err(anyhow::anyhow!("stopped before it was ready")),
+    };
+    if let Ok(entries) = &outcome {
+        let apis: Vec<_> = entries.iter().map(|entry| format!("http://{}", entry.api)).collect();
+        println!("ready: {} nodes, Kinesis API on {}", entries.len(), apis.join(" "));
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    stop_all(dir, &configs, children).await?;
+    outcome.map(drop)
+}
+
+async fn start_all(
+    dir: &Path,
+    configs: &[PathBuf],
+    children: &mut Vec<Child>,
+) -> anyhow::Result<Vec<NodeEntry>> {
+    let exe = std::env::current_exe()?.display().to_string();
+    let mut entries = Vec::new();
+    for config_file in configs {
+        let command =
+            vec![exe.clone(), "server".into(), "--config".into(), config_file.display().to_string()];
+        let child = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start a node")?;
+        let config = NodeConfig::read(config_file)?;
+        entries.push(NodeEntry {
+            id: config.node.0,
+            pid: child.id().unwrap_or_default(),
+            api: config.listen_api,
+            grpc: config.listen_grpc,
+            data_dir: config.data_dir,
+            command,
+        });
+        children.push(child);
+    }
+    for child in children {
+        wait_ready(child).await?;
+    }
+    cluster_file::write(dir, &entries)?;
+    Ok(entries)
+}
+
+/// Waits for the line in which a node says that it serves, and goes on reading what it prints.
+async fn wait_ready(child: &mut Child) -> anyhow::Result<()> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let output = child.stdout.take().context("a node's output was taken")?;
+    let mut lines = BufReader::new(output).lines();
+    let ready = async {
+        while let Some(line) = lines.next_line().await? {
+            if line.starts_with("ready") {
+                return Ok(());
+            }
+        }
+        bail!("a node ended before it was ready")
+    };
+    timeout(LIMIT, ready).await.context("a node was not ready within a minute")??;
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok(())
+}
+
+/// SIGTERM to every node, those included that somebody started again; then waits for all.
+async fn stop_all(dir: &Path, configs: &[PathBuf], mut children: Vec<Child>) -> anyhow::Result<()> {
+    const LIMIT: Duration = Duration::from_secs(20);
+    let node_dirs: Vec<_> = configs.iter().filter_map(|config| config.parent()).collect();
+    let pids = || -> Vec<i32> {
+        let running = node_dirs.iter().zip(configs);
+        running.filter_map(|(dir, config)| PidFile::running(dir, &config.display().to_string())).collect()
+    };
+    let own = children.iter().filter_map(Child::id).filter_map(|pid| i32::try_from(pid).ok());
+    let mut told: Vec<i32> = own.chain(pids()).collect();
+    told.sort_unstable();
+    told.dedup();
+    for pid in told {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            let _is_gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+    let deadline = Instant::now() + LIMIT;
+    let mut failed = Vec::new();
+    for child in &mut children {
+        match timeout(deadline.saturating_duration_since(Instant::now()), child.wait()).await {
+            Ok(Ok(status)) if status.success() || status.code().is_none() => {}
+            Ok(Ok(status)) => failed.push(format!("a node ended with {status}")),
+            Ok(Err(error)) => failed.push(error.to_string()),
+            Err(_) => {
+                child.kill().await?;
+                failed.push("a node had to be killed".to_owned());
+            }
+        }
+    }
+    while !pids().is_empty() && Instant::now() < deadline {
+        sleep(Duration::from_millis(20)).await;
+    }
+    tracing::debug!(dir = %dir.display(), "stopped");
+    if failed.is_empty() { Ok(()) } else { bail!(failed.join("; ")) }
+}
+
+/// Addresses of the i-th node.
+struct Reserved {
+    api: SocketAddr,
+    grpc: SocketAddr,
+}
+
+/// The port that was asked for, or a free one; and a free one for gRPC. A free port may be taken by
+/// somebody else before the node binds it; it then says so and ends.
+fn loopback(args: &DevArgs, i: u16) -> anyhow::Result<Reserved> {
+    let host = args.listen.ip();
+    let api = match args.listen.port() {
+        0 => free_port(host)?,
+        port => port.checked_add(i).context("listen: no port is left for every node")?,
+    };
+    let grpc = free_port(host)?;
+    Ok(Reserved { api: SocketAddr::new(host, api), grpc: SocketAddr::new(host, grpc) })
+}
+
+fn free_port(host: IpAddr) -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((host, 0)).context("find a free port")?.local_addr()?.port())
+}
+
+/// Writes each node's configuration; what must stay the same over restarts is kept from the file that
+/// is there.
+fn write_configs(dir: &Path, nodes: &[Reserved]) -> anyhow::Result<Vec<PathBuf>> {
+    let files: Vec<PathBuf> =
+        (1..=nodes.len()).map(|id| dir.join(format!("node-{id}")).join(CONFIG)).collect();
+    let known: Vec<RawNodeConfig> = files
+        .iter()
+        .filter_map(|file| toml::from_str(&std::fs::read_to_string(file).ok()?).ok())
+        .collect();
+    if let Some(first) = known.first()
+        && first.nodes.len() != nodes.len()
+    {
+        bail!(
+            "nodes: {} was made with {} nodes, asked for are {}",
+            dir.display(),
+            first.nodes.len(),
+            nodes.len()
+        );
+    }
+    let token_key = known.first().map_or_else(new_token_key, |known| known.token_key.clone());
+    let peers: Vec<RawPeer> = (1..)
+        .zip(nodes)
+        .map(|(node, reserved)| RawPeer { node, grpc: reserved.grpc.to_string() })
+        .collect();
+    for ((id, file), reserved) in (1..).zip(&files).zip(nodes) {
+        let node_dir = file.parent().context("a file in a folder")?;
+        std::fs::create_dir_all(node_dir)?;
+        let raw = RawNodeConfig {
+            node: id,
+            cluster: "dev".into(),
+            listen_api: reserved.api.to_string(),
+            listen_grpc: reserved.grpc.to_string(),
+            advertise_grpc: None,
+            data_dir: node_dir.to_owned(),
+            zone: String::new(),
+            replicas: 3,
+            account: None,
+            region: None,
+            token_key: token_key.clone(),
+            nodes: peers.clone(),
+            storage: anabranch_storage::StorageSettings::default(),
+        };
+        std::fs::write(file, toml::to_string(&raw)?).with_context(|| format!("{}", file.display()))?;
+    }
+    Ok(files)
+}

@@ -1,0 +1,62 @@
+//! The node of this process, as the native client sees it: calls without gRPC.
+
+use std::sync::Arc;
+
+use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_client::{CallError, LocalNode, Read};
+use anabranch_node::Node;
+use anabranch_replica::{Error, ShardReplica};
+use anabranch_shard::{Batch, Page, Position, Run, Start};
+use anabranch_types::{GroupId, NodeId};
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+/// A [`Node`] for a [`anabranch_client::Client`] in the same process.
+pub(crate) struct InProcess(pub(crate) Node);
+
+impl InProcess {
+    fn shard(&self, group: GroupId) -> Result<ShardReplica, CallError> {
+        self.0.shard(group).ok_or(CallError::NotFound)
+    }
+}
+
+fn call_error(error: Error) -> CallError {
+    match error {
+        Error::NotLeader { leader } => CallError::NotLeader(leader),
+        Error::NotFound => CallError::NotFound,
+        Error::Throttled(reason) => CallError::Throttled(reason.into()),
+        Error::Invalid(reason) => CallError::Invalid(reason),
+        Error::Unknown(reason) => CallError::Unknown(reason),
+        Error::OutOfService(_) => CallError::NotLeader(None),
+    }
+}
+
+impl LocalNode for InProcess {
+    fn id(&self) -> NodeId {
+        self.0.id()
+    }
+
+    fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.0.catalog()
+    }
+
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, CallError>> {
+        Box::pin(async move { self.0.propose(&command).await.map_err(call_error) })
+    }
+
+    fn append(&self, group: GroupId, batch: Batch) -> BoxFuture<'_, Result<Vec<Run>, CallError>> {
+        Box::pin(async move { self.shard(group)?.append(batch).await.map_err(call_error) })
+    }
+
+    fn seek(&self, group: GroupId, start: Start) -> BoxFuture<'_, Result<Position, CallError>> {
+        Box::pin(async move { self.shard(group)?.seek(start).await.map_err(call_error) })
+    }
+
+    fn read(&self, group: GroupId, read: Read) -> BoxFuture<'_, Result<Page, CallError>> {
+        Box::pin(async move {
+            let Read { from, max_records, max_bytes, leader_only } = read;
+            let shard = self.shard(group)?;
+            shard.read(from, max_records, max_bytes, leader_only).await.map_err(call_error)
+        })
+    }
+}

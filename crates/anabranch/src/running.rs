@@ -1,0 +1,138 @@
+//! A node and its gateway in this process, from its configuration to its clean end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anabranch_client::Client;
+use anabranch_gateway::{Gateway, GatewaySettings};
+use anabranch_node::{Node, NodeSettings, bind};
+use anabranch_replica::ReplicaSettings;
+use anabranch_storage::{LogStore, SegmentStore};
+use anabranch_transport::{Connector, TcpConnector};
+use anabranch_types::{Clock, SystemClock};
+use anyhow::Context;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::NodeConfig;
+
+/// Where a node that runs can be reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) api: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+}
+
+/// Runs the node until SIGTERM or SIGINT. Calls `ready` once it serves.
+pub(crate) async fn run(
+    config: NodeConfig,
+    ready: impl FnOnce(Addresses) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (api, api_address) = bind(&config.listen_api).await?;
+    let (grpc, grpc_address) = bind(&config.listen_grpc).await?;
+    let addresses = Addresses { api: api_address, grpc: grpc_address };
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let running = start(config, addresses, api, grpc, stopped);
+    tokio::pin!(running);
+    let (node, served) = tokio::select! {
+        started = &mut running => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let settled = async {
+        node.ready().await;
+        ready(addresses)
+    };
+    tokio::select! {
+        announced = async { announced_then_forever(settled).await } => announced?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    let result = served.await.context("gateway")?;
+    node.stop().await;
+    result.context("gateway")
+}
+
+/// Ends only if `settled` fails.
+async fn announced_then_forever(
+    settled: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    settled.await?;
+    std::future::pending().await
+}
+
+type Served = tokio::task::JoinHandle<std::io::Result<()>>;
+
+async fn start(
+    config: NodeConfig,
+    addresses: Addresses,
+    api: TcpListener,
+    grpc: TcpListener,
+    mut stopped: tokio::sync::watch::Receiver<bool>,
+) -> anyhow::Result<(Node, Served)> {
+    let (dir, storage) = (config.data_dir.clone(), config.storage.clone());
+    let opened = tokio::task::spawn_blocking(move || SegmentStore::open(dir, storage)).await?;
+    let store: Arc<dyn LogStore> = opened?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let connector: Arc<dyn Connector> = Arc::new(TcpConnector);
+    let settings = NodeSettings {
+        node: config.node,
+        cluster: config.cluster,
+        zone: config.zone,
+        grpc_address: config.advertise_grpc.unwrap_or_else(|| addresses.grpc.to_string()),
+        api_address: addresses.api.to_string(),
+        initial_nodes: config.nodes,
+        replicas: ReplicaSettings::default(),
+    };
+    let boot = rand::random();
+    let node =
+        Node::start(settings, store, grpc, Arc::clone(&connector), Arc::clone(&clock), boot).await?;
+    let client = Client::local(Arc::new(crate::local_node::InProcess(node.clone())), connector);
+    let mut settings = GatewaySettings::new(config.token_key);
+    settings.account = config.account;
+    settings.region = config.region;
+    settings.default_replicas = config.replicas;
+    let (readiness, report) = (node.clone(), node.clone());
+    let gateway = Gateway::new(client, settings, clock)
+        .with_readiness(move || readiness.is_ready())
+        .with_report(move || cluster_report(&report));
+    let served = tokio::spawn(async move {
+        let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
+        gateway.serve(api, shutdown).await
+    });
+    Ok((node, served))
+}
+
+/// What this node knows of the cluster: the nodes, and where the leader of each shard is.
+fn cluster_report(node: &Node) -> String {
+    let catalog = node.catalog();
+    let catalog = catalog.borrow();
+    let nodes = catalog.nodes.iter().map(|(id, node)| {
+        json!({ "id": id.0, "api": node.api_address, "grpc": node.grpc_address, "zone": node.zone })
+    });
+    let shards = catalog.groups().filter_map(|group| {
+        let (name, _, shard) = group.shard?;
+        let status = node.shard(group.group).map(|replica| replica.status());
+        Some(json!({
+            "stream": name.as_str(),
+            "shard": shard.id.to_string(),
+            "group": group.group.0,
+            "leader": status.as_ref().and_then(|status| status.leader).map(|leader| leader.0),
+            "replicas": group.replicas.iter().map(|r| json!({ "id": r.id.0, "node": r.node.0 })).collect::<Vec<_>>(),
+            "applied": status.as_ref().map(|status| status.applied),
+            "trim_horizon": status.as_ref().map(|status| status.trim_horizon),
+        }))
+    });
+    let report = json!({
+        "node": node.id().0,
+        "version": catalog.version,
+        "nodes": nodes.collect::<Vec<_>>(),
+        "shards": shards.collect::<Vec<_>>(),
+    });
+    report.to_string()
+}

@@ -1,0 +1,29 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::NodeConfig;
+use crate::{cluster_file, running};
+
+/// `anabranch server`
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The node's configuration, TOML
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs a node until it is told to stop.
+pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
+    crate::init_logging();
+    let config = NodeConfig::read(&args.config)?;
+    let node = config.node;
+    let pid_file = cluster_file::PidFile::write(&config.data_dir)?;
+    let result = running::run(config, move |addresses| {
+        println!("ready node {node}: Kinesis API on {}, gRPC on {}", addresses.api, addresses.grpc);
+        Ok(())
+    })
+    .await;
+    drop(pid_file);
+    result
+}

@@ -1,0 +1,289 @@
+//! A cluster in memory: the real catalog and the real duplicate window, a vector for each log.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Command, Outcome, Replica, Shard, ShardStatus};
+use anabranch_client::{Error, ShardRoute, View};
+use anabranch_gateway::Cluster;
+use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
+use anabranch_types::{
+    Clock, GroupId, HashKeyRange, Incarnation, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
+    Timestamp,
+};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+
+/// Log index of the first entry of every shard.
+const FIRST: u64 = 1;
+
+#[derive(Debug)]
+pub(crate) struct MemoryCluster {
+    state: Mutex<State>,
+    clock: Arc<ManualClock>,
+}
+
+#[derive(Debug)]
+struct State {
+    catalog: Catalog,
+    index: u64,
+    shown: Arc<View>,
+    logs: HashMap<GroupId, Log>,
+    failures: HashMap<GroupId, Error>,
+    appends: usize,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    entries: Vec<(Timestamp, Batch)>,
+    window: DuplicateWindow,
+}
+
+impl MemoryCluster {
+    pub(crate) fn new(clock: Arc<ManualClock>) -> Self {
+        let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
+        let cluster = Self {
+            state: Mutex::new(State {
+                catalog: Catalog::bootstrap(&voters),
+                index: 0,
+                shown: Arc::default(),
+                logs: HashMap::new(),
+                failures: HashMap::new(),
+                appends: 0,
+            }),
+            clock,
+        };
+        cluster.apply(Command::RegisterNode {
+            node: NodeId(1),
+            incarnation: Incarnation(1),
+            grpc_address: "127.0.0.1:1".into(),
+            api_address: String::new(),
+            zone: String::new(),
+        });
+        cluster
+    }
+
+    /// What the controller would do: every stream that is being created becomes ACTIVE.
+    pub(crate) fn activate(&self) {
+        let view = self.view();
+        for (name, stream) in &view.catalog().streams {
+            self.apply(Command::ActivateStream { name: name.clone(), id: stream.id });
+        }
+    }
+
+    /// What the controller would do: every stream that is being deleted is gone.
+    pub(crate) fn drop_deleted(&self) {
+        let view = self.view();
+        for (name, stream) in &view.catalog().streams {
+            self.apply(Command::DropStream { name: name.clone(), id: stream.id });
+        }
+    }
+
+    /// Every append to this shard is answered with `error`.
+    pub(crate) fn fail(&self, name: &str, shard: u32, error: Option<Error>) {
+        let group = self.group(name, shard);
+        let mut state = self.state.lock().unwrap();
+        match error {
+            Some(error) => state.failures.insert(group, error),
+            None => state.failures.remove(&group),
+        };
+    }
+
+    /// Splits a shard at the middle of its range. Gateways see it only at [`Self::publish`], or when
+    /// an append has met the closed shard.
+    pub(crate) fn split(&self, name: &str, shard: u32) {
+        let name: StreamName = name.parse().unwrap();
+        let group = self.group(name.as_str(), shard);
+        let mut state = self.state.lock().unwrap();
+        let last = state.logs.get(&group).and_then(Log::last).unwrap_or_default();
+        let next_group = state.catalog.next_group;
+        state.catalog.next_group += 2;
+        let created = self.clock.now().plus(Duration::from_secs(1));
+        let stream = state.catalog.streams.get_mut(&name).unwrap();
+        let next = stream.shards.keys().next_back().unwrap().0 + 1;
+        let parent = stream.shards.get_mut(&ShardId(shard)).unwrap();
+        let ending = last.sequence_number(parent.id, parent.created, self.clock.now());
+        parent.status = ShardStatus::Closed { ending };
+        let (start, end) = (parent.range.start(), parent.range.end());
+        let middle = anabranch_types::HashKey(start.0 + (end.0 - start.0) / 2);
+        let above = anabranch_types::HashKey(middle.0 + 1);
+        let ranges = [HashKeyRange::new(start, middle), HashKeyRange::new(above, end)];
+        for (i, range) in (0..).zip(ranges) {
+            let (id, group) = (ShardId(next + i), GroupId(next_group + u64::from(i)));
+            let (range, status) = (range.unwrap(), ShardStatus::Open);
+            let child = Shard { id, group, range, created, status, replicas: Vec::new() };
+            stream.shards.insert(id, child);
+        }
+        state.catalog.assert_invariants();
+    }
+
+    /// Shows gateways the newest version.
+    pub(crate) fn publish(&self) {
+        self.state.lock().unwrap().publish();
+    }
+
+    /// How many appends wrote or repeated a batch.
+    pub(crate) fn appends(&self) -> usize {
+        self.state.lock().unwrap().appends
+    }
+
+    fn group(&self, name: &str, shard: u32) -> GroupId {
+        let name: StreamName = name.parse().unwrap();
+        self.state.lock().unwrap().catalog.streams[&name].shards[&ShardId(shard)].group
+    }
+
+    fn apply(&self, command: Command) -> Outcome {
+        let mut state = self.state.lock().unwrap();
+        state.index += 1;
+        let index = state.index;
+        let outcome = state.catalog.apply(index, command);
+        state.publish();
+        outcome
+    }
+
+    fn do_append(&self, shard: &ShardRoute, batch: Batch) -> Result<Vec<Run>, Error> {
+        let mut state = self.state.lock().unwrap();
+        let live = state.catalog.streams.get(&shard.stream).ok_or(Error::NotFound)?;
+        if live.shards[&shard.shard].status != ShardStatus::Open {
+            state.publish();
+            return Err(Error::Closed);
+        }
+        if let Some(error) = state.failures.get(&shard.group) {
+            return Err(error.clone());
+        }
+        state.appends += 1;
+        let arrival = self.clock.now();
+        let log = state.logs.entry(shard.group).or_default();
+        let known = log.window.find(&batch).unwrap_or_default();
+        let fresh = batch.retain(|place| known.get(place).is_none_or(Option::is_none));
+        let log_index = FIRST + log.entries.len() as u64;
+        let fresh_count = fresh.as_ref().map_or(0, Batch::record_count);
+        if let Some(fresh) = fresh {
+            log.window.insert(&fresh, log_index, arrival);
+            log.entries.push((arrival, fresh));
+        }
+        let mut offset = 0u16;
+        let runs = (0..batch.record_count() as usize).map(|place| {
+            known.get(place).copied().flatten().unwrap_or_else(|| {
+                let first = Position { log_index, offset };
+                offset += 1;
+                Run { first, records: 1, arrival }
+            })
+        });
+        let runs: Vec<_> = runs.collect();
+        assert_eq!(u32::from(offset), fresh_count);
+        Ok(runs)
+    }
+
+    fn do_seek(&self, shard: &ShardRoute, start: Start) -> Result<Position, Error> {
+        let state = self.state.lock().unwrap();
+        let empty = Log::default();
+        let log = state.logs.get(&shard.group).unwrap_or(&empty);
+        Ok(match start {
+            Start::TrimHorizon => Position::default(),
+            Start::At(position) => position,
+            Start::Latest => Position::entry(FIRST + log.entries.len() as u64),
+            Start::AtTimestamp(moment) => {
+                let before = log.entries.iter().take_while(|(arrival, _)| *arrival < moment);
+                Position::entry(FIRST + before.count() as u64)
+            }
+        })
+    }
+
+    fn do_read(
+        &self,
+        shard: &ShardRoute,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+    ) -> Result<Page, Error> {
+        let state = self.state.lock().unwrap();
+        let empty = Log::default();
+        let log = state.logs.get(&shard.group).unwrap_or(&empty);
+        let (mut batches, mut next) = (Vec::new(), from.max(Position::entry(FIRST)));
+        let (mut records, mut bytes) = (0, 0);
+        let mut behind = Duration::ZERO;
+        'entries: for (log_index, (arrival, batch)) in (FIRST..).zip(&log.entries) {
+            if log_index < next.log_index {
+                continue;
+            }
+            let first = if log_index == next.log_index { next.offset } else { 0 };
+            let (mut taken, mut full) = (0, false);
+            for record in batch.records().skip(usize::from(first)) {
+                let size = record.data.len() + record.partition_key.len();
+                full = records == max_records || (records > 0 && bytes + size > max_bytes);
+                if full {
+                    behind = self.clock.now().since(*arrival);
+                    break;
+                }
+                (records, bytes, taken) = (records + 1, bytes + size, taken + 1);
+            }
+            if taken > 0 {
+                let (arrival, batch) = (*arrival, batch.bytes().clone());
+                batches.push(PageBatch { log_index, arrival, first, records: taken, batch });
+                let offset = first + u16::try_from(taken).unwrap();
+                next = Position { log_index, offset };
+            }
+            if full {
+                break 'entries;
+            }
+            next = Position::entry(log_index + 1);
+        }
+        Ok(Page { batches, next, behind })
+    }
+}
+
+impl State {
+    fn publish(&mut self) {
+        self.shown = Arc::new(View::new(self.catalog.clone()));
+    }
+}
+
+impl Log {
+    fn last(&self) -> Option<Position> {
+        let (_, batch) = self.entries.last()?;
+        let offset = u16::try_from(batch.record_count() - 1).unwrap();
+        Some(Position { log_index: FIRST + self.entries.len() as u64 - 1, offset })
+    }
+}
+
+impl Cluster for MemoryCluster {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.state.lock().unwrap().shown)
+    }
+
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        let result = match self.apply(command) {
+            Outcome::Done { .. } => Ok(self.view()),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        };
+        ready(result).boxed()
+    }
+
+    fn append<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Vec<Run>, Error>> {
+        ready(self.do_append(shard, batch)).boxed()
+    }
+
+    fn seek<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        start: Start,
+    ) -> BoxFuture<'a, Result<Position, Error>> {
+        ready(self.do_seek(shard, start)).boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Page, Error>> {
+        ready(self.do_read(shard, from, max_records, max_bytes)).boxed()
+    }
+}

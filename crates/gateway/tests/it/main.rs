@@ -1,0 +1,10 @@
+//! The gateway over real sockets: HTTP by hand or by hyper's client in front, a cluster in memory
+//! behind.
+
+mod cluster;
+mod http;
+mod limits;
+mod operations;
+mod protocol;
+mod puts;
+mod reads;

@@ -1,0 +1,230 @@
+//! Routing, signatures, encodings: what is wrong before an operation begins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Method, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+
+use crate::http::{
+    CBOR, JSON, SIGNATURE, collect, exchange, read_until, settings, start, start_with,
+};
+
+#[tokio::test]
+async fn every_answer_has_the_headers_of_the_service() {
+    let server = start().await;
+    let answer = server.call("ListStreams", json!({})).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["content-type"], JSON);
+    let id = answer.headers["x-amzn-requestid"].to_str().unwrap();
+    assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
+    assert!(answer.headers["x-amz-id-2"].len() >= 64);
+    assert!(answer.headers.contains_key("date"));
+    let again = server.call("ListStreams", json!({})).await;
+    assert_ne!(again.headers["x-amzn-requestid"], id);
+}
+
+#[tokio::test]
+async fn what_is_no_post_is_denied() {
+    let server = start().await;
+    for method in [Method::GET, Method::PUT, Method::DELETE, Method::OPTIONS] {
+        let answer = server.request(method, "/", &[], Vec::new()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert!(answer.body.starts_with(b"<AccessDeniedException>"), "{answer:?}");
+        assert!(answer.headers.contains_key("x-amzn-requestid"));
+    }
+}
+
+#[tokio::test]
+async fn a_content_type_or_target_of_another_protocol_is_not_found() {
+    let server = start().await;
+    for content_type in ["application/json", "application/x-amz-json-1.0", "text/plain"] {
+        let answer = server.post("ListStreams", &[], content_type, b"{}".to_vec()).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{content_type}");
+        assert_eq!(&answer.body[..], b"<UnknownOperationException/>\n");
+    }
+    for target in ["Firehose_20150804.ListDeliveryStreams", "ListStreams", "Kinesis_20131202"] {
+        let headers = [("content-type", JSON), ("x-amz-target", target)];
+        let answer = server.request(Method::POST, "/", &headers, b"{}".to_vec()).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{target}");
+        assert_eq!(answer.error().0, "UnknownOperationException");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_operation_is_refused_after_its_body_is_read() {
+    let server = start().await;
+    for operation in ["Nonsense", "SubscribeToShard", ""] {
+        let answer = server.call(operation, json!({})).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.error().0, "UnknownOperationException");
+    }
+    let answer = server.post("Nonsense", &[], JSON, b"{".to_vec()).await;
+    assert_eq!(answer.error().0, "SerializationException");
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_refused_before_the_signature_is_looked_at() {
+    let server = start().await;
+    for body in ["", "{", "nonsense", "{\"Limit\":}", "{\"Limit\":1,}", "{} {}", "\u{1}"] {
+        let unsigned = [("content-type", JSON), ("x-amz-target", "Kinesis_20131202.ListStreams")];
+        let answer = server.request(Method::POST, "/", &unsigned, body.into()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+        assert_eq!(answer.error().0, "SerializationException", "{body}");
+    }
+    for body in [&b"\xff"[..], b"\xa1", b"\xa1\x65Limit", b"\xa0\xa0", b"\xbf", b"{}"] {
+        let answer = server.post("ListStreams", &[], CBOR, body.to_vec()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body:x?}");
+        assert_eq!(answer.headers["x-amzn-errortype"], "SerializationException");
+        assert_eq!(answer.headers["content-type"], CBOR);
+        assert!(answer.body.starts_with(b"\xbf\x66__type"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn signatures_must_be_there_whole_and_once() {
+    let server = start().await;
+    let base = [("content-type", JSON), ("x-amz-target", "Kinesis_20131202.ListStreams")];
+    let code = async |path: &str, more: &[(&str, &str)]| {
+        let headers: Vec<_> = base.iter().chain(more).copied().collect();
+        server.request(Method::POST, path, &headers, b"{\"Limit\":\"x\"}".to_vec()).await.error().0
+    };
+    let signed = ("authorization", SIGNATURE);
+    assert_eq!(code("/", &[]).await, "MissingAuthenticationTokenException");
+    assert_eq!(code("/", &[signed]).await, "IncompleteSignatureException");
+    assert_eq!(code("/", &[("authorization", "Bearer x")]).await, "IncompleteSignatureException");
+    assert_eq!(code("/?X-Amz-Signature=00", &[signed]).await, "InvalidSignatureException");
+    assert_eq!(code("/?X-Amz-Signature=00", &[]).await, "IncompleteSignatureException");
+    // With a whole one the next fault comes to light.
+    let date = ("x-amz-date", "20260101T000000Z");
+    assert_eq!(code("/", &[signed, date]).await, "SerializationException");
+    let presigned = "/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a&X-Amz-Signature=b\
+                     &X-Amz-SignedHeaders=host&X-Amz-Date=c";
+    assert_eq!(code(presigned, &[]).await, "SerializationException");
+}
+
+#[tokio::test]
+async fn wrong_types_then_broken_constraints_then_wrong_meaning() {
+    let server = start().await;
+    let body = json!({"StreamName": 7, "Limit": 0});
+    let (code, message) = server.error("DescribeStream", body).await;
+    assert_eq!(code, "SerializationException");
+    assert_eq!(message, "class java.math.BigDecimal can not be converted to an String");
+    let body = json!({"StreamName": "a b", "Limit": 0});
+    let (code, message) = server.error("DescribeStream", body).await;
+    assert_eq!(code, "ValidationException");
+    assert_eq!(
+        message,
+        "2 validation errors detected: Value 'a b' at 'streamName' failed to satisfy constraint: \
+         Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+; Value '0' at 'limit' \
+         failed to satisfy constraint: Member must have value greater than or equal to 1"
+    );
+    let (code, message) = server.error("DescribeStream", json!({"StreamName": "gone"})).await;
+    assert_eq!(code, "ResourceNotFoundException");
+    assert_eq!(message, "Stream gone under account 000000000000 not found.");
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_refused_clearly() {
+    let server = start().await;
+    let gzip = [("content-encoding", "gzip")];
+    let answer = server.post("ListStreams", &gzip, JSON, b"{}".to_vec()).await;
+    assert_eq!(answer.error().0, "SerializationException");
+    let identity = [("content-encoding", "identity")];
+    let answer = server.post("ListStreams", &identity, JSON, b"{}".to_vec()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn browsers_are_told_what_they_may_do() {
+    let server = start().await;
+    let asked = [
+        ("origin", "https://example.org"),
+        ("access-control-request-headers", "x-amz-target,authorization"),
+        ("access-control-request-method", "POST"),
+    ];
+    let answer = server.request(Method::OPTIONS, "/", &asked, Vec::new()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    assert_eq!(answer.headers["access-control-allow-headers"], "x-amz-target,authorization");
+    assert_eq!(answer.headers["access-control-allow-methods"], "POST");
+    assert_eq!(answer.headers["access-control-max-age"], "172800");
+    let origin = [("origin", "https://example.org")];
+    let answer = server.post("ListStreams", &origin, JSON, b"{}".to_vec()).await;
+    assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap();
+    assert!(exposed.contains("x-amzn-RequestId"), "{exposed}");
+    let answer = server.call("ListStreams", json!({})).await;
+    assert!(!answer.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn health_and_readiness_stand_beside_the_api() {
+    let ready = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&ready);
+    let server =
+        start_with(settings(), |g| g.with_readiness(move || asked.load(Ordering::SeqCst))).await;
+    let status = async |path| server.request(Method::GET, path, &[], Vec::new()).await.status;
+    assert_eq!(status("/healthz").await, StatusCode::OK);
+    assert_eq!(status("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+    ready.store(true, Ordering::SeqCst);
+    assert_eq!(status("/readyz").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn one_port_speaks_http_1_and_http_2_by_prior_knowledge() {
+    let server = start().await;
+    let h2 = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let uri = format!("http://{}/", server.address);
+    let calls = (0..20).map(|_| {
+        let request = http::Request::post(&uri)
+            .header("content-type", JSON)
+            .header("x-amz-target", "Kinesis_20131202.ListStreams")
+            .header("authorization", SIGNATURE)
+            .header("x-amz-date", "20260101T000000Z")
+            .body(http_body_util::Full::<hyper::body::Bytes>::from("{}"))
+            .unwrap();
+        h2.request(request)
+    });
+    for response in futures::future::join_all(calls).await {
+        let response = response.unwrap();
+        assert_eq!(response.version(), http::Version::HTTP_2);
+        assert_eq!(collect(response).await.json()["HasMoreStreams"], json!(false));
+    }
+    let answer = server.call("ListStreams", json!({})).await;
+    assert_eq!(answer.json()["HasMoreStreams"], json!(false));
+}
+
+#[tokio::test]
+async fn requests_in_a_row_on_one_http_1_connection_are_answered_in_a_row() {
+    let server = start().await;
+    let mut stream = server.connect().await;
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nX-Amz-Target: \
+         Kinesis_20131202.ListStreams\r\nX-Amz-Date: x\r\nAuthorization: {SIGNATURE}\r\n\
+         Content-Length: 2\r\n\r\n{{}}"
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.repeat(3).as_bytes()).await.unwrap();
+    let mut all = String::new();
+    while all.matches("HasMoreStreams").count() < 3 {
+        all.push_str(&read_until(&mut stream, "}").await);
+    }
+    assert_eq!(all.matches("HTTP/1.1 200 OK").count(), 3, "{all}");
+}
+
+#[tokio::test]
+async fn nonsense_instead_of_http_is_answered_or_closed() {
+    let server = start().await;
+    for nonsense in [
+        "\u{0}\u{1}\u{2}\r\n\r\n",
+        "GET\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxx",
+    ] {
+        let mut stream = server.connect().await;
+        let answer = exchange(&mut stream, nonsense).await;
+        assert!(!answer.contains("200 OK"), "{answer}");
+    }
+    assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
+}
