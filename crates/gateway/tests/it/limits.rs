@@ -146,8 +146,8 @@ async fn a_full_gateway_throttles_each_operation_in_its_own_words() {
 #[tokio::test]
 async fn a_client_that_takes_no_answer_gives_its_memory_back() {
     let mut settings = settings();
-    settings.write_timeout = Duration::from_millis(100);
-    settings.max_in_flight_bytes = 100 * 1024 * 1024;
+    settings.write_timeout = Duration::from_secs(2);
+    settings.max_in_flight_bytes = 60 * 1024 * 1024;
     let server = start_with(settings, |gateway| gateway).await;
     let body = json!({"StreamName": "s", "ShardCount": 1, "MaxRecordSizeInKiB": 10_240});
     server.ok("CreateStream", body).await;

@@ -154,7 +154,7 @@ async fn shards_are_described_in_pages() {
     loop {
         let page = server.ok("DescribeStream", body.clone()).await["StreamDescription"].clone();
         let shards = page["Shards"].as_array().unwrap();
-        assert!(shards.len() as u32 <= limits::DESCRIBE_STREAM_MAX_SHARDS);
+        assert!(shards.len() <= limits::DESCRIBE_STREAM_MAX_SHARDS as usize);
         seen += shards.len();
         body["ExclusiveStartShardId"] = shards.last().unwrap()["ShardId"].clone();
         if page["HasMoreShards"] == json!(false) {
