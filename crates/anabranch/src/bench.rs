@@ -3,12 +3,15 @@
 //!
 //! Every subcommand prints one JSON line. Latencies of an open loop (`--rate`) count from the moment a call
 //! should have been sent, so a server that stalls can't hide what waited behind it.
+//! [`floor`] and [`mod@log`] measure what lies below: the machine, and the segment log alone.
 //! Start at [`put`]; [`schedule`] decides when, [`connection`] sends, [`report`] adds up.
 
 mod connection;
 mod e2e;
+mod floor;
 mod get;
 mod kinesis;
+mod log;
 mod native;
 mod options;
 mod payload;
@@ -18,6 +21,7 @@ mod report;
 mod schedule;
 
 use anyhow::Result;
+use tokio::task::block_in_place;
 
 /// Arguments of `anabranch bench`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +38,10 @@ enum What {
     Get(get::Args),
     /// Measures from an acknowledged put to its receipt by a tailing reader
     E2e(e2e::Args),
+    /// Measures this machine: what a sync costs, and a round trip over loopback
+    Floor(floor::Args),
+    /// Measures the segment log alone, against a bare file that takes the same batches
+    Log(log::Args),
 }
 
 /// Measures what `args` say and prints the result.
@@ -45,5 +53,8 @@ pub(crate) async fn run(args: BenchArgs) -> Result<()> {
         What::Put(args) => put::run(args).await,
         What::Get(args) => get::run(args).await,
         What::E2e(args) => e2e::run(args).await,
+        // These two block on the disk: they are told to the runtime as what they are.
+        What::Floor(args) => block_in_place(|| floor::run(args)),
+        What::Log(args) => block_in_place(|| log::run(args)),
     }
 }

@@ -97,6 +97,7 @@ async fn start(
     settings.account = config.account;
     settings.region = config.region;
     settings.default_replicas = config.replicas;
+    settings.max_connections = raise_descriptor_limit();
     let (readiness, report) = (node.clone(), node.clone());
     let gateway = Gateway::new(client, settings, clock)
         .with_readiness(move || readiness.is_ready())
@@ -135,4 +136,20 @@ fn cluster_report(node: &Node) -> String {
         "shards": shards.collect::<Vec<_>>(),
     });
     report.to_string()
+}
+
+/// Raises the limit of open files as far as the system lets a process, and says how many connections
+/// fit beside the log's own files.
+fn raise_descriptor_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const OWN_FILES: u64 = 1024;
+    const MOST_CONNECTIONS: u64 = 65_536;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, "limit of open files stays as it is");
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(MOST_CONNECTIONS);
+    let connections = files.saturating_sub(OWN_FILES).clamp(64, MOST_CONNECTIONS);
+    usize::try_from(connections).unwrap_or(4096)
 }
