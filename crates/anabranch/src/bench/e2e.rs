@@ -137,7 +137,9 @@ async fn connect(target: &Target) -> Result<(Vec<Writer>, Vec<Reader>)> {
                 let iterator = iterator.await?;
                 readers.push(Reader::Kinesis { connection, iterator });
             }
-            writers.extend((0..target.connections).map(|_| Writer::Kinesis(Connection::new(&endpoint))));
+            writers.extend(
+                (0..target.connections).map(|_| Writer::Kinesis(Connection::new(&endpoint))),
+            );
         }
         Api::Grpc => {
             let session = Native::connect(target).await?;

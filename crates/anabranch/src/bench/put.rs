@@ -62,7 +62,8 @@ struct Size {
 pub(crate) async fn run(args: Args) -> Result<()> {
     let target = &args.target;
     let senders = senders(&args).await?;
-    let size = Size { records: args.records_per_call.into(), record_bytes: args.record_size.into() };
+    let size =
+        Size { records: args.records_per_call.into(), record_bytes: args.record_size.into() };
     let baseline = Baseline::now(target)?;
     let schedule = Arc::new(schedule(args.until, args.records_per_call, args.rate));
     let tally = all(senders, &schedule, size).await?;
