@@ -15,9 +15,12 @@ FIGURES = {
 
 @pytest.fixture
 def bench(one, stream):
-    def run(what, *arguments):
-        command = [release_binary(), "bench", what, "--endpoint", one.nodes[0].endpoint, "--stream", stream]
-        command += ["--server-pids", one.nodes[0].pid, *arguments]
+    node = one.nodes[0]
+
+    def run(what, *arguments, api="kinesis"):
+        endpoint = node.endpoint if api == "kinesis" else f"http://{node.grpc}"
+        command = [release_binary(), "bench", what, "--api", api, "--endpoint", endpoint, "--stream", stream]
+        command += ["--server-pids", node.pid, *arguments]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         (line,) = done.stdout.splitlines()
@@ -53,3 +56,12 @@ def test_get_reads_everything_there_is(bench):
 def test_e2e_receives_what_was_acknowledged(bench):
     report = bench("e2e", "--count", 50, "--connections", 2)
     assert (report["records"], report["missing"], report["unexpected"]) == (50, 0, 0)
+
+
+def test_the_native_api_is_measured_the_same_way(bench, client, stream):
+    put = bench("put", "--count", 100, "--connections", 2, "--records-per-call", 10, api="grpc")
+    assert put["records"] == 100
+    assert bench("get", api="grpc")["records"] == bench("get")["records"] == 100
+    report = bench("e2e", "--count", 20, api="grpc")
+    assert (report["records"], report["missing"], report["unexpected"]) == (20, 0, 0)
+    assert sum(len(records) for records in read_stream(client, stream).values()) == 120
