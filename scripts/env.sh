@@ -12,9 +12,18 @@ export LIBCLANG_PATH="${LIBCLANG_PATH:-$cache/libclang-18.1.1/clang/native}"
 # The libclang of PyPI brings no headers of its own; stddef.h and the like are the compiler's.
 export BINDGEN_EXTRA_CLANG_ARGS="${BINDGEN_EXTRA_CLANG_ARGS:--I$(${CC:-cc} -print-file-name=include)}"
 
+# RocksDB's library, once scripts/rocksdb.sh has made it.
+lock=$(dirname "$0")/../Cargo.lock
+version=$(sed -n '/^name = "librocksdb-sys"/{n;s/version = "\(.*\)"/\1/p;}' "$lock")
+export ANABRANCH_ROCKSDB="$cache/librocksdb-$version"
+if [ -e "$ANABRANCH_ROCKSDB/librocksdb.a" ]; then
+    export ROCKSDB_LIB_DIR="${ROCKSDB_LIB_DIR:-$ANABRANCH_ROCKSDB}"
+    export ROCKSDB_STATIC="${ROCKSDB_STATIC:-1}"
+fi
+
 if [ $# -gt 0 ]; then
     exec "$@"
 fi
-for name in CARGO_TARGET_DIR LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS; do
-    eval "printf \"export %s='%s'\\n\" $name \"\$$name\""
+for name in CARGO_TARGET_DIR LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS ANABRANCH_ROCKSDB ROCKSDB_LIB_DIR ROCKSDB_STATIC; do
+    eval "[ -z \"\${$name:-}\" ]" || eval "printf \"export %s='%s'\\n\" $name \"\$$name\""
 done

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the build, the tests and the demo need on a fresh Debian or Ubuntu that has a Rust toolchain, a C++
-# compiler, make and Python 3: the AWS clients into .venv, libclang into the user's cache. Does nothing when all is there.
+# compiler, make and Python 3: the AWS clients into .venv, libclang and RocksDB's library into the user's cache. Does
+# nothing when all is there.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -58,3 +59,4 @@ install_libclang() {
 make_venv
 install_clients
 install_libclang
+scripts/rocksdb.sh
