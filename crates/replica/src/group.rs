@@ -366,13 +366,13 @@ impl Group {
                 }
             }
         });
-        let answers = self.raft.stream_append(requests);
+        let answers = self.raft.stream_append(requests.fuse());
         let group = self.id;
         let answers = answers.map(move |answer| match answer {
             Ok(result) => append_reply(result),
             Err(fatal) => ResponseBody::Failed(format!("group {group}: {fatal}")),
         });
-        answers.boxed()
+        answers.fuse().boxed()
     }
 
     /// Receives any other request of another node.
@@ -501,7 +501,7 @@ pub(crate) fn raft_config(settings: &ReplicaSettings) -> Result<Arc<Config>, ope
         enable_pre_vote: Some(true),
         // A restarted leader whose log is shorter than what it had committed must not go on in its
         // term: new entries would get log ids that exist, and logs would part silently.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(settings.unsafe_leader_restore),
         // The log is the data: nothing but a replicated trim may remove an entry.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,

@@ -234,7 +234,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     Err(_elapsed) => Some((Err(unreachable(&Error::Timeout)), None)),
                 }
             });
-            Ok(answers.boxed())
+            Ok(answers.fuse().boxed())
         })
     }
 

@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn payloads_read_what_they_wrote() {
         let members = BTreeMap::from([(7, Member { node: NodeId(1) })]);
-        let membership = Membership::new_with_defaults(vec![BTreeSet::from([7])], members);
+        let membership = Membership::new(vec![BTreeSet::from([7])], members).unwrap();
         for payload in [
             Payload::Blank,
             Payload::Membership(membership),

@@ -25,6 +25,10 @@ pub struct ReplicaSettings {
     pub append_bytes_in_flight: usize,
     /// Bytes a second that this node sends to replicas that are behind. Default: 64 MiB.
     pub catch_up_bytes_per_second: u64,
+    /// Lets a restarted leader go on without an election. Always false: it loses acknowledged records.
+    /// Here so that a test can show that it would be caught.
+    #[doc(hidden)]
+    pub unsafe_leader_restore: bool,
 }
 
 impl Default for ReplicaSettings {
@@ -39,6 +43,7 @@ impl Default for ReplicaSettings {
             append_deadline: Duration::from_secs(10),
             append_bytes_in_flight: 256 << 20,
             catch_up_bytes_per_second: 64 << 20,
+            unsafe_leader_restore: false,
         }
     }
 }

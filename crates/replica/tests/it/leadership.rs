@@ -1,0 +1,95 @@
+//! Who leads, who may read, and how soon another one takes over.
+
+use std::time::Duration;
+
+use anabranch_replica::{Error, ReplicaSettings};
+use anabranch_shard::{Position, Start};
+use anabranch_testkit::{Cluster, eventually, fast_settings};
+use tokio::time::Instant;
+
+#[tokio::test(start_paused = true)]
+async fn survivors_take_over_in_about_two_seconds() {
+    // The group's own timers take six seconds or more: the liveness of nodes must decide.
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("before").await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.crash(leader, 1).await;
+    let died = Instant::now();
+    cluster.append("after").await.unwrap();
+    assert!(died.elapsed() < Duration::from_secs(3), "{:?} of virtual time", died.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_restarts_at_once_is_replaced_or_elected_again_soon() {
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("before").await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.crash(leader, 1).await;
+    cluster.restart(leader).await;
+    let restarted = Instant::now();
+    cluster.append("after").await.unwrap();
+    assert!(restarted.elapsed() < Duration::from_secs(3), "{:?}", restarted.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_off_leader_answers_no_question_that_only_a_leader_can() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("a").await.unwrap();
+    let old = cluster.leader().await;
+    cluster.network.isolate(old, 1..=3);
+    let others: Vec<_> = cluster.up().into_iter().filter(|node| *node != old).collect();
+    eventually("a new leader that appends", || async {
+        for node in &others {
+            if cluster.append_at(*node, Cluster::call("b", &["b"])).await.is_ok() {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
+    let shard = cluster.shard(old).unwrap();
+    let latest = tokio::time::timeout(Duration::from_secs(60), shard.seek(Start::Latest)).await;
+    assert!(!matches!(latest, Ok(Ok(_))), "a stale end of the shard: {latest:?}");
+    // What it has applied it still shows to those who don't insist.
+    assert_eq!(cluster.read_all(old).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_read_up_to_what_they_applied_and_refuse_what_needs_the_leader() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("a").await.unwrap();
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    for node in cluster.up().into_iter().filter(|node| *node != leader) {
+        let shard = cluster.shard(node).unwrap();
+        assert_eq!(cluster.read_all(node).await.unwrap().len(), 1);
+        let refused = shard.read(Position::default(), 1, 1, true).await;
+        assert!(matches!(refused, Err(Error::NotLeader { leader: Some(l) }) if l.0 == leader));
+        assert!(matches!(shard.seek(Start::Latest).await, Err(Error::NotLeader { .. })));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minority_takes_no_append() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("a").await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.network.isolate(leader, 1..=3);
+    let refused = cluster.append_at(leader, Cluster::call("x", &["x"])).await;
+    assert!(matches!(refused, Err(Error::Unknown(_) | Error::NotLeader { .. })), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn arrival_times_never_fall_over_a_change_of_leader() {
+    let mut cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("a").await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.crash(leader, 3).await;
+    for i in 0..5 {
+        cluster.append(&format!("b{i}")).await.unwrap();
+    }
+    let node = cluster.leader().await;
+    let page = cluster.shard(node).unwrap().read(Position::default(), 100, 1 << 20, false).await;
+    let arrivals: Vec<_> = page.unwrap().records().map(|(_, arrival, _)| arrival).collect();
+    assert!(arrivals.is_sorted(), "{arrivals:?}");
+}

@@ -1,0 +1,7 @@
+//! Replicas over a network and disks that fail: each trap of the design has a test with its name.
+
+mod crashes;
+mod duplicates;
+mod leadership;
+mod rebuild;
+mod trim;

@@ -1,0 +1,326 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_catalog::Replica;
+use anabranch_replica::{Error, GroupSpec, ReplicaSettings, Replicas, ShardReplica};
+use anabranch_shard::{Batch, BatchBuilder, Position, Producer, Run};
+use anabranch_storage::{LogStore, SimSettings, SimStore, SimSync};
+use anabranch_transport::{ReplicaServer, Transport, TransportSettings};
+use anabranch_types::{GroupId, ManualClock, NodeId, ReplicaId, Timestamp, limits};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::eventually::eventually;
+use crate::network::Network;
+
+/// The group of the cluster's one shard.
+pub const GROUP: GroupId = GroupId(1);
+
+/// Nodes with a replica of one shard each.
+pub struct Cluster {
+    /// The network between them.
+    pub network: Network,
+    /// Their wall clock.
+    pub clock: Arc<ManualClock>,
+    settings: ReplicaSettings,
+    stores: BTreeMap<u64, SimStore>,
+    running: BTreeMap<u64, Running>,
+    members: Vec<Replica>,
+    boots: u64,
+}
+
+struct Running {
+    replicas: Replicas,
+    transport: Transport,
+    server: JoinHandle<()>,
+    disk: JoinHandle<()>,
+    shard: Option<ShardReplica>,
+}
+
+/// Settings under which checkpoints and trims follow the clock closely.
+pub fn fast_settings() -> ReplicaSettings {
+    ReplicaSettings {
+        checkpoint_interval: Duration::from_secs(1),
+        maintenance_interval: Duration::from_millis(200),
+        append_deadline: Duration::from_secs(5),
+        ..ReplicaSettings::default()
+    }
+}
+
+impl Cluster {
+    /// Nodes 1 to `nodes`; node n holds replica n.
+    pub async fn start(nodes: u64, settings: ReplicaSettings) -> Self {
+        let replica = |node| Replica { id: ReplicaId(node), node: NodeId(node) };
+        let mut cluster = Self {
+            network: Network::new(),
+            clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000))),
+            settings,
+            stores: BTreeMap::new(),
+            running: BTreeMap::new(),
+            members: (1..=nodes).map(replica).collect(),
+            boots: 0,
+        };
+        for node in 1..=nodes {
+            cluster.stores.insert(node, empty_disk());
+            cluster.boot(node, true).await;
+        }
+        cluster
+    }
+
+    /// Starts a node on what its disk holds.
+    pub async fn restart(&mut self, node: u64) {
+        self.boot(node, false).await;
+    }
+
+    /// Stops a node in order.
+    pub async fn stop(&mut self, node: u64) {
+        if let Some(running) = self.running.remove(&node) {
+            running.replicas.shutdown().await;
+            running.transport.shutdown();
+            running.server.abort();
+            running.disk.abort();
+            self.network.disconnect(node);
+        }
+    }
+
+    /// Cuts a node's power: what its disk hadn't synced is lost, but for a prefix that `seed` chooses.
+    pub async fn crash(&mut self, node: u64, seed: u64) {
+        let next = self.stores.get(&node).map(|store| store.crash(seed));
+        self.stores.extend(next.map(|store| (node, store)));
+        if let Some(running) = self.running.remove(&node) {
+            running.disk.abort();
+            self.network.disconnect(node);
+            running.transport.shutdown();
+            running.server.abort();
+            running.replicas.shutdown().await;
+        }
+    }
+
+    /// Replaces the disk of a node that is down by an empty one.
+    pub fn wipe(&mut self, node: u64) {
+        self.stores.insert(node, empty_disk());
+    }
+
+    /// From now on the disk of a node that runs syncs nothing more, until the node starts again.
+    pub fn stop_syncing(&self, node: u64) {
+        if let Some(running) = self.running.get(&node) {
+            running.disk.abort();
+        }
+    }
+
+    /// The disk of a node.
+    pub fn store(&self, node: u64) -> &SimStore {
+        &self.stores[&node]
+    }
+
+    /// Gives the group these replicas, as the catalog would, and opens new ones.
+    pub async fn set_members(&mut self, members: &[(u64, u64)]) {
+        self.members = members
+            .iter()
+            .map(|(id, node)| Replica { id: ReplicaId(*id), node: NodeId(*node) })
+            .collect();
+        for node in self.running.keys().copied().collect::<Vec<_>>() {
+            self.open(node, false).await;
+        }
+    }
+
+    /// Adds a node without a replica.
+    pub async fn add_node(&mut self, node: u64) {
+        self.stores.insert(node, empty_disk());
+        self.boot(node, false).await;
+    }
+
+    async fn boot(&mut self, node: u64, is_new: bool) {
+        self.boots += 1;
+        let settings = TransportSettings::new(NodeId(node), self.boots, "test".into());
+        let transport = Transport::new(settings, self.network.connector(node));
+        let store: Arc<dyn LogStore> = Arc::new(self.stores[&node].clone());
+        let clock = Arc::clone(&self.clock);
+        let replicas = Replicas::new(store, transport.clone(), clock, self.settings.clone());
+        let service = ReplicaServer::service(transport.clone(), Arc::new(replicas.clone()));
+        let accepted = UnboundedReceiverStream::new(self.network.listen(node)).map(Ok::<_, std::io::Error>);
+        let server = tokio::spawn(async move {
+            let served = tonic::transport::Server::builder().add_service(service);
+            drop(served.serve_with_incoming(accepted).await);
+        });
+        let known: Vec<u64> = self.stores.keys().copied().collect();
+        for other in known {
+            transport.set_peer(NodeId(other), &Network::address(other));
+            if let Some(running) = self.running.get(&other) {
+                running.transport.set_peer(NodeId(node), &Network::address(node));
+            }
+        }
+        let disk = tokio::spawn(sync_again_and_again(self.stores[&node].clone()));
+        self.running.insert(node, Running { replicas, transport, server, disk, shard: None });
+        self.open(node, is_new).await;
+    }
+
+    async fn open(&mut self, node: u64, is_new: bool) {
+        let Some(running) = self.running.get_mut(&node) else { return };
+        let Some(own) = self.members.iter().find(|member| member.node == NodeId(node)) else {
+            running.replicas.close(GROUP).await;
+            running.shard = None;
+            return;
+        };
+        let members = self.members.clone();
+        let spec = GroupSpec { group: GROUP, replica: own.id, members, is_new };
+        running.shard =
+            running.replicas.open_shard(&spec, limits::DEFAULT_RETENTION_HOURS).await.ok();
+    }
+
+    /// The replica on `node`, if it runs and is in service.
+    pub fn shard(&self, node: u64) -> Option<&ShardReplica> {
+        self.running.get(&node)?.shard.as_ref()
+    }
+
+    /// The registry of a node that runs.
+    pub fn replicas(&self, node: u64) -> Option<&Replicas> {
+        self.running.get(&node).map(|running| &running.replicas)
+    }
+
+    /// Nodes that run.
+    pub fn up(&self) -> Vec<u64> {
+        self.running.keys().copied().collect()
+    }
+
+    /// Waits for a replica that takes appends, and says on which node.
+    pub async fn leader(&self) -> u64 {
+        eventually("a leader", || async {
+            for node in self.up() {
+                if let Some(shard) = self.shard(node)
+                    && shard.read(Position::default(), 1, 1, true).await.is_ok()
+                {
+                    return Some(node);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// Appends one record, asking one replica after the other until one takes it. Gives up with what
+    /// the last one said when the outcome is unknown.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub async fn append(&self, text: &str) -> Result<Position, Error> {
+        let appended = eventually("a leader that takes the record", || async {
+            for node in self.up() {
+                let Some(shard) = self.shard(node) else { continue };
+                match shard.append(batch(text)).await {
+                    Ok(runs) => return Some(Ok(runs[0].first)),
+                    Err(error @ Error::Unknown(_)) => return Some(Err(error)),
+                    Err(_) => {}
+                }
+            }
+            None
+        });
+        appended.await
+    }
+
+    /// Appends at one node.
+    ///
+    /// # Errors
+    /// What the replica there says.
+    pub async fn append_at(&self, node: u64, batch: Batch) -> Result<Vec<Run>, Error> {
+        match self.shard(node) {
+            Some(shard) => shard.append(batch).await,
+            None => Err(Error::NotFound),
+        }
+    }
+
+    /// Everything that the replica on `node` shows now, from the horizon on.
+    ///
+    /// # Errors
+    /// What the replica says.
+    pub async fn read_all(&self, node: u64) -> Result<Vec<(Position, String)>, Error> {
+        let shard = self.shard(node).ok_or(Error::NotFound)?;
+        let (mut from, mut records) = (Position::default(), Vec::new());
+        loop {
+            let page = shard.read(from, 1000, 1 << 20, false).await?;
+            records.extend(page.records().map(|(position, _, record)| {
+                (position, String::from_utf8_lossy(&record.data).into_owned())
+            }));
+            if page.batches.is_empty() {
+                return Ok(records);
+            }
+            from = page.next;
+        }
+    }
+
+    /// Waits until every replica that runs has applied what the leader has, and shows the same; gives
+    /// what they show.
+    pub async fn settled(&self) -> Vec<(Position, String)> {
+        eventually("equal replicas", || async {
+            let leader = self.leader().await;
+            let target = self.shard(leader)?.status();
+            let shown = self.read_all(leader).await.ok()?;
+            for node in self.up() {
+                let status = self.shard(node)?.status();
+                let same = (status.applied, status.trim_horizon);
+                if same != (target.applied, target.trim_horizon)
+                    || self.read_all(node).await.ok()? != shown
+                {
+                    return None;
+                }
+            }
+            Some(shown)
+        })
+        .await
+    }
+
+    /// Moves the wall clock past the retention of everything that was written, and waits until every
+    /// replica that runs has purged up to `position`.
+    pub async fn trim_past(&self, position: Position) {
+        self.clock.advance(Duration::from_secs(25 * 3600));
+        self.purged(position).await;
+    }
+
+    /// Waits until every replica that runs has purged up to `position`.
+    pub async fn purged(&self, position: Position) {
+        eventually("the trim to reach every replica", || async {
+            let status = |node: u64| self.shard(node).map(ShardReplica::status);
+            let purged = |node: u64| Some(status(node)?.purged?.index >= position.log_index);
+            self.up().into_iter().all(|node| purged(node) == Some(true)).then_some(())
+        })
+        .await;
+    }
+}
+
+fn empty_disk() -> SimStore {
+    SimStore::new(SimSettings { sync: SimSync::OnDemand, ..SimSettings::default() })
+}
+
+/// A disk that takes a moment for each sync, so that a crash finds something unsynced.
+async fn sync_again_and_again(disk: SimStore) {
+    const SYNC_TAKES: Duration = Duration::from_millis(1);
+    loop {
+        tokio::time::sleep(SYNC_TAKES).await;
+        disk.sync();
+    }
+}
+
+/// A batch of one record.
+fn batch(text: &str) -> Batch {
+    records(None, &[text])
+}
+
+/// A batch of these records; `producer` names the call.
+fn records(producer: Option<Producer>, texts: &[&str]) -> Batch {
+    let mut builder = BatchBuilder::new(producer);
+    for (index, text) in (0..).zip(texts) {
+        builder.push(index, b"key", text.as_bytes());
+    }
+    builder.finish().expect("at least one record")
+}
+
+impl Cluster {
+    /// A call of `producer` with these records.
+    pub fn call(producer: &str, texts: &[&str]) -> Batch {
+        let id = Bytes::copy_from_slice(producer.as_bytes());
+        records(Some(Producer { id, sequence: 0 }), texts)
+    }
+}
