@@ -226,6 +226,7 @@ impl Group {
                 Ok(Err(error)) => Err(write_error(error)),
                 Err(fatal) => Err(Error::Unknown(fatal.to_string())),
             })
+            .fuse()
             .boxed())
     }
 
