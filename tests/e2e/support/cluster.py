@@ -144,6 +144,14 @@ class Cluster:
             shards = json.load(response)["shards"]
         return {shard["shard"]: shard["leader"] for shard in shards if shard["stream"] == stream}
 
+    def leader_of_most(self, stream, shards):
+        """The node that leads most shards of a stream; None while one of them has no leader."""
+        leaders = [leader for leader in self.leaders(stream).values() if leader]
+        if len(leaders) < shards:
+            return None
+        most = max(leaders, key=leaders.count)
+        return next(node for node in self.nodes if node.id == most)
+
     def running(self):
         """Process ids of this cluster: those it told us, and everything that names its data directory."""
         mark = str(self.data_dir).encode()
