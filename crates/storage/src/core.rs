@@ -37,6 +37,9 @@ pub(crate) struct Core {
     pub(crate) cached_bytes: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) maintenance: Maintenance,
+    /// Lets every later round fail as a failed sync does.
+    #[cfg(test)]
+    pub(crate) fail_rounds: std::sync::atomic::AtomicBool,
 }
 
 /// What [`crate::Stats`] counts.
@@ -77,6 +80,8 @@ impl Core {
             cached_bytes: AtomicUsize::new(0),
             counters: Counters::default(),
             maintenance: Maintenance::default(),
+            #[cfg(test)]
+            fail_rounds: std::sync::atomic::AtomicBool::new(false),
         })
     }
 

@@ -16,6 +16,8 @@ pub struct StorageSettings {
     pub free_segments: usize,
     /// A sealed segment with a smaller live share is copied forward. Default: 50 percent.
     pub copy_forward_below_percent: u8,
+    /// How long its live share must have stayed as it is: what is dying anyway is not worth a copy. Default: 60 s.
+    pub copy_forward_after: Duration,
     /// Speed limit of copying forward. Default: 32 MiB.
     pub copy_forward_bytes_per_second: u64,
     /// Newest sealed segments to verify before the store opens. Default: 8 GiB. The scrub verifies the rest.
@@ -36,6 +38,7 @@ impl Default for StorageSettings {
             cache_bytes: 256 << 20,
             free_segments: 2,
             copy_forward_below_percent: 50,
+            copy_forward_after: Duration::from_secs(60),
             copy_forward_bytes_per_second: 32 << 20,
             verify_bytes_at_open: 8 << 30,
             scrub_bytes_per_second: 16 << 20,
@@ -88,6 +91,7 @@ struct RawStorageSettings {
     cache_bytes: usize,
     free_segments: usize,
     copy_forward_below_percent: u8,
+    copy_forward_after_ms: u64,
     copy_forward_bytes_per_second: u64,
     verify_bytes_at_open: u64,
     scrub_bytes_per_second: u64,
@@ -104,6 +108,7 @@ impl Default for RawStorageSettings {
             cache_bytes: checked.cache_bytes,
             free_segments: checked.free_segments,
             copy_forward_below_percent: checked.copy_forward_below_percent,
+            copy_forward_after_ms: 60_000,
             copy_forward_bytes_per_second: checked.copy_forward_bytes_per_second,
             verify_bytes_at_open: checked.verify_bytes_at_open,
             scrub_bytes_per_second: checked.scrub_bytes_per_second,
@@ -123,6 +128,7 @@ impl TryFrom<RawStorageSettings> for StorageSettings {
             cache_bytes: raw.cache_bytes,
             free_segments: raw.free_segments,
             copy_forward_below_percent: raw.copy_forward_below_percent,
+            copy_forward_after: Duration::from_millis(raw.copy_forward_after_ms),
             copy_forward_bytes_per_second: raw.copy_forward_bytes_per_second,
             verify_bytes_at_open: raw.verify_bytes_at_open,
             scrub_bytes_per_second: raw.scrub_bytes_per_second,

@@ -176,3 +176,31 @@ impl LogStore for SegmentStore {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anabranch_types::LogId;
+
+    use super::*;
+    use crate::contract::{entries, open, read, wait};
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_taken_and_everything_synced_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StorageSettings { segment_bytes: 128 << 10, ..StorageSettings::default() };
+        let store = SegmentStore::open(dir.path(), settings.clone()).unwrap();
+        let log = open(&*store, 1);
+        wait(|done| log.append(entries(1, 0..3, 100), done)).unwrap();
+        store.core.fail_rounds.store(true, Relaxed);
+        let failed = |result| matches!(result, Err(Error::Failed { .. }));
+        assert!(failed(wait(|done| log.append(entries(1, 3..4, 100), done))));
+        store.core.fail_rounds.store(false, Relaxed);
+        assert!(failed(wait(|done| log.append(entries(1, 4..5, 100), done))), "never retried");
+        assert!(failed(wait(|done| log.purge(LogId { term: 1, index: 0 }, done))));
+        assert!(failed(store.group(GroupId(2)).map(drop)));
+        drop(log);
+        drop(store);
+        let store = SegmentStore::open(dir.path(), settings).unwrap();
+        assert_eq!(read(&*open(&*store, 1), 0..3), Ok(entries(1, 0..3, 100)));
+    }
+}

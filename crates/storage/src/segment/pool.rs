@@ -29,6 +29,8 @@ const ZEROES_BYTES: usize = 1 << 20;
 const ZEROES_PER_SYNC: u64 = 8 << 20;
 /// How long a full disk is left alone.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a returning file is waited for before a fresh one is zeroed, which costs the device a segment of writes.
+const PATIENCE: Duration = Duration::from_secs(1);
 const TEMPORARY_NAME: &str = "preparing";
 
 /// The ready segments, and what the preparer thread needs to make more.
@@ -57,6 +59,8 @@ struct State {
     /// Segments taken since the last look for dead ones, and between the two looks before it.
     taken: usize,
     demand: usize,
+    /// Segments taken since a file came back.
+    taken_since_return: usize,
     failure: Option<String>,
     stop: bool,
 }
@@ -93,6 +97,7 @@ impl Pool {
                 next_serial,
                 taken: 0,
                 demand: 0,
+                taken_since_return: usize::MAX / 2,
                 failure: None,
                 stop: false,
             }),
@@ -106,6 +111,7 @@ impl Pool {
         loop {
             if let Some(segment) = state.ready.pop_front() {
                 state.taken += 1;
+                state.taken_since_return += 1;
                 self.changed.notify_all();
                 return Ok(segment);
             }
@@ -169,6 +175,7 @@ impl Pool {
     pub(crate) fn recycle(&self, path: PathBuf, bytes: u64) {
         self.reclaimed.fetch_add(1, Relaxed);
         let mut state = self.lock();
+        state.taken_since_return = 0;
         let wanted = state.ready.len() + state.recycled.len() < self.target + state.demand;
         if wanted && bytes == self.segment_bytes {
             state.recycled.push(path);
@@ -219,18 +226,26 @@ impl Pool {
 
     fn next_task(&self) -> Task {
         let mut state = self.lock();
+        let mut patient = true;
         loop {
             if state.stop {
                 return Task::Stop;
             }
+            let serial = state.next_serial;
             if state.ready.len() < self.target {
-                let serial = state.next_serial;
-                return match state.recycled.pop() {
-                    Some(path) => Task::Recycle(path, serial),
-                    None => Task::Allocate(serial),
-                };
+                if let Some(path) = state.recycled.pop() {
+                    return Task::Recycle(path, serial);
+                }
+                if !(patient && state.expects_return(self.target)) {
+                    return Task::Allocate(serial);
+                }
+                let waited = self.changed.wait_timeout(state, PATIENCE);
+                let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = after;
+                patient = !timeout.timed_out();
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -301,6 +316,13 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a file may come back before it is needed: files did lately, and only one segment is missing.
+    fn expects_return(&self, target: usize) -> bool {
+        self.taken_since_return <= target && self.ready.len() + 1 == target
     }
 }
 

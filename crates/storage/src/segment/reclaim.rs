@@ -3,7 +3,12 @@
 //! Order that keeps a crash harmless: the index forgets a segment, that is flushed, and only then its file gets a new
 //! life or is deleted. A file that the index does not know and the log does not need is an orphan of such a crash.
 
-use std::{collections::BTreeMap, sync::Arc, sync::mpsc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use anabranch_types::GroupId;
 use tracing::{info, warn};
@@ -34,36 +39,50 @@ pub(crate) struct Maintainer {
     pinned: Vec<Arc<SegmentFile>>,
     /// Segments that could not be emptied, with the count of runs that stayed.
     stuck: BTreeMap<u64, u64>,
+    /// Sparse segments, with the count of their runs and since when it has been that.
+    sparse: BTreeMap<u64, (u64, Instant)>,
 }
 
 impl Maintainer {
     pub(crate) fn new(core: Arc<Core>, unverified: Vec<u64>) -> Self {
-        Self { core, unverified, pinned: Vec::new(), stuck: BTreeMap::new() }
+        Self {
+            core,
+            unverified,
+            pinned: Vec::new(),
+            stuck: BTreeMap::new(),
+            sparse: BTreeMap::new(),
+        }
     }
 
     /// The maintenance thread.
     pub(crate) fn run(mut self) {
         loop {
-            let interval = self.core.settings.reclaim_interval;
-            let soon = Some(interval.max(SHORTEST_WAIT));
-            let idle = match self.unverified.is_empty() {
-                false => Some(Duration::ZERO),
-                true if self.pinned.is_empty() && !self.core.pool.has_surplus() => None,
-                true => soon,
-            };
-            let stop = match self.core.maintenance.wait(idle) {
+            let stop = match self.core.maintenance.wait(self.idle_time()) {
                 Wake::Stop => true,
-                Wake::Reclaim => self.reclaim_logged() || self.core.maintenance.pause(interval),
-                Wake::Idle if self.unverified.is_empty() => {
-                    self.release_unpinned();
-                    self.core.pool.begin_look();
-                    false
+                Wake::Idle if !self.unverified.is_empty() => self.scrub_one(),
+                Wake::Idle => self.reclaim_logged(),
+                Wake::Reclaim => {
+                    self.reclaim_logged()
+                        || self.core.maintenance.pause(self.core.settings.reclaim_interval)
                 }
-                Wake::Idle => self.scrub_one(),
             };
             if stop {
                 return;
             }
+        }
+    }
+
+    /// How long to wait without being woken; without end if there is nothing to come back to.
+    fn idle_time(&self) -> Option<Duration> {
+        let settings = &self.core.settings;
+        if !self.unverified.is_empty() {
+            Some(Duration::ZERO)
+        } else if !self.pinned.is_empty() || self.core.pool.has_surplus() {
+            Some(settings.reclaim_interval.max(SHORTEST_WAIT))
+        } else if !self.sparse.is_empty() {
+            Some(settings.copy_forward_after.max(SHORTEST_WAIT))
+        } else {
+            None
         }
     }
 
@@ -162,13 +181,13 @@ impl Maintainer {
         }
     }
 
-    /// The oldest sealed segment whose live share is too small.
-    fn sparse_segment(&self) -> Option<(u64, SegmentRow)> {
+    /// The oldest sealed segment whose live share is, and stays, too small.
+    fn sparse_segment(&mut self) -> Option<(u64, SegmentRow)> {
         if self.core.pool.is_full() {
             return None;
         }
         let percent = u64::from(self.core.settings.copy_forward_below_percent);
-        let sparse = |serial: &u64, row: &SegmentRow| {
+        let is_sparse = |serial: &u64, row: &SegmentRow| {
             row.end > 0
                 && row.runs > 0
                 && !row.held
@@ -176,7 +195,23 @@ impl Maintainer {
                 && self.stuck.get(serial) != Some(&row.runs)
         };
         let rows = self.core.rows();
-        rows.iter().find(|(serial, row)| sparse(serial, row)).map(|(serial, row)| (*serial, *row))
+        let sparse: Vec<(u64, SegmentRow)> = rows
+            .iter()
+            .filter(|(serial, row)| is_sparse(serial, row))
+            .map(|(serial, row)| (*serial, *row))
+            .collect();
+        drop(rows);
+        let seen = std::mem::take(&mut self.sparse);
+        for (serial, row) in &sparse {
+            let unchanged = seen.get(serial).filter(|(runs, _)| *runs == row.runs);
+            let since = unchanged.map_or_else(Instant::now, |(_, since)| *since);
+            self.sparse.insert(*serial, (row.runs, since));
+        }
+        let settled = |serial: &u64| {
+            let since = self.sparse.get(serial).map(|(_, since)| since.elapsed());
+            since.is_some_and(|time| time >= self.core.settings.copy_forward_after)
+        };
+        sparse.into_iter().find(|(serial, _)| settled(serial))
     }
 
     /// Copies a segment's live entries to the end of the log; whether the thread is to stop.

@@ -126,6 +126,10 @@ impl Writer {
         for op in ops {
             put_frames(&mut round, &op.work, places, &|| next_segment(&core))?;
         }
+        #[cfg(test)]
+        if core.fail_rounds.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Error::Failed { detail: "fdatasync: injected".to_owned() });
+        }
         round.write()
     }
 

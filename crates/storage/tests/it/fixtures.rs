@@ -15,6 +15,7 @@ pub(crate) fn small() -> StorageSettings {
     StorageSettings {
         segment_bytes: 128 << 10,
         reclaim_interval: Duration::from_millis(1),
+        copy_forward_after: Duration::ZERO,
         copy_forward_bytes_per_second: 1 << 30,
         scrub_bytes_per_second: 1 << 30,
         ..StorageSettings::default()
