@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::body;
@@ -97,7 +97,7 @@ async fn call(
         body: &body.bytes,
         headers: &parts.headers,
         query: parts.uri.query(),
-        producer: producer(&parts.headers),
+        producer: Some(producer(&parts.headers)),
     };
     // The permit is held until the answer is made.
     operations::perform(operation, call).await
@@ -131,11 +131,16 @@ fn throttled_as(operation: Option<Operation>, error: Error) -> Error {
     error
 }
 
-/// Who repeats this call, if it is repeated.
-fn producer(headers: &HeaderMap) -> Option<Producer> {
-    let id = headers.get(INVOCATION_ID)?.as_bytes();
-    let valid = (1..=MAX_PRODUCER_ID_BYTES).contains(&id.len());
-    valid.then(|| Producer { id: Bytes::copy_from_slice(id), sequence: 0 })
+/// Who repeats this call, if it is repeated: the SDK says so. A call that says nothing gets an id of
+/// its own, so that the cluster itself may send it again when an answer is lost.
+fn producer(headers: &HeaderMap) -> Producer {
+    let named = headers.get(INVOCATION_ID).map(HeaderValue::as_bytes);
+    let named = named.filter(|id| (1..=MAX_PRODUCER_ID_BYTES).contains(&id.len()));
+    let id = match named {
+        Some(id) => Bytes::copy_from_slice(id),
+        None => Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
+    };
+    Producer { id, sequence: 0 }
 }
 
 fn shortened(name: &str) -> String {

@@ -81,12 +81,10 @@ pub(crate) fn remember(
     log_index: u64,
     arrival: Timestamp,
 ) {
-    let Command::Append { batch, .. } = command;
-    if !Batch::names_producer(&batch) {
-        return;
-    }
-    if let Ok(batch) = Batch::parse(batch) {
-        window.lock().unwrap_or_else(PoisonError::into_inner).insert(&batch, log_index, arrival);
+    let Command::Append { batch, records, .. } = command;
+    if let Some((producer, call_indexes)) = Batch::call_of(&batch) {
+        let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.insert(producer, call_indexes, records, log_index, arrival);
     }
 }
 

@@ -110,15 +110,23 @@ impl Batch {
         Ok(Self { bytes, records, producer, call_indexes })
     }
 
-    /// Whether `bytes`, an encoded batch, says who sent it; looks no further than it must.
-    pub fn names_producer(bytes: &[u8]) -> bool {
+    /// Who sent an encoded batch and the call indexes that it names, without looking into its records;
+    /// `None` if it doesn't say who.
+    pub fn call_of(bytes: &Bytes) -> Option<(Producer, Vec<u32>)> {
+        let (mut producer, mut call_indexes) = (None, Vec::new());
         let mut fields = Fields::new(bytes);
-        while let Ok(Some((tag, _))) = fields.next() {
-            if tag == PRODUCER {
-                return true;
+        while let Ok(Some(field)) = fields.next() {
+            match field {
+                (PRODUCER, Value::Bytes(range)) => producer = parse_producer(bytes.slice(range)).ok(),
+                (CALL_INDEXES, Value::Bytes(range)) => {
+                    parse_call_indexes(&bytes[range], &mut call_indexes).ok()?;
+                }
+                _ => {}
             }
         }
-        false
+        // The id is a slice of the batch: a copy doesn't keep the records in memory.
+        let Producer { id, sequence } = producer?;
+        Some((Producer { id: Bytes::copy_from_slice(&id), sequence }, call_indexes))
     }
 
     /// The encoded batch.
@@ -419,6 +427,8 @@ mod tests {
             let batch = build(producer.clone(), &records);
             let parsed = Batch::parse(batch.bytes().clone()).unwrap();
             prop_assert_eq!(&parsed, &batch);
+            let call = Batch::call_of(batch.bytes());
+            prop_assert_eq!(call.map(|(producer, _)| producer), producer.clone());
             let read: Vec<_> = parsed.records().collect();
             prop_assert_eq!(read.len(), records.len());
             for (record, (_, key, data)) in read.iter().zip(&records) {

@@ -12,8 +12,31 @@ use crate::position::{Position, Run};
 /// Bounded by time and by number: a call that fell out is taken for a new one.
 #[derive(Debug, Default)]
 pub struct DuplicateWindow {
-    calls: HashMap<Producer, Vec<(u32, Run)>>,
+    calls: HashMap<Producer, Vec<Known>>,
     oldest_first: VecDeque<(Timestamp, Producer)>,
+}
+
+/// One entry that holds records of a call.
+#[derive(Debug)]
+struct Known {
+    log_index: u64,
+    arrival: Timestamp,
+    records: u32,
+    /// Index in the call of each record; empty if they are 0, 1, 2, …
+    call_indexes: Box<[u32]>,
+}
+
+impl Known {
+    fn find(&self, call_index: u32) -> Option<Run> {
+        let offset = if self.call_indexes.is_empty() {
+            (call_index < self.records).then_some(call_index)?
+        } else {
+            let place = self.call_indexes.iter().position(|index| *index == call_index)?;
+            u32::try_from(place).ok()?
+        };
+        let first = Position { log_index: self.log_index, offset: u16::try_from(offset).ok()? };
+        Some(Run { first, records: 1, arrival: self.arrival })
+    }
 }
 
 impl DuplicateWindow {
@@ -22,16 +45,24 @@ impl DuplicateWindow {
     /// How many calls are remembered at most.
     pub const MAX_CALLS: usize = 65_536;
 
-    /// Remembers the records of `batch`, which stand in the entry at `log_index`.
-    pub fn insert(&mut self, batch: &Batch, log_index: u64, arrival: Timestamp) {
-        let Some(producer) = batch.producer() else { return };
-        let call = self.calls.entry(producer.clone()).or_default();
-        if call.is_empty() {
-            self.oldest_first.push_back((arrival, producer.clone()));
-        }
-        for (offset, index) in (0..=u16::MAX).zip(batch.call_indexes()) {
-            let first = Position { log_index, offset };
-            call.push((index, Run { first, records: 1, arrival }));
+    /// Remembers a call of which `records` records stand in the entry at `log_index`. `call_indexes`
+    /// says which, as [`Batch::call_of`] gives them.
+    pub fn insert(
+        &mut self,
+        producer: Producer,
+        call_indexes: Vec<u32>,
+        records: u32,
+        log_index: u64,
+        arrival: Timestamp,
+    ) {
+        let known = Known { log_index, arrival, records, call_indexes: call_indexes.into() };
+        match self.calls.get_mut(&producer) {
+            Some(call) if call.iter().any(|entry| entry.log_index == log_index) => {}
+            Some(call) => call.push(known),
+            None => {
+                self.oldest_first.push_back((arrival, producer.clone()));
+                self.calls.insert(producer, vec![known]);
+            }
         }
         self.evict(arrival);
     }
@@ -40,7 +71,7 @@ impl DuplicateWindow {
     /// whole if no record is known.
     pub fn find(&self, batch: &Batch) -> Option<Vec<Option<Run>>> {
         let call = self.calls.get(batch.producer()?)?;
-        let known = |index| call.iter().find(|(i, _)| *i == index).map(|(_, run)| *run);
+        let known = |index| call.iter().find_map(|entry| entry.find(index));
         let found: Vec<_> = batch.call_indexes().map(known).collect();
         found.iter().any(Option::is_some).then_some(found)
     }
@@ -81,6 +112,11 @@ mod tests {
         builder.finish().unwrap()
     }
 
+    fn insert(window: &mut DuplicateWindow, batch: &Batch, log_index: u64, arrival: Timestamp) {
+        let (producer, indexes) = Batch::call_of(batch.bytes()).unwrap();
+        window.insert(producer, indexes, batch.record_count(), log_index, arrival);
+    }
+
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
     }
@@ -88,7 +124,7 @@ mod tests {
     #[test]
     fn a_repeat_is_known_record_by_record() {
         let mut window = DuplicateWindow::default();
-        window.insert(&call("a", &[1, 4]), 7, at(10));
+        insert(&mut window, &call("a", &[1, 4]), 7, at(10));
         assert_eq!(window.find(&call("b", &[1])), None);
         assert_eq!(window.find(&call("a", &[2])), None);
         let found = window.find(&call("a", &[4, 5, 1])).unwrap();
@@ -99,10 +135,10 @@ mod tests {
     #[test]
     fn calls_are_forgotten_after_two_minutes() {
         let mut window = DuplicateWindow::default();
-        window.insert(&call("a", &[0]), 1, at(10));
-        window.insert(&call("b", &[0]), 2, at(130));
+        insert(&mut window, &call("a", &[0]), 1, at(10));
+        insert(&mut window, &call("b", &[0]), 2, at(130));
         assert!(window.find(&call("a", &[0])).is_some());
-        window.insert(&call("c", &[0]), 3, at(131));
+        insert(&mut window, &call("c", &[0]), 3, at(131));
         assert_eq!(window.find(&call("a", &[0])), None);
         assert_eq!(window.len(), 2);
     }
@@ -114,7 +150,7 @@ mod tests {
             let producer = Producer { id: Bytes::from_static(b"p"), sequence: i };
             let mut builder = BatchBuilder::new(Some(producer));
             builder.push(0, b"k", b"");
-            window.insert(&builder.finish().unwrap(), i, at(1));
+            insert(&mut window, &builder.finish().unwrap(), i, at(1));
         }
         assert_eq!(window.len(), DuplicateWindow::MAX_CALLS);
     }

@@ -160,7 +160,9 @@ impl MemoryCluster {
         let log_index = FIRST + log.entries.len() as u64;
         let fresh_count = fresh.as_ref().map_or(0, Batch::record_count);
         if let Some(fresh) = fresh {
-            log.window.insert(&fresh, log_index, arrival);
+            if let Some((producer, indexes)) = Batch::call_of(fresh.bytes()) {
+                log.window.insert(producer, indexes, fresh.record_count(), log_index, arrival);
+            }
             log.entries.push((arrival, fresh));
         }
         let mut offset = 0u16;

@@ -4,4 +4,5 @@ mod crashes;
 mod duplicates;
 mod leadership;
 mod rebuild;
+mod suite;
 mod trim;
