@@ -153,8 +153,7 @@ impl Catalog {
 
     /// Every group, the catalog's first.
     pub fn groups(&self) -> impl Iterator<Item = GroupRef<'_>> {
-        let own =
-            GroupRef { group: GroupId::CATALOG, replicas: &self.replicas, shard: None };
+        let own = GroupRef { group: GroupId::CATALOG, replicas: &self.replicas, shard: None };
         let shards = self.streams.iter().flat_map(|(name, stream)| {
             stream.shards.values().map(move |shard| GroupRef {
                 group: shard.group,

@@ -85,7 +85,8 @@ fn request<T>(message: T) -> Request<T> {
 }
 
 fn error_of(status: &Status) -> CallError {
-    let detail = v1::ErrorDetail::decode(Bytes::copy_from_slice(status.details())).unwrap_or_default();
+    let detail =
+        v1::ErrorDetail::decode(Bytes::copy_from_slice(status.details())).unwrap_or_default();
     let text = || status.message().to_owned();
     match detail.kind() {
         v1::ErrorKind::NotLeader => {
@@ -101,14 +102,22 @@ fn error_of(status: &Status) -> CallError {
     }
 }
 
-pub(crate) async fn append(channel: Channel, group: GroupId, batch: &Batch) -> Result<Vec<Run>, CallError> {
+pub(crate) async fn append(
+    channel: Channel,
+    group: GroupId,
+    batch: &Batch,
+) -> Result<Vec<Run>, CallError> {
     let message = v1::AppendRequest { group: group.0, batch: batch.bytes().clone() };
     let answer = log_client(channel).append(request(message)).await.map_err(|s| error_of(&s))?;
     let runs = answer.into_inner().runs.into_iter().map(Run::try_from).collect::<Result<_, _>>();
     runs.map_err(|error| CallError::Unknown(error.to_string()))
 }
 
-pub(crate) async fn seek(channel: Channel, group: GroupId, start: Start) -> Result<Position, CallError> {
+pub(crate) async fn seek(
+    channel: Channel,
+    group: GroupId,
+    start: Start,
+) -> Result<Position, CallError> {
     let start = match start {
         Start::TrimHorizon => v1::seek_request::Start::TrimHorizon(v1::Empty {}),
         Start::Latest => v1::seek_request::Start::Latest(v1::Empty {}),
@@ -149,7 +158,9 @@ pub(crate) fn page(message: v1::ReadResponse) -> Result<Page, CallError> {
 
 fn position(message: Option<v1::Position>) -> Result<Position, CallError> {
     let message = message.ok_or_else(|| CallError::Unknown("answer without a position".into()))?;
-    message.try_into().map_err(|error: anabranch_proto::Error| CallError::Unknown(error.to_string()))
+    message
+        .try_into()
+        .map_err(|error: anabranch_proto::Error| CallError::Unknown(error.to_string()))
 }
 
 pub(crate) async fn propose(channel: Channel, command: &Command) -> Result<Outcome, CallError> {

@@ -83,7 +83,11 @@ impl Client {
         Ok(client)
     }
 
-    fn new(local: Option<Arc<dyn LocalNode>>, connector: Arc<dyn Connector>, seeds: Vec<String>) -> Self {
+    fn new(
+        local: Option<Arc<dyn LocalNode>>,
+        connector: Arc<dyn Connector>,
+        seeds: Vec<String>,
+    ) -> Self {
         let inner = Inner {
             view: ArcSwap::from_pointee(View::default()),
             versions: watch::channel(0).0,
@@ -240,7 +244,11 @@ impl Client {
 
     /// Pages from `from` on, pushed by a replica as records are committed; an empty page every few
     /// seconds when there are none. Goes on at another replica when one fails.
-    pub fn tail(&self, shard: &ShardRoute, from: Position) -> BoxStream<'static, Result<Page, Error>> {
+    pub fn tail(
+        &self,
+        shard: &ShardRoute,
+        from: Position,
+    ) -> BoxStream<'static, Result<Page, Error>> {
         let (client, shard) = (self.clone(), shard.clone());
         let first = (client, shard, from, None);
         stream::try_unfold(first, |(client, shard, from, feed)| async move {
@@ -252,8 +260,7 @@ impl Client {
                 {
                     let page = call::page(message)?;
                     let next = page.next;
-                    drop(search);
-                    return Ok(Some((page, (client, shard, next, feed))));
+                    return Ok(Some((page, (client.clone(), shard.clone(), next, feed))));
                 }
                 let channel = client.inner.channel_of(search.next());
                 feed = match channel {
@@ -321,7 +328,9 @@ impl<'a> Search<'a> {
         }
         let is_new = hint.is_some() && self.turn < self.shard.nodes.len();
         self.hint = *hint;
-        if !is_new && (self.hint.is_some() || self.turn % self.shard.nodes.len().max(1) == 0) {
+        if !is_new
+            && (self.hint.is_some() || self.turn.is_multiple_of(self.shard.nodes.len().max(1)))
+        {
             sleep(RETRY).await;
         }
         true
@@ -390,7 +399,9 @@ async fn follow_remote(inner: Arc<Inner>) {
     loop {
         for address in inner.addresses() {
             let known = inner.view.load().catalog().version;
-            let Ok(mut versions) = call::watch(inner.channel(&address), known).await else { continue };
+            let Ok(mut versions) = call::watch(inner.channel(&address), known).await else {
+                continue;
+            };
             while let Ok(Some(version)) = versions.message().await {
                 match anabranch_proto::decode_catalog(version.catalog) {
                     Ok(catalog) => inner.publish(catalog),

@@ -19,7 +19,8 @@ pub(crate) async fn follow(node: Node) {
                 loop {
                     let version = Arc::clone(&versions.borrow_and_update());
                     publish(&node, version);
-                    let same = node.catalog_replica().is_some_and(|now| Arc::ptr_eq(&now, &replica));
+                    let same =
+                        node.catalog_replica().is_some_and(|now| Arc::ptr_eq(&now, &replica));
                     if !same || versions.changed().await.is_err() {
                         break;
                     }
@@ -51,7 +52,8 @@ fn publish(node: &Node, catalog: Arc<Catalog>) {
     // What the configuration says of a node goes before what the catalog last heard of it: after a
     // move of all nodes the catalog can't be reached to hear of it.
     let configured = |id| node.inner.settings.initial_nodes.iter().any(|peer| peer.node == id);
-    for (id, peer) in catalog.nodes.iter().filter(|(id, _)| **id != node.id() && !configured(**id)) {
+    for (id, peer) in catalog.nodes.iter().filter(|(id, _)| **id != node.id() && !configured(**id))
+    {
         node.inner.transport.set_peer(*id, &peer.grpc_address);
         node.inner.remotes.set(*id, &peer.grpc_address);
     }

@@ -133,7 +133,12 @@ async fn propose_there(node: &Node, other: NodeId, command: &Command) -> Result<
             outcome.map_err(|error| Error::Unknown(error.to_string()))
         }
         // Not connected, or refused before anything was done.
-        Err(status) if matches!(status.code(), tonic::Code::FailedPrecondition | tonic::Code::Unavailable) => {
+        Err(status)
+            if matches!(
+                status.code(),
+                tonic::Code::FailedPrecondition | tonic::Code::Unavailable
+            ) =>
+        {
             Err(Error::NotLeader { leader: None })
         }
         Err(status) => Err(Error::Unknown(status.to_string())),

@@ -107,7 +107,8 @@ impl Node {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .tcp_nodelay(true)
             .add_routes(routes.routes());
-        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming =
+            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         self.spawn(async move {
             let over = async move { drop(stopped.await) };
             if let Err(error) = server.serve_with_incoming_shutdown(incoming, over).await {

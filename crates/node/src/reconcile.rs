@@ -47,10 +47,8 @@ async fn round(node: &Node, catalog: &Catalog, lost: &mut BTreeMap<GroupId, Repl
         let own = group.replicas.iter().find(|replica| replica.node == node.id()).copied();
         own.filter(|_| !deleted)
     };
-    let wanted: BTreeMap<GroupId, (Replica, GroupRef<'_>)> = catalog
-        .groups()
-        .filter_map(|group| Some((group.group, (mine(&group)?, group))))
-        .collect();
+    let wanted: BTreeMap<GroupId, (Replica, GroupRef<'_>)> =
+        catalog.groups().filter_map(|group| Some((group.group, (mine(&group)?, group)))).collect();
     let mut opening = Vec::with_capacity(wanted.len());
     for (own, group) in wanted.values() {
         let known_lost = lost.get(&group.group).copied();

@@ -37,7 +37,6 @@ pub(crate) fn catalog_service(node: &Node) -> CatalogServiceServer<Api> {
 pub(crate) struct Api(Node);
 
 impl Api {
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn shard(&self, group: u64) -> Result<ShardReplica, Status> {
         self.0.shard(GroupId(group)).ok_or_else(|| status_of(&Error::NotFound))
     }
@@ -79,7 +78,6 @@ fn page_message(page: Page) -> v1::ReadResponse {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "tonic's own error type")]
 fn position(position: Option<v1::Position>, field: &str) -> Result<Position, Status> {
     let position = position.ok_or_else(|| invalid(format!("{field}: missing")))?;
     position.try_into().map_err(invalid)
@@ -187,7 +185,11 @@ impl CatalogService for Api {
         };
         let outcome = outcome.map_err(|error| match error {
             Error::NotFound => status_of(&Error::NotLeader { leader: None }),
-            other => status_of(&other),
+            other @ (Error::NotLeader { .. }
+            | Error::Throttled(_)
+            | Error::Invalid(_)
+            | Error::Unknown(_)
+            | Error::OutOfService(_)) => status_of(&other),
         })?;
         Ok(Response::new(v1::ProposeResponse { outcome: encode_outcome(&outcome) }))
     }

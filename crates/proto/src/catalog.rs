@@ -20,7 +20,11 @@ pub fn encode_catalog(catalog: &Catalog) -> Bytes {
         version: catalog.version,
         nodes: catalog.nodes.iter().map(|(id, node)| node_message(*id, node)).collect(),
         replicas: catalog.replicas.iter().map(replica_message).collect(),
-        streams: catalog.streams.iter().map(|(name, stream)| stream_message(name, stream)).collect(),
+        streams: catalog
+            .streams
+            .iter()
+            .map(|(name, stream)| stream_message(name, stream))
+            .collect(),
         next_group: catalog.next_group,
         next_replica: catalog.next_replica,
     };
@@ -108,10 +112,9 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         Pb::DropStream(stream) => {
             Command::DropStream { name: stream_name(&stream.name)?, id: StreamId(stream.id) }
         }
-        Pb::ReplaceReplica(replace) => Command::ReplaceReplica {
-            group: GroupId(replace.group),
-            lost: ReplicaId(replace.lost),
-        },
+        Pb::ReplaceReplica(replace) => {
+            Command::ReplaceReplica { group: GroupId(replace.group), lost: ReplicaId(replace.lost) }
+        }
     })
 }
 

@@ -7,23 +7,46 @@
 mod catalog;
 mod log;
 
-pub use catalog::{decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome};
+pub use catalog::{
+    decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
+};
 
 /// `anabranch.v1`: the native API.
 pub mod v1 {
-    #![allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        unreachable_pub,
+        reason = "generated"
+    )]
     tonic::include_proto!("anabranch.v1");
 }
 
 /// `anabranch.replica.v1`: between nodes.
 pub mod replica {
-    #![allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        unreachable_pub,
+        reason = "generated"
+    )]
     tonic::include_proto!("anabranch.replica.v1");
 }
 
 /// `anabranch.catalog.v1`: the catalog, stored and sent.
 pub mod pb_catalog {
-    #![allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        unreachable_pub,
+        reason = "generated"
+    )]
     tonic::include_proto!("anabranch.catalog.v1");
 }
 

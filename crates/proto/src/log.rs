@@ -49,8 +49,8 @@ impl TryFrom<v1::Run> for Run {
 mod tests {
     use anabranch_shard::{Batch, BatchBuilder, Producer};
     use bytes::Bytes;
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
 

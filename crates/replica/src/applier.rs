@@ -12,9 +12,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use prost::Message;
 use tokio::sync::oneshot;
 
-use crate::convert::{
-    log_id, log_id_message, membership_message, membership_of, raft_log_id_of,
-};
+use crate::convert::{log_id, log_id_message, membership_message, membership_of, raft_log_id_of};
 use crate::log_adapter::into_io;
 use crate::machine::{Machine, Outcome};
 use crate::payload::Payload;
@@ -145,9 +143,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
     type SnapshotData = Bytes;
     type SnapshotBuilder = TrimSnapshot;
 
-    async fn applied_state(
-        &mut self,
-    ) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
+    async fn applied_state(&mut self) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
         Ok((self.applied, self.membership.clone()))
     }
 
@@ -176,10 +172,19 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let keep = horizon.saturating_sub(1);
         let superseded =
             self.progress.checkpoints().range(..keep).map(|(index, _)| *index).collect();
-        TrimSnapshot { log: Arc::clone(&self.log), progress: Arc::clone(&self.progress), horizon, superseded }
+        TrimSnapshot {
+            log: Arc::clone(&self.log),
+            progress: Arc::clone(&self.progress),
+            horizon,
+            superseded,
+        }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Bytes) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        data: Bytes,
+    ) -> Result<(), io::Error> {
         let mut message = decode(data)?;
         let last = meta.last_log_id.as_ref().map(log_id);
         message.trim_horizon = last.map_or(0, |last| last.index + 1);
@@ -240,8 +245,11 @@ impl RaftSnapshotBuilder<TypeConfig> for TrimSnapshot {
         let row = self.log.state(StateKey::Checkpoint(index)).map_err(into_io)?;
         let Some(row) = row else {
             let known = current.map(snapshot).transpose()?;
-            let known = known.filter(|known| known.meta.last_log_id.as_ref().is_some_and(|id| id.index() >= index));
-            return known.ok_or_else(|| io::Error::other(format!("no checkpoint at index {index}")));
+            let known = known.filter(|known| {
+                known.meta.last_log_id.as_ref().is_some_and(|id| id.index() >= index)
+            });
+            return known
+                .ok_or_else(|| io::Error::other(format!("no checkpoint at index {index}")));
         };
         let mut message = decode(row)?;
         message.trim_horizon = self.horizon;

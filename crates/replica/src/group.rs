@@ -8,8 +8,8 @@ use anabranch_transport::{RequestBody, ResponseBody, Transport, pb};
 use anabranch_types::{GroupId, LogId, NodeId, ReplicaId};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
-use openraft::async_runtime::WatchReceiver as _;
 use openraft::async_runtime::Instant as _;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::{TransferLeaderRequest, VoteRequest, VoteResponse};
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
@@ -25,7 +25,9 @@ use crate::machine::{Machine, Outcome};
 use crate::network::{CatchUpRate, NetworkFactory, append_reply, append_request};
 use crate::payload::Payload;
 use crate::progress::Progress;
-use crate::raft_types::{Member, Raft, Snapshot, SnapshotMeta, Stored, StoredMembership, TypeConfig};
+use crate::raft_types::{
+    Member, Raft, Snapshot, SnapshotMeta, Stored, StoredMembership, TypeConfig,
+};
 use crate::settings::ReplicaSettings;
 
 /// Which replica of which group a node is to hold.
@@ -251,7 +253,8 @@ impl Group {
         if !self.trim_is_behind() {
             return;
         }
-        let snapshot = self.log.state(StateKey::Snapshot).ok().flatten().and_then(checkpoint_log_id);
+        let snapshot =
+            self.log.state(StateKey::Snapshot).ok().flatten().and_then(checkpoint_log_id);
         let result = match snapshot {
             Some(snapshot) if snapshot.index >= target => {
                 self.raft.trigger().purge_log(snapshot.index).await
@@ -379,9 +382,12 @@ impl Group {
     /// Receives any other request of another node.
     pub(crate) async fn receive(&self, body: RequestBody) -> ResponseBody {
         let answer = match body {
-            RequestBody::Vote(request) => {
-                self.raft.vote(vote_request(request)).await.map(vote_reply).map_err(|e| e.to_string())
-            }
+            RequestBody::Vote(request) => self
+                .raft
+                .vote(vote_request(request))
+                .await
+                .map(vote_reply)
+                .map_err(|e| e.to_string()),
             RequestBody::PreVote(request) => {
                 let reply = self.raft.pre_vote(vote_request(request)).await;
                 reply.map(vote_reply).map_err(|e| e.to_string())
@@ -429,7 +435,10 @@ impl Group {
 
 /// The log for the replica that `spec` names. Whatever another replica id left there is removed: its
 /// votes and entries are not this replica's.
-async fn claim_log(spec: &GroupSpec, store: &Arc<dyn LogStore>) -> Result<Arc<dyn GroupLog>, Error> {
+async fn claim_log(
+    spec: &GroupSpec,
+    store: &Arc<dyn LogStore>,
+) -> Result<Arc<dyn GroupLog>, Error> {
     let log = store.group(spec.group)?;
     let wanted = Bytes::copy_from_slice(&spec.replica.0.to_le_bytes());
     let is_other = match log.state(StateKey::Replica) {
@@ -492,7 +501,9 @@ fn vote_reply(response: VoteResponse<TypeConfig>) -> ResponseBody {
 }
 
 /// openraft's settings for a group. What is not set here keeps openraft's default.
-pub(crate) fn raft_config(settings: &ReplicaSettings) -> Result<Arc<Config>, openraft::ConfigError> {
+pub(crate) fn raft_config(
+    settings: &ReplicaSettings,
+) -> Result<Arc<Config>, openraft::ConfigError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: "anabranch".into(),

@@ -105,7 +105,11 @@ impl RaftLogReader<TypeConfig> for LogAdapter {
         }
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<RaftEntry>, io::Error> {
         self.read(start, end, READ_BYTES).await
     }
 
@@ -123,7 +127,9 @@ impl RaftLogReader<TypeConfig> for LogAdapter {
             async move {
                 let entries = reader.read(from, to, READ_BYTES).await?;
                 let next = entries.last().map(|last| last.index() + 1);
-                Ok::<_, io::Error>(next.map(|next| (stream::iter(entries.into_iter().map(Ok)), next)))
+                Ok::<_, io::Error>(
+                    next.map(|next| (stream::iter(entries.into_iter().map(Ok)), next)),
+                )
             }
         });
         Box::pin(futures::TryStreamExt::try_flatten(chunks))
@@ -177,7 +183,11 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         Ok(last.map(|last| id.min(last)).map(raft_log_id))
     }
 
-    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<TypeConfig>,
+    ) -> Result<(), io::Error>
     where
         I: IntoIterator<Item = RaftEntry> + OptionalSend,
         I::IntoIter: OptionalSend,

@@ -41,7 +41,8 @@ impl Upkeep {
 
     fn checkpoint_is_due(&self, group: &Group, interval: Duration) -> bool {
         let newest = group.progress.checkpoints().last_key_value().map(|(index, at)| (*index, *at));
-        let since = group.progress.applied().saturating_sub(newest.map_or(0, |(index, _)| index + 1));
+        let since =
+            group.progress.applied().saturating_sub(newest.map_or(0, |(index, _)| index + 1));
         if group.id == GroupId::CATALOG {
             return since >= CATALOG_ENTRIES;
         }

@@ -20,9 +20,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::convert::{
-    log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message,
-};
+use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
 use crate::log_adapter::stored_entry;
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
 
@@ -77,10 +75,16 @@ impl Network {
     fn is_old(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
         let first = request.entries.first().map(|entry| entry.log_id.index());
         let last = self.factory.log.log_state().last.map_or(0, |last| last.index);
-        self.purpose != Purpose::Control && first.is_some_and(|first| first + CATCH_UP_ENTRIES < last)
+        self.purpose != Purpose::Control
+            && first.is_some_and(|first| first + CATCH_UP_ENTRIES < last)
     }
 
-    async fn call(&self, purpose: Purpose, body: RequestBody, deadline: Duration) -> Result<ResponseBody, Error> {
+    async fn call(
+        &self,
+        purpose: Purpose,
+        body: RequestBody,
+        deadline: Duration,
+    ) -> Result<ResponseBody, Error> {
         let NetworkFactory { group, transport, .. } = &self.factory;
         transport.call(self.node, purpose, *group, self.to, body, deadline).await
     }
@@ -162,7 +166,9 @@ fn append_answer(body: ResponseBody) -> AppendAnswer {
     match body {
         ResponseBody::Appended(appended) => Ok(Ok(appended.last.map(raft_log_id_of))),
         ResponseBody::Conflict(id) => Ok(Err(StreamAppendError::Conflict(raft_log_id_of(id)))),
-        ResponseBody::HigherVote(vote) => Ok(Err(StreamAppendError::HigherVote(raft_vote_of(vote)))),
+        ResponseBody::HigherVote(vote) => {
+            Ok(Err(StreamAppendError::HigherVote(raft_vote_of(vote))))
+        }
         other @ (ResponseBody::Vote(_)
         | ResponseBody::Snapshot(_)
         | ResponseBody::Transferred(_)
@@ -313,7 +319,8 @@ impl CatchUpRate {
 
     /// Waits for `bytes` to be allowed.
     async fn take(&self, bytes: usize) {
-        let cost = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / self.bytes_per_second);
+        let cost =
+            Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / self.bytes_per_second);
         let mut free_at = self.free_at.lock().await;
         let start = (*free_at).max(Instant::now());
         *free_at = start + cost;

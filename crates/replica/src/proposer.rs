@@ -87,7 +87,8 @@ impl Proposer {
             if let Some(repeats) = self.under_way.get_mut(producer) {
                 return repeats.push(proposal);
             }
-            let known = self.window.lock().unwrap_or_else(PoisonError::into_inner).find(&proposal.batch);
+            let known =
+                self.window.lock().unwrap_or_else(PoisonError::into_inner).find(&proposal.batch);
             if let Some(known) = known {
                 return self.take_repeat(proposal, known, payloads, pending);
             }
@@ -106,7 +107,8 @@ impl Proposer {
         payloads: &mut Vec<Stored>,
         pending: &mut Vec<Pending>,
     ) {
-        let Some(rest) = proposal.batch.retain(|place| known.get(place).is_none_or(Option::is_none))
+        let Some(rest) =
+            proposal.batch.retain(|place| known.get(place).is_none_or(Option::is_none))
         else {
             return answer(proposal, Ok(known.into_iter().flatten().collect()));
         };
@@ -137,7 +139,9 @@ impl Proposer {
             let mut results = match results {
                 Ok(results) => results,
                 Err(error) => {
-                    return pending.into_iter().for_each(|p| finish(p, Err(error.clone()), &events));
+                    return pending
+                        .into_iter()
+                        .for_each(|p| finish(p, Err(error.clone()), &events));
                 }
             };
             for pending in pending {
@@ -164,7 +168,11 @@ fn finish(
 }
 
 /// Where the records of a batch stand, in its order.
-fn runs(outcome: &Outcome, known: Option<Vec<Option<Run>>>, records: u32) -> Result<Vec<Run>, Error> {
+fn runs(
+    outcome: &Outcome,
+    known: Option<Vec<Option<Run>>>,
+    records: u32,
+) -> Result<Vec<Run>, Error> {
     let Outcome::Shard(anabranch_shard::Outcome::Appended { log_index, arrival }) = outcome else {
         return Err(Error::Unknown("the entry was no append".into()));
     };

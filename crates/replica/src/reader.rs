@@ -65,11 +65,23 @@ impl Group {
                     break;
                 }
                 let first = if index == page.next.log_index { page.next.offset } else { 0 };
-                let taken = take(&appended, first, &mut bytes_left, &mut records_left, page.batches.is_empty());
+                let taken = take(
+                    &appended,
+                    first,
+                    &mut bytes_left,
+                    &mut records_left,
+                    page.batches.is_empty(),
+                );
                 let available = appended.records.saturating_sub(u32::from(first));
                 let (arrival, batch) = (appended.arrival, appended.batch);
                 if taken > 0 {
-                    page.batches.push(PageBatch { log_index: index, arrival, first, records: taken, batch });
+                    page.batches.push(PageBatch {
+                        log_index: index,
+                        arrival,
+                        first,
+                        records: taken,
+                        batch,
+                    });
                 }
                 if taken < available {
                     let offset = first.saturating_add(u16::try_from(taken).unwrap_or(u16::MAX));
@@ -155,7 +167,9 @@ fn appended(payload: Bytes) -> Result<Option<Appended>, Error> {
 pub(crate) fn command(payload: Bytes) -> Option<Command> {
     match Payload::decode(payload).ok()? {
         Payload::Command(command) => Command::decode(command).ok(),
-        Payload::Blank | Payload::Membership(_) | Payload::Checkpoint | Payload::Trim { .. } => None,
+        Payload::Blank | Payload::Membership(_) | Payload::Checkpoint | Payload::Trim { .. } => {
+            None
+        }
     }
 }
 

@@ -74,8 +74,14 @@ impl Replicas {
     ///
     /// # Errors
     /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
-    pub async fn open_shard(&self, spec: &GroupSpec, retention_hours: u32) -> Result<ShardReplica, Error> {
-        if let Some(shard) = self.shard(spec.group).filter(|shard| shard.group.replica == spec.replica) {
+    pub async fn open_shard(
+        &self,
+        spec: &GroupSpec,
+        retention_hours: u32,
+    ) -> Result<ShardReplica, Error> {
+        if let Some(shard) =
+            self.shard(spec.group).filter(|shard| shard.group.replica == spec.replica)
+        {
             self.want(spec.group, &spec.members);
             return Ok(shard);
         }
@@ -99,12 +105,17 @@ impl Replicas {
     ///
     /// # Errors
     /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
-    pub async fn open_catalog(&self, spec: &GroupSpec, first: Catalog) -> Result<CatalogReplica, Error> {
-        if let Some(held) = self.held().get_mut(&spec.group) {
-            if let Some(catalog) = held.catalog.clone().filter(|_| held.group.replica == spec.replica) {
-                held.wanted.clone_from(&spec.members);
-                return Ok(catalog);
-            }
+    pub async fn open_catalog(
+        &self,
+        spec: &GroupSpec,
+        first: Catalog,
+    ) -> Result<CatalogReplica, Error> {
+        if let Some(held) = self.held().get_mut(&spec.group)
+            && held.group.replica == spec.replica
+            && let Some(catalog) = held.catalog.clone()
+        {
+            held.wanted.clone_from(&spec.members);
+            return Ok(catalog);
         }
         let (machine, watcher) = CatalogMachine::new(first);
         let group = self.open(spec, Box::new(machine)).await?;
@@ -180,7 +191,8 @@ impl Replicas {
     ) {
         let upkeep = Arc::new(Mutex::new(Upkeep::new()));
         let wanted = spec.members.clone();
-        self.held().insert(spec.group, Held { group: Arc::clone(&group), shard, catalog, wanted, upkeep });
+        self.held()
+            .insert(spec.group, Held { group: Arc::clone(&group), shard, catalog, wanted, upkeep });
         let (replicas, spec) = (self.clone(), spec.clone());
         self.tasks().spawn(async move { replicas.settle(&group, &spec).await });
     }
@@ -242,7 +254,8 @@ impl Replicas {
                 self.inner.settings.checkpoint_interval,
                 retained_from,
             );
-            if due.is_some() || held.group.trim_is_behind() || held.group.differs_from(&held.wanted) {
+            if due.is_some() || held.group.trim_is_behind() || held.group.differs_from(&held.wanted)
+            {
                 self.tasks().spawn(held.work(due));
             }
         }
@@ -319,7 +332,12 @@ impl Handler for Replicas {
         }
     }
 
-    fn call(&self, group: GroupId, to: ReplicaId, body: RequestBody) -> BoxFuture<'static, ResponseBody> {
+    fn call(
+        &self,
+        group: GroupId,
+        to: ReplicaId,
+        body: RequestBody,
+    ) -> BoxFuture<'static, ResponseBody> {
         let group = self.find(group, to);
         Box::pin(async move {
             match group {

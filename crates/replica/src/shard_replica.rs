@@ -61,7 +61,9 @@ impl ShardReplica {
         let permit = permit.map_err(|_| Error::Throttled("appends under way fill their memory"))?;
         let (answer, answered) = oneshot::channel();
         let stopped = || Error::OutOfService("the replica is stopping".into());
-        self.events.send(Event::Propose(Proposal { batch, answer, permit })).map_err(|_| stopped())?;
+        self.events
+            .send(Event::Propose(Proposal { batch, answer, permit }))
+            .map_err(|_| stopped())?;
         match timeout(self.append_deadline, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_dropped)) => Err(Error::Unknown("the replica stopped".into())),

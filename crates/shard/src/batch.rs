@@ -92,7 +92,9 @@ impl Batch {
                     check_record(&bytes[range])?;
                     records += 1;
                 }
-                (PRODUCER, Value::Bytes(range)) => producer = Some(parse_producer(bytes.slice(range))?),
+                (PRODUCER, Value::Bytes(range)) => {
+                    producer = Some(parse_producer(bytes.slice(range))?)
+                }
                 (CALL_INDEXES, Value::Bytes(range)) => {
                     parse_call_indexes(&bytes[range], &mut call_indexes)?;
                 }
@@ -117,7 +119,9 @@ impl Batch {
         let mut fields = Fields::new(bytes);
         while let Ok(Some(field)) = fields.next() {
             match field {
-                (PRODUCER, Value::Bytes(range)) => producer = parse_producer(bytes.slice(range)).ok(),
+                (PRODUCER, Value::Bytes(range)) => {
+                    producer = parse_producer(bytes.slice(range)).ok()
+                }
                 (CALL_INDEXES, Value::Bytes(range)) => {
                     parse_call_indexes(&bytes[range], &mut call_indexes).ok()?;
                 }
@@ -179,7 +183,9 @@ fn check_record(record: &[u8]) -> Result<(), BatchError> {
                     return Err(BatchError::PartitionKey);
                 }
             }
-            (RECORD_DATA | RECORD_PARTITION_KEY, Value::Number(_)) => return Err(fields.malformed()),
+            (RECORD_DATA | RECORD_PARTITION_KEY, Value::Number(_)) => {
+                return Err(fields.malformed());
+            }
             _ => {}
         }
     }

@@ -87,6 +87,9 @@ mod tests {
     fn unknown_and_short_commands_are_refused() {
         assert_eq!(Command::decode(Bytes::new()), Err(CommandError::Short));
         assert_eq!(Command::decode(Bytes::from_static(b"\x01\0")), Err(CommandError::Short));
-        assert_eq!(Command::decode(Bytes::from_static(b"\xff")), Err(CommandError::UnknownTag(255)));
+        assert_eq!(
+            Command::decode(Bytes::from_static(b"\xff")),
+            Err(CommandError::UnknownTag(255))
+        );
     }
 }

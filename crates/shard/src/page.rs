@@ -41,7 +41,9 @@ impl Page {
                 .zip(Records::new(batch.batch.clone()))
                 .skip(usize::from(batch.first))
                 .take(batch.records as usize)
-                .map(move |(offset, record)| (Position { log_index, offset }, batch.arrival, record))
+                .map(move |(offset, record)| {
+                    (Position { log_index, offset }, batch.arrival, record)
+                })
         })
     }
 

@@ -106,8 +106,10 @@ mod tests {
     use crate::batch::BatchBuilder;
 
     fn call(id: &'static str, indexes: &[u32]) -> Batch {
-        let mut builder =
-            BatchBuilder::new(Some(Producer { id: Bytes::from_static(id.as_bytes()), sequence: 0 }));
+        let mut builder = BatchBuilder::new(Some(Producer {
+            id: Bytes::from_static(id.as_bytes()),
+            sequence: 0,
+        }));
         indexes.iter().for_each(|i| builder.push(*i, b"k", b"v"));
         builder.finish().unwrap()
     }

@@ -141,7 +141,8 @@ impl Cluster {
         let clock = Arc::clone(&self.clock);
         let replicas = Replicas::new(store, transport.clone(), clock, self.settings.clone());
         let service = ReplicaServer::service(transport.clone(), Arc::new(replicas.clone()));
-        let accepted = UnboundedReceiverStream::new(self.network.listen(node)).map(Ok::<_, std::io::Error>);
+        let accepted =
+            UnboundedReceiverStream::new(self.network.listen(node)).map(Ok::<_, std::io::Error>);
         let server = tokio::spawn(async move {
             let served = tonic::transport::Server::builder().add_service(service);
             drop(served.serve_with_incoming(accepted).await);

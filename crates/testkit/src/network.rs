@@ -84,7 +84,8 @@ impl Network {
         }
         let (near, near_wire) = duplex(PIPE_BYTES);
         let (far_wire, far) = duplex(PIPE_BYTES);
-        let listener = self.listeners().get(&to).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
+        let listener =
+            self.listeners().get(&to).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
         listener.send(far).map_err(|_| io::ErrorKind::ConnectionRefused)?;
         let (near_read, near_write) = split(near_wire);
         let (far_read, far_write) = split(far_wire);

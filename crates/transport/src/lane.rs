@@ -80,12 +80,20 @@ impl Lane {
     }
 
     /// A channel for a stream of appends.
-    pub(crate) fn open(self: Arc<Self>, group: GroupId, to: ReplicaId) -> Result<AppendChannel, Error> {
+    pub(crate) fn open(
+        self: Arc<Self>,
+        group: GroupId,
+        to: ReplicaId,
+    ) -> Result<AppendChannel, Error> {
         let (answers, receiver) = mpsc::unbounded_channel();
         let channel = self.register(Waiter::Many(answers))?;
         let requests = Arc::new(Semaphore::new(CHANNEL_REQUESTS_IN_FLIGHT));
         let sender = AppendSender { lane: self, channel, group, to, requests };
-        Ok(AppendChannel { sender: Arc::new(sender), permits: mpsc::unbounded_channel(), answers: receiver })
+        Ok(AppendChannel {
+            sender: Arc::new(sender),
+            permits: mpsc::unbounded_channel(),
+            answers: receiver,
+        })
     }
 
     fn register(&self, waiter: Waiter) -> Result<u64, Error> {
@@ -226,7 +234,8 @@ fn bytes_of(body: &RequestBody) -> usize {
     const OVERHEAD: usize = 64;
     match body {
         RequestBody::Append(append) => {
-            append.entries.iter().map(|entry| entry.payload.len() + OVERHEAD).sum::<usize>() + OVERHEAD
+            append.entries.iter().map(|entry| entry.payload.len() + OVERHEAD).sum::<usize>()
+                + OVERHEAD
         }
         RequestBody::Snapshot(snapshot) => snapshot.checkpoint.len() + OVERHEAD,
         RequestBody::Vote(_)

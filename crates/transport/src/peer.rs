@@ -11,11 +11,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
+use crate::Error;
 use crate::connector::Connector;
 use crate::lane::{AppendChannel, Lane, ResponseBody};
 use crate::liveness::Liveness;
 use crate::server::RequestBody;
-use crate::Error;
 
 /// What a stream between two nodes is for. Each purpose has a stream of its own, so that large
 /// requests never hold up small ones.

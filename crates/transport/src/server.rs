@@ -30,7 +30,12 @@ pub trait Handler: Send + Sync + 'static {
     ) -> BoxStream<'static, ResponseBody>;
 
     /// Any other request to the replica `to` of `group`.
-    fn call(&self, group: GroupId, to: ReplicaId, body: RequestBody) -> BoxFuture<'static, ResponseBody>;
+    fn call(
+        &self,
+        group: GroupId,
+        to: ReplicaId,
+        body: RequestBody,
+    ) -> BoxFuture<'static, ResponseBody>;
 }
 
 /// The receiving end of other nodes' streams.
@@ -48,7 +53,6 @@ impl ReplicaServer {
             .max_encoding_message_size(usize::MAX)
     }
 
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn check(&self, hello: &pb::Hello) -> Result<NodeId, Status> {
         let own = self.transport.settings();
         if hello.cluster != own.cluster {

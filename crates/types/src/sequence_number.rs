@@ -150,7 +150,8 @@ impl fmt::Display for SequenceNumber {
             let mut rest = 0u128;
             for word in &mut words {
                 let value = rest << 64 | u128::from(*word);
-                *word = u64::try_from(value / u128::from(CHUNK)).expect("rest is below the divisor");
+                *word =
+                    u64::try_from(value / u128::from(CHUNK)).expect("rest is below the divisor");
                 rest = value % u128::from(CHUNK);
             }
             chunks[used] = u64::try_from(rest).expect("below 10^19");
@@ -175,7 +176,13 @@ mod tests {
         (0..1u64 << 36, any::<u32>(), 0..1u64 << 47, any::<u16>(), 0..1u64 << 36).prop_map(
             |(shard_created_seconds, shard, log_index, offset, arrival_seconds)| {
                 let shard = ShardId(shard);
-                SequenceNumberParts { shard_created_seconds, shard, log_index, offset, arrival_seconds }
+                SequenceNumberParts {
+                    shard_created_seconds,
+                    shard,
+                    log_index,
+                    offset,
+                    arrival_seconds,
+                }
             },
         )
     }
@@ -211,7 +218,8 @@ mod tests {
     #[test]
     fn numbers_have_56_digits_and_the_layout_of_the_service() {
         // The first number of shard 0 created at second 1,400,000,000: hex 2 053724e00 0 0{16} 00 053724e00 00000000 2.
-        let start = SequenceNumber::shard_start(ShardId(0), Timestamp::from_millis(1_400_000_000_000));
+        let start =
+            SequenceNumber::shard_start(ShardId(0), Timestamp::from_millis(1_400_000_000_000));
         assert_eq!(start.to_string().len(), 56);
         let expected = num_from_hex("20537 24e00 0 0000000000000000 00 053724e00 00000000 2");
         assert_eq!(start.to_string(), expected);

@@ -10,7 +10,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Appends without a pause until `calls` are decided; what was acknowledged goes to the oracle.
-async fn write(cluster: &Cluster, oracle: &RefCell<Oracle>, prefix: &str, calls: usize) -> Result<(), String> {
+async fn write(
+    cluster: &Cluster,
+    oracle: &RefCell<Oracle>,
+    prefix: &str,
+    calls: usize,
+) -> Result<(), String> {
     for i in 0..calls {
         let text = format!("{prefix}-{i}");
         for node in cluster.up() {
@@ -83,7 +88,8 @@ async fn fault(cluster: &mut Cluster, random: &mut StdRng) {
 }
 
 fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.unwrap().block_on(work)
 }
 
@@ -102,7 +108,8 @@ fn nothing_acknowledged_is_lost_whatever_fails() {
 #[test]
 fn a_leader_restored_without_an_election_loses_acknowledged_records_and_is_caught() {
     let settings = ReplicaSettings { unsafe_leader_restore: true, ..fast_settings() };
-    let caught = (0..60).find_map(|seed| in_virtual_time(restored_leader(seed, settings.clone())).err());
+    let caught =
+        (0..60).find_map(|seed| in_virtual_time(restored_leader(seed, settings.clone())).err());
     let what = caught.expect("the divergence to be caught by one of the seeds");
     println!("caught: {what}");
     for seed in 0..60 {

@@ -1,5 +1,7 @@
 //! Replicas over a network and disks that fail: each trap of the design has a test with its name.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the way a test fails")]
+
 mod crashes;
 mod duplicates;
 mod leadership;

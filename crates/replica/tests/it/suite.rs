@@ -87,7 +87,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
 /// Keeps what a store needs for as long as it is tested.
 type Guard = (Arc<dyn LogStore>, Option<tempfile::TempDir>);
 
-fn adapter(store: Arc<dyn LogStore>, dir: Option<tempfile::TempDir>) -> (Guard, LogAdapter, Machine) {
+fn adapter(
+    store: Arc<dyn LogStore>,
+    dir: Option<tempfile::TempDir>,
+) -> (Guard, LogAdapter, Machine) {
     let log = store.group(GroupId(1)).unwrap();
     ((store, dir), LogAdapter::new(log), Machine::default())
 }
