@@ -1,5 +1,6 @@
 //! Arguments that several measurements share.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,9 +29,12 @@ pub(crate) struct Target {
     /// Gives a call up after this long
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub(crate) timeout: Duration,
-    /// Processes of the server: their CPU seconds, bytes written and resident set are reported
+    /// Processes of the server: their CPU seconds and resident set are reported
     #[arg(long, value_delimiter = ',')]
     pub(crate) server_pids: Vec<u32>,
+    /// A directory on the disk of the server: what the device writes meanwhile, for whomever, is reported
+    #[arg(long)]
+    pub(crate) disk: Option<PathBuf>,
 }
 
 /// What a server is measured through.

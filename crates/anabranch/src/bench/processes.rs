@@ -1,6 +1,8 @@
-//! What processes cost, as the kernel counts it.
+//! What processes and disks have done, as the kernel counts it.
 
 use std::fs;
+use std::os::linux::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -12,8 +14,6 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) struct Usage {
     /// CPU seconds, user and system.
     pub(crate) cpu_s: f64,
-    /// Bytes that went to block devices (`write_bytes`: pages made dirty, whether written back or not).
-    pub(crate) disk_bytes: u64,
     /// Resident set now.
     pub(crate) resident_bytes: u64,
 }
@@ -36,7 +36,6 @@ impl Usage {
         for pid in pids {
             let usage = Self::of(&pid.to_string())?;
             sum.cpu_s += usage.cpu_s;
-            sum.disk_bytes += usage.disk_bytes;
             sum.resident_bytes += usage.resident_bytes;
         }
         Ok(sum)
@@ -49,10 +48,31 @@ impl Usage {
         };
         Ok(Self {
             cpu_s: cpu_s(&read("stat")?).context("/proc/PID/stat has another form")?,
-            disk_bytes: field(&read("io")?, "write_bytes").unwrap_or(0),
             resident_bytes: field(&read("status")?, "VmRSS").unwrap_or(0) * 1024,
         })
     }
+}
+
+/// Bytes that the block device under `directory` has written since the system started, after writing out what is dirty.
+/// The counters of `/proc/PID/io` don't tell: they count whole large folios for each byte that changes in one.
+///
+/// # Errors
+/// When the directory lies on no block device.
+pub(crate) fn written_by_device(directory: &Path) -> Result<u64> {
+    const SECTOR_BYTES: u64 = 512;
+    rustix::fs::sync();
+    let device = fs::metadata(directory).with_context(|| directory.display().to_string())?.st_dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let path = format!("/sys/dev/block/{major}:{minor}/stat");
+    let stat = fs::read_to_string(&path)
+        .with_context(|| format!("{}: no block device {major}:{minor}", directory.display()))?;
+    let sectors = sectors_written(&stat).with_context(|| format!("{path} has another form"))?;
+    Ok(sectors * SECTOR_BYTES)
+}
+
+/// Field 7 of `/sys/dev/block/*/stat`.
+fn sectors_written(stat: &str) -> Option<u64> {
+    stat.split_whitespace().nth(6)?.parse().ok()
 }
 
 /// Fields 14 and 15 of `/proc/PID/stat`, counted behind the name, which may hold anything but `)` last.
@@ -82,9 +102,17 @@ mod tests {
 
     #[test]
     fn fields_are_found_by_their_whole_name() {
-        let io = "wchar: 5\ncancelled_write_bytes: 6\nwrite_bytes: 7\n";
-        assert_eq!(field(io, "write_bytes"), Some(7));
-        assert_eq!(field(io, "write"), None);
+        let status = "VmHWM:\t 5 kB\nVmRSSx:\t 6 kB\nVmRSS:\t 7 kB\n";
+        assert_eq!(field(status, "VmRSS"), Some(7));
+        assert_eq!(field(status, "Vm"), None);
+    }
+
+    #[test]
+    fn a_device_counts_sectors() {
+        let stat =
+            "  639079  24481 33199658  2005000  396741  161257 323381480   412200 0 147200 2458700";
+        assert_eq!(sectors_written(stat), Some(323_381_480));
+        assert_eq!(sectors_written("1 2"), None);
     }
 
     #[test]

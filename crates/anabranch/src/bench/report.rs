@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::bench::options::{Api, Target};
-use crate::bench::processes::Usage;
+use crate::bench::processes::{Usage, written_by_device};
 
 /// Latencies in whole microseconds, to three digits, up to ten minutes.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub(crate) struct Tally {
 pub(crate) struct Baseline {
     own: Usage,
     server: Usage,
+    disk_bytes: Option<u64>,
 }
 
 /// One line of output. `null` stands for what was not asked for.
@@ -66,6 +67,7 @@ pub(crate) struct Report<'a, Parameters> {
     pub(crate) cpu_s: f64,
     pub(crate) server_cpu_s: Option<f64>,
     pub(crate) disk_bytes: Option<u64>,
+    pub(crate) server_resident_before_bytes: Option<u64>,
     pub(crate) server_resident_bytes: Option<u64>,
 }
 
@@ -124,9 +126,10 @@ impl Baseline {
     /// What was used up to now.
     ///
     /// # Errors
-    /// When a process of `--server-pids` doesn't run.
+    /// When a process of `--server-pids` doesn't run, or `--disk` is on no disk.
     pub(crate) fn now(target: &Target) -> Result<Self> {
-        Ok(Self { own: Usage::own()?, server: Usage::of_all(&target.server_pids)? })
+        let disk_bytes = target.disk.as_deref().map(written_by_device).transpose()?;
+        Ok(Self { own: Usage::own()?, server: Usage::of_all(&target.server_pids)?, disk_bytes })
     }
 }
 
@@ -143,7 +146,8 @@ impl<'a, Parameters: Serialize> Report<'a, Parameters> {
         start: Instant,
         tally: &Tally,
     ) -> Result<Self> {
-        let server = Usage::of_all(&target.server_pids)?;
+        let (own, server) = (Usage::own()?, Usage::of_all(&target.server_pids)?);
+        let disk_bytes = target.disk.as_deref().map(written_by_device).transpose()?;
         let with_server = !target.server_pids.is_empty();
         let end = tally.end.unwrap_or(start);
         let seconds = end.saturating_duration_since(start).as_secs_f64();
@@ -165,10 +169,10 @@ impl<'a, Parameters: Serialize> Report<'a, Parameters> {
             p99_us,
             p999_us,
             errors: tally.errors,
-            cpu_s: rounded(Usage::own()?.cpu_s - baseline.own.cpu_s),
+            cpu_s: rounded(own.cpu_s - baseline.own.cpu_s),
             server_cpu_s: with_server.then(|| rounded(server.cpu_s - baseline.server.cpu_s)),
-            disk_bytes: with_server
-                .then(|| server.disk_bytes.saturating_sub(baseline.server.disk_bytes)),
+            disk_bytes: disk_bytes.map(|now| now - baseline.disk_bytes.unwrap_or(now)),
+            server_resident_before_bytes: with_server.then_some(baseline.server.resident_bytes),
             server_resident_bytes: with_server.then_some(server.resident_bytes),
         })
     }
