@@ -22,7 +22,7 @@ documentation() {
 
 # The advisory database is a git repository that not every machine reaches, so it is used where it was fetched before.
 advisories() {
-    if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*" >/dev/null; then
+    if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/.git" >/dev/null; then
         "$deny" --offline check advisories
     else
         echo "lint: advisories: NOT CHECKED, there is no advisory database here; \`cargo deny fetch\` gets one where the network allows"
