@@ -141,7 +141,7 @@ impl StoreLoad {
             let entries: Vec<Entry> = (first..first + count as u64)
                 .map(|index| Entry {
                     log_id: LogId { term: 1, index },
-                    payload: self.payloads[index as usize % self.payloads.len()].clone(),
+                    payload: self.payload(index),
                 })
                 .collect();
             self.next[group] += count as u64;
@@ -150,6 +150,11 @@ impl StoreLoad {
         }
         self.turn = (self.turn + groups) % self.logs.len();
         (receiver, groups)
+    }
+
+    fn payload(&self, index: u64) -> Bytes {
+        let at = usize::try_from(index).unwrap_or(0) % self.payloads.len();
+        self.payloads[at].clone()
     }
 
     fn purge(&self) {

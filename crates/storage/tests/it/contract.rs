@@ -1,6 +1,6 @@
 use anabranch_storage::{SimSettings, contract};
 
-use crate::fixtures::{Disk, Memory, small, uncached};
+use crate::fixtures::{Disk, Memory, seeds, small, uncached};
 
 #[test]
 fn simulated_store_keeps_the_contract() {
@@ -19,7 +19,7 @@ fn segment_store_keeps_the_contract_without_a_cache() {
 
 #[test]
 fn simulated_store_keeps_a_prefix_of_random_writes() {
-    for seed in 0..200 {
+    for seed in seeds(0, 200) {
         let mut memory = Memory::new(SimSettings::default(), seed);
         contract::random_writes(&mut memory, seed, 200, |_| {});
     }
@@ -27,7 +27,7 @@ fn simulated_store_keeps_a_prefix_of_random_writes() {
 
 #[test]
 fn segment_store_keeps_a_prefix_of_random_writes() {
-    for seed in 0..12 {
+    for seed in seeds(0, 12) {
         let settings = if seed % 2 == 0 { small() } else { uncached() };
         contract::random_writes(&mut Disk::new(settings), seed, 250, |_| {});
     }

@@ -27,6 +27,12 @@ pub(crate) fn uncached() -> StorageSettings {
     StorageSettings { cache_bytes: 0, ..small() }
 }
 
+/// Seeds of a random test: `count` from `first` on, or as many as `ANABRANCH_TEST_SEEDS` says.
+pub(crate) fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
+    let wished = std::env::var("ANABRANCH_TEST_SEEDS").ok().and_then(|count| count.parse().ok());
+    first..first + wished.unwrap_or(count)
+}
+
 /// A segment store in a directory of its own.
 pub(crate) struct Disk {
     pub(crate) settings: StorageSettings,

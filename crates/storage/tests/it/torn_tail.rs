@@ -12,7 +12,7 @@ use anabranch_storage::{
 };
 use rand::{Rng, rngs::StdRng};
 
-use crate::fixtures::{Disk, copy_dir, directory, segments_in, small};
+use crate::fixtures::{Disk, copy_dir, directory, seeds, segments_in, small};
 
 /// Where the log ends, as the newest slot of the tail file says: (segment, offset).
 pub(crate) fn synced_end(dir: &Path) -> (u64, u64) {
@@ -50,7 +50,7 @@ fn tear(dir: &Path, rng: &mut StdRng) {
 
 #[test]
 fn random_writes_survive_torn_tails() {
-    for seed in 100..112 {
+    for seed in seeds(1000, 12) {
         let mut disk = Disk::new(small());
         let path = disk.path().to_owned();
         contract::random_writes(&mut disk, seed, 250, |rng| tear(&path, rng));
