@@ -20,6 +20,12 @@ fn founders(node: &Node) -> Vec<Replica> {
     voters.into_iter().map(|node| Replica { id: ReplicaId(node.0), node }).collect()
 }
 
+/// What the catalog was before its first command. Every replica begins there, also one that was made
+/// later: it applies the same log, so it has to begin from the same state.
+pub(crate) fn first_catalog(node: &Node) -> Catalog {
+    Catalog::bootstrap(&founders(node))
+}
+
 /// Opens this node's replica of the catalog, if it is clear which one it has. Waits where it isn't:
 /// with an empty disk a node must learn from the others whether it had a replica before.
 pub(crate) async fn join(node: &Node) -> Result<(), Error> {
@@ -36,8 +42,7 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
         members: founders.clone(),
         is_new: node.inner.began_empty,
     };
-    let first = Catalog::bootstrap(&founders);
-    match node.inner.replicas.open_catalog(&spec, first).await {
+    match node.inner.replicas.open_catalog(&spec, first_catalog(node)).await {
         Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
         Err(error) => tracing::error!(%error, "catalog replica is out of service"),
     }

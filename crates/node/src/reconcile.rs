@@ -12,6 +12,8 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use tokio::time::timeout;
 
+use crate::bootstrap;
+use crate::controller::has_leader;
 use crate::node::Node;
 
 /// How often damage and leftovers are looked for when the catalog doesn't change.
@@ -81,7 +83,14 @@ async fn open(
 ) -> Result<(), Error> {
     let replicas = &node.inner.replicas;
     if lost.is_some_and(|lost| lost != own.id) {
-        // The catalog made a new replica in place of the damaged one: begin with an empty log.
+        // The catalog made a new replica in place of the damaged one: begin with an empty log. But
+        // not before the others are seen to have a majority without it: if they don't, what the
+        // damaged log still holds may be the last copy.
+        if let Some((_, _, shard)) = group.shard
+            && !has_leader(node, shard).await
+        {
+            return Err(Error::NotLeader { leader: None });
+        }
         replicas.remove(group.group).await?;
     }
     let is_new = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Creating);
@@ -97,7 +106,7 @@ async fn open(
             }
         }
         None => {
-            let replica = replicas.open_catalog(&spec, Catalog::default()).await?;
+            let replica = replicas.open_catalog(&spec, bootstrap::first_catalog(node)).await?;
             replicas.want(group.group, group.replicas);
             if let Some(reason) = replica.status().quarantined {
                 return Err(Error::OutOfService(reason));
