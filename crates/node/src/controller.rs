@@ -65,7 +65,7 @@ async fn all_shards_have_leaders(node: &Node, stream: &Stream) -> bool {
     answers.all(|has_leader| async move { has_leader }).await
 }
 
-async fn has_leader(node: &Node, shard: &Shard) -> bool {
+pub(crate) async fn has_leader(node: &Node, shard: &Shard) -> bool {
     let asked = shard.replicas.iter().map(|replica| async move {
         if replica.node == node.id() {
             match node.shard(shard.group) {
@@ -132,15 +132,29 @@ async fn propose_there(node: &Node, other: NodeId, command: &Command) -> Result<
             let outcome = anabranch_proto::decode_outcome(outcome);
             outcome.map_err(|error| Error::Unknown(error.to_string()))
         }
-        // Not connected, or refused before anything was done.
+        // Refused before anything was done, or never sent.
         Err(status)
-            if matches!(
-                status.code(),
-                tonic::Code::FailedPrecondition | tonic::Code::Unavailable
-            ) =>
+            if status.code() == tonic::Code::FailedPrecondition || was_not_sent(&status) =>
         {
             Err(Error::NotLeader { leader: None })
         }
         Err(status) => Err(Error::Unknown(status.to_string())),
     }
+}
+
+/// Whether the call failed because no connection could be made.
+fn was_not_sent(status: &tonic::Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::TimedOut
+            )
+        }) {
+            return true;
+        }
+        cause = error.source();
+    }
+    status.code() == tonic::Code::Unavailable && status.message().contains("no address")
 }

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::{Catalog, Replica};
@@ -36,6 +37,7 @@ struct Inner {
     settings: ReplicaSettings,
     catch_up: Arc<CatchUpRate>,
     append_permits: Arc<Semaphore>,
+    disk_full: Arc<AtomicBool>,
     held: Mutex<BTreeMap<GroupId, Held>>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -60,8 +62,18 @@ impl Replicas {
         let catch_up = Arc::new(CatchUpRate::new(settings.catch_up_bytes_per_second));
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
         let (held, tasks) = (Mutex::default(), Mutex::default());
-        let inner =
-            Inner { store, transport, clock, settings, catch_up, append_permits, held, tasks };
+        let disk_full = Arc::default();
+        let inner = Inner {
+            store,
+            transport,
+            clock,
+            settings,
+            catch_up,
+            append_permits,
+            disk_full,
+            held,
+            tasks,
+        };
         let replicas = Self { inner: Arc::new(inner) };
         let mut tasks = replicas.tasks();
         tasks.spawn(look_after(Arc::downgrade(&replicas.inner)));
@@ -93,6 +105,7 @@ impl Replicas {
             Arc::clone(&group),
             window,
             Arc::clone(&self.inner.append_permits),
+            Arc::clone(&self.inner.disk_full),
             Arc::clone(&self.inner.clock),
             retention_hours,
             self.inner.settings.append_deadline,
@@ -234,6 +247,7 @@ impl Replicas {
 
     /// One round of upkeep over all groups.
     async fn upkeep(&self) {
+        self.inner.disk_full.store(self.inner.store.stats().disk_full, Ordering::Relaxed);
         let held: Vec<Held> = self.held().values().cloned().collect();
         while self.tasks().try_join_next().is_some() {}
         for held in held {

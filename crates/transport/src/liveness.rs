@@ -32,12 +32,16 @@ pub struct Liveness {
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     boot: Option<u64>,
+    /// Since when it is this process, as far as this node knows.
+    known_since: Instant,
     heard: Instant,
     silent: bool,
     answered_ping: Option<Instant>,
 }
 
 const EVENTS_KEPT: usize = 1024;
+/// Silence limits after which a process that started has heard from the leaders that it follows.
+const SETTLES_IN_SILENCES: u32 = 5;
 
 impl Liveness {
     pub(crate) fn new(silence: Duration) -> Self {
@@ -55,15 +59,21 @@ impl Liveness {
         self.lock().get(&node).is_some_and(|peer| peer.silent)
     }
 
-    /// Whether `node` answered a ping that was sent no longer than `age` ago.
+    /// Whether `node` answered a ping that was sent no longer than `age` ago, and has been the same
+    /// process for long enough to know whom it follows. A voter that just restarted doesn't yet, and
+    /// might vote for another one: its answers prove nothing.
     pub fn answered_within(&self, node: NodeId, age: Duration) -> bool {
-        let answered = self.lock().get(&node).and_then(|peer| peer.answered_ping);
-        answered.is_some_and(|sent| sent.elapsed() <= age)
+        let peers = self.lock();
+        let Some(peer) = peers.get(&node) else { return false };
+        let settled = peer.known_since.elapsed() >= SETTLES_IN_SILENCES * self.silence;
+        settled && peer.answered_ping.is_some_and(|sent| sent.elapsed() <= age)
     }
 
     /// Begins to watch over `node`.
     pub(crate) fn watch(&self, node: NodeId) {
-        let fresh = Peer { boot: None, heard: Instant::now(), silent: false, answered_ping: None };
+        let now = Instant::now();
+        let fresh =
+            Peer { boot: None, known_since: now, heard: now, silent: false, answered_ping: None };
         self.lock().entry(node).or_insert(fresh);
     }
 
@@ -77,6 +87,10 @@ impl Liveness {
             _ => false,
         };
         peer.boot = boot.or(peer.boot);
+        if restarted {
+            peer.known_since = peer.heard;
+            peer.answered_ping = None;
+        }
         drop(peers);
         if was_silent {
             self.send(PeerEvent::Heard(node));
@@ -157,11 +171,30 @@ mod tests {
     async fn an_answer_proves_life_from_when_the_ping_was_sent() {
         let liveness = Liveness::new(Duration::from_secs(1));
         liveness.watch(NODE);
+        tokio::time::advance(Duration::from_secs(5)).await;
         let sent = Instant::now();
         tokio::time::advance(Duration::from_millis(600)).await;
         liveness.ping_answered(NODE, sent);
         assert!(liveness.answered_within(NODE, Duration::from_millis(700)));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert!(!liveness.answered_within(NODE, Duration::from_millis(700)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_of_a_process_that_just_started_prove_nothing() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        let age = Duration::from_millis(700);
+        liveness.watch(NODE);
+        liveness.heard(NODE, Some(1));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        liveness.ping_answered(NODE, Instant::now());
+        assert!(liveness.answered_within(NODE, age));
+        liveness.heard(NODE, Some(2));
+        assert!(!liveness.answered_within(NODE, age));
+        liveness.ping_answered(NODE, Instant::now());
+        assert!(!liveness.answered_within(NODE, age));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        liveness.ping_answered(NODE, Instant::now());
+        assert!(liveness.answered_within(NODE, age));
     }
 }

@@ -236,14 +236,13 @@ impl Keeper {
         }
     }
 
-    /// Returns when the peer falls silent: a stream over a dead network doesn't break by itself.
+    /// Returns when the peer is silent, a while after the connection began: a stream over a dead
+    /// network doesn't break by itself.
     async fn silent(&self) {
-        let mut events = self.liveness.events();
         loop {
-            match events.recv().await {
-                Ok(crate::PeerEvent::Silent(node)) if node == self.to => return,
-                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            sleep(2 * self.settings.silence).await;
+            if self.liveness.is_silent(self.to) {
+                return;
             }
         }
     }
