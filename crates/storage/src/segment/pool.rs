@@ -1,7 +1,8 @@
 //! Ready segments: prepared ahead by a thread of their own, so that the writer never waits for an allocation.
 //!
-//! What always holds: ready segments have consecutive serials, each has its header and its name on the disk, and all
-//! of its blocks have been written once (so that no later sync has to commit extent conversions).
+//! What always holds: ready segments have consecutive serials, and each has its header and its name on the disk. All of
+//! its blocks have been written once, so that no later sync has to commit extent conversions; but for segments made
+//! under a heavy load, whose rounds are so large that the conversions cost less than writing every block twice.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +14,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anabranch_types::Incarnation;
@@ -31,6 +32,8 @@ const ZEROES_PER_SYNC: u64 = 8 << 20;
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a returning file is waited for before a fresh one is zeroed, which costs the device a segment of writes.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A load that takes segments faster than this many bytes a second is heavy.
+const HEAVY_BYTES_PER_SECOND: u64 = 16 << 20;
 const TEMPORARY_NAME: &str = "preparing";
 
 /// The ready segments, and what the preparer thread needs to make more.
@@ -61,6 +64,9 @@ struct State {
     demand: usize,
     /// Segments taken since a file came back.
     taken_since_return: usize,
+    last_taken: Option<Instant>,
+    /// Whether the last segment was filled under a heavy load.
+    heavy: bool,
     failure: Option<String>,
     stop: bool,
 }
@@ -98,6 +104,8 @@ impl Pool {
                 taken: 0,
                 demand: 0,
                 taken_since_return: usize::MAX / 2,
+                last_taken: None,
+                heavy: false,
                 failure: None,
                 stop: false,
             }),
@@ -112,6 +120,10 @@ impl Pool {
             if let Some(segment) = state.ready.pop_front() {
                 state.taken += 1;
                 state.taken_since_return += 1;
+                let filling =
+                    Duration::from_millis(1000 * self.segment_bytes / HEAVY_BYTES_PER_SECOND);
+                let last = state.last_taken.replace(Instant::now());
+                state.heavy = last.is_some_and(|last| last.elapsed() < filling);
                 self.changed.notify_all();
                 return Ok(segment);
             }
@@ -278,7 +290,7 @@ impl Pool {
             return Err(rustix::io::Errno::NOSPC.into());
         }
         let path = self.dir.join(TEMPORARY_NAME);
-        let made = self.zeroed_file(&path).and_then(|file| self.begin(file, &path, serial));
+        let made = self.fresh_file(&path).and_then(|file| self.begin(file, &path, serial));
         match made {
             Ok(_) => {
                 self.allocated.fetch_add(self.segment_bytes, Relaxed);
@@ -288,13 +300,14 @@ impl Pool {
         made
     }
 
-    fn zeroed_file(&self, path: &Path) -> io::Result<File> {
+    fn fresh_file(&self, path: &Path) -> io::Result<File> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.segment_bytes)?;
         let zeroes = vec![0; ZEROES_BYTES];
         let mut offset = 0;
-        while offset < self.segment_bytes && !self.lock().stop {
+        let goes_on = |state: &State| !state.stop && !state.heavy;
+        while offset < self.segment_bytes && goes_on(&self.lock()) {
             let bytes = (self.segment_bytes - offset).min(ZEROES_BYTES as u64);
             file.write_all_at(&zeroes[..usize::try_from(bytes).unwrap_or(ZEROES_BYTES)], offset)?;
             offset += bytes;
