@@ -1,8 +1,11 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anabranch_gateway::TokenKey;
 use anabranch_node::Peer;
+use anabranch_replica::ReplicaSettings;
 use anabranch_storage::StorageSettings;
+use anabranch_transport::TransportSettings;
 use anabranch_types::{AccountId, NodeId, Region};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,10 @@ pub(crate) struct NodeConfig {
     pub(crate) nodes: Vec<Peer>,
     /// Settings of the log store.
     pub(crate) storage: StorageSettings,
+    /// Settings of the replicas.
+    pub(crate) replication: ReplicaSettings,
+    /// For tests of time: a file with the whole seconds by which this node's clock is ahead. Default: none.
+    pub(crate) clock_offset_file: Option<PathBuf>,
 }
 
 /// What a configuration file says, before it is checked.
@@ -62,6 +69,85 @@ pub(crate) struct RawNodeConfig {
     pub(crate) nodes: Vec<RawPeer>,
     #[serde(default, skip_serializing)]
     pub(crate) storage: StorageSettings,
+    #[serde(default, skip_serializing)]
+    pub(crate) replication: RawReplicaSettings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clock_offset_file: Option<PathBuf>,
+}
+
+/// What a configuration file says of the replicas: [`ReplicaSettings`], which says what each key is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct RawReplicaSettings {
+    heartbeat_interval_ms: u64,
+    election_timeout_ms: u64,
+    leader_lease_ms: u64,
+    election_stagger_ms: u64,
+    checkpoint_interval_ms: u64,
+    maintenance_interval_ms: u64,
+    append_deadline_ms: u64,
+    append_bytes_in_flight: usize,
+    catch_up_bytes_per_second: u64,
+}
+
+impl Default for RawReplicaSettings {
+    fn default() -> Self {
+        let checked = ReplicaSettings::default();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            heartbeat_interval_ms: millis(checked.heartbeat_interval),
+            election_timeout_ms: millis(checked.election_timeout),
+            leader_lease_ms: millis(checked.leader_lease),
+            election_stagger_ms: millis(checked.election_stagger),
+            checkpoint_interval_ms: millis(checked.checkpoint_interval),
+            maintenance_interval_ms: millis(checked.maintenance_interval),
+            append_deadline_ms: millis(checked.append_deadline),
+            append_bytes_in_flight: checked.append_bytes_in_flight,
+            catch_up_bytes_per_second: checked.catch_up_bytes_per_second,
+        }
+    }
+}
+
+impl TryFrom<RawReplicaSettings> for ReplicaSettings {
+    type Error = anyhow::Error;
+
+    fn try_from(raw: RawReplicaSettings) -> anyhow::Result<Self> {
+        let silence = TransportSettings::new(NodeId(1), 0, String::new()).silence;
+        let settings = Self {
+            heartbeat_interval: Duration::from_millis(raw.heartbeat_interval_ms),
+            election_timeout: Duration::from_millis(raw.election_timeout_ms),
+            leader_lease: Duration::from_millis(raw.leader_lease_ms),
+            election_stagger: Duration::from_millis(raw.election_stagger_ms),
+            checkpoint_interval: Duration::from_millis(raw.checkpoint_interval_ms),
+            maintenance_interval: Duration::from_millis(raw.maintenance_interval_ms),
+            append_deadline: Duration::from_millis(raw.append_deadline_ms),
+            append_bytes_in_flight: raw.append_bytes_in_flight,
+            catch_up_bytes_per_second: raw.catch_up_bytes_per_second,
+            ..Self::default()
+        };
+        let rules = [
+            ("heartbeat-interval-ms: must be above 0", !settings.heartbeat_interval.is_zero()),
+            (
+                "election-timeout-ms: must be above heartbeat-interval-ms",
+                settings.election_timeout > settings.heartbeat_interval,
+            ),
+            (
+                "leader-lease-ms: must be below the silence limit of 1000, or two leaders could answer",
+                settings.leader_lease < silence,
+            ),
+            ("maintenance-interval-ms: must be above 0", !settings.maintenance_interval.is_zero()),
+            ("append-deadline-ms: must be above 0", !settings.append_deadline.is_zero()),
+            (
+                "append-bytes-in-flight: must be 12582912 to 1073741824, so that the largest batch fits",
+                (12 << 20..=1 << 30).contains(&settings.append_bytes_in_flight),
+            ),
+            ("catch-up-bytes-per-second: must be above 0", settings.catch_up_bytes_per_second > 0),
+        ];
+        match rules.into_iter().find(|(_, kept)| !kept) {
+            Some((rule, _)) => bail!(rule),
+            None => Ok(settings),
+        }
+    }
 }
 
 /// A node of the list.
@@ -104,8 +190,7 @@ impl NodeConfig {
         if ids.len() != raw.nodes.len() {
             bail!("nodes: names a node twice");
         }
-        let peer =
-            |peer: RawPeer| Peer { node: NodeId(peer.node), grpc_address: peer.grpc };
+        let peer = |peer: RawPeer| Peer { node: NodeId(peer.node), grpc_address: peer.grpc };
         Ok(Self {
             node: NodeId(raw.node),
             cluster: raw.cluster,
@@ -115,11 +200,23 @@ impl NodeConfig {
             data_dir: raw.data_dir,
             zone: raw.zone,
             replicas: raw.replicas,
-            account: raw.account.map(|a| a.parse()).transpose().context("account")?.unwrap_or_default(),
-            region: raw.region.map(|r| r.parse()).transpose().context("region")?.unwrap_or_default(),
+            account: raw
+                .account
+                .map(|a| a.parse())
+                .transpose()
+                .context("account")?
+                .unwrap_or_default(),
+            region: raw
+                .region
+                .map(|r| r.parse())
+                .transpose()
+                .context("region")?
+                .unwrap_or_default(),
             token_key: token_key(&raw.token_key)?,
             nodes: raw.nodes.into_iter().map(peer).collect(),
             storage: raw.storage,
+            replication: raw.replication.try_into().context("replication")?,
+            clock_offset_file: raw.clock_offset_file,
         })
     }
 }
@@ -158,6 +255,8 @@ mod tests {
             token_key: new_token_key(),
             nodes: vec![RawPeer { node: 1, grpc: "127.0.0.1:1".into() }],
             storage: StorageSettings::default(),
+            replication: RawReplicaSettings::default(),
+            clock_offset_file: None,
         };
         change(&mut raw);
         NodeConfig::check(raw)
@@ -172,6 +271,25 @@ mod tests {
         assert_eq!(error(|raw| raw.token_key = "12".into()), "token-key: must be 64 hex digits");
         assert!(error(|raw| raw.account = Some("1".into())).starts_with("account: "));
         assert_eq!(error(|raw| raw.replicas = 0), "replicas: must be 1 to 7");
+        assert_eq!(
+            error(|raw| raw.replication.election_timeout_ms = 1000),
+            "replication: election-timeout-ms: must be above heartbeat-interval-ms"
+        );
+        assert!(
+            error(|raw| raw.replication.leader_lease_ms = 1000)
+                .starts_with("replication: leader-lease-ms: must be below the silence limit")
+        );
+    }
+
+    #[test]
+    fn replicas_are_set_key_by_key_and_keep_their_defaults() {
+        let raw: RawReplicaSettings = toml::from_str("checkpoint-interval-ms = 250").unwrap();
+        let expected = ReplicaSettings {
+            checkpoint_interval: Duration::from_millis(250),
+            ..ReplicaSettings::default()
+        };
+        assert_eq!(ReplicaSettings::try_from(raw).unwrap(), expected);
+        assert!(toml::from_str::<RawReplicaSettings>("checkpoint-interval = 1").is_err());
     }
 
     #[test]

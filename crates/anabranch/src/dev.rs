@@ -247,6 +247,8 @@ fn write_configs(dir: &Path, nodes: &[Reserved]) -> anyhow::Result<Vec<PathBuf>>
             token_key: token_key.clone(),
             nodes: peers.clone(),
             storage: anabranch_storage::StorageSettings::default(),
+            replication: crate::config::RawReplicaSettings::default(),
+            clock_offset_file: None,
         };
         std::fs::write(file, toml::to_string(&raw)?).with_context(|| format!("{}", file.display()))?;
     }

@@ -1,6 +1,7 @@
 //! The one binary: a node, everything in one process for trying out, and the tools around them.
 
 mod bench;
+mod clock_offset;
 mod cluster_file;
 mod config;
 mod dev;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use anabranch_client::Client;
 use anabranch_gateway::{Gateway, GatewaySettings};
 use anabranch_node::{Node, NodeSettings, bind};
-use anabranch_replica::ReplicaSettings;
-use anabranch_storage::{LogStore, SegmentStore};
+use anabranch_storage::{LogStore, SegmentStore, Stats};
 use anabranch_transport::{Connector, TcpConnector};
-use anabranch_types::{Clock, SystemClock};
+use anabranch_types::{Clock, SystemClock, Timestamp};
 use anyhow::Context;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::clock_offset::OffsetClock;
 use crate::config::NodeConfig;
 
 /// Where a node that runs can be reached.
@@ -78,7 +78,10 @@ async fn start(
     let (dir, storage) = (config.data_dir.clone(), config.storage.clone());
     let opened = tokio::task::spawn_blocking(move || SegmentStore::open(dir, storage)).await?;
     let store: Arc<dyn LogStore> = opened?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = match config.clock_offset_file {
+        Some(file) => Arc::new(OffsetClock::new(file)),
+        None => Arc::new(SystemClock),
+    };
     let connector: Arc<dyn Connector> = Arc::new(TcpConnector);
     let settings = NodeSettings {
         node: config.node,
@@ -87,11 +90,12 @@ async fn start(
         grpc_address: config.advertise_grpc.unwrap_or_else(|| addresses.grpc.to_string()),
         api_address: addresses.api.to_string(),
         initial_nodes: config.nodes,
-        replicas: ReplicaSettings::default(),
+        replicas: config.replication,
     };
     let boot = rand::random();
-    let node =
-        Node::start(settings, store, grpc, Arc::clone(&connector), Arc::clone(&clock), boot).await?;
+    let (stored, time) = (Arc::clone(&store), Arc::clone(&clock));
+    let node = Node::start(settings, store, grpc, Arc::clone(&connector), Arc::clone(&clock), boot)
+        .await?;
     let client = Client::local(Arc::new(crate::local_node::InProcess(node.clone())), connector);
     let mut settings = GatewaySettings::new(config.token_key);
     settings.account = config.account;
@@ -101,7 +105,7 @@ async fn start(
     let (readiness, report) = (node.clone(), node.clone());
     let gateway = Gateway::new(client, settings, clock)
         .with_readiness(move || readiness.is_ready())
-        .with_report(move || cluster_report(&report));
+        .with_report(move || cluster_report(&report, &stored.stats(), time.now()));
     let served = tokio::spawn(async move {
         let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
         gateway.serve(api, shutdown).await
@@ -109,8 +113,9 @@ async fn start(
     Ok((node, served))
 }
 
-/// What this node knows of the cluster: the nodes, and where the leader of each shard is.
-fn cluster_report(node: &Node) -> String {
+/// What this node knows of the cluster: the nodes, where the leader of each shard is, how its own
+/// replicas stand, and what its log store holds.
+fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
     let catalog = node.catalog();
     let catalog = catalog.borrow();
     let nodes = catalog.nodes.iter().map(|(id, node)| {
@@ -125,15 +130,41 @@ fn cluster_report(node: &Node) -> String {
             "group": group.group.0,
             "leader": status.as_ref().and_then(|status| status.leader).map(|leader| leader.0),
             "replicas": group.replicas.iter().map(|r| json!({ "id": r.id.0, "node": r.node.0 })).collect::<Vec<_>>(),
+            "replica": status.as_ref().map(|status| status.replica.0),
+            "term": status.as_ref().map(|status| status.term),
+            "voters": status.as_ref().map(|status| status.voters.iter().map(|voter| voter.0).collect::<Vec<_>>()),
             "applied": status.as_ref().map(|status| status.applied),
             "trim_horizon": status.as_ref().map(|status| status.trim_horizon),
+            "purged": status.as_ref().and_then(|status| status.purged).map(|purged| purged.index),
+            "quarantined": status.as_ref().and_then(|status| status.quarantined.clone()),
         }))
     });
     let report = json!({
         "node": node.id().0,
+        "time_millis": now.as_millis(),
         "version": catalog.version,
         "nodes": nodes.collect::<Vec<_>>(),
+        "catalog": node.catalog_replica().map(|replica| {
+            let status = replica.status();
+            json!({
+                "leader": status.leader.map(|leader| leader.0),
+                "replica": status.replica.0,
+                "term": status.term,
+                "voters": status.voters.iter().map(|voter| voter.0).collect::<Vec<_>>(),
+                "applied": status.applied,
+            })
+        }),
         "shards": shards.collect::<Vec<_>>(),
+        "storage": {
+            "segments_live": stored.segments_live,
+            "segments_free": stored.segments_free,
+            "segments_reclaimed": stored.segments_reclaimed,
+            "live_bytes": stored.live_bytes,
+            "cache_bytes": stored.cache_bytes,
+            "queued_bytes": stored.queued_bytes,
+            "quarantined_groups": stored.quarantined_groups,
+            "disk_full": stored.disk_full,
+        },
     });
     report.to_string()
 }

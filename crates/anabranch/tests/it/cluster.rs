@@ -1,0 +1,422 @@
+//! `anabranch server` as real processes on free loopback ports, and their sudden deaths.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_catalog::{NewStream, StreamMode, StreamStatus};
+use anabranch_client::{Client, ShardRoute};
+use anabranch_proto::v1;
+use anabranch_proto::v1::log_service_client::LogServiceClient;
+use anabranch_shard::{Page, PageBatch, Position, Record};
+use anabranch_transport::{Connector, TcpConnector};
+use anabranch_types::{Clock, GroupId, SystemClock, Timestamp};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
+use rand::Rng;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+use tonic::transport::Channel;
+
+use crate::waiting::wait_for;
+
+/// Clusters run one after the other: two cores are few, and the tests measure patience.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+const BINARY: &str = env!("CARGO_BIN_EXE_anabranch");
+const CALL: Duration = Duration::from_secs(5);
+/// How long records are kept in the streams of the tests.
+pub(crate) const RETENTION_HOURS: u32 = 24;
+
+/// A cluster of processes. Dropped, it leaves nothing behind, however the test ended; a test that
+/// failed keeps its directory and shows what the nodes said last.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Server>,
+    clock_file: PathBuf,
+    offset: Duration,
+    dir: TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// One node: its process, if it lives, and what outlives it.
+pub(crate) struct Server {
+    pub(crate) id: u64,
+    pub(crate) data_dir: PathBuf,
+    api: SocketAddr,
+    grpc: SocketAddr,
+    config: PathBuf,
+    log: PathBuf,
+    process: Option<Child>,
+    channel: Channel,
+}
+
+/// A record as a reader gets it.
+pub(crate) type Seen = (Position, Timestamp, Record);
+
+impl Cluster {
+    /// Starts `nodes` processes and waits until each serves. `settings` are tables of the configuration.
+    pub(crate) async fn start(nodes: u64, settings: &str) -> Self {
+        let alone = ALONE.lock().await;
+        let dir = tempfile::Builder::new().prefix("anabranch-it-").tempdir().unwrap();
+        let clock_file = dir.path().join("clock-offset");
+        let ports: Vec<_> = (0..2 * nodes).map(|_| free_port()).collect();
+        let peers: Vec<_> = (1..).zip(ports.chunks(2)).map(|(id, ports)| (id, ports[1])).collect();
+        let servers = (1..).zip(ports.chunks(2)).map(|(id, ports)| {
+            let server = Server::new(id, dir.path(), ports[0], ports[1]);
+            let head = format!(
+                "node = {id}\ncluster = 'it'\nlisten-api = '{}'\nlisten-grpc = '{}'\ndata-dir = '{}'\n\
+                 token-key = '{}'\nclock-offset-file = '{}'\n",
+                server.api,
+                server.grpc,
+                server.data_dir.display(),
+                "5e".repeat(32),
+                clock_file.display(),
+            );
+            let nodes = peers.iter().map(|(id, grpc)| format!("[[nodes]]\nnode = {id}\ngrpc = '{grpc}'\n"));
+            fs::write(&server.config, head + &nodes.collect::<String>() + settings).unwrap();
+            server
+        });
+        let nodes = servers.collect();
+        let mut cluster = Self { nodes, clock_file, offset: Duration::ZERO, dir, _alone: alone };
+        cluster.start_all();
+        cluster.all_ready().await;
+        cluster
+    }
+
+    pub(crate) fn start_all(&mut self) {
+        self.nodes.iter_mut().for_each(Server::start);
+    }
+
+    /// SIGKILL to every node, as close together as can be.
+    pub(crate) fn kill_all(&mut self) {
+        self.nodes.iter_mut().for_each(Server::signal_kill);
+        self.nodes.iter_mut().for_each(Server::kill);
+    }
+
+    pub(crate) async fn all_ready(&mut self) {
+        for node in &mut self.nodes {
+            node.ready().await;
+        }
+    }
+
+    /// A client of the cluster.
+    pub(crate) async fn client(&self) -> Client {
+        let seeds = self.nodes.iter().map(|node| node.grpc.to_string()).collect();
+        Client::connect(seeds, connector()).await.unwrap()
+    }
+
+    /// Creates a stream and waits until it is active. Gives the routes to its shards.
+    pub(crate) async fn create_stream(&self, client: &Client, shards: u32) -> Vec<Arc<ShardRoute>> {
+        let name: anabranch_types::StreamName = "it".parse().unwrap();
+        let new = NewStream {
+            name: name.clone(),
+            shards,
+            mode: StreamMode::Provisioned,
+            retention_hours: RETENTION_HOURS,
+            max_record_size_kib: 1024,
+            tags: BTreeMap::new(),
+            replicas: 3,
+            now: self.now(),
+        };
+        client.propose(anabranch_catalog::Command::CreateStream(new)).await.unwrap();
+        wait_for("the stream is active", async || {
+            let view = client.view();
+            let stream = view.stream(&name).ok_or("no stream")?;
+            if stream.stream.status != StreamStatus::Active {
+                return Err("being created");
+            }
+            Ok(stream
+                .stream
+                .shards
+                .keys()
+                .map(|id| Arc::clone(stream.shard(*id).unwrap()))
+                .collect())
+        })
+        .await
+    }
+
+    /// The clock that the nodes have.
+    pub(crate) fn now(&self) -> Timestamp {
+        SystemClock.now().plus(self.offset)
+    }
+
+    /// Sets the clock of every node forward, and waits until each has noticed. What is under way meanwhile
+    /// would be stamped with either time.
+    pub(crate) async fn advance(&mut self, hours: u64) {
+        self.offset += Duration::from_secs(hours * 3600);
+        let fresh = self.clock_file.with_extension("new");
+        fs::write(&fresh, self.offset.as_secs().to_string()).unwrap();
+        fs::rename(&fresh, &self.clock_file).unwrap();
+        let now = self.now().as_millis();
+        for node in &self.nodes {
+            wait_for(format!("node {} notices the time", node.id), async || {
+                let time = node.report().await["time_millis"].as_u64();
+                if time >= Some(now) { Ok(()) } else { Err(format!("{time:?}")) }
+            })
+            .await;
+        }
+    }
+
+    /// Every record that the leader of `group` shows, which are all that were acknowledged.
+    pub(crate) async fn read_leader(&self, group: GroupId) -> Vec<Seen> {
+        wait_for(format!("a leader of group {group}"), async || {
+            let mut last = String::new();
+            for node in &self.nodes {
+                match node.read(group, true).await {
+                    Ok(records) => return Ok(records),
+                    Err(status) => last = status.to_string(),
+                }
+            }
+            Err(last)
+        })
+        .await
+    }
+
+    /// Waits until every replica of `group` shows the same records as its leader. What a replica shows
+    /// before that must be the same as far as it goes.
+    pub(crate) async fn replicas_are_equal(&self, group: GroupId) -> Vec<Seen> {
+        let records = self.read_leader(group).await;
+        for node in &self.nodes {
+            wait_for(format!("node {} shows all of group {group}", node.id), async || {
+                let own = node.read(group, false).await.map_err(|status| status.to_string())?;
+                let (have, of) = (own.len(), records.len());
+                let (own_from, from) = (own.first().map(|r| r.0), records.first().map(|r| r.0));
+                let common = own_from.max(from);
+                let theirs = records.iter().skip_while(|record| Some(record.0) < common);
+                let differs = own
+                    .iter()
+                    .skip_while(|record| Some(record.0) < common)
+                    .zip(theirs)
+                    .find(|(a, b)| a != b);
+                assert!(
+                    differs.is_none(),
+                    "node {} of group {group} differs from its leader: {differs:?}",
+                    node.id
+                );
+                if own == records {
+                    return Ok(());
+                }
+                Err(format!("{have} records from {own_from:?}, of {of} from {from:?}"))
+            })
+            .await;
+        }
+        records
+    }
+
+    /// Waits until every replica of `group` has the same trim horizon, above 0, and has purged up to it.
+    pub(crate) async fn replicas_trim_alike(&self, group: GroupId) {
+        wait_for(format!("all replicas trim group {group} alike"), async || {
+            let mut horizons = Vec::new();
+            for node in &self.nodes {
+                let report = node.report_of(group).await;
+                let horizon = report["trim_horizon"].as_u64().unwrap_or_default();
+                let purged = report["purged"].as_u64().map_or(0, |purged| purged + 1);
+                horizons.extend([horizon, purged]);
+            }
+            let alike = horizons[0] > 0 && horizons.iter().all(|horizon| *horizon == horizons[0]);
+            if alike { Ok(()) } else { Err(format!("horizon and purge of each: {horizons:?}")) }
+        })
+        .await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_all();
+        if !std::thread::panicking() {
+            return;
+        }
+        for node in &self.nodes {
+            let text = node.log_text();
+            let tail: Vec<_> = text.lines().rev().take(40).collect();
+            println!("--- node {} said last:", node.id);
+            tail.iter().rev().for_each(|line| println!("{line}"));
+        }
+        self.dir.disable_cleanup(true);
+        println!("kept: {}", self.dir.path().display());
+    }
+}
+
+impl Server {
+    fn new(id: u64, dir: &Path, api: SocketAddr, grpc: SocketAddr) -> Self {
+        Self {
+            id,
+            data_dir: dir.join(format!("node-{id}")),
+            api,
+            grpc,
+            config: dir.join(format!("node-{id}.toml")),
+            log: dir.join(format!("node-{id}.log")),
+            process: None,
+            channel: anabranch_transport::channel(&connector(), &grpc.to_string()),
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        assert!(self.process.is_none(), "node {} runs", self.id);
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(["server", "--config"]).arg(&self.config);
+        command.env("NO_COLOR", "1").stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.process = Some(command.spawn().unwrap());
+    }
+
+    /// SIGKILL; returns when the process is dead.
+    pub(crate) fn kill(&mut self) {
+        self.signal_kill();
+        if let Some(mut process) = self.process.take() {
+            process.wait().unwrap();
+        }
+    }
+
+    fn signal_kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill().unwrap();
+        }
+    }
+
+    /// SIGTERM; returns when the process has ended, and well.
+    pub(crate) async fn stop(&mut self) {
+        let mut process = self.process.take().unwrap();
+        kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+        let status = wait_for(format!("node {} ends", self.id), async || {
+            process.try_wait().unwrap().ok_or("it runs")
+        })
+        .await;
+        assert!(status.success(), "node {}: {status}", self.id);
+    }
+
+    /// Waits until it answers 200 on `/readyz`.
+    pub(crate) async fn ready(&mut self) {
+        let process = self.process.as_mut().expect("was started");
+        let (id, api) = (self.id, self.api);
+        wait_for(format!("node {id} is ready"), async || {
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("node {id} ended: {status}");
+            }
+            match get(api, "/readyz").await? {
+                (200, _) => Ok(()),
+                (status, _) => Err(format!("/readyz: {status}")),
+            }
+        })
+        .await;
+    }
+
+    /// `GET /cluster`, if the node answers.
+    pub(crate) async fn try_report(&self) -> Result<Value, String> {
+        let (_, body) = get(self.api, "/cluster").await?;
+        serde_json::from_slice(&body).map_err(|error| error.to_string())
+    }
+
+    /// `GET /cluster`
+    pub(crate) async fn report(&self) -> Value {
+        wait_for(format!("report of node {}", self.id), async || self.try_report().await).await
+    }
+
+    /// What the report says of one shard.
+    pub(crate) async fn report_of(&self, group: GroupId) -> Value {
+        shard_of(&self.report().await, group)
+    }
+
+    /// Every record that the node's replica of `group` shows, or why it shows none.
+    pub(crate) async fn read(
+        &self,
+        group: GroupId,
+        leader_only: bool,
+    ) -> Result<Vec<Seen>, tonic::Status> {
+        let mut client =
+            LogServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20);
+        let (mut from, mut records) = (Position::default(), Vec::new());
+        loop {
+            let mut request = tonic::Request::new(v1::ReadRequest {
+                group: group.0,
+                from: Some(from.into()),
+                max_records: 0,
+                max_bytes: 0,
+                leader_only,
+            });
+            request.set_timeout(CALL);
+            let page = page(client.read(request).await?.into_inner());
+            records.extend(page.records());
+            if page.batches.is_empty() {
+                return Ok(records);
+            }
+            from = page.next;
+        }
+    }
+
+    /// What the process printed, in all its lives.
+    pub(crate) fn log_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Segment files of its log, oldest first.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.data_dir.join("segments")).unwrap();
+        let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
+        paths.sort_unstable();
+        paths
+    }
+
+    /// Resident set of the process now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let process = self.process.as_ref().expect("runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+}
+
+/// The part of a report that is about `group`; null if it has none.
+pub(crate) fn shard_of(report: &Value, group: GroupId) -> Value {
+    let mut shards = report["shards"].as_array().into_iter().flatten();
+    shards.find(|shard| shard["group"] == group.0).cloned().unwrap_or_default()
+}
+
+fn page(message: v1::ReadResponse) -> Page {
+    let batch = |batch: v1::PageBatch| PageBatch {
+        log_index: batch.log_index,
+        arrival: Timestamp::from_millis(batch.arrival_millis),
+        first: u16::try_from(batch.first).unwrap(),
+        records: batch.records,
+        batch: batch.batch,
+    };
+    Page {
+        batches: message.batches.into_iter().map(batch).collect(),
+        next: message.next.unwrap().try_into().unwrap(),
+        behind: Duration::from_millis(message.behind_millis),
+    }
+}
+
+fn connector() -> Arc<dyn Connector> {
+    Arc::new(TcpConnector)
+}
+
+async fn get(address: SocketAddr, path: &str) -> Result<(u16, Bytes), String> {
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let uri = format!("http://{address}{path}").parse().unwrap();
+    let answer = timeout(CALL, client.get(uri)).await.map_err(|error| error.to_string())?;
+    let answer = answer.map_err(|error| error.to_string())?;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.map_err(|error| error.to_string())?;
+    Ok((status, body.to_bytes()))
+}
+
+/// A port that stays free while its node is dead: below those that the system gives to connections.
+fn free_port() -> SocketAddr {
+    let free = || {
+        let address = SocketAddr::from(([127, 0, 0, 1], rand::rng().random_range(12_000..32_000)));
+        TcpListener::bind(address).is_ok().then_some(address)
+    };
+    std::iter::repeat_with(free).take(1000).flatten().next().expect("a free port")
+}

@@ -1,0 +1,282 @@
+//! Logs that are damaged, cut short or gone: the node says so, holds none of it against its peers, and has
+//! everything again under new replica ids.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anabranch_client::{Client, ShardRoute};
+use anabranch_types::GroupId;
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, Server, shard_of};
+use crate::load::write;
+use crate::oracle::Oracle;
+use crate::waiting::wait_for;
+
+const SETTINGS: &str = "
+[storage]
+segment-bytes = 1048576
+cache-bytes = 2097152
+reclaim-interval-ms = 50
+[replication]
+checkpoint-interval-ms = 150
+maintenance-interval-ms = 50
+";
+
+/// A cluster whose logs have been trimmed and hold several segments.
+struct Scene {
+    cluster: Cluster,
+    client: Client,
+    shards: Vec<Arc<ShardRoute>>,
+    oracle: Oracle,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let cluster = Cluster::start(3, SETTINGS).await;
+        let client = cluster.client().await;
+        let shards = cluster.create_stream(&client, 2).await;
+        let mut scene = Self { cluster, client, shards, oracle: Oracle::default() };
+        scene.write().await;
+        scene.cluster.advance(25).await;
+        scene.write().await;
+        for shard in &scene.shards {
+            scene.cluster.replicas_trim_alike(shard.group).await;
+        }
+        scene.judge().await;
+        assert!(scene.oracle.counts.expired > 0);
+        scene
+    }
+
+    /// Four segments' worth.
+    async fn write(&mut self) {
+        let Self { client, shards, oracle, .. } = self;
+        let lengths = [100, 20_000, 100, 300];
+        assert_eq!(write(client, oracle, shards, 200, &lengths, 8).await, 800);
+    }
+
+    /// Judges what the leaders show, and compares the replicas with it.
+    async fn judge(&mut self) {
+        for shard in &self.shards {
+            let began = self.cluster.now();
+            let records = self.cluster.replicas_are_equal(shard.group).await;
+            self.oracle.judge(shard.group, &records, (began, self.cluster.now()));
+        }
+    }
+
+    /// Kills a node, has `harm` done to its data directory, given the data of a record there, while others write, and starts it again. Says
+    /// which replicas it held before.
+    async fn harm(
+        &mut self,
+        victim: usize,
+        harm: impl FnOnce(&Server, &Bytes),
+    ) -> BTreeMap<GroupId, u64> {
+        let held = self.held(&self.cluster.nodes[victim].report().await);
+        assert_eq!(held.len(), self.shards.len());
+        let retained = self.retained().await;
+        self.cluster.nodes[victim].kill();
+        harm(&self.cluster.nodes[victim], &retained);
+        self.write().await;
+        self.cluster.nodes[victim].start();
+        held
+    }
+
+    /// Data of the oldest large record that is retained: it lies in a segment that is full.
+    async fn retained(&self) -> Bytes {
+        let records = self.cluster.read_leader(self.shards[0].group).await;
+        records
+            .into_iter()
+            .map(|(_, _, record)| record.data)
+            .find(|data| data.len() > 10_000)
+            .unwrap()
+    }
+
+    /// Own replicas of the node that made this report.
+    fn held(&self, report: &Value) -> BTreeMap<GroupId, u64> {
+        let replica = |group| shard_of(report, group)["replica"].as_u64();
+        self.shards.iter().filter_map(|shard| Some((shard.group, replica(shard.group)?))).collect()
+    }
+
+    /// Waits until the victim holds another replica than `before` of each of `groups`, which is a voter, and
+    /// the one that it held isn't any more. From its start on, it must not have held that one.
+    async fn replaced(
+        &mut self,
+        victim: usize,
+        before: &BTreeMap<GroupId, u64>,
+        groups: &BTreeSet<GroupId>,
+    ) {
+        for group in groups {
+            let old = before[group];
+            wait_for(format!("another replica of group {group} than {old}"), async || {
+                let own = self.cluster.nodes[victim].try_report().await?;
+                let held = self.held(&own).get(group).copied();
+                assert_ne!(held, Some(old), "the node holds a replica that it can't trust: {own}");
+                let new = held.ok_or("none is held")?;
+                for node in &self.cluster.nodes {
+                    let report = shard_of(&node.try_report().await?, *group);
+                    let voters: Vec<_> = report["voters"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .filter_map(Value::as_u64)
+                        .collect();
+                    if voters.len() != 3 || !voters.contains(&new) || voters.contains(&old) {
+                        return Err(format!("node {} has voters {voters:?}, not {new}", node.id));
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        }
+    }
+
+    /// Waits until the catalog stands on three replicas again, one on each node and all alike. Harm to
+    /// another node before that is harm to a majority.
+    async fn catalog_is_whole(&self) {
+        wait_for("three equal replicas of the catalog", async || {
+            let mut own = BTreeSet::new();
+            let mut seen = BTreeSet::new();
+            for node in &self.cluster.nodes {
+                let catalog = node.try_report().await?["catalog"].clone();
+                own.extend(catalog["replica"].as_u64());
+                seen.insert(format!(
+                    "voters {}, applied {}",
+                    catalog["voters"], catalog["applied"]
+                ));
+            }
+            let voters = own.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+            let whole = own.len() == 3
+                && seen.len() == 1
+                && seen.iter().all(|seen| seen.contains(&format!("[{voters}]")));
+            if whole { Ok(()) } else { Err(format!("replicas {own:?} see {seen:?}")) }
+        })
+        .await;
+    }
+
+    /// Groups of which the node said since `from` that its replica is out of service.
+    fn out_of_service(&self, victim: usize, from: usize) -> BTreeSet<GroupId> {
+        let text = self.cluster.nodes[victim].log_text();
+        let lines =
+            text[from..].lines().filter(|line| line.contains(": replica is out of service group="));
+        let group = |line: &str| {
+            assert!(line.contains("reason="), "no reason: {line}");
+            let number = line.split_once("group=")?.1.split_whitespace().next()?.parse().ok()?;
+            Some(GroupId(number))
+        };
+        lines.filter_map(group).collect()
+    }
+
+    async fn is_rebuilt_after(
+        &mut self,
+        victim: usize,
+        what: &str,
+        harm: impl FnOnce(&Server, &Bytes),
+    ) {
+        let said = self.cluster.nodes[victim].log_text().len();
+        let before = self.harm(victim, harm).await;
+        let lost = wait_for(format!("the node says that {what}"), async || {
+            let groups: BTreeSet<_> = self
+                .out_of_service(victim, said)
+                .into_iter()
+                .filter(|group| before.contains_key(group))
+                .collect();
+            if groups.is_empty() { Err("it says nothing") } else { Ok(groups) }
+        })
+        .await;
+        println!("{what}: node {} says that {lost:?} are out of service", victim + 1);
+        self.cluster.nodes[victim].ready().await;
+        self.replaced(victim, &before, &lost).await;
+        self.catalog_is_whole().await;
+        let lost = self.out_of_service(victim, said); // which may have become more
+        let held = self.held(&self.cluster.nodes[victim].report().await);
+        for (group, old) in &before {
+            assert_eq!(
+                held[group] != *old,
+                lost.contains(group),
+                "group {group}: {before:?}, now {held:?}"
+            );
+        }
+        self.judge().await;
+        self.write().await;
+        self.judge().await;
+    }
+}
+
+/// The newest segment that holds anything, and where what it holds ends.
+fn newest(node: &Server) -> (PathBuf, usize) {
+    const HEADER_BYTES: usize = 4096;
+    let segments = node.segments().into_iter().rev();
+    let used = |path: PathBuf| {
+        let bytes = fs::read(&path).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        (end > HEADER_BYTES).then_some((path, end))
+    };
+    segments.filter_map(used).next().unwrap()
+}
+
+fn flip(path: &PathBuf, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut bytes = [0; 64];
+    file.read_exact_at(&mut bytes, at).unwrap();
+    file.write_all_at(&bytes.map(|byte| !byte), at).unwrap();
+    file.sync_all().unwrap();
+}
+
+/// Where `data` lies in the segments: once, and in each segment that it was copied from and that is
+/// still there.
+fn find(node: &Server, data: &[u8]) -> Vec<(PathBuf, u64)> {
+    let place = |path: PathBuf| {
+        let bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(data.len()).position(|window| window == data)?;
+        Some((path, at as u64))
+    };
+    let found: Vec<_> = node.segments().into_iter().filter_map(place).collect();
+    assert!(!found.is_empty(), "the record is nowhere");
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_is_quarantined_and_rebuilt_from_its_peers() {
+    let mut scene = Scene::set().await;
+    scene
+        .is_rebuilt_after(0, "bytes of a record changed", |node, retained| {
+            find(node, retained).iter().for_each(|(path, at)| flip(path, at + 500));
+        })
+        .await;
+    scene
+        .is_rebuilt_after(1, "bytes changed in the newest segment", |node, _| {
+            let (path, end) = newest(node);
+            flip(&path, (4096 + end as u64) / 2);
+        })
+        .await;
+    scene
+        .is_rebuilt_after(2, "the newest segment is cut short", |node, _| {
+            let (path, end) = newest(node);
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len((4096 + end as u64) / 2).unwrap();
+        })
+        .await;
+    scene
+        .is_rebuilt_after(0, "a segment is missing", |node, retained| {
+            find(node, retained).iter().for_each(|(path, _)| fs::remove_file(path).unwrap());
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_disk_comes_back_under_new_replica_ids() {
+    let mut scene = Scene::set().await;
+    for victim in 0..3 {
+        let before =
+            scene.harm(victim, |node, _| fs::remove_dir_all(&node.data_dir).unwrap()).await;
+        let groups = before.keys().copied().collect();
+        scene.replaced(victim, &before, &groups).await;
+        scene.cluster.nodes[victim].ready().await;
+        scene.catalog_is_whole().await;
+        scene.judge().await;
+    }
+}

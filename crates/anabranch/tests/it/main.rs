@@ -1,0 +1,13 @@
+//! The process, from outside: clusters of `anabranch server` that are killed, damaged and overloaded, and
+//! an oracle that knows what they acknowledged.
+//!
+//! `ANABRANCH_TEST_SEED` repeats the random choices of a run that printed its seed; `ANABRANCH_TEST_ROUNDS`
+//! makes the crash tests shorter or longer.
+
+mod cluster;
+mod crashes;
+mod damage;
+mod load;
+mod oracle;
+mod overload;
+mod waiting;
