@@ -213,7 +213,9 @@ impl Replicas {
     /// After a replica was opened: begins a new group, and finds a leader without waiting for the
     /// group's own long timers.
     async fn settle(&self, group: &Group, spec: &GroupSpec) {
-        let rank = spec.members.iter().filter(|member| member.id < spec.replica).count();
+        let place = spec.members.iter().filter(|member| member.id < spec.replica).count() as u64;
+        // Rotated by the group, so that the nodes share the leaders of a new stream.
+        let rank = (place + spec.group.0) % spec.members.len().max(1) as u64;
         let rank = u32::try_from(rank).unwrap_or(u32::MAX);
         if spec.is_new && !group.has_begun().await {
             tokio::time::sleep(self.inner.settings.election_stagger * 4 * rank).await;
