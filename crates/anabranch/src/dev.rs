@@ -74,7 +74,8 @@ async fn one(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
 async fn several(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let reserved = (0..args.nodes).map(|i| loopback(&args, i)).collect::<anyhow::Result<Vec<_>>>()?;
+    let reserved =
+        (0..args.nodes).map(|i| loopback(&args, i)).collect::<anyhow::Result<Vec<_>>>()?;
     let configs = write_configs(dir, &reserved)?;
     let mut children = Vec::new();
     let outcome = tokio::select! {
@@ -102,8 +103,12 @@ async fn start_all(
     let exe = std::env::current_exe()?.display().to_string();
     let mut entries = Vec::new();
     for config_file in configs {
-        let command =
-            vec![exe.clone(), "server".into(), "--config".into(), config_file.display().to_string()];
+        let command = vec![
+            exe.clone(),
+            "server".into(),
+            "--config".into(),
+            config_file.display().to_string(),
+        ];
         let child = Command::new(&command[0])
             .args(&command[1..])
             .stdin(Stdio::null())
@@ -153,7 +158,9 @@ async fn stop_all(dir: &Path, configs: &[PathBuf], mut children: Vec<Child>) -> 
     let node_dirs: Vec<_> = configs.iter().filter_map(|config| config.parent()).collect();
     let pids = || -> Vec<i32> {
         let running = node_dirs.iter().zip(configs);
-        running.filter_map(|(dir, config)| PidFile::running(dir, &config.display().to_string())).collect()
+        running
+            .filter_map(|(dir, config)| PidFile::running(dir, &config.display().to_string()))
+            .collect()
     };
     let own = children.iter().filter_map(Child::id).filter_map(|pid| i32::try_from(pid).ok());
     let mut told: Vec<i32> = own.chain(pids()).collect();
@@ -250,7 +257,8 @@ fn write_configs(dir: &Path, nodes: &[Reserved]) -> anyhow::Result<Vec<PathBuf>>
             replication: crate::config::RawReplicaSettings::default(),
             clock_offset_file: None,
         };
-        std::fs::write(file, toml::to_string(&raw)?).with_context(|| format!("{}", file.display()))?;
+        std::fs::write(file, toml::to_string(&raw)?)
+            .with_context(|| format!("{}", file.display()))?;
     }
     Ok(files)
 }

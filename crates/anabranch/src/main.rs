@@ -46,6 +46,8 @@ async fn main() -> ExitCode {
 /// Logs to stderr what `ANABRANCH_LOG` asks for; by default warnings.
 fn init_logging() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ANABRANCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn,openraft=error"));
-    let _was_set_already = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let filter = EnvFilter::try_from_env("ANABRANCH_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,openraft=error"));
+    let _was_set_already =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

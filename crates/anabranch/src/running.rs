@@ -29,6 +29,7 @@ pub(crate) async fn run(
     config: NodeConfig,
     ready: impl FnOnce(Addresses) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    stop_on_broken_invariants();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (api, api_address) = bind(&config.listen_api).await?;
@@ -167,6 +168,28 @@ fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
         },
     });
     report.to_string()
+}
+
+/// Has the process end when an invariant of the replicated parts breaks: the other replicas go on, and a
+/// node that answers with a dead group inside helps nobody. A panic in a service ends one request only.
+fn stop_on_broken_invariants() {
+    const REPLICATED: [&str; 7] = [
+        "crates/catalog/",
+        "crates/shard/",
+        "crates/storage/",
+        "crates/transport/",
+        "crates/replica/",
+        "crates/node/",
+        "openraft",
+    ];
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        let file = panic.location().map_or("", std::panic::Location::file);
+        if REPLICATED.iter().any(|part| file.contains(part)) {
+            std::process::abort();
+        }
+    }));
 }
 
 /// Raises the limit of open files as far as the system lets a process, and says how many connections

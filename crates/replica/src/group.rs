@@ -347,7 +347,9 @@ impl Group {
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let leader = leader_node(metrics.current_leader, &metrics.membership_config);
         let own = voters.iter().position(|voter| *voter == self.replica.0)?;
-        let is_gone = leader.is_some_and(|leader| leader != self.node && gone(leader));
+        // After a restart the stored vote still names the leader of before; if that is this replica,
+        // it leads no more.
+        let is_gone = leader.is_some_and(|leader| leader == self.node || gone(leader));
         if metrics.state == ServerState::Leader || !(leader.is_none() || is_gone) {
             return None;
         }

@@ -93,3 +93,24 @@ async fn arrival_times_never_fall_over_a_change_of_leader() {
     let arrivals: Vec<_> = page.unwrap().records().map(|(_, arrival, _)| arrival).collect();
     assert!(arrivals.is_sorted(), "{arrivals:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_of_all_somebody_leads_without_waiting_for_the_groups_own_timers() {
+    for seed in 0..8 {
+        let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+        cluster.append("before").await.unwrap();
+        for node in 1..=3 {
+            cluster.crash(node, seed).await;
+        }
+        let restarted = Instant::now();
+        for node in 1..=3 {
+            cluster.restart(node).await;
+        }
+        cluster.append("after").await.unwrap();
+        assert!(
+            restarted.elapsed() < Duration::from_secs(4),
+            "seed {seed}: {:?}",
+            restarted.elapsed()
+        );
+    }
+}
