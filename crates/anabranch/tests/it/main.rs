@@ -4,6 +4,8 @@
 //! `ANABRANCH_TEST_SEED` repeats the random choices of a run that printed its seed; `ANABRANCH_TEST_ROUNDS`
 //! makes the crash tests shorter or longer.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the way a test fails")]
+
 mod cluster;
 mod crashes;
 mod damage;
