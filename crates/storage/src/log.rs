@@ -5,7 +5,7 @@
 //! - All writes of one group take effect, become durable and complete in the order of the calls.
 //! - A write is visible to reads when its call returns, and durable when its [`Completion`] is called with `Ok`.
 //! - What a completion reported is there after any crash, or the replica is [`Health::Quarantined`].
-//! - A write that was never reported may survive a crash or not, but never out of order.
+//! - A write that was never reported may survive a crash or not, an append also in part, but never out of order.
 
 use std::{ops::Range, sync::Arc};
 

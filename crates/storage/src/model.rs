@@ -67,6 +67,7 @@ impl Model {
 }
 
 /// Counts payload bytes of one read: the first entry always fits, later ones only below the limit.
+#[derive(Clone)]
 pub(crate) struct Budget {
     left: usize,
     first: bool,
@@ -84,6 +85,11 @@ impl Budget {
         self.left = self.left.saturating_sub(payload_bytes);
         self.spent |= !fits;
         fits
+    }
+
+    /// Refuses from here on.
+    pub(crate) fn spend(&mut self) {
+        self.spent = true;
     }
 
     /// Whether an entry was refused: no later one is admitted.

@@ -96,7 +96,8 @@ impl Group {
             match fetched {
                 Ok(fetched) => {
                     failures = 0;
-                    entries.extend(fetched);
+                    let admitted = |entry: &Entry| budget.admits(entry.payload.len());
+                    entries.extend(fetched.into_iter().take_while(admitted));
                 }
                 Err(ReadFailure::System(error)) => return Err(error),
                 Err(ReadFailure::Damage(damage)) => {
@@ -104,10 +105,6 @@ impl Group {
                     if failures == ATTEMPTS {
                         return Err(self.condemn(&damage));
                     }
-                    budget = Budget::new(max_bytes);
-                    entries.iter().for_each(|entry| {
-                        budget.admits(entry.payload.len());
-                    });
                 }
             }
         }
@@ -214,12 +211,18 @@ impl Group {
     }
 }
 
-/// The entries of `run` from `start` to `end` that the budget admits.
+/// The entries of `run` from `start` to `end` that the budget may admit. What it does admit shows when they are read:
+/// a frame that was copied forward has some bytes before its payload.
 fn pick(run: &Run, start: u64, end: u64, inner: &Inner, budget: &mut Budget) -> Vec<Wanted> {
+    let mut left = budget.clone();
     let mut wanted = Vec::new();
     for index in start..end.min(run.end()) {
         let (Some(loc), Some(term)) = (run.get(index), inner.bounds.term_of(index)) else { break };
-        if !budget.admits(loc.payload_bytes as usize) {
+        let least = (loc.payload_bytes as usize).saturating_sub(MOVED_PREFIX_BYTES);
+        if !left.admits(least) {
+            if wanted.is_empty() {
+                budget.spend();
+            }
             break;
         }
         wanted.push(Wanted { id: LogId { term, index }, loc });

@@ -55,6 +55,17 @@ pub(crate) struct Writer {
     pub(crate) places: Vec<Place>,
 }
 
+/// A panic, here or in a completion, must not leave others waiting.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = Error::Failed { detail: "the writer thread panicked".to_owned() };
+            let left = self.core.queue.fail(error.clone());
+            fail_all(left, &error);
+        }
+    }
+}
+
 impl Writer {
     /// The writer thread.
     pub(crate) fn run(mut self) {
