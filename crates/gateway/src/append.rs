@@ -116,14 +116,15 @@ fn group(
         }
     }
     routed.sort_unstable_by_key(|(group, place, _)| (*group, *place));
-    let mut scratch = Vec::new();
     let same_group = |a: &(GroupId, usize, _), b: &(GroupId, usize, _)| a.0 == b.0;
     let groups = routed.chunk_by(same_group).map(|chunk| {
-        let mut builder = BatchBuilder::new(producer.cloned());
-        for (_, place, _) in chunk {
-            let entry = &entries[*place];
-            let index = u32::try_from(*place).expect("a call has at most 500 records");
-            builder.push(index, entry.partition_key.as_bytes(), entry.data.bytes(&mut scratch));
+        let members = || chunk.iter().map(|(_, place, _)| (*place, &entries[*place]));
+        let bytes = members().map(|(_, entry)| entry.data.len() + entry.partition_key.len()).sum();
+        let mut builder = BatchBuilder::with_room(producer.cloned(), chunk.len(), bytes);
+        for (place, Entry { partition_key, data, .. }) in members() {
+            let index = u32::try_from(place).expect("a call has at most 500 records");
+            let write = |out: &mut Vec<u8>| data.append_to(out);
+            builder.push_with(index, partition_key.as_bytes(), data.len(), write);
         }
         Group {
             route: Arc::clone(chunk[0].2),

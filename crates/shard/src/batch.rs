@@ -4,7 +4,7 @@
 //! record costs two lengths and no allocation. The builder writes producer and call indexes before
 //! the records; the reader takes fields in any order and skips those it doesn't know.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 /// Who sent a call, so that a repeat of it can be told from a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -262,11 +262,20 @@ impl Iterator for Records {
 /// Builds a batch record by record.
 #[derive(Clone, Debug, Default)]
 pub struct BatchBuilder {
-    records: BytesMut,
+    /// Room for what stands before the records, then the records.
+    bytes: Vec<u8>,
+    room: usize,
     count: usize,
     producer: Option<Producer>,
     call_indexes: Vec<u32>,
 }
+
+/// What a record costs besides its data and its partition key, at most: three tags and lengths.
+const RECORD_OVERHEAD_BYTES: usize = 3 * (1 + 5);
+/// What a producer costs besides its id, at most.
+const PRODUCER_OVERHEAD_BYTES: usize = 2 * (1 + 2) + (1 + 10);
+/// A call index, at most, in a call of up to two million records.
+const CALL_INDEX_BYTES: usize = 3;
 
 impl BatchBuilder {
     /// An empty batch of `producer`, whose id has 1 to 64 bytes.
@@ -274,15 +283,42 @@ impl BatchBuilder {
         Self { producer, ..Self::default() }
     }
 
+    /// As [`Self::new`], with room for `records` records of `bytes` bytes of data and partition keys
+    /// together: a batch that keeps to that is put together in one piece of memory.
+    pub fn with_room(producer: Option<Producer>, records: usize, bytes: usize) -> Self {
+        let room = producer.as_ref().map_or(0, |producer| {
+            PRODUCER_OVERHEAD_BYTES + producer.id.len() + (1 + 5) + records * CALL_INDEX_BYTES
+        });
+        let mut buffer = Vec::with_capacity(room + records * RECORD_OVERHEAD_BYTES + bytes);
+        buffer.resize(room, 0);
+        let indexes = if producer.is_some() { records } else { 0 };
+        let call_indexes = Vec::with_capacity(indexes);
+        Self { bytes: buffer, room, count: 0, producer, call_indexes }
+    }
+
     /// Adds a record that has index `call_index` in its call.
     pub fn push(&mut self, call_index: u32, partition_key: &[u8], data: &[u8]) {
-        let key_bytes = 1 + varint_bytes(partition_key.len()) + partition_key.len();
-        let data_bytes = 1 + varint_bytes(data.len()) + data.len();
-        self.records.reserve(12 + key_bytes + data_bytes);
-        self.records.put_u8(RECORD);
-        put_varint(&mut self.records, (key_bytes + data_bytes) as u64);
-        put_bytes(&mut self.records, RECORD_DATA, data);
-        put_bytes(&mut self.records, RECORD_PARTITION_KEY, partition_key);
+        self.push_with(call_index, partition_key, data.len(), |out| out.extend_from_slice(data));
+    }
+
+    /// As [`Self::push`], with data that `write` appends: exactly `data_bytes` bytes.
+    pub fn push_with(
+        &mut self,
+        call_index: u32,
+        partition_key: &[u8],
+        data_bytes: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let key_field_bytes = 1 + varint_bytes(partition_key.len()) + partition_key.len();
+        let data_field_bytes = 1 + varint_bytes(data_bytes) + data_bytes;
+        let out = &mut self.bytes;
+        out.reserve(key_field_bytes + data_field_bytes + RECORD_OVERHEAD_BYTES);
+        put_head(out, RECORD, key_field_bytes + data_field_bytes);
+        put_head(out, RECORD_DATA, data_bytes);
+        let start = out.len();
+        write(out);
+        assert_eq!(out.len() - start, data_bytes, "the data has another length than was said");
+        put_bytes(out, RECORD_PARTITION_KEY, partition_key);
         self.count += 1;
         if self.producer.is_some() {
             self.call_indexes.push(call_index);
@@ -291,7 +327,7 @@ impl BatchBuilder {
 
     /// Bytes of the records so far.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.bytes.len() - self.room
     }
 
     /// Whether it has no record yet.
@@ -300,48 +336,64 @@ impl BatchBuilder {
     }
 
     /// The batch; `None` if it has no record or more than 65,536.
-    pub fn finish(self) -> Option<Batch> {
+    pub fn finish(mut self) -> Option<Batch> {
         if !(1..=MAX_RECORDS).contains(&self.count) {
             return None;
         }
         let in_order = self.call_indexes.iter().zip(0..).all(|(index, place)| *index == place);
         let call_indexes = if in_order { Vec::new() } else { self.call_indexes };
-        let mut head = BytesMut::new();
-        if let Some(producer) = &self.producer {
-            let mut message = BytesMut::new();
-            put_bytes(&mut message, PRODUCER_ID, &producer.id);
-            message.put_u8(PRODUCER_SEQUENCE);
-            put_varint(&mut message, producer.sequence);
-            put_bytes(&mut head, PRODUCER, &message);
-        }
-        if !call_indexes.is_empty() {
-            let mut packed = BytesMut::new();
-            call_indexes.iter().for_each(|index| put_varint(&mut packed, u64::from(*index)));
-            put_bytes(&mut head, CALL_INDEXES, &packed);
-        }
-        let bytes = if head.is_empty() {
-            self.records.freeze()
-        } else {
-            head.unsplit(self.records);
-            head.freeze()
+        let head = encode_head(self.producer.as_ref(), &call_indexes);
+        let start = match self.room.checked_sub(head.len()) {
+            Some(start) => {
+                self.bytes[start..self.room].copy_from_slice(&head);
+                start
+            }
+            None => {
+                self.bytes.splice(..self.room, head);
+                0
+            }
         };
+        let bytes = Bytes::from(self.bytes).slice(start..);
         let records = u32::try_from(self.count).expect("at most 65536");
         Some(Batch { bytes, records, producer: self.producer, call_indexes })
     }
 }
 
-fn put_bytes(out: &mut BytesMut, tag: u8, bytes: &[u8]) {
-    out.put_u8(tag);
-    put_varint(out, bytes.len() as u64);
-    out.put_slice(bytes);
+/// What stands before the records.
+fn encode_head(producer: Option<&Producer>, call_indexes: &[u32]) -> Vec<u8> {
+    let mut head = Vec::new();
+    if let Some(producer) = producer {
+        let mut message = Vec::with_capacity(PRODUCER_OVERHEAD_BYTES + producer.id.len());
+        put_bytes(&mut message, PRODUCER_ID, &producer.id);
+        message.push(PRODUCER_SEQUENCE);
+        put_varint(&mut message, producer.sequence);
+        put_bytes(&mut head, PRODUCER, &message);
+    }
+    if !call_indexes.is_empty() {
+        let mut packed = Vec::with_capacity(call_indexes.len() * CALL_INDEX_BYTES);
+        call_indexes.iter().for_each(|index| put_varint(&mut packed, u64::from(*index)));
+        put_bytes(&mut head, CALL_INDEXES, &packed);
+    }
+    head
 }
 
-fn put_varint(out: &mut BytesMut, mut value: u64) {
+fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    put_head(out, tag, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Tag and length of a field of `length` bytes.
+fn put_head(out: &mut Vec<u8>, tag: u8, length: usize) {
+    out.push(tag);
+    put_varint(out, length as u64);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.put_u8((value & 0x7f) as u8 | 0x80);
+        out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.put_u8((value & 0x7f) as u8);
+    out.push((value & 0x7f) as u8);
 }
 
 fn varint_bytes(value: usize) -> usize {
@@ -415,8 +467,13 @@ mod tests {
 
     use super::*;
 
-    fn build(producer: Option<Producer>, records: &[(u32, String, Vec<u8>)]) -> Batch {
-        let mut builder = BatchBuilder::new(producer);
+    type Told = [(u32, String, Vec<u8>)];
+
+    fn build(producer: Option<Producer>, records: &Told) -> Batch {
+        fill(BatchBuilder::new(producer), records)
+    }
+
+    fn fill(mut builder: BatchBuilder, records: &Told) -> Batch {
         for (index, key, data) in records {
             builder.push(*index, key.as_bytes(), data);
         }
@@ -433,6 +490,10 @@ mod tests {
             let batch = build(producer.clone(), &records);
             let parsed = Batch::parse(batch.bytes().clone()).unwrap();
             prop_assert_eq!(&parsed, &batch);
+            for (count, bytes) in [(records.len(), 10_000), (records.len(), 0), (1, 1)] {
+                let roomy = BatchBuilder::with_room(producer.clone(), count, bytes);
+                prop_assert_eq!(&fill(roomy, &records), &batch);
+            }
             let call = Batch::call_of(batch.bytes());
             prop_assert_eq!(call.map(|(producer, _)| producer), producer.clone());
             let read: Vec<_> = parsed.records().collect();

@@ -18,7 +18,10 @@ pub use anabranch_proto::replica as pb;
 pub use connector::{Connector, Io, TcpConnector};
 pub use lane::{AppendChannel, AppendRequests, ResponseBody};
 pub use liveness::{Liveness, PeerEvent};
-pub use peer::{Purpose, Transport, TransportSettings, channel};
+pub use peer::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES, Purpose, STREAM_WINDOW_BYTES, Transport,
+    TransportSettings, channel,
+};
 pub use server::{Handler, ReplicaServer, RequestBody};
 
 /// Why a request got no answer. The receiver may have acted on it or not.

@@ -252,17 +252,24 @@ impl Keeper {
     }
 }
 
+/// What either end of a gRPC connection may send ahead on one stream.
+pub const STREAM_WINDOW_BYTES: u32 = 16 << 20;
+/// What either end may send ahead on one connection.
+pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+/// The longest HTTP/2 frame that either end takes. In frames of the default 16 KiB, a message of a megabyte
+/// costs the sender and the receiver some sixty passes through their codecs.
+pub const FRAME_BYTES: u32 = 1 << 20;
+
 /// A gRPC channel to `address` that connects when it is first used, and again when it broke.
 pub fn channel(connector: &Arc<dyn Connector>, address: &str) -> Channel {
-    const STREAM_WINDOW: u32 = 16 << 20;
-    const CONNECTION_WINDOW: u32 = 32 << 20;
     let (connector, address) = (Arc::clone(connector), address.to_owned());
     let connect = service_fn(move |_: Uri| {
         let connection = connector.connect(address.clone());
         async move { connection.await.map(TokioIo::new) }
     });
     Endpoint::from_static("http://node.anabranch")
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
         .connect_with_connector_lazy(connect)
 }

@@ -142,27 +142,41 @@ impl FromStr for SequenceNumber {
 
 impl fmt::Display for SequenceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const CHUNK: u64 = 10_000_000_000_000_000_000; // 10^19, the most that a word holds
-        let mut words = self.0;
-        let mut chunks = [0u64; 4];
-        let mut used = 0;
-        while words != [0; 3] && used < chunks.len() {
-            let mut rest = 0u128;
-            for word in &mut words {
-                let value = rest << 64 | u128::from(*word);
-                *word =
-                    u64::try_from(value / u128::from(CHUNK)).expect("rest is below the divisor");
-                rest = value % u128::from(CHUNK);
-            }
-            chunks[used] = u64::try_from(rest).expect("below 10^19");
-            used += 1;
+        let mut text = [b'0'; 3 * CHUNK_DIGITS];
+        let chunks = text.rchunks_exact_mut(CHUNK_DIGITS);
+        for (chunk, digits) in self.decimal_chunks().into_iter().zip(chunks) {
+            write_digits(chunk, digits);
         }
-        let mut text = String::with_capacity(58);
-        for (i, chunk) in chunks[..used].iter().rev().enumerate() {
-            let digits = if i == 0 { chunk.to_string() } else { format!("{chunk:019}") };
-            text.push_str(&digits);
-        }
-        f.pad(&text)
+        let start = text.iter().position(|digit| *digit != b'0').unwrap_or(text.len() - 1);
+        f.pad(std::str::from_utf8(&text[start..]).expect("digits are ASCII"))
+    }
+}
+
+/// Decimal digits that always fit a word.
+const CHUNK_DIGITS: usize = 19;
+
+impl SequenceNumber {
+    /// The number in base 10^19, lowest chunk first.
+    fn decimal_chunks(self) -> [u64; 3] {
+        const BASE: u128 = 10_u128.pow(19);
+        // 2^64 and 2^128 in that base, lowest first; a number of 186 bits fits three chunks.
+        const MIDDLE: [u128; 3] = [8_446_744_073_709_551_616, 1, 0];
+        const HIGH: [u128; 3] = [3_374_607_431_768_211_456, 4_028_236_692_093_846_346, 3];
+        let [high, middle, low] = self.0.map(u128::from);
+        let mut carry = low;
+        std::array::from_fn(|i| {
+            let sum = carry + middle * MIDDLE[i] + high * HIGH[i];
+            carry = sum / BASE;
+            u64::try_from(sum - carry * BASE).expect("below 10^19")
+        })
+    }
+}
+
+/// Writes `number` with leading zeros.
+fn write_digits(mut number: u64, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).expect("below 10");
+        number /= 10;
     }
 }
 

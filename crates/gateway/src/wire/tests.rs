@@ -163,10 +163,11 @@ proptest! {
         prop_assert_eq!(&*from_json.name.unwrap(), spoken.name.as_str());
         prop_assert_eq!(from_json.limit, Some(Integer(spoken.limit)));
         prop_assert_eq!(from_json.at, Some(Moment(Timestamp::from_millis(spoken.millis))));
-        let mut scratch = Vec::new();
         let data = from_json.data.unwrap();
         prop_assert_eq!(data.len(), spoken.data.len());
-        prop_assert_eq!(data.bytes(&mut scratch), &spoken.data[..]);
+        let mut bytes = Vec::new();
+        data.append_to(&mut bytes);
+        prop_assert_eq!(&bytes[..], &spoken.data[..]);
         prop_assert_eq!(from_json.records.unwrap().count(), spoken.records.len());
     }
 

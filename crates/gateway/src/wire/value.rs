@@ -84,17 +84,14 @@ impl Blob<'_> {
         }
     }
 
-    /// The bytes; those of base64 text are put into `scratch`.
-    pub(crate) fn bytes<'s>(&'s self, scratch: &'s mut Vec<u8>) -> &'s [u8] {
+    /// Appends the bytes, [`Self::len`] of them, to `out`.
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
         match self {
             Self::Base64(text) => {
-                scratch.clear();
-                // Checked when the blob was read.
-                let decoded = STANDARD.decode_append(text.as_bytes(), scratch);
-                debug_assert!(decoded.is_ok(), "base64 was checked");
-                scratch
+                let decoded = STANDARD.decode_append(text.as_bytes(), out);
+                decoded.expect("base64 was checked when the blob was read");
             }
-            Self::Raw(bytes) => bytes,
+            Self::Raw(bytes) => out.extend_from_slice(bytes),
         }
     }
 }
@@ -102,7 +99,9 @@ impl Blob<'_> {
 impl PartialEq for Blob<'_> {
     fn eq(&self, other: &Self) -> bool {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        self.bytes(&mut ours) == other.bytes(&mut theirs)
+        self.append_to(&mut ours);
+        other.append_to(&mut theirs);
+        ours == theirs
     }
 }
 
