@@ -22,6 +22,7 @@ pub(crate) struct Synced {
     pub(crate) vote: Option<Vote>,
     /// Entries without an index row yet: consecutive, up to the last entry.
     runs: VecDeque<Run>,
+    /// Entries from here on that the index still has are gone.
     truncated_from: Option<u64>,
     /// How often entries were truncated: what was looked up in the index before may be gone.
     truncations: u64,
@@ -125,11 +126,12 @@ impl Synced {
         (from..to).map_while(wanted).collect()
     }
 
-    /// What the next checkpoint has to write. The runs stay, for readers, until [`Synced::indexed`].
+    /// What the next checkpoint has to write. The runs, and where the index is cut, stay for readers
+    /// until [`Synced::indexed`]: only the writer changes either, and it does nothing in between.
     pub(crate) fn changes(&mut self) -> Changes {
         Changes {
             row: GroupRow { bounds: self.bounds.clone(), vote: self.vote },
-            truncated_from: self.truncated_from.take(),
+            truncated_from: self.truncated_from,
             purged: std::mem::take(&mut self.purged),
             moves: std::mem::take(&mut self.moves),
             runs: self.runs.iter().cloned().collect(),
@@ -140,6 +142,7 @@ impl Synced {
     /// The checkpoint is in RocksDB.
     pub(crate) fn indexed(&mut self) {
         self.runs = VecDeque::new();
+        self.truncated_from = None;
     }
 
     fn clip_runs(&mut self, from: u64) {
