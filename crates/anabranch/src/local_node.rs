@@ -40,6 +40,10 @@ impl LocalNode for InProcess {
         self.0.catalog()
     }
 
+    fn newest_version(&self) -> BoxFuture<'_, Result<u64, CallError>> {
+        Box::pin(async move { self.0.newest_catalog_version().await.map_err(call_error) })
+    }
+
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, CallError>> {
         Box::pin(async move { self.0.propose(&command).await.map_err(call_error) })
     }

@@ -45,6 +45,8 @@ pub trait LocalNode: Send + Sync + 'static {
     fn id(&self) -> NodeId;
     /// Versions of the catalog as they reach the node.
     fn catalog(&self) -> watch::Receiver<Arc<Catalog>>;
+    /// The newest version of the catalog, wherever its leader is.
+    fn newest_version(&self) -> BoxFuture<'_, Result<u64, CallError>>;
     /// Has the catalog apply a command, wherever its leader is.
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, CallError>>;
     /// Appends a batch to a shard that the node leads.
@@ -170,6 +172,12 @@ pub(crate) async fn propose(channel: Channel, command: &Command) -> Result<Outco
     let outcome = answer.map_err(|status| error_of(&status))?.into_inner().outcome;
     let outcome = anabranch_proto::decode_outcome(outcome);
     outcome.map_err(|error| CallError::Unknown(error.to_string()))
+}
+
+pub(crate) async fn newest_version(channel: Channel) -> Result<u64, CallError> {
+    let message = v1::NewestRequest { forwarded: false };
+    let answer = CatalogServiceClient::new(channel).newest(request(message)).await;
+    Ok(answer.map_err(|status| error_of(&status))?.into_inner().version)
 }
 
 pub(crate) async fn tail(

@@ -109,6 +109,18 @@ impl Client {
         self.inner.view.load_full()
     }
 
+    /// A version of the catalog that every change acknowledged before this call is in.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`]; [`Error::Unknown`] if the version doesn't reach this client in time.
+    pub async fn newest_view(&self) -> Result<Arc<View>, Error> {
+        let version = match &self.inner.local {
+            Some(local) => local.newest_version().await?,
+            None => self.inner.newest_remote().await?,
+        };
+        self.view_of(version).await
+    }
+
     /// Has the catalog apply `command`, and waits until [`Self::view`] shows it.
     ///
     /// # Errors
@@ -124,6 +136,11 @@ impl Client {
             Err(CallError::NotLeader(_)) => return Err(Error::NoLeader),
             Err(error) => return Err(error.into()),
         };
+        self.view_of(version).await
+    }
+
+    /// Waits until [`Self::view`] shows `version`.
+    async fn view_of(&self, version: u64) -> Result<Arc<View>, Error> {
         let mut versions = self.inner.versions.subscribe();
         let seen = timeout(DEADLINE, versions.wait_for(|seen| *seen >= version)).await;
         if !matches!(seen, Ok(Ok(_))) {
@@ -381,6 +398,17 @@ impl Inner {
             match call::propose(self.channel(&address), command).await {
                 Err(error @ (CallError::NotLeader(_) | CallError::NotFound)) => last = error,
                 decided => return decided,
+            }
+        }
+        Err(last)
+    }
+
+    async fn newest_remote(&self) -> Result<u64, CallError> {
+        let mut last = CallError::NotLeader(None);
+        for address in self.addresses() {
+            match call::newest_version(self.channel(&address)).await {
+                Err(error) => last = error,
+                Ok(version) => return Ok(version),
             }
         }
         Err(last)

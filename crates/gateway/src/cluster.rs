@@ -12,6 +12,9 @@ pub trait Cluster: Send + Sync + 'static {
     /// See [`Client::view`].
     fn view(&self) -> Arc<View>;
 
+    /// See [`Client::newest_view`].
+    fn newest_view(&self) -> BoxFuture<'_, Result<Arc<View>, Error>>;
+
     /// See [`Client::propose`].
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>>;
 
@@ -42,6 +45,10 @@ pub trait Cluster: Send + Sync + 'static {
 impl Cluster for Client {
     fn view(&self) -> Arc<View> {
         self.view()
+    }
+
+    fn newest_view(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        self.newest_view().boxed()
     }
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>> {

@@ -60,11 +60,11 @@ pub(crate) struct Context<'a> {
 }
 
 /// A decoded request that knows how to be carried out.
-pub(crate) trait Request: Constrained + Send {
+pub(crate) trait Request: Constrained + Send + Sync {
     type Answer: Answer + Send;
 
-    /// Checks the meaning and does it.
-    fn run(self, cx: &Context<'_>) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+    /// Checks the meaning and does it. Run again if it says that something isn't there.
+    fn run(&self, cx: &Context<'_>) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
 }
 
 /// What an operation answers.
@@ -162,7 +162,17 @@ fn run<'a, R: Request + Deserialize<'a> + 'a>(
 
 async fn carry_out<R: Request>(request: R, call: Call<'_>) -> Result<Encoded, Error> {
     let cx = Context { gateway: call.gateway, producer: call.producer };
-    let answer = request.run(&cx).await?;
+    let answer = match request.run(&cx).await {
+        // A stream that another gateway made a moment ago may not have reached this one.
+        Err(gone @ Error::NotFound(_)) => {
+            let seen = call.gateway.cluster.view().catalog().version;
+            let newest = call.gateway.cluster.newest_view().await;
+            let newest = newest.map_err(|error| Error::from_client(error, || "Catalog".into()))?;
+            let is_behind = newest.catalog().version > seen;
+            if is_behind { request.run(&cx).await? } else { return Err(gone) }
+        }
+        done => done?,
+    };
     let mut writer = Writer::new(call.format, answer.expected_bytes());
     answer.write(&mut writer);
     Ok(Encoded { bytes: writer.finish(), permit: answer.into_permit() })

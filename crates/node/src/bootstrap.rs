@@ -103,9 +103,7 @@ pub(crate) async fn register(node: Node) {
     loop {
         match node.propose(&command).await {
             Ok(Outcome::Done { version }) => {
-                let mut catalog = node.inner.catalog.subscribe();
-                let _node_is_stopping =
-                    catalog.wait_for(|catalog| catalog.version >= version).await;
+                node.inner.registered.send_replace(Some(version));
                 tracing::info!(node = %settings.node, "registered");
                 return;
             }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome, Shard, Stream, StreamStatus};
-use anabranch_replica::Error;
-use anabranch_types::{NodeId, StreamName};
+use anabranch_types::StreamName;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::node::Node;
 
@@ -91,70 +90,4 @@ async fn step(node: &Node, command: Command) {
         Ok(Outcome::Refused(refusal)) => tracing::debug!(%refusal, "step"),
         Err(error) => tracing::debug!(%error, "step"),
     }
-}
-
-const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
-const PROPOSE_RETRY: Duration = Duration::from_millis(50);
-
-/// Finds the catalog's leader and has it apply `command`.
-pub(crate) async fn propose_anywhere(node: &Node, command: &Command) -> Result<Outcome, Error> {
-    let deadline = Instant::now() + PROPOSE_DEADLINE;
-    loop {
-        let hint = match propose_here(node, command).await {
-            Err(Error::NotLeader { leader }) => leader,
-            Err(Error::NotFound | Error::OutOfService(_)) => None,
-            decided => return decided,
-        };
-        let others = node.inner.remotes.nodes().into_iter().filter(|other| Some(*other) != hint);
-        for other in hint.into_iter().chain(others).filter(|other| *other != node.id()) {
-            match propose_there(node, other, command).await {
-                Err(Error::NotLeader { .. }) => {}
-                decided => return decided,
-            }
-        }
-        if Instant::now() > deadline {
-            return Err(Error::NotLeader { leader: None });
-        }
-        sleep(PROPOSE_RETRY).await;
-    }
-}
-
-/// Has this node's replica apply `command`, if it leads.
-pub(crate) async fn propose_here(node: &Node, command: &Command) -> Result<Outcome, Error> {
-    let replica = node.catalog_replica().ok_or(Error::NotFound)?;
-    replica.propose(command).await
-}
-
-async fn propose_there(node: &Node, other: NodeId, command: &Command) -> Result<Outcome, Error> {
-    let answer = node.inner.remotes.propose(other, anabranch_proto::encode_command(command)).await;
-    match answer {
-        Ok(outcome) => {
-            let outcome = anabranch_proto::decode_outcome(outcome);
-            outcome.map_err(|error| Error::Unknown(error.to_string()))
-        }
-        // Refused before anything was done, or never sent.
-        Err(status)
-            if status.code() == tonic::Code::FailedPrecondition || was_not_sent(&status) =>
-        {
-            Err(Error::NotLeader { leader: None })
-        }
-        Err(status) => Err(Error::Unknown(status.to_string())),
-    }
-}
-
-/// Whether the call failed because no connection could be made.
-fn was_not_sent(status: &tonic::Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|error| {
-            matches!(
-                error.kind(),
-                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::TimedOut
-            )
-        }) {
-            return true;
-        }
-        cause = error.source();
-    }
-    status.code() == tonic::Code::Unavailable && status.message().contains("no address")
 }

@@ -7,6 +7,7 @@
 
 mod bootstrap;
 mod catalog_feed;
+mod catalog_leader;
 mod controller;
 mod error;
 mod node;

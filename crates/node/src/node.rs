@@ -5,7 +5,10 @@ use std::time::Duration;
 use anabranch_catalog::{Catalog, Command, Outcome};
 use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
 use anabranch_storage::LogStore;
-use anabranch_transport::{Connector, ReplicaServer, Transport, TransportSettings};
+use anabranch_transport::{
+    CONNECTION_WINDOW_BYTES, Connector, FRAME_BYTES, ReplicaServer, STREAM_WINDOW_BYTES, Transport,
+    TransportSettings,
+};
 use anabranch_types::{Clock, GroupId, Incarnation, NodeId};
 use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
@@ -13,10 +16,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
+use crate::catalog_leader::{NewestVersion, Propose};
 use crate::error::Error;
 use crate::remote::Remotes;
 use crate::settings::NodeSettings;
-use crate::{bootstrap, catalog_feed, controller, reconcile, services};
+use crate::{bootstrap, catalog_feed, catalog_leader, controller, reconcile, services};
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
 #[derive(Clone)]
@@ -34,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) remotes: Remotes,
     pub(crate) catalog: watch::Sender<Arc<Catalog>>,
     pub(crate) catalog_replica: ArcSwapOption<CatalogReplica>,
+    /// Version of the catalog that this process registered itself in.
+    pub(crate) registered: watch::Sender<Option<u64>>,
     pub(crate) settled: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     stop_serving: Mutex<Option<oneshot::Sender<()>>>,
@@ -77,6 +83,7 @@ impl Node {
             remotes,
             catalog: watch::channel(Arc::default()).0,
             catalog_replica: ArcSwapOption::empty(),
+            registered: watch::channel(None).0,
             settled: watch::channel(false).0,
             tasks: Mutex::default(),
             stop_serving: Mutex::default(),
@@ -100,11 +107,10 @@ impl Node {
             .add_service(ReplicaServer::service(self.inner.transport.clone(), handler))
             .add_service(services::log_service(self))
             .add_service(services::catalog_service(self));
-        const STREAM_WINDOW: u32 = 16 << 20;
-        const CONNECTION_WINDOW: u32 = 32 << 20;
         let server = tonic::transport::Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .tcp_nodelay(true)
             .add_routes(routes.routes());
         let incoming =
@@ -141,7 +147,8 @@ impl Node {
         self.inner.catalog_replica.load_full()
     }
 
-    /// Whether the node is known to the catalog and holds the replicas that it is to hold.
+    /// Whether the node has the catalog as of this process's registration or newer, and holds the
+    /// replicas that it is to hold by it.
     pub fn is_ready(&self) -> bool {
         *self.inner.settled.borrow()
     }
@@ -158,7 +165,15 @@ impl Node {
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time: nothing was done.
     /// [`anabranch_replica::Error::Unknown`] if it may have been applied or not.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, anabranch_replica::Error> {
-        controller::propose_anywhere(self, command).await
+        catalog_leader::ask(self, Propose(command)).await
+    }
+
+    /// The newest version of the catalog: every change acknowledged before this call is in it.
+    ///
+    /// # Errors
+    /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time.
+    pub async fn newest_catalog_version(&self) -> Result<u64, anabranch_replica::Error> {
+        catalog_leader::ask(self, NewestVersion).await
     }
 
     /// Stops taking part, writes what is queued, and gives up the data directory.

@@ -24,14 +24,24 @@ const OPEN_AT_ONCE: usize = 16;
 /// Follows the catalog for as long as the node runs.
 pub(crate) async fn follow(node: Node) {
     let mut versions = node.catalog();
+    let mut registered = node.inner.registered.subscribe();
     let mut lost = BTreeMap::new();
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
         if is_this_life(&node, &catalog) {
             round(&node, &catalog, &mut lost).await;
-            node.inner.settled.send_replace(true);
+            // An older version, which a node begins with, may lack what was done while it was away.
+            if registered.borrow_and_update().is_some_and(|since| catalog.version >= since) {
+                node.inner.settled.send_replace(true);
+            }
         }
-        if let Ok(Err(_)) = timeout(ROUND, versions.changed()).await {
+        let changed = async {
+            tokio::select! {
+                changed = versions.changed() => changed,
+                changed = registered.changed() => changed,
+            }
+        };
+        if let Ok(Err(_)) = timeout(ROUND, changed).await {
             return;
         }
     }

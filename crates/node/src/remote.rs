@@ -63,6 +63,13 @@ impl Remotes {
         Ok(self.catalog(node)?.propose(request).await?.into_inner().outcome)
     }
 
+    /// The newest version of the catalog, if `node` leads it.
+    pub(crate) async fn newest(&self, node: NodeId) -> Result<u64, Status> {
+        let mut request = Request::new(v1::NewestRequest { forwarded: true });
+        request.set_timeout(DEADLINE);
+        Ok(self.catalog(node)?.newest(request).await?.into_inner().version)
+    }
+
     pub(crate) async fn watch(
         &self,
         node: NodeId,

@@ -14,7 +14,7 @@ use futures::stream::{self, Stream};
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
-use crate::controller::propose_here;
+use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
 
 /// Largest message that a client may send: a full batch and its framing.
@@ -57,6 +57,14 @@ pub fn status_of(error: &Error) -> Status {
     };
     let detail = v1::ErrorDetail { kind: kind.into(), leader_node: leader };
     Status::with_details(code, error.to_string(), detail.encode_to_vec().into())
+}
+
+/// As [`status_of`], for the catalog: a node without a replica of it isn't its leader.
+fn catalog_status(error: &Error) -> Status {
+    match error {
+        Error::NotFound => status_of(&Error::NotLeader { leader: None }),
+        other => status_of(other),
+    }
 }
 
 fn invalid(error: impl std::fmt::Display) -> Status {
@@ -179,19 +187,25 @@ impl CatalogService for Api {
         let request = request.into_inner();
         let command = decode_command(request.command).map_err(invalid)?;
         let outcome = if request.forwarded {
-            propose_here(&self.0, &command).await
+            catalog_leader::ask_here(&self.0, &Propose(&command)).await
         } else {
             self.0.propose(&command).await
         };
-        let outcome = outcome.map_err(|error| match error {
-            Error::NotFound => status_of(&Error::NotLeader { leader: None }),
-            other @ (Error::NotLeader { .. }
-            | Error::Throttled(_)
-            | Error::Invalid(_)
-            | Error::Unknown(_)
-            | Error::OutOfService(_)) => status_of(&other),
-        })?;
+        let outcome = outcome.map_err(|error| catalog_status(&error))?;
         Ok(Response::new(v1::ProposeResponse { outcome: encode_outcome(&outcome) }))
+    }
+
+    async fn newest(
+        &self,
+        request: Request<v1::NewestRequest>,
+    ) -> Result<Response<v1::NewestResponse>, Status> {
+        let version = if request.into_inner().forwarded {
+            catalog_leader::ask_here(&self.0, &NewestVersion).await
+        } else {
+            self.0.newest_catalog_version().await
+        };
+        let version = version.map_err(|error| catalog_status(&error))?;
+        Ok(Response::new(v1::NewestResponse { version }))
     }
 
     async fn watch(

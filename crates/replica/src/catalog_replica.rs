@@ -34,6 +34,16 @@ impl CatalogReplica {
         self.catalog.clone()
     }
 
+    /// The newest version of the catalog, which every change acknowledged before this call is in; on
+    /// the leader only.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`].
+    pub async fn newest_version(&self) -> Result<u64, Error> {
+        self.group.read_index().await?;
+        Ok(self.catalog.borrow().version)
+    }
+
     /// Whether this replica leads, has applied all that earlier leaders committed, and no other can
     /// lead now.
     pub async fn leads(&self) -> bool {

@@ -59,7 +59,7 @@ impl Constrained for StreamModeDetails<'_> {
 impl Request for CreateStream<'_> {
     type Answer = Empty;
 
-    async fn run(self, cx: &Context<'_>) -> Result<Empty, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let (gateway, new) = (cx.gateway, self.new_stream(cx)?);
         let subject = gateway.subject(&new.name);
         let created = gateway.cluster.propose(Command::CreateStream(new)).await;

@@ -30,7 +30,7 @@ impl Constrained for DeleteStream<'_> {
 impl Request for DeleteStream<'_> {
     type Answer = Empty;
 
-    async fn run(self, cx: &Context<'_>) -> Result<Empty, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let subject = gateway.subject(&name);

@@ -52,7 +52,7 @@ pub(crate) struct StreamDescription {
 impl Request for DescribeStream<'_> {
     type Answer = StreamDescription;
 
-    async fn run(self, cx: &Context<'_>) -> Result<StreamDescription, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<StreamDescription, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let view = gateway.cluster.view();

@@ -44,7 +44,7 @@ pub(crate) struct StreamDescriptionSummary {
 impl Request for DescribeStreamSummary<'_> {
     type Answer = StreamDescriptionSummary;
 
-    async fn run(self, cx: &Context<'_>) -> Result<StreamDescriptionSummary, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<StreamDescriptionSummary, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let view = gateway.cluster.view();

@@ -69,7 +69,7 @@ const LEAST_BYTES: usize = 64 * 1024;
 impl Request for GetRecords<'_> {
     type Answer = Records;
 
-    async fn run(self, cx: &Context<'_>) -> Result<Records, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<Records, Error> {
         let gateway = cx.gateway;
         let iterator = self.open(gateway)?;
         let route = route(gateway, &iterator)?;

@@ -47,7 +47,7 @@ pub(crate) struct SealedIterator(String);
 impl Request for GetShardIterator<'_> {
     type Answer = SealedIterator;
 
-    async fn run(self, cx: &Context<'_>) -> Result<SealedIterator, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<SealedIterator, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let text = self.shard_id.as_deref().unwrap_or_default();

@@ -82,7 +82,7 @@ struct Query {
 impl Request for ListShards<'_> {
     type Answer = ShardList;
 
-    async fn run(self, cx: &Context<'_>) -> Result<ShardList, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<ShardList, Error> {
         let gateway = cx.gateway;
         let view = gateway.cluster.view();
         let (query, stream) = match self.next_token.as_deref() {

@@ -54,7 +54,7 @@ struct StreamSummary {
 impl Request for ListStreams<'_> {
     type Answer = StreamList;
 
-    async fn run(self, cx: &Context<'_>) -> Result<StreamList, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<StreamList, Error> {
         let gateway = cx.gateway;
         let start = self.start(gateway)?;
         let limit = self.limit.map_or(u32::MAX, Integer::as_u32);

@@ -53,7 +53,7 @@ const CLOCK_SKEW_SECONDS: u64 = 30;
 impl Request for PutRecord<'_> {
     type Answer = Put;
 
-    async fn run(self, cx: &Context<'_>) -> Result<Put, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<Put, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let (Some(data), Some(key)) = (&self.data, &self.partition_key) else {

@@ -59,7 +59,7 @@ pub(crate) struct PutMany {
 impl Request for PutRecords<'_> {
     type Answer = PutMany;
 
-    async fn run(self, cx: &Context<'_>) -> Result<PutMany, Error> {
+    async fn run(&self, cx: &Context<'_>) -> Result<PutMany, Error> {
         let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let entries = self.entries()?;
         check_sizes(cx, &name, &entries)?;

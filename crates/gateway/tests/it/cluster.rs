@@ -80,6 +80,11 @@ impl MemoryCluster {
         }
     }
 
+    /// Shows the gateway an older version, until it asks for the newest.
+    pub(crate) fn show(&self, older: Arc<View>) {
+        self.state.lock().unwrap().shown = older;
+    }
+
     /// Every append to this shard is answered with `error`.
     pub(crate) fn fail(&self, name: &str, shard: u32, error: Option<Error>) {
         let group = self.group(name, shard);
@@ -253,6 +258,11 @@ impl Log {
 impl Cluster for MemoryCluster {
     fn view(&self) -> Arc<View> {
         Arc::clone(&self.state.lock().unwrap().shown)
+    }
+
+    fn newest_view(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        self.publish();
+        ready(Ok(self.view())).boxed()
     }
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>> {

@@ -1,5 +1,6 @@
 //! Streams: create, describe, list, delete.
 
+use anabranch_gateway::Cluster;
 use anabranch_types::limits;
 use serde_json::{Value, json};
 
@@ -47,6 +48,23 @@ async fn a_stream_is_created_described_and_deleted() {
     server.cluster.drop_deleted();
     let (code, _) = server.error("DeleteStream", json!({"StreamName": "s"})).await;
     assert_eq!(code, "ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn a_stream_that_another_gateway_made_is_there_at_once() {
+    let server = start().await;
+    let before = server.cluster.view();
+    server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
+    server.cluster.show(before);
+    let summary = server.ok("DescribeStreamSummary", json!({"StreamName": "s"})).await;
+    assert_eq!(summary["StreamDescriptionSummary"]["StreamStatus"], "CREATING");
+    let before = server.cluster.view();
+    server.cluster.activate();
+    server.cluster.show(before);
+    let record = json!({"StreamName": "s", "PartitionKey": "k", "Data": "aGk="});
+    server.ok("PutRecord", record).await;
+    let gone = json!({"StreamName": "t", "PartitionKey": "k", "Data": "aGk="});
+    assert_eq!(server.error("PutRecord", gone).await.0, "ResourceNotFoundException");
 }
 
 fn shard(number: u32, start: &str, end: &str) -> Value {

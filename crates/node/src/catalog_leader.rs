@@ -1,0 +1,120 @@
+//! Finds the catalog's leader and asks it: to apply a command, or for the newest version.
+
+use std::time::Duration;
+
+use anabranch_catalog::{Command, Outcome};
+use anabranch_replica::{CatalogReplica, Error};
+use anabranch_types::NodeId;
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Status};
+
+use crate::node::Node;
+use crate::remote::Remotes;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(50);
+
+/// What only the catalog's leader can answer.
+pub(crate) trait Question {
+    type Answer;
+
+    /// Asks this node's replica.
+    fn here(
+        &self,
+        replica: &CatalogReplica,
+    ) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+
+    /// Asks another node, which doesn't pass it on.
+    fn there(
+        &self,
+        remotes: &Remotes,
+        node: NodeId,
+    ) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+}
+
+/// Has the catalog apply a command.
+pub(crate) struct Propose<'a>(pub(crate) &'a Command);
+
+/// Asks for the newest version.
+pub(crate) struct NewestVersion;
+
+/// Asks wherever the leader is, and looks for it while there is none.
+pub(crate) async fn ask<Q: Question>(node: &Node, question: Q) -> Result<Q::Answer, Error> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let hint = match ask_here(node, &question).await {
+            Err(Error::NotLeader { leader }) => leader,
+            Err(Error::NotFound | Error::OutOfService(_)) => None,
+            decided => return decided,
+        };
+        let others = node.inner.remotes.nodes().into_iter().filter(|other| Some(*other) != hint);
+        for other in hint.into_iter().chain(others).filter(|other| *other != node.id()) {
+            match question.there(&node.inner.remotes, other).await {
+                Err(Error::NotLeader { .. }) => {}
+                decided => return decided,
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(Error::NotLeader { leader: None });
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// Asks this node's replica only.
+pub(crate) async fn ask_here<Q: Question>(node: &Node, question: &Q) -> Result<Q::Answer, Error> {
+    let replica = node.catalog_replica().ok_or(Error::NotFound)?;
+    question.here(&replica).await
+}
+
+impl Question for Propose<'_> {
+    type Answer = Outcome;
+
+    async fn here(&self, replica: &CatalogReplica) -> Result<Outcome, Error> {
+        replica.propose(self.0).await
+    }
+
+    async fn there(&self, remotes: &Remotes, node: NodeId) -> Result<Outcome, Error> {
+        match remotes.propose(node, anabranch_proto::encode_command(self.0)).await {
+            Ok(outcome) => {
+                let outcome = anabranch_proto::decode_outcome(outcome);
+                outcome.map_err(|error| Error::Unknown(error.to_string()))
+            }
+            // Refused before anything was done, or never sent.
+            Err(status) if status.code() == Code::FailedPrecondition || was_not_sent(&status) => {
+                Err(Error::NotLeader { leader: None })
+            }
+            Err(status) => Err(Error::Unknown(status.to_string())),
+        }
+    }
+}
+
+impl Question for NewestVersion {
+    type Answer = u64;
+
+    async fn here(&self, replica: &CatalogReplica) -> Result<u64, Error> {
+        replica.newest_version().await
+    }
+
+    async fn there(&self, remotes: &Remotes, node: NodeId) -> Result<u64, Error> {
+        // A question changes nothing: after any failure another node may be asked.
+        remotes.newest(node).await.map_err(|_| Error::NotLeader { leader: None })
+    }
+}
+
+/// Whether the call failed because no connection could be made.
+fn was_not_sent(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::TimedOut
+            )
+        }) {
+            return true;
+        }
+        cause = error.source();
+    }
+    status.code() == Code::Unavailable && status.message().contains("no address")
+}
