@@ -13,6 +13,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Bodies and batches come and go by the hundred kilobytes on every thread: glibc's allocator gives such
+/// memory back to the system and takes it anew, and every page of it is cleared again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A replicated log that speaks the Amazon Kinesis API
 #[derive(Debug, Parser)]
 #[command(version)]

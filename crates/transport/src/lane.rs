@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,10 +31,16 @@ const CHANNEL_REQUESTS_IN_FLIGHT: usize = 64;
 pub(crate) struct Lane {
     node: NodeId,
     next_channel: AtomicU64,
-    connected: AtomicBool,
-    channels: Mutex<HashMap<u64, Waiter>>,
-    queue: mpsc::UnboundedSender<pb::RequestFrame>, // bounded by `in_flight`
+    state: Mutex<State>,
     in_flight: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// To the connection, while there is one.
+    queue: Option<mpsc::UnboundedSender<pb::RequestFrame>>,
+    /// Who waits for answers on it.
+    channels: HashMap<u64, Waiter>,
 }
 
 #[derive(Debug)]
@@ -44,17 +50,13 @@ enum Waiter {
 }
 
 impl Lane {
-    pub(crate) fn new(node: NodeId) -> (Self, mpsc::UnboundedReceiver<pb::RequestFrame>) {
-        let (queue, outgoing) = mpsc::unbounded_channel();
-        let lane = Self {
+    pub(crate) fn new(node: NodeId) -> Self {
+        Self {
             node,
             next_channel: AtomicU64::new(1),
-            connected: AtomicBool::new(false),
-            channels: Mutex::default(),
-            queue,
+            state: Mutex::default(),
             in_flight: Arc::new(Semaphore::new(LANE_BYTES_IN_FLIGHT as usize)),
-        };
-        (lane, outgoing)
+        }
     }
 
     /// One request, one answer.
@@ -70,7 +72,7 @@ impl Lane {
         let channel = self.register(Waiter::Once(answer))?;
         self.send(channel, group, to, body);
         let result = timeout(deadline, answered).await;
-        self.lock().remove(&channel);
+        self.lock().channels.remove(&channel);
         match result {
             Ok(Ok(ResponseBody::Failed(reason))) => Err(Error::Failed(reason)),
             Ok(Ok(body)) => Ok(body),
@@ -98,11 +100,11 @@ impl Lane {
 
     fn register(&self, waiter: Waiter) -> Result<u64, Error> {
         let channel = self.next_channel.fetch_add(1, Ordering::Relaxed);
-        let mut channels = self.lock();
-        if !self.connected.load(Ordering::Acquire) {
+        let mut state = self.lock();
+        if state.queue.is_none() {
             return Err(Error::Unreachable(self.node));
         }
-        channels.insert(channel, waiter);
+        state.channels.insert(channel, waiter);
         Ok(channel)
     }
 
@@ -115,11 +117,13 @@ impl Lane {
     fn send(&self, channel: u64, group: GroupId, to: ReplicaId, body: RequestBody) {
         let frame =
             pb::RequestFrame { channel, group: group.0, to_replica: to.0, body: Some(body) };
-        let _lane_is_over = self.queue.send(frame);
+        if let Some(queue) = &self.lock().queue {
+            let _connection_is_over = queue.send(frame);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one connection until it breaks. Every channel that was open ends with it.
@@ -127,59 +131,37 @@ impl Lane {
         &self,
         channel: Channel,
         hello: pb::Hello,
-        outgoing: &mut mpsc::UnboundedReceiver<pb::RequestFrame>,
         mut on_answer: impl FnMut(&ResponseBody),
     ) -> Result<(), tonic::Status> {
-        while outgoing.try_recv().is_ok() {} // of the connection before
+        let (queue, outgoing) = mpsc::unbounded_channel(); // bounded by `in_flight`
         let hello = pb::ExchangeRequest { hello: Some(hello), frames: Vec::new() };
-        // The request stream must own what it sends from, so frames hop over one more queue.
-        let (forward, forwarded) = mpsc::channel::<pb::ExchangeRequest>(2);
-        let requests = stream::unfold((Some(hello), forwarded), |(hello, mut rest)| async {
-            match hello {
-                Some(hello) => Some((hello, (None, rest))),
-                None => rest.recv().await.map(|request| (request, (None, rest))),
-            }
+        // Polled by the connection itself, when it can send: what waits by then is one message.
+        let requests = stream::unfold((Some(hello), outgoing), |(hello, mut outgoing)| async {
+            let request = match hello {
+                Some(hello) => hello,
+                None => gather_from(outgoing.recv().await?, &mut outgoing),
+            };
+            Some((request, (None, outgoing)))
         });
         let mut client = ReplicaServiceClient::new(channel)
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
         let mut answers = client.exchange(requests).await?.into_inner();
-        self.connected.store(true, Ordering::Release);
+        self.lock().queue = Some(queue);
         let _guard = Disconnect(self);
-        loop {
-            tokio::select! {
-                answer = answers.message() => match answer? {
-                    Some(response) => response.frames.into_iter().for_each(|frame| {
-                        if let Some(body) = frame.body {
-                            on_answer(&body);
-                            self.answer(frame.channel, body);
-                        }
-                    }),
-                    None => return Ok(()),
-                },
-                permit = forward.reserve(), if !outgoing.is_empty() => match permit {
-                    Ok(permit) => {
-                        if let Some(request) = gather(outgoing) {
-                            permit.send(request);
-                        }
-                    }
-                    Err(_closed) => return Ok(()),
-                },
-                first = outgoing.recv(), if outgoing.is_empty() => match first {
-                    Some(first) => {
-                        let request = gather_from(first, outgoing);
-                        if forward.send(request).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    None => return Ok(()),
-                },
+        while let Some(response) = answers.message().await? {
+            for frame in response.frames {
+                if let Some(body) = frame.body {
+                    on_answer(&body);
+                    self.answer(frame.channel, body);
+                }
             }
         }
+        Ok(())
     }
 
     fn answer(&self, channel: u64, body: ResponseBody) {
-        let mut channels = self.lock();
+        let channels = &mut self.lock().channels;
         match channels.get(&channel) {
             Some(Waiter::Many(answers)) => {
                 let last = !matches!(body, ResponseBody::Appended(_));
@@ -203,15 +185,8 @@ struct Disconnect<'a>(&'a Lane);
 
 impl Drop for Disconnect<'_> {
     fn drop(&mut self) {
-        let mut channels = self.0.lock();
-        self.0.connected.store(false, Ordering::Release);
-        channels.clear();
+        *self.0.lock() = State::default();
     }
-}
-
-fn gather(outgoing: &mut mpsc::UnboundedReceiver<pb::RequestFrame>) -> Option<pb::ExchangeRequest> {
-    let first = outgoing.try_recv().ok()?;
-    Some(gather_from(first, outgoing))
 }
 
 /// `first` and what else is waiting, up to the bounds of a message.
@@ -304,7 +279,7 @@ impl AppendRequests {
         let request = Arc::clone(&sender.requests).acquire_owned().await.map_err(unreachable)?;
         let body = RequestBody::Append(append);
         let bytes = sender.lane.permit(&body).await?;
-        if !sender.lane.lock().contains_key(&sender.channel) {
+        if !sender.lane.lock().channels.contains_key(&sender.channel) {
             return Err(Error::Unreachable(sender.lane.node));
         }
         let _channel_is_over = self.permits.send((request, bytes));
@@ -315,10 +290,8 @@ impl AppendRequests {
 
 impl Drop for AppendSender {
     fn drop(&mut self) {
-        self.lane.lock().remove(&self.channel);
-        if self.lane.connected.load(Ordering::Acquire) {
-            let close = RequestBody::Close(pb::Empty {});
-            self.lane.send(self.channel, self.group, self.to, close);
-        }
+        self.lane.lock().channels.remove(&self.channel);
+        let close = RequestBody::Close(pb::Empty {});
+        self.lane.send(self.channel, self.group, self.to, close);
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anabranch_proto::replica as pb;
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 use hyper_util::rt::TokioIo;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -105,8 +104,7 @@ impl Transport {
         self.inner.liveness.watch(node);
         let mut tasks = JoinSet::new();
         let lanes = PURPOSES.map(|purpose| {
-            let (lane, outgoing) = Lane::new(node);
-            let lane = Arc::new(lane);
+            let lane = Arc::new(Lane::new(node));
             let keeper = Keeper {
                 lane: Arc::clone(&lane),
                 to: node,
@@ -115,7 +113,7 @@ impl Transport {
                 connector: Arc::clone(&self.inner.connector),
                 liveness: Arc::clone(&self.inner.liveness),
             };
-            tasks.spawn(keeper.run(outgoing));
+            tasks.spawn(keeper.run());
             if purpose == Purpose::Control {
                 let (lane, liveness) = (Arc::clone(&lane), Arc::clone(&self.inner.liveness));
                 tasks.spawn(ping(lane, liveness, node, self.inner.settings.ping_interval));
@@ -212,7 +210,7 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(20);
 const RECONNECT_LONGEST: Duration = Duration::from_millis(500);
 
 impl Keeper {
-    async fn run(self, mut outgoing: mpsc::UnboundedReceiver<pb::RequestFrame>) {
+    async fn run(self) {
         let mut pause = RECONNECT_FIRST;
         loop {
             let began = Instant::now();
@@ -224,7 +222,7 @@ impl Keeper {
             };
             let heard = |_: &ResponseBody| self.liveness.heard(self.to, None);
             let over = tokio::select! {
-                over = self.lane.run(self.channel(), hello, &mut outgoing, heard) => over,
+                over = self.lane.run(self.channel(), hello, heard) => over,
                 () = self.silent() => Err(tonic::Status::unavailable("peer is silent")),
             };
             if let Err(status) = over {
