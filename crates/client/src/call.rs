@@ -70,11 +70,11 @@ pub struct Read {
     pub leader_only: bool,
 }
 
-const DEADLINE: Duration = Duration::from_secs(15);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 /// A page of records is larger than its data by framing and by records outside the page.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
-fn log_client(channel: Channel) -> LogServiceClient<Channel> {
+pub(crate) fn log_client(channel: Channel) -> LogServiceClient<Channel> {
     LogServiceClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
@@ -89,7 +89,15 @@ fn request<T>(message: T) -> Request<T> {
 fn error_of(status: &Status) -> CallError {
     let detail =
         v1::ErrorDetail::decode(Bytes::copy_from_slice(status.details())).unwrap_or_default();
-    let text = || status.message().to_owned();
+    match detail.kind() {
+        v1::ErrorKind::Unspecified if status.code() == Code::Unimplemented => CallError::NotFound,
+        v1::ErrorKind::Unspecified => CallError::Unknown(status.to_string()),
+        _ => error_of_detail(&detail, status.message()),
+    }
+}
+
+pub(crate) fn error_of_detail(detail: &v1::ErrorDetail, message: &str) -> CallError {
+    let text = || message.to_owned();
     match detail.kind() {
         v1::ErrorKind::NotLeader => {
             CallError::NotLeader((detail.leader_node != 0).then_some(NodeId(detail.leader_node)))
@@ -98,21 +106,8 @@ fn error_of(status: &Status) -> CallError {
         v1::ErrorKind::Closed => CallError::Closed,
         v1::ErrorKind::Throttled => CallError::Throttled(text()),
         v1::ErrorKind::Invalid => CallError::Invalid(text()),
-        v1::ErrorKind::UnknownOutcome => CallError::Unknown(text()),
-        v1::ErrorKind::Unspecified if status.code() == Code::Unimplemented => CallError::NotFound,
-        v1::ErrorKind::Unspecified => CallError::Unknown(status.to_string()),
+        v1::ErrorKind::UnknownOutcome | v1::ErrorKind::Unspecified => CallError::Unknown(text()),
     }
-}
-
-pub(crate) async fn append(
-    channel: Channel,
-    group: GroupId,
-    batch: &Batch,
-) -> Result<Vec<Run>, CallError> {
-    let message = v1::AppendRequest { group: group.0, batch: batch.bytes().clone() };
-    let answer = log_client(channel).append(request(message)).await.map_err(|s| error_of(&s))?;
-    let runs = answer.into_inner().runs.into_iter().map(Run::try_from).collect::<Result<_, _>>();
-    runs.map_err(|error| CallError::Unknown(error.to_string()))
 }
 
 pub(crate) async fn seek(

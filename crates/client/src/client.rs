@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
+use crate::append_stream::AppendStream;
 use crate::call::{self, CallError, LocalNode, Read};
 use crate::error::Error;
 use crate::view::{ShardRoute, View};
@@ -32,8 +33,15 @@ struct Inner {
     local: Option<Arc<dyn LocalNode>>,
     connector: Arc<dyn Connector>,
     seeds: Vec<String>,
-    channels: Mutex<HashMap<String, Channel>>,
+    peers: Mutex<HashMap<String, Peer>>,
     leaders: RwLock<HashMap<GroupId, NodeId>>,
+}
+
+/// The connections to one node.
+#[derive(Clone)]
+struct Peer {
+    channel: Channel,
+    appends: AppendStream,
 }
 
 /// How long a call looks for a leader. Longer than a fail-over takes, shorter than an SDK waits.
@@ -94,7 +102,7 @@ impl Client {
             local,
             connector,
             seeds,
-            channels: Mutex::default(),
+            peers: Mutex::default(),
             leaders: RwLock::default(),
         };
         Self { inner: Arc::new(inner), _feed: Arc::default() }
@@ -163,8 +171,8 @@ impl Client {
             let node = search.next();
             let result = match self.inner.local_if(node) {
                 Some(local) => local.append(shard.group, batch.clone()).await,
-                None => match self.inner.channel_of(node) {
-                    Some(channel) => call::append(channel, shard.group, &batch).await,
+                None => match self.inner.peer(node) {
+                    Some(peer) => peer.appends.append(shard.group, &batch).await,
                     None => Err(CallError::NotLeader(None)),
                 },
             };
@@ -377,19 +385,29 @@ impl Inner {
     }
 
     fn channel_of(&self, node: NodeId) -> Option<Channel> {
-        let view = self.view.load();
-        let address = &view.catalog().nodes.get(&node)?.grpc_address;
-        Some(self.channel(address))
+        Some(self.peer(node)?.channel)
     }
 
     fn channel(&self, address: &str) -> Channel {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(address) {
-            return channel.clone();
+        self.peer_at(address).channel
+    }
+
+    fn peer(&self, node: NodeId) -> Option<Peer> {
+        let view = self.view.load();
+        Some(self.peer_at(&view.catalog().nodes.get(&node)?.grpc_address))
+    }
+
+    fn peer_at(&self, address: &str) -> Peer {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.get(address) {
+            return peer.clone();
         }
         let channel = anabranch_transport::channel(&self.connector, address);
-        channels.insert(address.to_owned(), channel.clone());
-        channel
+        // A connection of its own: reads of megabytes don't stand in the way of appends.
+        let appends = anabranch_transport::channel(&self.connector, address);
+        let peer = Peer { channel, appends: AppendStream::new(appends) };
+        peers.insert(address.to_owned(), peer.clone());
+        peer
     }
 
     async fn propose_remote(&self, command: &Command) -> Result<Outcome, CallError> {

@@ -5,6 +5,7 @@
 //! other than [`Error::Unknown`] did not happen.
 //! Start at [`Client`].
 
+mod append_stream;
 mod call;
 mod client;
 mod error;

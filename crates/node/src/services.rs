@@ -10,15 +10,16 @@ use anabranch_proto::{decode_command, encode_catalog, encode_outcome, v1};
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Start};
 use anabranch_types::{GroupId, Timestamp, limits};
-use futures::stream::{self, Stream};
+use futures::future::ready;
+use futures::stream::{self, Stream, StreamExt};
 use prost::Message;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
 
-/// Largest message that a client may send: a full batch and its framing.
-const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (1 << 20);
+/// Largest message that a client may send: a full batch and its framing, behind a megabyte of others.
+const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (4 << 20);
 
 pub(crate) fn log_service(node: &Node) -> LogServiceServer<Api> {
     LogServiceServer::new(Api(node.clone()))
@@ -40,12 +41,38 @@ impl Api {
     fn shard(&self, group: u64) -> Result<ShardReplica, Status> {
         self.0.shard(GroupId(group)).ok_or_else(|| status_of(&Error::NotFound))
     }
+
+    async fn append_one(&self, append: v1::NumberedAppend) -> v1::NumberedOutcome {
+        let v1::NumberedAppend { number, group, batch } = append;
+        let appended = async {
+            let shard = self.0.shard(GroupId(group)).ok_or(Error::NotFound)?;
+            let batch = Batch::parse(batch).map_err(|error| Error::Invalid(error.to_string()))?;
+            shard.append(batch).await
+        };
+        match appended.await {
+            Ok(runs) => {
+                let runs = runs.into_iter().map(Into::into).collect();
+                v1::NumberedOutcome { number, runs, error: None }
+            }
+            Err(error) => {
+                let (_, detail) = detail_of(&error);
+                let detail = v1::ErrorDetail { message: error.to_string(), ..detail };
+                v1::NumberedOutcome { number, runs: Vec::new(), error: Some(detail) }
+            }
+        }
+    }
 }
 
 /// The status that an error is on the wire; its details carry an `ErrorDetail`.
 pub fn status_of(error: &Error) -> Status {
+    let (code, detail) = detail_of(error);
+    Status::with_details(code, error.to_string(), detail.encode_to_vec().into())
+}
+
+/// What an error is on the wire, its words left out.
+fn detail_of(error: &Error) -> (Code, v1::ErrorDetail) {
     use v1::ErrorKind;
-    let (code, kind, leader) = match error {
+    let (code, kind, leader_node) = match error {
         Error::NotLeader { leader } => {
             (Code::FailedPrecondition, ErrorKind::NotLeader, leader.map_or(0, |node| node.0))
         }
@@ -55,8 +82,7 @@ pub fn status_of(error: &Error) -> Status {
         Error::Unknown(_) => (Code::Unknown, ErrorKind::UnknownOutcome, 0),
         Error::OutOfService(_) => (Code::FailedPrecondition, ErrorKind::NotLeader, 0),
     };
-    let detail = v1::ErrorDetail { kind: kind.into(), leader_node: leader };
-    Status::with_details(code, error.to_string(), detail.encode_to_vec().into())
+    (code, v1::ErrorDetail { kind: kind.into(), leader_node, message: String::new() })
 }
 
 /// As [`status_of`], for the catalog: a node without a replica of it isn't its leader.
@@ -91,6 +117,9 @@ fn position(position: Option<v1::Position>, field: &str) -> Result<Position, Sta
     position.try_into().map_err(invalid)
 }
 
+/// Appends of one stream that are under way at a time; more wait in the connection.
+const APPENDS_AT_ONCE: usize = 1024;
+
 type Feed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// How long a tail that has nothing to say is silent.
@@ -98,6 +127,7 @@ const TAIL_BEAT: Duration = Duration::from_secs(5);
 
 #[tonic::async_trait]
 impl LogService for Api {
+    type AppendStreamStream = Feed<v1::AppendStreamResponse>;
     type TailStream = Feed<v1::ReadResponse>;
 
     async fn append(
@@ -109,6 +139,23 @@ impl LogService for Api {
         let batch = Batch::parse(request.batch).map_err(invalid)?;
         let runs = shard.append(batch).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(v1::AppendResponse { runs: runs.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn append_stream(
+        &self,
+        request: Request<Streaming<v1::AppendStreamRequest>>,
+    ) -> Result<Response<Feed<v1::AppendStreamResponse>>, Status> {
+        let api = self.clone();
+        let messages = request.into_inner().take_while(|message| ready(message.is_ok()));
+        let appends =
+            messages.flat_map(|message| stream::iter(message.unwrap_or_default().appends));
+        let outcomes = appends.map(move |append| {
+            let api = api.clone();
+            async move { api.append_one(append).await }
+        });
+        let decided = outcomes.buffer_unordered(APPENDS_AT_ONCE).ready_chunks(APPENDS_AT_ONCE);
+        let responses = decided.map(|outcomes| Ok(v1::AppendStreamResponse { outcomes }));
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn seek(

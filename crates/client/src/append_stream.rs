@@ -1,0 +1,147 @@
+//! The appends of one client to one node: one gRPC stream. What gathers until the connection can send
+//! makes one message; outcomes come back as they are decided.
+//!
+//! Invariant: an append that was given to the stream ends with an outcome of the node, or is unknown.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use anabranch_proto::v1;
+use anabranch_shard::{Batch, Run};
+use anabranch_types::GroupId;
+use futures::stream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tonic::transport::Channel;
+
+use crate::call::{CallError, DEADLINE, error_of_detail, log_client};
+
+/// Bytes that one message gathers before it is sent; a larger append travels alone.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// Appends that one message gathers.
+const MESSAGE_APPENDS: usize = 512;
+
+type Outcome = Result<Vec<Run>, CallError>;
+
+/// The stream to one node; opened by the first append, and again when it broke. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct AppendStream {
+    channel: Channel,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// To the connection, while the stream is open.
+    queue: Option<mpsc::UnboundedSender<v1::NumberedAppend>>, // bounded by who waits for outcomes
+    waiting: HashMap<u64, oneshot::Sender<Outcome>>,
+    next_number: u64,
+}
+
+impl AppendStream {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self { channel, state: Arc::default() }
+    }
+
+    /// Appends `batch` to the shard of `group`.
+    pub(crate) async fn append(&self, group: GroupId, batch: &Batch) -> Outcome {
+        let (decided, outcome) = oneshot::channel();
+        self.send(group, batch, decided);
+        match timeout(DEADLINE, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_stream_broke)) => Err(CallError::Unknown("the connection broke".into())),
+            Err(_elapsed) => Err(CallError::Unknown("no answer in time".into())),
+        }
+    }
+
+    fn send(&self, group: GroupId, batch: &Batch, decided: oneshot::Sender<Outcome>) {
+        let mut state = self.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.waiting.insert(number, decided);
+        let batch = batch.bytes().clone();
+        let append = v1::NumberedAppend { number, group: group.0, batch };
+        let queue = state.queue.get_or_insert_with(|| {
+            let (queue, outgoing) = mpsc::unbounded_channel();
+            tokio::spawn(run(self.channel.clone(), Arc::downgrade(&self.state), outgoing));
+            queue
+        });
+        let _stream_is_over = queue.send(append);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs one stream until it breaks, or nobody is left to append. Whoever waits then hears that the
+/// outcome is unknown.
+async fn run(
+    channel: Channel,
+    state: Weak<Mutex<State>>,
+    outgoing: mpsc::UnboundedReceiver<v1::NumberedAppend>,
+) {
+    let end = End(state);
+    let requests = stream::unfold(outgoing, |mut outgoing| async {
+        let request = gather(outgoing.recv().await?, &mut outgoing);
+        Some((request, outgoing))
+    });
+    let mut outcomes = match log_client(channel).append_stream(requests).await {
+        Ok(outcomes) => outcomes.into_inner(),
+        Err(status) => return tracing::debug!(%status, "stream of appends can't be opened"),
+    };
+    loop {
+        match outcomes.message().await {
+            Ok(Some(message)) => end.settle(message.outcomes),
+            Ok(None) => return,
+            Err(status) => return tracing::debug!(%status, "stream of appends broke"),
+        }
+    }
+}
+
+/// The stream's end of what its owner shares: ends everybody's waiting when the stream is over.
+struct End(Weak<Mutex<State>>);
+
+impl End {
+    fn settle(&self, outcomes: Vec<v1::NumberedOutcome>) {
+        let Some(state) = self.0.upgrade() else { return };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        for v1::NumberedOutcome { number, runs, error } in outcomes {
+            let outcome = match error {
+                Some(detail) => Err(error_of_detail(&detail, &detail.message)),
+                None => {
+                    let runs = runs.into_iter().map(Run::try_from).collect::<Result<_, _>>();
+                    runs.map_err(|error| CallError::Unknown(error.to_string()))
+                }
+            };
+            if let Some(decided) = state.waiting.remove(&number) {
+                let _caller_gave_up = decided.send(outcome);
+            }
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(state) = self.0.upgrade() {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.queue = None;
+            state.waiting.clear();
+        }
+    }
+}
+
+/// `first` and what else waits, up to the bounds of a message.
+fn gather(
+    first: v1::NumberedAppend,
+    outgoing: &mut mpsc::UnboundedReceiver<v1::NumberedAppend>,
+) -> v1::AppendStreamRequest {
+    let mut bytes = first.batch.len();
+    let mut appends = vec![first];
+    while bytes < MESSAGE_BYTES && appends.len() < MESSAGE_APPENDS {
+        let Ok(next) = outgoing.try_recv() else { break };
+        bytes += next.batch.len();
+        appends.push(next);
+    }
+    v1::AppendStreamRequest { appends }
+}
