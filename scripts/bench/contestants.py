@@ -26,6 +26,8 @@ class Contestant:
     nodes = 1
     # Whether an acknowledged record is on the disk of a majority, so that it survives a power cut.
     durable = False
+    # How long its loads are sent at first, unmeasured, beside the moment before each: a JVM compiles what runs often.
+    settling_seconds = 0
     loads: tuple
 
     def prepare(self):
@@ -202,7 +204,10 @@ def nats_config(number, port, routes, store, durable):
     return f"""
 server_name: node-{number}
 listen: "127.0.0.1:{port}"
-jetstream {{ store_dir: "{store}" {sync} }}
+jetstream {{
+  store_dir: "{store}"
+  {sync}
+}}
 cluster {{ name: bench, listen: "127.0.0.1:{routes[number]}", routes: [{peers}] }}
 """
 
@@ -211,6 +216,7 @@ class Kafka(Contestant):
     """Three brokers that are controllers too (KRaft)."""
 
     nodes = 3
+    settling_seconds = 15
 
     def __init__(self, durable):
         self.name = "Kafka, " + ("flush.messages=1" if durable else "default")

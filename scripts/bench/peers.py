@@ -144,16 +144,18 @@ def run_round(arguments, number, contestants, record):
             try:
                 with contestant.serving(Path(directory) / "data") as running:
                     run_loads(arguments, number, contestant, running, record)
-            except (OSError, RuntimeError, TimeoutError) as failure:
+            except (OSError, RuntimeError, TimeoutError, Failed) as failure:
                 record(failed(number, contestant, None, failure))
 
 
 def run_loads(arguments, number, contestant, running, record):
     """All loads of a contestant, one after another, on the same servers."""
     saturation = None
-    for load in contestant.loads:
-        if arguments.loads and load.name not in arguments.loads.split(","):
-            continue
+    loads = [load for load in contestant.loads if not arguments.loads or load.name in arguments.loads.split(",")]
+    if contestant.settling_seconds:
+        for load in loads:
+            warm_up(arguments.binary, running, load, contestant.settling_seconds / len(loads))
+    for load in loads:
         if load.rate_share is not None and saturation is None:
             record(failed(number, contestant, load.name, "there is no figure of `batch` to take a share of"))
             continue

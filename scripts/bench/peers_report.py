@@ -25,8 +25,8 @@ def write(folder, lines):
 def brief(result):
     """One line of progress about a measurement."""
     return (
-        f"{result['records_per_s']:,.0f} records/s, p50 {milliseconds(result['p50_us'])} ms, "
-        f"p99 {milliseconds(result['p99_us'])} ms, {result['errors']} errors"
+        f"{result['records_per_s']:,.0f} records/s, p50 {digits(result['p50_us'] / 1000)} ms, "
+        f"p99 {digits(result['p99_us'] / 1000)} ms, {result['errors']} errors"
     )
 
 
@@ -41,8 +41,8 @@ def introduction(run, lines):
     place = run["machine"]
     text = (
         f"Measured {run['date']} at revision {run['revision']} on {place['cpus']} processors ({place['cpu']}), "
-        f"{place['memory_gib']} GiB, Linux {place['kernel']}, {place['file_system']}. {run['rounds']} rounds, each "
-        f"with every contestant once, each load sent for {run['warm_up_seconds']:g} s and then measured for "
+        f"{place['memory_gib']} GiB, Linux {place['kernel']}, {place['file_system']}. "
+        f"Rounds: {run['rounds']}, each with every contestant once, each load sent for {run['warm_up_seconds']:g} s and then measured for "
         f"{run['seconds']:g} s. Records of 1 KiB that no compression makes smaller. Figures are medians of the rounds, "
         f"in brackets the least and the greatest. Servers and generator share the processors and the disk.\n\n"
         f"{floor_sentence(lines)}"
@@ -86,7 +86,8 @@ def load_sections(run, lines):
     for load, title in TITLES.items():
         groups = results_by_contestant(run, lines, load)
         if groups:
-            yield f"### {title}\n\n{table([HEAD, *(row(name, results) for name, results in groups.items())])}"
+            head, make_row = (JOURNEY_HEAD, journey_row) if load.startswith("e2e") else (HEAD, row)
+            yield f"### {title}\n\n{table([head, *(make_row(name, results) for name, results in groups.items())])}"
 
 
 def results_by_contestant(run, lines, load):
@@ -101,6 +102,36 @@ def results_by_contestant(run, lines, load):
         if results:
             groups[contestant["name"]] = results
     return groups
+
+
+JOURNEY_HEAD = [
+    "contestant",
+    "sent → acknowledged p50 ms",
+    "acknowledged → received p50 ms",
+    "p99 ms",
+    "sent → received p50 ms",
+    "p99 ms",
+    "missing or twice",
+    "errors",
+]
+
+
+def journey_row(name, results):
+    """One contestant's figures from a put to its reader. A receipt before the acknowledgement counts as 0.001 ms."""
+
+    def each(figure):
+        return spread([result[figure] / 1000 for result in results])
+
+    return [
+        name,
+        each("put_p50_us"),
+        each("p50_us"),
+        each("p99_us"),
+        each("send_to_receipt_p50_us"),
+        each("send_to_receipt_p99_us"),
+        f"{sum(result['missing'] + result['unexpected'] for result in results):,}",
+        f"{sum(result['errors'] for result in results):,}",
+    ]
 
 
 HEAD = [
@@ -126,16 +157,16 @@ def row(name, results):
     writes = results[0]["bench"] == "put"
     return [
         name,
-        spread(each(lambda result: result["records_per_s"]), "{:,.0f}"),
-        spread(each(lambda result: result["p50_us"] / 1000), "{:,.3g}"),
-        spread(each(lambda result: result["p99_us"] / 1000), "{:,.3g}"),
-        spread(each(lambda result: result["server_cpu_s"] * per_million / result["records"]), "{:,.3g}"),
+        spread(each(lambda result: result["records_per_s"])),
+        spread(each(lambda result: result["p50_us"] / 1000)),
+        spread(each(lambda result: result["p99_us"] / 1000)),
+        spread(each(lambda result: result["server_cpu_s"] * per_million / result["records"])),
         "{} ({:.0%})".format(
-            spread(each(lambda result: result["cpu_s"] * per_million / result["records"]), "{:,.3g}", brackets=False),
+            spread(each(lambda result: result["cpu_s"] * per_million / result["records"]), brackets=False),
             median(each(generator_share) or [0]),
         ),
-        spread(each(bytes_written), "{:,.3g}") if writes else "–",
-        spread(each(lambda result: result["server_peak_resident_bytes"] / (1 << 20)), "{:,.0f}", brackets=False),
+        spread(each(bytes_written)) if writes else "–",
+        spread(each(lambda result: result["server_peak_resident_bytes"] / (1 << 20)), brackets=False),
         f"{sum(result['errors'] for result in results):,}",
     ]
 
@@ -150,19 +181,19 @@ def bytes_written(result):
     return result["disk_bytes"] / (result["records"] * result["record_size"])
 
 
-def spread(values, form, brackets=True):
+def spread(values, brackets=True):
     """Median, and the bounds behind it."""
     if not values:
         return "–"
-    text = form.format(median(values))
+    text = digits(median(values))
     if brackets and len(values) > 1:
-        text += f" ({form.format(min(values))}–{form.format(max(values))})"
+        text += f" ({digits(min(values))}–{digits(max(values))})"
     return text
 
 
-def milliseconds(micros):
-    """To three digits."""
-    return f"{micros / 1000:,.3g}"
+def digits(value):
+    """A number to three digits, large ones to the unit."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def table(rows):
