@@ -42,7 +42,8 @@ def introduction(run, lines):
     text = (
         f"Measured {run['date']} at revision {run['revision']} on {place['cpus']} processors ({place['cpu']}), "
         f"{place['memory_gib']} GiB, Linux {place['kernel']}, {place['file_system']}. "
-        f"Rounds: {run['rounds']}, each with every contestant once, each load sent for {run['warm_up_seconds']:g} s and then measured for "
+        f"Rounds: {run['rounds']}, each with every contestant once, each load sent for "
+        f"{run['warm_up_seconds']:g} s and then measured for "
         f"{run['seconds']:g} s. Records of 1 KiB that no compression makes smaller. Figures are medians of the rounds, "
         f"in brackets the least and the greatest. Servers and generator share the processors and the disk.\n\n"
         f"{floor_sentence(lines)}"
