@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo dev bench lint fix
+.PHONY: help setup build test demo dev bench curves lint fix
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,8 +27,11 @@ demo: build ## Three nodes, a real data set, a killed leader, every record check
 dev: build ## One node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
 	@$(ENV) sh -c 'exec "$$CARGO_TARGET_DIR/release/anabranch" dev $(ARGS)'
 
-bench: build ## The load generator (ARGS="put --stream S ...")
-	@$(ENV) sh -c 'exec "$$CARGO_TARGET_DIR/release/anabranch" bench $(ARGS)'
+bench: build ## Beside the peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
+	@scripts/bench.sh peers $(ARGS)
+
+curves: build ## How it scales, as plots (ARGS="--rounds 1 --seconds 1")
+	@scripts/bench.sh curves $(ARGS)
 
 lint: setup ## Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh

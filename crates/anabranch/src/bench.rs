@@ -1,5 +1,5 @@
 //! `anabranch bench`: measures a Kinesis endpoint, this one's or another's, with its own cheap HTTP client, or the
-//! native API with its client.
+//! native API with its client; puts into [`peers`] too, which speak something else.
 //!
 //! Every subcommand prints one JSON line. Latencies of an open loop (`--rate`) count from the moment a call
 //! should have been sent, so a server that stalls can't hide what waited behind it.
@@ -15,6 +15,7 @@ mod log;
 mod native;
 mod options;
 mod payload;
+mod peers;
 mod processes;
 mod put;
 mod report;

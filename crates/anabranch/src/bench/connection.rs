@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::bench::options::{Target, authority};
+use crate::bench::options::Target;
 
 /// Attempts of one call, the first included: enough to outlast the election of a new leader.
 const ATTEMPTS: u32 = 12;
@@ -82,10 +82,15 @@ impl CallError {
 }
 
 impl Endpoint {
+    /// All of `--endpoint`: connection `number` takes the one at `number`, modulo how many there are.
+    ///
     /// # Errors
-    /// When `--endpoint` is no `http://HOST:PORT`.
-    pub(crate) fn new(target: &Target) -> Result<Arc<Self>> {
-        let (host, port) = authority(&target.endpoint)?;
+    /// When one of them is no `http://HOST:PORT`.
+    pub(crate) fn all(target: &Target) -> Result<Vec<Arc<Self>>> {
+        target.authorities()?.into_iter().map(|authority| Self::new(target, authority)).collect()
+    }
+
+    fn new(target: &Target, (host, port): (String, u16)) -> Result<Arc<Self>> {
         let authority = format!("{host}:{port}");
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let date = amz_date(now.as_secs());
@@ -160,6 +165,11 @@ impl Connection {
     /// A connection that opens with its first call.
     pub(crate) fn new(endpoint: &Arc<Endpoint>) -> Self {
         Self { endpoint: Arc::clone(endpoint), sender: None, errors: 0 }
+    }
+
+    /// `count` of them, in turn to each of `endpoints`.
+    pub(crate) fn spread(endpoints: &[Arc<Endpoint>], count: u32) -> impl Iterator<Item = Self> {
+        endpoints.iter().cycle().zip(0..count).map(|(endpoint, _)| Self::new(endpoint))
     }
 
     /// Calls `operation`, as often as an SDK would if need be, and returns the body of the answer.

@@ -130,16 +130,16 @@ async fn connect(target: &Target) -> Result<(Vec<Writer>, Vec<Reader>)> {
     let (mut writers, mut readers) = (Vec::new(), Vec::new());
     match target.api {
         Api::Kinesis => {
-            let endpoint = Endpoint::new(target)?;
-            for shard in list_shards(&mut Connection::new(&endpoint), &target.stream).await? {
-                let mut connection = Connection::new(&endpoint);
+            let endpoints = Endpoint::all(target)?;
+            let first = endpoints.first().context("--endpoint")?;
+            for shard in list_shards(&mut Connection::new(first), &target.stream).await? {
+                let mut connection = Connection::new(first);
                 let iterator = shard_iterator(&mut connection, &target.stream, &shard, "LATEST");
                 let iterator = iterator.await?;
                 readers.push(Reader::Kinesis { connection, iterator });
             }
-            writers.extend(
-                (0..target.connections).map(|_| Writer::Kinesis(Connection::new(&endpoint))),
-            );
+            let connections = Connection::spread(&endpoints, target.connections);
+            writers.extend(connections.map(Writer::Kinesis));
         }
         Api::Grpc => {
             let session = Native::connect(target).await?;
@@ -151,6 +151,7 @@ async fn connect(target: &Target) -> Result<(Vec<Writer>, Vec<Reader>)> {
                 writers.push(Writer::Native(Native::connect(target).await?));
             }
         }
+        Api::Nats | Api::Kafka | Api::Etcd => bail!("--api: only puts speak it"),
     }
     Ok((writers, readers))
 }

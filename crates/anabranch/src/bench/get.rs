@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anabranch_client::ShardRoute;
 use anabranch_shard::Start;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -81,12 +81,15 @@ async fn readers(target: &Target) -> Result<(Vec<Reader>, usize)> {
     let shard_count;
     match target.api {
         Api::Kinesis => {
-            let endpoint = Endpoint::new(target)?;
-            let all = list_shards(&mut Connection::new(&endpoint), &target.stream).await?;
+            let endpoints = Endpoint::all(target)?;
+            let first = endpoints.first().context("--endpoint")?;
+            let all = list_shards(&mut Connection::new(first), &target.stream).await?;
             ensure!(!all.is_empty(), "stream {} has no shard", target.stream);
             shard_count = all.len();
-            for number in 0..connections {
-                let (connection, stream) = (Connection::new(&endpoint), target.stream.clone());
+            for (number, connection) in
+                Connection::spread(&endpoints, target.connections).enumerate()
+            {
+                let stream = target.stream.clone();
                 let shards = share(&all, number, connections);
                 readers.push(Reader::Kinesis { connection, stream, shards });
             }
@@ -99,6 +102,7 @@ async fn readers(target: &Target) -> Result<(Vec<Reader>, usize)> {
                 readers.push(Reader::Native { session, shards: share(&all, number, connections) });
             }
         }
+        Api::Nats | Api::Kafka | Api::Etcd => bail!("--api: only puts speak it"),
     }
     Ok((readers, shard_count))
 }

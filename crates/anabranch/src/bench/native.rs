@@ -8,10 +8,10 @@ use anabranch_transport::TcpConnector;
 use anabranch_types::StreamName;
 use anyhow::{Context, Result, ensure};
 use futures::stream::BoxStream;
-use rand::RngCore;
 use rand::seq::IndexedRandom;
 
-use crate::bench::options::{Target, authority};
+use crate::bench::options::Target;
+use crate::bench::payload::random_data;
 
 /// One client of the native API, with connections of its own, and the shards of one stream.
 #[derive(Debug)]
@@ -23,14 +23,15 @@ pub(crate) struct Native {
 }
 
 impl Native {
-    /// Connects to the node whose gRPC port is `--endpoint`, and from there to the others.
+    /// Connects to a node whose gRPC port is in `--endpoint`, and from there to the others.
     ///
     /// # Errors
     /// When no node answers, or there is no such stream.
     pub(crate) async fn connect(target: &Target) -> Result<Self> {
-        let (host, port) = authority(&target.endpoint)?;
-        let client = Client::connect(vec![format!("{host}:{port}")], Arc::new(TcpConnector)).await;
-        let client = client.with_context(|| format!("connecting to {host}:{port}"))?;
+        let nodes = target.authorities()?.into_iter().map(|(host, port)| format!("{host}:{port}"));
+        let nodes: Vec<_> = nodes.collect();
+        let client = Client::connect(nodes.clone(), Arc::new(TcpConnector)).await;
+        let client = client.with_context(|| format!("connecting to {}", nodes.join(", ")))?;
         let name: StreamName = target.stream.parse().context("--stream")?;
         let view = client.view();
         let stream = view.stream(&name).with_context(|| format!("no stream {name}"))?;
@@ -99,7 +100,6 @@ pub(crate) fn batch<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Result<Batc
 
 /// A batch of random records, which no compression makes smaller.
 pub(crate) fn random_batch(records: u32, record_bytes: usize) -> Result<Batch> {
-    let mut data = vec![0; record_bytes * records as usize];
-    rand::rng().fill_bytes(&mut data);
+    let data = random_data(record_bytes * records as usize);
     batch(data.chunks(record_bytes.max(1)))
 }

@@ -8,13 +8,15 @@ use anyhow::{Context, Result, bail, ensure};
 /// What to measure, and how hard.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Target {
-    /// Address of the endpoint, as `http://HOST:PORT`
-    #[arg(long, default_value = "http://127.0.0.1:4567")]
-    pub(crate) endpoint: http::Uri,
-    /// Which API to speak; for gRPC the endpoint is a node's gRPC port
+    /// Address of the endpoint, as `http://HOST:PORT` whatever the API; connections take turns over several
+    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:4567")]
+    pub(crate) endpoint: Vec<http::Uri>,
+    /// Which API to speak; for gRPC the endpoint is a node's gRPC port. `nats`, `kafka` and `etcd` are other logs, which
+    /// take puts alone
     #[arg(long, value_enum, default_value_t = Api::Kinesis)]
     pub(crate) api: Api,
-    /// Stream to use; it must exist
+    /// Stream to use; it must exist. Of NATS it is one JetStream stream or several, `a,b`; of Kafka the topic; of etcd a
+    /// prefix of keys
     #[arg(long)]
     pub(crate) stream: String,
     /// Connections, each with one call under way at a time
@@ -45,6 +47,30 @@ pub(crate) enum Api {
     Kinesis,
     /// The native API: Anabranch alone.
     Grpc,
+    /// NATS JetStream's.
+    Nats,
+    /// Apache Kafka's.
+    Kafka,
+    /// etcd's.
+    Etcd,
+}
+
+impl Target {
+    /// Host and port that connection `number` leads to.
+    ///
+    /// # Errors
+    /// Says what an endpoint must look like.
+    pub(crate) fn authority(&self, number: usize) -> Result<(String, u16)> {
+        authority(self.endpoint.get(number % self.endpoint.len().max(1)))
+    }
+
+    /// Host and port of every endpoint.
+    ///
+    /// # Errors
+    /// Says what an endpoint must look like.
+    pub(crate) fn authorities(&self) -> Result<Vec<(String, u16)>> {
+        self.endpoint.iter().map(|endpoint| authority(Some(endpoint))).collect()
+    }
 }
 
 /// When to stop.
@@ -67,10 +93,8 @@ impl Until {
 }
 
 /// Host and port of an `http://` endpoint.
-///
-/// # Errors
-/// Says what an endpoint must look like.
-pub(crate) fn authority(endpoint: &http::Uri) -> Result<(String, u16)> {
+fn authority(endpoint: Option<&http::Uri>) -> Result<(String, u16)> {
+    let endpoint = endpoint.context("--endpoint: must be http://HOST:PORT")?;
     if endpoint.scheme_str() != Some("http") {
         bail!("--endpoint: must be http://HOST:PORT, not {endpoint}");
     }
@@ -112,7 +136,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_plain_http() {
-        let parsed = |text: &str| authority(&text.parse().unwrap());
+        let parsed = |text: &str| authority(Some(&text.parse().unwrap()));
         assert_eq!(parsed("http://127.0.0.1:4567").unwrap(), ("127.0.0.1".into(), 4567));
         assert!(parsed("https://127.0.0.1:4567").is_err());
         assert!(parsed("127.0.0.1:4567").is_err());

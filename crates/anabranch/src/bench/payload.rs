@@ -16,8 +16,13 @@ const MOST_BYTES: usize = 128 << 20;
 impl Bodies {
     /// Bodies for PutRecord or, with more than one record a call, PutRecords.
     pub(crate) fn new(stream: &str, record_bytes: usize, records_per_call: u32) -> Self {
-        let first = body(stream, record_bytes, records_per_call);
-        let rest = (1..copies(first.len())).map(|_| body(stream, record_bytes, records_per_call));
+        Self::repeat(|| body(stream, record_bytes, records_per_call))
+    }
+
+    /// As many of what `make` makes as there should be.
+    pub(crate) fn repeat(mut make: impl FnMut() -> Bytes) -> Self {
+        let first = make();
+        let rest = (1..copies(first.len())).map(|_| make());
         Self(std::iter::once(first).chain(rest).collect())
     }
 
@@ -27,17 +32,20 @@ impl Bodies {
     }
 }
 
+/// The data of a record.
+pub(crate) fn random_data(bytes: usize) -> Vec<u8> {
+    let mut data = vec![0; bytes];
+    rand::rng().fill_bytes(&mut data);
+    data
+}
+
 /// How many bodies of `body_bytes` to make.
 pub(crate) fn copies(body_bytes: usize) -> usize {
     (MOST_BYTES / body_bytes).clamp(2, MOST_BODIES)
 }
 
 fn body(stream: &str, record_bytes: usize, records_per_call: u32) -> Bytes {
-    let record = || {
-        let mut data = vec![0; record_bytes];
-        rand::rng().fill_bytes(&mut data);
-        record_members(&data)
-    };
+    let record = || record_members(&random_data(record_bytes));
     if records_per_call == 1 {
         return put_record(stream, &record());
     }

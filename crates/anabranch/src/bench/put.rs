@@ -14,6 +14,7 @@ use crate::bench::kinesis::refused_records;
 use crate::bench::native::{Native, random_batch};
 use crate::bench::options::{Api, Target, Until};
 use crate::bench::payload::{Bodies, copies};
+use crate::bench::peers::{self, Peer, Shape};
 use crate::bench::report::{Baseline, Report, Tally};
 use crate::bench::schedule::Schedule;
 
@@ -27,7 +28,8 @@ pub(crate) struct Args {
     /// Bytes of data in a record
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_485_760))]
     record_size: u32,
-    /// Records in a call: 1 sends PutRecord, more PutRecords
+    /// Records in a call: 1 sends PutRecord, more PutRecords, and so in the other APIs: published before the first is
+    /// acknowledged (NATS), in one batch (Kafka), in one transaction (etcd)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
     records_per_call: u32,
     /// Records per second over all connections, sent when they are due and not when the ones before them are done
@@ -46,6 +48,7 @@ struct Parameters {
 enum Sender {
     Kinesis { connection: Connection, operation: &'static str, bodies: Arc<Bodies> },
     Native { session: Native, batches: Arc<Vec<Batch>> },
+    Peer(Peer),
 }
 
 /// Size of every call.
@@ -95,11 +98,11 @@ async fn senders(args: &Args) -> Result<Vec<Sender>> {
     let mut senders = Vec::new();
     match target.api {
         Api::Kinesis => {
-            let endpoint = Endpoint::new(target)?;
+            let endpoints = Endpoint::all(target)?;
             let bodies = Arc::new(Bodies::new(&target.stream, record_bytes, args.records_per_call));
             let operation = if args.records_per_call == 1 { "PutRecord" } else { "PutRecords" };
-            for _ in 0..target.connections {
-                let (connection, bodies) = (Connection::new(&endpoint), Arc::clone(&bodies));
+            for connection in Connection::spread(&endpoints, target.connections) {
+                let bodies = Arc::clone(&bodies);
                 senders.push(Sender::Kinesis { connection, operation, bodies });
             }
         }
@@ -111,6 +114,10 @@ async fn senders(args: &Args) -> Result<Vec<Sender>> {
                 let (session, batches) = (Native::connect(target).await?, Arc::clone(&batches));
                 senders.push(Sender::Native { session, batches });
             }
+        }
+        Api::Nats | Api::Kafka | Api::Etcd => {
+            let shape = Shape { records: args.records_per_call, record_bytes };
+            senders.extend(peers::connect(target, shape).await?.into_iter().map(Sender::Peer));
         }
     }
     Ok(senders)
@@ -148,6 +155,7 @@ impl Sender {
         tally.errors += match &self {
             Self::Kinesis { connection, .. } => connection.errors,
             Self::Native { session, .. } => session.errors,
+            Self::Peer(peer) => peer.errors,
         };
         match last_error {
             Some(error) if tally.records == 0 => Err(error).context("no call succeeded"),
@@ -166,6 +174,7 @@ impl Sender {
                 let batch = batches.choose(&mut rand::rng()).context("no batch")?.clone();
                 session.append(batch).await.map(|()| 0)
             }
+            Self::Peer(peer) => peer.send().await,
         }
     }
 }

@@ -148,6 +148,7 @@ impl<'a, Parameters: Serialize> Report<'a, Parameters> {
     ) -> Result<Self> {
         let (own, server) = (Usage::own()?, Usage::of_all(&target.server_pids)?);
         let disk_bytes = target.disk.as_deref().map(written_by_device).transpose()?;
+        let endpoints: Vec<_> = target.endpoint.iter().map(ToString::to_string).collect();
         let with_server = !target.server_pids.is_empty();
         let end = tally.end.unwrap_or(start);
         let seconds = end.saturating_duration_since(start).as_secs_f64();
@@ -155,7 +156,7 @@ impl<'a, Parameters: Serialize> Report<'a, Parameters> {
         Ok(Self {
             bench,
             api: target.api,
-            endpoint: target.endpoint.to_string(),
+            endpoint: endpoints.join(","),
             stream: &target.stream,
             connections: target.connections,
             http2: target.http2,

@@ -1,0 +1,15 @@
+#!/bin/bash
+# Runs a Python script of scripts/bench in the environment of scripts/env.sh, and installs first what only these scripts
+# need: matplotlib, into .venv. The peers are installed by the script itself, into the user's cache.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+eval "$(scripts/env.sh)"
+
+if ! cmp -s scripts/bench/requirements.txt .venv/bench-requirements.txt; then
+    echo "bench: installing matplotlib into .venv"
+    .venv/bin/pip install -q --disable-pip-version-check -r scripts/bench/requirements.txt
+    cp scripts/bench/requirements.txt .venv/bench-requirements.txt
+fi
+script=$1
+shift
+exec .venv/bin/python "scripts/bench/$script.py" "$@"

@@ -1,0 +1,43 @@
+"""What the figures were taken on."""
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from bench.processes import file_system
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def describe(directory):
+    """Processor, memory, kernel and file system."""
+    return {
+        "cpus": os.cpu_count(),
+        "cpu": cpu_model(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)),
+        "kernel": platform.release(),
+        "file_system": file_system(directory),
+    }
+
+
+def cpu_model():
+    """As the kernel names it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def revision():
+    """The commit, with a mark when files differ from it."""
+    command = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def floor(binary, directory):
+    """What a sync and a round trip cost now (`anabranch bench floor`), one object for each."""
+    command = [binary, "bench", "floor", "--data-dir", directory]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]

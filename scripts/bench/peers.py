@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Anabranch beside its peers, on this machine, in one run: `make bench`.
+
+Installs the peers into the user's cache, then runs rounds. A round runs every contestant once: its servers are started
+on an empty directory, each of its loads is sent by `anabranch bench`, first unmeasured for a moment and then measured,
+and the servers are ended. Only one contestant's servers run at a time, and nothing of them is left on the disk.
+
+Writes every measurement as a JSON line, and from those lines a table and plots; `--redraw` makes them from the lines
+that are there.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
+
+from bench import machine, peers_report
+from bench.contestants import everyone
+from bench.generator import Failed, measure, warm_up
+from bench.install import Unavailable, say
+from bench.loads import TITLES
+from bench.processes import file_system
+from support.cluster import release_binary
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
+    arguments = parse_arguments()
+    lines = arguments.out / "peers.jsonl"
+    if arguments.redraw:
+        return peers_report.write(arguments.out, peers_report.read(lines))
+    contestants = [each for each in everyone(arguments.binary) if is_chosen(each.name, arguments.only)]
+    if not contestants:
+        sys.exit(f"bench: --only {arguments.only} names nobody; there are {names(everyone(arguments.binary))}")
+    present, absent = prepare(contestants)
+    if arguments.install_only:
+        return None
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with lines.open("w") as file:
+        record = Recorder(file)
+        record(describe(arguments, present, absent))
+        for number in range(1, arguments.rounds + 1):
+            run_round(arguments, number, present, record)
+    return peers_report.write(arguments.out, record.lines)
+
+
+class Recorder:
+    """Keeps what was measured, in memory and in a file."""
+
+    def __init__(self, file):
+        self.lines = []
+        self._file = file
+
+    def __call__(self, line):
+        self.lines.append(line)
+        print(json.dumps(line), file=self._file, flush=True)
+
+
+def parse_arguments():
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="how often everyone is run (5)")
+    parser.add_argument("--seconds", type=float, default=5, help="how long each load is measured (5)")
+    parser.add_argument("--warm-up", type=float, default=1, help="how long it is sent before, unmeasured (1)")
+    parser.add_argument("--only", default="", help="contestants whose names contain one of these words, with commas")
+    parser.add_argument("--loads", default="", help=f"only these loads, with commas: {', '.join(TITLES)}")
+    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
+    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
+    parser.add_argument("--binary", type=Path, default=release_binary(), help="anabranch; by default what was built")
+    parser.add_argument("--install-only", action="store_true", help="installs the peers and measures nothing")
+    parser.add_argument("--redraw", action="store_true", help="makes table and plots from the lines that are there")
+    arguments = parser.parse_args()
+    arguments.binary = arguments.binary.resolve()
+    unknown = [load for load in arguments.loads.split(",") if load and load not in TITLES]
+    if unknown:
+        parser.error(f"--loads: there is no {', '.join(unknown)}")
+    if file_system(arguments.data_dir) in ("tmpfs", "ramfs"):
+        parser.error(f"{arguments.data_dir} is memory, not a disk: choose another --data-dir")
+    return arguments
+
+
+def is_chosen(name, words):
+    """Whether `--only` names it."""
+    return not words or any(word.strip().lower() in name.lower() for word in words.split(","))
+
+
+def names(contestants):
+    """For people."""
+    return "; ".join(contestant.name for contestant in contestants)
+
+
+def prepare(contestants):
+    """Installs what is missing; returns (contestant, version) of those there are, and (name, reason) of the others."""
+    present, absent = [], []
+    for contestant in contestants:
+        try:
+            present.append((contestant, contestant.prepare()))
+        except Unavailable as reason:
+            absent.append((contestant.name, str(reason)))
+    for contestant, version in present:
+        say(f"{contestant.name} {version}: {contestant.settings}")
+    for name, reason in absent:
+        say(f"{name}: NOT MEASURED, {reason}")
+    return present, absent
+
+
+def describe(arguments, present, absent):
+    """The first line of the results: who, where, how long."""
+    return {
+        "line": "run",
+        "date": time.strftime("%Y-%m-%d"),
+        "revision": machine.revision(),
+        "machine": machine.describe(arguments.data_dir),
+        "rounds": arguments.rounds,
+        "seconds": arguments.seconds,
+        "warm_up_seconds": arguments.warm_up,
+        "contestants": [
+            {
+                "name": contestant.name,
+                "version": version,
+                "settings": contestant.settings,
+                "nodes": contestant.nodes,
+                "durable": contestant.durable,
+            }
+            for contestant, version in present
+        ],
+        "absent": [{"name": name, "reason": reason} for name, reason in absent],
+    }
+
+
+def run_round(arguments, number, contestants, record):
+    """Everyone once, and what the machine can do at that moment."""
+    for line in machine.floor(arguments.binary, arguments.data_dir):
+        record({"line": "floor", "round": number, **line})
+    for contestant, _ in contestants:
+        say(f"round {number} of {arguments.rounds}: {contestant.name}")
+        with tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory:
+            try:
+                with contestant.serving(Path(directory) / "data") as running:
+                    run_loads(arguments, number, contestant, running, record)
+            except (OSError, RuntimeError, TimeoutError, Failed) as failure:
+                record(failed(number, contestant, None, failure))
+
+
+def run_loads(arguments, number, contestant, running, record):
+    """All loads of a contestant, one after another, on the same servers."""
+    saturation = None
+    loads = [load for load in contestant.loads if not arguments.loads or load.name in arguments.loads.split(",")]
+    if contestant.settling_seconds:
+        for load in loads:
+            warm_up(arguments.binary, running, load, contestant.settling_seconds / len(loads))
+    for load in loads:
+        if load.rate_share is not None and saturation is None:
+            record(failed(number, contestant, load.name, "there is no figure of `batch` to take a share of"))
+            continue
+        try:
+            if load.command == "put":
+                warm_up(arguments.binary, running, load, arguments.warm_up, saturation)
+            result = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir, saturation)
+        except Failed as failure:
+            record(failed(number, contestant, load.name, failure))
+            continue
+        if load.name == "batch":
+            saturation = result["records_per_s"]
+        record({"line": "result", "round": number, "contestant": contestant.name, "load": load.name, **result})
+        say(f"  {load.name}: {peers_report.brief(result)}")
+
+
+def failed(number, contestant, load, reason):
+    """What is recorded instead of a result."""
+    say(f"  {contestant.name}, {load or 'start'}: FAILED, {reason}")
+    return {"line": "failure", "round": number, "contestant": contestant.name, "load": load, "reason": str(reason)}
+
+
+if __name__ == "__main__":
+    main()

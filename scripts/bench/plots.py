@@ -1,0 +1,80 @@
+"""Plots as SVG files: figures that differ by thousands stand on logarithmic axes."""
+
+from pathlib import Path
+from statistics import median
+
+from matplotlib import pyplot, rcParams
+
+pyplot.switch_backend("svg")
+# Text stays text, and the same figures make the same file.
+rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "anabranch", "font.size": 9})
+
+OURS, DURABLE, OTHER = "#1f6fb2", "#555555", "#bbbbbb"
+
+
+def bars(path, title, values, unit, durable):
+    """A bar for each name: median, with a line from least to greatest. Ours is blue; pale is what a power cut loses."""
+    names = list(values)[::-1]
+    middles = [median(values[name]) for name in names]
+    errors = [
+        [middle - min(values[name]) for name, middle in zip(names, middles, strict=True)],
+        [max(values[name]) - middle for name, middle in zip(names, middles, strict=True)],
+    ]
+    colours = [colour(name, durable) for name in names]
+    figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.32 * len(names)), layout="constrained")
+    axes.barh(names, middles, xerr=errors, color=colours, ecolor="#d08020", height=0.7)
+    axes.set_xscale("log")
+    axes.set_xlim(left=min(middles) / 3, right=max(middles) * 4)
+    for position, middle in enumerate(middles):
+        text = f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
+        axes.annotate(text, (middle, position), xytext=(14, 0), textcoords="offset points", va="center")
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_xlabel(f"{unit} (grey: durable on a majority; pale: lost by a power cut)")
+    save(figure, path)
+
+
+def colour(name, durable):
+    """Ours stands out."""
+    if name.startswith("anabranch"):
+        return OURS
+    return DURABLE if name in durable else OTHER
+
+
+def curves(path, title, series, x_label, y_label, log_y=False):
+    """A line for each series of (x, values): medians, with a band from least to greatest."""
+    figure, axes = pyplot.subplots(figsize=(5.5, 3.4), layout="constrained")
+    for name, points in series.items():
+        xs = [x for x, _ in points]
+        line = axes.plot(xs, [median(values) for _, values in points], marker="o", markersize=3, label=name)[0]
+        low, high = [min(values) for _, values in points], [max(values) for _, values in points]
+        axes.fill_between(xs, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.set_xscale("log")
+    if log_y:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
+def stacks(path, title, parts, labels, y_label):
+    """A stacked bar for each label; `parts` has for each name the heights over the labels."""
+    figure, axes = pyplot.subplots(figsize=(6.5, 4), layout="constrained")
+    bottom = [0.0] * len(labels)
+    for name, heights in parts.items():
+        axes.bar(labels, heights, bottom=bottom, label=name, width=0.6)
+        bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_ylabel(y_label)
+    axes.legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
+    save(figure, path)
+
+
+def save(figure, path):
+    """Writes it without the date, which would make every run a change."""
+    figure.savefig(Path(path), metadata={"Date": None})
+    pyplot.close(figure)
