@@ -7,10 +7,10 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo dev bench curves lint fix
+.PHONY: help setup build test guard guard-record demo dev bench lint fix
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## Install what is missing: .venv with the AWS clients, libclang
 	@scripts/setup.sh
@@ -21,6 +21,14 @@ build: setup ## Build the binary (ten minutes the first time, most of it RocksDB
 test: setup ## All tests: cargo's, then the real AWS clients against real processes
 	@scripts/test.sh
 
+guard: setup ## Instructions and allocations of the hot path against scripts/guard.json (ARGS="part of a test's name")
+	@scripts/setup.sh valgrind
+	@$(ENV) $(PYTHON) scripts/guard.py $(ARGS)
+
+guard-record: setup ## Write what is counted now into scripts/guard.json
+	@scripts/setup.sh valgrind
+	@$(ENV) $(PYTHON) scripts/guard.py --record $(ARGS)
+
 demo: build ## Three nodes, a real data set, a killed leader, every record checked
 	@$(ENV) $(PYTHON) scripts/demo.py $(ARGS)
 
@@ -29,9 +37,6 @@ dev: build ## One node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
 
 bench: build ## Beside the peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
 	@scripts/bench.sh peers $(ARGS)
-
-curves: build ## How it scales, as plots (ARGS="--rounds 1 --seconds 1")
-	@scripts/bench.sh curves $(ARGS)
 
 lint: setup ## Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the build, the tests and the demo need on a fresh Debian or Ubuntu that has a Rust toolchain, a C++
 # compiler, make and Python 3: the AWS clients into .venv, libclang and RocksDB's library into the user's cache. Does
-# nothing when all is there.
+# nothing when all is there. `setup.sh valgrind` installs valgrind, which only the guard of the hot path needs.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,14 +13,14 @@ present cargo || fail "no cargo found: install a Rust toolchain (1.95 or newer) 
 present python3 || fail "no python3 found: apt-get install python3"
 present g++ || present c++ || fail "no C++ compiler found: apt-get install g++"
 
-# Some Debian installations have Python without the part that makes virtual environments.
-install_venv_module() {
+# install_package NAME WHY: a package of Debian, or what the user has to do.
+install_package() {
     if [ "$(id -u)" = 0 ] && present apt-get; then
-        say "installing Debian's python3-venv"
-        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv; } \
-            >/dev/null || fail "apt-get install python3-venv failed: run it by hand to see why"
+        say "installing Debian's $1"
+        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1"; } \
+            >/dev/null || fail "apt-get install $1 failed: run it by hand to see why"
     else
-        fail "this Python can make no virtual environment: run  sudo apt-get install python3-venv  and try again"
+        fail "$2: run  sudo apt-get install $1  and try again"
     fi
 }
 
@@ -31,7 +31,8 @@ make_venv() {
             say "making .venv with the pip that is there"
             python3 -m venv --without-pip .venv && python3 -m pip --python .venv/bin/python install -q pip && return
         fi
-        install_venv_module
+        # Some Debian installations have Python without the part that makes virtual environments.
+        install_package python3-venv "this Python can make no virtual environment"
     fi
     say "making .venv"
     python3 -m venv .venv
@@ -55,6 +56,11 @@ install_libclang() {
     .venv/bin/pip install -q --disable-pip-version-check --no-deps --target "$target" "libclang==$version"
     [ -e "$LIBCLANG_PATH/libclang.so" ] || fail "no libclang.so in $LIBCLANG_PATH"
 }
+
+if [ "${1:-}" = valgrind ]; then
+    present valgrind || install_package valgrind "no valgrind found, which counts the instructions of the hot path"
+    exit 0
+fi
 
 make_venv
 install_clients

@@ -1,6 +1,6 @@
 #!/bin/bash
-# All tests: cargo's, then those that drive the release binary with the real AWS CLI and boto3. Runs both whatever the
-# first one says, and ends with one line of totals.
+# All tests: cargo's, those of the scripts, then those that drive the release binary with the real AWS CLI and boto3.
+# Runs all whatever the first one says, and ends with one line of totals.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 eval "$(scripts/env.sh)"
@@ -16,6 +16,7 @@ step() {
 
 scripts/build.sh || exit 1
 step cargo test --release --workspace --no-fail-fast
+step .venv/bin/python -m pytest tests/scripts
 step .venv/bin/python -m pytest tests/e2e
 
 # cargo closes each binary with "test result: ok. 3 passed; 0 failed; ...", pytest with "==== 3 passed, 1 failed in 2.1s".

@@ -1,1 +1,1 @@
-"""Benchmarks beside other systems (`peers.py`) and of how ours scales (`curves.py`)."""
+"""The benchmark beside other systems."""

@@ -40,40 +40,6 @@ def colour(name, durable):
     return DURABLE if name in durable else OTHER
 
 
-def curves(path, title, series, x_label, y_label, log_y=False):
-    """A line for each series of (x, values): medians, with a band from least to greatest."""
-    figure, axes = pyplot.subplots(figsize=(5.5, 3.4), layout="constrained")
-    for name, points in series.items():
-        xs = [x for x, _ in points]
-        line = axes.plot(xs, [median(values) for _, values in points], marker="o", markersize=3, label=name)[0]
-        low, high = [min(values) for _, values in points], [max(values) for _, values in points]
-        axes.fill_between(xs, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.set_xscale("log")
-    if log_y:
-        axes.set_yscale("log")
-    else:
-        axes.set_ylim(bottom=0)
-    axes.set_title(title, loc="left", fontsize=9)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    save(figure, path)
-
-
-def stacks(path, title, parts, labels, y_label):
-    """A stacked bar for each label; `parts` has for each name the heights over the labels."""
-    figure, axes = pyplot.subplots(figsize=(6.5, 4), layout="constrained")
-    bottom = [0.0] * len(labels)
-    for name, heights in parts.items():
-        axes.bar(labels, heights, bottom=bottom, label=name, width=0.6)
-        bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
-    axes.set_title(title, loc="left", fontsize=9)
-    axes.set_ylabel(y_label)
-    axes.legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
-    save(figure, path)
-
-
 def save(figure, path):
     """Writes it without the date, which would make every run a change."""
     figure.savefig(Path(path), metadata={"Date": None})

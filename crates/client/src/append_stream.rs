@@ -145,3 +145,33 @@ fn gather(
     }
     v1::AppendStreamRequest { appends }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// How many appends each message takes of these, all of which wait.
+    fn messages(sizes: &[usize]) -> Vec<usize> {
+        let (queue, mut outgoing) = mpsc::unbounded_channel();
+        for (number, size) in (0..).zip(sizes) {
+            let batch = Bytes::from(vec![0; *size]);
+            queue.send(v1::NumberedAppend { number, group: 1, batch }).unwrap();
+        }
+        std::iter::from_fn(|| {
+            let first = outgoing.try_recv().ok()?;
+            Some(gather(first, &mut outgoing).appends.len())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_waits_makes_one_message_within_its_bounds() {
+        assert_eq!(messages(&[10]), [1]);
+        assert_eq!(messages(&[10; 40]), [40]);
+        assert_eq!(messages(&[10; MESSAGE_APPENDS + 1]), [MESSAGE_APPENDS, 1]);
+        assert_eq!(messages(&[MESSAGE_BYTES / 2; 5]), [2, 2, 1]);
+        assert_eq!(messages(&[10 * MESSAGE_BYTES, 10]), [1, 1]);
+    }
+}

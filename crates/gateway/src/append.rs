@@ -158,3 +158,6 @@ fn shard_subject(cx: &Context<'_>, route: &ShardRoute) -> String {
     let account = &cx.gateway.settings.account;
     format!("shard {} in stream {} under account {account}", route.shard, route.stream)
 }
+
+#[cfg(test)]
+mod guard;

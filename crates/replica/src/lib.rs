@@ -18,6 +18,8 @@ mod catalog_replica;
 mod convert;
 mod error;
 mod group;
+#[cfg(test)]
+mod guard;
 mod log_adapter;
 mod machine;
 mod maintenance;

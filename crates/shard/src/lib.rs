@@ -7,6 +7,8 @@
 
 mod batch;
 mod command;
+#[cfg(test)]
+mod guard;
 mod page;
 mod position;
 mod state;

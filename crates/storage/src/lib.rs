@@ -14,6 +14,8 @@ mod damage;
 mod dir;
 mod error;
 mod group;
+#[cfg(test)]
+mod guard;
 mod index;
 mod keys;
 mod log;

@@ -6,6 +6,8 @@
 
 mod arn;
 mod clock;
+#[cfg(test)]
+mod guard;
 mod hash_key;
 mod ids;
 pub mod limits;

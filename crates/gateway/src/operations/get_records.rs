@@ -229,6 +229,9 @@ impl ChildShard {
 }
 
 #[cfg(test)]
+mod guard;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::lineage::tests::stream;

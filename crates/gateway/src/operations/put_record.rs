@@ -156,3 +156,6 @@ pub(super) fn write_placed(w: &mut Writer, placed: Placed) {
     w.member("ShardId").plain(placed.shard);
     w.member("SequenceNumber").plain(placed.number);
 }
+
+#[cfg(test)]
+mod guard;

@@ -142,6 +142,9 @@ fn write_outcome(w: &mut Writer, outcome: &Outcome) {
 }
 
 #[cfg(test)]
+mod guard;
+
+#[cfg(test)]
 mod tests {
     use anabranch_types::{SequenceNumber, ShardId, Timestamp};
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the way a test fails")]
 
+mod batching;
 mod crashes;
 mod duplicates;
 mod leadership;

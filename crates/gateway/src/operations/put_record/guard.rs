@@ -1,0 +1,33 @@
+//! A call of one record of 1 KiB, read and checked.
+
+use anabranch_guard::{guarded, noise};
+
+use super::*;
+use crate::constraints;
+use crate::wire::{Format, decode};
+
+fn reads(format: Format) {
+    let mut writer = Writer::new(format, 4096);
+    writer.structure(|w| {
+        w.member("StreamName").text("orders");
+        w.member("Data").blob(&noise(1, 1024));
+        w.member("PartitionKey").text("0123456789abcdef");
+    });
+    let body = writer.finish();
+    let request = guarded(|| {
+        let request: PutRecord<'_> = decode(format, &body).unwrap();
+        constraints::check(&request).unwrap();
+        request
+    });
+    assert_eq!(request.data.map(|data| data.len()), Some(1024));
+}
+
+#[test]
+fn reads_json() {
+    reads(Format::Json);
+}
+
+#[test]
+fn reads_cbor() {
+    reads(Format::Cbor);
+}
