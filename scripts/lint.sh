@@ -34,6 +34,8 @@ check python python
 check clippy cargo clippy --release --workspace --all-targets -- -D warnings
 check documentation documentation
 if deny=$(scripts/cargo-deny.sh); then
+    # It looks at what every platform would need, so at more than a build has downloaded.
+    check download cargo fetch --locked
     check dependencies "$deny" --offline check --hide-inclusion-graph bans licenses sources
     check advisories advisories
 else

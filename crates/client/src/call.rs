@@ -89,11 +89,13 @@ fn request<T>(message: T) -> Request<T> {
 fn error_of(status: &Status) -> CallError {
     let detail =
         v1::ErrorDetail::decode(Bytes::copy_from_slice(status.details())).unwrap_or_default();
-    match detail.kind() {
-        v1::ErrorKind::Unspecified if status.code() == Code::Unimplemented => CallError::NotFound,
-        v1::ErrorKind::Unspecified => CallError::Unknown(status.to_string()),
-        _ => error_of_detail(&detail, status.message()),
+    if detail.kind() != v1::ErrorKind::Unspecified {
+        return error_of_detail(&detail, status.message());
     }
+    if status.code() == Code::Unimplemented {
+        return CallError::NotFound;
+    }
+    CallError::Unknown(status.to_string())
 }
 
 pub(crate) fn error_of_detail(detail: &v1::ErrorDetail, message: &str) -> CallError {

@@ -87,10 +87,8 @@ fn detail_of(error: &Error) -> (Code, v1::ErrorDetail) {
 
 /// As [`status_of`], for the catalog: a node without a replica of it isn't its leader.
 fn catalog_status(error: &Error) -> Status {
-    match error {
-        Error::NotFound => status_of(&Error::NotLeader { leader: None }),
-        other => status_of(other),
-    }
+    let elsewhere = Error::NotLeader { leader: None };
+    status_of(if *error == Error::NotFound { &elsewhere } else { error })
 }
 
 fn invalid(error: impl std::fmt::Display) -> Status {
