@@ -63,7 +63,7 @@ def curves(path, title, series, x_label, y_label, log_y=False):
 
 def stacks(path, title, parts, labels, y_label):
     """A stacked bar for each label; `parts` has for each name the heights over the labels."""
-    figure, axes = pyplot.subplots(figsize=(6.5, 4), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(2.5 + 0.45 * len(labels), 4), layout="constrained")
     bottom = [0.0] * len(labels)
     for name, heights in parts.items():
         axes.bar(labels, heights, bottom=bottom, label=name, width=0.6)
