@@ -62,14 +62,19 @@ def curves(path, title, series, x_label, y_label, log_y=False):
 
 
 def stacks(path, title, parts, labels, y_label):
-    """A stacked bar for each label; `parts` has for each name the heights over the labels."""
+    """A bar for each label, cut into shares, its whole above it; `parts` has each name's heights over the labels."""
     figure, axes = pyplot.subplots(figsize=(2.5 + 0.45 * len(labels), 4), layout="constrained")
+    wholes = [sum(heights) for heights in zip(*parts.values(), strict=True)]
     bottom = [0.0] * len(labels)
     for name, heights in parts.items():
-        axes.bar(labels, heights, bottom=bottom, label=name, width=0.6)
-        bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
+        shares = [100 * height / whole if whole else 0 for height, whole in zip(heights, wholes, strict=True)]
+        axes.bar(labels, shares, bottom=bottom, label=name, width=0.6)
+        bottom = [below + share for below, share in zip(bottom, shares, strict=True)]
+    for position, whole in enumerate(wholes):
+        axes.annotate(f"{whole:,.3g}" if whole < 1000 else f"{whole:,.0f}", (position, 101), ha="center", fontsize=8)
+    axes.set_ylim(0, 108)
     axes.set_title(title, loc="left", fontsize=9)
-    axes.set_ylabel(y_label)
+    axes.set_ylabel(f"% of {y_label} (above each bar)")
     axes.legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
     save(figure, path)
 
