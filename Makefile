@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test guard guard-record demo dev bench lint fix
+.PHONY: help setup build test guard guard-record demo dev bench curves lint fix
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,6 +37,9 @@ dev: build ## One node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
 
 bench: build ## Beside the peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
 	@scripts/bench.sh peers $(ARGS)
+
+curves: build ## How it scales, as plots (ARGS="--rounds 1 --seconds 1")
+	@scripts/bench.sh curves $(ARGS)
 
 lint: setup ## Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh

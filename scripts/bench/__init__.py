@@ -1,1 +1,1 @@
-"""The benchmark beside other systems."""
+"""Benchmarks beside other systems (`peers.py`) and of how ours scales (`curves.py`)."""

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-RECORD_BYTES = 1024
-
 
 @dataclass(frozen=True)
 class Load:
@@ -15,6 +13,7 @@ class Load:
     connections: int = 1
     records_per_call: int = 1
     api: str = "kinesis"
+    record_bytes: int = 1024
     # Share of the rate that the load `batch` reached in the same round; none is as fast as it goes.
     rate_share: float | None = None
     rate: int | None = None
@@ -24,7 +23,7 @@ class Load:
         arguments = [self.command, "--stream", self.stream, "--api", self.api, "--connections", self.connections]
         if self.command == "get":
             return arguments
-        arguments += ["--record-size", RECORD_BYTES, "--duration", f"{seconds:g}s"]
+        arguments += ["--record-size", self.record_bytes, "--duration", f"{seconds:g}s"]
         if self.command == "put":
             arguments += ["--records-per-call", self.records_per_call]
         rate = self.rate

@@ -40,6 +40,45 @@ def colour(name, durable):
     return DURABLE if name in durable else OTHER
 
 
+def curves(path, title, series, x_label, y_label, log_y=False):
+    """A line for each series of (x, values): medians, with a band from least to greatest."""
+    figure, axes = pyplot.subplots(figsize=(5.5, 3.4), layout="constrained")
+    for name, points in series.items():
+        xs = [x for x, _ in points]
+        line = axes.plot(xs, [median(values) for _, values in points], marker="o", markersize=3, label=name)[0]
+        low, high = [min(values) for _, values in points], [max(values) for _, values in points]
+        axes.fill_between(xs, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.set_xscale("log")
+    if log_y:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
+def stacks(path, title, parts, labels, y_label):
+    """A bar for each label, cut into shares, its whole above it; `parts` has each name's heights over the labels."""
+    figure, axes = pyplot.subplots(figsize=(2.5 + 0.45 * len(labels), 4), layout="constrained")
+    wholes = [sum(heights) for heights in zip(*parts.values(), strict=True)]
+    bottom = [0.0] * len(labels)
+    for name, heights in parts.items():
+        shares = [100 * height / whole if whole else 0 for height, whole in zip(heights, wholes, strict=True)]
+        axes.bar(labels, shares, bottom=bottom, label=name, width=0.6)
+        bottom = [below + share for below, share in zip(bottom, shares, strict=True)]
+    for position, whole in enumerate(wholes):
+        axes.annotate(f"{whole:,.3g}" if whole < 1000 else f"{whole:,.0f}", (position, 101), ha="center", fontsize=8)
+    axes.set_ylim(0, 108)
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_ylabel(f"% of {y_label} (above each bar)")
+    axes.legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
+    save(figure, path)
+
+
 def save(figure, path):
     """Writes it without the date, which would make every run a change."""
     figure.savefig(Path(path), metadata={"Date": None})

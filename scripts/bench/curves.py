@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""How Anabranch scales, on this machine: `make curves`.
+
+Each curve varies one thing: shards, connections, size of a record, records of a call; all of them with one node and
+with three, each point on servers of its own that start on an empty directory. Rounds go over all points, so that a
+moment in which the machine is slow doesn't fall on one of them alone.
+
+Writes every measurement as a JSON line, with the CPU seconds of the servers by component, and from those lines the
+plots; `--redraw` makes them from the lines that are there.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
+
+from bench import curves_report, machine, threads
+from bench.contestants import Running, make_led_stream
+from bench.generator import Failed, measure, warm_up
+from bench.install import say
+from bench.loads import Load
+from bench.processes import file_system
+from support.cluster import Cluster, release_binary
+
+STREAM = "bench"
+MOST_CALL_BYTES = 4 << 20
+MOST_RECORDS = 500
+# A record of 1 MiB: its partition key of 16 bytes counts.
+MOST_RECORD_BYTES = (1 << 20) - 16
+
+
+@dataclass(frozen=True)
+class Point:
+    """One place on a curve."""
+
+    curve: str
+    x: int
+    shards: int = 8
+    connections: int = 8
+    record_bytes: int = 1024
+    records_per_call: int = MOST_RECORDS
+
+    def load(self):
+        """For the generator."""
+        return Load(
+            self.curve,
+            "put",
+            STREAM,
+            self.connections,
+            self.records_per_call,
+            record_bytes=self.record_bytes,
+        )
+
+
+def points():
+    """Everywhere that is measured."""
+    for shards in (1, 4, 16, 64, 256, 1000):
+        yield Point("shards", shards, shards=shards)
+    for connections in (1, 4, 16, 64, 256, 1000):
+        yield Point("connections", connections, connections=connections, records_per_call=1)
+    for size in (100, 1 << 10, 10 << 10, 100 << 10, MOST_RECORD_BYTES):
+        records = max(min(MOST_RECORDS, MOST_CALL_BYTES // size), 1)
+        yield Point("record-size", size, record_bytes=size, records_per_call=records)
+    for records in (1, 5, 25, 100, MOST_RECORDS):
+        yield Point("records-per-call", records, records_per_call=records)
+
+
+CURVES = list(dict.fromkeys(point.curve for point in points()))
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
+    arguments = parse_arguments()
+    path = arguments.out / "curves.jsonl"
+    if not arguments.redraw:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        chosen = [point for point in points() if is_chosen(point, arguments)]
+        with path.open("w") as file:
+            print(json.dumps(describe(arguments)), file=file, flush=True)
+            for number in range(1, arguments.rounds + 1):
+                for point in chosen:
+                    for nodes in arguments.nodes:
+                        print(json.dumps(run_point(arguments, number, point, nodes)), file=file, flush=True)
+    curves_report.draw(arguments.out, [json.loads(line) for line in path.read_text().splitlines()])
+
+
+def parse_arguments():
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="how often every point is measured (3)")
+    parser.add_argument("--seconds", type=float, default=4, help="how long each point is measured (4)")
+    parser.add_argument("--warm-up", type=float, default=1, help="how long it is sent before, unmeasured (1)")
+    parser.add_argument("--only", default="", help=f"only these curves, with commas: {', '.join(CURVES)}")
+    parser.add_argument("--most", type=int, help="leaves out points further along than this")
+    parser.add_argument("--nodes", type=numbers, default=[1, 3], help="numbers of nodes, with commas (1,3)")
+    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
+    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
+    parser.add_argument("--binary", type=Path, default=release_binary(), help="anabranch; by default what was built")
+    parser.add_argument("--redraw", action="store_true", help="makes the plots from the lines that are there")
+    arguments = parser.parse_args()
+    arguments.binary = arguments.binary.resolve()
+    unknown = [curve for curve in arguments.only.split(",") if curve and curve not in CURVES]
+    if unknown:
+        parser.error(f"--only: there is no {', '.join(unknown)}")
+    if file_system(arguments.data_dir) in ("tmpfs", "ramfs"):
+        parser.error(f"{arguments.data_dir} is memory, not a disk: choose another --data-dir")
+    return arguments
+
+
+def numbers(text):
+    """Numbers with commas between them."""
+    return [int(number) for number in text.split(",")]
+
+
+def is_chosen(point, arguments):
+    """Whether `--only` and `--most` leave it in."""
+    is_named = not arguments.only or point.curve in arguments.only.split(",")
+    return is_named and (arguments.most is None or point.x <= arguments.most)
+
+
+def describe(arguments):
+    """The first line of the results."""
+    return {
+        "line": "run",
+        "date": time.strftime("%Y-%m-%d"),
+        "revision": machine.revision(),
+        "machine": machine.describe(arguments.data_dir),
+        "rounds": arguments.rounds,
+        "seconds": arguments.seconds,
+        "warm_up_seconds": arguments.warm_up,
+    }
+
+
+def run_point(arguments, number, point, nodes):
+    """Measures one point; returns its line, or the one that says why there is none."""
+    line = {"round": number, "curve": point.curve, "x": point.x, "nodes": nodes, "shards": point.shards}
+    where = f"round {number}: {point.curve} {point.x:,}, nodes: {nodes}"
+    with tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory:
+        try:
+            with Cluster(Path(directory) / "data", nodes, arguments.binary) as cluster:
+                result = measure_point(arguments, point, cluster)
+                cluster.stop()
+        except (Failed, OSError, RuntimeError, TimeoutError) as reason:
+            say(f"{where}: FAILED, {reason}")
+            return {"line": "failure", **line, "reason": str(reason)}
+    say(f"{where}: {result['records_per_s']:,.0f} records/s, {result['mb_per_s']:,.0f} MB/s")
+    return {"line": "result", **line, **result}
+
+
+def measure_point(arguments, point, cluster):
+    """The generator's figures and the CPU seconds by component."""
+    make_led_stream(cluster, STREAM, point.shards)
+    running = Running([node.pid for node in cluster.nodes], kinesis=[node.api for node in cluster.nodes])
+    load = point.load()
+    warm_up(arguments.binary, running, load, arguments.warm_up)
+    before = threads.cpu_seconds(running.pids)
+    result = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir)
+    result["component_cpu_s"] = threads.since(before, running.pids)
+    return result
+
+
+if __name__ == "__main__":
+    main()
