@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,14 @@ CALLGRIND = [
     "--zero-before=*anabranch_guard::guarded*",
     "--dump-after=*guard::guarded*",
 ]
+# Always the same environment: it lies on the stack and shifts it. Valgrind counts `rep movsb`, with which glibc copies
+# long stretches, as one instruction for each byte; with the vectors of short ones a copy costs about what it takes.
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "LC_ALL": "C",
+    "TMPDIR": "/tmp",
+    "GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824",
+}
 ALLOCATORS = {"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"}
 
 
@@ -77,6 +86,8 @@ def main():
     parser.add_argument("--record", action="store_true", help="write what is counted into scripts/guard.json")
     parser.add_argument("part", nargs="*", help="only tests whose name contains one of these")
     options = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        sys.exit("guard: no valgrind found: scripts/setup.sh valgrind")
     recorded = json.loads(RECORD.read_text()) if RECORD.exists() else {"environment": {}, "counts": {}}
     chosen = tests(binaries())
     if options.part:
@@ -123,15 +134,14 @@ def count_all(chosen):
 
 
 def count(test):
-    """Runs one test. Always with the same arguments and environment: they lie on the stack and shift it."""
+    """Runs one test, from its folder: so its arguments have the same length everywhere."""
     with tempfile.TemporaryDirectory(prefix="anabranch-guard-") as directory:
         out = Path(directory) / "out"
         binary = f"./{test.binary.name}"
         command = [*CALLGRIND, f"--callgrind-out-file={out}", binary, "--exact", test.path, "--test-threads=1"]
-        environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": "/tmp"}
-        output = run(command, cwd=test.binary.parent, env=environment)
+        output = run(command, cwd=test.binary.parent, env=ENVIRONMENT)
         dumps = [dump.read_text() for dump in Path(directory).glob("out.*-*")]
-        entered = [dump for dump in dumps if "--dump-after" in dump and "guard::guarded" in dump.partition("fn=")[2]]
+        entered = [dump for dump in dumps if "guard::guarded" in dump.partition("fn=")[2]]
         if len(entered) != 1:
             sys.exit(f"guard: {test.name} enters `guarded` {len(entered)} times, not once\n{output}")
         return parse(entered[0])
@@ -254,10 +264,14 @@ def record(recorded, measured, whole):
 
 
 def check_repeatable(first, second):
-    for name, now in first.items():
-        again = second[name]
-        if abs(change(now, again)) > NOISE or now.allocations != again.allocations:
-            sys.exit(f"guard: {name} is not repeatable: {now}, then {again}")
+    again = [(name, now, second[name]) for name, now in first.items()]
+    moved = [
+        f"  {name}: {now}, then {then}"
+        for name, now, then in again
+        if abs(change(now, then)) > NOISE or now.allocations != then.allocations
+    ]
+    if moved:
+        sys.exit("\n".join(["guard: not repeatable:", *moved]))
 
 
 def counts_of(recorded):
