@@ -164,12 +164,10 @@ async fn carry_out<R: Request>(request: R, call: Call<'_>) -> Result<Encoded, Er
     let cx = Context { gateway: call.gateway, producer: call.producer };
     let answer = match request.run(&cx).await {
         // A stream that another gateway made a moment ago may not have reached this one.
-        Err(gone @ Error::NotFound(_)) => {
-            let seen = call.gateway.cluster.view().catalog().version;
+        Err(Error::NotFound(_)) => {
             let newest = call.gateway.cluster.newest_view().await;
-            let newest = newest.map_err(|error| Error::from_client(error, || "Catalog".into()))?;
-            let is_behind = newest.catalog().version > seen;
-            if is_behind { request.run(&cx).await? } else { return Err(gone) }
+            newest.map_err(|error| Error::from_client(error, || "Catalog".into()))?;
+            request.run(&cx).await?
         }
         done => done?,
     };
