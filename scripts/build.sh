@@ -1,7 +1,7 @@
 #!/bin/bash
-# Builds the binary in the environment of scripts/env.sh, with cargo's own progress.
+# Builds the binary in the environment of scripts/env.sh, with cargo's own progress. The argument is the profile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 eval "$(scripts/env.sh)"
 
-exec cargo build --release --workspace --bins
+exec cargo build --profile "${1:-release}" --workspace --bins

@@ -27,7 +27,7 @@ from bench.generator import Failed, measure, warm_up
 from bench.install import say
 from bench.loads import Load
 from bench.processes import file_system
-from support.cluster import Cluster, release_binary
+from support.cluster import Cluster
 
 STREAM = "bench"
 MOST_CALL_BYTES = 4 << 20
@@ -102,7 +102,7 @@ def parse_arguments():
     parser.add_argument("--nodes", type=numbers, default=[1, 3], help="numbers of nodes, with commas (1,3)")
     parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
     parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
-    parser.add_argument("--binary", type=Path, default=release_binary(), help="anabranch; by default what was built")
+    parser.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
     parser.add_argument("--redraw", action="store_true", help="makes the plots from the lines that are there")
     arguments = parser.parse_args()
     arguments.binary = arguments.binary.resolve()

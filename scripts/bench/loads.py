@@ -17,12 +17,15 @@ class Load:
     # Share of the rate that the load `batch` reached in the same round; none is as fast as it goes.
     rate_share: float | None = None
     rate: int | None = None
+    # Counts what is refused and goes on, instead of sending it again.
+    no_retry: bool = False
 
     def arguments(self, seconds, saturation=None):
         """What the generator is told, addresses apart."""
         arguments = [self.command, "--stream", self.stream, "--api", self.api, "--connections", self.connections]
         if self.command == "get":
             return arguments
+        arguments += ["--no-retry"] * self.no_retry
         arguments += ["--record-size", self.record_bytes, "--duration", f"{seconds:g}s"]
         if self.command == "put":
             arguments += ["--records-per-call", self.records_per_call]

@@ -7,8 +7,14 @@ import subprocess
 from pathlib import Path
 
 from bench.processes import file_system
+from support.cluster import release_binary
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def binary():
+    """What `make dist` makes."""
+    return release_binary().parents[1] / "dist" / "anabranch"
 
 
 def describe(directory):

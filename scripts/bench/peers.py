@@ -26,7 +26,6 @@ from bench.generator import Failed, measure, warm_up
 from bench.install import Unavailable, say
 from bench.loads import TITLES
 from bench.processes import file_system
-from support.cluster import release_binary
 
 
 def main():
@@ -72,7 +71,7 @@ def parse_arguments():
     parser.add_argument("--loads", default="", help=f"only these loads, with commas: {', '.join(TITLES)}")
     parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
     parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
-    parser.add_argument("--binary", type=Path, default=release_binary(), help="anabranch; by default what was built")
+    parser.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
     parser.add_argument("--install-only", action="store_true", help="installs the peers and measures nothing")
     parser.add_argument("--redraw", action="store_true", help="makes table and plots from the lines that are there")
     arguments = parser.parse_args()

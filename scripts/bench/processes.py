@@ -113,6 +113,11 @@ def peak_resident_bytes(pids):
     return sum(status_bytes(pid, "VmHWM") for pid in pids)
 
 
+def resident_bytes(pids):
+    """Resident memory of all of them now."""
+    return sum(status_bytes(pid, "VmRSS") for pid in pids)
+
+
 def status_bytes(pid, name):
     """A size from /proc/PID/status."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

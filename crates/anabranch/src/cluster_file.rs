@@ -61,7 +61,7 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(%error, "pid file");
+            tracing::info!(%error, "pid file");
         }
     }
 }

@@ -187,7 +187,7 @@ async fn stop_all(dir: &Path, configs: &[PathBuf], mut children: Vec<Child>) -> 
     while !pids().is_empty() && Instant::now() < deadline {
         sleep(Duration::from_millis(20)).await;
     }
-    tracing::debug!(dir = %dir.display(), "stopped");
+    tracing::info!(dir = %dir.display(), "stopped");
     if failed.is_empty() { Ok(()) } else { bail!(failed.join("; ")) }
 }
 

@@ -88,13 +88,13 @@ async fn run(
     });
     let mut outcomes = match log_client(channel).append_stream(requests).await {
         Ok(outcomes) => outcomes.into_inner(),
-        Err(status) => return tracing::debug!(%status, "stream of appends can't be opened"),
+        Err(status) => return tracing::info!(%status, "stream of appends can't be opened"),
     };
     loop {
         match outcomes.message().await {
             Ok(Some(message)) => end.settle(message.outcomes),
             Ok(None) => return,
-            Err(status) => return tracing::debug!(%status, "stream of appends broke"),
+            Err(status) => return tracing::info!(%status, "stream of appends broke"),
         }
     }
 }

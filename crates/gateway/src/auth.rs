@@ -28,19 +28,21 @@ pub(crate) fn require_signature(headers: &HeaderMap, query: Option<&str>) -> Res
 }
 
 fn complete_header(authorization: &str, headers: &HeaderMap) -> Result<(), Error> {
-    let mut missing = String::new();
-    for part in HEADER_PARTS {
-        if header_part(authorization, part).is_none() {
-            missing.push_str(&format!("Authorization header requires '{part}' parameter. "));
-        }
+    let given = header_parts(authorization);
+    let dated = headers.contains_key("x-amz-date") || headers.contains_key(DATE);
+    if given == [true; HEADER_PARTS.len()] && dated {
+        return Ok(());
     }
-    if !headers.contains_key("x-amz-date") && !headers.contains_key(DATE) {
+    let mut missing: String = HEADER_PARTS
+        .into_iter()
+        .zip(given)
+        .filter(|(_, given)| !given)
+        .map(|(part, _)| format!("Authorization header requires '{part}' parameter. "))
+        .collect();
+    if !dated {
         missing.push_str(
             "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
         );
-    }
-    if missing.is_empty() {
-        return Ok(());
     }
     // The service repeats the header; what looks like a signature must not end up in a log.
     let scheme = authorization.split(' ').next().filter(|word| word.starts_with("AWS4-"));
@@ -50,13 +52,16 @@ fn complete_header(authorization: &str, headers: &HeaderMap) -> Result<(), Error
     )))
 }
 
-/// `name=value` among the parts of `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
-fn header_part<'a>(authorization: &'a str, name: &str) -> Option<&'a str> {
-    let parts = authorization.split([' ', ',']);
-    parts
-        .filter_map(|part| part.split_once('='))
-        .find(|(key, value)| *key == name && !value.is_empty())
-        .map(|(_, value)| value)
+/// Which of [`HEADER_PARTS`] have a value in `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
+fn header_parts(authorization: &str) -> [bool; HEADER_PARTS.len()] {
+    let mut given = [false; HEADER_PARTS.len()];
+    for part in authorization.as_bytes().split(|byte| matches!(byte, b' ' | b',')) {
+        for (name, given) in HEADER_PARTS.iter().zip(&mut given) {
+            let value = part.strip_prefix(name.as_bytes()).and_then(|v| v.strip_prefix(b"="));
+            *given |= value.is_some_and(|value| !value.is_empty());
+        }
+    }
+    given
 }
 
 fn complete_query(query: &str) -> Result<(), Error> {

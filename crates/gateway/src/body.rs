@@ -1,4 +1,4 @@
-//! Reads a request's body into memory, against permits of the byte budget.
+//! Reads a request's body into memory, against permits of the budget for bodies.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -34,7 +34,7 @@ pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<ReadBody, 
     }
     let expected = usize::try_from(declared.lower()).unwrap_or(limit);
     // Refused before the client has sent it all, if it can be.
-    if !gateway.budget.has(expected * COST) {
+    if !gateway.bodies.has(expected * COST) {
         return Err(Error::too_much_in_flight());
     }
     let collected = timeout(gateway.settings.body_read_timeout, collect(gateway, body, expected));
@@ -56,7 +56,7 @@ async fn collect(
         if before + data.len() > limit {
             return Err(Error::TooLarge { limit });
         }
-        let more = gateway.budget.take(data.len() * COST).ok_or_else(Error::too_much_in_flight)?;
+        let more = gateway.bodies.take(data.len() * COST).ok_or_else(Error::too_much_in_flight)?;
         match &mut permit {
             Some(permit) => permit.join(more),
             None => permit = Some(more),

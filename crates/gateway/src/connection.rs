@@ -67,7 +67,7 @@ pub(crate) async fn drive(
 
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+        tracing::info!(%error, "connection ended");
     }
 }
 

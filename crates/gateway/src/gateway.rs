@@ -13,14 +13,17 @@ use crate::server;
 use crate::settings::GatewaySettings;
 use crate::token::Sealer;
 
-/// The Kinesis API of a cluster. Cheap to clone; clones share the byte budget.
+/// The Kinesis API of a cluster. Cheap to clone; clones share the byte budgets.
 #[derive(Clone)]
 pub struct Gateway {
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) settings: Arc<GatewaySettings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sealer: Arc<Sealer>,
-    pub(crate) budget: Budget,
+    /// Bytes of bodies in memory.
+    pub(crate) bodies: Budget,
+    /// Bytes of answers in memory, so that slow readers take nothing from writers, nor writers from them.
+    pub(crate) answers: Budget,
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -41,7 +44,8 @@ impl Gateway {
         Self {
             cluster,
             sealer: Arc::new(Sealer::new(settings.token_key)),
-            budget: Budget::new(settings.max_in_flight_bytes),
+            bodies: Budget::new(settings.max_in_flight_bytes / 2),
+            answers: Budget::new(settings.max_in_flight_bytes / 2),
             settings: Arc::new(settings),
             clock,
             readiness: Arc::new(|| true),

@@ -34,7 +34,7 @@ pub(crate) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Ans
         response::failure(format_of(&parts.headers).unwrap_or(Format::Json), &Error::Internal)
     });
     response::finish(&mut answer, &parts.headers, id);
-    tracing::debug!(
+    tracing::info!(
         request_id = %id,
         operation = target(&parts.headers).unwrap_or_default(),
         status = answer.status().as_u16(),

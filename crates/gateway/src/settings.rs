@@ -16,8 +16,9 @@ pub struct GatewaySettings {
     pub default_replicas: u32,
     /// Largest body. Default: 16 MiB, enough for 10 MiB of data in base64 and 500 keys.
     pub max_body_bytes: usize,
-    /// Bytes of bodies and answers in memory at once; beyond it calls are throttled. A body counts
-    /// twice, so this is at least twice `max_body_bytes`, or the largest are never taken. Default: 512 MiB.
+    /// Bytes of bodies and answers in memory at once, half for either; beyond it calls are throttled. A
+    /// body counts twice, so this is at least four times `max_body_bytes`, or the largest are never
+    /// taken. Default: 512 MiB.
     pub max_in_flight_bytes: usize,
     /// Open connections; further ones wait in the listener's queue. Default: 4096.
     pub max_connections: usize,

@@ -108,7 +108,7 @@ pub(crate) async fn register(node: Node) {
                 return;
             }
             Ok(Outcome::Refused(refusal)) => tracing::error!(%refusal, "registration refused"),
-            Err(error) => tracing::debug!(%error, "registration"),
+            Err(error) => tracing::info!(%error, "registration"),
         }
         sleep(RETRY).await;
     }

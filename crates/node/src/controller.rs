@@ -87,7 +87,7 @@ async fn drop_stream(node: &Node, name: &StreamName, stream: &Stream) {
 async fn step(node: &Node, command: Command) {
     match node.propose(&command).await {
         Ok(Outcome::Done { .. }) => {}
-        Ok(Outcome::Refused(refusal)) => tracing::debug!(%refusal, "step"),
-        Err(error) => tracing::debug!(%error, "step"),
+        Ok(Outcome::Refused(refusal)) => tracing::info!(%refusal, "step"),
+        Err(error) => tracing::info!(%error, "step"),
     }
 }

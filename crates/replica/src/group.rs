@@ -11,7 +11,9 @@ use futures::stream::{BoxStream, StreamExt};
 use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::raft::{TransferLeaderRequest, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesResponse, StreamAppendError, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,7 +24,7 @@ use crate::convert::{
 use crate::error::Error;
 use crate::log_adapter::LogAdapter;
 use crate::machine::{Machine, Outcome};
-use crate::network::{CatchUpRate, NetworkFactory, append_reply, append_request};
+use crate::network::{NetworkFactory, Pace, append_reply, append_request};
 use crate::payload::Payload;
 use crate::progress::Progress;
 use crate::raft_types::{
@@ -85,7 +87,7 @@ impl Group {
         store: &Arc<dyn LogStore>,
         machine: Box<dyn Machine>,
         transport: &Transport,
-        catch_up: &Arc<CatchUpRate>,
+        pace: &Arc<Pace>,
         settings: &ReplicaSettings,
     ) -> Result<Self, Error> {
         let log = claim_log(spec, store).await?;
@@ -100,7 +102,7 @@ impl Group {
             group: spec.group,
             log: Arc::clone(&log),
             transport: transport.clone(),
-            catch_up: Arc::clone(catch_up),
+            pace: Arc::clone(pace),
         };
         let adapter = LogAdapter::new(Arc::clone(&log));
         let config = raft_config(settings).map_err(|error| out_of_service(&error))?;
@@ -123,7 +125,7 @@ impl Group {
         let members: BTreeMap<_, _> =
             members.iter().map(|r| (r.id.0, Member { node: r.node })).collect();
         if let Err(error) = self.raft.initialize(members).await {
-            tracing::debug!(group = %self.id, %error, "group has begun already");
+            tracing::info!(group = %self.id, %error, "group has begun already");
         }
     }
 
@@ -183,7 +185,7 @@ impl Group {
         if !self.holds_lease() {
             let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
             read.map_err(|error| {
-                tracing::debug!(group = %self.id, %error, "read index");
+                tracing::info!(group = %self.id, %error, "read index");
                 self.not_leader()
             })?;
         }
@@ -262,7 +264,7 @@ impl Group {
             _ => self.raft.trigger().snapshot().await,
         };
         if let Err(error) = result {
-            tracing::debug!(group = %self.id, %error, "trim");
+            tracing::info!(group = %self.id, %error, "trim");
         }
     }
 
@@ -402,11 +404,27 @@ impl Group {
                 let taken = self.raft.handle_transfer_leader(request).await;
                 taken.map(|_| ResponseBody::Transferred(pb::Empty {})).map_err(|e| e.to_string())
             }
+            RequestBody::Heartbeat(heartbeat) => self.receive_heartbeat(heartbeat).await,
             RequestBody::Append(_) | RequestBody::Close(_) | RequestBody::Ping(_) => {
                 Err("not a call".into())
             }
         };
         answer.unwrap_or_else(|error| ResponseBody::Failed(format!("group {}: {error}", self.id)))
+    }
+
+    async fn receive_heartbeat(&self, message: pb::AppendEntries) -> Result<ResponseBody, String> {
+        let request = append_request(message).map_err(|e| e.to_string())?;
+        let prev = request.prev_log_id;
+        let answer = self.raft.append_entries(request).await.map_err(|e| e.to_string())?;
+        Ok(append_reply(match answer {
+            AppendEntriesResponse::Success => Ok(prev),
+            AppendEntriesResponse::PartialSuccess(last) => Ok(last),
+            AppendEntriesResponse::Conflict => {
+                let prev = prev.ok_or("a conflict about no entry")?;
+                Err(StreamAppendError::Conflict(prev))
+            }
+            AppendEntriesResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
+        }))
     }
 
     async fn receive_snapshot(&self, message: pb::InstallSnapshot) -> Result<ResponseBody, String> {

@@ -30,7 +30,7 @@ pub(crate) struct NetworkFactory {
     pub(crate) group: GroupId,
     pub(crate) log: Arc<dyn GroupLog>,
     pub(crate) transport: Transport,
-    pub(crate) catch_up: Arc<CatchUpRate>,
+    pub(crate) pace: Arc<Pace>,
 }
 
 impl NetworkFactory {
@@ -77,8 +77,7 @@ impl Network {
     fn is_old(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
         let first = request.entries.first().map(|entry| entry.log_id.index());
         let last = self.factory.log.log_state().last.map_or(0, |last| last.index);
-        self.purpose != Purpose::Control
-            && first.is_some_and(|first| first + CATCH_UP_ENTRIES < last)
+        first.is_some_and(|first| first + CATCH_UP_ENTRIES < last)
     }
 
     async fn call(
@@ -89,6 +88,19 @@ impl Network {
     ) -> Result<ResponseBody, Error> {
         let NetworkFactory { group, transport, .. } = &self.factory;
         transport.call(self.node, purpose, *group, self.to, body, deadline).await
+    }
+
+    /// A heartbeat, sent at the same moment as those of all other groups, so that they share messages.
+    async fn beat(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>> {
+        sleep_until(self.factory.pace.next_beat()).await;
+        let body = RequestBody::Heartbeat(append_message(request));
+        match self.call(Purpose::Control, body, ANSWER_DEADLINE).await {
+            Ok(body) => append_answer(body),
+            Err(error) => Err(unreachable(&error)),
+        }
     }
 
     async fn ask_vote(
@@ -138,7 +150,7 @@ impl Network {
             begins = false;
             if self.is_old(&request) {
                 let bytes = request.entries.iter().map(payload_bytes).sum();
-                self.factory.catch_up.take(bytes).await;
+                self.factory.pace.catch_up(bytes).await;
             }
             if requests.send(append_message(request)).await.is_err() || sent.send(()).is_err() {
                 return;
@@ -234,6 +246,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            if network.purpose == Purpose::Control {
+                let answer = network.beat(first).await?;
+                return Ok(stream::once(async { Ok(answer) }).boxed());
+            }
             let purpose = if network.is_old(&first) { Purpose::CatchUp } else { network.purpose };
             let NetworkFactory { group, transport, .. } = &network.factory;
             let channel = transport.open(network.node, purpose, *group, network.to);
@@ -319,20 +335,31 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 }
 
-/// A node-wide limit on bytes sent to replicas that are behind, so that they never starve live writes.
+/// When the replicas of a node may send what is not urgent: old entries at a limited rate, so that they
+/// never starve live writes, and heartbeats at common moments.
 #[derive(Debug)]
-pub(crate) struct CatchUpRate {
+pub(crate) struct Pace {
     bytes_per_second: u64,
     free_at: Mutex<Instant>,
+    began: Instant,
 }
 
-impl CatchUpRate {
+/// Heartbeats of all groups leave together, at multiples of this.
+const BEAT: Duration = Duration::from_millis(50);
+
+impl Pace {
     pub(crate) fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(Instant::now()) }
+        let now = Instant::now();
+        Self { bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(now), began: now }
     }
 
-    /// Waits for `bytes` to be allowed.
-    async fn take(&self, bytes: usize) {
+    fn next_beat(&self) -> Instant {
+        let beats = self.began.elapsed().as_nanos() / BEAT.as_nanos() + 1;
+        self.began + BEAT * u32::try_from(beats).unwrap_or(u32::MAX)
+    }
+
+    /// Waits for `bytes` of old entries to be allowed.
+    async fn catch_up(&self, bytes: usize) {
         let cost =
             Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / self.bytes_per_second);
         let mut free_at = self.free_at.lock().await;

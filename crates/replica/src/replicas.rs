@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::group::{Group, GroupSpec, clear_log};
 use crate::machine::{CatalogMachine, ShardMachine};
 use crate::maintenance::Upkeep;
-use crate::network::CatchUpRate;
+use crate::network::Pace;
 use crate::payload::Payload;
 use crate::settings::ReplicaSettings;
 use crate::shard_replica::{ShardReplica, rebuild_window};
@@ -35,7 +35,7 @@ struct Inner {
     transport: Transport,
     clock: Arc<dyn Clock>,
     settings: ReplicaSettings,
-    catch_up: Arc<CatchUpRate>,
+    pace: Arc<Pace>,
     append_permits: Arc<Semaphore>,
     disk_full: Arc<AtomicBool>,
     held: Mutex<BTreeMap<GroupId, Held>>,
@@ -59,7 +59,7 @@ impl Replicas {
         clock: Arc<dyn Clock>,
         settings: ReplicaSettings,
     ) -> Self {
-        let catch_up = Arc::new(CatchUpRate::new(settings.catch_up_bytes_per_second));
+        let pace = Arc::new(Pace::new(settings.catch_up_bytes_per_second));
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
         let (held, tasks) = (Mutex::default(), Mutex::default());
         let disk_full = Arc::default();
@@ -68,7 +68,7 @@ impl Replicas {
             transport,
             clock,
             settings,
-            catch_up,
+            pace,
             append_permits,
             disk_full,
             held,
@@ -190,8 +190,8 @@ impl Replicas {
         machine: Box<dyn crate::machine::Machine>,
     ) -> Result<Arc<Group>, Error> {
         self.close(spec.group).await; // a replica with another id
-        let Inner { store, transport, catch_up, settings, .. } = &*self.inner;
-        let group = Group::open(spec, store, machine, transport, catch_up, settings).await?;
+        let Inner { store, transport, pace, settings, .. } = &*self.inner;
+        let group = Group::open(spec, store, machine, transport, pace, settings).await?;
         Ok(Arc::new(group))
     }
 
@@ -284,7 +284,7 @@ impl Held {
         if let Some(payload) = due
             && let Err(error) = self.group.propose(payload).await
         {
-            tracing::debug!(group = %self.group.id, %error, "upkeep");
+            tracing::info!(group = %self.group.id, %error, "upkeep");
         }
         self.group.follow_trim_horizon().await;
         self.group.follow_membership(&self.wanted).await;

@@ -3,11 +3,11 @@ use std::time::Duration;
 /// Settings of the replicas on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaSettings {
-    /// How often the leader of a group says that it leads. Default: 1 s: fail-over doesn't wait for
-    /// it, the liveness of nodes decides.
+    /// How often the leader of a group without news says that it leads. Default: 3 s: fail-over
+    /// doesn't wait for it, the liveness of nodes decides.
     pub heartbeat_interval: Duration,
     /// Silence of a group's leader after which a follower stands for election although the leader's
-    /// node lives: from this to one and a half times this. Default: 6 s.
+    /// node lives: from this to one and a half times this. Default: 15 s.
     pub election_timeout: Duration,
     /// How long a leader reads alone after a majority of nodes answered its ping. Default: 700 ms.
     /// Below the transport's silence limit, or two leaders could answer.
@@ -34,8 +34,8 @@ pub struct ReplicaSettings {
 impl Default for ReplicaSettings {
     fn default() -> Self {
         Self {
-            heartbeat_interval: Duration::from_secs(1),
-            election_timeout: Duration::from_secs(6),
+            heartbeat_interval: Duration::from_secs(3),
+            election_timeout: Duration::from_secs(15),
             leader_lease: Duration::from_millis(700),
             election_stagger: Duration::from_millis(150),
             checkpoint_interval: Duration::from_secs(60),

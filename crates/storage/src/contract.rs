@@ -56,7 +56,7 @@ pub fn run<F: Fixture>(mut fixture: impl FnMut() -> F) {
         ("a closed store refuses", closed_store_refuses),
     ];
     for (name, example) in examples {
-        tracing::debug!(name, "contract");
+        tracing::info!(name, "contract");
         example(&mut fixture());
     }
 }

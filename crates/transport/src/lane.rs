@@ -215,6 +215,7 @@ fn bytes_of(body: &RequestBody) -> usize {
         RequestBody::Snapshot(snapshot) => snapshot.checkpoint.len() + OVERHEAD,
         RequestBody::Vote(_)
         | RequestBody::PreVote(_)
+        | RequestBody::Heartbeat(_)
         | RequestBody::Transfer(_)
         | RequestBody::Close(_)
         | RequestBody::Ping(_) => OVERHEAD,

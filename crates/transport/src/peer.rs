@@ -226,7 +226,7 @@ impl Keeper {
                 () = self.silent() => Err(tonic::Status::unavailable("peer is silent")),
             };
             if let Err(status) = over {
-                tracing::debug!(node = %self.to, %status, "stream to peer is down");
+                tracing::info!(node = %self.to, %status, "stream to peer is down");
             }
             let lasted = began.elapsed() > RECONNECT_LONGEST;
             pause = if lasted { RECONNECT_FIRST } else { (pause * 2).min(RECONNECT_LONGEST) };

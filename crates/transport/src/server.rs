@@ -133,6 +133,7 @@ impl Exchange {
             Some(
                 body @ (RequestBody::Vote(_)
                 | RequestBody::PreVote(_)
+                | RequestBody::Heartbeat(_)
                 | RequestBody::Snapshot(_)
                 | RequestBody::Transfer(_)),
             ) => {

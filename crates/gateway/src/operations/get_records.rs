@@ -135,7 +135,7 @@ fn route(gateway: &Gateway, iterator: &ShardIterator) -> Result<Arc<ShardRoute>,
 fn reserve(gateway: &Gateway) -> Result<(Permit, usize), Error> {
     let wanted = limits::GET_RECORDS_MAX_BYTES * COST_THIRDS / 3;
     let permit =
-        gateway.budget.take_fair(wanted, LEAST_BYTES).ok_or_else(Error::too_much_in_flight)?;
+        gateway.answers.take_fair(wanted, LEAST_BYTES).ok_or_else(Error::too_much_in_flight)?;
     let max_bytes = (permit.bytes() * 3 / COST_THIRDS).min(limits::GET_RECORDS_MAX_BYTES);
     Ok((permit, max_bytes))
 }
@@ -144,7 +144,7 @@ fn reserve(gateway: &Gateway) -> Result<(Permit, usize), Error> {
 fn settle(gateway: &Gateway, permit: &mut Permit, cost: usize) -> Result<(), Error> {
     match cost.checked_sub(permit.bytes()) {
         Some(missing) => {
-            permit.join(gateway.budget.take(missing).ok_or_else(Error::too_much_in_flight)?)
+            permit.join(gateway.answers.take(missing).ok_or_else(Error::too_much_in_flight)?)
         }
         None => permit.shrink(cost),
     }

@@ -1,8 +1,9 @@
 //! Ready segments: prepared ahead by a thread of their own, so that the writer never waits for an allocation.
 //!
 //! What always holds: ready segments have consecutive serials, and each has its header and its name on the disk. All of
-//! its blocks have been written once, so that no later sync has to commit extent conversions; but for segments made
-//! under a heavy load, whose rounds are so large that the conversions cost less than writing every block twice.
+//! its blocks have been written once, so that no later sync has to commit extent conversions; but for those that were
+//! still unwritten when a heavy load came, whose rounds are so large that the conversions cost less than writing every
+//! block twice.
 
 use std::{
     collections::VecDeque,
@@ -25,14 +26,17 @@ use crate::{
     segment::file::{SegmentFile, sync_dir},
 };
 
+/// Zeroes between two syncs: so few that no sync of the writer waits for long.
 const ZEROES_BYTES: usize = 1 << 20;
-/// Zeroes between two syncs, so that a preparation never holds up the writer's syncs for long.
-const ZEROES_PER_SYNC: u64 = 8 << 20;
+/// Zeroes are written this fast: twice what a light load takes, and a small part of a core.
+const ZEROES_BYTES_PER_SECOND: u64 = 32 << 20;
+/// Zeroes between two looks at how heavy the load is.
+const ZEROES_PER_LOOK: u64 = 8 << 20;
 /// How long a full disk is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a returning file is waited for before a fresh one is zeroed, which costs the device a segment of writes.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A load that takes segments faster than this many bytes a second is heavy.
+/// A load of more than this many bytes a second is heavy.
 const HEAVY_BYTES_PER_SECOND: u64 = 16 << 20;
 const TEMPORARY_NAME: &str = "preparing";
 
@@ -50,6 +54,8 @@ pub(crate) struct Pool {
     full: AtomicBool,
     pub(crate) zeroes_written: AtomicU64,
     pub(crate) reclaimed: AtomicU64,
+    /// Bytes that rounds have written.
+    rounds_written: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -67,6 +73,8 @@ struct State {
     last_taken: Option<Instant>,
     /// Whether the last segment was filled under a heavy load.
     heavy: bool,
+    /// Whether the writer waits for a segment.
+    awaited: bool,
     failure: Option<String>,
     stop: bool,
 }
@@ -97,6 +105,7 @@ impl Pool {
             full: AtomicBool::new(false),
             zeroes_written: AtomicU64::new(0),
             reclaimed: AtomicU64::new(0),
+            rounds_written: AtomicU64::new(0),
             state: Mutex::new(State {
                 ready,
                 recycled: Vec::new(),
@@ -106,6 +115,7 @@ impl Pool {
                 taken_since_return: usize::MAX / 2,
                 last_taken: None,
                 heavy: false,
+                awaited: false,
                 failure: None,
                 stop: false,
             }),
@@ -118,12 +128,11 @@ impl Pool {
         let mut state = self.lock();
         loop {
             if let Some(segment) = state.ready.pop_front() {
+                state.awaited = false;
                 state.taken += 1;
                 state.taken_since_return += 1;
-                let filling =
-                    Duration::from_millis(1000 * self.segment_bytes / HEAVY_BYTES_PER_SECOND);
                 let last = state.last_taken.replace(Instant::now());
-                state.heavy = last.is_some_and(|last| last.elapsed() < filling);
+                state.heavy = last.is_some_and(|last| is_heavy(self.segment_bytes, last.elapsed()));
                 self.changed.notify_all();
                 return Ok(segment);
             }
@@ -136,8 +145,15 @@ impl Pool {
             if self.full.load(Relaxed) {
                 return Err(Error::DiskFull);
             }
+            state.awaited = true;
+            self.changed.notify_all();
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Takes note of a round: zeroes give way to a heavy load.
+    pub(crate) fn round_written(&self, bytes: u64) {
+        self.rounds_written.fetch_add(bytes, Relaxed);
     }
 
     /// Whether appends have to be refused: nothing can be allocated, and only the reserve is left.
@@ -304,19 +320,40 @@ impl Pool {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.segment_bytes)?;
+        self.zero(&file)?;
+        Ok(file)
+    }
+
+    /// Writes every block of a fresh file, until the load gets heavy.
+    fn zero(&self, file: &File) -> io::Result<()> {
         let zeroes = vec![0; ZEROES_BYTES];
+        let (mut looked, mut seen) = (Instant::now(), self.rounds_written.load(Relaxed));
         let mut offset = 0;
         let goes_on = |state: &State| !state.stop && !state.heavy;
         while offset < self.segment_bytes && goes_on(&self.lock()) {
+            let began = Instant::now();
             let bytes = (self.segment_bytes - offset).min(ZEROES_BYTES as u64);
             file.write_all_at(&zeroes[..usize::try_from(bytes).unwrap_or(ZEROES_BYTES)], offset)?;
+            file.sync_data()?;
             offset += bytes;
             self.zeroes_written.fetch_add(bytes, Relaxed);
-            if offset.is_multiple_of(ZEROES_PER_SYNC) {
-                file.sync_data()?;
+            self.pause_until(began + duration_of(bytes, ZEROES_BYTES_PER_SECOND));
+            if offset.is_multiple_of(ZEROES_PER_LOOK) {
+                let written = self.rounds_written.load(Relaxed);
+                if is_heavy(written - seen, looked.elapsed()) {
+                    return Ok(());
+                }
+                (looked, seen) = (Instant::now(), written);
             }
         }
-        Ok(file)
+        Ok(())
+    }
+
+    /// Unless the writer waits for a segment.
+    fn pause_until(&self, end: Instant) {
+        let paused = |state: &mut State| !state.stop && !state.awaited;
+        let left = end.saturating_duration_since(Instant::now());
+        drop(self.changed.wait_timeout_while(self.lock(), left, paused));
     }
 
     fn begin(&self, file: File, path: &Path, serial: u64) -> io::Result<SegmentFile> {
@@ -339,6 +376,48 @@ impl State {
     }
 }
 
+fn duration_of(bytes: u64, bytes_per_second: u64) -> Duration {
+    Duration::from_millis(1000 * bytes / bytes_per_second)
+}
+
+fn is_heavy(bytes: u64, within: Duration) -> bool {
+    within < duration_of(bytes, HEAVY_BYTES_PER_SECOND)
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StorageSettings;
+
+    const SEGMENT_BYTES: u64 = 16 << 20;
+
+    /// Zeroes that a pool writes for two segments, while rounds write `bytes` again and again.
+    fn zeroes_written(bytes: u64) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let settings =
+            StorageSettings { segment_bytes: SEGMENT_BYTES, ..StorageSettings::default() };
+        let incarnation = Incarnation(1);
+        let pool = Pool::new(dir.path(), incarnation, &settings, 0, VecDeque::new(), 1);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        std::thread::scope(|scope| {
+            scope.spawn(|| pool.run());
+            while pool.ready_count() < 2 && Instant::now() < deadline {
+                pool.round_written(bytes);
+                std::thread::yield_now();
+            }
+            pool.stop();
+        });
+        assert_eq!(pool.ready_count(), 2);
+        pool.zeroes_written.load(Relaxed)
+    }
+
+    #[test]
+    fn zeroes_give_way_to_a_heavy_load_as_soon_as_it_comes() {
+        assert_eq!(zeroes_written(0), 2 * SEGMENT_BYTES);
+        assert_eq!(zeroes_written(1 << 30), 2 * ZEROES_PER_LOOK);
+    }
 }

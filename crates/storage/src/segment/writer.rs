@@ -151,6 +151,7 @@ impl Writer {
         Core::add(&counters.syncs, written.segments.len() as u64);
         Core::add(&counters.written_bytes, written.bytes);
         Core::add(&counters.device_bytes, written.device_bytes);
+        self.core.pool.round_written(written.bytes);
         self.end = written.end;
         self.next_round = written.end.round + 1;
         self.sealed.extend(written.sealed);

@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""What Anabranch costs when it does nothing, and what it does when it is asked too much: `make limits`.
+
+Three nodes on this machine, each scene on servers of its own that start on an empty directory:
+- idle: a thousand shards that nobody touches;
+- overload: a hundred times the connections that saturate it, for minutes, then the load of before;
+- slow readers: a thousand connections that take large answers a little at a time, while others write.
+
+Writes each scene's figures as a JSON line, and prints them.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
+
+from bench import machine, protocols, threads
+from bench.contestants import Running, make_led_stream
+from bench.generator import measure, warm_up
+from bench.install import say
+from bench.loads import Load
+from bench.processes import resident_bytes
+from support.cluster import Cluster
+
+STREAM = "bench"
+SHARDS = 8
+SATURATING = Load("batch", "put", STREAM, 8, 500)
+SIGNATURE = "AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=00"
+# What a slow reader takes at once, once a second.
+SIP_BYTES = 64 << 10
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
+    arguments = parse_arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with (arguments.out / "limits.jsonl").open("w") as file:
+        run = {"line": "run", "date": time.strftime("%Y-%m-%d"), "revision": machine.revision()}
+        record(file, {**run, "machine": machine.describe(arguments.data_dir)})
+        for name, scene in SCENES.items():
+            if arguments.only and name not in arguments.only.split(","):
+                continue
+            say(name)
+            with (
+                tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory,
+                Cluster(Path(directory) / "data", arguments.nodes, arguments.binary) as cluster,
+            ):
+                record(file, {"line": name, "nodes": arguments.nodes, **scene(arguments, cluster)})
+                cluster.stop()
+
+
+def parse_arguments():
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help=f"only these scenes, with commas: {', '.join(SCENES)}")
+    parser.add_argument("--nodes", type=int, default=3, help="how many nodes (3)")
+    parser.add_argument("--shards", type=int, default=1000, help="shards of the scene `idle` (1000)")
+    parser.add_argument("--idle-seconds", type=float, default=60, help="how long they are watched (60)")
+    parser.add_argument("--overload-seconds", type=float, default=300, help="how long it is asked too much (300)")
+    parser.add_argument("--overload-connections", type=int, default=800, help="by how many connections (800)")
+    parser.add_argument("--readers", type=int, default=1000, help="slow readers (1000)")
+    parser.add_argument("--seconds", type=float, default=10, help="how long every other load is measured (10)")
+    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
+    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
+    parser.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
+    arguments = parser.parse_args()
+    arguments.binary = arguments.binary.resolve()
+    return arguments
+
+
+def record(file, line):
+    """To the file and to who watches."""
+    print(json.dumps(line), file=file, flush=True)
+    print(json.dumps(line), flush=True)
+
+
+def running(cluster):
+    """Its addresses, for the generator."""
+    pids = [node.pid for node in cluster.nodes]
+    return Running(pids, kinesis=[node.api for node in cluster.nodes])
+
+
+def run_load(arguments, cluster, load, seconds):
+    """The generator's figures that matter here."""
+    result = measure(arguments.binary, running(cluster), load, seconds, arguments.data_dir)
+    kept = ("records_per_s", "p50_us", "p99_us", "errors", "server_peak_resident_bytes")
+    return {name: result[name] for name in kept}
+
+
+def idle(arguments, cluster):
+    """CPU and memory of a stream that nobody touches."""
+    pids = [node.pid for node in cluster.nodes]
+    before = [resident_bytes([pid]) for pid in pids]
+    began = time.monotonic()
+    make_led_stream(cluster, STREAM, arguments.shards)
+    made = time.monotonic() - began
+    time.sleep(arguments.idle_seconds / 2)  # what followed from making it has run out
+    used = [threads.cpu_seconds([pid]).total() for pid in pids]
+    time.sleep(arguments.idle_seconds)
+    spent = [threads.cpu_seconds([pid]).total() - at for pid, at in zip(pids, used, strict=True)]
+    return {
+        "shards": arguments.shards,
+        "seconds_to_make": round(made, 1),
+        "core_share": [round(seconds / arguments.idle_seconds, 4) for seconds in spent],
+        "resident_bytes_without": before,
+        "resident_bytes": [resident_bytes([pid]) for pid in pids],
+    }
+
+
+def overload(arguments, cluster):
+    """What happens meanwhile, and how soon it is over."""
+    make_led_stream(cluster, STREAM, SHARDS)
+    warm_up(arguments.binary, running(cluster), SATURATING, arguments.seconds)
+    before = run_load(arguments, cluster, SATURATING, arguments.seconds)
+    flood = Load("flood", "put", STREAM, arguments.overload_connections, 500, no_retry=True)
+    meanwhile = run_load(arguments, cluster, flood, arguments.overload_seconds)
+    after = [run_load(arguments, cluster, SATURATING, 1) for _ in range(10)]
+    return {
+        "connections": arguments.overload_connections,
+        "seconds": arguments.overload_seconds,
+        "before": before,
+        "meanwhile": meanwhile,
+        "each_second_after": [round(second["records_per_s"]) for second in after],
+    }
+
+
+def slow_readers(arguments, cluster):
+    """Writers without them and with them."""
+    make_led_stream(cluster, STREAM, SHARDS)
+    warm_up(arguments.binary, running(cluster), SATURATING, arguments.seconds)
+    before = run_load(arguments, cluster, SATURATING, arguments.seconds)
+    readers = SlowReaders(cluster, arguments.readers)
+    with readers:
+        time.sleep(arguments.seconds)  # they have asked, and hold what they get
+        meanwhile = run_load(arguments, cluster, SATURATING, arguments.seconds)
+    return {
+        "readers": arguments.readers,
+        "before": before,
+        "meanwhile": meanwhile,
+        "answers_begun": readers.answers,
+        "throttled": readers.throttled,
+        "bytes_taken": readers.taken,
+    }
+
+
+class SlowReaders:
+    """Connections that each ask for 10 MiB from the oldest record on, and take the answer sip by sip."""
+
+    def __init__(self, cluster, count):
+        self.answers = self.throttled = self.taken = 0
+        self._cluster = cluster
+        self._count = count
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    async def _run(self):
+        tasks = [asyncio.create_task(self._read(number)) for number in range(self._count)]
+        while not self._stop.is_set():
+            await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, number):
+        node = self._cluster.nodes[number % len(self._cluster.nodes)]
+        shard = f"shardId-{number % SHARDS:012}"
+        while True:
+            oldest = {"StreamName": STREAM, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
+            got = await asyncio.to_thread(protocols.kinesis, node.endpoint, "GetShardIterator", **oldest)
+            reader, writer = await asyncio.open_connection(*node.api.split(":"), limit=SIP_BYTES)
+            try:
+                writer.write(get_records(node.api, got["ShardIterator"]))
+                head = await reader.readuntil(b"\r\n\r\n")
+                if b" 200 " not in head.splitlines()[0]:
+                    self.throttled += 1
+                    await asyncio.sleep(1)
+                    continue
+                self.answers += 1
+                while sip := await reader.read(SIP_BYTES):
+                    self.taken += len(sip)
+                    await asyncio.sleep(1)
+            finally:
+                writer.close()
+
+
+def get_records(host, iterator):
+    """The request as bytes."""
+    body = json.dumps({"ShardIterator": iterator}).encode()
+    head = (
+        f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-amz-json-1.1\r\n"
+        f"X-Amz-Target: Kinesis_20131202.GetRecords\r\nX-Amz-Date: 20260101T000000Z\r\n"
+        f"Authorization: {SIGNATURE}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+SCENES = {"idle": idle, "overload": overload, "slow-readers": slow_readers}
+
+
+if __name__ == "__main__":
+    main()
