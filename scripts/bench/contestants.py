@@ -6,7 +6,7 @@ from functools import partial
 
 from bench import install, protocols
 from bench.loads import Load, puts
-from bench.processes import Servers, free_ports, listens
+from bench.processes import Servers, free_ports, listens, wait_until_written
 from support.cluster import Cluster
 from support.waiting import wait_until
 
@@ -79,6 +79,7 @@ class Anabranch(Contestant):
             for stream, shards in ((STREAM, SHARDS), (LATENCY_STREAM, 1)):
                 make_led_stream(cluster, stream, shards)
             nodes = cluster.nodes
+            wait_until_written([node.pid for node in nodes])
             yield Running([node.pid for node in nodes], kinesis=[n.api for n in nodes], grpc=[n.grpc for n in nodes])
             cluster.stop()
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from support.waiting import wait_until
@@ -111,6 +112,24 @@ def reset_peak(pids):
 def peak_resident_bytes(pids):
     """Most memory that each process had resident since the reset, added up."""
     return sum(status_bytes(pid, "VmHWM") for pid in pids)
+
+
+def wait_until_written(pids, timeout=60.0):
+    """Waits until the processes have written nothing for a second: what a start brings with it is done."""
+    wait_until("the servers have nothing left to write", lambda: not writes_within(pids, 1.0), timeout)
+
+
+def writes_within(pids, seconds):
+    """Whether they write in that time."""
+    before = written_bytes(pids)
+    time.sleep(seconds)
+    return written_bytes(pids) - before > 64 << 10  # a heartbeat's log and the like
+
+
+def written_bytes(pids):
+    """What they have had written to disks so far."""
+    lines = (line for pid in pids for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return sum(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
 
 
 def resident_bytes(pids):

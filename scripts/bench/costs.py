@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""What a record costs on its way, counted and not timed: `make costs`.
+
+Each load is sent once as it is, for the CPU seconds, and once while perf records the servers' system calls with their
+bytes and the copies of memory by the C library; the kernel says how often their threads went to sleep. Needs root,
+linux-perf and libc6-dbg. Instructions and allocations of the pieces are `make guard`'s.
+
+Writes a JSON line for each load, and the table.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
+
+from bench import machine, tracing
+from bench.contestants import Running, make_led_stream
+from bench.generator import measure, warm_up
+from bench.install import say
+from bench.loads import Load
+from bench.processes import wait_until_written
+from support.cluster import Cluster
+
+STREAM = "bench"
+SHARDS = 8
+LOADS = {
+    "PutRecords × 500": Load("batch", "put", STREAM, 8, 500),
+    "gRPC append × 500": Load("native", "put", STREAM, 8, 500, "grpc"),
+    "PutRecord, 32 connections": Load("single-32", "put", STREAM, 32),
+    "PutRecord, 1 connection": Load("single-1", "put", STREAM),
+    "GetRecords": Load("get", "get", STREAM),
+}
+READING = ("recvfrom", "read", "readv", "pread64", "preadv")
+SENDING = ("sendto", "sendmsg", "writev", "write")
+STORING = ("pwrite64", "pwritev", "pwritev2")
+SYNCING = ("fdatasync", "fsync")
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
+    arguments = parse_arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for nodes in arguments.nodes:
+        with (
+            tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory,
+            Cluster(Path(directory) / "data", nodes, arguments.binary) as cluster,
+        ):
+            make_led_stream(cluster, STREAM, SHARDS)
+            wait_until_written([node.pid for node in cluster.nodes])
+            for name, load in LOADS.items():
+                lines.append({"line": "cost", "nodes": nodes, "load": name, **cost(arguments, cluster, load)})
+                say(f"{nodes} nodes, {name}: {json.dumps(lines[-1])}")
+            cluster.stop()
+    run = {"line": "run", "date": time.strftime("%Y-%m-%d"), "revision": machine.revision()}
+    run["machine"] = machine.describe(arguments.data_dir)
+    path = arguments.out / f"{arguments.name}.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in [run, *lines]))
+    (arguments.out / f"{arguments.name}.md").write_text(table(lines))
+
+
+def parse_arguments():
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4, help="how long each load is counted, and timed (4)")
+    parser.add_argument("--nodes", type=lambda text: [int(n) for n in text.split(",")], default=[1, 3], help="1,3")
+    parser.add_argument("--name", default="costs", help="of the files (costs)")
+    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
+    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
+    parser.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
+    arguments = parser.parse_args()
+    arguments.binary = arguments.binary.resolve()
+    return arguments
+
+
+def cost(arguments, cluster, load):
+    """A load, timed and then counted; everything for each record."""
+    pids = [node.pid for node in cluster.nodes]
+    apis = {"kinesis": [node.api for node in cluster.nodes], "grpc": [node.grpc for node in cluster.nodes]}
+    running = Running(pids, **apis)
+    if load.command == "put":
+        warm_up(arguments.binary, running, load, arguments.seconds / 2)
+    timed = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir)
+    slept = sleeps(pids)
+    with tracing.Counters(pids, arguments.data_dir) as seen:
+        counted = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir)
+    slept = sleeps(pids) - slept
+    records = counted["records"]
+
+    def total(counter, names):
+        return sum(counter[name] for name in names) / records
+
+    return {
+        "records_per_call": records / counted["calls"],
+        "cpu_us": timed["server_cpu_s"] / timed["records"] * 1e6,
+        "system_calls": seen.calls.total() / records,
+        "by_call": {name: count / records for name, count in seen.calls.most_common(8)},
+        "sleeps": slept / records,
+        "syncs": total(seen.calls, SYNCING),
+        "bytes_received": total(seen.bytes, READING),
+        "bytes_sent": total(seen.bytes, SENDING),
+        "bytes_stored": total(seen.bytes, STORING),
+        "copies": seen.copies / records,
+        "bytes_copied": seen.copied / records,
+    }
+
+
+def sleeps(pids):
+    """How often their threads waited for something so far."""
+    statuses = (task / "status" for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
+    fields = (line.split() for status in statuses for line in status.read_text().splitlines())
+    return sum(int(field[1]) for field in fields if field[0] == "voluntary_ctxt_switches:")
+
+
+COLUMNS = {
+    "CPU µs": "cpu_us",
+    "system calls": "system_calls",
+    "sleeps": "sleeps",
+    "syncs": "syncs",
+    "KiB received": "bytes_received",
+    "KiB sent": "bytes_sent",
+    "KiB to files": "bytes_stored",
+    "copies": "copies",
+    "KiB copied": "bytes_copied",
+}
+
+
+def table(lines):
+    """For people: all of it for a record of 1 KiB."""
+    rows = ["| load | nodes | " + " | ".join(COLUMNS) + " |", "| --- | --- |" + " --- |" * len(COLUMNS)]
+    for line in lines:
+        cells = (figure(line[key] / (1024 if title.startswith("KiB") else 1)) for title, key in COLUMNS.items())
+        rows.append(f"| {line['load']} | {line['nodes']} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def figure(value):
+    """Three digits at most."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()
