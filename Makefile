@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist test guard guard-record demo dev bench curves limits lint fix
+.PHONY: help setup build dist test guard guard-record demo dev bench curves limits costs lint fix
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,6 +46,9 @@ curves: dist ## How it scales, as plots (ARGS="--rounds 1 --seconds 1")
 
 limits: dist ## A thousand idle shards, minutes of overload, a thousand slow readers
 	@scripts/bench.sh limits $(ARGS)
+
+costs: dist ## System calls, copies and sleeps of a record, counted (root, perf)
+	@scripts/bench.sh costs $(ARGS)
 
 lint: setup ## Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh

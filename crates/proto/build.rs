@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = "../../proto";
     println!("cargo::rerun-if-changed={root}");
     let descriptors = protox::compile(FILES, [root])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    let services = tonic_prost_build::configure().codec_path("crate::codec::Codec");
+    services.bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! holds only valid names, ranges and numbers.
 
 mod catalog;
+mod codec;
 mod log;
 
 pub use catalog::{
