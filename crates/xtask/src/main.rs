@@ -5,7 +5,7 @@
 
 mod tidy;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -20,7 +20,7 @@ fn main() -> Result<ExitCode> {
 }
 
 fn run_tidy() -> Result<ExitCode> {
-    let findings = findings(&Tree::read(root()?)?);
+    let findings = findings(&Tree::read(&root()?)?);
     for finding in &findings {
         println!("{finding}");
     }
@@ -29,9 +29,11 @@ fn run_tidy() -> Result<ExitCode> {
 }
 
 /// The folder of the workspace.
-fn root() -> Result<&'static Path> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    root.context("this crate stands two folders below the workspace")
+fn root() -> Result<PathBuf> {
+    // Asked of cargo when it runs: what was compiled in may be another clone with the same target folder.
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").context("run it with cargo")?;
+    let root = Path::new(&own).ancestors().nth(2);
+    Ok(root.context("this crate stands two folders below the workspace")?.to_owned())
 }
 
 #[cfg(test)]
@@ -40,7 +42,7 @@ mod tests {
 
     #[test]
     fn the_workspace_is_tidy() {
-        let tree = Tree::read(root().unwrap()).unwrap();
+        let tree = Tree::read(&root().unwrap()).unwrap();
         assert_eq!(findings(&tree), Vec::<String>::new());
     }
 }
