@@ -8,7 +8,6 @@ linux-perf and libc6-dbg. Instructions and allocations of the pieces are `make g
 Writes a JSON line for each load, and the table.
 """
 
-import argparse
 import json
 import signal
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
 
+from bench import arguments as arguments_of
 from bench import machine, tracing
 from bench.contestants import Running, make_led_stream
 from bench.generator import measure, warm_up
@@ -67,16 +67,11 @@ def main():
 
 def parse_arguments():
     """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_of.parser(__doc__)
     parser.add_argument("--seconds", type=float, default=4, help="how long each load is counted, and timed (4)")
     parser.add_argument("--nodes", type=lambda text: [int(n) for n in text.split(",")], default=[1, 3], help="1,3")
     parser.add_argument("--name", default="costs", help="of the files (costs)")
-    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
-    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
-    parser.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
-    arguments = parser.parse_args()
-    arguments.binary = arguments.binary.resolve()
-    return arguments
+    return arguments_of.parse(parser)
 
 
 def cost(arguments, cluster, load):

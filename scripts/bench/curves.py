@@ -9,7 +9,6 @@ Writes every measurement as a JSON line, with the CPU seconds of the servers by 
 plots; `--redraw` makes them from the lines that are there.
 """
 
-import argparse
 import json
 import signal
 import sys
@@ -21,12 +20,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
 
+from bench import arguments as arguments_of
 from bench import curves_report, machine, threads
 from bench.contestants import Running, make_led_stream
 from bench.generator import Failed, measure, warm_up
 from bench.install import say
 from bench.loads import Load
-from bench.processes import file_system
 from support.cluster import Cluster
 
 STREAM = "bench"
@@ -93,24 +92,18 @@ def main():
 
 def parse_arguments():
     """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_of.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often every point is measured (3)")
     parser.add_argument("--seconds", type=float, default=4, help="how long each point is measured (4)")
     parser.add_argument("--warm-up", type=float, default=1, help="how long it is sent before, unmeasured (1)")
     parser.add_argument("--only", default="", help=f"only these curves, with commas: {', '.join(CURVES)}")
     parser.add_argument("--most", type=int, help="leaves out points further along than this")
     parser.add_argument("--nodes", type=numbers, default=[1, 3], help="numbers of nodes, with commas (1,3)")
-    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
-    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
-    parser.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
     parser.add_argument("--redraw", action="store_true", help="makes the plots from the lines that are there")
-    arguments = parser.parse_args()
-    arguments.binary = arguments.binary.resolve()
+    arguments = arguments_of.parse(parser)
     unknown = [curve for curve in arguments.only.split(",") if curve and curve not in CURVES]
     if unknown:
         parser.error(f"--only: there is no {', '.join(unknown)}")
-    if file_system(arguments.data_dir) in ("tmpfs", "ramfs"):
-        parser.error(f"{arguments.data_dir} is memory, not a disk: choose another --data-dir")
     return arguments
 
 

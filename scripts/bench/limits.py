@@ -9,7 +9,6 @@ Three nodes on this machine, each scene on servers of its own that start on an e
 Writes each scene's figures as a JSON line, and prints them.
 """
 
-import argparse
 import asyncio
 import json
 import signal
@@ -22,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
 
+from bench import arguments as arguments_of
 from bench import machine, protocols, threads
 from bench.contestants import Running, make_led_stream
 from bench.generator import measure, warm_up
@@ -59,7 +59,7 @@ def main():
 
 def parse_arguments():
     """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_of.parser(__doc__)
     parser.add_argument("--only", default="", help=f"only these scenes, with commas: {', '.join(SCENES)}")
     parser.add_argument("--nodes", type=int, default=3, help="how many nodes (3)")
     parser.add_argument("--shards", type=int, default=1000, help="shards of the scene `idle` (1000)")
@@ -68,12 +68,7 @@ def parse_arguments():
     parser.add_argument("--overload-connections", type=int, default=800, help="by how many connections (800)")
     parser.add_argument("--readers", type=int, default=1000, help="slow readers (1000)")
     parser.add_argument("--seconds", type=float, default=10, help="how long every other load is measured (10)")
-    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
-    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
-    parser.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
-    arguments = parser.parse_args()
-    arguments.binary = arguments.binary.resolve()
-    return arguments
+    return arguments_of.parse(parser)
 
 
 def record(file, line):

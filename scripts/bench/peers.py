@@ -9,7 +9,6 @@ Writes every measurement as a JSON line, and from those lines a table and plots;
 that are there.
 """
 
-import argparse
 import json
 import signal
 import sys
@@ -20,12 +19,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
 
+from bench import arguments as arguments_of
 from bench import machine, peers_report
 from bench.contestants import everyone
 from bench.generator import Failed, measure, warm_up
 from bench.install import Unavailable, say
 from bench.loads import TITLES
-from bench.processes import file_system
 
 
 def main():
@@ -63,24 +62,18 @@ class Recorder:
 
 def parse_arguments():
     """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_of.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often everyone is run (5)")
     parser.add_argument("--seconds", type=float, default=5, help="how long each load is measured (5)")
     parser.add_argument("--warm-up", type=float, default=1, help="how long it is sent before, unmeasured (1)")
     parser.add_argument("--only", default="", help="contestants whose names contain one of these words, with commas")
     parser.add_argument("--loads", default="", help=f"only these loads, with commas: {', '.join(TITLES)}")
-    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
-    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
-    parser.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
     parser.add_argument("--install-only", action="store_true", help="installs the peers and measures nothing")
     parser.add_argument("--redraw", action="store_true", help="makes table and plots from the lines that are there")
-    arguments = parser.parse_args()
-    arguments.binary = arguments.binary.resolve()
+    arguments = arguments_of.parse(parser)
     unknown = [load for load in arguments.loads.split(",") if load and load not in TITLES]
     if unknown:
         parser.error(f"--loads: there is no {', '.join(unknown)}")
-    if file_system(arguments.data_dir) in ("tmpfs", "ramfs"):
-        parser.error(f"{arguments.data_dir} is memory, not a disk: choose another --data-dir")
     return arguments
 
 

@@ -10,6 +10,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from bench.install import Unavailable
+
 TRACEFS = Path("/sys/kernel/tracing")
 NUMBERS = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 GROUP = "anabranch"
@@ -17,10 +19,6 @@ GROUP = "anabranch"
 MOVES = re.compile(r"__mem(move|cpy)_\w+_unaligned(_erms)?$")
 EXIT = re.compile(r"sys_exit: NR (\d+) = (-?\d+)")
 MOVE = re.compile(r"bytes=(\d+)")
-
-
-class Unavailable(Exception):
-    """Why nothing can be counted."""
 
 
 class Counters:
