@@ -11,11 +11,13 @@ Writes each scene's figures as a JSON line, and prints them.
 
 import asyncio
 import json
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
 from bench import arguments as arguments_of
 from bench import machine, protocols, threads
 from bench.contestants import Running, make_led_stream
-from bench.generator import measure, warm_up
+from bench.generator import Failed, measure, warm_up
 from bench.install import say
 from bench.loads import Load
 from bench.processes import resident_bytes
@@ -34,6 +36,8 @@ STREAM = "bench"
 SHARDS = 8
 SATURATING = Load("batch", "put", STREAM, 8, 500)
 SIGNATURE = "AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=00"
+# With less, what is measured after the flood says more of the disk than of the flood.
+LEAST_FREE_BYTES = 4 << 30
 # What a slow reader takes at once, once a second.
 SIP_BYTES = 64 << 10
 
@@ -66,6 +70,9 @@ def parse_arguments():
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long they are watched (60)")
     parser.add_argument("--overload-seconds", type=float, default=300, help="how long it is asked too much (300)")
     parser.add_argument("--overload-connections", type=int, default=800, help="by how many connections (800)")
+    parser.add_argument(
+        "--overload-record-bytes", type=int, default=1024, help="its records; smaller ones fill the disk later (1024)"
+    )
     parser.add_argument("--readers", type=int, default=1000, help="slow readers (1000)")
     parser.add_argument("--seconds", type=float, default=10, help="how long every other load is measured (10)")
     return arguments_of.parse(parser)
@@ -113,14 +120,20 @@ def idle(arguments, cluster):
 def overload(arguments, cluster):
     """What happens meanwhile, and how soon it is over."""
     make_led_stream(cluster, STREAM, SHARDS)
-    warm_up(arguments.binary, running(cluster), SATURATING, arguments.seconds)
-    before = run_load(arguments, cluster, SATURATING, arguments.seconds)
-    flood = Load("flood", "put", STREAM, arguments.overload_connections, 500, no_retry=True)
+    size = arguments.overload_record_bytes
+    saturating = replace(SATURATING, record_bytes=size)
+    warm_up(arguments.binary, running(cluster), saturating, arguments.seconds)
+    before = run_load(arguments, cluster, saturating, arguments.seconds)
+    flood = replace(saturating, name="flood", connections=arguments.overload_connections, no_retry=True)
     meanwhile = run_load(arguments, cluster, flood, arguments.overload_seconds)
-    after = [run_load(arguments, cluster, SATURATING, 1) for _ in range(10)]
+    free = shutil.disk_usage(arguments.data_dir).free
+    if free < LEAST_FREE_BYTES:
+        raise Failed(f"the flood has filled the disk: {free:,} bytes are free; ask for less (--overload-record-bytes)")
+    after = [run_load(arguments, cluster, saturating, 1) for _ in range(10)]
     return {
         "connections": arguments.overload_connections,
         "seconds": arguments.overload_seconds,
+        "record_bytes": size,
         "before": before,
         "meanwhile": meanwhile,
         "each_second_after": [round(second["records_per_s"]) for second in after],
