@@ -12,7 +12,7 @@ import json
 import signal
 import sys
 import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,13 +28,16 @@ from bench.processes import wait_until_written
 from support.cluster import Cluster
 
 STREAM = "bench"
+# Read from its oldest record to the end: a stream of its own, so that it is as long as it is filled, not as all writes.
+READ_STREAM = "read"
+FILLING_SECONDS = 1
 SHARDS = 8
 LOADS = {
     "PutRecords × 500": Load("batch", "put", STREAM, 8, 500),
     "gRPC append × 500": Load("native", "put", STREAM, 8, 500, "grpc"),
     "PutRecord, 32 connections": Load("single-32", "put", STREAM, 32),
     "PutRecord, 1 connection": Load("single-1", "put", STREAM),
-    "GetRecords": Load("get", "get", STREAM),
+    "GetRecords": Load("get", "get", READ_STREAM),
 }
 READING = ("recvfrom", "read", "readv", "pread64", "preadv")
 SENDING = ("sendto", "sendmsg", "writev", "write")
@@ -46,23 +49,29 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
     arguments = parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    lines = []
+    with (arguments.out / f"{arguments.name}.jsonl").open("w") as file:
+        print(json.dumps(machine.run(arguments.data_dir)), file=file, flush=True)
+        lines = []
+        for line in measured(arguments):
+            print(json.dumps(line), file=file, flush=True)
+            say(f"{line['nodes']} nodes, {line['load']}: {json.dumps(line)}")
+            lines.append(line)
+    (arguments.out / f"{arguments.name}.md").write_text(table(lines))
+
+
+def measured(arguments):
+    """A line for each load, with each number of nodes."""
     for nodes in arguments.nodes:
         with (
             tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory,
             Cluster(Path(directory) / "data", nodes, arguments.binary) as cluster,
         ):
             make_led_stream(cluster, STREAM, SHARDS)
+            make_led_stream(cluster, READ_STREAM, SHARDS)
             wait_until_written([node.pid for node in cluster.nodes])
             for name, load in LOADS.items():
-                lines.append({"line": "cost", "nodes": nodes, "load": name, **cost(arguments, cluster, load)})
-                say(f"{nodes} nodes, {name}: {json.dumps(lines[-1])}")
+                yield {"line": "cost", "nodes": nodes, "load": name, **cost(arguments, cluster, load)}
             cluster.stop()
-    run = {"line": "run", "date": time.strftime("%Y-%m-%d"), "revision": machine.revision()}
-    run["machine"] = machine.describe(arguments.data_dir)
-    path = arguments.out / f"{arguments.name}.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in [run, *lines]))
-    (arguments.out / f"{arguments.name}.md").write_text(table(lines))
 
 
 def parse_arguments():
@@ -81,6 +90,9 @@ def cost(arguments, cluster, load):
     running = Running(pids, **apis)
     if load.command == "put":
         warm_up(arguments.binary, running, load, arguments.seconds / 2)
+    else:
+        filling = replace(LOADS["PutRecords × 500"], stream=load.stream)
+        warm_up(arguments.binary, running, filling, FILLING_SECONDS)
     timed = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir)
     slept = sleeps(pids)
     with tracing.Counters(pids, arguments.data_dir) as seen:

@@ -13,7 +13,6 @@ import json
 import signal
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,10 +120,7 @@ def is_chosen(point, arguments):
 def describe(arguments):
     """The first line of the results."""
     return {
-        "line": "run",
-        "date": time.strftime("%Y-%m-%d"),
-        "revision": machine.revision(),
-        "machine": machine.describe(arguments.data_dir),
+        **machine.run(arguments.data_dir),
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
         "warm_up_seconds": arguments.warm_up,

@@ -47,8 +47,7 @@ def main():
     arguments = parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "limits.jsonl").open("w") as file:
-        run = {"line": "run", "date": time.strftime("%Y-%m-%d"), "revision": machine.revision()}
-        record(file, {**run, "machine": machine.describe(arguments.data_dir)})
+        record(file, machine.run(arguments.data_dir))
         for name, scene in SCENES.items():
             if arguments.only and name not in arguments.only.split(","):
                 continue
@@ -57,7 +56,10 @@ def main():
                 tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory,
                 Cluster(Path(directory) / "data", arguments.nodes, arguments.binary) as cluster,
             ):
-                record(file, {"line": name, "nodes": arguments.nodes, **scene(arguments, cluster)})
+                try:
+                    record(file, {"line": name, "nodes": arguments.nodes, **scene(arguments, cluster)})
+                except Failed as failure:
+                    record(file, {"line": "failure", "scene": name, "reason": str(failure)})
                 cluster.stop()
 
 
@@ -70,9 +72,6 @@ def parse_arguments():
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long they are watched (60)")
     parser.add_argument("--overload-seconds", type=float, default=300, help="how long it is asked too much (300)")
     parser.add_argument("--overload-connections", type=int, default=800, help="by how many connections (800)")
-    parser.add_argument(
-        "--overload-record-bytes", type=int, default=1024, help="its records; smaller ones fill the disk later (1024)"
-    )
     parser.add_argument("--readers", type=int, default=1000, help="slow readers (1000)")
     parser.add_argument("--seconds", type=float, default=10, help="how long every other load is measured (10)")
     return arguments_of.parse(parser)
@@ -120,20 +119,17 @@ def idle(arguments, cluster):
 def overload(arguments, cluster):
     """What happens meanwhile, and how soon it is over."""
     make_led_stream(cluster, STREAM, SHARDS)
-    size = arguments.overload_record_bytes
-    saturating = replace(SATURATING, record_bytes=size)
-    warm_up(arguments.binary, running(cluster), saturating, arguments.seconds)
-    before = run_load(arguments, cluster, saturating, arguments.seconds)
-    flood = replace(saturating, name="flood", connections=arguments.overload_connections, no_retry=True)
+    warm_up(arguments.binary, running(cluster), SATURATING, arguments.seconds)
+    before = run_load(arguments, cluster, SATURATING, arguments.seconds)
+    flood = replace(SATURATING, name="flood", connections=arguments.overload_connections, no_retry=True)
     meanwhile = run_load(arguments, cluster, flood, arguments.overload_seconds)
     free = shutil.disk_usage(arguments.data_dir).free
     if free < LEAST_FREE_BYTES:
-        raise Failed(f"the flood has filled the disk: {free:,} bytes are free; ask for less (--overload-record-bytes)")
-    after = [run_load(arguments, cluster, saturating, 1) for _ in range(10)]
+        raise Failed(f"the flood has filled the disk: {free:,} bytes are free; ask for less of it (--overload-seconds)")
+    after = [run_load(arguments, cluster, SATURATING, 1) for _ in range(10)]
     return {
         "connections": arguments.overload_connections,
         "seconds": arguments.overload_seconds,
-        "record_bytes": size,
         "before": before,
         "meanwhile": meanwhile,
         "each_second_after": [round(second["records_per_s"]) for second in after],

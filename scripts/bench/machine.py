@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 from bench.processes import file_system
@@ -15,6 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def binary():
     """What `make dist` makes."""
     return release_binary().parents[1] / "dist" / "anabranch"
+
+
+def run(directory):
+    """The first line of every file of results."""
+    return {
+        "line": "run",
+        "date": time.strftime("%Y-%m-%d"),
+        "revision": revision(),
+        "machine": describe(directory),
+    }
 
 
 def describe(directory):

@@ -13,7 +13,6 @@ import json
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -105,10 +104,7 @@ def prepare(contestants):
 def describe(arguments, present, absent):
     """The first line of the results: who, where, how long."""
     return {
-        "line": "run",
-        "date": time.strftime("%Y-%m-%d"),
-        "revision": machine.revision(),
-        "machine": machine.describe(arguments.data_dir),
+        **machine.run(arguments.data_dir),
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
         "warm_up_seconds": arguments.warm_up,
