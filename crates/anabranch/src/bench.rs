@@ -19,6 +19,7 @@ mod peers;
 mod processes;
 mod put;
 mod report;
+mod reshard;
 mod schedule;
 
 use anyhow::Result;
@@ -39,6 +40,8 @@ enum What {
     Get(get::Args),
     /// Measures from an acknowledged put to its receipt by a tailing reader
     E2e(e2e::Args),
+    /// Measures how long a split or a merge makes writers wait
+    Reshard(reshard::Args),
     /// Measures this machine: what a sync costs, and a round trip over loopback
     Floor(floor::Args),
     /// Measures the segment log alone, against a bare file that takes the same batches
@@ -54,6 +57,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<()> {
         What::Put(args) => put::run(args).await,
         What::Get(args) => get::run(args).await,
         What::E2e(args) => e2e::run(args).await,
+        What::Reshard(args) => reshard::run(args).await,
         // These two block on the disk: they are told to the runtime as what they are.
         What::Floor(args) => block_in_place(|| floor::run(args)),
         What::Log(args) => block_in_place(|| log::run(args)),

@@ -35,8 +35,12 @@ pub(crate) struct NodeConfig {
     pub(crate) region: Region,
     /// Seals iterators and paging tokens; the same on every node.
     pub(crate) token_key: TokenKey,
-    /// The nodes that the cluster begins with, this one included.
+    /// The nodes that the cluster begins with, this one included; none for a node that joins.
     pub(crate) nodes: Vec<Peer>,
+    /// `host:port` of gRPC ports of nodes of the cluster that this one joins.
+    pub(crate) join: Vec<String>,
+    /// How long a node is silent before its replicas are made anew elsewhere. Default: 15 minutes.
+    pub(crate) replace_after: Duration,
     /// Settings of the log store.
     pub(crate) storage: StorageSettings,
     /// Settings of the replicas.
@@ -66,7 +70,12 @@ pub(crate) struct RawNodeConfig {
     pub(crate) region: Option<String>,
     /// 64 hex digits.
     pub(crate) token_key: String,
+    #[serde(default)]
     pub(crate) nodes: Vec<RawPeer>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) join: Vec<String>,
+    #[serde(default = "fifteen_minutes_ms")]
+    pub(crate) replace_after_ms: u64,
     #[serde(default, skip_serializing)]
     pub(crate) storage: StorageSettings,
     #[serde(default, skip_serializing)]
@@ -162,12 +171,18 @@ const fn three() -> u32 {
     3
 }
 
+/// The default of `replace-after-ms`.
+pub(crate) const fn fifteen_minutes_ms() -> u64 {
+    15 * 60 * 1000
+}
+
 impl NodeConfig {
-    /// Reads and checks the file at `path`.
-    pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<Self> {
+    /// Reads and checks the file at `path`. Nodes of `join` come before those that it says to join.
+    pub(crate) fn read(path: &std::path::Path, join: Vec<String>) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-        let raw: RawNodeConfig =
+        let mut raw: RawNodeConfig =
             toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        raw.join.splice(0..0, join);
         Self::check(raw).with_context(|| format!("{}", path.display()))
     }
 
@@ -181,8 +196,11 @@ impl NodeConfig {
         if !(1..=7).contains(&raw.replicas) {
             bail!("replicas: must be 1 to 7");
         }
-        if !raw.nodes.iter().any(|peer| peer.node == raw.node) {
-            bail!("nodes: must contain node {}", raw.node);
+        match (raw.nodes.is_empty(), raw.join.is_empty()) {
+            (true, false) => {}
+            (false, false) => bail!("join: a node that joins has no list of first nodes (nodes)"),
+            _ if raw.nodes.iter().any(|peer| peer.node == raw.node) => {}
+            _ => bail!("nodes: must contain node {}", raw.node),
         }
         let mut ids: Vec<_> = raw.nodes.iter().map(|peer| peer.node).collect();
         ids.sort_unstable();
@@ -214,6 +232,8 @@ impl NodeConfig {
                 .unwrap_or_default(),
             token_key: token_key(&raw.token_key)?,
             nodes: raw.nodes.into_iter().map(peer).collect(),
+            join: raw.join,
+            replace_after: Duration::from_millis(raw.replace_after_ms),
             storage: raw.storage,
             replication: raw.replication.try_into().context("replication")?,
             clock_offset_file: raw.clock_offset_file,
@@ -254,6 +274,8 @@ mod tests {
             region: None,
             token_key: new_token_key(),
             nodes: vec![RawPeer { node: 1, grpc: "127.0.0.1:1".into() }],
+            join: Vec::new(),
+            replace_after_ms: fifteen_minutes_ms(),
             storage: StorageSettings::default(),
             replication: RawReplicaSettings::default(),
             clock_offset_file: None,
@@ -268,6 +290,12 @@ mod tests {
         let error = |change: fn(&mut RawNodeConfig)| format!("{:#}", parse(change).unwrap_err());
         assert_eq!(error(|raw| raw.node = 0), "node: must be 1 or more");
         assert_eq!(error(|raw| raw.nodes.clear()), "nodes: must contain node 1");
+        assert!(error(|raw| raw.join.push("h:1".into())).starts_with("join: "));
+        let joins = |raw: &mut RawNodeConfig| {
+            raw.nodes.clear();
+            raw.join.push("h:1".into());
+        };
+        assert!(parse(joins).is_ok());
         assert_eq!(error(|raw| raw.token_key = "12".into()), "token-key: must be 64 hex digits");
         assert!(error(|raw| raw.account = Some("1".into())).starts_with("account: "));
         assert_eq!(error(|raw| raw.replicas = 0), "replicas: must be 1 to 7");

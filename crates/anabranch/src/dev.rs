@@ -46,7 +46,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
 async fn one(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
     let node_dir = dir.join("node-1");
     let config_file = write_configs(dir, &[loopback(&args, 0)?])?.remove(0);
-    let mut config = NodeConfig::read(&config_file)?;
+    let mut config = NodeConfig::read(&config_file, Vec::new())?;
     config.listen_api = args.listen.to_string();
     let pid_file = PidFile::write(&node_dir)?;
     let command = vec![
@@ -116,7 +116,7 @@ async fn start_all(
             .kill_on_drop(true)
             .spawn()
             .context("start a node")?;
-        let config = NodeConfig::read(config_file)?;
+        let config = NodeConfig::read(config_file, Vec::new())?;
         entries.push(NodeEntry {
             id: config.node.0,
             pid: child.id().unwrap_or_default(),
@@ -253,6 +253,8 @@ fn write_configs(dir: &Path, nodes: &[Reserved]) -> anyhow::Result<Vec<PathBuf>>
             region: None,
             token_key: token_key.clone(),
             nodes: peers.clone(),
+            join: Vec::new(),
+            replace_after_ms: crate::config::fifteen_minutes_ms(),
             storage: anabranch_storage::StorageSettings::default(),
             replication: crate::config::RawReplicaSettings::default(),
             clock_offset_file: None,

@@ -24,6 +24,8 @@ fn call_error(error: Error) -> CallError {
     match error {
         Error::NotLeader { leader } => CallError::NotLeader(leader),
         Error::NotFound => CallError::NotFound,
+        Error::Frozen => CallError::Frozen,
+        Error::Closed => CallError::Closed,
         Error::Throttled(reason) => CallError::Throttled(reason.into()),
         Error::Invalid(reason) => CallError::Invalid(reason),
         Error::Unknown(reason) => CallError::Unknown(reason),
@@ -50,6 +52,10 @@ impl LocalNode for InProcess {
 
     fn append(&self, group: GroupId, batch: Batch) -> BoxFuture<'_, Result<Vec<Run>, CallError>> {
         Box::pin(async move { self.shard(group)?.append(batch).await.map_err(call_error) })
+    }
+
+    fn recall(&self, group: GroupId, batch: &Batch) -> Result<Vec<Option<Run>>, CallError> {
+        self.shard(group)?.recall(batch).map_err(call_error)
     }
 
     fn seek(&self, group: GroupId, start: Start) -> BoxFuture<'_, Result<Position, CallError>> {

@@ -91,6 +91,8 @@ async fn start(
         grpc_address: config.advertise_grpc.unwrap_or_else(|| addresses.grpc.to_string()),
         api_address: addresses.api.to_string(),
         initial_nodes: config.nodes,
+        join: config.join,
+        replace_after: config.replace_after,
         replicas: config.replication,
     };
     let boot = rand::random();

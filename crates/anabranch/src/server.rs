@@ -11,12 +11,15 @@ pub(crate) struct ServerArgs {
     /// The node's configuration, TOML
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Joins the cluster that the node with this gRPC port belongs to, instead of beginning one. Several may be named
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    join: Vec<String>,
 }
 
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     crate::init_logging();
-    let config = NodeConfig::read(&args.config)?;
+    let config = NodeConfig::read(&args.config, args.join)?;
     let node = config.node;
     let pid_file = cluster_file::PidFile::write(&config.data_dir)?;
     let result = running::run(config, move |addresses| {

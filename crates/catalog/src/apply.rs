@@ -1,21 +1,17 @@
 use std::collections::BTreeSet;
 
-use anabranch_types::{
-    GroupId, HashKey, HashKeyRange, NodeId, ReplicaId, ShardId, StreamName, limits,
-};
+use anabranch_types::{HashKey, HashKeyRange, ShardId, StreamName, limits};
 
 use crate::command::{Command, NewStream, Outcome, Refusal};
-use crate::model::{
-    Catalog, Node, NodeState, Replica, Shard, ShardStatus, Stream, StreamId, StreamStatus,
-};
-use crate::placement;
+use crate::model::{Catalog, Node, Shard, Stream, StreamId, StreamStatus};
+use crate::reshard::Piece;
 
 impl Catalog {
     /// Applies the command at `log_index`. Equal on every replica: it depends on nothing else.
     pub fn apply(&mut self, log_index: u64, command: Command) -> Outcome {
         let result = match command {
             Command::RegisterNode { node, incarnation, grpc_address, api_address, zone } => {
-                let state = NodeState::Active;
+                let state = self.nodes.get(&node).map(|known| known.state).unwrap_or_default();
                 let entry = Node { incarnation, grpc_address, api_address, zone, state };
                 self.register_node(node, entry)
             }
@@ -24,6 +20,20 @@ impl Catalog {
             Command::DeleteStream { name } => self.delete_stream(name),
             Command::DropStream { name, id } => self.drop_stream(&name, id),
             Command::ReplaceReplica { group, lost } => self.replace_replica(group, lost),
+            Command::Reshard { name, change, now } => self.reshard(log_index, name, change, now),
+            Command::CommitReshard { name, id, job, endings, now } => {
+                self.commit_reshard(log_index, &name, id, job, &endings, now)
+            }
+            Command::AbortReshard { name, id, job } => self.abort_reshard(&name, id, job),
+            Command::ExpireShards { name, id, now } => self.expire_shards(&name, id, now),
+            Command::SetRetention { name, hours, longer } => {
+                self.set_retention(name, hours, longer)
+            }
+            Command::SetNodeState { node, state } => self.set_node_state(node, state),
+            Command::RemoveNode { node } => self.remove_node(node),
+            Command::MoveReplica { group, from, to } => self.move_replica(group, from, to),
+            Command::FinishMove { group, replica } => self.finish_move(group, replica),
+            Command::CancelMove { group, replica } => self.cancel_move(group, replica),
         };
         self.assert_invariants();
         match result {
@@ -36,29 +46,6 @@ impl Catalog {
         }
     }
 
-    fn register_node(&mut self, id: NodeId, node: Node) -> Result<Change, Refusal> {
-        let before = self.nodes.insert(id, node.clone());
-        match before {
-            Some(before) if before == node => Ok(Change::AlreadySo),
-            Some(before) if before.incarnation != node.incarnation => {
-                self.replace_all_replicas_on(id);
-                Ok(Change::Made)
-            }
-            _ => Ok(Change::Made),
-        }
-    }
-
-    /// The disk that held these replicas is gone: what comes back is new under new ids.
-    fn replace_all_replicas_on(&mut self, node: NodeId) {
-        let next = &mut self.next_replica;
-        let shards = self.streams.values_mut().flat_map(|stream| stream.shards.values_mut());
-        let replicas = shards.flat_map(|shard| &mut shard.replicas).chain(&mut self.replicas);
-        for replica in replicas.filter(|replica| replica.node == node) {
-            replica.id = ReplicaId(*next);
-            *next += 1;
-        }
-    }
-
     fn create_stream(&mut self, log_index: u64, new: NewStream) -> Result<Change, Refusal> {
         if self.streams.contains_key(&new.name) {
             return Err(Refusal::StreamExists { name: new.name });
@@ -67,19 +54,10 @@ impl Catalog {
             let [actual, limit] = [new.shards, limits::STREAM_MAX_SHARDS].map(u64::from);
             return Err(Refusal::Limit { what: "ShardCount", actual, limit });
         }
-        let (mut load, mut next_replica) = (placement::load(self), self.next_replica);
-        let mut shards = Vec::new();
-        for (number, range) in (0..).zip(HashKeyRange::split_evenly(new.shards)) {
-            let replicas = placement::place(self, new.replicas, &mut load, &mut next_replica);
-            if replicas.is_empty() {
-                return Err(Refusal::NoNodes);
-            }
-            let (id, group) = (ShardId(number), GroupId(self.next_group + u64::from(number)));
-            let status = ShardStatus::Open;
-            shards.push(Shard { id, group, range, created: new.now, status, replicas });
-        }
-        self.next_group += u64::from(new.shards);
-        self.next_replica = next_replica;
+        let ranges = HashKeyRange::split_evenly(new.shards).into_iter();
+        let pieces: Vec<_> = ranges.map(|range| Piece { range, parents: Vec::new() }).collect();
+        let (first, born) = (ShardId(0), 0);
+        let shards = self.new_shards(&pieces, first, born, new.now, new.replicas)?;
         let stream = Stream {
             id: StreamId(log_index),
             created: new.now,
@@ -88,7 +66,11 @@ impl Catalog {
             retention_hours: new.retention_hours,
             max_record_size_kib: new.max_record_size_kib,
             tags: new.tags,
-            shards: shards.into_iter().map(|shard| (shard.id, shard)).collect(),
+            replicas: new.replicas,
+            next_shard: new.shards,
+            shards,
+            job: None,
+            target_shards: None,
         };
         self.streams.insert(new.name, stream);
         Ok(Change::Made)
@@ -128,53 +110,46 @@ impl Catalog {
         }
     }
 
-    fn replace_replica(&mut self, group: GroupId, lost: ReplicaId) -> Result<Change, Refusal> {
-        let id = ReplicaId(self.next_replica);
-        let replica = self
-            .replicas_mut(group)
-            .and_then(|replicas| replicas.iter_mut().find(|replica| replica.id == lost))
-            .ok_or(Refusal::ReplicaNotFound { group, replica: lost })?;
-        replica.id = id;
-        self.next_replica += 1;
-        Ok(Change::Made)
-    }
-
-    fn replicas_mut(&mut self, group: GroupId) -> Option<&mut Vec<Replica>> {
-        if group == GroupId::CATALOG {
-            return Some(&mut self.replicas);
-        }
-        let mut shards = self.streams.values_mut().flat_map(|stream| stream.shards.values_mut());
-        shards.find(|shard| shard.group == group).map(|shard| &mut shard.replicas)
-    }
-
     /// Panics if an invariant of the crate's documentation doesn't hold: a replica that goes on
     /// from there would lose or double records.
     pub fn assert_invariants(&self) {
         let (mut groups, mut replicas) = (BTreeSet::new(), BTreeSet::new());
         for group in self.groups() {
             assert!(groups.insert(group.group), "group {} is given out twice", group.group);
-            let nodes: BTreeSet<_> = group.replicas.iter().map(|replica| replica.node).collect();
-            assert_eq!(nodes.len(), group.replicas.len(), "group {} doubles a node", group.group);
-            for replica in group.replicas {
+            let nodes: BTreeSet<_> = group.holders().map(|replica| replica.node).collect();
+            assert_eq!(
+                nodes.len(),
+                group.holders().count(),
+                "group {} doubles a node",
+                group.group
+            );
+            for replica in group.holders() {
                 assert!(replicas.insert(replica.id), "replica {} is given out twice", replica.id);
                 assert!(replica.id.0 < self.next_replica, "replica {} from nowhere", replica.id);
             }
         }
         for (name, stream) in &self.streams {
-            let mut ranges: Vec<_> = stream.open_shards().map(|shard| shard.range).collect();
-            ranges.sort();
-            let mut next = Some(HashKey(0));
-            for range in ranges {
-                assert_eq!(Some(range.start()), next, "open shards of {name} leave a gap");
-                next = range.end().0.checked_add(1).map(HashKey);
-            }
-            assert_eq!(next, None, "open shards of {name} end early");
+            assert_covers_all(name, stream.open_shards().map(|shard| shard.range).collect());
+            let Some(job) = &stream.job else { continue };
+            let stays = |shard: &&Shard| !job.parents.contains(&shard.id);
+            let after = stream.open_shards().filter(stays).chain(job.children.values());
+            assert_covers_all(name, after.map(|shard| shard.range).collect());
         }
     }
 }
 
+fn assert_covers_all(name: &StreamName, mut ranges: Vec<HashKeyRange>) {
+    ranges.sort();
+    let mut next = Some(HashKey(0));
+    for range in ranges {
+        assert_eq!(Some(range.start()), next, "shards of {name} leave a gap or overlap");
+        next = range.end().0.checked_add(1).map(HashKey);
+    }
+    assert_eq!(next, None, "shards of {name} end early");
+}
+
 /// Whether a command that was accepted changed anything.
-enum Change {
+pub(crate) enum Change {
     Made,
     AlreadySo,
 }
@@ -183,11 +158,11 @@ enum Change {
 mod tests {
     use std::collections::BTreeMap;
 
-    use anabranch_types::{Incarnation, Timestamp};
+    use anabranch_types::{GroupId, Incarnation, NodeId, ReplicaId, Timestamp};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::StreamMode;
+    use crate::model::{Replica, StreamMode};
 
     struct Script {
         catalog: Catalog,

@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 
-use anabranch_types::{GroupId, Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
+use anabranch_types::{
+    GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
+    StreamName, Timestamp,
+};
 
-use crate::model::{StreamId, StreamMode};
+use crate::model::{NodeState, StreamId, StreamMode};
 
 /// One change to the catalog. Replicated and stored: append variants, never reuse one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,111 @@ pub enum Command {
         /// The replica that is lost.
         lost: ReplicaId,
     },
+    /// A user has shards replaced by others.
+    Reshard {
+        /// The stream.
+        name: StreamName,
+        /// Which shards, and by what.
+        change: ShardChange,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// The controller has the answer of every parent of a job that it takes no more records.
+    CommitReshard {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+        /// The job.
+        job: u64,
+        /// Of each parent, the number of its last record.
+        endings: BTreeMap<ShardId, SequenceNumber>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// The controller gives a job up: its shards stay as they are.
+    AbortReshard {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+        /// The job.
+        job: u64,
+    },
+    /// The controller saw that closed shards hold nothing that is retained any more.
+    ExpireShards {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// A user changes how long records are kept.
+    SetRetention {
+        /// The stream.
+        name: StreamName,
+        /// From now on.
+        hours: u32,
+        /// Whether the user says that it is longer than before; else shorter.
+        longer: bool,
+    },
+    /// An operator has a node emptied, or used again.
+    SetNodeState {
+        /// The node.
+        node: NodeId,
+        /// From now on.
+        state: NodeState,
+    },
+    /// An operator removes a node that holds nothing any more.
+    RemoveNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// The controller has a replica moved, or one added.
+    MoveReplica {
+        /// The group.
+        group: GroupId,
+        /// The replica that leaves; `None` if one is added.
+        from: Option<ReplicaId>,
+        /// Where the new one is to be.
+        to: NodeId,
+    },
+    /// The controller saw that the group's voters are what a move wanted.
+    FinishMove {
+        /// The group.
+        group: GroupId,
+        /// The replica that was added.
+        replica: ReplicaId,
+    },
+    /// The controller gives a move up: its new replica's node is lost or being emptied.
+    CancelMove {
+        /// The group.
+        group: GroupId,
+        /// The replica that was to be added.
+        replica: ReplicaId,
+    },
+}
+
+/// How a user wants shards to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardChange {
+    /// One shard by two.
+    Split {
+        /// The shard.
+        shard: ShardId,
+        /// First hash key of the upper child.
+        at: HashKey,
+    },
+    /// Two neighbours by one.
+    Merge {
+        /// The one with the lower hash keys.
+        lower: ShardId,
+        /// The one with the higher hash keys.
+        upper: ShardId,
+    },
+    /// All shards by so many of equal size.
+    Count(u32),
 }
 
 /// What a user asks for in CreateStream, checked.
@@ -116,6 +224,93 @@ pub enum Refusal {
         actual: u64,
         /// What is allowed.
         limit: u64,
+    },
+    /// There is no such shard.
+    #[error("shard {shard} not found")]
+    ShardNotFound {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The shard is closed.
+    #[error("shard {shard} has been split or merged already")]
+    ShardClosed {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// A shard can't be split there: each half has to have at least two keys below the last.
+    #[error("shard {shard} of {} to {} can't be split at {at}", range.start(), range.end())]
+    CannotSplit {
+        /// The shard.
+        shard: ShardId,
+        /// Its hash keys.
+        range: HashKeyRange,
+        /// Where it was to be split.
+        at: HashKey,
+    },
+    /// The second shard doesn't begin where the first one ends.
+    #[error("shards {lower} and {upper} are not neighbours in this order")]
+    NotAdjacent {
+        /// The first.
+        lower: ShardId,
+        /// The second.
+        upper: ShardId,
+    },
+    /// The wanted number of shards is too far from the current one.
+    #[error("{target} shards are not between {lowest} and {highest}, of {current} now")]
+    ShardCount {
+        /// Open shards now.
+        current: u32,
+        /// What was asked for.
+        target: u32,
+        /// The lowest that is allowed.
+        lowest: u32,
+        /// The highest that is allowed.
+        highest: u32,
+    },
+    /// The stream's shards follow its load; nobody sets their number.
+    #[error("stream {name} is in on-demand mode")]
+    OnDemand {
+        /// The stream.
+        name: StreamName,
+    },
+    /// Not longer when it was to be longer, not shorter when it was to be shorter, or out of bounds.
+    #[error("retention of {asked} hours, where it is {current} hours")]
+    Retention {
+        /// Hours now.
+        current: u32,
+        /// What was asked for.
+        asked: u32,
+    },
+    /// That job isn't under way.
+    #[error("job {job} of stream {name} is not under way")]
+    JobOver {
+        /// The stream.
+        name: StreamName,
+        /// The job.
+        job: u64,
+    },
+    /// There is no such node.
+    #[error("node {node} is not known")]
+    NodeNotFound {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node holds replicas: it has to be drained first.
+    #[error("node {node} holds {replicas} replicas: drain it first")]
+    NodeInUse {
+        /// The node.
+        node: NodeId,
+        /// How many it holds, those of the catalog included.
+        replicas: u64,
+    },
+    /// A replica can't be moved: another of the group is on its way, the group is being made, or the node
+    /// holds one already or takes none.
+    #[error("a replica of group {group} can't be moved to node {to} now")]
+    CannotMove {
+        /// The group.
+        group: GroupId,
+        /// Where to.
+        to: NodeId,
     },
     /// The group or replica isn't the catalog's.
     #[error("group {group} has no replica {replica}")]

@@ -10,10 +10,14 @@
 mod apply;
 mod command;
 mod model;
+mod nodes;
 mod placement;
+mod repair;
+mod reshard;
 
-pub use command::{Command, NewStream, Outcome, Refusal};
+pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
 pub use model::{
-    Catalog, GroupRef, Node, NodeState, Replica, Shard, ShardStatus, Stream, StreamId, StreamMode,
-    StreamStatus,
+    Catalog, GroupRef, Move, Node, NodeState, Replica, ReshardJob, Shard, ShardStatus, Stream,
+    StreamId, StreamMode, StreamStatus,
 };
+pub use repair::{MoveLimits, repairs};

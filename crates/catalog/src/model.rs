@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anabranch_types::{
     GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
@@ -12,8 +13,13 @@ pub struct Catalog {
     pub version: u64,
     /// Nodes that have ever registered and were not removed.
     pub nodes: BTreeMap<NodeId, Node>,
+    /// The replicas that the catalog's own group began with: a replica that is made later has to begin
+    /// from the same state before it applies the same log.
+    pub founders: Vec<Replica>,
     /// Where the catalog's own group lives.
     pub replicas: Vec<Replica>,
+    /// The replica of the catalog's own group that is being moved.
+    pub moving: Option<Move>,
     /// Streams by name, those being created and deleted included.
     pub streams: BTreeMap<StreamName, Stream>,
     /// Next [`GroupId`] to give out.
@@ -43,6 +49,8 @@ pub enum NodeState {
     /// Takes replicas.
     #[default]
     Active,
+    /// Takes none; those that it holds are moved away.
+    Draining,
 }
 
 /// Identity of a stream; a name that is deleted and created again gets a new one.
@@ -66,8 +74,31 @@ pub struct Stream {
     pub max_record_size_kib: u32,
     /// The user's tags.
     pub tags: BTreeMap<String, String>,
+    /// Replicas that each shard is to have.
+    pub replicas: u32,
     /// Shards by number, closed ones included until they expire.
     pub shards: BTreeMap<ShardId, Shard>,
+    /// Next [`ShardId`] to give out.
+    pub next_shard: u32,
+    /// The resharding that is under way; the stream is UPDATING as long as there is one.
+    pub job: Option<ReshardJob>,
+    /// Shards that UpdateShardCount aims at, while it hasn't got there.
+    pub target_shards: Option<u32>,
+}
+
+/// Some open shards that are to be replaced by others, which cover the same hash keys.
+///
+/// It ends in one command: COMMIT closes the parents and shows the children, ABORT forgets the children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReshardJob {
+    /// Log index of the command that began it; later jobs have higher ones.
+    pub id: u64,
+    /// When it began.
+    pub began: Timestamp,
+    /// The shards to close.
+    pub parents: Vec<ShardId>,
+    /// What goes on in their place. Nobody sees them before COMMIT.
+    pub children: BTreeMap<ShardId, Shard>,
 }
 
 /// Life of a stream (API reference, `StreamStatus`).
@@ -77,6 +108,8 @@ pub enum StreamStatus {
     Creating,
     /// Usable.
     Active,
+    /// Usable, while its shards are being changed.
+    Updating,
     /// Its groups are being removed.
     Deleting,
 }
@@ -97,6 +130,10 @@ pub struct Shard {
     pub id: ShardId,
     /// The Raft group that holds it.
     pub group: GroupId,
+    /// The job that made it; 0 for a stream's first shards.
+    pub born: u64,
+    /// The shards that it was split or merged from, by range; they may have expired.
+    pub parents: Vec<ShardId>,
     /// Hash keys that belong to it.
     pub range: HashKeyRange,
     /// When it was created; part of its sequence numbers.
@@ -105,6 +142,8 @@ pub struct Shard {
     pub status: ShardStatus,
     /// Where its copies live.
     pub replicas: Vec<Replica>,
+    /// The copy that is being moved.
+    pub moving: Option<Move>,
 }
 
 /// Whether a shard takes records.
@@ -116,6 +155,8 @@ pub enum ShardStatus {
     Closed {
         /// `EndingSequenceNumber`.
         ending: SequenceNumber,
+        /// When it was closed.
+        at: Timestamp,
     },
 }
 
@@ -128,6 +169,16 @@ pub struct Replica {
     pub node: NodeId,
 }
 
+/// A replica that is added to a group, learner first, and the one that leaves for it once it has
+/// caught up and votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The new one.
+    pub to: Replica,
+    /// The one that leaves; `None` if the group grows.
+    pub from: Option<ReplicaId>,
+}
+
 /// A group as the catalog wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupRef<'a> {
@@ -135,8 +186,12 @@ pub struct GroupRef<'a> {
     pub group: GroupId,
     /// Its replicas.
     pub replicas: &'a [Replica],
+    /// The one that is being moved.
+    pub moving: Option<Move>,
     /// The shard that it holds; `None` for the catalog itself.
     pub shard: Option<(&'a StreamName, &'a Stream, &'a Shard)>,
+    /// Whether it is being made: nothing that was acknowledged can be in it yet.
+    pub is_new: bool,
 }
 
 impl Catalog {
@@ -144,6 +199,7 @@ impl Catalog {
     pub fn bootstrap(voters: &[Replica]) -> Self {
         let highest = voters.iter().map(|replica| replica.id.0).max().unwrap_or(0);
         Self {
+            founders: voters.to_vec(),
             replicas: voters.to_vec(),
             next_group: GroupId::CATALOG.0 + 1,
             next_replica: highest + 1,
@@ -153,15 +209,40 @@ impl Catalog {
 
     /// Every group, the catalog's first.
     pub fn groups(&self) -> impl Iterator<Item = GroupRef<'_>> {
-        let own = GroupRef { group: GroupId::CATALOG, replicas: &self.replicas, shard: None };
+        let (group, replicas, moving) = (GroupId::CATALOG, &self.replicas[..], self.moving);
+        let own = GroupRef { group, replicas, moving, shard: None, is_new: false };
         let shards = self.streams.iter().flat_map(|(name, stream)| {
-            stream.shards.values().map(move |shard| GroupRef {
-                group: shard.group,
-                replicas: &shard.replicas,
-                shard: Some((name, stream, shard)),
+            let creating = stream.status == StreamStatus::Creating;
+            let settled = stream.shards.values().map(move |shard| (shard, creating));
+            let children = stream.job.iter().flat_map(|job| job.children.values());
+            settled.chain(children.map(|shard| (shard, true))).map(move |(shard, is_new)| {
+                let Shard { group, ref replicas, moving, .. } = *shard;
+                let shard = Some((name, stream, shard));
+                GroupRef { group, replicas, moving, shard, is_new }
             })
         });
         std::iter::once(own).chain(shards)
+    }
+
+    /// Every shard there is or is to be.
+    pub(crate) fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
+        self.streams.values_mut().flat_map(|stream| {
+            let children = stream.job.iter_mut().flat_map(|job| job.children.values_mut());
+            stream.shards.values_mut().chain(children)
+        })
+    }
+}
+
+impl GroupRef<'_> {
+    /// Every replica that a node is to hold: the one that comes and the one that leaves included.
+    pub fn holders(&self) -> impl Iterator<Item = Replica> + '_ {
+        self.replicas.iter().copied().chain(self.moving.map(|moving| moving.to))
+    }
+
+    /// The replicas that are to vote, once the move is done.
+    pub fn voters(&self) -> Vec<Replica> {
+        let leaving = self.moving.and_then(|moving| moving.from);
+        self.holders().filter(|replica| Some(replica.id) != leaving).collect()
     }
 }
 
@@ -171,13 +252,31 @@ impl Stream {
         self.open_shards().find(|shard| shard.range.contains(key))
     }
 
+    /// How long records are kept.
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.retention_hours) * 3600)
+    }
+
     /// Shards that take records, by number.
     pub fn open_shards(&self) -> impl Iterator<Item = &Shard> {
-        self.shards.values().filter(|shard| shard.status == ShardStatus::Open)
+        self.shards.values().filter(|shard| shard.is_open())
     }
 }
 
 impl Shard {
+    /// Whether it takes records.
+    pub fn is_open(&self) -> bool {
+        self.status == ShardStatus::Open
+    }
+
+    /// Whether it is closed and its last record, which came before that, isn't retained any more.
+    pub fn has_expired(&self, retention: Duration, now: Timestamp) -> bool {
+        match self.status {
+            ShardStatus::Open => false,
+            ShardStatus::Closed { at, .. } => at.plus(retention) <= now,
+        }
+    }
+
     /// The number before all of its records: `StartingSequenceNumber`.
     pub fn starting_sequence_number(&self) -> SequenceNumber {
         SequenceNumber::shard_start(self.id, self.created)

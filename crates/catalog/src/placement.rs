@@ -35,7 +35,7 @@ pub(crate) fn place(
 pub(crate) fn load(catalog: &Catalog) -> BTreeMap<NodeId, u64> {
     let mut load = BTreeMap::new();
     let shards = catalog.groups().filter(|group| group.shard.is_some());
-    for replica in shards.flat_map(|group| group.replicas) {
+    for replica in shards.flat_map(|group| group.holders().collect::<Vec<_>>()) {
         *load.entry(replica.node).or_default() += 1;
     }
     load

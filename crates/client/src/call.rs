@@ -28,6 +28,9 @@ pub enum CallError {
     /// The shard takes no more records; nothing was written.
     #[error("shard is closed")]
     Closed,
+    /// The shard is being split or merged; nothing was written.
+    #[error("shard is being split or merged")]
+    Frozen,
     /// Memory or disk is at its bound; nothing was written.
     #[error("throttled: {0}")]
     Throttled(String),
@@ -51,6 +54,8 @@ pub trait LocalNode: Send + Sync + 'static {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, CallError>>;
     /// Appends a batch to a shard that the node leads.
     fn append(&self, group: GroupId, batch: Batch) -> BoxFuture<'_, Result<Vec<Run>, CallError>>;
+    /// Says which records of a call stand in a closed shard.
+    fn recall(&self, group: GroupId, batch: &Batch) -> Result<Vec<Option<Run>>, CallError>;
     /// Finds where a reader begins.
     fn seek(&self, group: GroupId, start: Start) -> BoxFuture<'_, Result<Position, CallError>>;
     /// Reads a page.
@@ -106,10 +111,29 @@ pub(crate) fn error_of_detail(detail: &v1::ErrorDetail, message: &str) -> CallEr
         }
         v1::ErrorKind::NotFound => CallError::NotFound,
         v1::ErrorKind::Closed => CallError::Closed,
+        v1::ErrorKind::Frozen => CallError::Frozen,
         v1::ErrorKind::Throttled => CallError::Throttled(text()),
         v1::ErrorKind::Invalid => CallError::Invalid(text()),
         v1::ErrorKind::UnknownOutcome | v1::ErrorKind::Unspecified => CallError::Unknown(text()),
     }
+}
+
+pub(crate) async fn recall(
+    channel: Channel,
+    group: GroupId,
+    batch: &Batch,
+) -> Result<Vec<Option<Run>>, CallError> {
+    let message = v1::RecallRequest { group: group.0, batch: batch.bytes().clone() };
+    let answer = log_client(channel).recall(request(message)).await.map_err(|s| error_of(&s))?;
+    let mut known = vec![None; batch.record_count() as usize];
+    for v1::RecalledRecord { place, run } in answer.into_inner().records {
+        let run = run.map(Run::try_from).transpose();
+        let run = run.map_err(|error| CallError::Unknown(error.to_string()))?;
+        if let Some(slot) = known.get_mut(place as usize) {
+            *slot = run;
+        }
+    }
+    Ok(known)
 }
 
 pub(crate) async fn seek(

@@ -186,6 +186,9 @@ impl Client {
                 }
                 Err(CallError::Unknown(_)) => sent = true,
                 Err(CallError::NotLeader(_) | CallError::NotFound) => {}
+                // The leader looked for the producer's earlier attempts before it said so.
+                Err(CallError::Closed) => return Err(Error::Closed),
+                Err(CallError::Frozen) => return Err(Error::Frozen),
                 Err(error) if sent => return Err(Error::Unknown(error.to_string())),
                 Err(error) => return Err(error.into()),
             }
@@ -194,6 +197,40 @@ impl Client {
                 return Err(if sent { unknown() } else { search.failure() });
             }
         }
+    }
+
+    /// For each record of `batch`, which may be a repeat, where it stands in `shard`, which is closed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::NoLeader`] if no replica could tell before the deadline.
+    pub async fn recall(
+        &self,
+        shard: &ShardRoute,
+        batch: &Batch,
+    ) -> Result<Vec<Option<Run>>, Error> {
+        let mut search = Search::new(&self.inner, shard);
+        loop {
+            let node = search.next();
+            let result = match self.inner.local_if(node) {
+                Some(local) => local.recall(shard.group, batch),
+                None => match self.inner.channel_of(node) {
+                    Some(channel) => call::recall(channel, shard.group, batch).await,
+                    None => Err(CallError::NotLeader(None)),
+                },
+            };
+            if let Ok(known) = result {
+                return Ok(known);
+            }
+            if !search.again(&None).await {
+                return Err(search.failure());
+            }
+        }
+    }
+
+    /// Waits until [`Self::view`] is newer than `version`, but no longer than `longest`.
+    pub async fn newer_view(&self, version: u64, longest: Duration) {
+        let mut versions = self.inner.versions.subscribe();
+        let _either_way = timeout(longest, versions.wait_for(|seen| *seen > version)).await;
     }
 
     /// Finds where a reader that wants to start at `start` begins.
@@ -329,10 +366,15 @@ impl<'a> Search<'a> {
         if let Some(hint) = self.hint.take() {
             return hint;
         }
-        let nodes = &self.shard.nodes;
-        let node = nodes.get(self.turn % nodes.len().max(1)).copied().unwrap_or_default();
+        let node = self.nodes(|nodes| nodes.get(self.turn % nodes.len().max(1)).copied());
         self.turn += 1;
-        node
+        node.unwrap_or_default()
+    }
+
+    /// Where replicas are: by the newest view, for they may have moved since the route was made.
+    fn nodes<R>(&self, look: impl FnOnce(&[NodeId]) -> R) -> R {
+        let view = self.inner.view.load();
+        look(view.group(self.shard.group).map_or(&self.shard.nodes, |route| &route.nodes))
     }
 
     fn found(&self, node: NodeId) {
@@ -351,11 +393,10 @@ impl<'a> Search<'a> {
         if self.began.elapsed() > DEADLINE || self.is_gone() {
             return false;
         }
-        let is_new = hint.is_some() && self.turn < self.shard.nodes.len();
+        let replicas = self.nodes(<[NodeId]>::len);
+        let is_new = hint.is_some() && self.turn < replicas;
         self.hint = *hint;
-        if !is_new
-            && (self.hint.is_some() || self.turn.is_multiple_of(self.shard.nodes.len().max(1)))
-        {
+        if !is_new && (self.hint.is_some() || self.turn.is_multiple_of(replicas.max(1))) {
             sleep(RETRY).await;
         }
         true
@@ -465,6 +506,7 @@ impl From<CallError> for Error {
             CallError::NotLeader(_) => Self::NoLeader,
             CallError::NotFound => Self::NotFound,
             CallError::Closed => Self::Closed,
+            CallError::Frozen => Self::Frozen,
             CallError::Throttled(reason) => Self::Throttled(reason),
             CallError::Invalid(reason) => Self::Invalid(reason),
             CallError::Unknown(reason) => Self::Unknown(reason),

@@ -9,9 +9,14 @@ pub enum Error {
     /// The stream or shard is gone.
     #[error("shard not found")]
     NotFound,
-    /// The shard takes no more records; nothing was written.
+    /// The shard takes no more records; nothing was written, by no earlier attempt of the same producer
+    /// either. Its children go on, once [`crate::Client::view`] shows them.
     #[error("shard is closed")]
     Closed,
+    /// The shard is being split or merged and didn't get there in time; as with [`Self::Closed`],
+    /// nothing was written. It is decided soon.
+    #[error("shard is being split or merged")]
+    Frozen,
     /// Memory or disk is at its bound, or a limit was met; nothing was written. Try again later.
     #[error("throttled: {0}")]
     Throttled(String),

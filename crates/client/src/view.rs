@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anabranch_catalog::{Catalog, Shard, ShardStatus, Stream, StreamId};
+use anabranch_catalog::{Catalog, Shard, Stream, StreamId};
 use anabranch_types::{GroupId, HashKey, NodeId, ShardId, StreamName, Timestamp};
 
 /// One version of the catalog, with what routing needs worked out. Never changes.
@@ -51,7 +51,7 @@ impl View {
             for shard in stream.shards.values() {
                 let route = Arc::new(route(name, stream, shard));
                 view.by_group.insert(shard.group, Arc::clone(&route));
-                if shard.status == ShardStatus::Open {
+                if shard.is_open() {
                     open.push(route);
                 }
             }
@@ -93,6 +93,7 @@ impl<'a> StreamView<'a> {
 }
 
 fn route(name: &StreamName, stream: &Stream, shard: &Shard) -> ShardRoute {
+    let comes = shard.moving.map(|moving| moving.to);
     ShardRoute {
         stream: name.clone(),
         stream_id: stream.id,
@@ -101,6 +102,6 @@ fn route(name: &StreamName, stream: &Stream, shard: &Shard) -> ShardRoute {
         created: shard.created,
         retention_hours: stream.retention_hours,
         end: shard.range.end(),
-        nodes: shard.replicas.iter().map(|replica| replica.node).collect(),
+        nodes: shard.replicas.iter().copied().chain(comes).map(|replica| replica.node).collect(),
     }
 }

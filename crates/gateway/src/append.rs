@@ -4,14 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_catalog::{Shard, ShardStatus};
 use anabranch_client as client;
 use anabranch_client::{ShardRoute, View};
-use anabranch_shard::{Batch, BatchBuilder, Producer, Run};
+use anabranch_shard::{Batch, BatchBuilder, DuplicateWindow, Producer, Run};
 use anabranch_types::{GroupId, HashKey, SequenceNumber, ShardId, StreamName};
 use futures::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::errors::Error;
+use crate::lineage;
 use crate::operations::Context;
 use crate::wire::Blob;
 
@@ -60,6 +62,7 @@ pub(crate) async fn append(
     let mut outcomes: Vec<Outcome> = entries.iter().map(|_| Err(Error::Internal)).collect();
     let mut pending: Vec<usize> = (0..entries.len()).collect();
     let mut wait = FIRST_WAIT;
+    let mut may_repeat = cx.may_repeat;
     loop {
         let view = cx.gateway.cluster.view();
         if let Err(error) = cx.gateway.find_for_data(&view, stream) {
@@ -68,10 +71,16 @@ pub(crate) async fn append(
         }
         let (groups, homeless) = group(&view, stream, entries, &pending, cx.producer.as_ref());
         pending = homeless;
+        let groups = if std::mem::take(&mut may_repeat) {
+            recall_all(cx, &view, groups, &mut outcomes).await
+        } else {
+            groups
+        };
         for (group, result) in append_all(cx, groups).await {
             match result {
                 Ok(runs) => settle(&mut outcomes, &group, &runs),
-                Err(client::Error::Closed) => pending.extend(&group.places),
+                // Nothing of it stands there, whatever became of earlier attempts.
+                Err(client::Error::Closed | client::Error::Frozen) => pending.extend(&group.places),
                 Err(error) => {
                     let subject = || shard_subject(cx, &group.route);
                     fail(&mut outcomes, &group.places, &Error::from_client(error, subject));
@@ -82,7 +91,7 @@ pub(crate) async fn append(
             return outcomes;
         }
         pending.sort_unstable();
-        sleep(wait).await;
+        cx.gateway.cluster.newer_view(view.catalog().version, wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
@@ -96,6 +105,63 @@ async fn append_all(
         (group, result)
     }))
     .await
+}
+
+/// Finds the records that an earlier attempt of the call put into shards that were split or merged
+/// since, and gives what is left to append. A shard's own leader knows of attempts there.
+async fn recall_all(
+    cx: &Context<'_>,
+    view: &View,
+    groups: Vec<Group>,
+    outcomes: &mut [Outcome],
+) -> Vec<Group> {
+    let oldest = cx.gateway.clock.now().minus(DuplicateWindow::LENGTH);
+    let mut left = Vec::with_capacity(groups.len());
+    for group in groups {
+        let Some(stream) = view.stream(&group.route.stream) else { continue };
+        let ancestors = lineage::ancestors(stream.stream, group.route.shard);
+        let recent = |shard: &&Shard| match shard.status {
+            ShardStatus::Open => false,
+            ShardStatus::Closed { at, .. } => at >= oldest,
+        };
+        let routes: Vec<_> = ancestors
+            .into_iter()
+            .filter(recent)
+            .filter_map(|shard| stream.shard(shard.id).map(Arc::clone))
+            .collect();
+        left.extend(recall(cx, &routes, group, outcomes).await);
+    }
+    left
+}
+
+/// What is left of `group` without the records that stand in `ancestors`.
+async fn recall(
+    cx: &Context<'_>,
+    ancestors: &[Arc<ShardRoute>],
+    mut group: Group,
+    outcomes: &mut [Outcome],
+) -> Option<Group> {
+    for route in ancestors {
+        let known = match cx.gateway.cluster.recall(route, &group.batch).await {
+            Ok(known) => known,
+            Err(client::Error::NotFound) => continue,
+            Err(error) => {
+                let error = Error::from_client(error, || shard_subject(cx, route));
+                fail(outcomes, &group.places, &error);
+                return None;
+            }
+        };
+        for (place, run) in group.places.iter().zip(&known) {
+            let Some(run) = run else { continue };
+            let number = run.first.sequence_number(route.shard, route.created, run.arrival);
+            outcomes[*place] = Ok(Placed { shard: route.shard, number });
+        }
+        let is_new = |place: usize| known.get(place).is_none_or(Option::is_none);
+        let places = (0..).zip(&group.places).filter(|(place, _)| is_new(*place));
+        group.places = places.map(|(_, index)| *index).collect();
+        group.batch = group.batch.retain(is_new)?;
+    }
+    Some(group)
 }
 
 /// One batch per shard, and the records that no open shard takes at the moment.

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch_catalog::Command;
 use anabranch_client::{Client, Error, ShardRoute, View};
@@ -24,6 +25,16 @@ pub trait Cluster: Send + Sync + 'static {
         shard: &'a ShardRoute,
         batch: Batch,
     ) -> BoxFuture<'a, Result<Vec<Run>, Error>>;
+
+    /// See [`Client::recall`].
+    fn recall<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        batch: &'a Batch,
+    ) -> BoxFuture<'a, Result<Vec<Option<Run>>, Error>>;
+
+    /// See [`Client::newer_view`].
+    fn newer_view(&self, version: u64, longest: Duration) -> BoxFuture<'_, ()>;
 
     /// See [`Client::seek`].
     fn seek<'a>(
@@ -61,6 +72,18 @@ impl Cluster for Client {
         batch: Batch,
     ) -> BoxFuture<'a, Result<Vec<Run>, Error>> {
         self.append(shard, batch).boxed()
+    }
+
+    fn recall<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        batch: &'a Batch,
+    ) -> BoxFuture<'a, Result<Vec<Option<Run>>, Error>> {
+        self.recall(shard, batch).boxed()
+    }
+
+    fn newer_view(&self, version: u64, longest: Duration) -> BoxFuture<'_, ()> {
+        self.newer_view(version, longest).boxed()
     }
 
     fn seek<'a>(

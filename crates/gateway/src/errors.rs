@@ -1,5 +1,6 @@
 use anabranch_catalog::Refusal;
 use anabranch_client as client;
+use anabranch_types::limits;
 use http::StatusCode;
 
 use crate::wire::{DecodeError, Format, Writer};
@@ -134,7 +135,7 @@ impl Error {
 
     /// A failure of the cluster in a call that concerns `subject`: `Stream orders under account …`.
     ///
-    /// `Closed` ends here only when no open shard was found before the deadline.
+    /// `Closed` and `Frozen` end here only when no open shard was found before the deadline.
     pub(crate) fn from_client(error: client::Error, subject: impl FnOnce() -> String) -> Self {
         match error {
             client::Error::Refused(refusal) => Self::from_refusal(&refusal, subject),
@@ -143,7 +144,10 @@ impl Error {
                 Self::Throughput(format!("Rate exceeded for {}: {reason}", subject()))
             }
             client::Error::Invalid(reason) => Self::InvalidArgument(reason),
-            client::Error::Closed | client::Error::NoLeader | client::Error::Unknown(_) => {
+            client::Error::Closed
+            | client::Error::Frozen
+            | client::Error::NoLeader
+            | client::Error::Unknown(_) => {
                 tracing::warn!(cause = %error, "call failed inside the cluster");
                 Self::Internal
             }
@@ -156,8 +160,62 @@ impl Error {
             Refusal::StreamNotFound { .. } => Self::NotFound(format!("{} not found.", subject())),
             Refusal::StreamNotActive { .. } => Self::InUse(format!("{} is not ACTIVE.", subject())),
             Refusal::NoNodes | Refusal::Limit { .. } => Self::Limit(refusal.to_string()),
-            Refusal::ReplicaNotFound { .. } => Self::Internal,
+            Refusal::ShardNotFound { shard } => {
+                Self::NotFound(format!("Could not find shard {shard} in {}.", of(subject)))
+            }
+            Refusal::ShardClosed { shard } => Self::InUse(format!(
+                "Shard {shard} in {} has already been merged or split, and thus is not eligible for \
+                 merging or splitting.",
+                of(subject)
+            )),
+            Refusal::CannotSplit { shard, range, at } => Self::InvalidArgument(format!(
+                "NewStartingHashKey {at} used in SplitShard() on shard {shard} in {} is not both \
+                 greater than one plus the shard's StartingHashKey {} and less than the shard's \
+                 EndingHashKey {}.",
+                of(subject),
+                range.start(),
+                range.end()
+            )),
+            Refusal::NotAdjacent { lower, upper } => Self::InvalidArgument(format!(
+                "Shards {lower} and {upper} in {} are not an adjacent pair of shards eligible for \
+                 merging.",
+                of(subject)
+            )),
+            Refusal::ShardCount { current, target, lowest, highest } => {
+                let message = format!(
+                    "UpdateShardCount cannot scale {} from {current} to {target} shards: \
+                     TargetShardCount must be at least {lowest} (half of the open shards) and at most \
+                     {highest} (double of them).",
+                    of(subject)
+                );
+                let is_over_quota = *target > limits::STREAM_MAX_SHARDS;
+                if is_over_quota { Self::Limit(message) } else { Self::InvalidArgument(message) }
+            }
+            Refusal::OnDemand { .. } => Self::Validation(format!(
+                "{} is in ON_DEMAND mode: its shards follow its load and cannot be changed.",
+                subject()
+            )),
+            Refusal::Retention { current, asked } => Self::InvalidArgument(format!(
+                "RetentionPeriodHours {asked} is not allowed for {}, where it is {current} hours: \
+                 IncreaseStreamRetentionPeriod takes no shorter and DecreaseStreamRetentionPeriod no \
+                 longer period, and both take 24 to 8760 hours.",
+                of(subject)
+            )),
+            Refusal::JobOver { .. }
+            | Refusal::ReplicaNotFound { .. }
+            | Refusal::NodeNotFound { .. }
+            | Refusal::NodeInUse { .. }
+            | Refusal::CannotMove { .. } => Self::Internal,
         }
+    }
+}
+
+/// The subject in the middle of a sentence.
+fn of(subject: impl FnOnce() -> String) -> String {
+    let subject = subject();
+    match subject.strip_prefix("Stream ") {
+        Some(rest) => format!("stream {rest}"),
+        None => subject,
     }
 }
 

@@ -8,9 +8,13 @@ pub(crate) mod get_records;
 pub(crate) mod get_shard_iterator;
 pub(crate) mod list_shards;
 pub(crate) mod list_streams;
+pub(crate) mod merge_shards;
 pub(crate) mod put_record;
 pub(crate) mod put_records;
+pub(crate) mod retention_period;
 mod shards;
+pub(crate) mod split_shard;
+pub(crate) mod update_shard_count;
 
 use std::future::{Future, ready};
 
@@ -31,15 +35,20 @@ use crate::wire::{self, DecodeError, Format, Writer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     CreateStream,
+    DecreaseStreamRetentionPeriod,
     DeleteStream,
     DescribeStream,
     DescribeStreamSummary,
     GetRecords,
     GetShardIterator,
+    IncreaseStreamRetentionPeriod,
     ListShards,
     ListStreams,
+    MergeShards,
     PutRecord,
     PutRecords,
+    SplitShard,
+    UpdateShardCount,
 }
 
 /// One call, not yet decoded.
@@ -50,6 +59,7 @@ pub(crate) struct Call<'a> {
     pub headers: &'a HeaderMap,
     pub query: Option<&'a str>,
     pub producer: Option<Producer>,
+    pub may_repeat: bool,
 }
 
 /// What an operation may use.
@@ -57,6 +67,8 @@ pub(crate) struct Context<'a> {
     pub gateway: &'a Gateway,
     /// Who repeats this call, if it is repeated.
     pub producer: Option<Producer>,
+    /// Whether it may be a repeat: the client doesn't say that this is its first attempt.
+    pub may_repeat: bool,
 }
 
 /// A decoded request that knows how to be carried out.
@@ -102,15 +114,20 @@ impl Operation {
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         match name {
             "CreateStream" => Some(Self::CreateStream),
+            "DecreaseStreamRetentionPeriod" => Some(Self::DecreaseStreamRetentionPeriod),
             "DeleteStream" => Some(Self::DeleteStream),
             "DescribeStream" => Some(Self::DescribeStream),
             "DescribeStreamSummary" => Some(Self::DescribeStreamSummary),
             "GetRecords" => Some(Self::GetRecords),
             "GetShardIterator" => Some(Self::GetShardIterator),
+            "IncreaseStreamRetentionPeriod" => Some(Self::IncreaseStreamRetentionPeriod),
             "ListShards" => Some(Self::ListShards),
             "ListStreams" => Some(Self::ListStreams),
+            "MergeShards" => Some(Self::MergeShards),
             "PutRecord" => Some(Self::PutRecord),
             "PutRecords" => Some(Self::PutRecords),
+            "SplitShard" => Some(Self::SplitShard),
+            "UpdateShardCount" => Some(Self::UpdateShardCount),
             _ => None,
         }
     }
@@ -120,11 +137,16 @@ impl Operation {
         match self {
             Self::GetRecords | Self::GetShardIterator | Self::PutRecord | Self::PutRecords => true,
             Self::CreateStream
+            | Self::DecreaseStreamRetentionPeriod
             | Self::DeleteStream
             | Self::DescribeStream
             | Self::DescribeStreamSummary
+            | Self::IncreaseStreamRetentionPeriod
             | Self::ListShards
-            | Self::ListStreams => false,
+            | Self::ListStreams
+            | Self::MergeShards
+            | Self::SplitShard
+            | Self::UpdateShardCount => false,
         }
     }
 }
@@ -136,6 +158,9 @@ pub(crate) fn perform<'a>(
 ) -> BoxFuture<'a, Result<Encoded, Error>> {
     match operation {
         Operation::CreateStream => run::<create_stream::CreateStream<'a>>(call),
+        Operation::DecreaseStreamRetentionPeriod => {
+            run::<retention_period::SetRetentionPeriod<'a, false>>(call)
+        }
         Operation::DeleteStream => run::<delete_stream::DeleteStream<'a>>(call),
         Operation::DescribeStream => run::<describe_stream::DescribeStream<'a>>(call),
         Operation::DescribeStreamSummary => {
@@ -143,10 +168,16 @@ pub(crate) fn perform<'a>(
         }
         Operation::GetRecords => run::<get_records::GetRecords<'a>>(call),
         Operation::GetShardIterator => run::<get_shard_iterator::GetShardIterator<'a>>(call),
+        Operation::IncreaseStreamRetentionPeriod => {
+            run::<retention_period::SetRetentionPeriod<'a, true>>(call)
+        }
         Operation::ListShards => run::<list_shards::ListShards<'a>>(call),
         Operation::ListStreams => run::<list_streams::ListStreams<'a>>(call),
+        Operation::MergeShards => run::<merge_shards::MergeShards<'a>>(call),
         Operation::PutRecord => run::<put_record::PutRecord<'a>>(call),
         Operation::PutRecords => run::<put_records::PutRecords<'a>>(call),
+        Operation::SplitShard => run::<split_shard::SplitShard<'a>>(call),
+        Operation::UpdateShardCount => run::<update_shard_count::UpdateShardCount<'a>>(call),
     }
 }
 
@@ -161,7 +192,8 @@ fn run<'a, R: Request + Deserialize<'a> + 'a>(
 }
 
 async fn carry_out<R: Request>(request: R, call: Call<'_>) -> Result<Encoded, Error> {
-    let cx = Context { gateway: call.gateway, producer: call.producer };
+    let Call { gateway, producer, may_repeat, .. } = call;
+    let cx = Context { gateway, producer, may_repeat };
     let answer = match request.run(&cx).await {
         // A stream that another gateway made a moment ago may not have reached this one.
         Err(Error::NotFound(_)) => {

@@ -22,6 +22,8 @@ const TARGET: &str = "x-amz-target";
 const TARGET_PREFIX: &str = "Kinesis_20131202.";
 /// The same for every attempt of one call of an SDK.
 const INVOCATION_ID: &str = "amz-sdk-invocation-id";
+/// Which attempt of a call this is.
+const SDK_REQUEST: &str = "amz-sdk-request";
 const MAX_PRODUCER_ID_BYTES: usize = 64;
 
 /// Answers one HTTP request. Never fails: what goes wrong is an answer too.
@@ -98,6 +100,7 @@ async fn call(
         headers: &parts.headers,
         query: parts.uri.query(),
         producer: Some(producer(&parts.headers)),
+        may_repeat: may_repeat(&parts.headers),
     };
     // The permit is held until the answer is made.
     operations::perform(operation, call).await
@@ -141,6 +144,16 @@ fn producer(headers: &HeaderMap) -> Producer {
         None => Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
     };
     Producer { id, sequence: 0 }
+}
+
+/// Whether an SDK may have sent this call before: it names the call, and doesn't say that this is the
+/// first attempt (`amz-sdk-request: attempt=1; max=3`).
+fn may_repeat(headers: &HeaderMap) -> bool {
+    let attempt = headers.get(SDK_REQUEST).and_then(|value| value.to_str().ok());
+    let is_first = attempt.is_some_and(|text| {
+        text.split(';').any(|part| part.trim().eq_ignore_ascii_case("attempt=1"))
+    });
+    headers.contains_key(INVOCATION_ID) && !is_first
 }
 
 fn shortened(name: &str) -> String {

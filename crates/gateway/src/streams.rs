@@ -79,7 +79,7 @@ impl Gateway {
     ) -> Result<StreamView<'a>, Error> {
         let found = self.find(view, name)?;
         match found.stream.status {
-            StreamStatus::Active | StreamStatus::Deleting => Ok(found),
+            StreamStatus::Active | StreamStatus::Updating | StreamStatus::Deleting => Ok(found),
             StreamStatus::Creating => Err(not_found(name, &self.settings.account)),
         }
     }
@@ -104,6 +104,7 @@ pub(crate) const fn status_text(status: StreamStatus) -> &'static str {
     match status {
         StreamStatus::Creating => "CREATING",
         StreamStatus::Active => "ACTIVE",
+        StreamStatus::Updating => "UPDATING",
         StreamStatus::Deleting => "DELETING",
     }
 }

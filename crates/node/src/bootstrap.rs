@@ -21,32 +21,62 @@ fn founders(node: &Node) -> Vec<Replica> {
 }
 
 /// What the catalog was before its first command. Every replica begins there, also one that was made
-/// later: it applies the same log, so it has to begin from the same state.
-pub(crate) fn first_catalog(node: &Node) -> Catalog {
-    Catalog::bootstrap(&founders(node))
+/// later: it applies the same log, so it has to begin from the same state. `newer` is a version that
+/// remembers it, if one is known.
+pub(crate) fn first_catalog(node: &Node, newer: Option<&Catalog>) -> Catalog {
+    match newer.map(|catalog| catalog.founders.as_slice()) {
+        Some(founders @ [_, ..]) => Catalog::bootstrap(founders),
+        Some([]) | None => {
+            Catalog::bootstrap(&stored_founders(node).unwrap_or_else(|| founders(node)))
+        }
+    }
 }
 
 /// Opens this node's replica of the catalog, if it is clear which one it has. Waits where it isn't:
 /// with an empty disk a node must learn from the others whether it had a replica before.
 pub(crate) async fn join(node: &Node) -> Result<(), Error> {
     let founders = founders(node);
-    let Some(own) = founders.iter().find(|replica| replica.node == node.id()) else {
-        return Ok(());
+    let own = founders.iter().find(|replica| replica.node == node.id());
+    let replica = match (stored_replica(node), own) {
+        (Some(stored), _) => stored,
+        (None, Some(own)) if node.inner.began_empty && is_new_here(node, &founders).await => own.id,
+        // The catalog will give this disk a replica, or has taken the one away that it had.
+        (None, Some(_)) | (None, None) => return Ok(()),
     };
-    if node.inner.began_empty && !is_new_here(node, &founders).await {
-        return Ok(()); // the catalog will give this disk a new replica
-    }
     let spec = GroupSpec {
         group: GroupId::CATALOG,
-        replica: stored_replica(node).unwrap_or(own.id),
+        replica,
         members: founders.clone(),
         is_new: node.inner.began_empty,
+        born: 0,
     };
-    match node.inner.replicas.open_catalog(&spec, first_catalog(node)).await {
+    match node.inner.replicas.open_catalog(&spec, first_catalog(node, None)).await {
         Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
         Err(error) => tracing::error!(%error, "catalog replica is out of service"),
     }
     Ok(())
+}
+
+/// Learns who is at the addresses that a joining node was given. Ends once one of the cluster has told.
+pub(crate) async fn find_cluster(node: Node) {
+    let settings = &node.inner.settings;
+    while !settings.join.is_empty() {
+        for address in &settings.join {
+            match node.inner.remotes.node_info_at(address).await {
+                Ok(info) if info.cluster != settings.cluster => {
+                    let (found, own) = (info.cluster, &settings.cluster);
+                    tracing::error!(address, found, own, "node of another cluster");
+                }
+                Ok(info) if info.node != node.id().0 => {
+                    node.inner.remotes.set(NodeId(info.node), address);
+                    return node.inner.transport.set_peer(NodeId(info.node), address);
+                }
+                Ok(_) => {}
+                Err(status) => tracing::info!(address, %status, "join"),
+            }
+        }
+        sleep(RETRY).await;
+    }
 }
 
 /// The id under which this disk holds a replica of the catalog.
@@ -54,6 +84,14 @@ fn stored_replica(node: &Node) -> Option<ReplicaId> {
     let log = node.inner.store.group(GroupId::CATALOG).ok()?;
     let row = log.state(anabranch_storage::StateKey::Replica).ok()??;
     Some(ReplicaId(u64::from_le_bytes(row[..].try_into().ok()?)))
+}
+
+/// What the catalog's group began with, as this disk's replica of it remembers.
+fn stored_founders(node: &Node) -> Option<Vec<Replica>> {
+    let log = node.inner.store.group(GroupId::CATALOG).ok()?;
+    let row = log.state(anabranch_storage::StateKey::Founders).ok()??;
+    let catalog = anabranch_proto::decode_catalog(row).ok()?;
+    Some(catalog.founders)
 }
 
 /// Whether no earlier disk of this node ever held a replica. Returns when the others have told: a
@@ -100,6 +138,11 @@ pub(crate) async fn register(node: Node) {
         api_address: settings.api_address.clone(),
         zone: settings.zone.clone(),
     };
+    while is_taken(&node).await {
+        let node = node.id();
+        tracing::error!(%node, "another process is this node already: give this one another number");
+        sleep(RETRY * 10).await;
+    }
     loop {
         match node.propose(&command).await {
             Ok(Outcome::Done { version }) => {
@@ -112,4 +155,25 @@ pub(crate) async fn register(node: Node) {
         }
         sleep(RETRY).await;
     }
+}
+
+/// Whether the cluster has a node of this number that runs elsewhere. Waits for a catalog where this node
+/// joins a cluster.
+async fn is_taken(node: &Node) -> bool {
+    let settings = &node.inner.settings;
+    if settings.join.is_empty() {
+        return false; // the configuration says who is who
+    }
+    let mut versions = node.catalog();
+    let Ok(catalog) =
+        versions.wait_for(|catalog| catalog.version > 0).await.map(|c| Arc::clone(&c))
+    else {
+        return false;
+    };
+    let Some(known) = catalog.nodes.get(&node.id()) else { return false };
+    if known.incarnation == node.inner.incarnation || known.grpc_address == settings.grpc_address {
+        return false;
+    }
+    let there = node.inner.remotes.node_info_at(&known.grpc_address).await;
+    there.is_ok_and(|info| info.node == node.id().0 && info.cluster == settings.cluster)
 }

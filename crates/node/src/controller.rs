@@ -1,32 +1,51 @@
 //! What the leader of the catalog does for the cluster: brings streams from CREATING to ACTIVE and from
-//! DELETING to gone. Every step may be repeated, by this leader or the next.
+//! DELETING to gone, drives resharding jobs, forgets closed shards that have expired. Every step may be
+//! repeated, by this leader or the next.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome, Shard, Stream, StreamStatus};
-use anabranch_types::StreamName;
+use anabranch_types::{StreamName, Timestamp};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use tokio::time::timeout;
 
+use crate::moves::{self, Silences};
 use crate::node::Node;
+use crate::reshard::{self, Seen};
 
 const ROUND: Duration = Duration::from_millis(50);
 const IDLE_ROUND: Duration = Duration::from_secs(1);
 /// Shards that are asked for their leader side by side.
 const ASK_AT_ONCE: usize = 32;
+/// Streams that are looked after side by side: one that is stuck doesn't hold up the others.
+const STREAMS_AT_ONCE: usize = 16;
+
+/// What a controller remembers of jobs between its rounds, by their number.
+type Jobs = BTreeMap<u64, Seen>;
 
 /// Runs for as long as the node does; acts only while this node leads the catalog.
 pub(crate) async fn run(node: Node) {
     let mut versions = node.catalog();
+    let mut jobs = Jobs::new();
+    let mut silences = Silences::new();
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
         let leads = match node.catalog_replica() {
             Some(replica) => replica.leads().await,
             None => false,
         };
-        let busy = leads && round(&node, &catalog).await;
+        let busy = if leads {
+            let stepped = round(&node, &catalog, &mut jobs).await;
+            moves::round(&node, &catalog, &mut silences).await || stepped
+        } else {
+            // What was seen in an earlier time as leader is no longer so.
+            jobs.clear();
+            silences.clear();
+            false
+        };
         let pause = if busy { ROUND } else { IDLE_ROUND };
         if let Ok(Err(_)) = timeout(pause, versions.changed()).await {
             return;
@@ -35,31 +54,64 @@ pub(crate) async fn run(node: Node) {
 }
 
 /// Takes the next step of every stream that has one; says whether there were any.
-async fn round(node: &Node, catalog: &Catalog) -> bool {
-    let mut busy = false;
+async fn round(node: &Node, catalog: &Catalog, jobs: &mut Jobs) -> bool {
+    let now = node.inner.clock.now();
+    let mut seen = std::mem::take(jobs);
+    let mut steps = Vec::new();
     for (name, stream) in &catalog.streams {
-        match stream.status {
-            StreamStatus::Creating => {
-                busy = true;
-                if all_shards_have_leaders(node, stream).await {
-                    step(node, Command::ActivateStream { name: name.clone(), id: stream.id }).await;
-                }
-            }
-            StreamStatus::Deleting => {
-                busy = true;
-                drop_stream(node, name, stream).await;
-            }
-            StreamStatus::Active => {}
+        let job = stream.job.as_ref();
+        let seen = job.map(|job| seen.remove(&job.id).unwrap_or_else(Seen::now));
+        if has_step(stream, now) {
+            steps.push(next_step(node, name, stream, now, seen).boxed());
         }
     }
+    let busy = !steps.is_empty();
+    let driven = stream::iter(steps).buffer_unordered(STREAMS_AT_ONCE);
+    jobs.extend(driven.filter_map(|seen| async move { seen }).collect::<Vec<_>>().await);
     busy
 }
 
-async fn all_shards_have_leaders(node: &Node, stream: &Stream) -> bool {
-    let mut asking = Vec::with_capacity(stream.shards.len());
-    for shard in stream.shards.values() {
-        asking.push(has_leader(node, shard).boxed());
+fn has_step(stream: &Stream, now: Timestamp) -> bool {
+    stream.job.is_some()
+        || matches!(stream.status, StreamStatus::Creating | StreamStatus::Deleting)
+        || has_expired_shards(stream, now)
+}
+
+fn has_expired_shards(stream: &Stream, now: Timestamp) -> bool {
+    stream.shards.values().any(|shard| shard.has_expired(stream.retention(), now))
+}
+
+async fn next_step(
+    node: &Node,
+    name: &StreamName,
+    stream: &Stream,
+    now: Timestamp,
+    seen: Option<Seen>,
+) -> Option<(u64, Seen)> {
+    let (stream_name, id) = (name.clone(), stream.id);
+    match stream.status {
+        StreamStatus::Creating if all_have_leaders(node, stream.shards.values()).await => {
+            step(node, Command::ActivateStream { name: stream_name, id }).await;
+        }
+        // Nodes remove a deleted stream's groups as soon as they see it; the ids are never used again,
+        // so a node that is away removes them when it comes back.
+        StreamStatus::Deleting => step(node, Command::DropStream { name: stream_name, id }).await,
+        StreamStatus::Creating | StreamStatus::Active | StreamStatus::Updating => {}
     }
+    if has_expired_shards(stream, now) {
+        step(node, Command::ExpireShards { name: name.clone(), id, now }).await;
+    }
+    let (job, mut seen) = (stream.job.as_ref()?, seen?);
+    reshard::drive(node, name, stream, job, &mut seen).await;
+    Some((job.id, seen))
+}
+
+/// Whether every shard has a leader that answers.
+pub(crate) async fn all_have_leaders<'a>(
+    node: &Node,
+    shards: impl Iterator<Item = &'a Shard>,
+) -> bool {
+    let asking: Vec<_> = shards.map(|shard| has_leader(node, shard).boxed()).collect();
     let answers = stream::iter(asking).buffer_unordered(ASK_AT_ONCE);
     answers.all(|has_leader| async move { has_leader }).await
 }
@@ -78,13 +130,8 @@ pub(crate) async fn has_leader(node: &Node, shard: &Shard) -> bool {
     futures::future::join_all(asked).await.contains(&true)
 }
 
-/// Nodes remove a deleted stream's groups as soon as they see it; the ids are never used again, so a
-/// node that is away removes them when it comes back.
-async fn drop_stream(node: &Node, name: &StreamName, stream: &Stream) {
-    step(node, Command::DropStream { name: name.clone(), id: stream.id }).await;
-}
-
-async fn step(node: &Node, command: Command) {
+/// Has the catalog take a step; whatever comes of it, the next round sees.
+pub(crate) async fn step(node: &Node, command: Command) {
     match node.propose(&command).await {
         Ok(Outcome::Done { .. }) => {}
         Ok(Outcome::Refused(refusal)) => tracing::info!(%refusal, "step"),

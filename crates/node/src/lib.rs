@@ -10,9 +10,13 @@ mod catalog_feed;
 mod catalog_leader;
 mod controller;
 mod error;
+mod fail_point;
+mod gates;
+mod moves;
 mod node;
 mod reconcile;
 mod remote;
+mod reshard;
 mod services;
 mod settings;
 

@@ -18,9 +18,10 @@ use tonic::service::Routes;
 
 use crate::catalog_leader::{NewestVersion, Propose};
 use crate::error::Error;
+use crate::fail_point::FailPoints;
 use crate::remote::Remotes;
 use crate::settings::NodeSettings;
-use crate::{bootstrap, catalog_feed, catalog_leader, controller, reconcile, services};
+use crate::{bootstrap, catalog_feed, catalog_leader, controller, gates, reconcile, services};
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub struct Node {
 pub(crate) struct Inner {
     pub(crate) settings: NodeSettings,
     pub(crate) store: Arc<dyn LogStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) fail_points: FailPoints,
     pub(crate) incarnation: Incarnation,
     pub(crate) began_empty: bool,
     pub(crate) transport: Transport,
@@ -78,6 +81,8 @@ impl Node {
             began_empty: store.groups().is_empty(),
             settings,
             store,
+            clock,
+            fail_points: FailPoints::from_environment(),
             transport,
             replicas,
             remotes,
@@ -91,10 +96,12 @@ impl Node {
         let node = Self { inner: Arc::new(inner) };
         node.serve(listener);
         bootstrap::join(&node).await?;
+        node.spawn(bootstrap::find_cluster(node.clone()));
         node.spawn(catalog_feed::follow(node.clone()));
         node.spawn(bootstrap::register(node.clone()));
         node.spawn(reconcile::follow(node.clone()));
         node.spawn(controller::run(node.clone()));
+        node.spawn(gates::follow(node.clone()));
         Ok(node)
     }
 
@@ -106,7 +113,8 @@ impl Node {
         routes
             .add_service(ReplicaServer::service(self.inner.transport.clone(), handler))
             .add_service(services::log_service(self))
-            .add_service(services::catalog_service(self));
+            .add_service(services::catalog_service(self))
+            .add_service(services::group_service(self));
         let server = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -58,7 +58,7 @@ fn is_this_life(node: &Node, catalog: &Catalog) -> bool {
 async fn round(node: &Node, catalog: &Catalog, lost: &mut BTreeMap<GroupId, ReplicaId>) {
     let mine = |group: &GroupRef<'_>| {
         let deleted = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Deleting);
-        let own = group.replicas.iter().find(|replica| replica.node == node.id()).copied();
+        let own = group.holders().find(|replica| replica.node == node.id());
         own.filter(|_| !deleted)
     };
     let wanted: BTreeMap<GroupId, (Replica, GroupRef<'_>)> =
@@ -70,7 +70,8 @@ async fn round(node: &Node, catalog: &Catalog, lost: &mut BTreeMap<GroupId, Repl
     for (own, group) in wanted.values() {
         let known_lost = lost.get(&group.group).copied();
         let (group_id, replica) = (group.group, own.id);
-        let opened = async move { (group_id, replica, open(node, *own, group, known_lost).await) };
+        let opened =
+            async move { (group_id, replica, open(node, catalog, *own, group, known_lost).await) };
         opening.push(opened.boxed());
     }
     let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPEN_AT_ONCE).collect().await;
@@ -100,6 +101,7 @@ fn spare_memory() {
 /// Opens a replica, or tells the open one who belongs to its group.
 async fn open(
     node: &Node,
+    catalog: &Catalog,
     own: Replica,
     group: &GroupRef<'_>,
     lost: Option<ReplicaId>,
@@ -116,9 +118,9 @@ async fn open(
         }
         replicas.remove(group.group).await?;
     }
-    let is_new = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Creating);
-    let members = group.replicas.to_vec();
-    let spec = GroupSpec { group: group.group, replica: own.id, members, is_new };
+    let (members, is_new) = (group.voters(), group.is_new);
+    let born = group.shard.map_or(0, |(_, _, shard)| shard.born);
+    let spec = GroupSpec { group: group.group, replica: own.id, members, is_new, born };
     match group.shard {
         Some((_, stream, _)) => {
             let shard = replicas.open_shard(&spec, stream.retention_hours).await?;
@@ -129,8 +131,9 @@ async fn open(
             }
         }
         None => {
-            let replica = replicas.open_catalog(&spec, bootstrap::first_catalog(node)).await?;
-            replicas.want(group.group, group.replicas);
+            let first = bootstrap::first_catalog(node, Some(catalog));
+            let replica = replicas.open_catalog(&spec, first).await?;
+            replicas.want(group.group, &group.voters());
             if let Some(reason) = replica.status().quarantined {
                 return Err(Error::OutOfService(reason));
             }
@@ -160,11 +163,18 @@ async fn remove_leftovers(
     wanted: &BTreeMap<GroupId, (Replica, GroupRef<'_>)>,
 ) {
     let replicas = &node.inner.replicas;
-    let known = |group: &GroupId| group.0 < catalog.next_group && *group != GroupId::CATALOG;
+    // A replica of the catalog is one until the catalog, as others have it, says that it isn't.
+    let is_taken_away = !catalog.replicas.is_empty();
+    let known = |group: &GroupId| {
+        group.0 < catalog.next_group && (*group != GroupId::CATALOG || is_taken_away)
+    };
     let leftovers = replicas.stored_groups().into_iter().chain(replicas.groups());
     let leftovers: std::collections::BTreeSet<_> =
         leftovers.filter(|group| known(group) && !wanted.contains_key(group)).collect();
     for group in leftovers {
+        if group == GroupId::CATALOG {
+            node.inner.catalog_replica.store(None);
+        }
         match replicas.remove(group).await {
             Ok(()) => tracing::info!(%group, "removed"),
             Err(error) => tracing::warn!(%group, %error, "can't be removed"),

@@ -1,14 +1,17 @@
 //! Calls to the native API of other nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anabranch_proto::node as pb_node;
+use anabranch_proto::node::group_service_client::GroupServiceClient;
 use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
+use anabranch_shard::{Ending, Position};
 use anabranch_transport::Connector;
-use anabranch_types::NodeId;
+use anabranch_types::{GroupId, NodeId, ReplicaId, Timestamp};
 use bytes::Bytes;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -77,6 +80,47 @@ impl Remotes {
     ) -> Result<tonic::Streaming<v1::WatchResponse>, Status> {
         let request = v1::WatchRequest { known_version };
         Ok(self.catalog(node)?.watch(request).await?.into_inner())
+    }
+
+    /// Freezes the shard of `group` for `job`, if `node` leads it. `None` if the job has no say there.
+    pub(crate) async fn freeze(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        job: u64,
+    ) -> Result<Option<Ending>, Status> {
+        let mut request = Request::new(pb_node::FreezeRequest { group: group.0, job });
+        request.set_timeout(DEADLINE);
+        let mut client = GroupServiceClient::new(self.channel(node)?);
+        let answer = client.freeze(request).await?.into_inner();
+        let offset = u16::try_from(answer.offset).map_err(|e| Status::internal(e.to_string()))?;
+        let last_record = Position { log_index: answer.log_index, offset };
+        Ok(answer.frozen.then(|| Ending {
+            last_record: answer.has_record.then_some(last_record),
+            last_arrival: Timestamp::from_millis(answer.arrival_millis),
+        }))
+    }
+
+    /// Who votes in `group`, if `node` leads it; `None` while that changes.
+    pub(crate) async fn voters(
+        &self,
+        node: NodeId,
+        group: GroupId,
+    ) -> Result<Option<BTreeSet<ReplicaId>>, Status> {
+        let mut request = Request::new(pb_node::VotersRequest { group: group.0 });
+        request.set_timeout(DEADLINE);
+        let mut client = GroupServiceClient::new(self.channel(node)?);
+        let answer = client.voters(request).await?.into_inner();
+        let voters = answer.voters.into_iter().map(ReplicaId).collect();
+        Ok(answer.settled.then_some(voters))
+    }
+
+    /// What the node at `address` is.
+    pub(crate) async fn node_info_at(&self, address: &str) -> Result<v1::NodeInfoResponse, Status> {
+        let mut request = Request::new(v1::NodeInfoRequest {});
+        request.set_timeout(DEADLINE);
+        let channel = anabranch_transport::channel(&self.connector, address);
+        Ok(CatalogServiceClient::new(channel).node_info(request).await?.into_inner())
     }
 
     /// Whether `node` leads `group`.

@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_proto::node as pb_node;
+use anabranch_proto::node::group_service_server::{GroupService, GroupServiceServer};
 use anabranch_proto::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
 use anabranch_proto::v1::log_service_server::{LogService, LogServiceServer};
 use anabranch_proto::{decode_command, encode_catalog, encode_outcome, v1};
 use anabranch_replica::{Error, ShardReplica};
-use anabranch_shard::{Batch, Page, PageBatch, Position, Start};
+use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
 use anabranch_types::{GroupId, Timestamp, limits};
 use futures::future::ready;
 use futures::stream::{self, Stream, StreamExt};
@@ -17,6 +19,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
+use crate::reshard;
 
 /// Largest message that a client may send: a full batch and its framing, behind a megabyte of others.
 const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (4 << 20);
@@ -31,6 +34,10 @@ pub(crate) fn catalog_service(node: &Node) -> CatalogServiceServer<Api> {
     CatalogServiceServer::new(Api(node.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(usize::MAX)
+}
+
+pub(crate) fn group_service(node: &Node) -> GroupServiceServer<Api> {
+    GroupServiceServer::new(Api(node.clone()))
 }
 
 /// The native API of one node.
@@ -77,6 +84,8 @@ fn detail_of(error: &Error) -> (Code, v1::ErrorDetail) {
             (Code::FailedPrecondition, ErrorKind::NotLeader, leader.map_or(0, |node| node.0))
         }
         Error::NotFound => (Code::NotFound, ErrorKind::NotFound, 0),
+        Error::Frozen => (Code::Aborted, ErrorKind::Frozen, 0),
+        Error::Closed => (Code::FailedPrecondition, ErrorKind::Closed, 0),
         Error::Throttled(_) => (Code::ResourceExhausted, ErrorKind::Throttled, 0),
         Error::Invalid(_) => (Code::InvalidArgument, ErrorKind::Invalid, 0),
         Error::Unknown(_) => (Code::Unknown, ErrorKind::UnknownOutcome, 0),
@@ -154,6 +163,21 @@ impl LogService for Api {
         let decided = outcomes.buffer_unordered(APPENDS_AT_ONCE).ready_chunks(APPENDS_AT_ONCE);
         let responses = decided.map(|outcomes| Ok(v1::AppendStreamResponse { outcomes }));
         Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn recall(
+        &self,
+        request: Request<v1::RecallRequest>,
+    ) -> Result<Response<v1::RecallResponse>, Status> {
+        let request = request.into_inner();
+        let shard = self.shard(request.group)?;
+        let batch = Batch::parse(request.batch).map_err(invalid)?;
+        let known = shard.recall(&batch).map_err(|error| status_of(&error))?;
+        let record = |(place, run): (u32, Option<Run>)| {
+            run.map(|run| v1::RecalledRecord { place, run: Some(run.into()) })
+        };
+        let records = (0..).zip(known).filter_map(record).collect();
+        Ok(Response::new(v1::RecallResponse { records }))
     }
 
     async fn seek(
@@ -281,5 +305,39 @@ impl CatalogService for Api {
             began_empty: inner.began_empty,
             catalog_version: inner.catalog.borrow().version,
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl GroupService for Api {
+    async fn freeze(
+        &self,
+        request: Request<pb_node::FreezeRequest>,
+    ) -> Result<Response<pb_node::FreezeResponse>, Status> {
+        let pb_node::FreezeRequest { group, job } = request.into_inner();
+        let ending = reshard::freeze(&self.shard(group)?, job).await;
+        let ending = ending.map_err(|error| status_of(&error))?;
+        let last = ending.and_then(|ending| ending.last_record);
+        Ok(Response::new(pb_node::FreezeResponse {
+            frozen: ending.is_some(),
+            has_record: last.is_some(),
+            log_index: last.unwrap_or_default().log_index,
+            offset: last.unwrap_or_default().offset.into(),
+            arrival_millis: ending.unwrap_or_default().last_arrival.as_millis(),
+        }))
+    }
+
+    async fn voters(
+        &self,
+        request: Request<pb_node::VotersRequest>,
+    ) -> Result<Response<pb_node::VotersResponse>, Status> {
+        let shard = self.shard(request.into_inner().group)?;
+        if !shard.leads() {
+            return Err(status_of(&Error::NotLeader { leader: None }));
+        }
+        let voters = shard.settled_voters();
+        let settled = voters.is_some();
+        let voters = voters.into_iter().flatten().map(|replica| replica.0).collect();
+        Ok(Response::new(pb_node::VotersResponse { settled, voters }))
     }
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use anabranch_replica::ReplicaSettings;
 use anabranch_types::NodeId;
 
@@ -24,7 +26,12 @@ pub struct NodeSettings {
     /// Where its Kinesis API is; empty if it serves none.
     pub api_address: String,
     /// The nodes that the cluster begins with, this one included. The first three hold the catalog.
+    /// Empty for a node that joins.
     pub initial_nodes: Vec<Peer>,
+    /// Where a node that joins finds some of the cluster's nodes: `host:port` of their gRPC ports.
+    pub join: Vec<String>,
+    /// How long a node is silent before its replicas are made anew on others.
+    pub replace_after: Duration,
     /// Settings of its replicas.
     pub replicas: ReplicaSettings,
 }

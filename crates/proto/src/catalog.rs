@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use anabranch_catalog::{
-    Catalog, Command, NewStream, Node, NodeState, Outcome, Refusal, Replica, Shard, ShardStatus,
-    Stream, StreamId, StreamMode, StreamStatus,
+    Catalog, Command, Move, NewStream, Node, NodeState, Outcome, Refusal, Replica, ReshardJob,
+    Shard, ShardChange, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
 };
 use anabranch_types::{
-    GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, ShardId, StreamName, Timestamp,
+    GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
+    StreamName, Timestamp,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -27,6 +28,8 @@ pub fn encode_catalog(catalog: &Catalog) -> Bytes {
             .collect(),
         next_group: catalog.next_group,
         next_replica: catalog.next_replica,
+        founders: catalog.founders.iter().map(replica_message).collect(),
+        moving: catalog.moving.as_ref().map(move_message),
     };
     message.encode_to_vec().into()
 }
@@ -45,6 +48,8 @@ pub fn decode_catalog(bytes: Bytes) -> Result<Catalog, Error> {
         streams,
         next_group: message.next_group,
         next_replica: message.next_replica,
+        founders: message.founders.iter().map(replica).collect(),
+        moving: message.moving.map(moving).transpose()?,
     })
 }
 
@@ -59,6 +64,7 @@ pub fn encode_command(command: &Command) -> Bytes {
                 grpc_address: grpc_address.clone(),
                 api_address: api_address.clone(),
                 zone: zone.clone(),
+                state: pb::NodeState::Active.into(),
             })
         }
         Command::CreateStream(new) => Pb::CreateStream(pb::CreateStream {
@@ -76,6 +82,47 @@ pub fn encode_command(command: &Command) -> Bytes {
         Command::DropStream { name, id } => Pb::DropStream(stream_ref(name, *id)),
         Command::ReplaceReplica { group, lost } => {
             Pb::ReplaceReplica(pb::ReplaceReplica { group: group.0, lost: lost.0 })
+        }
+        Command::Reshard { name, change, now } => Pb::Reshard(pb::Reshard {
+            stream: name.to_string(),
+            change: Some(change_message(change)),
+            now_millis: now.as_millis(),
+        }),
+        Command::CommitReshard { name, id, job, endings, now } => {
+            let ending = |(shard, number): (&ShardId, &SequenceNumber)| pb::ShardEnding {
+                shard: shard.0,
+                sequence_number: number.to_string(),
+            };
+            Pb::CommitReshard(pb::CommitReshard {
+                job: Some(job_ref(name, *id, *job)),
+                endings: endings.iter().map(ending).collect(),
+                now_millis: now.as_millis(),
+            })
+        }
+        Command::AbortReshard { name, id, job } => Pb::AbortReshard(job_ref(name, *id, *job)),
+        Command::ExpireShards { name, id, now } => Pb::ExpireShards(pb::ExpireShards {
+            stream: Some(stream_ref(name, *id)),
+            now_millis: now.as_millis(),
+        }),
+        Command::SetRetention { name, hours, longer } => Pb::SetRetention(pb::SetRetention {
+            stream: name.to_string(),
+            hours: *hours,
+            longer: *longer,
+        }),
+        Command::SetNodeState { node, state } => {
+            Pb::SetNodeState(pb::SetNodeState { node: node.0, state: state_message(*state).into() })
+        }
+        Command::RemoveNode { node } => Pb::RemoveNode(node.0),
+        Command::MoveReplica { group, from, to } => Pb::MoveReplica(pb::MoveReplica {
+            group: group.0,
+            from: from.map_or(0, |from| from.0),
+            to_node: to.0,
+        }),
+        Command::FinishMove { group, replica } => {
+            Pb::FinishMove(pb::ReplaceReplica { group: group.0, lost: replica.0 })
+        }
+        Command::CancelMove { group, replica } => {
+            Pb::CancelMove(pb::ReplaceReplica { group: group.0, lost: replica.0 })
         }
     };
     pb::Command { command: Some(command) }.encode_to_vec().into()
@@ -115,7 +162,136 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         Pb::ReplaceReplica(replace) => {
             Command::ReplaceReplica { group: GroupId(replace.group), lost: ReplicaId(replace.lost) }
         }
+        Pb::Reshard(reshard) => Command::Reshard {
+            name: stream_name(&reshard.stream)?,
+            change: shard_change(reshard.change.ok_or(Error::Missing("reshard.change"))?)?,
+            now: Timestamp::from_millis(reshard.now_millis),
+        },
+        Pb::CommitReshard(commit) => {
+            let (name, id, job) = job_of(commit.job)?;
+            let endings = commit.endings.iter().map(|ending| {
+                let number = sequence_number(&ending.sequence_number, "ending.sequence_number");
+                Ok((ShardId(ending.shard), number?))
+            });
+            let endings = endings.collect::<Result<_, Error>>()?;
+            let now = Timestamp::from_millis(commit.now_millis);
+            Command::CommitReshard { name, id, job, endings, now }
+        }
+        Pb::AbortReshard(job) => {
+            let (name, id, job) = job_of(Some(job))?;
+            Command::AbortReshard { name, id, job }
+        }
+        Pb::ExpireShards(expire) => {
+            let stream = expire.stream.ok_or(Error::Missing("expire_shards.stream"))?;
+            let now = Timestamp::from_millis(expire.now_millis);
+            Command::ExpireShards { name: stream_name(&stream.name)?, id: StreamId(stream.id), now }
+        }
+        Pb::SetRetention(set) => Command::SetRetention {
+            name: stream_name(&set.stream)?,
+            hours: set.hours,
+            longer: set.longer,
+        },
+        Pb::SetNodeState(set) => {
+            Command::SetNodeState { state: node_state(set.state()), node: NodeId(set.node) }
+        }
+        Pb::RemoveNode(node) => Command::RemoveNode { node: NodeId(node) },
+        Pb::MoveReplica(moved) => Command::MoveReplica {
+            group: GroupId(moved.group),
+            from: (moved.from != 0).then_some(ReplicaId(moved.from)),
+            to: NodeId(moved.to_node),
+        },
+        Pb::FinishMove(pb::ReplaceReplica { group, lost }) => {
+            Command::FinishMove { group: GroupId(group), replica: ReplicaId(lost) }
+        }
+        Pb::CancelMove(pb::ReplaceReplica { group, lost }) => {
+            Command::CancelMove { group: GroupId(group), replica: ReplicaId(lost) }
+        }
     })
+}
+
+fn state_message(state: NodeState) -> pb::NodeState {
+    match state {
+        NodeState::Active => pb::NodeState::Active,
+        NodeState::Draining => pb::NodeState::Draining,
+    }
+}
+
+fn node_state(state: pb::NodeState) -> NodeState {
+    match state {
+        pb::NodeState::Active => NodeState::Active,
+        pb::NodeState::Draining => NodeState::Draining,
+    }
+}
+
+fn move_message(moving: &Move) -> pb::Move {
+    pb::Move { to: Some(replica_message(&moving.to)), from: moving.from.map_or(0, |from| from.0) }
+}
+
+fn moving(message: pb::Move) -> Result<Move, Error> {
+    let to = replica(&message.to.ok_or(Error::Missing("move.to"))?);
+    Ok(Move { to, from: (message.from != 0).then_some(ReplicaId(message.from)) })
+}
+
+fn change_message(change: &ShardChange) -> pb::reshard::Change {
+    use pb::reshard::Change as Pb;
+    match *change {
+        ShardChange::Split { shard, at } => Pb::Split(split_message(shard, at)),
+        ShardChange::Merge { lower, upper } => {
+            Pb::Merge(pb::MergeShards { lower: lower.0, upper: upper.0 })
+        }
+        ShardChange::Count(count) => Pb::Count(count),
+    }
+}
+
+fn shard_change(change: pb::reshard::Change) -> Result<ShardChange, Error> {
+    use pb::reshard::Change as Pb;
+    Ok(match change {
+        Pb::Split(split) => {
+            ShardChange::Split { shard: ShardId(split.shard), at: hash_key(&split.at, "split.at")? }
+        }
+        Pb::Merge(pb::MergeShards { lower, upper }) => {
+            ShardChange::Merge { lower: ShardId(lower), upper: ShardId(upper) }
+        }
+        Pb::Count(count) => ShardChange::Count(count),
+    })
+}
+
+fn split_message(shard: ShardId, at: HashKey) -> pb::SplitShard {
+    pb::SplitShard { shard: shard.0, at: hash_key_bytes(at) }
+}
+
+fn job_ref(name: &StreamName, id: StreamId, job: u64) -> pb::JobRef {
+    pb::JobRef { stream: Some(stream_ref(name, id)), job }
+}
+
+fn job_of(message: Option<pb::JobRef>) -> Result<(StreamName, StreamId, u64), Error> {
+    let message = message.ok_or(Error::Missing("job"))?;
+    let stream = message.stream.ok_or(Error::Missing("job.stream"))?;
+    Ok((stream_name(&stream.name)?, StreamId(stream.id), message.job))
+}
+
+fn hash_key_bytes(key: HashKey) -> Bytes {
+    Bytes::copy_from_slice(&key.0.to_be_bytes())
+}
+
+fn hash_key(bytes: &Bytes, field: &'static str) -> Result<HashKey, Error> {
+    let rule = || Error::Invalid { field, rule: "must have 16 bytes".into() };
+    Ok(HashKey(u128::from_be_bytes(bytes[..].try_into().map_err(|_| rule())?)))
+}
+
+fn hash_key_range(start: &Bytes, end: &Bytes) -> Result<HashKeyRange, Error> {
+    let start = hash_key(start, "hash_key_start")?;
+    let end = hash_key(end, "hash_key_end")?;
+    HashKeyRange::new(start, end).ok_or_else(|| Error::Invalid {
+        field: "hash_key_end",
+        rule: "must not be below hash_key_start".into(),
+    })
+}
+
+fn sequence_number(text: &str, field: &'static str) -> Result<SequenceNumber, Error> {
+    let rule =
+        |error: anabranch_types::ParseError| Error::Invalid { field, rule: error.to_string() };
+    text.parse().map_err(rule)
 }
 
 /// An outcome as it is sent.
@@ -134,6 +310,36 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
         }
         Outcome::Refused(Refusal::ReplicaNotFound { group, replica }) => {
             Pb::ReplicaNotFound(pb::ReplaceReplica { group: group.0, lost: replica.0 })
+        }
+        Outcome::Refused(Refusal::ShardNotFound { shard }) => Pb::ShardNotFound(shard.0),
+        Outcome::Refused(Refusal::ShardClosed { shard }) => Pb::ShardClosed(shard.0),
+        Outcome::Refused(Refusal::CannotSplit { shard, range, at }) => {
+            Pb::CannotSplit(pb::CannotSplit {
+                split: Some(split_message(*shard, *at)),
+                hash_key_start: hash_key_bytes(range.start()),
+                hash_key_end: hash_key_bytes(range.end()),
+            })
+        }
+        Outcome::Refused(Refusal::NotAdjacent { lower, upper }) => {
+            Pb::NotAdjacent(pb::MergeShards { lower: lower.0, upper: upper.0 })
+        }
+        Outcome::Refused(Refusal::ShardCount { current, target, lowest, highest }) => {
+            let (current, target, lowest, highest) = (*current, *target, *lowest, *highest);
+            Pb::ShardCount(pb::ShardCountBounds { current, target, lowest, highest })
+        }
+        Outcome::Refused(Refusal::OnDemand { name }) => Pb::OnDemand(name.to_string()),
+        Outcome::Refused(Refusal::Retention { current, asked }) => {
+            Pb::Retention(pb::RetentionChange { current: *current, asked: *asked })
+        }
+        Outcome::Refused(Refusal::JobOver { name, job }) => {
+            Pb::JobOver(job_ref(name, StreamId(0), *job))
+        }
+        Outcome::Refused(Refusal::NodeNotFound { node }) => Pb::NodeNotFound(node.0),
+        Outcome::Refused(Refusal::NodeInUse { node, replicas }) => {
+            Pb::NodeInUse(pb::NodeInUse { node: node.0, replicas: *replicas })
+        }
+        Outcome::Refused(Refusal::CannotMove { group, to }) => {
+            Pb::CannotMove(pb::MoveReplica { group: group.0, from: 0, to_node: to.0 })
         }
     };
     pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
@@ -163,6 +369,36 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Error> {
             group: GroupId(replica.group),
             replica: ReplicaId(replica.lost),
         }),
+        Pb::ShardNotFound(shard) => refused(Refusal::ShardNotFound { shard: ShardId(shard) }),
+        Pb::ShardClosed(shard) => refused(Refusal::ShardClosed { shard: ShardId(shard) }),
+        Pb::CannotSplit(cannot) => {
+            let range = hash_key_range(&cannot.hash_key_start, &cannot.hash_key_end)?;
+            let split = cannot.split.ok_or(Error::Missing("cannot_split.split"))?;
+            let (shard, at) = (ShardId(split.shard), hash_key(&split.at, "split.at")?);
+            refused(Refusal::CannotSplit { shard, range, at })
+        }
+        Pb::NotAdjacent(pb::MergeShards { lower, upper }) => {
+            refused(Refusal::NotAdjacent { lower: ShardId(lower), upper: ShardId(upper) })
+        }
+        Pb::ShardCount(pb::ShardCountBounds { current, target, lowest, highest }) => {
+            refused(Refusal::ShardCount { current, target, lowest, highest })
+        }
+        Pb::OnDemand(name) => refused(Refusal::OnDemand { name: stream_name(&name)? }),
+        Pb::Retention(pb::RetentionChange { current, asked }) => {
+            refused(Refusal::Retention { current, asked })
+        }
+        Pb::JobOver(job) => {
+            let (name, _, job) = job_of(Some(job))?;
+            refused(Refusal::JobOver { name, job })
+        }
+        Pb::NodeNotFound(node) => refused(Refusal::NodeNotFound { node: NodeId(node) }),
+        Pb::NodeInUse(pb::NodeInUse { node, replicas }) => {
+            refused(Refusal::NodeInUse { node: NodeId(node), replicas })
+        }
+        Pb::CannotMove(moved) => {
+            let (group, to) = (GroupId(moved.group), NodeId(moved.to_node));
+            refused(Refusal::CannotMove { group, to })
+        }
     })
 }
 
@@ -173,16 +409,17 @@ fn node_message(id: NodeId, node: &Node) -> pb::Node {
         grpc_address: node.grpc_address.clone(),
         api_address: node.api_address.clone(),
         zone: node.zone.clone(),
+        state: state_message(node.state).into(),
     }
 }
 
 fn node(message: pb::Node) -> (NodeId, Node) {
     let node = Node {
+        state: node_state(message.state()),
         incarnation: Incarnation(message.incarnation),
         grpc_address: message.grpc_address,
         api_address: message.api_address,
         zone: message.zone,
-        state: NodeState::Active,
     };
     (NodeId(message.id), node)
 }
@@ -225,6 +462,7 @@ fn stream_message(name: &StreamName, stream: &Stream) -> pb::Stream {
     let status = match stream.status {
         StreamStatus::Creating => pb::StreamStatus::Creating,
         StreamStatus::Active => pb::StreamStatus::Active,
+        StreamStatus::Updating => pb::StreamStatus::Updating,
         StreamStatus::Deleting => pb::StreamStatus::Deleting,
     };
     pb::Stream {
@@ -237,18 +475,48 @@ fn stream_message(name: &StreamName, stream: &Stream) -> pb::Stream {
         max_record_size_kib: stream.max_record_size_kib,
         tags: stream.tags.clone().into_iter().collect(),
         shards: stream.shards.values().map(shard_message).collect(),
+        job: stream.job.as_ref().map(job_message),
+        target_shards: stream.target_shards.unwrap_or_default(),
+        next_shard: stream.next_shard,
+        replicas: stream.replicas,
     }
+}
+
+fn job_message(job: &ReshardJob) -> pb::ReshardJob {
+    pb::ReshardJob {
+        id: job.id,
+        began_millis: job.began.as_millis(),
+        parents: job.parents.iter().map(|parent| parent.0).collect(),
+        children: job.children.values().map(shard_message).collect(),
+    }
+}
+
+fn job(message: pb::ReshardJob) -> Result<ReshardJob, Error> {
+    Ok(ReshardJob {
+        id: message.id,
+        began: Timestamp::from_millis(message.began_millis),
+        parents: message.parents.into_iter().map(ShardId).collect(),
+        children: shards(&message.children)?,
+    })
+}
+
+fn shards(messages: &[pb::Shard]) -> Result<BTreeMap<ShardId, Shard>, Error> {
+    messages.iter().map(|message| shard(message).map(|shard| (shard.id, shard))).collect()
 }
 
 fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error> {
     let status = match message.status() {
         pb::StreamStatus::Creating => StreamStatus::Creating,
         pb::StreamStatus::Active => StreamStatus::Active,
+        pb::StreamStatus::Updating => StreamStatus::Updating,
         pb::StreamStatus::Deleting => StreamStatus::Deleting,
         pb::StreamStatus::Unspecified => return Err(Error::Missing("stream.status")),
     };
-    let shards: Result<BTreeMap<_, _>, _> =
-        message.shards.iter().map(|m| shard(m).map(|shard| (shard.id, shard))).collect();
+    let shards = shards(&message.shards)?;
+    // Catalogs of the first versions had no closed shards, and said neither of these.
+    let after_highest = shards.keys().next_back().map_or(0, |id| id.0 + 1);
+    let of_first = shards.values().next().map_or(0, |shard| shard.replicas.len());
+    let or = |stored: u32, else_: u32| if stored == 0 { else_ } else { stored };
     let stream = Stream {
         mode: stream_mode(message.mode())?,
         id: StreamId(message.id),
@@ -257,55 +525,56 @@ fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error> {
         retention_hours: message.retention_hours,
         max_record_size_kib: message.max_record_size_kib,
         tags: message.tags.into_iter().collect(),
-        shards: shards?,
+        replicas: or(message.replicas, u32::try_from(of_first).unwrap_or(u32::MAX)),
+        next_shard: or(message.next_shard, after_highest),
+        shards,
+        job: message.job.map(job).transpose()?,
+        target_shards: (message.target_shards != 0).then_some(message.target_shards),
     };
     Ok((stream_name(&message.name)?, stream))
 }
 
 fn shard_message(shard: &Shard) -> pb::Shard {
-    let ending = match shard.status {
-        ShardStatus::Open => String::new(),
-        ShardStatus::Closed { ending } => ending.to_string(),
+    let (ending, closed) = match shard.status {
+        ShardStatus::Open => (String::new(), Timestamp::default()),
+        ShardStatus::Closed { ending, at } => (ending.to_string(), at),
     };
     pb::Shard {
         id: shard.id.0,
         group: shard.group.0,
-        hash_key_start: Bytes::copy_from_slice(&shard.range.start().0.to_be_bytes()),
-        hash_key_end: Bytes::copy_from_slice(&shard.range.end().0.to_be_bytes()),
+        hash_key_start: hash_key_bytes(shard.range.start()),
+        hash_key_end: hash_key_bytes(shard.range.end()),
         created_millis: shard.created.as_millis(),
         ending_sequence_number: ending,
         replicas: shard.replicas.iter().map(replica_message).collect(),
+        born: shard.born,
+        parents: shard.parents.iter().map(|parent| parent.0).collect(),
+        closed_millis: closed.as_millis(),
+        moving: shard.moving.as_ref().map(move_message),
     }
 }
 
 fn shard(message: &pb::Shard) -> Result<Shard, Error> {
-    let key = |bytes: &Bytes, field| {
-        let rule = || Error::Invalid { field, rule: "must have 16 bytes".into() };
-        Ok::<_, Error>(HashKey(u128::from_be_bytes(bytes[..].try_into().map_err(|_| rule())?)))
-    };
-    let start = key(&message.hash_key_start, "shard.hash_key_start")?;
-    let end = key(&message.hash_key_end, "shard.hash_key_end")?;
-    let range = HashKeyRange::new(start, end).ok_or_else(|| Error::Invalid {
-        field: "shard.hash_key_end",
-        rule: "must not be below hash_key_start".into(),
-    })?;
+    let range = hash_key_range(&message.hash_key_start, &message.hash_key_end)?;
     let status = if message.ending_sequence_number.is_empty() {
         ShardStatus::Open
     } else {
-        let ending = message.ending_sequence_number.parse();
-        let rule = |error: anabranch_types::ParseError| Error::Invalid {
-            field: "shard.ending_sequence_number",
-            rule: error.to_string(),
-        };
-        ShardStatus::Closed { ending: ending.map_err(rule)? }
+        let ending = &message.ending_sequence_number;
+        ShardStatus::Closed {
+            ending: sequence_number(ending, "shard.ending_sequence_number")?,
+            at: Timestamp::from_millis(message.closed_millis),
+        }
     };
     Ok(Shard {
         id: ShardId(message.id),
         group: GroupId(message.group),
+        born: message.born,
+        parents: message.parents.iter().copied().map(ShardId).collect(),
         range,
         created: Timestamp::from_millis(message.created_millis),
         status,
         replicas: message.replicas.iter().map(replica).collect(),
+        moving: message.moving.map(moving).transpose()?,
     })
 }
 
@@ -324,6 +593,8 @@ mod tests {
 
     fn commands() -> Vec<Command> {
         let name: StreamName = "s".parse().unwrap();
+        let now = Timestamp::from_millis(7);
+        let number = SequenceNumber::shard_start(ShardId(0), now);
         vec![
             Command::RegisterNode {
                 node: NodeId(1),
@@ -344,6 +615,41 @@ mod tests {
             }),
             Command::ActivateStream { name: name.clone(), id: StreamId(2) },
             Command::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) },
+            Command::Reshard {
+                name: name.clone(),
+                change: ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) },
+                now,
+            },
+            Command::CommitReshard {
+                name: name.clone(),
+                id: StreamId(2),
+                job: 5,
+                endings: BTreeMap::from([(ShardId(0), number)]),
+                now,
+            },
+            Command::Reshard {
+                name: name.clone(),
+                change: ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) },
+                now,
+            },
+            Command::AbortReshard { name: name.clone(), id: StreamId(2), job: 70 },
+            Command::Reshard { name: name.clone(), change: ShardChange::Count(9), now },
+            Command::ExpireShards { name: name.clone(), id: StreamId(2), now },
+            Command::SetRetention { name: name.clone(), hours: 48, longer: true },
+            Command::RegisterNode {
+                node: NodeId(2),
+                incarnation: Incarnation(3),
+                grpc_address: String::new(),
+                api_address: String::new(),
+                zone: String::new(),
+            },
+            Command::MoveReplica { group: GroupId(1), from: Some(ReplicaId(4)), to: NodeId(2) },
+            Command::MoveReplica { group: GroupId(2), from: None, to: NodeId(2) },
+            Command::MoveReplica { group: GroupId::CATALOG, from: None, to: NodeId(2) },
+            Command::FinishMove { group: GroupId(1), replica: ReplicaId(77) },
+            Command::CancelMove { group: GroupId(1), replica: ReplicaId(77) },
+            Command::SetNodeState { node: NodeId(2), state: NodeState::Draining },
+            Command::RemoveNode { node: NodeId(2) },
             Command::DeleteStream { name: name.clone() },
             Command::DropStream { name, id: StreamId(7) },
         ]
@@ -352,6 +658,13 @@ mod tests {
     #[test]
     fn catalogs_read_what_they_wrote() {
         let catalog = catalog();
+        let stream = catalog.streams.values().next().unwrap();
+        assert!(
+            catalog.moving.is_some()
+                && catalog.nodes.values().any(|node| node.state == NodeState::Draining)
+        );
+        assert!(stream.shards.values().any(|shard| shard.moving.is_some()));
+        assert!(stream.job.is_some() && stream.shards.values().any(|shard| !shard.is_open()));
         assert_eq!(decode_catalog(encode_catalog(&catalog)), Ok(catalog));
     }
 
@@ -368,7 +681,22 @@ mod tests {
         let refusals = [
             Refusal::StreamExists { name: name.clone() },
             Refusal::StreamNotFound { name: name.clone() },
-            Refusal::StreamNotActive { name },
+            Refusal::StreamNotActive { name: name.clone() },
+            Refusal::ShardNotFound { shard: ShardId(3) },
+            Refusal::ShardClosed { shard: ShardId(3) },
+            Refusal::CannotSplit {
+                shard: ShardId(3),
+                range: HashKeyRange::FULL,
+                at: HashKey(u128::MAX),
+            },
+            Refusal::NotAdjacent { lower: ShardId(3), upper: ShardId(1) },
+            Refusal::ShardCount { current: 3, target: 9, lowest: 2, highest: 6 },
+            Refusal::OnDemand { name: name.clone() },
+            Refusal::Retention { current: 24, asked: 20 },
+            Refusal::JobOver { name, job: 9 },
+            Refusal::NodeNotFound { node: NodeId(4) },
+            Refusal::NodeInUse { node: NodeId(4), replicas: 2 },
+            Refusal::CannotMove { group: GroupId(4), to: NodeId(2) },
             Refusal::NoNodes,
             Refusal::Limit { what: "ShardCount", actual: 2, limit: 1 },
             Refusal::ReplicaNotFound { group: GroupId(1), replica: ReplicaId(2) },

@@ -54,6 +54,7 @@ impl Applier {
                 newest = Some(checkpoint);
             }
         }
+        applier.progress.set_gate(applier.machine.gate());
         if let Some(checkpoint) = newest {
             applier.restore(checkpoint)?;
         }
@@ -72,6 +73,7 @@ impl Applier {
             message.membership_log_id.map(raft_log_id_of),
             membership_of(message.membership.unwrap_or_default()),
         );
+        self.progress.set_gate(self.machine.gate());
         if let Some(id) = &self.applied {
             self.progress.set_applied(log_id(id), self.machine.last_arrival());
         }
@@ -111,7 +113,11 @@ impl Applier {
     fn apply_payload(&mut self, log_index: u64, stored: Bytes) -> io::Result<Outcome> {
         match Payload::decode(stored).map_err(io::Error::other)? {
             Payload::Command(command) => {
-                self.machine.apply(log_index, command).map_err(io::Error::other)
+                let outcome = self.machine.apply(log_index, command).map_err(io::Error::other)?;
+                if outcome.may_have_moved_gate() {
+                    self.progress.set_gate(self.machine.gate());
+                }
+                Ok(outcome)
             }
             Payload::Checkpoint => {
                 let row = (StateKey::Checkpoint(log_index), Some(self.checkpoint()));

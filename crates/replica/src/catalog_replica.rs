@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_types::ReplicaId;
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -48,6 +50,11 @@ impl CatalogReplica {
     /// lead now.
     pub async fn leads(&self) -> bool {
         self.group.read_index().await.is_ok()
+    }
+
+    /// The catalog's voters, if this replica leads and no change of them is under way.
+    pub fn settled_voters(&self) -> Option<BTreeSet<ReplicaId>> {
+        self.group.settled_voters()
     }
 
     /// What the replica says of itself.

@@ -1,3 +1,4 @@
+use anabranch_shard::Shut;
 use anabranch_types::NodeId;
 
 /// Why a replica did not do what it was asked.
@@ -12,6 +13,13 @@ pub enum Error {
     /// This node has no replica of the group; nothing was done.
     #[error("no replica of the group on this node")]
     NotFound,
+    /// The shard is being split or merged and takes no records until that is decided; nothing was
+    /// written.
+    #[error("the shard is being split or merged")]
+    Frozen,
+    /// The shard was split or merged: its children go on; nothing was written.
+    #[error("the shard is closed")]
+    Closed,
     /// Memory or disk is at its bound; nothing was written.
     #[error("throttled: {0}")]
     Throttled(&'static str),
@@ -24,6 +32,15 @@ pub enum Error {
     /// The replica doesn't trust its own log, or is stopping; nothing was done.
     #[error("replica is out of service: {0}")]
     OutOfService(String),
+}
+
+impl From<Shut> for Error {
+    fn from(shut: Shut) -> Self {
+        match shut {
+            Shut::Pending => Self::Frozen,
+            Shut::Closed => Self::Closed,
+        }
+    }
 }
 
 impl From<anabranch_storage::Error> for Error {

@@ -43,6 +43,8 @@ pub struct GroupSpec {
     pub members: Vec<Replica>,
     /// Whether the group is new: only then may an empty log begin it.
     pub is_new: bool,
+    /// The resharding job that made the shard; 0 for a stream's first shards and the catalog.
+    pub born: u64,
 }
 
 /// What a replica says of itself.
@@ -314,6 +316,19 @@ impl Group {
             *replica == self.replica.0
                 || matched.is_some_and(|matched| matched.index() + NEAR >= last)
         })
+    }
+
+    /// The group's voters, on its leader, once a change of them is over and applied.
+    pub(crate) fn settled_voters(&self) -> Option<BTreeSet<ReplicaId>> {
+        self.leading_term().ok()?;
+        let metrics = self.raft.server_metrics();
+        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        let applied = self.progress.applied();
+        let is_applied = membership.log_id().as_ref().is_some_and(|id| id.index() < applied);
+        match &membership.get_joint_config()[..] {
+            [voters] if is_applied => Some(voters.iter().copied().map(ReplicaId).collect()),
+            _ => None,
+        }
     }
 
     /// Stands for election if nobody leads, or who leads is on a node that is gone. Waits first, each

@@ -29,7 +29,7 @@ fn stored(call: u64) -> Bytes {
 fn applies_entries() {
     let entries: Vec<_> = (1..=ENTRIES).map(stored).collect();
     let window = Arc::new(Mutex::new(DuplicateWindow::default()));
-    let mut machine = ShardMachine::new(Arc::clone(&window));
+    let mut machine = ShardMachine::new(0, Arc::clone(&window));
     guarded(|| {
         for (index, entry) in (1..).zip(entries) {
             let Ok(Payload::Command(command)) = Payload::decode(entry) else { unreachable!() };

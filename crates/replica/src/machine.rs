@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_catalog::Catalog;
-use anabranch_shard::{Batch, Command, DuplicateWindow, ShardState};
+use anabranch_shard::{Batch, Command, DuplicateWindow, Gate, ShardState, Voids};
 use anabranch_types::Timestamp;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -15,6 +15,19 @@ pub enum Outcome {
     Shard(anabranch_shard::Outcome),
     /// The catalog's answer.
     Catalog(anabranch_catalog::Outcome),
+}
+
+impl Outcome {
+    /// Whether the command was a step of a resharding job.
+    pub(crate) fn may_have_moved_gate(&self) -> bool {
+        use anabranch_shard::Outcome as Shard;
+        match self {
+            Self::Shard(Shard::Frozen(_) | Shard::Stale | Shard::Stepped) => true,
+            Self::Shard(Shard::Appended { .. } | Shard::Refused(_))
+            | Self::None
+            | Self::Catalog(_) => false,
+        }
+    }
 }
 
 /// Stored bytes that the machine can't read: another version wrote them, or they are damaged in a
@@ -35,6 +48,10 @@ pub(crate) trait Machine: Send + Sync + 'static {
     fn last_arrival(&self) -> Timestamp;
     /// Several commands were applied: tell who waits for them.
     fn publish(&mut self);
+    /// Whether a shard takes records, and where in its log appends don't count.
+    fn gate(&self) -> (Gate, Voids) {
+        Default::default()
+    }
 }
 
 /// A shard's state, and the window of repeats that the proposer shares.
@@ -44,8 +61,9 @@ pub(crate) struct ShardMachine {
 }
 
 impl ShardMachine {
-    pub(crate) fn new(window: Arc<Mutex<DuplicateWindow>>) -> Self {
-        Self { state: ShardState::default(), window }
+    /// The machine of a shard that the job `born` makes; 0 for a stream's first shards.
+    pub(crate) fn new(born: u64, window: Arc<Mutex<DuplicateWindow>>) -> Self {
+        Self { state: ShardState::born(born), window }
     }
 }
 
@@ -53,8 +71,9 @@ impl Machine for ShardMachine {
     fn apply(&mut self, log_index: u64, command: Bytes) -> Result<Outcome, MachineError> {
         let command = Command::decode(command).map_err(|e| MachineError(e.to_string()))?;
         let outcome = self.state.apply(log_index, &command);
-        let anabranch_shard::Outcome::Appended { arrival, .. } = outcome;
-        remember(&self.window, command, log_index, arrival);
+        if let anabranch_shard::Outcome::Appended { arrival, .. } = outcome {
+            remember(&self.window, command, log_index, arrival);
+        }
         Ok(Outcome::Shard(outcome))
     }
 
@@ -72,6 +91,10 @@ impl Machine for ShardMachine {
     }
 
     fn publish(&mut self) {}
+
+    fn gate(&self) -> (Gate, Voids) {
+        (self.state.gate(), self.state.voids().clone())
+    }
 }
 
 /// Puts an append into the window of repeats, if it says who sent it.
@@ -81,7 +104,7 @@ pub(crate) fn remember(
     log_index: u64,
     arrival: Timestamp,
 ) {
-    let Command::Append { batch, records, .. } = command;
+    let Command::Append { batch, records, .. } = command else { return };
     if let Some((producer, call_indexes)) = Batch::call_of(&batch) {
         let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
         window.insert(producer, call_indexes, records, log_index, arrival);

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use anabranch_shard::{Gate, Shut, Voids};
 use anabranch_types::{LogId, Timestamp};
 use tokio::sync::watch;
 
@@ -20,6 +21,9 @@ pub(crate) struct Progress {
     last_arrival: AtomicU64,
     /// Checkpoints that are kept: log index, arrival of the newest record up to it.
     checkpoints: Mutex<BTreeMap<u64, Timestamp>>,
+    /// Whether `gate` lets records in; asked for every append.
+    is_shut: AtomicBool,
+    gate: Mutex<(Gate, Voids)>,
     changed: watch::Sender<u64>,
 }
 
@@ -31,6 +35,8 @@ impl Default for Progress {
             trim_horizon: AtomicU64::default(),
             last_arrival: AtomicU64::default(),
             checkpoints: Mutex::default(),
+            is_shut: AtomicBool::default(),
+            gate: Mutex::default(),
             changed: watch::channel(0).0,
         }
     }
@@ -55,6 +61,27 @@ impl Progress {
 
     pub(crate) fn checkpoints(&self) -> MutexGuard<'_, BTreeMap<u64, Timestamp>> {
         self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the shard takes no records, if it doesn't.
+    pub(crate) fn shut(&self) -> Option<Shut> {
+        if self.is_shut.load(Ordering::Acquire) { self.gate().shut() } else { None }
+    }
+
+    /// Whether the shard takes records.
+    pub(crate) fn gate(&self) -> Gate {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Where appends don't count; right for every entry below what [`Self::applied`] said before.
+    pub(crate) fn voids(&self) -> Voids {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Called before the entry that moved the gate counts as applied.
+    pub(crate) fn set_gate(&self, gate: (Gate, Voids)) {
+        self.is_shut.store(gate.0.shut().is_some(), Ordering::Release);
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
     }
 
     /// A feed that changes after entries were applied or trimmed.

@@ -92,6 +92,11 @@ impl Proposer {
             if let Some(known) = known {
                 return self.take_repeat(proposal, known, payloads, pending);
             }
+        }
+        if let Some(shut) = self.group.progress.shut() {
+            return answer(proposal, Err(shut.into()));
+        }
+        if let Some(producer) = proposal.batch.producer() {
             self.under_way.insert(producer.clone(), Vec::new());
         }
         payloads.push(self.stamp(&proposal.batch));
@@ -112,6 +117,9 @@ impl Proposer {
         else {
             return answer(proposal, Ok(known.into_iter().flatten().collect()));
         };
+        if let Some(shut) = self.group.progress.shut() {
+            return answer(proposal, Err(shut.into()));
+        }
         self.under_way.extend(rest.producer().map(|producer| (producer.clone(), Vec::new())));
         payloads.push(self.stamp(&rest));
         let records = rest.record_count();
@@ -173,8 +181,13 @@ fn runs(
     known: Option<Vec<Option<Run>>>,
     records: u32,
 ) -> Result<Vec<Run>, Error> {
-    let Outcome::Shard(anabranch_shard::Outcome::Appended { log_index, arrival }) = outcome else {
-        return Err(Error::Unknown("the entry was no append".into()));
+    use anabranch_shard::Outcome::{Appended, Frozen, Refused, Stale, Stepped};
+    let (log_index, arrival) = match outcome {
+        Outcome::Shard(Appended { log_index, arrival }) => (log_index, arrival),
+        Outcome::Shard(Refused(shut)) => return Err((*shut).into()),
+        Outcome::Shard(Frozen(_) | Stale | Stepped) | Outcome::None | Outcome::Catalog(_) => {
+            return Err(Error::Unknown("the entry was no append".into()));
+        }
     };
     let new = Run { first: Position::entry(*log_index), records, arrival: *arrival };
     let Some(known) = known else { return Ok(vec![new]) };

@@ -44,6 +44,7 @@ impl Group {
             if page.next.log_index >= applied {
                 return Ok(page);
             }
+            let voids = self.progress.voids();
             let want = READ_BYTES.min(bytes_left.saturating_add(4096));
             let entries = match self.read_entries(page.next.log_index, applied, want).await {
                 Err(anabranch_storage::Error::Purged { first }) => {
@@ -54,7 +55,8 @@ impl Group {
             };
             for entry in entries {
                 let index = entry.log_id.index;
-                let Some(appended) = appended(entry.payload)? else {
+                let counts = !voids.contain(index);
+                let Some(appended) = appended(entry.payload)?.filter(|_| counts) else {
                     page.next = Position::entry(index + 1);
                     continue;
                 };
@@ -118,6 +120,7 @@ impl Group {
     /// Index and arrival of the first append at or after `from`, before `to`.
     async fn next_append(&self, from: u64, to: u64) -> Result<Option<(u64, Timestamp)>, Error> {
         let mut from = from;
+        let voids = self.progress.voids();
         while from < to {
             let entries = match self.read_entries(from, to, 1).await {
                 Err(anabranch_storage::Error::Purged { first }) => {
@@ -128,6 +131,9 @@ impl Group {
             };
             for entry in entries {
                 from = entry.log_id.index + 1;
+                if voids.contain(entry.log_id.index) {
+                    continue;
+                }
                 if let Some(appended) = appended(entry.payload)? {
                     return Ok(Some((entry.log_id.index, appended.arrival)));
                 }
@@ -153,9 +159,12 @@ fn appended(payload: Bytes) -> Result<Option<Appended>, Error> {
     let broken = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
     match Payload::decode(payload).map_err(|error| broken(&error))? {
         Payload::Command(command) => {
-            let command = Command::decode(command).map_err(|error| broken(&error))?;
-            let Command::Append { arrival, records, batch } = command;
-            Ok(Some(Appended { arrival, records, batch }))
+            match Command::decode(command).map_err(|error| broken(&error))? {
+                Command::Append { arrival, records, batch } => {
+                    Ok(Some(Appended { arrival, records, batch }))
+                }
+                Command::Reshard(_) => Ok(None),
+            }
         }
         Payload::Blank | Payload::Membership(_) | Payload::Checkpoint | Payload::Trim { .. } => {
             Ok(None)
@@ -163,10 +172,15 @@ fn appended(payload: Bytes) -> Result<Option<Appended>, Error> {
     }
 }
 
-/// The command of an entry that is one.
-pub(crate) fn command(payload: Bytes) -> Option<Command> {
+/// The append of an entry that is one, and its arrival.
+pub(crate) fn append_of(payload: Bytes) -> Option<(Command, Timestamp)> {
     match Payload::decode(payload).ok()? {
-        Payload::Command(command) => Command::decode(command).ok(),
+        Payload::Command(command) => match Command::decode(command).ok()? {
+            Command::Append { arrival, records, batch } => {
+                Some((Command::Append { arrival, records, batch }, arrival))
+            }
+            Command::Reshard(_) => None,
+        },
         Payload::Blank | Payload::Membership(_) | Payload::Checkpoint | Payload::Trim { .. } => {
             None
         }

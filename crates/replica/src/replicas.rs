@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::{Catalog, Replica};
 use anabranch_shard::DuplicateWindow;
-use anabranch_storage::LogStore;
+use anabranch_storage::{LogStore, StateKey};
 use anabranch_transport::{Handler, PeerEvent, RequestBody, ResponseBody, Transport, pb};
 use anabranch_types::{Clock, GroupId, NodeId, ReplicaId, Timestamp};
 use futures::future::BoxFuture;
@@ -98,7 +98,7 @@ impl Replicas {
             return Ok(shard);
         }
         let window = Arc::new(Mutex::new(DuplicateWindow::default()));
-        let machine = Box::new(ShardMachine::new(Arc::clone(&window)));
+        let machine = Box::new(ShardMachine::new(spec.born, Arc::clone(&window)));
         let group = self.open(spec, machine).await?;
         rebuild_window(&group, &window).await;
         let shard = ShardReplica::new(
@@ -130,8 +130,11 @@ impl Replicas {
             held.wanted.clone_from(&spec.members);
             return Ok(catalog);
         }
+        // Kept beside the log: a restart may find no node that could tell what it began with.
+        let founders = anabranch_proto::encode_catalog(&first);
         let (machine, watcher) = CatalogMachine::new(first);
         let group = self.open(spec, Box::new(machine)).await?;
+        group.log.put_state(vec![(StateKey::Founders, Some(founders))], None);
         let catalog = CatalogReplica { group: Arc::clone(&group), catalog: watcher };
         self.hold(spec, group, None, Some(catalog.clone()));
         Ok(catalog)

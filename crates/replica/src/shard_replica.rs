@@ -1,23 +1,32 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_shard::{Batch, DuplicateWindow, Page, Position, Run, Start};
-use anabranch_types::{Clock, Timestamp, limits};
+use anabranch_shard::{
+    Batch, Command, DuplicateWindow, Gate, Outcome, Page, Position, Run, Shut, Start, Step,
+};
+use anabranch_types::{Clock, ReplicaId, Timestamp, limits};
+use bytes::BytesMut;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::Error;
 use crate::group::{Group, GroupStatus};
 use crate::machine::remember;
+use crate::payload::Payload;
 use crate::proposer::{Event, Proposal, Proposer};
-use crate::reader::{PageBounds, command};
+use crate::reader::{PageBounds, append_of};
+
+/// How long an append waits for a resharding job to be decided: some times what that takes, and less
+/// than a client waits.
+const FROZEN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// This node's replica of a shard. Cheap to clone.
 #[derive(Clone)]
 pub struct ShardReplica {
     pub(crate) group: Arc<Group>,
+    window: Arc<Mutex<DuplicateWindow>>,
     events: mpsc::UnboundedSender<Event>,
     permits: Arc<Semaphore>,
     disk_full: Arc<AtomicBool>,
@@ -39,7 +48,7 @@ impl ShardReplica {
         let (events, receiver) = mpsc::unbounded_channel();
         let proposer = Proposer {
             group: Arc::clone(&group),
-            window,
+            window: Arc::clone(&window),
             clock: Arc::clone(&clock),
             events: events.clone(),
             stamped: Timestamp::default(),
@@ -48,15 +57,35 @@ impl ShardReplica {
         // Ends when the replica is stopped: the group then refuses, and nobody sends.
         tokio::spawn(proposer.run(receiver));
         let retention_hours = Arc::new(AtomicU32::new(retention_hours));
-        Self { group, events, permits, disk_full, clock, retention_hours, append_deadline }
+        Self { group, window, events, permits, disk_full, clock, retention_hours, append_deadline }
     }
 
     /// Appends a batch; answered once a majority has it on disk. Says where the records stand, in the
-    /// order of the batch. On the leader only.
+    /// order of the batch. On the leader only. Waits for a while where a resharding job is about to
+    /// decide whether the shard takes records.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if the batch may have been written or not; after any other it was not.
+    /// [`Error::Unknown`] if the batch may have been written or not; after any other it was not. After
+    /// [`Error::Closed`] it is nowhere in this shard, whatever became of earlier attempts.
     pub async fn append(&self, batch: Batch) -> Result<Vec<Run>, Error> {
+        let deadline = Instant::now() + FROZEN_PATIENCE;
+        loop {
+            match self.append_now(batch.clone()).await {
+                Err(Error::Frozen) if self.is_decided_before(deadline).await => {}
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Waits until the shard takes records or never will again.
+    async fn is_decided_before(&self, deadline: Instant) -> bool {
+        let progress = &self.group.progress;
+        let mut changes = progress.changes();
+        let decided = changes.wait_for(|_| progress.shut() != Some(Shut::Pending));
+        matches!(timeout_at(deadline, decided).await, Ok(Ok(_)))
+    }
+
+    async fn append_now(&self, batch: Batch) -> Result<Vec<Run>, Error> {
         self.group.leading_term()?;
         if self.disk_full.load(Ordering::Relaxed) {
             return Err(Error::Throttled("the disk of the leader is full"));
@@ -74,6 +103,44 @@ impl ShardReplica {
             Ok(Err(_dropped)) => Err(Error::Unknown("the replica stopped".into())),
             Err(_elapsed) => Err(Error::Unknown("no majority in time".into())),
         }
+    }
+
+    /// Takes a step of a resharding job; says what came of it. On the leader only.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`], [`Error::OutOfService`]: nothing was done. [`Error::Unknown`].
+    pub async fn step(&self, step: Step) -> Result<Outcome, Error> {
+        self.group.leading_term()?;
+        let command = Command::Reshard(step);
+        let mut stored = BytesMut::with_capacity(command.encoded_bytes());
+        command.encode(&mut stored);
+        match self.group.propose(Payload::Command(stored.freeze())).await? {
+            (_, crate::machine::Outcome::Shard(outcome)) => Ok(outcome),
+            (_, other) => Err(Error::Unknown(format!("a step came to {other:?}"))),
+        }
+    }
+
+    /// Whether the shard takes records, as this replica knows.
+    pub fn gate(&self) -> Gate {
+        self.group.progress.gate()
+    }
+
+    /// Whether this replica leads and knows everything that was decided before.
+    pub fn leads(&self) -> bool {
+        self.group.leading_term().is_ok()
+    }
+
+    /// For each record of a call that may be a repeat where it stands in this shard, which is closed; so
+    /// any replica knows, once it has applied that.
+    ///
+    /// # Errors
+    /// [`Error::Frozen`] if this replica doesn't know yet that the shard is closed.
+    pub fn recall(&self, batch: &Batch) -> Result<Vec<Option<Run>>, Error> {
+        if !self.gate().closed {
+            return Err(Error::Frozen);
+        }
+        let known = self.window.lock().unwrap_or_else(PoisonError::into_inner).find(batch);
+        Ok(known.unwrap_or_else(|| vec![None; batch.record_count() as usize]))
     }
 
     /// Finds where a reader begins. `Latest` on the leader only.
@@ -117,6 +184,11 @@ impl ShardReplica {
         let _either_way = timeout(longest, reached).await;
     }
 
+    /// The shard's voters, if this replica leads and no change of them is under way.
+    pub fn settled_voters(&self) -> Option<BTreeSet<ReplicaId>> {
+        self.group.settled_voters()
+    }
+
     /// What the replica says of itself.
     pub fn status(&self) -> GroupStatus {
         self.group.status()
@@ -141,14 +213,17 @@ pub(crate) async fn rebuild_window(group: &Group, window: &Mutex<DuplicateWindow
     let end = group.progress.applied();
     let Ok(start) = group.first_arrival_since(since).await else { return };
     let mut from = start.log_index.max(end.saturating_sub(MOST_ENTRIES));
+    let voids = group.progress.voids();
     while from < end {
         let Ok(entries) = group.read_entries(from, end, limits::PUT_RECORDS_MAX_BYTES).await else {
             return;
         };
         for entry in entries {
             from = entry.log_id.index + 1;
-            if let Some(command) = command(entry.payload) {
-                let anabranch_shard::Command::Append { arrival, .. } = command;
+            if voids.contain(entry.log_id.index) {
+                continue;
+            }
+            if let Some((command, arrival)) = append_of(entry.payload) {
                 remember(window, command, entry.log_id.index, arrival);
             }
         }

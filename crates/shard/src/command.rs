@@ -4,7 +4,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// One change to a shard. Replicated and stored: append variants, never reuse a tag.
 ///
 /// Shape of the stored bytes, little endian: a tag byte; for `Append` (tag 1) the arrival in
-/// milliseconds (8), the number of records (4), then the batch to the end.
+/// milliseconds (8), the number of records (4), then the batch to the end; for the steps of a
+/// resharding job (tags 2 to 5) the job (8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Records of one call.
@@ -16,6 +17,22 @@ pub enum Command {
         /// The encoded batch.
         batch: Bytes,
     },
+    /// A step of a resharding job.
+    Reshard(Step),
+}
+
+/// A step of a resharding job in the log of one of its shards. The job's number is the catalog's log
+/// index of its beginning, so a later job has a higher one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Tag 2: takes no more records, until the job is committed or aborted.
+    Freeze(u64),
+    /// Tag 3: the job was aborted; records are taken again.
+    Unfreeze(u64),
+    /// Tag 4: the job that made this shard was committed; records are taken from now on.
+    Open(u64),
+    /// Tag 5: the job that froze this shard was committed; no record is taken ever again.
+    Close(u64),
 }
 
 /// Why stored bytes are not a command.
@@ -30,22 +47,42 @@ pub enum CommandError {
 }
 
 const APPEND: u8 = 1;
+const FREEZE: u8 = 2;
+const UNFREEZE: u8 = 3;
+const OPEN: u8 = 4;
+const CLOSE: u8 = 5;
 const APPEND_HEAD_BYTES: usize = 12;
+const STEP_BYTES: usize = 8;
 
 impl Command {
     /// Bytes that [`Self::encode`] writes.
     pub fn encoded_bytes(&self) -> usize {
-        let Self::Append { batch, .. } = self;
-        1 + APPEND_HEAD_BYTES + batch.len()
+        match self {
+            Self::Append { batch, .. } => 1 + APPEND_HEAD_BYTES + batch.len(),
+            Self::Reshard(_) => 1 + STEP_BYTES,
+        }
     }
 
     /// Writes the stored form.
     pub fn encode(&self, out: &mut BytesMut) {
-        let Self::Append { arrival, records, batch } = self;
-        out.put_u8(APPEND);
-        out.put_u64_le(arrival.as_millis());
-        out.put_u32_le(*records);
-        out.put_slice(batch);
+        match self {
+            Self::Append { arrival, records, batch } => {
+                out.put_u8(APPEND);
+                out.put_u64_le(arrival.as_millis());
+                out.put_u32_le(*records);
+                out.put_slice(batch);
+            }
+            Self::Reshard(step) => {
+                let (tag, job) = match *step {
+                    Step::Freeze(job) => (FREEZE, job),
+                    Step::Unfreeze(job) => (UNFREEZE, job),
+                    Step::Open(job) => (OPEN, job),
+                    Step::Close(job) => (CLOSE, job),
+                };
+                out.put_u8(tag);
+                out.put_u64_le(job);
+            }
+        }
     }
 
     /// Reads the stored form; the batch is a slice of `bytes`.
@@ -53,15 +90,21 @@ impl Command {
     /// # Errors
     /// [`CommandError`] for an unknown tag or missing bytes.
     pub fn decode(mut bytes: Bytes) -> Result<Self, CommandError> {
-        match bytes.try_get_u8().map_err(|_| CommandError::Short)? {
+        let tag = bytes.try_get_u8().map_err(|_| CommandError::Short)?;
+        let step = match tag {
             APPEND if bytes.len() >= APPEND_HEAD_BYTES => {
                 let arrival = Timestamp::from_millis(bytes.get_u64_le());
                 let records = bytes.get_u32_le();
-                Ok(Self::Append { arrival, records, batch: bytes })
+                return Ok(Self::Append { arrival, records, batch: bytes });
             }
-            APPEND => Err(CommandError::Short),
-            tag => Err(CommandError::UnknownTag(tag)),
-        }
+            APPEND => return Err(CommandError::Short),
+            FREEZE => Step::Freeze,
+            UNFREEZE => Step::Unfreeze,
+            OPEN => Step::Open,
+            CLOSE => Step::Close,
+            unknown => return Err(CommandError::UnknownTag(unknown)),
+        };
+        bytes.try_get_u64_le().map(step).map(Self::Reshard).map_err(|_| CommandError::Short)
     }
 }
 
@@ -84,9 +127,28 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes_of_the_steps() {
+        let steps = [Step::Freeze(0x0102), Step::Unfreeze(1), Step::Open(2), Step::Close(3)];
+        let golden: [&[u8]; 4] = [
+            b"\x02\x02\x01\0\0\0\0\0\0",
+            b"\x03\x01\0\0\0\0\0\0\0",
+            b"\x04\x02\0\0\0\0\0\0\0",
+            b"\x05\x03\0\0\0\0\0\0\0",
+        ];
+        for (step, golden) in steps.into_iter().zip(golden) {
+            let mut bytes = BytesMut::new();
+            Command::Reshard(step).encode(&mut bytes);
+            assert_eq!(&bytes[..], golden);
+            assert_eq!(bytes.len(), Command::Reshard(step).encoded_bytes());
+            assert_eq!(Command::decode(bytes.freeze()), Ok(Command::Reshard(step)));
+        }
+    }
+
+    #[test]
     fn unknown_and_short_commands_are_refused() {
         assert_eq!(Command::decode(Bytes::new()), Err(CommandError::Short));
         assert_eq!(Command::decode(Bytes::from_static(b"\x01\0")), Err(CommandError::Short));
+        assert_eq!(Command::decode(Bytes::from_static(b"\x02\0")), Err(CommandError::Short));
         assert_eq!(
             Command::decode(Bytes::from_static(b"\xff")),
             Err(CommandError::UnknownTag(255))

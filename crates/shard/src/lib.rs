@@ -15,8 +15,8 @@ mod state;
 mod window;
 
 pub use batch::{Batch, BatchBuilder, BatchError, Producer, Record, Records};
-pub use command::{Command, CommandError};
+pub use command::{Command, CommandError, Step};
 pub use page::{Page, PageBatch};
 pub use position::{Position, Run, Start};
-pub use state::{Outcome, ShardState};
+pub use state::{Ending, Gate, Outcome, ShardState, Shut, Voids};
 pub use window::DuplicateWindow;

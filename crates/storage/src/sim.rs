@@ -402,9 +402,11 @@ pub(crate) fn checkpoint_rows(rows: &BTreeMap<StateKey, Bytes>) -> Vec<(u64, Byt
     rows.iter()
         .filter_map(|(key, value)| match key {
             StateKey::Checkpoint(index) => Some((*index, value.clone())),
-            StateKey::Committed | StateKey::Snapshot | StateKey::Replica | StateKey::Machine => {
-                None
-            }
+            StateKey::Committed
+            | StateKey::Snapshot
+            | StateKey::Replica
+            | StateKey::Machine
+            | StateKey::Founders => None,
         })
         .collect()
 }

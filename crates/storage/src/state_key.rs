@@ -7,6 +7,7 @@
 /// | 3 | `Checkpoint(log index)` | membership and machine state as of the index | until trimmed past |
 /// | 4 | `Replica` | the replica's id and how it was made | as long as the replica |
 /// | 5 | `Machine` | the machine state as of its last applied entry | until overwritten |
+/// | 6 | `Founders` | the replicas that the catalog's group began with | as long as the replica |
 ///
 /// Encoded as the tag byte followed by the log index (0 where there is none) as eight big-endian bytes, so
 /// that checkpoints sort by index.
@@ -22,6 +23,8 @@ pub enum StateKey {
     Replica,
     /// The machine's latest state.
     Machine,
+    /// The replicas that the catalog's group began with.
+    Founders,
 }
 
 impl StateKey {
@@ -37,6 +40,7 @@ impl StateKey {
             Self::Checkpoint(index) => (3, index),
             Self::Replica => (4, 0),
             Self::Machine => (5, 0),
+            Self::Founders => (6, 0),
         };
         let mut bytes = [0; Self::ENCODED_BYTES];
         bytes[0] = tag;
@@ -55,6 +59,7 @@ impl StateKey {
             (3, index) => Some(Self::Checkpoint(index)),
             (4, 0) => Some(Self::Replica),
             (5, 0) => Some(Self::Machine),
+            (6, 0) => Some(Self::Founders),
             _ => None,
         }
     }
@@ -73,6 +78,7 @@ mod tests {
             any::<u64>().prop_map(StateKey::Checkpoint),
             Just(StateKey::Replica),
             Just(StateKey::Machine),
+            Just(StateKey::Founders),
         ]
     }
 
@@ -101,5 +107,6 @@ mod tests {
         assert_eq!(StateKey::Committed.encode(), [1, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(StateKey::Checkpoint(0x0102).encode(), [3, 0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(StateKey::Machine.encode(), [5, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(StateKey::Founders.encode(), [6, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

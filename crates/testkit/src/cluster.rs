@@ -167,7 +167,7 @@ impl Cluster {
             return;
         };
         let members = self.members.clone();
-        let spec = GroupSpec { group: GROUP, replica: own.id, members, is_new };
+        let spec = GroupSpec { group: GROUP, replica: own.id, members, is_new, born: 0 };
         running.shard =
             running.replicas.open_shard(&spec, limits::DEFAULT_RETENTION_HOURS).await.ok();
     }

@@ -48,8 +48,9 @@ class Cluster:
     nodes that were started again kept up to date.
     """
 
-    def __init__(self, data_dir, nodes=1, binary=None):
+    def __init__(self, data_dir, nodes=1, binary=None, environment=None):
         self.data_dir = Path(data_dir)
+        self.environment = {**os.environ, **(environment or {})}
         self.size = nodes
         self.binary = Path(binary or release_binary())
         self.nodes = []
@@ -80,6 +81,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env=self.environment,
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read_output, args=(self._parent.stdout,), daemon=True)
@@ -125,6 +127,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=self.environment,
             start_new_session=True,
         )
         self._restarted[node.id] = process

@@ -64,6 +64,11 @@ class Oracle:
         with self._lock:
             return len(self._acknowledged)
 
+    def places(self):
+        """Where acknowledged records stand: pairs of shard and sequence number."""
+        with self._lock:
+            return {(record.shard, record.sequence_number) for record in self._acknowledged}
+
     def judge(self, read):
         """Compares with `read`: for each shard, its records in the order in which they were read."""
         with self._lock:
@@ -123,6 +128,45 @@ def read_stream(client, stream):
     """Everything in a stream, by shard."""
     shards = client.get_paginator("list_shards").paginate(StreamName=stream).search("Shards[].ShardId")
     return {shard: read_shard(client, stream, shard) for shard in shards}
+
+
+def read_by_lineage(client, stream):
+    """Every record in the order in which a consumer gets it that drains parents before their children.
+
+    Follows ChildShards from the shards without parents on, as the Kinesis Client Library does, and checks what such a
+    consumer relies on: a shard ends if and only if it names its children, and only after its last record.
+    """
+    listed = client.get_paginator("list_shards").paginate(StreamName=stream).search("Shards[]")
+    listed = {shard["ShardId"]: shard for shard in listed}
+    waiting = [shard for shard, entry in listed.items() if "ParentShardId" not in entry]
+    drained, records = set(), []
+    while waiting:
+        shard = waiting.pop(0)
+        found, children = read_to_end(client, stream, shard)
+        assert bool(children) == ("EndingSequenceNumber" in listed[shard]["SequenceNumberRange"]), shard
+        drained.add(shard)
+        records += found
+        for child in children:
+            if child["ShardId"] not in waiting and set(child["ParentShards"]) <= drained:
+                waiting.append(child["ShardId"])
+    assert drained == set(listed), f"never reached: {set(listed) - drained}"
+    return records
+
+
+def read_to_end(client, stream, shard, limit=10_000):
+    """The records of a shard, and the children that its last page names if it is closed."""
+    iterator = client.get_shard_iterator(StreamName=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+    iterator, records = iterator["ShardIterator"], []
+    while True:
+        page = client.get_records(ShardIterator=iterator, Limit=limit)
+        records += [
+            Record(shard, int(record["SequenceNumber"]), record["PartitionKey"], record["Data"])
+            for record in page["Records"]
+        ]
+        iterator, children = page.get("NextShardIterator"), page.get("ChildShards", [])
+        assert bool(iterator) != bool(children), page
+        if not iterator or (not page["Records"] and page["MillisBehindLatest"] == 0):
+            return records, children
 
 
 def put_records(client, oracle, stream, records):

@@ -65,6 +65,11 @@ pub(crate) type Seen = (Position, Timestamp, Record);
 impl Cluster {
     /// Starts `nodes` processes and waits until each serves. `settings` are tables of the configuration.
     pub(crate) async fn start(nodes: u64, settings: &str) -> Self {
+        Self::start_with(nodes, "", settings).await
+    }
+
+    /// As [`Self::start`]; `head` are keys of the configuration that stand before its tables.
+    pub(crate) async fn start_with(nodes: u64, head: &str, settings: &str) -> Self {
         let alone = ALONE.lock().await;
         let dir = tempfile::Builder::new().prefix("anabranch-it-").tempdir().unwrap();
         let clock_file = dir.path().join("clock-offset");
@@ -72,17 +77,9 @@ impl Cluster {
         let peers: Vec<_> = (1..).zip(ports.chunks(2)).map(|(id, ports)| (id, ports[1])).collect();
         let servers = (1..).zip(ports.chunks(2)).map(|(id, ports)| {
             let server = Server::new(id, dir.path(), ports[0], ports[1]);
-            let head = format!(
-                "node = {id}\ncluster = 'it'\nlisten-api = '{}'\nlisten-grpc = '{}'\ndata-dir = '{}'\n\
-                 token-key = '{}'\nclock-offset-file = '{}'\n",
-                server.api,
-                server.grpc,
-                server.data_dir.display(),
-                "5e".repeat(32),
-                clock_file.display(),
-            );
-            let nodes = peers.iter().map(|(id, grpc)| format!("[[nodes]]\nnode = {id}\ngrpc = '{grpc}'\n"));
-            fs::write(&server.config, head + &nodes.collect::<String>() + settings).unwrap();
+            let nodes =
+                peers.iter().map(|(id, grpc)| format!("[[nodes]]\nnode = {id}\ngrpc = '{grpc}'\n"));
+            server.configure(&clock_file, head, &(nodes.collect::<String>() + settings));
             server
         });
         let nodes = servers.collect();
@@ -90,6 +87,18 @@ impl Cluster {
         cluster.start_all();
         cluster.all_ready().await;
         cluster
+    }
+
+    /// Starts a node that joins, and waits until it serves.
+    pub(crate) async fn join(&mut self, id: u64, head: &str, settings: &str) {
+        let mut server = Server::new(id, self.dir.path(), free_port(), free_port());
+        let living = self.nodes.iter().filter(|node| node.process.is_some());
+        let join: Vec<_> = living.map(|node| format!("'{}'", node.grpc)).collect();
+        let head = format!("{head}join = [{}]\n", join.join(", "));
+        server.configure(&self.clock_file, &head, settings);
+        server.start();
+        server.ready().await;
+        self.nodes.push(server);
     }
 
     pub(crate) fn start_all(&mut self) {
@@ -170,7 +179,7 @@ impl Cluster {
     pub(crate) async fn read_leader(&self, group: GroupId) -> Vec<Seen> {
         wait_for(format!("a leader of group {group}"), async || {
             let mut last = String::new();
-            for node in &self.nodes {
+            for node in self.nodes.iter().filter(|node| node.process.is_some()) {
                 match node.read(group, true).await {
                     Ok(records) => return Ok(records),
                     Err(status) => last = status.to_string(),
@@ -258,6 +267,21 @@ impl Server {
             process: None,
             channel: anabranch_transport::channel(&connector(), &grpc.to_string()),
         }
+    }
+
+    /// Writes its configuration.
+    fn configure(&self, clock_file: &Path, head: &str, tables: &str) {
+        let own = format!(
+            "node = {}\ncluster = 'it'\nlisten-api = '{}'\nlisten-grpc = '{}'\ndata-dir = '{}'\n\
+             token-key = '{}'\nclock-offset-file = '{}'\n",
+            self.id,
+            self.api,
+            self.grpc,
+            self.data_dir.display(),
+            "5e".repeat(32),
+            clock_file.display(),
+        );
+        fs::write(&self.config, own + head + tables).unwrap();
     }
 
     pub(crate) fn start(&mut self) {

@@ -10,6 +10,7 @@ mod cluster;
 mod crashes;
 mod damage;
 mod load;
+mod nodes;
 mod oracle;
 mod overload;
 mod waiting;

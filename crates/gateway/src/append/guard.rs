@@ -13,7 +13,7 @@ const RECORDS: usize = 500;
 
 /// Eight open shards.
 fn view(name: &StreamName) -> View {
-    let shards: Vec<_> = (0..8).map(|eighth| (eighth, eighth + 1, 1, true)).collect();
+    let shards: Vec<_> = (0..8).map(|eighth| (eighth, eighth + 1, &[][..], 1, None)).collect();
     let streams = [(name.clone(), stream(&shards))].into();
     View::new(Catalog { streams, ..Catalog::default() })
 }

@@ -49,6 +49,8 @@ pub(crate) const TAG_KEY: Rule = Rule::range(1, 128);
 pub(crate) const TAG_VALUE: Rule = Rule::range(0, 256);
 /// `StreamMode`
 pub(crate) const STREAM_MODE: Rule = Rule::one_of(&["PROVISIONED", "ON_DEMAND"]);
+/// `ScalingType`
+pub(crate) const SCALING_TYPE: Rule = Rule::one_of(&["UNIFORM_SCALING"]);
 /// `RecordDistributionStrategy`
 pub(crate) const DISTRIBUTION: Rule = Rule::one_of(&["AUTO", "USER_PARTITION_KEY"]);
 /// `ShardIteratorType`

@@ -167,15 +167,15 @@ fn end(gateway: &Gateway, iterator: &ShardIterator, page: &Page) -> Option<Vec<C
 fn is_drained(shard: &Shard, next: Position) -> bool {
     match shard.status {
         ShardStatus::Open => false,
-        ShardStatus::Closed { ending } => next > Position::of(ending),
+        ShardStatus::Closed { ending, .. } => next > Position::of(ending),
     }
 }
 
 fn children(stream: &Stream, shard: ShardId) -> Vec<ChildShard> {
     let lineage = Lineage::of(stream);
     let child = |id: &ShardId| {
-        let range = stream.shards.get(id)?.range;
-        Some(ChildShard { id: *id, parents: lineage.parents(*id).to_vec(), range })
+        let child = stream.shards.get(id)?;
+        Some(ChildShard { id: *id, parents: child.parents.clone(), range: child.range })
     };
     lineage.children(shard).iter().filter_map(child).collect()
 }
@@ -238,11 +238,12 @@ mod tests {
 
     #[test]
     fn a_closed_shard_is_drained_after_its_last_record() {
-        let mut stream = stream(&[(0, 8, 1, false), (0, 4, 2, true), (4, 8, 2, true)]);
+        let mut stream =
+            stream(&[(0, 8, &[], 1, Some(2)), (0, 4, &[0], 2, None), (4, 8, &[0], 2, None)]);
         let ending = Position { log_index: 9, offset: 4 };
         let shard = stream.shards.get_mut(&ShardId(0)).unwrap();
         let ending_number = ending.sequence_number(shard.id, shard.created, shard.created);
-        shard.status = ShardStatus::Closed { ending: ending_number };
+        shard.status = ShardStatus::Closed { ending: ending_number, at: shard.created };
         assert!(!is_drained(shard, ending));
         assert!(is_drained(shard, ending.next()));
         let children = children(&stream, ShardId(0));

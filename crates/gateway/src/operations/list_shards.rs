@@ -1,5 +1,4 @@
 use std::ops::Bound;
-use std::time::Duration;
 
 use anabranch_catalog::{Shard, ShardStatus, Stream, StreamStatus};
 use anabranch_types::{ShardId, StreamName, Timestamp, limits};
@@ -11,7 +10,6 @@ use super::{Answer, Context, Request};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
-use crate::lineage::Lineage;
 use crate::streams::status_text;
 use crate::token::{ShardFilter, ShardsPage};
 use crate::wire::{Integer, Moment, Structure, Text, Writer};
@@ -222,39 +220,32 @@ fn page(
     now: Timestamp,
 ) -> (Vec<ShardSummary>, Option<ShardId>) {
     let limit = limit.min(limits::LIST_SHARDS_MAX_SHARDS) as usize;
-    let lineage = Lineage::of(stream);
     let horizon = horizon(stream, now);
     let after = query.after.map_or(Bound::Unbounded, Bound::Excluded);
-    let matches = |shard: &&Shard| is_listed(stream, shard, &lineage, query.filter, horizon);
+    let matches = |shard: &&Shard| is_listed(shard, query.filter, horizon);
     let rest = stream.shards.range((after, Bound::Unbounded)).map(|(_, shard)| shard);
     let mut rest = rest.filter(matches);
     let shards: Vec<_> = rest.by_ref().take(limit).collect();
     let last = rest.next().and(shards.last()).map(|shard| shard.id);
-    let summaries = shards.into_iter().map(|shard| ShardSummary::new(shard, &lineage)).collect();
+    let summaries = shards.into_iter().map(ShardSummary::new).collect();
     (summaries, last)
 }
 
 /// The oldest moment of which the stream still has records.
 fn horizon(stream: &Stream, now: Timestamp) -> Timestamp {
-    let retention = Duration::from_secs(u64::from(stream.retention_hours) * 3600);
-    now.minus(retention).max(stream.created)
+    now.minus(stream.retention()).max(stream.created)
 }
 
 /// Whether a filter lets a shard pass (API reference, `ShardFilter`).
-fn is_listed(
-    stream: &Stream,
-    shard: &Shard,
-    lineage: &Lineage,
-    filter: ShardFilter,
-    horizon: Timestamp,
-) -> bool {
-    let is_open = shard.status == ShardStatus::Open;
-    let lived_at_or_after =
-        |moment| lineage.closed_at(stream, shard).is_none_or(|closed| closed >= moment);
+fn is_listed(shard: &Shard, filter: ShardFilter, horizon: Timestamp) -> bool {
+    let lived_at_or_after = |moment| match shard.status {
+        ShardStatus::Open => true,
+        ShardStatus::Closed { at, .. } => at >= moment,
+    };
     let lived_at = |moment| shard.created <= moment && lived_at_or_after(moment);
     match filter {
         ShardFilter::AfterShardId(after) => shard.id > after,
-        ShardFilter::AtLatest => is_open,
+        ShardFilter::AtLatest => shard.is_open(),
         ShardFilter::AtTrimHorizon => lived_at(horizon),
         ShardFilter::FromTrimHorizon => lived_at_or_after(horizon),
         ShardFilter::AtTimestamp(moment) => lived_at(moment.max(horizon)),
@@ -291,19 +282,18 @@ mod tests {
     /// Shard 1 split at second 20, 0 and 2 merged at second 30.
     fn resharded() -> Stream {
         stream(&[
-            (0, 4, 1, false),
-            (4, 8, 1, false),
-            (4, 6, 20, false),
-            (6, 8, 20, true),
-            (0, 6, 30, true),
+            (0, 4, &[], 1, Some(30)),
+            (4, 8, &[], 1, Some(20)),
+            (4, 6, &[1], 20, Some(30)),
+            (6, 8, &[1], 20, None),
+            (0, 6, &[0, 2], 30, None),
         ])
     }
 
     fn listed(stream: &Stream, filter: ShardFilter, now: Timestamp) -> Vec<u32> {
-        let lineage = Lineage::of(stream);
         let horizon = horizon(stream, now);
         let shards = stream.shards.values();
-        let shards = shards.filter(|s| is_listed(stream, s, &lineage, filter, horizon));
+        let shards = shards.filter(|s| is_listed(s, filter, horizon));
         shards.map(|shard| shard.id.0).collect()
     }
 

@@ -1,11 +1,11 @@
 //! `Shard` and `ChildShard` of the API reference, and reading a shard id.
 
-use anabranch_catalog::{Shard, ShardStatus};
+use anabranch_catalog::{Command, Shard, ShardChange, ShardStatus};
 use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, StreamName};
 
+use super::{Context, Empty};
 use crate::errors::Error;
 use crate::gateway::Gateway;
-use crate::lineage::Lineage;
 use crate::wire::Writer;
 
 /// A shard as DescribeStream and ListShards show it.
@@ -20,17 +20,16 @@ pub(super) struct ShardSummary {
 }
 
 impl ShardSummary {
-    pub(super) fn new(shard: &Shard, lineage: &Lineage) -> Self {
-        let parents = lineage.parents(shard.id);
+    pub(super) fn new(shard: &Shard) -> Self {
         Self {
             id: shard.id,
-            parent: parents.first().copied(),
-            adjacent_parent: parents.get(1).copied(),
+            parent: shard.parents.first().copied(),
+            adjacent_parent: shard.parents.get(1).copied(),
             range: shard.range,
             starting: shard.starting_sequence_number(),
             ending: match shard.status {
                 ShardStatus::Open => None,
-                ShardStatus::Closed { ending } => Some(ending),
+                ShardStatus::Closed { ending, .. } => Some(ending),
             },
         }
     }
@@ -84,4 +83,20 @@ pub(super) fn missing(gateway: &Gateway, stream: &StreamName, shard: ShardId) ->
     Error::NotFound(format!(
         "Shard {shard} in stream {stream} under account {account} does not exist"
     ))
+}
+
+/// Has shards replaced by others: the job that does it has begun when this returns.
+///
+/// # Errors
+/// As the catalog refuses it: the stream isn't ACTIVE, a shard isn't there or closed, a limit.
+pub(super) async fn reshard(
+    cx: &Context<'_>,
+    name: StreamName,
+    change: ShardChange,
+) -> Result<Empty, Error> {
+    let gateway = cx.gateway;
+    let subject = gateway.subject(&name);
+    let now = gateway.clock.now();
+    let begun = gateway.cluster.propose(Command::Reshard { name, change, now }).await;
+    begun.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
 }

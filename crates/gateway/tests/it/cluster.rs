@@ -1,15 +1,15 @@
 //! A cluster in memory: the real catalog and the real duplicate window, a vector for each log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome, Replica, Shard, ShardStatus};
+use anabranch_catalog::{Catalog, Command, Outcome, Replica, ShardChange};
 use anabranch_client::{Error, ShardRoute, View};
 use anabranch_gateway::Cluster;
 use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
 use anabranch_types::{
-    Clock, GroupId, HashKeyRange, Incarnation, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
+    Clock, GroupId, HashKey, Incarnation, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
     Timestamp,
 };
 use futures::FutureExt;
@@ -102,25 +102,36 @@ impl MemoryCluster {
         let group = self.group(name.as_str(), shard);
         let mut state = self.state.lock().unwrap();
         let last = state.logs.get(&group).and_then(Log::last).unwrap_or_default();
-        let next_group = state.catalog.next_group;
-        state.catalog.next_group += 2;
-        let created = self.clock.now().plus(Duration::from_secs(1));
-        let stream = state.catalog.streams.get_mut(&name).unwrap();
-        let next = stream.shards.keys().next_back().unwrap().0 + 1;
-        let parent = stream.shards.get_mut(&ShardId(shard)).unwrap();
-        let ending = last.sequence_number(parent.id, parent.created, self.clock.now());
-        parent.status = ShardStatus::Closed { ending };
-        let (start, end) = (parent.range.start(), parent.range.end());
-        let middle = anabranch_types::HashKey(start.0 + (end.0 - start.0) / 2);
-        let above = anabranch_types::HashKey(middle.0 + 1);
-        let ranges = [HashKeyRange::new(start, middle), HashKeyRange::new(above, end)];
-        for (i, range) in (0..).zip(ranges) {
-            let (id, group) = (ShardId(next + i), GroupId(next_group + u64::from(i)));
-            let (range, status) = (range.unwrap(), ShardStatus::Open);
-            let child = Shard { id, group, range, created, status, replicas: Vec::new() };
-            stream.shards.insert(id, child);
+        let now = self.clock.now();
+        let parent = &state.catalog.streams[&name].shards[&ShardId(shard)];
+        let (id, range) = (parent.id, parent.range);
+        let ending = last.sequence_number(id, parent.created, now);
+        let at = HashKey(range.start().0 + (range.end().0 - range.start().0) / 2 + 1);
+        let change = ShardChange::Split { shard: id, at };
+        state.apply(Command::Reshard { name: name.clone(), change, now });
+        let stream = &state.catalog.streams[&name];
+        let (id, job) = (stream.id, stream.job.as_ref().unwrap().id);
+        let endings = BTreeMap::from([(ShardId(shard), ending)]);
+        state.apply(Command::CommitReshard { name, id, job, endings, now });
+    }
+
+    /// What the controller would do: every resharding job is committed.
+    pub(crate) fn commit_jobs(&self) {
+        let view = self.view();
+        for (name, stream) in &view.catalog().streams {
+            let Some(job) = &stream.job else { continue };
+            let state = self.state.lock().unwrap();
+            let ending = |id: &ShardId| {
+                let shard = &stream.shards[id];
+                let last = state.logs.get(&shard.group).and_then(Log::last);
+                let number = last.map(|l| l.sequence_number(*id, shard.created, self.clock.now()));
+                (*id, number.unwrap_or_else(|| shard.starting_sequence_number()))
+            };
+            let endings = job.parents.iter().map(ending).collect();
+            drop(state);
+            let (name, now) = (name.clone(), self.clock.now());
+            self.apply(Command::CommitReshard { name, id: stream.id, job: job.id, endings, now });
         }
-        state.catalog.assert_invariants();
     }
 
     /// Shows gateways the newest version.
@@ -140,17 +151,25 @@ impl MemoryCluster {
 
     fn apply(&self, command: Command) -> Outcome {
         let mut state = self.state.lock().unwrap();
-        state.index += 1;
-        let index = state.index;
-        let outcome = state.catalog.apply(index, command);
+        let outcome = state.apply(command);
         state.publish();
         outcome
+    }
+
+    fn do_recall(&self, shard: &ShardRoute, batch: &Batch) -> Vec<Option<Run>> {
+        let state = self.state.lock().unwrap();
+        let known = state.logs.get(&shard.group).and_then(|log| log.window.find(batch));
+        known.unwrap_or_else(|| vec![None; batch.record_count() as usize])
     }
 
     fn do_append(&self, shard: &ShardRoute, batch: Batch) -> Result<Vec<Run>, Error> {
         let mut state = self.state.lock().unwrap();
         let live = state.catalog.streams.get(&shard.stream).ok_or(Error::NotFound)?;
-        if live.shards[&shard.shard].status != ShardStatus::Open {
+        if !live.shards[&shard.shard].is_open() {
+            let known = state.logs.get(&shard.group).and_then(|log| log.window.find(&batch));
+            if let Some(runs) = known.and_then(|known| known.into_iter().collect()) {
+                return Ok(runs);
+            }
             state.publish();
             return Err(Error::Closed);
         }
@@ -242,6 +261,11 @@ impl MemoryCluster {
 }
 
 impl State {
+    fn apply(&mut self, command: Command) -> Outcome {
+        self.index += 1;
+        self.catalog.apply(self.index, command)
+    }
+
     fn publish(&mut self) {
         self.shown = Arc::new(View::new(self.catalog.clone()));
     }
@@ -279,6 +303,18 @@ impl Cluster for MemoryCluster {
         batch: Batch,
     ) -> BoxFuture<'a, Result<Vec<Run>, Error>> {
         ready(self.do_append(shard, batch)).boxed()
+    }
+
+    fn recall<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        batch: &'a Batch,
+    ) -> BoxFuture<'a, Result<Vec<Option<Run>>, Error>> {
+        ready(Ok(self.do_recall(shard, batch))).boxed()
+    }
+
+    fn newer_view(&self, _version: u64, longest: Duration) -> BoxFuture<'_, ()> {
+        tokio::time::sleep(longest).boxed()
     }
 
     fn seek<'a>(

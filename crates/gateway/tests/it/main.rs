@@ -10,3 +10,4 @@ mod operations;
 mod protocol;
 mod puts;
 mod reads;
+mod reshard;

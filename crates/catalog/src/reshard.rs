@@ -1,0 +1,294 @@
+//! Shards that are replaced by others: what a change means, how a job begins and ends, and how many
+//! jobs it takes to get to a number of equal shards.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anabranch_types::{
+    GroupId, HashKey, HashKeyRange, SequenceNumber, ShardId, StreamName, Timestamp, limits,
+};
+
+use crate::apply::Change;
+use crate::command::{Refusal, ShardChange};
+use crate::model::{
+    Catalog, ReshardJob, Shard, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
+};
+use crate::placement;
+
+/// A shard that is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) range: HashKeyRange,
+    /// The shards that it is made of, by range: none for a stream's first shards, else one or two.
+    pub(crate) parents: Vec<ShardId>,
+}
+
+impl Catalog {
+    pub(crate) fn reshard(
+        &mut self,
+        log_index: u64,
+        name: StreamName,
+        change: ShardChange,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let stream =
+            self.streams.get(&name).ok_or(Refusal::StreamNotFound { name: name.clone() })?;
+        if stream.status != StreamStatus::Active {
+            return Err(Refusal::StreamNotActive { name });
+        }
+        let target = match change {
+            ShardChange::Count(target) => {
+                check_count(&name, stream, target)?;
+                Some(target)
+            }
+            ShardChange::Split { .. } | ShardChange::Merge { .. } => None,
+        };
+        let pieces = match change {
+            ShardChange::Split { shard, at } => split(stream, shard, at)?,
+            ShardChange::Merge { lower, upper } => merge(stream, lower, upper)?,
+            ShardChange::Count(target) => pieces_towards(stream, target),
+        };
+        if pieces.is_empty() {
+            return Ok(Change::AlreadySo);
+        }
+        self.begin_job(log_index, &name, pieces, target, now)?;
+        Ok(Change::Made)
+    }
+
+    pub(crate) fn commit_reshard(
+        &mut self,
+        log_index: u64,
+        name: &StreamName,
+        id: StreamId,
+        job: u64,
+        endings: &BTreeMap<ShardId, SequenceNumber>,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let stream = self.stream_of_job(name, id, job)?;
+        let complete = stream.job.as_ref().is_some_and(|job| {
+            job.parents.len() == endings.len()
+                && job.parents.iter().all(|parent| endings.contains_key(parent))
+        });
+        let Some(job) = stream.job.take_if(|_| complete) else {
+            return Err(Refusal::JobOver { name: name.clone(), job });
+        };
+        for (parent, ending) in endings {
+            if let Some(shard) = stream.shards.get_mut(parent) {
+                let ending = (*ending).max(shard.starting_sequence_number());
+                shard.status = ShardStatus::Closed { ending, at: now };
+            }
+        }
+        stream.shards.extend(job.children);
+        stream.status = StreamStatus::Active;
+        if let Some(target) = stream.target_shards.take() {
+            let pieces = pieces_towards(stream, target);
+            if !pieces.is_empty()
+                && let Err(refusal) = self.begin_job(log_index, name, pieces, Some(target), now)
+            {
+                debug_assert!(false, "the first job of the change found room: {refusal}");
+            }
+        }
+        Ok(Change::Made)
+    }
+
+    pub(crate) fn abort_reshard(
+        &mut self,
+        name: &StreamName,
+        id: StreamId,
+        job: u64,
+    ) -> Result<Change, Refusal> {
+        let stream = self.stream_of_job(name, id, job)?;
+        (stream.job, stream.target_shards) = (None, None);
+        stream.status = StreamStatus::Active;
+        Ok(Change::Made)
+    }
+
+    pub(crate) fn expire_shards(
+        &mut self,
+        name: &StreamName,
+        id: StreamId,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let Some(stream) = self.streams.get_mut(name).filter(|stream| stream.id == id) else {
+            return Err(Refusal::StreamNotFound { name: name.clone() });
+        };
+        let before = stream.shards.len();
+        let retention = stream.retention();
+        stream.shards.retain(|_, shard| !shard.has_expired(retention, now));
+        Ok(if stream.shards.len() == before { Change::AlreadySo } else { Change::Made })
+    }
+
+    pub(crate) fn set_retention(
+        &mut self,
+        name: StreamName,
+        hours: u32,
+        longer: bool,
+    ) -> Result<Change, Refusal> {
+        let Some(stream) = self.streams.get_mut(&name) else {
+            return Err(Refusal::StreamNotFound { name });
+        };
+        if !matches!(stream.status, StreamStatus::Active | StreamStatus::Updating) {
+            return Err(Refusal::StreamNotActive { name });
+        }
+        let current = stream.retention_hours;
+        let bounds = limits::DEFAULT_RETENTION_HOURS..=limits::MAX_RETENTION_HOURS;
+        let is_so = if longer { hours >= current } else { hours <= current };
+        if !is_so || !bounds.contains(&hours) {
+            return Err(Refusal::Retention { current, asked: hours });
+        }
+        stream.retention_hours = hours;
+        Ok(if hours == current { Change::AlreadySo } else { Change::Made })
+    }
+
+    /// The stream, if `job` is under way in it.
+    fn stream_of_job(
+        &mut self,
+        name: &StreamName,
+        id: StreamId,
+        job: u64,
+    ) -> Result<&mut Stream, Refusal> {
+        let stream = self.streams.get_mut(name).filter(|stream| stream.id == id);
+        let is_current = |stream: &&mut Stream| stream.job.as_ref().is_some_and(|j| j.id == job);
+        stream.filter(is_current).ok_or_else(|| Refusal::JobOver { name: name.clone(), job })
+    }
+
+    /// Begins the job with the number `job`. Nothing has changed if it is refused.
+    fn begin_job(
+        &mut self,
+        job: u64,
+        name: &StreamName,
+        pieces: Vec<Piece>,
+        target: Option<u32>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let Some(stream) = self.streams.get(name) else {
+            return Err(Refusal::StreamNotFound { name: name.clone() });
+        };
+        let mut parents: Vec<_> = pieces.iter().flat_map(|piece| piece.parents.clone()).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        let open = stream.open_shards().count() - parents.len() + pieces.len();
+        if open > limits::STREAM_MAX_SHARDS as usize {
+            let [actual, limit] = [open as u64, u64::from(limits::STREAM_MAX_SHARDS)];
+            return Err(Refusal::Limit { what: "ShardCount", actual, limit });
+        }
+        // A child's numbers are above its parents': they begin with the second of its creation.
+        let of_parents = parents.iter().filter_map(|parent| stream.shards.get(parent));
+        let newest = of_parents.map(|parent| parent.created).max().unwrap_or_default();
+        let created = now.max(newest.plus(Duration::from_secs(1)));
+        let first = ShardId(stream.next_shard);
+        let children = self.new_shards(&pieces, first, job, created, stream.replicas)?;
+        let stream = self.streams.get_mut(name).ok_or_else(|| not_found(name))?;
+        stream.next_shard += u32::try_from(children.len()).unwrap_or(u32::MAX);
+        stream.job = Some(ReshardJob { id: job, began: now, parents, children });
+        stream.target_shards = target;
+        stream.status = StreamStatus::Updating;
+        Ok(())
+    }
+
+    /// Shards for `pieces` with groups, numbers from `first` on, and replicas. Nothing has changed if
+    /// there is no node for them.
+    pub(crate) fn new_shards(
+        &mut self,
+        pieces: &[Piece],
+        first: ShardId,
+        born: u64,
+        created: Timestamp,
+        replicas: u32,
+    ) -> Result<BTreeMap<ShardId, Shard>, Refusal> {
+        let (mut load, mut next_replica) = (placement::load(self), self.next_replica);
+        let mut shards = BTreeMap::new();
+        for (number, piece) in (0..).zip(pieces) {
+            let replicas = placement::place(self, replicas, &mut load, &mut next_replica);
+            if replicas.is_empty() {
+                return Err(Refusal::NoNodes);
+            }
+            let id = ShardId(first.0 + number);
+            let group = GroupId(self.next_group + u64::from(number));
+            let Piece { range, parents } = piece.clone();
+            let (status, moving) = (ShardStatus::Open, None);
+            let shard =
+                Shard { id, group, born, parents, range, created, status, replicas, moving };
+            shards.insert(id, shard);
+        }
+        self.next_group += pieces.len() as u64;
+        self.next_replica = next_replica;
+        Ok(shards)
+    }
+}
+
+fn not_found(name: &StreamName) -> Refusal {
+    Refusal::StreamNotFound { name: name.clone() }
+}
+
+fn open_shard(stream: &Stream, id: ShardId) -> Result<&Shard, Refusal> {
+    let shard = stream.shards.get(&id).ok_or(Refusal::ShardNotFound { shard: id })?;
+    match shard.status {
+        ShardStatus::Open => Ok(shard),
+        ShardStatus::Closed { .. } => Err(Refusal::ShardClosed { shard: id }),
+    }
+}
+
+/// The service wants the new key more than one above the shard's first and below its last.
+fn split(stream: &Stream, id: ShardId, at: HashKey) -> Result<Vec<Piece>, Refusal> {
+    let range = open_shard(stream, id)?.range;
+    let (start, end) = (range.start(), range.end());
+    let cannot = || Refusal::CannotSplit { shard: id, range, at };
+    if at.0.saturating_sub(1) <= start.0 || at >= end {
+        return Err(cannot());
+    }
+    let halves = [(start, HashKey(at.0 - 1)), (at, end)];
+    let halves = halves.map(|(start, end)| HashKeyRange::new(start, end).ok_or_else(cannot));
+    let piece = |range| Ok(Piece { range: range?, parents: vec![id] });
+    halves.into_iter().map(piece).collect()
+}
+
+fn merge(stream: &Stream, lower: ShardId, upper: ShardId) -> Result<Vec<Piece>, Refusal> {
+    let (low, high) = (open_shard(stream, lower)?.range, open_shard(stream, upper)?.range);
+    let touches = low.end().0.checked_add(1) == Some(high.start().0);
+    let range = HashKeyRange::new(low.start(), high.end()).filter(|_| touches);
+    let range = range.ok_or(Refusal::NotAdjacent { lower, upper })?;
+    Ok(vec![Piece { range, parents: vec![lower, upper] }])
+}
+
+/// At most double, at least half (documentation of UpdateShardCount).
+fn check_count(name: &StreamName, stream: &Stream, target: u32) -> Result<(), Refusal> {
+    if stream.mode == StreamMode::OnDemand {
+        return Err(Refusal::OnDemand { name: name.clone() });
+    }
+    let current = u32::try_from(stream.open_shards().count()).unwrap_or(u32::MAX);
+    let lowest = current.div_ceil(2);
+    let highest = current.saturating_mul(2).min(limits::STREAM_MAX_SHARDS);
+    if !(lowest..=highest).contains(&target) {
+        return Err(Refusal::ShardCount { current, target, lowest, highest });
+    }
+    Ok(())
+}
+
+/// The next job on the way to `target` equal shards; empty once there.
+///
+/// A final piece that lies in one or two shards is made at once. One that lies in more is made of
+/// pieces of two shards each, and these of later jobs.
+fn pieces_towards(stream: &Stream, target: u32) -> Vec<Piece> {
+    let mut open: Vec<&Shard> = stream.open_shards().collect();
+    open.sort_unstable_by_key(|shard| shard.range);
+    let mut pieces = Vec::new();
+    for goal in HashKeyRange::split_evenly(target) {
+        let first = open.partition_point(|shard| shard.range.end() < goal.start());
+        let end = open.partition_point(|shard| shard.range.start() <= goal.end());
+        for pair in open[first..end].chunks(2) {
+            let (Some(low), Some(high)) = (pair.first(), pair.last()) else { continue };
+            let start = low.range.start().max(goal.start());
+            let Some(range) = HashKeyRange::new(start, high.range.end().min(goal.end())) else {
+                continue;
+            };
+            let parents = pair.iter().map(|shard| shard.id).collect();
+            pieces.push((Piece { range, parents }, pair == [*low] && low.range == range));
+        }
+    }
+    pieces.retain(|(_, exists)| !exists);
+    pieces.into_iter().map(|(piece, _)| piece).collect()
+}
+
+#[cfg(test)]
+mod tests;

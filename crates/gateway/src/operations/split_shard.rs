@@ -1,0 +1,49 @@
+use anabranch_catalog::ShardChange;
+use serde::Deserialize;
+
+use super::{Context, Empty, Request, shards};
+use crate::constraints::{Checks, Constrained, rules};
+use crate::errors::Error;
+use crate::wire::Text;
+
+/// `SplitShardInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct SplitShard<'a> {
+    #[serde(borrow)]
+    stream_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    shard_to_split: Option<Text<'a>>,
+    #[serde(borrow)]
+    new_starting_hash_key: Option<Text<'a>>,
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+}
+
+impl Constrained for SplitShard<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.stream(&self.stream_name, &self.stream_arn, &self.stream_id);
+        checks.text("ShardToSplit", &self.shard_to_split, &rules::SHARD_ID.required());
+        let key = &self.new_starting_hash_key;
+        checks.text("NewStartingHashKey", key, &rules::HASH_KEY.required());
+    }
+}
+
+impl Request for SplitShard<'_> {
+    type Answer = Empty;
+
+    async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
+        let gateway = cx.gateway;
+        let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
+        gateway.find(&gateway.cluster.view(), &name)?;
+        let shard = self.shard_to_split.as_deref().unwrap_or_default();
+        let shard = shards::parse_id(gateway, &name, shard)?;
+        let key = self.new_starting_hash_key.as_deref().unwrap_or_default();
+        let at = key.parse().map_err(|_| {
+            Error::InvalidArgument(format!("NewStartingHashKey {key} is not below 2^128."))
+        })?;
+        shards::reshard(cx, name, ShardChange::Split { shard, at }).await
+    }
+}

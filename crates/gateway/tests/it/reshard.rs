@@ -1,0 +1,162 @@
+//! Shards that are split and merged under the calls.
+
+use serde_json::{Value, json};
+
+use crate::http::{JSON, Server, start};
+
+const MAX: &str = "340282366920938463463374607431768211455";
+const HALF: &str = "170141183460469231731687303715884105728";
+
+fn shard(number: u32) -> String {
+    format!("shardId-{number:012}")
+}
+
+/// Number, parents and whether it is open, of every shard.
+async fn shards(server: &Server, stream: &str) -> Vec<(String, Vec<String>, bool)> {
+    let listed = server.ok("ListShards", json!({"StreamName": stream})).await;
+    let line = |shard: &Value| {
+        let text = |member: &str| shard[member].as_str().map(str::to_owned);
+        let parents = [text("ParentShardId"), text("AdjacentParentShardId")];
+        let is_open = shard["SequenceNumberRange"]["EndingSequenceNumber"].is_null();
+        (text("ShardId").unwrap(), parents.into_iter().flatten().collect(), is_open)
+    };
+    listed["Shards"].as_array().unwrap().iter().map(line).collect()
+}
+
+async fn status(server: &Server, stream: &str) -> String {
+    let summary = server.ok("DescribeStreamSummary", json!({"StreamName": stream})).await;
+    summary["StreamDescriptionSummary"]["StreamStatus"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_split_is_updating_until_it_is_committed() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let split = json!({
+        "StreamName": "s", "ShardToSplit": shard(0), "NewStartingHashKey": HALF
+    });
+    server.ok("SplitShard", split.clone()).await;
+    assert_eq!(status(&server, "s").await, "UPDATING");
+    assert_eq!(shards(&server, "s").await, [(shard(0), vec![], true)]);
+    server.ok("PutRecord", json!({"StreamName": "s", "PartitionKey": "k", "Data": ""})).await;
+    assert_eq!(server.error("SplitShard", split.clone()).await.0, "ResourceInUseException");
+    server.cluster.commit_jobs();
+    assert_eq!(status(&server, "s").await, "ACTIVE");
+    let expected = [
+        (shard(0), vec![], false),
+        (shard(1), vec![shard(0)], true),
+        (shard(2), vec![shard(0)], true),
+    ];
+    assert_eq!(shards(&server, "s").await, expected);
+    let (code, message) = server.error("SplitShard", split).await;
+    assert_eq!(code, "ResourceInUseException");
+    assert!(message.contains("has already been merged or split"), "{message}");
+}
+
+#[tokio::test]
+async fn a_merge_names_both_parents() {
+    let server = start().await;
+    server.create("s", 2).await;
+    let merge = |lower, upper| {
+        json!({
+            "StreamName": "s",
+            "ShardToMerge": shard(lower),
+            "AdjacentShardToMerge": shard(upper)
+        })
+    };
+    assert_eq!(server.error("MergeShards", merge(1, 0)).await.0, "InvalidArgumentException");
+    assert_eq!(server.error("MergeShards", merge(0, 7)).await.0, "ResourceNotFoundException");
+    server.ok("MergeShards", merge(0, 1)).await;
+    server.cluster.commit_jobs();
+    let child = (shard(2), vec![shard(0), shard(1)], true);
+    assert_eq!(shards(&server, "s").await[2], child);
+}
+
+#[tokio::test]
+async fn a_shard_count_goes_to_double_or_half_at_most() {
+    let server = start().await;
+    server.create("s", 3).await;
+    let update = |target| {
+        json!({
+            "StreamName": "s", "TargetShardCount": target, "ScalingType": "UNIFORM_SCALING"
+        })
+    };
+    for target in [1, 7] {
+        let (code, message) = server.error("UpdateShardCount", update(target)).await;
+        assert_eq!(code, "InvalidArgumentException", "{message}");
+        assert!(message.contains("TargetShardCount"), "{message}");
+    }
+    assert_eq!(server.error("UpdateShardCount", update(0)).await.0, "ValidationException");
+    let over = server.error("UpdateShardCount", update(10_001)).await;
+    assert_eq!(over.0, "LimitExceededException");
+    let answer = server.ok("UpdateShardCount", update(5)).await;
+    assert_eq!(
+        (answer["CurrentShardCount"].as_u64(), answer["TargetShardCount"].as_u64()),
+        (Some(3), Some(5))
+    );
+    server.cluster.commit_jobs();
+    assert_eq!(status(&server, "s").await, "ACTIVE");
+    assert_eq!(shards(&server, "s").await.iter().filter(|(_, _, open)| *open).count(), 5);
+}
+
+#[tokio::test]
+async fn wrong_keys_and_shards_are_named() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let split =
+        |key: &str| json!({"StreamName": "s", "ShardToSplit": shard(0), "NewStartingHashKey": key});
+    for key in ["0", "1", MAX] {
+        let (code, message) = server.error("SplitShard", split(key)).await;
+        assert_eq!(code, "InvalidArgumentException");
+        assert!(message.contains(&format!("NewStartingHashKey {key} ")), "{message}");
+    }
+    let beyond = server.error("SplitShard", split("999999999999999999999999999999999999999")).await;
+    assert_eq!(beyond.0, "InvalidArgumentException");
+    assert_eq!(server.error("SplitShard", split("01")).await.0, "ValidationException");
+    let absent = json!({"StreamName": "t", "ShardToSplit": shard(0), "NewStartingHashKey": HALF});
+    assert_eq!(server.error("SplitShard", absent).await.0, "ResourceNotFoundException");
+    assert_eq!(shards(&server, "s").await.len(), 1);
+}
+
+#[tokio::test]
+async fn retention_is_lengthened_and_shortened_within_its_bounds() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let hours = |hours: i64| json!({"StreamName": "s", "RetentionPeriodHours": hours});
+    server.ok("IncreaseStreamRetentionPeriod", hours(8760)).await;
+    for (operation, wrong) in [
+        ("IncreaseStreamRetentionPeriod", 8761),
+        ("IncreaseStreamRetentionPeriod", 24),
+        ("DecreaseStreamRetentionPeriod", 23),
+        ("DecreaseStreamRetentionPeriod", -1),
+    ] {
+        let (code, message) = server.error(operation, hours(wrong)).await;
+        assert_eq!(code, "InvalidArgumentException", "{operation} {wrong}: {message}");
+    }
+    server.ok("DecreaseStreamRetentionPeriod", hours(48)).await;
+    let summary = server.ok("DescribeStreamSummary", json!({"StreamName": "s"})).await;
+    assert_eq!(summary["StreamDescriptionSummary"]["RetentionPeriodHours"], 48);
+    let nothing = server.error("DecreaseStreamRetentionPeriod", json!({"StreamName": "s"})).await;
+    assert_eq!(nothing.0, "ValidationException");
+}
+
+#[tokio::test]
+async fn a_retry_after_a_split_makes_no_second_record() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let entry = |hash: &str| json!({"PartitionKey": "k", "Data": "", "ExplicitHashKey": hash});
+    let records = json!({"StreamName": "s", "Records": [entry("0"), entry(MAX)]});
+    let body = serde_json::to_vec(&records).unwrap();
+    let id = ("amz-sdk-invocation-id", "11111111-2222-3333-4444-555555555555");
+    let first = [id, ("amz-sdk-request", "attempt=1; max=3")];
+    let put = server.post("PutRecords", &first, JSON, body.clone()).await.json();
+    server.cluster.split("s", 0);
+    server.cluster.publish();
+    let second = [id, ("amz-sdk-request", "ttl=20261126T000000Z; attempt=2; max=3")];
+    let again = server.post("PutRecords", &second, JSON, body.clone()).await.json();
+    assert_eq!(put, again);
+    server.cluster.split("s", 1);
+    server.cluster.publish();
+    let without_attempt = server.post("PutRecords", &[id], JSON, body).await.json();
+    assert_eq!(put, without_attempt);
+}

@@ -1,0 +1,132 @@
+//! Takes the steps of resharding that follow from the catalog alone: the leader of a shard opens it once
+//! it is seen to be committed, closes it once it is seen to be closed, and thaws it once the job that
+//! froze it is seen to be gone. What was decided is decided; a step may be late or repeated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Shard, Stream};
+use anabranch_replica::ShardReplica;
+use anabranch_shard::{Gate, Step};
+use anabranch_types::GroupId;
+use futures::stream::{self, StreamExt};
+use tokio::time::timeout;
+
+use crate::node::Node;
+
+/// How often gates are looked at when the catalog doesn't change: a new leader may have come late.
+const ROUND: Duration = Duration::from_millis(200);
+/// Steps that are taken side by side.
+const STEPS_AT_ONCE: usize = 64;
+
+/// Follows the catalog for as long as the node runs.
+pub(crate) async fn follow(node: Node) {
+    let mut versions = node.catalog();
+    loop {
+        let catalog = Arc::clone(&versions.borrow_and_update());
+        let due: Vec<_> = due(&node, &catalog).collect();
+        let steps = due.into_iter().map(|(group, replica, step)| async move {
+            if let Err(error) = replica.step(step).await {
+                tracing::info!(%group, ?step, %error, "gate");
+            }
+        });
+        stream::iter(steps).buffer_unordered(STEPS_AT_ONCE).collect::<()>().await;
+        if let Ok(Err(_)) = timeout(ROUND, versions.changed()).await {
+            return;
+        }
+    }
+}
+
+/// The steps that shards led by this node have to take.
+fn due<'a>(
+    node: &'a Node,
+    catalog: &'a Catalog,
+) -> impl Iterator<Item = (GroupId, ShardReplica, Step)> + 'a {
+    let shards = catalog.streams.values().flat_map(|stream| {
+        let here = |shard: &&Shard| {
+            let comes = shard.moving.map(|moving| moving.to);
+            shard.replicas.iter().copied().chain(comes).any(|r| r.node == node.id())
+        };
+        stream.shards.values().filter(here).map(move |shard| (stream, shard))
+    });
+    shards.filter_map(|(stream, shard)| {
+        let replica = node.shard(shard.group)?;
+        let step = step(replica.gate(), stream, shard, catalog.version)?;
+        replica.leads().then_some((shard.group, replica, step))
+    })
+}
+
+/// The step that brings the gate of a shard, which is visible in this version of the catalog, to where
+/// the catalog wants it.
+fn step(gate: Gate, stream: &Stream, shard: &Shard, version: u64) -> Option<Step> {
+    if !shard.is_open() {
+        return gate.frozen_by().map(Step::Close);
+    }
+    if gate.hidden {
+        return Some(Step::Open(shard.born));
+    }
+    let froze = gate.frozen_by()?;
+    let is_under_way = stream.job.as_ref().is_some_and(|job| job.id == froze);
+    // A version from before the job says nothing about it. A job that was committed has closed the
+    // shard; one that is neither committed nor under way was aborted.
+    (version >= froze && !is_under_way).then_some(Step::Unfreeze(froze))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use anabranch_catalog::{ReshardJob, ShardStatus, StreamId, StreamMode, StreamStatus};
+    use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, Timestamp};
+
+    use super::*;
+
+    fn stream(job: Option<u64>, open: bool) -> Stream {
+        let (created, id) = (Timestamp::default(), ShardId(0));
+        let ending = SequenceNumber::shard_start(id, created);
+        let closed = ShardStatus::Closed { ending, at: created };
+        let status = if open { ShardStatus::Open } else { closed };
+        let (range, replicas) = (HashKeyRange::FULL, Vec::new());
+        let (group, parents, born, moving) = (GroupId(1), Vec::new(), 3, None);
+        let shard = Shard { id, group, born, parents, range, created, status, replicas, moving };
+        Stream {
+            id: StreamId(1),
+            created,
+            status: StreamStatus::Active,
+            mode: StreamMode::Provisioned,
+            retention_hours: 24,
+            max_record_size_kib: 1024,
+            tags: BTreeMap::new(),
+            replicas: 3,
+            shards: BTreeMap::from([(id, shard)]),
+            next_shard: 1,
+            job: job.map(|id| ReshardJob {
+                id,
+                began: created,
+                parents: vec![ShardId(0)],
+                children: BTreeMap::new(),
+            }),
+            target_shards: None,
+        }
+    }
+
+    fn step_of(gate: Gate, stream: &Stream, version: u64) -> Option<Step> {
+        step(gate, stream, &stream.shards[&ShardId(0)], version)
+    }
+
+    #[test]
+    fn a_gate_follows_the_catalog() {
+        let open = Gate { born: 3, ..Gate::default() };
+        let hidden = Gate { hidden: true, ..open };
+        let frozen = Gate { job: 7, frozen: true, ..open };
+        let closed = Gate { closed: true, ..frozen };
+        assert_eq!(step_of(open, &stream(None, true), 9), None);
+        assert_eq!(step_of(hidden, &stream(None, true), 9), Some(Step::Open(3)));
+        assert_eq!(step_of(frozen, &stream(Some(7), true), 9), None);
+        assert_eq!(step_of(frozen, &stream(Some(8), true), 9), Some(Step::Unfreeze(7)));
+        assert_eq!(step_of(frozen, &stream(None, true), 7), Some(Step::Unfreeze(7)));
+        assert_eq!(step_of(frozen, &stream(None, true), 6), None);
+        assert_eq!(step_of(frozen, &stream(None, false), 9), Some(Step::Close(7)));
+        assert_eq!(step_of(closed, &stream(None, false), 9), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! Has replicas moved to where they ought to be, on the leader of the catalog: begins moves, gives up
+//! those that are in vain, and ends those whose group has its new voters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anabranch_catalog::{Catalog, Command, GroupRef, MoveLimits, repairs};
+use anabranch_types::{NodeId, ReplicaId};
+use futures::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+use crate::controller;
+use crate::node::Node;
+
+/// Moves to or from one node at a time. Their bytes are bounded by the lane for catching up.
+const LIMITS: MoveLimits = MoveLimits { per_node: 4 };
+/// Groups that are asked for their voters side by side.
+const ASK_AT_ONCE: usize = 32;
+
+/// Since when each silent node is.
+pub(crate) type Silences = BTreeMap<NodeId, Instant>;
+
+/// One round; says whether moves are under way.
+pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silences) -> bool {
+    let lost = lost_nodes(node, catalog, silences);
+    let under_way: Vec<_> = catalog.groups().filter(|group| group.moving.is_some()).collect();
+    let mut commands = finished(node, &under_way).await;
+    if commands.is_empty() {
+        commands = repairs(catalog, &lost, LIMITS);
+    }
+    let busy = !under_way.is_empty() || !commands.is_empty();
+    for command in commands {
+        tracing::info!(?command, "placement");
+        controller::step(node, command).await;
+    }
+    busy
+}
+
+/// Nodes that have been silent for so long that they are given up.
+fn lost_nodes(node: &Node, catalog: &Catalog, silences: &mut Silences) -> BTreeSet<NodeId> {
+    let liveness = node.inner.transport.liveness();
+    let now = Instant::now();
+    let others = catalog.nodes.keys().filter(|id| **id != node.id());
+    let silent: BTreeSet<_> = others.filter(|id| liveness.is_silent(**id)).copied().collect();
+    silences.retain(|id, _| silent.contains(id));
+    let replace_after = node.inner.settings.replace_after;
+    let is_lost = |id: &NodeId| now - *silences.entry(*id).or_insert(now) >= replace_after;
+    silent.into_iter().filter(is_lost).collect()
+}
+
+/// The ends of moves whose groups have the voters that were wanted.
+async fn finished(node: &Node, under_way: &[GroupRef<'_>]) -> Vec<Command> {
+    let asked = under_way.iter().map(|group| async move {
+        let moving = group.moving?;
+        let wanted: BTreeSet<_> = group.voters().iter().map(|replica| replica.id).collect();
+        let is_done = voters(node, group).await? == wanted;
+        is_done.then_some(Command::FinishMove { group: group.group, replica: moving.to.id })
+    });
+    let asked: Vec<_> = asked.collect();
+    let answers = stream::iter(asked).buffer_unordered(ASK_AT_ONCE);
+    answers.filter_map(|command| async move { command }).collect().await
+}
+
+/// The voters of a group as its leader has them, if there is one and they don't change.
+async fn voters(node: &Node, group: &GroupRef<'_>) -> Option<BTreeSet<ReplicaId>> {
+    if group.shard.is_none() {
+        return node.catalog_replica()?.settled_voters();
+    }
+    let nodes: Vec<_> = group.holders().map(|replica| replica.node).collect();
+    for holder in nodes {
+        let voters = if holder == node.id() {
+            node.shard(group.group).and_then(|shard| shard.settled_voters())
+        } else {
+            node.inner.remotes.voters(holder, group.group).await.ok().flatten()
+        };
+        if voters.is_some() {
+            return voters;
+        }
+    }
+    None
+}

@@ -1,0 +1,170 @@
+//! Drives resharding jobs to their end, on the leader of the catalog: waits for the children's leaders,
+//! has every parent frozen through its own log, and has the catalog commit. Gives up what takes too long.
+//! Every step may be repeated, by this controller or the next (architecture, "Resharding").
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anabranch_catalog::{Command, ReshardJob, Shard, Stream};
+use anabranch_replica::{Error, ShardReplica};
+use anabranch_shard::{Ending, Outcome, Step};
+use anabranch_types::{SequenceNumber, ShardId, StreamName};
+use futures::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+use crate::controller;
+use crate::node::Node;
+
+/// How long a controller tries to find leaders for a job's shards before it gives the job up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long parents may be frozen for a job that gets no further: less than a put is retried.
+const FROZEN_PATIENCE: Duration = Duration::from_secs(5);
+/// Parents that are frozen side by side.
+const FREEZE_AT_ONCE: usize = 64;
+
+/// What a controller remembers of a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    since: Instant,
+    /// When it first asked a parent to freeze.
+    freezing: Option<Instant>,
+}
+
+impl Seen {
+    pub(crate) fn now() -> Self {
+        Self { since: Instant::now(), freezing: None }
+    }
+}
+
+/// Why a job can't be committed now.
+enum Obstacle {
+    /// A shard has no leader that answers.
+    NoLeader,
+    /// The job has no say in a parent any more: it can only be aborted.
+    Overtaken,
+}
+
+/// Takes the next steps of the stream's job.
+pub(crate) async fn drive(
+    node: &Node,
+    name: &StreamName,
+    stream: &Stream,
+    job: &ReshardJob,
+    seen: &mut Seen,
+) {
+    let fail_points = &node.inner.fail_points;
+    fail_points.pass("reshard-prepared").await;
+    let obstacle = match frozen_parents(node, stream, job, seen).await {
+        Ok(endings) => {
+            fail_points.pass("reshard-frozen").await;
+            let (name, id, now) = (name.clone(), stream.id, node.inner.clock.now());
+            let commit = Command::CommitReshard { name, id, job: job.id, endings, now };
+            controller::step(node, commit).await;
+            return fail_points.pass("reshard-committed").await;
+        }
+        Err(obstacle) => obstacle,
+    };
+    let waited_long = seen.since.elapsed() > PATIENCE
+        || seen.freezing.is_some_and(|since| since.elapsed() > FROZEN_PATIENCE);
+    if matches!(obstacle, Obstacle::Overtaken) || waited_long {
+        tracing::warn!(stream = %name, job = job.id, "resharding is given up");
+        fail_points.pass("reshard-aborting").await;
+        let (name, id) = (name.clone(), stream.id);
+        controller::step(node, Command::AbortReshard { name, id, job: job.id }).await;
+        fail_points.pass("reshard-aborted").await;
+    }
+}
+
+/// Where each parent ends, once all are frozen for this job.
+async fn frozen_parents(
+    node: &Node,
+    stream: &Stream,
+    job: &ReshardJob,
+    seen: &mut Seen,
+) -> Result<BTreeMap<ShardId, SequenceNumber>, Obstacle> {
+    if !controller::all_have_leaders(node, job.children.values()).await {
+        return Err(Obstacle::NoLeader);
+    }
+    node.inner.fail_points.pass("reshard-children-ready").await;
+    seen.freezing.get_or_insert_with(Instant::now);
+    let parents = job.parents.iter().filter_map(|parent| stream.shards.get(parent));
+    let freezes = parents.map(|parent| async move {
+        let ending = freeze_on_leader(node, parent, job.id).await?;
+        let ending = ending.ok_or(Obstacle::Overtaken)?;
+        Ok((parent.id, ending_number(parent, ending)))
+    });
+    let freezes: Vec<_> = freezes.collect();
+    let answers: Vec<Result<_, Obstacle>> =
+        stream::iter(freezes).buffer_unordered(FREEZE_AT_ONCE).collect().await;
+    answers.into_iter().collect()
+}
+
+fn ending_number(parent: &Shard, ending: Ending) -> SequenceNumber {
+    match ending.last_record {
+        Some(last) => last.sequence_number(parent.id, parent.created, ending.last_arrival),
+        None => parent.starting_sequence_number(),
+    }
+}
+
+/// Asks one replica after the other until the leader has answered.
+async fn freeze_on_leader(
+    node: &Node,
+    parent: &Shard,
+    job: u64,
+) -> Result<Option<Ending>, Obstacle> {
+    for replica in &parent.replicas {
+        let answer = if replica.node == node.id() {
+            match node.shard(parent.group) {
+                Some(shard) => freeze(&shard, job).await.ok(),
+                None => None,
+            }
+        } else {
+            node.inner.remotes.freeze(replica.node, parent.group, job).await.ok()
+        };
+        if let Some(ending) = answer {
+            return Ok(ending);
+        }
+    }
+    Err(Obstacle::NoLeader)
+}
+
+/// Freezes a shard that this node leads; `None` if the job has no say there any more.
+pub(crate) async fn freeze(shard: &ShardReplica, job: u64) -> Result<Option<Ending>, Error> {
+    match shard.step(Step::Freeze(job)).await? {
+        Outcome::Frozen(ending) => Ok(Some(ending)),
+        Outcome::Stale | Outcome::Stepped | Outcome::Refused(_) | Outcome::Appended { .. } => {
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_catalog::ShardStatus;
+    use anabranch_shard::Position;
+    use anabranch_types::{GroupId, HashKeyRange, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn an_empty_parent_ends_where_it_starts() {
+        let parent = Shard {
+            id: ShardId(4),
+            group: GroupId(1),
+            born: 0,
+            parents: Vec::new(),
+            range: HashKeyRange::FULL,
+            created: Timestamp::from_millis(9_000),
+            status: ShardStatus::Open,
+            replicas: Vec::new(),
+            moving: None,
+        };
+        let empty = ending_number(&parent, Ending::default());
+        assert_eq!(empty, parent.starting_sequence_number());
+        let last_record = Some(Position { log_index: 3, offset: 2 });
+        let last_arrival = Timestamp::from_millis(11_000);
+        let number = ending_number(&parent, Ending { last_record, last_arrival });
+        assert_eq!(Some(Position::of(number)), last_record);
+        assert!(number > empty);
+    }
+}

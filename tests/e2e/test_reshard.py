@@ -1,0 +1,241 @@
+"""Shards that split and merge while they are written: nobody notices, whoever dies in between."""
+
+import itertools
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+from support.clients import kinesis
+from support.cluster import Cluster
+from support.fail_points import FailPoints
+from support.oracle import Oracle, put_records, read_by_lineage, read_stream
+from support.streams import HASH_KEYS, create_stream, shards, status
+from support.waiting import wait_until
+from support.writer import Writer, distinct_batches
+
+STREAM = "reshard"
+PLACES = ["reshard-prepared", "reshard-children-ready", "reshard-frozen", "reshard-committed"]
+
+
+def is_open(shard):
+    """Whether it takes records."""
+    return "EndingSequenceNumber" not in shard["SequenceNumberRange"]
+
+
+def open_shards(client, stream=STREAM):
+    """The open shards by hash key; checks that they cover every key once."""
+    found = [shard for shard in shards(client, stream) if is_open(shard)]
+    found.sort(key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
+    ends = [-1, *(int(shard["HashKeyRange"]["EndingHashKey"]) for shard in found)]
+    assert [int(shard["HashKeyRange"]["StartingHashKey"]) for shard in found] == [end + 1 for end in ends[:-1]]
+    assert ends[-1] == HASH_KEYS - 1
+    return found
+
+
+def split(client, shard, stream=STREAM):
+    """Splits a shard in the middle."""
+    keys = shard["HashKeyRange"]
+    middle = (int(keys["StartingHashKey"]) + int(keys["EndingHashKey"])) // 2 + 1
+    client.split_shard(StreamName=stream, ShardToSplit=shard["ShardId"], NewStartingHashKey=str(middle))
+
+
+def merge(client, lower, upper, stream=STREAM):
+    """Merges two neighbours."""
+    client.merge_shards(StreamName=stream, ShardToMerge=lower["ShardId"], AdjacentShardToMerge=upper["ShardId"])
+
+
+def active(client, stream=STREAM, timeout=60):
+    """Waits until the stream is ACTIVE."""
+    wait_until(f"{stream} is ACTIVE again", lambda: status(client, stream) == "ACTIVE", timeout=timeout)
+
+
+def check(oracle, cluster, stream=STREAM):
+    """Every node reads exactly what was acknowledged, and all of it to who drains parents before their children."""
+    for node in cluster.nodes:
+        client = kinesis(node.endpoint)
+        verdict = oracle.judge(read_stream(client, stream))
+        assert verdict, f"through node {node.id}: {verdict}"
+        by_lineage = {(record.shard, record.sequence_number) for record in read_by_lineage(client, stream)}
+        assert oracle.places() <= by_lineage
+
+
+def test_resharding_under_load_is_not_noticed(three, capsys):
+    """No retry of an SDK is used up, and what a serial producer wrote is read in its order."""
+    oracle = Oracle()
+    first = kinesis(three.nodes[0].endpoint)
+    create_stream(first, STREAM, shards=2)
+    clients = [kinesis(node.endpoint, retries={"total_max_attempts": 1}) for node in three.nodes]
+    serial = SerialWriter(oracle, STREAM, kinesis(three.nodes[1].endpoint, retries={"total_max_attempts": 1}))
+    began = time.monotonic()
+    with Writer(oracle, STREAM, clients, distinct_batches()) as writer, serial:
+        wait_until("writes flow", lambda: oracle.count > 300)
+        began = time.monotonic()
+        for _ in range(3):
+            split(first, open_shards(first)[0])
+            active(first)
+            merge(first, *open_shards(first)[:2])
+            active(first)
+        for target in (4, 3, 5, 3):
+            answer = first.update_shard_count(
+                StreamName=STREAM, TargetShardCount=target, ScalingType="UNIFORM_SCALING"
+            )
+            assert answer["TargetShardCount"] == target
+            active(first)
+            assert len(open_shards(first)) == target
+        silence = writer.longest_silence(began)
+        written = oracle.count
+        wait_until("more is written", lambda: oracle.count > written + 300)
+    assert not writer.errors, writer.errors
+    assert not serial.errors, serial.errors
+    check(oracle, three)
+    serial.check(read_by_lineage(first, STREAM))
+    with capsys.disabled():
+        print(f"\nten reshardings under load: {silence:.3f} s without an acknowledgement, {oracle.count} records")
+
+
+class SerialWriter:
+    """Puts numbered records of a few keys, each after the one before was acknowledged."""
+
+    KEYS = ("a", "b", "c", "d")
+
+    def __init__(self, oracle, stream, client):
+        self.errors = []
+        self._oracle, self._stream, self._client = oracle, stream, client
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(timeout=120)
+
+    def _write(self):
+        for number in itertools.count():
+            if self._stop.is_set():
+                return
+            key, data = f"serial-{self.KEYS[number % len(self.KEYS)]}", f"{number:09}".encode()
+            try:
+                put = self._client.put_record(StreamName=self._stream, PartitionKey=key, Data=data)
+            except Exception as error:  # noqa: BLE001 - whatever reaches a client is what is looked for
+                self.errors.append(error)
+                return
+            self._oracle.acknowledged(put["ShardId"], put["SequenceNumber"], key, data)
+
+    def check(self, records):
+        """Each key's records come in the order in which they were put, over all splits and merges."""
+        for key in self.KEYS:
+            numbers = [int(record.data) for record in records if record.key == f"serial-{key}"]
+            assert numbers == sorted(numbers)
+            assert numbers
+
+
+class Mixed:
+    """Threads that put through whichever node lives; errors are expected, and leave their records open."""
+
+    def __init__(self, oracle, cluster, threads=3):
+        self._oracle, self._cluster = oracle, cluster
+        self._batches = distinct_batches(records=10)
+        self._next = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(threads)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=120)
+            assert not thread.is_alive()
+
+    def _write(self, number):
+        turn = number
+        while not self._stop.is_set():
+            nodes = self._cluster.nodes
+            client = kinesis(nodes[turn % len(nodes)].endpoint, retries={"total_max_attempts": 2})
+            try:
+                while not self._stop.is_set():
+                    with self._next:
+                        batch = next(self._batches)
+                    put_records(client, self._oracle, STREAM, batch)
+            except Exception:  # noqa: BLE001 - the node was killed or held; the oracle knows what is open
+                turn += 1
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    """A cluster under load whose reshardings can be held at any step, for all the faults in turn."""
+    directory = tmp_path_factory.mktemp("trial")
+    points = FailPoints(directory / "points")
+    with Cluster(directory / "data", nodes=3, environment=points.environment) as cluster:
+        oracle = Oracle()
+        create_stream(kinesis(cluster.nodes[0].endpoint), STREAM, shards=2)
+        with Mixed(oracle, cluster):
+            yield cluster, points, oracle
+        check(oracle, cluster)
+
+
+@pytest.mark.parametrize("victim", ["controller", "second", "third", "partition"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_fault_at_any_step_ends_in_commit_or_abort(trial, place, victim):
+    """Whoever dies at whichever step: the stream is ACTIVE again, its shards cover every key, and writes go on."""
+    cluster, points, oracle = trial
+    client = Anyone(cluster)
+    before = client.call(open_shards)
+    points.arm(place)
+    client.call(lambda any_node: start_resharding(any_node, before))
+    controller = points.reached(place)
+    others = [node for node in cluster.nodes if node.pid != controller]
+    held = next(node for node in cluster.nodes if node.pid == controller)
+    if victim == "partition":
+        os.kill(controller, signal.SIGSTOP)
+        client.without(held)
+        points.release(place)
+        client.call(active)
+        # The old controller goes on where it stood, and must do no harm.
+        os.kill(controller, signal.SIGCONT)
+    else:
+        victim = {"controller": held, "second": others[0], "third": others[1]}[victim]
+        cluster.kill(victim)
+        points.release(place)
+        client.without(victim)
+        client.call(active)
+        cluster.restart(victim)
+    client = Anyone(cluster)
+    client.call(active)
+    after = client.call(open_shards)
+    assert len(after) in (len(before), len(before) + 1, len(before) - 1)
+    count = oracle.count
+    wait_until("writes go on", lambda: oracle.count > count + 50, timeout=60)
+
+
+def start_resharding(client, before):
+    """Splits what is wide or merges what is narrow."""
+    if len(before) > 2:
+        merge(client, *before[:2])
+    else:
+        split(client, random.choice(before))
+
+
+class Anyone:
+    """Calls that any living node may answer."""
+
+    def __init__(self, cluster):
+        self._nodes = list(cluster.nodes)
+
+    def without(self, node):
+        """From now on this node isn't asked."""
+        self._nodes = [other for other in self._nodes if other.id != node.id]
+
+    def call(self, function):
+        """The result of `function(client)` through the first node."""
+        return function(kinesis(self._nodes[0].endpoint))
