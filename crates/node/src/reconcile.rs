@@ -30,12 +30,12 @@ pub(crate) async fn follow(node: Node) {
     let mut lost = BTreeMap::new();
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
-        if is_this_life(&node, &catalog) {
+        // An older version, which a node begins with, knows nothing of replicas that were moved here or
+        // made anew since: by what it says, their logs would be removed.
+        let is_current = registered.borrow_and_update().is_some_and(|s| catalog.version >= s);
+        if is_current && is_this_life(&node, &catalog) {
             round(&node, &catalog, &mut lost).await;
-            // An older version, which a node begins with, may lack what was done while it was away.
-            if registered.borrow_and_update().is_some_and(|since| catalog.version >= since) {
-                node.inner.settled.send_replace(true);
-            }
+            node.inner.settled.send_replace(true);
         }
         let changed = async {
             tokio::select! {

@@ -296,7 +296,9 @@ impl Group {
             }
         }
         let ids: BTreeSet<u64> = wanted.iter().map(|replica| replica.id.0).collect();
-        if !self.have_caught_up(&ids) {
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        // One that votes already and is away doesn't hold up those that come.
+        if !self.have_caught_up(ids.difference(&voters)) {
             return;
         }
         match self.raft.change_membership(ids, false).await {
@@ -305,13 +307,13 @@ impl Group {
         }
     }
 
-    fn have_caught_up(&self, replicas: &BTreeSet<u64>) -> bool {
+    fn have_caught_up<'a>(&self, mut replicas: impl Iterator<Item = &'a u64>) -> bool {
         const NEAR: u64 = 256;
         let last = self.log.log_state().last.map_or(0, |last| last.index);
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let Some(replication) = &metrics.replication else { return false };
-        replicas.iter().all(|replica| {
+        replicas.all(|replica| {
             let matched = replication.get(replica).and_then(|matched| matched.as_ref());
             *replica == self.replica.0
                 || matched.is_some_and(|matched| matched.index() + NEAR >= last)
@@ -484,7 +486,12 @@ async fn claim_log(
         Err(anabranch_storage::Error::Quarantined { .. }) => return Ok(log),
         Err(error) => return Err(error.into()),
     };
-    let log = if is_other { clear_log(spec.group, store).await? } else { log };
+    let log = if is_other {
+        remove_log(spec.group, store).await?;
+        store.group(spec.group)?
+    } else {
+        log
+    };
     if log.state(StateKey::Replica)? != Some(wanted.clone()) {
         let (done, written) = oneshot::channel();
         let row = vec![(StateKey::Replica, Some(wanted))];
@@ -494,15 +501,12 @@ async fn claim_log(
     Ok(log)
 }
 
-/// Forgets what the node holds of `group` and gives a fresh log.
-pub(crate) async fn clear_log(
-    group: GroupId,
-    store: &Arc<dyn LogStore>,
-) -> Result<Arc<dyn GroupLog>, Error> {
+/// Forgets what the node holds of `group`.
+pub(crate) async fn remove_log(group: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
     let (done, removed) = oneshot::channel();
     store.remove_group(group, Box::new(move |result| drop(done.send(result))));
     removed.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;
-    Ok(store.group(group)?)
+    Ok(())
 }
 
 fn leader_node(leader: Option<u64>, membership: &StoredMembership) -> Option<NodeId> {

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::catalog_replica::CatalogReplica;
 use crate::error::Error;
-use crate::group::{Group, GroupSpec, clear_log};
+use crate::group::{Group, GroupSpec, remove_log};
 use crate::machine::{CatalogMachine, ShardMachine};
 use crate::maintenance::Upkeep;
 use crate::network::Pace;
@@ -176,7 +176,7 @@ impl Replicas {
     /// [`Error::OutOfService`] if the log store can't.
     pub async fn remove(&self, group: GroupId) -> Result<(), Error> {
         self.close(group).await;
-        clear_log(group, &self.inner.store).await.map(drop)
+        remove_log(group, &self.inner.store).await
     }
 
     /// Stops every replica.
