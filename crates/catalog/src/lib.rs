@@ -9,6 +9,8 @@
 
 mod apply;
 mod command;
+#[cfg(test)]
+mod fencing;
 mod model;
 mod nodes;
 mod placement;
