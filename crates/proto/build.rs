@@ -2,9 +2,10 @@
 
 use std::error::Error;
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "anabranch/v1/log.proto",
     "anabranch/replica/v1/replica.proto",
+    "anabranch/node/v1/node.proto",
     "anabranch/catalog/v1/catalog.proto",
 ];
 

@@ -5,12 +5,15 @@
 //! data of a group is removed only if a catalog version that knows the group says so.
 //! Start at [`Node::start`].
 
+mod balance;
 mod bootstrap;
 mod catalog_feed;
 mod catalog_leader;
 mod controller;
 mod error;
+mod leaders;
 mod node;
+mod node_service;
 mod reconcile;
 mod remote;
 mod services;

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anabranch_proto::node as pb;
+use anabranch_proto::node::node_service_client::NodeServiceClient;
 use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_transport::Connector;
-use anabranch_types::NodeId;
+use anabranch_types::{GroupId, NodeId};
 use bytes::Bytes;
+use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+
+use crate::leaders::Leading;
 
 /// Channels to other nodes, made when first needed. Cheap to clone.
 #[derive(Clone)]
@@ -21,6 +26,8 @@ pub(crate) struct Remotes {
 }
 
 const DEADLINE: Duration = Duration::from_secs(5);
+/// For what a node knows without asking anybody.
+const SHORT_DEADLINE: Duration = Duration::from_millis(500);
 
 impl Remotes {
     pub(crate) fn new(connector: Arc<dyn Connector>) -> Self {
@@ -86,5 +93,29 @@ impl Remotes {
         let mut request = Request::new(v1::SeekRequest { group, start });
         request.set_timeout(DEADLINE);
         LogServiceClient::new(channel).seek(request).await.is_ok()
+    }
+
+    /// What `node` leads, and how it fares.
+    pub(crate) async fn leading(&self, node: NodeId) -> Result<Leading, Status> {
+        let mut client = NodeServiceClient::new(self.channel(node)?);
+        // Over all, as a connection to a node that is away may take for ever to come.
+        let asked = timeout(SHORT_DEADLINE, client.leading(pb::LeadingRequest {})).await;
+        let answer = asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
+        Ok(answer?.into_inner().into())
+    }
+
+    /// Has `from` hand over groups that it leads, each to the node beside it.
+    pub(crate) async fn transfer_leaders(
+        &self,
+        from: NodeId,
+        transfers: Vec<(GroupId, NodeId)>,
+    ) -> Result<(), Status> {
+        let mut client = NodeServiceClient::new(self.channel(from)?);
+        let transfer =
+            |(group, to): (GroupId, NodeId)| pb::Transfer { group: group.0, to_node: to.0 };
+        let transfers = transfers.into_iter().map(transfer).collect();
+        let asked = client.transfer_leaders(pb::TransferLeadersRequest { transfers });
+        let asked = timeout(DEADLINE, asked).await;
+        asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?.map(drop)
     }
 }

@@ -38,6 +38,19 @@ pub mod replica {
     tonic::include_proto!("anabranch.replica.v1");
 }
 
+/// `anabranch.node.v1`: between nodes, beside the replicas' messages.
+pub mod node {
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        unreachable_pub,
+        reason = "generated"
+    )]
+    tonic::include_proto!("anabranch.node.v1");
+}
+
 /// `anabranch.catalog.v1`: the catalog, stored and sent.
 pub mod pb_catalog {
     #![allow(
