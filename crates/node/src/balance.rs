@@ -4,7 +4,8 @@
 //! Pure: what the nodes said goes in, moves come out; no clock, a round is a round. What always holds: a move
 //! goes to a node that holds a replica and takes leaders; a group that was moved rests for [`REST`] rounds,
 //! whatever came of it; nothing is moved between nodes whose numbers of leaders differ by less than two, so
-//! two rounds never move a group to and fro.
+//! two rounds never move a group to and fro. Who begins to balance watches for [`SLOW_AFTER`] rounds first, or a
+//! slow node would be given leaders by each that begins.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub(crate) struct Move {
 /// What is remembered from round to round.
 #[derive(Debug, Default)]
 pub(crate) struct Balance {
+    /// Rounds so far.
+    rounds: u32,
     paces: BTreeMap<NodeId, Pace>,
     /// Rounds that are left of a group's rest.
     resting: BTreeMap<GroupId, u32>,
@@ -78,6 +81,10 @@ impl Balance {
         nodes: &BTreeMap<NodeId, Standing>,
     ) -> Vec<Move> {
         self.judge(nodes);
+        self.rounds = self.rounds.saturating_add(1);
+        if self.rounds <= SLOW_AFTER {
+            return Vec::new();
+        }
         self.resting.retain(|_, left| {
             *left -= 1;
             *left > 0

@@ -178,6 +178,9 @@ pub(crate) async fn leave(node: &Node) {
     node.inner.bearing.leaves.store(true, Ordering::Relaxed);
     node.inner.replicas.leave();
     let limit = node.inner.settings.replicas.hand_over_limit;
+    if limit.is_zero() {
+        return;
+    }
     if timeout(limit, hand_over_all(node)).await.is_err() {
         let groups = node.inner.replicas.leading().len();
         tracing::warn!(groups, "not all leaders were handed over in time");
