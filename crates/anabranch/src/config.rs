@@ -96,6 +96,7 @@ pub(crate) struct RawReplicaSettings {
     maintenance_interval_ms: u64,
     append_deadline_ms: u64,
     append_bytes_in_flight: usize,
+    hand_over_limit_ms: u64,
     catch_up_bytes_per_second: u64,
 }
 
@@ -112,6 +113,7 @@ impl Default for RawReplicaSettings {
             maintenance_interval_ms: millis(checked.maintenance_interval),
             append_deadline_ms: millis(checked.append_deadline),
             append_bytes_in_flight: checked.append_bytes_in_flight,
+            hand_over_limit_ms: millis(checked.hand_over_limit),
             catch_up_bytes_per_second: checked.catch_up_bytes_per_second,
         }
     }
@@ -131,6 +133,7 @@ impl TryFrom<RawReplicaSettings> for ReplicaSettings {
             maintenance_interval: Duration::from_millis(raw.maintenance_interval_ms),
             append_deadline: Duration::from_millis(raw.append_deadline_ms),
             append_bytes_in_flight: raw.append_bytes_in_flight,
+            hand_over_limit: Duration::from_millis(raw.hand_over_limit_ms),
             catch_up_bytes_per_second: raw.catch_up_bytes_per_second,
             ..Self::default()
         };

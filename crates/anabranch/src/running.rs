@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anabranch_client::Client;
 use anabranch_gateway::{Gateway, GatewaySettings};
@@ -12,7 +13,7 @@ use anabranch_types::{Clock, SystemClock, Timestamp};
 use anyhow::Context;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock_offset::OffsetClock;
 use crate::config::NodeConfig;
@@ -24,14 +25,14 @@ pub(crate) struct Addresses {
     pub(crate) grpc: SocketAddr,
 }
 
-/// Runs the node until SIGTERM or SIGINT. Calls `ready` once it serves.
+/// Runs the node until SIGTERM or SIGINT; then it hands over what it leads and ends in order. A second signal
+/// ends it at once. Calls `ready` once it serves.
 pub(crate) async fn run(
     config: NodeConfig,
     ready: impl FnOnce(Addresses) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     stop_on_broken_invariants();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = StopSignals::listen()?;
     let (api, api_address) = bind(&config.listen_api).await?;
     let (grpc, grpc_address) = bind(&config.listen_grpc).await?;
     let addresses = Addresses { api: api_address, grpc: grpc_address };
@@ -40,8 +41,7 @@ pub(crate) async fn run(
     tokio::pin!(running);
     let (node, served) = tokio::select! {
         started = &mut running => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        () = signals.next() => return Ok(()),
     };
     let settled = async {
         node.ready().await;
@@ -49,14 +49,58 @@ pub(crate) async fn run(
     };
     tokio::select! {
         announced = async { announced_then_forever(settled).await } => announced?,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
     }
     tracing::info!("stopping");
-    stop.send_replace(true);
-    let result = served.await.context("gateway")?;
-    node.stop().await;
-    result.context("gateway")
+    let stopping = async {
+        node.leave().await;
+        stop.send_replace(true);
+        let result = served.await.context("gateway")?;
+        node.stop().await;
+        result.context("gateway")
+    };
+    tokio::select! {
+        stopped = stopping => stopped,
+        () = signals.again() => {
+            tracing::warn!("ends at once");
+            std::process::exit(1)
+        }
+    }
+}
+
+/// The signals that ask a process to stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Returns when somebody asks once more. What comes within a second of the first signal is the same
+    /// request: a terminal tells every process of a group, and who started this one tells it too.
+    async fn again(&mut self) {
+        const SAME: Duration = Duration::from_secs(1);
+        let first = Instant::now();
+        loop {
+            self.next().await;
+            if first.elapsed() > SAME {
+                return;
+            }
+        }
+    }
 }
 
 /// Ends only if `settled` fails.

@@ -351,6 +351,9 @@ struct Search<'a> {
     shard: &'a ShardRoute,
     began: Instant,
     hint: Option<NodeId>,
+    asked: Option<NodeId>,
+    /// Hints that were followed at once since the last pause.
+    followed: usize,
     turn: usize,
 }
 
@@ -358,17 +361,18 @@ impl<'a> Search<'a> {
     fn new(inner: &'a Inner, shard: &'a ShardRoute) -> Self {
         let leaders = inner.leaders.read().unwrap_or_else(PoisonError::into_inner);
         let hint = leaders.get(&shard.group).copied();
-        Self { inner, shard, began: Instant::now(), hint, turn: 0 }
+        Self { inner, shard, began: Instant::now(), hint, asked: None, followed: 0, turn: 0 }
     }
 
     /// The node to ask now: who leads as far as is known, else one replica after the other.
     fn next(&mut self) -> NodeId {
-        if let Some(hint) = self.hint.take() {
-            return hint;
-        }
-        let node = self.nodes(|nodes| nodes.get(self.turn % nodes.len().max(1)).copied());
-        self.turn += 1;
-        node.unwrap_or_default()
+        let node = self.hint.take().unwrap_or_else(|| {
+            let node = self.nodes(|nodes| nodes.get(self.turn % nodes.len().max(1)).copied());
+            self.turn += 1;
+            node.unwrap_or_default()
+        });
+        self.asked = Some(node);
+        node
     }
 
     /// Where replicas are: by the newest view, for they may have moved since the route was made.
@@ -388,15 +392,20 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether to try again. Pauses once every replica was asked, and after a hint that led nowhere.
+    /// Whether to try again. Pauses once every replica was asked, and after a hint that leads nowhere new: a
+    /// leader that isn't ready yet names itself, and two nodes may name each other for a while. A node in
+    /// this process answers without letting others run, so without the pause nothing would change.
     async fn again(&mut self, hint: &Option<NodeId>) -> bool {
         if self.began.elapsed() > DEADLINE || self.is_gone() {
             return false;
         }
-        let replicas = self.nodes(<[NodeId]>::len);
-        let is_new = hint.is_some() && self.turn < replicas;
+        let nodes = self.nodes(<[NodeId]>::len).max(1);
+        let is_new = hint.is_some() && *hint != self.asked && self.followed < nodes;
         self.hint = *hint;
-        if !is_new && (self.hint.is_some() || self.turn.is_multiple_of(replicas.max(1))) {
+        if is_new {
+            self.followed += 1;
+        } else if hint.is_some() || self.turn.is_multiple_of(nodes) {
+            self.followed = 0;
             sleep(RETRY).await;
         }
         true
@@ -513,3 +522,6 @@ impl From<CallError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

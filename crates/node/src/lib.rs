@@ -5,6 +5,7 @@
 //! data of a group is removed only if a catalog version that knows the group says so.
 //! Start at [`Node::start`].
 
+mod balance;
 mod bootstrap;
 mod catalog_feed;
 mod catalog_leader;
@@ -12,8 +13,10 @@ mod controller;
 mod error;
 mod fail_point;
 mod gates;
+mod leaders;
 mod moves;
 mod node;
+mod node_service;
 mod reconcile;
 mod remote;
 mod reshard;

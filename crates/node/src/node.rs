@@ -21,7 +21,10 @@ use crate::error::Error;
 use crate::fail_point::FailPoints;
 use crate::remote::Remotes;
 use crate::settings::NodeSettings;
-use crate::{bootstrap, catalog_feed, catalog_leader, controller, gates, reconcile, services};
+use crate::{
+    bootstrap, catalog_feed, catalog_leader, controller, gates, leaders, node_service, reconcile,
+    services,
+};
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
 #[derive(Clone)]
@@ -44,6 +47,7 @@ pub(crate) struct Inner {
     /// Version of the catalog that this process registered itself in.
     pub(crate) registered: watch::Sender<Option<u64>>,
     pub(crate) settled: watch::Sender<bool>,
+    pub(crate) bearing: leaders::Bearing,
     tasks: Mutex<JoinSet<()>>,
     stop_serving: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -90,6 +94,7 @@ impl Node {
             catalog_replica: ArcSwapOption::empty(),
             registered: watch::channel(None).0,
             settled: watch::channel(false).0,
+            bearing: leaders::Bearing::default(),
             tasks: Mutex::default(),
             stop_serving: Mutex::default(),
         };
@@ -102,6 +107,7 @@ impl Node {
         node.spawn(reconcile::follow(node.clone()));
         node.spawn(controller::run(node.clone()));
         node.spawn(gates::follow(node.clone()));
+        node.spawn(leaders::keep_spread(node.clone()));
         Ok(node)
     }
 
@@ -114,7 +120,8 @@ impl Node {
             .add_service(ReplicaServer::service(self.inner.transport.clone(), handler))
             .add_service(services::log_service(self))
             .add_service(services::catalog_service(self))
-            .add_service(services::group_service(self));
+            .add_service(services::group_service(self))
+            .add_service(node_service::node_service(self));
         let server = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -155,13 +162,13 @@ impl Node {
         self.inner.catalog_replica.load_full()
     }
 
-    /// Whether the node has the catalog as of this process's registration or newer, and holds the
-    /// replicas that it is to hold by it.
+    /// Whether the node has the catalog as of this process's registration or newer, holds the
+    /// replicas that it is to hold by it, and isn't about to stop.
     pub fn is_ready(&self) -> bool {
-        *self.inner.settled.borrow()
+        *self.inner.settled.borrow() && !self.inner.bearing.leaves()
     }
 
-    /// Waits until [`Self::is_ready`].
+    /// Waits until [`Self::is_ready`] for the first time.
     pub async fn ready(&self) {
         let mut settled = self.inner.settled.subscribe();
         let _node_is_stopping = settled.wait_for(|settled| *settled).await;
@@ -182,6 +189,13 @@ impl Node {
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time.
     pub async fn newest_catalog_version(&self) -> Result<u64, anabranch_replica::Error> {
         catalog_leader::ask(self, NewestVersion).await
+    }
+
+    /// Hands over what the node leads, for [`Self::stop`] to follow. It isn't ready any more from now on, but
+    /// serves as before. Returns once it leads nothing that another node could, at the latest after the
+    /// settings' limit.
+    pub async fn leave(&self) {
+        leaders::leave(self).await;
     }
 
     /// Stops taking part, writes what is queued, and gives up the data directory.

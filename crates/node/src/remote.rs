@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_proto::node as pb_node;
+use anabranch_proto::node as pb;
 use anabranch_proto::node::group_service_client::GroupServiceClient;
+use anabranch_proto::node::node_service_client::NodeServiceClient;
 use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
@@ -13,8 +14,11 @@ use anabranch_shard::{Ending, Position};
 use anabranch_transport::Connector;
 use anabranch_types::{GroupId, NodeId, ReplicaId, Timestamp};
 use bytes::Bytes;
+use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+
+use crate::leaders::Leading;
 
 /// Channels to other nodes, made when first needed. Cheap to clone.
 #[derive(Clone)]
@@ -24,6 +28,8 @@ pub(crate) struct Remotes {
 }
 
 const DEADLINE: Duration = Duration::from_secs(5);
+/// For what a node knows without asking anybody.
+const SHORT_DEADLINE: Duration = Duration::from_millis(500);
 
 impl Remotes {
     pub(crate) fn new(connector: Arc<dyn Connector>) -> Self {
@@ -89,7 +95,7 @@ impl Remotes {
         group: GroupId,
         job: u64,
     ) -> Result<Option<Ending>, Status> {
-        let mut request = Request::new(pb_node::FreezeRequest { group: group.0, job });
+        let mut request = Request::new(pb::FreezeRequest { group: group.0, job });
         request.set_timeout(DEADLINE);
         let mut client = GroupServiceClient::new(self.channel(node)?);
         let answer = client.freeze(request).await?.into_inner();
@@ -107,7 +113,7 @@ impl Remotes {
         node: NodeId,
         group: GroupId,
     ) -> Result<Option<BTreeSet<ReplicaId>>, Status> {
-        let mut request = Request::new(pb_node::VotersRequest { group: group.0 });
+        let mut request = Request::new(pb::VotersRequest { group: group.0 });
         request.set_timeout(DEADLINE);
         let mut client = GroupServiceClient::new(self.channel(node)?);
         let answer = client.voters(request).await?.into_inner();
@@ -130,5 +136,29 @@ impl Remotes {
         let mut request = Request::new(v1::SeekRequest { group, start });
         request.set_timeout(DEADLINE);
         LogServiceClient::new(channel).seek(request).await.is_ok()
+    }
+
+    /// What `node` leads, and how it fares.
+    pub(crate) async fn leading(&self, node: NodeId) -> Result<Leading, Status> {
+        let mut client = NodeServiceClient::new(self.channel(node)?);
+        // Over all, as a connection to a node that is away may take for ever to come.
+        let asked = timeout(SHORT_DEADLINE, client.leading(pb::LeadingRequest {})).await;
+        let answer = asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
+        Ok(answer?.into_inner().into())
+    }
+
+    /// Has `from` hand over groups that it leads, each to the node beside it.
+    pub(crate) async fn transfer_leaders(
+        &self,
+        from: NodeId,
+        transfers: Vec<(GroupId, NodeId)>,
+    ) -> Result<(), Status> {
+        let mut client = NodeServiceClient::new(self.channel(from)?);
+        let transfer =
+            |(group, to): (GroupId, NodeId)| pb::Transfer { group: group.0, to_node: to.0 };
+        let transfers = transfers.into_iter().map(transfer).collect();
+        let asked = client.transfer_leaders(pb::TransferLeadersRequest { transfers });
+        let asked = timeout(DEADLINE, asked).await;
+        asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?.map(drop)
     }
 }

@@ -38,7 +38,7 @@ pub mod replica {
     tonic::include_proto!("anabranch.replica.v1");
 }
 
-/// `anabranch.node.v1`: what nodes have each other do.
+/// `anabranch.node.v1`: between nodes, beside the replicas' messages.
 pub mod node {
     #![allow(
         missing_docs,

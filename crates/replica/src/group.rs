@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anabranch_catalog::Replica;
@@ -15,7 +16,7 @@ use openraft::raft::{
     AppendEntriesResponse, StreamAppendError, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::applier::{Applier, checkpoint_log_id};
 use crate::convert::{
@@ -31,6 +32,10 @@ use crate::raft_types::{
     Member, Raft, Snapshot, SnapshotMeta, Stored, StoredMembership, TypeConfig,
 };
 use crate::settings::ReplicaSettings;
+
+mod hand_over;
+
+pub use hand_over::HandOver;
 
 /// Which replica of which group a node is to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +85,11 @@ pub(crate) struct Group {
     raft: Raft,
     transport: Transport,
     settings: ReplicaSettings,
+    /// Highest term in which this replica gave up to lead: whatever openraft says, it leads in no term up
+    /// to this. 0 for none.
+    given_up: AtomicU64,
+    /// Held while an heir has its time to take over.
+    telling_heir: Mutex<()>,
 }
 
 impl Group {
@@ -119,6 +129,8 @@ impl Group {
             raft,
             transport: transport.clone(),
             settings: settings.clone(),
+            given_up: AtomicU64::new(0),
+            telling_heir: Mutex::default(),
         })
     }
 
@@ -168,11 +180,19 @@ impl Group {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let term = metrics.vote.leader_id.term;
+        if self.has_given_up(term) {
+            return Err(Error::NotLeader { leader: None });
+        }
         if metrics.state == ServerState::Leader && self.progress.applied_term() == term {
             return Ok(term);
         }
         let leader = leader_node(metrics.current_leader, &metrics.membership_config);
         Err(Error::NotLeader { leader })
+    }
+
+    /// Whether this replica leads no more in `term`, as it is handing over or has.
+    fn has_given_up(&self, term: u64) -> bool {
+        self.given_up.load(Ordering::Acquire) >= term
     }
 
     fn not_leader(&self) -> Error {
@@ -183,22 +203,26 @@ impl Group {
     ///
     /// By lease if a majority of nodes proved to live just now, else by asking a majority.
     pub(crate) async fn read_index(&self) -> Result<u64, Error> {
-        self.leading_term()?;
+        let term = self.leading_term()?;
         if !self.holds_lease() {
             let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
             read.map_err(|error| {
                 tracing::info!(group = %self.id, %error, "read index");
                 self.not_leader()
             })?;
+            return Ok(self.progress.applied());
         }
-        Ok(self.progress.applied())
+        let applied = self.progress.applied();
+        // Only who had not given up by now led alone when that was read.
+        if self.has_given_up(term) { Err(self.not_leader()) } else { Ok(applied) }
     }
 
     /// Whether no other replica can lead now.
     ///
-    /// A survivor takes over in two ways only: it heard nothing of this node for the silence limit,
+    /// A survivor takes over in three ways only: it heard nothing of this node for the silence limit,
     /// and a voter that answered a ping less than the lease ago can't have; or nothing of this group
-    /// for the election timeout, and a majority heard this leader more recently.
+    /// for the election timeout, and a majority heard this leader more recently; or this replica told it
+    /// to, and has given up its term before.
     fn holds_lease(&self) -> bool {
         let Ok(leader) = self.raft.as_leader() else { return false };
         let recent = self.settings.election_timeout.mul_f64(0.8);

@@ -35,7 +35,7 @@ mod shard_replica;
 
 pub use catalog_replica::CatalogReplica;
 pub use error::Error;
-pub use group::{GroupSpec, GroupStatus};
+pub use group::{GroupSpec, GroupStatus, HandOver};
 pub use machine::Outcome;
 pub use replicas::Replicas;
 pub use settings::ReplicaSettings;

@@ -24,6 +24,8 @@ use crate::payload::Payload;
 use crate::settings::ReplicaSettings;
 use crate::shard_replica::{ShardReplica, rebuild_window};
 
+mod leading;
+
 /// Every replica that this node holds. Cheap to clone.
 #[derive(Clone)]
 pub struct Replicas {
@@ -38,6 +40,8 @@ struct Inner {
     pace: Arc<Pace>,
     append_permits: Arc<Semaphore>,
     disk_full: Arc<AtomicBool>,
+    /// Whether the node is about to stop: then nobody here stands for election.
+    leaving: AtomicBool,
     held: Mutex<BTreeMap<GroupId, Held>>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -71,6 +75,7 @@ impl Replicas {
             pace,
             append_permits,
             disk_full,
+            leaving: AtomicBool::new(false),
             held,
             tasks,
         };
@@ -162,10 +167,15 @@ impl Replicas {
         self.inner.store.groups()
     }
 
-    /// Stops a replica; what it has on disk stays.
+    /// Stops a replica; what it has on disk stays. One that is quarantined and led has the others elect a
+    /// leader at once: they hear this node and would wait for long.
     pub async fn close(&self, group: GroupId) {
         let held = self.held().remove(&group);
         if let Some(held) = held {
+            if quarantine(&held.group).is_some() {
+                let group = Arc::clone(&held.group);
+                self.tasks().spawn(async move { group.call_successors().await });
+            }
             held.group.stop().await;
         }
     }
@@ -259,13 +269,7 @@ impl Replicas {
             if quarantine(&held.group).is_some() {
                 continue; // the node closes it
             }
-            let silent = |node, transport: &Transport| transport.liveness().is_silent(node);
-            if held.group.is_leaderless(|node| silent(node, &self.inner.transport)) {
-                let (group, transport) = (Arc::clone(&held.group), self.inner.transport.clone());
-                self.tasks().spawn(async move {
-                    group.stand_if_leaderless(|node| silent(node, &transport)).await;
-                });
-            }
+            self.follow_leadership(&held);
             let retained_from =
                 held.shard.as_ref().map_or(Timestamp::default(), ShardReplica::retained_from);
             let due = held.upkeep.lock().unwrap_or_else(PoisonError::into_inner).due(
@@ -329,6 +333,9 @@ async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
         };
         let Some(inner) = replicas.upgrade() else { return };
         let replicas = Replicas { inner };
+        if replicas.is_leaving() {
+            continue;
+        }
         let groups: Vec<_> = replicas.held().values().map(|held| Arc::clone(&held.group)).collect();
         for group in groups.into_iter().filter(|group| group.leader() == Some(lost)) {
             replicas.tasks().spawn(async move {

@@ -50,6 +50,7 @@ pub(crate) struct Counters {
     pub(crate) device_bytes: AtomicU64,
     pub(crate) rounds: AtomicU64,
     pub(crate) syncs: AtomicU64,
+    pub(crate) sync_micros: AtomicU64,
     pub(crate) copied_forward_bytes: AtomicU64,
 }
 

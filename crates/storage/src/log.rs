@@ -77,6 +77,8 @@ pub struct Stats {
     pub rounds: u64,
     /// Calls of fdatasync on segment files by the writer.
     pub syncs: u64,
+    /// Microseconds that it took to write and sync those rounds, together.
+    pub sync_micros: u64,
     /// Segments that hold live entries, the active one included.
     pub segments_live: u64,
     /// Segments that stand ready to be written.

@@ -149,6 +149,7 @@ impl LogStore for SegmentStore {
             device_bytes: count(&core.counters.device_bytes) + count(&core.pool.zeroes_written),
             rounds: count(&core.counters.rounds),
             syncs: count(&core.counters.syncs),
+            sync_micros: count(&core.counters.sync_micros),
             segments_live: core.segment_count() as u64,
             segments_free: core.pool.ready_count() as u64,
             segments_reclaimed: count(&core.pool.reclaimed),

@@ -37,6 +37,8 @@ struct Peer {
     heard: Instant,
     silent: bool,
     answered_ping: Option<Instant>,
+    /// Round trip of its recent pings.
+    round_trip: Option<Duration>,
 }
 
 const EVENTS_KEPT: usize = 1024;
@@ -69,11 +71,25 @@ impl Liveness {
         settled && peer.answered_ping.is_some_and(|sent| sent.elapsed() <= age)
     }
 
+    /// How long a ping to each node that isn't silent takes and its answer: a mean of the last two seconds,
+    /// near enough.
+    pub fn round_trips(&self) -> BTreeMap<NodeId, Duration> {
+        let peers = self.lock();
+        let heard = peers.iter().filter(|(_, peer)| !peer.silent);
+        heard.filter_map(|(node, peer)| Some((*node, peer.round_trip?))).collect()
+    }
+
     /// Begins to watch over `node`.
     pub(crate) fn watch(&self, node: NodeId) {
         let now = Instant::now();
-        let fresh =
-            Peer { boot: None, known_since: now, heard: now, silent: false, answered_ping: None };
+        let fresh = Peer {
+            boot: None,
+            known_since: now,
+            heard: now,
+            silent: false,
+            answered_ping: None,
+            round_trip: None,
+        };
         self.lock().entry(node).or_insert(fresh);
     }
 
@@ -90,6 +106,7 @@ impl Liveness {
         if restarted {
             peer.known_since = peer.heard;
             peer.answered_ping = None;
+            peer.round_trip = None;
         }
         drop(peers);
         if was_silent {
@@ -103,6 +120,8 @@ impl Liveness {
     pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant) {
         if let Some(peer) = self.lock().get_mut(&node) {
             peer.answered_ping = peer.answered_ping.max(Some(sent));
+            let took = sent.elapsed();
+            peer.round_trip = Some(peer.round_trip.map_or(took, |mean| (mean * 7 + took) / 8));
         }
         self.heard(node, None);
     }
@@ -178,6 +197,22 @@ mod tests {
         assert!(liveness.answered_within(NODE, Duration::from_millis(700)));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert!(!liveness.answered_within(NODE, Duration::from_millis(700)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn round_trips_are_means_of_the_pings_of_one_process() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        liveness.watch(NODE);
+        liveness.heard(NODE, Some(1));
+        assert_eq!(liveness.round_trips(), BTreeMap::new());
+        for millis in [8, 8, 16] {
+            let sent = Instant::now();
+            tokio::time::advance(Duration::from_millis(millis)).await;
+            liveness.ping_answered(NODE, sent);
+        }
+        assert_eq!(liveness.round_trips(), BTreeMap::from([(NODE, Duration::from_millis(9))]));
+        liveness.heard(NODE, Some(2));
+        assert_eq!(liveness.round_trips(), BTreeMap::new());
     }
 
     #[tokio::test(start_paused = true)]

@@ -50,8 +50,8 @@ def cli(endpoint, *arguments, timeout=60):
     return json.loads(done.stdout) if done.stdout.strip() else None
 
 
-def signed_call(endpoint, operation, body, headers=None, content_type="application/x-amz-json-1.1"):
-    """Sends one signed request, once. Returns (HTTP status, headers, body)."""
+def signed_request(endpoint, operation, body, headers=None, content_type="application/x-amz-json-1.1"):
+    """A signed request of botocore that nobody has sent yet."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = AWSRequest(
         method="POST",
@@ -64,7 +64,13 @@ def signed_call(endpoint, operation, body, headers=None, content_type="applicati
         },
     )
     SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "kinesis", REGION).add_auth(request)
-    plain = urllib.request.Request(request.url, data=data, headers=dict(request.headers), method="POST")
+    return request
+
+
+def signed_call(endpoint, operation, body, headers=None, content_type="application/x-amz-json-1.1"):
+    """Sends one signed request, once. Returns (HTTP status, headers, body)."""
+    request = signed_request(endpoint, operation, body, headers, content_type)
+    plain = urllib.request.Request(request.url, data=request.data, headers=dict(request.headers), method="POST")
     try:
         with urllib.request.urlopen(plain, timeout=30) as response:
             return response.status, response.headers, response.read()

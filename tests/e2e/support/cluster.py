@@ -110,6 +110,11 @@ class Cluster:
         os.kill(node.pid, signal.SIGKILL)
         wait_until(f"node {node.id} is dead", lambda: not is_running(node.pid))
 
+    def terminate(self, node):
+        """SIGTERM to one node; returns when the process has ended."""
+        os.kill(node.pid, signal.SIGTERM)
+        wait_until(f"node {node.id} ends", lambda: not is_running(node.pid), STOP_TIMEOUT)
+
     def kill_everything(self):
         """SIGKILL to every process of this cluster, the parent included."""
         for pid in self.running():

@@ -15,18 +15,20 @@ def distinct_batches(records=20, record_bytes=200):
 
 
 class Writer:
-    """A thread per boto3 client; together they put the batches, each as fast as its calls are answered.
+    """A thread per boto3 client; together they put the batches, each as fast as its calls are answered. `put` is
+    what puts one: `put_records`, or anything that is called like it.
 
     A context manager: leaving the block stops the threads. An error that reaches a client in spite of its retries
     ends that thread, and is kept in `errors`.
     """
 
-    def __init__(self, oracle, stream, clients, batches):
+    def __init__(self, oracle, stream, clients, batches, put=put_records):
         self.errors = []
         self.call_seconds = []
         self._oracle = oracle
         self._stream = stream
         self._batches = iter(batches)
+        self._put = put
         self._next = threading.Lock()
         self._acknowledged_at = []
         self._stop = threading.Event()
@@ -65,7 +67,7 @@ class Writer:
                 return
             start = time.monotonic()
             try:
-                put_records(client, self._oracle, self._stream, batch)
+                self._put(client, self._oracle, self._stream, batch)
             except Exception as error:  # noqa: BLE001 - whatever reaches a client is what is looked for
                 self.errors.append(error)
                 return

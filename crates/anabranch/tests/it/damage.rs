@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anabranch_client::{Client, ShardRoute};
 use anabranch_types::GroupId;
@@ -279,4 +280,34 @@ async fn a_wiped_disk_comes_back_under_new_replica_ids() {
         scene.catalog_is_whole().await;
         scene.judge().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_finds_damage_while_it_runs_is_followed_and_rebuilt() {
+    let mut scene = Scene::set().await;
+    let shard = Arc::clone(&scene.shards[0]);
+    let report = scene.cluster.nodes[0].report_of(shard.group).await;
+    let victim = usize::try_from(report["leader"].as_u64().unwrap()).unwrap() - 1;
+    let before = scene.held(&scene.cluster.nodes[victim].report().await);
+    let retained = scene.retained().await;
+    let node = &scene.cluster.nodes[victim];
+    let said = node.log_text().len();
+    find(node, &retained).iter().for_each(|(path, at)| flip(path, at + 500));
+    wait_for("a read that meets the damage", async || match node.read(shard.group, true).await {
+        Ok(records) => Err(format!("{} records are read", records.len())),
+        Err(_) => Ok(()),
+    })
+    .await;
+    let found = Instant::now();
+    let Scene { client, oracle, .. } = &mut scene;
+    let written = write(client, oracle, &[Arc::clone(&shard)], 1, &[100], 1).await;
+    println!("a record is taken {:.1?} after the damage was found", found.elapsed());
+    assert_eq!(written, 1);
+    let lost = scene.out_of_service(victim, said);
+    assert!(lost.contains(&shard.group), "out of service: {lost:?}");
+    scene.replaced(victim, &before, &lost).await;
+    scene.catalog_is_whole().await;
+    scene.judge().await;
+    scene.write().await;
+    scene.judge().await;
 }

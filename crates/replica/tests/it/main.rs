@@ -5,6 +5,7 @@
 mod batching;
 mod crashes;
 mod duplicates;
+mod hand_over;
 mod leadership;
 mod rebuild;
 mod suite;

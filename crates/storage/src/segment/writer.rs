@@ -11,6 +11,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use anabranch_types::GroupId;
@@ -141,7 +142,11 @@ impl Writer {
         if core.fail_rounds.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::Failed { detail: "fdatasync: injected".to_owned() });
         }
-        round.write()
+        let began = Instant::now();
+        let written = round.write()?;
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Core::add(&self.core.counters.sync_micros, micros);
+        Ok(written)
     }
 
     /// Takes note of a round that is on the disk.

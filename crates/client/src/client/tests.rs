@@ -1,0 +1,79 @@
+use std::collections::BTreeMap;
+
+use anabranch_catalog::{NewStream, Replica, StreamMode};
+use anabranch_transport::TcpConnector;
+use anabranch_types::{Incarnation, ReplicaId, StreamName, Timestamp};
+
+use super::*;
+
+/// A client that knows a stream of one shard on nodes 1 to 3, and the route to it.
+fn client() -> (Client, Arc<ShardRoute>) {
+    let name: StreamName = "stream".parse().unwrap();
+    let mut catalog = Catalog::bootstrap(&[Replica { id: ReplicaId(1), node: NodeId(1) }]);
+    let nodes = (1..=3).map(|node| Command::RegisterNode {
+        node: NodeId(node),
+        incarnation: Incarnation(node),
+        grpc_address: format!("127.0.0.1:{node}"),
+        api_address: String::new(),
+        zone: String::new(),
+    });
+    let stream = Command::CreateStream(NewStream {
+        name: name.clone(),
+        shards: 1,
+        mode: StreamMode::Provisioned,
+        retention_hours: 24,
+        max_record_size_kib: 1024,
+        tags: BTreeMap::new(),
+        replicas: 3,
+        now: Timestamp::from_millis(1000),
+    });
+    for (index, command) in (1..).zip(nodes.chain([stream])) {
+        catalog.apply(index, command);
+    }
+    let client = Client::new(None, Arc::new(TcpConnector), Vec::new());
+    client.inner.publish(catalog);
+    let view = client.view();
+    let stream = view.stream(&name).unwrap();
+    let shard = *stream.stream.shards.keys().next().unwrap();
+    let route = Arc::clone(stream.shard(shard).unwrap());
+    (client, route)
+}
+
+/// The nodes that are asked when each answers with the hint that `hint` gives, and after how long.
+async fn asked(turns: usize, hint: impl Fn(NodeId) -> Option<NodeId>) -> (Vec<u64>, Duration) {
+    let (client, route) = client();
+    let began = Instant::now();
+    let mut search = Search::new(&client.inner, &route);
+    let mut asked = Vec::new();
+    for _ in 0..turns {
+        let node = search.next();
+        asked.push(node.0);
+        assert!(search.again(&hint(node)).await);
+    }
+    (asked, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_hint_every_replica_is_asked_before_a_pause() {
+    assert_eq!(asked(3, |_| None).await, (vec![1, 2, 3], RETRY));
+    assert_eq!(asked(6, |_| None).await, (vec![1, 2, 3, 1, 2, 3], 2 * RETRY));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_is_followed_at_once() {
+    let hint = |node: NodeId| Some(NodeId(node.0 + 1)).filter(|hint| hint.0 <= 3);
+    assert_eq!(asked(2, hint).await, (vec![1, 2], Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_names_itself_is_asked_again_after_a_pause() {
+    // It was elected and has yet to apply what came before; in this process it answers at once.
+    assert_eq!(asked(4, Some).await, (vec![1, 1, 1, 1], 4 * RETRY));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_name_each_other_do_not_keep_the_search_busy() {
+    let (asked, took) = asked(40, |node| Some(NodeId(3 - node.0))).await;
+    assert_eq!(asked[..4], [1, 2, 1, 2]);
+    assert_eq!(took, 10 * RETRY);
+}

@@ -1,0 +1,223 @@
+//! Where groups are led. While this node leads the catalog, it keeps the leaders spread over the nodes; before
+//! it stops, it hands over what it leads; and it answers others who ask for either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, StreamStatus};
+use anabranch_replica::HandOver;
+use anabranch_storage::Stats;
+use anabranch_types::{GroupId, NodeId};
+use futures::FutureExt;
+use futures::future::join_all;
+use futures::stream::{self, StreamExt};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::balance::{Balance, Move, Standing};
+use crate::node::Node;
+
+/// How often the nodes are asked and leaders moved.
+const ROUND: Duration = Duration::from_secs(1);
+/// From when on a node that became ready takes leaders: by then its pings prove something, and it isn't one
+/// that starts again and again.
+const SETTLES: Duration = Duration::from_secs(10);
+/// Groups that a node moves side by side while it serves: each takes no append for some milliseconds.
+const MOVE_AT_ONCE: usize = 4;
+/// Groups that a node hands over side by side before it stops.
+const LEAVE_AT_ONCE: usize = 32;
+/// Until a node that stops looks again for who could take what is left.
+const LEAVE_AGAIN: Duration = Duration::from_millis(50);
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leading {
+    /// Groups that it leads.
+    pub(crate) groups: BTreeSet<GroupId>,
+    /// For how long it has been ready; zero if it isn't, or is about to stop.
+    pub(crate) ready: Duration,
+    /// Mean time of a recent write to its disk.
+    pub(crate) sync: Option<Duration>,
+    /// Mean times of its recent pings to others.
+    pub(crate) round_trips: BTreeMap<NodeId, Duration>,
+}
+
+impl From<Leading> for Standing {
+    fn from(leading: Leading) -> Self {
+        let Leading { groups: leads, ready, sync, round_trips } = leading;
+        Self { leads, takes: ready >= SETTLES, sync, round_trips }
+    }
+}
+
+/// What a node keeps in mind to say it.
+#[derive(Debug, Default)]
+pub(crate) struct Bearing {
+    ready_since: OnceLock<Instant>,
+    leaves: AtomicBool,
+    writes: Mutex<Writes>,
+}
+
+/// How long recent writes to the log's disk took.
+#[derive(Debug, Default)]
+struct Writes {
+    rounds: u64,
+    micros: u64,
+    mean: Option<Duration>,
+}
+
+impl Bearing {
+    pub(crate) fn leaves(&self) -> bool {
+        self.leaves.load(Ordering::Relaxed)
+    }
+
+    fn writes(&self) -> std::sync::MutexGuard<'_, Writes> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writes {
+    /// Takes note of the store's counters; the mean is of what was written since the last time.
+    fn note(&mut self, stats: &Stats) {
+        let rounds = stats.rounds.saturating_sub(self.rounds);
+        let micros = stats.sync_micros.saturating_sub(self.micros);
+        self.mean = micros.checked_div(rounds).map(Duration::from_micros);
+        (self.rounds, self.micros) = (stats.rounds, stats.sync_micros);
+    }
+}
+
+/// What this node says of itself.
+pub(crate) fn leading(node: &Node) -> Leading {
+    let bearing = &node.inner.bearing;
+    let since = bearing.ready_since.get().filter(|_| !bearing.leaves());
+    Leading {
+        groups: node.inner.replicas.leading(),
+        ready: since.map_or(Duration::ZERO, Instant::elapsed),
+        sync: bearing.writes().mean,
+        round_trips: node.inner.transport.liveness().round_trips(),
+    }
+}
+
+/// Runs for as long as the node does; moves leaders only while this node leads the catalog.
+pub(crate) async fn keep_spread(node: Node) {
+    node.ready().await;
+    let _only_here = node.inner.bearing.ready_since.set(Instant::now());
+    let mut balance = Balance::default();
+    loop {
+        sleep(ROUND).await;
+        node.inner.bearing.writes().note(&node.inner.store.stats());
+        match node.catalog_replica() {
+            Some(catalog) if catalog.leads().await => round(&node, &mut balance).await,
+            Some(_) | None => balance = Balance::default(),
+        }
+    }
+}
+
+async fn round(node: &Node, balance: &mut Balance) {
+    let catalog = node.catalog().borrow().clone();
+    let mut standings: BTreeMap<NodeId, Standing> = ask_others(node, &catalog).await;
+    standings.insert(node.id(), leading(node).into());
+    let moves = balance.round(&replicas(&catalog), &standings);
+    let mut by_node: BTreeMap<NodeId, Vec<(GroupId, NodeId)>> = BTreeMap::new();
+    for Move { group, from, to } in moves {
+        tracing::info!(%group, %from, %to, "leader is to move");
+        by_node.entry(from).or_default().push((group, to));
+    }
+    join_all(by_node.into_iter().map(|(from, transfers)| have_transferred(node, from, transfers)))
+        .await;
+}
+
+/// Where the replicas of each group are that can have a leader.
+fn replicas(catalog: &Catalog) -> BTreeMap<GroupId, Vec<NodeId>> {
+    let stays = |status| status != StreamStatus::Deleting;
+    let groups = catalog.groups().filter(|g| g.shard.is_none_or(|(_, s, _)| stays(s.status)));
+    let nodes = groups.map(|g| (g.group, g.replicas.iter().map(|replica| replica.node).collect()));
+    nodes.collect()
+}
+
+/// What the other nodes say of themselves, of those that answer.
+async fn ask_others<T: From<Leading>>(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, T> {
+    let others = catalog.nodes.keys().copied().filter(|other| *other != node.id());
+    let asked = others.map(|other| async move {
+        match node.inner.remotes.leading(other).await {
+            Ok(leading) => Some((other, leading.into())),
+            Err(status) => {
+                tracing::info!(node = %other, %status, "says nothing of what it leads");
+                None
+            }
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn have_transferred(node: &Node, from: NodeId, transfers: Vec<(GroupId, NodeId)>) {
+    if from == node.id() {
+        transfer(node, transfers).await;
+    } else if let Err(status) = node.inner.remotes.transfer_leaders(from, transfers).await {
+        tracing::info!(node = %from, %status, "leaders not moved");
+    }
+}
+
+/// Hands groups that this node leads over to the nodes beside them. Says which it leads no more.
+pub(crate) async fn transfer(node: &Node, transfers: Vec<(GroupId, NodeId)>) -> Vec<GroupId> {
+    let mut handing_over = Vec::with_capacity(transfers.len());
+    for (group, to) in transfers {
+        let replicas = &node.inner.replicas;
+        let came = async move { (group, replicas.hand_over(group, move |heir| heir == to).await) };
+        handing_over.push(came.boxed());
+    }
+    let came = stream::iter(handing_over).buffer_unordered(MOVE_AT_ONCE);
+    let done =
+        came.filter_map(|(group, came)| async move { (came == HandOver::Done).then_some(group) });
+    done.collect().await
+}
+
+/// Hands over what this node leads, before it stops: to nodes that are ready and stay. It isn't ready itself
+/// from now on, and serves until this returns, at the latest after the limit in the settings.
+pub(crate) async fn leave(node: &Node) {
+    node.inner.bearing.leaves.store(true, Ordering::Relaxed);
+    node.inner.replicas.leave();
+    let limit = node.inner.settings.replicas.hand_over_limit;
+    if limit.is_zero() {
+        return;
+    }
+    if timeout(limit, hand_over_all(node)).await.is_err() {
+        let groups = node.inner.replicas.leading().len();
+        tracing::warn!(groups, "not all leaders were handed over in time");
+    }
+}
+
+async fn hand_over_all(node: &Node) {
+    loop {
+        let catalog = node.catalog().borrow().clone();
+        let others: BTreeMap<NodeId, Leading> = ask_others(node, &catalog).await;
+        let stays = |heir: NodeId| others.get(&heir).is_some_and(|heir| !heir.ready.is_zero());
+        let mut handing_over = Vec::new();
+        for group in node.inner.replicas.leading() {
+            handing_over.push(node.inner.replicas.hand_over(group, stays).boxed());
+        }
+        let came: Vec<_> =
+            stream::iter(handing_over).buffer_unordered(LEAVE_AT_ONCE).collect().await;
+        if !came.contains(&HandOver::NotYet) {
+            return;
+        }
+        sleep(LEAVE_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_of_writes_is_of_what_came_since_the_last_look() {
+        let stats = |rounds, sync_micros| Stats { rounds, sync_micros, ..Stats::default() };
+        let mut writes = Writes::default();
+        writes.note(&stats(4, 400));
+        assert_eq!(writes.mean, Some(Duration::from_micros(100)));
+        writes.note(&stats(6, 2400));
+        assert_eq!(writes.mean, Some(Duration::from_micros(1000)));
+        writes.note(&stats(6, 2400));
+        assert_eq!(writes.mean, None);
+    }
+}

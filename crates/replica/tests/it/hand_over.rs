@@ -1,0 +1,184 @@
+//! Leaders that give their groups to others: planned, under load, to an heir that fails, and because they
+//! can't go on.
+
+use std::time::Duration;
+
+use anabranch_replica::{Error, HandOver, ReplicaSettings};
+use anabranch_shard::{Position, Start};
+use anabranch_testkit::{Cluster, GROUP, eventually, fast_settings};
+use anabranch_types::NodeId;
+use tokio::time::Instant;
+
+async fn hand_over(cluster: &Cluster, from: u64, to: u64) -> HandOver {
+    cluster.replicas(from).unwrap().hand_over(GROUP, |node| node == NodeId(to)).await
+}
+
+/// Appends at `node`, once it knows that it leads.
+async fn append_at(cluster: &Cluster, node: u64, text: &str) {
+    eventually("an append where the heir is", || async {
+        match cluster.append_at(node, Cluster::call(text, &[text])).await {
+            Err(Error::NotLeader { .. }) => None,
+            decided => Some(decided.unwrap()),
+        }
+    })
+    .await;
+}
+
+fn others(node: u64) -> [u64; 2] {
+    [node % 3 + 1, (node + 1) % 3 + 1]
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_heir_leads_within_a_few_round_trips() {
+    let cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("before").await.unwrap();
+    let old = cluster.leader().await;
+    let [heir, _] = others(old);
+    let term = cluster.shard(old).unwrap().status().term;
+    let began = Instant::now();
+    assert_eq!(hand_over(&cluster, old, heir).await, HandOver::Done);
+    append_at(&cluster, heir, "after").await;
+    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+    assert_eq!(cluster.shard(heir).unwrap().status().term, term + 1);
+    assert_eq!(cluster.replicas(heir).unwrap().leading(), [GROUP].into());
+    assert_eq!(cluster.replicas(old).unwrap().leading(), [].into());
+    let shown: Vec<_> = cluster.settled().await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(shown, ["before", "after"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handed_round_under_load_nothing_is_lost_refused_or_written_twice() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    let mut expected = Vec::new();
+    let writing = async {
+        for number in 0..600 {
+            let text = format!("r{number}");
+            // A producer that sends again what is unknown, as the client does.
+            let position = eventually("an acknowledgement", || async {
+                for node in cluster.up() {
+                    let call = Cluster::call(&text, &[&text]);
+                    if let Ok(runs) = cluster.append_at(node, call).await {
+                        return Some(runs[0].first);
+                    }
+                }
+                None
+            })
+            .await;
+            expected.push((position, text));
+        }
+    };
+    let moving = async {
+        for _ in 0..30 {
+            let old = cluster.leader().await;
+            let [heir, _] = others(old);
+            assert_eq!(hand_over(&cluster, old, heir).await, HandOver::Done);
+            tokio::time::sleep(Duration::from_millis(17)).await;
+        }
+    };
+    tokio::join!(writing, moving);
+    assert_eq!(cluster.settled().await, expected);
+    let leader = cluster.leader().await;
+    assert!(cluster.shard(leader).unwrap().status().term > 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_is_behind_or_silent_inherits_nothing() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("a").await.unwrap();
+    let leader = cluster.leader().await;
+    let [heir, third] = others(leader);
+    assert_eq!(hand_over(&cluster, leader, 9).await, HandOver::NoHeir);
+    cluster.network.isolate(heir, 1..=3);
+    for number in 0..600 {
+        cluster.append(&format!("{number}")).await.unwrap();
+    }
+    let came = hand_over(&cluster, leader, heir).await;
+    assert!(matches!(came, HandOver::NotYet | HandOver::NoHeir), "{came:?}");
+    cluster.append_at(leader, Cluster::call("b", &["b"])).await.unwrap();
+    assert_eq!(hand_over(&cluster, leader, third).await, HandOver::Done);
+    append_at(&cluster, third, "c").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_heir_does_not_hear_of_it_another_one_leads_and_nobody_reads_meanwhile() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("a").await.unwrap();
+    cluster.settled().await;
+    let old = cluster.leader().await;
+    let [heir, third] = others(old);
+    cluster.network.isolate(heir, 1..=3); // not silent yet
+    let began = Instant::now();
+    assert_eq!(hand_over(&cluster, old, heir).await, HandOver::NotYet);
+    let shard = cluster.shard(old).unwrap();
+    let refused = shard.append(Cluster::call("b", &["b"])).await;
+    assert!(matches!(refused, Err(Error::NotLeader { leader: None })), "{refused:?}");
+    assert!(matches!(shard.seek(Start::Latest).await, Err(Error::NotLeader { .. })));
+    let read = shard.read(Position::default(), 1, 1, true).await;
+    assert!(matches!(read, Err(Error::NotLeader { .. })), "{read:?}");
+    cluster.append("c").await.unwrap();
+    assert_eq!(cluster.leader().await, third);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantined_leader_on_a_living_node_is_followed_at_once() {
+    // The group's own timers take fifteen seconds or more.
+    let cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("before").await.unwrap();
+    cluster.settled().await;
+    let damaged = cluster.leader().await;
+    cluster.store(damaged).quarantine(GROUP, "segment 3: byte 17");
+    let found = Instant::now();
+    cluster.replicas(damaged).unwrap().close(GROUP).await;
+    let [a, b] = others(damaged);
+    eventually("another leader", || async {
+        for node in [a, b] {
+            if cluster.append_at(node, Cluster::call("after", &["after"])).await.is_ok() {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
+    assert!(found.elapsed() < Duration::from_secs(3), "{:?}", found.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantined_leader_is_followed_by_who_has_what_was_acknowledged() {
+    for seed in 0..2 {
+        let cluster = Cluster::start(3, ReplicaSettings::default()).await;
+        cluster.append("a").await.unwrap();
+        cluster.settled().await;
+        let damaged = cluster.leader().await;
+        let mut pair = others(damaged);
+        pair.rotate_left(seed);
+        let [behind, third] = pair;
+        cluster.network.isolate(behind, 1..=3);
+        cluster.append_at(damaged, Cluster::call("b", &["b"])).await.unwrap();
+        cluster.store(damaged).quarantine(GROUP, "segment 3: byte 17");
+        cluster.network.heal();
+        let found = Instant::now();
+        cluster.replicas(damaged).unwrap().close(GROUP).await;
+        eventually("the one that has it all leads", || async {
+            cluster.append_at(third, Cluster::call("c", &["c"])).await.ok()
+        })
+        .await;
+        assert!(found.elapsed() < Duration::from_secs(5), "{:?}", found.elapsed());
+        let shown = cluster.read_all(third).await.unwrap();
+        let texts: Vec<_> = shown.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts, ["a", "b", "c"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_does_not_stand_for_what_it_gave_away() {
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("a").await.unwrap();
+    let old = cluster.leader().await;
+    let [heir, third] = others(old);
+    cluster.replicas(old).unwrap().leave();
+    assert_eq!(hand_over(&cluster, old, heir).await, HandOver::Done);
+    cluster.crash(heir, 1).await;
+    cluster.append("b").await.unwrap();
+    assert_eq!(cluster.leader().await, third);
+}
