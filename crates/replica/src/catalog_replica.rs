@@ -50,6 +50,11 @@ impl CatalogReplica {
         self.group.read_index().await.is_ok()
     }
 
+    /// Whether the two are one opening of a replica.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.group, &other.group)
+    }
+
     /// What the replica says of itself.
     pub fn status(&self) -> GroupStatus {
         self.group.status()

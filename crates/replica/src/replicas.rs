@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::{Catalog, Replica};
@@ -37,7 +36,6 @@ struct Inner {
     settings: ReplicaSettings,
     pace: Arc<Pace>,
     append_permits: Arc<Semaphore>,
-    disk_full: Arc<AtomicBool>,
     held: Mutex<BTreeMap<GroupId, Held>>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -62,18 +60,7 @@ impl Replicas {
         let pace = Arc::new(Pace::new(settings.catch_up_bytes_per_second));
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
         let (held, tasks) = (Mutex::default(), Mutex::default());
-        let disk_full = Arc::default();
-        let inner = Inner {
-            store,
-            transport,
-            clock,
-            settings,
-            pace,
-            append_permits,
-            disk_full,
-            held,
-            tasks,
-        };
+        let inner = Inner { store, transport, clock, settings, pace, append_permits, held, tasks };
         let replicas = Self { inner: Arc::new(inner) };
         let mut tasks = replicas.tasks();
         tasks.spawn(look_after(Arc::downgrade(&replicas.inner)));
@@ -82,7 +69,7 @@ impl Replicas {
         replicas
     }
 
-    /// Opens this node's replica of a shard; the one that is open if it is.
+    /// Opens this node's replica of a shard; the one that is open if it is and takes part.
     ///
     /// # Errors
     /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
@@ -91,9 +78,9 @@ impl Replicas {
         spec: &GroupSpec,
         retention_hours: u32,
     ) -> Result<ShardReplica, Error> {
-        if let Some(shard) =
-            self.shard(spec.group).filter(|shard| shard.group.replica == spec.replica)
-        {
+        let is_same = |shard: &ShardReplica| shard.group.replica == spec.replica;
+        let open = self.shard(spec.group).filter(|shard| is_same(shard) && shard.group.runs());
+        if let Some(shard) = open {
             self.want(spec.group, &spec.members);
             return Ok(shard);
         }
@@ -105,7 +92,6 @@ impl Replicas {
             Arc::clone(&group),
             window,
             Arc::clone(&self.inner.append_permits),
-            Arc::clone(&self.inner.disk_full),
             Arc::clone(&self.inner.clock),
             retention_hours,
             self.inner.settings.append_deadline,
@@ -125,6 +111,7 @@ impl Replicas {
     ) -> Result<CatalogReplica, Error> {
         if let Some(held) = self.held().get_mut(&spec.group)
             && held.group.replica == spec.replica
+            && held.group.runs()
             && let Some(catalog) = held.catalog.clone()
         {
             held.wanted.clone_from(&spec.members);
@@ -249,12 +236,16 @@ impl Replicas {
 
     /// One round of upkeep over all groups.
     async fn upkeep(&self) {
-        self.inner.disk_full.store(self.inner.store.stats().disk_full, Ordering::Relaxed);
         let held: Vec<Held> = self.held().values().cloned().collect();
         while self.tasks().try_join_next().is_some() {}
         for held in held {
             if quarantine(&held.group).is_some() {
                 continue; // the node closes it
+            }
+            held.group.look_for_room();
+            if let Some(successor) = held.group.successor() {
+                let group = Arc::clone(&held.group);
+                self.tasks().spawn(async move { group.hand_over(successor).await });
             }
             let silent = |node, transport: &Transport| transport.liveness().is_silent(node);
             if held.group.is_leaderless(|node| silent(node, &self.inner.transport)) {
@@ -336,6 +327,10 @@ async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
 }
 
 impl Handler for Replicas {
+    fn refuses_records(&self) -> bool {
+        !self.inner.store.disk().takes_records()
+    }
+
     fn append(
         &self,
         group: GroupId,

@@ -37,6 +37,7 @@ struct Peer {
     heard: Instant,
     silent: bool,
     answered_ping: Option<Instant>,
+    refuses_records: bool,
 }
 
 const EVENTS_KEPT: usize = 1024;
@@ -69,11 +70,22 @@ impl Liveness {
         settled && peer.answered_ping.is_some_and(|sent| sent.elapsed() <= age)
     }
 
+    /// Whether `node` said with its last pong that its disk has no room for records.
+    pub fn refuses_records(&self, node: NodeId) -> bool {
+        self.lock().get(&node).is_some_and(|peer| peer.refuses_records)
+    }
+
     /// Begins to watch over `node`.
     pub(crate) fn watch(&self, node: NodeId) {
         let now = Instant::now();
-        let fresh =
-            Peer { boot: None, known_since: now, heard: now, silent: false, answered_ping: None };
+        let fresh = Peer {
+            boot: None,
+            known_since: now,
+            heard: now,
+            silent: false,
+            answered_ping: None,
+            refuses_records: false,
+        };
         self.lock().entry(node).or_insert(fresh);
     }
 
@@ -90,6 +102,7 @@ impl Liveness {
         if restarted {
             peer.known_since = peer.heard;
             peer.answered_ping = None;
+            peer.refuses_records = false;
         }
         drop(peers);
         if was_silent {
@@ -100,9 +113,10 @@ impl Liveness {
         }
     }
 
-    pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant) {
+    pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant, refuses_records: bool) {
         if let Some(peer) = self.lock().get_mut(&node) {
             peer.answered_ping = peer.answered_ping.max(Some(sent));
+            peer.refuses_records = refuses_records;
         }
         self.heard(node, None);
     }
@@ -174,7 +188,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         let sent = Instant::now();
         tokio::time::advance(Duration::from_millis(600)).await;
-        liveness.ping_answered(NODE, sent);
+        liveness.ping_answered(NODE, sent, false);
         assert!(liveness.answered_within(NODE, Duration::from_millis(700)));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert!(!liveness.answered_within(NODE, Duration::from_millis(700)));
@@ -187,14 +201,14 @@ mod tests {
         liveness.watch(NODE);
         liveness.heard(NODE, Some(1));
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now());
+        liveness.ping_answered(NODE, Instant::now(), false);
         assert!(liveness.answered_within(NODE, age));
         liveness.heard(NODE, Some(2));
         assert!(!liveness.answered_within(NODE, age));
-        liveness.ping_answered(NODE, Instant::now());
+        liveness.ping_answered(NODE, Instant::now(), false);
         assert!(!liveness.answered_within(NODE, age));
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now());
+        liveness.ping_answered(NODE, Instant::now(), false);
         assert!(liveness.answered_within(NODE, age));
     }
 }
