@@ -1,6 +1,7 @@
 //! `cluster.json`: where the nodes of `anabranch dev` are and how each is started again; and the file
 //! in which each node says its process id.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -28,9 +29,16 @@ struct ClusterFile<'a> {
 /// Writes `DIR/cluster.json`, whole or not at all.
 pub(crate) fn write(dir: &Path, nodes: &[NodeEntry]) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(&ClusterFile { nodes })?;
-    let (path, fresh) = (dir.join("cluster.json"), dir.join("cluster.json.new"));
+    replace(&dir.join("cluster.json"), &text)
+}
+
+/// Writes a file, whole or not at all: a full disk must not cost what it said before.
+pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
     std::fs::write(&fresh, text).with_context(|| format!("{}", fresh.display()))?;
-    std::fs::rename(&fresh, &path).with_context(|| format!("{}", path.display()))
+    std::fs::rename(&fresh, path).with_context(|| format!("{}", path.display()))
 }
 
 /// `DIR/node.pid` for as long as a node runs.
@@ -39,12 +47,16 @@ pub(crate) struct PidFile(PathBuf);
 impl PidFile {
     const NAME: &str = "node.pid";
 
-    /// Writes this process's id.
+    /// Writes this process's id. A node starts without it where the disk is full.
     pub(crate) fn write(dir: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
         let path = dir.join(Self::NAME);
-        std::fs::write(&path, std::process::id().to_string())
-            .with_context(|| format!("{}", path.display()))?;
+        match std::fs::write(&path, std::process::id().to_string()) {
+            Err(error) if error.kind() == ErrorKind::StorageFull => {
+                tracing::warn!(%error, "pid file");
+            }
+            written => written.with_context(|| format!("{}", path.display()))?,
+        }
         Ok(Self(path))
     }
 

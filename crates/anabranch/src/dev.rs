@@ -259,8 +259,7 @@ fn write_configs(dir: &Path, nodes: &[Reserved]) -> anyhow::Result<Vec<PathBuf>>
             replication: crate::config::RawReplicaSettings::default(),
             clock_offset_file: None,
         };
-        std::fs::write(file, toml::to_string(&raw)?)
-            .with_context(|| format!("{}", file.display()))?;
+        cluster_file::replace(file, &toml::to_string(&raw)?)?;
     }
     Ok(files)
 }

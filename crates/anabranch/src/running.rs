@@ -210,10 +210,19 @@ fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
             "cache_bytes": stored.cache_bytes,
             "queued_bytes": stored.queued_bytes,
             "quarantined_groups": stored.quarantined_groups,
-            "disk_full": stored.disk_full,
+            "disk": stored.disk.to_string(),
+            "available_bytes": stored.available_bytes,
+            "ballast_bytes": stored.ballast_bytes,
+            "sync_micros": micros(stored.sync_time),
+            "longest_sync_micros": micros(stored.longest_sync),
+            "writing_for_micros": micros(stored.writing_for),
         },
     });
     report.to_string()
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Has the process end when an invariant of the replicated parts breaks: the other replicas go on, and a

@@ -56,6 +56,10 @@ fn is_this_life(node: &Node, catalog: &Catalog) -> bool {
 }
 
 async fn round(node: &Node, catalog: &Catalog, lost: &mut BTreeMap<GroupId, ReplicaId>) {
+    // A store that has ended says nothing about its replicas: none of them is lost by that.
+    if let Err(error) = node.inner.store.group(GroupId::CATALOG) {
+        return tracing::error!(%error, "the log store has ended");
+    }
     let mine = |group: &GroupRef<'_>| {
         let deleted = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Deleting);
         let own = group.holders().find(|replica| replica.node == node.id());
@@ -137,7 +141,7 @@ async fn open(
             if let Some(reason) = replica.status().quarantined {
                 return Err(Error::OutOfService(reason));
             }
-            if node.catalog_replica().is_none_or(|known| known.status().replica != own.id) {
+            if node.catalog_replica().is_none_or(|known| !known.is_same(&replica)) {
                 node.inner.catalog_replica.store(Some(Arc::new(replica)));
             }
             Ok(())

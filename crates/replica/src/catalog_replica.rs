@@ -57,6 +57,11 @@ impl CatalogReplica {
         self.group.settled_voters()
     }
 
+    /// Whether the two are one opening of a replica.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.group, &other.group)
+    }
+
     /// What the replica says of itself.
     pub fn status(&self) -> GroupStatus {
         self.group.status()

@@ -45,6 +45,9 @@ impl From<Shut> for Error {
 
 impl From<anabranch_storage::Error> for Error {
     fn from(error: anabranch_storage::Error) -> Self {
+        if error == anabranch_storage::Error::DiskFull {
+            return Self::Throttled("the disk is full");
+        }
         Self::OutOfService(error.to_string())
     }
 }

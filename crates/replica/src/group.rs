@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anabranch_catalog::Replica;
-use anabranch_storage::{GroupLog, Health, LogStore, StateKey};
+use anabranch_storage::{DiskState, GroupLog, Health, LogStore, StateKey};
 use anabranch_transport::{RequestBody, ResponseBody, Transport, pb};
 use anabranch_types::{GroupId, LogId, NodeId, ReplicaId};
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use crate::progress::Progress;
 use crate::raft_types::{
     Member, Raft, Snapshot, SnapshotMeta, Stored, StoredMembership, TypeConfig,
 };
+use crate::room::refuses;
 use crate::settings::ReplicaSettings;
 
 mod hand_over;
@@ -82,14 +83,16 @@ pub(crate) struct Group {
     pub(crate) node: NodeId,
     pub(crate) log: Arc<dyn GroupLog>,
     pub(crate) progress: Arc<Progress>,
-    raft: Raft,
-    transport: Transport,
+    pub(crate) raft: Raft,
+    pub(crate) transport: Transport,
     settings: ReplicaSettings,
     /// Highest term in which this replica gave up to lead: whatever openraft says, it leads in no term up
     /// to this. 0 for none.
     given_up: AtomicU64,
     /// Held while an heir has its time to take over.
     telling_heir: Mutex<()>,
+    /// Whether a majority of the voters' disks take no records. Found out by upkeep.
+    pub(crate) is_crowded: Arc<AtomicBool>,
 }
 
 impl Group {
@@ -110,11 +113,13 @@ impl Group {
         let out_of_service = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
         let applier = Applier::open(Arc::clone(&log), machine, Arc::clone(&progress))
             .map_err(|error| out_of_service(&error))?;
+        let is_crowded = Arc::new(AtomicBool::new(false));
         let network = NetworkFactory {
             group: spec.group,
             log: Arc::clone(&log),
             transport: transport.clone(),
             pace: Arc::clone(pace),
+            is_crowded: Arc::clone(&is_crowded),
         };
         let adapter = LogAdapter::new(Arc::clone(&log));
         let config = raft_config(settings).map_err(|error| out_of_service(&error))?;
@@ -131,7 +136,14 @@ impl Group {
             settings: settings.clone(),
             given_up: AtomicU64::new(0),
             telling_heir: Mutex::default(),
+            is_crowded,
         })
+    }
+
+    /// Whether the replica still takes part. It stops when its log fails, or refuses what the replica had
+    /// counted on; it is then to be opened again.
+    pub(crate) fn runs(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_ok()
     }
 
     /// Begins a new group with `members` as its voters. Harmless if it has begun.
@@ -393,35 +405,59 @@ impl Group {
         // After a restart the stored vote still names the leader of before; if that is this replica,
         // it leads no more.
         let is_gone = leader.is_some_and(|leader| leader == self.node || gone(leader));
-        if metrics.state == ServerState::Leader || !(leader.is_none() || is_gone) {
+        // A leader begins with an entry, which a full disk refuses.
+        let cannot = metrics.state == ServerState::Leader || self.log.disk() == DiskState::Full;
+        if cannot || !(leader.is_none() || is_gone) {
             return None;
         }
         // Rotated by the group, so that survivors share the groups of a lost node.
         let turn = usize::try_from(self.id.0 % voters.len() as u64).unwrap_or(0);
-        u32::try_from((own + turn) % voters.len()).ok()
+        // Who couldn't take records as a leader lets the others stand first.
+        let last = if self.log.disk().takes_records() { 0 } else { voters.len() };
+        u32::try_from((own + turn) % voters.len() + last).ok()
     }
 
     /// Receives appends of another node: one answer for each.
+    ///
+    /// Records for which the disk has no room are refused here, before openraft knows of them: it counts on
+    /// every entry that it has seen. The leader tries again, and the replica has lost and promised nothing.
     pub(crate) fn receive_appends(
         &self,
         requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
     ) -> BoxStream<'static, ResponseBody> {
-        let requests = futures::stream::unfold(requests, |mut requests| async {
-            match append_request(requests.recv().await?) {
-                Ok(request) => Some((request, requests)),
-                Err(error) => {
-                    tracing::error!(%error, "append can't be read");
-                    None
+        let (group, log) = (self.id, Arc::clone(&self.log));
+        let refused = Arc::new(AtomicBool::new(false));
+        let noticed = Arc::clone(&refused);
+        let requests = futures::stream::unfold(requests, move |mut requests| {
+            let (log, is_refused) = (Arc::clone(&log), Arc::clone(&noticed));
+            async move {
+                let message = requests.recv().await?;
+                let payloads = message.entries.iter().map(|entry| &entry.payload);
+                let index = |id: &Option<pb::LogId>| id.as_ref().map(|id| id.index);
+                let (prev, commit) = (index(&message.prev), index(&message.commit));
+                if refuses(log.disk(), group, prev, commit, payloads) {
+                    is_refused.store(true, Ordering::Relaxed);
+                    return None;
+                }
+                match append_request(message) {
+                    Ok(request) => Some((request, requests)),
+                    Err(error) => {
+                        tracing::error!(%error, "append can't be read");
+                        None
+                    }
                 }
             }
         });
         let answers = self.raft.stream_append(requests.fuse());
-        let group = self.id;
         let answers = answers.map(move |answer| match answer {
             Ok(result) => append_reply(result),
             Err(fatal) => ResponseBody::Failed(format!("group {group}: {fatal}")),
         });
-        answers.fuse().boxed()
+        let refusal = futures::stream::once(async move {
+            let reason = || ResponseBody::Failed(format!("group {group}: no room on the disk"));
+            refused.load(Ordering::Relaxed).then(reason)
+        });
+        answers.fuse().chain(refusal.filter_map(std::future::ready)).boxed()
     }
 
     /// Receives any other request of another node.

@@ -30,6 +30,7 @@ mod proposer;
 mod raft_types;
 mod reader;
 mod replicas;
+mod room;
 mod settings;
 mod shard_replica;
 

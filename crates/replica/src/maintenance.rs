@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use anabranch_storage::DiskState;
 use anabranch_types::{GroupId, Timestamp};
 use tokio::time::Instant;
 
@@ -31,7 +32,7 @@ impl Upkeep {
         interval: Duration,
         retained_from: Timestamp,
     ) -> Option<Payload> {
-        group.leading_term().ok()?;
+        group.leading_term().ok().filter(|_| group.log.disk() != DiskState::Full)?;
         if self.checkpoint_is_due(group, interval) {
             self.checkpointed = Instant::now();
             return Some(Payload::Checkpoint);

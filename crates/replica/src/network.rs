@@ -1,6 +1,7 @@
 //! How openraft on this node reaches replicas on others: through the transport's streams.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anabranch_storage::GroupLog;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
 use crate::log_adapter::stored_entry;
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
+use crate::room::adds_records;
 
 /// Makes the connections of one group.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub(crate) struct NetworkFactory {
     pub(crate) log: Arc<dyn GroupLog>,
     pub(crate) transport: Transport,
     pub(crate) pace: Arc<Pace>,
+    /// Whether a majority of the voters' disks take no records.
+    pub(crate) is_crowded: Arc<AtomicBool>,
 }
 
 impl NetworkFactory {
@@ -71,6 +75,9 @@ const COMMIT_NOTICE_WAIT: Duration = Duration::from_millis(3);
 /// A receiver that answers nothing for so long is treated as gone.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Between two looks whether a replica takes records again: each may read what would be sent.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+
 type AppendAnswer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
 impl Network {
@@ -78,6 +85,22 @@ impl Network {
         let first = request.entries.first().map(|entry| entry.log_id.index());
         let last = self.factory.log.log_state().last.map_or(0, |last| last.index);
         first.is_some_and(|first| first + CATCH_UP_ENTRIES < last)
+    }
+
+    /// Whether the receiver has said that it would refuse this, or others have the room that it lacks.
+    fn is_in_vain(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
+        let index = |id: &Option<RaftLogId>| id.as_ref().map(RaftLogId::index);
+        let is_needed = self.factory.is_crowded.load(Ordering::Relaxed)
+            && index(&request.leader_commit) <= index(&request.prev_log_id);
+        let payloads = request.entries.iter().filter_map(|entry| match &entry.payload {
+            openraft::EntryPayload::Normal(stored) => Some(&stored.0),
+            openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => None,
+        });
+        self.is_refused() && !is_needed && adds_records(self.factory.group, payloads)
+    }
+
+    fn is_refused(&self) -> bool {
+        self.factory.transport.liveness().refuses_records(self.node)
     }
 
     async fn call(
@@ -148,6 +171,9 @@ impl Network {
                 continue;
             }
             begins = false;
+            if self.is_in_vain(&request) {
+                return;
+            }
             if self.is_old(&request) {
                 let bytes = request.entries.iter().map(payload_bytes).sum();
                 self.factory.pace.catch_up(bytes).await;
@@ -246,6 +272,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            if network.is_in_vain(&first) {
+                return Err(unreachable(&Error::Failed("no room on the disk".into())));
+            }
             if network.purpose == Purpose::Control {
                 let answer = network.beat(first).await?;
                 return Ok(stream::once(async { Ok(answer) }).boxed());
@@ -330,6 +359,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 
     fn backoff(&self) -> Option<Backoff> {
+        if self.is_refused() {
+            return Some(Backoff::new(std::iter::repeat(FULL_DISK_PAUSE)));
+        }
         let pauses = [20, 50, 100, 200, 400].into_iter().chain(std::iter::repeat(500));
         Some(Backoff::new(pauses.map(Duration::from_millis)))
     }

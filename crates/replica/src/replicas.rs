@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::{Catalog, Replica};
@@ -39,7 +38,6 @@ struct Inner {
     settings: ReplicaSettings,
     pace: Arc<Pace>,
     append_permits: Arc<Semaphore>,
-    disk_full: Arc<AtomicBool>,
     /// Whether the node is about to stop: then nobody here stands for election.
     leaving: AtomicBool,
     held: Mutex<BTreeMap<GroupId, Held>>,
@@ -66,7 +64,7 @@ impl Replicas {
         let pace = Arc::new(Pace::new(settings.catch_up_bytes_per_second));
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
         let (held, tasks) = (Mutex::default(), Mutex::default());
-        let disk_full = Arc::default();
+        let leaving = AtomicBool::new(false);
         let inner = Inner {
             store,
             transport,
@@ -74,8 +72,7 @@ impl Replicas {
             settings,
             pace,
             append_permits,
-            disk_full,
-            leaving: AtomicBool::new(false),
+            leaving,
             held,
             tasks,
         };
@@ -87,7 +84,7 @@ impl Replicas {
         replicas
     }
 
-    /// Opens this node's replica of a shard; the one that is open if it is.
+    /// Opens this node's replica of a shard; the one that is open if it is and takes part.
     ///
     /// # Errors
     /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
@@ -96,9 +93,9 @@ impl Replicas {
         spec: &GroupSpec,
         retention_hours: u32,
     ) -> Result<ShardReplica, Error> {
-        if let Some(shard) =
-            self.shard(spec.group).filter(|shard| shard.group.replica == spec.replica)
-        {
+        let is_same = |shard: &ShardReplica| shard.group.replica == spec.replica;
+        let open = self.shard(spec.group).filter(|shard| is_same(shard) && shard.group.runs());
+        if let Some(shard) = open {
             self.want(spec.group, &spec.members);
             return Ok(shard);
         }
@@ -110,7 +107,6 @@ impl Replicas {
             Arc::clone(&group),
             window,
             Arc::clone(&self.inner.append_permits),
-            Arc::clone(&self.inner.disk_full),
             Arc::clone(&self.inner.clock),
             retention_hours,
             self.inner.settings.append_deadline,
@@ -130,6 +126,7 @@ impl Replicas {
     ) -> Result<CatalogReplica, Error> {
         if let Some(held) = self.held().get_mut(&spec.group)
             && held.group.replica == spec.replica
+            && held.group.runs()
             && let Some(catalog) = held.catalog.clone()
         {
             held.wanted.clone_from(&spec.members);
@@ -262,7 +259,6 @@ impl Replicas {
 
     /// One round of upkeep over all groups.
     async fn upkeep(&self) {
-        self.inner.disk_full.store(self.inner.store.stats().disk_full, Ordering::Relaxed);
         let held: Vec<Held> = self.held().values().cloned().collect();
         while self.tasks().try_join_next().is_some() {}
         for held in held {
@@ -270,6 +266,11 @@ impl Replicas {
                 continue; // the node closes it
             }
             self.follow_leadership(&held);
+            held.group.look_for_room();
+            if held.group.leads_without_room() {
+                let group = Arc::clone(&held.group);
+                self.tasks().spawn(async move { group.hand_over_to_room().await });
+            }
             let retained_from =
                 held.shard.as_ref().map_or(Timestamp::default(), ShardReplica::retained_from);
             let due = held.upkeep.lock().unwrap_or_else(PoisonError::into_inner).due(
@@ -346,6 +347,10 @@ async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
 }
 
 impl Handler for Replicas {
+    fn refuses_records(&self) -> bool {
+        !self.inner.store.disk().takes_records()
+    }
+
     fn append(
         &self,
         group: GroupId,

@@ -1,5 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +29,6 @@ pub struct ShardReplica {
     window: Arc<Mutex<DuplicateWindow>>,
     events: mpsc::UnboundedSender<Event>,
     permits: Arc<Semaphore>,
-    disk_full: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
     retention_hours: Arc<AtomicU32>,
     append_deadline: Duration,
@@ -40,7 +39,6 @@ impl ShardReplica {
         group: Arc<Group>,
         window: Arc<Mutex<DuplicateWindow>>,
         permits: Arc<Semaphore>,
-        disk_full: Arc<AtomicBool>,
         clock: Arc<dyn Clock>,
         retention_hours: u32,
         append_deadline: Duration,
@@ -57,7 +55,7 @@ impl ShardReplica {
         // Ends when the replica is stopped: the group then refuses, and nobody sends.
         tokio::spawn(proposer.run(receiver));
         let retention_hours = Arc::new(AtomicU32::new(retention_hours));
-        Self { group, window, events, permits, disk_full, clock, retention_hours, append_deadline }
+        Self { group, window, events, permits, clock, retention_hours, append_deadline }
     }
 
     /// Appends a batch; answered once a majority has it on disk. Says where the records stand, in the
@@ -87,9 +85,7 @@ impl ShardReplica {
 
     async fn append_now(&self, batch: Batch) -> Result<Vec<Run>, Error> {
         self.group.leading_term()?;
-        if self.disk_full.load(Ordering::Relaxed) {
-            return Err(Error::Throttled("the disk of the leader is full"));
-        }
+        self.group.check_room()?;
         let bytes = u32::try_from(batch.bytes().len()).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.permits).try_acquire_many_owned(bytes);
         let permit = permit.map_err(|_| Error::Throttled("appends under way fill their memory"))?;

@@ -6,7 +6,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anabranch_types::GroupId;
@@ -19,6 +19,7 @@ use crate::{
     index::Index,
     keys::SegmentRow,
     segment::{file::SegmentFile, pool::Pool, queue::Queue, round},
+    space::Space,
     verdict::Verdicts,
 };
 
@@ -27,6 +28,7 @@ pub(crate) struct Core {
     pub(crate) settings: StorageSettings,
     pub(crate) queue: Queue,
     pub(crate) pool: Pool,
+    pub(crate) space: Arc<Space>,
     pub(crate) index: Index,
     pub(crate) verdicts: Verdicts,
     pub(crate) groups: RwLock<HashMap<GroupId, Arc<Group>>>,
@@ -40,6 +42,12 @@ pub(crate) struct Core {
     /// Lets every later round fail as a failed sync does.
     #[cfg(test)]
     pub(crate) fail_rounds: std::sync::atomic::AtomicBool,
+    /// Lets rounds find no room when they are half written.
+    #[cfg(test)]
+    pub(crate) short_of_space: std::sync::atomic::AtomicBool,
+    /// Lets rounds hang.
+    #[cfg(test)]
+    pub(crate) hold_rounds: Mutex<()>,
 }
 
 /// What [`crate::Stats`] counts.
@@ -52,6 +60,63 @@ pub(crate) struct Counters {
     pub(crate) syncs: AtomicU64,
     pub(crate) sync_micros: AtomicU64,
     pub(crate) copied_forward_bytes: AtomicU64,
+    pub(crate) sync_times: SyncTimes,
+}
+
+/// How long syncs take. Times are microseconds.
+pub(crate) struct SyncTimes {
+    /// What the other times are measured from.
+    origin: Instant,
+    average: AtomicU64,
+    longest: AtomicU64,
+    /// When the round began that is being written; 0 if none is.
+    writing_since: AtomicU64,
+}
+
+/// Of a sync's time, the part that goes into the average is one by this.
+const AVERAGE_OF: u64 = 16;
+
+impl Default for SyncTimes {
+    fn default() -> Self {
+        let [average, longest, writing_since] = [const { AtomicU64::new(0) }; 3];
+        Self { origin: Instant::now(), average, longest, writing_since }
+    }
+}
+
+impl SyncTimes {
+    pub(crate) fn begin_round(&self) {
+        self.writing_since.store(micros(self.origin.elapsed()).max(1), Relaxed);
+    }
+
+    /// The round is written; its syncs took `sync`.
+    pub(crate) fn end_round(&self, sync: Duration) {
+        let sync = micros(sync);
+        let average = self.average.load(Relaxed);
+        let next =
+            if average == 0 { sync } else { average - average / AVERAGE_OF + sync / AVERAGE_OF };
+        self.average.store(next, Relaxed);
+        self.longest.fetch_max(sync, Relaxed);
+        self.writing_since.store(0, Relaxed);
+    }
+
+    pub(crate) fn average(&self) -> Duration {
+        Duration::from_micros(self.average.load(Relaxed))
+    }
+
+    pub(crate) fn longest(&self) -> Duration {
+        Duration::from_micros(self.longest.load(Relaxed))
+    }
+
+    pub(crate) fn writing_for(&self) -> Duration {
+        match self.writing_since.load(Relaxed) {
+            0 => Duration::ZERO,
+            since => self.origin.elapsed().saturating_sub(Duration::from_micros(since)),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The parts that a core is put together from.
@@ -59,6 +124,7 @@ pub(crate) struct Parts {
     pub(crate) dir: DataDir,
     pub(crate) settings: StorageSettings,
     pub(crate) pool: Pool,
+    pub(crate) space: Arc<Space>,
     pub(crate) index: Index,
     pub(crate) verdicts: Verdicts,
     pub(crate) segments: BTreeMap<u64, Arc<SegmentFile>>,
@@ -73,6 +139,7 @@ impl Core {
             dir: parts.dir,
             settings: parts.settings,
             pool: parts.pool,
+            space: parts.space,
             index: parts.index,
             verdicts: parts.verdicts,
             groups: RwLock::default(),
@@ -83,6 +150,10 @@ impl Core {
             maintenance: Maintenance::default(),
             #[cfg(test)]
             fail_rounds: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(test)]
+            short_of_space: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(test)]
+            hold_rounds: Mutex::new(()),
         })
     }
 

@@ -12,8 +12,8 @@ pub enum Error {
         /// What was being done, to which file, and what the system answered.
         detail: String,
     },
-    /// No space for another segment. Appends are refused; reads, votes, purges and state rows go on.
-    #[error("no disk space for another log segment")]
+    /// The disk has no room for it: nothing happened. Appends are refused so; reads, votes, purges and state rows go on.
+    #[error("no disk space")]
     DiskFull,
     /// The store was closed, or the process that it simulates has crashed.
     #[error("log store is closed")]
@@ -86,8 +86,13 @@ pub enum Error {
     },
 }
 
+/// What RocksDB's errors say when there is no room.
+const OUT_OF_SPACE: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
 impl From<rocksdb::Error> for Error {
     fn from(error: rocksdb::Error) -> Self {
-        Self::Index { detail: error.into_string() }
+        let detail = error.into_string();
+        let is_full = OUT_OF_SPACE.iter().any(|words| detail.contains(words));
+        if is_full { Self::DiskFull } else { Self::Index { detail } }
     }
 }

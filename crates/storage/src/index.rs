@@ -45,6 +45,8 @@ impl Index {
         options.set_max_open_files(128);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
+        // By default four megabytes are set aside at each opening: more than a full disk may have.
+        options.set_manifest_preallocation_size(64 << 10);
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let family = |name| ColumnFamilyDescriptor::new(name, family_options(&cache));
         let families = [family("default"), family(INDEX_FAMILY), family(STATE_FAMILY)];

@@ -12,6 +12,7 @@ pub mod contract;
 mod core;
 mod damage;
 mod dir;
+mod disk;
 mod error;
 mod group;
 #[cfg(test)]
@@ -24,11 +25,13 @@ mod rows;
 mod segment;
 mod settings;
 mod sim;
+mod space;
 mod state_key;
 mod store;
 mod tail;
 mod verdict;
 
+pub use disk::DiskState;
 pub use error::Error;
 pub use log::{Completion, Entry, GroupLog, Health, LogState, LogStore, Stats, Vote};
 pub use settings::StorageSettings;

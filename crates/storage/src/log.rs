@@ -7,13 +7,13 @@
 //! - What a completion reported is there after any crash, or the replica is [`Health::Quarantined`].
 //! - A write that was never reported may survive a crash or not, an append also in part, but never out of order.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use anabranch_types::{GroupId, Incarnation, LogId, ReplicaId};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use crate::{Error, StateKey};
+use crate::{DiskState, Error, StateKey};
 
 /// One item of a group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,8 +95,19 @@ pub struct Stats {
     pub queued_bytes: u64,
     /// Groups in quarantine.
     pub quarantined_groups: u64,
-    /// Whether appends are refused because no segment can be allocated.
-    pub disk_full: bool,
+    /// How much room there is.
+    pub disk: DiskState,
+    /// Bytes that the file system has free for this process.
+    pub available_bytes: u64,
+    /// Bytes of the ballast, which is given back when the disk is full.
+    pub ballast_bytes: u64,
+    /// How long a sync takes: the average, of which each one makes a sixteenth.
+    pub sync_time: Duration,
+    /// How long the longest sync took.
+    pub longest_sync: Duration,
+    /// For how long the round has been written that is being written now; zero if none is. A disk that hangs shows
+    /// here only.
+    pub writing_for: Duration,
 }
 
 /// One group's log, vote and state rows on this node.
@@ -151,6 +162,9 @@ pub trait GroupLog: Send + Sync {
 
     /// Whether this replica may have lost something.
     fn health(&self) -> Health;
+
+    /// How much room the disk under it has. Cheap enough to be asked for each append.
+    fn disk(&self) -> DiskState;
 }
 
 /// The logs of all groups of one node.
@@ -173,6 +187,9 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// Counters and sizes.
     fn stats(&self) -> Stats;
+
+    /// How much room the disk has.
+    fn disk(&self) -> DiskState;
 
     /// The life of this data directory.
     fn incarnation(&self) -> Incarnation;

@@ -28,6 +28,11 @@ pub struct StorageSettings {
     pub reclaim_interval: Duration,
     /// Bytes that all segment files together may take; the disk counts as full above. Default: no limit.
     pub max_segment_bytes_total: Option<u64>,
+    /// Segments that stand ready or can be made below which the disk is almost full: no more records. Default: 4; at
+    /// least 3. From there to the last segment is what appends that are under way may need.
+    pub reserve_segments: usize,
+    /// Bytes of the ballast, given back when the disk is full. Default: 128 MiB. A half of that is left free besides it.
+    pub ballast_bytes: u64,
 }
 
 impl Default for StorageSettings {
@@ -44,6 +49,8 @@ impl Default for StorageSettings {
             scrub_bytes_per_second: 16 << 20,
             reclaim_interval: Duration::from_millis(200),
             max_segment_bytes_total: None,
+            reserve_segments: 4,
+            ballast_bytes: 128 << 20,
         }
     }
 }
@@ -63,6 +70,7 @@ impl StorageSettings {
             ),
             ("queue-bytes", "must be above 0", self.queue_bytes > 0),
             ("free-segments", "must be at least 2", self.free_segments >= 2),
+            ("reserve-segments", "must be at least 3", self.reserve_segments >= 3),
             (
                 "copy-forward-below-percent",
                 "must be at most 90",
@@ -97,6 +105,8 @@ struct RawStorageSettings {
     scrub_bytes_per_second: u64,
     reclaim_interval_ms: u64,
     max_segment_bytes_total: Option<u64>,
+    reserve_segments: usize,
+    ballast_bytes: u64,
 }
 
 impl Default for RawStorageSettings {
@@ -114,6 +124,8 @@ impl Default for RawStorageSettings {
             scrub_bytes_per_second: checked.scrub_bytes_per_second,
             reclaim_interval_ms: 200,
             max_segment_bytes_total: None,
+            reserve_segments: checked.reserve_segments,
+            ballast_bytes: checked.ballast_bytes,
         }
     }
 }
@@ -134,6 +146,8 @@ impl TryFrom<RawStorageSettings> for StorageSettings {
             scrub_bytes_per_second: raw.scrub_bytes_per_second,
             reclaim_interval: Duration::from_millis(raw.reclaim_interval_ms),
             max_segment_bytes_total: raw.max_segment_bytes_total,
+            reserve_segments: raw.reserve_segments,
+            ballast_bytes: raw.ballast_bytes,
         };
         settings.check()?;
         Ok(settings)

@@ -16,7 +16,8 @@ use futures::{FutureExt, future::BoxFuture};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
-    Completion, Entry, Error, GroupLog, Health, LogState, LogStore, StateKey, Stats, Vote,
+    Completion, DiskState, Entry, Error, GroupLog, Health, LogState, LogStore, StateKey, Stats,
+    Vote,
     model::{Change, Model},
 };
 
@@ -55,7 +56,7 @@ struct State {
     calling: bool,
     quarantined: BTreeMap<GroupId, String>,
     refusal: Option<Error>,
-    disk_full: bool,
+    disk: DiskState,
     lives: u64,
     stats: Stats,
 }
@@ -113,6 +114,7 @@ impl SimStore {
             change_durable(&mut durable, pending.group, pending.change.clone());
         }
         let next = Self::with_durable(state.settings, durable, state.quarantined.clone());
+        next.set_disk(state.disk);
         drop(state);
         drop(lost);
         next
@@ -135,9 +137,9 @@ impl SimStore {
         self.call_completions(state);
     }
 
-    /// Fills the disk, or gives space back.
-    pub fn set_disk_full(&self, full: bool) {
-        self.lock().disk_full = full;
+    /// Fills the disk, or gives space back. A full one refuses appends.
+    pub fn set_disk(&self, disk: DiskState) {
+        self.lock().disk = disk;
     }
 
     fn with_durable(
@@ -156,7 +158,7 @@ impl SimStore {
             calling: false,
             quarantined,
             refusal: None,
-            disk_full: false,
+            disk: DiskState::Normal,
             lives: 0,
             stats: Stats::default(),
         })))
@@ -204,7 +206,7 @@ impl State {
     }
 
     fn check_append(&self, id: GroupId, entries: &[Entry]) -> Result<(), Error> {
-        if self.disk_full {
+        if self.disk == DiskState::Full {
             return Err(Error::DiskFull);
         }
         let bounds = self.visible.get(&id).map(|group| &group.model.bounds);
@@ -282,9 +284,13 @@ impl LogStore for SimStore {
         let state = self.lock();
         Stats {
             quarantined_groups: state.quarantined.len() as u64,
-            disk_full: state.disk_full,
+            disk: state.disk,
             ..state.stats
         }
+    }
+
+    fn disk(&self) -> DiskState {
+        self.lock().disk
     }
 
     fn incarnation(&self) -> Incarnation {
@@ -394,6 +400,10 @@ impl GroupLog for SimGroup {
             Some(reason) => Health::Quarantined { reason: reason.clone() },
             None => Health::Healthy,
         }
+    }
+
+    fn disk(&self) -> DiskState {
+        self.store.lock().disk
     }
 }
 

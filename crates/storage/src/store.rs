@@ -16,7 +16,7 @@ use anabranch_types::{GroupId, Incarnation};
 use futures::{FutureExt, future::BoxFuture};
 
 use crate::{
-    Completion, Error, GroupLog, LogStore, Stats, StorageSettings,
+    Completion, DiskState, Error, GroupLog, LogStore, Stats, StorageSettings,
     core::Core,
     group::{Group, GroupHandle, Synced},
     segment::queue::{End, Op, Work},
@@ -37,6 +37,7 @@ struct Shutdown {
     maintainer: Mutex<Option<JoinHandle<()>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     preparer: Mutex<Option<JoinHandle<()>>>,
+    watcher: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<File>>,
 }
 
@@ -72,6 +73,7 @@ impl Shutdown {
     /// Ends every thread and lets go of every file. Does nothing the second time.
     fn run(&self, end: End) {
         self.core.maintenance.stop();
+        self.core.space.stop();
         if matches!(end, End::Abort) {
             self.core.queue.end(End::Abort);
         }
@@ -80,6 +82,7 @@ impl Shutdown {
         join(&self.writer);
         self.core.pool.stop();
         join(&self.preparer);
+        join(&self.watcher);
         self.core.index.close();
         self.core.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
         // Unlocked by name, because a process being forked may hold the file open a little longer.
@@ -158,8 +161,17 @@ impl LogStore for SegmentStore {
             live_bytes,
             queued_bytes: core.queue.bytes() as u64,
             quarantined_groups: quarantined as u64,
-            disk_full: core.pool.is_full(),
+            disk: core.space.state(),
+            available_bytes: core.space.available(),
+            ballast_bytes: core.space.ballast(),
+            sync_time: core.counters.sync_times.average(),
+            longest_sync: core.counters.sync_times.longest(),
+            writing_for: core.counters.sync_times.writing_for(),
         }
+    }
+
+    fn disk(&self) -> DiskState {
+        self.core.space.state()
     }
 
     fn incarnation(&self) -> Incarnation {
@@ -180,10 +192,129 @@ impl LogStore for SegmentStore {
 
 #[cfg(test)]
 mod tests {
-    use anabranch_types::LogId;
+    use std::{
+        sync::mpsc::{self, RecvTimeoutError},
+        time::{Duration, Instant},
+    };
+
+    use anabranch_types::{LogId, ReplicaId};
 
     use super::*;
-    use crate::contract::{entries, open, read, wait};
+    use crate::{
+        Vote,
+        contract::{entries, open, read, wait},
+    };
+
+    fn small() -> StorageSettings {
+        StorageSettings {
+            segment_bytes: 128 << 10,
+            ballast_bytes: 256 << 10,
+            ..StorageSettings::default()
+        }
+    }
+
+    /// The outcome of a write, once it has one.
+    type Outcome = mpsc::Receiver<Result<(), Error>>;
+
+    fn begin(write: impl FnOnce(Completion)) -> Outcome {
+        let (sender, receiver) = mpsc::channel();
+        write(Box::new(move |result| drop(sender.send(result))));
+        receiver
+    }
+
+    fn has_none(outcome: &Outcome) -> bool {
+        outcome.recv_timeout(Duration::from_millis(300)) == Err(RecvTimeoutError::Timeout)
+    }
+
+    fn vote(term: u64) -> Vote {
+        Vote { term, replica: ReplicaId(1), committed: true }
+    }
+
+    #[test]
+    fn a_round_that_finds_no_room_waits_for_it_and_nothing_is_acknowledged_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        let log = open(&*store, 1);
+        wait(|done| log.append(entries(1, 0..3, 1000), done)).unwrap();
+        store.core.short_of_space.store(true, Relaxed);
+        let appended = begin(|done| log.append(entries(1, 3..9, 1000), done));
+        assert!(has_none(&appended), "half of it is written");
+        assert_eq!(store.disk(), DiskState::Full);
+        assert!(store.stats().writing_for > Duration::from_millis(100));
+        let voted = begin(|done| log.save_vote(vote(7), done));
+        let refused = begin(|done| log.append(entries(1, 9..10, 1000), done));
+        assert!(has_none(&refused), "it is refused in its turn");
+        assert_eq!(log.log_state().last.map(|last| last.index), Some(8));
+        store.core.short_of_space.store(false, Relaxed);
+        assert_eq!(appended.recv(), Ok(Ok(())));
+        assert_eq!(voted.recv(), Ok(Ok(())));
+        assert_eq!(refused.recv(), Ok(Err(Error::DiskFull)));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while store.disk() != DiskState::Normal && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        wait(|done| log.append(entries(1, 9..12, 1000), done)).unwrap();
+        drop((log, store));
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        let log = open(&*store, 1);
+        assert_eq!(read(&*log, 0..12), Ok(entries(1, 0..12, 1000)));
+        assert_eq!(log.vote(), Some(vote(7)));
+    }
+
+    #[test]
+    fn a_round_that_never_found_room_leaves_a_log_that_opens_without_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        let log = open(&*store, 1);
+        wait(|done| log.append(entries(1, 0..3, 1000), done)).unwrap();
+        store.core.short_of_space.store(true, Relaxed);
+        let appended = begin(|done| log.append(entries(1, 3..9, 1000), done));
+        assert!(has_none(&appended));
+        drop((log, store));
+        assert!(matches!(appended.recv(), Err(_) | Ok(Err(Error::Closed))));
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        let log = open(&*store, 1);
+        let left = read(&*log, 0..9).unwrap();
+        assert!((3..9).contains(&left.len()), "half of the round was written: {}", left.len());
+        assert_eq!(left, entries(1, 0..left.len() as u64, 1000));
+    }
+
+    #[test]
+    fn the_queue_of_a_disk_that_hangs_is_bounded() {
+        const AT_ONCE: usize = 4;
+        let dir = tempfile::tempdir().unwrap();
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        let limit = small().segment_bytes / 4;
+        let held = store.core.hold_rounds.lock().unwrap();
+        let (written, outcomes) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for group in 1..=AT_ONCE as u64 {
+                let (log, written) = (open(&*store, group), written.clone());
+                scope.spawn(move || {
+                    for index in 0..100 {
+                        let written = written.clone();
+                        let done = Box::new(move |result| drop(written.send(result)));
+                        log.append(entries(1, index..index + 1, 1000), done);
+                    }
+                });
+            }
+            let deadline = Instant::now() + Duration::from_millis(500);
+            let mut most = 0;
+            while Instant::now() < deadline {
+                most = most.max(store.stats().queued_bytes);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(most >= limit, "the queue was never full: {most}");
+            assert!(most < limit + AT_ONCE as u64 * 2000, "{most} bytes are queued");
+            assert!(store.stats().writing_for > Duration::from_millis(100));
+            drop(held);
+        });
+        drop(written);
+        assert_eq!(outcomes.iter().filter(Result::is_ok).count(), AT_ONCE * 100);
+        let stats = store.stats();
+        assert_eq!((stats.queued_bytes, stats.writing_for), (0, Duration::ZERO));
+        assert!(stats.longest_sync >= stats.sync_time && stats.sync_time > Duration::ZERO);
+    }
 
     #[test]
     fn after_a_failed_sync_nothing_is_taken_and_everything_synced_is_there() {

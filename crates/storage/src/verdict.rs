@@ -9,7 +9,10 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use anabranch_types::GroupId;
@@ -23,6 +26,8 @@ const VERSION_LINE: &str = "anabranch quarantine, version 1";
 pub(crate) struct Verdicts {
     root: PathBuf,
     state: Mutex<State>,
+    /// Whether the file could not be written as it ought to be.
+    unsaved: AtomicBool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +53,11 @@ impl Verdicts {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { root: root.to_owned(), state: Mutex::new(state) })
+        Ok(Self {
+            root: root.to_owned(),
+            state: Mutex::new(state),
+            unsaved: AtomicBool::new(false),
+        })
     }
 
     /// Why a group is quarantined, if it is.
@@ -96,8 +105,19 @@ impl Verdicts {
         self.save(&state)
     }
 
+    /// Writes the file if that failed before.
+    pub(crate) fn save_again(&self) {
+        if self.unsaved.load(Relaxed)
+            && let Err(error) = self.save(&self.lock())
+        {
+            tracing::warn!(%error, "quarantine verdicts could not be stored");
+        }
+    }
+
     fn save(&self, state: &State) -> io::Result<()> {
-        replace_file(&self.root, FILE, encode(state).as_bytes())
+        let saved = replace_file(&self.root, FILE, encode(state).as_bytes());
+        self.unsaved.store(saved.is_err(), Relaxed);
+        saved
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -127,6 +127,11 @@ impl Cluster {
         }
     }
 
+    /// Opens the replica on `node` again if it stopped, as its node would.
+    pub async fn reopen(&mut self, node: u64) {
+        self.open(node, false).await;
+    }
+
     /// Adds a node without a replica.
     pub async fn add_node(&mut self, node: u64) {
         self.stores.insert(node, empty_disk());

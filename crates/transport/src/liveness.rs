@@ -39,6 +39,7 @@ struct Peer {
     answered_ping: Option<Instant>,
     /// Round trip of its recent pings.
     round_trip: Option<Duration>,
+    refuses_records: bool,
 }
 
 const EVENTS_KEPT: usize = 1024;
@@ -79,6 +80,11 @@ impl Liveness {
         heard.filter_map(|(node, peer)| Some((*node, peer.round_trip?))).collect()
     }
 
+    /// Whether `node` said with its last pong that its disk has no room for records.
+    pub fn refuses_records(&self, node: NodeId) -> bool {
+        self.lock().get(&node).is_some_and(|peer| peer.refuses_records)
+    }
+
     /// Begins to watch over `node`.
     pub(crate) fn watch(&self, node: NodeId) {
         let now = Instant::now();
@@ -89,6 +95,7 @@ impl Liveness {
             silent: false,
             answered_ping: None,
             round_trip: None,
+            refuses_records: false,
         };
         self.lock().entry(node).or_insert(fresh);
     }
@@ -107,6 +114,7 @@ impl Liveness {
             peer.known_since = peer.heard;
             peer.answered_ping = None;
             peer.round_trip = None;
+            peer.refuses_records = false;
         }
         drop(peers);
         if was_silent {
@@ -117,11 +125,12 @@ impl Liveness {
         }
     }
 
-    pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant) {
+    pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant, refuses_records: bool) {
         if let Some(peer) = self.lock().get_mut(&node) {
             peer.answered_ping = peer.answered_ping.max(Some(sent));
             let took = sent.elapsed();
             peer.round_trip = Some(peer.round_trip.map_or(took, |mean| (mean * 7 + took) / 8));
+            peer.refuses_records = refuses_records;
         }
         self.heard(node, None);
     }
@@ -193,7 +202,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         let sent = Instant::now();
         tokio::time::advance(Duration::from_millis(600)).await;
-        liveness.ping_answered(NODE, sent);
+        liveness.ping_answered(NODE, sent, false);
         assert!(liveness.answered_within(NODE, Duration::from_millis(700)));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert!(!liveness.answered_within(NODE, Duration::from_millis(700)));
@@ -222,14 +231,14 @@ mod tests {
         liveness.watch(NODE);
         liveness.heard(NODE, Some(1));
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now());
+        liveness.ping_answered(NODE, Instant::now(), false);
         assert!(liveness.answered_within(NODE, age));
         liveness.heard(NODE, Some(2));
         assert!(!liveness.answered_within(NODE, age));
-        liveness.ping_answered(NODE, Instant::now());
+        liveness.ping_answered(NODE, Instant::now(), false);
         assert!(!liveness.answered_within(NODE, age));
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now());
+        liveness.ping_answered(NODE, Instant::now(), false);
         assert!(liveness.answered_within(NODE, age));
     }
 }

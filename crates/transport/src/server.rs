@@ -29,6 +29,9 @@ pub trait Handler: Send + Sync + 'static {
         requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
     ) -> BoxStream<'static, ResponseBody>;
 
+    /// Whether this node's disk has no room for records; the other nodes hear it with every pong.
+    fn refuses_records(&self) -> bool;
+
     /// Any other request to the replica `to` of `group`.
     fn call(
         &self,
@@ -128,7 +131,8 @@ impl Exchange {
             Some(RequestBody::Append(append)) => self.append(channel, group, to, append),
             Some(RequestBody::Close(_)) | None => drop(self.appends.remove(&channel)),
             Some(RequestBody::Ping(ping)) => {
-                self.answer(channel, ResponseBody::Pong(ping));
+                let refuses_records = self.server.handler.refuses_records();
+                self.answer(channel, ResponseBody::Pong(pb::Ping { refuses_records, ..ping }));
             }
             Some(
                 body @ (RequestBody::Vote(_)

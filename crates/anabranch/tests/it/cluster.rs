@@ -14,7 +14,7 @@ use anabranch_proto::v1;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_shard::{Page, PageBatch, Position, Record};
 use anabranch_transport::{Connector, TcpConnector};
-use anabranch_types::{Clock, GroupId, SystemClock, Timestamp};
+use anabranch_types::{Clock, GroupId, StreamName, SystemClock, Timestamp};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy;
@@ -65,18 +65,33 @@ pub(crate) type Seen = (Position, Timestamp, Record);
 impl Cluster {
     /// Starts `nodes` processes and waits until each serves. `settings` are tables of the configuration.
     pub(crate) async fn start(nodes: u64, settings: &str) -> Self {
-        Self::start_with(nodes, "", settings).await
+        Self::start_with(nodes, "", settings, |id, dir| dir.join(format!("node-{id}"))).await
     }
 
-    /// As [`Self::start`]; `head` are keys of the configuration that stand before its tables.
-    pub(crate) async fn start_with(nodes: u64, head: &str, settings: &str) -> Self {
+    /// As [`Self::start`], with the data of node `id` in `data_dir(id, directory of the cluster)`.
+    pub(crate) async fn start_on(
+        nodes: u64,
+        settings: &str,
+        data_dir: impl Fn(u64, &Path) -> PathBuf,
+    ) -> Self {
+        Self::start_with(nodes, "", settings, data_dir).await
+    }
+
+    /// As [`Self::start_on`]; `head` are keys of the configuration that stand before its tables.
+    pub(crate) async fn start_with(
+        nodes: u64,
+        head: &str,
+        settings: &str,
+        data_dir: impl Fn(u64, &Path) -> PathBuf,
+    ) -> Self {
         let alone = ALONE.lock().await;
         let dir = tempfile::Builder::new().prefix("anabranch-it-").tempdir().unwrap();
         let clock_file = dir.path().join("clock-offset");
         let ports: Vec<_> = (0..2 * nodes).map(|_| free_port()).collect();
         let peers: Vec<_> = (1..).zip(ports.chunks(2)).map(|(id, ports)| (id, ports[1])).collect();
         let servers = (1..).zip(ports.chunks(2)).map(|(id, ports)| {
-            let server = Server::new(id, dir.path(), ports[0], ports[1]);
+            let data_dir = data_dir(id, dir.path());
+            let server = Server::new(id, dir.path(), data_dir, ports[0], ports[1]);
             let nodes =
                 peers.iter().map(|(id, grpc)| format!("[[nodes]]\nnode = {id}\ngrpc = '{grpc}'\n"));
             server.configure(&clock_file, head, &(nodes.collect::<String>() + settings));
@@ -91,7 +106,8 @@ impl Cluster {
 
     /// Starts a node that joins, and waits until it serves.
     pub(crate) async fn join(&mut self, id: u64, head: &str, settings: &str) {
-        let mut server = Server::new(id, self.dir.path(), free_port(), free_port());
+        let data_dir = self.dir.path().join(format!("node-{id}"));
+        let mut server = Server::new(id, self.dir.path(), data_dir, free_port(), free_port());
         let living = self.nodes.iter().filter(|node| node.process.is_some());
         let join: Vec<_> = living.map(|node| format!("'{}'", node.grpc)).collect();
         let head = format!("{head}join = [{}]\n", join.join(", "));
@@ -125,7 +141,17 @@ impl Cluster {
 
     /// Creates a stream and waits until it is active. Gives the routes to its shards.
     pub(crate) async fn create_stream(&self, client: &Client, shards: u32) -> Vec<Arc<ShardRoute>> {
-        let name: anabranch_types::StreamName = "it".parse().unwrap();
+        self.create_stream_named(client, "it", shards).await
+    }
+
+    /// As [`Self::create_stream`], under a name.
+    pub(crate) async fn create_stream_named(
+        &self,
+        client: &Client,
+        name: &str,
+        shards: u32,
+    ) -> Vec<Arc<ShardRoute>> {
+        let name: StreamName = name.parse().unwrap();
         let new = NewStream {
             name: name.clone(),
             shards,
@@ -256,10 +282,10 @@ impl Drop for Cluster {
 }
 
 impl Server {
-    fn new(id: u64, dir: &Path, api: SocketAddr, grpc: SocketAddr) -> Self {
+    fn new(id: u64, dir: &Path, data_dir: PathBuf, api: SocketAddr, grpc: SocketAddr) -> Self {
         Self {
             id,
-            data_dir: dir.join(format!("node-{id}")),
+            data_dir,
             api,
             grpc,
             config: dir.join(format!("node-{id}.toml")),

@@ -9,6 +9,7 @@
 mod cluster;
 mod crashes;
 mod damage;
+mod full_disk;
 mod load;
 mod nodes;
 mod oracle;

@@ -5,6 +5,7 @@
 mod batching;
 mod crashes;
 mod duplicates;
+mod full_disk;
 mod hand_over;
 mod leadership;
 mod rebuild;

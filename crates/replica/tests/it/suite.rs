@@ -108,7 +108,11 @@ struct OnDisk;
 impl StoreBuilder<TypeConfig, LogAdapter, Machine, Guard> for OnDisk {
     async fn build(&self) -> Result<(Guard, LogAdapter, Machine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let settings = StorageSettings { segment_bytes: 256 << 10, ..StorageSettings::default() };
+        let settings = StorageSettings {
+            segment_bytes: 256 << 10,
+            ballast_bytes: 256 << 10,
+            ..StorageSettings::default()
+        };
         let store = SegmentStore::open(dir.path(), settings).unwrap();
         Ok(adapter(store, Some(dir)))
     }

@@ -9,7 +9,7 @@ use futures::{FutureExt, future::BoxFuture};
 
 use super::Group;
 use crate::{
-    Completion, Entry, Error, GroupLog, Health, LogState, StateKey, Vote, rows,
+    Completion, DiskState, Entry, Error, GroupLog, Health, LogState, StateKey, Vote, rows,
     segment::queue::Work, sim::checkpoint_rows,
 };
 
@@ -23,7 +23,7 @@ impl GroupHandle {
         if let Some(entry) = entries.iter().find(|entry| entry.payload.len() > limit) {
             return Err(Error::TooLarge { bytes: entry.payload.len(), limit });
         }
-        if core.pool.refuses_appends() { Err(Error::DiskFull) } else { Ok(()) }
+        if core.space.refuses_appends() { Err(Error::DiskFull) } else { Ok(()) }
     }
 }
 
@@ -139,5 +139,9 @@ impl GroupLog for GroupHandle {
             Some(reason) => Health::Quarantined { reason: reason.clone() },
             None => Health::Healthy,
         }
+    }
+
+    fn disk(&self) -> DiskState {
+        self.0.core().space.state()
     }
 }

@@ -126,16 +126,16 @@ impl Synced {
         (from..to).map_while(wanted).collect()
     }
 
-    /// What the next checkpoint has to write. The runs, and where the index is cut, stay for readers
-    /// until [`Synced::indexed`]: only the writer changes either, and it does nothing in between.
-    pub(crate) fn changes(&mut self) -> Changes {
+    /// What the next checkpoint has to write. It stays until [`Synced::indexed`], for readers and because RocksDB may
+    /// have no room for it: only the writer changes it, and it does nothing in between.
+    pub(crate) fn changes(&self) -> Changes {
         Changes {
             row: GroupRow { bounds: self.bounds.clone(), vote: self.vote },
             truncated_from: self.truncated_from,
-            purged: std::mem::take(&mut self.purged),
-            moves: std::mem::take(&mut self.moves),
+            purged: self.purged,
+            moves: self.moves.clone(),
             runs: self.runs.iter().cloned().collect(),
-            rows: std::mem::take(&mut self.rows),
+            rows: self.rows.clone(),
         }
     }
 
@@ -143,6 +143,9 @@ impl Synced {
     pub(crate) fn indexed(&mut self) {
         self.runs = VecDeque::new();
         self.truncated_from = None;
+        self.purged = false;
+        self.moves = Vec::new();
+        self.rows = BTreeMap::new();
     }
 
     fn clip_runs(&mut self, from: u64) {

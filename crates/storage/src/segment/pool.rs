@@ -24,6 +24,7 @@ use tracing::warn;
 use crate::{
     Error,
     segment::file::{SegmentFile, sync_dir},
+    space::{Space, is_short_of_space},
 };
 
 /// Zeroes between two syncs: so few that no sync of the writer waits for long.
@@ -47,10 +48,8 @@ pub(crate) struct Pool {
     segment_bytes: u64,
     /// How many to keep ready.
     target: usize,
-    /// Bytes that all segment files may take.
-    limit: Option<u64>,
-    /// Bytes that they take.
-    allocated: AtomicU64,
+    space: Arc<Space>,
+    /// Whether the last attempt to make a segment found no room.
     full: AtomicBool,
     pub(crate) zeroes_written: AtomicU64,
     pub(crate) reclaimed: AtomicU64,
@@ -91,17 +90,17 @@ impl Pool {
         dir: &Path,
         incarnation: Incarnation,
         settings: &crate::StorageSettings,
-        allocated: u64,
+        space: Arc<Space>,
         ready: VecDeque<Arc<SegmentFile>>,
         next_serial: u64,
     ) -> Self {
+        space.set_ready(ready.len());
         Self {
             dir: dir.to_owned(),
             incarnation,
             segment_bytes: settings.segment_bytes,
             target: settings.free_segments,
-            limit: settings.max_segment_bytes_total,
-            allocated: AtomicU64::new(allocated),
+            space,
             full: AtomicBool::new(false),
             zeroes_written: AtomicU64::new(0),
             reclaimed: AtomicU64::new(0),
@@ -133,7 +132,9 @@ impl Pool {
                 state.taken_since_return += 1;
                 let last = state.last_taken.replace(Instant::now());
                 state.heavy = last.is_some_and(|last| is_heavy(self.segment_bytes, last.elapsed()));
-                self.changed.notify_all();
+                self.announce(&state);
+                drop(state);
+                self.space.look();
                 return Ok(segment);
             }
             if let Some(detail) = &state.failure {
@@ -154,15 +155,6 @@ impl Pool {
     /// Takes note of a round: zeroes give way to a heavy load.
     pub(crate) fn round_written(&self, bytes: u64) {
         self.rounds_written.fetch_add(bytes, Relaxed);
-    }
-
-    /// Whether appends have to be refused: nothing can be allocated, and only the reserve is left.
-    pub(crate) fn refuses_appends(&self) -> bool {
-        self.full.load(Relaxed) && self.ready_count() < self.target.max(2)
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Relaxed)
     }
 
     /// Deletes what is left of a segment that cannot be used.
@@ -188,9 +180,12 @@ impl Pool {
             state.demand = std::mem::take(&mut state.taken);
             let kept = (self.target + state.demand).saturating_sub(state.ready.len());
             let kept = kept.min(state.recycled.len());
-            state.recycled.split_off(kept)
+            let surplus = state.recycled.split_off(kept);
+            self.announce(&state);
+            surplus
         };
         surplus.iter().for_each(|path| self.delete(path, self.segment_bytes));
+        self.space.look();
     }
 
     /// Whether files are kept that only a load like the last one will need.
@@ -208,11 +203,13 @@ impl Pool {
         if wanted && bytes == self.segment_bytes {
             state.recycled.push(path);
             self.full.store(false, Relaxed);
-            self.changed.notify_all();
-            return;
+            self.announce(&state);
+            drop(state);
+        } else {
+            drop(state);
+            self.delete(&path, bytes);
         }
-        drop(state);
-        self.delete(&path, bytes);
+        self.space.look();
     }
 
     fn delete(&self, path: &Path, bytes: u64) {
@@ -220,7 +217,7 @@ impl Pool {
             warn!(%error, "dead segment file could not be deleted");
             return;
         }
-        self.allocated.fetch_sub(bytes, Relaxed);
+        self.space.segment_deleted(bytes);
         self.full.store(false, Relaxed);
         self.changed.notify_all();
     }
@@ -233,14 +230,14 @@ impl Pool {
     /// The preparer thread.
     pub(crate) fn run(&self) {
         loop {
-            let (result, serial) = match self.next_task() {
+            let (result, recycled, serial) = match self.next_task() {
                 Task::Stop => return,
-                Task::Recycle(path, serial) => (self.revive(&path, serial), serial),
-                Task::Allocate(serial) => (self.allocate(serial), serial),
+                Task::Recycle(path, serial) => (self.revive(&path, serial), Some(path), serial),
+                Task::Allocate(serial) => (self.allocate(serial), None, serial),
             };
             match result {
                 Ok(segment) => self.add(segment, serial),
-                Err(error) if is_full(&error) => self.wait_for_space(),
+                Err(error) if is_short_of_space(&error) => self.wait_for_space(recycled),
                 Err(error) => {
                     let detail =
                         format!("prepare segment {serial} in {}: {error}", self.dir.display());
@@ -282,16 +279,20 @@ impl Pool {
         state.ready.push_back(Arc::new(segment));
         state.next_serial = serial + 1;
         self.full.store(false, Relaxed);
-        self.changed.notify_all();
+        self.announce(&state);
+        drop(state);
+        self.space.look();
     }
 
-    fn wait_for_space(&self) {
-        let state = self.lock();
-        if !self.full.swap(true, Relaxed) {
-            warn!("no disk space for another log segment, appends are refused");
-        }
-        self.changed.notify_all();
-        let waiting = |state: &mut State| !state.stop && state.recycled.is_empty();
+    /// Waits until a file comes back or a while has passed. `recycled` is a file that did and for whose new name
+    /// there was no room.
+    fn wait_for_space(&self, recycled: Option<PathBuf>) {
+        let mut state = self.lock();
+        self.full.store(true, Relaxed);
+        state.recycled.extend(recycled);
+        self.announce(&state);
+        let known = state.recycled.len();
+        let waiting = |state: &mut State| !state.stop && state.recycled.len() <= known;
         drop(self.changed.wait_timeout_while(state, RETRY, waiting));
     }
 
@@ -301,16 +302,13 @@ impl Pool {
     }
 
     fn allocate(&self, serial: u64) -> io::Result<SegmentFile> {
-        let allocated = self.allocated.load(Relaxed) + self.segment_bytes;
-        if self.limit.is_some_and(|limit| allocated > limit) {
+        if !self.space.has_room_for_segment() {
             return Err(rustix::io::Errno::NOSPC.into());
         }
         let path = self.dir.join(TEMPORARY_NAME);
         let made = self.fresh_file(&path).and_then(|file| self.begin(file, &path, serial));
         match made {
-            Ok(_) => {
-                self.allocated.fetch_add(self.segment_bytes, Relaxed);
-            }
+            Ok(_) => self.space.segment_made(),
             Err(_) => drop(fs::remove_file(&path)),
         }
         made
@@ -364,6 +362,12 @@ impl Pool {
         Ok(segment)
     }
 
+    /// Tells everybody that files came or went.
+    fn announce(&self, state: &State) {
+        self.space.set_ready(state.ready.len() + state.recycled.len());
+        self.changed.notify_all();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -384,10 +388,6 @@ fn is_heavy(bytes: u64, within: Duration) -> bool {
     within < duration_of(bytes, HEAVY_BYTES_PER_SECOND)
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,7 +401,8 @@ mod tests {
         let settings =
             StorageSettings { segment_bytes: SEGMENT_BYTES, ..StorageSettings::default() };
         let incarnation = Incarnation(1);
-        let pool = Pool::new(dir.path(), incarnation, &settings, 0, VecDeque::new(), 1);
+        let space = Arc::new(Space::new(dir.path(), &settings, 0));
+        let pool = Pool::new(dir.path(), incarnation, &settings, space, VecDeque::new(), 1);
         let deadline = Instant::now() + Duration::from_secs(60);
         std::thread::scope(|scope| {
             scope.spawn(|| pool.run());

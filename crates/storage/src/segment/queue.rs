@@ -72,6 +72,9 @@ struct State {
     /// Whether an op waits that must not wait for others.
     urgent: bool,
     writer_waits: bool,
+    /// Whether the writer waits for room on the disk. Appends are refused then; what else comes is little, and
+    /// must not keep its caller waiting.
+    stalled: bool,
     end: Option<End>,
 }
 
@@ -100,7 +103,7 @@ impl Queue {
     /// Blocks while the queue is full.
     pub(crate) fn wait_for_space(&self) {
         let mut state = self.lock();
-        while state.bytes >= self.limit_bytes && state.end.is_none() {
+        while state.bytes >= self.limit_bytes && !state.stalled && state.end.is_none() {
             state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -154,6 +157,12 @@ impl Queue {
         state.end = Some(End::Failed(error));
         self.space.notify_all();
         std::mem::take(&mut state.ops)
+    }
+
+    /// The writer waits for room on the disk, or does no longer.
+    pub(crate) fn set_stalled(&self, stalled: bool) {
+        self.lock().stalled = stalled;
+        self.space.notify_all();
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -30,6 +30,8 @@ use crate::{
 const MOVE_BYTES: u64 = 1 << 20;
 /// Between two looks whether a reader let go of a dead segment.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+/// After a look that failed, because RocksDB had no room for one.
+const RETRY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Maintainer {
     core: Arc<Core>,
@@ -41,6 +43,8 @@ pub(crate) struct Maintainer {
     stuck: BTreeMap<u64, u64>,
     /// Sparse segments, with the count of their runs and since when it has been that.
     sparse: BTreeMap<u64, (u64, Instant)>,
+    /// Whether the last look ended with an error.
+    failed: bool,
 }
 
 impl Maintainer {
@@ -51,6 +55,7 @@ impl Maintainer {
             pinned: Vec::new(),
             stuck: BTreeMap::new(),
             sparse: BTreeMap::new(),
+            failed: false,
         }
     }
 
@@ -79,6 +84,8 @@ impl Maintainer {
             Some(Duration::ZERO)
         } else if !self.pinned.is_empty() || self.core.pool.has_surplus() {
             Some(settings.reclaim_interval.max(SHORTEST_WAIT))
+        } else if self.failed {
+            Some(RETRY)
         } else if !self.sparse.is_empty() {
             Some(settings.copy_forward_after.max(SHORTEST_WAIT))
         } else {
@@ -88,7 +95,9 @@ impl Maintainer {
 
     /// One look for space; whether the store has ended.
     fn reclaim_logged(&mut self) -> bool {
-        match self.reclaim() {
+        let reclaimed = self.reclaim();
+        self.failed = reclaimed.is_err();
+        match reclaimed {
             Ok(()) => false,
             Err(Error::Closed | Error::Failed { .. }) => true,
             Err(error) => {
@@ -183,7 +192,8 @@ impl Maintainer {
 
     /// The oldest sealed segment whose live share is, and stays, too small.
     fn sparse_segment(&mut self) -> Option<(u64, SegmentRow)> {
-        if self.core.pool.is_full() {
+        // A copy gives back more than it takes, but first it takes.
+        if self.core.space.is_waited_for() || self.core.pool.ready_count() == 0 {
             return None;
         }
         let percent = u64::from(self.core.settings.copy_forward_below_percent);

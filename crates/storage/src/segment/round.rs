@@ -3,7 +3,12 @@
 //! Payloads are never copied (but for those so small that a slice of their own would cost more): a round is a list of
 //! slices, headers from one buffer and payloads from where they came.
 
-use std::{io::IoSlice, ops::Range, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Error,
@@ -11,6 +16,7 @@ use crate::{
         file::{BLOCK_BYTES, DATA_START, SegmentFile},
         frame::{self, HEADER_BYTES, Header, Kind, ROUND_BYTES, SEAL_BYTES},
     },
+    space::is_short_of_space,
 };
 
 /// Payloads up to this are copied behind their headers.
@@ -123,36 +129,67 @@ impl<'a> Round<'a> {
     }
 
     /// Writes everything and syncs every segment touched. Nothing of the round is on the disk for sure before `Ok`.
-    pub(crate) fn write(mut self) -> Result<Written, Error> {
+    ///
+    /// A write that finds no room is repeated once `wait` returns: the same bytes to the same places, so pieces that
+    /// the disk has already are right whatever happens. That holds for writes alone. After a failed sync nothing is
+    /// repeated, whatever its reason, because the kernel may have dropped the pages and say `Ok` the next time.
+    pub(crate) fn write(
+        mut self,
+        mut wait: impl FnMut() -> Result<(), Error>,
+    ) -> Result<Written, Error> {
         self.close_extent();
-        let mut bytes = 0;
-        let mut device_bytes = 0;
         for extent in &self.extents {
-            let mut slices: Vec<IoSlice<'_>> = self.pieces[extent.pieces.clone()]
-                .iter()
-                .map(|piece| match piece {
-                    Piece::Head(range) => IoSlice::new(&self.heads[range.clone()]),
-                    Piece::Payload(payload) => IoSlice::new(payload),
-                })
-                .collect();
-            let written = extent.segment.write_all_vectored_at(&mut slices, extent.start);
-            written.map_err(|error| failed("write", &extent.segment, &error))?;
-            bytes += extent.end - extent.start;
-            device_bytes +=
-                extent.end.next_multiple_of(BLOCK_BYTES) - extent.start / BLOCK_BYTES * BLOCK_BYTES;
+            while let Err(error) = self.write_extent(extent) {
+                if !is_short_of_space(&error) {
+                    return Err(failed("write", &extent.segment, &error));
+                }
+                wait()?;
+            }
         }
+        let began = Instant::now();
         for extent in &self.extents {
             let synced = extent.segment.sync_data();
             synced.map_err(|error| failed("fdatasync", &extent.segment, &error))?;
         }
+        let blocks = |extent: &Extent| {
+            extent.end.next_multiple_of(BLOCK_BYTES) - extent.start / BLOCK_BYTES * BLOCK_BYTES
+        };
         Ok(Written {
             end: LogEnd { segment: self.segment.serial, offset: self.offset, round: self.serial },
+            bytes: self.extents.iter().map(|extent| extent.end - extent.start).sum(),
+            device_bytes: self.extents.iter().map(blocks).sum(),
             segments: self.extents.into_iter().map(|extent| extent.segment).collect(),
             sealed: self.sealed,
-            bytes,
-            device_bytes,
+            sync: began.elapsed(),
             heads: self.heads,
         })
+    }
+
+    /// Writes a half of the first extent, as a write does that runs out of room on its way.
+    #[cfg(test)]
+    pub(crate) fn write_half(&self) {
+        let bytes: Vec<u8> = self.pieces[self.first_piece..]
+            .iter()
+            .flat_map(|piece| match piece {
+                Piece::Head(range) => &self.heads[range.clone()],
+                Piece::Payload(payload) => payload,
+            })
+            .copied()
+            .collect();
+        let mut half = [IoSlice::new(&bytes[..bytes.len() / 2])];
+        let written = self.segment.write_all_vectored_at(&mut half, self.start);
+        written.expect("the disk of the test has room");
+    }
+
+    fn write_extent(&self, extent: &Extent) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = self.pieces[extent.pieces.clone()]
+            .iter()
+            .map(|piece| match piece {
+                Piece::Head(range) => IoSlice::new(&self.heads[range.clone()]),
+                Piece::Payload(payload) => IoSlice::new(payload),
+            })
+            .collect();
+        extent.segment.write_all_vectored_at(&mut slices, extent.start)
     }
 
     fn header(&mut self) -> Result<(), Error> {
@@ -227,6 +264,8 @@ pub(crate) struct Written {
     pub(crate) sealed: Vec<(u64, u64)>,
     pub(crate) bytes: u64,
     pub(crate) device_bytes: u64,
+    /// How long its syncs took.
+    pub(crate) sync: Duration,
     /// Given back to be filled again.
     pub(crate) heads: Vec<u8>,
 }

@@ -11,11 +11,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Instant,
+    time::Duration,
 };
 
 use anabranch_types::GroupId;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
     Completion, Error,
@@ -29,11 +29,14 @@ use crate::{
         queue::{End, Next, Op, Work},
         round::{LogEnd, Place, Round, Written},
     },
+    space::is_short_of_space,
     tail::Tail,
 };
 
 /// Entries without an index row before rows are written though no segment is full.
 const UNINDEXED_LIMIT: usize = 1 << 18;
+/// Between two attempts of a round that finds no room.
+const RETRY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Writer {
     pub(crate) core: Arc<Core>,
@@ -115,13 +118,11 @@ impl Writer {
         self.places = places;
         // A checkpoint that somebody waits for comes before its completion, any other one after.
         let waited_for = ops.iter().any(|op| matches!(op.work, Work::Checkpoint));
-        if waited_for {
-            self.checkpoint()?;
-        }
-        complete(ops);
+        let checkpointed = if waited_for { self.try_checkpoint()? } else { Ok(()) };
+        complete(ops, &checkpointed);
         self.evictor.evict(&self.core.cached_bytes);
         if checkpoint && !waited_for {
-            self.checkpoint()?;
+            let _later = self.try_checkpoint()?;
         }
         if reclaim {
             self.core.maintenance.want_reclaim();
@@ -135,18 +136,14 @@ impl Writer {
         let active = Arc::clone(&self.active);
         let mut round = Round::begin(heads, active, self.end, self.next_round, bytes)?;
         let core = Arc::clone(&self.core);
+        let stall = Stall(&core);
+        core.counters.sync_times.begin_round();
         for op in ops {
-            put_frames(&mut round, &op.work, places, &|| next_segment(&core))?;
+            put_frames(&mut round, &op.work, places, &|| stall.segment())?;
         }
         #[cfg(test)]
-        if core.fail_rounds.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Error::Failed { detail: "fdatasync: injected".to_owned() });
-        }
-        let began = Instant::now();
-        let written = round.write()?;
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Core::add(&self.core.counters.sync_micros, micros);
-        Ok(written)
+        injected_faults(&core, &round, &stall)?;
+        round.write(|| stall.wait())
     }
 
     /// Takes note of a round that is on the disk.
@@ -156,6 +153,9 @@ impl Writer {
         Core::add(&counters.syncs, written.segments.len() as u64);
         Core::add(&counters.written_bytes, written.bytes);
         Core::add(&counters.device_bytes, written.device_bytes);
+        counters.sync_times.end_round(written.sync);
+        let micros = u64::try_from(written.sync.as_micros()).unwrap_or(u64::MAX);
+        Core::add(&counters.sync_micros, micros);
         self.core.pool.round_written(written.bytes);
         self.end = written.end;
         self.next_round = written.end.round + 1;
@@ -164,7 +164,11 @@ impl Writer {
             self.active = Arc::clone(last);
         }
         self.heads = written.heads;
-        self.tail.write(self.end, false).map_err(|error| tail_error(&error))
+        match self.tail.write(self.end, false) {
+            // It says less than it could: a lower bound all the same.
+            Err(error) if is_short_of_space(&error) => Ok(()),
+            written => written.map_err(|error| tail_error(&error)),
+        }
     }
 
     /// Brings a group's synced state up to a write that is on the disk now.
@@ -220,10 +224,13 @@ impl Writer {
             Work::Remove { group } => {
                 self.dirty.remove(group);
                 self.wiped.insert(*group);
-                let cleared = self.core.verdicts.finish_clearing(*group);
-                cleared.map_err(|error| Error::Failed {
-                    detail: format!("store quarantine verdicts: {error}"),
-                })?;
+                match self.core.verdicts.finish_clearing(*group) {
+                    // The file says more than is so, until the next attempt.
+                    Err(error) if is_short_of_space(&error) => {}
+                    cleared => cleared.map_err(|error| Error::Failed {
+                        detail: format!("store quarantine verdicts: {error}"),
+                    })?,
+                }
             }
             Work::Checkpoint | Work::Refused(_) => {}
         }
@@ -234,13 +241,23 @@ impl Writer {
         self.dirty.entry(group.id).or_insert_with(|| Arc::clone(group));
     }
 
+    /// As [`Writer::checkpoint`]. The inner result tells whether RocksDB had room; if it hasn't, that is no failure:
+    /// everything stays as it is, and the next attempt writes it.
+    fn try_checkpoint(&mut self) -> Result<Result<(), Error>, Error> {
+        let checkpointed = self.checkpoint();
+        let is_full = checkpointed == Err(Error::DiskFull);
+        self.core.space.set_index_waits(is_full);
+        if is_full { Ok(checkpointed) } else { checkpointed.map(Ok) }
+    }
+
     /// Brings RocksDB's rows up to the end of the log.
     pub(crate) fn checkpoint(&mut self) -> Result<(), Error> {
         let core = Arc::clone(&self.core);
         let mut rows = core.rows();
-        let mut checkpoint = Checkpoint::new(&core.index, &mut rows);
-        for (serial, end) in self.sealed.drain(..) {
-            checkpoint.sealed(serial, end);
+        let mut next_rows = rows.clone();
+        let mut checkpoint = Checkpoint::new(&core.index, &mut next_rows);
+        for (serial, end) in &self.sealed {
+            checkpoint.sealed(*serial, *end);
         }
         for group in &self.wiped {
             checkpoint.wipe(*group)?;
@@ -250,9 +267,11 @@ impl Writer {
             checkpoint.group(*id, changes, self.wiped.contains(id))?;
         }
         checkpoint.write(self.end)?;
+        *rows = next_rows;
         for group in self.dirty.values() {
             group.lock().synced.indexed();
         }
+        self.sealed.clear();
         self.dirty.clear();
         self.wiped.clear();
         self.unindexed = 0;
@@ -261,13 +280,15 @@ impl Writer {
 
     /// The last thing before a clean end.
     fn finish(&mut self) -> Result<(), Error> {
-        self.checkpoint()?;
-        self.core.index.flush()?;
+        match self.checkpoint().and_then(|()| self.core.index.flush()) {
+            Err(Error::DiskFull) => warn!("no room for the index, the next opening replays more"),
+            flushed => flushed?,
+        }
         self.tail.write_synced(self.end, true).map_err(|error| tail_error(&error))
     }
 
     fn fail(&self, ops: Vec<Op>, error: Error) {
-        let error = if matches!(error, Error::Failed { .. }) {
+        let error = if matches!(error, Error::Failed { .. } | Error::Closed) {
             error
         } else {
             Error::Failed { detail: error.to_string() }
@@ -277,6 +298,53 @@ impl Writer {
         fail_all(ops, &error);
         fail_all(later, &error);
     }
+}
+
+/// What the writer does where the disk has no room: it waits, and nobody is told that anything was written.
+struct Stall<'a>(&'a Core);
+
+impl Stall<'_> {
+    /// The next segment, as soon as there is one.
+    fn segment(&self) -> Result<Arc<SegmentFile>, Error> {
+        loop {
+            match next_segment(self.0) {
+                Err(Error::DiskFull) => self.wait()?,
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Lets a moment pass in which whoever gives space back does so. Fails if the store is to end.
+    fn wait(&self) -> Result<(), Error> {
+        self.0.queue.set_stalled(true);
+        self.0.space.set_round_waits(true);
+        if self.0.space.pause(RETRY) { Err(Error::Closed) } else { Ok(()) }
+    }
+}
+
+/// The round has what it waited for, or never will.
+impl Drop for Stall<'_> {
+    fn drop(&mut self) {
+        if self.0.space.round_waits() {
+            self.0.space.set_round_waits(false);
+            self.0.queue.set_stalled(false);
+        }
+    }
+}
+
+/// The faults that tests ask for.
+#[cfg(test)]
+fn injected_faults(core: &Core, round: &Round<'_>, stall: &Stall<'_>) -> Result<(), Error> {
+    use std::sync::{PoisonError, atomic::Ordering::Relaxed};
+    drop(core.hold_rounds.lock().unwrap_or_else(PoisonError::into_inner));
+    if core.fail_rounds.load(Relaxed) {
+        return Err(Error::Failed { detail: "fdatasync: injected".to_owned() });
+    }
+    while core.short_of_space.load(Relaxed) {
+        round.write_half();
+        stall.wait()?;
+    }
+    Ok(())
 }
 
 /// The next segment, readable from now on.
@@ -357,18 +425,18 @@ fn payload_bytes(length: usize) -> u32 {
     u32::try_from(length).expect("a payload that was written has a length that fits its frame")
 }
 
-fn complete(ops: &mut [Op]) {
+fn complete(ops: &mut [Op], checkpointed: &Result<(), Error>) {
     for op in ops {
         let result = match &op.work {
             Work::Refused(error) => Err(error.clone()),
+            Work::Checkpoint => checkpointed.clone(),
             Work::Append { .. }
             | Work::Vote { .. }
             | Work::Truncate { .. }
             | Work::Purge { .. }
             | Work::State { .. }
             | Work::Remove { .. }
-            | Work::Move { .. }
-            | Work::Checkpoint => Ok(()),
+            | Work::Move { .. } => Ok(()),
         };
         call(op.done.take(), result);
     }

@@ -25,6 +25,7 @@ use crate::{
     segment::{
         file::{DATA_START, SegmentFile, sync_dir},
         pool::Pool,
+        queue::{Op, Work},
         reclaim::Maintainer,
         recovery::{self, Files, Outcome, Replay},
         round::{LogEnd, Round},
@@ -32,6 +33,7 @@ use crate::{
         scrub::{self, LiveEntries},
         writer::{Writer, next_segment},
     },
+    space::Space,
     tail::{Hint, Tail},
     verdict::Verdicts,
 };
@@ -41,6 +43,10 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
     raise_file_limit();
     let (dir, lock) = DataDir::open(root)?;
     let files = find_files(&dir)?;
+    let allocated =
+        allocated_bytes(&dir.segments()).map_err(|error| directory_error(root, &error))?;
+    let space = Arc::new(Space::new(root, &settings, allocated));
+    space.prepare_for_opening();
     let verdicts = Verdicts::load(root).map_err(|error| directory_error(root, &error))?;
     let index = Index::open(&dir.index())?;
     let (tail, hint) = open_tail(root)?;
@@ -53,6 +59,7 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
         unverified: Vec::new(),
         dir,
         settings,
+        space,
         verdicts,
         index,
     };
@@ -71,6 +78,7 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
 struct Opening {
     dir: DataDir,
     settings: StorageSettings,
+    space: Arc<Space>,
     verdicts: Verdicts,
     index: Index,
     segment_rows: BTreeMap<u64, SegmentRow>,
@@ -272,15 +280,15 @@ impl Opening {
 
     /// Writes the opening round and starts the threads.
     fn launch(self, start: Start, tail: Tail, lock: fs::File) -> Result<Shutdown, Error> {
-        let allocated = allocated_bytes(&self.files.dir)
-            .map_err(|error| read_error(&self.files.dir, &error))?;
         let (dir, incarnation) = (self.files.dir.clone(), self.dir.incarnation);
+        let space = Arc::clone(&self.space);
         let pool =
-            Pool::new(&dir, incarnation, &self.settings, allocated, start.ready, start.next_serial);
+            Pool::new(&dir, incarnation, &self.settings, space, start.ready, start.next_serial);
         let core = Core::new(Parts {
             dir: self.dir,
             settings: self.settings,
             pool,
+            space: self.space,
             index: self.index,
             verdicts: self.verdicts,
             segments: self.files.open,
@@ -292,6 +300,7 @@ impl Opening {
             maintainer: Mutex::default(),
             writer: Mutex::default(),
             preparer: Mutex::default(),
+            watcher: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
         let preparer = spawn("storage-prepare", &core, |core| core.pool.run())?;
@@ -305,6 +314,8 @@ impl Opening {
             });
         let writer = writer.inspect_err(|_| shutdown.run(crate::segment::queue::End::Abort))?;
         *hold(&shutdown.writer) = Some(spawn_with("storage-write", move || writer.run())?);
+        core.space.look();
+        *hold(&shutdown.watcher) = Some(spawn("storage-space", &core, watch_space)?);
         let maintainer = Maintainer::new(Arc::clone(&core), self.unverified);
         *hold(&shutdown.maintainer) =
             Some(spawn_with("storage-maintain", move || maintainer.run())?);
@@ -368,9 +379,25 @@ fn prepare_writer(
     opened.map_err(|error| read_error(core.dir.root(), &error))?;
     let mut round = Round::begin(Vec::new(), active, end, writer.next_round, 0)?;
     round.roll_if_tight(|| next_segment(core))?;
-    let written = round.write()?;
+    let written = round.write(|| Err(Error::DiskFull))?;
     writer.advance(written)?;
     Ok(writer)
+}
+
+/// The thread that follows the room on the disk, and has that done again which found none.
+fn watch_space(core: &Core) {
+    loop {
+        core.space.look();
+        core.space.tend_ballast();
+        core.verdicts.save_again();
+        if core.space.index_waits() {
+            let op = Op { work: Work::Checkpoint, done: None };
+            let _store_is_ending = core.queue.push(op, 0, true);
+        }
+        if core.space.wait() {
+            return;
+        }
+    }
 }
 
 fn find_files(dir: &DataDir) -> Result<BTreeSet<u64>, Error> {

@@ -18,6 +18,7 @@ pub(crate) fn small() -> StorageSettings {
         copy_forward_after: Duration::ZERO,
         copy_forward_bytes_per_second: 1 << 30,
         scrub_bytes_per_second: 1 << 30,
+        ballast_bytes: 256 << 10,
         ..StorageSettings::default()
     }
 }

@@ -1,7 +1,10 @@
 //! A full disk refuses appends and nothing else; a device that fails stops everything.
 
+use std::time::{Duration, Instant};
+
+use anabranch_smalldisk::SmallDisk;
 use anabranch_storage::{
-    Error, Health, LogStore, StateKey, StorageSettings, Vote,
+    DiskState, Error, GroupLog, Health, LogStore, SegmentStore, StateKey, StorageSettings, Vote,
     contract::{entries, open, read, wait},
 };
 use anabranch_types::{LogId, ReplicaId};
@@ -23,7 +26,7 @@ fn a_full_disk_refuses_appends_and_takes_everything_else() {
     });
     let (index, error) = refused_at.unwrap();
     assert_eq!(error, Error::DiskFull);
-    assert!(store.stats().disk_full);
+    assert_eq!(store.disk(), DiskState::Full);
     assert_eq!(log.health(), Health::Healthy);
     assert_eq!(log.log_state().last, Some(LogId { term: 1, index: index - 1 }));
     assert_eq!(read(&*log, 0..5), Ok(entries(1, 0..5, 1000)));
@@ -55,4 +58,122 @@ fn an_entry_that_no_segment_can_take_is_refused() {
     wait(|done| log.append(largest.clone(), done)).unwrap();
     let store = disk.open_store();
     assert_eq!(read(&*open(&*store, 1), 0..3), Ok(largest));
+}
+
+/// Settings under which a few megabytes are many segments.
+fn on_a_small_disk() -> StorageSettings {
+    StorageSettings { segment_bytes: 1 << 20, ballast_bytes: 8 << 20, ..small() }
+}
+
+fn until(store: &SegmentStore, what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}; {:?}", store.stats());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until the disk of `store` is in `state`.
+fn wait_for(store: &SegmentStore, state: DiskState) {
+    until(store, &format!("the disk is {state}"), || store.disk() == state);
+}
+
+/// Appends records until the disk says that it is almost full, as a leader does. Gives the next index.
+fn append_while_there_is_room(store: &SegmentStore, log: &dyn GroupLog, from: u64) -> u64 {
+    let mut index = from;
+    while log.disk().takes_records() {
+        wait(|done| log.append(entries(1, index..index + 8, 30_000), done)).unwrap();
+        index += 8;
+    }
+    assert_eq!(store.disk(), DiskState::AlmostFull);
+    index
+}
+
+/// Everything but records: what a full disk must take.
+fn takes_what_is_small(log: &dyn GroupLog, times: u64) {
+    for term in 0..times {
+        let vote = Vote { term, replica: ReplicaId(1), committed: true };
+        wait(|done| log.save_vote(vote, done)).unwrap();
+        let rows = vec![(StateKey::Committed, Some(Bytes::from_static(b"row")))];
+        wait(|done| log.put_state(rows, Some(done))).unwrap();
+    }
+}
+
+#[test]
+fn a_disk_fills_and_empties_and_nothing_is_lost() {
+    let Some(disk) = SmallDisk::mount(64 << 20) else { return };
+    let dir = disk.path().join("store");
+    let open_store = || SegmentStore::open(&dir, on_a_small_disk()).unwrap();
+    let store = open_store();
+    let log = open(&*store, 1);
+    let other = open(&*store, 2);
+    wait(|done| other.append(entries(1, 0..3, 1000), done)).unwrap();
+    wait_for(&store, DiskState::Normal);
+    let end = append_while_there_is_room(&store, &*log, 0);
+    assert!(end > 500, "{end} entries on a disk of 64 MiB");
+    assert_eq!(store.stats().ballast_bytes, 8 << 20, "the ballast is there");
+    // Small entries, votes and rows go on.
+    wait(|done| other.append(entries(1, 3..9, 100), done)).unwrap();
+    takes_what_is_small(&*log, 50);
+
+    // Somebody else takes what was left: the ballast is given back, and everything goes on all the same.
+    disk.fill_but(0);
+    until(&store, "the ballast is given back", || store.stats().ballast_bytes < 8 << 20);
+    wait(|done| other.append(entries(1, 9..12, 100), done)).unwrap();
+    takes_what_is_small(&*log, 50);
+    assert_eq!(read(&*log, 0..end), Ok(entries(1, 0..end, 30_000)));
+
+    // Opened on the full disk, after the ballast's space has been taken too.
+    drop((log, other, store));
+    disk.fill_but(0);
+    assert_eq!(disk.available(), 0);
+    let store = open_store();
+    assert_eq!(store.disk(), DiskState::AlmostFull);
+    let log = open(&*store, 1);
+    assert_eq!(log.health(), Health::Healthy);
+    assert_eq!(read(&*log, 0..end), Ok(entries(1, 0..end, 30_000)));
+    takes_what_is_small(&*log, 10);
+
+    // A purge gives space back although nobody else does.
+    wait(|done| log.purge(LogId { term: 1, index: end - 10 }, done)).unwrap();
+    wait_for(&store, DiskState::Normal);
+    let next = append_while_there_is_room(&store, &*log, end);
+    assert!(next > end + 500);
+
+    // So does somebody else.
+    disk.clear();
+    wait_for(&store, DiskState::Normal);
+    let last = next + 8;
+    wait(|done| log.append(entries(1, next..last, 30_000), done)).unwrap();
+    drop((log, store));
+    let store = open_store();
+    let log = open(&*store, 1);
+    assert_eq!(read(&*log, end - 9..last), Ok(entries(1, end - 9..last, 30_000)));
+    assert_eq!(read(&*open(&*store, 2), 0..12).unwrap().len(), 12);
+    until(&store, "the ballast is made again", || store.stats().ballast_bytes == 8 << 20);
+}
+
+#[test]
+fn an_index_without_room_is_written_once_there_is_some() {
+    let Some(disk) = SmallDisk::mount(64 << 20) else { return };
+    let dir = disk.path().join("store");
+    // Without a ballast nothing helps RocksDB.
+    let settings = StorageSettings { ballast_bytes: 0, ..on_a_small_disk() };
+    let store = SegmentStore::open(&dir, settings.clone()).unwrap();
+    let log = open(&*store, 1);
+    wait(|done| log.append(entries(1, 0..200, 30_000), done)).unwrap();
+    disk.fill_but(0);
+    // Dead segments have to be forgotten by RocksDB before they can be given back: it can't.
+    wait(|done| log.purge(LogId { term: 1, index: 100 }, done)).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(store.stats().segments_reclaimed, 0, "{:?}", store.stats());
+    assert_eq!(read(&*log, 101..200), Ok(entries(1, 101..200, 30_000)));
+    takes_what_is_small(&*log, 50);
+    disk.clear();
+    until(&store, "RocksDB goes on", || store.stats().segments_reclaimed > 0);
+    wait_for(&store, DiskState::Normal);
+    wait(|done| log.append(entries(1, 200..300, 30_000), done)).unwrap();
+    drop((log, store));
+    let store = SegmentStore::open(&dir, settings).unwrap();
+    assert_eq!(read(&*open(&*store, 1), 101..300), Ok(entries(1, 101..300, 30_000)));
 }

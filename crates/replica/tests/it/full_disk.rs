@@ -1,0 +1,135 @@
+//! Disks without room for records: their replicas stay, stop taking records, and go on once there is room.
+
+use std::time::Duration;
+
+use anabranch_replica::{Error, ReplicaSettings};
+use anabranch_shard::Position;
+use anabranch_storage::DiskState::{AlmostFull, Full, Normal};
+use anabranch_testkit::{Cluster, eventually, fast_settings};
+
+fn texts(records: &[(Position, String)]) -> Vec<&str> {
+    records.iter().map(|(_, text)| text.as_str()).collect()
+}
+
+/// A cluster with one record on every replica, its leader, and the two others.
+async fn scene() -> (Cluster, u64, [u64; 2]) {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("before").await.unwrap();
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let others = [1, 2].map(|step| (leader - 1 + step) % 3 + 1);
+    (cluster, leader, others)
+}
+
+/// Long enough for every node to hear of the disks of the others, and to look after its groups.
+async fn the_news_is_out() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+fn last_index(cluster: &Cluster, node: u64) -> u64 {
+    cluster.shard(node).unwrap().status().last.unwrap().index
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_without_room_takes_no_records_and_catches_up_once_it_has() {
+    let (cluster, leader, [full, other]) = scene().await;
+    // At first the leader doesn't know: what it sends may be needed, so the follower takes it on its reserve.
+    cluster.store(full).set_disk(AlmostFull);
+    cluster.append("a").await.unwrap();
+    the_news_is_out().await;
+    let had = last_index(&cluster, full);
+    for text in ["b", "c", "d"] {
+        cluster.append(text).await.unwrap();
+    }
+    eventually("the others have all records", || async {
+        let all = ["before", "a", "b", "c", "d"];
+        let shown = [cluster.read_all(leader).await.ok()?, cluster.read_all(other).await.ok()?];
+        shown.iter().all(|shown| texts(shown) == all).then_some(())
+    })
+    .await;
+    assert_eq!(last_index(&cluster, full), had, "nothing was stored without room");
+    let shown = cluster.read_all(full).await.unwrap();
+    assert!(["before", "a"].starts_with(&texts(&shown)), "it still serves: {shown:?}");
+    assert_eq!(cluster.shard(full).unwrap().status().quarantined, None);
+    assert_eq!(cluster.leader().await, leader, "nobody stood against the leader");
+    cluster.store(full).set_disk(Normal);
+    assert_eq!(texts(&cluster.settled().await), ["before", "a", "b", "c", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trims_reach_a_follower_without_room() {
+    let (mut cluster, _, [full, _]) = scene().await;
+    cluster.store(full).set_disk(AlmostFull);
+    let before = cluster.append("a").await.unwrap();
+    the_news_is_out().await;
+    // Behind the record that it has no room for it gets the snapshot, and is rid of what it had.
+    cluster.trim_past(before).await;
+    assert_eq!(cluster.read_all(full).await.unwrap(), []);
+    // Once it has what the others have, trims come as entries.
+    cluster.store(full).set_disk(Normal);
+    let next = cluster.append("b").await.unwrap();
+    cluster.settled().await;
+    cluster.store(full).set_disk(AlmostFull);
+    cluster.trim_past(next).await;
+    cluster.store(full).set_disk(Normal);
+    cluster.append("c").await.unwrap();
+    assert_eq!(texts(&cluster.settled().await), ["c"]);
+    cluster.stop(full).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_room_hands_over_to_one_that_has() {
+    let (cluster, leader, _) = scene().await;
+    cluster.store(leader).set_disk(AlmostFull);
+    let refused = cluster.append_at(leader, Cluster::call("a", &["a"])).await;
+    assert!(matches!(refused, Err(Error::Throttled(_))), "{refused:?}");
+    cluster.append("b").await.unwrap();
+    assert_ne!(cluster.leader().await, leader);
+    assert_eq!(texts(&cluster.read_all(leader).await.unwrap()), ["before"]);
+    cluster.store(leader).set_disk(Normal);
+    assert_eq!(texts(&cluster.settled().await), ["before", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_on_a_majority_writers_are_throttled_and_readers_served() {
+    let (cluster, leader, [second, third]) = scene().await;
+    for node in [second, third] {
+        cluster.store(node).set_disk(AlmostFull);
+    }
+    // What the leader takes before it knows is committed: trims would wait behind it for ever.
+    cluster.append_at(leader, Cluster::call("taken", &["taken"])).await.unwrap();
+    the_news_is_out().await;
+    let refused = cluster.append_at(leader, Cluster::call("a", &["a"])).await;
+    assert!(matches!(refused, Err(Error::Throttled(_))), "{refused:?}");
+    let shard = cluster.shard(leader).unwrap();
+    assert!(shard.read(Position::default(), 10, 1000, true).await.is_ok(), "it leads and is read");
+    cluster.store(second).set_disk(Normal);
+    the_news_is_out().await;
+    cluster.append("b").await.unwrap();
+    cluster.store(third).set_disk(Normal);
+    assert_eq!(texts(&cluster.settled().await), ["before", "taken", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_log_refused_it_is_opened_again_and_has_lost_nothing() {
+    // Long silences, so that the group keeps its leader.
+    let settings =
+        ReplicaSettings { maintenance_interval: Duration::from_secs(3600), ..fast_settings() };
+    let mut cluster = Cluster::start(3, settings).await;
+    cluster.append("before").await.unwrap();
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    // More than the reserve was under way when the disk filled: the log refuses what openraft counts on.
+    let calls = ["a", "b", "c", "d"].map(|text| Cluster::call(text, &[text]));
+    let appends = calls.map(|call| cluster.append_at(leader, call));
+    let fills = async { cluster.store(leader).set_disk(Full) };
+    let (outcomes, ()) = tokio::join!(futures::future::join_all(appends), fills);
+    let acknowledged = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    cluster.store(leader).set_disk(Normal);
+    cluster.reopen(leader).await;
+    cluster.append("after").await.unwrap();
+    let shown = cluster.settled().await;
+    let shown = texts(&shown);
+    assert!(shown.len() >= acknowledged + 2, "{outcomes:?}, {shown:?}");
+    assert_eq!((shown[0], shown[shown.len() - 1]), ("before", "after"));
+}

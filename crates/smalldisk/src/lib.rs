@@ -1,0 +1,104 @@
+//! A file system of a few megabytes, for tests of what happens when it is full: an ext4 in a file, mounted over a loop
+//! device. Only root can mount it, and only where there are loop devices.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A mounted file system. Dropped, it is gone.
+#[derive(Debug)]
+pub struct SmallDisk {
+    dir: TempDir,
+}
+
+impl SmallDisk {
+    /// A file system of so many bytes, its own tables included. Prints why there is none where it can't be
+    /// made: the test is then to be skipped.
+    pub fn mount(bytes: u64) -> Option<Self> {
+        match Self::try_mount(bytes) {
+            Ok(disk) => Some(disk),
+            Err(reason) => {
+                println!("skipped, no small file system can be mounted: {reason}");
+                None
+            }
+        }
+    }
+
+    fn try_mount(bytes: u64) -> Result<Self, String> {
+        let dir = tempfile::Builder::new().prefix("anabranch-disk-").tempdir();
+        let dir = dir.map_err(|error| error.to_string())?;
+        let image = dir.path().join("image");
+        let file = File::create(&image).map_err(|error| error.to_string())?;
+        file.set_len(bytes).map_err(|error| error.to_string())?;
+        let root = dir.path().join("root");
+        fs::create_dir(&root).map_err(|error| error.to_string())?;
+        // No room is kept for root: the tests run as root, and the disk is to be full for them.
+        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))?;
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&root))?;
+        Ok(Self { dir })
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// Bytes that are free.
+    pub fn available(&self) -> u64 {
+        let stats = rustix::fs::statvfs(self.path()).expect("the file system is mounted");
+        stats.f_bavail * stats.f_frsize
+    }
+
+    /// Has somebody else take all that is free but `bytes`.
+    pub fn fill_but(&self, bytes: u64) {
+        let filler = File::options().append(true).create(true).open(self.filler());
+        let filler = filler.expect("a name costs nothing");
+        loop {
+            let length = filler.metadata().expect("the file is there").len();
+            let mut more = self.available().saturating_sub(bytes);
+            let flags = rustix::fs::FallocateFlags::empty();
+            while more >= BLOCK && rustix::fs::fallocate(&filler, flags, length, more).is_err() {
+                more /= 2;
+            }
+            if more < BLOCK {
+                return;
+            }
+        }
+    }
+
+    /// Gives back what [`SmallDisk::fill_but`] took.
+    pub fn clear(&self) {
+        match fs::remove_file(self.filler()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                println!("the filler stays: {error}");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path().join("filler")
+    }
+}
+
+const BLOCK: u64 = 4096;
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process that a failed test left behind may still hold a file.
+        if let Err(reason) = run(Command::new("umount").arg("-l").arg(self.path())) {
+            println!("stays mounted: {reason}");
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
