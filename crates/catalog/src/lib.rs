@@ -11,6 +11,7 @@ mod apply;
 mod command;
 mod model;
 mod placement;
+pub mod scaling;
 
 pub use command::{Command, NewStream, Outcome, Refusal};
 pub use model::{
