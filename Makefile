@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist test guard guard-record demo dev bench curves limits costs lint fix
+.PHONY: help setup build dist test guard guard-record demo dev bench curves limits costs scaling lint fix
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -49,6 +49,9 @@ limits: dist ## A thousand idle shards, minutes of overload, a thousand slow rea
 
 costs: dist ## System calls, copies and sleeps of a record, counted (root, perf)
 	@scripts/bench.sh costs $(ARGS)
+
+scaling: setup ## How on-demand streams follow their load, simulated, as a plot: seconds
+	@scripts/bench.sh scaling $(ARGS)
 
 lint: setup ## Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh

@@ -79,6 +79,27 @@ def stacks(path, title, parts, labels, y_label):
     save(figure, path)
 
 
+def timelines(path, panels, step_label, load_label):
+    """Over hours, a panel each: a number as blue steps, and the load on an axis of its own; refused load is red."""
+    figure, grid = pyplot.subplots(len(panels) // 2, 2, figsize=(10, 2.8 * (len(panels) // 2)), layout="constrained")
+    for axes, (title, hours, steps, load) in zip(grid.flat, panels, strict=True):
+        beside = axes.twinx()
+        beside.fill_between(hours, load["accepted"], load["offered"], color="#c03030", alpha=0.6, linewidth=0)
+        beside.fill_between(hours, load["accepted"], color=OTHER, alpha=0.5, linewidth=0)
+        axes.step(hours, steps, where="post", color=OURS)
+        # The steps in front, over the load.
+        axes.set_zorder(beside.get_zorder() + 1)
+        axes.patch.set_visible(False)
+        axes.set_title(title, loc="left", fontsize=9)
+        axes.set_xlabel("hours")
+        axes.set_xlim(hours[0], hours[-1])
+        axes.set_ylabel(step_label, color=OURS)
+        axes.set_ylim(bottom=0, top=1.1 * max(steps))
+        beside.set_ylabel(f"{load_label} (red: refused)", color=DURABLE)
+        beside.set_ylim(bottom=0, top=1.1 * max(load["offered"]))
+    save(figure, path)
+
+
 def save(figure, path):
     """Writes it without the date, which would make every run a change."""
     figure.savefig(Path(path), metadata={"Date": None})

@@ -16,6 +16,7 @@ mod nodes;
 mod placement;
 mod repair;
 mod reshard;
+pub mod scaling;
 
 pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
 pub use model::{

@@ -65,17 +65,8 @@ impl Replicas {
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
         let (held, tasks) = (Mutex::default(), Mutex::default());
         let leaving = AtomicBool::new(false);
-        let inner = Inner {
-            store,
-            transport,
-            clock,
-            settings,
-            pace,
-            append_permits,
-            leaving,
-            held,
-            tasks,
-        };
+        let inner =
+            Inner { store, transport, clock, settings, pace, append_permits, leaving, held, tasks };
         let replicas = Self { inner: Arc::new(inner) };
         let mut tasks = replicas.tasks();
         tasks.spawn(look_after(Arc::downgrade(&replicas.inner)));

@@ -88,10 +88,10 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use anabranch_shard::Command;
     use anabranch_types::Timestamp;
     use bytes::BytesMut;
 
-    use anabranch_shard::Command;
     use super::*;
     use crate::payload::Payload;
 

@@ -50,7 +50,8 @@ async fn judge(cluster: &Cluster, load: &mut Load, shards: &[Arc<ShardRoute>]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_come_and_go_under_load_and_nothing_is_lost() {
-    let mut cluster = Cluster::start_with(3, HEAD, SETTINGS, |id, dir| dir.join(format!("node-{id}"))).await;
+    let mut cluster =
+        Cluster::start_with(3, HEAD, SETTINGS, |id, dir| dir.join(format!("node-{id}"))).await;
     let client = cluster.client().await;
     let shards = cluster.create_stream(&client, 6).await;
     let mut load = Load::start(client.clone(), &shards, &mut StdRng::seed_from_u64(7));
