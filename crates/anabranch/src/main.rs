@@ -4,6 +4,7 @@ mod bench;
 mod clock_offset;
 mod cluster_file;
 mod config;
+mod ctl;
 mod dev;
 mod local_node;
 mod running;
@@ -32,6 +33,8 @@ enum Command {
     Dev(dev::DevArgs),
     /// A cluster node, as its configuration file says
     Server(server::ServerArgs),
+    /// Looks after a cluster: nodes, shards, moves
+    Ctl(ctl::CtlArgs),
     /// Measures a Kinesis endpoint: put, get, put to receipt
     Bench(bench::BenchArgs),
 }
@@ -41,6 +44,7 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Dev(args) => dev::run(args).await,
         Command::Server(args) => server::run(args).await,
+        Command::Ctl(args) => ctl::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

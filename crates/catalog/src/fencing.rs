@@ -27,6 +27,7 @@
 mod catalog;
 mod cluster;
 mod properties;
+mod real;
 mod shard;
 
 /// A job: the log index of its PREPARE. 0 is none.

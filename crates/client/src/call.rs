@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_proto::node as pb;
+use anabranch_proto::node::node_service_client::NodeServiceClient;
 use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
+use anabranch_transport::was_not_sent;
 use anabranch_types::{GroupId, NodeId, Timestamp};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -55,6 +58,9 @@ pub trait LocalNode: Send + Sync + 'static {
     /// Appends a batch to a shard that the node leads.
     fn append(&self, group: GroupId, batch: Batch) -> BoxFuture<'_, Result<Vec<Run>, CallError>>;
     /// Says which records of a call stand in a closed shard.
+    ///
+    /// # Errors
+    /// [`CallError::Frozen`] if the node doesn't know yet that it is closed; [`CallError::NotFound`].
     fn recall(&self, group: GroupId, batch: &Batch) -> Result<Vec<Option<Run>>, CallError>;
     /// Finds where a reader begins.
     fn seek(&self, group: GroupId, start: Start) -> BoxFuture<'_, Result<Position, CallError>>;
@@ -99,6 +105,9 @@ fn error_of(status: &Status) -> CallError {
     }
     if status.code() == Code::Unimplemented {
         return CallError::NotFound;
+    }
+    if was_not_sent(status) {
+        return CallError::NotLeader(None);
     }
     CallError::Unknown(status.to_string())
 }
@@ -199,6 +208,19 @@ pub(crate) async fn newest_version(channel: Channel) -> Result<u64, CallError> {
     let message = v1::NewestRequest { forwarded: false };
     let answer = CatalogServiceClient::new(channel).newest(request(message)).await;
     Ok(answer.map_err(|status| error_of(&status))?.into_inner().version)
+}
+
+/// Has the node that leads `group` hand it over to `to`; says whether it did.
+pub(crate) async fn transfer_leader(
+    channel: Channel,
+    group: GroupId,
+    to: NodeId,
+) -> Result<bool, CallError> {
+    let transfers = vec![pb::Transfer { group: group.0, to_node: to.0 }];
+    let message = pb::TransferLeadersRequest { transfers };
+    let answer = NodeServiceClient::new(channel).transfer_leaders(request(message)).await;
+    let handed_over = answer.map_err(|status| error_of(&status))?.into_inner().groups;
+    Ok(handed_over.contains(&group.0))
 }
 
 pub(crate) async fn tail(

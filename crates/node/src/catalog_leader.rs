@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anabranch_catalog::{Command, Outcome};
 use anabranch_replica::{CatalogReplica, Error};
+use anabranch_transport::was_not_sent;
 use anabranch_types::NodeId;
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::node::Node;
 use crate::remote::Remotes;
@@ -100,21 +101,4 @@ impl Question for NewestVersion {
         // A question changes nothing: after any failure another node may be asked.
         remotes.newest(node).await.map_err(|_| Error::NotLeader { leader: None })
     }
-}
-
-/// Whether the call failed because no connection could be made.
-fn was_not_sent(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|error| {
-            matches!(
-                error.kind(),
-                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::TimedOut
-            )
-        }) {
-            return true;
-        }
-        cause = error.source();
-    }
-    status.code() == Code::Unavailable && status.message().contains("no address")
 }

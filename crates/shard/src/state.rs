@@ -108,12 +108,14 @@ impl Gate {
                 is_undone
             }
             Step::Open(job) => {
-                self.hidden &= self.born != job;
-                !self.hidden
+                let is_own = self.born == job;
+                self.hidden &= !is_own;
+                is_own
             }
             Step::Close(job) => {
-                self.closed |= self.frozen_by() == Some(job);
-                self.closed
+                let has_say = self.frozen && self.job == job;
+                self.closed |= has_say;
+                has_say
             }
         }
     }

@@ -217,7 +217,7 @@ mod tests {
         for millis in [8, 8, 16] {
             let sent = Instant::now();
             tokio::time::advance(Duration::from_millis(millis)).await;
-            liveness.ping_answered(NODE, sent);
+            liveness.ping_answered(NODE, sent, false);
         }
         assert_eq!(liveness.round_trips(), BTreeMap::from([(NODE, Duration::from_millis(9))]));
         liveness.heard(NODE, Some(2));

@@ -271,3 +271,20 @@ pub fn channel(connector: &Arc<dyn Connector>, address: &str) -> Channel {
         .max_frame_size(FRAME_BYTES)
         .connect_with_connector_lazy(connect)
 }
+
+/// Whether a call failed because no connection could be made: then nobody did anything.
+pub fn was_not_sent(status: &tonic::Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::TimedOut
+            )
+        }) {
+            return true;
+        }
+        cause = error.source();
+    }
+    status.code() == tonic::Code::Unavailable && status.message().contains("no address")
+}

@@ -9,7 +9,7 @@ pub(crate) struct ShardModel {
     pub(crate) born: JobId,
     /// Not opened yet. At first true of every shard that a job made.
     pub(crate) hidden: bool,
-    /// Highest job that wanted it frozen or thawed; 0 if none did.
+    /// Highest job that froze it; 0 if none did.
     pub(crate) job: JobId,
     /// The job that holds it frozen.
     pub(crate) frozen_by: Option<JobId>,
@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Append,
     /// Take no records on behalf of this job, and say which was the last.
     Freeze(JobId),
-    /// This job was aborted: undo its freeze, whether it came or is still to come.
+    /// This job was aborted: undo its freeze.
     Unfreeze(JobId),
     /// The job that made the shard was committed.
     Open(JobId),
@@ -91,10 +91,9 @@ fn freeze(shard: &mut ShardModel, job: JobId, rules: &Rules) -> Answer {
     Answer::Frozen(shard.last)
 }
 
-/// If the job's freeze is still to come, it will be stale. An older job's stays until it is undone
-/// by its own UNFREEZE, which may come later than this one.
+/// The freeze of another job stays until it is undone by its own UNFREEZE. That it is sent only by who
+/// saw the shard frozen by the job is enough: it never comes before its FREEZE.
 fn unfreeze(shard: &mut ShardModel, job: JobId, rules: &Rules) -> Answer {
-    shard.job = shard.job.max(job);
     if shard.frozen_by == Some(job) || !rules.unfreeze_only_own {
         shard.frozen_by = None;
     }
