@@ -79,9 +79,7 @@ def test_resharding_under_load_is_not_noticed(three, capsys):
             merge(first, *open_shards(first)[:2])
             active(first)
         for target in (4, 3, 5, 3):
-            answer = first.update_shard_count(
-                StreamName=STREAM, TargetShardCount=target, ScalingType="UNIFORM_SCALING"
-            )
+            answer = first.update_shard_count(StreamName=STREAM, TargetShardCount=target, ScalingType="UNIFORM_SCALING")
             assert answer["TargetShardCount"] == target
             active(first)
             assert len(open_shards(first)) == target

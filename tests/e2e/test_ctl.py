@@ -1,0 +1,84 @@
+"""`anabranch ctl`: what operators see, and what they are refused."""
+
+import json
+import subprocess
+
+from support.clients import kinesis
+from support.streams import create_stream, status
+from support.waiting import wait_until
+
+STREAM = "ctl"
+
+
+def ctl(cluster, *arguments, node=None):
+    """Runs `anabranch ctl --json`; returns what it printed, parsed."""
+    node = node or cluster.nodes[0]
+    command = [cluster.binary, "ctl", "--json", "--node", node.grpc, *arguments]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip())
+    return json.loads(done.stdout)
+
+
+def refused(cluster, *arguments):
+    """What a call that fails says."""
+    try:
+        answer = ctl(cluster, *arguments)
+    except RuntimeError as error:
+        return str(error)
+    raise AssertionError(f"{arguments}: {answer}")
+
+
+def test_operators_see_nodes_shards_and_jobs_and_are_told_what_cannot_be(three):
+    client = kinesis(three.nodes[0].endpoint)
+    create_stream(client, STREAM, shards=2)
+    assert [node["replicas"] for node in ctl(three, "nodes")] == [3, 3, 3]
+    client.split_shard(StreamName=STREAM, ShardToSplit="shardId-000000000000", NewStartingHashKey="1000000")
+    wait_until("the split is done", lambda: status(client, STREAM) == "ACTIVE")
+    summary = wait_until("ctl sees it", lambda: (said := ctl(three, "status"))["open_shards"] == 3 and said)
+    assert (summary["streams"], summary["shards"], summary["jobs"], summary["moves"]) == (1, 4, 0, 0)
+    shards = ctl(three, "shards", STREAM)["shards"]
+    assert [shard["parents"] for shard in shards] == [[], [], ["shardId-000000000000"], ["shardId-000000000000"]]
+    explained = ctl(three, "explain", STREAM, "2")
+    assert sorted(replica["node"] for replica in explained["replicas"]) == [1, 2, 3]
+    assert explained["other_nodes"] == []
+
+    # Three nodes for three replicas: the first can't be emptied, nor removed, but used again.
+    assert "drain it first" in refused(three, "remove", "1")
+    assert ctl(three, "drain", "1")["state"] == "DRAINING"
+    assert "drain it first" in refused(three, "remove", "1")
+    assert ctl(three, "undrain", "1")["state"] == "ACTIVE"
+    for command in ("drain", "undrain", "remove"):
+        assert "node 9 is not known" in refused(three, command, "9")
+    assert "there is no stream nowhere" in refused(three, "shards", "nowhere")
+    assert "no shard" in refused(three, "explain", STREAM, "77")
+    assert ctl(three, "jobs") == []
+
+
+def test_a_leader_goes_where_it_is_sent(three):
+    create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=1)
+    shard = ctl(three, "shards", STREAM)["shards"][0]
+    leader = wait_until("it has a leader", lambda: three.leaders(STREAM)["shardId-000000000000"])
+    target = next(node for node in shard["nodes"] if node != leader)
+    transfer = ("transfer-leader", str(shard["group"]), str(target))
+    answer = wait_until("it is handed over", lambda: attempt(three, *transfer))
+    assert (answer["from"], answer["to"]) == (leader, target)
+    wait_until("it leads there", lambda: three.leaders(STREAM)["shardId-000000000000"] == target)
+    assert "there is no group" in refused(three, "transfer-leader", "999", "1")
+
+
+def attempt(cluster, *arguments):
+    """As `ctl`; None if it is refused for now."""
+    try:
+        return ctl(cluster, *arguments)
+    except RuntimeError:
+        return None
+
+
+def test_looking_needs_no_leader_of_the_catalog(three):
+    create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=1)
+    first, second, third = three.nodes
+    three.kill(first)
+    three.kill(second)
+    assert len(ctl(three, "nodes", node=third)) == 3
+    assert ctl(three, "shards", STREAM, node=third)["shards"][0]["open"]
