@@ -48,17 +48,20 @@ enum What {
     /// Empties a node: its replicas move to others, and it gets no new ones
     Drain {
         /// Number of the node
-        node: u64,
+        #[arg(value_name = "NODE")]
+        number: u64,
     },
     /// Uses a drained node again
     Undrain {
         /// Number of the node
-        node: u64,
+        #[arg(value_name = "NODE")]
+        number: u64,
     },
     /// Forgets a node that holds nothing any more
     Remove {
         /// Number of the node
-        node: u64,
+        #[arg(value_name = "NODE")]
+        number: u64,
     },
     /// Has another node lead a group
     TransferLeader {
@@ -86,11 +89,11 @@ pub(crate) async fn run(args: CtlArgs) -> Result<()> {
         What::Shards { stream } => shards(catalog, &stream)?,
         What::Explain { stream, shard } => explain(catalog, &stream, &shard)?,
         What::Jobs => jobs(catalog),
-        What::Drain { node } => set_state(&client, node, NodeState::Draining).await?,
-        What::Undrain { node } => set_state(&client, node, NodeState::Active).await?,
-        What::Remove { node } => {
-            client.propose(Command::RemoveNode { node: NodeId(node) }).await?;
-            Said::line(format!("node {node} is removed"), json!({ "removed": node }))
+        What::Drain { number } => set_state(&client, number, NodeState::Draining).await?,
+        What::Undrain { number } => set_state(&client, number, NodeState::Active).await?,
+        What::Remove { number } => {
+            client.propose(Command::RemoveNode { node: NodeId(number) }).await?;
+            Said::line(format!("node {number} is removed"), json!({ "removed": number }))
         }
         What::TransferLeader { group, to } => transfer(&client, catalog, group, to).await?,
     };

@@ -60,3 +60,15 @@ fn init_logging() {
     let _was_set_already =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_of_all_commands_are_unambiguous() {
+        Cli::command().debug_assert();
+    }
+}
