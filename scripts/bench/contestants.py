@@ -92,13 +92,13 @@ def make_led_stream(cluster, stream, shards):
         leaders = cluster.leaders(stream)
         return len(leaders) == shards and all(leaders.values())
 
-    wait_until(f"every shard of {stream} has a leader", led, timeout=120)
+    wait_until(f"every shard of {stream} has a leader", led, timeout=300)
 
 
 def make_kinesis_stream(endpoint, stream, shards):
     """A stream of any Kinesis, ready to be used."""
     protocols.kinesis(endpoint, "CreateStream", StreamName=stream, ShardCount=shards)
-    wait_until(f"stream {stream} is active", lambda: protocols.is_active(endpoint, stream), timeout=60)
+    wait_until(f"stream {stream} is active", lambda: protocols.is_active(endpoint, stream), timeout=300)
 
 
 class KinesisPeer(Contestant):

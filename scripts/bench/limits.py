@@ -4,7 +4,9 @@
 Three nodes on this machine, each scene on servers of its own that start on an empty directory:
 - idle: a thousand shards that nobody touches;
 - overload: a hundred times the connections that saturate it, for minutes, then the load of before;
-- slow readers: a thousand connections that take large answers a little at a time, while others write.
+- slow readers: a thousand connections that take large answers a little at a time, while others write;
+- reshard: how long a split or a merge makes puts wait, alone and beside a steady load;
+- scale: thousands of shards in one stream and hundreds of streams: made, listed, split, started again.
 
 Writes each scene's figures as a JSON line, and prints them.
 """
@@ -13,10 +15,12 @@ import asyncio
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +34,10 @@ from bench.generator import Failed, measure, warm_up
 from bench.install import say
 from bench.loads import Load
 from bench.processes import resident_bytes
+from support.clients import kinesis
 from support.cluster import Cluster
+from support.streams import shards, status
+from support.waiting import wait_until
 
 STREAM = "bench"
 SHARDS = 8
@@ -74,6 +81,10 @@ def parse_arguments():
     parser.add_argument("--overload-connections", type=int, default=800, help="by how many connections (800)")
     parser.add_argument("--readers", type=int, default=1000, help="slow readers (1000)")
     parser.add_argument("--seconds", type=float, default=10, help="how long every other load is measured (10)")
+    parser.add_argument("--reshardings", type=int, default=40, help="splits and merges of the scene `reshard` (40)")
+    parser.add_argument("--steady-rate", type=int, default=10_000, help="records a second beside them (10000)")
+    parser.add_argument("--many-shards", type=int, default=3000, help="shards of the scene `scale` (3000)")
+    parser.add_argument("--many-streams", type=int, default=300, help="further streams of the scene `scale` (300)")
     return arguments_of.parse(parser)
 
 
@@ -213,7 +224,106 @@ def get_records(host, iterator):
     return head.encode() + body
 
 
-SCENES = {"idle": idle, "overload": overload, "slow-readers": slow_readers}
+def reshard(arguments, cluster):
+    """Waits of puts while shards are split and merged."""
+    make_led_stream(cluster, STREAM, 4)
+    alone = bench(arguments, cluster, "reshard", "--connections", "4", "--count", str(arguments.reshardings))
+    rate = str(arguments.steady_rate)
+    steady = ["put", "--connections", "8", "--records-per-call", "100", "--rate", rate, "--duration", "600s"]
+    beside = subprocess.Popen(command(arguments, cluster, *steady), stdout=subprocess.DEVNULL)
+    try:
+        loaded = bench(arguments, cluster, "reshard", "--connections", "4", "--count", str(arguments.reshardings))
+    finally:
+        beside.kill()
+        beside.wait()
+    return {"steady_records_per_s": arguments.steady_rate, "alone": alone, "beside_load": loaded}
+
+
+def command(arguments, cluster, what, *rest):
+    """A command line of `anabranch bench` against all nodes."""
+    endpoints = ",".join(node.endpoint for node in cluster.nodes)
+    return [str(arguments.binary), "bench", what, "--endpoint", endpoints, "--stream", STREAM, *rest]
+
+
+def bench(arguments, cluster, what, *rest):
+    """The line that `anabranch bench` prints."""
+    done = subprocess.run(command(arguments, cluster, what, *rest), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(done.stderr.strip())
+    return json.loads(done.stdout)
+
+
+def scale(arguments, cluster):
+    """Times and memory with many shards and many streams."""
+    client = kinesis(cluster.nodes[0].endpoint)
+    pids = [node.pid for node in cluster.nodes]
+    result = {"shards": arguments.many_shards, "streams": arguments.many_streams}
+
+    def timed(name, action):
+        began = time.monotonic()
+        action()
+        result[f"{name}_seconds"] = round(time.monotonic() - began, 2)
+
+    timed("create", lambda: make_led_stream(cluster, STREAM, arguments.many_shards))
+    result["resident_bytes"] = [resident_bytes([pid]) for pid in pids]
+    timed("describe_all_pages", lambda: list(client.get_paginator("describe_stream").paginate(StreamName=STREAM)))
+    timed("list_shards_all_pages", lambda: shards(client, STREAM))
+    timed("split_100_in_a_row", lambda: split_in_a_row(client, 100))
+    names = [f"stream-{number}" for number in range(arguments.many_streams)]
+    timed("create_streams", lambda: make_streams(client, names))
+    timed("list_streams_all_pages", lambda: list(client.get_paginator("list_streams").paginate()))
+    for node in list(cluster.nodes):
+        cluster.kill(node)
+    timed("restart_all_until_ready", lambda: restart(cluster))
+    timed("until_every_shard_takes_a_record", lambda: put_to_every_shard(cluster))
+    result["resident_bytes_after_restart"] = [resident_bytes([node.pid]) for node in cluster.nodes]
+    return result
+
+
+def split_in_a_row(client, count):
+    """Splits one shard after the other, each once the one before is done."""
+    for shard in shards(client, STREAM)[:count]:
+        keys = shard["HashKeyRange"]
+        middle = (int(keys["StartingHashKey"]) + int(keys["EndingHashKey"])) // 2 + 1
+        client.split_shard(StreamName=STREAM, ShardToSplit=shard["ShardId"], NewStartingHashKey=str(middle))
+        wait_until("it is split", lambda: status(client, STREAM) == "ACTIVE", pause=0.005)
+
+
+def make_streams(client, names):
+    """Makes streams of one shard each, and waits until all are ACTIVE."""
+    for name in names:
+        client.create_stream(StreamName=name, ShardCount=1)
+    for name in names:
+        wait_until(f"{name} is ACTIVE", lambda name=name: status(client, name) == "ACTIVE", timeout=120)
+
+
+def restart(cluster):
+    """Starts every node at once, and waits for all."""
+    with ThreadPoolExecutor(len(cluster.nodes)) as pool:
+        list(pool.map(cluster.restart, list(cluster.nodes)))
+
+
+def put_to_every_shard(cluster):
+    """One record to each open shard, by its first hash key."""
+    client = kinesis(cluster.nodes[0].endpoint)
+    opened = [shard for shard in shards(client, STREAM) if "EndingSequenceNumber" not in shard["SequenceNumberRange"]]
+    records = [
+        {"Data": b"x", "PartitionKey": "k", "ExplicitHashKey": shard["HashKeyRange"]["StartingHashKey"]}
+        for shard in opened
+    ]
+    while records:
+        answer = client.put_records(StreamName=STREAM, Records=records[:500])
+        failed = [record for record, said in zip(records, answer["Records"], strict=False) if "ErrorCode" in said]
+        records = failed + records[500:]
+
+
+SCENES = {
+    "idle": idle,
+    "overload": overload,
+    "slow-readers": slow_readers,
+    "reshard": reshard,
+    "scale": scale,
+}
 
 
 if __name__ == "__main__":

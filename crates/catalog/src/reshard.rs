@@ -36,9 +36,12 @@ impl Catalog {
         if stream.status != StreamStatus::Active {
             return Err(Refusal::StreamNotActive { name });
         }
+        if stream.mode == StreamMode::OnDemand {
+            return Err(Refusal::OnDemand { name });
+        }
         let target = match change {
             ShardChange::Count(target) => {
-                check_count(&name, stream, target)?;
+                check_count(stream, target)?;
                 Some(target)
             }
             ShardChange::Split { .. } | ShardChange::Merge { .. } => None,
@@ -252,10 +255,7 @@ fn merge(stream: &Stream, lower: ShardId, upper: ShardId) -> Result<Vec<Piece>, 
 }
 
 /// At most double, at least half (documentation of UpdateShardCount).
-fn check_count(name: &StreamName, stream: &Stream, target: u32) -> Result<(), Refusal> {
-    if stream.mode == StreamMode::OnDemand {
-        return Err(Refusal::OnDemand { name: name.clone() });
-    }
+fn check_count(stream: &Stream, target: u32) -> Result<(), Refusal> {
     let current = u32::try_from(stream.open_shards().count()).unwrap_or(u32::MAX);
     let lowest = current.div_ceil(2);
     let highest = current.saturating_mul(2).min(limits::STREAM_MAX_SHARDS);

@@ -606,7 +606,7 @@ mod tests {
             Command::CreateStream(NewStream {
                 name: name.clone(),
                 shards: 3,
-                mode: StreamMode::OnDemand,
+                mode: StreamMode::Provisioned,
                 retention_hours: 24,
                 max_record_size_kib: 1024,
                 tags: BTreeMap::from([("k".into(), "v".into())]),

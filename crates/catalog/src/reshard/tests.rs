@@ -17,6 +17,10 @@ struct Script {
 
 impl Script {
     fn new(shards: u32) -> Self {
+        Self::of_mode(shards, StreamMode::Provisioned)
+    }
+
+    fn of_mode(shards: u32, mode: StreamMode) -> Self {
         let mut script = Self { catalog: Catalog::bootstrap(&[]), index: 0, now: 1000 };
         for node in 1..=3 {
             script.done(Command::RegisterNode {
@@ -30,7 +34,7 @@ impl Script {
         script.done(Command::CreateStream(NewStream {
             name: name(),
             shards,
-            mode: StreamMode::Provisioned,
+            mode,
             retention_hours: 24,
             max_record_size_kib: 1024,
             tags: BTreeMap::new(),
@@ -176,6 +180,19 @@ fn wrong_changes_are_refused_and_change_nothing() {
     }
     assert!(matches!(script.reshard(ShardChange::Count(4)), Outcome::Done { .. }));
     assert_eq!(script.catalog, before);
+}
+
+#[test]
+fn nobody_sets_the_shards_of_an_on_demand_stream() {
+    let mut script = Script::of_mode(4, StreamMode::OnDemand);
+    let [first, second] = [0, 1].map(ShardId);
+    for change in [
+        ShardChange::Split { shard: first, at: HashKey(5) },
+        ShardChange::Merge { lower: first, upper: second },
+        ShardChange::Count(5),
+    ] {
+        assert_eq!(script.refusal(change), Refusal::OnDemand { name: name() });
+    }
 }
 
 #[test]
