@@ -216,9 +216,14 @@ pub(crate) async fn transfer_leader(
     group: GroupId,
     to: NodeId,
 ) -> Result<bool, CallError> {
+    let mut client = NodeServiceClient::new(channel);
+    let leading = client.leading(request(pb::LeadingRequest {})).await;
+    if !leading.map_err(|status| error_of(&status))?.into_inner().groups.contains(&group.0) {
+        return Ok(false);
+    }
     let transfers = vec![pb::Transfer { group: group.0, to_node: to.0 }];
     let message = pb::TransferLeadersRequest { transfers };
-    let answer = NodeServiceClient::new(channel).transfer_leaders(request(message)).await;
+    let answer = client.transfer_leaders(request(message)).await;
     let handed_over = answer.map_err(|status| error_of(&status))?.into_inner().groups;
     Ok(handed_over.contains(&group.0))
 }

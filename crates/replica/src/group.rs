@@ -93,6 +93,8 @@ pub(crate) struct Group {
     telling_heir: Mutex<()>,
     /// Whether a majority of the voters' disks take no records. Found out by upkeep.
     pub(crate) is_crowded: Arc<AtomicBool>,
+    /// The term in which this leader offered another one to lead, for want of room; 0 for none.
+    pub(crate) offered_in: AtomicU64,
 }
 
 impl Group {
@@ -137,6 +139,7 @@ impl Group {
             given_up: AtomicU64::new(0),
             telling_heir: Mutex::default(),
             is_crowded,
+            offered_in: AtomicU64::new(0),
         })
     }
 
@@ -237,6 +240,9 @@ impl Group {
     /// to, and has given up its term before.
     fn holds_lease(&self) -> bool {
         let Ok(leader) = self.raft.as_leader() else { return false };
+        if self.leading_term().is_ok_and(|term| self.has_offered(term)) {
+            return false;
+        }
         let recent = self.settings.election_timeout.mul_f64(0.8);
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);

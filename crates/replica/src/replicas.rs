@@ -259,9 +259,9 @@ impl Replicas {
             }
             self.follow_leadership(&held);
             held.group.look_for_room();
-            if held.group.leads_without_room() {
+            if let Some(successor) = held.group.successor() {
                 let group = Arc::clone(&held.group);
-                self.tasks().spawn(async move { group.hand_over_to_room().await });
+                self.tasks().spawn(async move { group.offer(successor).await });
             }
             let retained_from =
                 held.shard.as_ref().map_or(Timestamp::default(), ShardReplica::retained_from);

@@ -74,15 +74,40 @@ impl Group {
         self.is_crowded.store(is_crowded, Ordering::Relaxed);
     }
 
-    /// Whether this leader's own disk takes no records.
-    pub(crate) fn leads_without_room(&self) -> bool {
-        self.leading_term().is_ok() && !self.log.disk().takes_records()
+    /// The voter that ought to lead in place of this leader: its own disk has no room, that one's has, and its log is
+    /// the longest of those. An offer that was made is repeated whatever the disk says by now.
+    pub(crate) fn successor(&self) -> Option<u64> {
+        let term = self.leading_term().ok()?;
+        if self.log.disk().takes_records() && !self.has_offered(term) {
+            return None;
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let liveness = self.transport.liveness();
+        let has_room = |voter: &u64| {
+            let member = metrics.membership_config.get_node(voter);
+            *voter != self.replica.0
+                && member.is_some_and(|member| {
+                    !liveness.is_silent(member.node) && !liveness.refuses_records(member.node)
+                })
+        };
+        let matched = |voter: &u64| metrics.replication.as_ref()?.get(voter).cloned().flatten();
+        metrics.membership_config.voter_ids().filter(has_room).max_by_key(matched)
     }
 
-    /// Has a voter whose disk takes records lead, if there is one.
-    pub(crate) async fn hand_over_to_room(&self) {
-        let liveness = self.transport.liveness();
-        let _tried_again_next_round = self.hand_over(|node| !liveness.refuses_records(node)).await;
+    /// Offers `successor` to lead. Called again and again until it does: a message may be lost, its log too short yet,
+    /// or its disk full by then. So unlike a hand-over this gives nothing up: until another one leads, this leader
+    /// goes on to answer, by asking a majority and not by its lease.
+    pub(crate) async fn offer(&self, successor: u64) {
+        let Ok(term) = self.leading_term() else { return };
+        self.offered_in.store(term, Ordering::SeqCst);
+        tracing::info!(group = %self.id, successor, "offered to lead, the disk has no room");
+        let _stopping = self.raft.trigger().transfer_leader(successor).await;
+    }
+
+    /// Whether this replica, which leads in `term`, offered another one to lead.
+    pub(crate) fn has_offered(&self, term: u64) -> bool {
+        self.offered_in.load(Ordering::SeqCst) == term
     }
 }
 
