@@ -261,7 +261,10 @@ def scale(arguments, cluster):
 
     def timed(name, action):
         began = time.monotonic()
-        action()
+        try:
+            action()
+        except TimeoutError as error:
+            raise Failed(f"{name}: {error} (so far {result})") from error
         result[f"{name}_seconds"] = round(time.monotonic() - began, 2)
 
     timed("create", lambda: make_led_stream(cluster, STREAM, arguments.many_shards))

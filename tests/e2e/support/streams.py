@@ -18,8 +18,13 @@ def create_stream(client, name, shards):
 
 
 def shards(client, name):
-    """All shards of a stream, over all pages."""
-    return list(client.get_paginator("list_shards").paginate(StreamName=name).search("Shards[]"))
+    """All shards of a stream, over all pages. boto3's paginator names stream and token together, which is refused."""
+    page = client.list_shards(StreamName=name)
+    found = page["Shards"]
+    while "NextToken" in page:
+        page = client.list_shards(NextToken=page["NextToken"])
+        found += page["Shards"]
+    return found
 
 
 def iterator(client, stream, kind, shard="shardId-000000000000", **where):
