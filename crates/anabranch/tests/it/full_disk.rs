@@ -77,7 +77,7 @@ impl Scene {
             let records = if everywhere {
                 self.cluster.replicas_are_equal(shard.group).await
             } else {
-                self.cluster.read_leader(shard.group).await
+                self.cluster.read_as_a_gateway(shard.group).await
             };
             stream.oracle.judge(shard.group, &records, (began, self.cluster.now()));
         }
