@@ -93,8 +93,6 @@ pub(crate) struct Group {
     telling_heir: Mutex<()>,
     /// Whether a majority of the voters' disks take no records. Found out by upkeep.
     pub(crate) is_crowded: Arc<AtomicBool>,
-    /// The term in which this leader offered another one to lead, for want of room; 0 for none.
-    pub(crate) offered_in: AtomicU64,
 }
 
 impl Group {
@@ -139,7 +137,6 @@ impl Group {
             given_up: AtomicU64::new(0),
             telling_heir: Mutex::default(),
             is_crowded,
-            offered_in: AtomicU64::new(0),
         })
     }
 
@@ -240,9 +237,6 @@ impl Group {
     /// to, and has given up its term before.
     fn holds_lease(&self) -> bool {
         let Ok(leader) = self.raft.as_leader() else { return false };
-        if self.leading_term().is_ok_and(|term| self.has_offered(term)) {
-            return false;
-        }
         let recent = self.settings.election_timeout.mul_f64(0.8);
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
@@ -432,16 +426,17 @@ impl Group {
         requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
     ) -> BoxStream<'static, ResponseBody> {
         let (group, log) = (self.id, Arc::clone(&self.log));
+        let is_crowded = Arc::clone(&self.is_crowded);
         let refused = Arc::new(AtomicBool::new(false));
         let noticed = Arc::clone(&refused);
         let requests = futures::stream::unfold(requests, move |mut requests| {
             let (log, is_refused) = (Arc::clone(&log), Arc::clone(&noticed));
+            let is_crowded = Arc::clone(&is_crowded);
             async move {
                 let message = requests.recv().await?;
-                let payloads = message.entries.iter().map(|entry| &entry.payload);
-                let index = |id: &Option<pb::LogId>| id.as_ref().map(|id| id.index);
-                let (prev, commit) = (index(&message.prev), index(&message.commit));
-                if refuses(log.disk(), group, prev, commit, payloads) {
+                let is_crowded = is_crowded.load(Ordering::Relaxed);
+                let last = log.log_state().last;
+                if refuses(log.disk(), is_crowded, group, last, &message) {
                     is_refused.store(true, Ordering::Relaxed);
                     return None;
                 }

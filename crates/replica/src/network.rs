@@ -1,7 +1,7 @@
 //! How openraft on this node reaches replicas on others: through the transport's streams.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anabranch_storage::GroupLog;
@@ -17,14 +17,13 @@ use openraft::raft::{
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
 use crate::log_adapter::stored_entry;
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
-use crate::room::adds_records;
 
 /// Makes the connections of one group.
 #[derive(Clone)]
@@ -39,7 +38,8 @@ pub(crate) struct NetworkFactory {
 
 impl NetworkFactory {
     fn network(&self, target: u64, member: &Member, purpose: Purpose) -> Network {
-        Network { factory: self.clone(), node: member.node, to: ReplicaId(target), purpose }
+        let (factory, to, refused_from) = (self.clone(), ReplicaId(target), Arc::default());
+        Network { factory, node: member.node, to, purpose, refused_from }
     }
 }
 
@@ -66,6 +66,8 @@ pub(crate) struct Network {
     node: NodeId,
     to: ReplicaId,
     purpose: Purpose,
+    /// Where the append began that the receiver refused last; 0 for none, as no record is there.
+    refused_from: Arc<AtomicU64>,
 }
 
 /// An append whose first entry is so far behind the log's end is catching up.
@@ -87,16 +89,14 @@ impl Network {
         first.is_some_and(|first| first + CATCH_UP_ENTRIES < last)
     }
 
-    /// Whether the receiver has said that it would refuse this, or others have the room that it lacks.
+    /// Whether the receiver has refused this and would again, and others have the room that it lacks. What it has not
+    /// refused is sent whatever its disk: a new leader doesn't know how much of it the receiver has.
     fn is_in_vain(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
-        let index = |id: &Option<RaftLogId>| id.as_ref().map(RaftLogId::index);
+        let from = next_index(&request.prev_log_id);
         let is_needed = self.factory.is_crowded.load(Ordering::Relaxed)
-            && index(&request.leader_commit) <= index(&request.prev_log_id);
-        let payloads = request.entries.iter().filter_map(|entry| match &entry.payload {
-            openraft::EntryPayload::Normal(stored) => Some(&stored.0),
-            openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => None,
-        });
-        self.is_refused() && !is_needed && adds_records(self.factory.group, payloads)
+            && next_index(&request.leader_commit) <= from;
+        let refused = self.refused_from.load(Ordering::Relaxed);
+        self.is_refused() && !is_needed && refused > 0 && refused == from
     }
 
     fn is_refused(&self) -> bool {
@@ -155,7 +155,7 @@ impl Network {
         first: AppendEntriesRequest<TypeConfig>,
         rest: S,
         requests: anabranch_transport::AppendRequests,
-        sent: mpsc::UnboundedSender<()>,
+        sent: mpsc::UnboundedSender<u64>,
     ) where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
     {
@@ -171,19 +171,22 @@ impl Network {
                 continue;
             }
             begins = false;
-            if self.is_in_vain(&request) {
-                return;
-            }
             if self.is_old(&request) {
                 let bytes = request.entries.iter().map(payload_bytes).sum();
                 self.factory.pace.catch_up(bytes).await;
             }
-            if requests.send(append_message(request)).await.is_err() || sent.send(()).is_err() {
+            let from = next_index(&request.prev_log_id);
+            if requests.send(append_message(request)).await.is_err() || sent.send(from).is_err() {
                 return;
             }
             next = rest.next().await;
         }
     }
+}
+
+/// Index of the entry after `id`.
+fn next_index(id: &Option<RaftLogId>) -> u64 {
+    id.as_ref().map_or(0, |id| id.index() + 1)
 }
 
 fn payload_bytes(entry: &crate::raft_types::RaftEntry) -> usize {
@@ -284,19 +287,26 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let channel = transport.open(network.node, purpose, *group, network.to);
             let channel = channel.map_err(|error| unreachable(&error))?;
             let (sent, unanswered) = mpsc::unbounded_channel(); // bounded by the channel
+            let refused_from = Arc::clone(&network.refused_from);
             let pump = network.pump(first, input, channel.requests(), sent);
             let pump = AbortOnDrop(tokio::spawn(pump));
-            let answers = stream::unfold(Some((channel, unanswered, pump)), |state| async move {
-                let (mut channel, mut unanswered, pump) = state?;
-                unanswered.recv().await?;
-                match timeout(ANSWER_DEADLINE, channel.answer()).await {
-                    Ok(Ok(body)) => {
-                        let answer = append_answer(body);
-                        let goes_on = matches!(answer, Ok(Ok(_)));
-                        Some((answer, goes_on.then_some((channel, unanswered, pump))))
+            let answers = stream::unfold(Some((channel, unanswered, pump)), move |state| {
+                let refused_from = Arc::clone(&refused_from);
+                async move {
+                    let (mut channel, mut unanswered, pump) = state?;
+                    let from = unanswered.recv().await?;
+                    match timeout(ANSWER_DEADLINE, channel.answer()).await {
+                        Ok(Ok(body)) => {
+                            if matches!(body, ResponseBody::Failed(_)) {
+                                refused_from.store(from, Ordering::Relaxed);
+                            }
+                            let answer = append_answer(body);
+                            let goes_on = matches!(answer, Ok(Ok(_)));
+                            Some((answer, goes_on.then_some((channel, unanswered, pump))))
+                        }
+                        Ok(Err(error)) => Some((Err(unreachable(&error)), None)),
+                        Err(_elapsed) => Some((Err(unreachable(&Error::Timeout)), None)),
                     }
-                    Ok(Err(error)) => Some((Err(unreachable(&error)), None)),
-                    Err(_elapsed) => Some((Err(unreachable(&Error::Timeout)), None)),
                 }
             });
             Ok(answers.fuse().boxed())
@@ -394,10 +404,12 @@ impl Pace {
     async fn catch_up(&self, bytes: usize) {
         let cost =
             Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / self.bytes_per_second);
-        let mut free_at = self.free_at.lock().await;
-        let start = (*free_at).max(Instant::now());
-        *free_at = start + cost;
-        drop(free_at);
+        let start = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = (*free_at).max(Instant::now());
+            *free_at = start + cost;
+            start
+        };
         sleep_until(start).await;
     }
 }

@@ -146,6 +146,14 @@ impl Replicas {
         self.held().get(&group)?.shard.clone()
     }
 
+    /// The shards here that take no records for now, but may again: a resharding job has to be decided.
+    pub fn undecided_shards(&self) -> BTreeMap<GroupId, ShardReplica> {
+        let held = self.held();
+        let shards = held.iter().filter_map(|(group, held)| Some((*group, held.shard.as_ref()?)));
+        let pending = shards.filter(|(_, shard)| shard.is_undecided());
+        pending.map(|(group, shard)| (group, shard.clone())).collect()
+    }
+
     /// Groups that are open here.
     pub fn groups(&self) -> BTreeSet<GroupId> {
         self.held().keys().copied().collect()
@@ -259,9 +267,9 @@ impl Replicas {
             }
             self.follow_leadership(&held);
             held.group.look_for_room();
-            if let Some(successor) = held.group.successor() {
+            if held.group.leads_without_room() {
                 let group = Arc::clone(&held.group);
-                self.tasks().spawn(async move { group.offer(successor).await });
+                self.tasks().spawn(async move { group.leave_to_room().await });
             }
             let retained_from =
                 held.shard.as_ref().map_or(Timestamp::default(), ShardReplica::retained_from);

@@ -1,16 +1,18 @@
 //! What a replica does where disks have no room for records: its own, or those of the group's other voters.
 //!
 //! A leader whose disk is almost full refuses records, and so does one that couldn't have them on a majority. A follower
-//! refuses them before openraft has seen them ([`Group::receive_appends`]), but for those that a majority may lack: what
-//! leaders took before they knew is committed on the reserve, or nothing behind it could be. The leader learns from
-//! pongs whom it needn't send any, and goes on as soon as they say so. Entries without records are sent and taken.
+//! refuses them before openraft has seen them ([`Group::receive_appends`]), but for those that a majority may lack and
+//! can't have elsewhere: what leaders took before they knew is committed on the reserve, or nothing behind it could be.
+//! The leader learns from pongs who would refuse again what it refused, and goes on as soon as they say so. Entries
+//! without records are sent and taken.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anabranch_storage::DiskState;
-use anabranch_types::GroupId;
+use anabranch_transport::pb;
+use anabranch_types::{GroupId, LogId};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver as _;
 
@@ -18,30 +20,36 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::reader::append_of;
 
-/// Whether a follower in state `disk` refuses entries with these payloads, which follow index `prev`, from a leader
-/// that has committed up to `commit`.
-pub(crate) fn refuses<'a>(
+/// Whether a follower in state `disk`, whose log ends with `last`, refuses these entries of a leader. Those that it has
+/// already take no room: a new leader, who doesn't know where logs are equal, begins with them. `is_crowded` if there is
+/// no majority without disks such as this.
+pub(crate) fn refuses(
     disk: DiskState,
+    is_crowded: bool,
     group: GroupId,
-    prev: Option<u64>,
-    commit: Option<u64>,
-    payloads: impl IntoIterator<Item = &'a Bytes>,
+    last: Option<LogId>,
+    message: &pb::AppendEntries,
 ) -> bool {
+    let lacks = |entry: &&pb::Entry| {
+        last.is_none_or(|last| entry.index > last.index || entry.term > last.term)
+    };
+    let mut lacked = message.entries.iter().filter(lacks).map(|entry| &entry.payload);
+    let index = |id: &Option<pb::LogId>| id.as_ref().map(|id| id.index);
     match disk {
         DiskState::Normal => false,
-        DiskState::AlmostFull => commit > prev && adds_records(group, payloads),
-        DiskState::Full => payloads.into_iter().next().is_some(),
+        DiskState::AlmostFull => {
+            let holds = index(&message.prev).max(last.map(|last| last.index));
+            let may_be_needed = is_crowded && index(&message.commit) <= holds;
+            !may_be_needed && lacked.any(|payload| adds_records(group, payload))
+        }
+        DiskState::Full => lacked.next().is_some(),
     }
 }
 
-/// Whether any of these payloads of `group`'s entries holds records. All others are small, and the disk's
+/// Whether this payload of one of `group`'s entries holds records. All others are small, and the disk's
 /// reserve is for them.
-pub(crate) fn adds_records<'a>(
-    group: GroupId,
-    payloads: impl IntoIterator<Item = &'a Bytes>,
-) -> bool {
-    let is_append = |payload: &Bytes| append_of(payload.clone()).is_some();
-    group != GroupId::CATALOG && payloads.into_iter().any(is_append)
+fn adds_records(group: GroupId, payload: &Bytes) -> bool {
+    group != GroupId::CATALOG && append_of(payload.clone()).is_some()
 }
 
 impl Group {
@@ -56,7 +64,7 @@ impl Group {
         }
     }
 
-    /// Finds out whether a majority of the voters' disks take records.
+    /// Finds out whether a majority of the voters live and have disks that take records.
     pub(crate) fn look_for_room(&self) {
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
@@ -65,7 +73,9 @@ impl Group {
             if *voter == self.replica.0 {
                 return self.log.disk().takes_records();
             }
-            membership.get_node(voter).is_some_and(|member| !liveness.refuses_records(member.node))
+            membership.get_node(voter).is_some_and(|member| {
+                !liveness.is_silent(member.node) && !liveness.refuses_records(member.node)
+            })
         };
         let majority = |config: &BTreeSet<u64>| {
             config.iter().filter(|voter| takes_records(voter)).count() > config.len() / 2
@@ -74,40 +84,15 @@ impl Group {
         self.is_crowded.store(is_crowded, Ordering::Relaxed);
     }
 
-    /// The voter that ought to lead in place of this leader: its own disk has no room, that one's has, and its log is
-    /// the longest of those. An offer that was made is repeated whatever the disk says by now.
-    pub(crate) fn successor(&self) -> Option<u64> {
-        let term = self.leading_term().ok()?;
-        if self.log.disk().takes_records() && !self.has_offered(term) {
-            return None;
-        }
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+    /// Has a voter lead whose disk takes records, if this one leads and its own takes none.
+    pub(crate) async fn leave_to_room(&self) {
         let liveness = self.transport.liveness();
-        let has_room = |voter: &u64| {
-            let member = metrics.membership_config.get_node(voter);
-            *voter != self.replica.0
-                && member.is_some_and(|member| {
-                    !liveness.is_silent(member.node) && !liveness.refuses_records(member.node)
-                })
-        };
-        let matched = |voter: &u64| metrics.replication.as_ref()?.get(voter).cloned().flatten();
-        metrics.membership_config.voter_ids().filter(has_room).max_by_key(matched)
+        let _tried_again_next_round = self.hand_over(|node| !liveness.refuses_records(node)).await;
     }
 
-    /// Offers `successor` to lead. Called again and again until it does: a message may be lost, its log too short yet,
-    /// or its disk full by then. So unlike a hand-over this gives nothing up: until another one leads, this leader
-    /// goes on to answer, by asking a majority and not by its lease.
-    pub(crate) async fn offer(&self, successor: u64) {
-        let Ok(term) = self.leading_term() else { return };
-        self.offered_in.store(term, Ordering::SeqCst);
-        tracing::info!(group = %self.id, successor, "offered to lead, the disk has no room");
-        let _stopping = self.raft.trigger().transfer_leader(successor).await;
-    }
-
-    /// Whether this replica, which leads in `term`, offered another one to lead.
-    pub(crate) fn has_offered(&self, term: u64) -> bool {
-        self.offered_in.load(Ordering::SeqCst) == term
+    /// Whether [`Self::leave_to_room`] has something to do.
+    pub(crate) fn leads_without_room(&self) -> bool {
+        self.leading_term().is_ok() && !self.log.disk().takes_records()
     }
 }
 
@@ -130,21 +115,63 @@ mod tests {
         Payload::Command(command.freeze()).encode()
     }
 
+    fn id(index: u64) -> Option<pb::LogId> {
+        Some(pb::LogId { term: 1, index })
+    }
+
+    /// Entries from index 6 on, of a leader that has committed up to `commit`.
+    fn append(commit: u64, payloads: &[&Bytes]) -> pb::AppendEntries {
+        let entry = |(index, payload): (u64, &&Bytes)| pb::Entry {
+            term: 1,
+            index,
+            payload: Bytes::clone(payload),
+        };
+        let entries = (6..).zip(payloads).map(entry).collect();
+        pb::AppendEntries { vote: None, prev: id(5), commit: id(commit), entries }
+    }
+
+    fn last(index: u64) -> Option<LogId> {
+        Some(LogId { term: 1, index })
+    }
+
     #[test]
     fn records_are_refused_where_others_have_them_and_everything_at_the_last_segment() {
         let (records, trim) = (records(), Payload::Trim { horizon: 3 }.encode());
-        let refuses = |disk, commit, payload| refuses(disk, GROUP, Some(5), commit, [payload]);
-        assert!(!refuses(DiskState::Normal, Some(9), &records));
-        assert!(refuses(DiskState::AlmostFull, Some(9), &records));
-        assert!(!refuses(DiskState::AlmostFull, Some(5), &records), "a majority may lack it");
-        assert!(!refuses(DiskState::AlmostFull, Some(9), &trim));
-        assert!(refuses(DiskState::Full, Some(5), &trim));
-        assert!(!super::refuses(DiskState::Full, GROUP, Some(5), Some(9), []), "news of a commit");
+        let refuses = |disk, commit, payload| {
+            let message = append(commit, &[payload]);
+            let with_room_elsewhere = refuses(disk, false, GROUP, last(5), &message);
+            (refuses(disk, true, GROUP, last(5), &message), with_room_elsewhere)
+        };
+        assert_eq!(refuses(DiskState::Normal, 9, &records), (false, false));
+        assert_eq!(refuses(DiskState::AlmostFull, 9, &records), (true, true));
+        let undecided = refuses(DiskState::AlmostFull, 5, &records);
+        assert_eq!(undecided, (false, true), "a majority may lack it");
+        assert_eq!(refuses(DiskState::AlmostFull, 9, &trim), (false, false));
+        assert_eq!(refuses(DiskState::Full, 5, &trim), (true, true));
+        let news = super::refuses(DiskState::Full, true, GROUP, last(5), &append(9, &[]));
+        assert!(!news, "of a commit");
+    }
+
+    #[test]
+    fn what_a_new_leader_sends_again_takes_no_room() {
+        let (records, trim) = (records(), Payload::Trim { horizon: 3 }.encode());
+        let refuses = |disk, last, commit| {
+            let message = append(commit, &[&records, &records, &trim]);
+            refuses(disk, true, GROUP, last, &message)
+        };
+        for disk in [DiskState::AlmostFull, DiskState::Full] {
+            assert!(!refuses(disk, last(8), 8), "{disk}");
+        }
+        assert!(!refuses(DiskState::AlmostFull, last(7), 7), "lacks the trim");
+        assert!(!refuses(DiskState::AlmostFull, last(6), 6), "a majority may too");
+        assert!(refuses(DiskState::AlmostFull, last(6), 7));
+        let of_older_term = Some(LogId { term: 0, index: 8 });
+        assert!(refuses(DiskState::Full, of_older_term, 8), "these are others");
     }
 
     #[test]
     fn the_catalog_adds_no_records() {
-        assert!(adds_records(GROUP, [&records()]));
-        assert!(!adds_records(GroupId::CATALOG, [&records()]));
+        assert!(adds_records(GROUP, &records()));
+        assert!(!adds_records(GroupId::CATALOG, &records()));
     }
 }

@@ -77,9 +77,8 @@ impl ShardReplica {
 
     /// Waits until the shard takes records or never will again.
     async fn is_decided_before(&self, deadline: Instant) -> bool {
-        let progress = &self.group.progress;
-        let mut changes = progress.changes();
-        let decided = changes.wait_for(|_| progress.shut() != Some(Shut::Pending));
+        let mut changes = self.group.progress.changes();
+        let decided = changes.wait_for(|_| !self.is_undecided());
         matches!(timeout_at(deadline, decided).await, Ok(Ok(_)))
     }
 
@@ -119,6 +118,11 @@ impl ShardReplica {
     /// Whether the shard takes records, as this replica knows.
     pub fn gate(&self) -> Gate {
         self.group.progress.gate()
+    }
+
+    /// Whether the shard takes no records for now, until a resharding job is decided.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.group.progress.shut() == Some(Shut::Pending)
     }
 
     /// Whether this replica leads and knows everything that was decided before.

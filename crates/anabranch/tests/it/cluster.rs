@@ -216,24 +216,6 @@ impl Cluster {
         .await
     }
 
-    /// Every record of `group` as a gateway gets them: from the leader, or where none answers (all disks may be full)
-    /// from the replica that shows most.
-    pub(crate) async fn read_as_a_gateway(&self, group: GroupId) -> Vec<Seen> {
-        for node in &self.nodes {
-            if let Ok(records) = node.read(group, true).await {
-                return records;
-            }
-        }
-        let mut most = Vec::new();
-        for node in &self.nodes {
-            let records = node.read(group, false).await.unwrap_or_default();
-            if records.len() > most.len() {
-                most = records;
-            }
-        }
-        most
-    }
-
     /// Waits until every replica of `group` shows the same records as its leader. What a replica shows
     /// before that must be the same as far as it goes.
     pub(crate) async fn replicas_are_equal(&self, group: GroupId) -> Vec<Seen> {

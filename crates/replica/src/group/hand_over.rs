@@ -69,7 +69,9 @@ impl Group {
             return HandOver::NoHeir;
         }
         let last = self.log.log_state().last.map_or(0, |last| last.index);
-        heirs.retain(|heir| heir.matched.is_some_and(|matched| matched + NEAR >= last));
+        // Where disks are full an heir may never get what it lacks, and what is here doesn't grow.
+        let near = if self.log.disk().takes_records() { NEAR } else { 0 };
+        heirs.retain(|heir| heir.matched.is_some_and(|matched| matched + near >= last));
         if heirs.is_empty() {
             return HandOver::NotYet;
         }
