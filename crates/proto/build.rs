@@ -2,12 +2,11 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 4] = [
     "anabranch/v1/log.proto",
     "anabranch/replica/v1/replica.proto",
     "anabranch/node/v1/node.proto",
     "anabranch/catalog/v1/catalog.proto",
-    "anabranch/node/v1/group.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -120,7 +120,6 @@ impl Node {
             .add_service(ReplicaServer::service(self.inner.transport.clone(), handler))
             .add_service(services::log_service(self))
             .add_service(services::catalog_service(self))
-            .add_service(services::group_service(self))
             .add_service(node_service::node_service(self));
         let server = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use anabranch_proto::node as pb;
 use anabranch_proto::node::node_service_server::{NodeService, NodeServiceServer};
-use anabranch_types::{GroupId, NodeId};
+use anabranch_replica::{Error, ShardReplica};
+use anabranch_shard::{Ending, Position};
+use anabranch_types::{GroupId, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
 use crate::leaders::{self, Leading};
 use crate::node::Node;
+use crate::reshard;
+use crate::services::status_of;
 
 pub(crate) fn node_service(node: &Node) -> NodeServiceServer<Internal> {
     NodeServiceServer::new(Internal(node.clone()))
@@ -37,6 +41,61 @@ impl NodeService for Internal {
         let groups = done.into_iter().map(|group| group.0).collect();
         Ok(Response::new(pb::TransferLeadersResponse { groups }))
     }
+
+    async fn freeze(
+        &self,
+        request: Request<pb::FreezeRequest>,
+    ) -> Result<Response<pb::FreezeResponse>, Status> {
+        let pb::FreezeRequest { group, job } = request.into_inner();
+        let ending = reshard::freeze(&self.led(group)?, job).await;
+        let ending = ending.map_err(|error| status_of(&error))?;
+        Ok(Response::new(freeze_response(ending)))
+    }
+
+    async fn voters(
+        &self,
+        request: Request<pb::VotersRequest>,
+    ) -> Result<Response<pb::VotersResponse>, Status> {
+        let voters = self.led(request.into_inner().group)?.settled_voters();
+        let settled = voters.is_some();
+        let voters = voters.into_iter().flatten().map(|replica| replica.0).collect();
+        Ok(Response::new(pb::VotersResponse { settled, voters }))
+    }
+}
+
+impl Internal {
+    /// This node's replica of the shard that `group` holds, if it leads.
+    fn led(&self, group: u64) -> Result<ShardReplica, Status> {
+        let shard = self.0.shard(GroupId(group)).ok_or_else(|| status_of(&Error::NotFound))?;
+        if !shard.leads() {
+            return Err(status_of(&Error::NotLeader { leader: None }));
+        }
+        Ok(shard)
+    }
+}
+
+fn freeze_response(ending: Option<Ending>) -> pb::FreezeResponse {
+    let last = ending.and_then(|ending| ending.last_record);
+    pb::FreezeResponse {
+        frozen: ending.is_some(),
+        has_record: last.is_some(),
+        log_index: last.unwrap_or_default().log_index,
+        offset: last.unwrap_or_default().offset.into(),
+        arrival_millis: ending.unwrap_or_default().last_arrival.as_millis(),
+    }
+}
+
+/// Where a shard ends, if it was frozen.
+///
+/// # Errors
+/// An offset beyond what an entry holds.
+pub(crate) fn ending_of(message: &pb::FreezeResponse) -> Result<Option<Ending>, Status> {
+    let offset = u16::try_from(message.offset).map_err(|e| Status::internal(e.to_string()))?;
+    let last_record = Position { log_index: message.log_index, offset };
+    Ok(message.frozen.then(|| Ending {
+        last_record: message.has_record.then_some(last_record),
+        last_arrival: Timestamp::from_millis(message.arrival_millis),
+    }))
 }
 
 impl From<Leading> for pb::LeadingResponse {

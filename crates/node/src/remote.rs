@@ -5,20 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anabranch_proto::node as pb;
-use anabranch_proto::node::group_service_client::GroupServiceClient;
 use anabranch_proto::node::node_service_client::NodeServiceClient;
 use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
-use anabranch_shard::{Ending, Position};
+use anabranch_shard::Ending;
 use anabranch_transport::Connector;
-use anabranch_types::{GroupId, NodeId, ReplicaId, Timestamp};
+use anabranch_types::{GroupId, NodeId, ReplicaId};
 use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::leaders::Leading;
+use crate::node_service::ending_of;
 
 /// Channels to other nodes, made when first needed. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +30,12 @@ pub(crate) struct Remotes {
 const DEADLINE: Duration = Duration::from_secs(5);
 /// For what a node knows without asking anybody.
 const SHORT_DEADLINE: Duration = Duration::from_millis(500);
+
+fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
 
 impl Remotes {
     pub(crate) fn new(connector: Arc<dyn Connector>) -> Self {
@@ -61,21 +67,18 @@ impl Remotes {
     }
 
     pub(crate) async fn node_info(&self, node: NodeId) -> Result<v1::NodeInfoResponse, Status> {
-        let mut request = Request::new(v1::NodeInfoRequest {});
-        request.set_timeout(DEADLINE);
+        let request = request(v1::NodeInfoRequest {});
         Ok(self.catalog(node)?.node_info(request).await?.into_inner())
     }
 
     pub(crate) async fn propose(&self, node: NodeId, command: Bytes) -> Result<Bytes, Status> {
-        let mut request = Request::new(v1::ProposeRequest { command, forwarded: true });
-        request.set_timeout(DEADLINE);
+        let request = request(v1::ProposeRequest { command, forwarded: true });
         Ok(self.catalog(node)?.propose(request).await?.into_inner().outcome)
     }
 
     /// The newest version of the catalog, if `node` leads it.
     pub(crate) async fn newest(&self, node: NodeId) -> Result<u64, Status> {
-        let mut request = Request::new(v1::NewestRequest { forwarded: true });
-        request.set_timeout(DEADLINE);
+        let request = request(v1::NewestRequest { forwarded: true });
         Ok(self.catalog(node)?.newest(request).await?.into_inner().version)
     }
 
@@ -95,16 +98,9 @@ impl Remotes {
         group: GroupId,
         job: u64,
     ) -> Result<Option<Ending>, Status> {
-        let mut request = Request::new(pb::FreezeRequest { group: group.0, job });
-        request.set_timeout(DEADLINE);
-        let mut client = GroupServiceClient::new(self.channel(node)?);
-        let answer = client.freeze(request).await?.into_inner();
-        let offset = u16::try_from(answer.offset).map_err(|e| Status::internal(e.to_string()))?;
-        let last_record = Position { log_index: answer.log_index, offset };
-        Ok(answer.frozen.then(|| Ending {
-            last_record: answer.has_record.then_some(last_record),
-            last_arrival: Timestamp::from_millis(answer.arrival_millis),
-        }))
+        let request = request(pb::FreezeRequest { group: group.0, job });
+        let mut client = NodeServiceClient::new(self.channel(node)?);
+        ending_of(client.freeze(request).await?.get_ref())
     }
 
     /// Who votes in `group`, if `node` leads it; `None` while that changes.
@@ -113,9 +109,8 @@ impl Remotes {
         node: NodeId,
         group: GroupId,
     ) -> Result<Option<BTreeSet<ReplicaId>>, Status> {
-        let mut request = Request::new(pb::VotersRequest { group: group.0 });
-        request.set_timeout(DEADLINE);
-        let mut client = GroupServiceClient::new(self.channel(node)?);
+        let request = request(pb::VotersRequest { group: group.0 });
+        let mut client = NodeServiceClient::new(self.channel(node)?);
         let answer = client.voters(request).await?.into_inner();
         let voters = answer.voters.into_iter().map(ReplicaId).collect();
         Ok(answer.settled.then_some(voters))
@@ -123,8 +118,7 @@ impl Remotes {
 
     /// What the node at `address` is.
     pub(crate) async fn node_info_at(&self, address: &str) -> Result<v1::NodeInfoResponse, Status> {
-        let mut request = Request::new(v1::NodeInfoRequest {});
-        request.set_timeout(DEADLINE);
+        let request = request(v1::NodeInfoRequest {});
         let channel = anabranch_transport::channel(&self.connector, address);
         Ok(CatalogServiceClient::new(channel).node_info(request).await?.into_inner())
     }
@@ -133,8 +127,7 @@ impl Remotes {
     pub(crate) async fn leads(&self, node: NodeId, group: u64) -> bool {
         let Ok(channel) = self.channel(node) else { return false };
         let start = Some(v1::seek_request::Start::Latest(v1::Empty {}));
-        let mut request = Request::new(v1::SeekRequest { group, start });
-        request.set_timeout(DEADLINE);
+        let request = request(v1::SeekRequest { group, start });
         LogServiceClient::new(channel).seek(request).await.is_ok()
     }
 

@@ -4,8 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_proto::node as pb_node;
-use anabranch_proto::node::group_service_server::{GroupService, GroupServiceServer};
 use anabranch_proto::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
 use anabranch_proto::v1::log_service_server::{LogService, LogServiceServer};
 use anabranch_proto::{decode_command, encode_catalog, encode_outcome, v1};
@@ -19,7 +17,6 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
-use crate::reshard;
 
 /// Largest message that a client may send: a full batch and its framing, behind a megabyte of others.
 const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (4 << 20);
@@ -34,10 +31,6 @@ pub(crate) fn catalog_service(node: &Node) -> CatalogServiceServer<Api> {
     CatalogServiceServer::new(Api(node.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(usize::MAX)
-}
-
-pub(crate) fn group_service(node: &Node) -> GroupServiceServer<Api> {
-    GroupServiceServer::new(Api(node.clone()))
 }
 
 /// The native API of one node.
@@ -305,39 +298,5 @@ impl CatalogService for Api {
             began_empty: inner.began_empty,
             catalog_version: inner.catalog.borrow().version,
         }))
-    }
-}
-
-#[tonic::async_trait]
-impl GroupService for Api {
-    async fn freeze(
-        &self,
-        request: Request<pb_node::FreezeRequest>,
-    ) -> Result<Response<pb_node::FreezeResponse>, Status> {
-        let pb_node::FreezeRequest { group, job } = request.into_inner();
-        let ending = reshard::freeze(&self.shard(group)?, job).await;
-        let ending = ending.map_err(|error| status_of(&error))?;
-        let last = ending.and_then(|ending| ending.last_record);
-        Ok(Response::new(pb_node::FreezeResponse {
-            frozen: ending.is_some(),
-            has_record: last.is_some(),
-            log_index: last.unwrap_or_default().log_index,
-            offset: last.unwrap_or_default().offset.into(),
-            arrival_millis: ending.unwrap_or_default().last_arrival.as_millis(),
-        }))
-    }
-
-    async fn voters(
-        &self,
-        request: Request<pb_node::VotersRequest>,
-    ) -> Result<Response<pb_node::VotersResponse>, Status> {
-        let shard = self.shard(request.into_inner().group)?;
-        if !shard.leads() {
-            return Err(status_of(&Error::NotLeader { leader: None }));
-        }
-        let voters = shard.settled_voters();
-        let settled = voters.is_some();
-        let voters = voters.into_iter().flatten().map(|replica| replica.0).collect();
-        Ok(Response::new(pb_node::VotersResponse { settled, voters }))
     }
 }

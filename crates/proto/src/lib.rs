@@ -12,57 +12,40 @@ pub use catalog::{
     decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
 };
 
-/// `anabranch.v1`: the native API.
-pub mod v1 {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        clippy::pedantic,
-        clippy::allow_attributes_without_reason,
-        unreachable_pub,
-        reason = "generated"
-    )]
-    tonic::include_proto!("anabranch.v1");
+/// A module of generated messages, which keeps no rule of ours.
+macro_rules! generated {
+    ($(#[doc = $doc:literal])* $name:ident = $package:literal) => {
+        $(#[doc = $doc])*
+        pub mod $name {
+            #![allow(
+                missing_docs,
+                clippy::all,
+                clippy::pedantic,
+                clippy::allow_attributes_without_reason,
+                unreachable_pub,
+                reason = "generated"
+            )]
+            tonic::include_proto!($package);
+        }
+    };
 }
 
-/// `anabranch.replica.v1`: between nodes.
-pub mod replica {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        clippy::pedantic,
-        clippy::allow_attributes_without_reason,
-        unreachable_pub,
-        reason = "generated"
-    )]
-    tonic::include_proto!("anabranch.replica.v1");
-}
-
-/// `anabranch.node.v1`: between nodes, beside the replicas' messages.
-pub mod node {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        clippy::pedantic,
-        clippy::allow_attributes_without_reason,
-        unreachable_pub,
-        reason = "generated"
-    )]
-    tonic::include_proto!("anabranch.node.v1");
-}
-
-/// `anabranch.catalog.v1`: the catalog, stored and sent.
-pub mod pb_catalog {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        clippy::pedantic,
-        clippy::allow_attributes_without_reason,
-        unreachable_pub,
-        reason = "generated"
-    )]
-    tonic::include_proto!("anabranch.catalog.v1");
-}
+generated!(
+    /// `anabranch.v1`: the native API.
+    v1 = "anabranch.v1"
+);
+generated!(
+    /// `anabranch.replica.v1`: between nodes.
+    replica = "anabranch.replica.v1"
+);
+generated!(
+    /// `anabranch.node.v1`: between nodes, beside the replicas' messages.
+    node = "anabranch.node.v1"
+);
+generated!(
+    /// `anabranch.catalog.v1`: the catalog, stored and sent.
+    pb_catalog = "anabranch.catalog.v1"
+);
 
 /// Why a message can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
