@@ -158,68 +158,21 @@ pub(crate) enum Change {
 mod tests {
     use std::collections::BTreeMap;
 
-    use anabranch_types::{GroupId, Incarnation, NodeId, ReplicaId, Timestamp};
+    use anabranch_types::{GroupId, NodeId, ReplicaId};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Replica, StreamMode};
-
-    struct Script {
-        catalog: Catalog,
-        index: u64,
-    }
-
-    impl Script {
-        fn with_nodes(zones: &[&str]) -> Self {
-            let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
-            let mut script = Self { catalog: Catalog::bootstrap(&voters), index: 0 };
-            for (id, zone) in (1..).zip(zones) {
-                script.register(id, id, zone);
-            }
-            script
-        }
-
-        fn run(&mut self, command: Command) -> Outcome {
-            self.index += 1;
-            self.catalog.apply(self.index, command)
-        }
-
-        fn register(&mut self, node: u64, incarnation: u64, zone: &str) -> Outcome {
-            self.run(Command::RegisterNode {
-                node: NodeId(node),
-                incarnation: Incarnation(incarnation),
-                grpc_address: format!("127.0.0.1:{node}"),
-                api_address: String::new(),
-                zone: zone.into(),
-            })
-        }
-
-        fn create(&mut self, name: &str, shards: u32) -> Outcome {
-            self.run(Command::CreateStream(NewStream {
-                name: name.parse().unwrap(),
-                shards,
-                mode: StreamMode::Provisioned,
-                retention_hours: 24,
-                max_record_size_kib: 1024,
-                tags: BTreeMap::new(),
-                replicas: 3,
-                now: Timestamp::from_millis(1000),
-            }))
-        }
-
-        fn stream(&self, name: &str) -> &Stream {
-            &self.catalog.streams[&name.parse::<StreamName>().unwrap()]
-        }
-    }
+    use crate::model::StreamMode::Provisioned;
+    use crate::script::Script;
 
     #[test]
     fn a_stream_lives_from_creating_to_gone() {
-        let mut script = Script::with_nodes(&["a", "b", "c"]);
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
         let name: StreamName = "s".parse().unwrap();
-        assert_eq!(script.create("s", 4), Outcome::Done { version: 4 });
+        assert_eq!(script.create("s", 4, Provisioned), Outcome::Done { version: 4 });
         let id = script.stream("s").id;
         let exists = Refusal::StreamExists { name: name.clone() };
-        assert_eq!(script.create("s", 4), Outcome::Refused(exists));
+        assert_eq!(script.create("s", 4, Provisioned), Outcome::Refused(exists));
         let delete = Command::DeleteStream { name: name.clone() };
         let not_active = Refusal::StreamNotActive { name: name.clone() };
         assert_eq!(script.run(delete.clone()), Outcome::Refused(not_active.clone()));
@@ -237,8 +190,8 @@ mod tests {
 
     #[test]
     fn replicas_spread_over_nodes_then_zones_then_load() {
-        let mut script = Script::with_nodes(&["a", "a", "b", "c"]);
-        script.create("s", 4);
+        let mut script = Script::with_nodes(1, &["a", "a", "b", "c"]);
+        script.create("s", 4, Provisioned);
         let mut load = BTreeMap::new();
         for shard in script.stream("s").shards.values() {
             let zones: BTreeSet<_> = shard
@@ -255,17 +208,17 @@ mod tests {
 
     #[test]
     fn fewer_nodes_give_fewer_replicas_and_none_a_refusal() {
-        let mut script = Script::with_nodes(&["a"]);
-        script.create("s", 1);
+        let mut script = Script::with_nodes(1, &["a"]);
+        script.create("s", 1, Provisioned);
         assert_eq!(script.stream("s").shards[&ShardId(0)].replicas.len(), 1);
-        let mut empty = Script::with_nodes(&[]);
-        assert_eq!(empty.create("s", 1), Outcome::Refused(Refusal::NoNodes));
+        let mut empty = Script::with_nodes(1, &[]);
+        assert_eq!(empty.create("s", 1, Provisioned), Outcome::Refused(Refusal::NoNodes));
     }
 
     #[test]
     fn a_wiped_disk_comes_back_under_new_replica_ids() {
-        let mut script = Script::with_nodes(&["a", "b", "c"]);
-        script.create("s", 2);
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
+        script.create("s", 2, Provisioned);
         let on_two = |script: &Script| {
             let groups = script.catalog.groups();
             let replicas = groups.flat_map(|group| group.replicas.to_vec());
@@ -281,8 +234,8 @@ mod tests {
 
     #[test]
     fn a_lost_replica_is_replaced_once() {
-        let mut script = Script::with_nodes(&["a", "b", "c"]);
-        script.create("s", 1);
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
+        script.create("s", 1, Provisioned);
         let shard = script.stream("s").shards[&ShardId(0)].clone();
         let lost = shard.replicas[1];
         let replace = Command::ReplaceReplica { group: shard.group, lost: lost.id };
@@ -299,14 +252,14 @@ mod tests {
         fn any_commands_keep_the_invariants_and_are_deterministic(
             steps in proptest::collection::vec((0u8..6, 0u64..4, 1u32..9), 1..60)
         ) {
-            let mut scripts = [Script::with_nodes(&["a", "b"]), Script::with_nodes(&["a", "b"])];
+            let mut scripts = [Script::with_nodes(1, &["a", "b"]), Script::with_nodes(1, &["a", "b"])];
             for (kind, which, shards) in steps {
                 let name: StreamName = format!("s{which}").parse().unwrap();
                 let outcomes = scripts.each_mut().map(|script| {
                     let id = script.catalog.streams.get(&name).map_or(StreamId(0), |s| s.id);
                     match kind {
                         0 => script.register(which + 1, u64::from(shards), "z"),
-                        1 => script.create(name.as_str(), shards),
+                        1 => script.create(name.as_str(), shards, Provisioned),
                         2 => script.run(Command::ActivateStream { name: name.clone(), id }),
                         3 => script.run(Command::DeleteStream { name: name.clone() }),
                         4 => script.run(Command::DropStream { name: name.clone(), id }),

@@ -17,6 +17,8 @@ mod placement;
 mod repair;
 mod reshard;
 pub mod scaling;
+#[cfg(test)]
+mod script;
 
 pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
 pub use model::{

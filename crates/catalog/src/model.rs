@@ -233,10 +233,14 @@ impl Catalog {
     }
 }
 
+fn holders(replicas: &[Replica], moving: Option<Move>) -> impl Iterator<Item = Replica> + '_ {
+    replicas.iter().copied().chain(moving.map(|moving| moving.to))
+}
+
 impl GroupRef<'_> {
     /// Every replica that a node is to hold: the one that comes and the one that leaves included.
     pub fn holders(&self) -> impl Iterator<Item = Replica> + '_ {
-        self.replicas.iter().copied().chain(self.moving.map(|moving| moving.to))
+        holders(self.replicas, self.moving)
     }
 
     /// The replicas that are to vote, once the move is done.
@@ -264,6 +268,11 @@ impl Stream {
 }
 
 impl Shard {
+    /// Every replica that a node is to hold, as [`GroupRef::holders`].
+    pub fn holders(&self) -> impl Iterator<Item = Replica> + '_ {
+        holders(&self.replicas, self.moving)
+    }
+
     /// Whether it takes records.
     pub fn is_open(&self) -> bool {
         self.status == ShardStatus::Open

@@ -195,62 +195,26 @@ impl<'a> Plan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use anabranch_types::{GroupId, Incarnation, Timestamp};
+    use anabranch_types::GroupId;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::command::{NewStream, Outcome, Refusal};
+    use crate::command::{Outcome, Refusal};
     use crate::model::StreamMode;
+    use crate::script::Script;
 
     const LIMITS: MoveLimits = MoveLimits { per_node: 2 };
 
-    struct Script {
-        catalog: Catalog,
-        index: u64,
+    /// Nodes 1 on in these zones, the first three of them voters of the catalog, and a stream.
+    fn with_stream(zones: &[&str], shards: u32) -> Script {
+        let mut script = Script::with_nodes(3, zones);
+        script.create_active("s", shards, StreamMode::Provisioned);
+        script
     }
 
     impl Script {
-        /// Nodes 1 on in these zones, the first three of them voters of the catalog, and a stream.
-        fn new(zones: &[&str], shards: u32) -> Self {
-            let voters: Vec<_> = (1..=3)
-                .map(|id| Replica { id: anabranch_types::ReplicaId(id), node: NodeId(id) })
-                .collect();
-            let mut script = Self { catalog: Catalog::bootstrap(&voters), index: 0 };
-            (1..).zip(zones).for_each(|(id, zone)| script.join(id, zone));
-            let name: anabranch_types::StreamName = "s".parse().unwrap();
-            script.done(Command::CreateStream(NewStream {
-                name: name.clone(),
-                shards,
-                mode: StreamMode::Provisioned,
-                retention_hours: 24,
-                max_record_size_kib: 1024,
-                tags: BTreeMap::new(),
-                replicas: 3,
-                now: Timestamp::from_millis(1000),
-            }));
-            let id = script.catalog.streams[&name].id;
-            script.done(Command::ActivateStream { name, id });
-            script
-        }
-
         fn join(&mut self, id: u64, zone: &str) {
-            self.done(Command::RegisterNode {
-                node: NodeId(id),
-                incarnation: Incarnation(id),
-                grpc_address: String::new(),
-                api_address: String::new(),
-                zone: zone.into(),
-            });
-        }
-
-        fn run(&mut self, command: Command) -> Outcome {
-            self.index += 1;
-            self.catalog.apply(self.index, command)
-        }
-
-        fn done(&mut self, command: Command) {
-            let outcome = self.run(command.clone());
-            assert!(matches!(outcome, Outcome::Done { .. }), "{command:?}: {outcome:?}");
+            assert!(matches!(self.register(id, id, zone), Outcome::Done { .. }));
         }
 
         /// Repairs until there is nothing left to do; says how many moves that took.
@@ -303,13 +267,13 @@ mod tests {
 
     #[test]
     fn a_cluster_as_it_should_be_stays_as_it_is() {
-        assert_eq!(Script::new(&["a", "b", "c"], 8).settle(&none()), 0);
-        assert_eq!(Script::new(&["", "", "", ""], 8).settle(&none()), 0);
+        assert_eq!(with_stream(&["a", "b", "c"], 8).settle(&none()), 0);
+        assert_eq!(with_stream(&["", "", "", ""], 8).settle(&none()), 0);
     }
 
     #[test]
     fn a_new_node_takes_its_share() {
-        let mut script = Script::new(&["", "", ""], 8);
+        let mut script = with_stream(&["", "", ""], 8);
         script.join(4, "");
         assert!(script.settle(&none()) > 0);
         assert_eq!(script.loads(), [6, 6, 6, 6]);
@@ -317,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_drained_node_is_emptied_and_only_then_removed() {
-        let mut script = Script::new(&["", "", "", ""], 8);
+        let mut script = with_stream(&["", "", "", ""], 8);
         let node = NodeId(1);
         script.done(Command::SetNodeState { node, state: NodeState::Draining });
         let in_use = script.run(Command::RemoveNode { node });
@@ -332,17 +296,17 @@ mod tests {
 
     #[test]
     fn a_lost_node_is_replaced_where_there_is_another() {
-        let mut script = Script::new(&["", "", "", ""], 6);
+        let mut script = with_stream(&["", "", "", ""], 6);
         script.settle(&[NodeId(2)].into());
         assert_eq!(script.held(NodeId(2)), 0);
-        let mut three = Script::new(&["", "", ""], 6);
+        let mut three = with_stream(&["", "", ""], 6);
         assert_eq!(three.settle(&[NodeId(2)].into()), 0);
         assert_eq!(three.held(NodeId(2)), 6);
     }
 
     #[test]
     fn a_zone_that_comes_back_is_used_again() {
-        let mut script = Script::new(&["a", "a", "b"], 4);
+        let mut script = with_stream(&["a", "a", "b"], 4);
         script.join(4, "c");
         script.settle(&none());
         for group in script.catalog.groups() {
@@ -357,7 +321,7 @@ mod tests {
 
     #[test]
     fn one_node_grows_to_three() {
-        let mut script = Script::new(&[""], 2);
+        let mut script = with_stream(&[""], 2);
         script.catalog.replicas.truncate(1);
         script.join(2, "");
         script.join(3, "");
@@ -372,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_move_to_a_node_that_is_lost_is_given_up() {
-        let mut script = Script::new(&["", "", "", ""], 1);
+        let mut script = with_stream(&["", "", "", ""], 1);
         let spare = (1..=4).map(NodeId).find(|node| script.held(*node) == 0).unwrap();
         let shard = script.catalog.groups().find(|group| group.shard.is_some()).unwrap();
         let (group, from) = (shard.group, Some(shard.replicas[0].id));
@@ -387,19 +351,13 @@ mod tests {
 
     #[test]
     fn a_wiped_disk_in_the_middle_of_a_move_gets_new_ids() {
-        let mut script = Script::new(&["", "", "", ""], 1);
+        let mut script = with_stream(&["", "", "", ""], 1);
         let spare = (1..=4).map(NodeId).find(|node| script.held(*node) == 0).unwrap();
         let shard = script.catalog.groups().find(|group| group.shard.is_some()).unwrap();
         let (group, leaving) = (shard.group, shard.replicas[0]);
         script.done(Command::MoveReplica { group, from: Some(leaving.id), to: spare });
         script.done(Command::ReplaceReplica { group, lost: leaving.id });
-        script.done(Command::RegisterNode {
-            node: leaving.node,
-            incarnation: Incarnation(99),
-            grpc_address: String::new(),
-            api_address: String::new(),
-            zone: String::new(),
-        });
+        script.register(leaving.node.0, 99, "");
         let to = script.catalog.groups().find_map(|group| group.moving).unwrap().to.id;
         script.done(Command::FinishMove { group, replica: to });
         assert_eq!(script.held(leaving.node), 0);
@@ -408,7 +366,7 @@ mod tests {
 
     #[test]
     fn unknown_groups_and_nodes_are_refused() {
-        let mut script = Script::new(&["", "", ""], 1);
+        let mut script = with_stream(&["", "", ""], 1);
         let node = NodeId(9);
         let drain = Command::SetNodeState { node, state: NodeState::Draining };
         assert_eq!(script.run(drain), Outcome::Refused(Refusal::NodeNotFound { node }));
@@ -427,7 +385,7 @@ mod tests {
             drained in proptest::collection::btree_set(1u64..8, 0..2),
             lost in proptest::collection::btree_set(1u64..8, 0..2),
         ) {
-            let mut script = Script::new(&["", "", ""], shards);
+            let mut script = with_stream(&["", "", ""], shards);
             (4..=nodes).for_each(|id| script.join(id, ""));
             for node in drained.iter().filter(|id| **id <= nodes) {
                 let (node, state) = (NodeId(*node), NodeState::Draining);

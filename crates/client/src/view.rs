@@ -93,7 +93,6 @@ impl<'a> StreamView<'a> {
 }
 
 fn route(name: &StreamName, stream: &Stream, shard: &Shard) -> ShardRoute {
-    let comes = shard.moving.map(|moving| moving.to);
     ShardRoute {
         stream: name.clone(),
         stream_id: stream.id,
@@ -102,6 +101,6 @@ fn route(name: &StreamName, stream: &Stream, shard: &Shard) -> ShardRoute {
         created: shard.created,
         retention_hours: stream.retention_hours,
         end: shard.range.end(),
-        nodes: shard.replicas.iter().copied().chain(comes).map(|replica| replica.node).collect(),
+        nodes: shard.holders().map(|replica| replica.node).collect(),
     }
 }

@@ -24,8 +24,7 @@ pub(crate) async fn follow(node: Node) {
     let mut versions = node.catalog();
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
-        let due: Vec<_> = due(&node, &catalog).collect();
-        let steps = due.into_iter().map(|(group, replica, step)| async move {
+        let steps = due(&node, &catalog).into_iter().map(|(group, replica, step)| async move {
             if let Err(error) = replica.step(step).await {
                 tracing::info!(%group, ?step, %error, "gate");
             }
@@ -37,23 +36,20 @@ pub(crate) async fn follow(node: Node) {
     }
 }
 
-/// The steps that shards led by this node have to take.
-fn due<'a>(
-    node: &'a Node,
-    catalog: &'a Catalog,
-) -> impl Iterator<Item = (GroupId, ShardReplica, Step)> + 'a {
-    let shards = catalog.streams.values().flat_map(|stream| {
-        let here = |shard: &&Shard| {
-            let comes = shard.moving.map(|moving| moving.to);
-            shard.replicas.iter().copied().chain(comes).any(|r| r.node == node.id())
-        };
-        stream.shards.values().filter(here).map(move |shard| (stream, shard))
-    });
-    shards.filter_map(|(stream, shard)| {
-        let replica = node.shard(shard.group)?;
+/// The steps that shards led by this node have to take. Most shards have none: only those that are shut, and
+/// not for good, are looked up.
+fn due(node: &Node, catalog: &Catalog) -> Vec<(GroupId, ShardReplica, Step)> {
+    let mut undecided = node.inner.replicas.undecided_shards();
+    if undecided.is_empty() {
+        return Vec::new();
+    }
+    let due = catalog.groups().filter(|group| !group.is_new).filter_map(|group| {
+        let (_, stream, shard) = group.shard?;
+        let replica = undecided.remove(&group.group)?;
         let step = step(replica.gate(), stream, shard, catalog.version)?;
-        replica.leads().then_some((shard.group, replica, step))
-    })
+        replica.leads().then_some((group.group, replica, step))
+    });
+    due.collect()
 }
 
 /// The step that brings the gate of a shard, which is visible in this version of the catalog, to where

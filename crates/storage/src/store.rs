@@ -230,15 +230,21 @@ mod tests {
         Vote { term, replica: ReplicaId(1), committed: true }
     }
 
-    #[test]
-    fn a_round_that_finds_no_room_waits_for_it_and_nothing_is_acknowledged_meanwhile() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SegmentStore::open(dir.path(), small()).unwrap();
+    /// A store with entries 0 to 2, and a round of entries 3 to 8 of which half is written: there is no room.
+    fn half_a_round(dir: &std::path::Path) -> (Arc<SegmentStore>, Arc<dyn GroupLog>, Outcome) {
+        let store = SegmentStore::open(dir, small()).unwrap();
         let log = open(&*store, 1);
         wait(|done| log.append(entries(1, 0..3, 1000), done)).unwrap();
         store.core.short_of_space.store(true, Relaxed);
         let appended = begin(|done| log.append(entries(1, 3..9, 1000), done));
         assert!(has_none(&appended), "half of it is written");
+        (store, log, appended)
+    }
+
+    #[test]
+    fn a_round_that_finds_no_room_waits_for_it_and_nothing_is_acknowledged_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, log, appended) = half_a_round(dir.path());
         assert_eq!(store.disk(), DiskState::Full);
         assert!(store.stats().writing_for > Duration::from_millis(100));
         let voted = begin(|done| log.save_vote(vote(7), done));
@@ -264,12 +270,7 @@ mod tests {
     #[test]
     fn a_round_that_never_found_room_leaves_a_log_that_opens_without_it() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SegmentStore::open(dir.path(), small()).unwrap();
-        let log = open(&*store, 1);
-        wait(|done| log.append(entries(1, 0..3, 1000), done)).unwrap();
-        store.core.short_of_space.store(true, Relaxed);
-        let appended = begin(|done| log.append(entries(1, 3..9, 1000), done));
-        assert!(has_none(&appended));
+        let (store, log, appended) = half_a_round(dir.path());
         drop((log, store));
         assert!(matches!(appended.recv(), Err(_) | Ok(Err(Error::Closed))));
         let store = SegmentStore::open(dir.path(), small()).unwrap();

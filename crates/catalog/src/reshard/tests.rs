@@ -1,71 +1,32 @@
 use std::collections::BTreeMap;
 
-use anabranch_types::{HashKeyRange, Incarnation, NodeId};
+use anabranch_types::HashKeyRange;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Command, NewStream, Outcome};
+use crate::command::{Command, Outcome};
+use crate::script::{NOW, Script};
 
 const EIGHTH: u128 = 1 << 125;
 
-/// A catalog of three nodes with the ACTIVE stream `s`, and what happens to it.
-struct Script {
-    catalog: Catalog,
-    index: u64,
-    now: u64,
+/// A catalog of three nodes with the ACTIVE stream `s`.
+fn with_stream(shards: u32, mode: StreamMode) -> Script {
+    let mut script = Script::with_nodes(0, &["", "", ""]);
+    script.create_active("s", shards, mode);
+    script
+}
+
+fn provisioned(shards: u32) -> Script {
+    with_stream(shards, StreamMode::Provisioned)
 }
 
 impl Script {
-    fn new(shards: u32) -> Self {
-        Self::of_mode(shards, StreamMode::Provisioned)
-    }
-
-    fn of_mode(shards: u32, mode: StreamMode) -> Self {
-        let mut script = Self { catalog: Catalog::bootstrap(&[]), index: 0, now: 1000 };
-        for node in 1..=3 {
-            script.done(Command::RegisterNode {
-                node: NodeId(node),
-                incarnation: Incarnation(node),
-                grpc_address: String::new(),
-                api_address: String::new(),
-                zone: String::new(),
-            });
-        }
-        script.done(Command::CreateStream(NewStream {
-            name: name(),
-            shards,
-            mode,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
-            tags: BTreeMap::new(),
-            replicas: 3,
-            now: Timestamp::from_millis(1000),
-        }));
-        let id = script.stream().id;
-        script.done(Command::ActivateStream { name: name(), id });
-        script
-    }
-
-    fn run(&mut self, command: Command) -> Outcome {
-        self.index += 1;
-        self.catalog.apply(self.index, command)
-    }
-
-    fn done(&mut self, command: Command) {
-        let outcome = self.run(command);
-        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
-    }
-
-    fn stream(&self) -> &Stream {
-        &self.catalog.streams[&name()]
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.now)
+    fn s(&self) -> &Stream {
+        self.stream("s")
     }
 
     fn reshard(&mut self, change: ShardChange) -> Outcome {
-        let now = self.now();
+        let now = NOW;
         self.run(Command::Reshard { name: name(), change, now })
     }
 
@@ -77,21 +38,21 @@ impl Script {
     }
 
     fn job(&self) -> &ReshardJob {
-        self.stream().job.as_ref().expect("a job is under way")
+        self.s().job.as_ref().expect("a job is under way")
     }
 
     /// Commits the job that is under way.
     fn commit(&mut self) {
         let ending =
-            |parent: &ShardId| (*parent, self.stream().shards[parent].starting_sequence_number());
+            |parent: &ShardId| (*parent, self.s().shards[parent].starting_sequence_number());
         let endings = self.job().parents.iter().map(ending).collect();
-        let (id, job, now) = (self.stream().id, self.job().id, self.now());
+        let (id, job, now) = (self.s().id, self.job().id, NOW);
         self.done(Command::CommitReshard { name: name(), id, job, endings, now });
     }
 
     /// Open shards by range, in eighths of the space (rounded down), each with its parents.
     fn open(&self) -> Vec<(u128, Vec<u32>)> {
-        let mut open: Vec<_> = self.stream().open_shards().collect();
+        let mut open: Vec<_> = self.s().open_shards().collect();
         open.sort_by_key(|shard| shard.range);
         let line = |shard: &&Shard| {
             (shard.range.start().0 / EIGHTH, shard.parents.iter().map(|id| id.0).collect())
@@ -106,51 +67,51 @@ fn name() -> StreamName {
 
 #[test]
 fn a_split_shows_its_children_at_commit() {
-    let mut script = Script::new(1);
+    let mut script = provisioned(1);
     let split = ShardChange::Split { shard: ShardId(0), at: HashKey(4 * EIGHTH) };
     assert!(matches!(script.reshard(split), Outcome::Done { .. }));
-    assert_eq!(script.stream().status, StreamStatus::Updating);
+    assert_eq!(script.s().status, StreamStatus::Updating);
     assert_eq!(script.open(), [(0, vec![])]);
     assert_eq!(script.catalog.groups().filter(|group| group.is_new).count(), 2);
     let busy = Refusal::StreamNotActive { name: name() };
     assert_eq!(script.refusal(split), busy);
     script.commit();
-    assert_eq!(script.stream().status, StreamStatus::Active);
+    assert_eq!(script.s().status, StreamStatus::Active);
     assert_eq!(script.open(), [(0, vec![0]), (4, vec![0])]);
-    let parent = &script.stream().shards[&ShardId(0)];
+    let parent = &script.s().shards[&ShardId(0)];
     assert!(matches!(parent.status, ShardStatus::Closed { .. }));
-    let child = &script.stream().shards[&ShardId(1)];
+    let child = &script.s().shards[&ShardId(1)];
     assert!(child.starting_sequence_number() > parent.starting_sequence_number());
     assert!(child.created.as_secs() > parent.created.as_secs());
 }
 
 #[test]
 fn a_merge_has_two_parents_and_an_abort_leaves_no_trace() {
-    let mut script = Script::new(2);
+    let mut script = provisioned(2);
     let merge = ShardChange::Merge { lower: ShardId(0), upper: ShardId(1) };
     assert!(matches!(script.reshard(merge), Outcome::Done { .. }));
-    let (id, job) = (script.stream().id, script.job().id);
+    let (id, job) = (script.s().id, script.job().id);
     let abort = Command::AbortReshard { name: name(), id, job };
     script.done(abort.clone());
     assert_eq!(script.open(), [(0, vec![]), (4, vec![])]);
-    assert_eq!(script.stream().status, StreamStatus::Active);
+    assert_eq!(script.s().status, StreamStatus::Active);
     let over = Outcome::Refused(Refusal::JobOver { name: name(), job });
     assert_eq!(script.run(abort), over);
-    let (endings, now) = (BTreeMap::new(), script.now());
+    let (endings, now) = (BTreeMap::new(), NOW);
     assert_eq!(script.run(Command::CommitReshard { name: name(), id, job, endings, now }), over);
     script.reshard(merge);
     assert!(script.job().id > job);
     script.commit();
     assert_eq!(script.open(), [(0, vec![0, 1])]);
-    assert!(script.stream().shards.keys().eq(&[ShardId(0), ShardId(1), ShardId(3)]));
+    assert!(script.s().shards.keys().eq(&[ShardId(0), ShardId(1), ShardId(3)]));
 }
 
 #[test]
 fn a_commit_needs_the_ending_of_every_parent() {
-    let mut script = Script::new(2);
+    let mut script = provisioned(2);
     script.reshard(ShardChange::Merge { lower: ShardId(0), upper: ShardId(1) });
-    let (id, job, now) = (script.stream().id, script.job().id, script.now());
-    let number = script.stream().shards[&ShardId(0)].starting_sequence_number();
+    let (id, job, now) = (script.s().id, script.job().id, NOW);
+    let number = script.s().shards[&ShardId(0)].starting_sequence_number();
     let endings = BTreeMap::from([(ShardId(0), number)]);
     let commit = Command::CommitReshard { name: name(), id, job, endings, now };
     let over = Outcome::Refused(Refusal::JobOver { name: name(), job });
@@ -160,10 +121,10 @@ fn a_commit_needs_the_ending_of_every_parent() {
 
 #[test]
 fn wrong_changes_are_refused_and_change_nothing() {
-    let mut script = Script::new(4);
+    let mut script = provisioned(4);
     let before = script.catalog.clone();
     let [first, second, third, missing] = [0, 1, 2, 9].map(ShardId);
-    let range = script.stream().shards[&first].range;
+    let range = script.s().shards[&first].range;
     for at in [HashKey(0), HashKey(1), range.end(), HashKey(u128::MAX)] {
         let refusal = script.refusal(ShardChange::Split { shard: first, at });
         assert_eq!(refusal, Refusal::CannotSplit { shard: first, range, at });
@@ -184,7 +145,7 @@ fn wrong_changes_are_refused_and_change_nothing() {
 
 #[test]
 fn nobody_sets_the_shards_of_an_on_demand_stream() {
-    let mut script = Script::of_mode(4, StreamMode::OnDemand);
+    let mut script = with_stream(4, StreamMode::OnDemand);
     let [first, second] = [0, 1].map(ShardId);
     for change in [
         ShardChange::Split { shard: first, at: HashKey(5) },
@@ -197,7 +158,7 @@ fn nobody_sets_the_shards_of_an_on_demand_stream() {
 
 #[test]
 fn a_closed_shard_is_neither_split_nor_merged() {
-    let mut script = Script::new(1);
+    let mut script = provisioned(1);
     let split = ShardChange::Split { shard: ShardId(0), at: HashKey(EIGHTH) };
     script.reshard(split);
     script.commit();
@@ -209,7 +170,7 @@ fn a_closed_shard_is_neither_split_nor_merged() {
 
 #[test]
 fn doubling_and_halving_take_one_job() {
-    let mut script = Script::new(4);
+    let mut script = provisioned(4);
     script.reshard(ShardChange::Count(8));
     script.commit();
     let halves: Vec<_> =
@@ -217,32 +178,32 @@ fn doubling_and_halving_take_one_job() {
     assert_eq!(script.open(), halves);
     script.reshard(ShardChange::Count(4));
     script.commit();
-    assert_eq!(script.stream().status, StreamStatus::Active);
+    assert_eq!(script.s().status, StreamStatus::Active);
     assert_eq!(script.open().len(), 4);
 }
 
 #[test]
 fn closed_shards_expire_when_retention_has_passed() {
-    let mut script = Script::new(1);
+    let mut script = provisioned(1);
     script.reshard(ShardChange::Split { shard: ShardId(0), at: HashKey(EIGHTH) });
     script.commit();
-    let id = script.stream().id;
+    let id = script.s().id;
     let day = Duration::from_secs(24 * 3600);
     let expire = |now| Command::ExpireShards { name: name(), id, now };
-    let now = script.now();
+    let now = NOW;
     script.done(expire(now.plus(day).minus(Duration::from_millis(1))));
-    assert_eq!(script.stream().shards.len(), 3);
+    assert_eq!(script.s().shards.len(), 3);
     script.done(Command::SetRetention { name: name(), hours: 48, longer: true });
     script.done(expire(now.plus(day)));
-    assert_eq!(script.stream().shards.len(), 3);
+    assert_eq!(script.s().shards.len(), 3);
     script.done(expire(now.plus(2 * day)));
-    assert!(script.stream().shards.keys().eq(&[ShardId(1), ShardId(2)]));
-    assert_eq!(script.stream().shards[&ShardId(1)].parents, [ShardId(0)]);
+    assert!(script.s().shards.keys().eq(&[ShardId(1), ShardId(2)]));
+    assert_eq!(script.s().shards[&ShardId(1)].parents, [ShardId(0)]);
 }
 
 #[test]
 fn retention_goes_where_the_user_says_within_its_bounds() {
-    let mut script = Script::new(1);
+    let mut script = provisioned(1);
     let mut set = |hours, longer| script.run(Command::SetRetention { name: name(), hours, longer });
     let refused = |current, asked| Outcome::Refused(Refusal::Retention { current, asked });
     assert_eq!(set(23, false), refused(24, 23));
@@ -262,9 +223,9 @@ proptest! {
         splits in proptest::collection::vec((0usize..64, any::<u128>()), 0..6),
         share in 0u32..100,
     ) {
-        let mut script = Script::new(first);
+        let mut script = provisioned(first);
         for (which, key) in splits {
-            let open: Vec<_> = script.stream().open_shards().map(|s| (s.id, s.range)).collect();
+            let open: Vec<_> = script.s().open_shards().map(|s| (s.id, s.range)).collect();
             let (shard, range) = open[which % open.len()];
             let width = range.end().0 - range.start().0;
             let at = HashKey(range.start().0 + 2 + key % (width - 2));
@@ -272,17 +233,17 @@ proptest! {
                 script.commit();
             }
         }
-        let current = u32::try_from(script.stream().open_shards().count()).unwrap();
+        let current = u32::try_from(script.s().open_shards().count()).unwrap();
         let (lowest, highest) = (current.div_ceil(2), current * 2);
         let target = lowest + (highest - lowest) * share / 99;
         let is_done = matches!(script.reshard(ShardChange::Count(target)), Outcome::Done { .. });
         prop_assert!(is_done);
         let mut jobs = 0;
-        while script.stream().job.is_some() {
+        while script.s().job.is_some() {
             let job = script.job().clone();
             for child in job.children.values() {
                 prop_assert!(matches!(child.parents.len(), 1 | 2));
-                let parents = child.parents.iter().map(|id| script.stream().shards[id].range);
+                let parents = child.parents.iter().map(|id| script.s().shards[id].range);
                 let (mut low, mut high) = (HashKey(u128::MAX), HashKey(0));
                 for parent in parents {
                     let overlaps = parent.start() <= child.range.end() && child.range.start() <= parent.end();
@@ -295,9 +256,9 @@ proptest! {
             jobs += 1;
             prop_assert!(jobs < 8);
         }
-        let mut ranges: Vec<_> = script.stream().open_shards().map(|shard| shard.range).collect();
+        let mut ranges: Vec<_> = script.s().open_shards().map(|shard| shard.range).collect();
         ranges.sort();
         prop_assert_eq!(ranges, HashKeyRange::split_evenly(target));
-        prop_assert_eq!(script.stream().status, StreamStatus::Active);
+        prop_assert_eq!(script.s().status, StreamStatus::Active);
     }
 }

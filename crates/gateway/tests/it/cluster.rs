@@ -14,6 +14,8 @@ use anabranch_types::{
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Log index of the first entry of every shard.
 const FIRST: u64 = 1;
@@ -29,6 +31,7 @@ struct State {
     catalog: Catalog,
     index: u64,
     shown: Arc<View>,
+    versions: watch::Sender<u64>,
     logs: HashMap<GroupId, Log>,
     failures: HashMap<GroupId, Error>,
     appends: usize,
@@ -48,6 +51,7 @@ impl MemoryCluster {
                 catalog: Catalog::bootstrap(&voters),
                 index: 0,
                 shown: Arc::default(),
+                versions: watch::channel(0).0,
                 logs: HashMap::new(),
                 failures: HashMap::new(),
                 appends: 0,
@@ -268,6 +272,7 @@ impl State {
 
     fn publish(&mut self) {
         self.shown = Arc::new(View::new(self.catalog.clone()));
+        self.versions.send_replace(self.catalog.version);
     }
 }
 
@@ -313,8 +318,12 @@ impl Cluster for MemoryCluster {
         ready(Ok(self.do_recall(shard, batch))).boxed()
     }
 
-    fn newer_view(&self, _version: u64, longest: Duration) -> BoxFuture<'_, ()> {
-        tokio::time::sleep(longest).boxed()
+    fn newer_view(&self, version: u64, longest: Duration) -> BoxFuture<'_, ()> {
+        let mut versions = self.state.lock().unwrap().versions.subscribe();
+        let newer = async move {
+            let _either_way = timeout(longest, versions.wait_for(|seen| *seen > version)).await;
+        };
+        newer.boxed()
     }
 
     fn seek<'a>(

@@ -1,0 +1,73 @@
+//! A catalog and what happens to it, for the tests of several modules; each adds what it needs.
+
+use std::collections::BTreeMap;
+
+use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
+
+use crate::command::{Command, NewStream, Outcome};
+use crate::model::{Catalog, Replica, Stream, StreamMode};
+
+pub(crate) struct Script {
+    pub(crate) catalog: Catalog,
+    index: u64,
+}
+
+/// The clock of who proposes.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1000);
+
+impl Script {
+    /// Nodes 1, 2, … in these zones, of which the first `voters` hold the catalog.
+    pub(crate) fn with_nodes(voters: u64, zones: &[&str]) -> Self {
+        let voters: Vec<_> =
+            (1..=voters).map(|id| Replica { id: ReplicaId(id), node: NodeId(id) }).collect();
+        let mut script = Self { catalog: Catalog::bootstrap(&voters), index: 0 };
+        for (id, zone) in (1..).zip(zones) {
+            script.register(id, id, zone);
+        }
+        script
+    }
+
+    pub(crate) fn run(&mut self, command: Command) -> Outcome {
+        self.index += 1;
+        self.catalog.apply(self.index, command)
+    }
+
+    pub(crate) fn done(&mut self, command: Command) {
+        let outcome = self.run(command.clone());
+        assert!(matches!(outcome, Outcome::Done { .. }), "{command:?}: {outcome:?}");
+    }
+
+    pub(crate) fn register(&mut self, node: u64, incarnation: u64, zone: &str) -> Outcome {
+        self.run(Command::RegisterNode {
+            node: NodeId(node),
+            incarnation: Incarnation(incarnation),
+            grpc_address: format!("127.0.0.1:{node}"),
+            api_address: String::new(),
+            zone: zone.into(),
+        })
+    }
+
+    pub(crate) fn create(&mut self, name: &str, shards: u32, mode: StreamMode) -> Outcome {
+        self.run(Command::CreateStream(NewStream {
+            name: name.parse().unwrap(),
+            shards,
+            mode,
+            retention_hours: 24,
+            max_record_size_kib: 1024,
+            tags: BTreeMap::new(),
+            replicas: 3,
+            now: NOW,
+        }))
+    }
+
+    /// A stream that is made and ACTIVE.
+    pub(crate) fn create_active(&mut self, name: &str, shards: u32, mode: StreamMode) {
+        assert!(matches!(self.create(name, shards, mode), Outcome::Done { .. }));
+        let (name, id) = (name.parse().unwrap(), self.stream(name).id);
+        self.done(Command::ActivateStream { name, id });
+    }
+
+    pub(crate) fn stream(&self, name: &str) -> &Stream {
+        &self.catalog.streams[&name.parse::<StreamName>().unwrap()]
+    }
+}
