@@ -83,3 +83,27 @@ def test_a_name_exists_once(client, stream):
 
 def all_streams(client, **paging):
     return list(client.get_paginator("list_streams").paginate(PaginationConfig=paging).search("StreamNames[]"))
+
+
+def test_a_stream_in_on_demand_mode_gets_the_shards_it_must_have(client, stream_name):
+    create_stream(client, stream_name, shards=1)
+    summary = client.describe_stream_summary(StreamName=stream_name)["StreamDescriptionSummary"]
+    acknowledged = [client.put_record(StreamName=stream_name, PartitionKey=f"{n}", Data=b"x") for n in range(10)]
+    client.update_stream_mode(StreamARN=summary["StreamARN"], StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    with pytest.raises(client.exceptions.ValidationException):
+        client.update_shard_count(StreamName=stream_name, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
+    wait_until("there are four shards", lambda: open_shards(client, stream_name) == 4, timeout=60)
+    client.update_stream_warm_throughput(StreamName=stream_name, WarmThroughputMiBps=6)
+    wait_until("there are six shards", lambda: open_shards(client, stream_name) == 6, timeout=60)
+    summary = client.describe_stream_summary(StreamName=stream_name)["StreamDescriptionSummary"]
+    assert summary["StreamModeDetails"] == {"StreamMode": "ON_DEMAND"}
+    assert summary["WarmThroughput"] == {"TargetMiBps": 6, "CurrentMiBps": 6}
+    first = client.get_shard_iterator(
+        StreamName=stream_name, ShardId=acknowledged[0]["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )
+    records = client.get_records(ShardIterator=first["ShardIterator"])["Records"]
+    assert [r["SequenceNumber"] for r in records] == [put["SequenceNumber"] for put in acknowledged]
+
+
+def open_shards(client, name):
+    return client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["OpenShardCount"]

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use anabranch_types::{HashKey, HashKeyRange, ShardId, StreamName, limits};
 
+use crate::capacity::check_warm_throughput;
 use crate::command::{Command, NewStream, Outcome, Refusal};
 use crate::model::{Catalog, Node, Shard, Stream, StreamId, StreamStatus};
 use crate::reshard::Piece;
@@ -29,6 +30,13 @@ impl Catalog {
             Command::SetRetention { name, hours, longer } => {
                 self.set_retention(name, hours, longer)
             }
+            Command::SetStreamMode { name, mode, warm_throughput_mibps } => {
+                self.set_stream_mode(name, mode, warm_throughput_mibps)
+            }
+            Command::SetWarmThroughput { name, mibps } => self.set_warm_throughput(name, mibps),
+            Command::Scale { name, id, change, now } => {
+                self.scale(log_index, name, id, change, now)
+            }
             Command::SetNodeState { node, state } => self.set_node_state(node, state),
             Command::RemoveNode { node } => self.remove_node(node),
             Command::MoveReplica { group, from, to } => self.move_replica(group, from, to),
@@ -54,6 +62,7 @@ impl Catalog {
             let [actual, limit] = [new.shards, limits::STREAM_MAX_SHARDS].map(u64::from);
             return Err(Refusal::Limit { what: "ShardCount", actual, limit });
         }
+        check_warm_throughput(new.warm_throughput_mibps)?;
         let ranges = HashKeyRange::split_evenly(new.shards).into_iter();
         let pieces: Vec<_> = ranges.map(|range| Piece { range, parents: Vec::new() }).collect();
         let (first, born) = (ShardId(0), 0);
@@ -63,6 +72,7 @@ impl Catalog {
             created: new.now,
             status: StreamStatus::Creating,
             mode: new.mode,
+            warm_throughput_mibps: new.warm_throughput_mibps,
             retention_hours: new.retention_hours,
             max_record_size_kib: new.max_record_size_kib,
             tags: new.tags,
@@ -88,15 +98,13 @@ impl Catalog {
     }
 
     fn delete_stream(&mut self, name: StreamName) -> Result<Change, Refusal> {
-        match self.streams.get_mut(&name) {
-            Some(stream) if stream.status == StreamStatus::Active => {
-                stream.status = StreamStatus::Deleting;
-                Ok(Change::Made)
-            }
-            Some(stream) if stream.status == StreamStatus::Deleting => Ok(Change::AlreadySo),
-            Some(_) => Err(Refusal::StreamNotActive { name }),
-            None => Err(Refusal::StreamNotFound { name }),
+        if self.streams.get(&name).is_some_and(|s| s.status == StreamStatus::Deleting) {
+            return Ok(Change::AlreadySo);
         }
+        let stream = self.changeable_stream(&name)?;
+        stream.status = StreamStatus::Deleting;
+        (stream.job, stream.target_shards) = (None, None);
+        Ok(Change::Made)
     }
 
     fn drop_stream(&mut self, name: &StreamName, id: StreamId) -> Result<Change, Refusal> {

@@ -100,6 +100,33 @@ pub enum Command {
         /// Whether the user says that it is longer than before; else shorter.
         longer: bool,
     },
+    /// A user changes how a stream's capacity is decided.
+    SetStreamMode {
+        /// The stream.
+        name: StreamName,
+        /// From now on.
+        mode: StreamMode,
+        /// MiB a second that it is to have shards for at least; `None` leaves an on-demand stream's.
+        warm_throughput_mibps: Option<u32>,
+    },
+    /// A user changes what an on-demand stream has shards for at least.
+    SetWarmThroughput {
+        /// The stream.
+        name: StreamName,
+        /// MiB a second.
+        mibps: u32,
+    },
+    /// The controller has the shards of an on-demand stream follow its load.
+    Scale {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+        /// One split or one merge.
+        change: ShardChange,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
     /// An operator has a node emptied, or used again.
     SetNodeState {
         /// The node.
@@ -137,7 +164,7 @@ pub enum Command {
     },
 }
 
-/// How a user wants shards to be replaced.
+/// How shards are to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardChange {
     /// One shard by two.
@@ -167,6 +194,8 @@ pub struct NewStream {
     pub shards: u32,
     /// Capacity mode.
     pub mode: StreamMode,
+    /// MiB a second that an on-demand stream has shards for at least; 0 if none were asked for.
+    pub warm_throughput_mibps: u32,
     /// How long records are kept.
     pub retention_hours: u32,
     /// Largest record.
@@ -270,6 +299,12 @@ pub enum Refusal {
     /// The stream's shards follow its load; nobody sets their number.
     #[error("stream {name} is in on-demand mode")]
     OnDemand {
+        /// The stream.
+        name: StreamName,
+    },
+    /// The stream has as many shards as its user says.
+    #[error("stream {name} is not in on-demand mode")]
+    NotOnDemand {
         /// The stream.
         name: StreamName,
     },

@@ -68,6 +68,8 @@ pub struct Stream {
     pub status: StreamStatus,
     /// How its capacity is decided.
     pub mode: StreamMode,
+    /// MiB a second that an on-demand stream has shards for, whatever its load; 0 if none were asked for.
+    pub warm_throughput_mibps: u32,
     /// How long records are kept.
     pub retention_hours: u32,
     /// Largest record, data and partition key together.

@@ -31,14 +31,39 @@ impl Catalog {
         change: ShardChange,
         now: Timestamp,
     ) -> Result<Change, Refusal> {
-        let stream =
-            self.streams.get(&name).ok_or(Refusal::StreamNotFound { name: name.clone() })?;
-        if stream.status != StreamStatus::Active {
-            return Err(Refusal::StreamNotActive { name });
-        }
-        if stream.mode == StreamMode::OnDemand {
+        if self.active_stream(&name)?.mode == StreamMode::OnDemand {
             return Err(Refusal::OnDemand { name });
         }
+        self.begin_change(log_index, &name, change, now)
+    }
+
+    /// As [`Self::reshard`], for a stream whose shards follow its load.
+    pub(crate) fn scale(
+        &mut self,
+        log_index: u64,
+        name: StreamName,
+        id: StreamId,
+        change: ShardChange,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let stream = self.active_stream(&name)?;
+        if stream.id != id {
+            return Err(Refusal::StreamNotFound { name });
+        }
+        if stream.mode != StreamMode::OnDemand {
+            return Err(Refusal::NotOnDemand { name });
+        }
+        self.begin_change(log_index, &name, change, now)
+    }
+
+    fn begin_change(
+        &mut self,
+        log_index: u64,
+        name: &StreamName,
+        change: ShardChange,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let stream = self.active_stream(name)?;
         let target = match change {
             ShardChange::Count(target) => {
                 check_count(stream, target)?;
@@ -54,7 +79,7 @@ impl Catalog {
         if pieces.is_empty() {
             return Ok(Change::AlreadySo);
         }
-        self.begin_job(log_index, &name, pieces, target, now)?;
+        self.begin_job(log_index, name, pieces, target, now)?;
         Ok(Change::Made)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
 
-use crate::command::{Command, NewStream, Outcome};
+use crate::command::{Command, NewStream, Outcome, Refusal};
 use crate::model::{Catalog, Replica, Stream, StreamMode};
 
 pub(crate) struct Script {
@@ -37,6 +37,13 @@ impl Script {
         assert!(matches!(outcome, Outcome::Done { .. }), "{command:?}: {outcome:?}");
     }
 
+    pub(crate) fn refused(&mut self, command: Command) -> Refusal {
+        match self.run(command.clone()) {
+            Outcome::Refused(refusal) => refusal,
+            done @ Outcome::Done { .. } => panic!("{command:?}: {done:?}"),
+        }
+    }
+
     pub(crate) fn register(&mut self, node: u64, incarnation: u64, zone: &str) -> Outcome {
         self.run(Command::RegisterNode {
             node: NodeId(node),
@@ -52,6 +59,7 @@ impl Script {
             name: name.parse().unwrap(),
             shards,
             mode,
+            warm_throughput_mibps: 0,
             retention_hours: 24,
             max_record_size_kib: 1024,
             tags: BTreeMap::new(),

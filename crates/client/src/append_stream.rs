@@ -59,8 +59,8 @@ impl AppendStream {
         let number = state.next_number;
         state.next_number += 1;
         state.waiting.insert(number, decided);
-        let batch = batch.bytes().clone();
-        let append = v1::NumberedAppend { number, group: group.0, batch };
+        let (hash_keys, batch) = (batch.hash_keys().clone(), batch.bytes().clone());
+        let append = v1::NumberedAppend { number, group: group.0, batch, hash_keys };
         let queue = state.queue.get_or_insert_with(|| {
             let (queue, outgoing) = mpsc::unbounded_channel();
             tokio::spawn(run(self.channel.clone(), Arc::downgrade(&self.state), outgoing));
@@ -157,7 +157,8 @@ mod tests {
         let (queue, mut outgoing) = mpsc::unbounded_channel();
         for (number, size) in (0..).zip(sizes) {
             let batch = Bytes::from(vec![0; *size]);
-            queue.send(v1::NumberedAppend { number, group: 1, batch }).unwrap();
+            let append = v1::NumberedAppend { number, group: 1, batch, ..Default::default() };
+            queue.send(append).unwrap();
         }
         std::iter::from_fn(|| {
             let first = outgoing.try_recv().ok()?;

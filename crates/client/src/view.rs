@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anabranch_catalog::{Catalog, Shard, Stream, StreamId};
+use anabranch_catalog::{Catalog, Shard, Stream, StreamId, StreamMode};
 use anabranch_types::{GroupId, HashKey, NodeId, ShardId, StreamName, Timestamp};
 
 /// One version of the catalog, with what routing needs worked out. Never changes.
@@ -29,6 +29,8 @@ pub struct ShardRoute {
     pub retention_hours: u32,
     /// Highest hash key of the shard.
     pub end: HashKey,
+    /// Whether its load is measured: appends to it are to say the hash keys of their records.
+    pub is_measured: bool,
     /// Nodes that hold a replica.
     pub nodes: Vec<NodeId>,
 }
@@ -101,6 +103,7 @@ fn route(name: &StreamName, stream: &Stream, shard: &Shard) -> ShardRoute {
         created: shard.created,
         retention_hours: stream.retention_hours,
         end: shard.range.end(),
+        is_measured: stream.mode == StreamMode::OnDemand,
         nodes: shard.holders().map(|replica| replica.node).collect(),
     }
 }

@@ -192,11 +192,13 @@ fn group(
             let write = |out: &mut Vec<u8>| data.append_to(out);
             builder.push_with(index, partition_key.as_bytes(), data.len(), write);
         }
-        Group {
-            route: Arc::clone(chunk[0].2),
-            places: chunk.iter().map(|(_, place, _)| *place).collect(),
-            batch: builder.finish().expect("a chunk has 1 to 500 records"),
+        let mut batch = builder.finish().expect("a chunk has 1 to 500 records");
+        let route = Arc::clone(chunk[0].2);
+        if route.is_measured {
+            let keys = members().flat_map(|(_, entry)| entry.hash.0.to_be_bytes());
+            batch = batch.with_hash_keys(keys.collect());
         }
+        Group { route, places: chunk.iter().map(|(_, place, _)| *place).collect(), batch }
     });
     (groups.collect(), homeless)
 }

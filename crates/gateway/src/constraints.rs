@@ -165,6 +165,18 @@ impl Checks {
         self.path.pop();
     }
 
+    /// As [`Self::structure`], of one that must be there.
+    pub(crate) fn required_structure<T: Constrained>(
+        &mut self,
+        name: &'static str,
+        value: &Option<Structure<T>>,
+    ) {
+        if value.is_none() {
+            self.absent(name, &rules::NATURAL.required());
+        }
+        self.structure(name, value);
+    }
+
     fn finish(self) -> Result<(), Error> {
         let count = self.violations.len();
         if count == 0 {

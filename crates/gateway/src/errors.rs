@@ -195,6 +195,10 @@ impl Error {
                 "{} is in ON_DEMAND mode: its shards follow its load and cannot be changed.",
                 subject()
             )),
+            Refusal::NotOnDemand { .. } => Self::Validation(format!(
+                "{} is in PROVISIONED mode: WarmThroughputMiBps is for streams in ON_DEMAND mode.",
+                subject()
+            )),
             Refusal::Retention { current, asked } => Self::InvalidArgument(format!(
                 "RetentionPeriodHours {asked} is not allowed for {}, where it is {current} hours: \
                  IncreaseStreamRetentionPeriod takes no shorter and DecreaseStreamRetentionPeriod no \

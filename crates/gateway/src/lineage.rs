@@ -77,6 +77,7 @@ pub(crate) mod tests {
             created: Timestamp::from_millis(1_000),
             status: StreamStatus::Active,
             mode: StreamMode::Provisioned,
+            warm_throughput_mibps: 0,
             retention_hours: 24,
             max_record_size_kib: 1024,
             tags: BTreeMap::new(),

@@ -14,7 +14,9 @@ pub(crate) mod put_records;
 pub(crate) mod retention_period;
 mod shards;
 pub(crate) mod split_shard;
+pub(crate) mod stream_mode;
 pub(crate) mod update_shard_count;
+pub(crate) mod warm_throughput;
 
 use std::future::{Future, ready};
 
@@ -49,6 +51,8 @@ pub(crate) enum Operation {
     PutRecords,
     SplitShard,
     UpdateShardCount,
+    UpdateStreamMode,
+    UpdateStreamWarmThroughput,
 }
 
 /// One call, not yet decoded.
@@ -128,6 +132,8 @@ impl Operation {
             "PutRecords" => Some(Self::PutRecords),
             "SplitShard" => Some(Self::SplitShard),
             "UpdateShardCount" => Some(Self::UpdateShardCount),
+            "UpdateStreamMode" => Some(Self::UpdateStreamMode),
+            "UpdateStreamWarmThroughput" => Some(Self::UpdateStreamWarmThroughput),
             _ => None,
         }
     }
@@ -146,7 +152,9 @@ impl Operation {
             | Self::ListStreams
             | Self::MergeShards
             | Self::SplitShard
-            | Self::UpdateShardCount => false,
+            | Self::UpdateShardCount
+            | Self::UpdateStreamMode
+            | Self::UpdateStreamWarmThroughput => false,
         }
     }
 }
@@ -178,6 +186,10 @@ pub(crate) fn perform<'a>(
         Operation::PutRecords => run::<put_records::PutRecords<'a>>(call),
         Operation::SplitShard => run::<split_shard::SplitShard<'a>>(call),
         Operation::UpdateShardCount => run::<update_shard_count::UpdateShardCount<'a>>(call),
+        Operation::UpdateStreamMode => run::<stream_mode::UpdateStreamMode<'a>>(call),
+        Operation::UpdateStreamWarmThroughput => {
+            run::<warm_throughput::UpdateStreamWarmThroughput<'a>>(call)
+        }
     }
 }
 

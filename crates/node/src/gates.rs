@@ -90,6 +90,7 @@ mod tests {
             created,
             status: StreamStatus::Active,
             mode: StreamMode::Provisioned,
+            warm_throughput_mibps: 0,
             retention_hours: 24,
             max_record_size_kib: 1024,
             tags: BTreeMap::new(),

@@ -20,6 +20,7 @@ mod node_service;
 mod reconcile;
 mod remote;
 mod reshard;
+mod scaling;
 mod services;
 mod settings;
 

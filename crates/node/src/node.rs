@@ -23,7 +23,7 @@ use crate::remote::Remotes;
 use crate::settings::NodeSettings;
 use crate::{
     bootstrap, catalog_feed, catalog_leader, controller, gates, leaders, node_service, reconcile,
-    services,
+    scaling, services,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -108,6 +108,7 @@ impl Node {
         node.spawn(controller::run(node.clone()));
         node.spawn(gates::follow(node.clone()));
         node.spawn(leaders::keep_spread(node.clone()));
+        node.spawn(scaling::run(node.clone()));
         Ok(node)
     }
 

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anabranch_catalog::scaling::{BUCKETS, BucketLoad, KeyLoad, ShardLoad};
 use anabranch_proto::node as pb;
 use anabranch_proto::node::node_service_server::{NodeService, NodeServiceServer};
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Ending, Position};
-use anabranch_types::{GroupId, NodeId, Timestamp};
+use anabranch_types::{GroupId, HashKey, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
 use crate::leaders::{self, Leading};
 use crate::node::Node;
 use crate::reshard;
+use crate::scaling::{self, Loads};
 use crate::services::status_of;
 
 pub(crate) fn node_service(node: &Node) -> NodeServiceServer<Internal> {
@@ -52,6 +54,14 @@ impl NodeService for Internal {
         Ok(Response::new(freeze_response(ending)))
     }
 
+    async fn loads(
+        &self,
+        _: Request<pb::LoadsRequest>,
+    ) -> Result<Response<pb::LoadsResponse>, Status> {
+        let loads = scaling::own_loads(&self.0).into_iter().map(load_message).collect();
+        Ok(Response::new(pb::LoadsResponse { loads }))
+    }
+
     async fn voters(
         &self,
         request: Request<pb::VotersRequest>,
@@ -83,6 +93,42 @@ fn freeze_response(ending: Option<Ending>) -> pb::FreezeResponse {
         offset: last.unwrap_or_default().offset.into(),
         arrival_millis: ending.unwrap_or_default().last_arrival.as_millis(),
     }
+}
+
+fn load_message((group, load): (GroupId, ShardLoad)) -> pb::ShardLoad {
+    let key = load.candidate();
+    pb::ShardLoad {
+        group: group.0,
+        measured_millis: u64::try_from(load.measured().as_millis()).unwrap_or(u64::MAX),
+        bytes_per_minute: load.buckets().iter().map(|part| part.bytes_per_minute).collect(),
+        records_per_minute: load.buckets().iter().map(|part| part.records_per_minute).collect(),
+        key: key.map(|key| key.key.0.to_be_bytes().to_vec().into()).unwrap_or_default(),
+        key_weight_per_minute: key.map_or(0, |key| key.weight_per_minute),
+    }
+}
+
+/// What a node said of its shards.
+///
+/// # Errors
+/// A load that doesn't have as many parts as it must.
+pub(crate) fn loads_of(message: pb::LoadsResponse) -> Result<Loads, Status> {
+    message.loads.iter().map(|load| Ok((GroupId(load.group), load_of(load)?))).collect()
+}
+
+fn load_of(message: &pb::ShardLoad) -> Result<ShardLoad, Status> {
+    let counts = message.bytes_per_minute.iter().zip(&message.records_per_minute);
+    let parts = counts.map(|(bytes, records)| BucketLoad {
+        bytes_per_minute: *bytes,
+        records_per_minute: *records,
+    });
+    let parts: Box<[BucketLoad; BUCKETS]> = parts
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| Status::internal("load: has not 64 parts"))?;
+    let key = <[u8; 16]>::try_from(&message.key[..]).ok().map(u128::from_be_bytes);
+    let weight_per_minute = message.key_weight_per_minute;
+    let key = key.map(|key| KeyLoad { key: HashKey(key), weight_per_minute });
+    Ok(ShardLoad::new(Duration::from_millis(message.measured_millis), parts, key))
 }
 
 /// Where a shard ends, if it was frozen.
@@ -131,4 +177,28 @@ impl From<pb::LeadingResponse> for Leading {
 
 fn whole(number: u128) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_read_what_they_wrote() {
+        let mut parts = Box::new([BucketLoad::default(); BUCKETS]);
+        parts[63] = BucketLoad { bytes_per_minute: 70, records_per_minute: 7 };
+        let key = KeyLoad { key: HashKey(u128::MAX - 1), weight_per_minute: 9 };
+        for key in [None, Some(key)] {
+            let load = ShardLoad::new(Duration::from_millis(1234), parts.clone(), key);
+            let message = load_message((GroupId(5), load.clone()));
+            let answer = pb::LoadsResponse { loads: vec![message] };
+            assert_eq!(loads_of(answer).unwrap(), Loads::from([(GroupId(5), load)]));
+        }
+    }
+
+    #[test]
+    fn a_load_with_too_few_parts_is_refused() {
+        let short = pb::ShardLoad { bytes_per_minute: vec![1; 63], ..Default::default() };
+        assert!(loads_of(pb::LoadsResponse { loads: vec![short] }).is_err());
+    }
 }

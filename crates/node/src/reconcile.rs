@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, GroupRef, Replica, StreamStatus};
+use anabranch_catalog::{Catalog, Command, GroupRef, Replica, StreamMode, StreamStatus};
 use anabranch_replica::{Error, GroupSpec};
-use anabranch_types::{GroupId, ReplicaId};
+use anabranch_types::{GroupId, HashKeyRange, ReplicaId};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use tokio::time::timeout;
@@ -23,18 +23,48 @@ const MANY_REPLICAS: usize = 32;
 /// Replicas that are opened side by side.
 const OPEN_AT_ONCE: usize = 16;
 
+/// What is remembered of this node's replicas from round to round.
+#[derive(Default)]
+struct Known {
+    /// What each one that works was told last: in most rounds nothing else is to be said to most of them.
+    told: BTreeMap<GroupId, Told>,
+    /// Damaged ones, whose groups wait for others in their place.
+    lost: BTreeMap<GroupId, ReplicaId>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Told {
+    own: ReplicaId,
+    voters: Vec<Replica>,
+    retention_hours: Option<u32>,
+    measured: Option<HashKeyRange>,
+}
+
+impl Told {
+    fn of(own: Replica, group: &GroupRef<'_>) -> Self {
+        let retention_hours = group.shard.map(|(_, stream, _)| stream.retention_hours);
+        Self { own: own.id, voters: group.voters(), retention_hours, measured: measured(group) }
+    }
+}
+
+/// The hash keys of a shard whose load is to be measured.
+fn measured(group: &GroupRef<'_>) -> Option<HashKeyRange> {
+    let (_, stream, shard) = group.shard?;
+    (stream.mode == StreamMode::OnDemand && shard.is_open()).then_some(shard.range)
+}
+
 /// Follows the catalog for as long as the node runs.
 pub(crate) async fn follow(node: Node) {
     let mut versions = node.catalog();
     let mut registered = node.inner.registered.subscribe();
-    let mut lost = BTreeMap::new();
+    let mut known = Known::default();
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
         // An older version, which a node begins with, knows nothing of replicas that were moved here or
         // made anew since: by what it says, their logs would be removed.
         let is_current = registered.borrow_and_update().is_some_and(|s| catalog.version >= s);
         if is_current && is_this_life(&node, &catalog) {
-            round(&node, &catalog, &mut lost).await;
+            round(&node, &catalog, &mut known).await;
             node.inner.settled.send_replace(true);
         }
         let changed = async {
@@ -55,7 +85,7 @@ fn is_this_life(node: &Node, catalog: &Catalog) -> bool {
     known.is_some_and(|known| known.incarnation == node.inner.incarnation)
 }
 
-async fn round(node: &Node, catalog: &Catalog, lost: &mut BTreeMap<GroupId, ReplicaId>) {
+async fn round(node: &Node, catalog: &Catalog, known: &mut Known) {
     // A store that has ended says nothing about its replicas: none of them is lost by that.
     if let Err(error) = node.inner.store.group(GroupId::CATALOG) {
         return tracing::error!(%error, "the log store has ended");
@@ -70,9 +100,14 @@ async fn round(node: &Node, catalog: &Catalog, lost: &mut BTreeMap<GroupId, Repl
     if wanted.len() >= MANY_REPLICAS {
         spare_memory();
     }
-    let mut opening = Vec::with_capacity(wanted.len());
-    for (own, group) in wanted.values() {
-        let known_lost = lost.get(&group.group).copied();
+    let working = node.inner.replicas.working();
+    known.told.retain(|group, _| wanted.contains_key(group) && working.contains(group));
+    let due = |(own, group): &&(Replica, GroupRef<'_>)| {
+        known.told.get(&group.group) != Some(&Told::of(*own, group))
+    };
+    let mut opening = Vec::new();
+    for (own, group) in wanted.values().filter(due) {
+        let known_lost = known.lost.get(&group.group).copied();
         let (group_id, replica) = (group.group, own.id);
         let opened =
             async move { (group_id, replica, open(node, catalog, *own, group, known_lost).await) };
@@ -81,9 +116,14 @@ async fn round(node: &Node, catalog: &Catalog, lost: &mut BTreeMap<GroupId, Repl
     let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPEN_AT_ONCE).collect().await;
     for (group, replica, result) in opened {
         match result {
-            Ok(()) => drop(lost.remove(&group)),
+            Ok(()) => {
+                known.lost.remove(&group);
+                if let Some((own, of)) = wanted.get(&group) {
+                    known.told.insert(group, Told::of(*own, of));
+                }
+            }
             Err(Error::OutOfService(reason)) => {
-                if lost.insert(group, replica) != Some(replica) {
+                if known.lost.insert(group, replica) != Some(replica) {
                     tracing::error!(%group, %replica, reason, "replica is out of service");
                 }
                 replace(node, group, replica).await;
@@ -129,6 +169,7 @@ async fn open(
         Some((_, stream, _)) => {
             let shard = replicas.open_shard(&spec, stream.retention_hours).await?;
             shard.set_retention_hours(stream.retention_hours);
+            shard.measure_load(measured(group));
             match shard.status().quarantined {
                 Some(reason) => Err(Error::OutOfService(reason)),
                 None => Ok(()),

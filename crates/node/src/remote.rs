@@ -18,7 +18,8 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::leaders::Leading;
-use crate::node_service::ending_of;
+use crate::node_service::{ending_of, loads_of};
+use crate::scaling::Loads;
 
 /// Channels to other nodes, made when first needed. Cheap to clone.
 #[derive(Clone)]
@@ -101,6 +102,14 @@ impl Remotes {
         let request = request(pb::FreezeRequest { group: group.0, job });
         let mut client = NodeServiceClient::new(self.channel(node)?);
         ending_of(client.freeze(request).await?.get_ref())
+    }
+
+    /// The load on the measured shards that `node` leads.
+    pub(crate) async fn loads(&self, node: NodeId) -> Result<Loads, Status> {
+        let mut request = Request::new(pb::LoadsRequest {});
+        request.set_timeout(SHORT_DEADLINE);
+        let mut client = NodeServiceClient::new(self.channel(node)?);
+        loads_of(client.loads(request).await?.into_inner())
     }
 
     /// Who votes in `group`, if `node` leads it; `None` while that changes.

@@ -43,11 +43,11 @@ impl Api {
     }
 
     async fn append_one(&self, append: v1::NumberedAppend) -> v1::NumberedOutcome {
-        let v1::NumberedAppend { number, group, batch } = append;
+        let v1::NumberedAppend { number, group, batch, hash_keys } = append;
         let appended = async {
             let shard = self.0.shard(GroupId(group)).ok_or(Error::NotFound)?;
             let batch = Batch::parse(batch).map_err(|error| Error::Invalid(error.to_string()))?;
-            shard.append(batch).await
+            shard.append(batch.with_hash_keys(hash_keys)).await
         };
         match appended.await {
             Ok(runs) => {
@@ -137,6 +137,7 @@ impl LogService for Api {
         let request = request.into_inner();
         let shard = self.shard(request.group)?;
         let batch = Batch::parse(request.batch).map_err(invalid)?;
+        let batch = batch.with_hash_keys(request.hash_keys);
         let runs = shard.append(batch).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(v1::AppendResponse { runs: runs.into_iter().map(Into::into).collect() }))
     }

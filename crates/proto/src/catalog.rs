@@ -76,6 +76,7 @@ pub fn encode_command(command: &Command) -> Bytes {
             tags: new.tags.clone().into_iter().collect(),
             replicas: new.replicas,
             now_millis: new.now.as_millis(),
+            warm_throughput_mibps: new.warm_throughput_mibps,
         }),
         Command::ActivateStream { name, id } => Pb::ActivateStream(stream_ref(name, *id)),
         Command::DeleteStream { name } => Pb::DeleteStream(stream_ref(name, StreamId(0))),
@@ -83,11 +84,7 @@ pub fn encode_command(command: &Command) -> Bytes {
         Command::ReplaceReplica { group, lost } => {
             Pb::ReplaceReplica(pb::ReplaceReplica { group: group.0, lost: lost.0 })
         }
-        Command::Reshard { name, change, now } => Pb::Reshard(pb::Reshard {
-            stream: name.to_string(),
-            change: Some(change_message(change)),
-            now_millis: now.as_millis(),
-        }),
+        Command::Reshard { name, change, now } => Pb::Reshard(reshard_message(name, change, *now)),
         Command::CommitReshard { name, id, job, endings, now } => {
             let ending = |(shard, number): (&ShardId, &SequenceNumber)| pb::ShardEnding {
                 shard: shard.0,
@@ -108,6 +105,20 @@ pub fn encode_command(command: &Command) -> Bytes {
             stream: name.to_string(),
             hours: *hours,
             longer: *longer,
+        }),
+        Command::SetStreamMode { name, mode, warm_throughput_mibps } => {
+            Pb::SetStreamMode(pb::SetStreamMode {
+                stream: name.to_string(),
+                mode: mode_message(*mode).into(),
+                warm_throughput_mibps: *warm_throughput_mibps,
+            })
+        }
+        Command::SetWarmThroughput { name, mibps } => {
+            Pb::SetWarmThroughput(pb::SetWarmThroughput { stream: name.to_string(), mibps: *mibps })
+        }
+        Command::Scale { name, id, change, now } => Pb::Scale(pb::Scale {
+            stream: Some(stream_ref(name, *id)),
+            change: Some(reshard_message(name, change, *now)),
         }),
         Command::SetNodeState { node, state } => {
             Pb::SetNodeState(pb::SetNodeState { node: node.0, state: state_message(*state).into() })
@@ -144,6 +155,7 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         },
         Pb::CreateStream(new) => Command::CreateStream(NewStream {
             mode: stream_mode(new.mode())?,
+            warm_throughput_mibps: new.warm_throughput_mibps,
             name: stream_name(&new.name)?,
             shards: new.shards,
             retention_hours: new.retention_hours,
@@ -162,11 +174,10 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         Pb::ReplaceReplica(replace) => {
             Command::ReplaceReplica { group: GroupId(replace.group), lost: ReplicaId(replace.lost) }
         }
-        Pb::Reshard(reshard) => Command::Reshard {
-            name: stream_name(&reshard.stream)?,
-            change: shard_change(reshard.change.ok_or(Error::Missing("reshard.change"))?)?,
-            now: Timestamp::from_millis(reshard.now_millis),
-        },
+        Pb::Reshard(message) => {
+            let (name, change, now) = reshard(message)?;
+            Command::Reshard { name, change, now }
+        }
         Pb::CommitReshard(commit) => {
             let (name, id, job) = job_of(commit.job)?;
             let endings = commit.endings.iter().map(|ending| {
@@ -191,6 +202,20 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
             hours: set.hours,
             longer: set.longer,
         },
+        Pb::SetStreamMode(set) => Command::SetStreamMode {
+            mode: stream_mode(set.mode())?,
+            name: stream_name(&set.stream)?,
+            warm_throughput_mibps: set.warm_throughput_mibps,
+        },
+        Pb::SetWarmThroughput(set) => {
+            Command::SetWarmThroughput { name: stream_name(&set.stream)?, mibps: set.mibps }
+        }
+        Pb::Scale(scale) => {
+            let id = StreamId(scale.stream.ok_or(Error::Missing("scale.stream"))?.id);
+            let change = scale.change.ok_or(Error::Missing("scale.change"))?;
+            let (name, change, now) = reshard(change)?;
+            Command::Scale { name, id, change, now }
+        }
         Pb::SetNodeState(set) => {
             Command::SetNodeState { state: node_state(set.state()), node: NodeId(set.node) }
         }
@@ -207,6 +232,20 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
             Command::CancelMove { group: GroupId(group), replica: ReplicaId(lost) }
         }
     })
+}
+
+fn reshard_message(name: &StreamName, change: &ShardChange, now: Timestamp) -> pb::Reshard {
+    pb::Reshard {
+        stream: name.to_string(),
+        change: Some(change_message(change)),
+        now_millis: now.as_millis(),
+    }
+}
+
+fn reshard(message: pb::Reshard) -> Result<(StreamName, ShardChange, Timestamp), Error> {
+    let change = shard_change(message.change.ok_or(Error::Missing("reshard.change"))?)?;
+    let now = Timestamp::from_millis(message.now_millis);
+    Ok((stream_name(&message.stream)?, change, now))
 }
 
 fn state_message(state: NodeState) -> pb::NodeState {
@@ -328,6 +367,7 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
             Pb::ShardCount(pb::ShardCountBounds { current, target, lowest, highest })
         }
         Outcome::Refused(Refusal::OnDemand { name }) => Pb::OnDemand(name.to_string()),
+        Outcome::Refused(Refusal::NotOnDemand { name }) => Pb::NotOnDemand(name.to_string()),
         Outcome::Refused(Refusal::Retention { current, asked }) => {
             Pb::Retention(pb::RetentionChange { current: *current, asked: *asked })
         }
@@ -384,6 +424,7 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Error> {
             refused(Refusal::ShardCount { current, target, lowest, highest })
         }
         Pb::OnDemand(name) => refused(Refusal::OnDemand { name: stream_name(&name)? }),
+        Pb::NotOnDemand(name) => refused(Refusal::NotOnDemand { name: stream_name(&name)? }),
         Pb::Retention(pb::RetentionChange { current, asked }) => {
             refused(Refusal::Retention { current, asked })
         }
@@ -479,6 +520,7 @@ fn stream_message(name: &StreamName, stream: &Stream) -> pb::Stream {
         target_shards: stream.target_shards.unwrap_or_default(),
         next_shard: stream.next_shard,
         replicas: stream.replicas,
+        warm_throughput_mibps: stream.warm_throughput_mibps,
     }
 }
 
@@ -530,6 +572,7 @@ fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error> {
         shards,
         job: message.job.map(job).transpose()?,
         target_shards: (message.target_shards != 0).then_some(message.target_shards),
+        warm_throughput_mibps: message.warm_throughput_mibps,
     };
     Ok((stream_name(&message.name)?, stream))
 }
@@ -595,6 +638,11 @@ mod tests {
         let name: StreamName = "s".parse().unwrap();
         let now = Timestamp::from_millis(7);
         let number = SequenceNumber::shard_start(ShardId(0), now);
+        let set_mode = |warm_throughput_mibps| Command::SetStreamMode {
+            name: "other".parse().unwrap(),
+            mode: StreamMode::OnDemand,
+            warm_throughput_mibps,
+        };
         vec![
             Command::RegisterNode {
                 node: NodeId(1),
@@ -607,6 +655,7 @@ mod tests {
                 name: name.clone(),
                 shards: 3,
                 mode: StreamMode::Provisioned,
+                warm_throughput_mibps: 8,
                 retention_hours: 24,
                 max_record_size_kib: 1024,
                 tags: BTreeMap::from([("k".into(), "v".into())]),
@@ -636,6 +685,15 @@ mod tests {
             Command::Reshard { name: name.clone(), change: ShardChange::Count(9), now },
             Command::ExpireShards { name: name.clone(), id: StreamId(2), now },
             Command::SetRetention { name: name.clone(), hours: 48, longer: true },
+            set_mode(None),
+            set_mode(Some(0)),
+            Command::SetWarmThroughput { name: name.clone(), mibps: 9 },
+            Command::Scale {
+                name: name.clone(),
+                id: StreamId(2),
+                change: ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) },
+                now,
+            },
             Command::RegisterNode {
                 node: NodeId(2),
                 incarnation: Incarnation(3),
@@ -692,6 +750,7 @@ mod tests {
             Refusal::NotAdjacent { lower: ShardId(3), upper: ShardId(1) },
             Refusal::ShardCount { current: 3, target: 9, lowest: 2, highest: 6 },
             Refusal::OnDemand { name: name.clone() },
+            Refusal::NotOnDemand { name: name.clone() },
             Refusal::Retention { current: 24, asked: 20 },
             Refusal::JobOver { name, job: 9 },
             Refusal::NodeNotFound { node: NodeId(4) },

@@ -20,6 +20,7 @@ mod error;
 mod group;
 #[cfg(test)]
 mod guard;
+mod load_meter;
 mod log_adapter;
 mod machine;
 mod maintenance;

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anabranch_catalog::scaling::ShardLoad;
 use anabranch_catalog::{Catalog, Replica};
 use anabranch_shard::DuplicateWindow;
 use anabranch_storage::{LogStore, StateKey};
@@ -154,9 +155,23 @@ impl Replicas {
         pending.map(|(group, shard)| (group, shard.clone())).collect()
     }
 
+    /// The load on the measured shards that replicas here lead.
+    pub fn loads(&self) -> BTreeMap<GroupId, ShardLoad> {
+        let held = self.held();
+        let load = |held: &Held| held.shard.as_ref()?.load();
+        held.iter().filter_map(|(group, held)| Some((*group, load(held)?))).collect()
+    }
+
     /// Groups that are open here.
     pub fn groups(&self) -> BTreeSet<GroupId> {
         self.held().keys().copied().collect()
+    }
+
+    /// Groups whose replicas are open here and take part.
+    pub fn working(&self) -> BTreeSet<GroupId> {
+        let held = self.held();
+        let works = |held: &Held| held.group.runs() && quarantine(&held.group).is_none();
+        held.iter().filter(|(_, held)| works(held)).map(|(group, _)| *group).collect()
     }
 
     /// Groups that the node's log store holds anything of.
@@ -230,7 +245,7 @@ impl Replicas {
         if spec.is_new && !group.has_begun().await {
             tokio::time::sleep(self.inner.settings.election_stagger * 4 * rank).await;
             if !group.has_begun().await {
-                return group.begin(&spec.members).await;
+                group.begin(&spec.members).await; // which others miss that haven't opened it yet
             }
         }
         tokio::time::sleep(self.inner.settings.election_stagger * 2).await;

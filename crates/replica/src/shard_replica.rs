@@ -3,16 +3,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anabranch_catalog::scaling::ShardLoad;
 use anabranch_shard::{
     Batch, Command, DuplicateWindow, Gate, Outcome, Page, Position, Run, Shut, Start, Step,
 };
-use anabranch_types::{Clock, ReplicaId, Timestamp, limits};
+use anabranch_types::{Clock, HashKeyRange, ReplicaId, Timestamp, limits};
 use bytes::BytesMut;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::Error;
 use crate::group::{Group, GroupStatus};
+use crate::load_meter::LoadMeter;
 use crate::machine::remember;
 use crate::payload::Payload;
 use crate::proposer::{Event, Proposal, Proposer};
@@ -31,6 +33,7 @@ pub struct ShardReplica {
     permits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     retention_hours: Arc<AtomicU32>,
+    load: Arc<LoadMeter>,
     append_deadline: Duration,
 }
 
@@ -55,7 +58,8 @@ impl ShardReplica {
         // Ends when the replica is stopped: the group then refuses, and nobody sends.
         tokio::spawn(proposer.run(receiver));
         let retention_hours = Arc::new(AtomicU32::new(retention_hours));
-        Self { group, window, events, permits, clock, retention_hours, append_deadline }
+        let load = Arc::default();
+        Self { group, window, events, permits, clock, retention_hours, load, append_deadline }
     }
 
     /// Appends a batch; answered once a majority has it on disk. Says where the records stand, in the
@@ -70,7 +74,13 @@ impl ShardReplica {
         loop {
             match self.append_now(batch.clone()).await {
                 Err(Error::Frozen) if self.is_decided_before(deadline).await => {}
-                answered => return answered,
+                Ok(runs) => {
+                    if let Ok(term) = self.group.leading_term() {
+                        self.load.count(term, self.clock.now(), &batch);
+                    }
+                    return Ok(runs);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -192,6 +202,16 @@ impl ShardReplica {
     /// What the replica says of itself.
     pub fn status(&self) -> GroupStatus {
         self.group.status()
+    }
+
+    /// Measures the load on the shard, which has these hash keys, while this replica leads; or no more.
+    pub fn measure_load(&self, range: Option<HashKeyRange>) {
+        self.load.measure(range);
+    }
+
+    /// The load on the shard, if it is measured and this replica leads.
+    pub fn load(&self) -> Option<ShardLoad> {
+        self.load.load(self.group.leading_term().ok()?, self.clock.now())
     }
 
     /// Follows a change of the stream's retention.

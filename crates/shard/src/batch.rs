@@ -4,6 +4,7 @@
 //! record costs two lengths and no allocation. The builder writes producer and call indexes before
 //! the records; the reader takes fields in any order and skips those it doesn't know.
 
+use anabranch_types::{HashKey, partition_key_hash};
 use bytes::Bytes;
 
 /// Who sent a call, so that a repeat of it can be told from a new one.
@@ -65,6 +66,7 @@ pub struct Batch {
     records: u32,
     producer: Option<Producer>,
     call_indexes: Vec<u32>,
+    hash_keys: Bytes,
 }
 
 const RECORD: u8 = 0x0a; // field 1, length-delimited
@@ -109,7 +111,7 @@ impl Batch {
             return Err(BatchError::CallIndexes { indexes: call_indexes.len(), records });
         }
         let records = u32::try_from(records).expect("at most 65536");
-        Ok(Self { bytes, records, producer, call_indexes })
+        Ok(Self { bytes, records, producer, call_indexes, hash_keys: Bytes::new() })
     }
 
     /// Who sent an encoded batch and the call indexes that it names, without looking into its records;
@@ -151,6 +153,35 @@ impl Batch {
     /// For each record its index in the call that it came with: 0, 1, 2, … unless it was said.
     pub fn call_indexes(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.records).map(|i| self.call_indexes.get(i as usize).copied().unwrap_or(i))
+    }
+
+    /// The batch with the hash keys that its records were routed by, 16 bytes each, big endian: not encoded with
+    /// it, and nothing to rely on. Who measures load goes by them, and by the partition keys where they aren't given.
+    pub fn with_hash_keys(mut self, hash_keys: Bytes) -> Self {
+        self.hash_keys = hash_keys;
+        self
+    }
+
+    /// What [`Self::with_hash_keys`] was given; else empty.
+    pub fn hash_keys(&self) -> &Bytes {
+        &self.hash_keys
+    }
+
+    /// Of each record its hash key and its bytes, partition key included.
+    pub fn loads(&self) -> impl Iterator<Item = (HashKey, u64)> + '_ {
+        let are_given = self.hash_keys.len() == self.records as usize * size_of::<u128>();
+        let mut given = self.hash_keys.chunks_exact(size_of::<u128>());
+        self.records().map(move |record| {
+            let given = given.next().filter(|_| are_given).and_then(|key| key.try_into().ok());
+            let key = match given {
+                Some(key) => HashKey(u128::from_be_bytes(key)),
+                None => {
+                    let key = std::str::from_utf8(&record.partition_key);
+                    partition_key_hash(key.unwrap_or_default())
+                }
+            };
+            (key, (record.data.len() + record.partition_key.len()) as u64)
+        })
     }
 
     /// The records, lazily.
@@ -355,7 +386,8 @@ impl BatchBuilder {
         };
         let bytes = Bytes::from(self.bytes).slice(start..);
         let records = u32::try_from(self.count).expect("at most 65536");
-        Some(Batch { bytes, records, producer: self.producer, call_indexes })
+        let (producer, hash_keys) = (self.producer, Bytes::new());
+        Some(Batch { bytes, records, producer, call_indexes, hash_keys })
     }
 }
 

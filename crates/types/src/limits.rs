@@ -34,6 +34,8 @@ pub const LIST_STREAMS_MAX_STREAMS: u32 = 100;
 pub const STREAM_MAX_SHARDS: u32 = 10_000;
 /// Shards that an on-demand stream starts with (developer guide, on-demand mode).
 pub const ON_DEMAND_INITIAL_SHARDS: u32 = 4;
+/// Largest warm throughput of an on-demand stream, in MiB/s (documentation of UpdateStreamWarmThroughput: 10 GiB/s).
+pub const MAX_WARM_THROUGHPUT_MIBPS: u32 = 10_240;
 /// Retention of a new stream, in hours (documentation of IncreaseStreamRetentionPeriod).
 pub const DEFAULT_RETENTION_HOURS: u32 = 24;
 /// Longest retention, in hours.

@@ -156,6 +156,7 @@ impl Cluster {
             name: name.clone(),
             shards,
             mode: StreamMode::Provisioned,
+            warm_throughput_mibps: 0,
             retention_hours: RETENTION_HOURS,
             max_record_size_kib: 1024,
             tags: BTreeMap::new(),

@@ -12,6 +12,7 @@ mod damage;
 mod full_disk;
 mod load;
 mod nodes;
+mod on_demand;
 mod oracle;
 mod overload;
 mod waiting;

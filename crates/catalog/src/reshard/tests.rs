@@ -31,10 +31,8 @@ impl Script {
     }
 
     fn refusal(&mut self, change: ShardChange) -> Refusal {
-        match self.reshard(change) {
-            Outcome::Refused(refusal) => refusal,
-            done @ Outcome::Done { .. } => panic!("{change:?}: {done:?}"),
-        }
+        let name = name();
+        self.refused(Command::Reshard { name, change, now: NOW })
     }
 
     fn job(&self) -> &ReshardJob {

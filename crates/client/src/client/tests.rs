@@ -21,6 +21,7 @@ fn client() -> (Client, Arc<ShardRoute>) {
         name: name.clone(),
         shards: 1,
         mode: StreamMode::Provisioned,
+        warm_throughput_mibps: 0,
         retention_hours: 24,
         max_record_size_kib: 1024,
         tags: BTreeMap::new(),

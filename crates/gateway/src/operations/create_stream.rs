@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
+use anabranch_catalog::scaling::Bounds;
 use anabranch_catalog::{Command, NewStream, StreamMode};
 use anabranch_types::limits;
 use serde::Deserialize;
 
+use super::stream_mode::{StreamModeDetails, check_warm_throughput};
 use super::{Context, Empty, Request};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
@@ -29,14 +31,6 @@ pub(crate) struct CreateStream<'a> {
     record_distribution_strategy: Option<Text<'a>>,
 }
 
-/// `StreamModeDetails` of the API reference.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct StreamModeDetails<'a> {
-    #[serde(borrow)]
-    stream_mode: Option<Text<'a>>,
-}
-
 impl Constrained for CreateStream<'_> {
     fn check(&self, checks: &mut Checks) {
         checks.text("StreamName", &self.stream_name, &rules::STREAM_NAME.required());
@@ -47,12 +41,6 @@ impl Constrained for CreateStream<'_> {
         checks.number("MaxRecordSizeInKiB", &self.max_record_size, &rules::MAX_RECORD_SIZE);
         let strategy = &self.record_distribution_strategy;
         checks.text("RecordDistributionStrategy", strategy, &rules::DISTRIBUTION);
-    }
-}
-
-impl Constrained for StreamModeDetails<'_> {
-    fn check(&self, checks: &mut Checks) {
-        checks.text("StreamMode", &self.stream_mode, &rules::STREAM_MODE.required());
     }
 }
 
@@ -71,17 +59,12 @@ impl CreateStream<'_> {
     fn new_stream(&self, cx: &Context<'_>) -> Result<NewStream, Error> {
         let (mode, shards) = self.capacity()?;
         self.check_distribution(mode)?;
-        if self.warm_throughput.is_some() {
-            return Err(Error::Validation(
-                "WarmThroughputMiBps needs the account's minimum throughput billing commitment, \
-                 which is not enabled."
-                    .to_owned(),
-            ));
-        }
+        check_warm_throughput(mode, self.warm_throughput)?;
         Ok(NewStream {
             name: streams::parse_name(self.stream_name.as_deref().unwrap_or_default())?,
             shards,
             mode,
+            warm_throughput_mibps: self.warm_throughput.map_or(0, Integer::as_u32),
             retention_hours: limits::DEFAULT_RETENTION_HOURS,
             max_record_size_kib: self
                 .max_record_size
@@ -94,15 +77,18 @@ impl CreateStream<'_> {
 
     /// Mode and shards. With neither given the service makes an on-demand stream.
     fn capacity(&self) -> Result<(StreamMode, u32), Error> {
-        let mode = self.stream_mode_details.as_ref().and_then(|d| d.0.stream_mode.as_deref());
-        let on_demand = (StreamMode::OnDemand, limits::ON_DEMAND_INITIAL_SHARDS);
+        let mode = self.stream_mode_details.as_ref().map(|details| details.0.mode());
+        let warm = self.warm_throughput.map_or(0, Integer::as_u32);
+        let on_demand = (StreamMode::OnDemand, Bounds::for_warm_throughput(warm).floor());
         match (mode, self.shard_count) {
-            (Some("ON_DEMAND"), Some(_)) => Err(Error::Validation(
+            (Some(StreamMode::OnDemand), Some(_)) => Err(Error::Validation(
                 "ShardCount must not be given for a stream in ON_DEMAND mode.".to_owned(),
             )),
-            (Some("ON_DEMAND"), None) | (None, None) => Ok(on_demand),
-            (_, Some(count)) => Ok((StreamMode::Provisioned, count.as_u32())),
-            (Some(_), None) => Err(Error::Validation(
+            (Some(StreamMode::OnDemand) | None, None) => Ok(on_demand),
+            (Some(StreamMode::Provisioned) | None, Some(count)) => {
+                Ok((StreamMode::Provisioned, count.as_u32()))
+            }
+            (Some(StreamMode::Provisioned), None) => Err(Error::Validation(
                 "ShardCount must be given for a stream in PROVISIONED mode.".to_owned(),
             )),
         }

@@ -3,6 +3,7 @@ use anabranch_types::{StreamArn, StreamName, Timestamp};
 use serde::Deserialize;
 
 use super::describe_stream::write_no_enhanced_monitoring;
+use super::warm_throughput::WarmThroughput;
 use super::{Answer, Context, Request};
 use crate::constraints::{Checks, Constrained};
 use crate::errors::Error;
@@ -39,6 +40,7 @@ pub(crate) struct StreamDescriptionSummary {
     created: Timestamp,
     open_shards: usize,
     max_record_size_kib: u32,
+    warm_throughput: Option<WarmThroughput>,
 }
 
 impl Request for DescribeStreamSummary<'_> {
@@ -59,6 +61,7 @@ impl Request for DescribeStreamSummary<'_> {
             created: stream.created,
             open_shards: if creating { 0 } else { stream.open_shards().count() },
             max_record_size_kib: stream.max_record_size_kib,
+            warm_throughput: WarmThroughput::asked_for(stream),
         })
     }
 }
@@ -85,6 +88,9 @@ impl StreamDescriptionSummary {
         w.member("EncryptionType").plain("NONE");
         w.member("OpenShardCount").number(self.open_shards as u64);
         w.member("ConsumerCount").number(0);
+        if let Some(warm_throughput) = self.warm_throughput {
+            warm_throughput.write(w);
+        }
         w.member("MaxRecordSizeInKiB").number(u64::from(self.max_record_size_kib));
         if self.mode == StreamMode::OnDemand {
             w.member("RecordDistributionStrategy").plain("USER_PARTITION_KEY");

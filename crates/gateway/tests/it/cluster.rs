@@ -12,6 +12,7 @@ use anabranch_types::{
     Clock, GroupId, HashKey, Incarnation, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
     Timestamp,
 };
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use tokio::sync::watch;
@@ -35,6 +36,8 @@ struct State {
     logs: HashMap<GroupId, Log>,
     failures: HashMap<GroupId, Error>,
     appends: usize,
+    /// Those that the last append said.
+    hash_keys: Bytes,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +58,7 @@ impl MemoryCluster {
                 logs: HashMap::new(),
                 failures: HashMap::new(),
                 appends: 0,
+                hash_keys: Bytes::new(),
             }),
             clock,
         };
@@ -148,6 +152,11 @@ impl MemoryCluster {
         self.state.lock().unwrap().appends
     }
 
+    /// The hash keys that the last append said.
+    pub(crate) fn hash_keys(&self) -> Bytes {
+        self.state.lock().unwrap().hash_keys.clone()
+    }
+
     fn group(&self, name: &str, shard: u32) -> GroupId {
         let name: StreamName = name.parse().unwrap();
         self.state.lock().unwrap().catalog.streams[&name].shards[&ShardId(shard)].group
@@ -181,6 +190,7 @@ impl MemoryCluster {
             return Err(error.clone());
         }
         state.appends += 1;
+        state.hash_keys = batch.hash_keys().clone();
         let arrival = self.clock.now();
         let log = state.logs.entry(shard.group).or_default();
         let known = log.window.find(&batch).unwrap_or_default();

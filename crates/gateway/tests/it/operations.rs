@@ -121,7 +121,7 @@ async fn mode_and_shard_count_go_together() {
         (json!({"StreamModeDetails": {}}), "ValidationException"),
         (json!({"ShardCount": 0}), "ValidationException"),
         (json!({"ShardCount": 10_001}), "LimitExceededException"),
-        (json!({"WarmThroughputMiBps": 10}), "ValidationException"),
+        (json!({"ShardCount": 1, "WarmThroughputMiBps": 10}), "ValidationException"),
         (json!({"MaxRecordSizeInKiB": 1023}), "ValidationException"),
         (json!({"MaxRecordSizeInKiB": 10_241}), "ValidationException"),
         (json!({"RecordDistributionStrategy": "AUTO"}), "ValidationException"),

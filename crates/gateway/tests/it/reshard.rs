@@ -160,3 +160,80 @@ async fn a_retry_after_a_split_makes_no_second_record() {
     let without_attempt = server.post("PutRecords", &[id], JSON, body).await.json();
     assert_eq!(put, without_attempt);
 }
+
+#[tokio::test]
+async fn a_stream_goes_over_to_on_demand_with_warm_throughput() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let summary = async || {
+        let summary = server.ok("DescribeStreamSummary", json!({"StreamName": "s"})).await;
+        summary["StreamDescriptionSummary"].clone()
+    };
+    let arn = summary().await["StreamARN"].clone();
+    let mode = |mode: &str| json!({"StreamARN": arn, "StreamModeDetails": {"StreamMode": mode}});
+    let warm = |mibps: u32| json!({"StreamName": "s", "WarmThroughputMiBps": mibps});
+    let (code, message) = server.error("UpdateStreamWarmThroughput", warm(8)).await;
+    assert_eq!(code, "ValidationException");
+    assert!(message.contains("PROVISIONED"), "{message}");
+
+    server.ok("UpdateStreamMode", mode("ON_DEMAND")).await;
+    let on_demand = summary().await;
+    assert_eq!(on_demand["StreamModeDetails"]["StreamMode"], "ON_DEMAND");
+    assert!(on_demand["WarmThroughput"].is_null());
+    let answer = server.ok("UpdateStreamWarmThroughput", warm(8)).await;
+    let throughput = json!({"TargetMiBps": 8, "CurrentMiBps": 1});
+    assert_eq!((&answer["StreamName"], &answer["StreamARN"]), (&json!("s"), &arn));
+    assert_eq!(answer["WarmThroughput"], throughput);
+    assert_eq!(summary().await["WarmThroughput"], throughput);
+    let over = server.error("UpdateStreamWarmThroughput", warm(10_241)).await;
+    assert_eq!(over.0, "LimitExceededException");
+
+    server.ok("UpdateStreamMode", mode("PROVISIONED")).await;
+    assert!(summary().await["WarmThroughput"].is_null());
+    let mut with_warm = mode("PROVISIONED");
+    with_warm["WarmThroughputMiBps"] = json!(3);
+    assert_eq!(server.error("UpdateStreamMode", with_warm).await.0, "ValidationException");
+    for (body, member) in [
+        (json!({"StreamARN": arn}), "streamModeDetails"),
+        (json!({"StreamARN": arn, "StreamModeDetails": {}}), "streamModeDetails.streamMode"),
+        (json!({"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}), "streamARN"),
+    ] {
+        let (code, message) = server.error("UpdateStreamMode", body).await;
+        assert_eq!(code, "ValidationException");
+        assert!(message.contains(member), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn appends_say_their_hash_keys_where_the_load_is_measured() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let put = json!({
+        "StreamName": "s", "PartitionKey": "k", "ExplicitHashKey": "258", "Data": ""
+    });
+    server.ok("PutRecord", put.clone()).await;
+    assert!(server.cluster.hash_keys().is_empty());
+    let summary = server.ok("DescribeStreamSummary", json!({"StreamName": "s"})).await;
+    let arn = summary["StreamDescriptionSummary"]["StreamARN"].clone();
+    let mode = json!({"StreamARN": arn, "StreamModeDetails": {"StreamMode": "ON_DEMAND"}});
+    server.ok("UpdateStreamMode", mode).await;
+    server.ok("PutRecord", put).await;
+    assert_eq!(&server.cluster.hash_keys()[..], 258u128.to_be_bytes());
+}
+
+#[tokio::test]
+async fn warm_throughput_gives_a_new_stream_its_shards() {
+    let server = start().await;
+    let mut new = json!({
+        "StreamName": "s",
+        "StreamModeDetails": {"StreamMode": "ON_DEMAND"},
+        "WarmThroughputMiBps": 9
+    });
+    server.ok("CreateStream", new.clone()).await;
+    server.cluster.activate();
+    let open = shards(&server, "s").await.iter().filter(|(_, _, open)| *open).count();
+    assert_eq!(open, 9);
+    new["StreamName"] = json!("t");
+    new["WarmThroughputMiBps"] = json!(10_241);
+    assert_eq!(server.error("CreateStream", new).await.0, "LimitExceededException");
+}

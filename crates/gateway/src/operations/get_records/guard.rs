@@ -35,6 +35,7 @@ fn route() -> Arc<ShardRoute> {
         created: Timestamp::from_millis(1_763_000_000_000),
         retention_hours: 24,
         end: HashKey(u128::MAX),
+        is_measured: false,
         nodes: Vec::new(),
     })
 }

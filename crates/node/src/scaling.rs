@@ -1,0 +1,148 @@
+//! On-demand streams follow their load, on the leader of the catalog: it asks the nodes what the shards that they lead
+//! take, and has shards split and merged as the streams' scalers say (docs/on-demand.md).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anabranch_catalog::scaling::{Action, Bounds, Decision, OpenShard, Reason, Scaler, ShardLoad};
+use anabranch_catalog::{
+    Catalog, Command, ShardChange, Stream, StreamId, StreamMode, StreamStatus,
+};
+use anabranch_types::{GroupId, StreamName, Timestamp};
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use crate::controller;
+use crate::node::Node;
+
+/// Between two decisions, each about at most one job of a stream.
+const ROUND: Duration = Duration::from_secs(2);
+/// How often the nodes are asked.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// What nobody has repeated for so long says nothing of now.
+const LOADS_LAST: Duration = Duration::from_secs(15);
+
+/// The load on shards, by their groups.
+pub(crate) type Loads = BTreeMap<GroupId, ShardLoad>;
+
+/// What the shards that this node leads take.
+pub(crate) fn own_loads(node: &Node) -> Loads {
+    node.inner.replicas.loads()
+}
+
+/// What is remembered from round to round, for as long as this node leads the catalog.
+#[derive(Default)]
+struct Scaling {
+    scalers: BTreeMap<StreamId, Scaler>,
+    /// Why nothing was done, of those streams where something was to be.
+    held: BTreeMap<StreamId, Reason>,
+    loads: BTreeMap<GroupId, (Instant, ShardLoad)>,
+    asked: Option<Instant>,
+}
+
+/// Runs for as long as the node does; acts only while this node leads the catalog.
+pub(crate) async fn run(node: Node) {
+    let mut scaling = Scaling::default();
+    loop {
+        sleep(ROUND).await;
+        let leads = match node.catalog_replica() {
+            Some(replica) => replica.leads().await,
+            None => false,
+        };
+        if leads {
+            scaling.round(&node).await;
+        } else {
+            // Begins anew as leader: what was seen before is no longer so.
+            scaling = Scaling::default();
+        }
+    }
+}
+
+fn follows_load(stream: &Stream) -> bool {
+    stream.mode == StreamMode::OnDemand
+        && matches!(stream.status, StreamStatus::Active | StreamStatus::Updating)
+}
+
+impl Scaling {
+    async fn round(&mut self, node: &Node) {
+        let catalog = node.catalog().borrow().clone();
+        let streams = || catalog.streams.iter().filter(|(_, stream)| follows_load(stream));
+        if streams().next().is_none() {
+            *self = Self::default();
+            return;
+        }
+        if self.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
+            self.asked = Some(Instant::now());
+            self.take_note(ask_all(node, &catalog).await);
+        }
+        let now = node.inner.clock.now();
+        let commands: Vec<_> =
+            streams().filter_map(|(name, stream)| self.decide(name, stream, now)).collect();
+        let current: Vec<_> = streams().map(|(_, stream)| stream.id).collect();
+        self.scalers.retain(|stream, _| current.contains(stream));
+        self.held.retain(|stream, _| current.contains(stream));
+        join_all(commands.into_iter().map(|command| controller::step(node, command))).await;
+    }
+
+    fn take_note(&mut self, loads: Loads) {
+        let now = Instant::now();
+        self.loads.retain(|_, (noted, _)| noted.elapsed() < LOADS_LAST);
+        self.loads.extend(loads.into_iter().map(|(group, load)| (group, (now, load))));
+    }
+
+    /// What is to be done with a stream.
+    fn decide(&mut self, name: &StreamName, stream: &Stream, now: Timestamp) -> Option<Command> {
+        let load = |group| self.loads.get(group).map(|(_, load)| load.clone());
+        let shards: Vec<_> = stream
+            .open_shards()
+            .map(|shard| OpenShard { id: shard.id, range: shard.range, load: load(&shard.group) })
+            .collect();
+        let scaler = self.scalers.entry(stream.id).or_default();
+        if stream.status != StreamStatus::Active {
+            scaler.observe(now, &shards);
+            return None;
+        }
+        let bounds = Bounds::for_warm_throughput(stream.warm_throughput_mibps);
+        let Decision { action, reason } = scaler.decide(now, &shards, bounds);
+        let Some(action) = action else {
+            self.say_once(name, stream.id, reason);
+            return None;
+        };
+        self.held.remove(&stream.id);
+        tracing::info!(stream = %name, ?action, %reason, "shards follow the load");
+        let change = match action {
+            Action::Split { shard, at } => ShardChange::Split { shard, at },
+            Action::Merge { lower, upper } => ShardChange::Merge { lower, upper },
+        };
+        Some(Command::Scale { name: name.clone(), id: stream.id, change, now })
+    }
+
+    /// A load that no split helps is the operator's to know, once.
+    fn say_once(&mut self, name: &StreamName, id: StreamId, reason: Reason) {
+        if self.held.insert(id, reason) == Some(reason) {
+            return;
+        }
+        let is_stuck = matches!(
+            reason,
+            Reason::HotKey { .. } | Reason::TooNarrow { .. } | Reason::AtCeiling { .. }
+        );
+        if is_stuck {
+            tracing::warn!(stream = %name, %reason, "shards can't follow the load");
+        }
+    }
+}
+
+/// What all nodes say that answer.
+async fn ask_all(node: &Node, catalog: &Catalog) -> Loads {
+    let others = catalog.nodes.keys().copied().filter(|other| *other != node.id());
+    let asked = others.map(|other| async move {
+        let said = node.inner.remotes.loads(other).await;
+        said.unwrap_or_else(|status| {
+            tracing::info!(node = %other, %status, "says nothing of its load");
+            Loads::new()
+        })
+    });
+    let mut loads: Loads = join_all(asked).await.into_iter().flatten().collect();
+    loads.extend(own_loads(node));
+    loads
+}
