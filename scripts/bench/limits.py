@@ -6,6 +6,7 @@ Three nodes on this machine, each scene on servers of its own that start on an e
 - overload: a hundred times the connections that saturate it, for minutes, then the load of before;
 - slow readers: a thousand connections that take large answers a little at a time, while others write;
 - reshard: how long a split or a merge makes puts wait, alone and beside a steady load;
+- replace: one node of four is drained under load: its replicas move to the others.
 - scale: thousands of shards in one stream and hundreds of streams: made, listed, split, started again.
 
 Writes each scene's figures as a JSON line, and prints them.
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
 
 from bench import arguments as arguments_of
 from bench import machine, protocols, threads
-from bench.contestants import Running, make_led_stream
+from bench.contestants import Running, make_kinesis_stream, make_led_stream
 from bench.generator import Failed, measure, warm_up
 from bench.install import say
 from bench.loads import Load
@@ -61,13 +62,18 @@ def main():
             say(name)
             with (
                 tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory,
-                Cluster(Path(directory) / "data", arguments.nodes, arguments.binary) as cluster,
+                Cluster(Path(directory) / "data", nodes_of(name, arguments), arguments.binary) as cluster,
             ):
                 try:
-                    record(file, {"line": name, "nodes": arguments.nodes, **scene(arguments, cluster)})
+                    record(file, {"line": name, "nodes": len(cluster.nodes), **scene(arguments, cluster)})
                 except Failed as failure:
                     record(file, {"line": "failure", "scene": name, "reason": str(failure)})
                 cluster.stop()
+
+
+def nodes_of(scene, arguments):
+    """How many nodes a scene has."""
+    return arguments.nodes + 1 if scene == "replace" else arguments.nodes
 
 
 def parse_arguments():
@@ -83,6 +89,7 @@ def parse_arguments():
     parser.add_argument("--seconds", type=float, default=10, help="how long every other load is measured (10)")
     parser.add_argument("--reshardings", type=int, default=40, help="splits and merges of the scene `reshard` (40)")
     parser.add_argument("--steady-rate", type=int, default=10_000, help="records a second beside them (10000)")
+    parser.add_argument("--fill-seconds", type=int, default=20, help="how long `replace` writes before (20)")
     parser.add_argument("--many-shards", type=int, default=3000, help="shards of the scene `scale` (3000)")
     parser.add_argument("--many-streams", type=int, default=300, help="further streams of the scene `scale` (300)")
     return arguments_of.parse(parser)
@@ -239,6 +246,44 @@ def reshard(arguments, cluster):
     return {"steady_records_per_s": arguments.steady_rate, "alone": alone, "beside_load": loaded}
 
 
+def replace_node(arguments, cluster):
+    """Waits of puts before and while all replicas of a node move to others."""
+    make_kinesis_stream(cluster.nodes[0].endpoint, STREAM, 8)
+    put = ["--connections", "8", "--records-per-call", "100", "--rate", str(arguments.steady_rate)]
+    bench(arguments, cluster, "put", *put, "--duration", f"{arguments.fill_seconds}s")
+    before = bench(arguments, cluster, "put", *put, "--duration", f"{2 * arguments.seconds}s")
+    leaving = cluster.nodes[0]
+    began = time.monotonic()
+    ctl(arguments, cluster, "drain", str(leaving.id))
+    meanwhile = []
+    while replicas_on(arguments, cluster, leaving) > 0:
+        meanwhile.append(bench(arguments, cluster, "put", *put, "--duration", f"{arguments.seconds}s"))
+    kept = ("records_per_s", "p50_us", "p99_us", "p999_us", "errors")
+    return {
+        "steady_records_per_s": arguments.steady_rate,
+        "seconds_to_empty": round(time.monotonic() - began, 1),
+        "before": {name: before[name] for name in kept},
+        "meanwhile": [{name: line[name] for name in kept} for line in meanwhile],
+        "p99_ratio": round(max(line["p99_us"] for line in meanwhile) / before["p99_us"], 2),
+    }
+
+
+def replicas_on(arguments, cluster, node):
+    """How many replicas the catalog has on a node."""
+    entries = ctl(arguments, cluster, "nodes")
+    return next(entry["replicas"] for entry in entries if entry["node"] == node.id)
+
+
+def ctl(arguments, cluster, *what):
+    """What `anabranch ctl --json` says."""
+    grpc = ",".join(node.grpc for node in cluster.nodes)
+    command_line = [str(arguments.binary), "ctl", "--json", "--node", grpc, *what]
+    done = subprocess.run(command_line, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(done.stderr.strip())
+    return json.loads(done.stdout)
+
+
 def command(arguments, cluster, what, *rest):
     """A command line of `anabranch bench` against all nodes."""
     endpoints = ",".join(node.endpoint for node in cluster.nodes)
@@ -325,6 +370,7 @@ SCENES = {
     "overload": overload,
     "slow-readers": slow_readers,
     "reshard": reshard,
+    "replace": replace_node,
     "scale": scale,
 }
 

@@ -4,46 +4,86 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::Catalog;
-use tokio::time::sleep;
+use anabranch_types::NodeId;
+use tokio::time::{sleep, timeout};
 
 use crate::node::Node;
 
 const RETRY: Duration = Duration::from_millis(200);
+/// Until a node that follows another one looks whether it still has to, and whether that one lives.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Publishes every version that is newer than the last, for as long as the node runs.
 pub(crate) async fn follow(node: Node) {
+    tokio::join!(follow_own(&node), follow_others(&node));
+}
+
+async fn follow_own(node: &Node) {
     loop {
-        match node.catalog_replica() {
-            Some(replica) => {
-                let mut versions = replica.watch();
-                loop {
-                    let version = Arc::clone(&versions.borrow_and_update());
-                    publish(&node, version);
-                    let same =
-                        node.catalog_replica().is_some_and(|now| Arc::ptr_eq(&now, &replica));
-                    if !same || versions.changed().await.is_err() {
-                        break;
-                    }
+        if let Some(replica) = node.catalog_replica() {
+            let mut versions = replica.watch();
+            loop {
+                let version = Arc::clone(&versions.borrow_and_update());
+                publish(node, version);
+                let same = node.catalog_replica().is_some_and(|now| Arc::ptr_eq(&now, &replica));
+                if !same || versions.changed().await.is_err() {
+                    break;
                 }
             }
-            None => follow_another(&node).await,
         }
         sleep(RETRY).await;
     }
 }
 
-async fn follow_another(node: &Node) {
-    for other in node.inner.remotes.nodes() {
-        let known = node.inner.catalog.borrow().version;
-        let Ok(mut versions) = node.inner.remotes.watch(other, known).await else { continue };
-        while let Ok(Some(version)) = versions.message().await {
-            match anabranch_proto::decode_catalog(version.catalog) {
+async fn follow_others(node: &Node) {
+    loop {
+        if needs_others(node) {
+            for other in others(node) {
+                follow_another(node, other).await;
+            }
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// Whether this node has no replica of the catalog, or one that may not hear of the newest versions: who isn't a
+/// voter any more, or never came to be one, isn't told so by its group.
+fn needs_others(node: &Node) -> bool {
+    let catalog = node.inner.catalog.borrow();
+    let own = catalog.replicas.iter().find(|replica| replica.node == node.id());
+    let moves = catalog.moving.is_some_and(|moving| {
+        moving.to.node == node.id() || own.is_some_and(|own| moving.from == Some(own.id))
+    });
+    let is_behind = node.inner.registered.borrow().is_some_and(|since| catalog.version < since);
+    node.catalog_replica().is_none() || moves || is_behind
+}
+
+/// The other nodes, those first that hold the catalog and stay.
+fn others(node: &Node) -> Vec<NodeId> {
+    let catalog = node.inner.catalog.borrow();
+    let leaving = catalog.moving.and_then(|moving| moving.from);
+    let holds = |id: &NodeId| {
+        let mut replicas = catalog.replicas.iter();
+        replicas.any(|replica| replica.node == *id && Some(replica.id) != leaving)
+    };
+    let mut others = node.inner.remotes.nodes();
+    others.retain(|other| *other != node.id());
+    others.sort_by_key(|other| !holds(other));
+    others
+}
+
+/// Follows the versions that `other` has, for as long as this node needs that and `other` lives.
+async fn follow_another(node: &Node, other: NodeId) {
+    let known = node.inner.catalog.borrow().version;
+    let Ok(mut versions) = node.inner.remotes.watch(other, known).await else { return };
+    while needs_others(node) && !node.inner.transport.liveness().is_silent(other) {
+        match timeout(LOOK_AGAIN, versions.message()).await {
+            Ok(Ok(Some(version))) => match anabranch_proto::decode_catalog(version.catalog) {
                 Ok(catalog) => publish(node, Arc::new(catalog)),
                 Err(error) => tracing::error!(%error, "catalog can't be read"),
-            }
-            if node.catalog_replica().is_some() {
-                return;
-            }
+            },
+            Ok(Ok(None) | Err(_)) => return,
+            Err(_elapsed) => {}
         }
     }
 }

@@ -337,6 +337,14 @@ impl Group {
         if !self.have_caught_up(ids.difference(&voters)) {
             return;
         }
+        // A leader that is to leave would be missed until the others notice: one that stays leads first, and goes on here.
+        if !ids.contains(&self.replica.0) {
+            let stays = |node| wanted.iter().any(|replica| replica.node == node);
+            match self.hand_over(stays).await {
+                HandOver::NoHeir => {}
+                HandOver::Done | HandOver::NotYet => return,
+            }
+        }
         match self.raft.change_membership(ids, false).await {
             Ok(_) => tracing::info!(group = %self.id, ?wanted, "membership changed"),
             Err(error) => tracing::warn!(group = %self.id, %error, "change membership"),
