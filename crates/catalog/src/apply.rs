@@ -42,6 +42,9 @@ impl Catalog {
             Command::MoveReplica { group, from, to } => self.move_replica(group, from, to),
             Command::FinishMove { group, replica } => self.finish_move(group, replica),
             Command::CancelMove { group, replica } => self.cancel_move(group, replica),
+            Command::SetBalancing { paused } => Ok(self.set_balancing(paused)),
+            Command::Rebalance => Ok(self.begin_rebalance(log_index)),
+            Command::FinishRebalance { rebalance } => Ok(self.finish_rebalance(rebalance)),
         };
         self.assert_invariants();
         match result {

@@ -162,6 +162,18 @@ pub enum Command {
         /// The replica that was to be added.
         replica: ReplicaId,
     },
+    /// An operator stops what is done only for evenness, or has it go on. Stopping ends a rebalance.
+    SetBalancing {
+        /// Whether it is stopped from now on.
+        paused: bool,
+    },
+    /// An operator has leaders and replicas evened out once, also while balancing is paused.
+    Rebalance,
+    /// The controller found nothing left to even out.
+    FinishRebalance {
+        /// Which rebalance: the log index of its command.
+        rebalance: u64,
+    },
 }
 
 /// How shards are to be replaced.

@@ -8,6 +8,7 @@
 //! keep read-only copies, each of one version. Start at [`Catalog::apply`].
 
 mod apply;
+mod balancing;
 mod capacity;
 mod command;
 #[cfg(test)]

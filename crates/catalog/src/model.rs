@@ -26,6 +26,10 @@ pub struct Catalog {
     pub next_group: u64,
     /// Next [`ReplicaId`] to give out.
     pub next_replica: u64,
+    /// Whether an operator stopped what is done only for evenness.
+    pub balancing_paused: bool,
+    /// The rebalance that an operator asked for and that isn't done yet: the log index of its command.
+    pub rebalance: Option<u64>,
 }
 
 /// A machine of the cluster.
@@ -207,6 +211,11 @@ impl Catalog {
             next_replica: highest + 1,
             ..Self::default()
         }
+    }
+
+    /// Whether leaders and replicas are moved only for the sake of evenness.
+    pub fn balances(&self) -> bool {
+        !self.balancing_paused || self.rebalance.is_some()
     }
 
     /// Every group, the catalog's first.

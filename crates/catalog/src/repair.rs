@@ -20,7 +20,8 @@ const NODES_FOR_FIVE_VOTERS: usize = 5;
 
 /// The moves to begin, and to give up, now. `lost` are nodes that are away for good.
 ///
-/// Each group moves one replica at a time. What can't be placed better stays.
+/// Each group moves one replica at a time. What can't be placed better stays. While balancing is paused, nothing
+/// begins to move only because one node holds more than another.
 pub fn repairs(catalog: &Catalog, lost: &BTreeSet<NodeId>, limits: MoveLimits) -> Vec<Command> {
     let mut plan = Plan::new(catalog, lost, limits);
     let groups: Vec<_> = catalog.groups().filter(|group| !group.is_new).collect();
@@ -31,7 +32,8 @@ pub fn repairs(catalog: &Catalog, lost: &BTreeSet<NodeId>, limits: MoveLimits) -
         plan.mend(group);
     }
     // Balance waits until everything is where it is safe.
-    if plan.commands.is_empty() && groups.iter().all(|group| group.moving.is_none()) {
+    let is_safe = plan.commands.is_empty() && groups.iter().all(|group| group.moving.is_none());
+    if is_safe && catalog.balances() {
         groups.iter().for_each(|group| plan.even_out(group));
     }
     plan.commands
@@ -276,6 +278,39 @@ mod tests {
         let mut script = with_stream(&["", "", ""], 8);
         script.join(4, "");
         assert!(script.settle(&none()) > 0);
+        assert_eq!(script.loads(), [6, 6, 6, 6]);
+    }
+
+    #[test]
+    fn while_balancing_is_paused_a_new_node_gets_nothing_but_what_must_move() {
+        let mut script = with_stream(&["", "", ""], 8);
+        script.done(Command::SetBalancing { paused: true });
+        script.join(4, "");
+        assert_eq!(script.settle(&none()), 0);
+        assert_eq!(script.loads(), [8, 8, 8, 0]);
+        // Lost nodes are replaced, drained ones emptied, zones kept apart, as ever.
+        let mut lost = with_stream(&["", "", "", ""], 6);
+        lost.done(Command::SetBalancing { paused: true });
+        lost.settle(&[NodeId(2)].into());
+        assert_eq!(lost.held(NodeId(2)), 0);
+        let (node, state) = (NodeId(1), NodeState::Draining);
+        script.done(Command::SetNodeState { node, state });
+        script.settle(&none());
+        assert_eq!(script.loads(), [0, 8, 8, 8]);
+        let mut zones = with_stream(&["a", "a", "b"], 4);
+        zones.done(Command::SetBalancing { paused: true });
+        zones.join(4, "c");
+        zones.settle(&none());
+        assert_eq!(zones.held(NodeId(4)), 4);
+    }
+
+    #[test]
+    fn a_rebalance_evens_out_while_balancing_is_paused() {
+        let mut script = with_stream(&["", "", ""], 8);
+        script.done(Command::SetBalancing { paused: true });
+        script.join(4, "");
+        script.done(Command::Rebalance);
+        script.settle(&none());
         assert_eq!(script.loads(), [6, 6, 6, 6]);
     }
 

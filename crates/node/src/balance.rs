@@ -5,7 +5,8 @@
 //! goes to a node that holds a replica and takes leaders; a group that was moved rests for [`REST`] rounds,
 //! whatever came of it; nothing is moved between nodes whose numbers of leaders differ by less than two, so
 //! two rounds never move a group to and fro. Who begins to balance watches for [`SLOW_AFTER`] rounds first, or a
-//! slow node would be given leaders by each that begins.
+//! slow node would be given leaders by each that begins; a rebalance that an operator asks for waits for that too,
+//! but ends every rest. While an operator has balancing paused, rounds only watch.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -48,11 +49,22 @@ pub(crate) struct Move {
     pub(crate) to: NodeId,
 }
 
+/// What operators want, as the catalog has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Orders {
+    /// Whether leaders stay where they are.
+    pub(crate) paused: bool,
+    /// The rebalance that is under way, also while paused.
+    pub(crate) rebalance: Option<u64>,
+}
+
 /// What is remembered from round to round.
 #[derive(Debug, Default)]
 pub(crate) struct Balance {
     /// Rounds so far.
     rounds: u32,
+    /// The rebalance of the last round.
+    rebalance: Option<u64>,
     paces: BTreeMap<NodeId, Pace>,
     /// Rounds that are left of a group's rest.
     resting: BTreeMap<GroupId, u32>,
@@ -74,21 +86,28 @@ enum Sign {
 }
 
 impl Balance {
-    /// The moves of a round, from where the replicas of each group are and what the nodes said that answered.
+    /// The moves of a round, from what operators want, where the replicas of each group are, and what the nodes
+    /// said that answered.
     pub(crate) fn round(
         &mut self,
+        orders: Orders,
         replicas: &BTreeMap<GroupId, Vec<NodeId>>,
         nodes: &BTreeMap<NodeId, Standing>,
     ) -> Vec<Move> {
         self.judge(nodes);
         self.rounds = self.rounds.saturating_add(1);
-        if self.rounds <= SLOW_AFTER {
-            return Vec::new();
-        }
         self.resting.retain(|_, left| {
             *left -= 1;
             *left > 0
         });
+        if self.rebalance != orders.rebalance {
+            self.rebalance = orders.rebalance;
+            self.resting.clear();
+        }
+        let stays = orders.paused && orders.rebalance.is_none();
+        if stays || !self.has_watched() {
+            return Vec::new();
+        }
         let takes = nodes.iter().filter(|(id, node)| node.takes && !self.is_slow(**id));
         // The catalog is one group, and its leader has little to do: it doesn't count.
         let shards = |node: &Standing| {
@@ -104,6 +123,11 @@ impl Balance {
         plan.even_out();
         self.resting.extend(plan.moves.iter().map(|one| (one.group, REST)));
         plan.moves
+    }
+
+    /// Whether it has seen enough to move leaders; before that, a round without moves says nothing.
+    pub(crate) fn has_watched(&self) -> bool {
+        self.rounds > SLOW_AFTER
     }
 
     /// Whether `node` is much slower than the others.

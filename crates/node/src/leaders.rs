@@ -2,11 +2,11 @@
 //! it stops, it hands over what it leads; and it answers others who ask for either.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, StreamStatus};
+use anabranch_catalog::{Catalog, Command, StreamStatus};
 use anabranch_replica::HandOver;
 use anabranch_storage::Stats;
 use anabranch_types::{GroupId, NodeId};
@@ -15,7 +15,8 @@ use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::balance::{Balance, Move, Standing};
+use crate::balance::{Balance, Move, Orders, Standing};
+use crate::controller;
 use crate::node::Node;
 
 /// How often the nodes are asked and leaders moved.
@@ -56,6 +57,8 @@ pub(crate) struct Bearing {
     ready_since: OnceLock<Instant>,
     leaves: AtomicBool,
     writes: Mutex<Writes>,
+    /// The newest rebalance for which this node, as the catalog's leader, found no replica to move.
+    placed: AtomicU64,
 }
 
 /// How long recent writes to the log's disk took.
@@ -69,6 +72,11 @@ struct Writes {
 impl Bearing {
     pub(crate) fn leaves(&self) -> bool {
         self.leaves.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that no replica is to move any more for `rebalance`: its leaders are what is left.
+    pub(crate) fn set_placed(&self, rebalance: u64) {
+        self.placed.store(rebalance, Ordering::Relaxed);
     }
 
     fn writes(&self) -> std::sync::MutexGuard<'_, Writes> {
@@ -117,7 +125,15 @@ async fn round(node: &Node, balance: &mut Balance) {
     let catalog = node.catalog().borrow().clone();
     let mut standings: BTreeMap<NodeId, Standing> = ask_others(node, &catalog).await;
     standings.insert(node.id(), leading(node).into());
-    let moves = balance.round(&replicas(&catalog), &standings);
+    let orders = Orders { paused: catalog.balancing_paused, rebalance: catalog.rebalance };
+    let moves = balance.round(orders, &replicas(&catalog), &standings);
+    if let Some(rebalance) = catalog.rebalance
+        && moves.is_empty()
+        && balance.has_watched()
+        && node.inner.bearing.placed.load(Ordering::Relaxed) == rebalance
+    {
+        controller::step(node, Command::FinishRebalance { rebalance }).await;
+    }
     let mut by_node: BTreeMap<NodeId, Vec<(GroupId, NodeId)>> = BTreeMap::new();
     for Move { group, from, to } in moves {
         tracing::info!(%group, %from, %to, "leader is to move");
@@ -136,7 +152,7 @@ fn replicas(catalog: &Catalog) -> BTreeMap<GroupId, Vec<NodeId>> {
 }
 
 /// What the other nodes say of themselves, of those that answer.
-async fn ask_others<T: From<Leading>>(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, T> {
+pub(crate) async fn ask_others<T: From<Leading>>(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, T> {
     let others = catalog.nodes.keys().copied().filter(|other| *other != node.id());
     let asked = others.map(|other| async move {
         match node.inner.remotes.leading(other).await {

@@ -28,6 +28,9 @@ pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silence
         commands = repairs(catalog, &lost, LIMITS);
     }
     let busy = !under_way.is_empty() || !commands.is_empty();
+    if let Some(rebalance) = catalog.rebalance.filter(|_| !busy) {
+        node.inner.bearing.set_placed(rebalance);
+    }
     for command in commands {
         tracing::info!(?command, "placement");
         controller::step(node, command).await;

@@ -30,6 +30,8 @@ pub fn encode_catalog(catalog: &Catalog) -> Bytes {
         next_replica: catalog.next_replica,
         founders: catalog.founders.iter().map(replica_message).collect(),
         moving: catalog.moving.as_ref().map(move_message),
+        balancing_paused: catalog.balancing_paused,
+        rebalance: catalog.rebalance.unwrap_or_default(),
     };
     message.encode_to_vec().into()
 }
@@ -50,6 +52,8 @@ pub fn decode_catalog(bytes: Bytes) -> Result<Catalog, Error> {
         next_replica: message.next_replica,
         founders: message.founders.iter().map(replica).collect(),
         moving: message.moving.map(moving).transpose()?,
+        balancing_paused: message.balancing_paused,
+        rebalance: (message.rebalance != 0).then_some(message.rebalance),
     })
 }
 
@@ -135,6 +139,9 @@ pub fn encode_command(command: &Command) -> Bytes {
         Command::CancelMove { group, replica } => {
             Pb::CancelMove(pb::ReplaceReplica { group: group.0, lost: replica.0 })
         }
+        Command::SetBalancing { paused } => Pb::PauseBalancing(*paused),
+        Command::Rebalance => Pb::Rebalance(true),
+        Command::FinishRebalance { rebalance } => Pb::FinishRebalance(*rebalance),
     };
     pb::Command { command: Some(command) }.encode_to_vec().into()
 }
@@ -231,6 +238,9 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         Pb::CancelMove(pb::ReplaceReplica { group, lost }) => {
             Command::CancelMove { group: GroupId(group), replica: ReplicaId(lost) }
         }
+        Pb::PauseBalancing(paused) => Command::SetBalancing { paused },
+        Pb::Rebalance(_) => Command::Rebalance,
+        Pb::FinishRebalance(rebalance) => Command::FinishRebalance { rebalance },
     })
 }
 
@@ -708,6 +718,12 @@ mod tests {
             Command::CancelMove { group: GroupId(1), replica: ReplicaId(77) },
             Command::SetNodeState { node: NodeId(2), state: NodeState::Draining },
             Command::RemoveNode { node: NodeId(2) },
+            Command::Rebalance,
+            Command::FinishRebalance { rebalance: 1 },
+            Command::SetBalancing { paused: true },
+            Command::SetBalancing { paused: false },
+            Command::SetBalancing { paused: true },
+            Command::Rebalance,
             Command::DeleteStream { name: name.clone() },
             Command::DropStream { name, id: StreamId(7) },
         ]
@@ -722,8 +738,17 @@ mod tests {
                 && catalog.nodes.values().any(|node| node.state == NodeState::Draining)
         );
         assert!(stream.shards.values().any(|shard| shard.moving.is_some()));
+        assert!(catalog.balancing_paused && catalog.rebalance.is_some());
         assert!(stream.job.is_some() && stream.shards.values().any(|shard| !shard.is_open()));
         assert_eq!(decode_catalog(encode_catalog(&catalog)), Ok(catalog));
+    }
+
+    #[test]
+    fn a_catalog_of_before_says_nothing_of_balancing_and_has_it_on() {
+        let before = pb::Catalog { version: 7, ..pb::Catalog::default() };
+        let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
+        assert!(catalog.balances());
+        assert_eq!((catalog.balancing_paused, catalog.rebalance), (false, None));
     }
 
     #[test]

@@ -35,8 +35,10 @@ use crate::room::refuses;
 use crate::settings::ReplicaSettings;
 
 mod hand_over;
+mod report;
 
 pub use hand_over::HandOver;
+pub use report::{GroupReport, MemberReport};
 
 /// Which replica of which group a node is to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

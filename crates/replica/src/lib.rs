@@ -37,7 +37,7 @@ mod shard_replica;
 
 pub use catalog_replica::CatalogReplica;
 pub use error::Error;
-pub use group::{GroupSpec, GroupStatus, HandOver};
+pub use group::{GroupReport, GroupSpec, GroupStatus, HandOver, MemberReport};
 pub use machine::Outcome;
 pub use replicas::Replicas;
 pub use settings::ReplicaSettings;

@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::catalog_replica::CatalogReplica;
 use crate::error::Error;
-use crate::group::{Group, GroupSpec, remove_log};
+use crate::group::{Group, GroupReport, GroupSpec, remove_log};
 use crate::machine::{CatalogMachine, ShardMachine};
 use crate::maintenance::Upkeep;
 use crate::network::Pace;
@@ -172,6 +172,12 @@ impl Replicas {
         let held = self.held();
         let works = |held: &Held| held.group.runs() && quarantine(&held.group).is_none();
         held.iter().filter(|(_, held)| works(held)).map(|(group, _)| *group).collect()
+    }
+
+    /// What the replica of `group` that is open here knows of it.
+    pub fn report(&self, group: GroupId) -> Option<GroupReport> {
+        let group = Arc::clone(&self.held().get(&group)?.group);
+        Some(group.report())
     }
 
     /// Groups that the node's log store holds anything of.

@@ -8,6 +8,7 @@ struct Scene {
     replicas: BTreeMap<GroupId, Vec<NodeId>>,
     nodes: BTreeMap<NodeId, Standing>,
     balance: Balance,
+    orders: Orders,
 }
 
 impl Scene {
@@ -23,7 +24,7 @@ impl Scene {
         let groups = standings.values().flat_map(|node| node.leads.iter().copied());
         let everywhere: Vec<_> = nodes.map(NodeId).collect();
         let replicas = groups.map(|group| (group, everywhere.clone())).collect();
-        Self { replicas, nodes: standings, balance: watched() }
+        Self { replicas, nodes: standings, balance: watched(), orders: Orders::default() }
     }
 
     fn node(&mut self, id: u64) -> &mut Standing {
@@ -32,7 +33,7 @@ impl Scene {
 
     /// The moves of a round, none of them made.
     fn plan(&mut self) -> Vec<Move> {
-        self.balance.round(&self.replicas, &self.nodes)
+        self.balance.round(self.orders, &self.replicas, &self.nodes)
     }
 
     /// A round whose moves are made. Says how many.
@@ -116,6 +117,48 @@ fn a_group_that_did_not_move_makes_room_for_others() {
     assert_eq!(scene.plan(), []);
     let again = (0..REST).flat_map(|_| scene.plan()).next();
     assert_eq!(again, Some(first[0]));
+}
+
+#[test]
+fn while_paused_nothing_moves_not_even_off_a_slow_node() {
+    let mut scene = Scene::led(&[4, 4, 0]);
+    scene.orders.paused = true;
+    for (id, millis) in [(1, 80), (2, 5), (3, 9)] {
+        scene.node(id).sync = Some(millis * MILLI);
+        scene.node(id).round_trips = [1, 2, 3].map(|other| (NodeId(other), MILLI)).into();
+    }
+    scene.rounds(2 * SLOW_AFTER);
+    assert_eq!(scene.numbers(), [4, 4, 0]);
+    assert!(scene.balance.is_slow(NodeId(1)), "it watches all the same");
+    scene.orders.paused = false;
+    assert_eq!(scene.round(), 4);
+    assert_eq!(scene.numbers(), [0, 4, 4]);
+}
+
+#[test]
+fn a_rebalance_moves_leaders_while_paused_and_wakes_those_that_rest() {
+    let mut scene = Scene::led(&[3, 3, 0]);
+    scene.orders = Orders { paused: true, rebalance: Some(7) };
+    let first = scene.plan();
+    assert_eq!(first.len(), 2);
+    assert_ne!(scene.plan(), first, "what was tried rests");
+    scene.orders.rebalance = Some(8);
+    assert_eq!(scene.plan(), first);
+    scene.orders.rebalance = None;
+    assert_eq!(scene.plan(), []);
+}
+
+#[test]
+fn a_rebalance_waits_until_slow_nodes_are_known() {
+    let mut scene = Scene::led(&[2, 0]);
+    scene.balance = Balance::default();
+    scene.orders.rebalance = Some(7);
+    for _ in 0..SLOW_AFTER {
+        assert_eq!(scene.round(), 0);
+        assert!(!scene.balance.has_watched());
+    }
+    assert_eq!(scene.round(), 1);
+    assert!(scene.balance.has_watched());
 }
 
 #[test]
@@ -236,7 +279,7 @@ fn scene() -> impl Strategy<Value = Scene> {
 /// Whether some node could still give a leader to one with two fewer, were no group at rest.
 fn could_be_better(scene: &Scene) -> bool {
     let mut fresh = watched();
-    !fresh.round(&scene.replicas, &scene.nodes).is_empty()
+    !fresh.round(scene.orders, &scene.replicas, &scene.nodes).is_empty()
 }
 
 proptest! {

@@ -1,0 +1,78 @@
+//! Whether leaders and replicas are moved only for the sake of evenness: always, unless an operator paused
+//! it; and once more while it is paused, if an operator asked for that.
+
+use crate::apply::Change;
+use crate::model::Catalog;
+
+impl Catalog {
+    pub(crate) fn set_balancing(&mut self, paused: bool) -> Change {
+        let rebalance = self.rebalance.filter(|_| !paused);
+        if (self.balancing_paused, self.rebalance) == (paused, rebalance) {
+            return Change::AlreadySo;
+        }
+        (self.balancing_paused, self.rebalance) = (paused, rebalance);
+        Change::Made
+    }
+
+    /// One that is under way begins anew: what could not be moved is tried again.
+    pub(crate) fn begin_rebalance(&mut self, log_index: u64) -> Change {
+        self.rebalance = Some(log_index);
+        Change::Made
+    }
+
+    pub(crate) fn finish_rebalance(&mut self, rebalance: u64) -> Change {
+        match self.rebalance.take_if(|under_way| *under_way == rebalance) {
+            Some(_) => Change::Made,
+            None => Change::AlreadySo,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Command, Outcome};
+    use crate::script::Script;
+
+    fn pause(script: &mut Script, paused: bool) -> bool {
+        script.done(Command::SetBalancing { paused });
+        script.catalog.balances()
+    }
+
+    #[test]
+    fn balancing_is_on_until_it_is_paused() {
+        let mut script = Script::with_nodes(1, &["a"]);
+        assert!(script.catalog.balances());
+        assert!(!pause(&mut script, true));
+        let version = script.catalog.version;
+        assert!(!pause(&mut script, true));
+        assert_eq!(script.catalog.version, version, "that changed nothing");
+        assert!(pause(&mut script, false));
+    }
+
+    #[test]
+    fn a_rebalance_goes_on_while_balancing_is_paused_and_then_ends() {
+        let mut script = Script::with_nodes(1, &["a"]);
+        pause(&mut script, true);
+        script.done(Command::Rebalance);
+        let first = script.catalog.rebalance.unwrap();
+        assert!(script.catalog.balances());
+        script.done(Command::Rebalance);
+        let second = script.catalog.rebalance.unwrap();
+        assert!(second > first);
+        let late = script.run(Command::FinishRebalance { rebalance: first });
+        assert_eq!(late, Outcome::Done { version: second });
+        assert!(script.catalog.balances(), "an end of the first is none of the second");
+        script.done(Command::FinishRebalance { rebalance: second });
+        assert!(!script.catalog.balances());
+    }
+
+    #[test]
+    fn pausing_ends_a_rebalance() {
+        let mut script = Script::with_nodes(1, &["a"]);
+        script.done(Command::Rebalance);
+        assert!(!pause(&mut script, true));
+        script.done(Command::Rebalance);
+        assert!(!pause(&mut script, true), "also one that began while it was paused");
+        assert_eq!(script.catalog.rebalance, None);
+    }
+}

@@ -1,0 +1,104 @@
+//! What a replica knows of its whole group, for operators.
+
+use std::collections::BTreeSet;
+
+use anabranch_storage::Health;
+use anabranch_types::{GroupId, LogId, NodeId, ReplicaId};
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver as _;
+
+use crate::convert::log_id;
+use crate::group::Group;
+use crate::raft_types::StoredMembership;
+
+/// What one replica knows of its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupReport {
+    /// The group.
+    pub group: GroupId,
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Whether it leads, and hears a majority of the voters' nodes.
+    pub leads: bool,
+    /// Whether it led and is handing over: nobody has taken over yet.
+    pub is_handing_over: bool,
+    /// Its term.
+    pub term: u64,
+    /// Its last entry.
+    pub last: Option<LogId>,
+    /// The last entry that it knows to be committed.
+    pub committed: Option<LogId>,
+    /// First log index that it hasn't applied.
+    pub applied: u64,
+    /// The members of the group as it knows them.
+    pub members: Vec<MemberReport>,
+    /// Whether voters are being changed: it knows of two sets.
+    pub voters_change: bool,
+    /// Why its log can't be trusted, if it can't.
+    pub quarantined: Option<String>,
+}
+
+/// A member of a group, as a replica knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberReport {
+    /// Its replica id.
+    pub replica: ReplicaId,
+    /// Its node.
+    pub node: NodeId,
+    /// Whether it votes; else it is a learner.
+    pub votes: bool,
+    /// Log index up to which its log is known to be the leader's; only the leader knows.
+    pub matched: Option<u64>,
+}
+
+impl Group {
+    /// What this replica knows of its group.
+    pub(crate) fn report(&self) -> GroupReport {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = &metrics.membership_config;
+        let term = metrics.vote.leader_id.term;
+        let is_leader = metrics.state == ServerState::Leader;
+        let last = self.log.log_state().last;
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let member = |(id, member): (&u64, &crate::raft_types::Member)| {
+            let known = metrics.replication.as_ref().and_then(|all| all.get(id)?.as_ref());
+            let matched = known.map(|matched| matched.index());
+            let own = last.filter(|_| is_leader && *id == self.replica.0).map(|last| last.index);
+            MemberReport {
+                replica: ReplicaId(*id),
+                node: member.node,
+                votes: voters.contains(id),
+                matched: own.or(matched),
+            }
+        };
+        GroupReport {
+            group: self.id,
+            replica: self.replica,
+            leads: is_leader && !self.has_given_up(term) && self.hears_majority(membership),
+            is_handing_over: is_leader && self.has_given_up(term),
+            term,
+            last,
+            committed: metrics.local_committed.as_ref().map(log_id),
+            applied: self.progress.applied(),
+            members: membership.nodes().map(member).collect(),
+            voters_change: membership.get_joint_config().len() > 1,
+            quarantined: match self.log.health() {
+                Health::Healthy => None,
+                Health::Quarantined { reason } => Some(reason),
+            },
+        }
+    }
+
+    /// Whether the nodes of a majority of the voters aren't silent.
+    fn hears_majority(&self, membership: &StoredMembership) -> bool {
+        let liveness = self.transport.liveness();
+        let hears = |voter: &&u64| {
+            let node = membership.get_node(voter).map(|member| member.node);
+            **voter == self.replica.0 || node.is_some_and(|node| !liveness.is_silent(node))
+        };
+        let majority =
+            |voters: &BTreeSet<u64>| voters.iter().filter(hears).count() > voters.len() / 2;
+        membership.get_joint_config().iter().all(majority)
+    }
+}
