@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "anabranch/v1/log.proto",
     "anabranch/replica/v1/replica.proto",
     "anabranch/node/v1/node.proto",
     "anabranch/catalog/v1/catalog.proto",
+    "anabranch/admin/v1/admin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

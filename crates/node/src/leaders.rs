@@ -14,6 +14,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
 
 use crate::balance::{Balance, Move, Orders, Standing};
 use crate::controller;
@@ -167,11 +168,24 @@ pub(crate) async fn ask_others<T: From<Leading>>(node: &Node, catalog: &Catalog)
 }
 
 async fn have_transferred(node: &Node, from: NodeId, transfers: Vec<(GroupId, NodeId)>) {
-    if from == node.id() {
-        transfer(node, transfers).await;
-    } else if let Err(status) = node.inner.remotes.transfer_leaders(from, transfers).await {
+    if let Err(status) = transfer_from(node, from, transfers).await {
         tracing::info!(node = %from, %status, "leaders not moved");
     }
+}
+
+/// Has `from`, which may be this node, hand groups over to the nodes beside them. Says which it leads no more.
+///
+/// # Errors
+/// If the other node gave no answer.
+pub(crate) async fn transfer_from(
+    node: &Node,
+    from: NodeId,
+    transfers: Vec<(GroupId, NodeId)>,
+) -> Result<Vec<GroupId>, Status> {
+    if from == node.id() {
+        return Ok(transfer(node, transfers).await);
+    }
+    node.inner.remotes.transfer_leaders(from, transfers).await
 }
 
 /// Hands groups that this node leads over to the nodes beside them. Says which it leads no more.

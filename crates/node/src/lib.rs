@@ -5,6 +5,7 @@
 //! data of a group is removed only if a catalog version that knows the group says so.
 //! Start at [`Node::start`].
 
+mod admin_service;
 mod balance;
 mod bootstrap;
 mod catalog_feed;
@@ -13,6 +14,7 @@ mod controller;
 mod error;
 mod fail_point;
 mod gates;
+mod group_reports;
 mod leaders;
 mod moves;
 mod node;

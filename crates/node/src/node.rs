@@ -22,8 +22,8 @@ use crate::fail_point::FailPoints;
 use crate::remote::Remotes;
 use crate::settings::NodeSettings;
 use crate::{
-    bootstrap, catalog_feed, catalog_leader, controller, gates, leaders, node_service, reconcile,
-    scaling, services,
+    admin_service, bootstrap, catalog_feed, catalog_leader, controller, gates, leaders, node_service,
+    reconcile, scaling, services,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -121,6 +121,7 @@ impl Node {
             .add_service(ReplicaServer::service(self.inner.transport.clone(), handler))
             .add_service(services::log_service(self))
             .add_service(services::catalog_service(self))
+            .add_service(admin_service::admin_service(self))
             .add_service(node_service::node_service(self));
         let server = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -11,6 +11,7 @@ use anabranch_shard::{Ending, Position};
 use anabranch_types::{GroupId, HashKey, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
+use crate::group_reports;
 use crate::leaders::{self, Leading};
 use crate::node::Node;
 use crate::reshard;
@@ -70,6 +71,14 @@ impl NodeService for Internal {
         let settled = voters.is_some();
         let voters = voters.into_iter().flatten().map(|replica| replica.0).collect();
         Ok(Response::new(pb::VotersResponse { settled, voters }))
+    }
+
+    async fn groups(
+        &self,
+        request: Request<pb::GroupsRequest>,
+    ) -> Result<Response<pb::GroupsResponse>, Status> {
+        let groups = request.into_inner().groups;
+        Ok(Response::new(group_reports::here(&self.0, &groups)))
     }
 }
 

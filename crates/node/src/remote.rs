@@ -149,18 +149,32 @@ impl Remotes {
         Ok(answer?.into_inner().into())
     }
 
-    /// Has `from` hand over groups that it leads, each to the node beside it.
+    /// What `node` knows of groups that it has replicas of.
+    pub(crate) async fn groups(
+        &self,
+        node: NodeId,
+        groups: Vec<u64>,
+    ) -> Result<pb::GroupsResponse, Status> {
+        let client = NodeServiceClient::new(self.channel(node)?);
+        let mut client = client.max_decoding_message_size(usize::MAX);
+        let asked = timeout(SHORT_DEADLINE, client.groups(pb::GroupsRequest { groups })).await;
+        let answer = asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
+        Ok(answer?.into_inner())
+    }
+
+    /// Has `from` hand over groups that it leads, each to the node beside it. Says which it leads no more.
     pub(crate) async fn transfer_leaders(
         &self,
         from: NodeId,
         transfers: Vec<(GroupId, NodeId)>,
-    ) -> Result<(), Status> {
+    ) -> Result<Vec<GroupId>, Status> {
         let mut client = NodeServiceClient::new(self.channel(from)?);
         let transfer =
             |(group, to): (GroupId, NodeId)| pb::Transfer { group: group.0, to_node: to.0 };
         let transfers = transfers.into_iter().map(transfer).collect();
         let asked = client.transfer_leaders(pb::TransferLeadersRequest { transfers });
         let asked = timeout(DEADLINE, asked).await;
-        asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?.map(drop)
+        let answer = asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
+        Ok(answer?.into_inner().groups.into_iter().map(GroupId).collect())
     }
 }

@@ -1,7 +1,7 @@
 //! The wire and disk messages, generated from `/proto`, and their conversions.
 //!
-//! Only the crates of layers 2 and 3 and the native client see these types; everyone else works
-//! with the types of `types`, `shard` and `catalog`. Conversions check: a message that converts
+//! Only the crates of layers 2 and 3, the native client, and `ctl` (those of `admin`) see these types;
+//! everyone else works with the types of `types`, `shard` and `catalog`. Conversions check: a message that converts
 //! holds only valid names, ranges and numbers.
 
 mod catalog;
@@ -41,6 +41,10 @@ generated!(
 generated!(
     /// `anabranch.node.v1`: between nodes, beside the replicas' messages.
     node = "anabranch.node.v1"
+);
+generated!(
+    /// `anabranch.admin.v1`: for operators.
+    admin = "anabranch.admin.v1"
 );
 generated!(
     /// `anabranch.catalog.v1`: the catalog, stored and sent.

@@ -1,0 +1,62 @@
+//! The cluster in a few numbers, and its nodes.
+
+use std::collections::BTreeMap;
+
+use anabranch_catalog::{Catalog, Stream};
+use anabranch_proto::admin as pb;
+use anabranch_types::{GroupId, NodeId};
+
+use crate::admin_service::node_state_message;
+use crate::group_reports::Reports;
+use crate::leaders::Leading;
+
+pub(super) fn status(catalog: &Catalog, reports: &Reports) -> pb::StatusResponse {
+    let streams = || catalog.streams.values();
+    pb::StatusResponse {
+        catalog_version: catalog.version,
+        catalog_nodes: catalog.replicas.iter().map(|replica| replica.node.0).collect(),
+        catalog_leader: reports.leader(GroupId::CATALOG).map_or(0, |(node, _)| node.0),
+        nodes: count(catalog.nodes.len()),
+        streams: count(catalog.streams.len()),
+        open_shards: count(streams().flat_map(Stream::open_shards).count()),
+        shards: count(streams().map(|stream| stream.shards.len()).sum()),
+        jobs: count(streams().filter(|stream| stream.job.is_some()).count()),
+        moves: count(catalog.groups().filter(|group| group.moving.is_some()).count()),
+        balancing_paused: catalog.balancing_paused,
+        rebalance: catalog.rebalance.unwrap_or_default(),
+    }
+}
+
+/// The nodes of the catalog, with what those said that answered.
+pub(super) fn nodes(catalog: &Catalog, leading: &BTreeMap<NodeId, Leading>) -> Vec<pb::Node> {
+    let held = held(catalog);
+    let nodes = catalog.nodes.iter().map(|(id, node)| {
+        let said = leading.get(id);
+        pb::Node {
+            node: id.0,
+            state: node_state_message(node.state).into(),
+            replicas: held.get(id).copied().unwrap_or_default(),
+            holds_catalog: catalog.replicas.iter().any(|replica| replica.node == *id),
+            zone: node.zone.clone(),
+            grpc_address: node.grpc_address.clone(),
+            api_address: node.api_address.clone(),
+            answers: said.is_some(),
+            leads: said.map(|said| count(said.groups.len())),
+            ready_millis: said.map(|said| said.ready.as_millis().try_into().unwrap_or(u64::MAX)),
+        }
+    });
+    nodes.collect()
+}
+
+/// Replicas that each node holds or is to hold.
+pub(super) fn held(catalog: &Catalog) -> BTreeMap<NodeId, u32> {
+    let mut held = BTreeMap::new();
+    for group in catalog.groups() {
+        group.holders().for_each(|replica| *held.entry(replica.node).or_default() += 1);
+    }
+    held
+}
+
+pub(super) fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

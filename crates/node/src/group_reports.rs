@@ -1,0 +1,159 @@
+//! What replicas know of their groups, gathered from the nodes that hold them: for operators.
+//!
+//! Each node is asked once for all groups that are wanted, and has half a second; one that is silent isn't asked.
+//! Who doesn't answer is missing in the [`Reports`], and that is all.
+
+use std::collections::BTreeMap;
+
+use anabranch_catalog::GroupRef;
+use anabranch_proto::node as pb;
+use anabranch_replica::{GroupReport, MemberReport};
+use anabranch_shard::Gate;
+use anabranch_storage::Health;
+use anabranch_types::{GroupId, NodeId};
+use futures::future::join_all;
+
+use crate::node::Node;
+
+/// The reports of the nodes that answered.
+#[derive(Debug, Default)]
+pub(crate) struct Reports(BTreeMap<NodeId, NodeReports>);
+
+/// What one node answered.
+#[derive(Debug)]
+pub(crate) struct NodeReports {
+    /// Whether its disk has no room for records.
+    pub(crate) refuses_records: bool,
+    groups: BTreeMap<GroupId, pb::GroupReport>,
+}
+
+impl Reports {
+    /// What `node` answered, if it did.
+    pub(crate) fn node(&self, node: NodeId) -> Option<&NodeReports> {
+        self.0.get(&node)
+    }
+
+    /// What each node that answered says of `group`.
+    pub(crate) fn of(
+        &self,
+        group: GroupId,
+    ) -> impl Iterator<Item = (NodeId, &pb::GroupReport)> + '_ {
+        self.0.iter().filter_map(move |(node, reports)| Some((*node, reports.group(group)?)))
+    }
+
+    /// Who leads `group`, or is handing it over: of several that believe it the one with the highest term.
+    pub(crate) fn leader(&self, group: GroupId) -> Option<(NodeId, &pb::GroupReport)> {
+        let leading = self.of(group).filter(|(_, report)| report.leads || report.handing_over);
+        leading.max_by_key(|(_, report)| report.term)
+    }
+}
+
+impl NodeReports {
+    /// What the node says of `group`, if it has anything of it.
+    pub(crate) fn group(&self, group: GroupId) -> Option<&pb::GroupReport> {
+        self.groups.get(&group)
+    }
+}
+
+impl From<pb::GroupsResponse> for NodeReports {
+    fn from(message: pb::GroupsResponse) -> Self {
+        let groups = message.groups.into_iter();
+        Self {
+            refuses_records: message.refuses_records,
+            groups: groups.map(|report| (GroupId(report.group), report)).collect(),
+        }
+    }
+}
+
+impl FromIterator<(NodeId, NodeReports)> for Reports {
+    fn from_iter<T: IntoIterator<Item = (NodeId, NodeReports)>>(reports: T) -> Self {
+        Self(reports.into_iter().collect())
+    }
+}
+
+/// Asks every node that is to hold a replica of one of `groups`.
+pub(crate) async fn gather(node: &Node, groups: &[GroupRef<'_>]) -> Reports {
+    let mut by_node: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
+    for group in groups {
+        for replica in group.holders() {
+            by_node.entry(replica.node).or_default().push(group.group.0);
+        }
+    }
+    let asked = by_node.into_iter().map(|(holder, groups)| async move {
+        ask(node, holder, groups).await.map(|reports| (holder, reports))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn ask(node: &Node, holder: NodeId, groups: Vec<u64>) -> Option<NodeReports> {
+    if holder == node.id() {
+        return Some(here(node, &groups).into());
+    }
+    if node.inner.transport.liveness().is_silent(holder) {
+        return None;
+    }
+    match node.inner.remotes.groups(holder, groups).await {
+        Ok(answer) => Some(answer.into()),
+        Err(status) => {
+            tracing::info!(node = %holder, %status, "says nothing of its groups");
+            None
+        }
+    }
+}
+
+/// What this node's replicas of `groups` know.
+pub(crate) fn here(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
+    let stored = node.inner.replicas.stored_groups();
+    let report = |group: &u64| {
+        let group = GroupId(*group);
+        match node.inner.replicas.report(group) {
+            Some(report) => Some(report_message(report, node.shard(group).map(|s| s.gate()))),
+            None if stored.binary_search(&group).is_ok() => quarantined(node, group),
+            None => None,
+        }
+    };
+    pb::GroupsResponse {
+        groups: groups.iter().filter_map(report).collect(),
+        refuses_records: !node.inner.store.disk().takes_records(),
+    }
+}
+
+/// The verdict on a replica that isn't open, if there is one.
+fn quarantined(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
+    match node.inner.store.group(group).ok()?.health() {
+        Health::Healthy => None,
+        Health::Quarantined { reason } => Some(pb::GroupReport {
+            group: group.0,
+            quarantined: Some(reason),
+            ..pb::GroupReport::default()
+        }),
+    }
+}
+
+fn report_message(report: GroupReport, gate: Option<Gate>) -> pb::GroupReport {
+    let member = |member: MemberReport| pb::Member {
+        replica: member.replica.0,
+        node: member.node.0,
+        votes: member.votes,
+        matched_index: member.matched,
+    };
+    let gate = gate.map(|gate| pb::Gate {
+        hidden: gate.hidden,
+        frozen_by: gate.frozen_by().unwrap_or_default(),
+        closed: gate.closed,
+    });
+    pb::GroupReport {
+        group: report.group.0,
+        replica: report.replica.0,
+        leads: report.leads,
+        handing_over: report.is_handing_over,
+        term: report.term,
+        last_log_index: report.last.map(|last| last.index),
+        committed_index: report.committed.map(|committed| committed.index),
+        applied_index: report.applied.checked_sub(1),
+        members: report.members.into_iter().map(member).collect(),
+        voters_change: report.voters_change,
+        gate,
+        quarantined: report.quarantined,
+    }
+}
