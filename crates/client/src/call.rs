@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome};
-use anabranch_proto::node as pb;
-use anabranch_proto::node::node_service_client::NodeServiceClient;
 use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
@@ -208,24 +206,6 @@ pub(crate) async fn newest_version(channel: Channel) -> Result<u64, CallError> {
     let message = v1::NewestRequest { forwarded: false };
     let answer = CatalogServiceClient::new(channel).newest(request(message)).await;
     Ok(answer.map_err(|status| error_of(&status))?.into_inner().version)
-}
-
-/// Has the node that leads `group` hand it over to `to`; says whether it did.
-pub(crate) async fn transfer_leader(
-    channel: Channel,
-    group: GroupId,
-    to: NodeId,
-) -> Result<bool, CallError> {
-    let mut client = NodeServiceClient::new(channel);
-    let leading = client.leading(request(pb::LeadingRequest {})).await;
-    if !leading.map_err(|status| error_of(&status))?.into_inner().groups.contains(&group.0) {
-        return Ok(false);
-    }
-    let transfers = vec![pb::Transfer { group: group.0, to_node: to.0 }];
-    let message = pb::TransferLeadersRequest { transfers };
-    let answer = client.transfer_leaders(request(message)).await;
-    let handed_over = answer.map_err(|status| error_of(&status))?.into_inner().groups;
-    Ok(handed_over.contains(&group.0))
 }
 
 pub(crate) async fn tail(

@@ -147,21 +147,6 @@ impl Client {
         self.view_of(version).await
     }
 
-    /// Has `to` lead `group` instead of `from`, which leads it. Says whether `from` handed it over: it
-    /// doesn't if it doesn't lead, or if `to` lags behind.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for a node that the catalog doesn't know; [`Error::Unknown`].
-    pub async fn transfer_leader(
-        &self,
-        group: GroupId,
-        from: NodeId,
-        to: NodeId,
-    ) -> Result<bool, Error> {
-        let channel = self.inner.channel_of(from).ok_or(Error::NotFound)?;
-        Ok(call::transfer_leader(channel, group, to).await?)
-    }
-
     /// Waits until [`Self::view`] shows `version`.
     async fn view_of(&self, version: u64) -> Result<Arc<View>, Error> {
         let mut versions = self.inner.versions.subscribe();

@@ -153,7 +153,10 @@ fn replicas(catalog: &Catalog) -> BTreeMap<GroupId, Vec<NodeId>> {
 }
 
 /// What the other nodes say of themselves, of those that answer.
-pub(crate) async fn ask_others<T: From<Leading>>(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, T> {
+pub(crate) async fn ask_others<T: From<Leading>>(
+    node: &Node,
+    catalog: &Catalog,
+) -> BTreeMap<NodeId, T> {
     let others = catalog.nodes.keys().copied().filter(|other| *other != node.id());
     let asked = others.map(|other| async move {
         match node.inner.remotes.leading(other).await {

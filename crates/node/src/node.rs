@@ -22,8 +22,8 @@ use crate::fail_point::FailPoints;
 use crate::remote::Remotes;
 use crate::settings::NodeSettings;
 use crate::{
-    admin_service, bootstrap, catalog_feed, catalog_leader, controller, gates, leaders, node_service,
-    reconcile, scaling, services,
+    admin_service, bootstrap, catalog_feed, catalog_leader, controller, gates, leaders,
+    node_service, reconcile, scaling, services,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].

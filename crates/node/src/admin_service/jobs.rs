@@ -13,7 +13,9 @@ use crate::group_reports::Reports;
 pub(super) fn concerns(group: &GroupRef<'_>) -> bool {
     let takes_part = group.shard.is_some_and(|(_, stream, shard)| {
         let job = stream.job.as_ref();
-        job.is_some_and(|job| job.parents.contains(&shard.id) || job.children.contains_key(&shard.id))
+        job.is_some_and(|job| {
+            job.parents.contains(&shard.id) || job.children.contains_key(&shard.id)
+        })
     });
     takes_part || group.moving.is_some()
 }

@@ -1,0 +1,149 @@
+//! The cluster, its nodes, and what became of changes to them.
+
+use anabranch_proto::admin as pb;
+use serde_json::json;
+
+use crate::ctl::{Said, known, numbers, some_node, word};
+
+pub(super) fn status(status: &pb::StatusResponse) -> Said {
+    let leader = some_node(status.catalog_leader);
+    let led = leader.map_or("without a leader that answers".into(), |l| format!("led by node {l}"));
+    let rebalance = (status.rebalance != 0).then_some(status.rebalance);
+    let balancing = if status.balancing_paused { "paused" } else { "on" };
+    let once = if rebalance.is_some() { ", a rebalance is under way" } else { "" };
+    let lines = vec![
+        format!(
+            "catalog version {}, on nodes {}, {led}",
+            status.catalog_version,
+            numbers(&status.catalog_nodes)
+        ),
+        format!(
+            "{} nodes, {} streams, {} open shards of {}",
+            status.nodes, status.streams, status.open_shards, status.shards
+        ),
+        format!("{} reshardings under way, {} replicas on the move", status.jobs, status.moves),
+        format!("balancing is {balancing}{once}"),
+    ];
+    let json = json!({
+        "version": status.catalog_version, "catalog_nodes": status.catalog_nodes, "catalog_leader": leader,
+        "nodes": status.nodes, "streams": status.streams, "open_shards": status.open_shards,
+        "shards": status.shards, "jobs": status.jobs, "moves": status.moves, "balancing": balancing,
+        "rebalance": rebalance,
+    });
+    Said { lines, json }
+}
+
+pub(super) fn nodes(answer: &pb::ListNodesResponse) -> Said {
+    let mut lines = vec![format!(
+        "{:>5}  {:<9} {:>8} {:>7}  {:<7} {:<10} {}",
+        "node", "state", "replicas", "leaders", "catalog", "zone", "gRPC"
+    )];
+    let mut json = Vec::new();
+    for node in &answer.nodes {
+        let state = node_state(node.state());
+        let leads = node.leads.map(u64::from);
+        let (holds, silent) = (
+            if node.holds_catalog { "yes" } else { "no" },
+            if node.answers { "" } else { "  no answer" },
+        );
+        lines.push(format!(
+            "{:>5}  {state:<9} {:>8} {:>7}  {holds:<7} {:<10} {}{silent}",
+            node.node,
+            node.replicas,
+            known(leads),
+            node.zone,
+            node.grpc_address
+        ));
+        json.push(json!({
+            "node": node.node, "state": state, "replicas": node.replicas, "holds_catalog": node.holds_catalog,
+            "zone": node.zone, "grpc": node.grpc_address, "api": node.api_address, "answers": node.answers,
+            "leads": leads, "ready_millis": node.ready_millis,
+        }));
+    }
+    Said { lines, json: json.into() }
+}
+
+pub(super) fn node_state(state: pb::NodeState) -> &'static str {
+    word(state.as_str_name(), "NODE_STATE_")
+}
+
+pub(super) fn state_set(node: u64, state: pb::NodeState, left: u32) -> Said {
+    let line = match state {
+        pb::NodeState::Draining => {
+            format!("node {node} is being drained, {left} replicas are left")
+        }
+        pb::NodeState::Active | pb::NodeState::Unspecified => format!("node {node} takes replicas"),
+    };
+    Said::line(line, json!({ "node": node, "state": node_state(state), "replicas": left }))
+}
+
+pub(super) fn transferred(group: u64, from: u64, to: u64) -> Said {
+    let line = if from == to {
+        format!("node {to} leads group {group} already")
+    } else {
+        format!("group {group} is handed over by node {from}")
+    };
+    Said::line(line, json!({ "group": group, "from": from, "to": to }))
+}
+
+pub(super) fn rebalancing(rebalance: u64) -> Said {
+    let line = "leaders and replicas are being evened out; `status` says when that is done";
+    Said::line(line, json!({ "rebalance": rebalance }))
+}
+
+pub(super) fn balancing_set(paused: bool) -> Said {
+    let line = if paused {
+        "balancing is paused: nothing moves any more only for evenness"
+    } else {
+        "balancing is on"
+    };
+    Said::line(line, json!({ "balancing": if paused { "paused" } else { "on" } }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_says_what_is_not_as_ever() {
+        let quiet = pb::StatusResponse {
+            catalog_version: 9,
+            catalog_nodes: vec![1, 2, 3],
+            catalog_leader: 2,
+            nodes: 3,
+            ..Default::default()
+        };
+        let said = status(&quiet);
+        assert_eq!(said.lines[0], "catalog version 9, on nodes 1, 2, 3, led by node 2");
+        assert_eq!(said.lines[3], "balancing is on");
+        assert_eq!(said.json["rebalance"], json!(null));
+        let odd =
+            pb::StatusResponse { catalog_leader: 0, balancing_paused: true, rebalance: 7, ..quiet };
+        let said = status(&odd);
+        assert!(said.lines[0].ends_with("without a leader that answers"));
+        assert_eq!(said.lines[3], "balancing is paused, a rebalance is under way");
+        assert_eq!(said.json["catalog_leader"], json!(null));
+        assert_eq!(
+            (&said.json["balancing"], &said.json["rebalance"]),
+            (&json!("paused"), &json!(7))
+        );
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_shown_with_what_the_catalog_knows() {
+        let node = pb::Node {
+            node: 2,
+            state: pb::NodeState::Draining.into(),
+            replicas: 5,
+            grpc_address: "h:1".into(),
+            ..Default::default()
+        };
+        let said = nodes(&pb::ListNodesResponse { nodes: vec![node] });
+        assert!(said.lines[1].contains("DRAINING") && said.lines[1].ends_with("h:1  no answer"));
+        assert_eq!(said.json[0]["leads"], json!(null));
+        assert_eq!(
+            (&said.json[0]["replicas"], &said.json[0]["answers"]),
+            (&json!(5), &json!(false))
+        );
+    }
+}
