@@ -67,6 +67,49 @@ def test_a_leader_goes_where_it_is_sent(three):
     assert "there is no group" in refused(three, "transfer-leader", "999", "1")
 
 
+def test_groups_show_who_leads_and_how_far_each_replica_is(three):
+    create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=2)
+
+    def replicated():
+        groups = ctl(three, "groups", "--stream", STREAM)
+        replicas = [replica for group in groups for replica in group["replicas"]]
+        even = all(replica["state"] == "OPEN" and replica["lag_entries"] == 0 for replica in replicas)
+        return groups if even and all(group["leader"] for group in groups) else None
+
+    groups = wait_until("every replica has everything", replicated)
+    assert [group["shard"] for group in groups] == ["shardId-000000000000", "shardId-000000000001"]
+    assert all(group["gate"] == "OPEN" and group["move"] is None for group in groups)
+    assert [[replica["node"] for replica in group["replicas"]] for group in groups] == [[1, 2, 3]] * 2
+    assert all(sum(replica["leads"] for replica in group["replicas"]) == 1 for group in groups)
+    assert [group["group"] for group in ctl(three, "groups", "--on", "1")] == [0, *(g["group"] for g in groups)]
+    assert ctl(three, "group", "0")["stream"] is None
+    assert {node["leads"] for node in ctl(three, "nodes")} != {None}
+    assert "there is no group 999" in refused(three, "group", "999")
+    assert "there is no stream nowhere" in refused(three, "groups", "--stream", "nowhere")
+    assert "node 9 is not known" in refused(three, "groups", "--on", "9")
+
+
+def test_while_balancing_is_paused_leaders_stay_until_a_rebalance_is_asked_for(three):
+    create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=3)
+    assert ctl(three, "status")["balancing"] == "on"
+    assert ctl(three, "pause-balancing") == {"balancing": "paused"}
+    # All nodes hear of it: whoever asks next may lead the catalog next.
+    for node in three.nodes:
+        wait_until("it is paused", lambda node=node: ctl(three, "status", node=node)["balancing"] == "paused")
+    for shard in ctl(three, "shards", STREAM)["shards"]:
+        transfer = ("transfer-leader", str(shard["group"]), "1")
+        wait_until("node 1 leads it", lambda transfer=transfer: attempt(three, *transfer))
+    led_by = wait_until("node 1 leads all", lambda: set(three.leaders(STREAM).values()) == {1} and {1})
+    assert led_by == {1}
+    rebalance = ctl(three, "rebalance")["rebalance"]
+    assert rebalance
+    wait_until("it is done", lambda: ctl(three, "status")["rebalance"] is None, timeout=60)
+    wait_until("each leads one", lambda: sorted(three.leaders(STREAM).values(), key=str) == [1, 2, 3])
+    assert ctl(three, "status")["balancing"] == "paused"
+    assert ctl(three, "resume-balancing") == {"balancing": "on"}
+    assert ctl(three, "status")["balancing"] == "on"
+
+
 def attempt(cluster, *arguments):
     """As `ctl`; None if it is refused for now."""
     try:
@@ -82,3 +125,12 @@ def test_looking_needs_no_leader_of_the_catalog(three):
     three.kill(second)
     assert len(ctl(three, "nodes", node=third)) == 3
     assert ctl(three, "shards", STREAM, node=third)["shards"][0]["open"]
+    # Who led isn't named any more once its node is silent, and what is not known is said to be.
+    status = wait_until("it has none", lambda: (s := ctl(three, "status", node=third))["catalog_leader"] is None and s)
+    assert status["catalog_nodes"] == [1, 2, 3]
+    [group] = ctl(three, "groups", "--stream", STREAM, node=third)
+    assert group["leader"] is None
+    assert [replica["state"] for replica in group["replicas"]] == ["UNREACHABLE", "UNREACHABLE", "OPEN"]
+    assert [replica["lag_entries"] for replica in group["replicas"]] == [None, None, None]
+    assert [node["answers"] for node in ctl(three, "nodes", node=third)] == [False, False, True]
+    assert ctl(three, "jobs", node=third) == []

@@ -3,7 +3,6 @@
 //! Reads come from this node's copy of the catalog and from what the nodes say of their replicas, so they need no
 //! leader of the catalog; writes go to it. The answers are made in the modules below, without I/O.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use crate::group_reports::{self, Reports};
-use crate::leaders::{self, Leading};
+use crate::leaders;
 use crate::node::Node;
 
 mod cluster;
@@ -25,6 +24,9 @@ mod groups;
 mod jobs;
 mod shards;
 
+/// How long the catalog may take for a write: longer than a leader is looked for. A leader that has lost its
+/// majority would keep it waiting for ever.
+const DECIDED: Duration = Duration::from_secs(20);
 /// How long a write waits until this node's copy of the catalog shows it.
 const SEEN: Duration = Duration::from_secs(5);
 
@@ -52,7 +54,7 @@ impl AdminService for Admin {
         _request: Request<pb::ListNodesRequest>,
     ) -> Result<Response<pb::ListNodesResponse>, Status> {
         let catalog = self.catalog();
-        let mut leading: BTreeMap<NodeId, Leading> = leaders::ask_others(&self.0, &catalog).await;
+        let mut leading = leaders::ask_others(&self.0, &catalog).await;
         leading.insert(self.0.id(), leaders::leading(&self.0));
         Ok(Response::new(pb::ListNodesResponse { nodes: cluster::nodes(&catalog, &leading) }))
     }
@@ -156,8 +158,11 @@ impl Admin {
 
     /// Has the catalog take a change, and waits until this node's copy shows it. Gives the version that does.
     async fn change(&self, command: Command) -> Result<u64, Status> {
-        let outcome = self.0.propose(&command).await.map_err(|error| not_changed(&error))?;
-        match outcome {
+        let proposed = timeout(DECIDED, self.0.propose(&command)).await;
+        let proposed = proposed.map_err(|_elapsed| {
+            Status::unknown("outcome unknown: the catalog's leader hears no majority")
+        })?;
+        match proposed.map_err(|error| not_changed(&error))? {
             Outcome::Done { version } => {
                 let mut versions = self.0.catalog();
                 let seen = versions.wait_for(|catalog| catalog.version >= version);

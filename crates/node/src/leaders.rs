@@ -45,6 +45,13 @@ pub(crate) struct Leading {
     pub(crate) round_trips: BTreeMap<NodeId, Duration>,
 }
 
+impl Leading {
+    /// Whether the node will take leaders soon.
+    fn settles(&self) -> bool {
+        !self.ready.is_zero() && self.ready < SETTLES
+    }
+}
+
 impl From<Leading> for Standing {
     fn from(leading: Leading) -> Self {
         let Leading { groups: leads, ready, sync, round_trips } = leading;
@@ -124,13 +131,16 @@ pub(crate) async fn keep_spread(node: Node) {
 
 async fn round(node: &Node, balance: &mut Balance) {
     let catalog = node.catalog().borrow().clone();
-    let mut standings: BTreeMap<NodeId, Standing> = ask_others(node, &catalog).await;
-    standings.insert(node.id(), leading(node).into());
+    let mut nodes = ask_others(node, &catalog).await;
+    nodes.insert(node.id(), leading(node));
+    let settles = nodes.values().any(Leading::settles);
+    let standings = nodes.into_iter().map(|(id, leading)| (id, leading.into())).collect();
     let orders = Orders { paused: catalog.balancing_paused, rebalance: catalog.rebalance };
     let moves = balance.round(orders, &replicas(&catalog), &standings);
     if let Some(rebalance) = catalog.rebalance
         && moves.is_empty()
         && balance.has_watched()
+        && !settles
         && node.inner.bearing.placed.load(Ordering::Relaxed) == rebalance
     {
         controller::step(node, Command::FinishRebalance { rebalance }).await;
@@ -153,14 +163,11 @@ fn replicas(catalog: &Catalog) -> BTreeMap<GroupId, Vec<NodeId>> {
 }
 
 /// What the other nodes say of themselves, of those that answer.
-pub(crate) async fn ask_others<T: From<Leading>>(
-    node: &Node,
-    catalog: &Catalog,
-) -> BTreeMap<NodeId, T> {
+pub(crate) async fn ask_others(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, Leading> {
     let others = catalog.nodes.keys().copied().filter(|other| *other != node.id());
     let asked = others.map(|other| async move {
         match node.inner.remotes.leading(other).await {
-            Ok(leading) => Some((other, leading.into())),
+            Ok(leading) => Some((other, leading)),
             Err(status) => {
                 tracing::info!(node = %other, %status, "says nothing of what it leads");
                 None
@@ -223,7 +230,7 @@ pub(crate) async fn leave(node: &Node) {
 async fn hand_over_all(node: &Node) {
     loop {
         let catalog = node.catalog().borrow().clone();
-        let others: BTreeMap<NodeId, Leading> = ask_others(node, &catalog).await;
+        let others = ask_others(node, &catalog).await;
         let stays = |heir: NodeId| others.get(&heir).is_some_and(|heir| !heir.ready.is_zero());
         let mut handing_over = Vec::new();
         for group in node.inner.replicas.leading() {

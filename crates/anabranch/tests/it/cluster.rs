@@ -56,7 +56,7 @@ pub(crate) struct Server {
     config: PathBuf,
     log: PathBuf,
     process: Option<Child>,
-    channel: Channel,
+    pub(crate) channel: Channel,
 }
 
 /// A record as a reader gets it.

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the way a test fails")]
 
+mod admin;
 mod cluster;
 mod crashes;
 mod damage;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use anabranch_catalog::{NewStream, Replica, ShardChange, StreamMode};
 use anabranch_proto::node::{Gate, GroupReport, GroupsResponse, Member};
 use anabranch_types::{HashKey, Incarnation, ReplicaId, Timestamp};
