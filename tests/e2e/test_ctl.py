@@ -128,8 +128,8 @@ def test_looking_needs_no_leader_of_the_catalog(three):
     # Who led isn't named any more once its node is silent, and what is not known is said to be.
     status = wait_until("it has none", lambda: (s := ctl(three, "status", node=third))["catalog_leader"] is None and s)
     assert status["catalog_nodes"] == [1, 2, 3]
-    [group] = ctl(three, "groups", "--stream", STREAM, node=third)
-    assert group["leader"] is None
+    groups = ("groups", "--stream", STREAM)
+    group = wait_until("it has none", lambda: (g := ctl(three, *groups, node=third)[0])["leader"] is None and g)
     assert [replica["state"] for replica in group["replicas"]] == ["UNREACHABLE", "UNREACHABLE", "OPEN"]
     assert [replica["lag_entries"] for replica in group["replicas"]] == [None, None, None]
     assert [node["answers"] for node in ctl(three, "nodes", node=third)] == [False, False, True]
