@@ -33,11 +33,7 @@ pub(crate) async fn run(node: Node) {
     let mut silences = Silences::new();
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
-        let leads = match node.catalog_replica() {
-            Some(replica) => replica.leads().await,
-            None => false,
-        };
-        let busy = if leads {
+        let busy = if node.leads_catalog().await {
             let stepped = round(&node, &catalog, &mut jobs).await;
             moves::round(&node, &catalog, &mut silences).await || stepped
         } else {

@@ -122,9 +122,10 @@ pub(crate) async fn keep_spread(node: Node) {
     loop {
         sleep(ROUND).await;
         node.inner.bearing.writes().note(&node.inner.store.stats());
-        match node.catalog_replica() {
-            Some(catalog) if catalog.leads().await => round(&node, &mut balance).await,
-            Some(_) | None => balance = Balance::default(),
+        if node.leads_catalog().await {
+            round(&node, &mut balance).await;
+        } else {
+            balance = Balance::default();
         }
     }
 }

@@ -163,6 +163,14 @@ impl Node {
         self.inner.catalog_replica.load_full()
     }
 
+    /// Whether this node leads the catalog.
+    pub(crate) async fn leads_catalog(&self) -> bool {
+        match self.catalog_replica() {
+            Some(replica) => replica.leads().await,
+            None => false,
+        }
+    }
+
     /// Whether the node has the catalog as of this process's registration or newer, holds the
     /// replicas that it is to hold by it, and isn't about to stop.
     pub fn is_ready(&self) -> bool {

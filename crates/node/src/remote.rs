@@ -15,7 +15,7 @@ use anabranch_types::{GroupId, NodeId, ReplicaId};
 use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 use crate::leaders::Leading;
 use crate::node_service::{ending_of, loads_of};
@@ -31,6 +31,13 @@ pub(crate) struct Remotes {
 const DEADLINE: Duration = Duration::from_secs(5);
 /// For what a node knows without asking anybody.
 const SHORT_DEADLINE: Duration = Duration::from_millis(500);
+
+/// An answer to what a node knows by itself. The deadline is over all, as a connection to a node that is away may take
+/// for ever to come.
+async fn soon<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    let answer = timeout(SHORT_DEADLINE, call).await;
+    Ok(answer.map_err(|_elapsed| Status::deadline_exceeded("no answer"))??.into_inner())
+}
 
 fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -106,10 +113,8 @@ impl Remotes {
 
     /// The load on the measured shards that `node` leads.
     pub(crate) async fn loads(&self, node: NodeId) -> Result<Loads, Status> {
-        let mut request = Request::new(pb::LoadsRequest {});
-        request.set_timeout(SHORT_DEADLINE);
         let mut client = NodeServiceClient::new(self.channel(node)?);
-        loads_of(client.loads(request).await?.into_inner())
+        loads_of(soon(client.loads(pb::LoadsRequest {})).await?)
     }
 
     /// Who votes in `group`, if `node` leads it; `None` while that changes.
@@ -143,10 +148,7 @@ impl Remotes {
     /// What `node` leads, and how it fares.
     pub(crate) async fn leading(&self, node: NodeId) -> Result<Leading, Status> {
         let mut client = NodeServiceClient::new(self.channel(node)?);
-        // Over all, as a connection to a node that is away may take for ever to come.
-        let asked = timeout(SHORT_DEADLINE, client.leading(pb::LeadingRequest {})).await;
-        let answer = asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
-        Ok(answer?.into_inner().into())
+        Ok(soon(client.leading(pb::LeadingRequest {})).await?.into())
     }
 
     /// What `node` knows of groups that it has replicas of.
@@ -157,9 +159,7 @@ impl Remotes {
     ) -> Result<pb::GroupsResponse, Status> {
         let client = NodeServiceClient::new(self.channel(node)?);
         let mut client = client.max_decoding_message_size(usize::MAX);
-        let asked = timeout(SHORT_DEADLINE, client.groups(pb::GroupsRequest { groups })).await;
-        let answer = asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
-        Ok(answer?.into_inner())
+        soon(client.groups(pb::GroupsRequest { groups })).await
     }
 
     /// Has `from` hand over groups that it leads, each to the node beside it. Says which it leads no more.

@@ -45,11 +45,7 @@ pub(crate) async fn run(node: Node) {
     let mut scaling = Scaling::default();
     loop {
         sleep(ROUND).await;
-        let leads = match node.catalog_replica() {
-            Some(replica) => replica.leads().await,
-            None => false,
-        };
-        if leads {
+        if node.leads_catalog().await {
             scaling.round(&node).await;
         } else {
             // Begins anew as leader: what was seen before is no longer so.

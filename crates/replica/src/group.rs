@@ -244,17 +244,25 @@ impl Group {
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
         let alone = membership.voter_ids().eq([self.replica.0]);
         let heard = leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < recent);
-        let lives = |voter: &u64| {
-            *voter == self.replica.0
-                || membership.get_node(voter).is_some_and(|member| {
-                    let liveness = self.transport.liveness();
-                    liveness.answered_within(member.node, self.settings.leader_lease)
-                })
+        let liveness = self.transport.liveness();
+        let lives = |node| liveness.answered_within(node, self.settings.leader_lease);
+        alone || (heard && self.is_majority(&membership, true, lives))
+    }
+
+    /// Whether those voters are a majority whose nodes `counts` says yes to, and this replica if `own`.
+    pub(crate) fn is_majority(
+        &self,
+        membership: &StoredMembership,
+        own: bool,
+        counts: impl Fn(NodeId) -> bool,
+    ) -> bool {
+        let is_counted = |voter: &&u64| match membership.get_node(voter) {
+            _ if **voter == self.replica.0 => own,
+            Some(member) => counts(member.node),
+            None => false,
         };
-        let majority = |config: &BTreeSet<u64>| {
-            config.iter().filter(|voter| lives(voter)).count() > config.len() / 2
-        };
-        alone || (heard && membership.get_joint_config().iter().all(majority))
+        let configs = membership.get_joint_config();
+        configs.iter().all(|voters| voters.iter().filter(is_counted).count() > voters.len() / 2)
     }
 
     /// Proposes payloads in order; their outcomes come in the same order.

@@ -34,6 +34,11 @@ impl LoadMeter {
         }
     }
 
+    /// Whether anything is counted.
+    pub(crate) fn is_on(&self) -> bool {
+        self.lock().range.is_some()
+    }
+
     /// Counts a batch that the leader of `term` took.
     pub(crate) fn count(&self, term: u64, now: Timestamp, batch: &Batch) {
         let mut meter = self.lock();

@@ -6,7 +6,6 @@
 //! The leader learns from pongs who would refuse again what it refused, and goes on as soon as they say so. Entries
 //! without records are sent and taken.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -69,18 +68,9 @@ impl Group {
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
         let liveness = self.transport.liveness();
-        let takes_records = |voter: &u64| {
-            if *voter == self.replica.0 {
-                return self.log.disk().takes_records();
-            }
-            membership.get_node(voter).is_some_and(|member| {
-                !liveness.is_silent(member.node) && !liveness.refuses_records(member.node)
-            })
-        };
-        let majority = |config: &BTreeSet<u64>| {
-            config.iter().filter(|voter| takes_records(voter)).count() > config.len() / 2
-        };
-        let is_crowded = !membership.get_joint_config().iter().all(majority);
+        let takes_records = |node| !liveness.is_silent(node) && !liveness.refuses_records(node);
+        let own = self.log.disk().takes_records();
+        let is_crowded = !self.is_majority(&membership, own, takes_records);
         self.is_crowded.store(is_crowded, Ordering::Relaxed);
     }
 

@@ -75,7 +75,9 @@ impl ShardReplica {
             match self.append_now(batch.clone()).await {
                 Err(Error::Frozen) if self.is_decided_before(deadline).await => {}
                 Ok(runs) => {
-                    if let Ok(term) = self.group.leading_term() {
+                    if self.load.is_on()
+                        && let Ok(term) = self.group.leading_term()
+                    {
                         self.load.count(term, self.clock.now(), &batch);
                     }
                     return Ok(runs);

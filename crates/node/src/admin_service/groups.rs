@@ -82,7 +82,6 @@ fn replica_message(group: &GroupRef<'_>, replica: Replica, reports: &Reports) ->
     };
     let own = own.filter(|_| state == pb::ReplicaState::Open);
     let matched = leading.and_then(|leading| member(leading, replica)?.matched_index);
-    let last = leading.and_then(|leading| leading.last_log_index);
     pb::GroupReplica {
         replica: replica.id.0,
         node: replica.node.0,
@@ -93,7 +92,7 @@ fn replica_message(group: &GroupRef<'_>, replica: Replica, reports: &Reports) ->
         reason: reason.into(),
         disk_refuses_records: node.is_some_and(|node| node.refuses_records),
         matched_index: matched,
-        lag_entries: matched.zip(last).map(|(matched, last)| last.saturating_sub(matched)),
+        lag_entries: leading.and_then(|leading| lag(leading, replica)),
         last_index: own.and_then(|own| own.last_log_index),
         applied_index: own.and_then(|own| own.applied_index),
     }
@@ -114,6 +113,11 @@ fn role(group: &GroupRef<'_>, replica: Replica, reports: &Reports) -> pb::Replic
 /// What a report says of one replica.
 pub(super) fn member(report: &GroupReport, replica: Replica) -> Option<&node::Member> {
     report.members.iter().find(|member| member.replica == replica.id.0)
+}
+
+/// Entries of the leader's log that a replica lacks, as its leader knows.
+pub(super) fn lag(leading: &GroupReport, replica: Replica) -> Option<u64> {
+    Some(leading.last_log_index?.saturating_sub(member(leading, replica)?.matched_index?))
 }
 
 fn gate_message(gate: Option<&node::Gate>) -> pb::Gate {

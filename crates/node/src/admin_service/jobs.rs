@@ -6,7 +6,7 @@ use anabranch_proto::node::GroupReport;
 use anabranch_types::StreamName;
 
 use crate::admin_service::cluster::count;
-use crate::admin_service::groups::member;
+use crate::admin_service::groups::{lag, member};
 use crate::group_reports::Reports;
 
 /// Whether a group takes part in a job or a move, so that what its replicas say matters to [`list`].
@@ -84,14 +84,12 @@ pub(super) fn move_message(
         (Some(_), Some(comes)) if comes.votes => pb::MoveStep::Finishing,
         (Some(_), Some(_)) => pb::MoveStep::CatchingUp,
     };
-    let last = leading.and_then(|leading| leading.last_log_index);
-    let matched = comes.and_then(|comes| comes.matched_index);
     pb::Move {
         group: group.group.0,
         from_node: from.map_or(0, |replica| replica.node.0),
         to_node: moving.to.node.0,
         replica: moving.to.id.0,
         step: step.into(),
-        lag_entries: matched.zip(last).map(|(matched, last)| last.saturating_sub(matched)),
+        lag_entries: leading.and_then(|leading| lag(leading, moving.to)),
     }
 }

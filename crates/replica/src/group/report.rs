@@ -93,12 +93,6 @@ impl Group {
     /// Whether the nodes of a majority of the voters aren't silent.
     fn hears_majority(&self, membership: &StoredMembership) -> bool {
         let liveness = self.transport.liveness();
-        let hears = |voter: &&u64| {
-            let node = membership.get_node(voter).map(|member| member.node);
-            **voter == self.replica.0 || node.is_some_and(|node| !liveness.is_silent(node))
-        };
-        let majority =
-            |voters: &BTreeSet<u64>| voters.iter().filter(hears).count() > voters.len() / 2;
-        membership.get_joint_config().iter().all(majority)
+        self.is_majority(membership, true, |node| !liveness.is_silent(node))
     }
 }
