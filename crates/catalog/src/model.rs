@@ -120,6 +120,18 @@ pub enum StreamStatus {
     Deleting,
 }
 
+impl StreamStatus {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "CREATING",
+            Self::Active => "ACTIVE",
+            Self::Updating => "UPDATING",
+            Self::Deleting => "DELETING",
+        }
+    }
+}
+
 /// Capacity mode (API reference, `StreamMode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamMode {

@@ -99,16 +99,6 @@ impl Gateway {
     }
 }
 
-/// `StreamStatus` on the wire.
-pub(crate) const fn status_text(status: StreamStatus) -> &'static str {
-    match status {
-        StreamStatus::Creating => "CREATING",
-        StreamStatus::Active => "ACTIVE",
-        StreamStatus::Updating => "UPDATING",
-        StreamStatus::Deleting => "DELETING",
-    }
-}
-
 /// `StreamMode` on the wire.
 pub(crate) const fn mode_text(mode: StreamMode) -> &'static str {
     match mode {

@@ -8,7 +8,7 @@ use super::shards::{self, ShardSummary};
 use super::{Answer, Context, Request};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
-use crate::streams::{mode_text, status_text};
+use crate::streams::mode_text;
 use crate::wire::{Integer, Text, Writer};
 
 /// `DescribeStreamInput` of the API reference.
@@ -102,7 +102,7 @@ impl StreamDescription {
     fn write_members(&self, w: &mut Writer) {
         w.member("StreamName").plain(&self.name);
         w.member("StreamARN").plain(&self.arn);
-        w.member("StreamStatus").plain(status_text(self.status));
+        w.member("StreamStatus").plain(self.status.name());
         w.member("StreamModeDetails").structure(|w| {
             w.member("StreamMode").plain(mode_text(self.mode));
         });

@@ -7,7 +7,7 @@ use super::warm_throughput::WarmThroughput;
 use super::{Answer, Context, Request};
 use crate::constraints::{Checks, Constrained};
 use crate::errors::Error;
-use crate::streams::{mode_text, status_text};
+use crate::streams::mode_text;
 use crate::wire::{Text, Writer};
 
 /// `DescribeStreamSummaryInput` of the API reference.
@@ -78,7 +78,7 @@ impl StreamDescriptionSummary {
     fn write_members(&self, w: &mut Writer) {
         w.member("StreamName").plain(&self.name);
         w.member("StreamARN").plain(&self.arn);
-        w.member("StreamStatus").plain(status_text(self.status));
+        w.member("StreamStatus").plain(self.status.name());
         w.member("StreamModeDetails").structure(|w| {
             w.member("StreamMode").plain(mode_text(self.mode));
         });

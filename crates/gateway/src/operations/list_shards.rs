@@ -10,7 +10,6 @@ use super::{Answer, Context, Request};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
-use crate::streams::status_text;
 use crate::token::{ShardFilter, ShardsPage};
 use crate::wire::{Integer, Moment, Structure, Text, Writer};
 
@@ -202,7 +201,7 @@ impl ListShards<'_> {
             return Err(Error::NotFound(format!("{} not found.", gateway.subject(name))));
         }
         if stream.status == StreamStatus::Creating {
-            let status = status_text(stream.status);
+            let status = stream.status.name();
             return Err(Error::InUse(format!(
                 "{} not ACTIVE, instead in state {status}",
                 gateway.subject(name)

@@ -9,7 +9,7 @@ use crate::constraints::{Checks, Constrained, rules};
 use crate::dates;
 use crate::errors::Error;
 use crate::gateway::Gateway;
-use crate::streams::{self, mode_text, status_text};
+use crate::streams::{self, mode_text};
 use crate::token::{OpenError, StreamsPage};
 use crate::wire::{Integer, Text, Writer};
 
@@ -135,7 +135,7 @@ impl StreamSummary {
         writer.structure(|w| {
             w.member("StreamName").plain(&self.name);
             w.member("StreamARN").plain(&self.arn);
-            w.member("StreamStatus").plain(status_text(self.status));
+            w.member("StreamStatus").plain(self.status.name());
             w.member("StreamModeDetails").structure(|w| {
                 w.member("StreamMode").plain(mode_text(self.mode));
             });

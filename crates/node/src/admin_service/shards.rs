@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anabranch_catalog::{Catalog, GroupRef, NodeState, Replica, Shard, ShardStatus, StreamStatus};
+use anabranch_catalog::{Catalog, GroupRef, NodeState, Replica, Shard, ShardStatus};
 use anabranch_proto::admin as pb;
 use tonic::Status;
 
@@ -22,7 +22,7 @@ pub(super) fn list(
     let mut rest = stream.shards.range(start..).map(|(_, shard)| shard);
     let shards = rest.by_ref().take(limit).map(message).collect();
     Ok(pb::ListShardsResponse {
-        status: status_text(stream.status).into(),
+        status: stream.status.name().into(),
         shards,
         next_shard: rest.next().map(|shard| shard.id.0),
         total: count(stream.shards.len()),
@@ -43,15 +43,6 @@ fn message(shard: &Shard) -> pb::Shard {
             ShardStatus::Open => None,
             ShardStatus::Closed { at, .. } => Some(at.as_millis()),
         },
-    }
-}
-
-const fn status_text(status: StreamStatus) -> &'static str {
-    match status {
-        StreamStatus::Creating => "CREATING",
-        StreamStatus::Active => "ACTIVE",
-        StreamStatus::Updating => "UPDATING",
-        StreamStatus::Deleting => "DELETING",
     }
 }
 
