@@ -87,7 +87,7 @@ fn is_this_life(node: &Node, catalog: &Catalog) -> bool {
 
 async fn round(node: &Node, catalog: &Catalog, known: &mut Known) {
     // A store that has ended says nothing about its replicas: none of them is lost by that.
-    if let Err(error) = node.inner.store.group(GroupId::CATALOG) {
+    if let Err(error) = node.inner.store.check() {
         return tracing::error!(%error, "the log store has ended");
     }
     let mine = |group: &GroupRef<'_>| {

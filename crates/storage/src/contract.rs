@@ -392,8 +392,11 @@ fn closed_store_refuses(fixture: &mut dyn Fixture) {
     let store = fixture.open();
     let log = open(&*store, 1);
     wait(|done| log.append(entries(1, 0..3, 100), done)).unwrap_or_else(unexpected);
+    assert_eq!(store.check(), Ok(()));
+    assert_eq!(store.groups(), [GroupId(1)], "asking makes nothing");
     block_on(store.close());
     block_on(store.close());
+    assert_eq!(store.check(), Err(Error::Closed));
     assert_eq!(wait(|done| log.save_vote(vote(1, 1), done)), Err(Error::Closed));
     assert!(store.group(GroupId(99)).is_err());
 }

@@ -179,6 +179,12 @@ pub trait LogStore: Send + Sync + 'static {
     /// [`Error::Closed`] or [`Error::Failed`].
     fn group(&self, id: GroupId) -> Result<Arc<dyn GroupLog>, Error>;
 
+    /// Whether the store goes on. Makes nothing, as [`LogStore::group`] does of a group that it hasn't seen.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] or [`Error::Failed`], once it has ended.
+    fn check(&self) -> Result<(), Error>;
+
     /// The groups that this store holds anything of, or has open, in order.
     fn groups(&self) -> Vec<GroupId>;
 

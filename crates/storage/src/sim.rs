@@ -250,16 +250,18 @@ fn change_durable(durable: &mut BTreeMap<GroupId, Model>, group: GroupId, change
 
 impl LogStore for SimStore {
     fn group(&self, id: GroupId) -> Result<Arc<dyn GroupLog>, Error> {
+        self.check()?;
         let mut state = self.lock();
-        if let Some(error) = &state.refusal {
-            return Err(error.clone());
-        }
         let lives = state.lives;
         let visible = state
             .visible
             .entry(id)
             .or_insert_with(|| Visible { life: lives, model: Model::default() });
         Ok(Arc::new(SimGroup { id, life: visible.life, store: self.clone() }))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.lock().refusal.clone().map_or(Ok(()), Err)
     }
 
     fn groups(&self) -> Vec<GroupId> {

@@ -105,15 +105,17 @@ impl LogStore for SegmentStore {
         if let Some(group) = self.core.open_group(id) {
             return Ok(Arc::new(GroupHandle(group)));
         }
-        if let Some(error) = self.core.queue.refusal() {
-            return Err(error);
-        }
+        self.check()?;
         let mut groups = self.core.groups.write().unwrap_or_else(PoisonError::into_inner);
         let group = groups.entry(id).or_insert_with(|| {
             let reason = self.core.verdicts.reason(id);
             Group::new(id, Arc::clone(&self.core), Synced::default(), Default::default(), reason)
         });
         Ok(Arc::new(GroupHandle(Arc::clone(group))))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.core.queue.refusal().map_or(Ok(()), Err)
     }
 
     fn groups(&self) -> Vec<GroupId> {
