@@ -24,6 +24,17 @@ pub struct LogAdapter {
 
 /// Bytes that one read for replication or apply asks for.
 const READ_BYTES: usize = 4 << 20;
+/// The same for a replica that is far behind: so few that no message and no round of the log that carries them keeps a
+/// live write waiting.
+const CATCH_UP_READ_BYTES: usize = 256 << 10;
+/// What begins so many entries before the log's end is for a replica that is far behind.
+const CATCH_UP_ENTRIES: u64 = 1024;
+
+/// Whether what begins at entry `first` is for a replica that is far behind.
+pub(crate) fn is_catch_up(log: &dyn GroupLog, first: u64) -> bool {
+    let last = log.log_state().last.map_or(0, |last| last.index);
+    first + CATCH_UP_ENTRIES < last
+}
 
 impl LogAdapter {
     /// The log of one group.
@@ -110,7 +121,9 @@ impl RaftLogReader<TypeConfig> for LogAdapter {
         start: u64,
         end: u64,
     ) -> Result<Vec<RaftEntry>, io::Error> {
-        self.read(start, end, READ_BYTES).await
+        let is_catch_up = is_catch_up(self.log.as_ref(), start);
+        let max_bytes = if is_catch_up { CATCH_UP_READ_BYTES } else { READ_BYTES };
+        self.read(start, end, max_bytes).await
     }
 
     async fn entries_stream<R>(

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
-use crate::log_adapter::stored_entry;
+use crate::log_adapter::{is_catch_up, stored_entry};
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
 
 /// Makes the connections of one group.
@@ -70,8 +70,6 @@ pub(crate) struct Network {
     refused_from: Arc<AtomicU64>,
 }
 
-/// An append whose first entry is so far behind the log's end is catching up.
-const CATCH_UP_ENTRIES: u64 = 1024;
 /// How long news of a commit waits for entries to travel with.
 const COMMIT_NOTICE_WAIT: Duration = Duration::from_millis(3);
 /// A receiver that answers nothing for so long is treated as gone.
@@ -85,8 +83,7 @@ type AppendAnswer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>
 impl Network {
     fn is_old(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
         let first = request.entries.first().map(|entry| entry.log_id.index());
-        let last = self.factory.log.log_state().last.map_or(0, |last| last.index);
-        first.is_some_and(|first| first + CATCH_UP_ENTRIES < last)
+        first.is_some_and(|first| is_catch_up(self.factory.log.as_ref(), first))
     }
 
     /// Whether the receiver has refused this and would again, and others have the room that it lacks. What it has not

@@ -26,7 +26,7 @@ pub struct ReplicaSettings {
     /// How long a node that stops goes on serving while it hands over what it leads. Default: 5 s; it takes
     /// milliseconds where the others have caught up. 0 hands nothing over.
     pub hand_over_limit: Duration,
-    /// Bytes a second that this node sends to replicas that are behind. Default: 64 MiB.
+    /// Bytes a second that this node sends to replicas that are behind. Default: 32 MiB.
     pub catch_up_bytes_per_second: u64,
     /// Lets a restarted leader go on without an election. Always false: it loses acknowledged records.
     /// Here so that a test can show that it would be caught.
@@ -46,7 +46,7 @@ impl Default for ReplicaSettings {
             append_deadline: Duration::from_secs(10),
             append_bytes_in_flight: 256 << 20,
             hand_over_limit: Duration::from_secs(5),
-            catch_up_bytes_per_second: 64 << 20,
+            catch_up_bytes_per_second: 32 << 20,
             unsafe_leader_restore: false,
         }
     }
