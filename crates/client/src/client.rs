@@ -48,7 +48,14 @@ struct Peer {
 const DEADLINE: Duration = Duration::from_secs(15);
 /// How long a read insists on the leader before any replica will do.
 const LEADER_READ_PATIENCE: Duration = Duration::from_millis(500);
-const RETRY: Duration = Duration::from_millis(25);
+/// Shortest and longest pause of a search for a leader.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(25);
+/// A pause is this part of what the search took so far: one that is handed over is there within milliseconds, and is
+/// to be found about as soon.
+const PAUSE_PART: u32 = 4;
+/// Before the nodes are asked again for the catalog, once none had it.
+const FOLLOW_AGAIN: Duration = Duration::from_millis(25);
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -406,7 +413,8 @@ impl<'a> Search<'a> {
             self.followed += 1;
         } else if hint.is_some() || self.turn.is_multiple_of(nodes) {
             self.followed = 0;
-            sleep(RETRY).await;
+            let pause = self.began.elapsed() / PAUSE_PART;
+            sleep(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
         }
         true
     }
@@ -505,7 +513,7 @@ async fn follow_remote(inner: Arc<Inner>) {
                 }
             }
         }
-        sleep(RETRY).await;
+        sleep(FOLLOW_AGAIN).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, StreamStatus};
+use anabranch_catalog::{Catalog, Command, GroupRef, NodeState, StreamStatus};
 use anabranch_replica::HandOver;
 use anabranch_storage::Stats;
 use anabranch_types::{GroupId, NodeId};
@@ -52,11 +52,11 @@ impl Leading {
     }
 }
 
-impl From<Leading> for Standing {
-    fn from(leading: Leading) -> Self {
-        let Leading { groups: leads, ready, sync, round_trips } = leading;
-        Self { leads, takes: ready >= SETTLES, sync, round_trips }
-    }
+/// What a node is to the balance. One whose replicas are on their way to others takes no leaders.
+fn standing(catalog: &Catalog, id: NodeId, leading: Leading) -> Standing {
+    let Leading { groups: leads, ready, sync, round_trips } = leading;
+    let stays = catalog.nodes.get(&id).is_some_and(|node| node.state == NodeState::Active);
+    Standing { leads, takes: stays && ready >= SETTLES, sync, round_trips }
 }
 
 /// What a node keeps in mind to say it.
@@ -135,7 +135,8 @@ async fn round(node: &Node, balance: &mut Balance) {
     let mut nodes = ask_others(node, &catalog).await;
     nodes.insert(node.id(), leading(node));
     let settles = nodes.values().any(Leading::settles);
-    let standings = nodes.into_iter().map(|(id, leading)| (id, leading.into())).collect();
+    let standings = nodes.into_iter().map(|(id, leading)| (id, standing(&catalog, id, leading)));
+    let standings = standings.collect();
     let orders = Orders { paused: catalog.balancing_paused, rebalance: catalog.rebalance };
     let moves = balance.round(orders, &replicas(&catalog), &standings);
     if let Some(rebalance) = catalog.rebalance
@@ -155,12 +156,16 @@ async fn round(node: &Node, balance: &mut Balance) {
         .await;
 }
 
-/// Where the replicas of each group are that can have a leader.
+/// Where the replicas of each group are that can lead it and stay.
 fn replicas(catalog: &Catalog) -> BTreeMap<GroupId, Vec<NodeId>> {
     let stays = |status| status != StreamStatus::Deleting;
     let groups = catalog.groups().filter(|g| g.shard.is_none_or(|(_, s, _)| stays(s.status)));
-    let nodes = groups.map(|g| (g.group, g.replicas.iter().map(|replica| replica.node).collect()));
-    nodes.collect()
+    let nodes = |group: &GroupRef<'_>| {
+        let leaving = group.moving.and_then(|moving| moving.from);
+        let stay = group.replicas.iter().filter(|replica| Some(replica.id) != leaving);
+        stay.map(|replica| replica.node).collect()
+    };
+    groups.map(|group| (group.group, nodes(&group))).collect()
 }
 
 /// What the other nodes say of themselves, of those that answer.
@@ -248,7 +253,51 @@ async fn hand_over_all(node: &Node) {
 
 #[cfg(test)]
 mod tests {
+    use anabranch_catalog::Replica;
+    use anabranch_types::{Incarnation, ReplicaId};
+
     use super::*;
+
+    /// Nodes 1 to 4, of which the first three hold the catalog.
+    fn catalog() -> Catalog {
+        let replica = |id| Replica { id: ReplicaId(id), node: NodeId(id) };
+        let mut catalog = Catalog::bootstrap(&[1, 2, 3].map(replica));
+        let register = |node| Command::RegisterNode {
+            node: NodeId(node),
+            incarnation: Incarnation(node),
+            grpc_address: format!("127.0.0.1:{node}"),
+            api_address: String::new(),
+            zone: String::new(),
+        };
+        for (index, node) in (1..).zip(1..=4) {
+            catalog.apply(index, register(node));
+        }
+        catalog
+    }
+
+    #[test]
+    fn a_node_that_drains_takes_no_leaders() {
+        let mut catalog = catalog();
+        let ready = || Leading {
+            groups: BTreeSet::new(),
+            ready: SETTLES,
+            sync: None,
+            round_trips: BTreeMap::new(),
+        };
+        let takes = |catalog: &Catalog| standing(catalog, NodeId(1), ready()).takes;
+        assert!(takes(&catalog));
+        let drain = Command::SetNodeState { node: NodeId(1), state: NodeState::Draining };
+        catalog.apply(5, drain);
+        assert!(!takes(&catalog));
+    }
+
+    #[test]
+    fn a_replica_that_leaves_is_no_place_for_a_leader() {
+        let mut catalog = catalog();
+        let (group, from) = (GroupId::CATALOG, Some(ReplicaId(1)));
+        catalog.apply(5, Command::MoveReplica { group, from, to: NodeId(4) });
+        assert_eq!(replicas(&catalog)[&group], [2, 3].map(NodeId));
+    }
 
     #[test]
     fn the_mean_of_writes_is_of_what_came_since_the_last_look() {

@@ -56,8 +56,8 @@ async fn asked(turns: usize, hint: impl Fn(NodeId) -> Option<NodeId>) -> (Vec<u6
 
 #[tokio::test(start_paused = true)]
 async fn without_a_hint_every_replica_is_asked_before_a_pause() {
-    assert_eq!(asked(3, |_| None).await, (vec![1, 2, 3], RETRY));
-    assert_eq!(asked(6, |_| None).await, (vec![1, 2, 3, 1, 2, 3], 2 * RETRY));
+    assert_eq!(asked(3, |_| None).await, (vec![1, 2, 3], SHORTEST_PAUSE));
+    assert_eq!(asked(6, |_| None).await, (vec![1, 2, 3, 1, 2, 3], 2 * SHORTEST_PAUSE));
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,12 +69,27 @@ async fn a_hint_is_followed_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_names_itself_is_asked_again_after_a_pause() {
     // It was elected and has yet to apply what came before; in this process it answers at once.
-    assert_eq!(asked(4, Some).await, (vec![1, 1, 1, 1], 4 * RETRY));
+    assert_eq!(asked(4, Some).await, (vec![1, 1, 1, 1], 4 * SHORTEST_PAUSE));
 }
 
 #[tokio::test(start_paused = true)]
 async fn nodes_that_name_each_other_do_not_keep_the_search_busy() {
     let (asked, took) = asked(40, |node| Some(NodeId(3 - node.0))).await;
     assert_eq!(asked[..4], [1, 2, 1, 2]);
-    assert_eq!(took, 10 * RETRY);
+    assert!(took >= 10 * SHORTEST_PAUSE, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_is_found_soon_after_it_came_and_a_long_search_asks_rarely() {
+    let (client, route) = client();
+    for came_after in [5, 20, 80].map(Duration::from_millis) {
+        let mut search = Search::new(&client.inner, &route);
+        while search.began.elapsed() < came_after {
+            assert!(search.again(&None).await);
+        }
+        let late = search.began.elapsed() - came_after;
+        assert!(late <= came_after / PAUSE_PART + SHORTEST_PAUSE, "{late:?} after {came_after:?}");
+    }
+    let (asked, took) = asked(1800, |_| None).await;
+    assert!(asked.len() as u32 / 3 <= 50 + took.as_millis() as u32 / 25, "{took:?}");
 }
