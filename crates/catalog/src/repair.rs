@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anabranch_types::NodeId;
 
 use crate::command::Command;
-use crate::model::{Catalog, GroupRef, NodeState, Replica};
+use crate::model::{Catalog, GroupRef, Node, NodeState, Replica};
 
 /// How much may move at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub fn repairs(catalog: &Catalog, lost: &BTreeSet<NodeId>, limits: MoveLimits) -
 struct Plan<'a> {
     catalog: &'a Catalog,
     usable: BTreeSet<NodeId>,
+    lost: &'a BTreeSet<NodeId>,
     limits: MoveLimits,
     /// Replicas of shards on each usable node, as it will be after the moves.
     load: BTreeMap<NodeId, usize>,
@@ -51,7 +52,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(catalog: &'a Catalog, lost: &BTreeSet<NodeId>, limits: MoveLimits) -> Self {
+    fn new(catalog: &'a Catalog, lost: &'a BTreeSet<NodeId>, limits: MoveLimits) -> Self {
         let is_usable = |id: &NodeId| {
             let active = catalog.nodes.get(id).is_some_and(|node| node.state == NodeState::Active);
             active && !lost.contains(id)
@@ -61,6 +62,7 @@ impl<'a> Plan<'a> {
             catalog,
             load: usable.iter().map(|node| (*node, 0)).collect(),
             usable,
+            lost,
             limits,
             busy: BTreeMap::new(),
             commands: Vec::new(),
@@ -97,6 +99,12 @@ impl<'a> Plan<'a> {
         self.load.get(&node).copied().unwrap_or_default()
     }
 
+    /// Whether a node is drained or lost. One of the first nodes that has yet to register is neither.
+    fn is_left(&self, node: NodeId) -> bool {
+        let drains = |node: &Node| node.state == NodeState::Draining;
+        self.lost.contains(&node) || self.catalog.nodes.get(&node).is_some_and(drains)
+    }
+
     fn cancel_if_in_vain(&mut self, group: &GroupRef<'_>) {
         if let Some(moving) = group.moving
             && !self.usable.contains(&moving.to.node)
@@ -117,7 +125,7 @@ impl<'a> Plan<'a> {
             None if self.usable.len() >= NODES_FOR_FIVE_VOTERS => 5,
             None => 3,
         };
-        let stranded = group.replicas.iter().find(|replica| !self.usable.contains(&replica.node));
+        let stranded = group.replicas.iter().find(|replica| self.is_left(replica.node));
         if let Some(leaving) = stranded {
             self.begin(group, Some(*leaving), |_| true);
         } else if group.replicas.len() < wanted {
@@ -197,7 +205,7 @@ impl<'a> Plan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use anabranch_types::GroupId;
+    use anabranch_types::{GroupId, ReplicaId};
     use proptest::prelude::*;
 
     use super::*;
@@ -206,6 +214,19 @@ mod tests {
     use crate::script::Script;
 
     const LIMITS: MoveLimits = MoveLimits { per_node: 2 };
+
+    #[test]
+    fn a_voter_that_has_yet_to_register_keeps_its_place_until_it_is_lost() {
+        let mut script = Script::with_nodes(3, &["a", "b"]);
+        script.register(4, 4, "d");
+        let repairs = |lost: &[u64]| {
+            let lost = lost.iter().copied().map(NodeId).collect();
+            super::repairs(&script.catalog, &lost, LIMITS)
+        };
+        assert_eq!(repairs(&[]), []);
+        let (group, from) = (GroupId::CATALOG, Some(ReplicaId(3)));
+        assert_eq!(repairs(&[3]), [Command::MoveReplica { group, from, to: NodeId(4) }]);
+    }
 
     /// Nodes 1 on in these zones, the first three of them voters of the catalog, and a stream.
     fn with_stream(zones: &[&str], shards: u32) -> Script {

@@ -38,12 +38,17 @@ pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silence
     busy
 }
 
-/// Nodes that have been silent for so long that they are given up.
+/// Nodes that have been silent for so long that they are given up, also such as have never registered.
 fn lost_nodes(node: &Node, catalog: &Catalog, silences: &mut Silences) -> BTreeSet<NodeId> {
     let liveness = node.inner.transport.liveness();
     let now = Instant::now();
-    let others = catalog.nodes.keys().filter(|id| **id != node.id());
-    let silent: BTreeSet<_> = others.filter(|id| liveness.is_silent(**id)).copied().collect();
+    let mut others: BTreeSet<_> = catalog.nodes.keys().copied().collect();
+    for group in catalog.groups() {
+        others.extend(group.holders().map(|replica| replica.node));
+    }
+    others.remove(&node.id());
+    let is_silent = |id: &NodeId| liveness.is_silent(*id) || !liveness.watches(*id);
+    let silent: BTreeSet<_> = others.into_iter().filter(is_silent).collect();
     silences.retain(|id, _| silent.contains(id));
     let replace_after = node.inner.settings.replace_after;
     let is_lost = |id: &NodeId| now - *silences.entry(*id).or_insert(now) >= replace_after;

@@ -57,7 +57,7 @@ impl Group {
         if !self.log.disk().takes_records() {
             Err(Error::Throttled("the disk of the leader is full"))
         } else if self.is_crowded.load(Ordering::Relaxed) {
-            Err(Error::Throttled("the disks of a majority are full"))
+            Err(Error::Throttled("no majority of the replicas has room on its disk"))
         } else {
             Ok(())
         }

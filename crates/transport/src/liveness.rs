@@ -62,6 +62,11 @@ impl Liveness {
         self.lock().get(&node).is_some_and(|peer| peer.silent)
     }
 
+    /// Whether `node` is one that this node knows the address of, so that it can be heard.
+    pub fn watches(&self, node: NodeId) -> bool {
+        self.lock().contains_key(&node)
+    }
+
     /// Whether `node` answered a ping that was sent no longer than `age` ago, and has been the same
     /// process for long enough to know whom it follows. A voter that just restarted doesn't yet, and
     /// might vote for another one: its answers prove nothing.
