@@ -189,6 +189,15 @@ impl Group {
         leader_node(metrics.current_leader, &metrics.membership_config)
     }
 
+    /// Whether records may have been acknowledged that this replica hasn't applied: its log goes on, or nobody leads
+    /// who would tell it.
+    pub(crate) fn may_lack_records(&self) -> bool {
+        let last = self.log.log_state().last.map_or(0, |last| last.index);
+        let leader = self.leader();
+        let is_led = leader.is_some_and(|leader| !self.transport.liveness().is_silent(leader));
+        !is_led || last >= self.progress.applied()
+    }
+
     /// The term that this replica leads in, once it has applied everything of earlier terms.
     pub(crate) fn leading_term(&self) -> Result<u64, Error> {
         let metrics = self.raft.server_metrics();

@@ -171,7 +171,7 @@ impl ShardReplica {
     }
 
     /// Records from `from` on, of what this replica has applied. With `leader_only` it must lead, and
-    /// then every acknowledged record is seen.
+    /// then every acknowledged record is seen; else a page may end before the tip, and then says so.
     ///
     /// # Errors
     /// [`Error::NotLeader`], [`Error::OutOfService`].
@@ -185,8 +185,13 @@ impl ShardReplica {
         if leader_only {
             self.group.read_index().await?;
         }
-        let bounds = PageBounds { max_records, max_bytes };
-        self.group.read_page(from, bounds, self.retained_from(), self.clock.as_ref()).await
+        let (bounds, clock) = (PageBounds { max_records, max_bytes }, self.clock.as_ref());
+        let mut page = self.group.read_page(from, bounds, self.retained_from(), clock).await?;
+        if !leader_only && page.behind.is_zero() && self.group.may_lack_records() {
+            let since = clock.now().since(self.group.progress.last_arrival());
+            page.behind = since.max(Duration::from_millis(1));
+        }
+        Ok(page)
     }
 
     /// Returns when there may be something at `from`, or after `longest`.

@@ -109,6 +109,27 @@ async fn arrival_times_never_fall_over_a_change_of_leader() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_nobody_leads_does_not_say_that_its_end_is_the_tip() {
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("before").await.unwrap();
+    for node in 1..=3 {
+        cluster.crash(node, 7).await;
+    }
+    cluster.restart(1).await;
+    let read = async |cluster: &Cluster| {
+        let shard = cluster.shard(1).unwrap();
+        shard.read(Position::default(), 100, 1 << 20, false).await.unwrap()
+    };
+    assert!(read(&cluster).await.behind > Duration::ZERO, "it can't know what else there is");
+    cluster.restart(2).await;
+    cluster.restart(3).await;
+    let page = eventually("it is at the tip", || async {
+        Some(read(&cluster).await).filter(|page| page.behind.is_zero())
+    });
+    assert_eq!(page.await.records().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_restart_of_all_somebody_leads_without_waiting_for_the_groups_own_timers() {
     for seed in 0..8 {
         let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
