@@ -217,9 +217,11 @@ def command_line(pid):
 
 
 def is_running(pid):
-    """Whether the process exists and is no zombie."""
+    """Whether the process exists and holds anything: its first thread is a zombie as soon as it has ended, while others
+    may still hold the memory, which takes long to give back, and the ports."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        threads = len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+    return state != "Z" or threads > 1
