@@ -1,10 +1,11 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_types::{HashKey, HashKeyRange, ShardId, StreamName, limits};
 
+use crate::attributes::{Distribution, ShardMetrics, check_tags};
 use crate::capacity::check_warm_throughput;
 use crate::command::{Command, NewStream, Outcome, Refusal};
-use crate::model::{Catalog, Node, Shard, Stream, StreamId, StreamStatus};
+use crate::model::{Catalog, Node, Shard, Stream, StreamId, StreamMode, StreamStatus};
 use crate::reshard::Piece;
 
 impl Catalog {
@@ -18,7 +19,9 @@ impl Catalog {
             }
             Command::CreateStream(new) => self.create_stream(log_index, new),
             Command::ActivateStream { name, id } => self.activate_stream(&name, id),
-            Command::DeleteStream { name } => self.delete_stream(name),
+            Command::DeleteStream { name, with_consumers } => {
+                self.delete_stream(name, with_consumers)
+            }
             Command::DropStream { name, id } => self.drop_stream(&name, id),
             Command::ReplaceReplica { group, lost } => self.replace_replica(group, lost),
             Command::Reshard { name, change, now } => self.reshard(log_index, name, change, now),
@@ -45,6 +48,21 @@ impl Catalog {
             Command::SetBalancing { paused } => Ok(self.set_balancing(paused)),
             Command::Rebalance => Ok(self.begin_rebalance(log_index)),
             Command::FinishRebalance { rebalance } => Ok(self.finish_rebalance(rebalance)),
+            Command::RegisterConsumer { name, consumer, tags, now } => {
+                self.register_consumer(name, consumer, tags, now)
+            }
+            Command::DeregisterConsumer { name, consumer, created } => {
+                self.deregister_consumer(name, consumer, created)
+            }
+            Command::SettleConsumers { name, id } => self.settle_consumers(&name, id),
+            Command::SetTags { resource, set, removed } => self.set_tags(&resource, set, &removed),
+            Command::SetPolicy { resource, policy } => self.set_policy(&resource, policy),
+            Command::SetMaxRecordSize { name, kib } => self.set_max_record_size(&name, kib),
+            Command::SetShardMetrics { name, on, off } => self.set_shard_metrics(&name, on, off),
+            Command::SetDistribution { name, distribution } => {
+                self.set_distribution(name, distribution)
+            }
+            Command::SetCommitment { enabled, now } => Ok(self.set_commitment(enabled, now)),
         };
         self.assert_invariants();
         match result {
@@ -66,6 +84,10 @@ impl Catalog {
             return Err(Refusal::Limit { what: "ShardCount", actual, limit });
         }
         check_warm_throughput(new.warm_throughput_mibps)?;
+        check_tags(&new.tags)?;
+        if new.mode != StreamMode::OnDemand && new.distribution == Distribution::Auto {
+            return Err(Refusal::NotOnDemand { name: new.name });
+        }
         let ranges = HashKeyRange::split_evenly(new.shards).into_iter();
         let pieces: Vec<_> = ranges.map(|range| Piece { range, parents: Vec::new() }).collect();
         let (first, born) = (ShardId(0), 0);
@@ -84,6 +106,10 @@ impl Catalog {
             shards,
             job: None,
             target_shards: None,
+            consumers: BTreeMap::new(),
+            policy: None,
+            shard_metrics: ShardMetrics::default(),
+            distribution: new.distribution,
         };
         self.streams.insert(new.name, stream);
         Ok(Change::Made)
@@ -100,11 +126,14 @@ impl Catalog {
         }
     }
 
-    fn delete_stream(&mut self, name: StreamName) -> Result<Change, Refusal> {
+    fn delete_stream(&mut self, name: StreamName, with_consumers: bool) -> Result<Change, Refusal> {
         if self.streams.get(&name).is_some_and(|s| s.status == StreamStatus::Deleting) {
             return Ok(Change::AlreadySo);
         }
         let stream = self.changeable_stream(&name)?;
+        if !with_consumers && !stream.consumers.is_empty() {
+            return Err(Refusal::StreamHasConsumers { name });
+        }
         stream.status = StreamStatus::Deleting;
         (stream.job, stream.target_shards) = (None, None);
         Ok(Change::Made)
@@ -167,8 +196,6 @@ pub(crate) enum Change {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use anabranch_types::{GroupId, NodeId, ReplicaId};
     use proptest::prelude::*;
 
@@ -184,7 +211,7 @@ mod tests {
         let id = script.stream("s").id;
         let exists = Refusal::StreamExists { name: name.clone() };
         assert_eq!(script.create("s", 4, Provisioned), Outcome::Refused(exists));
-        let delete = Command::DeleteStream { name: name.clone() };
+        let delete = Command::DeleteStream { name: name.clone(), with_consumers: false };
         let not_active = Refusal::StreamNotActive { name: name.clone() };
         assert_eq!(script.run(delete.clone()), Outcome::Refused(not_active.clone()));
         let activate = Command::ActivateStream { name: name.clone(), id };
@@ -272,7 +299,7 @@ mod tests {
                         0 => script.register(which + 1, u64::from(shards), "z"),
                         1 => script.create(name.as_str(), shards, Provisioned),
                         2 => script.run(Command::ActivateStream { name: name.clone(), id }),
-                        3 => script.run(Command::DeleteStream { name: name.clone() }),
+                        3 => script.run(Command::DeleteStream { name: name.clone(), with_consumers: false }),
                         4 => script.run(Command::DropStream { name: name.clone(), id }),
                         _ => script.run(Command::ReplaceReplica {
                             group: GroupId(which),

@@ -3,6 +3,7 @@
 use anabranch_types::{StreamName, limits};
 
 use crate::apply::Change;
+use crate::attributes::Distribution;
 use crate::command::Refusal;
 use crate::model::{Catalog, Stream, StreamMode, StreamStatus};
 
@@ -22,6 +23,9 @@ impl Catalog {
         let wanted = (mode, warm);
         let is_so = (stream.mode, stream.warm_throughput_mibps) == wanted;
         (stream.mode, stream.warm_throughput_mibps) = wanted;
+        if mode == StreamMode::Provisioned {
+            stream.distribution = Distribution::UserPartitionKey;
+        }
         Ok(if is_so { Change::AlreadySo } else { Change::Made })
     }
 
@@ -147,7 +151,7 @@ mod tests {
         let id = script.stream(NAME).id;
         script.done(Command::Scale { name: name(), id, change: split(), now: NOW });
         script.done(Command::SetWarmThroughput { name: name(), mibps: 8 });
-        script.done(Command::DeleteStream { name: name() });
+        script.done(Command::DeleteStream { name: name(), with_consumers: false });
         let stream = script.stream(NAME);
         assert_eq!((stream.status, &stream.job), (StreamStatus::Deleting, &None));
     }

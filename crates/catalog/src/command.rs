@@ -1,11 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_types::{
-    GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
-    StreamName, Timestamp,
+    ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
+    ShardId, StreamName, Timestamp,
 };
 
-use crate::model::{NodeState, StreamId, StreamMode};
+use crate::attributes::{Distribution, ShardMetrics};
+use crate::model::{NodeState, Resource, StreamId, StreamMode};
 
 /// One change to the catalog. Replicated and stored: append variants, never reuse one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Command {
     DeleteStream {
         /// The stream's name.
         name: StreamName,
+        /// Whether its consumers go with it; else one that has any stays.
+        with_consumers: bool,
     },
     /// The controller saw that no node holds a group of a deleted stream any more.
     DropStream {
@@ -174,6 +177,79 @@ pub enum Command {
         /// Which rebalance: the log index of its command.
         rebalance: u64,
     },
+    /// A user registers a consumer with enhanced fan-out.
+    RegisterConsumer {
+        /// The stream.
+        name: StreamName,
+        /// The consumer.
+        consumer: ConsumerName,
+        /// The user's tags.
+        tags: BTreeMap<String, String>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// A user removes a consumer.
+    DeregisterConsumer {
+        /// The stream.
+        name: StreamName,
+        /// The consumer.
+        consumer: ConsumerName,
+        /// Which one of that name: when it was registered.
+        created: Timestamp,
+    },
+    /// The controller makes consumers that were registered usable, and forgets those that were removed.
+    SettleConsumers {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+    },
+    /// A user changes tags.
+    SetTags {
+        /// Of what.
+        resource: Resource,
+        /// Tags that are added, or get another value.
+        set: BTreeMap<String, String>,
+        /// Keys of tags that go; those that aren't there don't matter.
+        removed: BTreeSet<String>,
+    },
+    /// A user says who else may do what, or takes that back.
+    SetPolicy {
+        /// With what.
+        resource: Resource,
+        /// The policy document.
+        policy: Option<String>,
+    },
+    /// A user changes how large a record may be.
+    SetMaxRecordSize {
+        /// The stream.
+        name: StreamName,
+        /// KiB of data and partition key together.
+        kib: u32,
+    },
+    /// A user asks for metrics of each shard, or no longer.
+    SetShardMetrics {
+        /// The stream.
+        name: StreamName,
+        /// Metrics that are wanted from now on.
+        on: ShardMetrics,
+        /// Metrics that aren't.
+        off: ShardMetrics,
+    },
+    /// A user changes how records find their shards.
+    SetDistribution {
+        /// The stream.
+        name: StreamName,
+        /// From now on.
+        distribution: Distribution,
+    },
+    /// A user has the account promise to use so much at least, or no longer.
+    SetCommitment {
+        /// Whether it does.
+        enabled: bool,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
 }
 
 /// How shards are to be replaced.
@@ -214,6 +290,8 @@ pub struct NewStream {
     pub max_record_size_kib: u32,
     /// The user's tags.
     pub tags: BTreeMap<String, String>,
+    /// How records find their shards.
+    pub distribution: Distribution,
     /// Replicas of each shard; fewer if there are fewer nodes.
     pub replicas: u32,
     /// The proposer's clock.
@@ -252,6 +330,36 @@ pub enum Refusal {
     StreamNotActive {
         /// The name.
         name: StreamName,
+    },
+    /// The stream has consumers, which were not to go with it.
+    #[error("stream {name} has consumers")]
+    StreamHasConsumers {
+        /// The name.
+        name: StreamName,
+    },
+    /// There is a consumer of that name.
+    #[error("consumer {consumer} already exists")]
+    ConsumerExists {
+        /// The name.
+        consumer: ConsumerName,
+    },
+    /// There is no such consumer.
+    #[error("consumer {consumer} not found")]
+    ConsumerNotFound {
+        /// The name.
+        consumer: ConsumerName,
+    },
+    /// The consumer is being registered or removed.
+    #[error("consumer {consumer} is not ACTIVE")]
+    ConsumerNotActive {
+        /// The name.
+        consumer: ConsumerName,
+    },
+    /// A resource would have too many tags.
+    #[error("more than {limit} tags")]
+    TooManyTags {
+        /// What is allowed.
+        limit: u64,
     },
     /// No node can hold a replica.
     #[error("the cluster has no node to place a shard on")]

@@ -8,9 +8,11 @@
 //! keep read-only copies, each of one version. Start at [`Catalog::apply`].
 
 mod apply;
+mod attributes;
 mod balancing;
 mod capacity;
 mod command;
+mod consumers;
 #[cfg(test)]
 mod fencing;
 mod model;
@@ -22,9 +24,11 @@ pub mod scaling;
 #[cfg(test)]
 mod script;
 
+pub use attributes::{Commitment, Distribution, ShardMetrics};
 pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
+pub use consumers::{Consumer, ConsumerStatus};
 pub use model::{
-    Catalog, GroupRef, Move, Node, NodeState, Replica, ReshardJob, Shard, ShardStatus, Stream,
-    StreamId, StreamMode, StreamStatus,
+    Catalog, GroupRef, Move, Node, NodeState, Replica, ReshardJob, Resource, Shard, ShardStatus,
+    Stream, StreamId, StreamMode, StreamStatus,
 };
 pub use repair::{MoveLimits, repairs};

@@ -2,9 +2,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anabranch_types::{
-    GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
-    StreamName, Timestamp,
+    ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
+    ShardId, StreamName, Timestamp,
 };
+
+use crate::attributes::{Commitment, Distribution, ShardMetrics};
+use crate::consumers::Consumer;
 
 /// The whole catalog. A value of it is one version; copies never mix two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Catalog {
     pub balancing_paused: bool,
     /// The rebalance that an operator asked for and that isn't done yet: the log index of its command.
     pub rebalance: Option<u64>,
+    /// What the account promised to use at least, the last time it did.
+    pub commitment: Option<Commitment>,
 }
 
 /// A machine of the cluster.
@@ -90,6 +95,23 @@ pub struct Stream {
     pub job: Option<ReshardJob>,
     /// Shards that UpdateShardCount aims at, while it hasn't got there.
     pub target_shards: Option<u32>,
+    /// Who is pushed its records.
+    pub consumers: BTreeMap<ConsumerName, Consumer>,
+    /// Who else may do what with it: a policy document, as its user wrote it.
+    pub policy: Option<String>,
+    /// Metrics of each shard that its user asked for.
+    pub shard_metrics: ShardMetrics,
+    /// How records find their shards.
+    pub distribution: Distribution,
+}
+
+/// What tags and policies belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The stream.
+    pub stream: StreamName,
+    /// One of its consumers, instead of the stream itself.
+    pub consumer: Option<ConsumerName>,
 }
 
 /// Some open shards that are to be replaced by others, which cover the same hash keys.

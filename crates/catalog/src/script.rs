@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
 
+use crate::attributes::Distribution;
 use crate::command::{Command, NewStream, Outcome, Refusal};
 use crate::model::{Catalog, Replica, Stream, StreamMode};
 
@@ -63,6 +64,7 @@ impl Script {
             retention_hours: 24,
             max_record_size_kib: 1024,
             tags: BTreeMap::new(),
+            distribution: Distribution::default(),
             replicas: 3,
             now: NOW,
         }))

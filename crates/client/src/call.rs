@@ -32,6 +32,9 @@ pub enum CallError {
     /// The shard is being split or merged; nothing was written.
     #[error("shard is being split or merged")]
     Frozen,
+    /// Another subscription of the same consumer has the shard.
+    #[error("another subscription of the consumer has the shard")]
+    InUse,
     /// Memory or disk is at its bound; nothing was written.
     #[error("throttled: {0}")]
     Throttled(String),
@@ -95,7 +98,7 @@ fn request<T>(message: T) -> Request<T> {
     request
 }
 
-fn error_of(status: &Status) -> CallError {
+pub(crate) fn error_of(status: &Status) -> CallError {
     let detail =
         v1::ErrorDetail::decode(Bytes::copy_from_slice(status.details())).unwrap_or_default();
     if detail.kind() != v1::ErrorKind::Unspecified {
@@ -119,6 +122,7 @@ pub(crate) fn error_of_detail(detail: &v1::ErrorDetail, message: &str) -> CallEr
         v1::ErrorKind::NotFound => CallError::NotFound,
         v1::ErrorKind::Closed => CallError::Closed,
         v1::ErrorKind::Frozen => CallError::Frozen,
+        v1::ErrorKind::InUse => CallError::InUse,
         v1::ErrorKind::Throttled => CallError::Throttled(text()),
         v1::ErrorKind::Invalid => CallError::Invalid(text()),
         v1::ErrorKind::UnknownOutcome | v1::ErrorKind::Unspecified => CallError::Unknown(text()),
@@ -212,8 +216,9 @@ pub(crate) async fn tail(
     channel: Channel,
     group: GroupId,
     from: Position,
+    subscription: Option<v1::Subscription>,
 ) -> Result<tonic::Streaming<v1::ReadResponse>, CallError> {
-    let message = v1::TailRequest { group: group.0, from: Some(from.into()) };
+    let message = v1::TailRequest { group: group.0, from: Some(from.into()), subscription };
     let pages = log_client(channel).tail(message).await;
     pages.map(tonic::Response::into_inner).map_err(|status| error_of(&status))
 }

@@ -318,30 +318,113 @@ impl Client {
         shard: &ShardRoute,
         from: Position,
     ) -> BoxStream<'static, Result<Page, Error>> {
+        Feed { client: self.clone(), shard: shard.clone(), from, subscriber: None, pages: None }
+            .run()
+    }
+
+    /// As [`Self::tail`], by the leader, for a consumer that has one such stream of a shard at a time. Returns once it
+    /// has begun.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if another one began less than five seconds ago, and as the stream's last item when a newer one
+    /// takes over; [`Error::NotFound`]; [`Error::NoLeader`].
+    pub async fn subscribe(
+        &self,
+        shard: &ShardRoute,
+        from: Position,
+        consumer: String,
+    ) -> Result<BoxStream<'static, Result<Page, Error>>, Error> {
+        let subscriber = Subscriber { consumer, id: rand::random(), began: None };
         let (client, shard) = (self.clone(), shard.clone());
-        let first = (client, shard, from, None);
-        stream::try_unfold(first, |(client, shard, from, feed)| async move {
-            let mut feed: Option<tonic::Streaming<anabranch_proto::v1::ReadResponse>> = feed;
-            let mut search = Search::new(&client.inner, &shard);
-            loop {
-                if let Some(pages) = &mut feed
-                    && let Ok(Some(message)) = pages.message().await
-                {
-                    let page = call::page(message)?;
-                    let next = page.next;
-                    return Ok(Some((page, (client.clone(), shard.clone(), next, feed))));
+        let mut feed = Feed { client, shard, from, subscriber: Some(subscriber), pages: None };
+        feed.connect().await?;
+        Ok(feed.run())
+    }
+}
+
+/// Who subscribes.
+struct Subscriber {
+    consumer: String,
+    id: u64,
+    /// When it was let in; `None` before.
+    began: Option<Instant>,
+}
+
+/// A tail of a shard and how to go on with it.
+struct Feed {
+    client: Client,
+    shard: ShardRoute,
+    from: Position,
+    subscriber: Option<Subscriber>,
+    pages: Option<tonic::Streaming<anabranch_proto::v1::ReadResponse>>,
+}
+
+impl Feed {
+    fn run(self) -> BoxStream<'static, Result<Page, Error>> {
+        let pages = stream::try_unfold(self, |mut feed| async move {
+            let page = feed.next().await?;
+            Ok(Some((page, feed)))
+        });
+        pages.boxed()
+    }
+
+    async fn next(&mut self) -> Result<Page, Error> {
+        loop {
+            match &mut self.pages {
+                None => self.connect().await?,
+                Some(pages) => match pages.message().await {
+                    Ok(Some(message)) => {
+                        let page = call::page(message)?;
+                        self.from = page.next;
+                        return Ok(page);
+                    }
+                    Err(status) if call::error_of(&status) == CallError::InUse => {
+                        return Err(Error::InUse);
+                    }
+                    Ok(None) | Err(_) => self.pages = None,
+                },
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        let inner = Arc::clone(&self.client.inner);
+        let mut search = Search::new(&inner, &self.shard);
+        loop {
+            let node = search.next();
+            let result = match inner.channel_of(node) {
+                Some(channel) => {
+                    call::tail(channel, self.shard.group, self.from, self.subscription()).await
                 }
-                let channel = client.inner.channel_of(search.next());
-                feed = match channel {
-                    Some(channel) => call::tail(channel, shard.group, from).await.ok(),
-                    None => None,
-                };
-                if feed.is_none() && !search.again(&None).await {
+                None => Err(CallError::NotLeader(None)),
+            };
+            match result {
+                Ok(pages) => {
+                    if let Some(subscriber) = &mut self.subscriber {
+                        search.found(node);
+                        subscriber.began.get_or_insert_with(Instant::now);
+                    }
+                    self.pages = Some(pages);
+                    return Ok(());
+                }
+                Err(CallError::InUse) => return Err(Error::InUse),
+                Err(_) if !search.again(&result_hint(&result)).await => {
                     return Err(search.failure());
                 }
+                Err(_) => {}
             }
+        }
+    }
+
+    fn subscription(&self) -> Option<anabranch_proto::v1::Subscription> {
+        let Subscriber { consumer, id, began } = self.subscriber.as_ref()?;
+        // Never 0 for one that goes on.
+        let age = began.map_or(0, |began| began.elapsed().as_millis().max(1));
+        Some(anabranch_proto::v1::Subscription {
+            consumer: consumer.clone(),
+            id: *id,
+            age_millis: u64::try_from(age).unwrap_or(u64::MAX),
         })
-        .boxed()
     }
 }
 
@@ -524,6 +607,7 @@ impl From<CallError> for Error {
             CallError::NotFound => Self::NotFound,
             CallError::Closed => Self::Closed,
             CallError::Frozen => Self::Frozen,
+            CallError::InUse => Self::InUse,
             CallError::Throttled(reason) => Self::Throttled(reason),
             CallError::Invalid(reason) => Self::Invalid(reason),
             CallError::Unknown(reason) => Self::Unknown(reason),

@@ -17,6 +17,9 @@ pub enum Error {
     /// nothing was written. It is decided soon.
     #[error("shard is being split or merged")]
     Frozen,
+    /// Another subscription of the same consumer has the shard.
+    #[error("another subscription of the consumer has the shard")]
+    InUse,
     /// Memory or disk is at its bound, or a limit was met; nothing was written. Try again later.
     #[error("throttled: {0}")]
     Throttled(String),

@@ -6,6 +6,7 @@ use anabranch_client::{Client, Error, ShardRoute, View};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 
 /// What the gateway asks of a cluster: the methods of [`Client`], whose documentation says what each
 /// promises. Tests put a cluster in memory behind it.
@@ -51,7 +52,18 @@ pub trait Cluster: Send + Sync + 'static {
         max_records: u32,
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Page, Error>>;
+
+    /// See [`Client::subscribe`].
+    fn subscribe<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        from: Position,
+        consumer: String,
+    ) -> BoxFuture<'a, Result<Pages, Error>>;
 }
+
+/// Pages as they come.
+pub type Pages = BoxStream<'static, Result<Page, Error>>;
 
 impl Cluster for Client {
     fn view(&self) -> Arc<View> {
@@ -102,5 +114,14 @@ impl Cluster for Client {
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Page, Error>> {
         self.read(shard, from, max_records, max_bytes).boxed()
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        from: Position,
+        consumer: String,
+    ) -> BoxFuture<'a, Result<Pages, Error>> {
+        self.subscribe(shard, from, consumer).boxed()
     }
 }

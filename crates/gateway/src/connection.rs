@@ -40,11 +40,14 @@ pub(crate) async fn drive(
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity::new());
     let io = WatchedStream::new(stream, Arc::clone(&activity), gateway.settings.write_timeout);
+    let closing_events = closing.clone();
     let service = service_fn(|request| {
         let (gateway, activity) = (gateway.clone(), Arc::clone(&activity));
+        let closing = closing_events.clone();
         async move {
-            let _request = activity.begin();
-            Ok::<_, Infallible>(routing::answer(&gateway, request).await)
+            let in_progress = activity.begin();
+            let answer = routing::answer(&gateway, request).await;
+            Ok::<_, Infallible>(answer.map(|body| body.held(in_progress, closing)))
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -90,7 +93,7 @@ enum Verdict {
 }
 
 /// A request that is being answered.
-struct Request<'a>(&'a Activity);
+struct Request(Arc<Activity>);
 
 impl Activity {
     fn new() -> Self {
@@ -107,10 +110,10 @@ impl Activity {
         u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 
-    fn begin(&self) -> Request<'_> {
+    fn begin(self: &Arc<Self>) -> Request {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head_began.store(NEVER, Ordering::Relaxed);
-        Request(self)
+        Request(Arc::clone(self))
     }
 
     fn progress(&self) {
@@ -154,7 +157,7 @@ impl Activity {
     }
 }
 
-impl Drop for Request<'_> {
+impl Drop for Request {
     fn drop(&mut self) {
         self.0.progress();
         self.0.requests.fetch_sub(1, Ordering::Relaxed);

@@ -135,6 +135,25 @@ impl Checks {
         self.path.pop();
     }
 
+    /// A list of strings: its size, then every one of them.
+    pub(crate) fn texts(
+        &mut self,
+        name: &'static str,
+        value: &Option<List<Text<'_>>>,
+        size: &Rule,
+        member: &Rule,
+    ) {
+        let Some(list) = value else { return self.absent(name, size) };
+        self.length(name, list.count(), format_args!("[{} members]", list.count()), size);
+        self.path.push(Step::Member(name));
+        for (index, text) in (1..).zip(list.members()) {
+            self.path.push(Step::Index(index));
+            self.text_value("member", text, member);
+            self.path.pop();
+        }
+        self.path.pop();
+    }
+
     /// A map of strings: its size, then every key and value.
     pub(crate) fn map(
         &mut self,

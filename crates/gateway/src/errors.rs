@@ -140,6 +140,10 @@ impl Error {
         match error {
             client::Error::Refused(refusal) => Self::from_refusal(&refusal, subject),
             client::Error::NotFound => Self::NotFound(format!("{} not found.", subject())),
+            client::Error::InUse => Self::InUse(format!(
+                "Another active subscription exists for this consumer: {}",
+                subject()
+            )),
             client::Error::Throttled(reason) => {
                 Self::Throughput(format!("Rate exceeded for {}: {reason}", subject()))
             }
@@ -160,6 +164,24 @@ impl Error {
             Refusal::StreamNotFound { .. } => Self::NotFound(format!("{} not found.", subject())),
             Refusal::StreamNotActive { .. } => Self::InUse(format!("{} is not ACTIVE.", subject())),
             Refusal::NoNodes | Refusal::Limit { .. } => Self::Limit(refusal.to_string()),
+            Refusal::StreamHasConsumers { .. } => Self::InUse(format!(
+                "{} has enhanced fan-out consumers: deregister them first, or set \
+                 EnforceConsumerDeletion.",
+                subject()
+            )),
+            Refusal::ConsumerExists { consumer } => {
+                Self::InUse(format!("Consumer {consumer} of {} already exists.", of(subject)))
+            }
+            Refusal::ConsumerNotFound { consumer } => {
+                Self::NotFound(format!("Consumer {consumer} of {} not found.", of(subject)))
+            }
+            Refusal::ConsumerNotActive { consumer } => {
+                Self::InUse(format!("Consumer {consumer} of {} is not ACTIVE.", of(subject)))
+            }
+            Refusal::TooManyTags { limit } => Self::InvalidArgument(format!(
+                "Failed to add tags to {}: it cannot have more than {limit} tags associated with it.",
+                of(subject)
+            )),
             Refusal::ShardNotFound { shard } => {
                 Self::NotFound(format!("Could not find shard {shard} in {}.", of(subject)))
             }
@@ -196,7 +218,7 @@ impl Error {
                 subject()
             )),
             Refusal::NotOnDemand { .. } => Self::Validation(format!(
-                "{} is in PROVISIONED mode: WarmThroughputMiBps is for streams in ON_DEMAND mode.",
+                "{} is in PROVISIONED mode: this is for streams in ON_DEMAND mode.",
                 subject()
             )),
             Refusal::Retention { current, asked } => Self::InvalidArgument(format!(

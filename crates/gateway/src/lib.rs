@@ -17,6 +17,7 @@ mod connection;
 mod constraints;
 mod dates;
 mod errors;
+mod event_stream;
 mod gateway;
 mod lineage;
 mod operations;
@@ -28,6 +29,6 @@ mod streams;
 mod token;
 mod wire;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Pages};
 pub use gateway::Gateway;
 pub use settings::{GatewaySettings, TokenKey};

@@ -47,7 +47,9 @@ pub(crate) fn ancestors<'a>(stream: &'a Stream, shard: ShardId) -> Vec<&'a Shard
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use anabranch_catalog::{ShardStatus, StreamId, StreamMode, StreamStatus};
+    use anabranch_catalog::{
+        Distribution, ShardMetrics, ShardStatus, StreamId, StreamMode, StreamStatus,
+    };
     use anabranch_types::{GroupId, HashKey, HashKeyRange, SequenceNumber, Timestamp};
 
     use super::*;
@@ -86,6 +88,10 @@ pub(crate) mod tests {
             next_shard,
             job: None,
             target_shards: None,
+            consumers: BTreeMap::new(),
+            policy: None,
+            shard_metrics: ShardMetrics::default(),
+            distribution: Distribution::default(),
         }
     }
 

@@ -1,20 +1,37 @@
 //! The operations of the API. A new one is one file and one arm of [`perform`].
 
+pub(crate) mod account_settings;
+mod beginning;
+mod consumers;
 pub(crate) mod create_stream;
 pub(crate) mod delete_stream;
+pub(crate) mod deregister_stream_consumer;
+pub(crate) mod describe_limits;
 pub(crate) mod describe_stream;
+pub(crate) mod describe_stream_consumer;
 pub(crate) mod describe_stream_summary;
+pub(crate) mod enhanced_monitoring;
 pub(crate) mod get_records;
 pub(crate) mod get_shard_iterator;
 pub(crate) mod list_shards;
+pub(crate) mod list_stream_consumers;
 pub(crate) mod list_streams;
+pub(crate) mod max_record_size;
 pub(crate) mod merge_shards;
+mod page;
 pub(crate) mod put_record;
 pub(crate) mod put_records;
+pub(crate) mod record_distribution;
+pub(crate) mod register_stream_consumer;
+pub(crate) mod resource_policy;
+pub(crate) mod resource_tags;
 pub(crate) mod retention_period;
 mod shards;
 pub(crate) mod split_shard;
 pub(crate) mod stream_mode;
+pub(crate) mod stream_tags;
+pub(crate) mod subscribe_to_shard;
+mod tags;
 pub(crate) mod update_shard_count;
 pub(crate) mod warm_throughput;
 
@@ -30,28 +47,49 @@ use crate::budget::Permit;
 use crate::constraints::{self, Constrained};
 use crate::errors::Error;
 use crate::gateway::Gateway;
-use crate::response::Encoded;
+use crate::response::{Done, Encoded};
 use crate::wire::{self, DecodeError, Format, Writer};
 
 /// An operation that this gateway knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
+    AddTagsToStream,
     CreateStream,
     DecreaseStreamRetentionPeriod,
+    DeleteResourcePolicy,
     DeleteStream,
+    DeregisterStreamConsumer,
+    DescribeAccountSettings,
+    DescribeLimits,
     DescribeStream,
+    DescribeStreamConsumer,
     DescribeStreamSummary,
+    DisableEnhancedMonitoring,
+    EnableEnhancedMonitoring,
     GetRecords,
+    GetResourcePolicy,
     GetShardIterator,
     IncreaseStreamRetentionPeriod,
     ListShards,
+    ListStreamConsumers,
     ListStreams,
+    ListTagsForResource,
+    ListTagsForStream,
     MergeShards,
     PutRecord,
     PutRecords,
+    PutResourcePolicy,
+    RegisterStreamConsumer,
+    RemoveTagsFromStream,
     SplitShard,
+    SubscribeToShard,
+    TagResource,
+    UntagResource,
+    UpdateAccountSettings,
+    UpdateMaxRecordSize,
     UpdateShardCount,
     UpdateStreamMode,
+    UpdateStreamRecordDistributionStrategy,
     UpdateStreamWarmThroughput,
 }
 
@@ -77,7 +115,7 @@ pub(crate) struct Context<'a> {
 
 /// A decoded request that knows how to be carried out.
 pub(crate) trait Request: Constrained + Send + Sync {
-    type Answer: Answer + Send;
+    type Answer: Send;
 
     /// Checks the meaning and does it. Run again if it says that something isn't there.
     fn run(&self, cx: &Context<'_>) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
@@ -117,22 +155,45 @@ impl Operation {
     /// The operation of that name.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         match name {
+            "AddTagsToStream" => Some(Self::AddTagsToStream),
             "CreateStream" => Some(Self::CreateStream),
             "DecreaseStreamRetentionPeriod" => Some(Self::DecreaseStreamRetentionPeriod),
+            "DeleteResourcePolicy" => Some(Self::DeleteResourcePolicy),
             "DeleteStream" => Some(Self::DeleteStream),
+            "DeregisterStreamConsumer" => Some(Self::DeregisterStreamConsumer),
+            "DescribeAccountSettings" => Some(Self::DescribeAccountSettings),
+            "DescribeLimits" => Some(Self::DescribeLimits),
             "DescribeStream" => Some(Self::DescribeStream),
+            "DescribeStreamConsumer" => Some(Self::DescribeStreamConsumer),
             "DescribeStreamSummary" => Some(Self::DescribeStreamSummary),
+            "DisableEnhancedMonitoring" => Some(Self::DisableEnhancedMonitoring),
+            "EnableEnhancedMonitoring" => Some(Self::EnableEnhancedMonitoring),
             "GetRecords" => Some(Self::GetRecords),
+            "GetResourcePolicy" => Some(Self::GetResourcePolicy),
             "GetShardIterator" => Some(Self::GetShardIterator),
             "IncreaseStreamRetentionPeriod" => Some(Self::IncreaseStreamRetentionPeriod),
             "ListShards" => Some(Self::ListShards),
+            "ListStreamConsumers" => Some(Self::ListStreamConsumers),
             "ListStreams" => Some(Self::ListStreams),
+            "ListTagsForResource" => Some(Self::ListTagsForResource),
+            "ListTagsForStream" => Some(Self::ListTagsForStream),
             "MergeShards" => Some(Self::MergeShards),
             "PutRecord" => Some(Self::PutRecord),
             "PutRecords" => Some(Self::PutRecords),
+            "PutResourcePolicy" => Some(Self::PutResourcePolicy),
+            "RegisterStreamConsumer" => Some(Self::RegisterStreamConsumer),
+            "RemoveTagsFromStream" => Some(Self::RemoveTagsFromStream),
             "SplitShard" => Some(Self::SplitShard),
+            "SubscribeToShard" => Some(Self::SubscribeToShard),
+            "TagResource" => Some(Self::TagResource),
+            "UntagResource" => Some(Self::UntagResource),
+            "UpdateAccountSettings" => Some(Self::UpdateAccountSettings),
+            "UpdateMaxRecordSize" => Some(Self::UpdateMaxRecordSize),
             "UpdateShardCount" => Some(Self::UpdateShardCount),
             "UpdateStreamMode" => Some(Self::UpdateStreamMode),
+            "UpdateStreamRecordDistributionStrategy" => {
+                Some(Self::UpdateStreamRecordDistributionStrategy)
+            }
             "UpdateStreamWarmThroughput" => Some(Self::UpdateStreamWarmThroughput),
             _ => None,
         }
@@ -142,18 +203,39 @@ impl Operation {
     pub(crate) const fn is_of_data(self) -> bool {
         match self {
             Self::GetRecords | Self::GetShardIterator | Self::PutRecord | Self::PutRecords => true,
-            Self::CreateStream
+            Self::AddTagsToStream
+            | Self::CreateStream
             | Self::DecreaseStreamRetentionPeriod
+            | Self::DeleteResourcePolicy
             | Self::DeleteStream
+            | Self::DeregisterStreamConsumer
+            | Self::DescribeAccountSettings
+            | Self::DescribeLimits
             | Self::DescribeStream
+            | Self::DescribeStreamConsumer
             | Self::DescribeStreamSummary
+            | Self::DisableEnhancedMonitoring
+            | Self::EnableEnhancedMonitoring
+            | Self::GetResourcePolicy
             | Self::IncreaseStreamRetentionPeriod
             | Self::ListShards
+            | Self::ListStreamConsumers
             | Self::ListStreams
+            | Self::ListTagsForResource
+            | Self::ListTagsForStream
             | Self::MergeShards
+            | Self::PutResourcePolicy
+            | Self::RegisterStreamConsumer
+            | Self::RemoveTagsFromStream
             | Self::SplitShard
+            | Self::SubscribeToShard
+            | Self::TagResource
+            | Self::UntagResource
+            | Self::UpdateAccountSettings
+            | Self::UpdateMaxRecordSize
             | Self::UpdateShardCount
             | Self::UpdateStreamMode
+            | Self::UpdateStreamRecordDistributionStrategy
             | Self::UpdateStreamWarmThroughput => false,
         }
     }
@@ -163,8 +245,47 @@ impl Operation {
 pub(crate) fn perform<'a>(
     operation: Operation,
     call: Call<'a>,
-) -> BoxFuture<'a, Result<Encoded, Error>> {
+) -> BoxFuture<'a, Result<Done, Error>> {
     match operation {
+        Operation::SubscribeToShard => subscribe_to_shard::perform(call),
+        Operation::AddTagsToStream => run::<stream_tags::AddTagsToStream<'a>>(call),
+        Operation::DeleteResourcePolicy => run::<resource_policy::DeleteResourcePolicy<'a>>(call),
+        Operation::DeregisterStreamConsumer => {
+            run::<deregister_stream_consumer::DeregisterStreamConsumer<'a>>(call)
+        }
+        Operation::DescribeAccountSettings => {
+            run::<account_settings::DescribeAccountSettings>(call)
+        }
+        Operation::DescribeLimits => run::<describe_limits::DescribeLimits>(call),
+        Operation::DescribeStreamConsumer => {
+            run::<describe_stream_consumer::DescribeStreamConsumer<'a>>(call)
+        }
+        Operation::DisableEnhancedMonitoring => {
+            run::<enhanced_monitoring::SetEnhancedMonitoring<'a, false>>(call)
+        }
+        Operation::EnableEnhancedMonitoring => {
+            run::<enhanced_monitoring::SetEnhancedMonitoring<'a, true>>(call)
+        }
+        Operation::GetResourcePolicy => run::<resource_policy::GetResourcePolicy<'a>>(call),
+        Operation::ListStreamConsumers => {
+            run::<list_stream_consumers::ListStreamConsumers<'a>>(call)
+        }
+        Operation::ListTagsForResource => run::<resource_tags::ListTagsForResource<'a>>(call),
+        Operation::ListTagsForStream => run::<stream_tags::ListTagsForStream<'a>>(call),
+        Operation::PutResourcePolicy => run::<resource_policy::PutResourcePolicy<'a>>(call),
+        Operation::RegisterStreamConsumer => {
+            run::<register_stream_consumer::RegisterStreamConsumer<'a>>(call)
+        }
+        Operation::RemoveTagsFromStream => run::<stream_tags::RemoveTagsFromStream<'a>>(call),
+        Operation::TagResource => run::<resource_tags::TagResource<'a>>(call),
+        Operation::UntagResource => run::<resource_tags::UntagResource<'a>>(call),
+        Operation::UpdateAccountSettings => {
+            run::<account_settings::UpdateAccountSettings<'a>>(call)
+        }
+        Operation::UpdateMaxRecordSize => run::<max_record_size::UpdateMaxRecordSize<'a>>(call),
+        Operation::UpdateStreamRecordDistributionStrategy => {
+            run::<record_distribution::UpdateStreamRecordDistributionStrategy<'a>>(call)
+        }
         Operation::CreateStream => run::<create_stream::CreateStream<'a>>(call),
         Operation::DecreaseStreamRetentionPeriod => {
             run::<retention_period::SetRetentionPeriod<'a, false>>(call)
@@ -194,30 +315,36 @@ pub(crate) fn perform<'a>(
 }
 
 /// Decode, check, do, encode.
-fn run<'a, R: Request + Deserialize<'a> + 'a>(
-    call: Call<'a>,
-) -> BoxFuture<'a, Result<Encoded, Error>> {
+fn run<'a, R>(call: Call<'a>) -> BoxFuture<'a, Result<Done, Error>>
+where
+    R: Request<Answer: Answer> + Deserialize<'a> + 'a,
+{
     match admit::<R>(&call) {
         Ok(request) => Box::pin(carry_out(request, call)),
         Err(error) => Box::pin(ready(Err(error))),
     }
 }
 
-async fn carry_out<R: Request>(request: R, call: Call<'_>) -> Result<Encoded, Error> {
+async fn carry_out<R: Request<Answer: Answer>>(request: R, call: Call<'_>) -> Result<Done, Error> {
+    let format = call.format;
+    let answer = attempt(&request, call).await?;
+    let mut writer = Writer::new(format, answer.expected_bytes());
+    answer.write(&mut writer);
+    Ok(Done::Answer(Encoded { bytes: writer.finish(), permit: answer.into_permit() }))
+}
+
+async fn attempt<R: Request>(request: &R, call: Call<'_>) -> Result<R::Answer, Error> {
     let Call { gateway, producer, may_repeat, .. } = call;
     let cx = Context { gateway, producer, may_repeat };
-    let answer = match request.run(&cx).await {
+    match request.run(&cx).await {
         // A stream that another gateway made a moment ago may not have reached this one.
         Err(Error::NotFound(_)) => {
-            let newest = call.gateway.cluster.newest_view().await;
+            let newest = gateway.cluster.newest_view().await;
             newest.map_err(|error| Error::from_client(error, || "Catalog".into()))?;
-            request.run(&cx).await?
+            request.run(&cx).await
         }
-        done => done?,
-    };
-    let mut writer = Writer::new(call.format, answer.expected_bytes());
-    answer.write(&mut writer);
-    Ok(Encoded { bytes: writer.finish(), permit: answer.into_permit() })
+        done => done,
+    }
 }
 
 /// The request, if body, signature, types and constraints are right, in that order.

@@ -1,20 +1,90 @@
 //! Answers: the headers that every one of them has.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HeaderValue, ORIGIN,
 };
 use http::{HeaderMap, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
+
+use tokio::sync::watch;
 
 use crate::budget::Permit;
 use crate::errors::Error;
 use crate::wire::Format;
 
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Body>;
 
+/// The body of an answer.
+pub(crate) enum Body {
+    /// All of it is there.
+    Whole(Full<Bytes>),
+    /// It comes piece by piece.
+    Events(Events),
+}
+
+/// Pieces of a body as they come.
+pub(crate) type Events = BoxStream<'static, Bytes>;
+
+impl Body {
+    /// Has a body that comes piece by piece hold something until it ends, and end early when `closing` turns true.
+    pub(crate) fn held(
+        self,
+        held: impl Send + 'static,
+        mut closing: watch::Receiver<bool>,
+    ) -> Self {
+        let Self::Events(events) = self else { return self };
+        let closed = async move {
+            let _either_way = closing.wait_for(|closing| *closing).await;
+        };
+        let held = events.take_until(closed).map(move |piece| {
+            let _held = &held;
+            piece
+        });
+        Self::Events(held.boxed())
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(cx),
+            Self::Events(events) => {
+                events.poll_next_unpin(cx).map(|piece| Some(Ok(Frame::data(piece?))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 const EXPOSED: &str =
     "x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,x-amzn-ErrorMessage,Date";
 
@@ -27,13 +97,35 @@ pub(crate) struct Encoded {
     pub permit: Option<Permit>,
 }
 
-/// The body of a call that was done.
-pub(crate) fn success(format: Format, encoded: Encoded) -> Answer {
-    let body = match encoded.permit {
-        Some(permit) => Bytes::from_owner(Counted { bytes: encoded.bytes, _permit: permit }),
-        None => Bytes::from(encoded.bytes),
-    };
-    build(StatusCode::OK, format.content_type(), body)
+/// What came of a call.
+pub(crate) enum Done {
+    /// An answer.
+    Answer(Encoded),
+    /// Frames of an event stream.
+    Events(Events),
+}
+
+/// The answer to a call that was done.
+pub(crate) fn success(format: Format, done: Done) -> Answer {
+    match done {
+        Done::Answer(encoded) => {
+            let body = counted(encoded.bytes, encoded.permit);
+            build(StatusCode::OK, format.content_type(), body)
+        }
+        Done::Events(events) => {
+            let mut answer = Response::new(Body::Events(events));
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+            answer
+        }
+    }
+}
+
+/// Bytes that are counted against the budget until the connection lets go of them.
+pub(crate) fn counted(bytes: Vec<u8>, permit: Option<Permit>) -> Bytes {
+    match permit {
+        Some(permit) => Bytes::from_owner(Counted { bytes, _permit: permit }),
+        None => Bytes::from(bytes),
+    }
 }
 
 /// An error as the SDKs read it: code in a header and in the body.
@@ -64,7 +156,7 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 
 /// The answer to a browser that asks what it may send.
 pub(crate) fn preflight(request: &HeaderMap) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(Body::Whole(Full::default()));
     let pairs = [
         (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
         (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
@@ -95,7 +187,7 @@ pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, id: uuid::Uuid) {
 }
 
 fn build(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(Body::Whole(Full::new(body)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

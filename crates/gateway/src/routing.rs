@@ -15,7 +15,7 @@ use crate::body;
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::operations::{self, Call, Operation};
-use crate::response::{self, Answer, Encoded};
+use crate::response::{self, Answer, Done};
 use crate::wire::{self, Format};
 
 const TARGET: &str = "x-amz-target";
@@ -71,7 +71,7 @@ async fn post(gateway: &Gateway, parts: &Parts, body: Incoming) -> Answer {
         return response::xml_failure(&Error::Unroutable);
     };
     match call(gateway, format, parts, body).await {
-        Ok(encoded) => response::success(format, encoded),
+        Ok(done) => response::success(format, done),
         Err(error) => response::failure(format, &error),
     }
 }
@@ -81,7 +81,7 @@ async fn call(
     format: Format,
     parts: &Parts,
     body: Incoming,
-) -> Result<Encoded, Error> {
+) -> Result<Done, Error> {
     let name = target(&parts.headers).ok_or(Error::Unroutable)?;
     let operation = Operation::of_name(name);
     require_plain_encoding(&parts.headers)?;

@@ -1,8 +1,10 @@
 //! Which stream a request means, and what it is called in messages.
 
-use anabranch_catalog::{StreamMode, StreamStatus};
+use std::sync::Arc;
+
+use anabranch_catalog::{Command, Consumer, Resource, StreamMode, StreamStatus};
 use anabranch_client::{StreamView, View};
-use anabranch_types::{AccountId, StreamArn, StreamName};
+use anabranch_types::{AccountId, ConsumerArn, ConsumerName, StreamArn, StreamName};
 
 use crate::constraints::{Checks, rules};
 use crate::errors::Error;
@@ -23,6 +25,14 @@ impl Checks {
     }
 }
 
+impl Checks {
+    /// The two members that name a stream or consumer.
+    pub(crate) fn resource(&mut self, arn: &Option<Text<'_>>, id: &Option<Text<'_>>) {
+        self.text("ResourceARN", arn, &rules::RESOURCE_ARN.required());
+        self.text("StreamId", id, &rules::STREAM_ID);
+    }
+}
+
 impl Gateway {
     /// The stream that name, ARN or both mean (API reference: every stream operation).
     ///
@@ -35,7 +45,7 @@ impl Gateway {
         arn: &Option<Text<'_>>,
     ) -> Result<StreamName, Error> {
         let by_name = name.as_deref().map(parse_name).transpose()?;
-        let by_arn = arn.as_deref().map(|arn| self.name_in_arn(arn)).transpose()?;
+        let by_arn = arn.as_deref().map(|arn| self.name_in_arn("StreamARN", arn)).transpose()?;
         match (by_name, by_arn) {
             (Some(name), Some(in_arn)) if name != in_arn => Err(Error::InvalidArgument(
                 "StreamName and StreamARN must name the same stream.".to_owned(),
@@ -47,9 +57,9 @@ impl Gateway {
         }
     }
 
-    fn name_in_arn(&self, arn: &str) -> Result<StreamName, Error> {
+    fn name_in_arn(&self, member: &str, arn: &str) -> Result<StreamName, Error> {
         let arn: StreamArn =
-            arn.parse().map_err(|error| Error::InvalidArgument(format!("StreamARN: {error}.")))?;
+            arn.parse().map_err(|error| Error::InvalidArgument(format!("{member}: {error}.")))?;
         if arn.account != self.settings.account {
             return Err(not_found(&arn.stream, &arn.account));
         }
@@ -84,6 +94,73 @@ impl Gateway {
         }
     }
 
+    /// Has the catalog change something of a stream.
+    ///
+    /// # Errors
+    /// What its refusal means, see [`Error::from_client`].
+    pub(crate) async fn change(
+        &self,
+        name: &StreamName,
+        command: Command,
+    ) -> Result<Arc<View>, Error> {
+        let done = self.cluster.propose(command).await;
+        done.map_err(|error| Error::from_client(error, || self.subject(name)))
+    }
+
+    /// The consumer that an ARN means, of the very registration that it names.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is none; [`Error::NotFound`].
+    pub(crate) fn consumer_in_arn<'a>(
+        &self,
+        view: &'a View,
+        arn: &str,
+    ) -> Result<(ConsumerArn, &'a Consumer), Error> {
+        let arn: ConsumerArn = arn
+            .parse()
+            .map_err(|error| Error::InvalidArgument(format!("ConsumerARN: {error}.")))?;
+        let not_found = || Error::NotFound(format!("Consumer {arn} not found."));
+        if arn.stream.account != self.settings.account {
+            return Err(not_found());
+        }
+        let stream = view.stream(&arn.stream.stream).ok_or_else(not_found)?.stream;
+        let consumer = stream.consumers.get(&arn.consumer);
+        let consumer = consumer.filter(|known| known.created.as_secs() == arn.created_seconds);
+        let consumer = consumer.ok_or_else(not_found)?;
+        Ok((arn, consumer))
+    }
+
+    /// The stream or consumer that a `ResourceARN` means, and what it has attached.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is neither; [`Error::NotFound`].
+    pub(crate) fn resource<'a>(
+        &self,
+        view: &'a View,
+        arn: &str,
+    ) -> Result<(Resource, Attached<'a>), Error> {
+        if arn.contains("/consumer/") {
+            let (arn, consumer) = self.consumer_in_arn(view, arn)?;
+            let resource = Resource { stream: arn.stream.stream, consumer: Some(arn.consumer) };
+            return Ok((resource, Attached { tags: &consumer.tags, policy: &consumer.policy }));
+        }
+        let stream = self.name_in_arn("ResourceARN", arn)?;
+        let found = self.find(view, &stream)?.stream;
+        let attached = Attached { tags: &found.tags, policy: &found.policy };
+        Ok((Resource { stream, consumer: None }, attached))
+    }
+
+    /// The ARN of a stream's consumer.
+    pub(crate) fn consumer_arn(
+        &self,
+        stream: &StreamName,
+        consumer: &ConsumerName,
+        known: &Consumer,
+    ) -> ConsumerArn {
+        let created_seconds = known.created.as_secs();
+        ConsumerArn { stream: self.arn(stream), consumer: consumer.clone(), created_seconds }
+    }
+
     /// What messages call a stream.
     pub(crate) fn subject(&self, name: &StreamName) -> String {
         subject(name, &self.settings.account)
@@ -97,6 +174,13 @@ impl Gateway {
             stream: name.clone(),
         }
     }
+}
+
+/// What a stream or consumer has attached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attached<'a> {
+    pub tags: &'a std::collections::BTreeMap<String, String>,
+    pub policy: &'a Option<String>,
 }
 
 /// `StreamMode` on the wire.

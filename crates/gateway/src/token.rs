@@ -6,6 +6,7 @@
 //! the first byte: a new key gets a new version, and old tokens die within five minutes.
 //! What is sealed: a tag that says which kind, the time of issue, then the fields of [`Token`].
 
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use aes_gcm::aes::{Aes256, Block};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
 use anabranch_catalog::StreamId;
 use anabranch_shard::Position;
-use anabranch_types::{ShardId, StreamName, Timestamp, limits};
+use anabranch_types::{ConsumerName, ShardId, StreamName, Timestamp, limits};
 use base64_simd::STANDARD;
 use bytes::{Buf, BufMut};
 
@@ -52,6 +53,15 @@ pub(crate) struct ShardsPage {
 pub(crate) struct StreamsPage {
     /// The last stream that was listed.
     pub after: StreamName,
+}
+
+/// Goes on with ListStreamConsumers after this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConsumersPage {
+    /// Which stream.
+    pub stream_id: StreamId,
+    /// The last consumer that was listed.
+    pub after: ConsumerName,
 }
 
 /// Which shards ListShards returns (API reference, `ShardFilter`).
@@ -268,8 +278,22 @@ impl Token for ShardsPage {
     }
 }
 
+impl Token for ConsumersPage {
+    const KIND: u8 = 4;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.stream_id.0);
+        out.put_slice(self.after.as_str().as_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let stream_id = StreamId(bytes.try_get_u64().ok()?);
+        Some(Self { stream_id, after: read_name(bytes)? })
+    }
+}
+
 /// A name that takes the rest of the token.
-fn read_name(bytes: &mut &[u8]) -> Option<StreamName> {
+fn read_name<T: FromStr>(bytes: &mut &[u8]) -> Option<T> {
     let name = std::str::from_utf8(std::mem::take(bytes)).ok()?;
     name.parse().ok()
 }

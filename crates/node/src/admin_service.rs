@@ -277,9 +277,14 @@ fn refused(refusal: &Refusal) -> Status {
         Refusal::NodeNotFound { .. }
         | Refusal::StreamNotFound { .. }
         | Refusal::ShardNotFound { .. }
+        | Refusal::ConsumerNotFound { .. }
         | Refusal::ReplicaNotFound { .. } => Status::not_found(refusal.to_string()),
         Refusal::StreamExists { .. }
         | Refusal::StreamNotActive { .. }
+        | Refusal::StreamHasConsumers { .. }
+        | Refusal::ConsumerExists { .. }
+        | Refusal::ConsumerNotActive { .. }
+        | Refusal::TooManyTags { .. }
         | Refusal::NoNodes
         | Refusal::Limit { .. }
         | Refusal::ShardClosed { .. }

@@ -1,5 +1,5 @@
 //! What the leader of the catalog does for the cluster: brings streams from CREATING to ACTIVE and from
-//! DELETING to gone, drives resharding jobs, forgets closed shards that have expired. Every step may be
+//! DELETING to gone, consumers likewise, drives resharding jobs, forgets closed shards that have expired. Every step may be
 //! repeated, by this leader or the next.
 
 use std::collections::BTreeMap;
@@ -71,6 +71,7 @@ fn has_step(stream: &Stream, now: Timestamp) -> bool {
     stream.job.is_some()
         || matches!(stream.status, StreamStatus::Creating | StreamStatus::Deleting)
         || has_expired_shards(stream, now)
+        || stream.has_unsettled_consumers()
 }
 
 fn has_expired_shards(stream: &Stream, now: Timestamp) -> bool {
@@ -96,6 +97,9 @@ async fn next_step(
     }
     if has_expired_shards(stream, now) {
         step(node, Command::ExpireShards { name: name.clone(), id, now }).await;
+    }
+    if stream.has_unsettled_consumers() {
+        step(node, Command::SettleConsumers { name: name.clone(), id }).await;
     }
     let (job, mut seen) = (stream.job.as_ref()?, seen?);
     reshard::drive(node, name, stream, job, &mut seen).await;

@@ -72,7 +72,9 @@ fn step(gate: Gate, stream: &Stream, shard: &Shard, version: u64) -> Option<Step
 mod tests {
     use std::collections::BTreeMap;
 
-    use anabranch_catalog::{ReshardJob, ShardStatus, StreamId, StreamMode, StreamStatus};
+    use anabranch_catalog::{
+        Distribution, ReshardJob, ShardMetrics, ShardStatus, StreamId, StreamMode, StreamStatus,
+    };
     use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, Timestamp};
 
     use super::*;
@@ -104,6 +106,10 @@ mod tests {
                 children: BTreeMap::new(),
             }),
             target_shards: None,
+            consumers: BTreeMap::new(),
+            policy: None,
+            shard_metrics: ShardMetrics::default(),
+            distribution: Distribution::default(),
         }
     }
 

@@ -25,6 +25,7 @@ mod reshard;
 mod scaling;
 mod services;
 mod settings;
+mod subscriptions;
 
 pub use error::Error;
 pub use node::{Node, bind};

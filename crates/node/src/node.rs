@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::fail_point::FailPoints;
 use crate::remote::Remotes;
 use crate::settings::NodeSettings;
+use crate::subscriptions::Subscriptions;
 use crate::{
     admin_service, bootstrap, catalog_feed, catalog_leader, controller, gates, leaders,
     node_service, reconcile, scaling, services,
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) registered: watch::Sender<Option<u64>>,
     pub(crate) settled: watch::Sender<bool>,
     pub(crate) bearing: leaders::Bearing,
+    pub(crate) subscriptions: Subscriptions,
     tasks: Mutex<JoinSet<()>>,
     stop_serving: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -95,6 +97,7 @@ impl Node {
             registered: watch::channel(None).0,
             settled: watch::channel(false).0,
             bearing: leaders::Bearing::default(),
+            subscriptions: Subscriptions::default(),
             tasks: Mutex::default(),
             stop_serving: Mutex::default(),
         };

@@ -10,13 +10,14 @@ use anabranch_proto::{decode_command, encode_catalog, encode_outcome, v1};
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
 use anabranch_types::{GroupId, Timestamp, limits};
-use futures::future::ready;
+use futures::future::{pending, ready};
 use futures::stream::{self, Stream, StreamExt};
 use prost::Message;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
+use crate::subscriptions::{InUse, Seat};
 
 /// Largest message that a client may send: a full batch and its framing, behind a megabyte of others.
 const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (4 << 20);
@@ -40,6 +41,20 @@ pub(crate) struct Api(Node);
 impl Api {
     fn shard(&self, group: u64) -> Result<ShardReplica, Status> {
         self.0.shard(GroupId(group)).ok_or_else(|| status_of(&Error::NotFound))
+    }
+
+    /// The seat of a subscription, if this node leads the shard.
+    async fn seat(
+        &self,
+        shard: &ShardReplica,
+        group: u64,
+        subscription: v1::Subscription,
+    ) -> Result<Seat, Status> {
+        shard.seek(Start::Latest).await.map_err(|error| status_of(&error))?;
+        let v1::Subscription { consumer, id, age_millis } = subscription;
+        let age = Duration::from_millis(age_millis);
+        let seat = self.0.inner.subscriptions.take(GroupId(group), consumer, id, age);
+        seat.map_err(|InUse| in_use())
     }
 
     async fn append_one(&self, append: v1::NumberedAppend) -> v1::NumberedOutcome {
@@ -213,23 +228,49 @@ impl LogService for Api {
         let request = request.into_inner();
         let shard = self.shard(request.group)?;
         let from = position(request.from, "from")?;
-        let pages = stream::try_unfold((shard, from), |(shard, from)| async move {
-            let page = tail_page(&shard, from).await.map_err(|error| status_of(&error))?;
+        let seat = match request.subscription {
+            Some(subscription) => Some(self.seat(&shard, request.group, subscription).await?),
+            None => None,
+        };
+        let pages = stream::try_unfold((shard, from, seat), |(shard, from, mut seat)| async move {
+            let leader_only = seat.is_some();
+            let page = tokio::select! {
+                biased;
+                () = lost(&mut seat) => return Err(in_use()),
+                page = tail_page(&shard, from, leader_only) => page,
+            };
+            let page = page.map_err(|error| status_of(&error))?;
             let next = page.next;
-            Ok(Some((page_message(page), (shard, next))))
+            Ok(Some((page_message(page), (shard, next, seat))))
         });
         Ok(Response::new(Box::pin(pages)))
     }
 }
 
+/// Returns when a subscription is taken over; never for a tail that is none.
+async fn lost(seat: &mut Option<Seat>) {
+    match seat {
+        Some(seat) => seat.is_lost().await,
+        None => pending().await,
+    }
+}
+
+/// What a subscription is refused or ended with that another one has displaced.
+fn in_use() -> Status {
+    let message = "another subscription of the consumer has the shard".to_owned();
+    let kind = v1::ErrorKind::InUse.into();
+    let detail = v1::ErrorDetail { kind, ..v1::ErrorDetail::default() };
+    Status::with_details(Code::AlreadyExists, message, detail.encode_to_vec().into())
+}
+
 /// The next page of a tail: records as soon as there are any, an empty page after a while.
-async fn tail_page(shard: &ShardReplica, from: Position) -> Result<Page, Error> {
+async fn tail_page(shard: &ShardReplica, from: Position, leader_only: bool) -> Result<Page, Error> {
     const RECORDS: u32 = limits::GET_RECORDS_MAX_RECORDS;
     const BYTES: usize = 1 << 20;
     let deadline = tokio::time::Instant::now() + TAIL_BEAT;
     let mut from = from;
     loop {
-        let page = shard.read(from, RECORDS, BYTES, false).await?;
+        let page = shard.read(from, RECORDS, BYTES, leader_only).await?;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         if !page.batches.is_empty() || left.is_zero() {
             return Ok(page);

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use anabranch_catalog::{
-    Catalog, Command, Move, NewStream, Node, NodeState, Outcome, Refusal, Replica, ReshardJob,
-    Shard, ShardChange, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
+    Catalog, Command, Commitment, Consumer, ConsumerStatus, Distribution, Move, NewStream, Node,
+    NodeState, Outcome, Refusal, Replica, ReshardJob, Resource, Shard, ShardChange, ShardMetrics,
+    ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
 };
 use anabranch_types::{
-    GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
-    StreamName, Timestamp,
+    ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
+    ShardId, StreamName, Timestamp,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -32,6 +33,10 @@ pub fn encode_catalog(catalog: &Catalog) -> Bytes {
         moving: catalog.moving.as_ref().map(move_message),
         balancing_paused: catalog.balancing_paused,
         rebalance: catalog.rebalance.unwrap_or_default(),
+        commitment: catalog.commitment.map(|commitment| pb::Commitment {
+            started_millis: commitment.started.as_millis(),
+            ends_millis: commitment.ends.map(Timestamp::as_millis),
+        }),
     };
     message.encode_to_vec().into()
 }
@@ -54,6 +59,10 @@ pub fn decode_catalog(bytes: Bytes) -> Result<Catalog, Error> {
         moving: message.moving.map(moving).transpose()?,
         balancing_paused: message.balancing_paused,
         rebalance: (message.rebalance != 0).then_some(message.rebalance),
+        commitment: message.commitment.map(|commitment| Commitment {
+            started: Timestamp::from_millis(commitment.started_millis),
+            ends: commitment.ends_millis.map(Timestamp::from_millis),
+        }),
     })
 }
 
@@ -81,9 +90,13 @@ pub fn encode_command(command: &Command) -> Bytes {
             replicas: new.replicas,
             now_millis: new.now.as_millis(),
             warm_throughput_mibps: new.warm_throughput_mibps,
+            distribution: distribution_message(new.distribution).into(),
         }),
         Command::ActivateStream { name, id } => Pb::ActivateStream(stream_ref(name, *id)),
-        Command::DeleteStream { name } => Pb::DeleteStream(stream_ref(name, StreamId(0))),
+        Command::DeleteStream { name, with_consumers } => Pb::DeleteStream(pb::StreamRef {
+            with_consumers: *with_consumers,
+            ..stream_ref(name, StreamId(0))
+        }),
         Command::DropStream { name, id } => Pb::DropStream(stream_ref(name, *id)),
         Command::ReplaceReplica { group, lost } => {
             Pb::ReplaceReplica(pb::ReplaceReplica { group: group.0, lost: lost.0 })
@@ -142,6 +155,48 @@ pub fn encode_command(command: &Command) -> Bytes {
         Command::SetBalancing { paused } => Pb::PauseBalancing(*paused),
         Command::Rebalance => Pb::Rebalance(true),
         Command::FinishRebalance { rebalance } => Pb::FinishRebalance(*rebalance),
+        Command::RegisterConsumer { name, consumer, tags, now } => {
+            Pb::RegisterConsumer(pb::RegisterConsumer {
+                stream: name.to_string(),
+                consumer: consumer.to_string(),
+                tags: tags.clone().into_iter().collect(),
+                now_millis: now.as_millis(),
+            })
+        }
+        Command::DeregisterConsumer { name, consumer, created } => {
+            Pb::DeregisterConsumer(pb::ConsumerRef {
+                stream: name.to_string(),
+                consumer: consumer.to_string(),
+                created_millis: created.as_millis(),
+            })
+        }
+        Command::SettleConsumers { name, id } => Pb::SettleConsumers(stream_ref(name, *id)),
+        Command::SetTags { resource, set, removed } => Pb::SetTags(pb::SetTags {
+            resource: Some(resource_message(resource)),
+            set: set.clone().into_iter().collect(),
+            removed: removed.iter().cloned().collect(),
+        }),
+        Command::SetPolicy { resource, policy } => Pb::SetPolicy(pb::SetPolicy {
+            resource: Some(resource_message(resource)),
+            policy: policy.clone(),
+        }),
+        Command::SetMaxRecordSize { name, kib } => {
+            Pb::SetMaxRecordSize(pb::SetMaxRecordSize { stream: name.to_string(), kib: *kib })
+        }
+        Command::SetShardMetrics { name, on, off } => Pb::SetShardMetrics(pb::SetShardMetrics {
+            stream: name.to_string(),
+            on: on.bits().into(),
+            off: off.bits().into(),
+        }),
+        Command::SetDistribution { name, distribution } => {
+            Pb::SetDistribution(pb::SetDistribution {
+                stream: name.to_string(),
+                distribution: distribution_message(*distribution).into(),
+            })
+        }
+        Command::SetCommitment { enabled, now } => {
+            Pb::SetCommitment(pb::SetCommitment { enabled: *enabled, now_millis: now.as_millis() })
+        }
     };
     pb::Command { command: Some(command) }.encode_to_vec().into()
 }
@@ -162,6 +217,7 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         },
         Pb::CreateStream(new) => Command::CreateStream(NewStream {
             mode: stream_mode(new.mode())?,
+            distribution: distribution(new.distribution()),
             warm_throughput_mibps: new.warm_throughput_mibps,
             name: stream_name(&new.name)?,
             shards: new.shards,
@@ -174,7 +230,10 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         Pb::ActivateStream(stream) => {
             Command::ActivateStream { name: stream_name(&stream.name)?, id: StreamId(stream.id) }
         }
-        Pb::DeleteStream(stream) => Command::DeleteStream { name: stream_name(&stream.name)? },
+        Pb::DeleteStream(stream) => Command::DeleteStream {
+            name: stream_name(&stream.name)?,
+            with_consumers: stream.with_consumers,
+        },
         Pb::DropStream(stream) => {
             Command::DropStream { name: stream_name(&stream.name)?, id: StreamId(stream.id) }
         }
@@ -241,6 +300,45 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         Pb::PauseBalancing(paused) => Command::SetBalancing { paused },
         Pb::Rebalance(_) => Command::Rebalance,
         Pb::FinishRebalance(rebalance) => Command::FinishRebalance { rebalance },
+        Pb::RegisterConsumer(register) => Command::RegisterConsumer {
+            name: stream_name(&register.stream)?,
+            consumer: consumer_name(&register.consumer)?,
+            tags: register.tags.into_iter().collect(),
+            now: Timestamp::from_millis(register.now_millis),
+        },
+        Pb::DeregisterConsumer(consumer) => Command::DeregisterConsumer {
+            name: stream_name(&consumer.stream)?,
+            consumer: consumer_name(&consumer.consumer)?,
+            created: Timestamp::from_millis(consumer.created_millis),
+        },
+        Pb::SettleConsumers(stream) => {
+            Command::SettleConsumers { name: stream_name(&stream.name)?, id: StreamId(stream.id) }
+        }
+        Pb::SetTags(set) => Command::SetTags {
+            resource: resource(set.resource, "set_tags.resource")?,
+            set: set.set.into_iter().collect(),
+            removed: set.removed.into_iter().collect(),
+        },
+        Pb::SetPolicy(set) => Command::SetPolicy {
+            resource: resource(set.resource, "set_policy.resource")?,
+            policy: set.policy,
+        },
+        Pb::SetMaxRecordSize(set) => {
+            Command::SetMaxRecordSize { name: stream_name(&set.stream)?, kib: set.kib }
+        }
+        Pb::SetShardMetrics(set) => Command::SetShardMetrics {
+            name: stream_name(&set.stream)?,
+            on: shard_metrics(set.on),
+            off: shard_metrics(set.off),
+        },
+        Pb::SetDistribution(set) => Command::SetDistribution {
+            name: stream_name(&set.stream)?,
+            distribution: distribution(set.distribution()),
+        },
+        Pb::SetCommitment(set) => Command::SetCommitment {
+            enabled: set.enabled,
+            now: Timestamp::from_millis(set.now_millis),
+        },
     })
 }
 
@@ -343,6 +441,9 @@ fn sequence_number(text: &str, field: &'static str) -> Result<SequenceNumber, Er
     text.parse().map_err(rule)
 }
 
+/// What [`Refusal::Limit`] names.
+const LIMITS: [&str; 3] = ["ShardCount", "WarmThroughputMiBps", "consumers"];
+
 /// An outcome as it is sent.
 pub fn encode_outcome(outcome: &Outcome) -> Bytes {
     use pb::outcome::Outcome as Pb;
@@ -353,6 +454,19 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
         Outcome::Refused(Refusal::StreamNotActive { name }) => {
             Pb::StreamNotActive(name.to_string())
         }
+        Outcome::Refused(Refusal::StreamHasConsumers { name }) => {
+            Pb::StreamHasConsumers(name.to_string())
+        }
+        Outcome::Refused(Refusal::ConsumerExists { consumer }) => {
+            Pb::ConsumerExists(consumer.to_string())
+        }
+        Outcome::Refused(Refusal::ConsumerNotFound { consumer }) => {
+            Pb::ConsumerNotFound(consumer.to_string())
+        }
+        Outcome::Refused(Refusal::ConsumerNotActive { consumer }) => {
+            Pb::ConsumerNotActive(consumer.to_string())
+        }
+        Outcome::Refused(Refusal::TooManyTags { limit }) => Pb::TooManyTags(*limit),
         Outcome::Refused(Refusal::NoNodes) => Pb::NoNodes(true),
         Outcome::Refused(Refusal::Limit { what, actual, limit }) => {
             Pb::Limit(pb::Limit { what: (*what).into(), actual: *actual, limit: *limit })
@@ -409,9 +523,22 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Error> {
         Pb::StreamNotActive(name) => {
             refused(Refusal::StreamNotActive { name: stream_name(&name)? })
         }
+        Pb::StreamHasConsumers(name) => {
+            refused(Refusal::StreamHasConsumers { name: stream_name(&name)? })
+        }
+        Pb::ConsumerExists(name) => {
+            refused(Refusal::ConsumerExists { consumer: consumer_name(&name)? })
+        }
+        Pb::ConsumerNotFound(name) => {
+            refused(Refusal::ConsumerNotFound { consumer: consumer_name(&name)? })
+        }
+        Pb::ConsumerNotActive(name) => {
+            refused(Refusal::ConsumerNotActive { consumer: consumer_name(&name)? })
+        }
+        Pb::TooManyTags(limit) => refused(Refusal::TooManyTags { limit }),
         Pb::NoNodes(_) => refused(Refusal::NoNodes),
         Pb::Limit(limit) => refused(Refusal::Limit {
-            what: if limit.what == "ShardCount" { "ShardCount" } else { "limit" },
+            what: LIMITS.into_iter().find(|what| *what == limit.what).unwrap_or("limit"),
             actual: limit.actual,
             limit: limit.limit,
         }),
@@ -484,7 +611,77 @@ fn replica(message: &pb::Replica) -> Replica {
 }
 
 fn stream_ref(name: &StreamName, id: StreamId) -> pb::StreamRef {
-    pb::StreamRef { name: name.to_string(), id: id.0 }
+    pb::StreamRef { name: name.to_string(), id: id.0, with_consumers: false }
+}
+
+fn consumer_name(text: &str) -> Result<ConsumerName, Error> {
+    text.parse().map_err(|error: anabranch_types::ParseError| Error::Invalid {
+        field: "consumer.name",
+        rule: error.to_string(),
+    })
+}
+
+fn resource_message(resource: &Resource) -> pb::Resource {
+    pb::Resource {
+        stream: resource.stream.to_string(),
+        consumer: resource.consumer.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn resource(message: Option<pb::Resource>, field: &'static str) -> Result<Resource, Error> {
+    let message = message.ok_or(Error::Missing(field))?;
+    let consumer = (!message.consumer.is_empty()).then(|| consumer_name(&message.consumer));
+    Ok(Resource { stream: stream_name(&message.stream)?, consumer: consumer.transpose()? })
+}
+
+fn distribution_message(distribution: Distribution) -> pb::Distribution {
+    match distribution {
+        Distribution::UserPartitionKey => pb::Distribution::UserPartitionKey,
+        Distribution::Auto => pb::Distribution::Auto,
+    }
+}
+
+fn distribution(message: pb::Distribution) -> Distribution {
+    match message {
+        pb::Distribution::UserPartitionKey => Distribution::UserPartitionKey,
+        pb::Distribution::Auto => Distribution::Auto,
+    }
+}
+
+/// Bits that this version has no metric for are left out.
+fn shard_metrics(bits: u32) -> ShardMetrics {
+    ShardMetrics::from_bits(bits.to_le_bytes()[0])
+}
+
+fn consumer_message(name: &ConsumerName, consumer: &Consumer) -> pb::Consumer {
+    let status = match consumer.status {
+        ConsumerStatus::Creating => pb::ConsumerStatus::Creating,
+        ConsumerStatus::Active => pb::ConsumerStatus::Active,
+        ConsumerStatus::Deleting => pb::ConsumerStatus::Deleting,
+    };
+    pb::Consumer {
+        name: name.to_string(),
+        created_millis: consumer.created.as_millis(),
+        status: status.into(),
+        tags: consumer.tags.clone().into_iter().collect(),
+        policy: consumer.policy.clone(),
+    }
+}
+
+fn consumer(message: pb::Consumer) -> Result<(ConsumerName, Consumer), Error> {
+    let status = match message.status() {
+        pb::ConsumerStatus::Creating => ConsumerStatus::Creating,
+        pb::ConsumerStatus::Active => ConsumerStatus::Active,
+        pb::ConsumerStatus::Deleting => ConsumerStatus::Deleting,
+        pb::ConsumerStatus::Unspecified => return Err(Error::Missing("consumer.status")),
+    };
+    let consumer = Consumer {
+        created: Timestamp::from_millis(message.created_millis),
+        status,
+        tags: message.tags.into_iter().collect(),
+        policy: message.policy,
+    };
+    Ok((consumer_name(&message.name)?, consumer))
 }
 
 fn stream_name(text: &str) -> Result<StreamName, Error> {
@@ -531,6 +728,10 @@ fn stream_message(name: &StreamName, stream: &Stream) -> pb::Stream {
         next_shard: stream.next_shard,
         replicas: stream.replicas,
         warm_throughput_mibps: stream.warm_throughput_mibps,
+        consumers: stream.consumers.iter().map(|(name, one)| consumer_message(name, one)).collect(),
+        policy: stream.policy.clone(),
+        shard_metrics: stream.shard_metrics.bits().into(),
+        distribution: distribution_message(stream.distribution).into(),
     }
 }
 
@@ -571,6 +772,7 @@ fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error> {
     let or = |stored: u32, else_: u32| if stored == 0 { else_ } else { stored };
     let stream = Stream {
         mode: stream_mode(message.mode())?,
+        distribution: distribution(message.distribution()),
         id: StreamId(message.id),
         created: Timestamp::from_millis(message.created_millis),
         status,
@@ -583,6 +785,9 @@ fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error> {
         job: message.job.map(job).transpose()?,
         target_shards: (message.target_shards != 0).then_some(message.target_shards),
         warm_throughput_mibps: message.warm_throughput_mibps,
+        consumers: message.consumers.into_iter().map(consumer).collect::<Result<_, _>>()?,
+        policy: message.policy,
+        shard_metrics: shard_metrics(message.shard_metrics),
     };
     Ok((stream_name(&message.name)?, stream))
 }
@@ -633,6 +838,8 @@ fn shard(message: &pb::Shard) -> Result<Shard, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn catalog() -> Catalog {
@@ -669,6 +876,7 @@ mod tests {
                 retention_hours: 24,
                 max_record_size_kib: 1024,
                 tags: BTreeMap::from([("k".into(), "v".into())]),
+                distribution: Distribution::UserPartitionKey,
                 replicas: 3,
                 now: Timestamp::from_millis(5),
             }),
@@ -724,7 +932,45 @@ mod tests {
             Command::SetBalancing { paused: false },
             Command::SetBalancing { paused: true },
             Command::Rebalance,
-            Command::DeleteStream { name: name.clone() },
+            Command::RegisterConsumer {
+                name: name.clone(),
+                consumer: "app".parse().unwrap(),
+                tags: BTreeMap::from([("k".into(), "v".into())]),
+                now,
+            },
+            Command::SettleConsumers { name: name.clone(), id: StreamId(2) },
+            Command::SetTags {
+                resource: Resource { stream: name.clone(), consumer: Some("app".parse().unwrap()) },
+                set: BTreeMap::from([("a".into(), "b".into())]),
+                removed: BTreeSet::from(["k".into()]),
+            },
+            Command::SetPolicy {
+                resource: Resource { stream: name.clone(), consumer: None },
+                policy: Some("{}".into()),
+            },
+            Command::SetPolicy {
+                resource: Resource { stream: "other".parse().unwrap(), consumer: None },
+                policy: None,
+            },
+            Command::DeregisterConsumer {
+                name: name.clone(),
+                consumer: "app".parse().unwrap(),
+                created: now,
+            },
+            Command::SetMaxRecordSize { name: "other".parse().unwrap(), kib: 2048 },
+            Command::SetShardMetrics {
+                name: "other".parse().unwrap(),
+                on: ShardMetrics::ALL,
+                off: ShardMetrics::of_name("IncomingBytes").unwrap(),
+            },
+            Command::SetDistribution {
+                name: "other".parse().unwrap(),
+                distribution: Distribution::Auto,
+            },
+            Command::SetCommitment { enabled: true, now },
+            Command::SetCommitment { enabled: false, now },
+            Command::DeleteStream { name: name.clone(), with_consumers: false },
+            Command::DeleteStream { name: name.clone(), with_consumers: true },
             Command::DropStream { name, id: StreamId(7) },
         ]
     }
@@ -739,6 +985,7 @@ mod tests {
         );
         assert!(stream.shards.values().any(|shard| shard.moving.is_some()));
         assert!(catalog.balancing_paused && catalog.rebalance.is_some());
+        assert!(catalog.commitment.is_some());
         assert!(stream.job.is_some() && stream.shards.values().any(|shard| !shard.is_open()));
         assert_eq!(decode_catalog(encode_catalog(&catalog)), Ok(catalog));
     }
@@ -765,6 +1012,12 @@ mod tests {
             Refusal::StreamExists { name: name.clone() },
             Refusal::StreamNotFound { name: name.clone() },
             Refusal::StreamNotActive { name: name.clone() },
+            Refusal::StreamHasConsumers { name: name.clone() },
+            Refusal::ConsumerExists { consumer: "app".parse().unwrap() },
+            Refusal::ConsumerNotFound { consumer: "app".parse().unwrap() },
+            Refusal::ConsumerNotActive { consumer: "app".parse().unwrap() },
+            Refusal::TooManyTags { limit: 50 },
+            Refusal::Limit { what: "consumers", actual: 21, limit: 20 },
             Refusal::ShardNotFound { shard: ShardId(3) },
             Refusal::ShardClosed { shard: ShardId(3) },
             Refusal::CannotSplit {

@@ -23,6 +23,15 @@ impl Position {
         }
     }
 
+    /// The position that [`Self::next`] is just after; the first one of all has none before it and is its own.
+    pub const fn previous(self) -> Self {
+        match (self.offset.checked_sub(1), self.log_index.checked_sub(1)) {
+            (Some(offset), _) => Self { log_index: self.log_index, offset },
+            (None, Some(log_index)) => Self { log_index, offset: u16::MAX },
+            (None, None) => self,
+        }
+    }
+
     /// The public number of the record at this position.
     pub fn sequence_number(
         self,

@@ -2,7 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::names::{ParseError, StreamName};
+use crate::names::{ConsumerName, ParseError, StreamName};
 
 /// Twelve digits that name an account; a cluster that was told nothing uses `000000000000`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,9 +109,62 @@ impl fmt::Display for StreamArn {
     }
 }
 
+/// `<stream ARN>/consumer/<name>:<seconds>`. The creation time tells a consumer from an earlier one of its name.
+///
+/// Source: the pattern of `ConsumerARN` in the service model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConsumerArn {
+    /// The stream.
+    pub stream: StreamArn,
+    /// The consumer.
+    pub consumer: ConsumerName,
+    /// When it was registered, in seconds since 1970-01-01 UTC.
+    pub created_seconds: u64,
+}
+
+impl FromStr for ConsumerArn {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let (stream, consumer) = text.split_once("/consumer/").ok_or(ParseError::ConsumerArn)?;
+        let (name, seconds) = consumer.rsplit_once(':').ok_or(ParseError::ConsumerArn)?;
+        let digits = !seconds.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit());
+        let seconds = if digits { seconds.parse().ok() } else { None };
+        Ok(Self {
+            stream: stream.parse().map_err(|_| ParseError::ConsumerArn)?,
+            consumer: name.parse().map_err(|_| ParseError::ConsumerArn)?,
+            created_seconds: seconds.ok_or(ParseError::ConsumerArn)?,
+        })
+    }
+}
+
+impl fmt::Display for ConsumerArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/consumer/{}:{}", self.stream, self.consumer, self.created_seconds)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn consumer_arns_read_what_they_write() {
+        let text = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders/consumer/app:1764000000";
+        assert_eq!(text.parse::<ConsumerArn>().unwrap().to_string(), text);
+        let stream = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
+        for bad in [
+            "",
+            "/consumer/",
+            "/consumer/app",
+            "/consumer/:1",
+            "/consumer/a b:1",
+            "/consumer/app:+1",
+        ] {
+            let bad = format!("{stream}{bad}");
+            assert_eq!(bad.parse::<ConsumerArn>(), Err(ParseError::ConsumerArn), "{bad}");
+        }
+    }
 
     #[test]
     fn stream_arns_read_what_they_write() {

@@ -14,9 +14,9 @@ pub mod limits;
 mod names;
 mod sequence_number;
 
-pub use arn::{AccountId, Region, StreamArn};
+pub use arn::{AccountId, ConsumerArn, Region, StreamArn};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use hash_key::{HashKey, HashKeyRange, partition_key_hash};
 pub use ids::{GroupId, Incarnation, LogId, NodeId, ReplicaId};
-pub use names::{ParseError, ShardId, StreamName};
+pub use names::{ConsumerName, ParseError, ShardId, StreamName};
 pub use sequence_number::{SequenceNumber, SequenceNumberParts};

@@ -42,3 +42,11 @@ pub const DEFAULT_RETENTION_HOURS: u32 = 24;
 pub const MAX_RETENTION_HOURS: u32 = 8760;
 /// Tags on one resource (documentation of CreateStream).
 pub const MAX_TAGS: usize = 50;
+/// Consumers with enhanced fan-out of one stream (documentation of RegisterStreamConsumer).
+pub const MAX_CONSUMERS: usize = 20;
+/// The same for an account with a minimum throughput billing commitment, "On-demand Advantage".
+pub const MAX_CONSUMERS_WITH_COMMITMENT: usize = 50;
+/// Consumers in one ListStreamConsumers answer (documentation of ListStreamConsumers).
+pub const LIST_STREAM_CONSUMERS_MAX_CONSUMERS: u32 = 100;
+/// Shortest minimum throughput billing commitment, in hours (documentation of UpdateAccountSettings).
+pub const MIN_COMMITMENT_HOURS: u64 = 24;

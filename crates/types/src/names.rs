@@ -10,6 +10,9 @@ pub enum ParseError {
     /// Not 1 to 128 of `[a-zA-Z0-9_.-]`.
     #[error("a stream name has 1 to 128 characters of [a-zA-Z0-9_.-]")]
     StreamName,
+    /// Not 1 to 128 of `[a-zA-Z0-9_.-]`.
+    #[error("a consumer name has 1 to 128 characters of [a-zA-Z0-9_.-]")]
+    ConsumerName,
     /// Not `shardId-` and a number.
     #[error("a shard id is shardId- and twelve digits")]
     ShardId,
@@ -22,6 +25,9 @@ pub enum ParseError {
     /// Not `arn:<partition>:kinesis:<region>:<account>:stream/<name>`.
     #[error("a stream ARN is arn:aws:kinesis:<region>:<12 digits>:stream/<name>")]
     StreamArn,
+    /// Not a stream's ARN followed by `/consumer/<name>:<seconds>`.
+    #[error("a consumer ARN is a stream ARN and /consumer/<name>:<creation time in seconds>")]
+    ConsumerArn,
     /// Not twelve digits.
     #[error("an account id has twelve digits")]
     AccountId,
@@ -47,13 +53,41 @@ impl FromStr for StreamName {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let length = 1..=limits::STREAM_NAME_MAX_CHARACTERS;
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-        if length.contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.into()))
-        } else {
-            Err(ParseError::StreamName)
-        }
+        if is_name(text) { Ok(Self(text.into())) } else { Err(ParseError::StreamName) }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let length = 1..=limits::STREAM_NAME_MAX_CHARACTERS;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    length.contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// The name of a consumer with enhanced fan-out: 1 to 128 characters of `[a-zA-Z0-9_.-]`, unique within its stream.
+/// Cheap to clone.
+///
+/// Source: the service model, `ConsumerName`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerName(Arc<str>);
+
+impl ConsumerName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ConsumerName {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if is_name(text) { Ok(Self(text.into())) } else { Err(ParseError::ConsumerName) }
+    }
+}
+
+impl fmt::Display for ConsumerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{NewStream, StreamMode, StreamStatus};
+use anabranch_catalog::{Distribution, NewStream, StreamMode, StreamStatus};
 use anabranch_client::{Client, ShardRoute};
 use anabranch_proto::v1;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
@@ -160,6 +160,7 @@ impl Cluster {
             retention_hours: RETENTION_HOURS,
             max_record_size_kib: 1024,
             tags: BTreeMap::new(),
+            distribution: Distribution::default(),
             replicas: 3,
             now: self.now(),
         };

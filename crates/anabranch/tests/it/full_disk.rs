@@ -154,7 +154,7 @@ async fn full_disks_throttle_writers_and_nothing_else_and_room_ends_that() {
 
     // A deleted stream gives its space back.
     let name = "dropped".parse().unwrap();
-    scene.client.propose(Command::DeleteStream { name }).await.unwrap();
+    scene.client.propose(Command::DeleteStream { name, with_consumers: false }).await.unwrap();
     for node in 0..3 {
         scene.disk_is(node, &["normal"]).await;
     }

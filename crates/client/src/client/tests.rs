@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use anabranch_catalog::{NewStream, Replica, StreamMode};
+use anabranch_catalog::{Distribution, NewStream, Replica, StreamMode};
 use anabranch_transport::TcpConnector;
 use anabranch_types::{Incarnation, ReplicaId, StreamName, Timestamp};
 
@@ -25,6 +25,7 @@ fn client() -> (Client, Arc<ShardRoute>) {
         retention_hours: 24,
         max_record_size_kib: 1024,
         tags: BTreeMap::new(),
+        distribution: Distribution::default(),
         replicas: 3,
         now: Timestamp::from_millis(1000),
     });

@@ -47,6 +47,35 @@ pub(crate) const TAGS: Rule = Rule::range(1, 200);
 pub(crate) const TAG_KEY: Rule = Rule::range(1, 128);
 /// `TagValue`
 pub(crate) const TAG_VALUE: Rule = Rule::range(0, 256);
+/// `TagKeyList`
+pub(crate) const TAG_KEYS: Rule = Rule::range(1, limits::MAX_TAGS as u64);
+/// `ListTagsForStreamInputLimit`
+pub(crate) const TAGS_LIMIT: Rule = Rule::range(1, limits::MAX_TAGS as u64);
+/// `ConsumerName`
+pub(crate) const CONSUMER_NAME: Rule = STREAM_NAME;
+/// `ConsumerARN`
+pub(crate) const CONSUMER_ARN: Rule = Rule::range(1, 2048).pattern(
+    r"^(arn):aws.*:kinesis:.*:\d{12}:.*stream\/[a-zA-Z0-9_.-]+\/consumer\/[a-zA-Z0-9_.-]+:[0-9]+",
+    is_consumer_arn,
+);
+/// `ResourceARN`
+pub(crate) const RESOURCE_ARN: Rule = Rule::range(1, 2048)
+    .pattern(r"arn:aws.*:kinesis:.*:\d{12}:.*(stream|channel|queue)/\S+", is_resource_arn);
+/// `MetricsNameList`
+pub(crate) const METRICS: Rule = Rule::range(1, 7);
+/// `MetricsName`
+pub(crate) const METRIC: Rule = Rule::one_of(&[
+    "IncomingBytes",
+    "IncomingRecords",
+    "OutgoingBytes",
+    "OutgoingRecords",
+    "WriteProvisionedThroughputExceeded",
+    "ReadProvisionedThroughputExceeded",
+    "IteratorAgeMilliseconds",
+    "ALL",
+]);
+/// `MinimumThroughputBillingCommitmentInputStatus`
+pub(crate) const COMMITMENT_STATUS: Rule = Rule::one_of(&["ENABLED", "DISABLED"]);
 /// `StreamMode`
 pub(crate) const STREAM_MODE: Rule = Rule::one_of(&["PROVISIONED", "ON_DEMAND"]);
 /// `ScalingType`
@@ -92,8 +121,29 @@ fn is_stream_id(text: &str) -> bool {
 
 fn is_stream_arn(text: &str) -> bool {
     let Some((head, name)) = text.split_once(":stream/") else { return false };
+    is_owner(head) && !name.is_empty() && !name.contains(char::is_whitespace)
+}
+
+/// `arn:aws…:kinesis:…:<12 digits>`
+fn is_owner(head: &str) -> bool {
     let Some((front, account)) = head.rsplit_once(':') else { return false };
     let service = front.strip_prefix("arn:aws").is_some_and(|rest| rest.contains(":kinesis:"));
-    let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-    service && digits && !name.is_empty() && !name.contains(char::is_whitespace)
+    service && account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_consumer_arn(text: &str) -> bool {
+    let Some((stream, consumer)) = text.split_once("/consumer/") else { return false };
+    let Some((head, name)) = stream.split_once(":stream/") else { return false };
+    let Some((consumer, seconds)) = consumer.split_once(':') else { return false };
+    let digit = seconds.bytes().next().is_some_and(|b| b.is_ascii_digit());
+    is_owner(head) && is_name(name) && is_name(consumer) && digit
+}
+
+fn is_resource_arn(text: &str) -> bool {
+    [":stream/", ":channel/", ":queue/"].into_iter().any(|kind| {
+        let parts = text.split_once(kind);
+        parts.is_some_and(|(head, rest)| {
+            is_owner(head) && !rest.is_empty() && !rest.contains(char::is_whitespace)
+        })
+    })
 }

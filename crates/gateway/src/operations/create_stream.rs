@@ -1,12 +1,11 @@
-use std::collections::BTreeMap;
-
 use anabranch_catalog::scaling::Bounds;
-use anabranch_catalog::{Command, NewStream, StreamMode};
+use anabranch_catalog::{Command, Distribution, NewStream, StreamMode};
 use anabranch_types::limits;
 use serde::Deserialize;
 
+use super::record_distribution::distribution_of;
 use super::stream_mode::{StreamModeDetails, check_warm_throughput};
-use super::{Context, Empty, Request};
+use super::{Context, Empty, Request, tags};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
 use crate::streams;
@@ -49,16 +48,14 @@ impl Request for CreateStream<'_> {
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let (gateway, new) = (cx.gateway, self.new_stream(cx)?);
-        let subject = gateway.subject(&new.name);
-        let created = gateway.cluster.propose(Command::CreateStream(new)).await;
-        created.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
+        let name = new.name.clone();
+        gateway.change(&name, Command::CreateStream(new)).await.map(|_| Empty)
     }
 }
 
 impl CreateStream<'_> {
     fn new_stream(&self, cx: &Context<'_>) -> Result<NewStream, Error> {
         let (mode, shards) = self.capacity()?;
-        self.check_distribution(mode)?;
         check_warm_throughput(mode, self.warm_throughput)?;
         Ok(NewStream {
             name: streams::parse_name(self.stream_name.as_deref().unwrap_or_default())?,
@@ -69,7 +66,8 @@ impl CreateStream<'_> {
             max_record_size_kib: self
                 .max_record_size
                 .map_or(limits::DEFAULT_MAX_RECORD_SIZE_KIB, Integer::as_u32),
-            tags: self.tags()?,
+            tags: tags::checked(&self.tags)?,
+            distribution: self.distribution(mode)?,
             replicas: cx.gateway.settings.default_replicas,
             now: cx.gateway.clock.now(),
         })
@@ -94,44 +92,13 @@ impl CreateStream<'_> {
         }
     }
 
-    fn check_distribution(&self, mode: StreamMode) -> Result<(), Error> {
-        match (self.record_distribution_strategy.as_deref(), mode) {
-            (Some("AUTO"), StreamMode::Provisioned) => Err(Error::InvalidArgument(
-                "RecordDistributionStrategy AUTO is for streams in ON_DEMAND mode.".to_owned(),
-            )),
-            (Some("AUTO"), StreamMode::OnDemand) => Err(Error::Validation(
-                "RecordDistributionStrategy AUTO is not supported; use USER_PARTITION_KEY."
-                    .to_owned(),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn tags(&self) -> Result<BTreeMap<String, String>, Error> {
-        let entries = self.tags.as_ref().map(Map::entries).unwrap_or_default();
-        let tags: BTreeMap<_, _> =
-            entries.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        if tags.len() > limits::MAX_TAGS {
-            let limit = limits::MAX_TAGS;
-            return Err(Error::InvalidArgument(format!(
-                "A stream cannot have more than {limit} tags associated with it."
-            )));
-        }
-        if tags.keys().any(|key| key.to_ascii_lowercase().starts_with("aws:")) {
-            let message = "Tag keys that begin with aws: are reserved.".to_owned();
-            return Err(Error::InvalidArgument(message));
-        }
-        if !tags.iter().all(|(key, value)| key.chars().chain(value.chars()).all(is_tag_letter)) {
+    fn distribution(&self, mode: StreamMode) -> Result<Distribution, Error> {
+        let distribution = distribution_of(&self.record_distribution_strategy);
+        if distribution == Distribution::Auto && mode == StreamMode::Provisioned {
             return Err(Error::InvalidArgument(
-                "Some of the tags contain invalid characters. Valid characters: Unicode letters, \
-                 digits, white space, _ . : / = + - % @."
-                    .to_owned(),
+                "RecordDistributionStrategy AUTO is for streams in ON_DEMAND mode.".to_owned(),
             ));
         }
-        Ok(tags)
+        Ok(distribution)
     }
-}
-
-fn is_tag_letter(c: char) -> bool {
-    c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-%@".contains(c)
 }

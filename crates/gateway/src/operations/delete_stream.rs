@@ -12,9 +12,7 @@ use crate::wire::{Flag, Text};
 pub(crate) struct DeleteStream<'a> {
     #[serde(borrow)]
     stream_name: Option<Text<'a>>,
-    /// Type-checked only: there are no consumers yet that it could concern.
-    #[serde(rename = "EnforceConsumerDeletion")]
-    _enforce_consumer_deletion: Option<Flag>,
+    enforce_consumer_deletion: Option<Flag>,
     #[serde(borrow, rename = "StreamARN")]
     stream_arn: Option<Text<'a>>,
     #[serde(borrow)]
@@ -33,8 +31,8 @@ impl Request for DeleteStream<'_> {
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        let subject = gateway.subject(&name);
-        let deleted = gateway.cluster.propose(Command::DeleteStream { name }).await;
-        deleted.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
+        let with_consumers = self.enforce_consumer_deletion == Some(Flag(true));
+        let command = Command::DeleteStream { name: name.clone(), with_consumers };
+        gateway.change(&name, command).await.map(|_| Empty)
     }
 }

@@ -1,9 +1,10 @@
 use std::ops::Bound;
 
-use anabranch_catalog::{Stream, StreamMode, StreamStatus};
+use anabranch_catalog::{ShardMetrics, Stream, StreamMode, StreamStatus};
 use anabranch_types::{ShardId, StreamArn, StreamName, Timestamp, limits};
 use serde::Deserialize;
 
+use super::enhanced_monitoring::write_enhanced_monitoring;
 use super::shards::{self, ShardSummary};
 use super::{Answer, Context, Request};
 use crate::constraints::{Checks, Constrained, rules};
@@ -44,6 +45,7 @@ pub(crate) struct StreamDescription {
     mode: StreamMode,
     retention_hours: u32,
     created: Timestamp,
+    shard_metrics: ShardMetrics,
     shards: Vec<ShardSummary>,
     has_more: bool,
 }
@@ -66,6 +68,7 @@ impl Request for DescribeStream<'_> {
             mode: stream.mode,
             retention_hours: stream.retention_hours,
             created: stream.created,
+            shard_metrics: stream.shard_metrics,
             shards,
             has_more,
         })
@@ -110,16 +113,9 @@ impl StreamDescription {
         w.member("HasMoreShards").flag(self.has_more);
         w.member("RetentionPeriodHours").number(u64::from(self.retention_hours));
         w.member("StreamCreationTimestamp").timestamp(self.created);
-        write_no_enhanced_monitoring(w);
+        write_enhanced_monitoring(w, self.shard_metrics);
         w.member("EncryptionType").plain("NONE");
     }
-}
-
-/// `EnhancedMonitoring` with no metric switched on: the service lists one empty set.
-pub(super) fn write_no_enhanced_monitoring(w: &mut Writer) {
-    w.member("EnhancedMonitoring").list(|w| {
-        w.structure(|w| w.member("ShardLevelMetrics").list(|_| {}));
-    });
 }
 
 #[cfg(test)]

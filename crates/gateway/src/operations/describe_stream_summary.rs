@@ -1,8 +1,8 @@
-use anabranch_catalog::{StreamMode, StreamStatus};
+use anabranch_catalog::{Distribution, ShardMetrics, StreamMode, StreamStatus};
 use anabranch_types::{StreamArn, StreamName, Timestamp};
 use serde::Deserialize;
 
-use super::describe_stream::write_no_enhanced_monitoring;
+use super::enhanced_monitoring::write_enhanced_monitoring;
 use super::warm_throughput::WarmThroughput;
 use super::{Answer, Context, Request};
 use crate::constraints::{Checks, Constrained};
@@ -38,7 +38,10 @@ pub(crate) struct StreamDescriptionSummary {
     mode: StreamMode,
     retention_hours: u32,
     created: Timestamp,
+    shard_metrics: ShardMetrics,
     open_shards: usize,
+    consumers: usize,
+    distribution: Distribution,
     max_record_size_kib: u32,
     warm_throughput: Option<WarmThroughput>,
 }
@@ -59,6 +62,9 @@ impl Request for DescribeStreamSummary<'_> {
             mode: stream.mode,
             retention_hours: stream.retention_hours,
             created: stream.created,
+            shard_metrics: stream.shard_metrics,
+            consumers: stream.consumers.len(),
+            distribution: stream.distribution,
             open_shards: if creating { 0 } else { stream.open_shards().count() },
             max_record_size_kib: stream.max_record_size_kib,
             warm_throughput: WarmThroughput::asked_for(stream),
@@ -84,16 +90,16 @@ impl StreamDescriptionSummary {
         });
         w.member("RetentionPeriodHours").number(u64::from(self.retention_hours));
         w.member("StreamCreationTimestamp").timestamp(self.created);
-        write_no_enhanced_monitoring(w);
+        write_enhanced_monitoring(w, self.shard_metrics);
         w.member("EncryptionType").plain("NONE");
         w.member("OpenShardCount").number(self.open_shards as u64);
-        w.member("ConsumerCount").number(0);
+        w.member("ConsumerCount").number(self.consumers as u64);
         if let Some(warm_throughput) = self.warm_throughput {
             warm_throughput.write(w);
         }
         w.member("MaxRecordSizeInKiB").number(u64::from(self.max_record_size_kib));
         if self.mode == StreamMode::OnDemand {
-            w.member("RecordDistributionStrategy").plain("USER_PARTITION_KEY");
+            w.member("RecordDistributionStrategy").plain(self.distribution.name());
         }
     }
 }

@@ -1,18 +1,16 @@
 use std::sync::Arc;
 
-use anabranch_catalog::{Shard, ShardStatus, Stream};
 use anabranch_client::{Page, ShardRoute};
-use anabranch_shard::Position;
-use anabranch_types::{HashKeyRange, ShardId, limits};
+use anabranch_types::limits;
 use serde::Deserialize;
 
+use super::page::{self, COST_THIRDS, ChildShard};
 use super::{Answer, Context, Request, shards};
 use crate::budget::Permit;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::dates;
 use crate::errors::Error;
 use crate::gateway::Gateway;
-use crate::lineage::Lineage;
 use crate::token::{LIFETIME, OpenError, ShardIterator};
 use crate::wire::{Flag, Integer, Text, Writer};
 
@@ -52,17 +50,6 @@ pub(crate) struct Records {
     permit: Permit,
 }
 
-/// `ChildShard` of the API reference.
-#[derive(Debug)]
-struct ChildShard {
-    id: ShardId,
-    parents: Vec<ShardId>,
-    range: HashKeyRange,
-}
-
-/// An answer costs, for each byte of records, the byte itself and up to 4/3 in base64; ⅓ is left for
-/// keys and numbers.
-const COST_THIRDS: usize = 8;
 /// Less than this isn't worth a call.
 const LEAST_BYTES: usize = 64 * 1024;
 
@@ -82,9 +69,9 @@ impl Request for GetRecords<'_> {
         let page = gateway.cluster.read(&route, iterator.position, limit, max_bytes).await;
         let subject = || format!("Shard {} in stream {}", iterator.shard, iterator.stream);
         let page = page.map_err(|error| Error::from_client(error, subject))?;
-        let bytes = page_bytes(&page);
+        let bytes = page::bytes(&page);
         settle(gateway, &mut permit, bytes * COST_THIRDS / 3)?;
-        let end = end(gateway, &iterator, &page);
+        let end = page::end(gateway, &iterator.stream, iterator.shard, &page);
         let next = end.is_none().then(|| {
             let next = ShardIterator { position: page.next, ..iterator };
             gateway.sealer.seal(&next, gateway.clock.now())
@@ -151,35 +138,6 @@ fn settle(gateway: &Gateway, permit: &mut Permit, cost: usize) -> Result<(), Err
     Ok(())
 }
 
-fn page_bytes(page: &Page) -> usize {
-    page.records().map(|(_, _, record)| record.data.len() + record.partition_key.len()).sum()
-}
-
-/// The children of the iterator's shard if it is closed and `page` was its last. From the newest
-/// version of the catalog: it may have been closed since the call began.
-fn end(gateway: &Gateway, iterator: &ShardIterator, page: &Page) -> Option<Vec<ChildShard>> {
-    let view = gateway.cluster.view();
-    let stream = view.stream(&iterator.stream)?.stream;
-    let shard = stream.shards.get(&iterator.shard)?;
-    is_drained(shard, page.next).then(|| children(stream, shard.id))
-}
-
-fn is_drained(shard: &Shard, next: Position) -> bool {
-    match shard.status {
-        ShardStatus::Open => false,
-        ShardStatus::Closed { ending, .. } => next > Position::of(ending),
-    }
-}
-
-fn children(stream: &Stream, shard: ShardId) -> Vec<ChildShard> {
-    let lineage = Lineage::of(stream);
-    let child = |id: &ShardId| {
-        let child = stream.shards.get(id)?;
-        Some(ChildShard { id: *id, parents: child.parents.clone(), range: child.range })
-    };
-    lineage.children(shard).iter().filter_map(child).collect()
-}
-
 impl Answer for Records {
     fn expected_bytes(&self) -> usize {
         1024 + self.bytes * 4 / 3 + self.page.record_count() * 192
@@ -187,15 +145,11 @@ impl Answer for Records {
 
     fn write(&self, writer: &mut Writer) {
         writer.structure(|w| {
-            w.member("Records").list(|w| self.write_records(w));
+            w.member("Records").list(|w| page::write_records(w, &self.page, &self.route));
             if let Some(next) = &self.next {
                 w.member("NextShardIterator").plain(next);
             }
-            let behind = u64::try_from(self.page.behind.as_millis()).unwrap_or(u64::MAX);
-            w.member("MillisBehindLatest").number(behind);
-            if !self.children.is_empty() {
-                w.member("ChildShards").list(|w| self.children.iter().for_each(|c| c.write(w)));
-            }
+            page::write_end(w, &self.page, &self.children);
         });
     }
 
@@ -204,51 +158,5 @@ impl Answer for Records {
     }
 }
 
-impl Records {
-    fn write_records(&self, w: &mut Writer) {
-        for (position, arrival, record) in self.page.records() {
-            let number = position.sequence_number(self.route.shard, self.route.created, arrival);
-            w.structure(|w| {
-                w.member("SequenceNumber").plain(number);
-                w.member("ApproximateArrivalTimestamp").timestamp(arrival);
-                w.member("Data").blob(&record.data);
-                w.member("PartitionKey").text(&String::from_utf8_lossy(&record.partition_key));
-            });
-        }
-    }
-}
-
-impl ChildShard {
-    fn write(&self, writer: &mut Writer) {
-        writer.structure(|w| {
-            w.member("ShardId").plain(self.id);
-            w.member("ParentShards").list(|w| self.parents.iter().for_each(|id| w.plain(id)));
-            shards::write_range(w.member("HashKeyRange"), self.range);
-        });
-    }
-}
-
 #[cfg(test)]
 mod guard;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lineage::tests::stream;
-
-    #[test]
-    fn a_closed_shard_is_drained_after_its_last_record() {
-        let mut stream =
-            stream(&[(0, 8, &[], 1, Some(2)), (0, 4, &[0], 2, None), (4, 8, &[0], 2, None)]);
-        let ending = Position { log_index: 9, offset: 4 };
-        let shard = stream.shards.get_mut(&ShardId(0)).unwrap();
-        let ending_number = ending.sequence_number(shard.id, shard.created, shard.created);
-        shard.status = ShardStatus::Closed { ending: ending_number, at: shard.created };
-        assert!(!is_drained(shard, ending));
-        assert!(is_drained(shard, ending.next()));
-        let children = children(&stream, ShardId(0));
-        assert_eq!(children.iter().map(|child| child.id.0).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(children[0].parents, [ShardId(0)]);
-        assert!(!is_drained(&stream.shards[&ShardId(1)], Position::entry(u64::MAX)));
-    }
-}

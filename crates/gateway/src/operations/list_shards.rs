@@ -100,7 +100,7 @@ impl Request for ListShards<'_> {
                 (query, stream)
             }
         };
-        self.check_stream(gateway, &query.name, stream)?;
+        check_creation(gateway, &query.name, stream, self.stream_creation_timestamp)?;
         let now = gateway.clock.now();
         let limit = self.max_results.map_or(u32::MAX, Integer::as_u32);
         let (shards, last) = page(stream, &query, limit, now);
@@ -188,27 +188,28 @@ impl ListShards<'_> {
         }
         Ok(Some(read))
     }
+}
 
-    fn check_stream(
-        &self,
-        gateway: &Gateway,
-        name: &StreamName,
-        stream: &Stream,
-    ) -> Result<(), Error> {
-        // Clients send back what DescribeStream said, some of them in whole seconds.
-        let differs = |moment: Moment| moment.0.as_secs() != stream.created.as_secs();
-        if self.stream_creation_timestamp.is_some_and(differs) {
-            return Err(Error::NotFound(format!("{} not found.", gateway.subject(name))));
-        }
-        if stream.status == StreamStatus::Creating {
-            let status = stream.status.name();
-            return Err(Error::InUse(format!(
-                "{} not ACTIVE, instead in state {status}",
-                gateway.subject(name)
-            )));
-        }
-        Ok(())
+/// Refuses a stream that isn't the one created at `created`, and one that is being created.
+pub(super) fn check_creation(
+    gateway: &Gateway,
+    name: &StreamName,
+    stream: &Stream,
+    created: Option<Moment>,
+) -> Result<(), Error> {
+    // Clients send back what DescribeStream said, some of them in whole seconds.
+    let differs = |moment: Moment| moment.0.as_secs() != stream.created.as_secs();
+    if created.is_some_and(differs) {
+        return Err(Error::NotFound(format!("{} not found.", gateway.subject(name))));
     }
+    if stream.status == StreamStatus::Creating {
+        let status = stream.status.name();
+        return Err(Error::InUse(format!(
+            "{} not ACTIVE, instead in state {status}",
+            gateway.subject(name)
+        )));
+    }
+    Ok(())
 }
 
 /// The page, and the last shard of it if more follow.

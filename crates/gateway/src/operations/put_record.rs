@@ -1,4 +1,6 @@
+use anabranch_catalog::Distribution;
 use anabranch_client::StreamView;
+use anabranch_shard::Producer;
 use anabranch_types::{
     HashKey, SequenceNumber, SequenceNumberParts, ShardId, StreamName, partition_key_hash,
 };
@@ -35,8 +37,7 @@ impl Constrained for PutRecord<'_> {
     fn check(&self, checks: &mut Checks) {
         checks.stream(&self.stream_name, &self.stream_arn, &self.stream_id);
         checks.blob("Data", &self.data, &rules::DATA.required());
-        // The model no longer requires it, but every stream here is one of USER_PARTITION_KEY.
-        checks.text("PartitionKey", &self.partition_key, &rules::PARTITION_KEY.required());
+        checks.text("PartitionKey", &self.partition_key, &rules::PARTITION_KEY);
         checks.text("ExplicitHashKey", &self.explicit_hash_key, &rules::HASH_KEY);
         let number = &self.sequence_number_for_ordering;
         checks.text("SequenceNumberForOrdering", number, &rules::SEQUENCE_NUMBER);
@@ -56,10 +57,15 @@ impl Request for PutRecord<'_> {
     async fn run(&self, cx: &Context<'_>) -> Result<Put, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        let (Some(data), Some(key)) = (&self.data, &self.partition_key) else {
-            return Err(Error::Internal);
+        let data = self.data.as_ref().ok_or(Error::Internal)?;
+        let keys = Keys {
+            partition: self.partition_key.as_deref(),
+            hash: self.explicit_hash_key.as_deref(),
         };
-        let hash = hash_key(self.explicit_hash_key.as_deref(), key)?;
+        let (key, hash) = keys.place(Placement::of(cx, &name), 0).map_err(|error| match error {
+            KeyError::Absent => absent("partitionKey"),
+            KeyError::Invalid(error) => error,
+        })?;
         {
             let view = gateway.cluster.view();
             let found = gateway.find_for_data(&view, &name)?;
@@ -112,15 +118,83 @@ fn is_of_stream(parts: &SequenceNumberParts, found: StreamView<'_>) -> bool {
     }
 }
 
-/// The explicit hash key, or the MD5 of the partition key.
-pub(super) fn hash_key(explicit: Option<&str>, partition_key: &str) -> Result<HashKey, Error> {
-    let Some(text) = explicit else { return Ok(partition_key_hash(partition_key)) };
-    text.parse().map_err(|_| {
-        Error::InvalidArgument(format!(
-            "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. \
-             Specified value was {text}"
-        ))
-    })
+/// How the records of a call find their shards.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Placement<'a> {
+    /// By their keys, as the user says.
+    ByKey,
+    /// Anywhere; where a call is repeated, at the same places again, so that the repeat is known there.
+    Anywhere(Option<&'a Producer>),
+}
+
+/// The members of a record that say where it is to go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keys<'a> {
+    pub partition: Option<&'a str>,
+    pub hash: Option<&'a str>,
+}
+
+/// Why a record has no place.
+#[derive(Debug)]
+pub(super) enum KeyError {
+    /// It has no partition key, in a stream that goes by them.
+    Absent,
+    /// Its explicit hash key is none.
+    Invalid(Error),
+}
+
+impl<'a> Placement<'a> {
+    /// Of a call to a stream.
+    pub(super) fn of(cx: &'a Context<'_>, stream: &StreamName) -> Self {
+        let view = cx.gateway.cluster.view();
+        match view.stream(stream).map(|found| found.stream.distribution) {
+            Some(Distribution::Auto) => Self::Anywhere(cx.producer.as_ref()),
+            Some(Distribution::UserPartitionKey) | None => Self::ByKey,
+        }
+    }
+
+    fn hash_key(self, keys: Keys<'_>, index: usize) -> Result<HashKey, KeyError> {
+        match (self, keys) {
+            (Self::Anywhere(None), _) => Ok(HashKey(rand::random())),
+            (Self::Anywhere(Some(Producer { id, sequence })), _) => {
+                let id = String::from_utf8_lossy(id);
+                Ok(partition_key_hash(&format!("{id} {sequence} {index}")))
+            }
+            (Self::ByKey, Keys { partition: None, .. }) => Err(KeyError::Absent),
+            (Self::ByKey, Keys { hash: Some(text), .. }) => {
+                text.parse().map_err(|_| KeyError::Invalid(invalid_hash_key(text)))
+            }
+            (Self::ByKey, Keys { partition: Some(key), .. }) => Ok(partition_key_hash(key)),
+        }
+    }
+}
+
+impl<'a> Keys<'a> {
+    /// The partition key that is stored, empty for none, and the hash key that decides the shard, of record `index` of
+    /// a call.
+    pub(super) fn place(
+        self,
+        placement: Placement<'_>,
+        index: usize,
+    ) -> Result<(&'a str, HashKey), KeyError> {
+        let hash = placement.hash_key(self, index)?;
+        Ok((self.partition.unwrap_or_default(), hash))
+    }
+}
+
+/// What a required member that isn't there is refused with.
+pub(super) fn absent(path: &str) -> Error {
+    Error::Validation(format!(
+        "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member \
+         must not be null"
+    ))
+}
+
+fn invalid_hash_key(text: &str) -> Error {
+    Error::InvalidArgument(format!(
+        "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified \
+         value was {text}"
+    ))
 }
 
 /// Data and partition key together against the stream's limit (API reference, `MaxRecordSizeInKiB`).
@@ -159,3 +233,40 @@ pub(super) fn write_placed(w: &mut Writer, placed: Placed) {
 
 #[cfg(test)]
 mod guard;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(placement: Placement<'_>, index: usize) -> Result<(&'static str, HashKey), KeyError> {
+        Keys { partition: None, hash: None }.place(placement, index)
+    }
+
+    #[test]
+    fn records_without_a_key_go_anywhere_and_repeats_to_the_same_places() {
+        let call = Producer { id: "call".into(), sequence: 0 };
+        let placement = Placement::Anywhere(Some(&call));
+        let places: Vec<_> = (0..4).map(|index| place(placement, index).unwrap().1).collect();
+        let again: Vec<_> = (0..4).map(|index| place(placement, index).unwrap().1).collect();
+        assert_eq!(places, again);
+        let other = Producer { id: "other".into(), sequence: 0 };
+        assert_ne!(places[0], place(Placement::Anywhere(Some(&other)), 0).unwrap().1);
+        assert_ne!(places[0], places[1]);
+        assert_ne!(
+            place(Placement::Anywhere(None), 0).unwrap(),
+            place(Placement::Anywhere(None), 0).unwrap()
+        );
+        let keys = Keys { partition: Some("key"), hash: Some("0") };
+        let (key, hash) = keys.place(placement, 2).unwrap();
+        assert_eq!((key, hash), ("key", places[2]), "the key is kept, and decides nothing");
+    }
+
+    #[test]
+    fn a_stream_that_goes_by_keys_wants_one() {
+        assert!(matches!(place(Placement::ByKey, 0), Err(KeyError::Absent)));
+        let by_hash = Keys { partition: Some("key"), hash: Some("7") };
+        assert_eq!(by_hash.place(Placement::ByKey, 0).unwrap(), ("key", HashKey(7)));
+        let wrong = Keys { partition: Some("key"), hash: Some("x") };
+        assert!(matches!(wrong.place(Placement::ByKey, 0), Err(KeyError::Invalid(_))));
+    }
+}

@@ -1,7 +1,7 @@
 use anabranch_types::{StreamName, limits};
 use serde::Deserialize;
 
-use super::put_record::{check_size, hash_key, write_placed};
+use super::put_record::{KeyError, Keys, Placement, absent, check_size, write_placed};
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Outcome};
 use crate::constraints::{Checks, Constrained, rules};
@@ -46,7 +46,7 @@ impl Constrained for RequestEntry<'_> {
     fn check(&self, checks: &mut Checks) {
         checks.blob("Data", &self.data, &rules::DATA.required());
         checks.text("ExplicitHashKey", &self.explicit_hash_key, &rules::HASH_KEY);
-        checks.text("PartitionKey", &self.partition_key, &rules::PARTITION_KEY.required());
+        checks.text("PartitionKey", &self.partition_key, &rules::PARTITION_KEY);
     }
 }
 
@@ -61,7 +61,7 @@ impl Request for PutRecords<'_> {
 
     async fn run(&self, cx: &Context<'_>) -> Result<PutMany, Error> {
         let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        let entries = self.entries()?;
+        let entries = self.entries(Placement::of(cx, &name))?;
         check_sizes(cx, &name, &entries)?;
         if self.dry_run == Some(Flag(true)) {
             return Err(Error::DryRun);
@@ -78,18 +78,27 @@ impl Request for PutRecords<'_> {
 }
 
 impl PutRecords<'_> {
-    fn entries(&self) -> Result<Vec<Entry<'_>>, Error> {
+    fn entries(&self, placement: Placement<'_>) -> Result<Vec<Entry<'_>>, Error> {
         let members = self.records.as_ref().map(List::members).unwrap_or_default();
-        members.iter().map(|Structure(member)| member.entry()).collect()
+        let mut entries = Vec::with_capacity(members.len());
+        for (index, Structure(member)) in members.iter().enumerate() {
+            entries.push(member.entry(placement, index)?);
+        }
+        Ok(entries)
     }
 }
 
 impl RequestEntry<'_> {
-    fn entry(&self) -> Result<Entry<'_>, Error> {
-        let (Some(data), Some(partition_key)) = (&self.data, &self.partition_key) else {
-            return Err(Error::Internal);
+    fn entry(&self, placement: Placement<'_>, index: usize) -> Result<Entry<'_>, Error> {
+        let data = self.data.as_ref().ok_or(Error::Internal)?;
+        let keys = Keys {
+            partition: self.partition_key.as_deref(),
+            hash: self.explicit_hash_key.as_deref(),
         };
-        let hash = hash_key(self.explicit_hash_key.as_deref(), partition_key)?;
+        let (partition_key, hash) = keys.place(placement, index).map_err(|error| match error {
+            KeyError::Absent => absent(&format!("records.{}.member.partitionKey", index + 1)),
+            KeyError::Invalid(error) => error,
+        })?;
         Ok(Entry { partition_key, hash, data })
     }
 }

@@ -124,7 +124,6 @@ async fn mode_and_shard_count_go_together() {
         (json!({"ShardCount": 1, "WarmThroughputMiBps": 10}), "ValidationException"),
         (json!({"MaxRecordSizeInKiB": 1023}), "ValidationException"),
         (json!({"MaxRecordSizeInKiB": 10_241}), "ValidationException"),
-        (json!({"RecordDistributionStrategy": "AUTO"}), "ValidationException"),
         (
             json!({"ShardCount": 1, "RecordDistributionStrategy": "AUTO"}),
             "InvalidArgumentException",

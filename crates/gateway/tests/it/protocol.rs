@@ -56,7 +56,7 @@ async fn a_content_type_or_target_of_another_protocol_is_not_found() {
 #[tokio::test]
 async fn an_unknown_operation_is_refused_after_its_body_is_read() {
     let server = start().await;
-    for operation in ["Nonsense", "SubscribeToShard", ""] {
+    for operation in ["Nonsense", "CreateQueue", "CreateChannel", ""] {
         let answer = server.call(operation, json!({})).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert_eq!(answer.error().0, "UnknownOperationException");

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use anabranch_catalog::{NewStream, Replica, ShardChange, StreamMode};
+use anabranch_catalog::{Distribution, NewStream, Replica, ShardChange, StreamMode};
 use anabranch_proto::node::{Gate, GroupReport, GroupsResponse, Member};
 use anabranch_types::{HashKey, Incarnation, ReplicaId, Timestamp};
 use tonic::Code;
@@ -52,6 +52,7 @@ impl Scene {
             retention_hours: 24,
             max_record_size_kib: 1024,
             tags: BTreeMap::new(),
+            distribution: Distribution::default(),
             replicas: 3,
             now: Timestamp::from_millis(1000),
         }));

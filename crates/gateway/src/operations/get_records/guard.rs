@@ -7,6 +7,9 @@ use anabranch_guard::{guarded, noise};
 use anabranch_shard::{BatchBuilder, PageBatch};
 use anabranch_types::{GroupId, HashKey, Timestamp};
 
+use anabranch_shard::Position;
+use anabranch_types::ShardId;
+
 use super::*;
 use crate::budget::Budget;
 use crate::wire::Format;
@@ -46,7 +49,7 @@ fn writes(format: Format) {
     let permit = Budget::new(1 << 20).take(1).unwrap();
     let next = Some("i".repeat(200));
     let (bytes, records) = guarded(|| {
-        let bytes = page_bytes(&page);
+        let bytes = page::bytes(&page);
         let records = Records { page, bytes, route, next, children: Vec::new(), permit };
         let mut writer = Writer::new(format, records.expected_bytes());
         records.write(&mut writer);

@@ -33,7 +33,7 @@ fn reads(format: Format) {
         constraints::check(&request).unwrap();
         request
     });
-    let entries = request.entries().unwrap();
+    let entries = request.entries(Placement::ByKey).unwrap();
     assert_eq!(entries.len(), RECORDS);
     assert!(entries.iter().all(|entry| entry.data.len() == 1024));
 }
@@ -52,7 +52,7 @@ fn reads_cbor() {
 fn hashes_keys() {
     let body = body(Format::Json);
     let request: PutRecords<'_> = decode(Format::Json, &body).unwrap();
-    let entries = guarded(|| request.entries()).unwrap();
+    let entries = guarded(|| request.entries(Placement::ByKey)).unwrap();
     assert_eq!(entries.len(), RECORDS);
 }
 

@@ -1,0 +1,203 @@
+//! Consumers with enhanced fan-out: registered, used, gone.
+
+use std::collections::BTreeMap;
+
+use anabranch_types::{ConsumerName, StreamName, Timestamp, limits};
+
+use crate::apply::Change;
+use crate::attributes::check_tags;
+use crate::command::Refusal;
+use crate::model::{Catalog, Stream, StreamId};
+
+/// A consumer with enhanced fan-out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// When it was registered.
+    pub created: Timestamp,
+    /// Where it stands in its life.
+    pub status: ConsumerStatus,
+    /// The user's tags.
+    pub tags: BTreeMap<String, String>,
+    /// Who else may do what with it.
+    pub policy: Option<String>,
+}
+
+/// Life of a consumer (API reference, `ConsumerStatus`). One that isn't ACTIVE is pushed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsumerStatus {
+    /// Just registered.
+    Creating,
+    /// Usable.
+    Active,
+    /// About to be gone.
+    Deleting,
+}
+
+impl ConsumerStatus {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "CREATING",
+            Self::Active => "ACTIVE",
+            Self::Deleting => "DELETING",
+        }
+    }
+}
+
+impl Catalog {
+    pub(crate) fn register_consumer(
+        &mut self,
+        name: StreamName,
+        consumer: ConsumerName,
+        tags: BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        check_tags(&tags)?;
+        let limit = match self.commitment {
+            Some(commitment) if commitment.holds(now) => limits::MAX_CONSUMERS_WITH_COMMITMENT,
+            _ => limits::MAX_CONSUMERS,
+        };
+        let stream = self.changeable_stream(&name)?;
+        if stream.consumers.contains_key(&consumer) {
+            return Err(Refusal::ConsumerExists { consumer });
+        }
+        let [actual, limit] = [stream.consumers.len() + 1, limit].map(|count| count as u64);
+        if actual > limit {
+            return Err(Refusal::Limit { what: "consumers", actual, limit });
+        }
+        let status = ConsumerStatus::Creating;
+        let registered = Consumer { created: now, status, tags, policy: None };
+        stream.consumers.insert(consumer, registered);
+        Ok(Change::Made)
+    }
+
+    pub(crate) fn deregister_consumer(
+        &mut self,
+        name: StreamName,
+        consumer: ConsumerName,
+        created: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let Some(stream) = self.streams.get_mut(&name) else {
+            return Err(Refusal::StreamNotFound { name });
+        };
+        match stream.consumers.get_mut(&consumer).filter(|known| known.created == created) {
+            None => Err(Refusal::ConsumerNotFound { consumer }),
+            Some(known) if known.status == ConsumerStatus::Active => {
+                known.status = ConsumerStatus::Deleting;
+                Ok(Change::Made)
+            }
+            Some(_) => Err(Refusal::ConsumerNotActive { consumer }),
+        }
+    }
+
+    /// Brings consumers from CREATING to ACTIVE and from DELETING to gone.
+    pub(crate) fn settle_consumers(
+        &mut self,
+        name: &StreamName,
+        id: StreamId,
+    ) -> Result<Change, Refusal> {
+        let stream = self.streams.get_mut(name).filter(|stream| stream.id == id);
+        let Some(stream) = stream else {
+            return Err(Refusal::StreamNotFound { name: name.clone() });
+        };
+        if !stream.has_unsettled_consumers() {
+            return Ok(Change::AlreadySo);
+        }
+        stream.consumers.retain(|_, consumer| consumer.status != ConsumerStatus::Deleting);
+        for consumer in stream.consumers.values_mut() {
+            consumer.status = ConsumerStatus::Active;
+        }
+        Ok(Change::Made)
+    }
+}
+
+impl Stream {
+    /// Whether a consumer is being registered or removed.
+    pub fn has_unsettled_consumers(&self) -> bool {
+        self.consumers.values().any(|consumer| consumer.status != ConsumerStatus::Active)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Command, Outcome};
+    use crate::model::{StreamMode, StreamStatus};
+    use crate::script::{NOW, Script};
+
+    fn name() -> StreamName {
+        "s".parse().unwrap()
+    }
+
+    fn script() -> Script {
+        let mut script = Script::with_nodes(3, &["a", "b", "c"]);
+        script.create_active("s", 1, StreamMode::Provisioned);
+        script
+    }
+
+    fn consumer(text: &str) -> ConsumerName {
+        text.parse().unwrap()
+    }
+
+    fn register(text: &str) -> Command {
+        let (tags, now) = (BTreeMap::new(), NOW);
+        Command::RegisterConsumer { name: name(), consumer: consumer(text), tags, now }
+    }
+
+    fn deregister(text: &str, created: Timestamp) -> Command {
+        Command::DeregisterConsumer { name: name(), consumer: consumer(text), created }
+    }
+
+    fn settle(script: &Script) -> Command {
+        Command::SettleConsumers { name: name(), id: script.stream("s").id }
+    }
+
+    #[test]
+    fn a_consumer_lives_from_creating_to_gone() {
+        let mut script = script();
+        script.done(register("app"));
+        let status = |script: &Script| script.stream("s").consumers[&consumer("app")].status;
+        assert_eq!(status(&script), ConsumerStatus::Creating);
+        let exists = Refusal::ConsumerExists { consumer: consumer("app") };
+        assert_eq!(script.refused(register("app")), exists);
+        let not_active = Refusal::ConsumerNotActive { consumer: consumer("app") };
+        assert_eq!(script.refused(deregister("app", NOW)), not_active);
+        script.done(settle(&script));
+        assert_eq!(status(&script), ConsumerStatus::Active);
+        let version = script.catalog.version;
+        assert_eq!(script.run(settle(&script)), Outcome::Done { version });
+        let earlier = Timestamp::from_millis(1);
+        let not_found = Refusal::ConsumerNotFound { consumer: consumer("app") };
+        assert_eq!(script.refused(deregister("app", earlier)), not_found, "one before of the name");
+        script.done(deregister("app", NOW));
+        assert_eq!(status(&script), ConsumerStatus::Deleting);
+        script.done(settle(&script));
+        assert!(script.stream("s").consumers.is_empty());
+    }
+
+    #[test]
+    fn a_stream_has_twenty_consumers_and_fifty_with_a_commitment() {
+        let mut script = script();
+        let fill = |script: &mut Script, from: usize, to: usize| {
+            (from..to).for_each(|number| script.done(register(&format!("app{number}"))));
+        };
+        fill(&mut script, 0, 20);
+        let over = |actual, limit| Refusal::Limit { what: "consumers", actual, limit };
+        assert_eq!(script.refused(register("more")), over(21, 20));
+        script.done(Command::SetCommitment { enabled: true, now: NOW });
+        fill(&mut script, 20, 50);
+        assert_eq!(script.refused(register("more")), over(51, 50));
+    }
+
+    #[test]
+    fn a_stream_with_consumers_is_deleted_only_with_them() {
+        let mut script = script();
+        script.done(register("app"));
+        let delete = |with_consumers| Command::DeleteStream { name: name(), with_consumers };
+        assert_eq!(script.refused(delete(false)), Refusal::StreamHasConsumers { name: name() });
+        script.done(delete(true));
+        assert_eq!(script.stream("s").status, StreamStatus::Deleting);
+        let not_active = Refusal::StreamNotActive { name: name() };
+        assert_eq!(script.refused(register("other")), not_active);
+    }
+}

@@ -1,0 +1,107 @@
+//! What the operations on consumers with enhanced fan-out share.
+
+use anabranch_catalog::{Consumer, ConsumerStatus};
+use anabranch_types::{ConsumerArn, ConsumerName, StreamName, Timestamp};
+
+use super::Context;
+use crate::constraints::{Checks, rules};
+use crate::errors::Error;
+use crate::gateway::Gateway;
+use crate::wire::{Text, Writer};
+
+/// The members that name a consumer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConsumerMembers<'a> {
+    pub stream_arn: &'a Option<Text<'a>>,
+    pub consumer_name: &'a Option<Text<'a>>,
+    pub consumer_arn: &'a Option<Text<'a>>,
+    pub stream_id: &'a Option<Text<'a>>,
+}
+
+impl ConsumerMembers<'_> {
+    pub(super) fn check(self, checks: &mut Checks) {
+        checks.text("StreamARN", self.stream_arn, &rules::STREAM_ARN);
+        checks.text("ConsumerName", self.consumer_name, &rules::CONSUMER_NAME);
+        checks.text("ConsumerARN", self.consumer_arn, &rules::CONSUMER_ARN);
+        checks.text("StreamId", self.stream_id, &rules::STREAM_ID);
+    }
+
+    /// The consumer that they mean: its ARN, or its stream's ARN and its name, or all three if they agree.
+    pub(super) fn find(
+        self,
+        cx: &Context<'_>,
+    ) -> Result<(StreamName, ConsumerName, Consumer), Error> {
+        let gateway = cx.gateway;
+        let view = gateway.cluster.view();
+        if let Some(arn) = self.consumer_arn.as_deref() {
+            let (arn, consumer) = gateway.consumer_in_arn(&view, arn)?;
+            let ConsumerArn { stream, consumer: name, .. } = arn;
+            let stream_agrees = match self.stream_arn {
+                Some(_) => gateway.stream_name(&None, self.stream_arn)? == stream.stream,
+                None => true,
+            };
+            let name_agrees = self.consumer_name.as_deref().is_none_or(|n| n == name.as_str());
+            if !stream_agrees || !name_agrees {
+                return Err(Error::InvalidArgument(
+                    "StreamARN, ConsumerName and ConsumerARN must name the same consumer."
+                        .to_owned(),
+                ));
+            }
+            return Ok((stream.stream, name, consumer.clone()));
+        }
+        let (Some(_), Some(name)) = (self.stream_arn, self.consumer_name.as_deref()) else {
+            return Err(Error::InvalidArgument(
+                "Either ConsumerARN or both StreamARN and ConsumerName must be provided."
+                    .to_owned(),
+            ));
+        };
+        let stream = gateway.stream_name(&None, self.stream_arn)?;
+        let name = parse_name(name)?;
+        let consumer = gateway.find(&view, &stream)?.stream.consumers.get(&name);
+        let consumer = consumer.cloned().ok_or_else(|| {
+            let (account, region) = (&gateway.settings.account, &gateway.settings.region);
+            let text =
+                format!("Consumer {name} of stream {stream} under account {account} in {region}");
+            Error::NotFound(format!("{text} not found."))
+        })?;
+        Ok((stream, name, consumer))
+    }
+}
+
+/// A name that has passed the constraints.
+pub(super) fn parse_name(text: &str) -> Result<ConsumerName, Error> {
+    text.parse().map_err(|error| Error::InvalidArgument(format!("ConsumerName: {error}.")))
+}
+
+/// `Consumer` of the API reference.
+#[derive(Debug)]
+pub(crate) struct ConsumerSummary {
+    arn: ConsumerArn,
+    status: ConsumerStatus,
+    created: Timestamp,
+}
+
+impl ConsumerSummary {
+    pub(super) fn new(
+        gateway: &Gateway,
+        stream: &StreamName,
+        name: &ConsumerName,
+        consumer: &Consumer,
+    ) -> Self {
+        let arn = gateway.consumer_arn(stream, name, consumer);
+        Self { arn, status: consumer.status, created: consumer.created }
+    }
+
+    pub(super) fn write_members(&self, w: &mut Writer) {
+        w.member("ConsumerName").plain(&self.arn.consumer);
+        w.member("ConsumerARN").plain(&self.arn);
+        w.member("ConsumerStatus").plain(self.status.name());
+        w.member("ConsumerCreationTimestamp").timestamp(self.created);
+    }
+
+    /// `ConsumerDescription` of the API reference.
+    pub(super) fn write_description(&self, w: &mut Writer) {
+        self.write_members(w);
+        w.member("StreamARN").plain(&self.arn.stream);
+    }
+}

@@ -1,0 +1,132 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use anabranch_catalog::Resource;
+use anabranch_types::limits;
+use serde::Deserialize;
+
+use super::{Answer, Context, Empty, Request, tags};
+use crate::constraints::{Checks, Constrained, rules};
+use crate::errors::Error;
+use crate::wire::{Integer, List, Map, Text, Writer};
+
+/// `AddTagsToStreamInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AddTagsToStream<'a> {
+    #[serde(borrow)]
+    stream_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    tags: Option<Map<'a>>,
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+}
+
+impl Constrained for AddTagsToStream<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.stream(&self.stream_name, &self.stream_arn, &self.stream_id);
+        let size = rules::TAGS.required();
+        checks.map("Tags", &self.tags, &size, (&rules::TAG_KEY, &rules::TAG_VALUE));
+    }
+}
+
+impl Request for AddTagsToStream<'_> {
+    type Answer = Empty;
+
+    async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
+        let stream = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
+        let resource = Resource { stream, consumer: None };
+        let set = tags::checked(&self.tags)?;
+        tags::change(cx, resource, set, BTreeSet::new()).await.map(|()| Empty)
+    }
+}
+
+/// `RemoveTagsFromStreamInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RemoveTagsFromStream<'a> {
+    #[serde(borrow)]
+    stream_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    tag_keys: Option<List<Text<'a>>>,
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+}
+
+impl Constrained for RemoveTagsFromStream<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.stream(&self.stream_name, &self.stream_arn, &self.stream_id);
+        checks.texts("TagKeys", &self.tag_keys, &rules::TAG_KEYS.required(), &rules::TAG_KEY);
+    }
+}
+
+impl Request for RemoveTagsFromStream<'_> {
+    type Answer = Empty;
+
+    async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
+        let stream = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
+        let resource = Resource { stream, consumer: None };
+        let removed = tags::keys(&self.tag_keys);
+        tags::change(cx, resource, BTreeMap::new(), removed).await.map(|()| Empty)
+    }
+}
+
+/// `ListTagsForStreamInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListTagsForStream<'a> {
+    #[serde(borrow)]
+    stream_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    exclusive_start_tag_key: Option<Text<'a>>,
+    limit: Option<Integer>,
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+}
+
+impl Constrained for ListTagsForStream<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.stream(&self.stream_name, &self.stream_arn, &self.stream_id);
+        checks.text("ExclusiveStartTagKey", &self.exclusive_start_tag_key, &rules::TAG_KEY);
+        checks.number("Limit", &self.limit, &rules::TAGS_LIMIT);
+    }
+}
+
+/// `ListTagsForStreamOutput` of the API reference.
+#[derive(Debug)]
+pub(crate) struct TagPage {
+    tags: BTreeMap<String, String>,
+    has_more: bool,
+}
+
+impl Request for ListTagsForStream<'_> {
+    type Answer = TagPage;
+
+    async fn run(&self, cx: &Context<'_>) -> Result<TagPage, Error> {
+        let gateway = cx.gateway;
+        let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
+        let view = gateway.cluster.view();
+        let tags = &gateway.find(&view, &name)?.stream.tags;
+        let after = self.exclusive_start_tag_key.as_deref();
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let limit = self.limit.map_or(limits::MAX_TAGS, |limit| limit.as_u32() as usize);
+        let mut rest = tags.range::<str, _>((after, Bound::Unbounded));
+        let page = rest.by_ref().take(limit).map(|(key, value)| (key.clone(), value.clone()));
+        Ok(TagPage { tags: page.collect(), has_more: rest.next().is_some() })
+    }
+}
+
+impl Answer for TagPage {
+    fn write(&self, writer: &mut Writer) {
+        writer.structure(|w| {
+            tags::write(w, self.tags.iter());
+            w.member("HasMoreTags").flag(self.has_more);
+        });
+    }
+}

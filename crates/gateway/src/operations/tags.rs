@@ -1,0 +1,64 @@
+//! Tags of streams and consumers: what the old operations, which name streams, and the new ones, which name ARNs, share.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anabranch_catalog::{Command, Resource};
+
+use super::Context;
+use crate::errors::Error;
+use crate::wire::{List, Map, Text, Writer};
+
+/// The tags of a request, if their letters are those that tags may have.
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub(super) fn checked(tags: &Option<Map<'_>>) -> Result<BTreeMap<String, String>, Error> {
+    let entries = tags.as_ref().map(Map::entries).unwrap_or_default();
+    let tags: BTreeMap<_, _> =
+        entries.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    if tags.keys().any(|key| key.to_ascii_lowercase().starts_with("aws:")) {
+        let message = "Tag keys that begin with aws: are reserved.".to_owned();
+        return Err(Error::InvalidArgument(message));
+    }
+    if !tags.iter().all(|(key, value)| key.chars().chain(value.chars()).all(is_tag_letter)) {
+        return Err(Error::InvalidArgument(
+            "Some of the tags contain invalid characters. Valid characters: Unicode letters, \
+             digits, white space, _ . : / = + - % @."
+                .to_owned(),
+        ));
+    }
+    Ok(tags)
+}
+
+fn is_tag_letter(c: char) -> bool {
+    c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-%@".contains(c)
+}
+
+/// The keys of a request.
+pub(super) fn keys(keys: &Option<List<Text<'_>>>) -> BTreeSet<String> {
+    let keys = keys.as_ref().map(List::members).unwrap_or_default();
+    keys.iter().map(|key| key.to_string()).collect()
+}
+
+/// Has the catalog change the tags of a resource.
+pub(super) async fn change(
+    cx: &Context<'_>,
+    resource: Resource,
+    set: BTreeMap<String, String>,
+    removed: BTreeSet<String>,
+) -> Result<(), Error> {
+    let stream = resource.stream.clone();
+    cx.gateway.change(&stream, Command::SetTags { resource, set, removed }).await.map(|_| ())
+}
+
+/// A `TagList` of the API reference.
+pub(super) fn write<'a>(w: &mut Writer, tags: impl Iterator<Item = (&'a String, &'a String)>) {
+    w.member("Tags").list(|w| {
+        for (key, value) in tags {
+            w.structure(|w| {
+                w.member("Key").text(key);
+                w.member("Value").text(value);
+            });
+        }
+    });
+}
