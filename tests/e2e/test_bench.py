@@ -7,6 +7,7 @@ import pytest
 
 from support.cluster import release_binary
 from support.oracle import read_stream
+from support.waiting import wait_until
 
 FIGURES = {
     "records_per_s", "mb_per_s", "p50_us", "p99_us", "p999_us", "errors", "cpu_s", "server_cpu_s", "disk_bytes",
@@ -56,6 +57,17 @@ def test_get_reads_everything_there_is(bench):
 def test_e2e_receives_what_was_acknowledged(bench):
     report = bench("e2e", "--count", 50, "--connections", 2)
     assert (report["records"], report["missing"], report["unexpected"]) == (50, 0, 0)
+
+
+def test_e2e_is_pushed_what_was_acknowledged_and_leaves_no_consumer(bench, client, stream):
+    report = bench("e2e", "--count", 50, "--connections", 2, "--push")
+    assert (report["records"], report["missing"], report["unexpected"], report["push"]) == (50, 0, 0, True)
+    summary = client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+    wait_until("the consumer is gone", lambda: not consumers(client, summary["StreamARN"]))
+
+
+def consumers(client, stream_arn):
+    return client.list_stream_consumers(StreamARN=stream_arn)["Consumers"]
 
 
 def test_the_native_api_is_measured_the_same_way(bench, client, stream):

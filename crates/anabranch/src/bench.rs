@@ -17,6 +17,7 @@ mod options;
 mod payload;
 mod peers;
 mod processes;
+mod push;
 mod put;
 mod report;
 mod reshard;

@@ -213,7 +213,40 @@ impl Connection {
         answer
     }
 
+    /// One attempt of `operation`, whose answer comes piece by piece; returns once it begins.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn open(
+        &mut self,
+        operation: &str,
+        body: Bytes,
+    ) -> Result<Incoming, CallError> {
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+        let request = self.endpoint.request(operation, body, &id, 1);
+        let response = self.send(request).await?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(response.into_body());
+        }
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        Err(CallError::Refused { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {
+        let response = self.send(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        Err(CallError::Refused { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, CallError> {
         let is_open = match &mut self.sender {
             Some(sender) => sender.is_ready().await,
             None => false,
@@ -225,13 +258,7 @@ impl Connection {
             Some(sender) => sender,
             none => none.insert(self.endpoint.connect().await?),
         };
-        let response = sender.send(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-        if status == StatusCode::OK {
-            return Ok(body);
-        }
-        Err(CallError::Refused { status, body: String::from_utf8_lossy(&body).into_owned() })
+        sender.send(request).await.map_err(broken)
     }
 }
 

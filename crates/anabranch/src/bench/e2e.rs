@@ -22,6 +22,7 @@ use crate::bench::kinesis::{self, get_records, list_shards, shard_iterator};
 use crate::bench::native::{Native, batch};
 use crate::bench::options::{Api, Target, Until, duration};
 use crate::bench::payload::{put_record, record_members};
+use crate::bench::push::{self, Consumer, Events};
 use crate::bench::put::schedule;
 use crate::bench::report::{Baseline, Percentiles, Report, Tally};
 use crate::bench::schedule::Schedule;
@@ -29,8 +30,8 @@ use crate::bench::schedule::Schedule;
 /// How long readers may take for what was acknowledged last.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Writes records one by one while one reader per shard follows (polling; through gRPC the server pushes), and measures from the acknowledgement of each put to its
-/// receipt. A receipt before the acknowledgement counts as 1 µs.
+/// Writes records one by one while one reader per shard follows (polling, unless `--push`; through gRPC the server pushes), and measures from the acknowledgement of each put
+/// to its receipt. A receipt before the acknowledgement counts as 1 µs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// How long a reader waits after an empty answer
     #[arg(long, default_value = "0s", value_parser = duration)]
     poll_interval: Duration,
+    /// Readers subscribe (SubscribeToShard), as a consumer of their own, instead of polling
+    #[arg(long)]
+    push: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +57,7 @@ struct Parameters {
     record_size: u32,
     rate: Option<u32>,
     poll_interval_ms: u64,
+    push: bool,
     shards: usize,
     put_p50_us: u64,
     put_p99_us: u64,
@@ -86,6 +91,7 @@ enum Writer {
 /// A connection that follows one shard, from the shard's end when it was made.
 enum Reader {
     Kinesis { connection: Connection, iterator: String },
+    Pushed { events: Events, _connection: Connection },
     Native(BoxStream<'static, Result<Page, anabranch_client::Error>>),
 }
 
@@ -95,7 +101,8 @@ enum Reader {
 /// When the stream can't be read or written at all.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let target = &args.target;
-    let (writers, readers) = connect(target).await?;
+    let consumer = if args.push { Some(register(target).await?) } else { None };
+    let (writers, readers) = connect(target, consumer.as_ref()).await?;
     let shards = readers.len();
     let mut filler = vec![0; usize::try_from(args.record_size)?];
     rand::rng().fill_bytes(&mut filler);
@@ -113,6 +120,11 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let schedule = Arc::new(schedule(args.until, 1, args.rate));
     let puts = write_all(&load, &schedule, writers).await?;
     stop_readers(&load, readers).await?;
+    if let Some(consumer) = consumer {
+        let endpoints = Endpoint::all(target)?;
+        let first = endpoints.first().context("--endpoint")?;
+        consumer.deregister(&mut Connection::new(first)).await?;
+    }
 
     let totals = load.journeys.totals();
     let parameters = parameters(&args, shards, &puts, &totals);
@@ -125,8 +137,19 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     Report::new("e2e", target, parameters, &baseline, schedule.start(), &tally)?.print()
 }
 
+/// A consumer for the readers.
+async fn register(target: &Target) -> Result<Consumer> {
+    ensure!(target.api == Api::Kinesis, "--push: only the Kinesis API has it");
+    let endpoints = Endpoint::all(target)?;
+    let first = endpoints.first().context("--endpoint")?;
+    Consumer::register(&mut Connection::new(first), &target.stream).await
+}
+
 /// Writers as many as there are connections, and a reader for each shard.
-async fn connect(target: &Target) -> Result<(Vec<Writer>, Vec<Reader>)> {
+async fn connect(
+    target: &Target,
+    consumer: Option<&Consumer>,
+) -> Result<(Vec<Writer>, Vec<Reader>)> {
     let (mut writers, mut readers) = (Vec::new(), Vec::new());
     match target.api {
         Api::Kinesis => {
@@ -134,6 +157,11 @@ async fn connect(target: &Target) -> Result<(Vec<Writer>, Vec<Reader>)> {
             let first = endpoints.first().context("--endpoint")?;
             for shard in list_shards(&mut Connection::new(first), &target.stream).await? {
                 let mut connection = Connection::new(first);
+                if let Some(consumer) = consumer {
+                    let events = consumer.subscribe(&mut connection, &shard).await?;
+                    readers.push(Reader::Pushed { events, _connection: connection });
+                    continue;
+                }
                 let iterator = shard_iterator(&mut connection, &target.stream, &shard, "LATEST");
                 let iterator = iterator.await?;
                 readers.push(Reader::Kinesis { connection, iterator });
@@ -163,6 +191,7 @@ fn parameters(args: &Args, shards: usize, puts: &Tally, totals: &Totals) -> Para
         record_size: args.record_size,
         rate: args.rate,
         poll_interval_ms: u64::try_from(args.poll_interval.as_millis()).unwrap_or(u64::MAX),
+        push: args.push,
         shards,
         put_p50_us: put.p50_us,
         put_p99_us: put.p99_us,
@@ -259,6 +288,10 @@ impl Reader {
             Self::Kinesis { connection, iterator } => {
                 poll(connection, iterator, &load, &ready).await
             }
+            Self::Pushed { events, _connection } => {
+                ready.wait().await;
+                receive_events(events, &load).await
+            }
             Self::Native(pages) => {
                 ready.wait().await;
                 receive_pushed(pages, &load).await
@@ -294,6 +327,25 @@ async fn poll(
             tokio::time::sleep(load.poll_interval).await;
         }
         next = page.next_shard_iterator.map(std::borrow::Cow::into_owned);
+    }
+    Ok(())
+}
+
+async fn receive_events(mut events: Events, load: &Load) -> Result<()> {
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    while !load.readers_may_stop.load(Ordering::Relaxed) {
+        let payload = tokio::select! {
+            biased;
+            payload = events.next() => payload?,
+            _ = look.tick() => continue,
+        };
+        let Some(payload) = payload else { break };
+        let received = Instant::now();
+        let event: push::Event<'_> =
+            serde_json::from_slice(&payload).context("event of SubscribeToShard")?;
+        for record in &event.records {
+            load.receive(&record.decoded()?, received);
+        }
     }
     Ok(())
 }
