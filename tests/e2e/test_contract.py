@@ -1,0 +1,277 @@
+"""Every operation and member of botocore's own service model: values at its bounds, the first ones beyond, values that
+are missing and of a wrong type. Each must be answered with the class of error that the service has for it, and none
+with a failure of ours or an error that the model doesn't know."""
+
+import base64
+import copy
+import itertools
+import json
+
+import botocore.session
+import pytest
+
+from support.clients import signed_call
+from support.streams import create_stream
+
+MODEL = botocore.session.get_session().get_service_model("kinesis")
+# Answered with UnknownOperationException until they are there.
+MISSING = {"StartStreamEncryption", "StopStreamEncryption"}
+MISSING |= {name for name in MODEL.operation_names if "Queue" in name or "Channel" in name}
+OPERATIONS = sorted(set(MODEL.operation_names) - MISSING)
+
+ACCOUNT = "000000000000"
+NOBODY = "contract-none"
+ARN = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{NOBODY}"
+NUMBER = "49590338271490256608559692538361571095921575989136588898"
+# A value of each shape that is right; what it names isn't there, so that nothing is changed.
+VALUES = {
+    "StreamName": NOBODY,
+    "StreamARN": ARN,
+    "ConsumerARN": f"{ARN}/consumer/app:1764000000",
+    "ResourceARN": ARN,
+    "StreamId": "abcdefghij0123456789-abc",
+    "ConsumerName": "app",
+    "ShardId": "shardId-000000000000",
+    "HashKey": "5",
+    "SequenceNumber": NUMBER,
+    "ShardIterator": "AAAA",
+    "NextToken": "AAAA",
+    "PartitionKey": "key",
+    "Policy": '{"Statement":[]}',
+    "TagKey": "key",
+    "TagValue": "value",
+    "Data": base64.b64encode(b"data").decode(),
+    "RetentionPeriodHours": 48,
+    "Timestamp": 1764000000,
+    "MaxRecordSizeInKiB": 2048,
+    "PositiveIntegerObject": 2,
+    "NaturalIntegerObject": 2,
+    "MetricsName": "IncomingBytes",
+}
+# Members that only one of an operation's cases may have beside the others.
+LEFT_OUT = {
+    "CreateStream": {"StreamModeDetails", "WarmThroughputMiBps", "RecordDistributionStrategy"},
+    "ListShards": {"NextToken", "ExclusiveStartShardId", "StreamCreationTimestamp", "ShardFilter"},
+    "ListStreams": {"NextToken"},
+    "ListStreamConsumers": {"NextToken"},
+}
+# Texts that no pattern of the model takes.
+NO_PATTERN = "\x07 \x07"
+WRONG_TYPES = {
+    "string": [7, True, ["a"], {"a": "b"}],
+    "integer": ["seven", True, [1], {"a": 1}],
+    "boolean": ["yes", 1, [True]],
+    "timestamp": [[1], {"a": 1}, True],
+    "blob": [7, ["a"], "not base64!"],
+    "list": ["a", 7, {"a": "b"}],
+    "map": ["a", 7, ["a"]],
+    "structure": ["a", 7, ["a"]],
+}
+VALIDATION, SERIALIZATION = "ValidationException", "SerializationException"
+
+
+def enum_of(shape):
+    """The words that a text may be, if they are counted."""
+    return getattr(shape, "enum", ())
+
+
+def value_of(shape):
+    """A right value of a shape."""
+    if shape.name in VALUES:
+        return VALUES[shape.name]
+    if enum_of(shape):
+        return enum_of(shape)[0]
+    match shape.type_name:
+        case "integer":
+            return shape.metadata.get("min", 1)
+        case "boolean":
+            return True
+        case "list":
+            return [value_of(shape.member)]
+        case "map":
+            return {value_of(shape.key): value_of(shape.value)}
+        case "structure":
+            return {name: value_of(member) for name, member in shape.members.items()}
+    raise AssertionError(f"no value of {shape.name}")
+
+
+def request_of(operation):
+    """A right request, without the members that don't go with the others."""
+    shape = MODEL.operation_model(operation).input_shape
+    request = value_of(shape) if shape else {}
+    for member in LEFT_OUT.get(operation, ()):
+        request.pop(member)
+    request.pop("StreamId", None)
+    return request
+
+
+def members(shape, path=()):
+    """Every member below a structure, lists' and maps' included: (path, its shape, whether it is required)."""
+    for name, member in shape.members.items():
+        yield from descend(member, (*path, name), name in shape.required_members)
+
+
+def descend(shape, path, is_required):
+    yield path, shape, is_required
+    if shape.type_name == "structure":
+        yield from members(shape, path)
+    if shape.type_name == "list":
+        yield from descend(shape.member, (*path, 0), False)
+
+
+def with_holder(request, shape, path):
+    """The request with the member that a path begins with."""
+    return {path[0]: value_of(shape.members[path[0]]), **request}
+
+
+def changed(request, path, value):
+    """The request with another value at the path, or without the member."""
+    request = copy.deepcopy(request)
+    holder = request
+    for step in path[:-1]:
+        holder = holder[step]
+    if value is None:
+        holder.pop(path[-1], None)
+    else:
+        holder[path[-1]] = value
+    return request
+
+
+def text_of(length, shape):
+    """A text of a length that a shape's pattern takes, if there is one."""
+    value = VALUES.get(shape.name, "")
+    if shape.name in ("StreamARN", "ResourceARN"):
+        return value + "x" * (length - len(value)) if length >= len(value) else None
+    if shape.name in ("ConsumerARN", "StreamId", "HashKey", "SequenceNumber"):
+        return None
+    return "x" * length
+
+
+def values_beyond(shape):
+    """Values that break a constraint of the shape: they are refused with a ValidationException."""
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    match shape.type_name:
+        case "string":
+            if enum_of(shape):
+                yield "NO_SUCH_WORD"
+                return
+            yield from (
+                "x" * length for length in (low - 1 if low else None, high + 1 if high else None) if length is not None
+            )
+            if "pattern" in shape.metadata:
+                yield NO_PATTERN
+        case "integer":
+            yield from (
+                value
+                for value in (low - 1 if low is not None else None, high + 1 if high else None)
+                if value is not None
+            )
+        case "blob":
+            yield base64.b64encode(bytes(high + 1)).decode()
+        case "list":
+            if low:
+                yield []
+            if high:
+                yield [value_of(shape.member)] * (high + 1)
+        case "map":
+            if low:
+                yield {}
+            if high:
+                yield {f"key{number}": "v" for number in range(high + 1)}
+            yield {"": "v"}
+            yield {"k" * 129: "v"}
+            yield {"k": "v" * 257}
+
+
+def values_within(shape):
+    """Values at the bounds: no constraint refuses them, whatever else may."""
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    match shape.type_name:
+        case "string" if enum_of(shape):
+            yield from enum_of(shape)
+        case "string":
+            if low:
+                yield text_of(low, shape)
+            if high and high <= 4096:
+                yield text_of(high, shape)
+        case "integer":
+            yield from (value for value in (low, high) if value is not None)
+        case "blob":
+            yield from ("", base64.b64encode(bytes(high)).decode())
+        case "list" if high:
+            yield [value_of(shape.member)] * high
+
+
+def code_of(endpoint, operation, request, content_type="application/x-amz-json-1.1"):
+    """HTTP status, the error's code (None for success), and its message."""
+    status, headers, body = signed_call(endpoint, operation, request, content_type=content_type)
+    if status == 200:
+        return status, None, ""
+    answer = json.loads(body)
+    assert headers["x-amzn-ErrorType"] == answer["__type"]
+    return status, answer["__type"], answer.get("message") or answer.get("Message")
+
+
+def modelled(operation):
+    errors = MODEL.operation_model(operation).error_shapes
+    return {shape.name for shape in errors} | {VALIDATION, SERIALIZATION}
+
+
+@pytest.fixture(scope="module")
+def existing(client):
+    """A stream whose name CreateStream finds taken."""
+    return create_stream(client, "contract-taken", shards=1)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_member_is_checked_as_the_model_says(endpoint, existing, operation):
+    shape = MODEL.operation_model(operation).input_shape
+    right = request_of(operation)
+    if operation == "CreateStream":
+        right["StreamName"] = existing
+    wrong = []
+
+    def check(request, expected, what):
+        status, code, message = code_of(endpoint, operation, request)
+        known = code is None or (status == 400 and code in modelled(operation))
+        as_expected = code == expected if expected else code != SERIALIZATION
+        if not known or not as_expected:
+            wrong.append(f"{what}: {status} {code} ({message}), expected {expected or 'no fault of the request'}")
+
+    check(right, None, "right")
+    for path, member, is_required in members(shape) if shape else ():
+        name, full = ".".join(map(str, path)), with_holder(right, shape, path)
+        if is_required:
+            check(changed(full, path, None), VALIDATION, f"{name} missing")
+        for value in WRONG_TYPES[member.type_name]:
+            check(changed(full, path, value), SERIALIZATION, f"{name} = {value!r}")
+        for value in values_beyond(member):
+            check(changed(full, path, value), VALIDATION, f"{name} = {shown(value)}")
+        for value in (value for value in values_within(member) if value is not None):
+            request = changed(full, path, value)
+            status, code, message = code_of(endpoint, operation, request)
+            if status != 200 and (code not in modelled(operation) or "failed to satisfy constraint" in message):
+                wrong.append(f"{name} = {shown(value)}: {status} {code} ({message}), which is within the bounds")
+    assert not wrong, "\n".join(wrong)
+
+
+def shown(value):
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_body_that_is_none_is_refused(endpoint, operation):
+    for body in (b"", b"{", b"[]", b"7", b"null", b'"text"', b"\xff\xfe", b'{"StreamName"'):
+        status, code, _ = code_of(endpoint, operation, body)
+        assert (status, code) == (400, SERIALIZATION), body
+
+
+@pytest.mark.parametrize("operation", sorted(MISSING))
+def test_what_is_not_there_yet_says_so(endpoint, operation):
+    assert code_of(endpoint, operation, {})[:2] == (400, "UnknownOperationException")
+
+
+def test_the_model_has_the_operations_that_are_counted_here():
+    assert len(OPERATIONS) + len(MISSING) == len(MODEL.operation_names)
+    assert len(list(itertools.chain(OPERATIONS))) >= 37
