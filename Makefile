@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist test guard guard-record demo dev bench curves limits costs scaling lint fix
+.PHONY: help setup build dist test test-clients guard guard-record demo dev bench curves limits costs scaling lint fix
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -23,6 +23,9 @@ dist: setup ## The binary to deploy: a fifth less CPU than `make build`, and wha
 
 test: setup ## All tests: cargo's, then the real AWS clients against real processes
 	@scripts/test.sh
+
+test-clients: build ## The AWS SDKs of five languages against three nodes (ARGS="java go" for some)
+	@.venv/bin/python scripts/test_clients.py $(ARGS)
 
 guard: setup ## Instructions and allocations of the hot path against scripts/guard.json (ARGS="part of a test's name")
 	@scripts/setup.sh valgrind
