@@ -113,7 +113,8 @@ def test_records_are_pushed_as_they_come_and_in_order(client, one_shard):
     # Goes on where it was, as the Kinesis Client Library does it.
     last = taken[-1]["ContinuationSequenceNumber"]
     client.put_record(StreamName=one_shard, PartitionKey="k", Data=b"6")
-    after = subscribe(client, consumer, "AFTER_SEQUENCE_NUMBER", SequenceNumber=last)
+    other = register(client, one_shard, "other")
+    after = subscribe(client, other, "AFTER_SEQUENCE_NUMBER", SequenceNumber=last)
     assert take(after, 1)[1] == [b"6"]
     after.close()
 
@@ -127,7 +128,8 @@ def test_an_idle_subscription_says_every_few_seconds_where_to_go_on(client, one_
     events.close()
     client.put_record(StreamName=one_shard, PartitionKey="k", Data=b"new")
     for kind in ("AFTER_SEQUENCE_NUMBER", "AT_SEQUENCE_NUMBER"):
-        events = subscribe(client, consumer, kind, SequenceNumber=idle["ContinuationSequenceNumber"])
+        other = register(client, one_shard, kind.lower())
+        events = subscribe(client, other, kind, SequenceNumber=idle["ContinuationSequenceNumber"])
         assert take(events, 1)[1] == [b"new"], kind
         events.close()
 
@@ -174,6 +176,8 @@ def test_a_removed_consumer_is_pushed_nothing_more(client, one_shard):
     client.deregister_stream_consumer(ConsumerARN=consumer)
     with pytest.raises(EventStreamError, match=r"ResourceNotFoundException|ResourceInUseException"):
         list(events)
+    stream_arn = arn_of(client, one_shard)
+    wait_until("it is gone", lambda: not client.list_stream_consumers(StreamARN=stream_arn)["Consumers"])
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         subscribe(client, consumer)
 

@@ -29,6 +29,8 @@ pub(crate) struct NodeConfig {
     pub(crate) zone: String,
     /// Replicas of each shard of a new stream. Default: 3.
     pub(crate) replicas: u32,
+    /// Whose limits hold. Default: none but those of memory and disk.
+    pub(crate) limits: Limits,
     /// Account in ARNs.
     pub(crate) account: AccountId,
     /// Region in ARNs.
@@ -64,6 +66,8 @@ pub(crate) struct RawNodeConfig {
     pub(crate) zone: String,
     #[serde(default = "three")]
     pub(crate) replicas: u32,
+    #[serde(default)]
+    pub(crate) limits: Limits,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +86,17 @@ pub(crate) struct RawNodeConfig {
     pub(crate) replication: RawReplicaSettings,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clock_offset_file: Option<PathBuf>,
+}
+
+/// Whose limits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Limits {
+    /// None but those of memory and disk
+    #[default]
+    Unlimited,
+    /// Those of the public service: of each shard, and of how often operations may be called
+    Aws,
 }
 
 /// What a configuration file says of the replicas: [`ReplicaSettings`], which says what each key is.
@@ -238,7 +253,11 @@ impl NodeConfig {
             join: raw.join,
             replace_after: Duration::from_millis(raw.replace_after_ms),
             storage: raw.storage,
-            replication: raw.replication.try_into().context("replication")?,
+            replication: ReplicaSettings {
+                service_limits: raw.limits == Limits::Aws,
+                ..raw.replication.try_into().context("replication")?
+            },
+            limits: raw.limits,
             clock_offset_file: raw.clock_offset_file,
         })
     }
@@ -273,6 +292,7 @@ mod tests {
             data_dir: "d".into(),
             zone: String::new(),
             replicas: 3,
+            limits: Limits::default(),
             account: None,
             region: None,
             token_key: new_token_key(),

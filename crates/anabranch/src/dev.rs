@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster_file::{self, NodeEntry, PidFile};
-use crate::config::{NodeConfig, RawNodeConfig, RawPeer, new_token_key};
+use crate::config::{Limits, NodeConfig, RawNodeConfig, RawPeer, new_token_key};
 use crate::running::{self, Addresses};
 
 /// `anabranch dev`
@@ -28,6 +28,9 @@ pub(crate) struct DevArgs {
     /// How many nodes; more than one run as child processes, really replicated
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
+    /// Whose limits hold
+    #[arg(long, value_enum, value_name = "WHOSE", default_value_t = Limits::Unlimited)]
+    limits: Limits,
 }
 
 const CONFIG: &str = "node.toml";
@@ -45,16 +48,19 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
 /// Everything in this process.
 async fn one(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
     let node_dir = dir.join("node-1");
-    let config_file = write_configs(dir, &[loopback(&args, 0)?])?.remove(0);
+    let config_file = write_configs(dir, &[loopback(&args, 0)?], args.limits)?.remove(0);
     let mut config = NodeConfig::read(&config_file, Vec::new())?;
     config.listen_api = args.listen.to_string();
     let pid_file = PidFile::write(&node_dir)?;
-    let command = vec![
+    let mut command = vec![
         std::env::current_exe()?.display().to_string(),
         "dev".into(),
         "--data-dir".into(),
         dir.display().to_string(),
     ];
+    if args.limits == Limits::Aws {
+        command.extend(["--limits".into(), "aws".into()]);
+    }
     let dir = dir.to_owned();
     let result = running::run(config, move |Addresses { api, grpc }| {
         let command = [command, vec!["--listen".into(), api.to_string()]].concat();
@@ -76,7 +82,7 @@ async fn several(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let reserved =
         (0..args.nodes).map(|i| loopback(&args, i)).collect::<anyhow::Result<Vec<_>>>()?;
-    let configs = write_configs(dir, &reserved)?;
+    let configs = write_configs(dir, &reserved, args.limits)?;
     let mut children = Vec::new();
     let outcome = tokio::select! {
         started = start_all(dir, &configs, &mut children) => started,
@@ -215,7 +221,7 @@ fn free_port(host: IpAddr) -> anyhow::Result<u16> {
 
 /// Writes each node's configuration; what must stay the same over restarts is kept from the file that
 /// is there.
-fn write_configs(dir: &Path, nodes: &[Reserved]) -> anyhow::Result<Vec<PathBuf>> {
+fn write_configs(dir: &Path, nodes: &[Reserved], limits: Limits) -> anyhow::Result<Vec<PathBuf>> {
     let files: Vec<PathBuf> =
         (1..=nodes.len()).map(|id| dir.join(format!("node-{id}")).join(CONFIG)).collect();
     let known: Vec<RawNodeConfig> = files
@@ -249,6 +255,7 @@ fn write_configs(dir: &Path, nodes: &[Reserved]) -> anyhow::Result<Vec<PathBuf>>
             data_dir: node_dir.to_owned(),
             zone: String::new(),
             replicas: 3,
+            limits,
             account: None,
             region: None,
             token_key: token_key.clone(),

@@ -66,7 +66,7 @@ impl LocalNode for InProcess {
         Box::pin(async move {
             let Read { from, max_records, max_bytes, leader_only } = read;
             let shard = self.shard(group)?;
-            shard.read(from, max_records, max_bytes, leader_only).await.map_err(call_error)
+            shard.poll(from, max_records, max_bytes, leader_only).await.map_err(call_error)
         })
     }
 }

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock_offset::OffsetClock;
-use crate::config::NodeConfig;
+use crate::config::{Limits, NodeConfig};
 
 /// Where a node that runs can be reached.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +148,7 @@ async fn start(
     settings.account = config.account;
     settings.region = config.region;
     settings.default_replicas = config.replicas;
+    settings.service_limits = config.limits == Limits::Aws;
     settings.max_connections = raise_descriptor_limit();
     let (readiness, report) = (node.clone(), node.clone());
     let gateway = Gateway::new(client, settings, clock)
@@ -181,6 +182,7 @@ fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
             "term": status.as_ref().map(|status| status.term),
             "voters": status.as_ref().map(|status| status.voters.iter().map(|voter| voter.0).collect::<Vec<_>>()),
             "applied": status.as_ref().map(|status| status.applied),
+            "checkpoint": status.as_ref().and_then(|status| status.checkpoint),
             "trim_horizon": status.as_ref().map(|status| status.trim_horizon),
             "purged": status.as_ref().and_then(|status| status.purged).map(|purged| purged.index),
             "quarantined": status.as_ref().and_then(|status| status.quarantined.clone()),

@@ -349,12 +349,6 @@ pub enum Refusal {
         /// The name.
         consumer: ConsumerName,
     },
-    /// The consumer is being registered or removed.
-    #[error("consumer {consumer} is not ACTIVE")]
-    ConsumerNotActive {
-        /// The name.
-        consumer: ConsumerName,
-    },
     /// A resource would have too many tags.
     #[error("more than {limit} tags")]
     TooManyTags {

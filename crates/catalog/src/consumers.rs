@@ -82,11 +82,11 @@ impl Catalog {
         };
         match stream.consumers.get_mut(&consumer).filter(|known| known.created == created) {
             None => Err(Refusal::ConsumerNotFound { consumer }),
-            Some(known) if known.status == ConsumerStatus::Active => {
+            Some(known) if known.status == ConsumerStatus::Deleting => Ok(Change::AlreadySo),
+            Some(known) => {
                 known.status = ConsumerStatus::Deleting;
                 Ok(Change::Made)
             }
-            Some(_) => Err(Refusal::ConsumerNotActive { consumer }),
         }
     }
 
@@ -160,8 +160,6 @@ mod tests {
         assert_eq!(status(&script), ConsumerStatus::Creating);
         let exists = Refusal::ConsumerExists { consumer: consumer("app") };
         assert_eq!(script.refused(register("app")), exists);
-        let not_active = Refusal::ConsumerNotActive { consumer: consumer("app") };
-        assert_eq!(script.refused(deregister("app", NOW)), not_active);
         script.done(settle(&script));
         assert_eq!(status(&script), ConsumerStatus::Active);
         let version = script.catalog.version;
@@ -171,6 +169,7 @@ mod tests {
         assert_eq!(script.refused(deregister("app", earlier)), not_found, "one before of the name");
         script.done(deregister("app", NOW));
         assert_eq!(status(&script), ConsumerStatus::Deleting);
+        script.done(deregister("app", NOW));
         script.done(settle(&script));
         assert!(script.stream("s").consumers.is_empty());
     }

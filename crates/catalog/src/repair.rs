@@ -139,6 +139,9 @@ impl<'a> Plan<'a> {
     /// A replica whose zone another one is in, on the fullest node.
     fn crowded(&self, group: &GroupRef<'_>) -> Option<Replica> {
         let shares = |replica: &&Replica| {
+            if !self.catalog.nodes.contains_key(&replica.node) {
+                return false; // nobody knows yet where it is
+            }
             let zones = self.zones_without(group, Some(**replica));
             zones.contains(self.zone(replica.node))
         };
@@ -146,8 +149,9 @@ impl<'a> Plan<'a> {
     }
 
     fn zones_without(&self, group: &GroupRef<'_>, leaving: Option<Replica>) -> BTreeSet<&'a str> {
+        let is_known = |replica: &&Replica| self.catalog.nodes.contains_key(&replica.node);
         let stays = group.replicas.iter().filter(|replica| Some(**replica) != leaving);
-        stays.map(|replica| self.zone(replica.node)).collect()
+        stays.filter(is_known).map(|replica| self.zone(replica.node)).collect()
     }
 
     /// Moves a replica of a shard from the fullest node that holds one to the emptiest, if that evens out.
@@ -224,6 +228,10 @@ mod tests {
             super::repairs(&script.catalog, &lost, LIMITS)
         };
         assert_eq!(repairs(&[]), []);
+        let mut early = Script::with_nodes(3, &["a"]);
+        early.register(4, 4, "b");
+        let none = BTreeSet::new();
+        assert_eq!(super::repairs(&early.catalog, &none, LIMITS), [], "two zones aren't known yet");
         let (group, from) = (GroupId::CATALOG, Some(ReplicaId(3)));
         assert_eq!(repairs(&[3]), [Command::MoveReplica { group, from, to: NodeId(4) }]);
     }

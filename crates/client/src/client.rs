@@ -42,6 +42,7 @@ struct Inner {
 struct Peer {
     channel: Channel,
     appends: AppendStream,
+    tails: Channel,
 }
 
 /// How long a call looks for a leader. Longer than a fail-over takes, shorter than an SDK waits.
@@ -54,6 +55,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 /// A pause is this part of what the search took so far: one that is handed over is there within milliseconds, and is
 /// to be found about as soon.
 const PAUSE_PART: u32 = 4;
+/// A tail that says nothing for so long is broken: it would have sent an empty page long before.
+const TAIL_SILENCE: Duration = Duration::from_secs(12);
+/// How long a node may take to begin one.
+const TAIL_PATIENCE: Duration = Duration::from_secs(2);
 /// Before the nodes are asked again for the catalog, once none had it.
 const FOLLOW_AGAIN: Duration = Duration::from_millis(25);
 
@@ -318,8 +323,7 @@ impl Client {
         shard: &ShardRoute,
         from: Position,
     ) -> BoxStream<'static, Result<Page, Error>> {
-        Feed { client: self.clone(), shard: shard.clone(), from, subscriber: None, pages: None }
-            .run()
+        Feed::new(self, shard, from, None).run()
     }
 
     /// As [`Self::tail`], by the leader, for a consumer that has one such stream of a shard at a time. Returns once it
@@ -335,8 +339,7 @@ impl Client {
         consumer: String,
     ) -> Result<BoxStream<'static, Result<Page, Error>>, Error> {
         let subscriber = Subscriber { consumer, id: rand::random(), began: None };
-        let (client, shard) = (self.clone(), shard.clone());
-        let mut feed = Feed { client, shard, from, subscriber: Some(subscriber), pages: None };
+        let mut feed = Feed::new(self, shard, from, Some(subscriber));
         feed.connect().await?;
         Ok(feed.run())
     }
@@ -357,9 +360,21 @@ struct Feed {
     from: Position,
     subscriber: Option<Subscriber>,
     pages: Option<tonic::Streaming<anabranch_proto::v1::ReadResponse>>,
+    /// How often it was interrupted: each time another replica is asked first.
+    interruptions: usize,
 }
 
 impl Feed {
+    fn new(
+        client: &Client,
+        shard: &ShardRoute,
+        from: Position,
+        subscriber: Option<Subscriber>,
+    ) -> Self {
+        let (client, shard) = (client.clone(), shard.clone());
+        Self { client, shard, from, subscriber, pages: None, interruptions: 0 }
+    }
+
     fn run(self) -> BoxStream<'static, Result<Page, Error>> {
         let pages = stream::try_unfold(self, |mut feed| async move {
             let page = feed.next().await?;
@@ -372,16 +387,20 @@ impl Feed {
         loop {
             match &mut self.pages {
                 None => self.connect().await?,
-                Some(pages) => match pages.message().await {
-                    Ok(Some(message)) => {
+                Some(pages) => match timeout(TAIL_SILENCE, pages.message()).await {
+                    Ok(Ok(Some(message))) => {
                         let page = call::page(message)?;
                         self.from = page.next;
                         return Ok(page);
                     }
-                    Err(status) if call::error_of(&status) == CallError::InUse => {
+                    Ok(Err(status)) if call::error_of(&status) == CallError::InUse => {
                         return Err(Error::InUse);
                     }
-                    Ok(None) | Err(_) => self.pages = None,
+                    Ok(Ok(None) | Err(_)) | Err(_) => {
+                        self.pages = None;
+                        self.interruptions += 1;
+                        sleep(SHORTEST_PAUSE).await;
+                    }
                 },
             }
         }
@@ -390,11 +409,15 @@ impl Feed {
     async fn connect(&mut self) -> Result<(), Error> {
         let inner = Arc::clone(&self.client.inner);
         let mut search = Search::new(&inner, &self.shard);
+        search.turn = self.interruptions;
         loop {
             let node = search.next();
-            let result = match inner.channel_of(node) {
-                Some(channel) => {
-                    call::tail(channel, self.shard.group, self.from, self.subscription()).await
+            let result = match inner.peer(node) {
+                Some(Peer { tails, .. }) => {
+                    let (group, from) = (self.shard.group, self.from);
+                    let pages = call::tail(tails, group, from, self.subscription());
+                    let pages = timeout(TAIL_PATIENCE, pages).await;
+                    pages.unwrap_or(Err(CallError::NotLeader(None)))
                 }
                 None => Err(CallError::NotLeader(None)),
             };
@@ -546,7 +569,9 @@ impl Inner {
         let channel = anabranch_transport::channel(&self.connector, address);
         // A connection of its own: reads of megabytes don't stand in the way of appends.
         let appends = anabranch_transport::channel(&self.connector, address);
-        let peer = Peer { channel, appends: AppendStream::new(appends) };
+        // And tails stop where their reader does, which must be nobody else's business.
+        let tails = anabranch_transport::channel_of_slow_readers(&self.connector, address);
+        let peer = Peer { channel, appends: AppendStream::new(appends), tails };
         peers.insert(address.to_owned(), peer.clone());
         peer
     }

@@ -1,6 +1,6 @@
 //! One connection: when it has been silent for too long, and when it must end.
 //!
-//! Only whole requests and bytes of answers count as activity, so a client that sends its headers
+//! Only whole requests, bytes of answers and events that are taken count as activity, so a client that sends its headers
 //! byte by byte, pings, or takes nothing of its answer is cut off.
 
 use std::convert::Infallible;
@@ -45,9 +45,11 @@ pub(crate) async fn drive(
         let (gateway, activity) = (gateway.clone(), Arc::clone(&activity));
         let closing = closing_events.clone();
         async move {
-            let in_progress = activity.begin();
+            let _request = activity.begin();
             let answer = routing::answer(&gateway, request).await;
-            Ok::<_, Infallible>(answer.map(|body| body.held(in_progress, closing)))
+            let watching = Arc::clone(&activity);
+            let taken = move || watching.progress();
+            Ok::<_, Infallible>(answer.map(|body| body.watched(taken, closing)))
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -93,7 +95,7 @@ enum Verdict {
 }
 
 /// A request that is being answered.
-struct Request(Arc<Activity>);
+struct Request<'a>(&'a Activity);
 
 impl Activity {
     fn new() -> Self {
@@ -110,10 +112,10 @@ impl Activity {
         u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 
-    fn begin(self: &Arc<Self>) -> Request {
+    fn begin(&self) -> Request<'_> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head_began.store(NEVER, Ordering::Relaxed);
-        Request(Arc::clone(self))
+        Request(self)
     }
 
     fn progress(&self) {
@@ -157,7 +159,7 @@ impl Activity {
     }
 }
 
-impl Drop for Request {
+impl Drop for Request<'_> {
     fn drop(&mut self) {
         self.0.progress();
         self.0.requests.fetch_sub(1, Ordering::Relaxed);

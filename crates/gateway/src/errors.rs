@@ -175,9 +175,6 @@ impl Error {
             Refusal::ConsumerNotFound { consumer } => {
                 Self::NotFound(format!("Consumer {consumer} of {} not found.", of(subject)))
             }
-            Refusal::ConsumerNotActive { consumer } => {
-                Self::InUse(format!("Consumer {consumer} of {} is not ACTIVE.", of(subject)))
-            }
             Refusal::TooManyTags { limit } => Self::InvalidArgument(format!(
                 "Failed to add tags to {}: it cannot have more than {limit} tags associated with it.",
                 of(subject)

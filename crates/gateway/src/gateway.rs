@@ -8,6 +8,7 @@ use anabranch_types::Clock;
 use tokio::net::TcpListener;
 
 use crate::budget::Budget;
+use crate::call_limits::CallLimits;
 use crate::cluster::Cluster;
 use crate::server;
 use crate::settings::GatewaySettings;
@@ -20,10 +21,14 @@ pub struct Gateway {
     pub(crate) settings: Arc<GatewaySettings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sealer: Arc<Sealer>,
+    /// Counts calls, where the service's limits are wanted.
+    pub(crate) call_limits: Option<Arc<CallLimits>>,
     /// Bytes of bodies in memory.
     pub(crate) bodies: Budget,
     /// Bytes of answers in memory, so that slow readers take nothing from writers, nor writers from them.
     pub(crate) answers: Budget,
+    /// Bytes of events in memory, so that slow subscribers take nothing from those who ask.
+    pub(crate) pushes: Budget,
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -44,8 +49,10 @@ impl Gateway {
         Self {
             cluster,
             sealer: Arc::new(Sealer::new(settings.token_key)),
+            call_limits: settings.service_limits.then(Arc::default),
             bodies: Budget::new(settings.max_in_flight_bytes / 2),
             answers: Budget::new(settings.max_in_flight_bytes / 2),
+            pushes: Budget::new(settings.max_in_flight_bytes / 8),
             settings: Arc::new(settings),
             clock,
             readiness: Arc::new(|| true),

@@ -12,6 +12,7 @@ mod append;
 mod auth;
 mod body;
 mod budget;
+mod call_limits;
 mod cluster;
 mod connection;
 mod constraints;

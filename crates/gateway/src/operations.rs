@@ -51,7 +51,7 @@ use crate::response::{Done, Encoded};
 use crate::wire::{self, DecodeError, Format, Writer};
 
 /// An operation that this gateway knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     AddTagsToStream,
     CreateStream,
@@ -246,6 +246,11 @@ pub(crate) fn perform<'a>(
     operation: Operation,
     call: Call<'a>,
 ) -> BoxFuture<'a, Result<Done, Error>> {
+    if let Some(limits) = &call.gateway.call_limits
+        && let Err(error) = limits.check(operation, call.gateway.clock.now())
+    {
+        return Box::pin(ready(Err(error)));
+    }
     match operation {
         Operation::SubscribeToShard => subscribe_to_shard::perform(call),
         Operation::AddTagsToStream => run::<stream_tags::AddTagsToStream<'a>>(call),

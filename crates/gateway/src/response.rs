@@ -35,21 +35,17 @@ pub(crate) enum Body {
 pub(crate) type Events = BoxStream<'static, Bytes>;
 
 impl Body {
-    /// Has a body that comes piece by piece hold something until it ends, and end early when `closing` turns true.
-    pub(crate) fn held(
+    /// Has a body that comes piece by piece tell of each piece that is taken, and end early when `closing` turns true.
+    pub(crate) fn watched(
         self,
-        held: impl Send + 'static,
+        taken: impl Fn() + Send + 'static,
         mut closing: watch::Receiver<bool>,
     ) -> Self {
         let Self::Events(events) = self else { return self };
         let closed = async move {
             let _either_way = closing.wait_for(|closing| *closing).await;
         };
-        let held = events.take_until(closed).map(move |piece| {
-            let _held = &held;
-            piece
-        });
-        Self::Events(held.boxed())
+        Self::Events(events.take_until(closed).inspect(move |_| taken()).boxed())
     }
 }
 

@@ -14,9 +14,12 @@ pub struct GatewaySettings {
     pub token_key: TokenKey,
     /// Replicas of each shard of a new stream. Default: 3.
     pub default_replicas: u32,
+    /// Whether operations may be called only as often as the service allows. Default: no.
+    pub service_limits: bool,
     /// Largest body. Default: 16 MiB, enough for 10 MiB of data in base64 and 500 keys.
     pub max_body_bytes: usize,
-    /// Bytes of bodies and answers in memory at once, half for either; beyond it calls are throttled. A
+    /// Bytes of bodies and answers in memory at once, half for either, and an eighth of it more for events
+    /// that are pushed; beyond it calls are throttled, and events wait. A
     /// body counts twice, so this is at least four times `max_body_bytes`, or the largest are never
     /// taken. Default: 512 MiB.
     pub max_in_flight_bytes: usize,
@@ -44,6 +47,7 @@ impl GatewaySettings {
             region: Region::default(),
             token_key,
             default_replicas: 3,
+            service_limits: false,
             max_body_bytes: 16 * 1024 * 1024,
             max_in_flight_bytes: 512 * 1024 * 1024,
             max_connections: 4096,

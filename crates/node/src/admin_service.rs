@@ -283,7 +283,6 @@ fn refused(refusal: &Refusal) -> Status {
         | Refusal::StreamNotActive { .. }
         | Refusal::StreamHasConsumers { .. }
         | Refusal::ConsumerExists { .. }
-        | Refusal::ConsumerNotActive { .. }
         | Refusal::TooManyTags { .. }
         | Refusal::NoNodes
         | Refusal::Limit { .. }

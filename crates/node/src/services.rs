@@ -13,6 +13,7 @@ use anabranch_types::{GroupId, Timestamp, limits};
 use futures::future::{pending, ready};
 use futures::stream::{self, Stream, StreamExt};
 use prost::Message;
+use tokio::time::sleep;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::catalog_leader::{self, NewestVersion, Propose};
@@ -217,7 +218,7 @@ impl LogService for Api {
         let records = if records == 0 { limits::GET_RECORDS_MAX_RECORDS } else { records };
         let bytes = if bytes == 0 { limits::GET_RECORDS_MAX_BYTES } else { bytes };
         let bytes = bytes.min(limits::GET_RECORDS_MAX_BYTES);
-        let page = shard.read(from, records, bytes, request.leader_only).await;
+        let page = shard.poll(from, records, bytes, request.leader_only).await;
         Ok(Response::new(page_message(page.map_err(|error| status_of(&error))?)))
     }
 
@@ -241,6 +242,10 @@ impl LogService for Api {
             };
             let page = page.map_err(|error| status_of(&error))?;
             let next = page.next;
+            if seat.is_some() {
+                let bytes = page.batches.iter().map(|batch| batch.batch.len()).sum();
+                sleep(shard.pause_after_push(bytes)).await;
+            }
             Ok(Some((page_message(page), (shard, next, seat))))
         });
         Ok(Response::new(Box::pin(pages)))

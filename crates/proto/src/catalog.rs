@@ -463,9 +463,6 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
         Outcome::Refused(Refusal::ConsumerNotFound { consumer }) => {
             Pb::ConsumerNotFound(consumer.to_string())
         }
-        Outcome::Refused(Refusal::ConsumerNotActive { consumer }) => {
-            Pb::ConsumerNotActive(consumer.to_string())
-        }
         Outcome::Refused(Refusal::TooManyTags { limit }) => Pb::TooManyTags(*limit),
         Outcome::Refused(Refusal::NoNodes) => Pb::NoNodes(true),
         Outcome::Refused(Refusal::Limit { what, actual, limit }) => {
@@ -531,9 +528,6 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Error> {
         }
         Pb::ConsumerNotFound(name) => {
             refused(Refusal::ConsumerNotFound { consumer: consumer_name(&name)? })
-        }
-        Pb::ConsumerNotActive(name) => {
-            refused(Refusal::ConsumerNotActive { consumer: consumer_name(&name)? })
         }
         Pb::TooManyTags(limit) => refused(Refusal::TooManyTags { limit }),
         Pb::NoNodes(_) => refused(Refusal::NoNodes),
@@ -1015,7 +1009,6 @@ mod tests {
             Refusal::StreamHasConsumers { name: name.clone() },
             Refusal::ConsumerExists { consumer: "app".parse().unwrap() },
             Refusal::ConsumerNotFound { consumer: "app".parse().unwrap() },
-            Refusal::ConsumerNotActive { consumer: "app".parse().unwrap() },
             Refusal::TooManyTags { limit: 50 },
             Refusal::Limit { what: "consumers", actual: 21, limit: 20 },
             Refusal::ShardNotFound { shard: ShardId(3) },

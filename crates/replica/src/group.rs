@@ -68,6 +68,8 @@ pub struct GroupStatus {
     pub applied: u64,
     /// First log index that isn't trimmed.
     pub trim_horizon: u64,
+    /// Log index of its newest checkpoint.
+    pub checkpoint: Option<u64>,
     /// Its last purged and last entry.
     pub purged: Option<LogId>,
     /// Its last entry.
@@ -175,6 +177,7 @@ impl Group {
             term: metrics.vote.leader_id.term,
             applied: self.progress.applied(),
             trim_horizon: self.progress.trim_horizon(),
+            checkpoint: self.progress.checkpoints().last_key_value().map(|(index, _)| *index),
             purged: state.purged,
             last: state.last,
             voters: metrics.membership_config.voter_ids().map(ReplicaId).collect(),

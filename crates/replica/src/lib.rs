@@ -33,6 +33,7 @@ mod reader;
 mod replicas;
 mod room;
 mod settings;
+mod shard_meter;
 mod shard_replica;
 
 pub use catalog_replica::CatalogReplica;

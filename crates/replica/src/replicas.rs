@@ -102,7 +102,7 @@ impl Replicas {
             Arc::clone(&self.inner.append_permits),
             Arc::clone(&self.inner.clock),
             retention_hours,
-            self.inner.settings.append_deadline,
+            &self.inner.settings,
         );
         self.hold(spec, group, Some(shard.clone()), None);
         Ok(shard)

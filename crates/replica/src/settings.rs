@@ -28,6 +28,8 @@ pub struct ReplicaSettings {
     pub hand_over_limit: Duration,
     /// Bytes a second that this node sends to replicas that are behind. Default: 32 MiB.
     pub catch_up_bytes_per_second: u64,
+    /// Whether shards take and give no more than those of the service. Default: no.
+    pub service_limits: bool,
     /// Lets a restarted leader go on without an election. Always false: it loses acknowledged records.
     /// Here so that a test can show that it would be caught.
     #[doc(hidden)]
@@ -47,6 +49,7 @@ impl Default for ReplicaSettings {
             append_bytes_in_flight: 256 << 20,
             hand_over_limit: Duration::from_secs(5),
             catch_up_bytes_per_second: 32 << 20,
+            service_limits: false,
             unsafe_leader_restore: false,
         }
     }

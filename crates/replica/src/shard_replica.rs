@@ -19,6 +19,8 @@ use crate::machine::remember;
 use crate::payload::Payload;
 use crate::proposer::{Event, Proposal, Proposer};
 use crate::reader::{PageBounds, append_of};
+use crate::settings::ReplicaSettings;
+use crate::shard_meter::ShardMeter;
 
 /// How long an append waits for a resharding job to be decided: some times what that takes, and less
 /// than a client waits.
@@ -34,6 +36,8 @@ pub struct ShardReplica {
     clock: Arc<dyn Clock>,
     retention_hours: Arc<AtomicU32>,
     load: Arc<LoadMeter>,
+    /// Counts against the service's limits, where there are any.
+    meter: Option<Arc<ShardMeter>>,
     append_deadline: Duration,
 }
 
@@ -44,7 +48,7 @@ impl ShardReplica {
         permits: Arc<Semaphore>,
         clock: Arc<dyn Clock>,
         retention_hours: u32,
-        append_deadline: Duration,
+        settings: &ReplicaSettings,
     ) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let proposer = Proposer {
@@ -59,7 +63,19 @@ impl ShardReplica {
         tokio::spawn(proposer.run(receiver));
         let retention_hours = Arc::new(AtomicU32::new(retention_hours));
         let load = Arc::default();
-        Self { group, window, events, permits, clock, retention_hours, load, append_deadline }
+        let meter = settings.service_limits.then(|| Arc::new(ShardMeter::new(clock.now())));
+        let append_deadline = settings.append_deadline;
+        Self {
+            group,
+            window,
+            events,
+            permits,
+            clock,
+            retention_hours,
+            load,
+            meter,
+            append_deadline,
+        }
     }
 
     /// Appends a batch; answered once a majority has it on disk. Says where the records stand, in the
@@ -97,6 +113,9 @@ impl ShardReplica {
     async fn append_now(&self, batch: Batch) -> Result<Vec<Run>, Error> {
         self.group.leading_term()?;
         self.group.check_room()?;
+        if let Some(meter) = &self.meter {
+            meter.write(&batch, self.clock.now())?;
+        }
         let bytes = u32::try_from(batch.bytes().len()).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.permits).try_acquire_many_owned(bytes);
         let permit = permit.map_err(|_| Error::Throttled("appends under way fill their memory"))?;
@@ -186,12 +205,47 @@ impl ShardReplica {
             self.group.read_index().await?;
         }
         let (bounds, clock) = (PageBounds { max_records, max_bytes }, self.clock.as_ref());
-        let mut page = self.group.read_page(from, bounds, self.retained_from(), clock).await?;
-        if !leader_only && page.behind.is_zero() && self.group.may_lack_records() {
-            let since = clock.now().since(self.group.progress.last_arrival());
-            page.behind = since.max(Duration::from_millis(1));
+        let retained_from = self.retained_from();
+        let may_lack_records = !leader_only && self.group.may_lack_records();
+        let mut page = self.group.read_page(from, bounds, retained_from, clock).await?;
+        if may_lack_records && page.behind.is_zero() {
+            let newest = self.group.progress.last_arrival().max(retained_from);
+            page.behind = clock.now().since(newest).max(Duration::from_millis(1));
         }
         Ok(page)
+    }
+
+    /// As [`Self::read`], for a reader that polls: within the service's limits, if the shard has them.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`Error::Throttled`].
+    pub async fn poll(
+        &self,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+        leader_only: bool,
+    ) -> Result<Page, Error> {
+        let Some(meter) = &self.meter else {
+            return self.read(from, max_records, max_bytes, leader_only).await;
+        };
+        if leader_only {
+            self.group.leading_term()?;
+        }
+        meter.read(self.clock.now())?;
+        let page = self.read(from, max_records, max_bytes, leader_only).await?;
+        meter.got(&page);
+        Ok(page)
+    }
+
+    /// How long whoever was pushed so many bytes is to be pushed nothing.
+    pub fn pause_after_push(&self, bytes: usize) -> Duration {
+        match self.meter {
+            Some(_) => Duration::from_micros(
+                (bytes as u64).saturating_mul(1_000_000) / limits::SHARD_READ_BYTES_PER_SECOND,
+            ),
+            None => Duration::ZERO,
+        }
     }
 
     /// Returns when there may be something at `from`, or after `longest`.

@@ -20,7 +20,7 @@ pub use lane::{AppendChannel, AppendRequests, ResponseBody};
 pub use liveness::{Liveness, PeerEvent};
 pub use peer::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES, Purpose, STREAM_WINDOW_BYTES, Transport,
-    TransportSettings, channel, was_not_sent,
+    TransportSettings, channel, channel_of_slow_readers, was_not_sent,
 };
 pub use server::{Handler, ReplicaServer, RequestBody};
 

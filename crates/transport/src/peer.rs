@@ -254,20 +254,38 @@ impl Keeper {
 pub const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 /// What either end may send ahead on one connection.
 pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+/// What is sent ahead to a reader that may be slow: a page.
+const SLOW_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// The largest window that HTTP/2 knows.
+const UNLIMITED_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// The longest HTTP/2 frame that either end takes. In frames of the default 16 KiB, a message of a megabyte
 /// costs the sender and the receiver some sixty passes through their codecs.
 pub const FRAME_BYTES: u32 = 1 << 20;
 
 /// A gRPC channel to `address` that connects when it is first used, and again when it broke.
 pub fn channel(connector: &Arc<dyn Connector>, address: &str) -> Channel {
+    channel_with_windows(connector, address, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES)
+}
+
+/// As [`channel`], for streams whose readers may be slow: each is sent little ahead, and none keeps another waiting.
+pub fn channel_of_slow_readers(connector: &Arc<dyn Connector>, address: &str) -> Channel {
+    channel_with_windows(connector, address, SLOW_STREAM_WINDOW_BYTES, UNLIMITED_WINDOW_BYTES)
+}
+
+fn channel_with_windows(
+    connector: &Arc<dyn Connector>,
+    address: &str,
+    stream: u32,
+    connection: u32,
+) -> Channel {
     let (connector, address) = (Arc::clone(connector), address.to_owned());
     let connect = service_fn(move |_: Uri| {
         let connection = connector.connect(address.clone());
         async move { connection.await.map(TokioIo::new) }
     });
     Endpoint::from_static("http://node.anabranch")
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(connection)
         .max_frame_size(FRAME_BYTES)
         .connect_with_connector_lazy(connect)
 }

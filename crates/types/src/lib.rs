@@ -12,6 +12,7 @@ mod hash_key;
 mod ids;
 pub mod limits;
 mod names;
+mod rate;
 mod sequence_number;
 
 pub use arn::{AccountId, ConsumerArn, Region, StreamArn};
@@ -19,4 +20,5 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use hash_key::{HashKey, HashKeyRange, partition_key_hash};
 pub use ids::{GroupId, Incarnation, LogId, NodeId, ReplicaId};
 pub use names::{ConsumerName, ParseError, ShardId, StreamName};
+pub use rate::RateLimit;
 pub use sequence_number::{SequenceNumber, SequenceNumberParts};

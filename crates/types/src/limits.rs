@@ -50,3 +50,12 @@ pub const MAX_CONSUMERS_WITH_COMMITMENT: usize = 50;
 pub const LIST_STREAM_CONSUMERS_MAX_CONSUMERS: u32 = 100;
 /// Shortest minimum throughput billing commitment, in hours (documentation of UpdateAccountSettings).
 pub const MIN_COMMITMENT_HOURS: u64 = 24;
+/// Records that a shard takes in a second (documentation of PutRecord).
+pub const SHARD_RECORDS_PER_SECOND: u64 = 1000;
+/// Bytes that it takes in a second (documentation of PutRecords and CreateStream).
+pub const SHARD_BYTES_PER_SECOND: u64 = 1024 * 1024;
+/// GetRecords of a shard in a second (documentation of GetRecords).
+pub const SHARD_READS_PER_SECOND: u64 = 5;
+/// Bytes that they get in a second, all together, and that a consumer with enhanced fan-out is pushed (documentation of
+/// GetRecords and SubscribeToShard).
+pub const SHARD_READ_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;

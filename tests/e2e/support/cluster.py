@@ -48,10 +48,11 @@ class Cluster:
     nodes that were started again kept up to date.
     """
 
-    def __init__(self, data_dir, nodes=1, binary=None, environment=None):
+    def __init__(self, data_dir, nodes=1, binary=None, environment=None, arguments=()):
         self.data_dir = Path(data_dir)
         self.environment = {**os.environ, **(environment or {})}
         self.size = nodes
+        self.arguments = list(arguments)
         self.binary = Path(binary or release_binary())
         self.nodes = []
         self.output = []
@@ -75,6 +76,7 @@ class Cluster:
             raise FileNotFoundError(f"{self.binary} is missing: run `make build`")
         command = [self.binary, "dev", "--listen", "127.0.0.1:0", "--data-dir", self.data_dir]
         command += ["--nodes", str(self.size)] if self.size > 1 else []
+        command += self.arguments
         self._parent = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,

@@ -249,6 +249,21 @@ impl Cluster {
         records
     }
 
+    /// Waits until every replica of `group` has all that there is, in a checkpoint: only what a checkpoint ends can be
+    /// trimmed without what comes later.
+    pub(crate) async fn checkpoints_cover_all(&self, group: GroupId) {
+        for node in &self.nodes {
+            wait_for(format!("a checkpoint ends group {group} on node {}", node.id), async || {
+                let report = node.report_of(group).await;
+                let checkpoint = report["checkpoint"].as_u64().map_or(0, |index| index + 1);
+                let applied = report["applied"].as_u64().unwrap_or_default();
+                let covers = checkpoint > 0 && checkpoint == applied;
+                if covers { Ok(()) } else { Err(format!("ends at {checkpoint} of {applied}")) }
+            })
+            .await;
+        }
+    }
+
     /// Waits until every replica of `group` has the same trim horizon, above 0, and has purged up to it.
     pub(crate) async fn replicas_trim_alike(&self, group: GroupId) {
         wait_for(format!("all replicas trim group {group} alike"), async || {

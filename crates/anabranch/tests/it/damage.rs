@@ -43,6 +43,9 @@ impl Scene {
         let shards = cluster.create_stream(&client, 2).await;
         let mut scene = Self { cluster, client, shards, oracle: Oracle::default() };
         scene.write().await;
+        for shard in &scene.shards {
+            scene.cluster.checkpoints_cover_all(shard.group).await;
+        }
         scene.cluster.advance(25).await;
         scene.write().await;
         for shard in &scene.shards {

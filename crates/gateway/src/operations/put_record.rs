@@ -62,7 +62,8 @@ impl Request for PutRecord<'_> {
             partition: self.partition_key.as_deref(),
             hash: self.explicit_hash_key.as_deref(),
         };
-        let (key, hash) = keys.place(Placement::of(cx, &name), 0).map_err(|error| match error {
+        let placement = Placement::of(cx, &name, keys.partition.is_none()).await;
+        let (key, hash) = keys.place(placement, 0).map_err(|error| match error {
             KeyError::Absent => absent("partitionKey"),
             KeyError::Invalid(error) => error,
         })?;
@@ -144,9 +145,12 @@ pub(super) enum KeyError {
 }
 
 impl<'a> Placement<'a> {
-    /// Of a call to a stream.
-    pub(super) fn of(cx: &'a Context<'_>, stream: &StreamName) -> Self {
-        let view = cx.gateway.cluster.view();
+    /// Of a call to a stream. Where a record `lacks_key`, the newest version of the catalog says whether it may.
+    pub(super) async fn of(cx: &'a Context<'_>, stream: &StreamName, lacks_key: bool) -> Self {
+        let mut view = cx.gateway.cluster.view();
+        if lacks_key && let Ok(newest) = cx.gateway.cluster.newest_view().await {
+            view = newest;
+        }
         match view.stream(stream).map(|found| found.stream.distribution) {
             Some(Distribution::Auto) => Self::Anywhere(cx.producer.as_ref()),
             Some(Distribution::UserPartitionKey) | None => Self::ByKey,

@@ -135,8 +135,10 @@ impl SubscribeToShard<'_> {
     fn find(&self, gateway: &Gateway) -> Result<(ConsumerArn, Arc<ShardRoute>), Error> {
         let view = gateway.cluster.view();
         let arn = self.consumer_arn.as_deref().unwrap_or_default();
-        let (consumer, known) = gateway.consumer_in_arn(&view, arn)?;
-        require_active(&consumer, known)?;
+        let (named, known) = gateway.consumer_in_arn(&view, arn)?;
+        require_active(&named, known)?;
+        // One spelling, whatever partition or region the client wrote: the seat is taken by it.
+        let consumer = gateway.consumer_arn(&named.stream.stream, &named.consumer, known);
         let name: &StreamName = &consumer.stream.stream;
         let text = self.shard_id.as_deref().unwrap_or_default();
         let shard = shards::parse_id(gateway, name, text)?;
@@ -190,6 +192,9 @@ impl Subscription {
     async fn next(&mut self) -> Next {
         let Subject { gateway, consumer, route } = &self.subject;
         loop {
+            if Instant::now() >= self.ends {
+                return Next::End;
+            }
             let view = gateway.cluster.view();
             let known = gateway.consumer_in_arn(&view, &consumer.to_string());
             if let Err(error) = known.and_then(|(arn, consumer)| require_active(&arn, consumer)) {
@@ -251,10 +256,11 @@ impl Subject {
         }
     }
 
-    /// Room for so many bytes, as soon as there is. One event alone always fits.
+    /// Room for so many bytes, or for as many as there ever are, as soon as nobody else has it.
     async fn room(&self, bytes: usize) -> Permit {
+        let bytes = bytes.clamp(1, (self.gateway.settings.max_in_flight_bytes / 8).max(1));
         loop {
-            if let Some(permit) = self.gateway.answers.take_fair(bytes.max(1), bytes.max(1)) {
+            if let Some(permit) = self.gateway.pushes.take(bytes) {
                 return permit;
             }
             sleep(BUDGET_PAUSE).await;
