@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import EventStreamError
 
 from support.clients import kinesis, signed_call
-from support.streams import create_stream, shards, status
+from support.streams import create_stream, iterator, shards, status
 from support.waiting import wait_until
 
 SHARD = "shardId-000000000000"
@@ -250,3 +250,28 @@ def test_a_subscription_outlives_the_node_that_leads_the_shard(three, stream_nam
     client.put_record(StreamName=stream_name, PartitionKey="k", Data=b"end")
     follower.join(timeout=30)
     assert not follower.is_alive()
+
+
+def test_a_subscriber_that_reads_nothing_keeps_nobody_else_waiting(three, stream_name):
+    client = kinesis(three.nodes[0].endpoint)
+    create_stream(client, stream_name, shards=1)
+    idle = [register(client, stream_name, f"idle-{number}") for number in range(3)]
+    reader = register(client, stream_name, "reader")
+    leader = wait_until("the shard has a leader", lambda: three.leaders(stream_name)[SHARD])
+    client = kinesis(next(node for node in three.nodes if node.id != leader).endpoint)
+    unread = [subscribe(client, consumer) for consumer in idle]
+    # More than all the buffers between the shard and somebody who takes nothing.
+    written = [b"%08d" % number * (1 << 16) for number in range(64)]
+    for data in written:
+        client.put_record(StreamName=stream_name, PartitionKey="k", Data=data)
+    events = subscribe(client, reader)
+    assert take(events, len(written))[1] == written
+    events.close()
+    read, start = [], iterator(client, stream_name, "TRIM_HORIZON")
+    while len(read) < len(written):
+        page = client.get_records(ShardIterator=start)
+        read += [record["Data"] for record in page["Records"]]
+        start = page["NextShardIterator"]
+    assert read == written
+    for events in unread:
+        events.close()
