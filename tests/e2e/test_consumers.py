@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import time
 
 import pytest
 from botocore.exceptions import EventStreamError
@@ -242,9 +241,7 @@ def test_a_subscription_outlives_the_node_that_leads_the_shard(three, stream_nam
             three.kill(next(node for node in three.nodes if node.id == leader))
         if number == 60:
             break
-    deadline = time.monotonic() + 30
-    while len(pushed) < len(written) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until("all of it is pushed", lambda: len(pushed) >= len(written))
     assert pushed == written
     stop.set()
     client.put_record(StreamName=stream_name, PartitionKey="k", Data=b"end")

@@ -45,6 +45,11 @@ impl ShardMetrics {
         "ReadProvisionedThroughputExceeded",
         "IteratorAgeMilliseconds",
     ];
+    /// What a request may say: a name, or `ALL`.
+    pub const WORDS: [&'static str; 8] = {
+        let [a, b, c, d, e, f, g] = Self::NAMES;
+        [a, b, c, d, e, f, g, "ALL"]
+    };
     /// All of them.
     pub const ALL: Self = Self((1 << Self::NAMES.len()) - 1);
 

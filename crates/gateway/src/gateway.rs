@@ -52,7 +52,7 @@ impl Gateway {
             call_limits: settings.service_limits.then(Arc::default),
             bodies: Budget::new(settings.max_in_flight_bytes / 2),
             answers: Budget::new(settings.max_in_flight_bytes / 2),
-            pushes: Budget::new(settings.max_in_flight_bytes / 8),
+            pushes: Budget::new(settings.push_bytes()),
             settings: Arc::new(settings),
             clock,
             readiness: Arc::new(|| true),

@@ -59,6 +59,11 @@ impl GatewaySettings {
             shutdown_grace: Duration::from_secs(10),
         }
     }
+
+    /// Bytes of events that are pushed in memory at once.
+    pub(crate) const fn push_bytes(&self) -> usize {
+        self.max_in_flight_bytes / 8
+    }
 }
 
 /// 256 secret bits that every gateway of a cluster shares. Shows nothing of itself.

@@ -119,15 +119,24 @@ impl Gateway {
         let arn: ConsumerArn = arn
             .parse()
             .map_err(|error| Error::InvalidArgument(format!("ConsumerARN: {error}.")))?;
-        let not_found = || Error::NotFound(format!("Consumer {arn} not found."));
-        if arn.stream.account != self.settings.account {
-            return Err(not_found());
-        }
-        let stream = view.stream(&arn.stream.stream).ok_or_else(not_found)?.stream;
-        let consumer = stream.consumers.get(&arn.consumer);
-        let consumer = consumer.filter(|known| known.created.as_secs() == arn.created_seconds);
-        let consumer = consumer.ok_or_else(not_found)?;
+        let consumer = self.find_consumer(view, &arn)?;
         Ok((arn, consumer))
+    }
+
+    /// The consumer of the very registration that an ARN names.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) fn find_consumer<'a>(
+        &self,
+        view: &'a View,
+        arn: &ConsumerArn,
+    ) -> Result<&'a Consumer, Error> {
+        let own = arn.stream.account == self.settings.account;
+        let stream = view.stream(&arn.stream.stream).filter(|_| own);
+        let consumer = stream.and_then(|found| found.stream.consumers.get(&arn.consumer));
+        let consumer = consumer.filter(|known| known.created.as_secs() == arn.created_seconds);
+        consumer.ok_or_else(|| Error::NotFound(format!("Consumer {arn} not found.")))
     }
 
     /// The stream or consumer that a `ResourceARN` means, and what it has attached.

@@ -2,6 +2,7 @@
 //!
 //! Source: the service model (botocore 1.44.5, `kinesis/2013-12-02`), the shape of the same name.
 
+use anabranch_catalog::ShardMetrics;
 use anabranch_types::limits;
 
 use super::Rule;
@@ -64,16 +65,7 @@ pub(crate) const RESOURCE_ARN: Rule = Rule::range(1, 2048)
 /// `MetricsNameList`
 pub(crate) const METRICS: Rule = Rule::range(1, 7);
 /// `MetricsName`
-pub(crate) const METRIC: Rule = Rule::one_of(&[
-    "IncomingBytes",
-    "IncomingRecords",
-    "OutgoingBytes",
-    "OutgoingRecords",
-    "WriteProvisionedThroughputExceeded",
-    "ReadProvisionedThroughputExceeded",
-    "IteratorAgeMilliseconds",
-    "ALL",
-]);
+pub(crate) const METRIC: Rule = Rule::one_of(&ShardMetrics::WORDS);
 /// `MinimumThroughputBillingCommitmentInputStatus`
 pub(crate) const COMMITMENT_STATUS: Rule = Rule::one_of(&["ENABLED", "DISABLED"]);
 /// `StreamMode`

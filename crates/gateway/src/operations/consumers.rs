@@ -2,33 +2,41 @@
 
 use anabranch_catalog::{Consumer, ConsumerStatus};
 use anabranch_types::{ConsumerArn, ConsumerName, StreamName, Timestamp};
+use serde::Deserialize;
 
 use super::Context;
-use crate::constraints::{Checks, rules};
+use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::wire::{Text, Writer};
 
-/// The members that name a consumer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ConsumerMembers<'a> {
-    pub stream_arn: &'a Option<Text<'a>>,
-    pub consumer_name: &'a Option<Text<'a>>,
-    pub consumer_arn: &'a Option<Text<'a>>,
-    pub stream_id: &'a Option<Text<'a>>,
+/// The members that name a consumer: all that two operations have.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ConsumerMembers<'a> {
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    consumer_name: Option<Text<'a>>,
+    #[serde(borrow, rename = "ConsumerARN")]
+    consumer_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+}
+
+impl Constrained for ConsumerMembers<'_> {
+    fn check(&self, checks: &mut Checks) {
+        checks.text("StreamARN", &self.stream_arn, &rules::STREAM_ARN);
+        checks.text("ConsumerName", &self.consumer_name, &rules::CONSUMER_NAME);
+        checks.text("ConsumerARN", &self.consumer_arn, &rules::CONSUMER_ARN);
+        checks.text("StreamId", &self.stream_id, &rules::STREAM_ID);
+    }
 }
 
 impl ConsumerMembers<'_> {
-    pub(super) fn check(self, checks: &mut Checks) {
-        checks.text("StreamARN", self.stream_arn, &rules::STREAM_ARN);
-        checks.text("ConsumerName", self.consumer_name, &rules::CONSUMER_NAME);
-        checks.text("ConsumerARN", self.consumer_arn, &rules::CONSUMER_ARN);
-        checks.text("StreamId", self.stream_id, &rules::STREAM_ID);
-    }
-
     /// The consumer that they mean: its ARN, or its stream's ARN and its name, or all three if they agree.
     pub(super) fn find(
-        self,
+        &self,
         cx: &Context<'_>,
     ) -> Result<(StreamName, ConsumerName, Consumer), Error> {
         let gateway = cx.gateway;
@@ -36,8 +44,8 @@ impl ConsumerMembers<'_> {
         if let Some(arn) = self.consumer_arn.as_deref() {
             let (arn, consumer) = gateway.consumer_in_arn(&view, arn)?;
             let ConsumerArn { stream, consumer: name, .. } = arn;
-            let stream_agrees = match self.stream_arn {
-                Some(_) => gateway.stream_name(&None, self.stream_arn)? == stream.stream,
+            let stream_agrees = match &self.stream_arn {
+                Some(_) => gateway.stream_name(&None, &self.stream_arn)? == stream.stream,
                 None => true,
             };
             let name_agrees = self.consumer_name.as_deref().is_none_or(|n| n == name.as_str());
@@ -49,13 +57,13 @@ impl ConsumerMembers<'_> {
             }
             return Ok((stream.stream, name, consumer.clone()));
         }
-        let (Some(_), Some(name)) = (self.stream_arn, self.consumer_name.as_deref()) else {
+        let (Some(_), Some(name)) = (&self.stream_arn, self.consumer_name.as_deref()) else {
             return Err(Error::InvalidArgument(
                 "Either ConsumerARN or both StreamARN and ConsumerName must be provided."
                     .to_owned(),
             ));
         };
-        let stream = gateway.stream_name(&None, self.stream_arn)?;
+        let stream = gateway.stream_name(&None, &self.stream_arn)?;
         let name = parse_name(name)?;
         let consumer = gateway.find(&view, &stream)?.stream.consumers.get(&name);
         let consumer = consumer.cloned().ok_or_else(|| {

@@ -4,32 +4,16 @@ use super::consumers::{ConsumerMembers, ConsumerSummary};
 use super::{Answer, Context, Request};
 use crate::constraints::{Checks, Constrained};
 use crate::errors::Error;
-use crate::wire::{Text, Writer};
+use crate::wire::Writer;
 
 /// `DescribeStreamConsumerInput` of the API reference.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct DescribeStreamConsumer<'a> {
-    #[serde(borrow, rename = "StreamARN")]
-    stream_arn: Option<Text<'a>>,
-    #[serde(borrow)]
-    consumer_name: Option<Text<'a>>,
-    #[serde(borrow, rename = "ConsumerARN")]
-    consumer_arn: Option<Text<'a>>,
-    #[serde(borrow)]
-    stream_id: Option<Text<'a>>,
-}
-
-impl DescribeStreamConsumer<'_> {
-    fn members(&self) -> ConsumerMembers<'_> {
-        let Self { stream_arn, consumer_name, consumer_arn, stream_id } = self;
-        ConsumerMembers { stream_arn, consumer_name, consumer_arn, stream_id }
-    }
-}
+#[serde(transparent)]
+pub(crate) struct DescribeStreamConsumer<'a>(#[serde(borrow)] ConsumerMembers<'a>);
 
 impl Constrained for DescribeStreamConsumer<'_> {
     fn check(&self, checks: &mut Checks) {
-        self.members().check(checks);
+        self.0.check(checks);
     }
 }
 
@@ -41,7 +25,7 @@ impl Request for DescribeStreamConsumer<'_> {
     type Answer = Described;
 
     async fn run(&self, cx: &Context<'_>) -> Result<Described, Error> {
-        let (stream, name, consumer) = self.members().find(cx)?;
+        let (stream, name, consumer) = self.0.find(cx)?;
         Ok(Described(ConsumerSummary::new(cx.gateway, &stream, &name, &consumer)))
     }
 }

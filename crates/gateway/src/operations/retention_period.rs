@@ -33,12 +33,9 @@ impl<const LONGER: bool> Request for SetRetentionPeriod<'_, LONGER> {
     type Answer = Empty;
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
-        let gateway = cx.gateway;
-        let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        let subject = gateway.subject(&name);
+        let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let hours = self.retention_period_hours.map_or(0, Integer::as_u32);
-        let command = Command::SetRetention { name, hours, longer: LONGER };
-        let done = gateway.cluster.propose(command).await;
-        done.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
+        let command = Command::SetRetention { name: name.clone(), hours, longer: LONGER };
+        cx.gateway.change(&name, command).await.map(|_| Empty)
     }
 }

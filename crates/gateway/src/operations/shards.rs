@@ -94,9 +94,7 @@ pub(super) async fn reshard(
     name: StreamName,
     change: ShardChange,
 ) -> Result<Empty, Error> {
-    let gateway = cx.gateway;
-    let subject = gateway.subject(&name);
-    let now = gateway.clock.now();
-    let begun = gateway.cluster.propose(Command::Reshard { name, change, now }).await;
-    begun.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
+    let now = cx.gateway.clock.now();
+    let command = Command::Reshard { name: name.clone(), change, now };
+    cx.gateway.change(&name, command).await.map(|_| Empty)
 }

@@ -66,15 +66,12 @@ impl Request for UpdateStreamMode<'_> {
     type Answer = Empty;
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
-        let gateway = cx.gateway;
-        let name = gateway.stream_name(&None, &self.stream_arn)?;
-        let subject = gateway.subject(&name);
+        let name = cx.gateway.stream_name(&None, &self.stream_arn)?;
         let details = self.stream_mode_details.as_ref();
         let mode = details.map_or(StreamMode::Provisioned, |details| details.0.mode());
         check_warm_throughput(mode, self.warm_throughput)?;
         let warm_throughput_mibps = self.warm_throughput.map(Integer::as_u32);
-        let command = Command::SetStreamMode { name, mode, warm_throughput_mibps };
-        let done = gateway.cluster.propose(command).await;
-        done.map(|_| Empty).map_err(|error| Error::from_client(error, || subject))
+        let command = Command::SetStreamMode { name: name.clone(), mode, warm_throughput_mibps };
+        cx.gateway.change(&name, command).await.map(|_| Empty)
     }
 }

@@ -196,8 +196,8 @@ impl Subscription {
                 return Next::End;
             }
             let view = gateway.cluster.view();
-            let known = gateway.consumer_in_arn(&view, &consumer.to_string());
-            if let Err(error) = known.and_then(|(arn, consumer)| require_active(&arn, consumer)) {
+            let known = gateway.find_consumer(&view, consumer);
+            if let Err(error) = known.and_then(|known| require_active(consumer, known)) {
                 return Next::Failure(error);
             }
             let rest = Page { batches: Vec::new(), next: self.next, behind: Duration::ZERO };
@@ -258,7 +258,7 @@ impl Subject {
 
     /// Room for so many bytes, or for as many as there ever are, as soon as nobody else has it.
     async fn room(&self, bytes: usize) -> Permit {
-        let bytes = bytes.clamp(1, (self.gateway.settings.max_in_flight_bytes / 8).max(1));
+        let bytes = bytes.clamp(1, self.gateway.settings.push_bytes().max(1));
         loop {
             if let Some(permit) = self.gateway.pushes.take(bytes) {
                 return permit;

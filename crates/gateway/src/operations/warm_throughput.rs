@@ -74,10 +74,7 @@ impl Request for UpdateStreamWarmThroughput<'_> {
         let view = gateway.cluster.view();
         let mibps = self.warm_throughput.map_or(0, Integer::as_u32);
         let throughput = WarmThroughput::of(gateway.find(&view, &name)?.stream, mibps);
-        let subject = gateway.subject(&name);
-        let command = Command::SetWarmThroughput { name: name.clone(), mibps };
-        let done = gateway.cluster.propose(command).await;
-        done.map_err(|error| Error::from_client(error, || subject))?;
+        gateway.change(&name, Command::SetWarmThroughput { name: name.clone(), mibps }).await?;
         Ok(Updated { arn: gateway.arn(&name), name, throughput })
     }
 }
