@@ -11,6 +11,7 @@ mod log;
 pub use catalog::{
     decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
 };
+pub use log::{key_error_kind, key_fault};
 
 /// A module of generated messages, which keeps no rule of ours.
 macro_rules! generated {
