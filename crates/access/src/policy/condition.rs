@@ -1,0 +1,276 @@
+//! `Condition`: operators, keys and values.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use anabranch_types::Timestamp;
+
+use super::facts::Facts;
+use super::key::Key;
+use super::pattern::{ArnPattern, Pattern};
+use crate::calendar;
+
+/// One key of one operator: it holds if one of the values fits, or with a negated operator none of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Condition {
+    key: Key,
+    set: Option<Set>,
+    if_exists: bool,
+    negated: bool,
+    test: Test,
+}
+
+/// What an operator is without key and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operator {
+    set: Option<Set>,
+    if_exists: bool,
+    negated: bool,
+    kind: OperatorKind,
+}
+
+/// How the values of a key with several of them are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    All,
+    Any,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OperatorKind {
+    Text { wild: bool, ignore_case: bool },
+    Number(Order),
+    Date(Order),
+    Truth,
+    Address,
+    Arn,
+    Null,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// The values, by the kind of the operator.
+#[derive(Clone, Debug, PartialEq)]
+enum Test {
+    Text { patterns: Vec<Pattern>, ignore_case: bool },
+    Number(Order, Vec<f64>),
+    Date(Order, Vec<Timestamp>),
+    Truth(Vec<bool>),
+    Address(Vec<(IpAddr, u8)>),
+    Arn(Vec<ArnPattern>),
+    /// Whether the key is to be absent.
+    Null(Vec<bool>),
+}
+
+impl Operator {
+    /// The operator of that name.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        let (set, name) = match name.split_once(':') {
+            Some(("ForAllValues", rest)) => (Some(Set::All), rest),
+            Some(("ForAnyValue", rest)) => (Some(Set::Any), rest),
+            Some(_) => return None,
+            None => (None, name),
+        };
+        let (if_exists, name) = match name.strip_suffix("IfExists") {
+            Some(rest) => (true, rest),
+            None => (false, name),
+        };
+        let text = |wild, ignore_case| OperatorKind::Text { wild, ignore_case };
+        let (negated, kind) = match name {
+            "StringEquals" => (false, text(false, false)),
+            "StringNotEquals" => (true, text(false, false)),
+            "StringEqualsIgnoreCase" => (false, text(false, true)),
+            "StringNotEqualsIgnoreCase" => (true, text(false, true)),
+            "StringLike" => (false, text(true, false)),
+            "StringNotLike" => (true, text(true, false)),
+            "Bool" => (false, OperatorKind::Truth),
+            "IpAddress" => (false, OperatorKind::Address),
+            "NotIpAddress" => (true, OperatorKind::Address),
+            // The service takes both forms for the same.
+            "ArnEquals" | "ArnLike" => (false, OperatorKind::Arn),
+            "ArnNotEquals" | "ArnNotLike" => (true, OperatorKind::Arn),
+            "Null" if set.is_none() && !if_exists => (false, OperatorKind::Null),
+            _ => {
+                let (kind, order): (fn(Order) -> OperatorKind, _) = match name.strip_prefix("Date") {
+                    Some(order) => (OperatorKind::Date, order),
+                    None => (OperatorKind::Number, name.strip_prefix("Numeric")?),
+                };
+                let (negated, order) = match order {
+                    "Equals" => (false, Order::Equal),
+                    "NotEquals" => (true, Order::Equal),
+                    "LessThan" => (false, Order::Less),
+                    "LessThanEquals" => (false, Order::LessOrEqual),
+                    "GreaterThan" => (false, Order::Greater),
+                    "GreaterThanEquals" => (false, Order::GreaterOrEqual),
+                    _ => return None,
+                };
+                (negated, kind(order))
+            }
+        };
+        Some(Self { set, if_exists, negated, kind })
+    }
+}
+
+impl Condition {
+    /// Compiles one key of an operator.
+    ///
+    /// # Errors
+    /// What is wrong with the key or a value.
+    pub(super) fn parse(
+        operator: Operator,
+        key: &str,
+        values: &[String],
+        variables: bool,
+    ) -> Result<Self, String> {
+        let Operator { set, if_exists, negated, kind } = operator;
+        let key = Key::of_name(key).ok_or_else(|| "no condition key of that name is known".to_owned())?;
+        if values.is_empty() {
+            return Err("it has no values".to_owned());
+        }
+        let test = match kind {
+            OperatorKind::Text { wild, ignore_case } => {
+                let patterns = each(values, |text| Pattern::parse(text, wild, variables))?;
+                Test::Text { patterns, ignore_case }
+            }
+            OperatorKind::Arn => {
+                Test::Arn(each(values, |text| ArnPattern::parse(text, true, variables))?)
+            }
+            OperatorKind::Number(order) => Test::Number(order, each(values, number)?),
+            OperatorKind::Date(order) => Test::Date(order, each(values, date)?),
+            OperatorKind::Truth => Test::Truth(each(values, truth)?),
+            OperatorKind::Null => Test::Null(each(values, truth)?),
+            OperatorKind::Address => Test::Address(each(values, network)?),
+        };
+        Ok(Self { key, set, if_exists, negated, test })
+    }
+
+    /// Whether every variable in it has a value.
+    pub(super) fn is_known(&self, facts: &Facts<'_>) -> bool {
+        match &self.test {
+            Test::Text { patterns, .. } => patterns.iter().all(|pattern| pattern.is_known(facts)),
+            Test::Arn(patterns) => patterns.iter().all(|pattern| pattern.is_known(facts)),
+            Test::Number(..)
+            | Test::Date(..)
+            | Test::Truth(_)
+            | Test::Address(_)
+            | Test::Null(_) => true,
+        }
+    }
+
+    /// Whether it holds of a call.
+    pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
+        let values = facts.values(&self.key);
+        if let Test::Null(absent) = &self.test {
+            return absent.contains(&values.is_none());
+        }
+        let Some(values) = values else {
+            return match self.set {
+                _ if self.if_exists => true,
+                Some(Set::All) => true,
+                Some(Set::Any) => false,
+                None => self.negated,
+            };
+        };
+        let fits = |value: &Cow<'_, str>| self.test.fits(value, facts) != self.negated;
+        match (self.set, self.negated) {
+            (Some(Set::All), _) | (None, true) => values.iter().all(fits),
+            (Some(Set::Any), _) | (None, false) => values.iter().any(fits),
+        }
+    }
+}
+
+impl Test {
+    /// Whether one of the values of the condition fits the one of the call.
+    fn fits(&self, value: &str, facts: &Facts<'_>) -> bool {
+        match self {
+            Self::Text { patterns, ignore_case } => {
+                patterns.iter().any(|pattern| pattern.matches(value, facts, *ignore_case))
+            }
+            Self::Arn(patterns) => patterns.iter().any(|pattern| pattern.matches(value, facts)),
+            Self::Number(order, wanted) => {
+                number(value).is_ok_and(|value| wanted.iter().any(|w| order.holds(value, *w)))
+            }
+            Self::Date(order, wanted) => {
+                date(value).is_ok_and(|value| wanted.iter().any(|w| order.holds(value, *w)))
+            }
+            Self::Truth(wanted) => truth(value).is_ok_and(|value| wanted.contains(&value)),
+            Self::Address(networks) => value
+                .parse::<IpAddr>()
+                .is_ok_and(|address| networks.iter().any(|network| is_in(address, *network))),
+            // Answered by the key alone.
+            Self::Null(_) => false,
+        }
+    }
+}
+
+impl Order {
+    fn holds<T: PartialOrd>(self, value: T, wanted: T) -> bool {
+        match self {
+            Self::Equal => value == wanted,
+            Self::Less => value < wanted,
+            Self::LessOrEqual => value <= wanted,
+            Self::Greater => value > wanted,
+            Self::GreaterOrEqual => value >= wanted,
+        }
+    }
+}
+
+fn each<T>(
+    values: &[String],
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    values.iter().map(|value| parse(value)).collect()
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "a value is no number".to_owned())
+}
+
+/// ISO 8601, a date alone, or seconds since 1970.
+fn date(text: &str) -> Result<Timestamp, String> {
+    let seconds = || {
+        let seconds: u64 = text.parse().ok()?;
+        Some(Timestamp::from_millis(seconds.checked_mul(1000)?))
+    };
+    let whole_day = || calendar::parse_iso_8601(&format!("{text}T00:00:00Z"));
+    let moment = calendar::parse_iso_8601(text).or_else(seconds).or_else(whole_day);
+    moment.ok_or_else(|| "a value is no date of ISO 8601 and no number of seconds".to_owned())
+}
+
+fn truth(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("a value is neither true nor false".to_owned()),
+    }
+}
+
+/// `10.0.0.0/8`, or an address alone.
+fn network(text: &str) -> Result<(IpAddr, u8), String> {
+    let wrong = || "a value is no IP address and no range of them in CIDR form".to_owned();
+    let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Ok(longest), |bits| bits.parse().map_err(|_| wrong()))?;
+    if bits <= longest { Ok((address, bits)) } else { Err(wrong()) }
+}
+
+fn is_in(address: IpAddr, (network, bits): (IpAddr, u8)) -> bool {
+    match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => {
+            (address.to_bits() ^ network.to_bits()).leading_zeros() >= u32::from(bits)
+        }
+        (IpAddr::V6(address), IpAddr::V6(network)) => {
+            (address.to_bits() ^ network.to_bits()).leading_zeros() >= u32::from(bits)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}

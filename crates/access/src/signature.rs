@@ -1,0 +1,480 @@
+//! Signature version 4 of a request, in the `Authorization` header or in the query.
+//!
+//! [`Signature::parse`] takes it apart, [`Signature::check`] looks at scope and time, [`Signature::verify`] at the
+//! signature itself. The texts of errors are those of the service: SDKs correct their clocks by them.
+//!
+//! Source: AWS documentation, "Signature Version 4 signing process"; what botocore's `auth.py` signs.
+
+mod canonical;
+mod query;
+mod signer;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use anabranch_types::Timestamp;
+use aws_lc_rs::hmac;
+
+pub use signer::{Credentials, Signed, Signer};
+
+use crate::calendar;
+use canonical::Canonical;
+use query::Query;
+
+/// What of an HTTP request is signed. The iterator gives every header by name in any case, repeated ones one by one;
+/// where HTTP/2 has no `Host` header, the caller adds one with the authority.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a, H> {
+    /// `POST`
+    pub method: &'a str,
+    /// As it stands in the request; empty is `/`.
+    pub path: &'a str,
+    /// As it stands in the request, without `?`.
+    pub query: &'a str,
+    /// Names and values.
+    pub headers: H,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// Why a request is not let in. The text is for the client; no secret and nothing that was signed stands in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No signature at all.
+    #[error("Missing Authentication Token")]
+    Missing,
+    /// One in the header and one in the query.
+    #[error(
+        "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header."
+    )]
+    Two,
+    /// Parts are missing, or have no form that could be checked.
+    #[error("{0}")]
+    Incomplete(String),
+    /// It is a signature, but not of this request, this service or this time.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// A signature, taken apart. Nothing of it has been verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature<'a> {
+    /// `<key id>/<date>/<region>/<service>/aws4_request`
+    credential: Cow<'a, str>,
+    signed_headers: Cow<'a, str>,
+    /// 64 hexadecimal digits, if it was well-formed.
+    signature: Cow<'a, str>,
+    moment: Timestamp,
+    token: Option<Cow<'a, str>>,
+    place: Place,
+}
+
+/// Where a signature stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Header,
+    /// With `X-Amz-Expires`.
+    Query(Option<u64>),
+}
+
+/// The key that signs requests of one day, region and service. Shows nothing of itself.
+#[derive(Clone, Debug)]
+pub struct SigningKey(hmac::Key);
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const TERMINATOR: &str = "aws4_request";
+const QUERY_PARTS: [&str; 5] =
+    ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"];
+const HEADER_PARTS: [&str; 3] = ["Credential", "Signature", "SignedHeaders"];
+/// How far the clocks of client and service may be apart.
+const SKEW: Duration = Duration::from_secs(300);
+/// Seven days (documentation of `X-Amz-Expires`).
+const LONGEST_EXPIRY_SECONDS: u64 = 604_800;
+/// No SDK signs more; each is looked for among all headers.
+const MAX_SIGNED_HEADERS: usize = 64;
+const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
+                        Secret Access Key and signing method. Consult the service documentation for details.";
+
+/// Refuses a request that has no signature, half of one, or two; looks at nothing else.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Incomplete`], [`Error::Two`].
+pub fn require<'a, H>(request: &Request<'a, H>) -> Result<(), Error>
+where
+    H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+{
+    locate(request).map(|_| ())
+}
+
+/// What [`require`] found.
+enum Located<'a> {
+    Header(&'a str),
+    Query(Query<'a>),
+}
+
+fn locate<'a, H>(request: &Request<'a, H>) -> Result<Located<'a>, Error>
+where
+    H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+{
+    let query = Query::new(request.query);
+    let in_query = query.has("X-Amz-Algorithm") || query.has("X-Amz-Signature");
+    match (request.header("authorization"), in_query) {
+        (Some(_), true) => Err(Error::Two),
+        (None, false) => Err(Error::Missing),
+        (None, true) => complete_query(&query).map(|()| Located::Query(query)),
+        (Some(value), false) => {
+            let text = std::str::from_utf8(value).unwrap_or_default();
+            let dated = request.header("x-amz-date").or_else(|| request.header("date")).is_some();
+            complete_header(text, dated).map(|()| Located::Header(text))
+        }
+    }
+}
+
+fn complete_header(authorization: &str, dated: bool) -> Result<(), Error> {
+    let given = HEADER_PARTS
+        .map(|name| header_part(authorization, name).is_some_and(|value| !value.is_empty()));
+    if dated && given == [true; HEADER_PARTS.len()] {
+        return Ok(());
+    }
+    let mut missing: String = HEADER_PARTS
+        .into_iter()
+        .zip(given)
+        .filter(|(_, given)| !given)
+        .map(|(part, _)| format!("Authorization header requires '{part}' parameter. "))
+        .collect();
+    if !dated {
+        missing.push_str(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
+        );
+    }
+    // The service repeats the header; what looks like a signature must not end up in a log.
+    let scheme = authorization.split(' ').next().filter(|word| word.starts_with("AWS4-"));
+    Err(Error::Incomplete(format!("{missing}Authorization={}", scheme.unwrap_or_default())))
+}
+
+/// The value of a part of `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
+fn header_part<'a>(authorization: &'a str, name: &str) -> Option<&'a str> {
+    header_parts(authorization, name).next()
+}
+
+fn header_parts<'a>(authorization: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let parts = authorization.split([' ', ',']);
+    parts.filter_map(move |part| part.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn complete_query(query: &Query<'_>) -> Result<(), Error> {
+    let missing: String = QUERY_PARTS
+        .into_iter()
+        .filter(|part| !query.has(part))
+        .map(|part| format!("AWS query-string parameters must include '{part}'. "))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Incomplete(format!("{missing}Re-examine the query-string parameters.")))
+}
+
+impl<'a, H> Request<'a, H>
+where
+    H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+{
+    /// The values of a header. `name` is lowercase.
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.headers.clone().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value)
+    }
+
+    fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.values(name).next()
+    }
+
+    /// The value of a header that may stand only once.
+    fn only(&self, name: &str) -> Result<Option<&'a str>, Error> {
+        let mut values = self.values(name);
+        let (first, second) = (values.next(), values.next());
+        if second.is_some() {
+            return Err(Error::Incomplete(format!("The header '{name}' stands more than once.")));
+        }
+        let Some(value) = first else { return Ok(None) };
+        let text = std::str::from_utf8(value).map(str::trim);
+        text.map(Some)
+            .map_err(|_| Error::Incomplete(format!("The header '{name}' has letters beyond ASCII.")))
+    }
+}
+
+impl<'a> Signature<'a> {
+    /// Takes the signature of a request apart.
+    ///
+    /// # Errors
+    /// Those of [`require`]; [`Error::Incomplete`] and [`Error::Invalid`] for what has no form that could be checked.
+    pub fn parse<H>(request: &Request<'a, H>) -> Result<Self, Error>
+    where
+        H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        let parsed = match locate(request)? {
+            Located::Header(text) => Self::of_header(request, text)?,
+            Located::Query(query) => Self::of_query(&query)?,
+        };
+        let elements = parsed.credential.split('/').count();
+        if elements != 5 || parsed.credential.split('/').any(str::is_empty) {
+            return Err(Error::Incomplete(
+                "Credential must have exactly 5 slash-delimited elements, e.g. \
+                 keyid/date/region/service/term."
+                    .to_owned(),
+            ));
+        }
+        parsed.check_signed_headers(request)?;
+        Ok(parsed)
+    }
+
+    fn of_header<H>(request: &Request<'a, H>, text: &'a str) -> Result<Self, Error>
+    where
+        H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        // Two of them could be read in two ways.
+        request.only("authorization")?;
+        if text.split(' ').next() != Some(ALGORITHM) {
+            return Err(unsupported_algorithm());
+        }
+        let part = |name: &str| {
+            let mut values = header_parts(text, name);
+            match (values.next(), values.next()) {
+                (Some(value), None) => Ok(Cow::Borrowed(value)),
+                _ => Err(Error::Incomplete(format!(
+                    "Authorization header has the parameter '{name}' more than once."
+                ))),
+            }
+        };
+        let moment = match request.only("x-amz-date")? {
+            Some(date) => calendar::parse_basic(date).ok_or_else(not_iso_8601)?,
+            None => {
+                let date = request.only("date")?.unwrap_or_default();
+                let moment = calendar::parse_http(date).or_else(|| calendar::parse_basic(date));
+                moment.ok_or_else(not_iso_8601)?
+            }
+        };
+        Ok(Self {
+            credential: part("Credential")?,
+            signed_headers: part("SignedHeaders")?,
+            signature: part("Signature")?,
+            moment,
+            token: request.only("x-amz-security-token")?.map(Cow::Borrowed),
+            place: Place::Header,
+        })
+    }
+
+    fn of_query(query: &Query<'a>) -> Result<Self, Error> {
+        if query.only("X-Amz-Algorithm")?.as_deref() != Some(ALGORITHM) {
+            return Err(unsupported_algorithm());
+        }
+        let part = |name: &str| query.only(name).map(Option::unwrap_or_default);
+        let expires = match query.only("X-Amz-Expires")? {
+            None => None,
+            Some(text) => {
+                let seconds = text.parse().ok();
+                let allowed = |seconds: &u64| (1..=LONGEST_EXPIRY_SECONDS).contains(seconds);
+                let wrong = || {
+                    Error::Incomplete(format!(
+                        "X-Amz-Expires must be a number of seconds from 1 to {LONGEST_EXPIRY_SECONDS}."
+                    ))
+                };
+                Some(seconds.filter(allowed).ok_or_else(wrong)?)
+            }
+        };
+        Ok(Self {
+            credential: part("X-Amz-Credential")?,
+            signed_headers: part("X-Amz-SignedHeaders")?,
+            signature: part("X-Amz-Signature")?,
+            moment: calendar::parse_basic(&part("X-Amz-Date")?).ok_or_else(not_iso_8601)?,
+            token: query.only("X-Amz-Security-Token")?,
+            place: Place::Query(expires),
+        })
+    }
+
+    /// What decides about the meaning of a call must be signed, so that nobody can change it on its way.
+    fn check_signed_headers<H>(&self, request: &Request<'a, H>) -> Result<(), Error>
+    where
+        H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        let names = || self.signed_headers.split(';');
+        let is_name = |name: &str| {
+            let allowed = |b: u8| b.is_ascii_graphic() && !b.is_ascii_uppercase();
+            !name.is_empty() && name.bytes().all(allowed)
+        };
+        let sorted = names().zip(names().skip(1)).all(|(one, next)| one < next);
+        if !sorted || !names().all(is_name) || names().count() > MAX_SIGNED_HEADERS {
+            return Err(Error::Invalid(format!(
+                "SignedHeaders must be at most {MAX_SIGNED_HEADERS} lowercase names in alphabetical order, \
+                 each once."
+            )));
+        }
+        let is_signed = |name: &str| names().any(|signed| signed == name);
+        if !is_signed("host") && !is_signed(":authority") {
+            return Err(Error::Invalid(
+                "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
+                    .to_owned(),
+            ));
+        }
+        let mut deciding =
+            vec!["x-amz-content-sha256", "x-amz-date", "x-amz-security-token", "x-amz-target"];
+        if self.place == Place::Header && request.header("x-amz-date").is_none() {
+            deciding.push("date");
+        }
+        let unsigned = |name: &&&str| request.header(name).is_some() && !is_signed(name);
+        match deciding.iter().find(unsigned) {
+            Some(name) => Err(Error::Invalid(format!(
+                "'{name}' must be a 'SignedHeader' in the AWS Authorization."
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The access key that it claims to be of.
+    pub fn key_id(&self) -> &str {
+        self.element(0)
+    }
+
+    /// Session token of temporary credentials.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Key id, date, region, service and terminator: what a [`SigningKey`] is of, so the key of a cache of them.
+    pub fn credential(&self) -> &str {
+        &self.credential
+    }
+
+    /// The credential without the key id.
+    fn scope(&self) -> &str {
+        self.credential.split_once('/').map_or("", |(_, scope)| scope)
+    }
+
+    fn element(&self, number: usize) -> &str {
+        self.credential.split('/').nth(number).unwrap_or_default()
+    }
+
+    /// Whether it is of this service and of this time.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the service's texts.
+    pub fn check(&self, service: &str, now: Timestamp) -> Result<(), Error> {
+        let moment = calendar::basic_text(self.moment);
+        if self.element(4) != TERMINATOR {
+            return Err(Error::Invalid(format!(
+                "Credential should be scoped with a valid terminator: '{TERMINATOR}'."
+            )));
+        }
+        if self.element(3) != service {
+            return Err(Error::Invalid(format!(
+                "Credential should be scoped to correct service: '{service}'. "
+            )));
+        }
+        if Some(self.element(1)) != moment.get(..8) {
+            return Err(Error::Invalid(format!(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from \
+                 HTTP, from '{moment}'."
+            )));
+        }
+        self.check_time(&moment, now)
+    }
+
+    fn check_time(&self, moment: &str, now: Timestamp) -> Result<(), Error> {
+        let lifetime = match self.place {
+            Place::Query(Some(seconds)) => Duration::from_secs(seconds),
+            Place::Query(None) | Place::Header => SKEW,
+        };
+        let (oldest, newest) = (now.minus(lifetime), now.plus(SKEW));
+        let text = calendar::basic_text;
+        // The moment has whole seconds.
+        if self.moment.as_secs() < oldest.as_secs() {
+            return Err(Error::Invalid(format!(
+                "Signature expired: {moment} is now earlier than {} ({} - {} min.)",
+                text(oldest),
+                text(now),
+                lifetime.as_secs() / 60
+            )));
+        }
+        if self.moment > newest {
+            return Err(Error::Invalid(format!(
+                "Signature not yet current: {moment} is still later than {} ({} + 5 min.)",
+                text(newest),
+                text(now)
+            )));
+        }
+        Ok(())
+    }
+
+    /// The key to verify it with, made of the secret of its access key.
+    pub fn signing_key(&self, secret: &[u8]) -> SigningKey {
+        SigningKey::derive(secret, self.element(1), self.element(2), self.element(3))
+    }
+
+    /// Whether the request was signed with this key as it came. The payload must be signed: that of a header or query
+    /// which says otherwise never matches.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn verify<H>(&self, request: &Request<'a, H>, key: &SigningKey) -> Result<(), Error>
+    where
+        H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        let mismatch = || Error::Invalid(MISMATCH.to_owned());
+        let signature = parse_hex(&self.signature).ok_or_else(mismatch)?;
+        let canonical = Canonical::of(request, &self.signed_headers).ok_or_else(mismatch)?;
+        let text = canonical.string_to_sign(&calendar::basic_text(self.moment), self.scope());
+        hmac::verify(&key.0, &text, &signature).map_err(|_| mismatch())
+    }
+}
+
+fn unsupported_algorithm() -> Error {
+    Error::Incomplete(format!("Unsupported signing algorithm: it must be '{ALGORITHM}'."))
+}
+
+fn not_iso_8601() -> Error {
+    Error::Incomplete("Date must be in ISO-8601 'basic format': YYYYMMDD'T'HHMMSS'Z'.".to_owned())
+}
+
+impl SigningKey {
+    /// The key of a secret for a day (`20260131`), a region and a service.
+    pub fn derive(secret: &[u8], date: &str, region: &str, service: &str) -> Self {
+        let first = [b"AWS4", secret].concat();
+        let mut key = hmac::Key::new(hmac::HMAC_SHA256, &first);
+        for part in [date, region, service, TERMINATOR] {
+            key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part.as_bytes()).as_ref());
+        }
+        Self(key)
+    }
+
+    fn sign(&self, text: &[u8]) -> String {
+        hex(hmac::sign(&self.0, text).as_ref())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// 32 bytes of 64 lowercase hexadecimal digits.
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != 32 || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod guard;
+#[cfg(test)]
+mod tests;
