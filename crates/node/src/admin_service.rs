@@ -278,11 +278,16 @@ fn refused(refusal: &Refusal) -> Status {
         | Refusal::StreamNotFound { .. }
         | Refusal::ShardNotFound { .. }
         | Refusal::ConsumerNotFound { .. }
+        | Refusal::UserNotFound { .. }
+        | Refusal::AccessKeyNotFound { .. }
+        | Refusal::UserPolicyNotFound { .. }
         | Refusal::ReplicaNotFound { .. } => Status::not_found(refusal.to_string()),
         Refusal::StreamExists { .. }
         | Refusal::StreamNotActive { .. }
         | Refusal::StreamHasConsumers { .. }
         | Refusal::ConsumerExists { .. }
+        | Refusal::UserExists { .. }
+        | Refusal::AccessKeyExists { .. }
         | Refusal::TooManyTags { .. }
         | Refusal::NoNodes
         | Refusal::Limit { .. }
