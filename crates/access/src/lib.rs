@@ -3,5 +3,5 @@
 mod secret;
 mod session;
 
-pub use secret::{Secret, SecretSealer};
+pub use secret::{ClusterKey, Secret, SecretSealer};
 pub use session::Session;

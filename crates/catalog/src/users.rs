@@ -464,7 +464,8 @@ mod tests {
                 });
                 let users = &script.catalog.users;
                 let parts = users.iter().map(|(name, user)| (name.clone(), user.clone()));
-                prop_assert_eq!(Users::new(users.version(), parts).as_ref(), Some(users));
+                let made = Users::new(users.version(), parts);
+                prop_assert_eq!(made.as_ref(), Some(users));
             }
         }
     }
