@@ -35,7 +35,7 @@ pub(crate) struct NodeConfig {
     pub(crate) account: AccountId,
     /// Region in ARNs.
     pub(crate) region: Region,
-    /// Seals iterators and paging tokens; the same on every node.
+    /// Seals iterators, paging tokens and the secrets of access keys; the same on every node.
     pub(crate) token_key: TokenKey,
     /// The nodes that the cluster begins with, this one included; none for a node that joins.
     pub(crate) nodes: Vec<Peer>,

@@ -20,6 +20,7 @@ mod cluster;
 mod groups;
 mod jobs;
 mod shards;
+mod users;
 
 /// Arguments of `anabranch ctl`.
 #[derive(Debug, clap::Args)]
@@ -99,6 +100,15 @@ enum What {
     PauseBalancing,
     /// Evens out again as ever
     ResumeBalancing,
+    /// Users: who may sign requests
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Access keys of users, and temporary credentials
+    #[command(subcommand)]
+    Key(users::KeyCommand),
+    /// Policies of users: what they may do
+    #[command(subcommand)]
+    Policy(users::PolicyCommand),
 }
 
 /// Does what `args` say.
@@ -205,6 +215,9 @@ async fn say(admin: &mut Admin, what: What) -> Result<Said> {
         }
         What::PauseBalancing => set_balancing(admin, true).await?,
         What::ResumeBalancing => set_balancing(admin, false).await?,
+        What::User(command) => users::user(admin, command).await?,
+        What::Key(command) => users::key(admin, command).await?,
+        What::Policy(command) => users::policy(admin, command).await?,
     })
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anabranch_access::ClusterKey;
 use anabranch_client::Client;
 use anabranch_gateway::{Gateway, GatewaySettings};
 use anabranch_node::{Node, NodeSettings, bind};
@@ -137,6 +138,8 @@ async fn start(
         initial_nodes: config.nodes,
         join: config.join,
         replace_after: config.replace_after,
+        account: config.account.clone(),
+        cluster_key: ClusterKey::new(*config.token_key.bytes()),
         replicas: config.replication,
     };
     let boot = rand::random();

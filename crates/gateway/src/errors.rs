@@ -228,7 +228,12 @@ impl Error {
             | Refusal::ReplicaNotFound { .. }
             | Refusal::NodeNotFound { .. }
             | Refusal::NodeInUse { .. }
-            | Refusal::CannotMove { .. } => Self::Internal,
+            | Refusal::CannotMove { .. }
+            | Refusal::UserExists { .. }
+            | Refusal::UserNotFound { .. }
+            | Refusal::AccessKeyExists { .. }
+            | Refusal::AccessKeyNotFound { .. }
+            | Refusal::UserPolicyNotFound { .. } => Self::Internal,
         }
     }
 }

@@ -76,7 +76,8 @@ impl TokenKey {
         Self(bytes)
     }
 
-    pub(crate) const fn bytes(&self) -> &[u8; 32] {
+    /// The bits themselves.
+    pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
