@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anabranch_access::policy::{Kind, Policy};
 use anabranch_catalog::{AccessKey, Command, Refusal, User, Users};
 use anabranch_proto::admin as pb;
 use anabranch_types::{AccountId, ParseError, Timestamp, UserName, limits};
@@ -51,6 +52,7 @@ pub(super) fn put_policy(asked: pb::PutUserPolicyRequest) -> Result<Command, Sta
         let rule = format!("has {characters} characters; it must have at most {most}");
         return Err(invalid("document", rule));
     }
+    Policy::parse(&document, Kind::Identity).map_err(|error| invalid("document", error))?;
     Ok(Command::PutUserPolicy { user, name: policy, document })
 }
 
@@ -168,6 +170,10 @@ mod tests {
             assert_eq!(status.code(), Code::InvalidArgument);
             assert!(status.message().starts_with(start), "{status:?}");
         };
+        let allow = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
+        assert!(matches!(put("a", "p", allow), Ok(Command::PutUserPolicy { .. })));
+        says(put("a", "p", "{}").unwrap_err(), "document: Statement: ");
+        says(put("a", "p", &allow.replace("Allow", "May")).unwrap_err(), "document: Statement[0].");
         says(put("a b", "p", "{}").unwrap_err(), "user: ");
         says(put("a", "", "{}").unwrap_err(), "name: ");
         says(put("a", "a/b", "{}").unwrap_err(), "name: ");
