@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anabranch_access::policy::{Kind, Policy};
 use anabranch_catalog::{AccessKey, Command, Refusal, User, Users};
 use anabranch_proto::admin as pb;
 use anabranch_types::{AccountId, ParseError, Timestamp, UserName, limits};
@@ -51,6 +52,7 @@ pub(super) fn put_policy(asked: pb::PutUserPolicyRequest) -> Result<Command, Sta
         let rule = format!("has {characters} characters; it must have at most {most}");
         return Err(invalid("document", rule));
     }
+    Policy::parse(&document, Kind::Identity).map_err(|error| invalid("document", error))?;
     Ok(Command::PutUserPolicy { user, name: policy, document })
 }
 
@@ -172,6 +174,7 @@ mod tests {
         says(put("a", "", "{}").unwrap_err(), "name: ");
         says(put("a", "a/b", "{}").unwrap_err(), "name: ");
         says(put("a", "p", &" ".repeat(6_145)).unwrap_err(), "document: has 6145 characters");
+        says(put("a", "p", "{}").unwrap_err(), "document: Statement: it is missing");
         says(session_length(899).unwrap_err(), "seconds: ");
         says(session_length(43_201).unwrap_err(), "seconds: ");
         assert_eq!(session_length(900).unwrap(), Duration::from_secs(900));
