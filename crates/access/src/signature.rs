@@ -197,8 +197,9 @@ where
         }
         let Some(value) = first else { return Ok(None) };
         let text = std::str::from_utf8(value).map(str::trim);
-        text.map(Some)
-            .map_err(|_| Error::Incomplete(format!("The header '{name}' has letters beyond ASCII.")))
+        text.map(Some).map_err(|_| {
+            Error::Incomplete(format!("The header '{name}' has letters beyond ASCII."))
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anabranch_gateway::TokenKey;
+use anabranch_gateway::{Authentication, TokenKey};
 use anabranch_node::Peer;
 use anabranch_replica::ReplicaSettings;
 use anabranch_storage::StorageSettings;
@@ -31,6 +31,8 @@ pub(crate) struct NodeConfig {
     pub(crate) replicas: u32,
     /// Whose limits hold. Default: none but those of memory and disk.
     pub(crate) limits: Limits,
+    /// Who may call the Kinesis API. Default: users whose signatures are right.
+    pub(crate) authentication: Authentication,
     /// Account in ARNs.
     pub(crate) account: AccountId,
     /// Region in ARNs.
@@ -68,6 +70,9 @@ pub(crate) struct RawNodeConfig {
     pub(crate) replicas: u32,
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// Nothing is open unless the file says so in so many words.
+    #[serde(default)]
+    pub(crate) authentication: RawAuthentication,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +102,24 @@ pub(crate) enum Limits {
     Unlimited,
     /// Those of the public service: of each shard, and of how often operations may be called
     Aws,
+}
+
+/// What a configuration file says of [`Authentication`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawAuthentication {
+    #[default]
+    Required,
+    Any,
+}
+
+impl From<RawAuthentication> for Authentication {
+    fn from(raw: RawAuthentication) -> Self {
+        match raw {
+            RawAuthentication::Required => Self::Required,
+            RawAuthentication::Any => Self::Any,
+        }
+    }
 }
 
 /// What a configuration file says of the replicas: [`ReplicaSettings`], which says what each key is.
@@ -236,6 +259,7 @@ impl NodeConfig {
             data_dir: raw.data_dir,
             zone: raw.zone,
             replicas: raw.replicas,
+            authentication: raw.authentication.into(),
             account: raw
                 .account
                 .map(|a| a.parse())
@@ -293,6 +317,7 @@ mod tests {
             zone: String::new(),
             replicas: 3,
             limits: Limits::default(),
+            authentication: RawAuthentication::default(),
             account: None,
             region: None,
             token_key: new_token_key(),
@@ -353,6 +378,17 @@ mod tests {
         let raw: RawNodeConfig = toml::from_str(&text).unwrap();
         let again: RawNodeConfig = toml::from_str(&toml::to_string(&raw).unwrap()).unwrap();
         assert_eq!(NodeConfig::check(again).unwrap().node, NodeId(2));
+        let authentication = |line: &str| {
+            let raw: Result<RawNodeConfig, _> = toml::from_str(&format!("{line}\n{text}"));
+            raw.map(|raw| NodeConfig::check(raw).unwrap().authentication).ok()
+        };
+        assert_eq!(
+            authentication(""),
+            Some(Authentication::Required),
+            "nothing is open by default"
+        );
+        assert_eq!(authentication("authentication = 'any'"), Some(Authentication::Any));
+        assert_eq!(authentication("authentication = 'none'"), None);
         assert!(toml::from_str::<RawNodeConfig>("nonsense = 1").is_err());
     }
 }

@@ -150,6 +150,7 @@ async fn start(
     let mut settings = GatewaySettings::new(config.token_key);
     settings.account = config.account;
     settings.region = config.region;
+    settings.authentication = config.authentication;
     settings.default_replicas = config.replicas;
     settings.service_limits = config.limits == Limits::Aws;
     settings.max_connections = raise_descriptor_limit();

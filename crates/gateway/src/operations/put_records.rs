@@ -4,8 +4,10 @@ use serde::Deserialize;
 use super::put_record::{KeyError, Keys, Placement, absent, check_size, write_placed};
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Outcome};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Blob, Flag, List, Structure, Text, Writer};
 
 /// `PutRecordsInput` of the API reference.
@@ -58,6 +60,10 @@ pub(crate) struct PutMany {
 
 impl Request for PutRecords<'_> {
     type Answer = PutMany;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<PutMany, Error> {
         let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;

@@ -178,6 +178,7 @@ mod tests {
         says(put("a", "", "{}").unwrap_err(), "name: ");
         says(put("a", "a/b", "{}").unwrap_err(), "name: ");
         says(put("a", "p", &" ".repeat(6_145)).unwrap_err(), "document: has 6145 characters");
+        says(put("a", "p", "{}").unwrap_err(), "document: Statement: it is missing");
         says(session_length(899).unwrap_err(), "seconds: ");
         says(session_length(43_201).unwrap_err(), "seconds: ");
         assert_eq!(session_length(900).unwrap(), Duration::from_secs(900));
