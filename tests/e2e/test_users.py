@@ -115,9 +115,7 @@ def test_policies_come_back_as_they_were_written(one, user, tmp_path):
     assert "no-file" in refused(one, "policy", "put", user, "p", tmp_path / "no-file")
 
 
-@pytest.mark.parametrize(
-    "document", ["", "nothing", "[]", "{}", '{"Statement": 1}', '{"Statement": [{"Effect": "May"}]}']
-)
+@pytest.mark.parametrize("document", ["", "nothing", "[]", "{}", '{"Statement": 1}', '{"Statement": [{"Effect": "May"}]}'])
 def test_what_is_no_policy_is_refused(one, user, document):
     assert "document: " in refused(one, "policy", "put", user, "p", "-", stdin=document)
     assert ctl(one, "policy", "list", user)["policies"] == []
