@@ -1,0 +1,102 @@
+"""`anabranch server` as real processes: a cluster whose nodes read configuration files, as in production."""
+
+import contextlib
+import secrets
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from support.cluster import START_TIMEOUT, STOP_TIMEOUT, Node, release_binary, status_of
+from support.waiting import wait_until
+
+
+class Servers:
+    """Some running nodes. As a context manager it leaves nothing behind, however the block ends."""
+
+    def __init__(self, data_dir, nodes=1, settings=(), binary=None):
+        """`settings` are further lines of each node's file."""
+        self.data_dir = Path(data_dir)
+        self.size = nodes
+        self.settings = list(settings)
+        self.binary = Path(binary or release_binary())
+        self.nodes = []
+        self._processes = {}
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.kill_everything()
+            raise
+
+    def __exit__(self, *_):
+        self.kill_everything()
+
+    def start(self):
+        """Starts every node and waits until it answers."""
+        ports = free_ports(2 * self.size)
+        addresses = [(f"127.0.0.1:{ports[2 * i]}", f"127.0.0.1:{ports[2 * i + 1]}") for i in range(self.size)]
+        peers = ", ".join(f'{{ node = {id}, grpc = "{grpc}" }}' for id, (_, grpc) in enumerate(addresses, 1))
+        token_key = secrets.token_hex(32)
+        for id, (api, grpc) in enumerate(addresses, 1):
+            directory = self.data_dir / f"node-{id}"
+            directory.mkdir(parents=True)
+            lines = [
+                f"node = {id}",
+                'cluster = "e2e"',
+                f'listen-api = "{api}"',
+                f'listen-grpc = "{grpc}"',
+                f'data-dir = "{directory}"',
+                f'token-key = "{token_key}"',
+                f"nodes = [{peers}]",
+                *self.settings,
+            ]
+            config = directory / "node.toml"
+            config.write_text("\n".join(lines) + "\n")
+            command = (str(self.binary), "server", "--config", str(config))
+            with (directory / "output.log").open("ab") as output:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                )
+            self._processes[id] = process
+            self.nodes.append(Node(id, process.pid, api, grpc, str(directory), command))
+        for node in self.nodes:
+            self._wait_ready(node)
+        return self
+
+    def output(self, node):
+        """What a node has printed."""
+        return (Path(node.data_dir) / "output.log").read_text(errors="replace")
+
+    def stop(self):
+        """SIGTERM to every node. Returns their exit statuses."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(timeout=STOP_TIMEOUT) for process in self._processes.values()]
+
+    def kill_everything(self):
+        """SIGKILL to every node that still runs."""
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait(timeout=STOP_TIMEOUT)
+
+    def _wait_ready(self, node):
+        process = self._processes[node.id]
+
+        def answers():
+            if process.poll() is not None:
+                raise RuntimeError(f"node {node.id} ended with status {process.returncode}:\n{self.output(node)}")
+            return status_of(f"{node.endpoint}/readyz") == 200
+
+        wait_until(f"node {node.id} answers 200 on /readyz", answers, START_TIMEOUT)
+
+
+def free_ports(count):
+    """Ports that nobody listens on at the moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
