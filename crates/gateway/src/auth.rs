@@ -124,6 +124,9 @@ impl Authenticator {
         if session.expires <= now {
             return Err(Error::ExpiredToken);
         }
+        // A user of the same name who was created later is somebody else.
+        let known = view.catalog().users.get(&session.user);
+        known.filter(|user| user.created == session.user_created).ok_or(Error::UnknownKey)?;
         let (user, secret) = (session.user, Some(session.secret));
         Ok(Claim { user, sealed: token.as_bytes(), secret })
     }

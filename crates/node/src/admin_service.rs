@@ -187,9 +187,9 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
         let pb::CreateSessionRequest { user, seconds } = request.into_inner();
         let user = users::name("user", &user)?;
-        users::find(&self.catalog().users, &user)?;
+        let user_created = users::find(&self.catalog().users, &user)?.created;
         let expires = self.node.inner.clock.now().plus(users::session_length(seconds)?);
-        let session = credentials::session(&self.sealer, user, expires)?;
+        let session = credentials::session(&self.sealer, user, user_created, expires)?;
         Ok(Response::new(session))
     }
 

@@ -170,6 +170,9 @@ mod tests {
             assert_eq!(status.code(), Code::InvalidArgument);
             assert!(status.message().starts_with(start), "{status:?}");
         };
+        let allow = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
+        assert!(matches!(put("a", "p", allow), Ok(Command::PutUserPolicy { .. })));
+        says(put("a", "p", &allow.replace("Allow", "May")).unwrap_err(), "document: Statement[0].");
         says(put("a b", "p", "{}").unwrap_err(), "user: ");
         says(put("a", "", "{}").unwrap_err(), "name: ");
         says(put("a", "a/b", "{}").unwrap_err(), "name: ");
