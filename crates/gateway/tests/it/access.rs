@@ -190,6 +190,7 @@ async fn temporary_credentials_end_by_themselves_and_with_their_user() {
     server.allow("ann", ALL).await;
     let session = Session {
         user: "ann".parse().unwrap(),
+        user_created: server.clock.now(),
         key_id: "ASIAAAAABBBBCCCCDDDD".into(),
         secret: Secret::new("temporary"),
         expires: server.clock.now().plus(Duration::from_secs(900)),
