@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The same scenario by the AWS SDKs of five languages against three nodes, which verify their signatures: `make test-clients`.
+"""The same scenario by the AWS SDKs of five languages against three nodes that verify signatures: `make test-clients`.
 
 Create, put, split, read with lineage, subscribe, delete: each SDK as it comes, in its own protocol. Installs the SDKs
 from their registries into the user's cache. A language whose toolchain isn't there is skipped, and said to be.
