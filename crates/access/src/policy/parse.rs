@@ -254,7 +254,9 @@ fn texts(field: &str, json: Json) -> Result<Vec<String>, ParseError> {
     match json {
         Json::List(list) if list.is_empty() => Err(wrong(field, "it is empty")),
         Json::List(list) => list.into_iter().map(text).collect(),
-        json => text(json).map(|text| vec![text]),
+        json @ (Json::Null | Json::Text(_) | Json::Bare(_) | Json::Object(_)) => {
+            text(json).map(|text| vec![text])
+        }
     }
 }
 
@@ -268,7 +270,9 @@ fn scalars(field: &str, json: Json) -> Result<Vec<String>, ParseError> {
     };
     match json {
         Json::List(list) => list.into_iter().map(scalar).collect(),
-        json => scalar(json).map(|text| vec![text]),
+        json @ (Json::Null | Json::Text(_) | Json::Bare(_) | Json::Object(_)) => {
+            scalar(json).map(|text| vec![text])
+        }
     }
 }
 
