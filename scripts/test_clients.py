@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The same scenario by the AWS SDKs of five languages against three nodes: `make test-clients`.
+"""The same scenario by the AWS SDKs of five languages against three nodes that verify signatures: `make test-clients`.
 
 Create, put, split, read with lineage, subscribe, delete: each SDK as it comes, in its own protocol. Installs the SDKs
 from their registries into the user's cache. A language whose toolchain isn't there is skipped, and said to be.
@@ -15,7 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "e2e"))
 
-from support.cluster import Cluster
+from support.ctl import ctl
+from support.servers import Servers
 
 CLIENTS = Path(__file__).resolve().parents[1] / "tests" / "clients"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anabranch" / "clients"
@@ -70,17 +71,25 @@ def main():
     failed = []
     with (
         tempfile.TemporaryDirectory(prefix="anabranch-clients-") as directory,
-        Cluster(Path(directory) / "data", nodes=3) as cluster,
+        Servers(Path(directory) / "data", nodes=3) as cluster,
     ):
+        credentials = credentials_of(cluster)
         for language, programs in LANGUAGES.items():
             if not wanted or language.__name__ in wanted:
-                failed += [] if passes(language, programs, cluster) else [language.__name__]
+                failed += [] if passes(language, programs, cluster, credentials) else [language.__name__]
         cluster.stop()
     if failed:
         sys.exit(f"test-clients: FAILED: {', '.join(failed)}")
 
 
-def passes(language, programs, cluster):
+def credentials_of(cluster):
+    """The environment of a new root user."""
+    ctl(cluster.binary, cluster.nodes[0], "user", "create", "root")
+    key = ctl(cluster.binary, cluster.nodes[0], "key", "create", "root")
+    return {"AWS_ACCESS_KEY_ID": key["access_key_id"], "AWS_SECRET_ACCESS_KEY": key["secret_access_key"]}
+
+
+def passes(language, programs, cluster, credentials):
     """Runs the scenario of a language; says what came of it."""
     name = language.__name__
     missing = [program for program in programs if shutil.which(program) is None]
@@ -94,7 +103,7 @@ def passes(language, programs, cluster):
             done = subprocess.run(
                 text,
                 cwd=place,
-                env={**os.environ, **environment},
+                env={**os.environ, **credentials, **environment},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -8,7 +8,10 @@ import pytest
 from support.streams import create_stream, data_at, shards, status
 from support.waiting import wait_until
 
-POLICY = '{"Version":"2012-10-17","Statement":[]}'
+POLICY = (
+    '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"123456789012"},'
+    '"Action":"kinesis:GetRecords","Resource":"*"}]}'
+)
 
 
 def summary(client, stream):
@@ -56,7 +59,7 @@ def test_a_policy_is_kept_as_it_was_written(client, stream):
     assert client.get_resource_policy(ResourceARN=arn)["Policy"] == "{}"
     client.put_resource_policy(ResourceARN=arn, Policy=POLICY)
     assert client.get_resource_policy(ResourceARN=arn)["Policy"] == POLICY
-    for bad in ("", "[]", "{}", "{"):
+    for bad in ("", "[]", "{}", "{", POLICY.replace("Allow", "allow"), POLICY.replace("Principal", "Principals")):
         with pytest.raises(client.exceptions.InvalidArgumentException, match="malformed"):
             client.put_resource_policy(ResourceARN=arn, Policy=bad)
     client.delete_resource_policy(ResourceARN=arn)

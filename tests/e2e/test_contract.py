@@ -36,7 +36,7 @@ VALUES = {
     "ShardIterator": "AAAA",
     "NextToken": "AAAA",
     "PartitionKey": "key",
-    "Policy": '{"Statement":[]}',
+    "Policy": '{"Statement":{"Effect":"Deny","Principal":"*","Action":"kinesis:GetRecords"}}',
     "TagKey": "key",
     "TagValue": "value",
     "Data": base64.b64encode(b"data").decode(),

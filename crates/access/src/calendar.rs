@@ -163,10 +163,14 @@ mod tests {
         assert_eq!(iso_8601_text(leap), "2000-02-29T23:59:59Z");
         assert_eq!(parse_basic("20000229T235959Z"), Some(leap));
         assert_eq!(parse_http("Tue, 29 Feb 2000 23:59:59 GMT"), Some(leap));
-        for bad in ["", "20000229T235959", "20000229t235959Z", "2000022 T235959Z", "é0000229T23595Z"] {
+        for bad in
+            ["", "20000229T235959", "20000229t235959Z", "2000022 T235959Z", "é0000229T23595Z"]
+        {
             assert_eq!(parse_basic(bad), None, "{bad}");
         }
-        for bad in ["", "Tue, 29 Feb 2000", "Tue, 29 Feb 2000 23:59:59 CET", "Tue, 29 Foo 2000 1:1:1 GMT"] {
+        for bad in
+            ["", "Tue, 29 Feb 2000", "Tue, 29 Feb 2000 23:59:59 CET", "Tue, 29 Foo 2000 1:1:1 GMT"]
+        {
             assert_eq!(parse_http(bad), None, "{bad}");
         }
     }

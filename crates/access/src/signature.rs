@@ -65,6 +65,8 @@ pub struct Signature<'a> {
     /// 64 hexadecimal digits, if it was well-formed.
     signature: Cow<'a, str>,
     moment: Timestamp,
+    /// `20260131T235959Z`
+    moment_text: Cow<'a, str>,
     token: Option<Cow<'a, str>>,
     place: Place,
 }
@@ -108,8 +110,16 @@ where
 
 /// What [`require`] found.
 enum Located<'a> {
-    Header(&'a str),
+    Header(HeaderParts<'a>),
     Query(Query<'a>),
+}
+
+/// Parts of `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`, in the order of [`HEADER_PARTS`].
+struct HeaderParts<'a> {
+    algorithm: &'a str,
+    values: [Option<&'a str>; HEADER_PARTS.len()],
+    /// One that stands more than once.
+    repeated: Option<&'static str>,
 }
 
 fn locate<'a, H>(request: &Request<'a, H>) -> Result<Located<'a>, Error>
@@ -123,43 +133,50 @@ where
         (None, false) => Err(Error::Missing),
         (None, true) => complete_query(&query).map(|()| Located::Query(query)),
         (Some(value), false) => {
-            let text = std::str::from_utf8(value).unwrap_or_default();
+            let parts = HeaderParts::of(std::str::from_utf8(value).unwrap_or_default());
             let dated = request.header("x-amz-date").or_else(|| request.header("date")).is_some();
-            complete_header(text, dated).map(|()| Located::Header(text))
+            parts.check_complete(dated).map(|()| Located::Header(parts))
         }
     }
 }
 
-fn complete_header(authorization: &str, dated: bool) -> Result<(), Error> {
-    let given = HEADER_PARTS
-        .map(|name| header_part(authorization, name).is_some_and(|value| !value.is_empty()));
-    if dated && given == [true; HEADER_PARTS.len()] {
-        return Ok(());
+impl<'a> HeaderParts<'a> {
+    fn of(authorization: &'a str) -> Self {
+        let mut parts = authorization.split([' ', ',']);
+        let algorithm = parts.next().unwrap_or_default();
+        let mut found = Self { algorithm, values: [None; HEADER_PARTS.len()], repeated: None };
+        for part in parts {
+            let Some((name, value)) = part.split_once('=') else { continue };
+            for (known, slot) in HEADER_PARTS.into_iter().zip(&mut found.values) {
+                if name == known && slot.replace(value).is_some() {
+                    found.repeated = Some(known);
+                }
+            }
+        }
+        found
     }
-    let mut missing: String = HEADER_PARTS
-        .into_iter()
-        .zip(given)
-        .filter(|(_, given)| !given)
-        .map(|(part, _)| format!("Authorization header requires '{part}' parameter. "))
-        .collect();
-    if !dated {
-        missing.push_str(
-            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
-        );
+
+    fn check_complete(&self, dated: bool) -> Result<(), Error> {
+        let is_given = |value: &Option<&str>| value.is_some_and(|value| !value.is_empty());
+        if dated && self.values.iter().all(is_given) {
+            return Ok(());
+        }
+        let mut missing: String = HEADER_PARTS
+            .into_iter()
+            .zip(&self.values)
+            .filter(|(_, value)| !is_given(value))
+            .map(|(part, _)| format!("Authorization header requires '{part}' parameter. "))
+            .collect();
+        if !dated {
+            missing.push_str(
+                "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
+            );
+        }
+        // The service repeats the header; what looks like a signature must not end up in a log.
+        let is_algorithm = self.algorithm.starts_with("AWS4-");
+        let scheme = if is_algorithm { self.algorithm } else { "" };
+        Err(Error::Incomplete(format!("{missing}Authorization={scheme}")))
     }
-    // The service repeats the header; what looks like a signature must not end up in a log.
-    let scheme = authorization.split(' ').next().filter(|word| word.starts_with("AWS4-"));
-    Err(Error::Incomplete(format!("{missing}Authorization={}", scheme.unwrap_or_default())))
-}
-
-/// The value of a part of `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
-fn header_part<'a>(authorization: &'a str, name: &str) -> Option<&'a str> {
-    header_parts(authorization, name).next()
-}
-
-fn header_parts<'a>(authorization: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    let parts = authorization.split([' ', ',']);
-    parts.filter_map(move |part| part.strip_prefix(name)?.strip_prefix('='))
 }
 
 fn complete_query(query: &Query<'_>) -> Result<(), Error> {
@@ -197,8 +214,9 @@ where
         }
         let Some(value) = first else { return Ok(None) };
         let text = std::str::from_utf8(value).map(str::trim);
-        text.map(Some)
-            .map_err(|_| Error::Incomplete(format!("The header '{name}' has letters beyond ASCII.")))
+        text.map(Some).map_err(|_| {
+            Error::Incomplete(format!("The header '{name}' has letters beyond ASCII."))
+        })
     }
 }
 
@@ -212,7 +230,7 @@ impl<'a> Signature<'a> {
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
         let parsed = match locate(request)? {
-            Located::Header(text) => Self::of_header(request, text)?,
+            Located::Header(parts) => Self::of_header(request, &parts)?,
             Located::Query(query) => Self::of_query(&query)?,
         };
         let elements = parsed.credential.split('/').count();
@@ -227,40 +245,36 @@ impl<'a> Signature<'a> {
         Ok(parsed)
     }
 
-    fn of_header<H>(request: &Request<'a, H>, text: &'a str) -> Result<Self, Error>
+    fn of_header<H>(request: &Request<'a, H>, parts: &HeaderParts<'a>) -> Result<Self, Error>
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
         // Two of them could be read in two ways.
         request.only("authorization")?;
-        if text.split(' ').next() != Some(ALGORITHM) {
+        if parts.algorithm != ALGORITHM {
             return Err(unsupported_algorithm());
         }
-        let part = |name: &str| {
-            let mut values = header_parts(text, name);
-            match (values.next(), values.next()) {
-                (Some(value), None) => Ok(Cow::Borrowed(value)),
-                _ => Err(Error::Incomplete(format!(
-                    "Authorization header has the parameter '{name}' more than once."
-                ))),
+        if let Some(name) = parts.repeated {
+            let message =
+                format!("Authorization header has the parameter '{name}' more than once.");
+            return Err(Error::Incomplete(message));
+        }
+        let [credential, signature, signed_headers] =
+            parts.values.map(|value| Cow::Borrowed(value.unwrap_or_default()));
+        let (moment, moment_text) = match request.only("x-amz-date")? {
+            Some(date) => {
+                (calendar::parse_basic(date).ok_or_else(not_iso_8601)?, Cow::Borrowed(date))
             }
-        };
-        let moment = match request.only("x-amz-date")? {
-            Some(date) => calendar::parse_basic(date).ok_or_else(not_iso_8601)?,
             None => {
                 let date = request.only("date")?.unwrap_or_default();
                 let moment = calendar::parse_http(date).or_else(|| calendar::parse_basic(date));
-                moment.ok_or_else(not_iso_8601)?
+                let moment = moment.ok_or_else(not_iso_8601)?;
+                (moment, Cow::Owned(calendar::basic_text(moment)))
             }
         };
-        Ok(Self {
-            credential: part("Credential")?,
-            signed_headers: part("SignedHeaders")?,
-            signature: part("Signature")?,
-            moment,
-            token: request.only("x-amz-security-token")?.map(Cow::Borrowed),
-            place: Place::Header,
-        })
+        let token = request.only("x-amz-security-token")?.map(Cow::Borrowed);
+        let place = Place::Header;
+        Ok(Self { credential, signed_headers, signature, moment, moment_text, token, place })
     }
 
     fn of_query(query: &Query<'a>) -> Result<Self, Error> {
@@ -281,11 +295,13 @@ impl<'a> Signature<'a> {
                 Some(seconds.filter(allowed).ok_or_else(wrong)?)
             }
         };
+        let moment_text = part("X-Amz-Date")?;
         Ok(Self {
             credential: part("X-Amz-Credential")?,
             signed_headers: part("X-Amz-SignedHeaders")?,
             signature: part("X-Amz-Signature")?,
-            moment: calendar::parse_basic(&part("X-Amz-Date")?).ok_or_else(not_iso_8601)?,
+            moment: calendar::parse_basic(&moment_text).ok_or_else(not_iso_8601)?,
+            moment_text,
             token: query.only("X-Amz-Security-Token")?,
             place: Place::Query(expires),
         })
@@ -296,37 +312,43 @@ impl<'a> Signature<'a> {
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
-        let names = || self.signed_headers.split(';');
-        let is_name = |name: &str| {
+        let mut deciding = [
+            ("x-amz-content-sha256", false),
+            ("x-amz-date", false),
+            ("x-amz-security-token", false),
+            ("x-amz-target", false),
+        ];
+        let (mut names_host, mut names_date, mut last, mut count) = (false, false, "", 0);
+        for name in self.signed_headers.split(';') {
             let allowed = |b: u8| b.is_ascii_graphic() && !b.is_ascii_uppercase();
-            !name.is_empty() && name.bytes().all(allowed)
-        };
-        let sorted = names().zip(names().skip(1)).all(|(one, next)| one < next);
-        if !sorted || !names().all(is_name) || names().count() > MAX_SIGNED_HEADERS {
-            return Err(Error::Invalid(format!(
-                "SignedHeaders must be at most {MAX_SIGNED_HEADERS} lowercase names in alphabetical order, \
-                 each once."
-            )));
+            count += 1;
+            if name <= last || !name.bytes().all(allowed) || count > MAX_SIGNED_HEADERS {
+                return Err(Error::Invalid(format!(
+                    "SignedHeaders must be at most {MAX_SIGNED_HEADERS} lowercase names in alphabetical \
+                     order, each once."
+                )));
+            }
+            last = name;
+            names_host |= name == "host" || name == ":authority";
+            names_date |= name == "date";
+            deciding.iter_mut().for_each(|(known, is_signed)| *is_signed |= name == *known);
         }
-        let is_signed = |name: &str| names().any(|signed| signed == name);
-        if !is_signed("host") && !is_signed(":authority") {
-            return Err(Error::Invalid(
-                "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
-                    .to_owned(),
-            ));
+        if !names_host {
+            return Err(unsigned("Host' or ':authority"));
         }
-        let mut deciding =
-            vec!["x-amz-content-sha256", "x-amz-date", "x-amz-security-token", "x-amz-target"];
-        if self.place == Place::Header && request.header("x-amz-date").is_none() {
-            deciding.push("date");
+        let mut is_dated = self.place != Place::Header;
+        for (name, _) in request.headers.clone() {
+            if !name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-")) {
+                continue;
+            }
+            is_dated |= name.eq_ignore_ascii_case("x-amz-date");
+            let is_unsigned =
+                |(known, is_signed): &&(&str, bool)| !is_signed && name.eq_ignore_ascii_case(known);
+            if let Some((name, _)) = deciding.iter().find(is_unsigned) {
+                return Err(unsigned(name));
+            }
         }
-        let unsigned = |name: &&&str| request.header(name).is_some() && !is_signed(name);
-        match deciding.iter().find(unsigned) {
-            Some(name) => Err(Error::Invalid(format!(
-                "'{name}' must be a 'SignedHeader' in the AWS Authorization."
-            ))),
-            None => Ok(()),
-        }
+        if is_dated || names_date { Ok(()) } else { Err(unsigned("date")) }
     }
 
     /// The access key that it claims to be of.
@@ -358,7 +380,7 @@ impl<'a> Signature<'a> {
     /// # Errors
     /// [`Error::Invalid`] with the service's texts.
     pub fn check(&self, service: &str, now: Timestamp) -> Result<(), Error> {
-        let moment = calendar::basic_text(self.moment);
+        let moment = &*self.moment_text;
         if self.element(4) != TERMINATOR {
             return Err(Error::Invalid(format!(
                 "Credential should be scoped with a valid terminator: '{TERMINATOR}'."
@@ -375,7 +397,7 @@ impl<'a> Signature<'a> {
                  HTTP, from '{moment}'."
             )));
         }
-        self.check_time(&moment, now)
+        self.check_time(moment, now)
     }
 
     fn check_time(&self, moment: &str, now: Timestamp) -> Result<(), Error> {
@@ -421,9 +443,13 @@ impl<'a> Signature<'a> {
         let mismatch = || Error::Invalid(MISMATCH.to_owned());
         let signature = parse_hex(&self.signature).ok_or_else(mismatch)?;
         let canonical = Canonical::of(request, &self.signed_headers).ok_or_else(mismatch)?;
-        let text = canonical.string_to_sign(&calendar::basic_text(self.moment), self.scope());
+        let text = canonical.string_to_sign(&self.moment_text, self.scope());
         hmac::verify(&key.0, &text, &signature).map_err(|_| mismatch())
     }
+}
+
+fn unsigned(name: &str) -> Error {
+    Error::Invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."))
 }
 
 fn unsupported_algorithm() -> Error {
@@ -446,14 +472,18 @@ impl SigningKey {
     }
 
     fn sign(&self, text: &[u8]) -> String {
-        hex(hmac::sign(&self.0, text).as_ref())
+        hex(hmac::sign(&self.0, text).as_ref()).iter().copied().map(char::from).collect()
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// The hexadecimal digits of a hash.
+fn hex(hash: &[u8]) -> [u8; 64] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut digits = [0; 64];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    }
+    digits
 }
 
 /// 32 bytes of 64 lowercase hexadecimal digits.

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anabranch_encryption::EncryptionSettings;
-use anabranch_gateway::TokenKey;
+use anabranch_gateway::{Authentication, TokenKey};
 use anabranch_node::Peer;
 use anabranch_replica::ReplicaSettings;
 use anabranch_storage::StorageSettings;
@@ -32,11 +32,13 @@ pub(crate) struct NodeConfig {
     pub(crate) replicas: u32,
     /// Whose limits hold. Default: none but those of memory and disk.
     pub(crate) limits: Limits,
+    /// Who may call the Kinesis API. Default: users whose signatures are right.
+    pub(crate) authentication: Authentication,
     /// Account in ARNs.
     pub(crate) account: AccountId,
     /// Region in ARNs.
     pub(crate) region: Region,
-    /// Seals iterators and paging tokens; the same on every node.
+    /// Seals iterators, paging tokens and the secrets of access keys; the same on every node.
     pub(crate) token_key: TokenKey,
     /// The nodes that the cluster begins with, this one included; none for a node that joins.
     pub(crate) nodes: Vec<Peer>,
@@ -73,6 +75,9 @@ pub(crate) struct RawNodeConfig {
     pub(crate) replicas: u32,
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// Nothing is open unless the file says so in so many words.
+    #[serde(default)]
+    pub(crate) authentication: RawAuthentication,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +109,24 @@ pub(crate) enum Limits {
     Unlimited,
     /// Those of the public service: of each shard, and of how often operations may be called
     Aws,
+}
+
+/// What a configuration file says of [`Authentication`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawAuthentication {
+    #[default]
+    Required,
+    Any,
+}
+
+impl From<RawAuthentication> for Authentication {
+    fn from(raw: RawAuthentication) -> Self {
+        match raw {
+            RawAuthentication::Required => Self::Required,
+            RawAuthentication::Any => Self::Any,
+        }
+    }
 }
 
 /// What a configuration file says of the replicas: [`ReplicaSettings`], which says what each key is.
@@ -315,6 +338,7 @@ impl NodeConfig {
             data_dir: raw.data_dir,
             zone: raw.zone,
             replicas: raw.replicas,
+            authentication: raw.authentication.into(),
             account: raw
                 .account
                 .map(|a| a.parse())
@@ -374,6 +398,7 @@ mod tests {
             zone: String::new(),
             replicas: 3,
             limits: Limits::default(),
+            authentication: RawAuthentication::default(),
             account: None,
             region: None,
             token_key: new_token_key(),
@@ -449,6 +474,17 @@ mod tests {
         let raw: RawNodeConfig = toml::from_str(&text).unwrap();
         let again: RawNodeConfig = toml::from_str(&toml::to_string(&raw).unwrap()).unwrap();
         assert_eq!(NodeConfig::check(again).unwrap().node, NodeId(2));
+        let authentication = |line: &str| {
+            let raw: Result<RawNodeConfig, _> = toml::from_str(&format!("{line}\n{text}"));
+            raw.map(|raw| NodeConfig::check(raw).unwrap().authentication).ok()
+        };
+        assert_eq!(
+            authentication(""),
+            Some(Authentication::Required),
+            "nothing is open by default"
+        );
+        assert_eq!(authentication("authentication = 'any'"), Some(Authentication::Any));
+        assert_eq!(authentication("authentication = 'none'"), None);
         assert!(toml::from_str::<RawNodeConfig>("nonsense = 1").is_err());
     }
 }

@@ -21,6 +21,7 @@ mod groups;
 mod jobs;
 mod master_keys;
 mod shards;
+mod users;
 
 use master_keys::MasterKeys;
 
@@ -105,6 +106,15 @@ enum What {
     /// Master keys for encryption at rest, in a file of a node; no node is asked
     #[command(subcommand)]
     MasterKey(MasterKeys),
+    /// Users: who may sign requests
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Access keys of users, and temporary credentials
+    #[command(subcommand)]
+    Key(users::KeyCommand),
+    /// Policies of users: what they may do
+    #[command(subcommand)]
+    Policy(users::PolicyCommand),
 }
 
 /// Does what `args` say.
@@ -218,6 +228,9 @@ async fn say(admin: &mut Admin, what: What) -> Result<Said> {
         }
         What::PauseBalancing => set_balancing(admin, true).await?,
         What::ResumeBalancing => set_balancing(admin, false).await?,
+        What::User(command) => users::user(admin, command).await?,
+        What::Key(command) => users::key(admin, command).await?,
+        What::Policy(command) => users::policy(admin, command).await?,
     })
 }
 

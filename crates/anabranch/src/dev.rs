@@ -14,7 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster_file::{self, NodeEntry, PidFile};
-use crate::config::{Limits, NodeConfig, RawEncryption, RawNodeConfig, RawPeer, new_token_key};
+use crate::config::{
+    Limits, NodeConfig, RawAuthentication, RawEncryption, RawNodeConfig, RawPeer, new_token_key,
+};
 use crate::running::{self, Addresses};
 
 /// `anabranch dev`
@@ -269,6 +271,8 @@ fn write_configs(dir: &Path, nodes: &[Reserved], limits: Limits) -> anyhow::Resu
             zone: String::new(),
             replicas: 3,
             limits,
+            // On loopback, for whoever tries it out.
+            authentication: RawAuthentication::Any,
             account: None,
             region: None,
             token_key: token_key.clone(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anabranch_access::ClusterKey;
 use anabranch_client::Client;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings};
@@ -138,6 +139,8 @@ async fn start(
         initial_nodes: config.nodes,
         join: config.join,
         replace_after: config.replace_after,
+        account: config.account.clone(),
+        cluster_key: ClusterKey::new(*config.token_key.bytes()),
         replicas: config.replication,
     };
     let boot = rand::random();
@@ -150,6 +153,7 @@ async fn start(
     let mut settings = GatewaySettings::new(config.token_key);
     settings.account = config.account;
     settings.region = config.region;
+    settings.authentication = config.authentication;
     settings.default_replicas = config.replicas;
     settings.service_limits = config.limits == Limits::Aws;
     settings.max_connections = raise_descriptor_limit();

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use anabranch_gateway::Authentication;
 use clap::Args;
 
 use crate::config::NodeConfig;
@@ -21,6 +22,12 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     crate::init_logging();
     let config = NodeConfig::read(&args.config, args.join)?;
     let node = config.node;
+    if config.authentication == Authentication::Any {
+        eprintln!(
+            "warning: authentication = \"any\": whoever reaches {} may do everything",
+            config.listen_api
+        );
+    }
     let pid_file = cluster_file::PidFile::write(&config.data_dir)?;
     let result = running::run(config, move |addresses| {
         println!("ready node {node}: Kinesis API on {}, gRPC on {}", addresses.api, addresses.grpc);

@@ -74,8 +74,26 @@ impl Catalog {
                 self.settle_encryption(&name, id, change)
             }
             Command::SetCommitment { enabled, now } => Ok(self.set_commitment(enabled, now)),
+            Command::CreateUser { name, account, now } => {
+                self.create_user(log_index, name, account, now)
+            }
+            Command::DeleteUser { name } => self.delete_user(log_index, name),
+            Command::CreateAccessKey { user, id, sealed_secret, now } => {
+                self.create_access_key(log_index, user, id, sealed_secret, now)
+            }
+            Command::SetAccessKey { id, enabled } => self.set_access_key(log_index, id, enabled),
+            Command::DeleteAccessKey { id } => self.delete_access_key(log_index, id),
+            Command::PutUserPolicy { user, name, document } => {
+                self.put_user_policy(log_index, user, name, document)
+            }
+            Command::DeleteUserPolicy { user, name } => {
+                self.delete_user_policy(log_index, user, name)
+            }
         };
         self.assert_invariants();
+        if self.users.version() == log_index {
+            self.assert_user_invariants();
+        }
         match result {
             Ok(Change::Made) => {
                 self.version = log_index;

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_types::{
-    ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
-    ShardId, StreamName, Timestamp,
+    AccountId, ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId,
+    SequenceNumber, ShardId, StreamName, Timestamp, UserName,
 };
 
 use crate::attributes::{Distribution, ShardMetrics};
@@ -288,6 +288,59 @@ pub enum Command {
         /// The proposer's clock.
         now: Timestamp,
     },
+    /// An operator creates a user, who has no key and may do nothing yet.
+    CreateUser {
+        /// Its name.
+        name: UserName,
+        /// Whose resources are its own.
+        account: AccountId,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// An operator deletes a user, its keys and its policies.
+    DeleteUser {
+        /// Its name.
+        name: UserName,
+    },
+    /// An operator gives a user an access key.
+    CreateAccessKey {
+        /// The user.
+        user: UserName,
+        /// The access key id.
+        id: String,
+        /// Its secret, sealed for that id.
+        sealed_secret: Vec<u8>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// An operator switches an access key on or off.
+    SetAccessKey {
+        /// The access key id.
+        id: String,
+        /// Whether it is on from now on.
+        enabled: bool,
+    },
+    /// An operator deletes an access key.
+    DeleteAccessKey {
+        /// The access key id.
+        id: String,
+    },
+    /// An operator gives a user a policy, in place of the one of the same name.
+    PutUserPolicy {
+        /// The user.
+        user: UserName,
+        /// The policy's name.
+        name: String,
+        /// The policy document.
+        document: String,
+    },
+    /// An operator takes a policy from a user.
+    DeleteUserPolicy {
+        /// The user.
+        user: UserName,
+        /// The policy's name.
+        name: String,
+    },
 }
 
 /// How shards are to be replaced.
@@ -514,5 +567,37 @@ pub enum Refusal {
         group: GroupId,
         /// The replica.
         replica: ReplicaId,
+    },
+    /// There is a user of that name.
+    #[error("user {user} already exists")]
+    UserExists {
+        /// The name.
+        user: UserName,
+    },
+    /// There is no user of that name.
+    #[error("user {user} not found")]
+    UserNotFound {
+        /// The name.
+        user: UserName,
+    },
+    /// There is an access key of that id.
+    #[error("access key {id} already exists")]
+    AccessKeyExists {
+        /// The id.
+        id: String,
+    },
+    /// There is no access key of that id.
+    #[error("access key {id} not found")]
+    AccessKeyNotFound {
+        /// The id.
+        id: String,
+    },
+    /// The user has no policy of that name.
+    #[error("user {user} has no policy {name}")]
+    UserPolicyNotFound {
+        /// The user.
+        user: UserName,
+        /// The policy's name.
+        name: String,
     },
 }

@@ -1,8 +1,8 @@
-//! What the cluster agrees on, pure: nodes, streams, shards and where their replicas live.
+//! What the cluster agrees on, pure: nodes, streams, shards and where their replicas live, and users.
 //!
 //! Invariants: open shards of a stream that is not CREATING cover 0..=2^128-1 exactly; a group,
 //! replica or shard id is given out once; replicas of a group stand on different nodes while there
-//! are nodes enough. [`Catalog::assert_invariants`] checks them after every command.
+//! are nodes enough; an access key belongs to one user. [`Catalog::assert_invariants`] checks them after every command.
 //!
 //! Nothing here reads a clock or draws a random number: commands carry both. Nodes and gateways
 //! keep read-only copies, each of one version. Start at [`Catalog::apply`].
@@ -24,6 +24,7 @@ mod reshard;
 pub mod scaling;
 #[cfg(test)]
 mod script;
+mod users;
 
 pub use attributes::{Commitment, Distribution, ShardMetrics};
 pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
@@ -34,3 +35,4 @@ pub use model::{
     Stream, StreamId, StreamMode, StreamStatus,
 };
 pub use repair::{MoveLimits, repairs};
+pub use users::{AccessKey, User, Users};

@@ -9,6 +9,7 @@ use anabranch_types::{
 use crate::attributes::{Commitment, Distribution, ShardMetrics};
 use crate::consumers::Consumer;
 use crate::encryption::Encryption;
+use crate::users::Users;
 
 /// The whole catalog. A value of it is one version; copies never mix two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Catalog {
     pub rebalance: Option<u64>,
     /// What the account promised to use at least, the last time it did.
     pub commitment: Option<Commitment>,
+    /// Who may sign requests.
+    pub users: Users,
 }
 
 /// A machine of the cluster.

@@ -270,9 +270,11 @@ pub(crate) async fn tail(
 pub(crate) async fn watch(
     channel: Channel,
     known_version: u64,
+    known_users_version: u64,
 ) -> Result<tonic::Streaming<v1::WatchResponse>, CallError> {
     let client = CatalogServiceClient::new(channel);
     let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let versions = client.watch(v1::WatchRequest { known_version }).await;
+    let known_users_version = Some(known_users_version);
+    let versions = client.watch(v1::WatchRequest { known_version, known_users_version }).await;
     versions.map(tonic::Response::into_inner).map_err(|status| error_of(&status))
 }

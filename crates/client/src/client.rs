@@ -411,12 +411,13 @@ impl Feed {
                         self.from = page.next;
                         return Ok(page);
                     }
-                    Ok(Err(status)) => match call::error_of(&status) {
-                        error @ (CallError::InUse | CallError::Key { .. }) => {
+                    Ok(Err(status)) => {
+                        let error = call::error_of(&status);
+                        if matches!(error, CallError::InUse | CallError::Key { .. }) {
                             return Err(error.into());
                         }
-                        _ => self.interrupted().await,
-                    },
+                        self.interrupted().await;
+                    }
                     Ok(Ok(None)) | Err(_) => self.interrupted().await,
                 },
             }
@@ -645,14 +646,20 @@ impl Inner {
 async fn follow_remote(inner: Arc<Inner>) {
     loop {
         for address in inner.addresses() {
-            let known = inner.view.load().catalog().version;
-            let Ok(mut versions) = call::watch(inner.channel(&address), known).await else {
-                continue;
-            };
+            let view = inner.view.load_full();
+            let (known, mut users) = (view.catalog().version, view.catalog().users.clone());
+            let watched = call::watch(inner.channel(&address), known, users.version()).await;
+            let Ok(mut versions) = watched else { continue };
             while let Ok(Some(version)) = versions.message().await {
-                match anabranch_proto::decode_catalog(version.catalog) {
-                    Ok(catalog) => inner.publish(catalog),
-                    Err(error) => tracing::error!(%error, "catalog can't be read"),
+                match anabranch_proto::decode_catalog_after(version.catalog, &users) {
+                    Ok(catalog) => {
+                        users = catalog.users.clone();
+                        inner.publish(catalog);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "catalog can't be read");
+                        break;
+                    }
                 }
             }
         }

@@ -1,142 +1,191 @@
-//! Signature version 4: whether a request carries one, in the header or in the query.
+//! Who calls: the signature of a request, version 4.
 //!
-//! The signature is taken apart but not verified yet: any key and any secret are accepted.
+//! Where any credentials are accepted it is only taken apart. Where authentication is required it is verified with the
+//! secret that the catalog keeps, sealed, or that the session token carries.
 
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, DATE};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use anabranch_access::signature::{self, Request, Signature, SigningKey};
+use anabranch_access::{Secret, SecretSealer};
+use anabranch_client::View;
+use anabranch_types::{Timestamp, UserName};
+use http::header::HOST;
+use http::request::Parts;
+
+use crate::documents::Documents;
 use crate::errors::Error;
+use crate::gateway::Gateway;
+use crate::identity::{Identities, Identity};
+use crate::newest::Newest;
+use crate::settings::TokenKey;
 
-const QUERY_PARTS: [&str; 5] =
-    ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"];
-const HEADER_PARTS: [&str; 3] = ["Credential", "Signature", "SignedHeaders"];
+/// The service that requests must be signed for.
+const SERVICE: &str = "kinesis";
+/// Keys that are kept; each has a few hundred bytes.
+const MAX_KEYS: usize = 4096;
 
-/// Refuses a request that has no signature, half of one, or two.
-///
-/// # Errors
-/// [`Error::MissingAuthentication`], [`Error::IncompleteSignature`], [`Error::TwoSignatures`].
-pub(crate) fn require_signature(headers: &HeaderMap, query: Option<&str>) -> Result<(), Error> {
-    let query = query.unwrap_or_default();
-    let in_query =
-        has_parameter(query, "X-Amz-Algorithm") || has_parameter(query, "X-Amz-Signature");
-    match (headers.get(AUTHORIZATION), in_query) {
-        (Some(_), true) => Err(Error::TwoSignatures),
-        (None, true) => complete_query(query),
-        (Some(value), false) => complete_header(value.to_str().unwrap_or_default(), headers),
-        (None, false) => Err(Error::MissingAuthentication),
-    }
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The other end of the connection.
+    pub address: IpAddr,
+    /// Whether the connection is encrypted.
+    pub is_secure: bool,
 }
 
-fn complete_header(authorization: &str, headers: &HeaderMap) -> Result<(), Error> {
-    let given = header_parts(authorization);
-    let dated = headers.contains_key("x-amz-date") || headers.contains_key(DATE);
-    if given == [true; HEADER_PARTS.len()] && dated {
-        return Ok(());
-    }
-    let mut missing: String = HEADER_PARTS
-        .into_iter()
-        .zip(given)
-        .filter(|(_, given)| !given)
-        .map(|(part, _)| format!("Authorization header requires '{part}' parameter. "))
-        .collect();
-    if !dated {
-        missing.push_str(
-            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
-        );
-    }
-    // The service repeats the header; what looks like a signature must not end up in a log.
-    let scheme = authorization.split(' ').next().filter(|word| word.starts_with("AWS4-"));
-    Err(Error::IncompleteSignature(format!(
-        "{missing}Authorization={}",
-        scheme.unwrap_or_default()
-    )))
+/// What it takes to know callers.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    sealer: SecretSealer,
+    keys: Mutex<HashMap<String, KnownKey>>,
+    identities: Identities,
+    pub(crate) documents: Documents,
+    pub(crate) newest: Newest,
 }
 
-/// Which of [`HEADER_PARTS`] have a value in `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
-fn header_parts(authorization: &str) -> [bool; HEADER_PARTS.len()] {
-    let mut given = [false; HEADER_PARTS.len()];
-    for part in authorization.as_bytes().split(|byte| matches!(byte, b' ' | b',')) {
-        for (name, given) in HEADER_PARTS.iter().zip(&mut given) {
-            let value = part.strip_prefix(name.as_bytes()).and_then(|v| v.strip_prefix(b"="));
-            *given |= value.is_some_and(|value| !value.is_empty());
+/// A derived key, and what it was derived of: good for as long as the catalog or the client says the same.
+#[derive(Debug)]
+struct KnownKey {
+    sealed: Vec<u8>,
+    key: Arc<SigningKey>,
+}
+
+/// Whose request it may be, and the sealed secret that it must be signed with.
+struct Claim<'a> {
+    user: UserName,
+    sealed: &'a [u8],
+    /// That of a session, which has been opened already.
+    secret: Option<Secret>,
+}
+
+impl Authenticator {
+    /// Reads what is sealed with the cluster's key.
+    pub(crate) fn new(key: &TokenKey) -> Self {
+        Self {
+            sealer: SecretSealer::new(key.bytes()),
+            keys: Mutex::default(),
+            identities: Identities::default(),
+            documents: Documents::default(),
+            newest: Newest::default(),
         }
     }
-    given
-}
 
-fn complete_query(query: &str) -> Result<(), Error> {
-    let missing: String = QUERY_PARTS
-        .into_iter()
-        .filter(|part| !has_parameter(query, part))
-        .map(|part| format!("AWS query-string parameters must include '{part}'. "))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let message = format!("{missing}Re-examine the query-string parameters.");
-    Err(Error::IncompleteSignature(message))
-}
-
-fn has_parameter(query: &str, name: &str) -> bool {
-    query.split('&').any(|pair| pair.split('=').next() == Some(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WHOLE: &str = "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/kinesis/aws4_request, \
-                         SignedHeaders=host;x-amz-date, Signature=00ff";
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect()
+    /// The user of that name, if it is still there, with what it may do.
+    pub(crate) fn identity(&self, view: &View, user: &UserName) -> Option<Arc<Identity>> {
+        self.identities.of(view.catalog(), user)
     }
 
-    #[test]
-    fn a_whole_header_is_accepted() {
-        let signed = headers(&[("authorization", WHOLE), ("x-amz-date", "20260101T000000Z")]);
-        assert_eq!(require_signature(&signed, None), Ok(()));
-        let compact = WHOLE.replace(", ", ",");
-        let signed = headers(&[("authorization", &compact), ("date", "today")]);
-        assert_eq!(require_signature(&signed, None), Ok(()));
-    }
-
-    #[test]
-    fn none_and_two_signatures_are_told_apart() {
-        assert_eq!(require_signature(&headers(&[]), None), Err(Error::MissingAuthentication));
-        let signed = headers(&[("authorization", WHOLE)]);
-        assert_eq!(
-            require_signature(&signed, Some("X-Amz-Signature=00&a=b")),
-            Err(Error::TwoSignatures)
-        );
-    }
-
-    #[test]
-    fn what_is_missing_is_listed() {
-        let signed = headers(&[("authorization", "AWS4-HMAC-SHA256 Credential=a")]);
-        let Err(Error::IncompleteSignature(message)) = require_signature(&signed, None) else {
-            panic!("accepted")
+    /// Who signed the request, by this version of the catalog.
+    fn verify<'a, H>(
+        &self,
+        view: &View,
+        request: &Request<'a, H>,
+        signature: &Signature<'a>,
+        now: Timestamp,
+    ) -> Result<Arc<Identity>, Error>
+    where
+        H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        let claim = self.claim(view, signature, now)?;
+        let identity = self.identity(view, &claim.user).ok_or(Error::UnknownKey)?;
+        if let Some(key) = self.known_key(signature, claim.sealed) {
+            signature.verify(request, &key)?;
+            return Ok(identity);
+        }
+        let opened = || self.sealer.open(signature.key_id(), claim.sealed);
+        let Some(secret) = claim.secret.or_else(opened) else {
+            tracing::error!("secret of an access key does not open: has token-key changed?");
+            return Err(Error::Internal);
         };
-        assert_eq!(
-            message,
-            "Authorization header requires 'Signature' parameter. Authorization header requires \
-             'SignedHeaders' parameter. Authorization header requires existence of either a \
-             'X-Amz-Date' or a 'Date' header. Authorization=AWS4-HMAC-SHA256"
-        );
+        let key = signature.signing_key(secret.as_bytes());
+        signature.verify(request, &key)?;
+        self.keep_key(signature, claim.sealed, key);
+        Ok(identity)
     }
 
-    #[test]
-    fn presigned_queries_are_complete_or_refused() {
-        let whole = QUERY_PARTS.map(|part| format!("{part}=x")).join("&");
-        assert_eq!(require_signature(&headers(&[]), Some(&whole)), Ok(()));
-        let part = "X-Amz-Algorithm=x&X-Amz-Credential=x&X-Amz-Signature=x&X-Amz-Date=x";
-        assert_eq!(
-            require_signature(&headers(&[]), Some(part)),
-            Err(Error::IncompleteSignature(
-                "AWS query-string parameters must include 'X-Amz-SignedHeaders'. Re-examine the \
-                 query-string parameters."
-                    .into()
-            ))
-        );
+    fn claim<'a>(
+        &self,
+        view: &'a View,
+        signature: &'a Signature<'_>,
+        now: Timestamp,
+    ) -> Result<Claim<'a>, Error> {
+        let Some(token) = signature.token() else {
+            let known = view.catalog().access_key(signature.key_id());
+            let (user, _, key) =
+                known.filter(|(_, _, key)| key.enabled).ok_or(Error::UnknownKey)?;
+            return Ok(Claim { user: user.clone(), sealed: &key.sealed_secret, secret: None });
+        };
+        let session = self.sealer.open_session(token).ok_or(Error::UnknownKey)?;
+        if session.key_id != signature.key_id() {
+            return Err(Error::UnknownKey);
+        }
+        if session.expires <= now {
+            return Err(Error::ExpiredToken);
+        }
+        // A user of the same name who was created later is somebody else.
+        let known = view.catalog().users.get(&session.user);
+        known.filter(|user| user.created == session.user_created).ok_or(Error::UnknownKey)?;
+        let (user, secret) = (session.user, Some(session.secret));
+        Ok(Claim { user, sealed: token.as_bytes(), secret })
     }
+
+    fn known_key(&self, signature: &Signature<'_>, sealed: &[u8]) -> Option<Arc<SigningKey>> {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = keys.get(signature.credential()).filter(|known| known.sealed == sealed)?;
+        Some(Arc::clone(&known.key))
+    }
+
+    /// Only of those who had the secret: others can't push them out.
+    fn keep_key(&self, signature: &Signature<'_>, sealed: &[u8], key: SigningKey) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= MAX_KEYS {
+            keys.clear();
+        }
+        let known = KnownKey { sealed: sealed.to_vec(), key: Arc::new(key) };
+        keys.insert(signature.credential().to_owned(), known);
+    }
+}
+
+/// Who calls; nobody in particular where any credentials are accepted.
+///
+/// A key that isn't known may have been made a moment ago: then the newest version of the catalog is asked.
+///
+/// # Errors
+/// Those of [`signature::Error`], [`Error::UnknownKey`], [`Error::ExpiredToken`].
+pub(crate) async fn authenticate(
+    gateway: &Gateway,
+    parts: &Parts,
+    body: &[u8],
+) -> Result<Option<Arc<Identity>>, Error> {
+    let headers = sent_headers(parts);
+    let request = Request {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: headers.iter().copied(),
+        body,
+    };
+    let Some(authenticator) = &gateway.authenticator else {
+        return signature::require(&request).map(|()| None).map_err(Error::from);
+    };
+    let now = gateway.clock.now();
+    let signature = Signature::parse(&request)?;
+    signature.check(SERVICE, now)?;
+    let view = gateway.cluster.view();
+    match authenticator.verify(&view, &request, &signature, now) {
+        Err(Error::UnknownKey) => {}
+        known => return known.map(Some),
+    }
+    let newest = authenticator.newest.view(&*gateway.cluster).await?;
+    authenticator.verify(&newest, &request, &signature, now).map(Some)
+}
+
+/// Names and values of what was sent.
+fn sent_headers(parts: &Parts) -> Vec<(&str, &[u8])> {
+    let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    // HTTP/2 says in its own way which host is meant.
+    let authority = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST));
+    headers.chain(authority.map(|authority| ("host", authority.as_str().as_bytes()))).collect()
 }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
+use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use crate::auth::Peer;
 use crate::gateway::Gateway;
 use crate::routing;
 use crate::server::HttpBuilder;
@@ -38,6 +40,8 @@ pub(crate) async fn drive(
 ) {
     // Without it small answers wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let address = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
+    let peer = Peer { address, is_secure: false };
     let activity = Arc::new(Activity::new());
     let io = WatchedStream::new(stream, Arc::clone(&activity), gateway.settings.write_timeout);
     let closing_events = closing.clone();
@@ -46,7 +50,7 @@ pub(crate) async fn drive(
         let closing = closing_events.clone();
         async move {
             let _request = activity.begin();
-            let answer = routing::answer(&gateway, request).await;
+            let answer = routing::answer(&gateway, peer, request).await;
             let watching = Arc::clone(&activity);
             let taken = move || watching.progress();
             Ok::<_, Infallible>(answer.map(|body| body.watched(taken, closing)))

@@ -1,8 +1,8 @@
-//! Moments as text: ISO 8601 in, the service's form out.
+//! Moments as text in the service's form.
 
+use anabranch_access::calendar::{DAY_SECONDS, civil_from_days};
 use anabranch_types::Timestamp;
 
-const DAY_SECONDS: i64 = 86_400;
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -16,76 +16,6 @@ pub(crate) fn service_text(moment: Timestamp) -> String {
     let month = MONTHS[usize::try_from(month - 1).unwrap_or(0)];
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
-}
-
-/// `2026-01-31T10:20:30.5Z`, with `Z`, `+hh:mm` or `-hh:mm`; the fraction may be absent.
-pub(crate) fn parse_iso_8601(text: &str) -> Option<Timestamp> {
-    let (date, time) = text.split_once(['T', ' '])?;
-    let mut date = date.splitn(3, '-').map(digits);
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let (clock, offset_minutes) = split_offset(time)?;
-    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
-    let mut clock = clock.splitn(3, ':').map(digits);
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let seconds = days_from_civil(year, month, day) * DAY_SECONDS
-        + (hour * 60 + minute - offset_minutes) * 60
-        + second;
-    let millis = u64::try_from(seconds.max(0)).ok()? * 1000 + fraction_millis(fraction)?;
-    Some(Timestamp::from_millis(millis))
-}
-
-fn split_offset(time: &str) -> Option<(&str, i64)> {
-    if let Some(clock) = time.strip_suffix(['Z', 'z']) {
-        return Some((clock, 0));
-    }
-    let at = time.rfind(['+', '-'])?;
-    let (clock, offset) = time.split_at(at);
-    let sign = if offset.starts_with('-') { -1 } else { 1 };
-    let (hours, minutes) = offset.trim_start_matches(['+', '-']).split_once(':')?;
-    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
-    (hours <= 18 && minutes <= 59).then_some((clock, sign * (hours * 60 + minutes)))
-}
-
-fn digits(text: &str) -> Option<i64> {
-    let valid = (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    if valid { text.parse().ok() } else { None }
-}
-
-fn fraction_millis(fraction: &str) -> Option<u64> {
-    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let padded: String = fraction.chars().chain("000".chars()).take(3).collect();
-    padded.parse().ok()
-}
-
-/// Days since 1970-01-01 of a date of the Gregorian calendar, counting years from March.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days.saturating_add(719_468);
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]
@@ -104,17 +34,5 @@ mod tests {
     #[test]
     fn the_farthest_moment_is_written_without_a_panic() {
         assert!(service_text(Timestamp::from_millis(u64::MAX)).contains("UTC"));
-    }
-
-    #[test]
-    fn iso_8601_is_read() {
-        let read = |text| parse_iso_8601(text).map(Timestamp::as_millis);
-        assert_eq!(read("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(read("2015-01-22T01:22:02Z"), Some(1_421_889_722_000));
-        assert_eq!(read("2015-01-22T03:22:02.25+02:00"), Some(1_421_889_722_250));
-        assert_eq!(read("2024-02-28T23:59:59.9999-00:00"), Some(1_709_164_799_999));
-        for bad in ["", "2015", "2015-01-22", "2015-13-22T00:00:00Z", "2015-01-22T00:00:00", "x"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
     }
 }

@@ -1,3 +1,4 @@
+use anabranch_access::signature;
 use anabranch_catalog::Refusal;
 use anabranch_client as client;
 use anabranch_types::{KeyFault, limits};
@@ -53,6 +54,18 @@ pub(crate) enum Error {
     /// Part of a signature.
     #[error("{0}")]
     IncompleteSignature(String),
+    /// A signature that isn't the request's, or of another time or service.
+    #[error("{0}")]
+    InvalidSignature(String),
+    /// The access key or the session isn't known, or no longer good.
+    #[error("The security token included in the request is invalid.")]
+    UnknownKey,
+    /// The session has ended.
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
+    /// No policy allows it, or one denies it.
+    #[error("{0}")]
+    AccessDenied(String),
     /// Two signatures.
     #[error(
         "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header."
@@ -100,9 +113,12 @@ impl Error {
             Self::UnknownOperation(_) => (BAD, "UnknownOperationException"),
             Self::Unroutable => (StatusCode::NOT_FOUND, "UnknownOperationException"),
             Self::NotPost => (StatusCode::FORBIDDEN, "AccessDeniedException"),
+            Self::AccessDenied(_) => (BAD, "AccessDeniedException"),
+            Self::UnknownKey => (BAD, "UnrecognizedClientException"),
+            Self::ExpiredToken => (BAD, "ExpiredTokenException"),
             Self::MissingAuthentication => (BAD, "MissingAuthenticationTokenException"),
             Self::IncompleteSignature(_) => (BAD, "IncompleteSignatureException"),
-            Self::TwoSignatures => (BAD, "InvalidSignatureException"),
+            Self::TwoSignatures | Self::InvalidSignature(_) => (BAD, "InvalidSignatureException"),
             Self::TooLarge { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException")
             }
@@ -239,7 +255,12 @@ impl Error {
             | Refusal::NodeNotFound { .. }
             | Refusal::NodeInUse { .. }
             | Refusal::CannotMove { .. }
-            | Refusal::DataKeyOver { .. } => Self::Internal,
+            | Refusal::DataKeyOver { .. }
+            | Refusal::UserExists { .. }
+            | Refusal::UserNotFound { .. }
+            | Refusal::AccessKeyExists { .. }
+            | Refusal::AccessKeyNotFound { .. }
+            | Refusal::UserPolicyNotFound { .. } => Self::Internal,
         }
     }
 }
@@ -262,6 +283,17 @@ fn of(subject: impl FnOnce() -> String) -> String {
     match subject.strip_prefix("Stream ") {
         Some(rest) => format!("stream {rest}"),
         None => subject,
+    }
+}
+
+impl From<signature::Error> for Error {
+    fn from(error: signature::Error) -> Self {
+        match error {
+            signature::Error::Missing => Self::MissingAuthentication,
+            signature::Error::Two => Self::TwoSignatures,
+            signature::Error::Incomplete(message) => Self::IncompleteSignature(message),
+            signature::Error::Invalid(message) => Self::InvalidSignature(message),
+        }
     }
 }
 

@@ -7,11 +7,12 @@ use anabranch_client::Client;
 use anabranch_types::Clock;
 use tokio::net::TcpListener;
 
+use crate::auth::Authenticator;
 use crate::budget::Budget;
 use crate::call_limits::CallLimits;
 use crate::cluster::Cluster;
 use crate::server;
-use crate::settings::GatewaySettings;
+use crate::settings::{Authentication, GatewaySettings};
 use crate::token::Sealer;
 
 /// The Kinesis API of a cluster. Cheap to clone; clones share the byte budgets.
@@ -21,6 +22,8 @@ pub struct Gateway {
     pub(crate) settings: Arc<GatewaySettings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sealer: Arc<Sealer>,
+    /// Knows callers, where authentication is required.
+    pub(crate) authenticator: Option<Arc<Authenticator>>,
     /// Counts calls, where the service's limits are wanted.
     pub(crate) call_limits: Option<Arc<CallLimits>>,
     /// Bytes of bodies in memory.
@@ -46,8 +49,13 @@ impl Gateway {
         settings: GatewaySettings,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let authenticator = match settings.authentication {
+            Authentication::Any => None,
+            Authentication::Required => Some(Authenticator::new(&settings.token_key)),
+        };
         Self {
             cluster,
+            authenticator: authenticator.map(Arc::new),
             sealer: Arc::new(Sealer::new(settings.token_key)),
             call_limits: settings.service_limits.then(Arc::default),
             bodies: Budget::new(settings.max_in_flight_bytes / 2),

@@ -4,12 +4,15 @@
 //! sealed, any gateway of the cluster opens them); a body is in memory only against a permit of the
 //! byte budget; nothing that a client sends makes it panic. It never touches storage or Raft.
 //!
+//! `auth.rs` knows who calls, `authorization.rs` whether policies allow it.
+//!
 //! Where to start: [`Gateway::serve`] accepts connections (`server.rs`, `connection.rs`),
 //! `routing.rs` finds the operation, `operations.rs` runs it, and every operation is one file of
 //! `operations/`. `errors.rs` is the only place that names AWS errors.
 
 mod append;
 mod auth;
+mod authorization;
 mod body;
 mod budget;
 mod call_limits;
@@ -17,10 +20,13 @@ mod cluster;
 mod connection;
 mod constraints;
 mod dates;
+mod documents;
 mod errors;
 mod event_stream;
 mod gateway;
+mod identity;
 mod lineage;
+mod newest;
 mod operations;
 mod response;
 mod routing;
@@ -32,4 +38,4 @@ mod wire;
 
 pub use cluster::{Cluster, Pages};
 pub use gateway::Gateway;
-pub use settings::{GatewaySettings, TokenKey};
+pub use settings::{Authentication, GatewaySettings, TokenKey};

@@ -36,14 +36,15 @@ mod tags;
 pub(crate) mod update_shard_count;
 pub(crate) mod warm_throughput;
 
-use std::future::{Future, ready};
+use std::future::Future;
 
 use anabranch_shard::Producer;
 use futures::future::BoxFuture;
-use http::HeaderMap;
+use http::request::Parts;
 use serde::Deserialize;
 
-use crate::auth;
+use crate::auth::{self, Peer};
+use crate::authorization::{self, AskedTags, Target};
 use crate::budget::Permit;
 use crate::constraints::{self, Constrained};
 use crate::errors::Error;
@@ -99,10 +100,11 @@ pub(crate) enum Operation {
 /// One call, not yet decoded.
 pub(crate) struct Call<'a> {
     pub gateway: &'a Gateway,
+    pub operation: Operation,
     pub format: Format,
     pub body: &'a [u8],
-    pub headers: &'a HeaderMap,
-    pub query: Option<&'a str>,
+    pub parts: &'a Parts,
+    pub peer: Peer,
     pub producer: Option<Producer>,
     pub may_repeat: bool,
 }
@@ -119,6 +121,17 @@ pub(crate) struct Context<'a> {
 /// A decoded request that knows how to be carried out.
 pub(crate) trait Request: Constrained + Send + Sync {
     type Answer: Send;
+
+    /// What it is about, for policies. It must be what [`Self::run`] then works on.
+    ///
+    /// # Errors
+    /// When it names nothing that could be there.
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error>;
+
+    /// Tags that it brings or takes away, for conditions of policies.
+    fn tags(&self) -> AskedTags<'_> {
+        AskedTags::new()
+    }
 
     /// Checks the meaning and does it. Run again if it says that something isn't there.
     fn run(&self, cx: &Context<'_>) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
@@ -204,6 +217,11 @@ impl Operation {
         }
     }
 
+    /// What policies call it.
+    pub(crate) fn action(self) -> String {
+        format!("kinesis:{self:?}")
+    }
+
     /// Whether it reads or writes records; those know ProvisionedThroughputExceededException.
     pub(crate) const fn is_of_data(self) -> bool {
         match self {
@@ -249,16 +267,8 @@ impl Operation {
 }
 
 /// Carries out one call. On the heap: the futures of the operations differ much in size.
-pub(crate) fn perform<'a>(
-    operation: Operation,
-    call: Call<'a>,
-) -> BoxFuture<'a, Result<Done, Error>> {
-    if let Some(limits) = &call.gateway.call_limits
-        && let Err(error) = limits.check(operation, call.gateway.clock.now())
-    {
-        return Box::pin(ready(Err(error)));
-    }
-    match operation {
+pub(crate) fn perform<'a>(call: Call<'a>) -> BoxFuture<'a, Result<Done, Error>> {
+    match call.operation {
         Operation::SubscribeToShard => subscribe_to_shard::perform(call),
         Operation::AddTagsToStream => run::<stream_tags::AddTagsToStream<'a>>(call),
         Operation::DeleteResourcePolicy => run::<resource_policy::DeleteResourcePolicy<'a>>(call),
@@ -337,18 +347,14 @@ fn run<'a, R>(call: Call<'a>) -> BoxFuture<'a, Result<Done, Error>>
 where
     R: Request<Answer: Answer> + Deserialize<'a> + 'a,
 {
-    match admit::<R>(&call) {
-        Ok(request) => Box::pin(carry_out(request, call)),
-        Err(error) => Box::pin(ready(Err(error))),
-    }
-}
-
-async fn carry_out<R: Request<Answer: Answer>>(request: R, call: Call<'_>) -> Result<Done, Error> {
-    let format = call.format;
-    let answer = attempt(&request, call).await?;
-    let mut writer = Writer::new(format, answer.expected_bytes());
-    answer.write(&mut writer);
-    Ok(Done::Answer(Encoded { bytes: writer.finish(), permit: answer.into_permit() }))
+    Box::pin(async move {
+        let request = admit::<R>(&call).await?;
+        let format = call.format;
+        let answer = attempt(&request, call).await?;
+        let mut writer = Writer::new(format, answer.expected_bytes());
+        answer.write(&mut writer);
+        Ok(Done::Answer(Encoded { bytes: writer.finish(), permit: answer.into_permit() }))
+    })
 }
 
 async fn attempt<R: Request>(request: &R, call: Call<'_>) -> Result<R::Answer, Error> {
@@ -365,14 +371,23 @@ async fn attempt<R: Request>(request: &R, call: Call<'_>) -> Result<R::Answer, E
     }
 }
 
-/// The request, if body, signature, types and constraints are right, in that order.
-fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<R, Error> {
+/// The request, if body, signature, types and constraints are right, in that order, and its caller may do it.
+async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<R, Error> {
     let decoded = wire::decode::<R>(call.format, call.body);
     if let Err(DecodeError::Malformed(_)) = decoded {
         return decoded.map_err(Error::from);
     }
-    auth::require_signature(call.headers, call.query)?;
+    let gateway = call.gateway;
+    let identity = auth::authenticate(gateway, call.parts, call.body).await?;
+    // Only who may be known counts against the account's limits.
+    if let Some(limits) = &gateway.call_limits {
+        limits.check(call.operation, gateway.clock.now())?;
+    }
     let request = decoded?;
     constraints::check(&request)?;
+    if let (Some(identity), Some(authenticator)) = (identity, &gateway.authenticator) {
+        let (target, tags) = (request.target(gateway)?, request.tags());
+        authorization::authorize(call, authenticator, &identity, &target, &tags).await?;
+    }
     Ok(request)
 }

@@ -1,5 +1,5 @@
 //! From an HTTP request to an operation, in the order in which the service checks things: method,
-//! content type, body, operation, signature, types of members, constraints, meaning.
+//! content type, body, operation, signature, types of members, constraints, policies, meaning.
 
 use std::panic::AssertUnwindSafe;
 
@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
+use crate::auth::Peer;
 use crate::body;
 use crate::errors::Error;
 use crate::gateway::Gateway;
@@ -27,10 +28,10 @@ const SDK_REQUEST: &str = "amz-sdk-request";
 const MAX_PRODUCER_ID_BYTES: usize = 64;
 
 /// Answers one HTTP request. Never fails: what goes wrong is an answer too.
-pub(crate) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(gateway: &Gateway, peer: Peer, request: Request<Incoming>) -> Answer {
     let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     let (parts, body) = request.into_parts();
-    let routed = AssertUnwindSafe(route(gateway, &parts, body)).catch_unwind().await;
+    let routed = AssertUnwindSafe(route(gateway, peer, &parts, body)).catch_unwind().await;
     let mut answer = routed.unwrap_or_else(|_| {
         tracing::error!(request_id = %id, "call panicked");
         response::failure(format_of(&parts.headers).unwrap_or(Format::Json), &Error::Internal)
@@ -45,15 +46,18 @@ pub(crate) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Ans
     answer
 }
 
-async fn route(gateway: &Gateway, parts: &Parts, body: Incoming) -> Answer {
+async fn route(gateway: &Gateway, peer: Peer, parts: &Parts, body: Incoming) -> Answer {
     match (&parts.method, parts.uri.path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => response::plain(StatusCode::OK, "ok\n"),
         (&Method::GET | &Method::HEAD, "/readyz") => readiness(gateway),
-        (&Method::GET, "/cluster") => response::plain(StatusCode::OK, (gateway.report)()),
+        // It names every stream: where callers must say who they are, operators ask `anabranch ctl`.
+        (&Method::GET, "/cluster") if gateway.authenticator.is_none() => {
+            response::plain(StatusCode::OK, (gateway.report)())
+        }
         (&Method::OPTIONS, _) if parts.headers.contains_key(ORIGIN) => {
             response::preflight(&parts.headers)
         }
-        (&Method::POST, _) => post(gateway, parts, body).await,
+        (&Method::POST, _) => post(gateway, peer, parts, body).await,
         _ => response::xml_failure(&Error::NotPost),
     }
 }
@@ -66,11 +70,11 @@ fn readiness(gateway: &Gateway) -> Answer {
     }
 }
 
-async fn post(gateway: &Gateway, parts: &Parts, body: Incoming) -> Answer {
+async fn post(gateway: &Gateway, peer: Peer, parts: &Parts, body: Incoming) -> Answer {
     let Some(format) = format_of(&parts.headers) else {
         return response::xml_failure(&Error::Unroutable);
     };
-    match call(gateway, format, parts, body).await {
+    match call(gateway, peer, format, parts, body).await {
         Ok(done) => response::success(format, done),
         Err(error) => response::failure(format, &error),
     }
@@ -78,6 +82,7 @@ async fn post(gateway: &Gateway, parts: &Parts, body: Incoming) -> Answer {
 
 async fn call(
     gateway: &Gateway,
+    peer: Peer,
     format: Format,
     parts: &Parts,
     body: Incoming,
@@ -95,15 +100,16 @@ async fn call(
     };
     let call = Call {
         gateway,
+        operation,
         format,
         body: &body.bytes,
-        headers: &parts.headers,
-        query: parts.uri.query(),
+        parts,
+        peer,
         producer: Some(producer(&parts.headers)),
         may_repeat: may_repeat(&parts.headers),
     };
     // The permit is held until the answer is made.
-    operations::perform(operation, call).await
+    operations::perform(call).await
 }
 
 fn format_of(headers: &HeaderMap) -> Option<Format> {

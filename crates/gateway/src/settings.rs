@@ -12,6 +12,8 @@ pub struct GatewaySettings {
     pub region: Region,
     /// Seals shard iterators and paging tokens.
     pub token_key: TokenKey,
+    /// Who may call. Default: those whose signatures are right, as far as policies allow it.
+    pub authentication: Authentication,
     /// Replicas of each shard of a new stream. Default: 3.
     pub default_replicas: u32,
     /// Whether operations may be called only as often as the service allows. Default: no.
@@ -46,6 +48,7 @@ impl GatewaySettings {
             account: AccountId::default(),
             region: Region::default(),
             token_key,
+            authentication: Authentication::Required,
             default_replicas: 3,
             service_limits: false,
             max_body_bytes: 16 * 1024 * 1024,
@@ -66,6 +69,15 @@ impl GatewaySettings {
     }
 }
 
+/// Who may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Everybody: signatures must be there and are not verified, and no policy is asked.
+    Any,
+    /// Users of the catalog: signatures are verified, and policies decide.
+    Required,
+}
+
 /// 256 secret bits that every gateway of a cluster shares. Shows nothing of itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TokenKey([u8; 32]);
@@ -76,7 +88,8 @@ impl TokenKey {
         Self(bytes)
     }
 
-    pub(crate) const fn bytes(&self) -> &[u8; 32] {
+    /// The bits themselves.
+    pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -57,7 +57,11 @@ impl Gateway {
         }
     }
 
-    fn name_in_arn(&self, member: &str, arn: &str) -> Result<StreamName, Error> {
+    /// The stream that an ARN means.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is none; [`Error::NotFound`] for one of another account.
+    pub(crate) fn name_in_arn(&self, member: &str, arn: &str) -> Result<StreamName, Error> {
         let arn: StreamArn =
             arn.parse().map_err(|error| Error::InvalidArgument(format!("{member}: {error}.")))?;
         if arn.account != self.settings.account {

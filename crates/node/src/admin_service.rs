@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_access::SecretSealer;
 use anabranch_catalog::{Catalog, Command, GroupRef, NodeState, Outcome, Refusal, Stream};
 use anabranch_proto::admin as pb;
 use anabranch_proto::admin::admin_service_server::{AdminService, AdminServiceServer};
@@ -20,9 +21,11 @@ use crate::leaders;
 use crate::node::Node;
 
 mod cluster;
+mod credentials;
 mod groups;
 mod jobs;
 mod shards;
+mod users;
 
 /// How long the catalog may take for a write: longer than a leader is looked for. A leader that has lost its
 /// majority would keep it waiting for ever.
@@ -31,11 +34,15 @@ const DECIDED: Duration = Duration::from_secs(20);
 const SEEN: Duration = Duration::from_secs(5);
 
 pub(crate) fn admin_service(node: &Node) -> AdminServiceServer<Admin> {
-    AdminServiceServer::new(Admin(node.clone()))
+    let sealer = SecretSealer::new(node.inner.settings.cluster_key.bytes());
+    AdminServiceServer::new(Admin { node: node.clone(), sealer })
 }
 
 /// The side of a node that is for operators.
-pub(crate) struct Admin(Node);
+pub(crate) struct Admin {
+    node: Node,
+    sealer: SecretSealer,
+}
 
 #[tonic::async_trait]
 impl AdminService for Admin {
@@ -45,7 +52,7 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let catalog = self.catalog();
         let own: Vec<_> = catalog.groups().take(1).collect();
-        let reports = group_reports::gather(&self.0, &own).await;
+        let reports = group_reports::gather(&self.node, &own).await;
         Ok(Response::new(cluster::status(&catalog, &reports)))
     }
 
@@ -54,8 +61,8 @@ impl AdminService for Admin {
         _request: Request<pb::ListNodesRequest>,
     ) -> Result<Response<pb::ListNodesResponse>, Status> {
         let catalog = self.catalog();
-        let mut leading = leaders::ask_others(&self.0, &catalog).await;
-        leading.insert(self.0.id(), leaders::leading(&self.0));
+        let mut leading = leaders::ask_others(&self.node, &catalog).await;
+        leading.insert(self.node.id(), leaders::leading(&self.node));
         Ok(Response::new(pb::ListNodesResponse { nodes: cluster::nodes(&catalog, &leading) }))
     }
 
@@ -65,7 +72,7 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::ListGroupsResponse>, Status> {
         let catalog = self.catalog();
         let (page, next_group) = groups::page(&catalog, &request.into_inner())?;
-        let reports = group_reports::gather(&self.0, &page).await;
+        let reports = group_reports::gather(&self.node, &page).await;
         let groups = page.iter().map(|group| groups::message(group, &reports)).collect();
         Ok(Response::new(pb::ListGroupsResponse { groups, next_group }))
     }
@@ -76,7 +83,7 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::DescribeGroupResponse>, Status> {
         let catalog = self.catalog();
         let group = find_group(&catalog, request.into_inner().group)?;
-        let reports = group_reports::gather(&self.0, &[group]).await;
+        let reports = group_reports::gather(&self.node, &[group]).await;
         let group = Some(groups::message(&group, &reports));
         Ok(Response::new(pb::DescribeGroupResponse { group }))
     }
@@ -101,7 +108,7 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::ListJobsResponse>, Status> {
         let catalog = self.catalog();
         let busy: Vec<_> = catalog.groups().filter(jobs::concerns).collect();
-        let reports = group_reports::gather(&self.0, &busy).await;
+        let reports = group_reports::gather(&self.node, &busy).await;
         Ok(Response::new(jobs::list(&catalog, &reports)))
     }
 
@@ -149,22 +156,128 @@ impl AdminService for Admin {
         self.change(Command::SetBalancing { paused }).await?;
         Ok(Response::new(pb::SetBalancingResponse {}))
     }
+
+    async fn list_users(
+        &self,
+        request: Request<pb::ListUsersRequest>,
+    ) -> Result<Response<pb::ListUsersResponse>, Status> {
+        users::page(&self.catalog().users, &request.into_inner()).map(Response::new)
+    }
+
+    async fn describe_user(
+        &self,
+        request: Request<pb::DescribeUserRequest>,
+    ) -> Result<Response<pb::DescribeUserResponse>, Status> {
+        let name = users::name("name", &request.into_inner().name)?;
+        let user = Some(users::message(&name, users::find(&self.catalog().users, &name)?));
+        Ok(Response::new(pb::DescribeUserResponse { user }))
+    }
+
+    async fn get_user_policy(
+        &self,
+        request: Request<pb::GetUserPolicyRequest>,
+    ) -> Result<Response<pb::GetUserPolicyResponse>, Status> {
+        let document = users::policy(&self.catalog().users, request.into_inner())?;
+        Ok(Response::new(pb::GetUserPolicyResponse { document }))
+    }
+
+    async fn create_session(
+        &self,
+        request: Request<pb::CreateSessionRequest>,
+    ) -> Result<Response<pb::CreateSessionResponse>, Status> {
+        let pb::CreateSessionRequest { user, seconds } = request.into_inner();
+        let user = users::name("user", &user)?;
+        let user_created = users::find(&self.catalog().users, &user)?.created;
+        let expires = self.node.inner.clock.now().plus(users::session_length(seconds)?);
+        let session = credentials::session(&self.sealer, user, user_created, expires)?;
+        Ok(Response::new(session))
+    }
+
+    async fn create_user(
+        &self,
+        request: Request<pb::CreateUserRequest>,
+    ) -> Result<Response<pb::CreateUserResponse>, Status> {
+        let pb::CreateUserRequest { name, account } = request.into_inner();
+        let name = users::name("name", &name)?;
+        let account = users::account(&account, &self.node.inner.settings.account)?;
+        let now = self.node.inner.clock.now();
+        self.change(Command::CreateUser { name: name.clone(), account: account.clone(), now })
+            .await?;
+        let user = Some(users::new_message(&name, &account, now));
+        Ok(Response::new(pb::CreateUserResponse { user }))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<pb::DeleteUserRequest>,
+    ) -> Result<Response<pb::DeleteUserResponse>, Status> {
+        let name = users::name("name", &request.into_inner().name)?;
+        self.change(Command::DeleteUser { name }).await?;
+        Ok(Response::new(pb::DeleteUserResponse {}))
+    }
+
+    async fn create_access_key(
+        &self,
+        request: Request<pb::CreateAccessKeyRequest>,
+    ) -> Result<Response<pb::CreateAccessKeyResponse>, Status> {
+        let user = users::name("user", &request.into_inner().user)?;
+        let new = credentials::access_key(&self.sealer)?;
+        let (id, sealed_secret) = (new.answer.access_key_id.clone(), new.sealed_secret);
+        let now = self.node.inner.clock.now();
+        self.change(Command::CreateAccessKey { user, id, sealed_secret, now }).await?;
+        Ok(Response::new(new.answer))
+    }
+
+    async fn set_access_key(
+        &self,
+        request: Request<pb::SetAccessKeyRequest>,
+    ) -> Result<Response<pb::SetAccessKeyResponse>, Status> {
+        let pb::SetAccessKeyRequest { id, enabled } = request.into_inner();
+        self.change(Command::SetAccessKey { id, enabled }).await?;
+        Ok(Response::new(pb::SetAccessKeyResponse {}))
+    }
+
+    async fn delete_access_key(
+        &self,
+        request: Request<pb::DeleteAccessKeyRequest>,
+    ) -> Result<Response<pb::DeleteAccessKeyResponse>, Status> {
+        self.change(Command::DeleteAccessKey { id: request.into_inner().id }).await?;
+        Ok(Response::new(pb::DeleteAccessKeyResponse {}))
+    }
+
+    async fn put_user_policy(
+        &self,
+        request: Request<pb::PutUserPolicyRequest>,
+    ) -> Result<Response<pb::PutUserPolicyResponse>, Status> {
+        self.change(users::put_policy(request.into_inner())?).await?;
+        Ok(Response::new(pb::PutUserPolicyResponse {}))
+    }
+
+    async fn delete_user_policy(
+        &self,
+        request: Request<pb::DeleteUserPolicyRequest>,
+    ) -> Result<Response<pb::DeleteUserPolicyResponse>, Status> {
+        let pb::DeleteUserPolicyRequest { user, name } = request.into_inner();
+        let user = users::name("user", &user)?;
+        self.change(Command::DeleteUserPolicy { user, name }).await?;
+        Ok(Response::new(pb::DeleteUserPolicyResponse {}))
+    }
 }
 
 impl Admin {
     fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.0.catalog().borrow())
+        Arc::clone(&self.node.catalog().borrow())
     }
 
     /// Has the catalog take a change, and waits until this node's copy shows it. Gives the version that does.
     async fn change(&self, command: Command) -> Result<u64, Status> {
-        let proposed = timeout(DECIDED, self.0.propose(&command)).await;
+        let proposed = timeout(DECIDED, self.node.propose(&command)).await;
         let proposed = proposed.map_err(|_elapsed| {
             Status::unknown("outcome unknown: the catalog's leader hears no majority")
         })?;
         match proposed.map_err(|error| not_changed(&error))? {
             Outcome::Done { version } => {
-                let mut versions = self.0.catalog();
+                let mut versions = self.node.catalog();
                 let seen = versions.wait_for(|catalog| catalog.version >= version);
                 let _done_either_way = timeout(SEEN, seen).await;
                 Ok(version)
@@ -182,12 +295,12 @@ impl Admin {
             let rule = format!("node {to} holds no voting replica of group {group}");
             return Err(Status::failed_precondition(rule));
         }
-        let reports = group_reports::gather(&self.0, &[found]).await;
+        let reports = group_reports::gather(&self.node, &[found]).await;
         let from = leader(&reports, found.group)?;
         if from == to {
             return Ok(from);
         }
-        let handed_over = leaders::transfer_from(&self.0, from, vec![(found.group, to)]).await;
+        let handed_over = leaders::transfer_from(&self.node, from, vec![(found.group, to)]).await;
         match handed_over {
             Ok(groups) if groups.contains(&found.group) => Ok(from),
             Ok(_) => Err(Status::failed_precondition(format!(
@@ -278,11 +391,16 @@ fn refused(refusal: &Refusal) -> Status {
         | Refusal::StreamNotFound { .. }
         | Refusal::ShardNotFound { .. }
         | Refusal::ConsumerNotFound { .. }
+        | Refusal::UserNotFound { .. }
+        | Refusal::AccessKeyNotFound { .. }
+        | Refusal::UserPolicyNotFound { .. }
         | Refusal::ReplicaNotFound { .. } => Status::not_found(refusal.to_string()),
         Refusal::StreamExists { .. }
         | Refusal::StreamNotActive { .. }
         | Refusal::StreamHasConsumers { .. }
         | Refusal::ConsumerExists { .. }
+        | Refusal::UserExists { .. }
+        | Refusal::AccessKeyExists { .. }
         | Refusal::TooManyTags { .. }
         | Refusal::NoNodes
         | Refusal::Limit { .. }

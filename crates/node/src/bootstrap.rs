@@ -123,7 +123,7 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
 }
 
 async fn fetch_catalog(node: &Node, from: NodeId) -> Option<Catalog> {
-    let mut versions = node.inner.remotes.watch(from, 0).await.ok()?;
+    let mut versions = node.inner.remotes.watch(from, 0, 0).await.ok()?;
     let first = versions.message().await.ok()??;
     anabranch_proto::decode_catalog(first.catalog).ok()
 }

@@ -74,14 +74,26 @@ fn others(node: &Node) -> Vec<NodeId> {
 
 /// Follows the versions that `other` has, for as long as this node needs that and `other` lives.
 async fn follow_another(node: &Node, other: NodeId) {
-    let known = node.inner.catalog.borrow().version;
-    let Ok(mut versions) = node.inner.remotes.watch(other, known).await else { return };
+    let (known, mut users) = {
+        let catalog = node.inner.catalog.borrow();
+        (catalog.version, catalog.users.clone())
+    };
+    let watched = node.inner.remotes.watch(other, known, users.version()).await;
+    let Ok(mut versions) = watched else { return };
     while needs_others(node) && !node.inner.transport.liveness().is_silent(other) {
         match timeout(LOOK_AGAIN, versions.message()).await {
-            Ok(Ok(Some(version))) => match anabranch_proto::decode_catalog(version.catalog) {
-                Ok(catalog) => publish(node, Arc::new(catalog)),
-                Err(error) => tracing::error!(%error, "catalog can't be read"),
-            },
+            Ok(Ok(Some(version))) => {
+                match anabranch_proto::decode_catalog_after(version.catalog, &users) {
+                    Ok(catalog) => {
+                        users = catalog.users.clone();
+                        publish(node, Arc::new(catalog));
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "catalog can't be read");
+                        return;
+                    }
+                }
+            }
             Ok(Ok(None) | Err(_)) => return,
             Err(_elapsed) => {}
         }

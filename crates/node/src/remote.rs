@@ -94,8 +94,10 @@ impl Remotes {
         &self,
         node: NodeId,
         known_version: u64,
+        known_users_version: u64,
     ) -> Result<tonic::Streaming<v1::WatchResponse>, Status> {
-        let request = v1::WatchRequest { known_version };
+        let known_users_version = Some(known_users_version);
+        let request = v1::WatchRequest { known_version, known_users_version };
         Ok(self.catalog(node)?.watch(request).await?.into_inner())
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use anabranch_catalog::StreamId;
 use anabranch_proto::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
 use anabranch_proto::v1::log_service_server::{LogService, LogServiceServer};
-use anabranch_proto::{decode_command, encode_catalog, encode_outcome, key_error_kind, v1};
+use anabranch_proto::{
+    decode_command, encode_catalog, encode_catalog_without_users, encode_outcome, key_error_kind, v1,
+};
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
 use anabranch_types::{GroupId, StreamName, Timestamp, limits};
@@ -338,16 +340,22 @@ impl CatalogService for Api {
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Feed<v1::WatchResponse>>, Status> {
-        let known = request.into_inner().known_version;
+        let v1::WatchRequest { known_version: known, known_users_version } = request.into_inner();
         let mut versions = self.0.catalog();
         if known == 0 || versions.borrow().version > known {
             versions.mark_changed();
         }
-        let feed = stream::unfold(versions, |mut versions| async {
-            versions.changed().await.ok()?;
-            let catalog = Arc::clone(&versions.borrow_and_update());
-            Some((Ok(v1::WatchResponse { catalog: encode_catalog(&catalog) }), versions))
-        });
+        let feed =
+            stream::unfold((versions, known_users_version), |(mut versions, users)| async move {
+                versions.changed().await.ok()?;
+                let catalog = Arc::clone(&versions.borrow_and_update());
+                let now = catalog.users.version();
+                let encoded = match users {
+                    Some(known) if known == now => encode_catalog_without_users(&catalog),
+                    _ => encode_catalog(&catalog),
+                };
+                Some((Ok(v1::WatchResponse { catalog: encoded }), (versions, users.map(|_| now))))
+            });
         Ok(Response::new(Box::pin(feed)))
     }
 

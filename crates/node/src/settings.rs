@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use anabranch_access::ClusterKey;
 use anabranch_replica::ReplicaSettings;
-use anabranch_types::NodeId;
+use anabranch_types::{AccountId, NodeId};
 
 /// Another node, as the configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub struct NodeSettings {
     pub join: Vec<String>,
     /// How long a node is silent before its replicas are made anew on others.
     pub replace_after: Duration,
+    /// The account of users who are created without one.
+    pub account: AccountId,
+    /// Seals the secrets of access keys; the same on every node.
+    pub cluster_key: ClusterKey,
     /// Settings of its replicas.
     pub replicas: ReplicaSettings,
 }

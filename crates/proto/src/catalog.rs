@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anabranch_catalog::{
     Catalog, Command, Commitment, Consumer, ConsumerStatus, DataKey, Distribution, Encryption,
     Move, NewStream, Node, NodeState, Outcome, Refusal, Replica, ReshardJob, Resource, Shard,
-    ShardChange, ShardMetrics, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
+    ShardChange, ShardMetrics, ShardStatus, Stream, StreamId, StreamMode, StreamStatus, Users,
 };
 use anabranch_types::{
     ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
@@ -16,9 +16,22 @@ use prost::Message;
 
 use crate::{Error, pb_catalog as pb};
 
-/// The catalog as it is stored and sent.
+mod users;
+
+/// The catalog as it is stored, and sent to who knows nothing of it.
 pub fn encode_catalog(catalog: &Catalog) -> Bytes {
-    let message = pb::Catalog {
+    let users = catalog.users.iter().map(|(name, user)| users::message(name, user)).collect();
+    pb::Catalog { users, ..message_without_users(catalog) }.encode_to_vec().into()
+}
+
+/// The catalog as it is sent to who has its users already: those of the same version.
+pub fn encode_catalog_without_users(catalog: &Catalog) -> Bytes {
+    let message = pb::Catalog { users_left_out: true, ..message_without_users(catalog) };
+    message.encode_to_vec().into()
+}
+
+fn message_without_users(catalog: &Catalog) -> pb::Catalog {
+    pb::Catalog {
         version: catalog.version,
         nodes: catalog.nodes.iter().map(|(id, node)| node_message(*id, node)).collect(),
         replicas: catalog.replicas.iter().map(replica_message).collect(),
@@ -37,8 +50,10 @@ pub fn encode_catalog(catalog: &Catalog) -> Bytes {
             started_millis: commitment.started.as_millis(),
             ends_millis: commitment.ends.map(Timestamp::as_millis),
         }),
-    };
-    message.encode_to_vec().into()
+        users: Vec::new(),
+        users_version: catalog.users.version(),
+        users_left_out: false,
+    }
 }
 
 /// Reads what [`encode_catalog`] wrote.
@@ -46,7 +61,20 @@ pub fn encode_catalog(catalog: &Catalog) -> Bytes {
 /// # Errors
 /// [`Error`] names the field.
 pub fn decode_catalog(bytes: Bytes) -> Result<Catalog, Error> {
+    decode_catalog_after(bytes, &Users::default())
+}
+
+/// Reads what [`encode_catalog`] wrote, or [`encode_catalog_without_users`] for who has the users `known`.
+///
+/// # Errors
+/// [`Error`] names the field: `catalog.users` if they are left out and `known` are others.
+pub fn decode_catalog_after(bytes: Bytes, known: &Users) -> Result<Catalog, Error> {
     let message = pb::Catalog::decode(bytes)?;
+    let users = match message.users_left_out {
+        true if message.users_version == known.version() => known.clone(),
+        true => return Err(Error::Missing("catalog.users")),
+        false => users::users(message.users_version, message.users)?,
+    };
     let streams = message.streams.into_iter().map(stream).collect::<Result<_, _>>()?;
     Ok(Catalog {
         version: message.version,
@@ -63,6 +91,7 @@ pub fn decode_catalog(bytes: Bytes) -> Result<Catalog, Error> {
             started: Timestamp::from_millis(commitment.started_millis),
             ends: commitment.ends_millis.map(Timestamp::from_millis),
         }),
+        users,
     })
 }
 
@@ -217,6 +246,32 @@ pub fn encode_command(command: &Command) -> Bytes {
         }),
         Command::SetCommitment { enabled, now } => {
             Pb::SetCommitment(pb::SetCommitment { enabled: *enabled, now_millis: now.as_millis() })
+        }
+        Command::CreateUser { name, account, now } => Pb::CreateUser(pb::CreateUser {
+            name: name.to_string(),
+            account: account.to_string(),
+            now_millis: now.as_millis(),
+        }),
+        Command::DeleteUser { name } => Pb::DeleteUser(name.to_string()),
+        Command::CreateAccessKey { user, id, sealed_secret, now } => {
+            Pb::CreateAccessKey(pb::CreateAccessKey {
+                user: user.to_string(),
+                id: id.clone(),
+                sealed_secret: sealed_secret.clone().into(),
+                now_millis: now.as_millis(),
+            })
+        }
+        Command::SetAccessKey { id, enabled } => {
+            Pb::SetAccessKey(pb::SetAccessKey { id: id.clone(), enabled: *enabled })
+        }
+        Command::DeleteAccessKey { id } => Pb::DeleteAccessKey(id.clone()),
+        Command::PutUserPolicy { user, name, document } => Pb::PutUserPolicy(pb::PutUserPolicy {
+            user: user.to_string(),
+            name: name.clone(),
+            document: document.clone(),
+        }),
+        Command::DeleteUserPolicy { user, name } => {
+            Pb::DeleteUserPolicy(users::policy_ref(user, name))
         }
     };
     pb::Command { command: Some(command) }.encode_to_vec().into()
@@ -382,6 +437,28 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
             enabled: set.enabled,
             now: Timestamp::from_millis(set.now_millis),
         },
+        Pb::CreateUser(new) => Command::CreateUser {
+            name: users::name(&new.name)?,
+            account: users::account(&new.account)?,
+            now: Timestamp::from_millis(new.now_millis),
+        },
+        Pb::DeleteUser(name) => Command::DeleteUser { name: users::name(&name)? },
+        Pb::CreateAccessKey(new) => Command::CreateAccessKey {
+            user: users::name(&new.user)?,
+            id: new.id,
+            sealed_secret: new.sealed_secret.into(),
+            now: Timestamp::from_millis(new.now_millis),
+        },
+        Pb::SetAccessKey(set) => Command::SetAccessKey { id: set.id, enabled: set.enabled },
+        Pb::DeleteAccessKey(id) => Command::DeleteAccessKey { id },
+        Pb::PutUserPolicy(put) => Command::PutUserPolicy {
+            user: users::name(&put.user)?,
+            name: put.name,
+            document: put.document,
+        },
+        Pb::DeleteUserPolicy(policy) => {
+            Command::DeleteUserPolicy { user: users::name(&policy.user)?, name: policy.name }
+        }
     })
 }
 
@@ -485,7 +562,16 @@ fn sequence_number(text: &str, field: &'static str) -> Result<SequenceNumber, Er
 }
 
 /// What [`Refusal::Limit`] names.
-const LIMITS: [&str; 3] = ["ShardCount", "WarmThroughputMiBps", "consumers"];
+const LIMITS: [&str; 8] = [
+    "ShardCount",
+    "WarmThroughputMiBps",
+    "consumers",
+    "users",
+    "access keys",
+    "policies of a user",
+    "characters of a policy",
+    "bytes of all users' policies",
+];
 
 /// An outcome as it is sent.
 pub fn encode_outcome(outcome: &Outcome) -> Bytes {
@@ -547,6 +633,13 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
         }
         Outcome::Refused(Refusal::CannotMove { group, to }) => {
             Pb::CannotMove(pb::MoveReplica { group: group.0, from: 0, to_node: to.0 })
+        }
+        Outcome::Refused(Refusal::UserExists { user }) => Pb::UserExists(user.to_string()),
+        Outcome::Refused(Refusal::UserNotFound { user }) => Pb::UserNotFound(user.to_string()),
+        Outcome::Refused(Refusal::AccessKeyExists { id }) => Pb::AccessKeyExists(id.clone()),
+        Outcome::Refused(Refusal::AccessKeyNotFound { id }) => Pb::AccessKeyNotFound(id.clone()),
+        Outcome::Refused(Refusal::UserPolicyNotFound { user, name }) => {
+            Pb::UserPolicyNotFound(users::policy_ref(user, name))
         }
     };
     pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
@@ -620,6 +713,14 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Error> {
             let (group, to) = (GroupId(moved.group), NodeId(moved.to_node));
             refused(Refusal::CannotMove { group, to })
         }
+        Pb::UserExists(name) => refused(Refusal::UserExists { user: users::name(&name)? }),
+        Pb::UserNotFound(name) => refused(Refusal::UserNotFound { user: users::name(&name)? }),
+        Pb::AccessKeyExists(id) => refused(Refusal::AccessKeyExists { id }),
+        Pb::AccessKeyNotFound(id) => refused(Refusal::AccessKeyNotFound { id }),
+        Pb::UserPolicyNotFound(policy) => refused(Refusal::UserPolicyNotFound {
+            user: users::name(&policy.user)?,
+            name: policy.name,
+        }),
     })
 }
 
@@ -937,6 +1038,22 @@ mod tests {
             mode: StreamMode::OnDemand,
             warm_throughput_mibps,
         };
+        let user = |name: &str| Command::CreateUser {
+            name: name.parse().unwrap(),
+            account: "123456789012".parse().unwrap(),
+            now,
+        };
+        let key = |id: &str| Command::CreateAccessKey {
+            user: "ann".parse().unwrap(),
+            id: id.into(),
+            sealed_secret: vec![1, 2, 3],
+            now,
+        };
+        let policy = |name: &str| Command::PutUserPolicy {
+            user: "ann".parse().unwrap(),
+            name: name.into(),
+            document: "{}".into(),
+        };
         vec![
             Command::RegisterNode {
                 node: NodeId(1),
@@ -1068,6 +1185,17 @@ mod tests {
             Command::DeleteStream { name: name.clone(), with_consumers: false },
             Command::DeleteStream { name: name.clone(), with_consumers: true },
             Command::DropStream { name, id: StreamId(7) },
+            user("ann"),
+            user("bob"),
+            user("carl"),
+            Command::DeleteUser { name: "carl".parse().unwrap() },
+            key("AKIA1"),
+            key("AKIA2"),
+            Command::SetAccessKey { id: "AKIA1".into(), enabled: false },
+            Command::DeleteAccessKey { id: "AKIA2".into() },
+            policy("p"),
+            policy("q"),
+            Command::DeleteUserPolicy { user: "ann".parse().unwrap(), name: "q".into() },
         ]
     }
 
@@ -1083,7 +1211,34 @@ mod tests {
         assert!(catalog.balancing_paused && catalog.rebalance.is_some());
         assert!(catalog.commitment.is_some());
         assert!(stream.job.is_some() && stream.shards.values().any(|shard| !shard.is_open()));
+        let ann = catalog.users.get(&"ann".parse().unwrap()).unwrap();
+        assert_eq!((catalog.users.len(), ann.keys.len(), ann.policies.len()), (2, 1, 1));
         assert_eq!(decode_catalog(encode_catalog(&catalog)), Ok(catalog));
+    }
+
+    #[test]
+    fn who_has_the_users_already_is_not_sent_them_again() {
+        let catalog = catalog();
+        let (whole, rest) = (encode_catalog(&catalog), encode_catalog_without_users(&catalog));
+        assert!(rest.len() < whole.len());
+        assert_eq!(decode_catalog_after(rest.clone(), &catalog.users).as_ref(), Ok(&catalog));
+        assert_eq!(decode_catalog_after(whole, &Users::default()).as_ref(), Ok(&catalog));
+        let missing = Err(Error::Missing("catalog.users"));
+        assert_eq!(decode_catalog_after(rest, &Users::default()), missing);
+    }
+
+    #[test]
+    fn users_that_share_an_access_key_are_refused() {
+        let key = pb::AccessKey { id: "AKIA1".into(), ..pb::AccessKey::default() };
+        let user = |name: &str| pb::User {
+            name: name.into(),
+            account: "123456789012".into(),
+            keys: vec![key.clone()],
+            ..pb::User::default()
+        };
+        let message = pb::Catalog { users: vec![user("a"), user("b")], ..pb::Catalog::default() };
+        let decoded = decode_catalog(message.encode_to_vec().into());
+        assert!(matches!(decoded, Err(Error::Invalid { field: "user.keys", .. })), "{decoded:?}");
     }
 
     #[test]
@@ -1133,6 +1288,12 @@ mod tests {
             Refusal::NoNodes,
             Refusal::Limit { what: "ShardCount", actual: 2, limit: 1 },
             Refusal::ReplicaNotFound { group: GroupId(1), replica: ReplicaId(2) },
+            Refusal::UserExists { user: "a".parse().unwrap() },
+            Refusal::UserNotFound { user: "a".parse().unwrap() },
+            Refusal::AccessKeyExists { id: "AKIA1".into() },
+            Refusal::AccessKeyNotFound { id: "AKIA1".into() },
+            Refusal::UserPolicyNotFound { user: "a".parse().unwrap(), name: "p".into() },
+            Refusal::Limit { what: "policies of a user", actual: 11, limit: 10 },
         ];
         let outcomes = refusals.map(Outcome::Refused).into_iter();
         for outcome in outcomes.chain([Outcome::Done { version: 4 }]) {

@@ -9,7 +9,8 @@ mod codec;
 mod log;
 
 pub use catalog::{
-    decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
+    decode_catalog, decode_catalog_after, decode_command, decode_outcome, encode_catalog,
+    encode_catalog_without_users, encode_command, encode_outcome,
 };
 pub use log::{key_error_kind, key_fault};
 

@@ -21,6 +21,6 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use hash_key::{HashKey, HashKeyRange, partition_key_hash};
 pub use ids::{GroupId, Incarnation, LogId, NodeId, ReplicaId};
 pub use key_fault::KeyFault;
-pub use names::{ConsumerName, ParseError, ShardId, StreamName};
+pub use names::{ConsumerName, ParseError, ShardId, StreamName, UserName};
 pub use rate::RateLimit;
 pub use sequence_number::{SequenceNumber, SequenceNumberParts};

@@ -59,3 +59,22 @@ pub const SHARD_READS_PER_SECOND: u64 = 5;
 /// Bytes that they get in a second, all together, and that a consumer with enhanced fan-out is pushed (documentation of
 /// GetRecords and SubscribeToShard).
 pub const SHARD_READ_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
+/// Characters in a user's name (IAM API reference, CreateUser).
+pub const USER_NAME_MAX_CHARACTERS: usize = 64;
+/// Users of a cluster (IAM user guide, quotas: users in an account).
+pub const MAX_USERS: usize = 5_000;
+/// Access keys of a user (IAM user guide, quotas): one in use, and the one that takes over from it.
+pub const MAX_ACCESS_KEYS: usize = 2;
+/// Policies of a user (IAM user guide, quotas: managed policies attached to a user).
+pub const MAX_USER_POLICIES: usize = 10;
+/// Characters in a policy's name (IAM API reference, PutUserPolicy).
+pub const POLICY_NAME_MAX_CHARACTERS: usize = 128;
+/// Characters of a user's policy (IAM user guide, quotas: a managed policy). White space counts here.
+pub const USER_POLICY_MAX_CHARACTERS: usize = 6_144;
+/// Bytes of all users' policies together: every node and gateway has them in memory, and the catalog's checkpoints
+/// hold them.
+pub const ALL_USER_POLICIES_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Shortest life of temporary credentials, in seconds (STS API reference, GetSessionToken).
+pub const SESSION_MIN_SECONDS: u64 = 900;
+/// Longest life of temporary credentials, in seconds (STS API reference, AssumeRole).
+pub const SESSION_MAX_SECONDS: u64 = 43_200;

@@ -13,6 +13,9 @@ pub enum ParseError {
     /// Not 1 to 128 of `[a-zA-Z0-9_.-]`.
     #[error("a consumer name has 1 to 128 characters of [a-zA-Z0-9_.-]")]
     ConsumerName,
+    /// Not 1 to 64 of `[A-Za-z0-9+=,.@_-]`.
+    #[error("a user name has 1 to 64 characters of [A-Za-z0-9+=,.@_-]")]
+    UserName,
     /// Not `shardId-` and a number.
     #[error("a shard id is shardId- and twelve digits")]
     ShardId,
@@ -85,6 +88,44 @@ impl FromStr for ConsumerName {
     }
 }
 
+/// The name of a user: 1 to 64 characters of `[A-Za-z0-9+=,.@_-]`. Cheap to clone.
+///
+/// Source: IAM API reference, `CreateUser`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(Arc<str>);
+
+impl UserName {
+    /// The user that stands for the account itself and may do everything.
+    pub const ROOT: &'static str = "root";
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is [`Self::ROOT`].
+    pub fn is_root(&self) -> bool {
+        self.as_str() == Self::ROOT
+    }
+}
+
+impl FromStr for UserName {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let length = 1..=limits::USER_NAME_MAX_CHARACTERS;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b);
+        let valid = length.contains(&text.len()) && text.bytes().all(allowed);
+        valid.then(|| Self(text.into())).ok_or(ParseError::UserName)
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for ConsumerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -130,6 +171,16 @@ mod tests {
         assert_eq!("shardId-3".parse(), Ok(ShardId(3)));
         for bad in ["", "3", "shardId-", "shardId-x", "shardId-999999999999", "shardId--1"] {
             assert_eq!(bad.parse::<ShardId>(), Err(ParseError::ShardId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn user_names_follow_the_pattern() {
+        assert!("a.B+c=d,e@f_g-9".parse::<UserName>().is_ok_and(|name| !name.is_root()));
+        assert!("x".repeat(64).parse::<UserName>().is_ok());
+        assert!("root".parse::<UserName>().is_ok_and(|name| name.is_root()));
+        for bad in ["", "a b", "ä", "a/b", "a:b", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<UserName>(), Err(ParseError::UserName), "{bad}");
         }
     }
 

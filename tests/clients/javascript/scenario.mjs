@@ -22,7 +22,7 @@ const [endpoint, StreamName] = process.argv.slice(2);
 const client = new KinesisClient({
   endpoint,
   region: "us-east-1",
-  credentials: { accessKeyId: "AKIAANABRANCHTESTING", secretAccessKey: "anabranch-testing-secret" },
+  credentials: { accessKeyId: process.env.AWS_ACCESS_KEY_ID, secretAccessKey: process.env.AWS_SECRET_ACCESS_KEY },
 });
 const send = (Command, input) => client.send(new Command(input));
 

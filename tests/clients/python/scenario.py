@@ -3,6 +3,7 @@
 Usage: python scenario.py ENDPOINT STREAM
 """
 
+import os
 import sys
 import time
 
@@ -13,8 +14,8 @@ client = boto3.session.Session().client(
     "kinesis",
     endpoint_url=ENDPOINT,
     region_name="us-east-1",
-    aws_access_key_id="AKIAANABRANCHTESTING",
-    aws_secret_access_key="anabranch-testing-secret",
+    aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
+    aws_secret_access_key=os.environ["AWS_SECRET_ACCESS_KEY"],
 )
 
 

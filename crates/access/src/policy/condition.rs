@@ -59,7 +59,10 @@ enum Order {
 /// The values, by the kind of the operator.
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
-    Text { patterns: Vec<Pattern>, ignore_case: bool },
+    Text {
+        patterns: Vec<Pattern>,
+        ignore_case: bool,
+    },
     Number(Order, Vec<f64>),
     Date(Order, Vec<Timestamp>),
     Truth(Vec<bool>),
@@ -98,7 +101,8 @@ impl Operator {
             "ArnNotEquals" | "ArnNotLike" => (true, OperatorKind::Arn),
             "Null" if set.is_none() && !if_exists => (false, OperatorKind::Null),
             _ => {
-                let (kind, order): (fn(Order) -> OperatorKind, _) = match name.strip_prefix("Date") {
+                let (kind, order): (fn(Order) -> OperatorKind, _) = match name.strip_prefix("Date")
+                {
                     Some(order) => (OperatorKind::Date, order),
                     None => (OperatorKind::Number, name.strip_prefix("Numeric")?),
                 };
@@ -130,7 +134,8 @@ impl Condition {
         variables: bool,
     ) -> Result<Self, String> {
         let Operator { set, if_exists, negated, kind } = operator;
-        let key = Key::of_name(key).ok_or_else(|| "no condition key of that name is known".to_owned())?;
+        let key =
+            Key::of_name(key).ok_or_else(|| "no condition key of that name is known".to_owned())?;
         if values.is_empty() {
             return Err("it has no values".to_owned());
         }
@@ -222,10 +227,7 @@ impl Order {
     }
 }
 
-fn each<T>(
-    values: &[String],
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, String> {
+fn each<T>(values: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     values.iter().map(|value| parse(value)).collect()
 }
 

@@ -84,9 +84,8 @@ fn statement(
         _ => return Err(wrong(format!("{path}.Effect"), "it is Allow or Deny")),
     };
     let actions = members.listed("Action", "NotAction", ActionPattern::parse)?;
-    let actions = actions.ok_or_else(|| {
-        wrong(format!("{path}.Action"), "it is missing, and so is NotAction")
-    })?;
+    let actions = actions
+        .ok_or_else(|| wrong(format!("{path}.Action"), "it is missing, and so is NotAction"))?;
     let parse = |text: &str| ArnPattern::parse(text, true, variables);
     let resources = members.listed("Resource", "NotResource", parse)?;
     if resources.is_none() && kind == Kind::Identity {
@@ -211,8 +210,9 @@ impl Members {
         operators.check_unique()?;
         for (name, json) in operators.members {
             let field = format!("{}.{}", operators.path, cut(&name));
-            let operator = Operator::of_name(&name)
-                .ok_or_else(|| wrong(field.clone(), "no condition operator of that name is known"))?;
+            let operator = Operator::of_name(&name).ok_or_else(|| {
+                wrong(field.clone(), "no condition operator of that name is known")
+            })?;
             let keys = Members::of(&field, json)?;
             keys.check_unique()?;
             for (key, json) in keys.members {
@@ -236,7 +236,9 @@ impl Members {
 
     fn finish(self) -> Result<(), ParseError> {
         match self.members.first() {
-            Some((name, _)) => Err(wrong(self.field(&cut(name)), "no member of that name is known")),
+            Some((name, _)) => {
+                Err(wrong(self.field(&cut(name)), "no member of that name is known"))
+            }
             None => Ok(()),
         }
     }
@@ -252,7 +254,9 @@ fn texts(field: &str, json: Json) -> Result<Vec<String>, ParseError> {
     match json {
         Json::List(list) if list.is_empty() => Err(wrong(field, "it is empty")),
         Json::List(list) => list.into_iter().map(text).collect(),
-        json => text(json).map(|text| vec![text]),
+        json @ (Json::Null | Json::Text(_) | Json::Bare(_) | Json::Object(_)) => {
+            text(json).map(|text| vec![text])
+        }
     }
 }
 
@@ -266,7 +270,9 @@ fn scalars(field: &str, json: Json) -> Result<Vec<String>, ParseError> {
     };
     match json {
         Json::List(list) => list.into_iter().map(scalar).collect(),
-        json => scalar(json).map(|text| vec![text]),
+        json @ (Json::Null | Json::Text(_) | Json::Bare(_) | Json::Object(_)) => {
+            scalar(json).map(|text| vec![text])
+        }
     }
 }
 

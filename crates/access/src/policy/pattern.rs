@@ -117,7 +117,9 @@ fn variable(text: &str) -> Result<Piece, String> {
         }
     };
     match Key::of_name(name) {
-        None | Some(Key::TagKeys | Key::Absent) => Err(format!("${{{name}}} is no variable that is known")),
+        None | Some(Key::TagKeys | Key::Absent) => {
+            Err(format!("${{{name}}} is no variable that is known"))
+        }
         Some(key) => Ok(Piece::Variable { key, default }),
     }
 }
@@ -279,9 +281,15 @@ mod tests {
 
     #[test]
     fn stars_and_question_marks_match_as_they_do_in_policies() {
-        for (pattern, text) in
-            [("", ""), ("*", ""), ("*", "a"), ("a*c", "abbc"), ("?", "ä"), ("*b*", "abc"), ("a**", "a")]
-        {
+        for (pattern, text) in [
+            ("", ""),
+            ("*", ""),
+            ("*", "a"),
+            ("a*c", "abbc"),
+            ("?", "ä"),
+            ("*b*", "abc"),
+            ("a**", "a"),
+        ] {
             assert!(glob(pattern, text), "{pattern} {text}");
         }
         for (pattern, text) in [("", "a"), ("?", ""), ("a*c", "ab"), ("b*", "ab"), ("*?", "")] {

@@ -49,9 +49,11 @@ impl Principal {
         match named {
             Some((account, "root")) => Ok(Self::Account(account.to_owned())),
             Some((_, user)) if is_user(user) => Ok(Self::User(text.to_owned())),
-            _ => Err("a principal is '*', an account of twelve digits, arn:aws:iam::<account>:root or \
+            _ => Err(
+                "a principal is '*', an account of twelve digits, arn:aws:iam::<account>:root or \
                       arn:aws:iam::<account>:user/<name>"
-                .to_owned()),
+                    .to_owned(),
+            ),
         }
     }
 }

@@ -1,0 +1,467 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use anabranch_types::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+
+const STREAM: &str = "arn:aws:kinesis:us-east-1:111111111111:stream/orders";
+const OWN: &str = "111111111111";
+const ALICE: Caller<'_> =
+    Caller { account: OWN, arn: "arn:aws:iam::111111111111:user/alice", is_root: false };
+const ROOT: Caller<'_> =
+    Caller { account: OWN, arn: "arn:aws:iam::111111111111:root", is_root: true };
+const STRANGER: Caller<'_> =
+    Caller { account: "222222222222", arn: "arn:aws:iam::222222222222:user/bob", is_root: false };
+
+fn facts(caller: &Caller<'static>) -> Facts<'static> {
+    Facts {
+        username: caller.arn.rsplit(['/', ':']).next().unwrap(),
+        principal_arn: caller.arn,
+        principal_account: caller.account,
+        source_ip: "10.1.2.3".parse().unwrap(),
+        is_secure: false,
+        user_agent: Some("Boto3/1.0 md/x"),
+        now: Timestamp::from_millis(1_440_938_160_000),
+        resource_tags: None,
+        request_tags: &[],
+    }
+}
+
+fn identity(text: &str) -> Policy {
+    Policy::parse(text, Kind::Identity).unwrap()
+}
+
+fn resource(text: &str) -> Policy {
+    Policy::parse(text, Kind::Resource).unwrap()
+}
+
+fn ask(
+    caller: Caller<'static>,
+    action: &str,
+    policies: &[&str],
+    of_resource: Option<&str>,
+) -> Result<(), Denial> {
+    let facts = facts(&caller);
+    let question = Question { caller, action, resource: STREAM, owner: OWN, facts: &facts };
+    let policies: Vec<_> = policies.iter().map(|text| identity(text)).collect();
+    decide(&question, &policies, of_resource.map(resource).as_ref())
+}
+
+/// An identity policy of one statement.
+fn one(effect: &str, action: &str, of: &str, condition: &str) -> String {
+    format!(
+        r#"{{"Version":"2012-10-17","Statement":{{"Effect":"{effect}","Action":"{action}",
+            "Resource":"{of}","Condition":{condition}}}}}"#
+    )
+}
+
+fn allow(action: &str, of: &str) -> String {
+    one("Allow", action, of, "{}")
+}
+
+/// A resource policy of one statement.
+fn grant(effect: &str, principal: &str) -> String {
+    format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"s","Effect":"{effect}",
+            "Principal":{principal},"Action":["kinesis:PutRecord","kinesis:Get*"],
+            "Resource":"{STREAM}"}}]}}"#
+    )
+}
+
+fn to(principal: &str) -> String {
+    grant("Allow", &format!(r#"{{"AWS":"{principal}"}}"#))
+}
+
+#[test]
+fn nothing_is_allowed_unless_a_policy_says_so() {
+    let put = "kinesis:PutRecord";
+    assert_eq!(ask(ALICE, put, &[], None), Err(Denial::NotAllowedByIdentity));
+    assert_eq!(ask(ALICE, put, &[&allow("kinesis:PutRecord", STREAM)], None), Ok(()));
+    for (action, of) in [
+        ("*", "*"),
+        ("kinesis:*", "*"),
+        ("kinesis:put*", STREAM),
+        ("KINESIS:Put?ecord", "arn:aws:kinesis:*:*:stream/ord*"),
+        ("kinesis:PutRecord", "arn:*:kinesis:*:111111111111:stream/?rders"),
+    ] {
+        assert_eq!(ask(ALICE, put, &[&allow(action, of)], None), Ok(()), "{action} {of}");
+    }
+    for (action, of) in [
+        ("kinesis:PutRecords", "*"),
+        ("kinesis:Get*", "*"),
+        ("firehose:PutRecord", "*"),
+        ("kinesis:PutRecord", "arn:aws:kinesis:us-east-1:111111111111:stream/Orders"),
+        ("kinesis:PutRecord", "arn:aws:kinesis:us-east-1:111111111111:stream/order"),
+        // A star doesn't go beyond a colon of the first five parts.
+        ("kinesis:PutRecord", "arn:aws:kinesis:us-east-1:*:orders"),
+        ("kinesis:PutRecord", "arn:aws:s3:*:*:*"),
+    ] {
+        let denied = Err(Denial::NotAllowedByIdentity);
+        assert_eq!(ask(ALICE, put, &[&allow(action, of)], None), denied, "{action} {of}");
+    }
+}
+
+#[test]
+fn a_denial_wins() {
+    let (all, put) = (allow("*", "*"), "kinesis:PutRecord");
+    let deny = one("Deny", "kinesis:PutRecord", "*", "{}");
+    assert_eq!(ask(ALICE, put, &[&all, &deny], None), Err(Denial::DeniedByIdentity));
+    assert_eq!(ask(ALICE, put, &[&deny, &all], None), Err(Denial::DeniedByIdentity));
+    assert_eq!(ask(ALICE, "kinesis:GetRecords", &[&all, &deny], None), Ok(()));
+    let deny = grant("Deny", "\"*\"");
+    assert_eq!(ask(ALICE, put, &[&all], Some(&deny)), Err(Denial::DeniedByResource));
+}
+
+#[test]
+fn what_is_not_named_is_meant_by_its_opposite() {
+    let but = |field: &str, value: &str| {
+        let text = format!(
+            r#"{{"Statement":{{"Effect":"Allow",{field}:"{value}",{}}}}}"#,
+            if field.contains("Action") { r#""Resource":"*""# } else { r#""Action":"*""# }
+        );
+        ask(ALICE, "kinesis:PutRecord", &[&text], None)
+    };
+    assert_eq!(but("\"NotAction\"", "kinesis:Delete*"), Ok(()));
+    assert_eq!(but("\"NotAction\"", "kinesis:Put*"), Err(Denial::NotAllowedByIdentity));
+    assert_eq!(but("\"NotResource\"", "arn:aws:kinesis:*:*:stream/private"), Ok(()));
+    assert_eq!(but("\"NotResource\"", STREAM), Err(Denial::NotAllowedByIdentity));
+}
+
+#[test]
+fn in_one_account_the_user_or_the_resource_allows() {
+    let put = "kinesis:PutRecord";
+    assert_eq!(ask(ALICE, put, &[], Some(&to(ALICE.arn))), Ok(()));
+    assert_eq!(ask(ALICE, put, &[], Some(&to("*"))), Ok(()));
+    assert_eq!(ask(ALICE, put, &[], Some(&grant("Allow", "\"*\""))), Ok(()));
+    let denied = Err(Denial::NotAllowedByIdentity);
+    // The account may pass it on; it has not.
+    assert_eq!(ask(ALICE, put, &[], Some(&to(OWN))), denied);
+    assert_eq!(ask(ALICE, put, &[], Some(&to("arn:aws:iam::111111111111:user/bob"))), denied);
+    assert_eq!(ask(ALICE, "kinesis:DeleteStream", &[], Some(&to("*"))), denied);
+}
+
+#[test]
+fn across_accounts_both_have_to() {
+    let (put, all) = ("kinesis:PutRecord", allow("*", "*"));
+    let no_identity = Err(Denial::NotAllowedByIdentity);
+    let no_resource = Err(Denial::NotAllowedByResource);
+    assert_eq!(ask(STRANGER, put, &[&all], None), no_resource);
+    assert_eq!(ask(STRANGER, put, &[], Some(&to("*"))), no_identity);
+    for principal in ["*", "222222222222", "arn:aws:iam::222222222222:root", STRANGER.arn] {
+        assert_eq!(ask(STRANGER, put, &[&all], Some(&to(principal))), Ok(()), "{principal}");
+    }
+    for principal in [OWN, "arn:aws:iam::111111111111:user/bob"] {
+        assert_eq!(ask(STRANGER, put, &[&all], Some(&to(principal))), no_resource, "{principal}");
+    }
+}
+
+#[test]
+fn root_may_do_everything_in_its_own_account() {
+    let deny = grant("Deny", "\"*\"");
+    assert_eq!(ask(ROOT, "kinesis:PutRecord", &[], None), Ok(()));
+    assert_eq!(ask(ROOT, "kinesis:PutRecord", &[], Some(&deny)), Ok(()));
+    let other =
+        Caller { account: "222222222222", arn: "arn:aws:iam::222222222222:root", is_root: true };
+    let put = "kinesis:PutRecord";
+    assert_eq!(ask(other, put, &[], None), Err(Denial::NotAllowedByResource));
+    assert_eq!(ask(other, put, &[], Some(&to("222222222222"))), Ok(()));
+}
+
+#[test]
+fn those_who_are_excepted_from_a_denial_are_named() {
+    let text = |principal: &str| {
+        grant("Deny", &format!(r#"{{"AWS":"{principal}"}}"#)).replace("Principal", "NotPrincipal")
+    };
+    let all = allow("*", "*");
+    let ask = |principal| ask(ALICE, "kinesis:PutRecord", &[&all], Some(&text(principal)));
+    assert_eq!(ask(ALICE.arn), Ok(()));
+    assert_eq!(ask(STRANGER.arn), Err(Denial::DeniedByResource));
+    assert_eq!(ask(OWN), Err(Denial::DeniedByResource));
+}
+
+#[test]
+fn denials_are_told_as_the_service_tells_them() {
+    let facts = facts(&ALICE);
+    let question = Question {
+        caller: ALICE,
+        action: "kinesis:PutRecord",
+        resource: STREAM,
+        owner: OWN,
+        facts: &facts,
+    };
+    let start = "User: arn:aws:iam::111111111111:user/alice is not authorized to perform: \
+                 kinesis:PutRecord on resource: arn:aws:kinesis:us-east-1:111111111111:stream/orders ";
+    let message =
+        |denial: Denial| denial.message(&question).strip_prefix(start).unwrap().to_owned();
+    assert_eq!(
+        message(Denial::NotAllowedByIdentity),
+        "because no identity-based policy allows the kinesis:PutRecord action"
+    );
+    assert_eq!(
+        message(Denial::NotAllowedByResource),
+        "because no resource-based policy allows the kinesis:PutRecord action"
+    );
+    assert_eq!(
+        message(Denial::DeniedByIdentity),
+        "with an explicit deny in an identity-based policy"
+    );
+    assert_eq!(
+        message(Denial::DeniedByResource),
+        "with an explicit deny in a resource-based policy"
+    );
+}
+
+fn holds_of(condition: &str, facts: &Facts<'_>) -> bool {
+    let policy = identity(&one("Allow", "*", "*", condition));
+    let question = Question {
+        caller: ALICE,
+        action: "kinesis:PutRecord",
+        resource: STREAM,
+        owner: OWN,
+        facts,
+    };
+    decide(&question, [&policy], None).is_ok()
+}
+
+fn holds(condition: &str) -> bool {
+    holds_of(condition, &facts(&ALICE))
+}
+
+#[test]
+fn conditions_decide_by_their_operators() {
+    for condition in [
+        r#"{"StringEquals":{"aws:username":"alice"}}"#,
+        r#"{"StringEquals":{"AWS:UserName":["bob","alice"]}}"#,
+        r#"{"StringNotEquals":{"aws:username":["bob","carol"]}}"#,
+        r#"{"StringEqualsIgnoreCase":{"aws:username":"ALICE"}}"#,
+        r#"{"StringNotEqualsIgnoreCase":{"aws:username":"BOB"}}"#,
+        r#"{"StringLike":{"aws:UserAgent":"Boto3/*"}}"#,
+        r#"{"StringNotLike":{"aws:UserAgent":"aws-sdk-java/*"}}"#,
+        r#"{"StringEquals":{"aws:PrincipalAccount":"111111111111"}}"#,
+        r#"{"StringEquals":{"aws:PrincipalType":"User"}}"#,
+        r#"{"NumericLessThan":{"aws:EpochTime":1440938161}}"#,
+        r#"{"NumericEquals":{"aws:EpochTime":"1440938160"}}"#,
+        r#"{"NumericNotEquals":{"aws:EpochTime":1}}"#,
+        r#"{"NumericGreaterThanEquals":{"aws:EpochTime":1440938160}}"#,
+        r#"{"DateGreaterThan":{"aws:CurrentTime":"2015-08-30T12:35:59Z"}}"#,
+        r#"{"DateLessThanEquals":{"aws:CurrentTime":"2015-08-30T12:36:00Z"}}"#,
+        r#"{"DateLessThan":{"aws:EpochTime":"2015-08-31"}}"#,
+        r#"{"DateNotEquals":{"aws:CurrentTime":"1440938161"}}"#,
+        r#"{"Bool":{"aws:SecureTransport":false}}"#,
+        r#"{"Bool":{"aws:SecureTransport":"false"}}"#,
+        r#"{"IpAddress":{"aws:SourceIp":["192.168.0.0/16","10.1.0.0/16"]}}"#,
+        r#"{"IpAddress":{"aws:SourceIp":"10.1.2.3"}}"#,
+        r#"{"IpAddress":{"aws:SourceIp":"0.0.0.0/0"}}"#,
+        r#"{"NotIpAddress":{"aws:SourceIp":["10.1.2.4/32","::/0"]}}"#,
+        r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:user/al*"}}"#,
+        r#"{"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::111111111111:user/alice"}}"#,
+        r#"{"ArnNotLike":{"aws:PrincipalArn":"arn:aws:iam::222222222222:*"}}"#,
+        r#"{"Null":{"aws:RequestTag/team":"true","aws:username":"false"}}"#,
+        r#"{"StringEquals":{"aws:username":"${aws:username}"}}"#,
+        r#"{"StringLike":{"aws:PrincipalArn":"*:user/${aws:username}"}}"#,
+        r#"{"StringEqualsIfExists":{"aws:RequestTag/team":"x"}}"#,
+        r#"{"StringNotEquals":{"aws:RequestTag/team":"x"}}"#,
+        r#"{"ForAllValues:StringEquals":{"aws:TagKeys":["a"]}}"#,
+    ] {
+        assert!(holds(condition), "{condition}");
+    }
+    for condition in [
+        r#"{"StringEquals":{"aws:username":"Alice"}}"#,
+        r#"{"StringEquals":{"aws:username":"al*"}}"#,
+        r#"{"StringNotEquals":{"aws:username":["bob","alice"]}}"#,
+        r#"{"StringEquals":{"aws:username":"alice"},"Bool":{"aws:SecureTransport":"true"}}"#,
+        r#"{"StringEquals":{"aws:username":"alice","aws:PrincipalAccount":"1"}}"#,
+        r#"{"NumericLessThan":{"aws:EpochTime":1440938160}}"#,
+        r#"{"NumericEquals":{"aws:username":1}}"#,
+        r#"{"DateGreaterThan":{"aws:CurrentTime":"2015-08-30T12:36:00Z"}}"#,
+        r#"{"IpAddress":{"aws:SourceIp":"10.2.0.0/16"}}"#,
+        r#"{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"}}"#,
+        r#"{"IpAddress":{"aws:SourceIp":"::/0"}}"#,
+        r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam:*:user/alice:*"}}"#,
+        r#"{"Null":{"aws:username":"true"}}"#,
+        r#"{"StringEquals":{"aws:RequestTag/team":"x"}}"#,
+        r#"{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}"#,
+        r#"{"ForAnyValue:StringEquals":{"aws:TagKeys":["a"]}}"#,
+        r#"{"ForAnyValue:StringNotEquals":{"aws:TagKeys":["a"]}}"#,
+        // A variable without a value allows nothing, in whatever it stands.
+        r#"{"StringNotEquals":{"aws:username":"${aws:RequestTag/owner}"}}"#,
+    ] {
+        assert!(!holds(condition), "{condition}");
+    }
+}
+
+#[test]
+fn conditions_on_tags_look_at_the_resource_and_at_the_request() {
+    let tags = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
+    let asked = [
+        (Cow::Borrowed("team"), Some(Cow::Borrowed("red"))),
+        (Cow::Borrowed("cost"), Some(Cow::Borrowed("7"))),
+    ];
+    let facts = Facts { resource_tags: Some(&tags), request_tags: &asked, ..facts(&ALICE) };
+    for condition in [
+        r#"{"StringEquals":{"aws:ResourceTag/team":"red"}}"#,
+        r#"{"StringEquals":{"aws:RequestTag/team":"${aws:ResourceTag/team}"}}"#,
+        r#"{"ForAllValues:StringEquals":{"aws:TagKeys":["team","cost","x"]}}"#,
+        r#"{"ForAnyValue:StringLike":{"aws:TagKeys":"co*"}}"#,
+        r#"{"ForAllValues:StringNotEquals":{"aws:TagKeys":["x"]}}"#,
+        r#"{"Null":{"aws:TagKeys":"false"}}"#,
+    ] {
+        assert!(holds_of(condition, &facts), "{condition}");
+    }
+    for condition in [
+        r#"{"StringEquals":{"aws:ResourceTag/Team":"red"}}"#,
+        r#"{"ForAllValues:StringEquals":{"aws:TagKeys":["team"]}}"#,
+        r#"{"ForAnyValue:StringEquals":{"aws:TagKeys":["x"]}}"#,
+        r#"{"ForAllValues:StringNotEquals":{"aws:TagKeys":["cost"]}}"#,
+    ] {
+        assert!(!holds_of(condition, &facts), "{condition}");
+    }
+}
+
+#[test]
+fn variables_stand_for_their_values_and_for_nothing_else() {
+    let put = "kinesis:PutRecord";
+    let own = |of: &str, version: &str| {
+        let text = allow("*", of).replace("2012-10-17", version);
+        let facts = Facts { username: "orders", ..facts(&ALICE) };
+        let question =
+            Question { caller: ALICE, action: put, resource: STREAM, owner: OWN, facts: &facts };
+        decide(&question, [&identity(&text)], None).is_ok()
+    };
+    assert!(own("arn:aws:kinesis:*:*:stream/${aws:username}", "2012-10-17"));
+    assert!(!own("arn:aws:kinesis:*:*:stream/${aws:username}", "2008-10-17"));
+    assert!(own("arn:aws:kinesis:*:${aws:PrincipalAccount}:stream/*", "2012-10-17"));
+    assert!(!own("arn:aws:kinesis:*:*:stream/${*}", "2012-10-17"));
+    assert!(!own("arn:aws:kinesis:*:*:stream/${aws:RequestTag/x}", "2012-10-17"));
+    assert!(own("arn:aws:kinesis:*:*:stream/${aws:RequestTag/x, 'orders'}", "2012-10-17"));
+    // A value with a star is a name with a star.
+    let facts = Facts { username: "*", ..facts(&ALICE) };
+    let question =
+        Question { caller: ALICE, action: put, resource: STREAM, owner: OWN, facts: &facts };
+    let policy = identity(&allow("*", "arn:aws:kinesis:*:*:stream/${aws:username}"));
+    assert!(decide(&question, [&policy], None).is_err());
+}
+
+#[test]
+fn documents_that_mean_something_else_are_refused_with_field_and_rule() {
+    let error = |text: &str, kind| Policy::parse(text, kind).unwrap_err().to_string();
+    let statement = |members: &str| {
+        let text = format!(r#"{{"Statement":[{{{members}}}]}}"#);
+        error(&text, Kind::Identity)
+    };
+    let of_resource = |members: &str| {
+        let rest = r#""Effect":"Allow","Action":"kinesis:*","Resource":"*""#;
+        error(&format!(r#"{{"Statement":[{{{members}{rest}}}]}}"#), Kind::Resource)
+    };
+    let whole = |text: &str| error(text, Kind::Identity);
+    assert_eq!(whole("{"), "Policy: it is no JSON document");
+    assert_eq!(whole("[]"), "Policy: it is no JSON object");
+    assert_eq!(whole("{}"), "Statement: it is missing");
+    assert_eq!(whole(r#"{"Statement":[]}"#), "Statement: it is empty");
+    assert_eq!(
+        whole(r#"{"Version":"2020-01-01","Statement":[]}"#),
+        "Version: it is 2012-10-17 or 2008-10-17"
+    );
+    assert_eq!(whole(r#"{"Statments":[]}"#), "Statement: it is missing");
+    assert!(whole(&" ".repeat(20_481)).starts_with("Policy: it is longer than 20480 bytes"));
+    assert_eq!(whole(&"[".repeat(20_000)), "Policy: it is no JSON document");
+    let allow = r#""Effect":"Allow","Action":"*","Resource":"*""#;
+    assert_eq!(
+        statement(r#""Effect":"allow","Action":"*","Resource":"*""#),
+        "Statement[0].Effect: it is Allow or Deny"
+    );
+    assert_eq!(
+        statement(r#""Effect":"Allow","Resource":"*""#),
+        "Statement[0].Action: it is missing, and so is NotAction"
+    );
+    assert_eq!(
+        statement(&format!(r#"{allow},"NotAction":"*""#)),
+        "Statement[0].Action: it stands beside NotAction"
+    );
+    assert_eq!(
+        statement(&format!(r#"{allow},"Effect":"Deny""#)),
+        "Statement[0].Effect: it stands more than once"
+    );
+    assert_eq!(
+        statement(&format!(r#"{allow},"Conditions":{{}}"#)),
+        "Statement[0].Conditions: no member of that name is known"
+    );
+    assert_eq!(
+        statement(&format!(r#"{allow},"Principal":"*""#)),
+        "Statement[0].Principal: it stands in policies of resources only"
+    );
+    assert!(
+        statement(r#""Effect":"Allow","Action":"PutRecord","Resource":"*""#)
+            .starts_with("Statement[0].Action: 'PutRecord': an action is")
+    );
+    assert!(
+        statement(r#""Effect":"Allow","Action":"*","Resource":"orders""#)
+            .starts_with("Statement[0].Resource: 'orders': it is '*' or an ARN")
+    );
+    let condition = |text: &str| statement(&format!(r#"{allow},"Condition":{text}"#));
+    assert_eq!(
+        condition(r#"{"StringEqual":{"aws:username":"x"}}"#),
+        "Statement[0].Condition.StringEqual: no condition operator of that name is known"
+    );
+    assert_eq!(
+        condition(r#"{"NullIfExists":{"aws:username":"true"}}"#),
+        "Statement[0].Condition.NullIfExists: no condition operator of that name is known"
+    );
+    assert_eq!(
+        condition(r#"{"StringEquals":{"aws:usernam":"x"}}"#),
+        "Statement[0].Condition.StringEquals.aws:usernam: no condition key of that name is known"
+    );
+    assert_eq!(
+        condition(r#"{"IpAddress":{"aws:SourceIp":"10.0.0.0/33"}}"#),
+        "Statement[0].Condition.IpAddress.aws:SourceIp: a value is no IP address and no range of \
+         them in CIDR form"
+    );
+    assert_eq!(
+        condition(r#"{"StringEquals":{"aws:username":"x"},"StringEquals":{"aws:username":"y"}}"#),
+        "Statement[0].Condition.StringEquals: it stands more than once"
+    );
+    assert_eq!(of_resource(""), "Statement[0].Principal: it is missing");
+    assert_eq!(
+        of_resource(r#""Principal":{"Service":"x"},"#),
+        "Statement[0].Principal.Service: no member of that name is known"
+    );
+    assert_eq!(
+        of_resource(r#""NotPrincipal":"*","#),
+        "Statement[0].NotPrincipal: it stands with the effect Deny only"
+    );
+    assert!(
+        of_resource(r#""Principal":{"AWS":"arn:aws:iam::111111111111:user/*"},"#)
+            .starts_with("Statement[0].Principal: 'arn:aws:iam::111111111111:user/*': a principal")
+    );
+    let twice = r#"{"Statement":[{"Sid":"a","Effect":"Allow","Action":"*","Resource":"*"},
+        {"Sid":"a","Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+    assert_eq!(whole(twice), "Sid: it is that of another statement too");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_policy_or_refused(text in ".{0,300}") {
+        let _ = Policy::parse(&text, Kind::Identity);
+    }
+
+    #[test]
+    fn any_statement_is_compiled_and_asked_or_refused(
+        action in "[a-z:*?]{0,12}",
+        of in "[a-z:*?$\\{\\}/ ]{0,24}",
+        operator in "(String|Arn|Date|Numeric|Bool|Null)[A-Za-z]{0,12}",
+        value in "[a-z:*?$\\{\\}/0-9]{0,16}",
+    ) {
+        let condition = format!(r#"{{"{operator}":{{"aws:username":"{value}"}}}}"#);
+        for of in [of.as_str(), &format!("arn:a:b:c:d:{of}")] {
+            if let Ok(policy) = Policy::parse(&one("Allow", &action, of, &condition), Kind::Identity) {
+                let facts = facts(&ALICE);
+                let question = Question {
+                    caller: ALICE, action: "kinesis:PutRecord", resource: STREAM, owner: OWN, facts: &facts,
+                };
+                let _ = decide(&question, [&policy], None);
+            }
+        }
+    }
+}

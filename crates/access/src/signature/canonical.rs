@@ -17,7 +17,7 @@ impl Canonical {
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
         let payload = hex(digest(&SHA256, request.body).as_ref());
-        if request.values("x-amz-content-sha256").any(|said| said != payload.as_bytes()) {
+        if request.values("x-amz-content-sha256").any(|said| said != payload) {
             return None;
         }
         let mut text = Vec::with_capacity(1024);
@@ -33,13 +33,14 @@ impl Canonical {
         text.push(b'\n');
         text.extend_from_slice(signed_headers.as_bytes());
         text.push(b'\n');
-        text.extend_from_slice(payload.as_bytes());
+        text.extend_from_slice(&payload);
         Some(Self(digest(&SHA256, &text)))
     }
 
     /// What is signed.
     pub(super) fn string_to_sign(&self, moment: &str, scope: &str) -> Vec<u8> {
-        [ALGORITHM, moment, scope, &hex(self.0.as_ref())].join("\n").into_bytes()
+        let hash = hex(self.0.as_ref());
+        [ALGORITHM.as_bytes(), moment.as_bytes(), scope.as_bytes(), &hash].join(&b'\n')
     }
 }
 

@@ -72,7 +72,8 @@ fn decoded(text: &str) -> Cow<'_, str> {
 /// Bytes with `%xx` taken for what it means; `%` before anything else, and `+`, stand for themselves.
 fn decoded_bytes(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
-    let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let digit =
+        |at: usize| char::from(*bytes.get(at)?).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {

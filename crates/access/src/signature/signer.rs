@@ -71,8 +71,7 @@ impl Signer {
         let day = date.get(..8).unwrap_or_default();
         let added = [("x-amz-date", Some(date)), ("x-amz-security-token", token.as_deref())];
         let added = added.into_iter().filter_map(|(name, value)| Some((name, value?.as_bytes())));
-        // A request that lives as long as what is added to it.
-        let headers = request.headers.clone().map(|(name, value)| (name, value)).chain(added);
+        let headers = request.headers.clone().map(shortened).chain(added);
         let Request { method, path, query, body, .. } = *request;
         let request = Request { method, path, query, headers: headers.clone(), body };
         let mut names: Vec<_> = headers.map(|(name, _)| name.to_ascii_lowercase()).collect();
@@ -101,4 +100,9 @@ impl Signer {
             }
         }
     }
+}
+
+/// A header that lives no longer than what is added to the request.
+const fn shortened<'b, 'a: 'b>((name, value): (&'a str, &'a [u8])) -> (&'b str, &'b [u8]) {
+    (name, value)
 }

@@ -2,12 +2,15 @@
 //! nothing pooled. A connection that breaks is opened again by the next call.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use anabranch_access::calendar;
+use anabranch_access::signature::{self, Credentials, Signer};
+use anabranch_types::{Clock, SystemClock};
 use anyhow::Result;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -31,6 +34,8 @@ pub(crate) struct Endpoint {
     host_header: HeaderValue,
     authorization: HeaderValue,
     date: HeaderValue,
+    /// Signs requests really, where credentials are in the environment.
+    signer: Option<Signer>,
     http2: bool,
     timeout: Duration,
     attempts: u32,
@@ -92,8 +97,7 @@ impl Endpoint {
 
     fn new(target: &Target, (host, port): (String, u16)) -> Result<Arc<Self>> {
         let authority = format!("{host}:{port}");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        let date = amz_date(now.as_secs());
+        let date = calendar::basic_text(SystemClock.now());
         // HTTP/2 carries scheme and authority in the request, HTTP/1.1 the path alone and a Host header.
         let uri = if target.http2 { format!("http://{authority}/") } else { "/".into() };
         Ok(Arc::new(Self {
@@ -103,6 +107,7 @@ impl Endpoint {
             host_header: authority.parse()?,
             authorization: authorization(&date).parse()?,
             date: date.parse()?,
+            signer: signer(),
             http2: target.http2,
             timeout: target.timeout,
             attempts: if target.no_retry { 1 } else { ATTEMPTS },
@@ -138,7 +143,7 @@ impl Endpoint {
         id: &str,
         attempt: u32,
     ) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
@@ -157,7 +162,36 @@ impl Endpoint {
             let value = value.parse().expect("printable ASCII is a header value");
             headers.insert(HeaderName::from_static(name), value);
         }
+        if let Some(signer) = &self.signer {
+            self.sign(signer, headers, &body);
+        }
         request
+    }
+
+    /// Replaces the made-up signature by a real one.
+    fn sign(&self, signer: &Signer, headers: &mut HeaderMap, body: &[u8]) {
+        headers.remove(AUTHORIZATION);
+        headers.remove("x-amz-date");
+        let mut sent: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        if self.http2 {
+            sent.push(("host", self.host_header.as_bytes()));
+        }
+        let headers_to_sign = sent.iter().copied();
+        let request = signature::Request {
+            method: "POST",
+            path: "/",
+            query: "",
+            headers: headers_to_sign,
+            body,
+        };
+        let signed = signer.sign(&request, SystemClock.now());
+        let token = signed.token.map(|token| ("x-amz-security-token", token));
+        let added = [("authorization", signed.authorization), ("x-amz-date", signed.date)];
+        for (name, value) in added.into_iter().chain(token) {
+            let value = value.parse().expect("printable ASCII is a header value");
+            headers.insert(HeaderName::from_static(name), value);
+        }
     }
 }
 
@@ -283,6 +317,20 @@ fn broken(error: hyper::Error) -> CallError {
     CallError::Connection(error.to_string())
 }
 
+/// A signer with the credentials and the region of the environment, as SDKs read them.
+fn signer() -> Option<Signer> {
+    let is_plain =
+        |value: &String| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
+    let variable = |name: &str| std::env::var(name).ok().filter(is_plain);
+    let credentials = Credentials {
+        key_id: variable("AWS_ACCESS_KEY_ID")?,
+        secret: variable("AWS_SECRET_ACCESS_KEY")?,
+        token: variable("AWS_SESSION_TOKEN"),
+    };
+    let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+    Some(Signer::new(credentials, region.as_deref().unwrap_or("us-east-1"), "kinesis"))
+}
+
 /// A header in the form of a signature (version 4). Nothing is signed: the key is made up.
 fn authorization(date: &str) -> String {
     let day = date.split('T').next().unwrap_or_default();
@@ -293,42 +341,9 @@ fn authorization(date: &str) -> String {
     )
 }
 
-/// Seconds since 1970 in the form that signatures have: `20260131T235959Z`.
-fn amz_date(seconds: u64) -> String {
-    let (mut days, time) = (seconds / 86_400, seconds % 86_400);
-    let mut year = 1970;
-    while days >= days_of(year).iter().sum() {
-        days -= days_of(year).iter().sum::<u64>();
-        year += 1;
-    }
-    let mut month = 1;
-    for length in days_of(year) {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    format!("{year:04}{month:02}{:02}T{hour:02}{minute:02}{second:02}Z", days + 1)
-}
-
-/// Days of the months of a year of the Gregorian calendar.
-const fn days_of(year: u64) -> [u64; 12] {
-    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    [31, if is_leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(amz_date(0), "19700101T000000Z");
-        assert_eq!(amz_date(951_868_799), "20000229T235959Z");
-        assert_eq!(amz_date(1_798_761_600), "20270101T000000Z");
-    }
 
     #[test]
     fn sdks_send_again_what_throttling_and_failures_answer() {

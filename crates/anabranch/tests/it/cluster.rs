@@ -316,7 +316,7 @@ impl Server {
     fn configure(&self, clock_file: &Path, head: &str, tables: &str) {
         let own = format!(
             "node = {}\ncluster = 'it'\nlisten-api = '{}'\nlisten-grpc = '{}'\ndata-dir = '{}'\n\
-             token-key = '{}'\nclock-offset-file = '{}'\n",
+             token-key = '{}'\nauthentication = 'any'\nclock-offset-file = '{}'\n",
             self.id,
             self.api,
             self.grpc,

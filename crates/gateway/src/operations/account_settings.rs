@@ -3,8 +3,10 @@ use anabranch_types::Timestamp;
 use serde::Deserialize;
 
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Structure, Text, Writer};
 
 /// `DescribeAccountSettingsInput` of the API reference.
@@ -54,6 +56,10 @@ pub(crate) struct AccountSettings {
 impl Request for DescribeAccountSettings {
     type Answer = AccountSettings;
 
+    fn target(&self, _: &Gateway) -> Result<Target, Error> {
+        Ok(Target::Account)
+    }
+
     async fn run(&self, cx: &Context<'_>) -> Result<AccountSettings, Error> {
         let view = cx.gateway.cluster.view();
         Ok(AccountSettings { commitment: view.catalog().commitment, now: cx.gateway.clock.now() })
@@ -62,6 +68,10 @@ impl Request for DescribeAccountSettings {
 
 impl Request for UpdateAccountSettings<'_> {
     type Answer = AccountSettings;
+
+    fn target(&self, _: &Gateway) -> Result<Target, Error> {
+        Ok(Target::Account)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<AccountSettings, Error> {
         let wanted = self.minimum_throughput_billing_commitment.as_ref();

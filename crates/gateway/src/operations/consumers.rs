@@ -5,6 +5,7 @@ use anabranch_types::{ConsumerArn, ConsumerName, StreamName, Timestamp};
 use serde::Deserialize;
 
 use super::Context;
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
@@ -34,6 +35,18 @@ impl Constrained for ConsumerMembers<'_> {
 }
 
 impl ConsumerMembers<'_> {
+    /// The consumer, for policies.
+    pub(super) fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        if let Some(arn) = self.consumer_arn.as_deref() {
+            return gateway.consumer_target(arn);
+        }
+        let (Some(_), Some(name)) = (&self.stream_arn, self.consumer_name.as_deref()) else {
+            return Err(unnamed());
+        };
+        let stream = gateway.stream_name(&None, &self.stream_arn)?;
+        Ok(Target::Consumer { stream, consumer: parse_name(name)?, created_seconds: None })
+    }
+
     /// The consumer that they mean: its ARN, or its stream's ARN and its name, or all three if they agree.
     pub(super) fn find(
         &self,
@@ -58,10 +71,7 @@ impl ConsumerMembers<'_> {
             return Ok((stream.stream, name, consumer.clone()));
         }
         let (Some(_), Some(name)) = (&self.stream_arn, self.consumer_name.as_deref()) else {
-            return Err(Error::InvalidArgument(
-                "Either ConsumerARN or both StreamARN and ConsumerName must be provided."
-                    .to_owned(),
-            ));
+            return Err(unnamed());
         };
         let stream = gateway.stream_name(&None, &self.stream_arn)?;
         let name = parse_name(name)?;
@@ -74,6 +84,11 @@ impl ConsumerMembers<'_> {
         })?;
         Ok((stream, name, consumer))
     }
+}
+
+fn unnamed() -> Error {
+    let message = "Either ConsumerARN or both StreamARN and ConsumerName must be provided.";
+    Error::InvalidArgument(message.to_owned())
 }
 
 /// A name that has passed the constraints.

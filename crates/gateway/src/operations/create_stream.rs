@@ -6,8 +6,10 @@ use serde::Deserialize;
 use super::record_distribution::distribution_of;
 use super::stream_mode::{StreamModeDetails, check_warm_throughput};
 use super::{Context, Empty, Request, tags};
+use crate::authorization::{AskedTags, Target};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::streams;
 use crate::wire::{Integer, Map, Structure, Text};
 
@@ -45,6 +47,14 @@ impl Constrained for CreateStream<'_> {
 
 impl Request for CreateStream<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &None)
+    }
+
+    fn tags(&self) -> AskedTags<'_> {
+        tags::asked(&self.tags)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let (gateway, new) = (cx.gateway, self.new_stream(cx)?);

@@ -2,8 +2,10 @@ use anabranch_catalog::Command;
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Flag, Text};
 
 /// `DeleteStreamInput` of the API reference.
@@ -27,6 +29,10 @@ impl Constrained for DeleteStream<'_> {
 
 impl Request for DeleteStream<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let gateway = cx.gateway;

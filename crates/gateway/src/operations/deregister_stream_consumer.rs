@@ -3,8 +3,10 @@ use serde::Deserialize;
 
 use super::consumers::ConsumerMembers;
 use super::{Context, Empty, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 
 /// `DeregisterStreamConsumerInput` of the API reference.
 #[derive(Debug, Deserialize)]
@@ -19,6 +21,10 @@ impl Constrained for DeregisterStreamConsumer<'_> {
 
 impl Request for DeregisterStreamConsumer<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        self.0.target(gateway)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let (name, consumer, known) = self.0.find(cx)?;

@@ -2,8 +2,10 @@ use anabranch_catalog::{StreamMode, StreamStatus};
 use serde::Deserialize;
 
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::Writer;
 
 /// `DescribeLimitsInput` of the API reference.
@@ -28,6 +30,10 @@ const NO_LIMIT: u64 = 1_000_000;
 
 impl Request for DescribeLimits {
     type Answer = Limits;
+
+    fn target(&self, _: &Gateway) -> Result<Target, Error> {
+        Ok(Target::Account)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Limits, Error> {
         let view = cx.gateway.cluster.view();

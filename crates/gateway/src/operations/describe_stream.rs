@@ -8,8 +8,10 @@ use super::enhanced_monitoring::write_enhanced_monitoring;
 use super::shards::{self, ShardSummary};
 use super::stream_encryption::write_encryption;
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::streams::mode_text;
 use crate::wire::{Integer, Text, Writer};
 
@@ -54,6 +56,10 @@ pub(crate) struct StreamDescription {
 
 impl Request for DescribeStream<'_> {
     type Answer = StreamDescription;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<StreamDescription, Error> {
         let gateway = cx.gateway;

@@ -2,8 +2,10 @@ use serde::Deserialize;
 
 use super::consumers::{ConsumerMembers, ConsumerSummary};
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::Writer;
 
 /// `DescribeStreamConsumerInput` of the API reference.
@@ -23,6 +25,10 @@ pub(crate) struct Described(ConsumerSummary);
 
 impl Request for DescribeStreamConsumer<'_> {
     type Answer = Described;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        self.0.target(gateway)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Described, Error> {
         let (stream, name, consumer) = self.0.find(cx)?;

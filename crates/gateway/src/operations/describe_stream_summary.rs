@@ -6,8 +6,10 @@ use super::enhanced_monitoring::write_enhanced_monitoring;
 use super::stream_encryption::write_encryption;
 use super::warm_throughput::WarmThroughput;
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::streams::mode_text;
 use crate::wire::{Text, Writer};
 
@@ -50,6 +52,10 @@ pub(crate) struct StreamDescriptionSummary {
 
 impl Request for DescribeStreamSummary<'_> {
     type Answer = StreamDescriptionSummary;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<StreamDescriptionSummary, Error> {
         let gateway = cx.gateway;

@@ -3,8 +3,10 @@ use anabranch_types::{StreamArn, StreamName};
 use serde::Deserialize;
 
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{List, Text, Writer};
 
 /// `EnableEnhancedMonitoringInput` (`ON`) and `DisableEnhancedMonitoringInput` of the API reference.
@@ -40,6 +42,10 @@ pub(crate) struct Monitoring {
 
 impl<const ON: bool> Request for SetEnhancedMonitoring<'_, ON> {
     type Answer = Monitoring;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Monitoring, Error> {
         let gateway = cx.gateway;

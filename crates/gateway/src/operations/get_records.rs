@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::page::{self, COST_THIRDS, ChildShard};
 use super::{Answer, Context, Request, shards};
+use crate::authorization::Target;
 use crate::budget::Permit;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::dates;
@@ -55,6 +56,10 @@ const LEAST_BYTES: usize = 64 * 1024;
 
 impl Request for GetRecords<'_> {
     type Answer = Records;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        self.open(gateway).map(|iterator| Target::named_fully(iterator.stream))
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Records, Error> {
         let gateway = cx.gateway;

@@ -2,8 +2,10 @@ use serde::Deserialize;
 
 use super::beginning::Beginning;
 use super::{Answer, Context, Request, shards};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::token::ShardIterator;
 use crate::wire::{Flag, Moment, Text, Writer};
 
@@ -44,6 +46,10 @@ pub(crate) struct SealedIterator(String);
 
 impl Request for GetShardIterator<'_> {
     type Answer = SealedIterator;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<SealedIterator, Error> {
         let gateway = cx.gateway;

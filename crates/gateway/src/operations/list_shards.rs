@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::list_streams::next_token_error;
 use super::shards::{self, ShardSummary};
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
@@ -78,6 +79,15 @@ struct Query {
 
 impl Request for ListShards<'_> {
     type Answer = ShardList;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        match self.next_token.as_deref() {
+            Some(token) => {
+                self.continued(gateway, token).map(|page| Target::named_fully(page.stream))
+            }
+            None => gateway.stream_target(&self.stream_name, &self.stream_arn),
+        }
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<ShardList, Error> {
         let gateway = cx.gateway;

@@ -7,8 +7,10 @@ use super::consumers::ConsumerSummary;
 use super::list_shards::check_creation;
 use super::list_streams::next_token_error;
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::token::ConsumersPage;
 use crate::wire::{Integer, Moment, Text, Writer};
 
@@ -44,6 +46,10 @@ pub(crate) struct ConsumerList {
 
 impl Request for ListStreamConsumers<'_> {
     type Answer = ConsumerList;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&None, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<ConsumerList, Error> {
         let (gateway, now) = (cx.gateway, cx.gateway.clock.now());

@@ -5,6 +5,7 @@ use anabranch_types::{StreamArn, StreamName, Timestamp, limits};
 use serde::Deserialize;
 
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::dates;
 use crate::errors::Error;
@@ -53,6 +54,10 @@ struct StreamSummary {
 
 impl Request for ListStreams<'_> {
     type Answer = StreamList;
+
+    fn target(&self, _: &Gateway) -> Result<Target, Error> {
+        Ok(Target::Account)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<StreamList, Error> {
         let gateway = cx.gateway;

@@ -9,8 +9,10 @@ use serde::Deserialize;
 use super::stream_encryption::write_if_encrypted;
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Placed};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Blob, Flag, Text, Writer};
 
 /// `PutRecordInput` of the API reference.
@@ -57,6 +59,10 @@ const CLOCK_SKEW_SECONDS: u64 = 30;
 
 impl Request for PutRecord<'_> {
     type Answer = Put;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Put, Error> {
         let gateway = cx.gateway;

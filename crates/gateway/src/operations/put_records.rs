@@ -5,8 +5,10 @@ use super::put_record::{KeyError, Keys, Placement, absent, check_size, write_pla
 use super::stream_encryption::write_if_encrypted;
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Outcome};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Blob, Flag, List, Structure, Text, Writer};
 
 /// `PutRecordsInput` of the API reference.
@@ -60,6 +62,10 @@ pub(crate) struct PutMany {
 
 impl Request for PutRecords<'_> {
     type Answer = PutMany;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<PutMany, Error> {
         let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;

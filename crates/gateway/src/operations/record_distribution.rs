@@ -2,8 +2,10 @@ use anabranch_catalog::{Command, Distribution, StreamMode};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::Text;
 
 /// What a checked member says; nothing is USER_PARTITION_KEY.
@@ -37,6 +39,10 @@ impl Constrained for UpdateStreamRecordDistributionStrategy<'_> {
 
 impl Request for UpdateStreamRecordDistributionStrategy<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&None, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let gateway = cx.gateway;

@@ -3,8 +3,10 @@ use serde::Deserialize;
 
 use super::consumers::{self, ConsumerSummary};
 use super::{Answer, Context, Request, tags};
+use crate::authorization::{AskedTags, Target};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Map, Text, Writer};
 
 /// `RegisterStreamConsumerInput` of the API reference.
@@ -36,6 +38,14 @@ pub(crate) struct Registered(ConsumerSummary);
 
 impl Request for RegisterStreamConsumer<'_> {
     type Answer = Registered;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&None, &self.stream_arn)
+    }
+
+    fn tags(&self) -> AskedTags<'_> {
+        tags::asked(&self.tags)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Registered, Error> {
         let gateway = cx.gateway;

@@ -1,15 +1,13 @@
+use anabranch_access::policy;
 use anabranch_catalog::Command;
 use serde::Deserialize;
 
 use super::{Answer, Context, Empty, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, Rule};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Text, Writer};
-
-/// Longest policy document, in bytes.
-///
-/// Source: IAM quotas for resource-based policies; the API reference of PutResourcePolicy gives none.
-const POLICY_MAX_BYTES: usize = 20_480;
 
 /// `PutResourcePolicyInput` of the API reference.
 #[derive(Debug, Deserialize)]
@@ -33,29 +31,27 @@ impl Constrained for PutResourcePolicy<'_> {
 impl Request for PutResourcePolicy<'_> {
     type Answer = Empty;
 
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.resource_target(&self.resource_arn)
+    }
+
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let view = cx.gateway.cluster.view();
         let arn = self.resource_arn.as_deref().unwrap_or_default();
         let (resource, _) = cx.gateway.resource(&view, arn)?;
-        let policy = self.policy.as_deref().unwrap_or_default();
-        check_document(policy)?;
-        let (stream, policy) = (resource.stream.clone(), Some(policy.to_owned()));
+        let document = self.policy.as_deref().unwrap_or_default();
+        check_document(document)?;
+        let (stream, policy) = (resource.stream.clone(), Some(document.to_owned()));
         cx.gateway.change(&stream, Command::SetPolicy { resource, policy }).await.map(|_| Empty)
     }
 }
 
-/// A policy is a JSON object with a statement.
+/// A policy is one that can be asked.
 fn check_document(policy: &str) -> Result<(), Error> {
-    let malformed = |why: &str| Err(Error::InvalidArgument(format!("Policy is malformed: {why}.")));
-    if policy.len() > POLICY_MAX_BYTES {
-        return malformed("it is longer than 20480 bytes");
-    }
-    match serde_json::from_str::<serde_json::Value>(policy) {
-        Ok(serde_json::Value::Object(members)) if members.contains_key("Statement") => Ok(()),
-        Ok(serde_json::Value::Object(_)) => malformed("it has no Statement"),
-        Ok(_) => malformed("it is no JSON object"),
-        Err(_) => malformed("it is no JSON document"),
-    }
+    let checked = policy::Policy::parse(policy, policy::Kind::Resource);
+    checked
+        .map(|_| ())
+        .map_err(|error| Error::InvalidArgument(format!("Policy is malformed: {error}.")))
 }
 
 /// `GetResourcePolicyInput` of the API reference.
@@ -80,6 +76,10 @@ pub(crate) struct Policy(Option<String>);
 
 impl Request for GetResourcePolicy<'_> {
     type Answer = Policy;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.resource_target(&self.resource_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Policy, Error> {
         let view = cx.gateway.cluster.view();
@@ -114,6 +114,10 @@ impl Constrained for DeleteResourcePolicy<'_> {
 
 impl Request for DeleteResourcePolicy<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.resource_target(&self.resource_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let view = cx.gateway.cluster.view();

@@ -3,8 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::{Answer, Context, Empty, Request, tags};
+use crate::authorization::{AskedTags, Target};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{List, Map, Text, Writer};
 
 /// `TagResourceInput` of the API reference.
@@ -29,6 +31,14 @@ impl Constrained for TagResource<'_> {
 
 impl Request for TagResource<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.resource_target(&self.resource_arn)
+    }
+
+    fn tags(&self) -> AskedTags<'_> {
+        tags::asked(&self.tags)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let view = cx.gateway.cluster.view();
@@ -61,6 +71,14 @@ impl Constrained for UntagResource<'_> {
 impl Request for UntagResource<'_> {
     type Answer = Empty;
 
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.resource_target(&self.resource_arn)
+    }
+
+    fn tags(&self) -> AskedTags<'_> {
+        tags::asked_keys(&self.tag_keys)
+    }
+
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let view = cx.gateway.cluster.view();
         let arn = self.resource_arn.as_deref().unwrap_or_default();
@@ -92,6 +110,10 @@ pub(crate) struct TagList(BTreeMap<String, String>);
 
 impl Request for ListTagsForResource<'_> {
     type Answer = TagList;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.resource_target(&self.resource_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<TagList, Error> {
         let view = cx.gateway.cluster.view();

@@ -2,8 +2,10 @@ use anabranch_catalog::Command;
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Integer, Text};
 
 /// `IncreaseStreamRetentionPeriodInput` (`LONGER`) and `DecreaseStreamRetentionPeriodInput` of the API
@@ -31,6 +33,10 @@ impl<const LONGER: bool> Constrained for SetRetentionPeriod<'_, LONGER> {
 
 impl<const LONGER: bool> Request for SetRetentionPeriod<'_, LONGER> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;

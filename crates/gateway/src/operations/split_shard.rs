@@ -2,8 +2,10 @@ use anabranch_catalog::ShardChange;
 use serde::Deserialize;
 
 use super::{Context, Empty, Request, shards};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::Text;
 
 /// `SplitShardInput` of the API reference.
@@ -33,6 +35,10 @@ impl Constrained for SplitShard<'_> {
 
 impl Request for SplitShard<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let gateway = cx.gateway;

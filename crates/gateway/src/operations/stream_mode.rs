@@ -2,8 +2,10 @@ use anabranch_catalog::{Command, StreamMode};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Integer, Structure, Text};
 
 /// `StreamModeDetails` of the API reference.
@@ -64,6 +66,10 @@ impl Constrained for UpdateStreamMode<'_> {
 
 impl Request for UpdateStreamMode<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&None, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let name = cx.gateway.stream_name(&None, &self.stream_arn)?;

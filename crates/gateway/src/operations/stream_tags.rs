@@ -6,8 +6,10 @@ use anabranch_types::limits;
 use serde::Deserialize;
 
 use super::{Answer, Context, Empty, Request, tags};
+use crate::authorization::{AskedTags, Target};
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Integer, List, Map, Text, Writer};
 
 /// `AddTagsToStreamInput` of the API reference.
@@ -34,6 +36,14 @@ impl Constrained for AddTagsToStream<'_> {
 
 impl Request for AddTagsToStream<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
+
+    fn tags(&self) -> AskedTags<'_> {
+        tags::asked(&self.tags)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let stream = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
@@ -66,6 +76,14 @@ impl Constrained for RemoveTagsFromStream<'_> {
 
 impl Request for RemoveTagsFromStream<'_> {
     type Answer = Empty;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
+
+    fn tags(&self) -> AskedTags<'_> {
+        tags::asked_keys(&self.tag_keys)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let stream = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
@@ -107,6 +125,10 @@ pub(crate) struct TagPage {
 
 impl Request for ListTagsForStream<'_> {
     type Answer = TagPage;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<TagPage, Error> {
         let gateway = cx.gateway;

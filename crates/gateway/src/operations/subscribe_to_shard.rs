@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::beginning::Beginning;
 use super::page::{self, COST_THIRDS, ChildShard};
 use super::{Call, Context, Request, admit, attempt, shards};
+use crate::authorization::Target;
 use crate::budget::Permit;
 use crate::cluster::Pages;
 use crate::constraints::{Checks, Constrained, rules};
@@ -90,19 +91,21 @@ struct Subject {
 
 /// Carries out the call. Refusals are ordinary errors; what goes wrong later is an event.
 pub(crate) fn perform<'a>(call: Call<'a>) -> BoxFuture<'a, Result<Done, Error>> {
-    let format = call.format;
-    match admit::<SubscribeToShard<'a>>(&call) {
-        Ok(request) => async move {
-            let subscription = attempt(&request, call).await?;
-            Ok(Done::Events(subscription.events(format).boxed()))
-        }
-        .boxed(),
-        Err(error) => ready(Err(error)).boxed(),
+    async move {
+        let request = admit::<SubscribeToShard<'a>>(&call).await?;
+        let format = call.format;
+        let subscription = attempt(&request, call).await?;
+        Ok(Done::Events(subscription.events(format).boxed()))
     }
+    .boxed()
 }
 
 impl Request for SubscribeToShard<'_> {
     type Answer = Subscription;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.consumer_target(self.consumer_arn.as_deref().unwrap_or_default())
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Subscription, Error> {
         let gateway = cx.gateway;

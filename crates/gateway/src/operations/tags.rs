@@ -1,10 +1,12 @@
 //! Tags of streams and consumers: what the old operations, which name streams, and the new ones, which name ARNs, share.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_catalog::{Command, Resource};
 
 use super::Context;
+use crate::authorization::AskedTags;
 use crate::errors::Error;
 use crate::wire::{List, Map, Text, Writer};
 
@@ -32,6 +34,21 @@ pub(super) fn checked(tags: &Option<Map<'_>>) -> Result<BTreeMap<String, String>
 
 fn is_tag_letter(c: char) -> bool {
     c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-%@".contains(c)
+}
+
+/// The tags of a request, for conditions.
+pub(super) fn asked<'a>(tags: &'a Option<Map<'_>>) -> AskedTags<'a> {
+    let entries = tags.as_ref().map(Map::entries).unwrap_or_default();
+    let asked = |(key, value): &'a (Text<'_>, Text<'_>)| {
+        (Cow::Borrowed(&**key), Some(Cow::Borrowed(&**value)))
+    };
+    entries.iter().map(asked).collect()
+}
+
+/// The keys of a request, for conditions.
+pub(super) fn asked_keys<'a>(keys: &'a Option<List<Text<'_>>>) -> AskedTags<'a> {
+    let keys = keys.as_ref().map(List::members).unwrap_or_default();
+    keys.iter().map(|key| (Cow::Borrowed(&**key), None)).collect()
 }
 
 /// The keys of a request.

@@ -3,8 +3,10 @@ use anabranch_types::{StreamArn, StreamName};
 use serde::Deserialize;
 
 use super::{Answer, Context, Request, shards};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Integer, Text, Writer};
 
 /// `UpdateShardCountInput` of the API reference.
@@ -42,6 +44,10 @@ pub(crate) struct ShardCounts {
 
 impl Request for UpdateShardCount<'_> {
     type Answer = ShardCounts;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<ShardCounts, Error> {
         let gateway = cx.gateway;

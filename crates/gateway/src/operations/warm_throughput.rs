@@ -3,8 +3,10 @@ use anabranch_types::{StreamArn, StreamName};
 use serde::Deserialize;
 
 use super::{Answer, Context, Request};
+use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
+use crate::gateway::Gateway;
 use crate::wire::{Integer, Text, Writer};
 
 /// `UpdateStreamWarmThroughputInput` of the API reference.
@@ -67,6 +69,10 @@ pub(crate) struct Updated {
 
 impl Request for UpdateStreamWarmThroughput<'_> {
     type Answer = Updated;
+
+    fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
+        gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Updated, Error> {
         let gateway = cx.gateway;

@@ -5,11 +5,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use anabranch_access::calendar;
 use anabranch_types::Timestamp;
 use base64_simd::STANDARD;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-use crate::dates;
 
 /// A string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -361,7 +360,7 @@ impl<'de> Visitor<'de> for MomentVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
         let fault = || E::custom("a timestamp must be a number of seconds or ISO 8601 text");
-        dates::parse_iso_8601(text).map(Moment).ok_or_else(fault)
+        calendar::parse_iso_8601(text).map(Moment).ok_or_else(fault)
     }
 
     refuse! {

@@ -23,8 +23,9 @@ async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let endpoint = arguments.next().context("ENDPOINT")?;
     let stream = arguments.next().context("STREAM")?;
-    let credentials =
-        Credentials::new("AKIAANABRANCHTESTING", "anabranch-testing-secret", None, None, "test");
+    let key = std::env::var("AWS_ACCESS_KEY_ID").context("AWS_ACCESS_KEY_ID")?;
+    let secret = std::env::var("AWS_SECRET_ACCESS_KEY").context("AWS_SECRET_ACCESS_KEY")?;
+    let credentials = Credentials::new(key, secret, None, None, "test");
     let config = aws_sdk_kinesis::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(endpoint)

@@ -39,7 +39,8 @@ public final class Scenario {
     private record Shard(List<String> records, List<String> children) {}
 
     private Scenario(String endpoint, String stream) {
-        var credentials = AwsBasicCredentials.create("AKIAANABRANCHTESTING", "anabranch-testing-secret");
+        var credentials = AwsBasicCredentials.create(
+                System.getenv("AWS_ACCESS_KEY_ID"), System.getenv("AWS_SECRET_ACCESS_KEY"));
         this.client = KinesisAsyncClient.builder()
                 .endpointOverride(URI.create(endpoint))
                 .region(Region.US_EAST_1)

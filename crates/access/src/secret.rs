@@ -1,0 +1,201 @@
+//! Secrets of access keys, sealed so that only nodes of the cluster can read them.
+//!
+//! Shape of a sealed secret: version (1) | nonce (12) | AES-256-GCM ciphertext and tag (16). The key id is bound to it:
+//! a secret that is moved under another key's id doesn't open.
+
+use std::fmt;
+
+use anabranch_types::Timestamp;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{constant_time, hkdf};
+use zeroize::Zeroizing;
+
+/// 256 secret bits that every node of a cluster shares. Shows nothing of itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClusterKey([u8; 32]);
+
+impl ClusterKey {
+    /// The key made of `bytes`, which must come from a good random source.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bits themselves.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterKey(..)")
+    }
+}
+
+/// A secret access key. Shows itself to nobody but who asks for its bytes; wiped when it is dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Keeps `bytes` from here on.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+
+    /// The secret itself.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl PartialEq for Secret {
+    /// Takes the same time wherever they differ.
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for Secret {}
+
+/// Seals secrets of access keys and session tokens with keys that are derived from the cluster's.
+pub struct SecretSealer {
+    secrets: LessSafeKey,
+    sessions: LessSafeKey,
+}
+
+/// The first byte of all that is sealed here; another key or shape gets another one.
+pub(crate) const VERSION: u8 = 1;
+
+impl SecretSealer {
+    /// Seals with keys of its own, derived from `cluster_key`: the configuration's `token-key`.
+    pub fn new(cluster_key: &[u8; 32]) -> Self {
+        let secrets = derived(cluster_key, b"anabranch secret access keys 1");
+        let sessions = derived(cluster_key, b"anabranch session tokens 1");
+        Self { secrets, sessions }
+    }
+
+    /// Seals the secret of the access key `key_id`. A `nonce` is drawn at random for each call.
+    pub fn seal(&self, key_id: &str, secret: &str, nonce: [u8; NONCE_LEN]) -> Vec<u8> {
+        seal(&self.secrets, key_id.as_bytes(), secret.as_bytes(), nonce)
+    }
+
+    /// Reads what [`Self::seal`] wrote for the same key id and under the same cluster key; `None` for anything else.
+    pub fn open(&self, key_id: &str, sealed: &[u8]) -> Option<Secret> {
+        open(&self.secrets, key_id.as_bytes(), sealed).map(Secret)
+    }
+
+    pub(crate) fn seal_token(&self, plain: &[u8], nonce: [u8; NONCE_LEN]) -> Vec<u8> {
+        seal(&self.sessions, &[], plain, nonce)
+    }
+
+    pub(crate) fn open_token(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        open(&self.sessions, &[], sealed)
+    }
+}
+
+impl fmt::Debug for SecretSealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretSealer(..)")
+    }
+}
+
+fn derived(cluster_key: &[u8; 32], label: &[u8]) -> LessSafeKey {
+    let mut key = Zeroizing::new([0; 32]);
+    let pseudo_random = hkdf::Salt::new(hkdf::HKDF_SHA256, b"anabranch").extract(cluster_key);
+    let info = [label];
+    let expanded = pseudo_random.expand(&info, hkdf::HKDF_SHA256);
+    let expanded = expanded.expect("one hash is not too long for HKDF");
+    expanded.fill(&mut *key).expect("the buffer has the length of one hash");
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*key).expect("an AES-256 key has 32 bytes"))
+}
+
+fn seal(key: &LessSafeKey, bound: &[u8], plain: &[u8], nonce: [u8; NONCE_LEN]) -> Vec<u8> {
+    let mut sealed = vec![VERSION];
+    sealed.extend_from_slice(&nonce);
+    let mut text = plain.to_vec();
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let done = key.seal_in_place_append_tag(nonce, Aad::from(bound), &mut text);
+    done.expect("a few hundred bytes are not too long for AES-GCM");
+    sealed.extend_from_slice(&text);
+    sealed
+}
+
+fn open(key: &LessSafeKey, bound: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (&version, rest) = sealed.split_first()?;
+    let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>()?;
+    if version != VERSION {
+        return None;
+    }
+    let mut text = Zeroizing::new(text.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let length = key.open_in_place(nonce, Aad::from(bound), &mut text).ok()?.len();
+    text.truncate(length);
+    Some(text)
+}
+
+/// A moment, as it stands in what is sealed.
+pub(crate) fn moment(bytes: [u8; 8]) -> Timestamp {
+    Timestamp::from_millis(u64::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+    #[test]
+    fn a_secret_opens_for_its_key_id_and_cluster_only() {
+        let sealer = SecretSealer::new(&[7; 32]);
+        let sealed = sealer.seal("AKIAEXAMPLE", SECRET, [1; 12]);
+        let opened = sealer.open("AKIAEXAMPLE", &sealed).unwrap();
+        assert_eq!(opened.as_bytes(), SECRET.as_bytes());
+        assert_eq!(sealer.open("AKIAOTHER", &sealed), None);
+        assert_eq!(SecretSealer::new(&[8; 32]).open("AKIAEXAMPLE", &sealed), None);
+        assert_eq!(SecretSealer::new(&[7; 32]).open("AKIAEXAMPLE", &sealed), Some(opened));
+    }
+
+    #[test]
+    fn damaged_secrets_do_not_open() {
+        let sealer = SecretSealer::new(&[7; 32]);
+        let sealed = sealer.seal("AKIAEXAMPLE", SECRET, [1; 12]);
+        for place in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[place] ^= 1;
+            assert_eq!(sealer.open("AKIAEXAMPLE", &damaged), None, "byte {place}");
+            assert_eq!(sealer.open("AKIAEXAMPLE", &sealed[..place]), None, "first {place}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_secret_is_shown_or_stored_readable() {
+        let sealer = SecretSealer::new(&[7; 32]);
+        let sealed = sealer.seal("AKIAEXAMPLE", SECRET, [1; 12]);
+        assert!(!sealed.windows(8).any(|window| SECRET.as_bytes().starts_with(window)));
+        assert_eq!(format!("{:?} {sealer:?}", Secret::new(SECRET)), "Secret(..) SecretSealer(..)");
+    }
+
+    #[test]
+    fn a_session_token_is_no_secret_and_a_secret_no_session_token() {
+        let sealer = SecretSealer::new(&[7; 32]);
+        assert_eq!(sealer.open("", &sealer.seal_token(b"x", [1; 12])), None);
+        assert!(sealer.open_token(&sealer.seal("", "x", [1; 12])).is_none());
+    }
+
+    /// Bytes that the first version wrote. What is stored has to open for ever.
+    #[test]
+    fn version_one_stays_readable() {
+        let sealer = SecretSealer::new(&[7; 32]);
+        let golden = "010101010101010101010101017eb32517416f2d3d8ae6a4c2485f6b38b604aa8c4e2d";
+        let sealed: Vec<u8> = (0..golden.len() / 2)
+            .map(|at| u8::from_str_radix(&golden[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        assert_eq!(sealer.seal("AKIAEXAMPLE", "secret", [1; 12]), sealed);
+    }
+}
