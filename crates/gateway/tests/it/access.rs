@@ -223,6 +223,11 @@ async fn temporary_credentials_end_by_themselves_and_with_their_user() {
     server.tell(Command::DeleteUser { name: "ann".parse().unwrap() }).await;
     let (code, _) = longer.error(&server, "PutRecord", record()).await;
     assert_eq!(code, "UnrecognizedClientException");
+    let namesake = server.user("ann", OWN).await;
+    server.allow("ann", ALL).await;
+    namesake.ok(&server, "PutRecord", record()).await;
+    let (code, _) = longer.error(&server, "PutRecord", record()).await;
+    assert_eq!(code, "UnrecognizedClientException", "who has the name now is somebody else");
 }
 
 #[tokio::test]
