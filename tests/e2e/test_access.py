@@ -351,12 +351,12 @@ def test_what_names_streams_is_not_shown_to_everybody(cluster, orders):
 
 def test_secrets_are_in_no_log(cluster, root):
     for node in cluster.nodes:
-        assert root.secret not in cluster.output(node)
+        assert root.secret not in cluster.log(node)
 
 
 def test_any_credentials_are_taken_only_if_the_file_says_so(tmp_path):
-    with Servers(tmp_path, settings=['authentication = "any"']) as servers:
+    with Servers(tmp_path, extra='authentication = "any"') as servers:
         anybody = User(servers, "anybody", {"access_key_id": "any", "secret_access_key": "any"})
         create_stream(anybody.kinesis(), "open", shards=1)
         put(anybody.kinesis(), stream="open")
-        assert 'warning: authentication = "any"' in servers.output(servers.nodes[0])
+        assert 'warning: authentication = "any"' in servers.log(servers.nodes[0])

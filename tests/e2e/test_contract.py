@@ -15,8 +15,7 @@ from support.streams import create_stream
 
 MODEL = botocore.session.get_session().get_service_model("kinesis")
 # Answered with UnknownOperationException until they are there.
-MISSING = {"StartStreamEncryption", "StopStreamEncryption"}
-MISSING |= {name for name in MODEL.operation_names if "Queue" in name or "Channel" in name}
+MISSING = {name for name in MODEL.operation_names if "Queue" in name or "Channel" in name}
 OPERATIONS = sorted(set(MODEL.operation_names) - MISSING)
 
 ACCOUNT = "000000000000"

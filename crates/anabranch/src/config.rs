@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anabranch_encryption::EncryptionSettings;
 use anabranch_gateway::{Authentication, TokenKey};
 use anabranch_node::Peer;
 use anabranch_replica::ReplicaSettings;
@@ -49,6 +50,10 @@ pub(crate) struct NodeConfig {
     pub(crate) storage: StorageSettings,
     /// Settings of the replicas.
     pub(crate) replication: ReplicaSettings,
+    /// Who holds the master keys of encrypted streams. Default: nobody, and no stream can be encrypted.
+    pub(crate) key_holder: KeyHolder,
+    /// How data keys are used.
+    pub(crate) encryption: EncryptionSettings,
     /// For tests of time: a file with the whole seconds by which this node's clock is ahead. Default: none.
     pub(crate) clock_offset_file: Option<PathBuf>,
 }
@@ -89,6 +94,8 @@ pub(crate) struct RawNodeConfig {
     pub(crate) storage: StorageSettings,
     #[serde(default, skip_serializing)]
     pub(crate) replication: RawReplicaSettings,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption: Option<RawEncryption>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clock_offset_file: Option<PathBuf>,
 }
@@ -200,6 +207,76 @@ impl TryFrom<RawReplicaSettings> for ReplicaSettings {
     }
 }
 
+/// What a configuration file says of encryption at rest.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct RawEncryption {
+    /// A file that `anabranch ctl master-key` made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
+    /// Base URL of a service with the API of AWS KMS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kms_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kms_region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_key_cache_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_key_max_age_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_key_max_bytes: Option<u64>,
+}
+
+/// Who holds master keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeyHolder {
+    /// Nobody.
+    None,
+    /// A file of this node.
+    File(PathBuf),
+    /// A service with the API of AWS KMS.
+    Kms {
+        /// Its base URL.
+        endpoint: String,
+        /// The region in signatures.
+        region: String,
+    },
+}
+
+impl RawEncryption {
+    /// Master keys in a file, and defaults.
+    pub(crate) fn of_file(key_file: PathBuf) -> Self {
+        Self { key_file: Some(key_file), ..Self::default() }
+    }
+
+    fn check(self) -> anyhow::Result<(KeyHolder, EncryptionSettings)> {
+        let holder = match (self.key_file, self.kms_endpoint) {
+            (Some(_), Some(_)) => bail!("kms-endpoint: there is a key-file already"),
+            (Some(file), None) => KeyHolder::File(file),
+            (None, Some(endpoint)) => {
+                let region = self.kms_region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+                KeyHolder::Kms { endpoint, region }
+            }
+            (None, None) => KeyHolder::None,
+        };
+        if self.kms_region.is_some() && !matches!(holder, KeyHolder::Kms { .. }) {
+            bail!("kms-region: there is no kms-endpoint");
+        }
+        let defaults = EncryptionSettings::default();
+        let seconds =
+            |given: Option<u64>, default: Duration| given.map_or(default, Duration::from_secs);
+        let settings = EncryptionSettings {
+            cache: seconds(self.data_key_cache_seconds, defaults.cache),
+            max_age: seconds(self.data_key_max_age_seconds, defaults.max_age),
+            max_bytes: self.data_key_max_bytes.unwrap_or(defaults.max_bytes),
+        };
+        if settings.max_age.is_zero() || settings.max_bytes == 0 {
+            bail!("data-key-max-age-seconds, data-key-max-bytes: must be above 0");
+        }
+        Ok((holder, settings))
+    }
+}
+
 /// A node of the list.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -249,6 +326,8 @@ impl NodeConfig {
         if ids.len() != raw.nodes.len() {
             bail!("nodes: names a node twice");
         }
+        let (key_holder, encryption) =
+            raw.encryption.unwrap_or_default().check().context("encryption")?;
         let peer = |peer: RawPeer| Peer { node: NodeId(peer.node), grpc_address: peer.grpc };
         Ok(Self {
             node: NodeId(raw.node),
@@ -282,6 +361,8 @@ impl NodeConfig {
                 ..raw.replication.try_into().context("replication")?
             },
             limits: raw.limits,
+            key_holder,
+            encryption,
             clock_offset_file: raw.clock_offset_file,
         })
     }
@@ -326,6 +407,7 @@ mod tests {
             replace_after_ms: fifteen_minutes_ms(),
             storage: StorageSettings::default(),
             replication: RawReplicaSettings::default(),
+            encryption: None,
             clock_offset_file: None,
         };
         change(&mut raw);
@@ -355,6 +437,20 @@ mod tests {
             error(|raw| raw.replication.leader_lease_ms = 1000)
                 .starts_with("replication: leader-lease-ms: must be below the silence limit")
         );
+    }
+
+    #[test]
+    fn master_keys_have_one_holder() {
+        let holder = |text: &str| {
+            let raw: RawEncryption = toml::from_str(text).unwrap();
+            raw.check().map(|(holder, _)| holder).map_err(|error| error.to_string())
+        };
+        assert_eq!(holder(""), Ok(KeyHolder::None));
+        assert_eq!(holder("key-file = 'k'"), Ok(KeyHolder::File("k".into())));
+        let both = holder("key-file = 'k'\nkms-endpoint = 'http://h'").unwrap_err();
+        assert!(both.starts_with("kms-endpoint: "), "{both}");
+        assert!(holder("kms-region = 'r'").unwrap_err().starts_with("kms-region: "));
+        assert!(holder("data-key-max-bytes = 0").unwrap_err().starts_with("data-key-max-age"));
     }
 
     #[test]

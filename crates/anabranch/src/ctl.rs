@@ -19,8 +19,11 @@ use tonic::{Request, Response, Status};
 mod cluster;
 mod groups;
 mod jobs;
+mod master_keys;
 mod shards;
 mod users;
+
+use master_keys::MasterKeys;
 
 /// Arguments of `anabranch ctl`.
 #[derive(Debug, clap::Args)]
@@ -109,6 +112,9 @@ enum What {
     /// Policies of users: what they may do
     #[command(subcommand)]
     Policy(users::PolicyCommand),
+    /// Master keys for encryption at rest, in a file of a node; no node is asked
+    #[command(subcommand)]
+    MasterKey(MasterKeys),
 }
 
 /// Does what `args` say.
@@ -116,10 +122,16 @@ enum What {
 /// # Errors
 /// When no node answers, or the cluster refuses; says why.
 pub(crate) async fn run(args: CtlArgs) -> Result<()> {
+    if let What::MasterKey(what) = args.what {
+        return print(&master_keys::run(what)?, args.json);
+    }
     let seeds = if args.node.is_empty() { of_data_dir()? } else { args.node };
     let mut admin = connect(&seeds).await?;
-    let said = say(&mut admin, args.what).await?;
-    if args.json {
+    print(&say(&mut admin, args.what).await?, args.json)
+}
+
+fn print(said: &Said, as_json: bool) -> Result<()> {
+    if as_json {
         println!("{}", serde_json::to_string_pretty(&said.json)?);
     } else {
         said.lines.iter().for_each(|line| println!("{line}"));
@@ -176,6 +188,7 @@ async fn connect(seeds: &[String]) -> Result<Admin> {
 
 async fn say(admin: &mut Admin, what: What) -> Result<Said> {
     Ok(match what {
+        What::MasterKey(what) => master_keys::run(what)?,
         What::Status => {
             cluster::status(&answer(admin.status(request(pb::StatusRequest {})).await)?)
         }

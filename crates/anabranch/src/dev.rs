@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use anabranch_encryption::KeyFile;
 use anyhow::{Context, bail};
 use clap::Args;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -13,7 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster_file::{self, NodeEntry, PidFile};
-use crate::config::{Limits, NodeConfig, RawAuthentication, RawNodeConfig, RawPeer, new_token_key};
+use crate::config::{
+    Limits, NodeConfig, RawAuthentication, RawEncryption, RawNodeConfig, RawPeer, new_token_key,
+};
 use crate::running::{self, Addresses};
 
 /// `anabranch dev`
@@ -34,6 +37,8 @@ pub(crate) struct DevArgs {
 }
 
 const CONFIG: &str = "node.toml";
+/// The master key of Kinesis itself in an account of AWS; consoles and examples name it.
+const DEFAULT_MASTER_KEY: &str = "alias/aws/kinesis";
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
@@ -219,6 +224,15 @@ fn free_port(host: IpAddr) -> anyhow::Result<u16> {
     Ok(TcpListener::bind((host, 0)).context("find a free port")?.local_addr()?.port())
 }
 
+/// The file of master keys of the cluster in `dir`; made with the key that clients take by default.
+fn master_keys(dir: &Path) -> anyhow::Result<PathBuf> {
+    let file = dir.join("keys.toml");
+    if !file.exists() {
+        KeyFile::create(&file, vec![DEFAULT_MASTER_KEY.to_owned()])?;
+    }
+    Ok(file)
+}
+
 /// Writes each node's configuration; what must stay the same over restarts is kept from the file that
 /// is there.
 fn write_configs(dir: &Path, nodes: &[Reserved], limits: Limits) -> anyhow::Result<Vec<PathBuf>> {
@@ -239,6 +253,7 @@ fn write_configs(dir: &Path, nodes: &[Reserved], limits: Limits) -> anyhow::Resu
         );
     }
     let token_key = known.first().map_or_else(new_token_key, |known| known.token_key.clone());
+    let encryption = RawEncryption::of_file(master_keys(dir)?);
     let peers: Vec<RawPeer> = (1..)
         .zip(nodes)
         .map(|(node, reserved)| RawPeer { node, grpc: reserved.grpc.to_string() })
@@ -266,6 +281,7 @@ fn write_configs(dir: &Path, nodes: &[Reserved], limits: Limits) -> anyhow::Resu
             replace_after_ms: crate::config::fifteen_minutes_ms(),
             storage: anabranch_storage::StorageSettings::default(),
             replication: crate::config::RawReplicaSettings::default(),
+            encryption: Some(encryption.clone()),
             clock_offset_file: None,
         };
         cluster_file::replace(file, &toml::to_string(&raw)?)?;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anabranch_catalog::{Catalog, Command, Outcome};
-use anabranch_client::{CallError, LocalNode, Read};
+use anabranch_client::{CallError, LocalNode, NewDataKey, Read};
+use anabranch_encryption::KeyError;
 use anabranch_node::Node;
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
@@ -28,6 +29,7 @@ fn call_error(error: Error) -> CallError {
         Error::Closed => CallError::Closed,
         Error::Throttled(reason) => CallError::Throttled(reason.into()),
         Error::Invalid(reason) => CallError::Invalid(reason),
+        Error::Key(KeyError { fault, message }) => CallError::Key { fault, message },
         Error::Unknown(reason) => CallError::Unknown(reason),
         Error::OutOfService(_) => CallError::NotLeader(None),
     }
@@ -48,6 +50,13 @@ impl LocalNode for InProcess {
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, CallError>> {
         Box::pin(async move { self.0.propose(&command).await.map_err(call_error) })
+    }
+
+    fn new_data_key(&self, wanted: NewDataKey) -> BoxFuture<'_, Result<Vec<u8>, CallError>> {
+        Box::pin(async move {
+            let NewDataKey { stream, id, master_key } = wanted;
+            self.0.new_data_key(&stream, id, &master_key).await.map_err(call_error)
+        })
     }
 
     fn append(&self, group: GroupId, batch: Batch) -> BoxFuture<'_, Result<Vec<Run>, CallError>> {

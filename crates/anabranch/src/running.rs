@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_access::ClusterKey;
 use anabranch_client::Client;
+use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings};
 use anabranch_node::{Node, NodeSettings, bind};
 use anabranch_storage::{LogStore, SegmentStore, Stats};
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock_offset::OffsetClock;
-use crate::config::{Limits, NodeConfig};
+use crate::config::{KeyHolder, Limits, NodeConfig};
 
 /// Where a node that runs can be reached.
 #[derive(Clone, Copy, Debug)]
@@ -144,8 +145,10 @@ async fn start(
     };
     let boot = rand::random();
     let (stored, time) = (Arc::clone(&store), Arc::clone(&clock));
-    let node = Node::start(settings, store, grpc, Arc::clone(&connector), Arc::clone(&clock), boot)
-        .await?;
+    let keyring = Keyring::new(key_provider(&config.key_holder)?, config.encryption);
+    let connection = Arc::clone(&connector);
+    let node =
+        Node::start(settings, store, grpc, connection, Arc::clone(&clock), boot, keyring).await?;
     let client = Client::local(Arc::new(crate::local_node::InProcess(node.clone())), connector);
     let mut settings = GatewaySettings::new(config.token_key);
     settings.account = config.account;
@@ -163,6 +166,14 @@ async fn start(
         gateway.serve(api, shutdown).await
     });
     Ok((node, served))
+}
+
+fn key_provider(holder: &KeyHolder) -> anyhow::Result<Arc<dyn KeyProvider>> {
+    Ok(match holder {
+        KeyHolder::None => Arc::new(Unprovided),
+        KeyHolder::File(file) => Arc::new(KeyFile::open(file)?),
+        KeyHolder::Kms { endpoint, region } => Arc::new(Kms::new(endpoint, region)?),
+    })
 }
 
 /// What this node knows of the cluster: the nodes, where the leader of each shard is, how its own
@@ -192,6 +203,13 @@ fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
             "quarantined": status.as_ref().and_then(|status| status.quarantined.clone()),
         }))
     });
+    let encrypted =
+        catalog.streams.iter().filter(|(_, stream)| !stream.encryption.data_keys.is_empty());
+    let data_keys = encrypted.map(|(name, stream)| {
+        let numbers: Vec<_> = stream.encryption.data_keys.keys().collect();
+        (name.to_string(), json!(numbers))
+    });
+    let data_keys: serde_json::Map<_, _> = data_keys.collect();
     let report = json!({
         "node": node.id().0,
         "time_millis": now.as_millis(),
@@ -208,6 +226,7 @@ fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
             })
         }),
         "shards": shards.collect::<Vec<_>>(),
+        "data_keys": data_keys,
         "storage": {
             "segments_live": stored.segments_live,
             "segments_free": stored.segments_free,

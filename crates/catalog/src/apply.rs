@@ -5,6 +5,7 @@ use anabranch_types::{HashKey, HashKeyRange, ShardId, StreamName, limits};
 use crate::attributes::{Distribution, ShardMetrics, check_tags};
 use crate::capacity::check_warm_throughput;
 use crate::command::{Command, NewStream, Outcome, Refusal};
+use crate::encryption::Encryption;
 use crate::model::{Catalog, Node, Shard, Stream, StreamId, StreamMode, StreamStatus};
 use crate::reshard::Piece;
 
@@ -61,6 +62,16 @@ impl Catalog {
             Command::SetShardMetrics { name, on, off } => self.set_shard_metrics(&name, on, off),
             Command::SetDistribution { name, distribution } => {
                 self.set_distribution(name, distribution)
+            }
+            Command::StartEncryption { name, master_key, wrapped, now } => {
+                self.start_encryption(log_index, &name, master_key, wrapped, now)
+            }
+            Command::StopEncryption { name } => self.stop_encryption(log_index, &name),
+            Command::RotateDataKey { name, id, used, wrapped, now } => {
+                self.rotate_data_key(name, id, used, wrapped, now)
+            }
+            Command::SettleEncryption { name, id, change } => {
+                self.settle_encryption(&name, id, change)
             }
             Command::SetCommitment { enabled, now } => Ok(self.set_commitment(enabled, now)),
             Command::CreateUser { name, account, now } => {
@@ -128,6 +139,7 @@ impl Catalog {
             policy: None,
             shard_metrics: ShardMetrics::default(),
             distribution: new.distribution,
+            encryption: Encryption::default(),
         };
         self.streams.insert(new.name, stream);
         Ok(Change::Made)

@@ -243,6 +243,44 @@ pub enum Command {
         /// From now on.
         distribution: Distribution,
     },
+    /// A user has a stream's records encrypted, or encrypted under another master key.
+    StartEncryption {
+        /// The stream.
+        name: StreamName,
+        /// The master key, as the user names it.
+        master_key: String,
+        /// A new data key, wrapped by it.
+        wrapped: Vec<u8>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// A user has a stream's new records stored as they are again.
+    StopEncryption {
+        /// The stream.
+        name: StreamName,
+    },
+    /// A leader of one of the stream's shards has used a data key for long enough.
+    RotateDataKey {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+        /// Number of the data key that was used.
+        used: u32,
+        /// The next data key, wrapped by the same master key.
+        wrapped: Vec<u8>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// The controller saw that every node knows how a stream's records are to be stored.
+    SettleEncryption {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+        /// The change: log index of its command.
+        change: u64,
+    },
     /// A user has the account promise to use so much at least, or no longer.
     SetCommitment {
         /// Whether it does.
@@ -482,6 +520,14 @@ pub enum Refusal {
         current: u32,
         /// What was asked for.
         asked: u32,
+    },
+    /// Another data key was made meanwhile, or none is wanted any more.
+    #[error("data key {used} of stream {name} is not in use")]
+    DataKeyOver {
+        /// The stream.
+        name: StreamName,
+        /// The data key.
+        used: u32,
     },
     /// That job isn't under way.
     #[error("job {job} of stream {name} is not under way")]

@@ -13,6 +13,7 @@ mod balancing;
 mod capacity;
 mod command;
 mod consumers;
+mod encryption;
 #[cfg(test)]
 mod fencing;
 mod model;
@@ -28,6 +29,7 @@ mod users;
 pub use attributes::{Commitment, Distribution, ShardMetrics};
 pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
 pub use consumers::{Consumer, ConsumerStatus};
+pub use encryption::{DataKey, Encryption};
 pub use model::{
     Catalog, GroupRef, Move, Node, NodeState, Replica, ReshardJob, Resource, Shard, ShardStatus,
     Stream, StreamId, StreamMode, StreamStatus,

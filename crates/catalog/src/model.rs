@@ -8,6 +8,7 @@ use anabranch_types::{
 
 use crate::attributes::{Commitment, Distribution, ShardMetrics};
 use crate::consumers::Consumer;
+use crate::encryption::Encryption;
 use crate::users::Users;
 
 /// The whole catalog. A value of it is one version; copies never mix two.
@@ -94,7 +95,8 @@ pub struct Stream {
     pub shards: BTreeMap<ShardId, Shard>,
     /// Next [`ShardId`] to give out.
     pub next_shard: u32,
-    /// The resharding that is under way; the stream is UPDATING as long as there is one.
+    /// The resharding that is under way; the stream is UPDATING as long as there is one, or a change of encryption that
+    /// not every node knows.
     pub job: Option<ReshardJob>,
     /// Shards that UpdateShardCount aims at, while it hasn't got there.
     pub target_shards: Option<u32>,
@@ -106,6 +108,8 @@ pub struct Stream {
     pub shard_metrics: ShardMetrics,
     /// How records find their shards.
     pub distribution: Distribution,
+    /// Whether records are encrypted, and under which keys they were.
+    pub encryption: Encryption,
 }
 
 /// What tags and policies belong to.

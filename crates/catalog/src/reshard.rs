@@ -107,7 +107,7 @@ impl Catalog {
             }
         }
         stream.shards.extend(job.children);
-        stream.status = StreamStatus::Active;
+        stream.status = stream.status_at_rest();
         if let Some(target) = stream.target_shards.take() {
             let pieces = pieces_towards(stream, target);
             if !pieces.is_empty()
@@ -127,7 +127,7 @@ impl Catalog {
     ) -> Result<Change, Refusal> {
         let stream = self.stream_of_job(name, id, job)?;
         (stream.job, stream.target_shards) = (None, None);
-        stream.status = StreamStatus::Active;
+        stream.status = stream.status_at_rest();
         Ok(Change::Made)
     }
 

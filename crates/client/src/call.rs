@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome};
-use anabranch_proto::v1;
+use anabranch_catalog::{Catalog, Command, Outcome, StreamId};
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
+use anabranch_proto::{key_fault, v1};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
 use anabranch_transport::was_not_sent;
-use anabranch_types::{GroupId, NodeId, Timestamp};
+use anabranch_types::{GroupId, KeyFault, NodeId, StreamName, Timestamp};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use prost::Message;
@@ -41,6 +41,14 @@ pub enum CallError {
     /// The request is wrong; nothing was done.
     #[error("{0}")]
     Invalid(String),
+    /// The stream is encrypted, and its master key can't be used; nothing was done.
+    #[error("{message}")]
+    Key {
+        /// What is wrong with it.
+        fault: KeyFault,
+        /// In words.
+        message: String,
+    },
     /// It may have been done or not.
     #[error("outcome unknown: {0}")]
     Unknown(String),
@@ -56,6 +64,8 @@ pub trait LocalNode: Send + Sync + 'static {
     fn newest_version(&self) -> BoxFuture<'_, Result<u64, CallError>>;
     /// Has the catalog apply a command, wherever its leader is.
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, CallError>>;
+    /// A new data key, wrapped.
+    fn new_data_key(&self, wanted: NewDataKey) -> BoxFuture<'_, Result<Vec<u8>, CallError>>;
     /// Appends a batch to a shard that the node leads.
     fn append(&self, group: GroupId, batch: Batch) -> BoxFuture<'_, Result<Vec<Run>, CallError>>;
     /// Says which records of a call stand in a closed shard.
@@ -80,6 +90,17 @@ pub struct Read {
     pub max_bytes: usize,
     /// Whether the replica must lead.
     pub leader_only: bool,
+}
+
+/// A data key that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDataKey {
+    /// For which stream.
+    pub stream: StreamName,
+    /// Which stream of that name.
+    pub id: StreamId,
+    /// The master key that is to wrap it: an id, an ARN or an alias.
+    pub master_key: String,
 }
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
@@ -125,6 +146,15 @@ pub(crate) fn error_of_detail(detail: &v1::ErrorDetail, message: &str) -> CallEr
         v1::ErrorKind::InUse => CallError::InUse,
         v1::ErrorKind::Throttled => CallError::Throttled(text()),
         v1::ErrorKind::Invalid => CallError::Invalid(text()),
+        v1::ErrorKind::KeyAccessDenied
+        | v1::ErrorKind::KeyDisabled
+        | v1::ErrorKind::KeyInvalidState
+        | v1::ErrorKind::KeyNotFound
+        | v1::ErrorKind::KeyOptInRequired
+        | v1::ErrorKind::KeyThrottled => {
+            let fault = key_fault(detail.kind()).unwrap_or(KeyFault::InvalidState);
+            CallError::Key { fault, message: text() }
+        }
         v1::ErrorKind::UnknownOutcome | v1::ErrorKind::Unspecified => CallError::Unknown(text()),
     }
 }
@@ -182,6 +212,7 @@ pub(crate) fn page(message: v1::ReadResponse) -> Result<Page, CallError> {
         first: u16::try_from(batch.first).unwrap_or(u16::MAX),
         records: batch.records,
         batch: batch.batch,
+        encrypted: batch.encrypted,
     };
     Ok(Page {
         batches: message.batches.into_iter().map(batch).collect(),
@@ -204,6 +235,19 @@ pub(crate) async fn propose(channel: Channel, command: &Command) -> Result<Outco
     let outcome = answer.map_err(|status| error_of(&status))?.into_inner().outcome;
     let outcome = anabranch_proto::decode_outcome(outcome);
     outcome.map_err(|error| CallError::Unknown(error.to_string()))
+}
+
+pub(crate) async fn new_data_key(
+    channel: Channel,
+    wanted: &NewDataKey,
+) -> Result<Vec<u8>, CallError> {
+    let message = v1::NewDataKeyRequest {
+        stream: wanted.stream.to_string(),
+        stream_id: wanted.id.0,
+        master_key: wanted.master_key.clone(),
+    };
+    let answer = CatalogServiceClient::new(channel).new_data_key(request(message)).await;
+    Ok(answer.map_err(|status| error_of(&status))?.into_inner().wrapped.into())
 }
 
 pub(crate) async fn newest_version(channel: Channel) -> Result<u64, CallError> {

@@ -3,10 +3,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_catalog::{Catalog, Command, Outcome, StreamId};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
 use anabranch_transport::Connector;
-use anabranch_types::{GroupId, NodeId};
+use anabranch_types::{GroupId, NodeId, StreamName};
 use arc_swap::ArcSwap;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
 use crate::append_stream::AppendStream;
-use crate::call::{self, CallError, LocalNode, Read};
+use crate::call::{self, CallError, LocalNode, NewDataKey, Read};
 use crate::error::Error;
 use crate::view::{ShardRoute, View};
 
@@ -157,6 +157,24 @@ impl Client {
             Err(error) => return Err(error.into()),
         };
         self.view_of(version).await
+    }
+
+    /// A new data key for the stream, wrapped by the master key: what [`Command::StartEncryption`] wants.
+    ///
+    /// # Errors
+    /// [`Error::Key`] says what is wrong with the master key; [`Error::NoLeader`] if no node answers.
+    pub async fn new_data_key(
+        &self,
+        stream: StreamName,
+        id: StreamId,
+        master_key: String,
+    ) -> Result<Vec<u8>, Error> {
+        let wanted = NewDataKey { stream, id, master_key };
+        let made = match &self.inner.local {
+            Some(local) => local.new_data_key(wanted).await,
+            None => self.inner.new_data_key_remote(&wanted).await,
+        };
+        Ok(made?)
     }
 
     /// Waits until [`Self::view`] shows `version`.
@@ -393,17 +411,23 @@ impl Feed {
                         self.from = page.next;
                         return Ok(page);
                     }
-                    Ok(Err(status)) if call::error_of(&status) == CallError::InUse => {
-                        return Err(Error::InUse);
-                    }
-                    Ok(Ok(None) | Err(_)) | Err(_) => {
-                        self.pages = None;
-                        self.interruptions += 1;
-                        sleep(SHORTEST_PAUSE).await;
-                    }
+                    Ok(Err(status)) => match call::error_of(&status) {
+                        error @ (CallError::InUse | CallError::Key { .. }) => {
+                            return Err(error.into());
+                        }
+                        _ => self.interrupted().await,
+                    },
+                    Ok(Ok(None)) | Err(_) => self.interrupted().await,
                 },
             }
         }
+    }
+
+    /// Goes on elsewhere, a moment later.
+    async fn interrupted(&mut self) {
+        self.pages = None;
+        self.interruptions += 1;
+        sleep(SHORTEST_PAUSE).await;
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
@@ -587,6 +611,17 @@ impl Inner {
         Err(last)
     }
 
+    async fn new_data_key_remote(&self, wanted: &NewDataKey) -> Result<Vec<u8>, CallError> {
+        let mut last = CallError::NotLeader(None);
+        for address in self.addresses() {
+            match call::new_data_key(self.channel(&address), wanted).await {
+                Err(error @ (CallError::NotLeader(_) | CallError::Unknown(_))) => last = error,
+                decided => return decided,
+            }
+        }
+        Err(last)
+    }
+
     async fn newest_remote(&self) -> Result<u64, CallError> {
         let mut last = CallError::NotLeader(None);
         for address in self.addresses() {
@@ -641,6 +676,7 @@ impl From<CallError> for Error {
             CallError::InUse => Self::InUse,
             CallError::Throttled(reason) => Self::Throttled(reason),
             CallError::Invalid(reason) => Self::Invalid(reason),
+            CallError::Key { fault, message } => Self::Key { fault, message },
             CallError::Unknown(reason) => Self::Unknown(reason),
         }
     }

@@ -1,4 +1,5 @@
 use anabranch_catalog::Refusal;
+use anabranch_types::KeyFault;
 
 /// Why a call did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +24,14 @@ pub enum Error {
     /// Memory or disk is at its bound, or a limit was met; nothing was written. Try again later.
     #[error("throttled: {0}")]
     Throttled(String),
+    /// The stream is encrypted, and its master key can't be used; nothing was done.
+    #[error("{message}")]
+    Key {
+        /// What is wrong with it.
+        fault: KeyFault,
+        /// In words; names the key.
+        message: String,
+    },
     /// No leader was found before the deadline; nothing was written.
     #[error("no leader within the deadline")]
     NoLeader,

@@ -12,7 +12,7 @@ mod error;
 mod view;
 
 pub use anabranch_shard::{Page, PageBatch};
-pub use call::{CallError, LocalNode, Read};
+pub use call::{CallError, LocalNode, NewDataKey, Read};
 pub use client::Client;
 pub use error::Error;
 pub use view::{ShardRoute, StreamView, View};

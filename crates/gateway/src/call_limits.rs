@@ -69,6 +69,8 @@ const fn calls_per_second(operation: Operation) -> Option<u64> {
         | Operation::PutRecord
         | Operation::PutRecords
         | Operation::PutResourcePolicy
+        | Operation::StartStreamEncryption
+        | Operation::StopStreamEncryption
         | Operation::SubscribeToShard
         | Operation::TagResource
         | Operation::UntagResource

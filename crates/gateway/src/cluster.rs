@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, StreamId};
 use anabranch_client::{Client, Error, ShardRoute, View};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
+use anabranch_types::StreamName;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -19,6 +20,14 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// See [`Client::propose`].
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>>;
+
+    /// See [`Client::new_data_key`].
+    fn new_data_key(
+        &self,
+        stream: StreamName,
+        id: StreamId,
+        master_key: String,
+    ) -> BoxFuture<'_, Result<Vec<u8>, Error>>;
 
     /// See [`Client::append`].
     fn append<'a>(
@@ -76,6 +85,15 @@ impl Cluster for Client {
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>> {
         self.propose(command).boxed()
+    }
+
+    fn new_data_key(
+        &self,
+        stream: StreamName,
+        id: StreamId,
+        master_key: String,
+    ) -> BoxFuture<'_, Result<Vec<u8>, Error>> {
+        self.new_data_key(stream, id, master_key).boxed()
     }
 
     fn append<'a>(

@@ -1,7 +1,7 @@
 use anabranch_access::signature;
 use anabranch_catalog::Refusal;
 use anabranch_client as client;
-use anabranch_types::limits;
+use anabranch_types::{KeyFault, limits};
 use http::StatusCode;
 
 use crate::wire::{DecodeError, Format, Writer};
@@ -80,6 +80,14 @@ pub(crate) enum Error {
     /// The body didn't come in time.
     #[error("The request body was not received within the time limit.")]
     BodyTimeout,
+    /// The stream is encrypted, and its master key can't be used.
+    #[error("{message}")]
+    Key {
+        /// What is wrong with it.
+        fault: KeyFault,
+        /// In words.
+        message: String,
+    },
     /// It is not known whether it happened, or no replica could do it in time, or a bug.
     #[error("Internal service failure.")]
     Internal,
@@ -115,6 +123,7 @@ impl Error {
                 (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException")
             }
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
+            Self::Key { fault, .. } => (BAD, key_code(*fault)),
             // 5xx: every SDK retries it. Nothing tells more, or clients would stop retrying.
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException"),
         }
@@ -164,6 +173,7 @@ impl Error {
                 Self::Throughput(format!("Rate exceeded for {}: {reason}", subject()))
             }
             client::Error::Invalid(reason) => Self::InvalidArgument(reason),
+            client::Error::Key { fault, message } => Self::Key { fault, message },
             client::Error::Closed
             | client::Error::Frozen
             | client::Error::NoLeader
@@ -249,8 +259,21 @@ impl Error {
             | Refusal::UserNotFound { .. }
             | Refusal::AccessKeyExists { .. }
             | Refusal::AccessKeyNotFound { .. }
-            | Refusal::UserPolicyNotFound { .. } => Self::Internal,
+            | Refusal::UserPolicyNotFound { .. }
+            | Refusal::DataKeyOver { .. } => Self::Internal,
         }
+    }
+}
+
+/// The code of a master key's fault.
+const fn key_code(fault: KeyFault) -> &'static str {
+    match fault {
+        KeyFault::AccessDenied => "KMSAccessDeniedException",
+        KeyFault::Disabled => "KMSDisabledException",
+        KeyFault::InvalidState => "KMSInvalidStateException",
+        KeyFault::NotFound => "KMSNotFoundException",
+        KeyFault::OptInRequired => "KMSOptInRequired",
+        KeyFault::Throttled => "KMSThrottlingException",
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn ancestors<'a>(stream: &'a Stream, shard: ShardId) -> Vec<&'a Shard
 #[cfg(test)]
 pub(crate) mod tests {
     use anabranch_catalog::{
-        Distribution, ShardMetrics, ShardStatus, StreamId, StreamMode, StreamStatus,
+        Distribution, Encryption, ShardMetrics, ShardStatus, StreamId, StreamMode, StreamStatus,
     };
     use anabranch_types::{GroupId, HashKey, HashKeyRange, SequenceNumber, Timestamp};
 
@@ -92,6 +92,7 @@ pub(crate) mod tests {
             policy: None,
             shard_metrics: ShardMetrics::default(),
             distribution: Distribution::default(),
+            encryption: Encryption::default(),
         }
     }
 

@@ -28,6 +28,7 @@ pub(crate) mod resource_tags;
 pub(crate) mod retention_period;
 mod shards;
 pub(crate) mod split_shard;
+pub(crate) mod stream_encryption;
 pub(crate) mod stream_mode;
 pub(crate) mod stream_tags;
 pub(crate) mod subscribe_to_shard;
@@ -83,6 +84,8 @@ pub(crate) enum Operation {
     RegisterStreamConsumer,
     RemoveTagsFromStream,
     SplitShard,
+    StartStreamEncryption,
+    StopStreamEncryption,
     SubscribeToShard,
     TagResource,
     UntagResource,
@@ -197,6 +200,8 @@ impl Operation {
             "RegisterStreamConsumer" => Some(Self::RegisterStreamConsumer),
             "RemoveTagsFromStream" => Some(Self::RemoveTagsFromStream),
             "SplitShard" => Some(Self::SplitShard),
+            "StartStreamEncryption" => Some(Self::StartStreamEncryption),
+            "StopStreamEncryption" => Some(Self::StopStreamEncryption),
             "SubscribeToShard" => Some(Self::SubscribeToShard),
             "TagResource" => Some(Self::TagResource),
             "UntagResource" => Some(Self::UntagResource),
@@ -246,6 +251,8 @@ impl Operation {
             | Self::RegisterStreamConsumer
             | Self::RemoveTagsFromStream
             | Self::SplitShard
+            | Self::StartStreamEncryption
+            | Self::StopStreamEncryption
             | Self::SubscribeToShard
             | Self::TagResource
             | Self::UntagResource
@@ -321,6 +328,12 @@ pub(crate) fn perform<'a>(call: Call<'a>) -> BoxFuture<'a, Result<Done, Error>> 
         Operation::PutRecord => run::<put_record::PutRecord<'a>>(call),
         Operation::PutRecords => run::<put_records::PutRecords<'a>>(call),
         Operation::SplitShard => run::<split_shard::SplitShard<'a>>(call),
+        Operation::StartStreamEncryption => {
+            run::<stream_encryption::SetStreamEncryption<'a, true>>(call)
+        }
+        Operation::StopStreamEncryption => {
+            run::<stream_encryption::SetStreamEncryption<'a, false>>(call)
+        }
         Operation::UpdateShardCount => run::<update_shard_count::UpdateShardCount<'a>>(call),
         Operation::UpdateStreamMode => run::<stream_mode::UpdateStreamMode<'a>>(call),
         Operation::UpdateStreamWarmThroughput => {

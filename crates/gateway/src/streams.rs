@@ -98,6 +98,12 @@ impl Gateway {
         }
     }
 
+    /// Whether a stream's new records are encrypted.
+    pub(crate) fn encrypts(&self, name: &StreamName) -> bool {
+        let view = self.cluster.view();
+        view.stream(name).is_some_and(|found| found.stream.encryption.master_key.is_some())
+    }
+
     /// Has the catalog change something of a stream.
     ///
     /// # Errors

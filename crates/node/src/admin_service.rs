@@ -413,7 +413,8 @@ fn refused(refusal: &Refusal) -> Status {
         | Refusal::Retention { .. }
         | Refusal::JobOver { .. }
         | Refusal::NodeInUse { .. }
-        | Refusal::CannotMove { .. } => Status::failed_precondition(refusal.to_string()),
+        | Refusal::CannotMove { .. }
+        | Refusal::DataKeyOver { .. } => Status::failed_precondition(refusal.to_string()),
     }
 }
 
@@ -425,7 +426,9 @@ fn not_changed(error: &Error) -> Status {
         }
         Error::Throttled(_) => Status::unavailable(error.to_string()),
         Error::Unknown(_) => Status::unknown(error.to_string()),
-        Error::Frozen | Error::Closed | Error::Invalid(_) => Status::internal(error.to_string()),
+        Error::Frozen | Error::Closed | Error::Invalid(_) | Error::Key(_) => {
+            Status::internal(error.to_string())
+        }
     }
 }
 

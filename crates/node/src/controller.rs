@@ -1,5 +1,5 @@
 //! What the leader of the catalog does for the cluster: brings streams from CREATING to ACTIVE and from
-//! DELETING to gone, consumers likewise, drives resharding jobs, forgets closed shards that have expired. Every step may be
+//! DELETING to gone, consumers likewise, settles changes of encryption, drives resharding jobs, forgets closed shards that have expired. Every step may be
 //! repeated, by this leader or the next.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use tokio::time::timeout;
 
+use crate::data_keys;
 use crate::moves::{self, Silences};
 use crate::node::Node;
 use crate::reshard::{self, Seen};
@@ -58,7 +59,7 @@ async fn round(node: &Node, catalog: &Catalog, jobs: &mut Jobs) -> bool {
         let job = stream.job.as_ref();
         let seen = job.map(|job| seen.remove(&job.id).unwrap_or_else(Seen::now));
         if has_step(stream, now) {
-            steps.push(next_step(node, name, stream, now, seen).boxed());
+            steps.push(next_step(node, catalog, (name, stream), now, seen).boxed());
         }
     }
     let busy = !steps.is_empty();
@@ -72,6 +73,7 @@ fn has_step(stream: &Stream, now: Timestamp) -> bool {
         || matches!(stream.status, StreamStatus::Creating | StreamStatus::Deleting)
         || has_expired_shards(stream, now)
         || stream.has_unsettled_consumers()
+        || stream.encryption.unsettled.is_some()
 }
 
 fn has_expired_shards(stream: &Stream, now: Timestamp) -> bool {
@@ -80,8 +82,8 @@ fn has_expired_shards(stream: &Stream, now: Timestamp) -> bool {
 
 async fn next_step(
     node: &Node,
-    name: &StreamName,
-    stream: &Stream,
+    catalog: &Catalog,
+    (name, stream): (&StreamName, &Stream),
     now: Timestamp,
     seen: Option<Seen>,
 ) -> Option<(u64, Seen)> {
@@ -100,6 +102,11 @@ async fn next_step(
     }
     if stream.has_unsettled_consumers() {
         step(node, Command::SettleConsumers { name: name.clone(), id }).await;
+    }
+    if let Some(change) = stream.encryption.unsettled
+        && data_keys::all_follow(node, catalog, change).await
+    {
+        step(node, Command::SettleEncryption { name: name.clone(), id, change }).await;
     }
     let (job, mut seen) = (stream.job.as_ref()?, seen?);
     reshard::drive(node, name, stream, job, &mut seen).await;

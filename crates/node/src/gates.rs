@@ -73,7 +73,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use anabranch_catalog::{
-        Distribution, ReshardJob, ShardMetrics, ShardStatus, StreamId, StreamMode, StreamStatus,
+        Distribution, Encryption, ReshardJob, ShardMetrics, ShardStatus, StreamId, StreamMode,
+        StreamStatus,
     };
     use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, Timestamp};
 
@@ -110,6 +111,7 @@ mod tests {
             policy: None,
             shard_metrics: ShardMetrics::default(),
             distribution: Distribution::default(),
+            encryption: Encryption::default(),
         }
     }
 

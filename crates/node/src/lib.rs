@@ -11,6 +11,7 @@ mod bootstrap;
 mod catalog_feed;
 mod catalog_leader;
 mod controller;
+mod data_keys;
 mod error;
 mod fail_point;
 mod gates;

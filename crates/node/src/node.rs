@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_encryption::Keyring;
 use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
 use anabranch_storage::LogStore;
 use anabranch_transport::{
@@ -23,7 +24,7 @@ use crate::remote::Remotes;
 use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
-    admin_service, bootstrap, catalog_feed, catalog_leader, controller, gates, leaders,
+    admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
     node_service, reconcile, scaling, services,
 };
 
@@ -47,7 +48,10 @@ pub(crate) struct Inner {
     pub(crate) catalog_replica: ArcSwapOption<CatalogReplica>,
     /// Version of the catalog that this process registered itself in.
     pub(crate) registered: watch::Sender<Option<u64>>,
+    /// Version of the catalog that the replicas here are as.
+    pub(crate) reconciled: watch::Sender<u64>,
     pub(crate) settled: watch::Sender<bool>,
+    pub(crate) keyring: Keyring,
     pub(crate) bearing: leaders::Bearing,
     pub(crate) subscriptions: Subscriptions,
     tasks: Mutex<JoinSet<()>>,
@@ -56,7 +60,7 @@ pub(crate) struct Inner {
 
 impl Node {
     /// Starts a node on `listener`, which is bound already, over `store`. Returns once it serves the
-    /// native API; [`Node::ready`] waits until it takes part in the cluster.
+    /// native API; [`Node::ready`] waits until it takes part in the cluster. `keyring` has the data keys of encrypted streams.
     ///
     /// # Errors
     /// [`Error`] if its own replica of the catalog can't be opened.
@@ -67,6 +71,7 @@ impl Node {
         connector: Arc<dyn Connector>,
         clock: Arc<dyn Clock>,
         boot: u64,
+        keyring: Keyring,
     ) -> Result<Self, Error> {
         let transport_settings =
             TransportSettings::new(settings.node, boot, settings.cluster.clone());
@@ -95,7 +100,9 @@ impl Node {
             catalog: watch::channel(Arc::default()).0,
             catalog_replica: ArcSwapOption::empty(),
             registered: watch::channel(None).0,
+            reconciled: watch::channel(0).0,
             settled: watch::channel(false).0,
+            keyring,
             bearing: leaders::Bearing::default(),
             subscriptions: Subscriptions::default(),
             tasks: Mutex::default(),
@@ -112,6 +119,7 @@ impl Node {
         node.spawn(gates::follow(node.clone()));
         node.spawn(leaders::keep_spread(node.clone()));
         node.spawn(scaling::run(node.clone()));
+        node.spawn(data_keys::rotate(node.clone()));
         Ok(node)
     }
 

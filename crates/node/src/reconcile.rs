@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, GroupRef, Replica, StreamMode, StreamStatus};
+use anabranch_catalog::{
+    Catalog, Command, Encryption, GroupRef, Replica, StreamMode, StreamStatus,
+};
+use anabranch_encryption::{ShardKeys, StreamKeys};
 use anabranch_replica::{Error, GroupSpec};
 use anabranch_types::{GroupId, HashKeyRange, ReplicaId};
 use futures::FutureExt;
@@ -38,12 +41,19 @@ struct Told {
     voters: Vec<Replica>,
     retention_hours: Option<u32>,
     measured: Option<HashKeyRange>,
+    /// Next data key, and whether records are encrypted: each change of encryption changes one of them.
+    encryption: Option<(u32, bool)>,
 }
 
 impl Told {
     fn of(own: Replica, group: &GroupRef<'_>) -> Self {
         let retention_hours = group.shard.map(|(_, stream, _)| stream.retention_hours);
-        Self { own: own.id, voters: group.voters(), retention_hours, measured: measured(group) }
+        let encryption = group.shard.map(|(_, stream, _)| {
+            let Encryption { next_data_key, master_key, .. } = &stream.encryption;
+            (*next_data_key, master_key.is_some())
+        });
+        let (voters, measured) = (group.voters(), measured(group));
+        Self { own: own.id, voters, retention_hours, measured, encryption }
     }
 }
 
@@ -64,7 +74,9 @@ pub(crate) async fn follow(node: Node) {
         // made anew since: by what it says, their logs would be removed.
         let is_current = registered.borrow_and_update().is_some_and(|s| catalog.version >= s);
         if is_current && is_this_life(&node, &catalog) {
-            round(&node, &catalog, &mut known).await;
+            if round(&node, &catalog, &mut known).await {
+                node.inner.reconciled.send_replace(catalog.version);
+            }
             node.inner.settled.send_replace(true);
         }
         let changed = async {
@@ -85,10 +97,12 @@ fn is_this_life(node: &Node, catalog: &Catalog) -> bool {
     known.is_some_and(|known| known.incarnation == node.inner.incarnation)
 }
 
-async fn round(node: &Node, catalog: &Catalog, known: &mut Known) {
+/// One round; says whether every replica here is as the catalog says, but for those that don't work.
+async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
     // A store that has ended says nothing about its replicas: none of them is lost by that.
     if let Err(error) = node.inner.store.check() {
-        return tracing::error!(%error, "the log store has ended");
+        tracing::error!(%error, "the log store has ended");
+        return false;
     }
     let mine = |group: &GroupRef<'_>| {
         let deleted = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Deleting);
@@ -132,6 +146,9 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) {
         }
     }
     remove_leftovers(node, catalog, &wanted).await;
+    // One that isn't open takes nothing, and is told before it does.
+    let open = node.inner.replicas.groups();
+    wanted.keys().all(|group| known.told.contains_key(group) || !open.contains(group))
 }
 
 /// A replica sets aside some two megabytes of queues, of which a quiet one touches a tenth; in huge pages
@@ -166,8 +183,16 @@ async fn open(
     let born = group.shard.map_or(0, |(_, _, shard)| shard.born);
     let spec = GroupSpec { group: group.group, replica: own.id, members, is_new, born };
     match group.shard {
-        Some((_, stream, _)) => {
-            let shard = replicas.open_shard(&spec, stream.retention_hours).await?;
+        Some((name, stream, shard)) => {
+            let (id, encryption) = (stream.id, stream.encryption.clone());
+            let stream_keys = Arc::new(StreamKeys { id, name: name.clone(), encryption });
+            let keys = ShardKeys::new(node.inner.keyring.clone(), shard.id);
+            keys.follow(Arc::clone(&stream_keys));
+            let keys = Some(Arc::new(keys));
+            let shard = replicas.open_shard(&spec, stream.retention_hours, keys).await?;
+            if let Some(keys) = shard.keys() {
+                keys.follow(stream_keys);
+            }
             shard.set_retention_hours(stream.retention_hours);
             shard.measure_load(measured(group));
             match shard.status().quarantined {

@@ -4,14 +4,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_catalog::StreamId;
 use anabranch_proto::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
 use anabranch_proto::v1::log_service_server::{LogService, LogServiceServer};
 use anabranch_proto::{
-    decode_command, encode_catalog, encode_catalog_without_users, encode_outcome, v1,
+    decode_command, encode_catalog, encode_catalog_without_users, encode_outcome, key_error_kind,
+    v1,
 };
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
-use anabranch_types::{GroupId, Timestamp, limits};
+use anabranch_types::{GroupId, StreamName, Timestamp, limits};
 use futures::future::{pending, ready};
 use futures::stream::{self, Stream, StreamExt};
 use prost::Message;
@@ -99,6 +101,7 @@ fn detail_of(error: &Error) -> (Code, v1::ErrorDetail) {
         Error::Closed => (Code::FailedPrecondition, ErrorKind::Closed, 0),
         Error::Throttled(_) => (Code::ResourceExhausted, ErrorKind::Throttled, 0),
         Error::Invalid(_) => (Code::InvalidArgument, ErrorKind::Invalid, 0),
+        Error::Key(error) => (Code::FailedPrecondition, key_error_kind(error.fault), 0),
         Error::Unknown(_) => (Code::Unknown, ErrorKind::UnknownOutcome, 0),
         Error::OutOfService(_) => (Code::FailedPrecondition, ErrorKind::NotLeader, 0),
     };
@@ -122,6 +125,7 @@ fn page_message(page: Page) -> v1::ReadResponse {
         first: u32::from(batch.first),
         records: batch.records,
         batch: batch.batch,
+        encrypted: batch.encrypted,
     };
     v1::ReadResponse {
         batches: page.batches.into_iter().map(batch).collect(),
@@ -322,6 +326,17 @@ impl CatalogService for Api {
         Ok(Response::new(v1::NewestResponse { version }))
     }
 
+    async fn new_data_key(
+        &self,
+        request: Request<v1::NewDataKeyRequest>,
+    ) -> Result<Response<v1::NewDataKeyResponse>, Status> {
+        let v1::NewDataKeyRequest { stream, stream_id, master_key } = request.into_inner();
+        let stream = stream.parse::<StreamName>().map_err(invalid)?;
+        let made = self.0.new_data_key(&stream, StreamId(stream_id), &master_key).await;
+        let wrapped = made.map_err(|error| status_of(&error))?.into();
+        Ok(Response::new(v1::NewDataKeyResponse { wrapped }))
+    }
+
     async fn watch(
         &self,
         request: Request<v1::WatchRequest>,
@@ -355,6 +370,7 @@ impl CatalogService for Api {
             cluster: inner.settings.cluster.clone(),
             began_empty: inner.began_empty,
             catalog_version: inner.catalog.borrow().version,
+            reconciled_version: *inner.reconciled.borrow(),
         }))
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anabranch_catalog::{
-    Catalog, Command, Commitment, Consumer, ConsumerStatus, Distribution, Move, NewStream, Node,
-    NodeState, Outcome, Refusal, Replica, ReshardJob, Resource, Shard, ShardChange, ShardMetrics,
-    ShardStatus, Stream, StreamId, StreamMode, StreamStatus, Users,
+    Catalog, Command, Commitment, Consumer, ConsumerStatus, DataKey, Distribution, Encryption,
+    Move, NewStream, Node, NodeState, Outcome, Refusal, Replica, ReshardJob, Resource, Shard,
+    ShardChange, ShardMetrics, ShardStatus, Stream, StreamId, StreamMode, StreamStatus, Users,
 };
 use anabranch_types::{
     ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
@@ -223,6 +223,27 @@ pub fn encode_command(command: &Command) -> Bytes {
                 distribution: distribution_message(*distribution).into(),
             })
         }
+        Command::StartEncryption { name, master_key, wrapped, now } => {
+            Pb::StartEncryption(pb::StartEncryption {
+                stream: name.to_string(),
+                master_key: master_key.clone(),
+                wrapped: wrapped.clone().into(),
+                now_millis: now.as_millis(),
+            })
+        }
+        Command::StopEncryption { name } => Pb::StopEncryption(name.to_string()),
+        Command::RotateDataKey { name, id, used, wrapped, now } => {
+            Pb::RotateDataKey(pb::RotateDataKey {
+                stream: Some(stream_ref(name, *id)),
+                used: *used,
+                wrapped: wrapped.clone().into(),
+                now_millis: now.as_millis(),
+            })
+        }
+        Command::SettleEncryption { name, id, change } => Pb::SettleEncryption(pb::EncryptionRef {
+            stream: Some(stream_ref(name, *id)),
+            change: *change,
+        }),
         Command::SetCommitment { enabled, now } => {
             Pb::SetCommitment(pb::SetCommitment { enabled: *enabled, now_millis: now.as_millis() })
         }
@@ -390,6 +411,28 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
             name: stream_name(&set.stream)?,
             distribution: distribution(set.distribution()),
         },
+        Pb::StartEncryption(start) => Command::StartEncryption {
+            name: stream_name(&start.stream)?,
+            master_key: start.master_key,
+            wrapped: start.wrapped.into(),
+            now: Timestamp::from_millis(start.now_millis),
+        },
+        Pb::StopEncryption(name) => Command::StopEncryption { name: stream_name(&name)? },
+        Pb::RotateDataKey(rotate) => {
+            let stream = rotate.stream.ok_or(Error::Missing("rotate_data_key.stream"))?;
+            Command::RotateDataKey {
+                name: stream_name(&stream.name)?,
+                id: StreamId(stream.id),
+                used: rotate.used,
+                wrapped: rotate.wrapped.into(),
+                now: Timestamp::from_millis(rotate.now_millis),
+            }
+        }
+        Pb::SettleEncryption(settle) => {
+            let stream = settle.stream.ok_or(Error::Missing("settle_encryption.stream"))?;
+            let (name, id) = (stream_name(&stream.name)?, StreamId(stream.id));
+            Command::SettleEncryption { name, id, change: settle.change }
+        }
         Pb::SetCommitment(set) => Command::SetCommitment {
             enabled: set.enabled,
             now: Timestamp::from_millis(set.now_millis),
@@ -578,6 +621,9 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
         Outcome::Refused(Refusal::Retention { current, asked }) => {
             Pb::Retention(pb::RetentionChange { current: *current, asked: *asked })
         }
+        Outcome::Refused(Refusal::DataKeyOver { name, used }) => {
+            Pb::DataKeyOver(pb::DataKeyRef { stream: name.to_string(), number: *used })
+        }
         Outcome::Refused(Refusal::JobOver { name, job }) => {
             Pb::JobOver(job_ref(name, StreamId(0), *job))
         }
@@ -651,6 +697,9 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Error> {
         Pb::NotOnDemand(name) => refused(Refusal::NotOnDemand { name: stream_name(&name)? }),
         Pb::Retention(pb::RetentionChange { current, asked }) => {
             refused(Refusal::Retention { current, asked })
+        }
+        Pb::DataKeyOver(key) => {
+            refused(Refusal::DataKeyOver { name: stream_name(&key.stream)?, used: key.number })
         }
         Pb::JobOver(job) => {
             let (name, _, job) = job_of(Some(job))?;
@@ -827,6 +876,7 @@ fn stream_message(name: &StreamName, stream: &Stream) -> pb::Stream {
         policy: stream.policy.clone(),
         shard_metrics: stream.shard_metrics.bits().into(),
         distribution: distribution_message(stream.distribution).into(),
+        encryption: encryption_message(&stream.encryption),
     }
 }
 
@@ -883,8 +933,41 @@ fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error> {
         consumers: message.consumers.into_iter().map(consumer).collect::<Result<_, _>>()?,
         policy: message.policy,
         shard_metrics: shard_metrics(message.shard_metrics),
+        encryption: encryption(message.encryption.unwrap_or_default()),
     };
     Ok((stream_name(&message.name)?, stream))
+}
+
+fn encryption_message(encryption: &Encryption) -> Option<pb::Encryption> {
+    if *encryption == Encryption::default() {
+        return None;
+    }
+    let key = |(number, key): (&u32, &DataKey)| pb::DataKey {
+        number: *number,
+        master_key: key.master_key.clone(),
+        wrapped: key.wrapped.clone().into(),
+        created_millis: key.created.as_millis(),
+    };
+    Some(pb::Encryption {
+        master_key: encryption.master_key.clone().unwrap_or_default(),
+        data_keys: encryption.data_keys.iter().map(key).collect(),
+        next_data_key: encryption.next_data_key,
+        unsettled: encryption.unsettled.unwrap_or_default(),
+    })
+}
+
+fn encryption(message: pb::Encryption) -> Encryption {
+    let key = |key: pb::DataKey| {
+        let created = Timestamp::from_millis(key.created_millis);
+        let wrapped = key.wrapped.into();
+        (key.number, DataKey { master_key: key.master_key, wrapped, created })
+    };
+    Encryption {
+        master_key: (!message.master_key.is_empty()).then_some(message.master_key),
+        data_keys: message.data_keys.into_iter().map(key).collect(),
+        next_data_key: message.next_data_key,
+        unsettled: (message.unsettled != 0).then_some(message.unsettled),
+    }
 }
 
 fn shard_message(shard: &Shard) -> pb::Shard {
@@ -1078,6 +1161,25 @@ mod tests {
                 name: "other".parse().unwrap(),
                 distribution: Distribution::Auto,
             },
+            Command::StopEncryption { name: "other".parse().unwrap() },
+            Command::StartEncryption {
+                name: "other".parse().unwrap(),
+                master_key: "alias/k".into(),
+                wrapped: vec![1, 2],
+                now,
+            },
+            Command::RotateDataKey {
+                name: "other".parse().unwrap(),
+                id: StreamId(2),
+                used: 0,
+                wrapped: vec![3],
+                now,
+            },
+            Command::SettleEncryption {
+                name: "other".parse().unwrap(),
+                id: StreamId(2),
+                change: 9,
+            },
             Command::SetCommitment { enabled: true, now },
             Command::SetCommitment { enabled: false, now },
             Command::DeleteStream { name: name.clone(), with_consumers: false },
@@ -1178,6 +1280,7 @@ mod tests {
             Refusal::OnDemand { name: name.clone() },
             Refusal::NotOnDemand { name: name.clone() },
             Refusal::Retention { current: 24, asked: 20 },
+            Refusal::DataKeyOver { name: name.clone(), used: 3 },
             Refusal::JobOver { name, job: 9 },
             Refusal::NodeNotFound { node: NodeId(4) },
             Refusal::NodeInUse { node: NodeId(4), replicas: 2 },

@@ -12,6 +12,7 @@ pub use catalog::{
     decode_catalog, decode_catalog_after, decode_command, decode_outcome, encode_catalog,
     encode_catalog_without_users, encode_command, encode_outcome,
 };
+pub use log::{key_error_kind, key_fault};
 
 /// A module of generated messages, which keeps no rule of ours.
 macro_rules! generated {

@@ -1,9 +1,26 @@
 //! Conversions of `anabranch.v1`.
 
 use anabranch_shard::{Position, Run};
-use anabranch_types::Timestamp;
+use anabranch_types::{KeyFault, Timestamp};
 
 use crate::{Error, v1};
+
+/// The kind of error that a fault of a master key is.
+pub const fn key_error_kind(fault: KeyFault) -> v1::ErrorKind {
+    match fault {
+        KeyFault::AccessDenied => v1::ErrorKind::KeyAccessDenied,
+        KeyFault::Disabled => v1::ErrorKind::KeyDisabled,
+        KeyFault::InvalidState => v1::ErrorKind::KeyInvalidState,
+        KeyFault::NotFound => v1::ErrorKind::KeyNotFound,
+        KeyFault::OptInRequired => v1::ErrorKind::KeyOptInRequired,
+        KeyFault::Throttled => v1::ErrorKind::KeyThrottled,
+    }
+}
+
+/// The fault of a master key that a kind of error is, if it is one.
+pub fn key_fault(kind: v1::ErrorKind) -> Option<KeyFault> {
+    KeyFault::ALL.into_iter().find(|fault| key_error_kind(*fault) == kind)
+}
 
 impl From<Position> for v1::Position {
     fn from(position: Position) -> Self {

@@ -1,3 +1,4 @@
+use anabranch_encryption::KeyError;
 use anabranch_shard::Shut;
 use anabranch_types::NodeId;
 
@@ -26,6 +27,9 @@ pub enum Error {
     /// The request is wrong; nothing was done.
     #[error("{0}")]
     Invalid(String),
+    /// The stream is encrypted, and its master key can't be used; nothing was done.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// It may have been done or not.
     #[error("outcome unknown: {0}")]
     Unknown(String),

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anabranch_encryption::BatchSealer;
 use anabranch_shard::{Batch, Command, DuplicateWindow, Position, Producer, Run};
 use anabranch_types::{Clock, LogId, Timestamp};
 use bytes::{BufMut, BytesMut};
@@ -16,6 +17,8 @@ use crate::raft_types::Stored;
 /// A batch that wants to be appended, and who waits for it.
 pub(crate) struct Proposal {
     pub(crate) batch: Batch,
+    /// Seals what is stored of it; `None` if that is the batch as it is.
+    pub(crate) sealer: Option<Arc<BatchSealer>>,
     pub(crate) answer: oneshot::Sender<Result<Vec<Run>, Error>>,
     pub(crate) permit: OwnedSemaphorePermit,
 }
@@ -99,7 +102,7 @@ impl Proposer {
         if let Some(producer) = proposal.batch.producer() {
             self.under_way.insert(producer.clone(), Vec::new());
         }
-        payloads.push(self.stamp(&proposal.batch));
+        payloads.push(self.stamp(&proposal.batch, proposal.sealer.as_deref()));
         let records = proposal.batch.record_count();
         pending.push(Pending { proposal, known: None, records });
     }
@@ -121,18 +124,18 @@ impl Proposer {
             return answer(proposal, Err(shut.into()));
         }
         self.under_way.extend(rest.producer().map(|producer| (producer.clone(), Vec::new())));
-        payloads.push(self.stamp(&rest));
+        payloads.push(self.stamp(&rest, proposal.sealer.as_deref()));
         let records = rest.record_count();
         pending.push(Pending { proposal, known: Some(known), records });
     }
 
     /// The stored form of an append of `batch`, stamped now but never before an earlier one.
-    fn stamp(&mut self, batch: &Batch) -> Stored {
+    fn stamp(&mut self, batch: &Batch, sealer: Option<&BatchSealer>) -> Stored {
         self.stamped = self.clock.now().max(self.stamped).max(self.group.progress.last_arrival());
         let command = Command::Append {
             arrival: self.stamped,
             records: batch.record_count(),
-            batch: batch.bytes().clone(),
+            batch: sealer.map_or_else(|| batch.bytes().clone(), |sealer| sealer.seal(batch)),
         };
         let mut stored = BytesMut::with_capacity(1 + command.encoded_bytes());
         stored.put_u8(payload::COMMAND);

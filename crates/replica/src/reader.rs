@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use anabranch_encryption::{KeyError, Opened, ShardKeys};
 use anabranch_shard::{Command, Page, PageBatch, Position, Records};
 use anabranch_types::{Clock, Timestamp};
 use bytes::Bytes;
@@ -33,6 +34,7 @@ impl Group {
         bounds: PageBounds,
         retained_from: Timestamp,
         clock: &dyn Clock,
+        keys: Option<&ShardKeys>,
     ) -> Result<Page, Error> {
         let mut page = Page { batches: Vec::new(), next: from, behind: Duration::ZERO };
         let horizon = Position::entry(self.progress.trim_horizon());
@@ -66,6 +68,17 @@ impl Group {
                     page.next = self.first_arrival_since(retained_from).await?;
                     break;
                 }
+                let arrival = appended.arrival;
+                let Opened { batch, encrypted } = match open(appended.batch, keys).await {
+                    Ok(opened) => opened,
+                    // What was read before is told first; the next call begins with what can't be opened.
+                    Err(_) if !page.batches.is_empty() => {
+                        page.behind = clock.now().since(arrival);
+                        return Ok(page);
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                let appended = Appended { batch, ..appended };
                 let first = if index == page.next.log_index { page.next.offset } else { 0 };
                 let taken = take(
                     &appended,
@@ -75,7 +88,7 @@ impl Group {
                     page.batches.is_empty(),
                 );
                 let available = appended.records.saturating_sub(u32::from(first));
-                let (arrival, batch) = (appended.arrival, appended.batch);
+                let batch = appended.batch;
                 if taken > 0 {
                     page.batches.push(PageBatch {
                         log_index: index,
@@ -83,6 +96,7 @@ impl Group {
                         first,
                         records: taken,
                         batch,
+                        encrypted,
                     });
                 }
                 if taken < available {
@@ -152,6 +166,14 @@ impl Group {
             Some(entries) => Ok(entries),
             None => self.log.read(from..to, max_bytes).await,
         }
+    }
+}
+
+/// The batch of an entry, as it was before it was sealed.
+async fn open(stored: Bytes, keys: Option<&ShardKeys>) -> Result<Opened, KeyError> {
+    match keys {
+        Some(keys) => keys.open(stored).await,
+        None => Ok(Opened { batch: stored, encrypted: false }),
     }
 }
 

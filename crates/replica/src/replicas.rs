@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::scaling::ShardLoad;
 use anabranch_catalog::{Catalog, Replica};
+use anabranch_encryption::ShardKeys;
 use anabranch_shard::DuplicateWindow;
 use anabranch_storage::{LogStore, StateKey};
 use anabranch_transport::{Handler, PeerEvent, RequestBody, ResponseBody, Transport, pb};
@@ -77,7 +78,8 @@ impl Replicas {
         replicas
     }
 
-    /// Opens this node's replica of a shard; the one that is open if it is and takes part.
+    /// Opens this node's replica of a shard; the one that is open if it is and takes part, with the keys that it has. `keys`
+    /// encrypt its records where its stream wants that; without any they are stored as they are.
     ///
     /// # Errors
     /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
@@ -85,6 +87,7 @@ impl Replicas {
         &self,
         spec: &GroupSpec,
         retention_hours: u32,
+        keys: Option<Arc<ShardKeys>>,
     ) -> Result<ShardReplica, Error> {
         let is_same = |shard: &ShardReplica| shard.group.replica == spec.replica;
         let open = self.shard(spec.group).filter(|shard| is_same(shard) && shard.group.runs());
@@ -103,6 +106,7 @@ impl Replicas {
             Arc::clone(&self.inner.clock),
             retention_hours,
             &self.inner.settings,
+            keys,
         );
         self.hold(spec, group, Some(shard.clone()), None);
         Ok(shard)
@@ -160,6 +164,13 @@ impl Replicas {
         let held = self.held();
         let load = |held: &Held| held.shard.as_ref()?.load();
         held.iter().filter_map(|(group, held)| Some((*group, load(held)?))).collect()
+    }
+
+    /// The shards that replicas here lead.
+    pub fn led_shards(&self) -> Vec<ShardReplica> {
+        let held = self.held();
+        let shards = held.values().filter_map(|held| held.shard.clone());
+        shards.filter(ShardReplica::leads).collect()
     }
 
     /// Groups that are open here.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anabranch_catalog::scaling::ShardLoad;
+use anabranch_encryption::ShardKeys;
 use anabranch_shard::{
     Batch, Command, DuplicateWindow, Gate, Outcome, Page, Position, Run, Shut, Start, Step,
 };
@@ -39,6 +40,8 @@ pub struct ShardReplica {
     /// Counts against the service's limits, where there are any.
     meter: Option<Arc<ShardMeter>>,
     append_deadline: Duration,
+    /// Encryption of its records; `None` where there is none ever.
+    keys: Option<Arc<ShardKeys>>,
 }
 
 impl ShardReplica {
@@ -49,6 +52,7 @@ impl ShardReplica {
         clock: Arc<dyn Clock>,
         retention_hours: u32,
         settings: &ReplicaSettings,
+        keys: Option<Arc<ShardKeys>>,
     ) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let proposer = Proposer {
@@ -75,6 +79,7 @@ impl ShardReplica {
             load,
             meter,
             append_deadline,
+            keys,
         }
     }
 
@@ -116,13 +121,17 @@ impl ShardReplica {
         if let Some(meter) = &self.meter {
             meter.write(&batch, self.clock.now())?;
         }
+        let sealer = match &self.keys {
+            Some(keys) => keys.sealer().await?,
+            None => None,
+        };
         let bytes = u32::try_from(batch.bytes().len()).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.permits).try_acquire_many_owned(bytes);
         let permit = permit.map_err(|_| Error::Throttled("appends under way fill their memory"))?;
         let (answer, answered) = oneshot::channel();
         let stopped = || Error::OutOfService("the replica is stopping".into());
         self.events
-            .send(Event::Propose(Proposal { batch, answer, permit }))
+            .send(Event::Propose(Proposal { batch, sealer, answer, permit }))
             .map_err(|_| stopped())?;
         match timeout(self.append_deadline, answered).await {
             Ok(Ok(result)) => result,
@@ -207,7 +216,8 @@ impl ShardReplica {
         let (bounds, clock) = (PageBounds { max_records, max_bytes }, self.clock.as_ref());
         let retained_from = self.retained_from();
         let may_lack_records = !leader_only && self.group.may_lack_records();
-        let mut page = self.group.read_page(from, bounds, retained_from, clock).await?;
+        let keys = self.keys.as_deref();
+        let mut page = self.group.read_page(from, bounds, retained_from, clock, keys).await?;
         if may_lack_records && page.behind.is_zero() {
             let newest = self.group.progress.last_arrival().max(retained_from);
             page.behind = clock.now().since(newest).max(Duration::from_millis(1));
@@ -253,6 +263,11 @@ impl ShardReplica {
         let mut changes = self.group.progress.changes();
         let reached = changes.wait_for(|applied| *applied > from.log_index);
         let _either_way = timeout(longest, reached).await;
+    }
+
+    /// Encryption of the shard's records.
+    pub fn keys(&self) -> Option<&ShardKeys> {
+        self.keys.as_deref()
     }
 
     /// The shard's voters, if this replica leads and no change of them is under way.

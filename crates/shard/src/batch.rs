@@ -45,6 +45,9 @@ pub enum BatchError {
         /// How many bytes.
         bytes: usize,
     },
+    /// A sealed part: only the shard's leader seals.
+    #[error("batch: must not be sealed")]
+    Sealed,
     /// A partition key that isn't UTF-8 or is longer than 256 characters.
     #[error("batch: partition key must be UTF-8 of at most 256 characters")]
     PartitionKey,
@@ -72,6 +75,7 @@ pub struct Batch {
 const RECORD: u8 = 0x0a; // field 1, length-delimited
 const PRODUCER: u8 = 0x12; // field 2, length-delimited
 const CALL_INDEXES: u8 = 0x1a; // field 3, packed varints
+const SEALED: u8 = 0x22; // field 4, length-delimited
 const RECORD_DATA: u8 = 0x0a;
 const RECORD_PARTITION_KEY: u8 = 0x12;
 const PRODUCER_ID: u8 = 0x0a;
@@ -101,6 +105,7 @@ impl Batch {
                     parse_call_indexes(&bytes[range], &mut call_indexes)?;
                 }
                 (RECORD | PRODUCER | CALL_INDEXES, _) => return Err(fields.malformed()),
+                (SEALED, _) => return Err(BatchError::Sealed),
                 _ => {}
             }
         }
@@ -133,6 +138,28 @@ impl Batch {
         // The id is a slice of the batch: a copy doesn't keep the records in memory.
         let Producer { id, sequence } = producer?;
         Some((Producer { id: Bytes::copy_from_slice(&id), sequence }, call_indexes))
+    }
+
+    /// What is stored before the sealed form of the batch, which has `sealed_bytes` bytes: who sent it and the call
+    /// indexes, in the clear, so that repeats are known without a key; then tag and length of the sealed part.
+    pub fn sealed_head(&self, sealed_bytes: usize) -> Vec<u8> {
+        let mut head = encode_head(self.producer.as_ref(), &self.call_indexes);
+        put_head(&mut head, SEALED, sealed_bytes);
+        head
+    }
+
+    /// The sealed part of a stored batch and what stands before it; `None` if the batch isn't sealed.
+    pub fn sealed_part(stored: &Bytes) -> Option<(Bytes, Bytes)> {
+        let mut fields = Fields::new(stored);
+        loop {
+            match fields.next().ok()?? {
+                (SEALED, Value::Bytes(range)) => {
+                    return Some((stored.slice(..range.start), stored.slice(range)));
+                }
+                (PRODUCER | CALL_INDEXES, _) => {}
+                _ => return None,
+            }
+        }
     }
 
     /// The encoded batch.

@@ -87,6 +87,7 @@ fn walks_a_page() {
         first: 0,
         records: RECORDS,
         batch: batch().bytes().clone(),
+        encrypted: false,
     };
     let next = Position::entry(2);
     let page = Page { batches: vec![piece], next, behind: std::time::Duration::ZERO };

@@ -30,9 +30,17 @@ pub struct PageBatch {
     pub records: u32,
     /// The entry's whole batch, encoded.
     pub batch: Bytes,
+    /// Whether the entry is stored encrypted; here the batch never is.
+    pub encrypted: bool,
 }
 
 impl Page {
+    /// Whether the entry of a record of this page is stored encrypted.
+    pub fn is_encrypted(&self, position: Position) -> bool {
+        let at = self.batches.partition_point(|batch| batch.log_index < position.log_index);
+        self.batches.get(at).is_some_and(|batch| batch.encrypted)
+    }
+
     /// The records with their positions and arrival times, in order. Data are slices of the batches.
     pub fn records(&self) -> impl Iterator<Item = (Position, Timestamp, Record)> + '_ {
         self.batches.iter().flat_map(|batch| {

@@ -174,7 +174,7 @@ impl Cluster {
         let members = self.members.clone();
         let spec = GroupSpec { group: GROUP, replica: own.id, members, is_new, born: 0 };
         running.shard =
-            running.replicas.open_shard(&spec, limits::DEFAULT_RETENTION_HOURS).await.ok();
+            running.replicas.open_shard(&spec, limits::DEFAULT_RETENTION_HOURS, None).await.ok();
     }
 
     /// The replica on `node`, if it runs and is in service.

@@ -457,6 +457,7 @@ fn page(message: v1::ReadResponse) -> Page {
         first: u16::try_from(batch.first).unwrap(),
         records: batch.records,
         batch: batch.batch,
+        encrypted: batch.encrypted,
     };
     Page {
         batches: message.batches.into_iter().map(batch).collect(),

@@ -52,6 +52,10 @@ pub(crate) const TAG_VALUE: Rule = Rule::range(0, 256);
 pub(crate) const TAG_KEYS: Rule = Rule::range(1, limits::MAX_TAGS as u64);
 /// `ListTagsForStreamInputLimit`
 pub(crate) const TAGS_LIMIT: Rule = Rule::range(1, limits::MAX_TAGS as u64);
+/// `EncryptionType`
+pub(crate) const ENCRYPTION_TYPE: Rule = Rule::one_of(&["NONE", "KMS"]);
+/// `KeyId`
+pub(crate) const KEY_ID: Rule = Rule::range(1, 2048);
 /// `ConsumerName`
 pub(crate) const CONSUMER_NAME: Rule = STREAM_NAME;
 /// `ConsumerARN`

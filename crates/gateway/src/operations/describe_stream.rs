@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::enhanced_monitoring::write_enhanced_monitoring;
 use super::shards::{self, ShardSummary};
+use super::stream_encryption::write_encryption;
 use super::{Answer, Context, Request};
 use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
@@ -48,6 +49,7 @@ pub(crate) struct StreamDescription {
     retention_hours: u32,
     created: Timestamp,
     shard_metrics: ShardMetrics,
+    master_key: Option<String>,
     shards: Vec<ShardSummary>,
     has_more: bool,
 }
@@ -75,6 +77,7 @@ impl Request for DescribeStream<'_> {
             retention_hours: stream.retention_hours,
             created: stream.created,
             shard_metrics: stream.shard_metrics,
+            master_key: stream.encryption.master_key.clone(),
             shards,
             has_more,
         })
@@ -120,7 +123,7 @@ impl StreamDescription {
         w.member("RetentionPeriodHours").number(u64::from(self.retention_hours));
         w.member("StreamCreationTimestamp").timestamp(self.created);
         write_enhanced_monitoring(w, self.shard_metrics);
-        w.member("EncryptionType").plain("NONE");
+        write_encryption(w, self.master_key.as_deref());
     }
 }
 

@@ -3,6 +3,7 @@ use anabranch_types::{StreamArn, StreamName, Timestamp};
 use serde::Deserialize;
 
 use super::enhanced_monitoring::write_enhanced_monitoring;
+use super::stream_encryption::write_encryption;
 use super::warm_throughput::WarmThroughput;
 use super::{Answer, Context, Request};
 use crate::authorization::Target;
@@ -41,6 +42,7 @@ pub(crate) struct StreamDescriptionSummary {
     retention_hours: u32,
     created: Timestamp,
     shard_metrics: ShardMetrics,
+    master_key: Option<String>,
     open_shards: usize,
     consumers: usize,
     distribution: Distribution,
@@ -69,6 +71,7 @@ impl Request for DescribeStreamSummary<'_> {
             retention_hours: stream.retention_hours,
             created: stream.created,
             shard_metrics: stream.shard_metrics,
+            master_key: stream.encryption.master_key.clone(),
             consumers: stream.consumers.len(),
             distribution: stream.distribution,
             open_shards: if creating { 0 } else { stream.open_shards().count() },
@@ -97,7 +100,7 @@ impl StreamDescriptionSummary {
         w.member("RetentionPeriodHours").number(u64::from(self.retention_hours));
         w.member("StreamCreationTimestamp").timestamp(self.created);
         write_enhanced_monitoring(w, self.shard_metrics);
-        w.member("EncryptionType").plain("NONE");
+        write_encryption(w, self.master_key.as_deref());
         w.member("OpenShardCount").number(self.open_shards as u64);
         w.member("ConsumerCount").number(self.consumers as u64);
         if let Some(warm_throughput) = self.warm_throughput {

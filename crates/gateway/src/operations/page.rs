@@ -6,6 +6,7 @@ use anabranch_shard::Position;
 use anabranch_types::{HashKeyRange, ShardId, StreamName};
 
 use super::shards;
+use super::stream_encryption::write_if_encrypted;
 use crate::gateway::Gateway;
 use crate::lineage::Lineage;
 use crate::wire::Writer;
@@ -60,6 +61,7 @@ fn children(stream: &Stream, shard: ShardId) -> Vec<ChildShard> {
 /// `RecordList` of the API reference.
 pub(super) fn write_records(w: &mut Writer, page: &Page, route: &ShardRoute) {
     for (position, arrival, record) in page.records() {
+        let encrypted = page.is_encrypted(position);
         let number = position.sequence_number(route.shard, route.created, arrival);
         w.structure(|w| {
             w.member("SequenceNumber").plain(number);
@@ -69,6 +71,7 @@ pub(super) fn write_records(w: &mut Writer, page: &Page, route: &ShardRoute) {
                 let key = String::from_utf8_lossy(&record.partition_key);
                 w.member("PartitionKey").text(&key);
             }
+            write_if_encrypted(w, encrypted);
         });
     }
 }

@@ -6,6 +6,7 @@ use anabranch_types::{
 };
 use serde::Deserialize;
 
+use super::stream_encryption::write_if_encrypted;
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Placed};
 use crate::authorization::Target;
@@ -48,7 +49,10 @@ impl Constrained for PutRecord<'_> {
 
 /// `PutRecordOutput` of the API reference.
 #[derive(Debug)]
-pub(crate) struct Put(Placed);
+pub(crate) struct Put {
+    placed: Placed,
+    encrypted: bool,
+}
 
 /// How far the clocks of two machines may be apart before a number is from the future.
 const CLOCK_SKEW_SECONDS: u64 = 30;
@@ -84,7 +88,8 @@ impl Request for PutRecord<'_> {
         }
         let entry = Entry { partition_key: key, hash, data };
         let outcome = append::append(cx, &name, &[entry]).await.pop();
-        outcome.unwrap_or(Err(Error::Internal)).map(Put)
+        let placed = outcome.unwrap_or(Err(Error::Internal))?;
+        Ok(Put { placed, encrypted: gateway.encrypts(&name) })
     }
 }
 
@@ -231,7 +236,10 @@ impl Answer for Put {
     }
 
     fn write(&self, writer: &mut Writer) {
-        writer.structure(|w| write_placed(w, self.0));
+        writer.structure(|w| {
+            write_placed(w, self.placed);
+            write_if_encrypted(w, self.encrypted);
+        });
     }
 }
 

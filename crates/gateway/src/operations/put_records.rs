@@ -2,6 +2,7 @@ use anabranch_types::{StreamName, limits};
 use serde::Deserialize;
 
 use super::put_record::{KeyError, Keys, Placement, absent, check_size, write_placed};
+use super::stream_encryption::write_if_encrypted;
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Outcome};
 use crate::authorization::Target;
@@ -56,6 +57,7 @@ impl Constrained for RequestEntry<'_> {
 #[derive(Debug)]
 pub(crate) struct PutMany {
     outcomes: Vec<Outcome>,
+    encrypted: bool,
 }
 
 impl Request for PutRecords<'_> {
@@ -74,12 +76,14 @@ impl Request for PutRecords<'_> {
             return Err(Error::DryRun);
         }
         let outcomes = append::append(cx, &name, &entries).await;
-        // A stream that went away meanwhile isn't there for the call as a whole.
+        // A stream that went away meanwhile isn't there for the call as a whole; nor is its key.
         match outcomes.first() {
-            Some(Err(gone @ Error::NotFound(_))) if outcomes.iter().all(Result::is_err) => {
-                Err(gone.clone())
+            Some(Err(error @ (Error::NotFound(_) | Error::Key { .. })))
+                if outcomes.iter().all(Result::is_err) =>
+            {
+                Err(error.clone())
             }
-            _ => Ok(PutMany { outcomes }),
+            _ => Ok(PutMany { outcomes, encrypted: cx.gateway.encrypts(&name) }),
         }
     }
 }
@@ -147,6 +151,7 @@ impl Answer for PutMany {
                     w.structure(|w| write_outcome(w, outcome));
                 }
             });
+            write_if_encrypted(w, self.encrypted);
         });
     }
 }
@@ -184,7 +189,7 @@ mod tests {
             Err(Error::NotFound("gone".into())),
         ];
         let mut writer = Writer::new(Format::Json, 0);
-        PutMany { outcomes }.write(&mut writer);
+        PutMany { outcomes, encrypted: false }.write(&mut writer);
         let expected = format!(
             "{{\"FailedRecordCount\":2,\"Records\":[{{\"ShardId\":\"shardId-000000000001\",\
              \"SequenceNumber\":\"{number}\"}},{{\"ErrorCode\":\

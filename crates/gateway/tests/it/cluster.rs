@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome, Replica, ShardChange};
+use anabranch_catalog::{Catalog, Command, Outcome, Replica, ShardChange, StreamId};
 use anabranch_client::{Error, ShardRoute, View};
 use anabranch_gateway::{Cluster, Pages};
 use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
 use anabranch_types::{
-    Clock, GroupId, HashKey, Incarnation, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
-    Timestamp,
+    Clock, GroupId, HashKey, Incarnation, KeyFault, ManualClock, NodeId, ReplicaId, ShardId,
+    StreamName, Timestamp,
 };
 use bytes::Bytes;
 use futures::FutureExt;
@@ -262,7 +262,14 @@ impl MemoryCluster {
             }
             if taken > 0 {
                 let (arrival, batch) = (*arrival, batch.bytes().clone());
-                batches.push(PageBatch { log_index, arrival, first, records: taken, batch });
+                batches.push(PageBatch {
+                    log_index,
+                    arrival,
+                    first,
+                    records: taken,
+                    batch,
+                    encrypted: false,
+                });
                 let offset = first + u16::try_from(taken).unwrap();
                 next = Position { log_index, offset };
             }
@@ -311,6 +318,21 @@ impl Cluster for MemoryCluster {
             Outcome::Refused(refusal) => Err(refusal.into()),
         };
         ready(result).boxed()
+    }
+
+    fn new_data_key(
+        &self,
+        _: StreamName,
+        _: StreamId,
+        master_key: String,
+    ) -> BoxFuture<'_, Result<Vec<u8>, Error>> {
+        let made = match master_key.as_str() {
+            "alias/disabled" => {
+                Err(Error::Key { fault: KeyFault::Disabled, message: "disabled".into() })
+            }
+            _ => Ok(vec![1, 2, 3]),
+        };
+        ready(made).boxed()
     }
 
     fn append<'a>(

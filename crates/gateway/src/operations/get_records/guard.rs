@@ -23,7 +23,7 @@ fn page() -> Page {
         let mut builder = BatchBuilder::new(None);
         (0..RECORDS).for_each(|i| builder.push(i, b"0123456789abcdef", &noise(log_index, 1024)));
         let batch = builder.finish().unwrap().bytes().clone();
-        PageBatch { log_index, arrival, first: 0, records: RECORDS, batch }
+        PageBatch { log_index, arrival, first: 0, records: RECORDS, batch, encrypted: false }
     };
     let batches = (1..=BATCHES).map(batch).collect();
     Page { batches, next: Position::entry(BATCHES + 1), behind: Duration::ZERO }

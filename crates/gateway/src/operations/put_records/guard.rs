@@ -59,7 +59,8 @@ fn hashes_keys() {
 fn writes(format: Format) {
     let shard = ShardId(1);
     let number = SequenceNumber::shard_start(shard, Timestamp::from_millis(1_764_000_000_000));
-    let answer = PutMany { outcomes: vec![Ok(Placed { shard, number }); RECORDS] };
+    let answer =
+        PutMany { outcomes: vec![Ok(Placed { shard, number }); RECORDS], encrypted: false };
     let bytes = guarded(|| {
         let mut writer = Writer::new(format, answer.expected_bytes());
         answer.write(&mut writer);

@@ -1,0 +1,261 @@
+//! Whether the records of a stream are encrypted, and the data keys under which they are or were.
+//!
+//! A data key is here only as its master key wrapped it. It stays for as long as a record under it may be read.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anabranch_types::{StreamName, Timestamp, limits};
+
+use crate::apply::Change;
+use crate::command::Refusal;
+use crate::model::{Catalog, Stream, StreamId, StreamStatus};
+
+/// How the records of a stream are stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encryption {
+    /// The master key of new records, as its user named it; `None` if they are stored as they are.
+    pub master_key: Option<String>,
+    /// Data keys by number. New records take the one with the highest.
+    pub data_keys: BTreeMap<u32, DataKey>,
+    /// Number of the next data key; numbers are given out once.
+    pub next_data_key: u32,
+    /// The last change that not every node is known to have heard of: log index of its command. The stream is
+    /// UPDATING until then.
+    pub unsettled: Option<u64>,
+}
+
+/// A key that encrypts records, wrapped by a master key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataKey {
+    /// The master key, as the user named it then.
+    pub master_key: String,
+    /// What the master key's holder made of it.
+    pub wrapped: Vec<u8>,
+    /// Since when it is used.
+    pub created: Timestamp,
+}
+
+impl Encryption {
+    /// The data key of new records and its number; `None` if they are stored as they are.
+    pub fn current(&self) -> Option<(u32, &DataKey)> {
+        self.master_key.as_ref()?;
+        self.data_keys.last_key_value().map(|(number, key)| (*number, key))
+    }
+
+    fn add(&mut self, key: DataKey) {
+        // No record is kept longer, so nothing is left under a key that was replaced before.
+        let longest = Duration::from_secs(u64::from(limits::MAX_RETENTION_HOURS) * 3600);
+        let day = Duration::from_secs(24 * 3600);
+        let replaced: Vec<_> = self.data_keys.keys().copied().zip(self.successors(&key)).collect();
+        for (number, at) in replaced {
+            if at.plus(longest + day) <= key.created {
+                self.data_keys.remove(&number);
+            }
+        }
+        self.data_keys.insert(self.next_data_key, key);
+        self.next_data_key += 1;
+    }
+
+    /// When each data key was replaced, `newest` included.
+    fn successors(&self, newest: &DataKey) -> Vec<Timestamp> {
+        let times = self.data_keys.values().skip(1).map(|key| key.created);
+        times.chain([newest.created]).collect()
+    }
+}
+
+impl Stream {
+    /// The status of a stream that is there, by what is under way.
+    pub(crate) fn status_at_rest(&self) -> StreamStatus {
+        match (&self.job, self.encryption.unsettled) {
+            (None, None) => StreamStatus::Active,
+            _ => StreamStatus::Updating,
+        }
+    }
+}
+
+impl Catalog {
+    pub(crate) fn start_encryption(
+        &mut self,
+        log_index: u64,
+        name: &StreamName,
+        master_key: String,
+        wrapped: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let stream = self.changeable_stream(name)?;
+        let encryption = &mut stream.encryption;
+        if encryption.master_key.as_ref() == Some(&master_key) {
+            return Ok(Change::AlreadySo);
+        }
+        encryption.add(DataKey { master_key: master_key.clone(), wrapped, created: now });
+        encryption.master_key = Some(master_key);
+        encryption.unsettled = Some(log_index);
+        stream.status = stream.status_at_rest();
+        Ok(Change::Made)
+    }
+
+    pub(crate) fn stop_encryption(
+        &mut self,
+        log_index: u64,
+        name: &StreamName,
+    ) -> Result<Change, Refusal> {
+        let stream = self.changeable_stream(name)?;
+        if stream.encryption.master_key.take().is_none() {
+            return Ok(Change::AlreadySo);
+        }
+        stream.encryption.unsettled = Some(log_index);
+        stream.status = stream.status_at_rest();
+        Ok(Change::Made)
+    }
+
+    pub(crate) fn rotate_data_key(
+        &mut self,
+        name: StreamName,
+        id: StreamId,
+        used: u32,
+        wrapped: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let Some(stream) = self.streams.get_mut(&name).filter(|stream| stream.id == id) else {
+            return Err(Refusal::StreamNotFound { name });
+        };
+        let encryption = &mut stream.encryption;
+        let current = encryption.current().map(|(number, key)| (number, key.master_key.clone()));
+        match current {
+            Some((number, master_key)) if number == used => {
+                encryption.add(DataKey { master_key, wrapped, created: now });
+                Ok(Change::Made)
+            }
+            _ => Err(Refusal::DataKeyOver { name, used }),
+        }
+    }
+
+    pub(crate) fn settle_encryption(
+        &mut self,
+        name: &StreamName,
+        id: StreamId,
+        change: u64,
+    ) -> Result<Change, Refusal> {
+        let Some(stream) = self.streams.get_mut(name).filter(|stream| stream.id == id) else {
+            return Err(Refusal::StreamNotFound { name: name.clone() });
+        };
+        if stream.encryption.unsettled.take_if(|unsettled| *unsettled == change).is_none() {
+            return Ok(Change::AlreadySo);
+        }
+        if stream.status == StreamStatus::Updating {
+            stream.status = stream.status_at_rest();
+        }
+        Ok(Change::Made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_types::{HashKey, ShardId};
+
+    use super::*;
+    use crate::command::{Command, ShardChange};
+    use crate::model::StreamMode;
+    use crate::script::{NOW, Script};
+
+    fn name() -> StreamName {
+        "s".parse().unwrap()
+    }
+
+    fn script() -> Script {
+        let mut script = Script::with_nodes(3, &["a", "b", "c"]);
+        script.create_active("s", 1, StreamMode::Provisioned);
+        script
+    }
+
+    fn start(master_key: &str) -> Command {
+        let master_key = master_key.to_owned();
+        Command::StartEncryption { name: name(), master_key, wrapped: vec![1], now: NOW }
+    }
+
+    fn rotate(script: &Script, used: u32, now: Timestamp) -> Command {
+        let id = script.stream("s").id;
+        Command::RotateDataKey { name: name(), id, used, wrapped: vec![2], now }
+    }
+
+    fn settle(script: &mut Script) {
+        let stream = script.stream("s");
+        let (id, change) = (stream.id, stream.encryption.unsettled.unwrap());
+        script.done(Command::SettleEncryption { name: name(), id, change });
+    }
+
+    #[test]
+    fn a_stream_is_updating_until_every_node_knows_how_its_records_are_stored() {
+        let mut script = script();
+        script.done(start("k"));
+        assert_eq!(script.stream("s").status, StreamStatus::Updating);
+        assert_eq!(script.stream("s").encryption.current().unwrap().0, 0);
+        let not_active = Refusal::StreamNotActive { name: name() };
+        assert_eq!(script.refused(Command::StopEncryption { name: name() }), not_active);
+        let id = script.stream("s").id;
+        script.done(Command::SettleEncryption { name: name(), id, change: 1 });
+        assert_eq!(script.stream("s").status, StreamStatus::Updating);
+        settle(&mut script);
+        assert_eq!(script.stream("s").status, StreamStatus::Active);
+        script.done(start("k"));
+        assert_eq!(script.stream("s").status, StreamStatus::Active);
+        script.done(Command::StopEncryption { name: name() });
+        assert_eq!(script.stream("s").encryption.current(), None);
+        assert_eq!(script.stream("s").encryption.data_keys.len(), 1);
+        settle(&mut script);
+        assert_eq!(script.stream("s").status, StreamStatus::Active);
+    }
+
+    #[test]
+    fn the_end_of_a_job_leaves_a_stream_updating_whose_encryption_is_not_settled() {
+        let mut script = Script::with_nodes(3, &["a", "b", "c"]);
+        script.create_active("s", 1, StreamMode::OnDemand);
+        let (id, change) = (
+            script.stream("s").id,
+            ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 100) },
+        );
+        script.done(Command::Scale { name: name(), id, change, now: NOW });
+        script.done(start("k"));
+        let job = script.stream("s").job.as_ref().unwrap().id;
+        script.done(Command::AbortReshard { name: name(), id, job });
+        assert_eq!(script.stream("s").status, StreamStatus::Updating);
+        settle(&mut script);
+        assert_eq!(script.stream("s").status, StreamStatus::Active);
+    }
+
+    #[test]
+    fn only_the_key_in_use_is_replaced_and_numbers_are_given_out_once() {
+        let mut script = script();
+        let over = |used| Refusal::DataKeyOver { name: name(), used };
+        let early = rotate(&script, 0, NOW);
+        assert_eq!(script.refused(early), over(0));
+        script.done(start("k"));
+        let first = rotate(&script, 0, NOW);
+        script.done(first.clone());
+        assert_eq!(script.refused(first), over(0));
+        assert_eq!(script.stream("s").encryption.current().unwrap().0, 1);
+        settle(&mut script);
+        script.done(Command::StopEncryption { name: name() });
+        let stopped = rotate(&script, 1, NOW);
+        assert_eq!(script.refused(stopped), over(1));
+    }
+
+    #[test]
+    fn a_data_key_goes_when_no_record_under_it_can_be_retained() {
+        let mut script = script();
+        script.done(start("k"));
+        let days = |days: u64| NOW.plus(Duration::from_secs(days * 24 * 3600));
+        for (used, now) in [(0, days(1)), (1, days(300)), (2, days(366))] {
+            let rotate = rotate(&script, used, now);
+            script.done(rotate);
+        }
+        let numbers = |script: &Script| {
+            script.stream("s").encryption.data_keys.keys().copied().collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&script), [0, 1, 2, 3]);
+        let later = rotate(&script, 3, days(367));
+        script.done(later);
+        assert_eq!(numbers(&script), [1, 2, 3, 4]);
+    }
+}

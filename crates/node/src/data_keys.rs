@@ -1,0 +1,74 @@
+//! Data keys of encrypted streams: makes new ones, has worn ones replaced, and says when every node knows that a
+//! stream's records are to be stored otherwise.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Command, StreamId};
+use anabranch_encryption::KeyContext;
+use anabranch_replica::Error;
+use anabranch_types::StreamName;
+use tokio::time::sleep;
+
+use crate::controller::step;
+use crate::node::Node;
+
+/// How often a node looks for worn data keys of the shards that it leads.
+const ROUND: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// A new data key for the stream, wrapped by the master key.
+    ///
+    /// # Errors
+    /// [`Error::Key`].
+    pub async fn new_data_key(
+        &self,
+        stream: &StreamName,
+        id: StreamId,
+        master_key: &str,
+    ) -> Result<Vec<u8>, Error> {
+        let context = KeyContext { stream: stream.to_string(), stream_id: id.0 };
+        Ok(self.inner.keyring.new_data_key(master_key, &context).await?)
+    }
+}
+
+/// Has data keys replaced that shards led here have used for long enough, for as long as the node runs.
+pub(crate) async fn rotate(node: Node) {
+    loop {
+        sleep(ROUND).await;
+        let now = node.inner.clock.now();
+        let mut worn = BTreeMap::new();
+        for shard in node.inner.replicas.led_shards() {
+            if let Some((used, stream)) = shard.keys().and_then(|keys| keys.worn_data_key(now)) {
+                worn.insert(stream.id, (used, stream));
+            }
+        }
+        for (used, stream) in worn.into_values() {
+            let Some((_, key)) = stream.encryption.current() else { continue };
+            match node.new_data_key(&stream.name, stream.id, &key.master_key).await {
+                Ok(wrapped) => {
+                    let (name, id) = (stream.name.clone(), stream.id);
+                    step(&node, Command::RotateDataKey { name, id, used, wrapped, now }).await;
+                }
+                // The one in use goes on for as long as its master key lets it.
+                Err(error) => tracing::warn!(stream = %stream.name, %error, "data key stays"),
+            }
+        }
+    }
+}
+
+/// Whether every node that can be reached has its shards store records as `version` of the catalog says.
+///
+/// A node that can't be reached leads nothing: what it would store, no majority takes.
+pub(crate) async fn all_follow(node: &Node, catalog: &Catalog, version: u64) -> bool {
+    let follows = catalog.nodes.keys().map(|id| async move {
+        if *id == node.id() {
+            return *node.inner.reconciled.borrow() >= version;
+        }
+        match node.inner.remotes.node_info(*id).await {
+            Ok(info) => info.reconciled_version >= version,
+            Err(_) => node.inner.transport.liveness().is_silent(*id),
+        }
+    });
+    futures::future::join_all(follows).await.into_iter().all(|follows| follows)
+}
