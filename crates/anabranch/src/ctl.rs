@@ -103,9 +103,6 @@ enum What {
     PauseBalancing,
     /// Evens out again as ever
     ResumeBalancing,
-    /// Master keys for encryption at rest, in a file of a node; no node is asked
-    #[command(subcommand)]
-    MasterKey(MasterKeys),
     /// Users: who may sign requests
     #[command(subcommand)]
     User(users::UserCommand),
@@ -115,6 +112,9 @@ enum What {
     /// Policies of users: what they may do
     #[command(subcommand)]
     Policy(users::PolicyCommand),
+    /// Master keys for encryption at rest, in a file of a node; no node is asked
+    #[command(subcommand)]
+    MasterKey(MasterKeys),
 }
 
 /// Does what `args` say.

@@ -255,12 +255,12 @@ impl Error {
             | Refusal::NodeNotFound { .. }
             | Refusal::NodeInUse { .. }
             | Refusal::CannotMove { .. }
-            | Refusal::DataKeyOver { .. }
             | Refusal::UserExists { .. }
             | Refusal::UserNotFound { .. }
             | Refusal::AccessKeyExists { .. }
             | Refusal::AccessKeyNotFound { .. }
-            | Refusal::UserPolicyNotFound { .. } => Self::Internal,
+            | Refusal::UserPolicyNotFound { .. }
+            | Refusal::DataKeyOver { .. } => Self::Internal,
         }
     }
 }

@@ -8,7 +8,8 @@ use anabranch_catalog::StreamId;
 use anabranch_proto::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
 use anabranch_proto::v1::log_service_server::{LogService, LogServiceServer};
 use anabranch_proto::{
-    decode_command, encode_catalog, encode_catalog_without_users, encode_outcome, key_error_kind, v1,
+    decode_command, encode_catalog, encode_catalog_without_users, encode_outcome, key_error_kind,
+    v1,
 };
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
