@@ -16,7 +16,6 @@ mod call_limits;
 mod cluster;
 mod connection;
 mod constraints;
-mod dates;
 mod errors;
 mod event_stream;
 mod gateway;

@@ -442,7 +442,8 @@ fn sequence_number(text: &str, field: &'static str) -> Result<SequenceNumber, Er
 }
 
 /// What [`Refusal::Limit`] names.
-const LIMITS: [&str; 3] = ["ShardCount", "WarmThroughputMiBps", "consumers"];
+const LIMITS: [&str; 4] =
+    ["ShardCount", "WarmThroughputMiBps", "consumers", "bytes of tags and policies"];
 
 /// An outcome as it is sent.
 pub fn encode_outcome(outcome: &Outcome) -> Bytes {

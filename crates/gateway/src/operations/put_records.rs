@@ -1,10 +1,10 @@
 use anabranch_types::{StreamName, limits};
 use serde::Deserialize;
 
-use super::put_record::{KeyError, Keys, Placement, absent, check_size, write_placed};
+use super::put_record::{KeyError, Keys, Placement, check_size, write_placed};
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Outcome};
-use crate::constraints::{Checks, Constrained, rules};
+use crate::constraints::{Checks, Constrained, absent, rules};
 use crate::errors::Error;
 use crate::wire::{Blob, Flag, List, Structure, Text, Writer};
 

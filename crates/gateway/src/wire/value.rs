@@ -5,11 +5,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use anabranch_types::Timestamp;
+use anabranch_types::{Timestamp, dates};
 use base64_simd::STANDARD;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-use crate::dates;
 
 /// A string.
 #[derive(Clone, Debug, PartialEq, Eq)]

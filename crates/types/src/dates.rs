@@ -1,6 +1,6 @@
-//! Moments as text: ISO 8601 in, the service's form out.
+//! Moments as text: ISO 8601, and the service's form out.
 
-use anabranch_types::Timestamp;
+use crate::clock::Timestamp;
 
 const DAY_SECONDS: i64 = 86_400;
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -8,7 +8,7 @@ const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `Thu Jan 22 01:22:02 UTC 2015`, as the service writes it in ExpiredIteratorException.
-pub(crate) fn service_text(moment: Timestamp) -> String {
+pub fn service_text(moment: Timestamp) -> String {
     let seconds = i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
     let (days, second) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
     let (year, month, day) = civil_from_days(days);
@@ -18,8 +18,17 @@ pub(crate) fn service_text(moment: Timestamp) -> String {
     format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }
 
+/// `2026-01-31T10:20:30.500Z`.
+pub fn iso_8601(moment: Timestamp) -> String {
+    let (days, second) = (moment.as_secs() / 86_400, moment.as_secs() % 86_400);
+    let (year, month, day) = civil_from_days(i64::try_from(days).unwrap_or(i64::MAX));
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let millis = moment.as_millis() % 1000;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
 /// `2026-01-31T10:20:30.5Z`, with `Z`, `+hh:mm` or `-hh:mm`; the fraction may be absent.
-pub(crate) fn parse_iso_8601(text: &str) -> Option<Timestamp> {
+pub fn parse_iso_8601(text: &str) -> Option<Timestamp> {
     let (date, time) = text.split_once(['T', ' '])?;
     let mut date = date.splitn(3, '-').map(digits);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
@@ -108,11 +117,14 @@ mod tests {
 
     #[test]
     fn iso_8601_is_read() {
-        let read = |text| parse_iso_8601(text).map(Timestamp::as_millis);
+        let read = |text: &str| parse_iso_8601(text).map(Timestamp::as_millis);
         assert_eq!(read("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(read("2015-01-22T01:22:02Z"), Some(1_421_889_722_000));
         assert_eq!(read("2015-01-22T03:22:02.25+02:00"), Some(1_421_889_722_250));
         assert_eq!(read("2024-02-28T23:59:59.9999-00:00"), Some(1_709_164_799_999));
+        for moment in [0, 1_421_889_722_250, 1_709_164_799_999] {
+            assert_eq!(read(&iso_8601(Timestamp::from_millis(moment))), Some(moment));
+        }
         for bad in ["", "2015", "2015-01-22", "2015-13-22T00:00:00Z", "2015-01-22T00:00:00", "x"] {
             assert_eq!(read(bad), None, "{bad}");
         }
