@@ -96,13 +96,17 @@ pub(crate) async fn read(
     let body = collected.await.unwrap_or(Err(Error::BodyTimeout))?;
     match encoding {
         Encoding::Identity => Ok(body),
-        Encoding::Gzip => inflate(gateway, body).await,
+        Encoding::Gzip => inflate(gateway, body.sent, body._permit).await,
     }
 }
 
-async fn inflate(gateway: &Gateway, body: ReadBody) -> Result<ReadBody, Error> {
+/// What a body in gzip says, paid for as it grows; `permit` is that of the body as it was sent.
+pub(crate) async fn inflate(
+    gateway: &Gateway,
+    sent: Bytes,
+    mut permit: Option<Permit>,
+) -> Result<ReadBody, Error> {
     let limit = gateway.settings.max_body_bytes;
-    let ReadBody { sent, _permit: mut permit, .. } = body;
     let mut decoder = MultiGzDecoder::new(&sent[..]);
     let mut bytes = Vec::new();
     loop {

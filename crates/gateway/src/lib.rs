@@ -18,6 +18,8 @@ mod connection;
 mod constraints;
 mod errors;
 mod event_stream;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod lineage;
 mod operations;

@@ -141,7 +141,7 @@ impl Tail {
             only: args.shard,
             later: match args.from {
                 Start::Latest => Start::TrimHorizon,
-                start => start,
+                start @ (Start::TrimHorizon | Start::At(_) | Start::AtTimestamp(_)) => start,
             },
             lineage,
             events,

@@ -111,14 +111,16 @@ impl<'de> Reader<'de> {
         // Of each list and map that is open, what is left of it; `None` if a break ends it.
         let mut open: Vec<Option<u64>> = Vec::new();
         loop {
+            let before = self.decoder.position();
             self.untag()?;
+            let is_tagged = self.decoder.position() != before;
             let opened = match self.decoder.datatype()? {
                 Type::Array | Type::ArrayIndef => Some(self.decoder.array()?),
                 Type::Map | Type::MapIndef => {
                     Some(self.decoder.map()?.map(|pairs| pairs.saturating_mul(2)))
                 }
                 Type::Break => match open.pop() {
-                    Some(None) => {
+                    Some(None) if !is_tagged => {
                         self.decoder.set_position(self.decoder.position() + 1);
                         None
                     }

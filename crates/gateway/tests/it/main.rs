@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
 
 mod cluster;
+mod frames;
+mod hostile;
 mod http;
 mod limits;
 mod operations;
