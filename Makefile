@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist test test-clients guard guard-record demo dev bench curves limits costs scaling lint fix
+.PHONY: help setup build dist test test-clients guard guard-record demo dev fuzz bench curves limits costs scaling lint fix
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,6 +34,9 @@ guard: setup ## Instructions and allocations of the hot path against scripts/gua
 guard-record: setup ## Write what is counted now into scripts/guard.json
 	@scripts/setup.sh valgrind
 	@$(ENV) $(PYTHON) scripts/guard.py --record $(ARGS)
+
+fuzz: setup ## Feed what reads bytes from outside, ten seconds a target (ARGS="--seconds 600 catalog")
+	@$(CARGO) run --release -q -p anabranch-fuzz -- $(ARGS)
 
 demo: build ## Three nodes, a real data set, a killed leader, every record checked
 	@$(ENV) $(PYTHON) scripts/demo.py $(ARGS)

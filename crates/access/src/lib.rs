@@ -8,7 +8,6 @@
 //! [`policy::Policy::parse`] compiles a document, [`policy::decide`] asks all that bear on a call. [`SecretSealer`]
 //! seals what the catalog keeps of keys, and sessions, which nobody keeps.
 
-pub mod calendar;
 pub mod policy;
 mod secret;
 mod session;

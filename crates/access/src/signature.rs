@@ -12,12 +12,11 @@ mod signer;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use anabranch_types::Timestamp;
+use anabranch_types::{Timestamp, dates};
 use aws_lc_rs::hmac;
 
 pub use signer::{Credentials, Signed, Signer};
 
-use crate::calendar;
 use canonical::Canonical;
 use query::Query;
 
@@ -262,14 +261,12 @@ impl<'a> Signature<'a> {
         let [credential, signature, signed_headers] =
             parts.values.map(|value| Cow::Borrowed(value.unwrap_or_default()));
         let (moment, moment_text) = match request.only("x-amz-date")? {
-            Some(date) => {
-                (calendar::parse_basic(date).ok_or_else(not_iso_8601)?, Cow::Borrowed(date))
-            }
+            Some(date) => (dates::parse_basic(date).ok_or_else(not_iso_8601)?, Cow::Borrowed(date)),
             None => {
                 let date = request.only("date")?.unwrap_or_default();
-                let moment = calendar::parse_http(date).or_else(|| calendar::parse_basic(date));
+                let moment = dates::parse_http(date).or_else(|| dates::parse_basic(date));
                 let moment = moment.ok_or_else(not_iso_8601)?;
-                (moment, Cow::Owned(calendar::basic_text(moment)))
+                (moment, Cow::Owned(dates::basic_text(moment)))
             }
         };
         let token = request.only("x-amz-security-token")?.map(Cow::Borrowed);
@@ -300,7 +297,7 @@ impl<'a> Signature<'a> {
             credential: part("X-Amz-Credential")?,
             signed_headers: part("X-Amz-SignedHeaders")?,
             signature: part("X-Amz-Signature")?,
-            moment: calendar::parse_basic(&moment_text).ok_or_else(not_iso_8601)?,
+            moment: dates::parse_basic(&moment_text).ok_or_else(not_iso_8601)?,
             moment_text,
             token: query.only("X-Amz-Security-Token")?,
             place: Place::Query(expires),
@@ -406,7 +403,7 @@ impl<'a> Signature<'a> {
             Place::Query(None) | Place::Header => SKEW,
         };
         let (oldest, newest) = (now.minus(lifetime), now.plus(SKEW));
-        let text = calendar::basic_text;
+        let text = dates::basic_text;
         // The moment has whole seconds.
         if self.moment.as_secs() < oldest.as_secs() {
             return Err(Error::Invalid(format!(

@@ -164,7 +164,7 @@ const GROUPS: u32 = 1_000;
 const SHARDS: u32 = 10_000;
 
 /// gRPC ports of the cluster of `anabranch dev` in this directory.
-fn of_data_dir() -> Result<Vec<String>> {
+pub(crate) fn of_data_dir() -> Result<Vec<String>> {
     let path = "anabranch-data/cluster.json";
     let text = std::fs::read_to_string(path);
     let text = text.with_context(|| format!("--node: not given, and there is no {path}"))?;

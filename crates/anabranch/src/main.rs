@@ -9,6 +9,7 @@ mod dev;
 mod local_node;
 mod running;
 mod server;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Command {
     Server(server::ServerArgs),
     /// Looks after a cluster: nodes, shards, moves
     Ctl(ctl::CtlArgs),
+    /// Prints the records of a stream as they come, or puts lines into it
+    Stream(stream::StreamArgs),
     /// Measures a Kinesis endpoint: put, get, put to receipt
     Bench(bench::BenchArgs),
 }
@@ -45,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args).await,
         Command::Server(args) => server::run(args).await,
         Command::Ctl(args) => ctl::run(args).await,
+        Command::Stream(args) => stream::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -8,7 +8,7 @@ use anabranch_types::{StreamName, Timestamp, limits};
 
 use crate::apply::Change;
 use crate::command::Refusal;
-use crate::model::{Catalog, Resource, StreamMode, StreamStatus};
+use crate::model::{Catalog, Resource, Stream, StreamMode, StreamStatus};
 
 /// How the records of a stream find their shards (API reference, `RecordDistributionStrategy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,11 +118,13 @@ impl Catalog {
         set: BTreeMap<String, String>,
         removed: &BTreeSet<String>,
     ) -> Result<Change, Refusal> {
+        let attached = self.attached_bytes(&resource.stream);
         let tags = self.attached_to(resource)?.0;
         let mut wanted = tags.clone();
         wanted.retain(|key, _| !removed.contains(key));
         wanted.extend(set);
         check_tags(&wanted)?;
+        check_room(attached, tags_bytes(tags), tags_bytes(&wanted))?;
         Ok(assign(tags, wanted))
     }
 
@@ -131,7 +133,15 @@ impl Catalog {
         resource: &Resource,
         policy: Option<String>,
     ) -> Result<Change, Refusal> {
-        Ok(assign(self.attached_to(resource)?.1, policy))
+        let attached = self.attached_bytes(&resource.stream);
+        let place = self.attached_to(resource)?.1;
+        check_room(attached, policy_bytes(place), policy_bytes(&policy))?;
+        Ok(assign(place, policy))
+    }
+
+    /// Bytes of tags and policies of a stream and its consumers.
+    fn attached_bytes(&self, name: &StreamName) -> usize {
+        self.streams.get(name).map_or(0, attached_bytes)
     }
 
     /// Tags and policy of a resource.
@@ -216,6 +226,35 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Refusal>
     Ok(())
 }
 
+/// Bytes of tags and policies of a stream and its consumers.
+pub(crate) fn attached_bytes(stream: &Stream) -> usize {
+    let consumers = stream.consumers.values();
+    let of_consumers: usize =
+        consumers.map(|known| tags_bytes(&known.tags) + policy_bytes(&known.policy)).sum();
+    tags_bytes(&stream.tags) + policy_bytes(&stream.policy) + of_consumers
+}
+
+pub(crate) fn tags_bytes(tags: &BTreeMap<String, String>) -> usize {
+    tags.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+fn policy_bytes(policy: &Option<String>) -> usize {
+    policy.as_ref().map_or(0, String::len)
+}
+
+/// Whether, of `attached` bytes of a stream, `old` may become `new`. What gets smaller always may.
+pub(crate) fn check_room(attached: usize, old: usize, new: usize) -> Result<(), Refusal> {
+    let wanted = (attached - old) + new;
+    if new <= old || wanted <= limits::MAX_ATTACHED_BYTES {
+        return Ok(());
+    }
+    let [actual, limit] = [wanted, limits::MAX_ATTACHED_BYTES].map(|bytes| bytes as u64);
+    Err(Refusal::Limit { what: ATTACHED, actual, limit })
+}
+
+/// What is limited, in the words of a refusal.
+const ATTACHED: &str = "bytes of tags and policies";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +312,43 @@ mod tests {
         assert_eq!(script.stream("s").tags.len(), 50);
         script.done(set_tags(None, &["x"], &["k00"]));
         assert_eq!(script.stream("s").tags.len(), 50);
+    }
+
+    #[test]
+    fn tags_and_policies_of_a_stream_and_its_consumers_have_a_limit_together() {
+        let mut script = with_stream(StreamMode::Provisioned);
+        let consumers = (0..20).map(|number| format!("app-{number}"));
+        let resources: Vec<_> = consumers
+            .map(|consumer| {
+                let consumer: anabranch_types::ConsumerName = consumer.parse().unwrap();
+                script.done(Command::RegisterConsumer {
+                    name: name(),
+                    consumer: consumer.clone(),
+                    tags: BTreeMap::new(),
+                    now: NOW,
+                });
+                Resource { stream: name(), consumer: Some(consumer) }
+            })
+            .collect();
+        let set = |at: usize, bytes: usize| Command::SetPolicy {
+            resource: resources[at].clone(),
+            policy: Some("p".repeat(bytes)),
+        };
+        for at in 0..12 {
+            script.done(set(at, 20 * 1024));
+        }
+        let (actual, limit) = (13 * 20 * 1024, 256 * 1024);
+        assert_eq!(
+            script.refused(set(12, 20 * 1024)),
+            Refusal::Limit { what: ATTACHED, actual, limit }
+        );
+        script.done(set(12, 16 * 1024));
+        let Refusal::Limit { what: ATTACHED, .. } = script.refused(set_tags(None, &["k"], &[]))
+        else {
+            panic!("tags count as well");
+        };
+        script.done(set(0, 10));
+        script.done(set_tags(None, &["k"], &[]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anabranch_types::{ConsumerName, StreamName, Timestamp, limits};
 
 use crate::apply::Change;
-use crate::attributes::check_tags;
+use crate::attributes::{attached_bytes, check_room, check_tags, tags_bytes};
 use crate::command::Refusal;
 use crate::model::{Catalog, Stream, StreamId};
 
@@ -65,6 +65,7 @@ impl Catalog {
         if actual > limit {
             return Err(Refusal::Limit { what: "consumers", actual, limit });
         }
+        check_room(attached_bytes(stream), 0, tags_bytes(&tags))?;
         let status = ConsumerStatus::Creating;
         let registered = Consumer { created: now, status, tags, policy: None };
         stream.consumers.insert(consumer, registered);

@@ -3,14 +3,16 @@
 //!
 //! Invariants: a [`View`] is one version of the catalog; an append that was answered with an error
 //! other than [`Error::Unknown`] did not happen.
-//! Start at [`Client`].
+//! Start at [`Client`]. [`Aggregate`] takes apart what the Kinesis Producer Library put together.
 
+mod aggregate;
 mod append_stream;
 mod call;
 mod client;
 mod error;
 mod view;
 
+pub use aggregate::{Aggregate, UserRecord};
 pub use anabranch_shard::{Page, PageBatch};
 pub use call::{CallError, LocalNode, NewDataKey, Read};
 pub use client::Client;

@@ -1,8 +1,17 @@
 //! Reads a request's body into memory, against permits of the budget for bodies.
+//!
+//! A body in gzip is inflated here, piece by piece: each piece needs its permit first, and none is made beyond the
+//! limit for a body, so a small one that would become a huge one costs no more than any other.
+
+use std::io::Read;
 
 use bytes::{Bytes, BytesMut};
+use flate2::bufread::MultiGzDecoder;
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::budget::Permit;
@@ -12,21 +21,67 @@ use crate::gateway::Gateway;
 /// A body costs its bytes and as many again for what is made of them (the decoded batch).
 const COST: usize = 2;
 
+/// What is inflated at once, at most, before others get their turn.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Room for an inflated body to begin with.
+const LEAST_ROOM_BYTES: usize = 4096;
+
 /// A body with the permit for it.
 #[derive(Debug)]
 pub(crate) struct ReadBody {
-    /// The bytes.
+    /// As it was sent: what a signature is made of.
+    pub sent: Bytes,
+    /// What it says: [`Self::sent`] itself, or what that inflates to.
     pub bytes: Bytes,
     /// Held until the call is done.
-    pub _permit: Option<Permit>,
+    _permit: Option<Permit>,
 }
 
-/// Reads the whole body in time.
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// As it is.
+    Identity,
+    /// RFC 1952, of one member or several.
+    Gzip,
+}
+
+impl Encoding {
+    /// What the headers say.
+    ///
+    /// # Errors
+    /// [`Error::Serialization`] for anything but gzip, and for more than one encoding.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        let mut named = headers.get_all(CONTENT_ENCODING).iter();
+        let encoding = match named.next().map(|value| value.as_bytes().trim_ascii()) {
+            None => Self::Identity,
+            Some(name) if name.eq_ignore_ascii_case(b"identity") => Self::Identity,
+            Some(name) if is_gzip(name) => Self::Gzip,
+            Some(_) => return Err(unknown_encoding()),
+        };
+        if named.next().is_some() { Err(unknown_encoding()) } else { Ok(encoding) }
+    }
+}
+
+fn is_gzip(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip")
+}
+
+fn unknown_encoding() -> Error {
+    Error::Serialization("Content-Encoding must be gzip or identity, and only one".to_owned())
+}
+
+/// Reads the whole body in time, and inflates it.
 ///
 /// # Errors
-/// [`Error::TooLarge`], [`Error::BodyTimeout`], [`Error::Serialization`] if the client breaks off, and
-/// [`Error::Throughput`] if the budget is used up; the caller renames that one if it must.
-pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<ReadBody, Error> {
+/// [`Error::TooLarge`], also where only the inflated body is; [`Error::BodyTimeout`]; [`Error::Serialization`] if the
+/// client breaks off or the gzip is broken; and [`Error::Throughput`] if the budget is used up; the caller renames that
+/// one if it must.
+pub(crate) async fn read(
+    gateway: &Gateway,
+    encoding: Encoding,
+    body: Incoming,
+) -> Result<ReadBody, Error> {
     let limit = gateway.settings.max_body_bytes;
     let declared = body.size_hint();
     if declared.lower() > limit as u64 {
@@ -38,7 +93,51 @@ pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<ReadBody, 
         return Err(Error::too_much_in_flight());
     }
     let collected = timeout(gateway.settings.body_read_timeout, collect(gateway, body, expected));
-    collected.await.unwrap_or(Err(Error::BodyTimeout))
+    let body = collected.await.unwrap_or(Err(Error::BodyTimeout))?;
+    match encoding {
+        Encoding::Identity => Ok(body),
+        Encoding::Gzip => inflate(gateway, body.sent, body._permit).await,
+    }
+}
+
+/// What a body in gzip says, paid for as it grows; `permit` is that of the body as it was sent.
+pub(crate) async fn inflate(
+    gateway: &Gateway,
+    sent: Bytes,
+    mut permit: Option<Permit>,
+) -> Result<ReadBody, Error> {
+    let limit = gateway.settings.max_body_bytes;
+    let mut decoder = MultiGzDecoder::new(&sent[..]);
+    let mut bytes = Vec::new();
+    loop {
+        if bytes.len() == bytes.capacity() {
+            // As much again as there is; a byte more than is allowed tells that there is more.
+            let room = bytes.len().max(LEAST_ROOM_BYTES).min(limit + 1 - bytes.len());
+            let more = gateway.bodies.take(room * COST).ok_or_else(Error::too_much_in_flight)?;
+            join(&mut permit, more);
+            bytes.reserve_exact(room);
+        }
+        let wanted = (bytes.capacity() - bytes.len()).min(PIECE_BYTES);
+        let inflated = decoder.by_ref().take(wanted as u64).read_to_end(&mut bytes);
+        let inflated = inflated.map_err(|error| {
+            Error::Serialization(format!("The request body is no gzip: {error}"))
+        })?;
+        if bytes.len() > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        if inflated < wanted {
+            drop(decoder);
+            return Ok(ReadBody { sent, bytes: Bytes::from(bytes), _permit: permit });
+        }
+        yield_now().await;
+    }
+}
+
+fn join(permit: &mut Option<Permit>, more: Permit) {
+    match permit {
+        Some(permit) => permit.join(more),
+        None => *permit = Some(more),
+    }
 }
 
 async fn collect(
@@ -57,10 +156,7 @@ async fn collect(
             return Err(Error::TooLarge { limit });
         }
         let more = gateway.bodies.take(data.len() * COST).ok_or_else(Error::too_much_in_flight)?;
-        match &mut permit {
-            Some(permit) => permit.join(more),
-            None => permit = Some(more),
-        }
+        join(&mut permit, more);
         if before == 0 {
             // Most bodies are one piece and are not copied.
             first = data;
@@ -73,5 +169,31 @@ async fn collect(
         rest.extend_from_slice(&data);
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(ReadBody { bytes, _permit: permit })
+    Ok(ReadBody { sent: bytes.clone(), bytes, _permit: permit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoding(values: &[&'static str]) -> Result<Encoding, Error> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(CONTENT_ENCODING, http::HeaderValue::from_static(value));
+        }
+        Encoding::of(&headers)
+    }
+
+    #[test]
+    fn one_encoding_is_taken_if_it_is_known() {
+        assert_eq!(encoding(&[]), Ok(Encoding::Identity));
+        assert_eq!(encoding(&["Identity"]), Ok(Encoding::Identity));
+        assert_eq!(encoding(&["gzip"]), Ok(Encoding::Gzip));
+        assert_eq!(encoding(&[" X-GZIP "]), Ok(Encoding::Gzip));
+        let refused: [&[&'static str]; 5] =
+            [&["br"], &["gzip, gzip"], &["gzip", "gzip"], &["identity", "gzip"], &[""]];
+        for values in refused {
+            assert_eq!(encoding(values), Err(unknown_encoding()), "{values:?}");
+        }
+    }
 }

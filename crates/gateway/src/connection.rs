@@ -1,17 +1,19 @@
 //! One connection: when it has been silent for too long, and when it must end.
 //!
 //! Only whole requests, bytes of answers and events that are taken count as activity, so a client that sends its headers
-//! byte by byte, pings, or takes nothing of its answer is cut off.
+//! byte by byte, pings, or takes nothing of its answer is cut off. Over HTTP/2 that holds for each answer by itself: one
+//! that isn't taken ends the connection, however busy the client is beside it, for it holds memory that others wait for.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http_body::Body as _;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::auth::Peer;
 use crate::gateway::Gateway;
+use crate::response::{Body, Taken};
 use crate::routing;
 use crate::server::HttpBuilder;
 use crate::settings::GatewaySettings;
@@ -51,9 +54,7 @@ pub(crate) async fn drive(
         async move {
             let _request = activity.begin();
             let answer = routing::answer(&gateway, peer, request).await;
-            let watching = Arc::clone(&activity);
-            let taken = move || watching.progress();
-            Ok::<_, Infallible>(answer.map(|body| body.watched(taken, closing)))
+            Ok::<_, Infallible>(answer.map(|body| watched(body, &activity, closing)))
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -74,6 +75,22 @@ pub(crate) async fn drive(
     }
 }
 
+/// Has `body` tell what is taken of it. A small one is sent with what comes next, and one over HTTP/1.1 is watched by the
+/// socket: nothing else is on its way there.
+fn watched(body: Body, activity: &Arc<Activity>, closing: watch::Receiver<bool>) -> Body {
+    let is_http2 = activity.is_http2.load(Ordering::Relaxed);
+    let is_large = body.size_hint().lower() > PROGRESS_BYTES as u64;
+    let taken: Taken = match (is_http2, body.is_events()) {
+        (true, is_events) if is_events || is_large => activity.open_answer(),
+        (_, true) => {
+            let activity = Arc::clone(activity);
+            Arc::new(move || activity.progress())
+        }
+        (_, false) => return body,
+    };
+    body.watched(taken, closing)
+}
+
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
         tracing::info!(%error, "connection ended");
@@ -89,6 +106,8 @@ struct Activity {
     /// When the first byte of an unfinished head came; [`NEVER`] if there is none.
     head_began: AtomicU64,
     is_http2: AtomicBool,
+    /// Of each answer that is being taken, when more of it was. Those that are over are left out now and then.
+    answers: Mutex<Vec<Weak<AtomicU64>>>,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -109,6 +128,7 @@ impl Activity {
             last_progress: AtomicU64::new(0),
             head_began: AtomicU64::new(NEVER),
             is_http2: AtomicBool::new(false),
+            answers: Mutex::default(),
         }
     }
 
@@ -124,6 +144,30 @@ impl Activity {
 
     fn progress(&self) {
         self.last_progress.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Watches an answer until what is returned is gone; it is to be called with each piece that is taken.
+    fn open_answer(self: &Arc<Self>) -> Taken {
+        let taken = Arc::new(AtomicU64::new(self.now()));
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() == answers.capacity() {
+            answers.retain(|answer| answer.strong_count() > 0);
+        }
+        answers.push(Arc::downgrade(&taken));
+        let activity = Arc::clone(self);
+        Arc::new(move || {
+            activity.progress();
+            taken.store(activity.now(), Ordering::Relaxed);
+        })
+    }
+
+    /// Whether nothing was taken of some answer for as long as a connection may be idle.
+    fn has_stuck_answer(&self, limit: Duration) -> bool {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
+        let now = self.now();
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = answers.iter().filter_map(Weak::upgrade);
+        open.any(|taken| now.saturating_sub(taken.load(Ordering::Relaxed)) >= limit)
     }
 
     fn bytes_received(&self) {
@@ -146,6 +190,9 @@ impl Activity {
     /// head lives for less than two of them.
     fn verdict(&self, settings: &GatewaySettings) -> Verdict {
         let interval = settings.idle_timeout.min(settings.header_read_timeout);
+        if self.has_stuck_answer(settings.idle_timeout) {
+            return Verdict::Close;
+        }
         if self.requests.load(Ordering::Relaxed) > 0 {
             return Verdict::CheckIn(interval);
         }

@@ -88,6 +88,11 @@ pub(crate) fn check(request: &impl Constrained) -> Result<(), Error> {
     checks.finish()
 }
 
+/// What a required member that isn't there is refused with, where only the operation knows that it is required.
+pub(crate) fn absent(path: &str) -> Error {
+    refusal(&[violation(path, "null", format_args!("not be null"))])
+}
+
 impl Checks {
     /// A string member.
     pub(crate) fn text(&mut self, name: &'static str, value: &Option<Text<'_>>, rule: &Rule) {
@@ -197,13 +202,7 @@ impl Checks {
     }
 
     fn finish(self) -> Result<(), Error> {
-        let count = self.violations.len();
-        if count == 0 {
-            return Ok(());
-        }
-        let plural = if count == 1 { "" } else { "s" };
-        let list = self.violations.join("; ");
-        Err(Error::Validation(format!("{count} validation error{plural} detected: {list}")))
+        if self.violations.is_empty() { Ok(()) } else { Err(refusal(&self.violations)) }
     }
 
     fn text_value(&mut self, name: &'static str, text: &str, rule: &Rule) {
@@ -255,10 +254,7 @@ impl Checks {
 
     fn push(&mut self, name: &'static str, value: &str, must: fmt::Arguments<'_>) {
         if self.violations.len() < MAX_VIOLATIONS {
-            let path = self.path_to(name);
-            self.violations.push(format!(
-                "Value {value} at '{path}' failed to satisfy constraint: Member must {must}"
-            ));
+            self.violations.push(violation(&self.path_to(name), value, must));
         }
     }
 
@@ -280,6 +276,17 @@ impl Checks {
         }
         path
     }
+}
+
+fn violation(path: &str, value: &str, must: fmt::Arguments<'_>) -> String {
+    format!("Value {value} at '{path}' failed to satisfy constraint: Member must {must}")
+}
+
+fn refusal(violations: &[String]) -> Error {
+    let count = violations.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let list = violations.join("; ");
+    Error::Validation(format!("{count} validation error{plural} detected: {list}"))
 }
 
 fn in_range(length: usize, rule: &Rule) -> bool {

@@ -19,10 +19,11 @@ mod call_limits;
 mod cluster;
 mod connection;
 mod constraints;
-mod dates;
 mod documents;
 mod errors;
 mod event_stream;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod identity;
 mod lineage;

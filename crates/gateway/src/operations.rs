@@ -103,6 +103,8 @@ pub(crate) struct Call<'a> {
     pub operation: Operation,
     pub format: Format,
     pub body: &'a [u8],
+    /// The body as it was sent, compressed or not: what a signature is made of.
+    pub sent: &'a [u8],
     pub parts: &'a Parts,
     pub peer: Peer,
     pub producer: Option<Producer>,
@@ -378,7 +380,7 @@ async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<R, E
         return decoded.map_err(Error::from);
     }
     let gateway = call.gateway;
-    let identity = auth::authenticate(gateway, call.parts, call.body).await?;
+    let identity = auth::authenticate(gateway, call.parts, call.sent).await?;
     // Only who may be known counts against the account's limits.
     if let Some(limits) = &gateway.call_limits {
         limits.check(call.operation, gateway.clock.now())?;

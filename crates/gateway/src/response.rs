@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,8 +14,6 @@ use http::header::{
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::Full;
-
 use tokio::sync::watch;
 
 use crate::budget::Permit;
@@ -26,7 +25,7 @@ pub(crate) type Answer = Response<Body>;
 /// The body of an answer.
 pub(crate) enum Body {
     /// All of it is there.
-    Whole(Full<Bytes>),
+    Whole(Whole),
     /// It comes piece by piece.
     Events(Events),
 }
@@ -34,18 +33,56 @@ pub(crate) enum Body {
 /// Pieces of a body as they come.
 pub(crate) type Events = BoxStream<'static, Bytes>;
 
+/// The rest of a body that is all there.
+pub(crate) struct Whole {
+    rest: Bytes,
+    /// Hears of each piece that is taken; without it the body is taken at once.
+    taken: Option<Taken>,
+}
+
+/// Hears that a client took more of an answer.
+pub(crate) type Taken = Arc<dyn Fn() + Send + Sync>;
+
+/// What is taken at once of a body that somebody watches.
+const PIECE_BYTES: usize = 64 * 1024;
+
 impl Body {
-    /// Has a body that comes piece by piece tell of each piece that is taken, and end early when `closing` turns true.
-    pub(crate) fn watched(
-        self,
-        taken: impl Fn() + Send + 'static,
-        mut closing: watch::Receiver<bool>,
-    ) -> Self {
-        let Self::Events(events) = self else { return self };
+    /// Whether it comes piece by piece.
+    pub(crate) const fn is_events(&self) -> bool {
+        matches!(self, Self::Events(_))
+    }
+
+    /// Tells `taken` of each piece that is taken, and lets go of it with the last byte of the body. One that comes piece
+    /// by piece ends early when `closing` turns true.
+    pub(crate) fn watched(self, taken: Taken, mut closing: watch::Receiver<bool>) -> Self {
+        let events = match self {
+            Self::Events(events) => events,
+            Self::Whole(Whole { rest: bytes, .. }) => {
+                let held = Held { bytes, _taken: Arc::clone(&taken) };
+                return Self::Whole(Whole { rest: Bytes::from_owner(held), taken: Some(taken) });
+            }
+        };
         let closed = async move {
             let _either_way = closing.wait_for(|closing| *closing).await;
         };
         Self::Events(events.take_until(closed).inspect(move |_| taken()).boxed())
+    }
+}
+
+impl Whole {
+    fn next(&mut self) -> Option<Bytes> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some(taken) = &self.taken else { return Some(std::mem::take(&mut self.rest)) };
+        taken();
+        Some(self.rest.split_to(self.rest.len().min(PIECE_BYTES)))
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(rest: Bytes) -> Self {
+        Self::Whole(Whole { rest, taken: None })
     }
 }
 
@@ -58,7 +95,7 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(cx),
+            Self::Whole(body) => Poll::Ready(body.next().map(|piece| Ok(Frame::data(piece)))),
             Self::Events(events) => {
                 events.poll_next_unpin(cx).map(|piece| Some(Ok(Frame::data(piece?))))
             }
@@ -67,14 +104,14 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(body) => body.is_end_stream(),
+            Self::Whole(body) => body.rest.is_empty(),
             Self::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(body) => body.size_hint(),
+            Self::Whole(body) => SizeHint::with_exact(body.rest.len() as u64),
             Self::Events(_) => SizeHint::default(),
         }
     }
@@ -152,7 +189,7 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 
 /// The answer to a browser that asks what it may send.
 pub(crate) fn preflight(request: &HeaderMap) -> Answer {
-    let mut answer = Response::new(Body::Whole(Full::default()));
+    let mut answer = Response::new(Body::from(Bytes::new()));
     let pairs = [
         (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
         (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
@@ -183,10 +220,22 @@ pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, id: uuid::Uuid) {
 }
 
 fn build(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Body::Whole(Full::new(body)));
+    let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
+}
+
+/// A body that somebody watches until the connection has let go of all of it.
+struct Held {
+    bytes: Bytes,
+    _taken: Taken,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A body that gives its bytes back to the budget when the connection has let go of it.

@@ -6,13 +6,13 @@ use std::panic::AssertUnwindSafe;
 use anabranch_shard::Producer;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
+use http::header::{CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::auth::Peer;
-use crate::body;
+use crate::body::{self, Encoding};
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::operations::{self, Call, Operation};
@@ -89,9 +89,10 @@ async fn call(
 ) -> Result<Done, Error> {
     let name = target(&parts.headers).ok_or(Error::Unroutable)?;
     let operation = Operation::of_name(name);
-    require_plain_encoding(&parts.headers)?;
-    let body = body::read(gateway, body).await.map_err(|error| throttled_as(operation, error))?;
-    if body.bytes.is_empty() {
+    let encoding = Encoding::of(&parts.headers)?;
+    let body = body::read(gateway, encoding, body).await;
+    let body = body.map_err(|error| throttled_as(operation, error))?;
+    if body.sent.is_empty() {
         return Err(Error::Serialization("The request body is empty".to_owned()));
     }
     let Some(operation) = operation else {
@@ -103,6 +104,7 @@ async fn call(
         operation,
         format,
         body: &body.bytes,
+        sent: &body.sent,
         parts,
         peer,
         producer: Some(producer(&parts.headers)),
@@ -119,16 +121,6 @@ fn format_of(headers: &HeaderMap) -> Option<Format> {
 /// The operation's name in the `X-Amz-Target` header.
 fn target(headers: &HeaderMap) -> Option<&str> {
     headers.get(TARGET)?.to_str().ok()?.strip_prefix(TARGET_PREFIX)
-}
-
-fn require_plain_encoding(headers: &HeaderMap) -> Result<(), Error> {
-    match headers.get(CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            let message = "Content-Encoding must be identity: compressed bodies are not supported";
-            Err(Error::Serialization(message.to_owned()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Operations on streams know no throughput error: for them a full gateway is a limit.

@@ -562,10 +562,11 @@ fn sequence_number(text: &str, field: &'static str) -> Result<SequenceNumber, Er
 }
 
 /// What [`Refusal::Limit`] names.
-const LIMITS: [&str; 8] = [
+const LIMITS: [&str; 9] = [
     "ShardCount",
     "WarmThroughputMiBps",
     "consumers",
+    "bytes of tags and policies",
     "users",
     "access keys",
     "policies of a user",

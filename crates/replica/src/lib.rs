@@ -44,6 +44,9 @@ pub use replicas::Replicas;
 pub use settings::ReplicaSettings;
 pub use shard_replica::ShardReplica;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 /// For tests of this crate against openraft's own suite.
 #[doc(hidden)]
 pub mod suite {

@@ -6,6 +6,7 @@
 
 mod arn;
 mod clock;
+pub mod dates;
 #[cfg(test)]
 mod guard;
 mod hash_key;

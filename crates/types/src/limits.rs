@@ -42,6 +42,9 @@ pub const DEFAULT_RETENTION_HOURS: u32 = 24;
 pub const MAX_RETENTION_HOURS: u32 = 8760;
 /// Tags on one resource (documentation of CreateStream).
 pub const MAX_TAGS: usize = 50;
+/// Bytes of the tags and policies of one stream and its consumers together. Ours: the service counts none, but here every
+/// node has all of them in memory, and whoever follows the catalog gets them anew with each of its versions.
+pub const MAX_ATTACHED_BYTES: usize = 256 * 1024;
 /// Consumers with enhanced fan-out of one stream (documentation of RegisterStreamConsumer).
 pub const MAX_CONSUMERS: usize = 20;
 /// The same for an account with a minimum throughput billing commitment, "On-demand Advantage".

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use anabranch_types::Timestamp;
+use anabranch_types::{Timestamp, dates};
 
 use super::facts::Facts;
 use super::key::Key;
 use super::pattern::{ArnPattern, Pattern};
-use crate::calendar;
 
 /// One key of one operator: it holds if one of the values fits, or with a negated operator none of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,8 +241,8 @@ fn date(text: &str) -> Result<Timestamp, String> {
         let seconds: u64 = text.parse().ok()?;
         Some(Timestamp::from_millis(seconds.checked_mul(1000)?))
     };
-    let whole_day = || calendar::parse_iso_8601(&format!("{text}T00:00:00Z"));
-    let moment = calendar::parse_iso_8601(text).or_else(seconds).or_else(whole_day);
+    let whole_day = || dates::parse_iso_8601(&format!("{text}T00:00:00Z"));
+    let moment = dates::parse_iso_8601(text).or_else(seconds).or_else(whole_day);
     moment.ok_or_else(|| "a value is no date of ISO 8601 and no number of seconds".to_owned())
 }
 

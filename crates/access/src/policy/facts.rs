@@ -2,10 +2,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use anabranch_types::Timestamp;
+use anabranch_types::{Timestamp, dates};
 
 use super::key::Key;
-use crate::calendar;
 
 /// What is known of a call.
 #[derive(Clone, Debug)]
@@ -55,7 +54,7 @@ impl Facts<'_> {
             Key::SourceIp => Some(self.source_ip.to_canonical().to_string().into()),
             Key::UserAgent => self.user_agent.map(Cow::Borrowed),
             Key::SecureTransport => Some(if self.is_secure { "true" } else { "false" }.into()),
-            Key::CurrentTime => Some(calendar::iso_8601_text(self.now).into()),
+            Key::CurrentTime => Some(dates::iso_8601_text(self.now).into()),
             Key::EpochTime => Some(self.now.as_secs().to_string().into()),
             Key::ResourceTag(tag) => {
                 self.resource_tags?.get(tag).map(|value| Cow::Borrowed(value.as_str()))

@@ -2,11 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use anabranch_types::Timestamp;
+use anabranch_types::{Timestamp, dates};
 
 use super::canonical::Canonical;
 use super::{ALGORITHM, Request, SigningKey, TERMINATOR};
-use crate::calendar;
 
 /// An access key with its secret. Shows only the id.
 #[derive(Clone)]
@@ -58,7 +57,7 @@ impl Signer {
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
-        let date = calendar::basic_text(now);
+        let date = dates::basic_text(now);
         let authorization = self.authorization(request, &date);
         Signed { authorization, date, token: self.credentials.token.clone() }
     }

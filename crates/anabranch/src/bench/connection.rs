@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_access::calendar;
 use anabranch_access::signature::{self, Credentials, Signer};
-use anabranch_types::{Clock, SystemClock};
+use anabranch_types::{Clock, SystemClock, dates};
 use anyhow::Result;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
@@ -97,7 +96,7 @@ impl Endpoint {
 
     fn new(target: &Target, (host, port): (String, u16)) -> Result<Arc<Self>> {
         let authority = format!("{host}:{port}");
-        let date = calendar::basic_text(SystemClock.now());
+        let date = dates::basic_text(SystemClock.now());
         // HTTP/2 carries scheme and authority in the request, HTTP/1.1 the path alone and a Host header.
         let uri = if target.http2 { format!("http://{authority}/") } else { "/".into() };
         Ok(Arc::new(Self {

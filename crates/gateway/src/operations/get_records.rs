@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use anabranch_client::{Page, ShardRoute};
-use anabranch_types::limits;
+use anabranch_types::{dates, limits};
 use serde::Deserialize;
 
 use super::page::{self, COST_THIRDS, ChildShard};
@@ -9,7 +9,6 @@ use super::{Answer, Context, Request, shards};
 use crate::authorization::Target;
 use crate::budget::Permit;
 use crate::constraints::{Checks, Constrained, rules};
-use crate::dates;
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::token::{LIFETIME, OpenError, ShardIterator};

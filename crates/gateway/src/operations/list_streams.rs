@@ -1,13 +1,12 @@
 use std::ops::Bound;
 
 use anabranch_catalog::{Catalog, StreamMode, StreamStatus};
-use anabranch_types::{StreamArn, StreamName, Timestamp, limits};
+use anabranch_types::{StreamArn, StreamName, Timestamp, dates, limits};
 use serde::Deserialize;
 
 use super::{Answer, Context, Request};
 use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
-use crate::dates;
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::streams::{self, mode_text};

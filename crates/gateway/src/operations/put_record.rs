@@ -10,7 +10,7 @@ use super::stream_encryption::write_if_encrypted;
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Placed};
 use crate::authorization::Target;
-use crate::constraints::{Checks, Constrained, rules};
+use crate::constraints::{Checks, Constrained, absent, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::wire::{Blob, Flag, Text, Writer};
@@ -195,14 +195,6 @@ impl<'a> Keys<'a> {
         let hash = placement.hash_key(self, index)?;
         Ok((self.partition.unwrap_or_default(), hash))
     }
-}
-
-/// What a required member that isn't there is refused with.
-pub(super) fn absent(path: &str) -> Error {
-    Error::Validation(format!(
-        "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member \
-         must not be null"
-    ))
 }
 
 fn invalid_hash_key(text: &str) -> Error {

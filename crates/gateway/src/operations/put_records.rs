@@ -1,12 +1,12 @@
 use anabranch_types::{StreamName, limits};
 use serde::Deserialize;
 
-use super::put_record::{KeyError, Keys, Placement, absent, check_size, write_placed};
+use super::put_record::{KeyError, Keys, Placement, check_size, write_placed};
 use super::stream_encryption::write_if_encrypted;
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Outcome};
 use crate::authorization::Target;
-use crate::constraints::{Checks, Constrained, rules};
+use crate::constraints::{Checks, Constrained, absent, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::wire::{Blob, Flag, List, Structure, Text, Writer};

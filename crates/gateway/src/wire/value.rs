@@ -5,8 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use anabranch_access::calendar;
-use anabranch_types::Timestamp;
+use anabranch_types::{Timestamp, dates};
 use base64_simd::STANDARD;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -360,7 +359,7 @@ impl<'de> Visitor<'de> for MomentVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
         let fault = || E::custom("a timestamp must be a number of seconds or ISO 8601 text");
-        calendar::parse_iso_8601(text).map(Moment).ok_or_else(fault)
+        dates::parse_iso_8601(text).map(Moment).ok_or_else(fault)
     }
 
     refuse! {

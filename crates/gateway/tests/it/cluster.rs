@@ -89,6 +89,13 @@ impl MemoryCluster {
         }
     }
 
+    /// What the controller would do: every consumer of the stream becomes ACTIVE.
+    pub(crate) fn settle_consumers(&self, name: &str) {
+        let name: StreamName = name.parse().unwrap();
+        let id = self.view().catalog().streams[&name].id;
+        self.apply(Command::SettleConsumers { name, id });
+    }
+
     /// Shows the gateway an older version, until it asks for the newest.
     pub(crate) fn show(&self, older: Arc<View>) {
         self.state.lock().unwrap().shown = older;

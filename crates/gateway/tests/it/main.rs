@@ -5,6 +5,8 @@
 
 mod access;
 mod cluster;
+mod frames;
+mod hostile;
 mod http;
 mod limits;
 mod operations;

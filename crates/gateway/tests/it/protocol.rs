@@ -127,11 +127,15 @@ async fn wrong_types_then_broken_constraints_then_wrong_meaning() {
 }
 
 #[tokio::test]
-async fn compressed_bodies_are_refused_clearly() {
+async fn encodings_of_bodies_but_gzip_are_refused_clearly() {
     let server = start().await;
-    let gzip = [("content-encoding", "gzip")];
-    let answer = server.post("ListStreams", &gzip, JSON, b"{}".to_vec()).await;
-    assert_eq!(answer.error().0, "SerializationException");
+    for encoding in ["br", "zstd", "gzip, gzip"] {
+        let encoded = [("content-encoding", encoding)];
+        let answer = server.post("ListStreams", &encoded, JSON, b"{}".to_vec()).await;
+        let (code, message) = answer.error();
+        assert_eq!(code, "SerializationException");
+        assert_eq!(message, "Content-Encoding must be gzip or identity, and only one");
+    }
     let identity = [("content-encoding", "identity")];
     let answer = server.post("ListStreams", &identity, JSON, b"{}".to_vec()).await;
     assert_eq!(answer.status, StatusCode::OK);

@@ -1,10 +1,10 @@
-//! Moments as text: those of signatures, of HTTP and of ISO 8601.
+//! Moments as text: those of ISO 8601, of HTTP, of signatures and of the service's messages.
 
-use anabranch_types::Timestamp;
+use crate::clock::Timestamp;
 
-/// Seconds of a day.
-pub const DAY_SECONDS: i64 = 86_400;
+const DAY_SECONDS: i64 = 86_400;
 
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -21,6 +21,24 @@ pub fn basic_text(moment: Timestamp) -> String {
 pub fn iso_8601_text(moment: Timestamp) -> String {
     let ([year, month, day], [hour, minute, second]) = parts(moment);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// `2026-01-31T10:20:30.500Z`; what is later than the year 9999 is its last second.
+pub fn iso_8601(moment: Timestamp) -> String {
+    let ([year, month, day], [hour, minute, second]) = parts(moment);
+    let millis = moment.as_millis() % 1000;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// `Thu Jan 22 01:22:02 UTC 2015`, as the service writes it in ExpiredIteratorException.
+pub fn service_text(moment: Timestamp) -> String {
+    let seconds = i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
+    let (days, second) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
+    let (year, month, day) = civil_from_days(days);
+    let weekday = DAYS[usize::try_from(days.rem_euclid(7)).unwrap_or(0)];
+    let month = MONTHS[usize::try_from(month - 1).unwrap_or(0)];
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }
 
 fn parts(moment: Timestamp) -> ([i64; 3], [i64; 3]) {
@@ -124,7 +142,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Year, month from 1 and day from 1 of a number of days since 1970-01-01.
-pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days.saturating_add(719_468);
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -146,7 +164,7 @@ mod tests {
 
     #[test]
     fn iso_8601_is_read() {
-        let read = |text| parse_iso_8601(text).map(Timestamp::as_millis);
+        let read = |text: &str| parse_iso_8601(text).map(Timestamp::as_millis);
         assert_eq!(read("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(read("2015-01-22T01:22:02Z"), Some(1_421_889_722_000));
         assert_eq!(read("2015-01-22T03:22:02.25+02:00"), Some(1_421_889_722_250));
@@ -154,6 +172,23 @@ mod tests {
         for bad in ["", "2015", "2015-01-22", "2015-13-22T00:00:00Z", "2015-01-22T00:00:00", "x"] {
             assert_eq!(read(bad), None, "{bad}");
         }
+        for moment in [0, 1_421_889_722_250, 1_709_164_799_999] {
+            assert_eq!(read(&iso_8601(Timestamp::from_millis(moment))), Some(moment));
+        }
+    }
+
+    #[test]
+    fn moments_are_written_as_the_service_writes_them() {
+        let moment = |seconds: u64| service_text(Timestamp::from_millis(seconds * 1000));
+        assert_eq!(moment(1_421_889_722), "Thu Jan 22 01:22:02 UTC 2015");
+        assert_eq!(moment(0), "Thu Jan 01 00:00:00 UTC 1970");
+        assert_eq!(moment(1_709_164_799), "Wed Feb 28 23:59:59 UTC 2024");
+        assert_eq!(moment(1_709_251_199), "Thu Feb 29 23:59:59 UTC 2024");
+    }
+
+    #[test]
+    fn the_farthest_moment_is_written_without_a_panic() {
+        assert!(service_text(Timestamp::from_millis(u64::MAX)).contains("UTC"));
     }
 
     #[test]

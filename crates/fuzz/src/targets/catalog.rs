@@ -1,0 +1,86 @@
+//! The catalog's messages: what any native client may propose, and what is kept.
+
+use anabranch_catalog::{Catalog, Command, NewStream, Replica, StreamMode};
+use anabranch_proto::{
+    decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
+};
+use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
+use bytes::Bytes;
+
+/// A command that converts is one that can be applied, to a catalog with everything in it, and twice: the catalog says no
+/// where it must, and stays as it should be.
+pub(super) fn command(input: &[u8]) {
+    let Ok(command) = decode_command(Bytes::copy_from_slice(input)) else { return };
+    let again = decode_command(encode_command(&command));
+    assert_eq!(again.as_ref(), Ok(&command), "what is written is read as it was");
+    let mut catalog = populated();
+    for index in [1_000, 1_001] {
+        catalog.apply(index, command.clone());
+    }
+}
+
+/// What a catalog answers.
+pub(super) fn outcome(input: &[u8]) {
+    if let Ok(outcome) = decode_outcome(Bytes::copy_from_slice(input)) {
+        assert_eq!(decode_outcome(encode_outcome(&outcome)), Ok(outcome));
+    }
+}
+
+/// A catalog as a node sends it and a checkpoint keeps it.
+pub(super) fn catalog(input: &[u8]) {
+    if let Ok(catalog) = decode_catalog(Bytes::copy_from_slice(input)) {
+        let again = decode_catalog(encode_catalog(&catalog)).expect("what is written is read");
+        assert_eq!(again, catalog);
+    }
+}
+
+/// Three nodes; a stream of each mode, one with a consumer.
+pub(crate) fn populated() -> Catalog {
+    let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
+    let mut catalog = Catalog::bootstrap(&voters);
+    for (index, command) in (1..).zip(history()) {
+        catalog.apply(index, command);
+    }
+    catalog
+}
+
+/// How [`populated`] came about.
+pub(crate) fn history() -> Vec<Command> {
+    let name = |text: &str| -> StreamName { text.parse().expect("a good name") };
+    let now = Timestamp::from_millis(1_800_000_000_000);
+    let node = |number| Command::RegisterNode {
+        node: NodeId(number),
+        incarnation: Incarnation(number),
+        grpc_address: format!("127.0.0.1:{number}"),
+        api_address: String::new(),
+        zone: String::new(),
+    };
+    let stream = |text: &str, shards, mode| {
+        Command::CreateStream(NewStream {
+            name: name(text),
+            shards,
+            mode,
+            warm_throughput_mibps: 0,
+            retention_hours: 24,
+            max_record_size_kib: 1024,
+            tags: [("k".to_owned(), "v".to_owned())].into(),
+            distribution: Default::default(),
+            replicas: 1,
+            now,
+        })
+    };
+    let mut commands: Vec<_> = (1..=3).map(node).collect();
+    commands.push(stream("s", 3, StreamMode::Provisioned));
+    commands.push(stream("other", 4, StreamMode::OnDemand));
+    // A stream's id is the log index of its creation.
+    for (text, id) in [("s", 4), ("other", 5)] {
+        let id = anabranch_catalog::StreamId(id);
+        commands.push(Command::ActivateStream { name: name(text), id });
+    }
+    let consumer = "app".parse().expect("a good name");
+    let tags = [("k".to_owned(), "v".to_owned())].into();
+    commands.push(Command::RegisterConsumer { name: name("s"), consumer, tags, now });
+    let id = anabranch_catalog::StreamId(4);
+    commands.push(Command::SettleConsumers { name: name("s"), id });
+    commands
+}
