@@ -89,12 +89,7 @@ pub fn replay(target: &Target, input: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Crash`] with the first input that makes the target panic.
-pub fn drive(
-    target: &Target,
-    corpus: &[Vec<u8>],
-    seed: u64,
-    limit: Limit,
-) -> Result<Stats, Crash> {
+pub fn drive(target: &Target, corpus: &[Vec<u8>], seed: u64, limit: Limit) -> Result<Stats, Crash> {
     let mut stats = Stats { corpus: corpus.len(), mutations: 0, slowest: Duration::ZERO };
     let mut feed = |input: Vec<u8>| {
         let began = Instant::now();

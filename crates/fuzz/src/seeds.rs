@@ -39,10 +39,7 @@ fn numbered(seeds: Vec<Bytes>) -> impl Iterator<Item = (String, Vec<u8>)> {
     (0..).zip(seeds).map(|(place, bytes): (u32, _)| (format!("{place:02}"), bytes.to_vec()))
 }
 
-fn write<N: ToString>(
-    target: &str,
-    seeds: impl IntoIterator<Item = (N, Vec<u8>)>,
-) -> Result<()> {
+fn write<N: ToString>(target: &str, seeds: impl IntoIterator<Item = (N, Vec<u8>)>) -> Result<()> {
     let dir = corpus_dir(target);
     fs::create_dir_all(&dir)?;
     for (name, bytes) in seeds {
@@ -64,7 +61,13 @@ fn commands() -> Vec<Command> {
         reshard(ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) }),
         reshard(ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) }),
         reshard(ShardChange::Count(5)),
-        Command::CommitReshard { name: name(), id, job: 9, endings: [(ShardId(0), number)].into(), now },
+        Command::CommitReshard {
+            name: name(),
+            id,
+            job: 9,
+            endings: [(ShardId(0), number)].into(),
+            now,
+        },
         Command::AbortReshard { name: name(), id, job: 9 },
         Command::ExpireShards { name: name(), id, now },
         Command::SetRetention { name: name(), hours: 48, longer: true },
@@ -135,7 +138,8 @@ fn outcomes() -> Vec<Outcome> {
 fn with_job() -> Catalog {
     let mut catalog = populated();
     let change = ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) };
-    let (name, now) = ("s".parse().expect("a good name"), Timestamp::from_millis(1_800_000_000_001));
+    let (name, now) =
+        ("s".parse().expect("a good name"), Timestamp::from_millis(1_800_000_000_001));
     catalog.apply(100, Command::Reshard { name, change, now });
     catalog
 }

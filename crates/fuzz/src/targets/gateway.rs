@@ -10,8 +10,8 @@ use anabranch_gateway::{Cluster, Gateway, GatewaySettings, Pages, TokenKey, fuzz
 use anabranch_shard::{Batch, Position, Run, Start};
 use anabranch_types::{ManualClock, Timestamp};
 use crc32fast::hash;
-use futures::{FutureExt, StreamExt};
 use futures::future::{BoxFuture, pending, ready};
+use futures::{FutureExt, StreamExt};
 
 use crate::targets::catalog::populated;
 
@@ -148,11 +148,7 @@ impl Cluster for ReadOnly {
         tokio::time::sleep(longest).boxed()
     }
 
-    fn seek<'a>(
-        &'a self,
-        _: &'a ShardRoute,
-        _: Start,
-    ) -> BoxFuture<'a, Result<Position, Error>> {
+    fn seek<'a>(&'a self, _: &'a ShardRoute, _: Start) -> BoxFuture<'a, Result<Position, Error>> {
         ready(Ok(Position::entry(1))).boxed()
     }
 

@@ -394,9 +394,7 @@ fn cbor_that_nobody_asked_for_is_read_over_as_strictly_as_any() {
 
 #[test]
 fn cbor_is_nested_as_deep_as_json_and_no_deeper() {
-    for (open, close) in
-        [(&b"\x81"[..], &b""[..]), (b"\x9f", b"\xff"), (b"\xa1\x61a", b"")]
-    {
+    for (open, close) in [(&b"\x81"[..], &b""[..]), (b"\x9f", b"\xff"), (b"\xa1\x61a", b"")] {
         let nested =
             |depth: usize| [&open.repeat(depth)[..], b"\x00", &close.repeat(depth)].concat();
         assert!(is_skipped(&nested(128)), "{open:x?}");
