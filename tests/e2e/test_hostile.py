@@ -59,16 +59,14 @@ def send(node, data, patience=60):
     return answer
 
 
-def post(node, operation, body, **headers):
-    """A signed call as bytes of HTTP/1.1."""
+def post(node, operation, body, content_type="application/x-amz-json-1.1", **headers):
+    """A signed call as bytes of HTTP/1.1, on a connection for it alone."""
     extra = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = signed_request(node.endpoint, operation, body, extra)
-    lines = [f"{name}: {value}" for name, value in request.headers.items()]
+    request = signed_request(node.endpoint, operation, body, extra, content_type)
     host = ":".join(map(str, address(node)))
-    head = "\r\n".join(
-        ["POST / HTTP/1.1", f"Host: {host}", "Connection: close", f"Content-Length: {len(body)}", *lines, "", ""]
-    )
-    return head.encode() + body
+    lines = ["POST / HTTP/1.1", f"Host: {host}", "Connection: close", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -94,12 +92,8 @@ def gzip_bomb(node):
 
 def deep_cbor(node):
     body = b"\xa1\x61x" + b"\x82\x9f" + b"\x9f" * (15 * MIB)
-    request = signed_request(node.endpoint, "ListStreams", body, content_type="application/x-amz-cbor-1.1")
-    lines = [f"{name}: {value}" for name, value in request.headers.items()]
-    head = "\r\n".join(
-        ["POST / HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *lines, "", ""]
-    )
-    assert b"SerializationException" in send(node, head.encode() + body)
+    call = post(node, "ListStreams", body, "application/x-amz-cbor-1.1")
+    assert b"SerializationException" in send(node, call)
 
 
 def deep_json(node):
