@@ -174,7 +174,7 @@ def test_lines_go_in_and_come_out_as_they_were(one, client, stream):
     assert b"1202 records are acknowledged" in done.stderr
     with Tail(one, stream, "--json", "--from", "trim-horizon", "--count", str(len(lines))) as tail:
         assert sorted(data_of(tail.records())) == sorted(lines)
-    keyed = [*command, "--key", "one"]
+    keyed = [*command, "--partition-key", "one"]
     subprocess.run(keyed, input=b"last \x1b[31m\nlast too", capture_output=True, timeout=60, check=True)
     with Tail(one, stream, "--from", "trim-horizon", "--count", str(len(lines) + 2)) as tail:
         text = tail.lines()
