@@ -7,11 +7,10 @@ import subprocess
 
 import pytest
 from aws_kinesis_agg.aggregator import RecordAggregator
-from aws_kinesis_agg.deaggregator import deaggregate_records
+from aws_kinesis_agg.deaggregator import iter_deaggregate_records
 
 from support.clients import kinesis
-from support.oracle import read_shard
-from support.streams import HASH_KEYS, create_stream, status
+from support.streams import HASH_KEYS, create_stream, iterator, status
 from support.waiting import wait_until
 
 FIRST, SECOND = "shardId-000000000000", "shardId-000000000001"
@@ -71,10 +70,10 @@ def test_aggregated_records_pass_byte_for_byte_in_both_directions(client, stream
         StreamName=stream, Records=[{"Data": data, "PartitionKey": "a", "ExplicitHashKey": str(HASH_KEYS - 1)}]
     )
     for shard in (FIRST, SECOND):
-        (record,) = read_shard(client, stream, shard)
-        assert record.data == data
-        event = {"kinesis": {"data": base64.b64encode(record.data), "sequenceNumber": str(record.sequence_number)}}
-        apart = deaggregate_records([event])
+        page = client.get_records(ShardIterator=iterator(client, stream, "TRIM_HORIZON", shard))
+        (record,) = page["Records"]
+        assert record["Data"] == data
+        apart = iter_deaggregate_records([record], "Boto3")
         told = [(user["kinesis"]["partitionKey"], base64.b64decode(user["kinesis"]["data"])) for user in apart]
         assert told == USER_RECORDS
 
@@ -174,7 +173,7 @@ def test_lines_go_in_and_come_out_as_they_were(one, client, stream):
     assert b"1202 records are acknowledged" in done.stderr
     with Tail(one, stream, "--json", "--from", "trim-horizon", "--count", str(len(lines))) as tail:
         assert sorted(data_of(tail.records())) == sorted(lines)
-    keyed = [*command, "--key", "one"]
+    keyed = [*command, "--partition-key", "one"]
     subprocess.run(keyed, input=b"last \x1b[31m\nlast too", capture_output=True, timeout=60, check=True)
     with Tail(one, stream, "--from", "trim-horizon", "--count", str(len(lines) + 2)) as tail:
         text = tail.lines()

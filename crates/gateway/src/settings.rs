@@ -22,7 +22,7 @@ pub struct GatewaySettings {
     pub max_body_bytes: usize,
     /// Bytes of bodies and answers in memory at once, half for either, and an eighth of it more for events
     /// that are pushed; beyond it calls are throttled, and events wait. A
-    /// body counts twice, so this is at least four times `max_body_bytes`, or the largest are never
+    /// body counts twice, and once more twice as it was sent if that was in gzip, so this is at least four times `max_body_bytes`, or the largest are never
     /// taken. Default: 512 MiB.
     pub max_in_flight_bytes: usize,
     /// Open connections; further ones wait in the listener's queue. Default: 4096.
@@ -78,8 +78,8 @@ pub enum Authentication {
     Required,
 }
 
-/// 256 secret bits that every gateway of a cluster shares. Shows nothing of itself.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// 256 secret bits that every gateway of a cluster shares. Shows nothing of itself, and is compared with nothing.
+#[derive(Clone, Copy)]
 pub struct TokenKey([u8; 32]);
 
 impl TokenKey {

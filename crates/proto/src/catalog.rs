@@ -296,7 +296,7 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
             distribution: distribution(new.distribution()),
             warm_throughput_mibps: new.warm_throughput_mibps,
             name: stream_name(&new.name)?,
-            shards: new.shards,
+            shards: at_least_one(new.shards, "create_stream.shards")?,
             retention_hours: new.retention_hours,
             max_record_size_kib: new.max_record_size_kib,
             tags: new.tags.into_iter().collect(),
@@ -460,6 +460,15 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
             Command::DeleteUserPolicy { user: users::name(&policy.user)?, name: policy.name }
         }
     })
+}
+
+/// A number that a machine would stumble over if it were zero.
+fn at_least_one(number: u32, field: &'static str) -> Result<u32, Error> {
+    if number > 0 {
+        Ok(number)
+    } else {
+        Err(Error::Invalid { field, rule: "must be at least 1".into() })
+    }
 }
 
 fn reshard_message(name: &StreamName, change: &ShardChange, now: Timestamp) -> pb::Reshard {
@@ -1255,6 +1264,19 @@ mod tests {
         for command in commands() {
             assert_eq!(decode_command(encode_command(&command)), Ok(command));
         }
+    }
+
+    #[test]
+    fn a_stream_without_shards_is_no_command() {
+        let create = pb::CreateStream {
+            name: "s".into(),
+            mode: pb::StreamMode::Provisioned.into(),
+            ..Default::default()
+        };
+        let command = pb::Command { command: Some(pb::command::Command::CreateStream(create)) };
+        let rule = "must be at least 1".to_owned();
+        let expected = Error::Invalid { field: "create_stream.shards", rule };
+        assert_eq!(decode_command(command.encode_to_vec().into()), Err(expected));
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub(super) struct Args {
     /// The stream
     stream: StreamName,
     /// Partition key of all records; without it each gets one of its own
-    #[arg(long)]
-    key: Option<String>,
+    #[arg(long, value_name = "KEY")]
+    partition_key: Option<String>,
 }
 
 /// Records of one round, at most.
@@ -44,10 +44,14 @@ struct Record {
 /// # Errors
 /// When a record is too long, and when a put fails or may have; says how many records were acknowledged before.
 pub(super) async fn run(client: Client, args: Args) -> Result<()> {
-    let fits = args.key.as_ref().is_none_or(|key| {
+    let fits = args.partition_key.as_ref().is_none_or(|key| {
         (1..=limits::PARTITION_KEY_MAX_CHARACTERS).contains(&key.chars().count())
     });
-    ensure!(fits, "--key: must have 1 to {} characters", limits::PARTITION_KEY_MAX_CHARACTERS);
+    ensure!(
+        fits,
+        "--partition-key: must have 1 to {} characters",
+        limits::PARTITION_KEY_MAX_CHARACTERS
+    );
     view_with(&client, &args.stream).await?;
     let mut lines = read_lines();
     let (mut round, mut acknowledged) = (Vec::new(), 0);
@@ -58,7 +62,8 @@ pub(super) async fn run(client: Client, args: Args) -> Result<()> {
         }
         let records = (0..).zip(round.drain(..)).map(|(place, line)| {
             let data = line.context("reading the standard input")?;
-            let key = args.key.clone().unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
+            let own = || format!("{:016x}", rand::random::<u64>());
+            let key = args.partition_key.clone().unwrap_or_else(own);
             Ok(Record { place, key, data })
         });
         let records: Vec<Record> = records.collect::<Result<_>>()?;

@@ -1,14 +1,16 @@
 //! The catalog's messages: what any native client may propose, and what is kept.
 
-use anabranch_catalog::{Catalog, Command, NewStream, Replica, StreamMode};
+use anabranch_catalog::{Catalog, Command, NewStream, Replica, ShardChange, StreamMode};
 use anabranch_proto::{
     decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
 };
-use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
+use anabranch_types::{
+    Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId, StreamName, Timestamp,
+};
 use bytes::Bytes;
 
 /// A command that converts is one that can be applied, to a catalog with everything in it, and twice: the catalog says no
-/// where it must, and stays as it should be.
+/// where it must, and stays as it should be. Whatever the command left can be split after it.
 pub(super) fn command(input: &[u8]) {
     let Ok(command) = decode_command(Bytes::copy_from_slice(input)) else { return };
     let again = decode_command(encode_command(&command));
@@ -16,6 +18,30 @@ pub(super) fn command(input: &[u8]) {
     let mut catalog = populated();
     for index in [1_000, 1_001] {
         catalog.apply(index, command.clone());
+    }
+    if catalog.streams.values().map(|stream| stream.shards.len()).sum::<usize>() < 100 {
+        split_all(&mut catalog);
+    }
+}
+
+/// Doubles the shards of every stream that can be changed.
+fn split_all(catalog: &mut Catalog) {
+    let streams = catalog.streams.iter();
+    let streams: Vec<_> = streams.map(|(name, stream)| (name.clone(), stream.id)).collect();
+    for (index, (name, id)) in (2_000..).step_by(3).zip(streams) {
+        catalog.apply(index, Command::ActivateStream { name: name.clone(), id });
+        let (open, now) = match catalog.streams.get(&name) {
+            Some(stream) => (stream.open_shards().count(), stream.created),
+            None => continue,
+        };
+        let change = ShardChange::Count(u32::try_from(2 * open).expect("below 100"));
+        catalog.apply(index + 1, Command::Reshard { name: name.clone(), change, now });
+        let Some(job) = catalog.streams.get(&name).and_then(|stream| stream.job.as_ref()) else {
+            continue;
+        };
+        let ending = |id: &ShardId| (*id, SequenceNumber::shard_start(*id, now));
+        let (endings, job) = (job.parents.iter().map(ending).collect(), index + 1);
+        catalog.apply(index + 2, Command::CommitReshard { name, id, job, endings, now });
     }
 }
 

