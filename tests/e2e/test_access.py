@@ -355,8 +355,8 @@ def test_secrets_are_in_no_log(cluster, root):
 
 
 def test_any_credentials_are_taken_only_if_the_file_says_so(tmp_path):
-    with Servers(tmp_path, extra='authentication = "any"') as servers:
+    with Servers(tmp_path, settings=['authentication = "any"']) as servers:
         anybody = User(servers, "anybody", {"access_key_id": "any", "secret_access_key": "any"})
         create_stream(anybody.kinesis(), "open", shards=1)
         put(anybody.kinesis(), stream="open")
-        assert 'warning: authentication = "any"' in servers.log(servers.nodes[0])
+        assert 'warning: authentication = "any"' in servers.output(servers.nodes[0])

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from support.clients import ACCESS_KEY, REGION, SECRET_KEY, cli, kinesis
 from support.cluster import Cluster, release_binary
-from support.servers import Servers, free_port
+from support.servers import Servers, free_ports
 from support.streams import create_stream, data_at, iterator, shards, status
 from support.waiting import wait_until
 
@@ -194,19 +194,19 @@ def test_a_key_file_is_its_owners_alone(keys, tmp_path):
     keys.chmod(0o644)
     with pytest.raises(RuntimeError, match="chmod 600"):
         master_key("list", keys)
-    config = f'\n[encryption]\nkey-file = "{keys}"\n'
-    with pytest.raises(RuntimeError, match="chmod 600"), Servers(tmp_path / "data", extra=OPEN + config):
+    settings = [ANY, "[encryption]", f'key-file = "{keys}"']
+    with pytest.raises(RuntimeError, match="chmod 600"), Servers(tmp_path / "data", settings=settings):
         pass
 
 
 # Credentials are not what these tests are about.
-OPEN = 'authentication = "any"\n'
+ANY = 'authentication = "any"'
 
 
 def test_a_disabled_key_takes_and_gives_nothing_until_it_is_enabled(keys, tmp_path):
     other = master_key("add", keys, "--alias", "alias/other")["added"]
-    config = f'\n[encryption]\nkey-file = "{keys}"\ndata-key-cache-seconds = 0\n'
-    with Servers(tmp_path / "data", extra=OPEN + config) as servers:
+    settings = [ANY, "[encryption]", f'key-file = "{keys}"', "data-key-cache-seconds = 0"]
+    with Servers(tmp_path / "data", settings=settings) as servers:
         client = kinesis(servers.nodes[0].endpoint, **ONCE)
         create_stream(client, "s", shards=1)
         set_encryption(client, "s", key=f"arn:aws:kms:us-east-1:000000000000:key/{other}")
@@ -254,7 +254,7 @@ def event_error(client, consumer):
 
 
 def test_without_a_holder_of_keys_a_stream_stays_as_it_is(tmp_path):
-    with Servers(tmp_path, extra=OPEN) as servers:
+    with Servers(tmp_path, settings=[ANY]) as servers:
         client = kinesis(servers.nodes[0].endpoint, **ONCE)
         create_stream(client, "s", shards=1)
         start = {"StreamName": "s", "EncryptionType": "KMS", "KeyId": DEFAULT_KEY}
@@ -263,8 +263,8 @@ def test_without_a_holder_of_keys_a_stream_stays_as_it_is(tmp_path):
 
 
 def test_data_keys_are_replaced_by_age_and_old_records_stay_readable(keys, tmp_path):
-    config = f'\n[encryption]\nkey-file = "{keys}"\ndata-key-max-age-seconds = 1\n'
-    with Servers(tmp_path / "data", nodes=3, extra=OPEN + config) as servers:
+    settings = [ANY, "[encryption]", f'key-file = "{keys}"', "data-key-max-age-seconds = 1"]
+    with Servers(tmp_path / "data", nodes=3, settings=settings) as servers:
         client = kinesis(servers.nodes[0].endpoint)
         create_stream(client, "s", shards=1)
         set_encryption(client, "s")
@@ -277,7 +277,7 @@ def test_data_keys_are_replaced_by_age_and_old_records_stay_readable(keys, tmp_p
 
         wait_until("the data key was replaced twice", replaced)
         count = len(records(client, "s"))
-        servers.restart(1)
+        servers.restart(servers.nodes[0])
         assert len(records(kinesis(servers.nodes[0].endpoint), "s")) == count
 
 
@@ -290,7 +290,7 @@ def key_numbers(servers, stream):
 @contextlib.contextmanager
 def moto(folder, port=None):
     """A KMS in a process of its own; its endpoint and the process."""
-    port = port or free_port()
+    port = port or free_ports(1)[0]
     log = (folder / "moto").open("wb")
     program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -327,8 +327,8 @@ def test_a_key_management_service_holds_the_master_keys(tmp_path):
         )
         key = kms.create_key()["KeyMetadata"]["KeyId"]
         kms.create_alias(AliasName="alias/streams", TargetKeyId=key)
-        config = f'\n[encryption]\nkms-endpoint = "{endpoint}"\ndata-key-cache-seconds = 0\n'
-        with Servers(tmp_path / "data", nodes=3, extra=OPEN + config, environment=credentials) as servers:
+        settings = [ANY, "[encryption]", f'kms-endpoint = "{endpoint}"', "data-key-cache-seconds = 0"]
+        with Servers(tmp_path / "data", nodes=3, settings=settings, environment=credentials) as servers:
             client = kinesis(servers.nodes[0].endpoint, **ONCE)
             create_stream(client, "s", shards=1)
             start = {"StreamName": "s", "EncryptionType": "KMS"}

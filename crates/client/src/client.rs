@@ -411,12 +411,13 @@ impl Feed {
                         self.from = page.next;
                         return Ok(page);
                     }
-                    Ok(Err(status)) => match call::error_of(&status) {
-                        error @ (CallError::InUse | CallError::Key { .. }) => {
+                    Ok(Err(status)) => {
+                        let error = call::error_of(&status);
+                        if matches!(error, CallError::InUse | CallError::Key { .. }) {
                             return Err(error.into());
                         }
-                        _ => self.interrupted().await,
-                    },
+                        self.interrupted().await;
+                    }
                     Ok(Ok(None)) | Err(_) => self.interrupted().await,
                 },
             }

@@ -1,49 +1,34 @@
-"""`anabranch server` with configurations of our own, for what `anabranch dev` decides by itself."""
+"""`anabranch server` as real processes: a cluster whose nodes read configuration files, as in production."""
 
 import contextlib
+import os
 import secrets
 import signal
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
-from support.cluster import Node, release_binary, status_of
+from support.cluster import START_TIMEOUT, STOP_TIMEOUT, Node, release_binary, status_of
 from support.waiting import wait_until
-
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 30.0
-
-
-def free_port():
-    """A port that nobody listens on, for now."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
 
 
 class Servers:
-    """Nodes of one cluster, each a `server` process. As a context manager it leaves nothing behind.
+    """Some running nodes. As a context manager it leaves nothing behind, however the block ends."""
 
-    `extra` is TOML that every node's configuration ends with; its first lines may be keys of the file itself.
-    """
-
-    def __init__(self, data_dir, nodes=1, extra="", environment=None):
+    def __init__(self, data_dir, nodes=1, settings=(), binary=None, environment=None):
+        """`settings` are further lines of each node's file, tables last."""
         self.data_dir = Path(data_dir)
-        self.extra = extra
-        self.binary = release_binary()
-        self.environment = environment
-        self.ports = {number: (free_port(), free_port()) for number in range(1, nodes + 1)}
-        self.token_key = secrets.token_hex(32)
+        self.size = nodes
+        self.settings = list(settings)
+        self.binary = Path(binary or release_binary())
+        self.environment = {**os.environ, **(environment or {})}
         self.nodes = []
         self._processes = {}
 
     def __enter__(self):
         try:
-            for number in self.ports:
-                self.launch(number)
-            for node in self.nodes:
-                self.wait_ready(node)
-            return self
+            return self.start()
         except BaseException:
             self.kill_everything()
             raise
@@ -51,68 +36,87 @@ class Servers:
     def __exit__(self, *_):
         self.kill_everything()
 
-    def launch(self, number):
-        """Starts a node, and waits for nothing."""
-        api, grpc = self.ports[number]
-        folder = self.data_dir / f"node-{number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        config = folder / "node.toml"
-        config.write_text(self.config(number, folder))
-        log = (folder / "log").open("ab")
-        command = (str(self.binary), "server", "--config", str(config))
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, start_new_session=True
-        )
-        log.close()
-        self._processes[number] = process
-        node = Node(number, process.pid, f"127.0.0.1:{api}", f"127.0.0.1:{grpc}", str(folder), command)
-        self.nodes = sorted([node, *(known for known in self.nodes if known.id != number)], key=lambda node: node.id)
-        return node
+    def start(self):
+        """Starts every node and waits until it answers."""
+        ports = free_ports(2 * self.size)
+        addresses = [(f"127.0.0.1:{ports[2 * i]}", f"127.0.0.1:{ports[2 * i + 1]}") for i in range(self.size)]
+        peers = ", ".join(f'{{ node = {id}, grpc = "{grpc}" }}' for id, (_, grpc) in enumerate(addresses, 1))
+        token_key = secrets.token_hex(32)
+        for id, (api, grpc) in enumerate(addresses, 1):
+            directory = self.data_dir / f"node-{id}"
+            directory.mkdir(parents=True)
+            lines = [
+                f"node = {id}",
+                'cluster = "e2e"',
+                f'listen-api = "{api}"',
+                f'listen-grpc = "{grpc}"',
+                f'data-dir = "{directory}"',
+                f'token-key = "{token_key}"',
+                f"nodes = [{peers}]",
+                *self.settings,
+            ]
+            config = directory / "node.toml"
+            config.write_text("\n".join(lines) + "\n")
+            command = (str(self.binary), "server", "--config", str(config))
+            self.nodes.append(self._launch(Node(id, 0, api, grpc, str(directory), command)))
+        for node in self.nodes:
+            self._wait_ready(node)
+        return self
 
-    def config(self, number, folder):
-        """What the node's configuration says."""
-        api, grpc = self.ports[number]
-        top, _, tables = self.extra.partition("\n[")
-        peers = "".join(
-            f'[[nodes]]\nnode = {peer}\ngrpc = "127.0.0.1:{port}"\n' for peer, (_, port) in self.ports.items()
-        )
-        return (
-            f'node = {number}\ncluster = "e2e"\nlisten-api = "127.0.0.1:{api}"\nlisten-grpc = "127.0.0.1:{grpc}"\n'
-            f'data-dir = "{folder}"\ntoken-key = "{self.token_key}"\n{top}\n{peers}' + (f"[{tables}" if tables else "")
-        )
+    def restart(self, node):
+        """SIGKILL to a node, and the same one again; returns it once it is ready."""
+        self._processes[node.id].kill()
+        self._processes[node.id].wait(timeout=STOP_TIMEOUT)
+        alive = self._launch(node)
+        self.nodes = [alive if known.id == node.id else known for known in self.nodes]
+        self._wait_ready(alive)
+        return alive
 
-    def restart(self, number):
-        """SIGKILL, and the same node again; returns it once it is ready."""
-        self._processes[number].kill()
-        self._processes[number].wait(timeout=STOP_TIMEOUT)
-        node = self.launch(number)
-        self.wait_ready(node)
-        return node
+    def _launch(self, node):
+        with (Path(node.data_dir) / "output.log").open("ab") as output:
+            process = subprocess.Popen(
+                node.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.environment,
+                start_new_session=True,
+            )
+        self._processes[node.id] = process
+        return replace(node, pid=process.pid)
+
+    def output(self, node):
+        """What a node has printed."""
+        return (Path(node.data_dir) / "output.log").read_text(errors="replace")
 
     def stop(self):
-        """SIGTERM to all; returns when they have ended."""
+        """SIGTERM to every node. Returns their exit statuses."""
         for process in self._processes.values():
             process.send_signal(signal.SIGTERM)
-        for process in self._processes.values():
-            process.wait(timeout=STOP_TIMEOUT)
-
-    def wait_ready(self, node):
-        """Returns when the node answers 200 on /readyz."""
-
-        def ready():
-            if self._processes[node.id].poll() is not None:
-                raise RuntimeError(f"node {node.id} ended:\n{self.log(node)}")
-            return status_of(f"{node.endpoint}/readyz") == 200
-
-        wait_until(f"node {node.id} is ready", ready, START_TIMEOUT)
-
-    def log(self, node):
-        """What the node printed."""
-        return (Path(node.data_dir) / "log").read_text(errors="replace")
+        return [process.wait(timeout=STOP_TIMEOUT) for process in self._processes.values()]
 
     def kill_everything(self):
-        """SIGKILL to all."""
+        """SIGKILL to every node that still runs."""
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             process.wait(timeout=STOP_TIMEOUT)
+
+    def _wait_ready(self, node):
+        process = self._processes[node.id]
+
+        def answers():
+            if process.poll() is not None:
+                raise RuntimeError(f"node {node.id} ended with status {process.returncode}:\n{self.output(node)}")
+            return status_of(f"{node.endpoint}/readyz") == 200
+
+        wait_until(f"node {node.id} answers 200 on /readyz", answers, START_TIMEOUT)
+
+
+def free_ports(count):
+    """Ports that nobody listens on at the moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
