@@ -351,7 +351,7 @@ def test_what_names_streams_is_not_shown_to_everybody(cluster, orders):
 
 def test_secrets_are_in_no_log(cluster, root):
     for node in cluster.nodes:
-        assert root.secret not in cluster.log(node)
+        assert root.secret not in cluster.output(node)
 
 
 def test_any_credentials_are_taken_only_if_the_file_says_so(tmp_path):

@@ -141,13 +141,15 @@ where
 
 impl<'a> HeaderParts<'a> {
     fn of(authorization: &'a str) -> Self {
-        let mut parts = authorization.split([' ', ',']);
+        // Bytes, not characters: this is done for every request.
+        let parts = authorization.as_bytes().split(|byte| matches!(byte, b' ' | b','));
+        let mut parts = parts.map(|part| std::str::from_utf8(part).unwrap_or_default());
         let algorithm = parts.next().unwrap_or_default();
         let mut found = Self { algorithm, values: [None; HEADER_PARTS.len()], repeated: None };
         for part in parts {
-            let Some((name, value)) = part.split_once('=') else { continue };
             for (known, slot) in HEADER_PARTS.into_iter().zip(&mut found.values) {
-                if name == known && slot.replace(value).is_some() {
+                let value = part.strip_prefix(known).and_then(|rest| rest.strip_prefix('='));
+                if value.is_some_and(|value| slot.replace(value).is_some()) {
                     found.repeated = Some(known);
                 }
             }

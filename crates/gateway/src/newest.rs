@@ -13,7 +13,8 @@ use crate::errors::Error;
 /// Asks for the newest version.
 #[derive(Debug, Default)]
 pub(crate) struct Newest {
-    turn: Mutex<()>,
+    /// Whether the last question got no answer.
+    turn: Mutex<bool>,
     /// Questions that have begun.
     begun: AtomicU64,
 }
@@ -25,13 +26,16 @@ impl Newest {
     /// [`Error::Internal`] if the catalog doesn't answer.
     pub(crate) async fn view(&self, cluster: &dyn Cluster) -> Result<Arc<View>, Error> {
         let arrived = self.begun.load(Ordering::Relaxed);
-        let _turn = self.turn.lock().await;
-        // A question that began after this call came is answered: whoever asked it had the turn.
+        let mut is_unanswered = self.turn.lock().await;
+        // A question that began after this call came is over, whoever asked it: he had the turn.
         if self.begun.load(Ordering::Relaxed) > arrived {
-            return Ok(cluster.view());
+            return if *is_unanswered { Err(Error::Internal) } else { Ok(cluster.view()) };
         }
         self.begun.fetch_add(1, Ordering::Relaxed);
+        // Also if this call is given up meanwhile.
+        *is_unanswered = true;
         let newest = cluster.newest_view().await;
+        *is_unanswered = newest.is_err();
         newest.map_err(|error| Error::from_client(error, || "Catalog".into()))
     }
 }

@@ -83,6 +83,9 @@ where
 }
 
 fn write_value(value: &[u8], out: &mut Vec<u8>) {
+    if !value.windows(2).any(|pair| pair == b"  ") {
+        return out.extend_from_slice(value);
+    }
     let mut was_space = false;
     for byte in value {
         let is_space = *byte == b' ';
