@@ -9,6 +9,8 @@ mod dev;
 mod local_node;
 mod running;
 mod server;
+mod tls_args;
+mod tls_config;
 
 use std::process::ExitCode;
 

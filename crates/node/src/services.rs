@@ -20,6 +20,7 @@ use prost::Message;
 use tokio::time::sleep;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::access;
 use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
 use crate::subscriptions::{InUse, Seat};
@@ -302,9 +303,12 @@ impl CatalogService for Api {
         &self,
         request: Request<v1::ProposeRequest>,
     ) -> Result<Response<v1::ProposeResponse>, Status> {
-        let request = request.into_inner();
-        let command = decode_command(request.command).map_err(invalid)?;
-        let outcome = if request.forwarded {
+        if request.get_ref().forwarded {
+            access::check_forwarded(&request)?;
+        }
+        let command = decode_command(request.get_ref().command.clone()).map_err(invalid)?;
+        access::check_command(&request, &command)?;
+        let outcome = if request.into_inner().forwarded {
             catalog_leader::ask_here(&self.0, &Propose(&command)).await
         } else {
             self.0.propose(&command).await
@@ -317,6 +321,9 @@ impl CatalogService for Api {
         &self,
         request: Request<v1::NewestRequest>,
     ) -> Result<Response<v1::NewestResponse>, Status> {
+        if request.get_ref().forwarded {
+            access::check_forwarded(&request)?;
+        }
         let version = if request.into_inner().forwarded {
             catalog_leader::ask_here(&self.0, &NewestVersion).await
         } else {

@@ -12,3 +12,4 @@ mod protocol;
 mod puts;
 mod reads;
 mod reshard;
+mod tls;
