@@ -23,12 +23,15 @@ pub(crate) struct NodeEntry {
 
 #[derive(Serialize)]
 struct ClusterFile<'a> {
+    /// Where the certificates are, if the ports speak TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_dir: Option<&'a Path>,
     nodes: &'a [NodeEntry],
 }
 
 /// Writes `DIR/cluster.json`, whole or not at all.
-pub(crate) fn write(dir: &Path, nodes: &[NodeEntry]) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(&ClusterFile { nodes })?;
+pub(crate) fn write(dir: &Path, tls_dir: Option<&Path>, nodes: &[NodeEntry]) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(&ClusterFile { tls_dir, nodes })?;
     replace(&dir.join("cluster.json"), &text)
 }
 

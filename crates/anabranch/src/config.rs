@@ -11,6 +11,8 @@ use anabranch_types::{AccountId, NodeId, Region};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::tls_config::{RawTls, Tls};
+
 /// A node's configuration. A value of this type has been checked.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeConfig {
@@ -54,6 +56,8 @@ pub(crate) struct NodeConfig {
     pub(crate) key_holder: KeyHolder,
     /// How data keys are used.
     pub(crate) encryption: EncryptionSettings,
+    /// Which ports speak TLS. Default: none.
+    pub(crate) tls: Tls,
     /// For tests of time: a file with the whole seconds by which this node's clock is ahead. Default: none.
     pub(crate) clock_offset_file: Option<PathBuf>,
 }
@@ -96,6 +100,8 @@ pub(crate) struct RawNodeConfig {
     pub(crate) replication: RawReplicaSettings,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) encryption: Option<RawEncryption>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<RawTls>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clock_offset_file: Option<PathBuf>,
 }
@@ -329,8 +335,10 @@ impl NodeConfig {
         let (key_holder, encryption) =
             raw.encryption.unwrap_or_default().check().context("encryption")?;
         let peer = |peer: RawPeer| Peer { node: NodeId(peer.node), grpc_address: peer.grpc };
+        let tls = raw.tls.map(|tls| tls.check(&raw.cluster)).transpose().context("tls")?;
         Ok(Self {
             node: NodeId(raw.node),
+            tls: tls.unwrap_or_default(),
             cluster: raw.cluster,
             listen_api: raw.listen_api,
             listen_grpc: raw.listen_grpc,
@@ -408,6 +416,7 @@ mod tests {
             storage: StorageSettings::default(),
             replication: RawReplicaSettings::default(),
             encryption: None,
+            tls: None,
             clock_offset_file: None,
         };
         change(&mut raw);
@@ -427,6 +436,9 @@ mod tests {
         };
         assert!(parse(joins).is_ok());
         assert_eq!(error(|raw| raw.token_key = "12".into()), "token-key: must be 64 hex digits");
+        let half = RawTls { ca: Some("a".into()), ..RawTls::default() };
+        let half = parse(move |raw| raw.tls = Some(half.clone()));
+        assert!(format!("{:#}", half.unwrap_err()).starts_with("tls: certificate: is missing"));
         assert!(error(|raw| raw.account = Some("1".into())).starts_with("account: "));
         assert_eq!(error(|raw| raw.replicas = 0), "replicas: must be 1 to 7");
         assert_eq!(

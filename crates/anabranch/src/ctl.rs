@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use anabranch_proto::admin as pb;
 use anabranch_proto::admin::admin_service_client::AdminServiceClient;
-use anabranch_transport::{Connector, TcpConnector};
+use anabranch_transport::{Connector, Destination};
 use anabranch_types::StreamName;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::tls_args::TlsArgs;
+
+pub(crate) mod certs;
 mod cluster;
 mod groups;
 mod jobs;
@@ -34,8 +37,18 @@ pub(crate) struct CtlArgs {
     /// Prints JSON
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(subcommand)]
-    what: What,
+    what: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Makes an authority and certificates for TLS, or adds some; asks no node
+    Certs(certs::Args),
+    #[command(flatten)]
+    Asked(What),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -122,12 +135,19 @@ enum What {
 /// # Errors
 /// When no node answers, or the cluster refuses; says why.
 pub(crate) async fn run(args: CtlArgs) -> Result<()> {
-    if let What::MasterKey(what) = args.what {
-        return print(&master_keys::run(what)?, args.json);
-    }
-    let seeds = if args.node.is_empty() { of_data_dir()? } else { args.node };
-    let mut admin = connect(&seeds).await?;
-    print(&say(&mut admin, args.what).await?, args.json)
+    let said = match args.what {
+        Command::Certs(args) => certs::said(&certs::make(&args)?),
+        Command::Asked(What::MasterKey(what)) => master_keys::run(what)?,
+        Command::Asked(what) => {
+            let (seeds, tls) = match args.node {
+                node if node.is_empty() => of_data_dir(args.tls)?,
+                node => (node, args.tls),
+            };
+            let mut admin = connect(&seeds, &tls).await?;
+            say(&mut admin, what).await?
+        }
+    };
+    print(&said, args.json)
 }
 
 fn print(said: &Said, as_json: bool) -> Result<()> {
@@ -163,27 +183,35 @@ const GROUPS: u32 = 1_000;
 /// Shards of one page.
 const SHARDS: u32 = 10_000;
 
-/// gRPC ports of the cluster of `anabranch dev` in this directory.
-pub(crate) fn of_data_dir() -> Result<Vec<String>> {
+/// gRPC ports of the cluster of `anabranch dev` in this directory, and its certificates if none are named.
+pub(crate) fn of_data_dir(tls: TlsArgs) -> Result<(Vec<String>, TlsArgs)> {
     let path = "anabranch-data/cluster.json";
     let text = std::fs::read_to_string(path);
     let text = text.with_context(|| format!("--node: not given, and there is no {path}"))?;
     let cluster: Value = serde_json::from_str(&text).context(path)?;
     let nodes = cluster["nodes"].as_array().into_iter().flatten();
-    Ok(nodes.filter_map(|node| node["grpc"].as_str().map(str::to_owned)).collect())
+    let nodes = nodes.filter_map(|node| node["grpc"].as_str().map(str::to_owned)).collect();
+    match cluster["tls_dir"].as_str() {
+        Some(dir) if tls.is_plain() => Ok((nodes, TlsArgs::in_dir(dir.as_ref()))),
+        Some(_) | None => Ok((nodes, tls)),
+    }
 }
 
 /// The first of the nodes that takes a connection.
-async fn connect(seeds: &[String]) -> Result<Admin> {
-    let connector: Arc<dyn Connector> = Arc::new(TcpConnector);
+async fn connect(seeds: &[String], tls: &TlsArgs) -> Result<Admin> {
+    let connector: Arc<dyn Connector> = tls.connector("operator")?;
+    let mut reason = "there is no address".to_owned();
     for seed in seeds {
-        if connector.connect(seed.clone()).await.is_ok() {
-            let channel = anabranch_transport::channel(&connector, seed);
-            let admin = AdminServiceClient::new(channel);
-            return Ok(admin.max_decoding_message_size(MAX_MESSAGE_BYTES));
+        match connector.connect(Destination::any(seed)).await {
+            Ok(_) => {
+                let channel = anabranch_transport::channel(&connector, Destination::any(seed));
+                let admin = AdminServiceClient::new(channel);
+                return Ok(admin.max_decoding_message_size(MAX_MESSAGE_BYTES));
+            }
+            Err(error) => reason = error.to_string(),
         }
     }
-    bail!("no node answers at {}", seeds.join(", "))
+    bail!("no node answers at {}: {reason}", seeds.join(", "))
 }
 
 async fn say(admin: &mut Admin, what: What) -> Result<Said> {
@@ -286,8 +314,20 @@ fn request<T>(message: T) -> Request<T> {
 fn answer<T>(answered: Result<Response<T>, Status>) -> Result<T> {
     answered.map(Response::into_inner).map_err(|status| match status.message() {
         "" => anyhow!("{}", status.code()),
-        message => anyhow!("{message}"),
+        message => match innermost(&status) {
+            Some(cause) => anyhow!("{message}: {cause}"),
+            None => anyhow!("{message}"),
+        },
     })
+}
+
+/// Why a connection broke, TLS or not; a refusal by the node has no such cause.
+fn innermost(status: &Status) -> Option<String> {
+    let mut cause = std::error::Error::source(status)?;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    Some(cause.to_string())
 }
 
 /// The name of an enum's value as JSON has it, without its prefix; UNKNOWN for the value that says nothing.

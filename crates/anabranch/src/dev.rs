@@ -17,7 +17,9 @@ use crate::cluster_file::{self, NodeEntry, PidFile};
 use crate::config::{
     Limits, NodeConfig, RawAuthentication, RawEncryption, RawNodeConfig, RawPeer, new_token_key,
 };
+use crate::ctl::certs;
 use crate::running::{self, Addresses};
+use crate::tls_config::RawTls;
 
 /// `anabranch dev`
 #[derive(Debug, Args)]
@@ -34,11 +36,15 @@ pub(crate) struct DevArgs {
     /// Whose limits hold
     #[arg(long, value_enum, value_name = "WHOSE", default_value_t = Limits::Unlimited)]
     limits: Limits,
+    /// HTTPS, and mutual TLS of the gRPC ports, with certificates that are made in DATA-DIR/tls
+    #[arg(long)]
+    tls: bool,
 }
 
 const CONFIG: &str = "node.toml";
 /// The master key of Kinesis itself in an account of AWS; consoles and examples name it.
 const DEFAULT_MASTER_KEY: &str = "alias/aws/kinesis";
+const CLUSTER: &str = "dev";
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
@@ -47,13 +53,23 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
         .with_context(|| format!("data-dir {}", args.data_dir.display()))?;
     let data_dir = std::path::absolute(&args.data_dir)?;
     println!("any credentials are accepted; data in {}", data_dir.display());
-    if args.nodes == 1 { one(args, &data_dir).await } else { several(args, &data_dir).await }
+    let tls_dir = args.tls.then(|| data_dir.join("tls"));
+    if let Some(dir) = &tls_dir {
+        make_certificates(dir, &args)?;
+        println!("clients are to trust {}", dir.join("ca.pem").display());
+    }
+    if args.nodes == 1 {
+        one(args, &data_dir, tls_dir).await
+    } else {
+        several(args, &data_dir, tls_dir).await
+    }
 }
 
 /// Everything in this process.
-async fn one(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
+async fn one(args: DevArgs, dir: &Path, tls_dir: Option<PathBuf>) -> anyhow::Result<()> {
     let node_dir = dir.join("node-1");
-    let config_file = write_configs(dir, &[loopback(&args, 0)?], args.limits)?.remove(0);
+    let nodes = [loopback(&args, 0)?];
+    let config_file = write_configs(dir, &nodes, args.limits, tls_dir.as_deref())?.remove(0);
     let mut config = NodeConfig::read(&config_file, Vec::new())?;
     config.listen_api = args.listen.to_string();
     let pid_file = PidFile::write(&node_dir)?;
@@ -66,14 +82,17 @@ async fn one(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
     if args.limits == Limits::Aws {
         command.extend(["--limits".into(), "aws".into()]);
     }
+    if args.tls {
+        command.push("--tls".into());
+    }
     let dir = dir.to_owned();
     let result = running::run(config, move |Addresses { api, grpc }| {
         let command = [command, vec!["--listen".into(), api.to_string()]].concat();
         let (api, grpc) = (api.to_string(), grpc.to_string());
         let pid = std::process::id();
         let entry = NodeEntry { id: 1, pid, api: api.clone(), grpc, data_dir: node_dir, command };
-        cluster_file::write(&dir, &[entry])?;
-        println!("ready: Kinesis API on http://{api}");
+        cluster_file::write(&dir, tls_dir.as_deref(), &[entry])?;
+        println!("ready: Kinesis API on {}://{api}", scheme(args.tls));
         Ok(())
     })
     .await;
@@ -82,20 +101,22 @@ async fn one(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
 }
 
 /// A child process for each node.
-async fn several(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
+async fn several(args: DevArgs, dir: &Path, tls_dir: Option<PathBuf>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let reserved =
         (0..args.nodes).map(|i| loopback(&args, i)).collect::<anyhow::Result<Vec<_>>>()?;
-    let configs = write_configs(dir, &reserved, args.limits)?;
+    let configs = write_configs(dir, &reserved, args.limits, tls_dir.as_deref())?;
     let mut children = Vec::new();
     let outcome = tokio::select! {
-        started = start_all(dir, &configs, &mut children) => started,
+        started = start_all(dir, tls_dir.as_deref(), &configs, &mut children) => started,
         _ = terminate.recv() => Err(anyhow::anyhow!("stopped before it was ready")),
         _ = interrupt.recv() => Err(anyhow::anyhow!("stopped before it was ready")),
     };
     if let Ok(entries) = &outcome {
-        let apis: Vec<_> = entries.iter().map(|entry| format!("http://{}", entry.api)).collect();
+        let scheme = scheme(args.tls);
+        let apis: Vec<_> =
+            entries.iter().map(|entry| format!("{scheme}://{}", entry.api)).collect();
         println!("ready: {} nodes, Kinesis API on {}", entries.len(), apis.join(" "));
         tokio::select! {
             _ = terminate.recv() => {}
@@ -108,6 +129,7 @@ async fn several(args: DevArgs, dir: &Path) -> anyhow::Result<()> {
 
 async fn start_all(
     dir: &Path,
+    tls_dir: Option<&Path>,
     configs: &[PathBuf],
     children: &mut Vec<Child>,
 ) -> anyhow::Result<Vec<NodeEntry>> {
@@ -141,7 +163,7 @@ async fn start_all(
     for child in children {
         wait_ready(child).await?;
     }
-    cluster_file::write(dir, &entries)?;
+    cluster_file::write(dir, tls_dir, &entries)?;
     Ok(entries)
 }
 
@@ -202,6 +224,27 @@ async fn stop_all(dir: &Path, configs: &[PathBuf], mut children: Vec<Child>) -> 
     if failed.is_empty() { Ok(()) } else { bail!(failed.join("; ")) }
 }
 
+const fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
+/// Makes the certificates of all nodes, an operator and a client, anew at each start; the authority stays, so whoever
+/// trusts it goes on.
+fn make_certificates(dir: &Path, args: &DevArgs) -> anyhow::Result<()> {
+    let listen = args.listen.ip().to_string();
+    let certs = certs::Args {
+        dir: dir.to_owned(),
+        cluster: Some(CLUSTER.into()),
+        nodes: (1..=args.nodes.into()).collect(),
+        hosts: ["localhost", "127.0.0.1", "::1", &listen].map(str::to_owned).to_vec(),
+        operators: vec!["operator".into()],
+        clients: vec!["client".into()],
+        days: 365,
+        renew: true,
+    };
+    certs::make(&certs).context("tls").map(drop)
+}
+
 /// Addresses of the i-th node.
 struct Reserved {
     api: SocketAddr,
@@ -235,7 +278,12 @@ fn master_keys(dir: &Path) -> anyhow::Result<PathBuf> {
 
 /// Writes each node's configuration; what must stay the same over restarts is kept from the file that
 /// is there.
-fn write_configs(dir: &Path, nodes: &[Reserved], limits: Limits) -> anyhow::Result<Vec<PathBuf>> {
+fn write_configs(
+    dir: &Path,
+    nodes: &[Reserved],
+    limits: Limits,
+    tls_dir: Option<&Path>,
+) -> anyhow::Result<Vec<PathBuf>> {
     let files: Vec<PathBuf> =
         (1..=nodes.len()).map(|id| dir.join(format!("node-{id}")).join(CONFIG)).collect();
     let known: Vec<RawNodeConfig> = files
@@ -263,7 +311,7 @@ fn write_configs(dir: &Path, nodes: &[Reserved], limits: Limits) -> anyhow::Resu
         std::fs::create_dir_all(node_dir)?;
         let raw = RawNodeConfig {
             node: id,
-            cluster: "dev".into(),
+            cluster: CLUSTER.into(),
             listen_api: reserved.api.to_string(),
             listen_grpc: reserved.grpc.to_string(),
             advertise_grpc: None,
@@ -282,6 +330,12 @@ fn write_configs(dir: &Path, nodes: &[Reserved], limits: Limits) -> anyhow::Resu
             storage: anabranch_storage::StorageSettings::default(),
             replication: crate::config::RawReplicaSettings::default(),
             encryption: Some(encryption.clone()),
+            tls: tls_dir.map(|dir| RawTls {
+                certificate: Some(dir.join(format!("node-{id}.pem"))),
+                key: Some(dir.join(format!("node-{id}.key"))),
+                ca: Some(dir.join("ca.pem")),
+                ..RawTls::default()
+            }),
             clock_offset_file: None,
         };
         cluster_file::replace(file, &toml::to_string(&raw)?)?;

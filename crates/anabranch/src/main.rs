@@ -10,6 +10,8 @@ mod local_node;
 mod running;
 mod server;
 mod stream;
+mod tls_args;
+mod tls_config;
 
 use std::process::ExitCode;
 

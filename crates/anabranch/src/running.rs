@@ -10,7 +10,7 @@ use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings};
 use anabranch_node::{Node, NodeSettings, bind};
 use anabranch_storage::{LogStore, SegmentStore, Stats};
-use anabranch_transport::{Connector, TcpConnector};
+use anabranch_transport::{Connector, Listener, TcpConnector, TlsConnector};
 use anabranch_types::{Clock, SystemClock, Timestamp};
 use anyhow::Context;
 use serde_json::json;
@@ -129,7 +129,11 @@ async fn start(
         Some(file) => Arc::new(OffsetClock::new(file)),
         None => Arc::new(SystemClock),
     };
-    let connector: Arc<dyn Connector> = Arc::new(TcpConnector);
+    let (mutual, api_tls) = config.tls.load(config.node, &config.cluster)?;
+    let (connector, grpc): (Arc<dyn Connector>, Listener) = match mutual {
+        Some(tls) => (Arc::new(TlsConnector::new(tls.clone())), Listener::mutual(grpc, tls)),
+        None => (Arc::new(TcpConnector), grpc.into()),
+    };
     let settings = NodeSettings {
         node: config.node,
         cluster: config.cluster,
@@ -158,9 +162,12 @@ async fn start(
     settings.service_limits = config.limits == Limits::Aws;
     settings.max_connections = raise_descriptor_limit();
     let (readiness, report) = (node.clone(), node.clone());
-    let gateway = Gateway::new(client, settings, clock)
+    let mut gateway = Gateway::new(client, settings, clock)
         .with_readiness(move || readiness.is_ready())
         .with_report(move || cluster_report(&report, &stored.stats(), time.now()));
+    if let Some(tls) = api_tls {
+        gateway = gateway.with_tls(tls);
+    }
     let served = tokio::spawn(async move {
         let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
         gateway.serve(api, shutdown).await

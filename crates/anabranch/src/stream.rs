@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use anabranch_client::{Client, View};
-use anabranch_transport::TcpConnector;
 use anabranch_types::StreamName;
 use anyhow::{Context, Result};
+
+use crate::ctl::of_data_dir;
+use crate::tls_args::TlsArgs;
 
 mod line;
 mod lineage;
@@ -21,6 +23,8 @@ pub(crate) struct StreamArgs {
     /// gRPC ports of nodes, `HOST:PORT`; the others are found through them. Default: those of ./anabranch-data
     #[arg(long, global = true, value_delimiter = ',', value_name = "HOST:PORT")]
     node: Vec<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(subcommand)]
     what: What,
 }
@@ -38,8 +42,11 @@ enum What {
 /// # Errors
 /// When no node answers, there is no such stream, or a call fails for good.
 pub(crate) async fn run(args: StreamArgs) -> Result<()> {
-    let nodes = if args.node.is_empty() { crate::ctl::of_data_dir()? } else { args.node };
-    let client = Client::connect(nodes.clone(), Arc::new(TcpConnector)).await;
+    let (nodes, tls) = match args.node {
+        node if node.is_empty() => of_data_dir(args.tls)?,
+        node => (node, args.tls),
+    };
+    let client = Client::connect(nodes.clone(), tls.connector("client")?).await;
     let client = client.with_context(|| format!("connecting to {}", nodes.join(", ")))?;
     match args.what {
         What::Tail(args) => tail::run(client, args).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome, StreamId};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
-use anabranch_transport::Connector;
+use anabranch_transport::{Connector, Destination};
 use anabranch_types::{GroupId, NodeId, StreamName};
 use arc_swap::ArcSwap;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -33,7 +33,10 @@ struct Inner {
     local: Option<Arc<dyn LocalNode>>,
     connector: Arc<dyn Connector>,
     seeds: Vec<String>,
-    peers: Mutex<HashMap<String, Peer>>,
+    /// Each node with the address at which it was reached last.
+    peers: Mutex<HashMap<NodeId, (String, Peer)>>,
+    /// Whoever is at the addresses that were given.
+    seeds_reached: Mutex<HashMap<String, Channel>>,
     leaders: RwLock<HashMap<GroupId, NodeId>>,
 }
 
@@ -115,6 +118,7 @@ impl Client {
             connector,
             seeds,
             peers: Mutex::default(),
+            seeds_reached: Mutex::default(),
             leaders: RwLock::default(),
         };
         Self { inner: Arc::new(inner), _feed: Arc::default() }
@@ -577,34 +581,45 @@ impl Inner {
         Some(self.peer(node)?.channel)
     }
 
-    fn channel(&self, address: &str) -> Channel {
-        self.peer_at(address).channel
+    /// To a node, or to whoever is at a seed.
+    fn channel(&self, to: &Destination) -> Channel {
+        match to.node {
+            Some(node) => self.peer_at(node, &to.address).channel,
+            None => {
+                let mut seeds = self.seeds_reached.lock().unwrap_or_else(PoisonError::into_inner);
+                let connected = || anabranch_transport::channel(&self.connector, to.clone());
+                seeds.entry(to.address.clone()).or_insert_with(connected).clone()
+            }
+        }
     }
 
     fn peer(&self, node: NodeId) -> Option<Peer> {
         let view = self.view.load();
-        Some(self.peer_at(&view.catalog().nodes.get(&node)?.grpc_address))
+        Some(self.peer_at(node, &view.catalog().nodes.get(&node)?.grpc_address))
     }
 
-    fn peer_at(&self, address: &str) -> Peer {
+    fn peer_at(&self, node: NodeId, address: &str) -> Peer {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peer) = peers.get(address) {
+        if let Some((known, peer)) = peers.get(&node)
+            && known == address
+        {
             return peer.clone();
         }
-        let channel = anabranch_transport::channel(&self.connector, address);
+        let to = Destination::node(node, address);
+        let channel = anabranch_transport::channel(&self.connector, to.clone());
         // A connection of its own: reads of megabytes don't stand in the way of appends.
-        let appends = anabranch_transport::channel(&self.connector, address);
+        let appends = anabranch_transport::channel(&self.connector, to.clone());
         // And tails stop where their reader does, which must be nobody else's business.
-        let tails = anabranch_transport::channel_of_slow_readers(&self.connector, address);
+        let tails = anabranch_transport::channel_of_slow_readers(&self.connector, to);
         let peer = Peer { channel, appends: AppendStream::new(appends), tails };
-        peers.insert(address.to_owned(), peer.clone());
+        peers.insert(node, (address.to_owned(), peer.clone()));
         peer
     }
 
     async fn propose_remote(&self, command: &Command) -> Result<Outcome, CallError> {
         let mut last = CallError::NotLeader(None);
-        for address in self.addresses() {
-            match call::propose(self.channel(&address), command).await {
+        for to in self.destinations() {
+            match call::propose(self.channel(&to), command).await {
                 Err(error @ (CallError::NotLeader(_) | CallError::NotFound)) => last = error,
                 decided => return decided,
             }
@@ -614,8 +629,8 @@ impl Inner {
 
     async fn new_data_key_remote(&self, wanted: &NewDataKey) -> Result<Vec<u8>, CallError> {
         let mut last = CallError::NotLeader(None);
-        for address in self.addresses() {
-            match call::new_data_key(self.channel(&address), wanted).await {
+        for to in self.destinations() {
+            match call::new_data_key(self.channel(&to), wanted).await {
                 Err(error @ (CallError::NotLeader(_) | CallError::Unknown(_))) => last = error,
                 decided => return decided,
             }
@@ -625,8 +640,8 @@ impl Inner {
 
     async fn newest_remote(&self) -> Result<u64, CallError> {
         let mut last = CallError::NotLeader(None);
-        for address in self.addresses() {
-            match call::newest_version(self.channel(&address)).await {
+        for to in self.destinations() {
+            match call::newest_version(self.channel(&to)).await {
                 Err(error) => last = error,
                 Ok(version) => return Ok(version),
             }
@@ -635,20 +650,21 @@ impl Inner {
     }
 
     /// Where nodes are: those of the catalog, then the seeds.
-    fn addresses(&self) -> Vec<String> {
+    fn destinations(&self) -> Vec<Destination> {
         let view = self.view.load();
-        let nodes = view.catalog().nodes.values().map(|node| node.grpc_address.clone());
-        nodes.chain(self.seeds.iter().cloned()).collect()
+        let nodes = view.catalog().nodes.iter();
+        let nodes = nodes.map(|(id, node)| Destination::node(*id, &*node.grpc_address));
+        nodes.chain(self.seeds.iter().map(Destination::any)).collect()
     }
 }
 
 /// Follows the catalog on one node after the other.
 async fn follow_remote(inner: Arc<Inner>) {
     loop {
-        for address in inner.addresses() {
+        for to in inner.destinations() {
             let view = inner.view.load_full();
             let (known, mut users) = (view.catalog().version, view.catalog().users.clone());
-            let watched = call::watch(inner.channel(&address), known, users.version()).await;
+            let watched = call::watch(inner.channel(&to), known, users.version()).await;
             let Ok(mut versions) = watched else { continue };
             while let Ok(Some(version)) = versions.message().await {
                 match anabranch_proto::decode_catalog_after(version.catalog, &users) {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use anabranch_tls::Stream;
 use http_body::Body as _;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::auth::Peer;
 use crate::gateway::Gateway;
+use crate::handshake::shake_hands;
 use crate::response::{Body, Taken};
 use crate::routing;
 use crate::server::HttpBuilder;
@@ -44,7 +46,18 @@ pub(crate) async fn drive(
     // Without it small answers wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let address = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
-    let peer = Peer { address, is_secure: false };
+    let peer = Peer { address, is_secure: gateway.tls.is_some() };
+    let stream = match &gateway.tls {
+        None => Stream::Plain(stream),
+        Some(tls) => {
+            let limit = gateway.settings.header_read_timeout;
+            // Boxed, so that a connection has nothing of it once it is done.
+            match Box::pin(shake_hands(tls, stream, limit, &mut closing)).await {
+                Some(stream) => stream,
+                None => return,
+            }
+        }
+    };
     let activity = Arc::new(Activity::new());
     let io = WatchedStream::new(stream, Arc::clone(&activity), gateway.settings.write_timeout);
     let closing_events = closing.clone();
@@ -217,9 +230,9 @@ impl Drop for Request<'_> {
     }
 }
 
-/// A socket that tells [`Activity`] what passes, and fails a write that makes no progress.
+/// A connection that tells [`Activity`] what passes above TLS, and fails a write that makes no progress.
 struct WatchedStream {
-    stream: TcpStream,
+    stream: Stream,
     activity: Arc<Activity>,
     write_timeout: Duration,
     stuck: Option<Pin<Box<Sleep>>>,
@@ -227,7 +240,7 @@ struct WatchedStream {
 }
 
 impl WatchedStream {
-    fn new(stream: TcpStream, activity: Arc<Activity>, write_timeout: Duration) -> Self {
+    fn new(stream: Stream, activity: Arc<Activity>, write_timeout: Duration) -> Self {
         Self { stream, activity, write_timeout, stuck: None, received_any: false }
     }
 
@@ -242,6 +255,11 @@ impl WatchedStream {
             self.activity.bytes_sent(*result.as_ref().unwrap_or(&0));
             return Poll::Ready(result);
         }
+        self.wait(cx)
+    }
+
+    /// Pending until nothing has been written for too long.
+    fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let timeout = self.write_timeout;
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(stuck.as_mut().poll(cx));
@@ -293,7 +311,15 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            return self.wait(cx);
+        }
+        // A socket keeps nothing, so there it says nothing of a write that waits.
+        if self.stream.is_buffered() {
+            self.stuck = None;
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

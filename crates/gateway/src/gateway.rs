@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use anabranch_client::Client;
+use anabranch_tls::ApiTls;
 use anabranch_types::Clock;
 use tokio::net::TcpListener;
 
@@ -32,6 +33,8 @@ pub struct Gateway {
     pub(crate) answers: Budget,
     /// Bytes of events in memory, so that slow subscribers take nothing from those who ask.
     pub(crate) pushes: Budget,
+    /// Plain HTTP without it.
+    pub(crate) tls: Option<ApiTls>,
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -63,6 +66,7 @@ impl Gateway {
             pushes: Budget::new(settings.push_bytes()),
             settings: Arc::new(settings),
             clock,
+            tls: None,
             readiness: Arc::new(|| true),
             report: Arc::new(|| "{}".into()),
         }
@@ -79,7 +83,12 @@ impl Gateway {
         Self { report: Arc::new(report), ..self }
     }
 
-    /// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) on `listener` until `shutdown` is ready, then
+    /// Serves over TLS alone.
+    pub fn with_tls(self, tls: ApiTls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// Serves HTTP/1.1 and HTTP/2 (by prior knowledge, over TLS also by ALPN) on `listener` until `shutdown` is ready, then
     /// lets open requests finish for `shutdown_grace`.
     ///
     /// # Errors

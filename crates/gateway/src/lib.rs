@@ -6,7 +6,7 @@
 //!
 //! `auth.rs` knows who calls, `authorization.rs` whether policies allow it.
 //!
-//! Where to start: [`Gateway::serve`] accepts connections (`server.rs`, `connection.rs`),
+//! Where to start: [`Gateway::serve`] accepts connections (`server.rs`, `handshake.rs`, `connection.rs`),
 //! `routing.rs` finds the operation, `operations.rs` runs it, and every operation is one file of
 //! `operations/`. `errors.rs` is the only place that names AWS errors.
 
@@ -25,6 +25,7 @@ mod event_stream;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
+mod handshake;
 mod identity;
 mod lineage;
 mod newest;

@@ -5,6 +5,7 @@
 //! data of a group is removed only if a catalog version that knows the group says so.
 //! Start at [`Node::start`].
 
+mod access;
 mod admin_service;
 mod balance;
 mod bootstrap;

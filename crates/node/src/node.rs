@@ -7,8 +7,8 @@ use anabranch_encryption::Keyring;
 use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
 use anabranch_storage::LogStore;
 use anabranch_transport::{
-    CONNECTION_WINDOW_BYTES, Connector, FRAME_BYTES, ReplicaServer, STREAM_WINDOW_BYTES, Transport,
-    TransportSettings,
+    CONNECTION_WINDOW_BYTES, Connector, FRAME_BYTES, Listener, ReplicaServer, STREAM_WINDOW_BYTES,
+    Transport, TransportSettings,
 };
 use anabranch_types::{Clock, GroupId, Incarnation, NodeId};
 use arc_swap::ArcSwapOption;
@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
+use crate::access::Access;
 use crate::catalog_leader::{NewestVersion, Propose};
 use crate::error::Error;
 use crate::fail_point::FailPoints;
@@ -59,15 +60,16 @@ pub(crate) struct Inner {
 }
 
 impl Node {
-    /// Starts a node on `listener`, which is bound already, over `store`. Returns once it serves the
-    /// native API; [`Node::ready`] waits until it takes part in the cluster. `keyring` has the data keys of encrypted streams.
+    /// Starts a node on `listener`, which is bound already, over `store`. Where `listener` and `connector` speak TLS,
+    /// callers may do what their roles allow. Returns once it serves the native API; [`Node::ready`] waits until it takes
+    /// part in the cluster. `keyring` has the data keys of encrypted streams.
     ///
     /// # Errors
     /// [`Error`] if its own replica of the catalog can't be opened.
     pub async fn start(
         settings: NodeSettings,
         store: Arc<dyn LogStore>,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         connector: Arc<dyn Connector>,
         clock: Arc<dyn Clock>,
         boot: u64,
@@ -109,7 +111,7 @@ impl Node {
             stop_serving: Mutex::default(),
         };
         let node = Self { inner: Arc::new(inner) };
-        node.serve(listener);
+        node.serve(listener.into());
         bootstrap::join(&node).await?;
         node.spawn(bootstrap::find_cluster(node.clone()));
         node.spawn(catalog_feed::follow(node.clone()));
@@ -123,7 +125,7 @@ impl Node {
         Ok(node)
     }
 
-    fn serve(&self, listener: TcpListener) {
+    fn serve(&self, listener: Listener) {
         let (stop, stopped) = oneshot::channel();
         *self.inner.stop_serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
         let handler = Arc::new(self.inner.replicas.clone());
@@ -134,14 +136,14 @@ impl Node {
             .add_service(services::catalog_service(self))
             .add_service(admin_service::admin_service(self))
             .add_service(node_service::node_service(self));
+        let cluster = listener.is_mutual().then_some(&*self.inner.settings.cluster);
         let server = tonic::transport::Server::builder()
+            .layer(Access::new(cluster))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES)
-            .tcp_nodelay(true)
             .add_routes(routes.routes());
-        let incoming =
-            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = listener.connections();
         self.spawn(async move {
             let over = async move { drop(stopped.await) };
             if let Err(error) = server.serve_with_incoming_shutdown(incoming, over).await {

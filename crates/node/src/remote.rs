@@ -10,7 +10,7 @@ use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_shard::Ending;
-use anabranch_transport::Connector;
+use anabranch_transport::{Connector, Destination};
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -55,7 +55,8 @@ impl Remotes {
         if channels.get(&node).is_some_and(|(known, _)| known == address) {
             return;
         }
-        let channel = anabranch_transport::channel(&self.connector, address);
+        let to = Destination::node(node, address);
+        let channel = anabranch_transport::channel(&self.connector, to);
         channels.insert(node, (address.to_owned(), channel));
     }
 
@@ -135,7 +136,7 @@ impl Remotes {
     /// What the node at `address` is.
     pub(crate) async fn node_info_at(&self, address: &str) -> Result<v1::NodeInfoResponse, Status> {
         let request = request(v1::NodeInfoRequest {});
-        let channel = anabranch_transport::channel(&self.connector, address);
+        let channel = anabranch_transport::channel(&self.connector, Destination::any(address));
         Ok(CatalogServiceClient::new(channel).node_info(request).await?.into_inner())
     }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::StreamId;
+use anabranch_catalog::{Catalog, StreamId, Users};
 use anabranch_proto::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
 use anabranch_proto::v1::log_service_server::{LogService, LogServiceServer};
 use anabranch_proto::{
@@ -20,6 +20,7 @@ use prost::Message;
 use tokio::time::sleep;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::access;
 use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
 use crate::subscriptions::{InUse, Seat};
@@ -294,6 +295,11 @@ async fn tail_page(shard: &ShardReplica, from: Position, leader_only: bool) -> R
     }
 }
 
+/// The catalog as those see it whom its users are no business of.
+fn without_users(catalog: &Catalog) -> Catalog {
+    Catalog { users: Users::default(), ..catalog.clone() }
+}
+
 #[tonic::async_trait]
 impl CatalogService for Api {
     type WatchStream = Feed<v1::WatchResponse>;
@@ -302,9 +308,12 @@ impl CatalogService for Api {
         &self,
         request: Request<v1::ProposeRequest>,
     ) -> Result<Response<v1::ProposeResponse>, Status> {
-        let request = request.into_inner();
-        let command = decode_command(request.command).map_err(invalid)?;
-        let outcome = if request.forwarded {
+        if request.get_ref().forwarded {
+            access::check_forwarded(&request)?;
+        }
+        let command = decode_command(request.get_ref().command.clone()).map_err(invalid)?;
+        access::check_command(&request, &command)?;
+        let outcome = if request.into_inner().forwarded {
             catalog_leader::ask_here(&self.0, &Propose(&command)).await
         } else {
             self.0.propose(&command).await
@@ -317,6 +326,9 @@ impl CatalogService for Api {
         &self,
         request: Request<v1::NewestRequest>,
     ) -> Result<Response<v1::NewestResponse>, Status> {
+        if request.get_ref().forwarded {
+            access::check_forwarded(&request)?;
+        }
         let version = if request.into_inner().forwarded {
             catalog_leader::ask_here(&self.0, &NewestVersion).await
         } else {
@@ -341,22 +353,26 @@ impl CatalogService for Api {
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Feed<v1::WatchResponse>>, Status> {
+        let sees_users = access::sees_users(&request);
         let v1::WatchRequest { known_version: known, known_users_version } = request.into_inner();
         let mut versions = self.0.catalog();
         if known == 0 || versions.borrow().version > known {
             versions.mark_changed();
         }
-        let feed =
-            stream::unfold((versions, known_users_version), |(mut versions, users)| async move {
+        let feed = stream::unfold(
+            (versions, known_users_version),
+            move |(mut versions, users)| async move {
                 versions.changed().await.ok()?;
                 let catalog = Arc::clone(&versions.borrow_and_update());
                 let now = catalog.users.version();
                 let encoded = match users {
+                    _ if !sees_users => encode_catalog(&without_users(&catalog)),
                     Some(known) if known == now => encode_catalog_without_users(&catalog),
                     _ => encode_catalog(&catalog),
                 };
                 Some((Ok(v1::WatchResponse { catalog: encoded }), (versions, users.map(|_| now))))
-            });
+            },
+        );
         Ok(Response::new(Box::pin(feed)))
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anabranch_transport::{Connector, Io};
+use anabranch_transport::{Connector, Destination, Io};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::{mpsc, watch};
@@ -137,8 +137,8 @@ struct From {
 }
 
 impl Connector for From {
-    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
-        let to = address.strip_prefix("node-").and_then(|to| to.parse().ok());
+    fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        let to = to.address.strip_prefix("node-").and_then(|to| to.parse().ok());
         let stream = match to {
             Some(to) => self.network.connect(self.node, to),
             None => Err(io::ErrorKind::AddrNotAvailable.into()),

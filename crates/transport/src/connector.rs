@@ -1,20 +1,44 @@
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anabranch_tls::MutualTls;
+use anabranch_types::NodeId;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// A byte stream to another node.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
-/// How a connection to a node is made: TCP, or what a test puts between two nodes.
+/// Where a connection leads, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// `host:port`.
+    pub address: String,
+    /// The node that must be there, where connections tell who is. Any node of the cluster if `None`.
+    pub node: Option<NodeId>,
+}
+
+impl Destination {
+    /// `node`, which is said to be at `address`.
+    pub fn node(node: NodeId, address: impl Into<String>) -> Self {
+        Self { address: address.into(), node: Some(node) }
+    }
+
+    /// Whichever node is at `address`.
+    pub fn any(address: impl Into<String>) -> Self {
+        Self { address: address.into(), node: None }
+    }
+}
+
+/// How a connection to a node is made: TCP, TLS over it, or what a test puts between two nodes.
 pub trait Connector: Send + Sync + 'static {
-    /// Connects to `address` (`host:port`).
-    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Io>>>;
+    /// Connects to `to`.
+    fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Io>>>;
 }
 
 /// Plain TCP without Nagle's delay.
@@ -23,12 +47,69 @@ pub struct TcpConnector;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+async fn connect_tcp(address: String) -> io::Result<TcpStream> {
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 impl Connector for TcpConnector {
-    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+    fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        Box::pin(async move { Ok(Box::new(connect_tcp(to.address).await?) as Box<dyn Io>) })
+    }
+}
+
+/// Mutual TLS over TCP: who is there must have a certificate of the node that is wanted.
+#[derive(Clone, Debug)]
+pub struct TlsConnector {
+    tls: MutualTls,
+    complaints: Arc<Complaints>,
+}
+
+impl TlsConnector {
+    /// Connections on which this end shows the certificate of `tls`.
+    pub fn new(tls: MutualTls) -> Self {
+        Self { tls, complaints: Arc::default() }
+    }
+}
+
+impl Connector for TlsConnector {
+    fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        let Self { tls, complaints } = self.clone();
         Box::pin(async move {
-            let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn Io>)
+            let Destination { address, node } = to;
+            let stream = connect_tcp(address.clone()).await?;
+            let shaken = timeout(HANDSHAKE_TIMEOUT, tls.connect(stream, node)).await;
+            match shaken.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => Ok(Box::new(stream) as Box<dyn Io>),
+                Err(error) => {
+                    if complaints.is_due() {
+                        tracing::warn!(address, %error, "no TLS connection");
+                    }
+                    // Nothing of a call was sent, as where nobody listens.
+                    Err(io::Error::new(io::ErrorKind::ConnectionRefused, error))
+                }
+            }
         })
+    }
+}
+
+/// How long a handshake may take either side.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Keeps what goes wrong with every attempt from filling the log.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints(Mutex<Option<Instant>>);
+
+impl Complaints {
+    /// Whether the last one is long enough ago; then this is the last one.
+    pub(crate) fn is_due(&self) -> bool {
+        const PAUSE: Duration = Duration::from_secs(10);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= PAUSE);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
     }
 }

@@ -6,17 +6,19 @@
 //!
 //! Invariants: requests of one channel are delivered and answered in order; a channel whose stream
 //! broke never continues on another one. This crate never looks into a log entry.
-//! Start at [`Transport`] (to send) and [`ReplicaServer`] (to receive).
+//! Start at [`Transport`] (to send), [`Listener`] and [`ReplicaServer`] (to receive).
 
 mod connector;
 mod lane;
+mod listener;
 mod liveness;
 mod peer;
 mod server;
 
 pub use anabranch_proto::replica as pb;
-pub use connector::{Connector, Io, TcpConnector};
+pub use connector::{Connector, Destination, Io, TcpConnector, TlsConnector};
 pub use lane::{AppendChannel, AppendRequests, ResponseBody};
+pub use listener::{Connection, Listener};
 pub use liveness::{Liveness, PeerEvent};
 pub use peer::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES, Purpose, STREAM_WINDOW_BYTES, Transport,

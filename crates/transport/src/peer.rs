@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 use crate::Error;
-use crate::connector::Connector;
+use crate::connector::{Connector, Destination};
 use crate::lane::{AppendChannel, Lane, ResponseBody};
 use crate::liveness::Liveness;
 use crate::server::RequestBody;
@@ -246,7 +246,7 @@ impl Keeper {
     }
 
     fn channel(&self) -> Channel {
-        channel(&self.connector, &self.address)
+        channel(&self.connector, Destination::node(self.to, &*self.address))
     }
 }
 
@@ -262,25 +262,25 @@ const UNLIMITED_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// costs the sender and the receiver some sixty passes through their codecs.
 pub const FRAME_BYTES: u32 = 1 << 20;
 
-/// A gRPC channel to `address` that connects when it is first used, and again when it broke.
-pub fn channel(connector: &Arc<dyn Connector>, address: &str) -> Channel {
-    channel_with_windows(connector, address, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES)
+/// A gRPC channel to `to` that connects when it is first used, and again when it broke.
+pub fn channel(connector: &Arc<dyn Connector>, to: Destination) -> Channel {
+    channel_with_windows(connector, to, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES)
 }
 
 /// As [`channel`], for streams whose readers may be slow: each is sent little ahead, and none keeps another waiting.
-pub fn channel_of_slow_readers(connector: &Arc<dyn Connector>, address: &str) -> Channel {
-    channel_with_windows(connector, address, SLOW_STREAM_WINDOW_BYTES, UNLIMITED_WINDOW_BYTES)
+pub fn channel_of_slow_readers(connector: &Arc<dyn Connector>, to: Destination) -> Channel {
+    channel_with_windows(connector, to, SLOW_STREAM_WINDOW_BYTES, UNLIMITED_WINDOW_BYTES)
 }
 
 fn channel_with_windows(
     connector: &Arc<dyn Connector>,
-    address: &str,
+    to: Destination,
     stream: u32,
     connection: u32,
 ) -> Channel {
-    let (connector, address) = (Arc::clone(connector), address.to_owned());
+    let connector = Arc::clone(connector);
     let connect = service_fn(move |_: Uri| {
-        let connection = connector.connect(address.clone());
+        let connection = connector.connect(to.clone());
         async move { connection.await.map(TokioIo::new) }
     });
     Endpoint::from_static("http://node.anabranch")

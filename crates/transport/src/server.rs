@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anabranch_proto::replica as pb;
 use anabranch_proto::replica::replica_service_server::{ReplicaService, ReplicaServiceServer};
+use anabranch_tls::{Peer, Role};
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, Stream, StreamExt};
@@ -56,7 +57,8 @@ impl ReplicaServer {
             .max_encoding_message_size(usize::MAX)
     }
 
-    fn check(&self, hello: &pb::Hello) -> Result<NodeId, Status> {
+    /// Whether the stream is for this node, and of the one whose certificate the connection has shown.
+    fn check(&self, hello: &pb::Hello, peer: Option<&Peer>) -> Result<NodeId, Status> {
         let own = self.transport.settings();
         if hello.cluster != own.cluster {
             let text = format!("cluster: is {:?}, must be {:?}", hello.cluster, own.cluster);
@@ -65,6 +67,12 @@ impl ReplicaServer {
         if hello.to_node != own.node.0 {
             let text = format!("to_node: is {}, this is node {}", hello.to_node, own.node);
             return Err(Status::failed_precondition(text));
+        }
+        if let Some(Peer::Certified(identity)) = peer
+            && identity.role != Role::Node(NodeId(hello.node))
+        {
+            let text = format!("node: is {}, the certificate is of {}", hello.node, identity.role);
+            return Err(Status::permission_denied(text));
         }
         Ok(NodeId(hello.node))
     }
@@ -80,11 +88,12 @@ impl ReplicaService for ReplicaServer {
         &self,
         request: Request<Streaming<pb::ExchangeRequest>>,
     ) -> Result<Response<Answers>, Status> {
+        let peer = request.extensions().get().cloned();
         let mut requests = request.into_inner();
         let first = requests.message().await?;
         let hello = first.and_then(|first| first.hello);
         let hello = hello.ok_or_else(|| Status::invalid_argument("hello: missing"))?;
-        let node = self.check(&hello)?;
+        let node = self.check(&hello, peer.as_ref())?;
         self.transport.liveness().heard(node, Some(hello.boot));
         // Answers are bounded by the requests in flight, which the sender bounds.
         let (answers, queued) = mpsc::unbounded_channel();

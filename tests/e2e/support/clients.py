@@ -31,7 +31,7 @@ def kinesis(endpoint, **config):
     )
 
 
-def cli(endpoint, *arguments, timeout=60):
+def cli(endpoint, *arguments, timeout=60, environment=None):
     """Runs `aws kinesis ...` and returns what it printed, parsed; raises with its message when it fails."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
@@ -41,6 +41,7 @@ def cli(endpoint, *arguments, timeout=60):
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
+        **(environment or {}),
     }
     program = [sys.executable, str(Path(sys.executable).with_name("aws"))]
     command = [*program, "--endpoint-url", endpoint, "--output", "json", "kinesis", *map(str, arguments)]

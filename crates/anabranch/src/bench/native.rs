@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anabranch_client::{Client, Page, ShardRoute};
 use anabranch_shard::{Batch, BatchBuilder, Position, Start};
-use anabranch_transport::TcpConnector;
 use anabranch_types::StreamName;
 use anyhow::{Context, Result, ensure};
 use futures::stream::BoxStream;
@@ -30,7 +29,7 @@ impl Native {
     pub(crate) async fn connect(target: &Target) -> Result<Self> {
         let nodes = target.authorities()?.into_iter().map(|(host, port)| format!("{host}:{port}"));
         let nodes: Vec<_> = nodes.collect();
-        let client = Client::connect(nodes.clone(), Arc::new(TcpConnector)).await;
+        let client = Client::connect(nodes.clone(), target.tls.connector("client")?).await;
         let client = client.with_context(|| format!("connecting to {}", nodes.join(", ")))?;
         let name: StreamName = target.stream.parse().context("--stream")?;
         let view = client.view();

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::tls_args::TlsArgs;
+
 /// What to measure, and how hard.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Target {
@@ -37,6 +39,9 @@ pub(crate) struct Target {
     /// A directory on the disk of the server: what the device writes meanwhile, for whomever, is reported
     #[arg(long)]
     pub(crate) disk: Option<PathBuf>,
+    /// For gRPC
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 /// What a server is measured through.

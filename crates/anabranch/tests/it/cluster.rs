@@ -13,7 +13,7 @@ use anabranch_client::{Client, ShardRoute};
 use anabranch_proto::v1;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_shard::{Page, PageBatch, Position, Record};
-use anabranch_transport::{Connector, TcpConnector};
+use anabranch_transport::{Connector, Destination, TcpConnector};
 use anabranch_types::{Clock, GroupId, StreamName, SystemClock, Timestamp};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -308,7 +308,7 @@ impl Server {
             config: dir.join(format!("node-{id}.toml")),
             log: dir.join(format!("node-{id}.log")),
             process: None,
-            channel: anabranch_transport::channel(&connector(), &grpc.to_string()),
+            channel: anabranch_transport::channel(&connector(), Destination::any(grpc.to_string())),
         }
     }
 

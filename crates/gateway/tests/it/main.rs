@@ -14,3 +14,4 @@ mod protocol;
 mod puts;
 mod reads;
 mod reshard;
+mod tls;

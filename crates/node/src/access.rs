@@ -1,0 +1,254 @@
+//! Who may call what on the gRPC port, by the role in the certificate that a connection has shown (ADR-0019).
+//!
+//! [`Access`] stands before every service and decides by the service's name; what a service refuses beyond that asks
+//! [`is_node`] or [`role`]. A port without TLS knows nobody, so there everything is allowed.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use anabranch_catalog::Command;
+use anabranch_tls::{Peer, Role};
+use futures::future::{Either, Ready, ready};
+use http::Extensions;
+use tonic::body::Body;
+use tonic::{Request, Status};
+use tower::{Layer, Service};
+
+/// Puts the rules before the services of a port.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    /// Whose certificates count; `None` without TLS.
+    cluster: Option<Arc<str>>,
+}
+
+impl Access {
+    /// Only for members of `cluster`, each what its role allows; for anybody if there is none.
+    pub(crate) fn new(cluster: Option<&str>) -> Self {
+        Self { cluster: cluster.map(Into::into) }
+    }
+
+    /// Whether the one who shows itself in `extensions` may call the method at `path`.
+    fn check(&self, path: &str, extensions: &Extensions) -> Result<(), Status> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let denied = |who: &str, rule: &str| {
+            Err(Status::permission_denied(format!("{service} is for {rule}, not for {who}")))
+        };
+        let identity = match extensions.get::<Peer>() {
+            Some(Peer::Certified(identity)) => identity,
+            Some(Peer::Nobody(error)) => {
+                return denied(&error.to_string(), "members of the cluster");
+            }
+            Some(Peer::Anybody) | None => return denied("anybody", "members of the cluster"),
+        };
+        if *identity.cluster != **cluster {
+            return denied(&identity.to_string(), &format!("members of cluster {cluster}"));
+        }
+        let (allowed, rule) = match (service, &identity.role) {
+            (_, Role::Node(_)) => return Ok(()),
+            ("anabranch.v1.LogService" | "anabranch.v1.CatalogService", _) => return Ok(()),
+            ("anabranch.admin.v1.AdminService", Role::Operator(_)) => return Ok(()),
+            ("anabranch.admin.v1.AdminService", role) => (role, "operators and nodes"),
+            (_, role) => (role, "nodes"),
+        };
+        denied(&allowed.to_string(), rule)
+    }
+}
+
+impl<S> Layer<S> for Access {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { access: self.clone(), inner }
+    }
+}
+
+/// A service behind the rules.
+#[derive(Clone, Debug)]
+pub(crate) struct Guarded<S> {
+    access: Access,
+    inner: S,
+}
+
+impl<S, B> Service<http::Request<B>> for Guarded<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        match self.access.check(request.uri().path(), request.extensions()) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(status) => Either::Right(ready(Ok(status.into_http()))),
+        }
+    }
+}
+
+/// Who calls; `None` where nobody is asked.
+fn role<T>(request: &Request<T>) -> Option<&Role> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer::Certified(identity)) => Some(&identity.role),
+        Some(Peer::Anybody | Peer::Nobody(_)) | None => None,
+    }
+}
+
+/// Whether what one node forwards to another may come from this caller.
+pub(crate) fn check_forwarded<T>(request: &Request<T>) -> Result<(), Status> {
+    match role(request) {
+        Some(Role::Node(_)) | None => Ok(()),
+        Some(role @ (Role::Operator(_) | Role::Client(_))) => Err(Status::permission_denied(
+            format!("forwarded calls of anabranch.v1.CatalogService are for nodes, not for {role}"),
+        )),
+    }
+}
+
+/// Whether `role` may have the catalog apply `command`: a client only what a user of streams asks for, an operator also
+/// what AdminService would do, a node everything.
+pub(crate) fn check_command<T>(request: &Request<T>, command: &Command) -> Result<(), Status> {
+    let (role, rule) = match role(request) {
+        Some(Role::Node(_)) | None => return Ok(()),
+        Some(Role::Operator(_)) if is_of_user(command) || is_of_operator(command) => return Ok(()),
+        Some(Role::Client(_)) if is_of_user(command) => return Ok(()),
+        Some(role @ Role::Client(_)) if is_of_operator(command) => (role, "operators and nodes"),
+        Some(role) => (role, "nodes"),
+    };
+    Err(Status::permission_denied(format!(
+        "this command of anabranch.v1.CatalogService is for {rule}, not for {role}"
+    )))
+}
+
+/// Whether the users of the Kinesis API and their keys are told to this caller: not to clients.
+pub(crate) fn sees_users<T>(request: &Request<T>) -> bool {
+    match role(request) {
+        Some(Role::Node(_) | Role::Operator(_)) | None => true,
+        Some(Role::Client(_)) => false,
+    }
+}
+
+/// What the Kinesis API has users do. A new command is nobody's but the nodes' until it stands here or below.
+fn is_of_user(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreateStream(_)
+            | Command::DeleteStream { .. }
+            | Command::Reshard { .. }
+            | Command::SetRetention { .. }
+            | Command::SetStreamMode { .. }
+            | Command::SetWarmThroughput { .. }
+            | Command::RegisterConsumer { .. }
+            | Command::DeregisterConsumer { .. }
+            | Command::SetTags { .. }
+            | Command::SetPolicy { .. }
+            | Command::SetMaxRecordSize { .. }
+            | Command::SetShardMetrics { .. }
+            | Command::SetDistribution { .. }
+            | Command::SetCommitment { .. }
+            | Command::StartEncryption { .. }
+            | Command::StopEncryption { .. }
+    )
+}
+
+/// What `AdminService` has operators do.
+fn is_of_operator(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::SetNodeState { .. }
+            | Command::RemoveNode { .. }
+            | Command::SetBalancing { .. }
+            | Command::Rebalance
+            | Command::CreateUser { .. }
+            | Command::DeleteUser { .. }
+            | Command::CreateAccessKey { .. }
+            | Command::SetAccessKey { .. }
+            | Command::DeleteAccessKey { .. }
+            | Command::PutUserPolicy { .. }
+            | Command::DeleteUserPolicy { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_tls::{Identity, IdentityError};
+    use anabranch_types::NodeId;
+
+    use super::*;
+
+    const SERVICES: [&str; 6] = [
+        "anabranch.v1.LogService",
+        "anabranch.v1.CatalogService",
+        "anabranch.admin.v1.AdminService",
+        "anabranch.node.v1.NodeService",
+        "anabranch.replica.v1.ReplicaService",
+        "another.Service",
+    ];
+
+    fn certified(cluster: &str, role: Role) -> Peer {
+        Peer::Certified(Arc::new(Identity { cluster: cluster.into(), role }))
+    }
+
+    /// The services that `peer` may call on a port of cluster `c`, as places in `SERVICES`.
+    fn open_to(peer: Option<Peer>) -> Vec<usize> {
+        let mut extensions = Extensions::new();
+        peer.into_iter().for_each(|peer| drop(extensions.insert(peer)));
+        let access = Access::new(Some("c"));
+        let allowed =
+            |service: &&str| access.check(&format!("/{service}/Any"), &extensions).is_ok();
+        (0..SERVICES.len()).filter(|place| allowed(&SERVICES[*place])).collect()
+    }
+
+    #[test]
+    fn each_role_has_its_services() {
+        assert_eq!(open_to(Some(certified("c", Role::Node(NodeId(1))))), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(open_to(Some(certified("c", Role::Operator("o".into())))), [0, 1, 2]);
+        assert_eq!(open_to(Some(certified("c", Role::Client("k".into())))), [0, 1]);
+    }
+
+    #[test]
+    fn who_is_no_member_of_the_cluster_has_none() {
+        assert_eq!(open_to(Some(certified("d", Role::Node(NodeId(1))))), [0; 0]);
+        assert_eq!(open_to(Some(Peer::Nobody(IdentityError::Nameless))), [0; 0]);
+        assert_eq!(open_to(Some(Peer::Anybody)), [0; 0]);
+        assert_eq!(open_to(None), [0; 0]);
+    }
+
+    #[test]
+    fn a_refusal_names_role_and_service() {
+        let mut extensions = Extensions::new();
+        extensions.insert(certified("c", Role::Client("app".into())));
+        let refused =
+            Access::new(Some("c")).check("/anabranch.admin.v1.AdminService/Status", &extensions);
+        assert_eq!(
+            refused.unwrap_err().message(),
+            "anabranch.admin.v1.AdminService is for operators and nodes, not for client app"
+        );
+    }
+
+    #[test]
+    fn without_tls_everything_is_open() {
+        assert!(Access::new(None).check("/another.Service/Any", &Extensions::new()).is_ok());
+    }
+
+    #[test]
+    fn a_catalog_command_needs_the_role_of_those_it_is_for() {
+        let needs = |command: &Command| {
+            let may = |role: Role| {
+                let mut request = Request::new(());
+                request.extensions_mut().insert(certified("c", role));
+                check_command(&request, command).is_ok()
+            };
+            let roles =
+                [Role::Client("a".into()), Role::Operator("o".into()), Role::Node(NodeId(2))];
+            roles.map(may)
+        };
+        let name = "s".parse().unwrap();
+        assert_eq!(needs(&Command::DeleteStream { name, with_consumers: false }), [true; 3]);
+        assert_eq!(needs(&Command::RemoveNode { node: NodeId(1) }), [false, true, true]);
+        assert_eq!(needs(&Command::FinishRebalance { rebalance: 1 }), [false, false, true]);
+    }
+}

@@ -1,0 +1,255 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anabranch_access::ClusterKey;
+use anabranch_catalog::Command;
+use anabranch_encryption::{EncryptionSettings, Keyring, Unprovided};
+use anabranch_node::{Node, NodeSettings, Peer, bind};
+use anabranch_proto::admin::StatusRequest;
+use anabranch_proto::admin::admin_service_client::AdminServiceClient;
+use anabranch_proto::encode_command;
+use anabranch_proto::node::LeadingRequest;
+use anabranch_proto::node::node_service_client::NodeServiceClient;
+use anabranch_proto::replica::replica_service_client::ReplicaServiceClient;
+use anabranch_proto::replica::{ExchangeRequest, Hello};
+use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
+use anabranch_proto::v1::log_service_client::LogServiceClient;
+use anabranch_proto::v1::{NewestRequest, NodeInfoRequest, ProposeRequest, ReadRequest};
+use anabranch_replica::ReplicaSettings;
+use anabranch_storage::{SimSettings, SimStore};
+use anabranch_tls::issue::{Authority, Validity};
+use anabranch_tls::{KeyFiles, MutualFiles, MutualTls, Role};
+use anabranch_transport::{Connector, Destination, Listener, TcpConnector, TlsConnector, channel};
+use anabranch_types::{AccountId, NodeId, SystemClock};
+use futures::stream;
+use tempfile::TempDir;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An authority and a directory for what it signs.
+struct Signed {
+    authority: Authority,
+    dir: TempDir,
+}
+
+fn today() -> Validity {
+    Validity::days(1, SystemTime::now())
+}
+
+impl Signed {
+    fn by_authority_of(cluster: &str) -> Self {
+        let (authority, issued) = Authority::new(cluster, today()).unwrap();
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("ca"), issued.certificate).unwrap();
+        Self { authority, dir }
+    }
+
+    fn member(&self, role: Role, validity: Validity) -> MutualTls {
+        self.member_trusting(role, validity, &self.dir.path().join("ca"))
+    }
+
+    fn member_trusting(&self, role: Role, validity: Validity, ca: &Path) -> MutualTls {
+        let issued = self.authority.issue(role, &[], validity).unwrap();
+        let path = |name| self.dir.path().join(name);
+        std::fs::write(path("certificate"), issued.certificate).unwrap();
+        std::fs::write(path("key"), issued.key).unwrap();
+        let own = KeyFiles { certificate: path("certificate"), key: path("key") };
+        MutualTls::load(MutualFiles { own, ca: ca.to_owned() }, Duration::from_secs(60)).unwrap()
+    }
+}
+
+fn node(id: u64) -> Role {
+    Role::Node(NodeId(id))
+}
+
+fn client() -> Role {
+    Role::Client("app".into())
+}
+
+fn operator() -> Role {
+    Role::Operator("ops".into())
+}
+
+/// Node 1 of cluster `c`, alone in it, and where it listens.
+struct Running {
+    node: Node,
+    address: String,
+    signed: Signed,
+}
+
+async fn start() -> Running {
+    start_trusting("").await
+}
+
+/// As [`start`]; the node trusts `other_ca` too, PEM.
+async fn start_trusting(other_ca: &str) -> Running {
+    let signed = Signed::by_authority_of("c");
+    let (own, all) = (signed.dir.path().join("ca"), signed.dir.path().join("all"));
+    std::fs::write(&all, std::fs::read_to_string(own).unwrap() + other_ca).unwrap();
+    let tls = signed.member_trusting(node(1), today(), &all);
+    let (listener, address) = bind("127.0.0.1:0").await.unwrap();
+    let address = address.to_string();
+    let settings = NodeSettings {
+        node: NodeId(1),
+        cluster: "c".into(),
+        zone: String::new(),
+        grpc_address: address.clone(),
+        api_address: String::new(),
+        initial_nodes: vec![Peer { node: NodeId(1), grpc_address: address.clone() }],
+        join: Vec::new(),
+        replace_after: Duration::from_secs(900),
+        replicas: ReplicaSettings::default(),
+        account: AccountId::default(),
+        cluster_key: ClusterKey::new([7; 32]),
+    };
+    let store = Arc::new(SimStore::new(SimSettings::default()));
+    let connector = Arc::new(TlsConnector::new(tls.clone()));
+    let listener = Listener::mutual(listener, tls);
+    let keyring = Keyring::new(Arc::new(Unprovided), EncryptionSettings::default());
+    let clock = Arc::new(SystemClock);
+    let node = Node::start(settings, store, listener, connector, clock, 1, keyring);
+    let node = node.await.unwrap();
+    timeout(PATIENCE, node.ready()).await.unwrap();
+    Running { node, address, signed }
+}
+
+impl Running {
+    fn as_member(&self, role: Role) -> Channel {
+        self.over(TlsConnector::new(self.signed.member(role, today())))
+    }
+
+    fn over(&self, connector: impl Connector) -> Channel {
+        let connector: Arc<dyn Connector> = Arc::new(connector);
+        channel(&connector, Destination::any(&*self.address))
+    }
+}
+
+async fn admin(channel: Channel) -> Result<(), Status> {
+    AdminServiceClient::new(channel).status(StatusRequest {}).await.map(drop)
+}
+
+async fn node_service(channel: Channel) -> Result<(), Status> {
+    NodeServiceClient::new(channel).leading(LeadingRequest {}).await.map(drop)
+}
+
+/// A stream to node 1 that says that it is of `node`.
+async fn replica(channel: Channel, node: u64) -> Result<(), Status> {
+    let hello = Hello { node, boot: 7, cluster: "c".into(), to_node: 1 };
+    let first = ExchangeRequest { hello: Some(hello), ..ExchangeRequest::default() };
+    let mut client = ReplicaServiceClient::new(channel);
+    client.exchange(stream::iter([first])).await.map(drop)
+}
+
+async fn catalog(channel: Channel) -> Result<(), Status> {
+    CatalogServiceClient::new(channel).node_info(NodeInfoRequest {}).await.map(drop)
+}
+
+/// What a read of a shard that isn't there is refused with: by the shard's owner, not by the door.
+async fn log(channel: Channel) -> Code {
+    let request = ReadRequest { group: 999, ..ReadRequest::default() };
+    LogServiceClient::new(channel).read(request).await.unwrap_err().code()
+}
+
+async fn propose(channel: Channel, command: Command, forwarded: bool) -> Result<(), Status> {
+    let request = ProposeRequest { command: encode_command(&command), forwarded };
+    CatalogServiceClient::new(channel).propose(request).await.map(drop)
+}
+
+fn refused(result: Result<(), Status>) -> String {
+    let status = result.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    status.message().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_reaches_records_and_streams_and_nothing_else() {
+    let running = start().await;
+    let channel = running.as_member(client());
+    catalog(channel.clone()).await.unwrap();
+    assert_eq!(log(channel.clone()).await, Code::NotFound);
+    let said = refused(admin(channel.clone()).await);
+    assert_eq!(
+        said,
+        "anabranch.admin.v1.AdminService is for operators and nodes, not for client app"
+    );
+    let said = refused(node_service(channel.clone()).await);
+    assert_eq!(said, "anabranch.node.v1.NodeService is for nodes, not for client app");
+    let said = refused(replica(channel.clone(), 1).await);
+    assert_eq!(said, "anabranch.replica.v1.ReplicaService is for nodes, not for client app");
+    let name = "s".parse().unwrap();
+    let delete = Command::DeleteStream { name, with_consumers: false };
+    propose(channel.clone(), delete.clone(), false).await.unwrap();
+    let said = refused(propose(channel.clone(), delete, true).await);
+    assert_eq!(
+        said,
+        "forwarded calls of anabranch.v1.CatalogService are for nodes, not for client app"
+    );
+    let newest = NewestRequest { forwarded: true };
+    let newest = CatalogServiceClient::new(channel.clone()).newest(newest).await;
+    assert_eq!(newest.unwrap_err().code(), Code::PermissionDenied);
+    let said = refused(propose(channel, Command::RemoveNode { node: NodeId(1) }, false).await);
+    assert!(said.ends_with("is for operators and nodes, not for client app"), "{said}");
+    running.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_looks_after_the_cluster_and_is_no_node() {
+    let running = start().await;
+    let channel = running.as_member(operator());
+    admin(channel.clone()).await.unwrap();
+    catalog(channel.clone()).await.unwrap();
+    assert!(refused(node_service(channel.clone()).await).ends_with("not for operator ops"));
+    assert!(refused(replica(channel.clone(), 2).await).ends_with("not for operator ops"));
+    let expire = Command::FinishRebalance { rebalance: 1 };
+    assert!(
+        refused(propose(channel, expire, false).await).ends_with("for nodes, not for operator ops")
+    );
+    running.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_reaches_everything_as_itself_alone() {
+    let running = start().await;
+    let channel = running.as_member(node(2));
+    for called in [admin(channel.clone()).await, node_service(channel.clone()).await] {
+        called.unwrap();
+    }
+    replica(channel.clone(), 2).await.unwrap();
+    let said = refused(replica(channel.clone(), 3).await);
+    assert_eq!(said, "node: is 3, the certificate is of node 2");
+    propose(channel, Command::FinishRebalance { rebalance: 1 }, true).await.unwrap();
+    running.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_another_cluster_takes_the_node_for_none_of_its_own() {
+    let other = Signed::by_authority_of("d");
+    let running =
+        start_trusting(&std::fs::read_to_string(other.dir.path().join("ca")).unwrap()).await;
+    let theirs = other.member_trusting(node(2), today(), &running.signed.dir.path().join("all"));
+    let status = catalog(running.over(TlsConnector::new(theirs))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    running.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_shows_no_good_certificate_gets_no_answer() {
+    let running = start().await;
+    let plain = running.over(TcpConnector);
+    assert_ne!(catalog(plain).await.unwrap_err().code(), Code::PermissionDenied);
+    let foreign = Signed::by_authority_of("c");
+    let ca = running.signed.dir.path().join("ca");
+    let foreign = foreign.member_trusting(node(2), today(), &ca);
+    catalog(running.over(TlsConnector::new(foreign))).await.unwrap_err();
+    let hours = |hours: u64| SystemTime::now() - Duration::from_secs(hours * 3600);
+    let expired = Validity { from: hours(3), until: hours(1) };
+    let expired = running.signed.member(operator(), expired);
+    catalog(running.over(TlsConnector::new(expired))).await.unwrap_err();
+    // It still serves those who do.
+    catalog(running.as_member(client())).await.unwrap();
+    running.node.stop().await;
+}

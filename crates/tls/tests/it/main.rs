@@ -1,0 +1,7 @@
+//! Mutual TLS over real sockets and certificates from files that change.
+
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
+
+mod mutual;
+mod reload;
+mod set;

@@ -1,0 +1,159 @@
+use std::convert::Infallible;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anabranch_tls::{MutualTls, Peer, Stream};
+use futures::stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tonic::transport::server::Connected;
+
+use crate::connector::{Complaints, HANDSHAKE_TIMEOUT};
+
+/// A gRPC port that is bound: plain, or with mutual TLS.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    tls: Option<MutualTls>,
+}
+
+impl From<TcpListener> for Listener {
+    /// Without TLS: anybody may connect and call anything.
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, tls: None }
+    }
+}
+
+impl Listener {
+    /// With mutual TLS: only who has a certificate of the cluster's authority may connect.
+    pub fn mutual(listener: TcpListener, tls: MutualTls) -> Self {
+        Self { listener, tls: Some(tls) }
+    }
+
+    /// Whether calls tell who calls.
+    pub fn is_mutual(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Connections, each once its handshake is done. Never ends.
+    pub fn connections(self) -> impl futures::Stream<Item = Result<Connection, Infallible>> {
+        let accepting = Accepting {
+            listener: self.listener,
+            tls: self.tls,
+            handshakes: JoinSet::new(),
+            complaints: Complaints::default(),
+        };
+        stream::unfold(accepting, |mut accepting| async move {
+            Some((Ok(accepting.next().await), accepting))
+        })
+    }
+}
+
+/// A connection to this node, above TLS.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    peer: Peer,
+}
+
+/// Handshakes at a time; who comes then waits in the listener's queue.
+const HANDSHAKES: usize = 1024;
+/// Until `accept` is tried again when the process has no file descriptor or memory left.
+const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
+
+struct Accepting {
+    listener: TcpListener,
+    tls: Option<MutualTls>,
+    handshakes: JoinSet<io::Result<Connection>>,
+    complaints: Complaints,
+}
+
+impl Accepting {
+    async fn next(&mut self) -> Connection {
+        loop {
+            tokio::select! {
+                Some(done) = self.handshakes.join_next() => match done {
+                    Ok(Ok(connection)) => return connection,
+                    Ok(Err(error)) if self.complaints.is_due() => {
+                        tracing::warn!(%error, "no TLS connection with a client");
+                    }
+                    Ok(Err(_)) | Err(_) => {}
+                },
+                accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES => {
+                    match accepted {
+                        Ok((stream, _)) => {
+                            // Without it small answers wait for the acknowledgement of the one before.
+                            let _ = stream.set_nodelay(true);
+                            let Some(tls) = &self.tls else {
+                                return Connection { stream: Stream::Plain(stream), peer: Peer::Anybody };
+                            };
+                            self.handshakes.spawn(shake_hands(tls.clone(), stream));
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "no connection accepted");
+                            sleep(EXHAUSTED_WAIT).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn shake_hands(tls: MutualTls, stream: TcpStream) -> io::Result<Connection> {
+    let shaken = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
+    let (stream, peer) = shaken.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok(Connection { stream, peer })
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

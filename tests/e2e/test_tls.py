@@ -1,0 +1,136 @@
+"""TLS on every port: three nodes that know each other by certificates, AWS clients over HTTPS, ctl by role."""
+
+import json
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import SSLError
+
+from support.clients import ACCESS_KEY, REGION, SECRET_KEY, cli, signed_call
+from support.streams import create_stream
+from support.tls import CLUSTER, TlsCluster, refused, run
+from support.waiting import wait_until
+
+STREAM = "tls"
+REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory):
+    """Three `anabranch server` processes with certificates by `anabranch ctl certs`."""
+    with TlsCluster(tmp_path_factory.mktemp("tls")) as cluster:
+        yield cluster
+
+
+def https(cluster, node, verify):
+    """boto3 over HTTPS that trusts what `verify` says."""
+    return boto3.session.Session().client(
+        "kinesis",
+        endpoint_url=cluster.endpoint(node),
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        verify=str(verify),
+        config=Config(connect_timeout=5, read_timeout=30),
+    )
+
+
+def read_all(client, stream):
+    """Every record of a stream of one shard."""
+    shard = client.list_shards(StreamName=stream)["Shards"][0]["ShardId"]
+    iterator = client.get_shard_iterator(StreamName=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+    return [record["Data"] for record in client.get_records(ShardIterator=iterator["ShardIterator"])["Records"]]
+
+
+def answer_on(connection):
+    """The status line of a GET on an open connection."""
+    connection.sendall(REQUEST)
+    return connection.recv(4096).split(b"\r\n")[0]
+
+
+def test_records_go_over_https_through_any_node(secure):
+    first, second = (https(secure, node, secure.ca) for node in (1, 2))
+    create_stream(first, STREAM, shards=1)
+    for number in range(10):
+        first.put_record(StreamName=STREAM, PartitionKey="k", Data=f"{number}".encode())
+    assert wait_until("all are there", lambda: len(found := read_all(second, STREAM)) == 10 and found) == [
+        f"{number}".encode() for number in range(10)
+    ]
+
+
+def test_a_client_that_does_not_trust_the_authority_connects_to_nobody(secure, tmp_path):
+    run("ctl", "certs", tmp_path / "other", "--cluster", "other", "--nodes", "1")
+    stranger = https(secure, 1, tmp_path / "other" / "ca.pem")
+    with pytest.raises(SSLError):
+        stranger.list_streams()
+
+
+def test_a_certificate_is_renewed_while_the_node_runs(secure):
+    old = secure.connect(1)
+    before = old.getpeercert()["serialNumber"]
+    assert answer_on(old) == b"HTTP/1.1 200 OK"
+    pid = secure.processes[1].pid
+    run("ctl", "certs", secure.certs, "--nodes", "1", "--renew")
+
+    def serial():
+        with secure.connect(1) as fresh:
+            return fresh.getpeercert()["serialNumber"]
+
+    wait_until("a new connection sees the new certificate", lambda: serial() != before)
+    assert answer_on(old) == b"HTTP/1.1 200 OK"
+    assert old.getpeercert()["serialNumber"] == before
+    assert secure.processes[1].pid == pid
+    assert secure.processes[1].poll() is None
+    old.close()
+    # A file that can't be used changes nothing, but is said.
+    certificate = secure.certs / "node-1.pem"
+    good, after = certificate.read_text(), serial()
+    certificate.write_text("nonsense\n")
+    wait_until("the node complains", lambda: "holds no certificate in PEM" in secure.log(1))
+    assert serial() == after
+    certificate.write_text(good)
+
+
+def test_ctl_does_what_its_certificate_allows(secure):
+    directory = ("--tls-dir", secure.certs)
+    nodes = json.loads(run(*secure.ctl("--json", "nodes", *directory)))
+    assert [node["node"] for node in nodes] == [1, 2, 3]
+    assert [node["answers"] for node in nodes] == [True] * 3
+    assert "nodes" in run(*secure.ctl("status", *secure.shown("operator"), node=3))
+    said = refused(*secure.ctl("status", *secure.shown("client")))
+    assert said == "anabranch: anabranch.admin.v1.AdminService is for operators and nodes, not for client client"
+    assert "anabranch: " in refused(*secure.ctl("status"))
+    assert "go together" in refused(*secure.ctl("status", "--ca", secure.ca))
+
+
+def test_another_authority_is_of_no_use(secure, tmp_path):
+    other = tmp_path / "other"
+    run("ctl", "certs", other, "--cluster", CLUSTER, "--nodes", "1")
+    own = ("--certificate", other / "operator.pem", "--key", other / "operator.key")
+    # The node refuses the operator, and the operator the node.
+    assert "received fatal alert" in refused(*secure.ctl("status", "--ca", secure.ca, *own))
+    assert "invalid peer certificate" in refused(*secure.ctl("status", "--ca", other / "ca.pem", *own))
+
+
+def test_a_node_starts_only_with_its_own_certificate(secure, tmp_path):
+    config = tmp_path / "node.toml"
+    text = (secure.directory / "node-1.toml").read_text()
+    for port in (secure.api[1], secure.grpc[1]):
+        text = text.replace(f"127.0.0.1:{port}'\nlisten", "127.0.0.1:0'\nlisten").replace(
+            f"127.0.0.1:{port}'\ndata", "127.0.0.1:0'\ndata"
+        )
+    text = text.replace(str(secure.directory / "data-1"), str(tmp_path / "data"))
+    config.write_text(text.replace("node-1.pem", "node-2.pem"))
+    assert "node-1.key: goes not with" in refused("server", "--config", config)
+    config.write_text(text.replace("node-1.pem", "node-2.pem").replace("node-1.key", "node-2.key"))
+    assert "must be of node 1 of cluster" in refused("server", "--config", config)
+
+
+def test_plain_http_is_told_what_the_port_speaks(secure):
+    assert signed_call(f"http://127.0.0.1:{secure.api[1]}", "ListStreams", {})[0] == 400
+
+
+def test_the_aws_cli_works_over_https(secure):
+    listed = cli(secure.endpoint(3), "list-streams", environment={"AWS_CA_BUNDLE": str(secure.ca)})
+    assert "StreamNames" in listed
