@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The same scenario by the AWS SDKs of five languages against three nodes that verify signatures: `make test-clients`.
 
-Create, put, split, read with lineage, subscribe, delete: each SDK as it comes, in its own protocol. Installs the SDKs
-from their registries into the user's cache. A language whose toolchain isn't there is skipped, and said to be.
+Create, put, split, encrypt, read with lineage, subscribe, delete: each SDK as it comes, in its own protocol. Installs
+the SDKs from their registries into the user's cache. A language whose toolchain isn't there is skipped, and said to be.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "e2e"))
 
+from support.cluster import release_binary
 from support.ctl import ctl
 from support.servers import Servers
 
@@ -71,7 +72,7 @@ def main():
     failed = []
     with (
         tempfile.TemporaryDirectory(prefix="anabranch-clients-") as directory,
-        Servers(Path(directory) / "data", nodes=3) as cluster,
+        Servers(Path(directory) / "data", nodes=3, settings=encryption(Path(directory) / "keys.toml")) as cluster,
     ):
         credentials = credentials_of(cluster)
         for language, programs in LANGUAGES.items():
@@ -80,6 +81,12 @@ def main():
         cluster.stop()
     if failed:
         sys.exit(f"test-clients: FAILED: {', '.join(failed)}")
+
+
+def encryption(key_file):
+    """What a node's configuration says of master keys; makes them."""
+    subprocess.run([release_binary(), "ctl", "master-key", "create", key_file], check=True, stdout=subprocess.DEVNULL)
+    return ["[encryption]", f'key-file = "{key_file}"']
 
 
 def credentials_of(cluster):

@@ -1,4 +1,4 @@
-// The scenario of the AWS SDK for Go v2: create, put, split, read with lineage, subscribe, delete.
+// The scenario of the AWS SDK for Go v2: create, put, split, encrypt, read with lineage, subscribe, delete.
 // Usage: go run . ENDPOINT STREAM
 package main
 
@@ -37,7 +37,7 @@ func main() {
 	_, err := client.CreateStream(ctx, &kinesis.CreateStreamInput{StreamName: &stream, ShardCount: aws.Int32(1)})
 	must(err)
 	untilActive()
-	put(0, 20)
+	put(0, 20, "")
 	listed, err := client.ListShards(ctx, &kinesis.ListShardsInput{StreamName: &stream})
 	must(err)
 	parent := *listed.Shards[0].ShardId
@@ -47,7 +47,12 @@ func main() {
 	})
 	must(err)
 	untilActive()
-	put(20, 20)
+	_, err = client.StartStreamEncryption(ctx, &kinesis.StartStreamEncryptionInput{
+		StreamName: &stream, EncryptionType: types.EncryptionTypeKms, KeyId: aws.String("alias/aws/kinesis"),
+	})
+	must(err)
+	untilActive()
+	put(20, 20, types.EncryptionTypeKms)
 
 	first, children := read(parent)
 	check(slices.Equal(first, texts(0, 20)), "the parent has %v", first)
@@ -127,7 +132,7 @@ func subscribe(parent string, records, children []string) {
 	must(live.GetStream().Close())
 }
 
-func put(from, count int) {
+func put(from, count int, encryption types.EncryptionType) {
 	var entries []types.PutRecordsRequestEntry
 	for i, text := range texts(from, count) {
 		entries = append(entries, types.PutRecordsRequestEntry{
@@ -137,6 +142,7 @@ func put(from, count int) {
 	answer, err := client.PutRecords(ctx, &kinesis.PutRecordsInput{StreamName: &stream, Records: entries})
 	must(err)
 	check(*answer.FailedRecordCount == 0, "%d records were refused", *answer.FailedRecordCount)
+	check(answer.EncryptionType == encryption, "the encryption is %q", answer.EncryptionType)
 }
 
 func texts(from, count int) []string {

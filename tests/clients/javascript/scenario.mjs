@@ -1,5 +1,5 @@
 // The scenario of the AWS SDK for JavaScript v3, which speaks HTTP/2 without TLS (h2c) to an http:// endpoint: create, put,
-// split, read with lineage, subscribe, delete. Usage: node scenario.mjs ENDPOINT STREAM
+// split, encrypt, read with lineage, subscribe, delete. Usage: node scenario.mjs ENDPOINT STREAM
 
 import assert from "node:assert/strict";
 import {
@@ -15,6 +15,7 @@ import {
   RegisterStreamConsumerCommand,
   ResourceNotFoundException,
   SplitShardCommand,
+  StartStreamEncryptionCommand,
   SubscribeToShardCommand,
 } from "@aws-sdk/client-kinesis";
 
@@ -40,11 +41,12 @@ async function summary() {
 
 const isActive = () => until("the stream is ACTIVE", async () => (await summary()).StreamStatus === "ACTIVE");
 
-async function put(from, count) {
+async function put(from, count, encryption) {
   const numbers = Array.from({ length: count }, (_, index) => from + index);
   const Records = numbers.map((number) => ({ PartitionKey: `key-${number}`, Data: Buffer.from(`record ${number}`) }));
   const answer = await send(PutRecordsCommand, { StreamName, Records });
   assert.equal(answer.FailedRecordCount, 0);
+  assert.equal(answer.EncryptionType, encryption);
 }
 
 const textOf = (record) => Buffer.from(record.Data).toString();
@@ -73,7 +75,9 @@ await send(SplitShardCommand, {
   NewStartingHashKey: (2n ** 127n).toString(),
 });
 await isActive();
-await put(20, 20);
+await send(StartStreamEncryptionCommand, { StreamName, EncryptionType: "KMS", KeyId: "alias/aws/kinesis" });
+await isActive();
+await put(20, 20, "KMS");
 
 const first = await read(parent.ShardId);
 assert.equal(first.children.length, 2);

@@ -1,4 +1,5 @@
-"""The scenario of botocore, which speaks JSON over HTTP/1.1: create, put, split, read with lineage, subscribe, delete.
+"""The scenario of botocore, which speaks JSON over HTTP/1.1: create, put, split, encrypt, read with
+lineage, subscribe, delete.
 
 Usage: python scenario.py ENDPOINT STREAM
 """
@@ -38,9 +39,10 @@ def texts(numbers):
     return [f"record {number}" for number in numbers]
 
 
-def put(numbers):
+def put(numbers, encryption=None):
     records = [{"PartitionKey": f"key-{number}", "Data": f"record {number}".encode()} for number in numbers]
-    assert client.put_records(StreamName=STREAM, Records=records)["FailedRecordCount"] == 0
+    answer = client.put_records(StreamName=STREAM, Records=records)
+    assert (answer["FailedRecordCount"], answer.get("EncryptionType")) == (0, encryption)
 
 
 def texts_of(records):
@@ -100,7 +102,9 @@ def main():
     parent = client.list_shards(StreamName=STREAM)["Shards"][0]["ShardId"]
     client.split_shard(StreamName=STREAM, ShardToSplit=parent, NewStartingHashKey=str(2**127))
     until_active()
-    put(range(20, 40))
+    client.start_stream_encryption(StreamName=STREAM, EncryptionType="KMS", KeyId="alias/aws/kinesis")
+    until_active()
+    put(range(20, 40), encryption="KMS")
 
     records, children = read(parent)
     assert records == texts(range(20)) and len(children) == 2

@@ -1,4 +1,4 @@
-//! The scenario of the AWS SDK for Rust: create, put, split, read with lineage, subscribe, delete.
+//! The scenario of the AWS SDK for Rust: create, put, split, encrypt, read with lineage, subscribe, delete.
 //! Arguments: endpoint, stream.
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{BehaviorVersion, Region};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{
-    ChildShard, ConsumerStatus, PutRecordsRequestEntry, Record, ShardIteratorType, StartingPosition,
+    ChildShard, ConsumerStatus, EncryptionType, PutRecordsRequestEntry, Record, ShardIteratorType, StartingPosition,
     StreamDescriptionSummary, StreamStatus, SubscribeToShardEventStream,
 };
 
@@ -42,13 +42,17 @@ impl Scenario {
         let (client, stream) = (&self.client, &self.stream);
         client.create_stream().stream_name(stream).shard_count(1).send().await?;
         self.until_active().await?;
-        self.put(0..20).await?;
+        self.put(0..20, None).await?;
         let listed = client.list_shards().stream_name(stream).send().await?;
         let parent = listed.shards().first().context("no shard")?.shard_id().to_owned();
         let split = client.split_shard().stream_name(stream).shard_to_split(&parent);
         split.new_starting_hash_key((1u128 << 127).to_string()).send().await?;
         self.until_active().await?;
-        self.put(20..40).await?;
+        let encrypt = client.start_stream_encryption().stream_name(stream);
+        let encrypt = encrypt.encryption_type(EncryptionType::Kms).key_id("alias/aws/kinesis");
+        encrypt.send().await?;
+        self.until_active().await?;
+        self.put(20..40, Some(EncryptionType::Kms)).await?;
 
         let (records, children) = self.read(&parent).await?;
         ensure!(records == texts(0..20), "the parent has {records:?}");
@@ -120,7 +124,7 @@ impl Scenario {
         }
     }
 
-    async fn put(&self, numbers: std::ops::Range<u32>) -> Result<()> {
+    async fn put(&self, numbers: std::ops::Range<u32>, encryption: Option<EncryptionType>) -> Result<()> {
         let mut put = self.client.put_records().stream_name(&self.stream);
         for (number, text) in numbers.clone().zip(texts(numbers)) {
             let entry = PutRecordsRequestEntry::builder().partition_key(format!("key-{number}"));
@@ -128,6 +132,7 @@ impl Scenario {
         }
         let answer = put.send().await?;
         ensure!(answer.failed_record_count() == Some(0), "{answer:?}");
+        ensure!(answer.encryption_type() == encryption.as_ref(), "{answer:?}");
         Ok(())
     }
 

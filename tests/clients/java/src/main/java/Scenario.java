@@ -16,6 +16,7 @@ import software.amazon.awssdk.regions.Region;
 import software.amazon.awssdk.services.kinesis.KinesisAsyncClient;
 import software.amazon.awssdk.services.kinesis.model.ChildShard;
 import software.amazon.awssdk.services.kinesis.model.ConsumerStatus;
+import software.amazon.awssdk.services.kinesis.model.EncryptionType;
 import software.amazon.awssdk.services.kinesis.model.GetRecordsResponse;
 import software.amazon.awssdk.services.kinesis.model.PutRecordsRequestEntry;
 import software.amazon.awssdk.services.kinesis.model.Record;
@@ -28,7 +29,7 @@ import software.amazon.awssdk.services.kinesis.model.SubscribeToShardResponseHan
 
 /**
  * The scenario of the AWS SDK for Java v2, whose asynchronous client speaks CBOR over HTTP/2 without TLS: create, put,
- * split, read with lineage, subscribe, delete. Arguments: endpoint, stream.
+ * split, encrypt, read with lineage, subscribe, delete. Arguments: endpoint, stream.
  */
 public final class Scenario {
     private static final long PATIENCE_SECONDS = 30;
@@ -58,13 +59,17 @@ public final class Scenario {
     private void run() {
         get(client.createStream(request -> request.streamName(stream).shardCount(1)));
         untilActive();
-        put(0, 20);
+        put(0, 20, null);
         String parent = get(client.listShards(request -> request.streamName(stream))).shards().get(0).shardId();
         String middle = BigInteger.ONE.shiftLeft(127).toString();
         get(client.splitShard(
                 request -> request.streamName(stream).shardToSplit(parent).newStartingHashKey(middle)));
         untilActive();
-        put(20, 20);
+        get(client.startStreamEncryption(request -> request.streamName(stream)
+                .encryptionType(EncryptionType.KMS)
+                .keyId("alias/aws/kinesis")));
+        untilActive();
+        put(20, 20, EncryptionType.KMS);
 
         Shard first = read(parent);
         check(first.records().equals(texts(0, 20)), "the parent has " + first.records());
@@ -144,7 +149,7 @@ public final class Scenario {
                 handler);
     }
 
-    private void put(int from, int count) {
+    private void put(int from, int count, EncryptionType encryption) {
         var entries = IntStream.range(from, from + count)
                 .mapToObj(number -> PutRecordsRequestEntry.builder()
                         .partitionKey("key-" + number)
@@ -153,6 +158,7 @@ public final class Scenario {
                 .toList();
         var answer = get(client.putRecords(request -> request.streamName(stream).records(entries)));
         check(answer.failedRecordCount() == 0, answer.failedRecordCount() + " records were refused");
+        check(answer.encryptionType() == encryption, "the encryption is " + answer.encryptionType());
     }
 
     private static List<String> texts(int from, int count) {
