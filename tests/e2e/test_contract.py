@@ -25,6 +25,7 @@ NUMBER = "49590338271490256608559692538361571095921575989136588898"
 # A value of each shape that is right; what it names isn't there, so that nothing is changed.
 VALUES = {
     "StreamName": NOBODY,
+    "KeyId": "alias/none",
     "StreamARN": ARN,
     "ConsumerARN": f"{ARN}/consumer/app:1764000000",
     "ResourceARN": ARN,

@@ -168,7 +168,7 @@ def test_records_outlive_their_leader_and_a_repeat_is_known(three):
             data = f"{node.id} {number}".encode()
             put(client, "kept", data)
             acknowledged.append(data)
-        leader = next(known for known in three.nodes if known.id == three.leaders("kept")[FIRST])
+        leader = wait_until("the shard has a leader", lambda: three.leader_of_most("kept", shards=1))
         three.kill(leader)
         other = next(known for known in three.nodes if known.id != leader.id)
         client = kinesis(other.endpoint)

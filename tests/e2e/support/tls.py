@@ -80,6 +80,7 @@ class TlsCluster:
             f"listen-grpc = '127.0.0.1:{self.grpc[node]}'",
             f"data-dir = '{self.directory / f'data-{node}'}'",
             f"token-key = '{'5e' * 32}'",
+            "authentication = 'any'",
             "[tls]",
             f"certificate = '{self.certs / name}.pem'",
             f"key = '{self.certs / name}.key'",
