@@ -239,8 +239,10 @@ mod tests {
     fn golden_bytes_of_the_first_version() {
         let stored = BatchSealer::new(PLACE, 2, &secret(), [1; 16]).seal(&batch(b"data"));
         let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, GOLDEN);
+        // Another implementation of HKDF and AES-GCM opens these to the batch.
+        let golden = "12080a0463616c6c10041a01052247010200000001010101010101010101010101010101\
+                      0000000000000000f90f9ebb82ed5bec82a6feebbb9a95a7b86fbf5e2e90856d59c8a627\
+                      408c296b4bf416590301306f8673";
+        assert_eq!(hex, golden);
     }
-
-    const GOLDEN: &str = "";
 }
