@@ -14,7 +14,7 @@ use crate::ctl::{Admin, Said, answer, request};
 pub(crate) enum UserCommand {
     /// Creates a user, who has no key and may do nothing yet; a user named root may do everything
     Create {
-        /// 1 to 64 characters of [A-Za-z0-9+=,.@_-]
+        /// 1 to 64 characters of letters, digits and +=,.@_-
         name: UserName,
         /// Account whose resources are its own. Default: the cluster's
         #[arg(long, value_name = "12 DIGITS")]

@@ -78,7 +78,9 @@ pub(super) fn write_records(w: &mut Writer, page: &Page, route: &ShardRoute) {
 
 /// The members that say how far from the tip a page ended, and what goes on where the shard ends.
 pub(super) fn write_end(w: &mut Writer, page: &Page, children: &[ChildShard]) {
-    let behind = u64::try_from(page.behind.as_millis()).unwrap_or(u64::MAX);
+    // Nothing comes after the end of a closed shard, whoever answered.
+    let behind = if children.is_empty() { page.behind.as_millis() } else { 0 };
+    let behind = u64::try_from(behind).unwrap_or(u64::MAX);
     w.member("MillisBehindLatest").number(behind);
     if !children.is_empty() {
         w.member("ChildShards").list(|w| children.iter().for_each(|child| child.write(w)));
