@@ -112,17 +112,33 @@ impl Keyring {
     /// Data key `number` of the stream, unwrapped now or not long ago.
     pub(crate) async fn data_key(
         &self,
-        stream: &StreamKeys,
+        stream: &Arc<StreamKeys>,
         number: u32,
     ) -> Result<DataKeySecret, KeyError> {
         let slot = self.slot(stream.id, number);
+        if let Ok(known) = slot.try_lock()
+            && let Some(answer) = known.answer()
+        {
+            return answer;
+        }
+        // In a task of its own: who asked may give up, and what the holder answers is remembered all the same.
+        let (keyring, stream) = (self.clone(), Arc::clone(stream));
+        let asked = tokio::spawn(async move { keyring.ask(&slot, &stream, number).await });
+        asked.await.unwrap_or_else(|_ended| {
+            Err(KeyError::new(KeyFault::Throttled, "The node is stopping."))
+        })
+    }
+
+    /// Asks the master key's holder, unless somebody else just has.
+    async fn ask(
+        &self,
+        slot: &Slot,
+        stream: &StreamKeys,
+        number: u32,
+    ) -> Result<DataKeySecret, KeyError> {
         let mut known = slot.lock().await;
-        if known.until.is_some_and(|until| Instant::now() < until) {
-            match (&known.refused, &known.secret) {
-                (Some(error), _) => return Err(error.clone()),
-                (None, Some(secret)) => return Ok(secret.clone()),
-                (None, None) => {}
-            }
+        if let Some(answer) = known.answer() {
+            return answer;
         }
         let DataKey { master_key, wrapped, .. } =
             stream.encryption.data_keys.get(&number).ok_or_else(|| unknown(stream, number))?;
@@ -154,6 +170,16 @@ fn unknown(stream: &StreamKeys, number: u32) -> KeyError {
 }
 
 impl Known {
+    /// What may still be said without asking.
+    fn answer(&self) -> Option<Result<DataKeySecret, KeyError>> {
+        self.until.filter(|until| Instant::now() < *until)?;
+        match (&self.refused, &self.secret) {
+            (Some(error), _) => Some(Err(error.clone())),
+            (None, Some(secret)) => Some(Ok(secret.clone())),
+            (None, None) => None,
+        }
+    }
+
     fn learn(
         &mut self,
         unwrapped: Result<DataKeySecret, KeyError>,

@@ -61,7 +61,9 @@ pub(crate) async fn drive(
     let activity = Arc::new(Activity::new());
     let io = WatchedStream::new(stream, Arc::clone(&activity), gateway.settings.write_timeout);
     let closing_events = closing.clone();
-    let service = service_fn(|request| {
+    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+        // The first bytes, which may come one by one, need not have told.
+        activity.is_http2.store(request.version() == http::Version::HTTP_2, Ordering::Relaxed);
         let (gateway, activity) = (gateway.clone(), Arc::clone(&activity));
         let closing = closing_events.clone();
         async move {

@@ -37,6 +37,7 @@ pub(crate) mod update_shard_count;
 pub(crate) mod warm_throughput;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use anabranch_shard::Producer;
 use futures::future::BoxFuture;
@@ -49,6 +50,7 @@ use crate::budget::Permit;
 use crate::constraints::{self, Constrained};
 use crate::errors::Error;
 use crate::gateway::Gateway;
+use crate::identity::Identity;
 use crate::response::{Done, Encoded};
 use crate::wire::{self, DecodeError, Format, Writer};
 
@@ -350,34 +352,43 @@ where
     R: Request<Answer: Answer> + Deserialize<'a> + 'a,
 {
     Box::pin(async move {
-        let request = admit::<R>(&call).await?;
+        let admitted = admit::<R>(&call).await?;
+        let answer = attempt(&admitted, &call).await?;
         let format = call.format;
-        let answer = attempt(&request, call).await?;
         let mut writer = Writer::new(format, answer.expected_bytes());
         answer.write(&mut writer);
         Ok(Done::Answer(Encoded { bytes: writer.finish(), permit: answer.into_permit() }))
     })
 }
 
-async fn attempt<R: Request>(request: &R, call: Call<'_>) -> Result<R::Answer, Error> {
-    let Call { gateway, producer, may_repeat, .. } = call;
-    let cx = Context { gateway, producer, may_repeat };
+async fn attempt<R: Request>(admitted: &Admitted<R>, call: &Call<'_>) -> Result<R::Answer, Error> {
+    let Call { gateway, may_repeat, .. } = *call;
+    let cx = Context { gateway, producer: call.producer.clone(), may_repeat };
+    let request = &admitted.request;
     match request.run(&cx).await {
         // A stream that another gateway made a moment ago may not have reached this one.
         Err(Error::NotFound(_)) => {
             let newest = gateway.cluster.newest_view().await;
             newest.map_err(|error| Error::from_client(error, || "Catalog".into()))?;
+            // Tags and policies of what was not there have not been asked.
+            admitted.authorize(call).await?;
             request.run(&cx).await
         }
         done => done,
     }
 }
 
+/// A request that may be carried out, and who asks for it; nobody in particular where any credentials are accepted.
+struct Admitted<R> {
+    request: R,
+    identity: Option<Arc<Identity>>,
+}
+
 /// The request, if body, signature, types and constraints are right, in that order, and its caller may do it.
-async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<R, Error> {
+async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<Admitted<R>, Error> {
     let decoded = wire::decode::<R>(call.format, call.body);
-    if let Err(DecodeError::Malformed(_)) = decoded {
-        return decoded.map_err(Error::from);
+    if let Err(error @ DecodeError::Malformed(_)) = decoded {
+        return Err(error.into());
     }
     let gateway = call.gateway;
     let identity = auth::authenticate(gateway, call.parts, call.sent).await?;
@@ -387,9 +398,19 @@ async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<R, E
     }
     let request = decoded?;
     constraints::check(&request)?;
-    if let (Some(identity), Some(authenticator)) = (identity, &gateway.authenticator) {
-        let (target, tags) = (request.target(gateway)?, request.tags());
-        authorization::authorize(call, authenticator, &identity, &target, &tags).await?;
+    let admitted = Admitted { request, identity };
+    admitted.authorize(call).await?;
+    Ok(admitted)
+}
+
+impl<R: Request> Admitted<R> {
+    /// Whether its caller may do it, as the policies and tags are that this gateway knows.
+    async fn authorize(&self, call: &Call<'_>) -> Result<(), Error> {
+        let (Some(identity), Some(authenticator)) = (&self.identity, &call.gateway.authenticator)
+        else {
+            return Ok(());
+        };
+        let (target, tags) = (self.request.target(call.gateway)?, self.request.tags());
+        authorization::authorize(call, authenticator, identity, &target, &tags).await
     }
-    Ok(request)
 }

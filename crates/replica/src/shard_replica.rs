@@ -121,13 +121,14 @@ impl ShardReplica {
         if let Some(meter) = &self.meter {
             meter.write(&batch, self.clock.now())?;
         }
+        let bytes = u32::try_from(batch.bytes().len()).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(bytes);
+        let permit = permit.map_err(|_| Error::Throttled("appends under way fill their memory"))?;
+        // Asked with the permit in hand: whoever waits for a key is counted.
         let sealer = match &self.keys {
             Some(keys) => keys.sealer().await?,
             None => None,
         };
-        let bytes = u32::try_from(batch.bytes().len()).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.permits).try_acquire_many_owned(bytes);
-        let permit = permit.map_err(|_| Error::Throttled("appends under way fill their memory"))?;
         let (answer, answered) = oneshot::channel();
         let stopped = || Error::OutOfService("the replica is stopping".into());
         self.events

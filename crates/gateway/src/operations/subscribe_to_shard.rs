@@ -92,9 +92,9 @@ struct Subject {
 /// Carries out the call. Refusals are ordinary errors; what goes wrong later is an event.
 pub(crate) fn perform<'a>(call: Call<'a>) -> BoxFuture<'a, Result<Done, Error>> {
     async move {
-        let request = admit::<SubscribeToShard<'a>>(&call).await?;
+        let admitted = admit::<SubscribeToShard<'a>>(&call).await?;
+        let subscription = attempt(&admitted, &call).await?;
         let format = call.format;
-        let subscription = attempt(&request, call).await?;
         Ok(Done::Events(subscription.events(format).boxed()))
     }
     .boxed()

@@ -39,10 +39,11 @@ fn is_tag_letter(c: char) -> bool {
 /// The tags of a request, for conditions.
 pub(super) fn asked<'a>(tags: &'a Option<Map<'_>>) -> AskedTags<'a> {
     let entries = tags.as_ref().map(Map::entries).unwrap_or_default();
-    let asked = |(key, value): &'a (Text<'_>, Text<'_>)| {
-        (Cow::Borrowed(&**key), Some(Cow::Borrowed(&**value)))
-    };
-    entries.iter().map(asked).collect()
+    // Of a key that is repeated the last value counts, as for what is stored.
+    let asked: BTreeMap<&str, &str> =
+        entries.iter().map(|(key, value)| (&**key, &**value)).collect();
+    let asked = asked.into_iter();
+    asked.map(|(key, value)| (Cow::Borrowed(key), Some(Cow::Borrowed(value)))).collect()
 }
 
 /// The keys of a request, for conditions.
@@ -78,4 +79,28 @@ pub(super) fn write<'a>(w: &mut Writer, tags: impl Iterator<Item = (&'a String, 
             });
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::wire::{self, Format};
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Tagged<'a> {
+        #[serde(borrow)]
+        tags: Option<Map<'a>>,
+    }
+
+    #[test]
+    fn a_repeated_key_has_for_conditions_the_value_that_is_stored() {
+        let body = br#"{"Tags":{"env":"dev","env":"prod"}}"#;
+        let tagged: Tagged<'_> = wire::decode(Format::Json, body).unwrap();
+        let stored = checked(&tagged.tags).unwrap();
+        assert_eq!(stored["env"], "prod");
+        assert_eq!(asked(&tagged.tags), [("env".into(), Some("prod".into()))]);
+    }
 }
