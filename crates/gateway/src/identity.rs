@@ -7,8 +7,6 @@ use anabranch_access::policy::{Caller, Kind, Policy};
 use anabranch_catalog::{Catalog, User};
 use anabranch_types::{AccountId, UserName};
 
-/// A user who may do everything in its account.
-const ROOT: &str = "root";
 /// Users that are kept compiled.
 const MAX_IDENTITIES: usize = 1024;
 
@@ -59,7 +57,7 @@ impl Identities {
 
 impl Identity {
     fn new(name: &UserName, user: &User) -> Self {
-        let is_root = name.as_str() == ROOT;
+        let is_root = name.is_root();
         let account = user.account.clone();
         let arn = match is_root {
             true => format!("arn:aws:iam::{account}:root"),
