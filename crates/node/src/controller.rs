@@ -104,7 +104,7 @@ async fn next_step(
         step(node, Command::SettleConsumers { name: name.clone(), id }).await;
     }
     if let Some(change) = stream.encryption.unsettled
-        && data_keys::all_follow(node, catalog, change).await
+        && data_keys::all_follow(node, catalog, stream, change).await
     {
         step(node, Command::SettleEncryption { name: name.clone(), id, change }).await;
     }

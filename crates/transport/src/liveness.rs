@@ -77,6 +77,11 @@ impl Liveness {
         settled && peer.answered_ping.is_some_and(|sent| sent.elapsed() <= age)
     }
 
+    /// Whether `node` was heard no longer than `age` ago, or it is too early to expect that.
+    pub fn heard_within(&self, node: NodeId, age: Duration) -> bool {
+        self.lock().get(&node).is_some_and(|peer| peer.heard.elapsed() <= age)
+    }
+
     /// How long a ping to each node that isn't silent takes and its answer: a mean of the last two seconds,
     /// near enough.
     pub fn round_trips(&self) -> BTreeMap<NodeId, Duration> {

@@ -94,6 +94,24 @@ async fn a_minority_takes_no_append() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_gets_into_the_log_of_a_leader_who_may_have_a_successor() {
+    let settings = ReplicaSettings::default();
+    let lease = settings.leader_lease;
+    let cluster = Cluster::start(3, settings).await;
+    cluster.append("a").await.unwrap();
+    let old = cluster.leader().await;
+    let last = || cluster.shard(old).unwrap().status().last;
+    let before = last();
+    cluster.network.isolate(old, 1..=3);
+    tokio::time::advance(lease * 2).await;
+    let refused = cluster.append_at(old, Cluster::call("x", &["x"])).await;
+    assert!(matches!(refused, Err(Error::NotLeader { .. })), "{refused:?}");
+    assert_eq!(last(), before);
+    cluster.network.heal();
+    cluster.append("b").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn arrival_times_never_fall_over_a_change_of_leader() {
     let mut cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
