@@ -115,6 +115,39 @@ def test_a_consumer_subscribes_to_a_shard_once_a_second(limited, consumer):
     first.close()
 
 
+def test_a_stream_is_scaled_ten_times_a_day(limited, shard):
+    def scale(target):
+        return lambda: limited.update_shard_count(
+            StreamName=shard, TargetShardCount=target, ScalingType="UNIFORM_SCALING"
+        )
+
+    for time in range(10):
+        patiently(limited, scale(2 - time % 2))
+    with pytest.raises(limited.exceptions.LimitExceededException, match="scalings in 24 hours: 11 is over"):
+        patiently(limited, scale(2))
+
+
+def test_a_stream_changes_its_mode_twice_a_day(limited, arn):
+    def set_mode(mode):
+        return lambda: limited.update_stream_mode(StreamARN=arn, StreamModeDetails={"StreamMode": mode})
+
+    patiently(limited, set_mode("ON_DEMAND"))
+    patiently(limited, set_mode("PROVISIONED"))
+    with pytest.raises(limited.exceptions.LimitExceededException, match="mode switches in 24 hours: 3 is over"):
+        patiently(limited, set_mode("ON_DEMAND"))
+
+
+def test_the_key_of_a_stream_is_changed_twenty_five_times_a_day(limited, shard):
+    def change(time):
+        call = limited.stop_stream_encryption if time % 2 else limited.start_stream_encryption
+        return lambda: call(StreamName=shard, EncryptionType="KMS", KeyId="alias/aws/kinesis")
+
+    for time in range(25):
+        patiently(limited, change(time))
+    with pytest.raises(limited.exceptions.LimitExceededException, match="key changes in 24 hours: 26 is over"):
+        patiently(limited, change(25))
+
+
 def often(call):
     """More calls than any limit of a second allows."""
     for _ in range(50):

@@ -11,6 +11,7 @@ use crate::http::{Server, settings, start_with};
 const LIMIT: &str = "LimitExceededException";
 const THROUGHPUT: &str = "ProvisionedThroughputExceededException";
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
 async fn limited() -> Server {
     let mut settings = settings();
@@ -134,10 +135,95 @@ async fn names_of_nothing_are_not_found_however_often() {
 }
 
 #[tokio::test]
+async fn five_streams_are_being_created_at_once() {
+    let server = limited().await;
+    let create = |number: u32| json!({"StreamName": format!("s{number}"), "ShardCount": 1});
+    for number in 0..5 {
+        server.ok("CreateStream", create(number)).await;
+    }
+    server.clock.advance(SECOND);
+    let (code, message) = server.error("CreateStream", create(5)).await;
+    assert_eq!((&*code, &*message), (LIMIT, "streams in CREATING: 6 is over the limit of 5"));
+    assert_eq!(server.error("CreateStream", create(4)).await.0, "ResourceInUseException");
+    server.cluster.activate();
+    server.ok("CreateStream", create(5)).await;
+}
+
+#[tokio::test]
+async fn five_consumers_are_being_registered_at_once() {
+    let server = limited().await;
+    server.create("s", 1).await;
+    server.create("other", 1).await;
+    let register = |stream: &str, number: u32| json!({"StreamARN": arn(stream), "ConsumerName": number.to_string()});
+    for number in 0..5 {
+        server.ok("RegisterStreamConsumer", register("s", number)).await;
+    }
+    server.clock.advance(SECOND);
+    assert_eq!(server.error("RegisterStreamConsumer", register("other", 0)).await.0, LIMIT);
+    server.cluster.settle_consumers("s");
+    server.ok("RegisterStreamConsumer", register("other", 0)).await;
+}
+
+#[tokio::test]
+async fn a_stream_is_scaled_ten_times_in_24_hours() {
+    let server = limited().await;
+    server.create("s", 1).await;
+    let scale = |shards: usize| json!({"StreamName": "s", "TargetShardCount": shards, "ScalingType": "UNIFORM_SCALING"});
+    for time in 0..10 {
+        server.ok("UpdateShardCount", scale(2 - time % 2)).await;
+        server.cluster.commit_jobs();
+        server.clock.advance(HOUR);
+    }
+    let (code, message) = server.error("UpdateShardCount", scale(2)).await;
+    assert_eq!((&*code, &*message), (LIMIT, "scalings in 24 hours: 11 is over the limit of 10"));
+    server.clock.advance(14 * HOUR);
+    server.ok("UpdateShardCount", scale(2)).await;
+}
+
+#[tokio::test]
+async fn a_stream_changes_its_mode_twice_in_24_hours() {
+    let server = limited().await;
+    server.create("s", 1).await;
+    let set =
+        |mode: &str| json!({"StreamARN": arn("s"), "StreamModeDetails": {"StreamMode": mode}});
+    server.ok("UpdateStreamMode", set("ON_DEMAND")).await;
+    server.ok("UpdateStreamMode", set("PROVISIONED")).await;
+    server.ok("UpdateStreamMode", set("PROVISIONED")).await;
+    let (code, message) = server.error("UpdateStreamMode", set("ON_DEMAND")).await;
+    assert_eq!((&*code, &*message), (LIMIT, "mode switches in 24 hours: 3 is over the limit of 2"));
+    server.clock.advance(24 * HOUR);
+    server.ok("UpdateStreamMode", set("ON_DEMAND")).await;
+}
+
+#[tokio::test]
+async fn the_key_of_a_stream_is_changed_twenty_five_times_in_24_hours() {
+    let server = limited().await;
+    server.create("s", 1).await;
+    let key = |key: &str| json!({"StreamName": "s", "EncryptionType": "KMS", "KeyId": format!("alias/{key}")});
+    for time in 0..25 {
+        let operation =
+            if time % 2 == 0 { "StartStreamEncryption" } else { "StopStreamEncryption" };
+        server.ok(operation, key("k")).await;
+        server.cluster.settle_encryption("s");
+    }
+    let (code, message) = server.error("StopStreamEncryption", key("k")).await;
+    assert_eq!((&*code, &*message), (LIMIT, "key changes in 24 hours: 26 is over the limit of 25"));
+    assert_eq!(server.error("StartStreamEncryption", key("other")).await.0, LIMIT);
+    server.ok("StartStreamEncryption", key("k")).await;
+    server.clock.advance(24 * HOUR);
+    server.ok("StopStreamEncryption", key("k")).await;
+}
+
+#[tokio::test]
 async fn without_them_nothing_is_counted() {
     let server = start_with(settings(), |gateway| gateway).await;
     server.create("s", 1).await;
-    for _ in 0..10 {
+    for number in 0..10 {
+        let create = json!({"StreamName": format!("t{number}"), "ShardCount": 1});
+        server.ok("CreateStream", create).await;
         server.ok("GetShardIterator", iterator("s", 0)).await;
+        let mode = if number % 2 == 0 { "ON_DEMAND" } else { "PROVISIONED" };
+        let set = json!({"StreamARN": arn("s"), "StreamModeDetails": {"StreamMode": mode}});
+        server.ok("UpdateStreamMode", set).await;
     }
 }
