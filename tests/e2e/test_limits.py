@@ -137,6 +137,27 @@ def test_a_stream_changes_its_mode_twice_a_day(limited, arn):
         patiently(limited, set_mode("ON_DEMAND"))
 
 
+def test_changes_count_through_whichever_gateway_they_are_made(tmp_path, stream_name):
+    with Cluster(tmp_path / "three", nodes=3, arguments=["--limits", "aws"]) as cluster:
+        gateways = [kinesis(node.endpoint, retries={"total_max_attempts": 1}) for node in cluster.nodes]
+        first = gateways[0]
+        patiently(first, lambda: first.create_stream(StreamName=stream_name, ShardCount=1))
+        wait_until("it is ACTIVE", lambda: status(first, stream_name) == "ACTIVE", pause=0.2)
+        arn = first.describe_stream_summary(StreamName=stream_name)["StreamDescriptionSummary"]["StreamARN"]
+
+        def set_mode(gateway, mode):
+            return patiently(
+                gateway,
+                lambda: gateway.update_stream_mode(StreamARN=arn, StreamModeDetails={"StreamMode": mode}),
+            )
+
+        set_mode(gateways[0], "ON_DEMAND")
+        set_mode(gateways[1], "PROVISIONED")
+        for gateway in gateways:
+            with pytest.raises(gateway.exceptions.LimitExceededException, match="mode switches in 24 hours"):
+                set_mode(gateway, "ON_DEMAND")
+
+
 def test_the_key_of_a_stream_is_changed_twenty_five_times_a_day(limited, shard):
     def change(time):
         call = limited.stop_stream_encryption if time % 2 else limited.start_stream_encryption
