@@ -8,11 +8,29 @@ use crate::command::{Command, NewStream, Outcome, Refusal};
 use crate::encryption::Encryption;
 use crate::model::{Catalog, Node, Shard, Stream, StreamId, StreamMode, StreamStatus};
 use crate::reshard::Piece;
+use crate::service_limits::RecentChanges;
 
 impl Catalog {
     /// Applies the command at `log_index`. Equal on every replica: it depends on nothing else.
     pub fn apply(&mut self, log_index: u64, command: Command) -> Outcome {
-        let result = match command {
+        let result = self.change(log_index, command);
+        self.assert_invariants();
+        if self.users.version() == log_index {
+            self.assert_user_invariants();
+        }
+        match result {
+            Ok(Change::Made) => {
+                self.version = log_index;
+                Outcome::Done { version: log_index }
+            }
+            Ok(Change::AlreadySo) => Outcome::Done { version: self.version },
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Does what the command says.
+    pub(crate) fn change(&mut self, log_index: u64, command: Command) -> Result<Change, Refusal> {
+        match command {
             Command::RegisterNode { node, incarnation, grpc_address, api_address, zone } => {
                 let state = self.nodes.get(&node).map(|known| known.state).unwrap_or_default();
                 let entry = Node { incarnation, grpc_address, api_address, zone, state };
@@ -89,18 +107,9 @@ impl Catalog {
             Command::DeleteUserPolicy { user, name } => {
                 self.delete_user_policy(log_index, user, name)
             }
-        };
-        self.assert_invariants();
-        if self.users.version() == log_index {
-            self.assert_user_invariants();
-        }
-        match result {
-            Ok(Change::Made) => {
-                self.version = log_index;
-                Outcome::Done { version: log_index }
+            Command::Limited { command, now } => {
+                self.change_within_limits(log_index, *command, now)
             }
-            Ok(Change::AlreadySo) => Outcome::Done { version: self.version },
-            Err(refusal) => Outcome::Refused(refusal),
         }
     }
 
@@ -140,6 +149,7 @@ impl Catalog {
             shard_metrics: ShardMetrics::default(),
             distribution: new.distribution,
             encryption: Encryption::default(),
+            recent_changes: RecentChanges::default(),
         };
         self.streams.insert(new.name, stream);
         Ok(Change::Made)

@@ -341,6 +341,13 @@ pub enum Command {
         /// The policy's name.
         name: String,
     },
+    /// A user's change in a cluster that has the limits of the service.
+    Limited {
+        /// The change; never a limited one itself.
+        command: Box<Command>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
 }
 
 /// How shards are to be replaced.

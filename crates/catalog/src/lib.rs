@@ -24,6 +24,7 @@ mod reshard;
 pub mod scaling;
 #[cfg(test)]
 mod script;
+mod service_limits;
 mod users;
 
 pub use attributes::{Commitment, Distribution, ShardMetrics};
@@ -35,4 +36,5 @@ pub use model::{
     Stream, StreamId, StreamMode, StreamStatus,
 };
 pub use repair::{MoveLimits, repairs};
+pub use service_limits::RecentChanges;
 pub use users::{AccessKey, User, Users};

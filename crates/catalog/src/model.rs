@@ -9,6 +9,7 @@ use anabranch_types::{
 use crate::attributes::{Commitment, Distribution, ShardMetrics};
 use crate::consumers::Consumer;
 use crate::encryption::Encryption;
+use crate::service_limits::RecentChanges;
 use crate::users::Users;
 
 /// The whole catalog. A value of it is one version; copies never mix two.
@@ -110,6 +111,8 @@ pub struct Stream {
     pub distribution: Distribution,
     /// Whether records are encrypted, and under which keys they were.
     pub encryption: Encryption,
+    /// Its changes of the last day, where the limits of the service hold.
+    pub recent_changes: RecentChanges,
 }
 
 /// What tags and policies belong to.

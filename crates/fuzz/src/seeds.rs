@@ -112,6 +112,7 @@ fn commands() -> Vec<Command> {
         Command::SetCommitment { enabled: true, now },
         Command::DeleteStream { name: name(), with_consumers: true },
         Command::DropStream { name: name(), id },
+        Command::Limited { command: Box::new(reshard(ShardChange::Count(6))), now },
     ]);
     commands
 }

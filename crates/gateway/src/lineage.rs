@@ -48,7 +48,8 @@ pub(crate) fn ancestors<'a>(stream: &'a Stream, shard: ShardId) -> Vec<&'a Shard
 #[cfg(test)]
 pub(crate) mod tests {
     use anabranch_catalog::{
-        Distribution, Encryption, ShardMetrics, ShardStatus, StreamId, StreamMode, StreamStatus,
+        Distribution, Encryption, RecentChanges, ShardMetrics, ShardStatus, StreamId, StreamMode,
+        StreamStatus,
     };
     use anabranch_types::{GroupId, HashKey, HashKeyRange, SequenceNumber, Timestamp};
 
@@ -93,6 +94,7 @@ pub(crate) mod tests {
             shard_metrics: ShardMetrics::default(),
             distribution: Distribution::default(),
             encryption: Encryption::default(),
+            recent_changes: RecentChanges::default(),
         }
     }
 

@@ -40,6 +40,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anabranch_shard::Producer;
+use anabranch_types::ShardId;
 use futures::future::BoxFuture;
 use http::request::Parts;
 use serde::Deserialize;
@@ -47,6 +48,7 @@ use serde::Deserialize;
 use crate::auth::{self, Peer};
 use crate::authorization::{self, AskedTags, Target};
 use crate::budget::Permit;
+use crate::call_limits::{Limit, Subject};
 use crate::constraints::{self, Constrained};
 use crate::errors::Error;
 use crate::gateway::Gateway;
@@ -131,6 +133,11 @@ pub(crate) trait Request: Constrained + Send + Sync {
     /// # Errors
     /// When it names nothing that could be there.
     fn target(&self, gateway: &Gateway) -> Result<Target, Error>;
+
+    /// The one shard of its target that it is about, if there is one.
+    fn shard(&self) -> Option<ShardId> {
+        None
+    }
 
     /// Tags that it brings or takes away, for conditions of policies.
     fn tags(&self) -> AskedTags<'_> {
@@ -392,18 +399,30 @@ async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<Admi
     }
     let gateway = call.gateway;
     let identity = auth::authenticate(gateway, call.parts, call.sent).await?;
-    // Only who may be known counts against the account's limits.
-    if let Some(limits) = &gateway.call_limits {
-        limits.check(call.operation, gateway.clock.now())?;
+    let limit = gateway.call_limits.as_deref().zip(Limit::of(call.operation));
+    // Only who may be known counts against the account's limits, and against others who may do it.
+    if let Some((limits, limit)) = limit.filter(|(_, limit)| limit.is_of_account()) {
+        limits.check(call.operation, limit, Subject::Account, gateway.clock.now())?;
     }
     let request = decoded?;
     constraints::check(&request)?;
     let admitted = Admitted { request, identity };
     admitted.authorize(call).await?;
+    if let Some((limits, limit)) = limit.filter(|(_, limit)| !limit.is_of_account())
+        && let Some(subject) = admitted.subject(limit, gateway)
+    {
+        limits.check(call.operation, limit, subject, gateway.clock.now())?;
+    }
     Ok(admitted)
 }
 
 impl<R: Request> Admitted<R> {
+    /// What the call counts for. Who names nothing that could be there is told so by [`Request::run`].
+    fn subject(&self, limit: Limit, gateway: &Gateway) -> Option<Subject> {
+        let target = self.request.target(gateway).ok()?;
+        limit.subject(&target, self.request.shard(), &gateway.cluster.view())
+    }
+
     /// Whether its caller may do it, as the policies and tags are that this gateway knows.
     async fn authorize(&self, call: &Call<'_>) -> Result<(), Error> {
         let (Some(identity), Some(authenticator)) = (&self.identity, &call.gateway.authenticator)

@@ -16,7 +16,7 @@ pub struct GatewaySettings {
     pub authentication: Authentication,
     /// Replicas of each shard of a new stream. Default: 3.
     pub default_replicas: u32,
-    /// Whether operations may be called only as often as the service allows. Default: no.
+    /// Whether operations may be called, and streams be changed, only as often as the service allows. Default: no.
     pub service_limits: bool,
     /// Largest body. Default: 16 MiB, enough for 10 MiB of data in base64 and 500 keys.
     pub max_body_bytes: usize,

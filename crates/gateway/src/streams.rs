@@ -104,7 +104,7 @@ impl Gateway {
         view.stream(name).is_some_and(|found| found.stream.encryption.master_key.is_some())
     }
 
-    /// Has the catalog change something of a stream.
+    /// Has the catalog change something of a stream, within the limits of the service if there are any.
     ///
     /// # Errors
     /// What its refusal means, see [`Error::from_client`].
@@ -113,6 +113,10 @@ impl Gateway {
         name: &StreamName,
         command: Command,
     ) -> Result<Arc<View>, Error> {
+        let command = match self.settings.service_limits {
+            true => Command::Limited { command: Box::new(command), now: self.clock.now() },
+            false => command,
+        };
         let done = self.cluster.propose(command).await;
         done.map_err(|error| Error::from_client(error, || self.subject(name)))
     }

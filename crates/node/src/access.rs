@@ -133,6 +133,9 @@ pub(crate) fn sees_users<T>(request: &Request<T>) -> bool {
 
 /// What the Kinesis API has users do. A new command is nobody's but the nodes' until it stands here or below.
 fn is_of_user(command: &Command) -> bool {
+    if let Command::Limited { command, .. } = command {
+        return is_of_user(command);
+    }
     matches!(
         command,
         Command::CreateStream(_)
@@ -175,7 +178,7 @@ fn is_of_operator(command: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use anabranch_tls::{Identity, IdentityError};
-    use anabranch_types::NodeId;
+    use anabranch_types::{NodeId, Timestamp};
 
     use super::*;
 
@@ -249,6 +252,13 @@ mod tests {
         let name = "s".parse().unwrap();
         assert_eq!(needs(&Command::DeleteStream { name, with_consumers: false }), [true; 3]);
         assert_eq!(needs(&Command::RemoveNode { node: NodeId(1) }), [false, true, true]);
+        let limited = |command| {
+            let now = Timestamp::default();
+            needs(&Command::Limited { command: Box::new(command), now })
+        };
+        let name = "s".parse().unwrap();
+        assert_eq!(limited(Command::StopEncryption { name }), [true; 3]);
+        assert_eq!(limited(Command::RemoveNode { node: NodeId(1) }), [false, false, true]);
         assert_eq!(needs(&Command::FinishRebalance { rebalance: 1 }), [false, false, true]);
     }
 }

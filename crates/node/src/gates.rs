@@ -73,8 +73,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use anabranch_catalog::{
-        Distribution, Encryption, ReshardJob, ShardMetrics, ShardStatus, StreamId, StreamMode,
-        StreamStatus,
+        Distribution, Encryption, RecentChanges, ReshardJob, ShardMetrics, ShardStatus, StreamId,
+        StreamMode, StreamStatus,
     };
     use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, Timestamp};
 
@@ -112,6 +112,7 @@ mod tests {
             shard_metrics: ShardMetrics::default(),
             distribution: Distribution::default(),
             encryption: Encryption::default(),
+            recent_changes: RecentChanges::default(),
         }
     }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use anabranch_catalog::{
     Catalog, Command, Commitment, Consumer, ConsumerStatus, DataKey, Distribution, Encryption,
-    Move, NewStream, Node, NodeState, Outcome, Refusal, Replica, ReshardJob, Resource, Shard,
-    ShardChange, ShardMetrics, ShardStatus, Stream, StreamId, StreamMode, StreamStatus, Users,
+    Move, NewStream, Node, NodeState, Outcome, RecentChanges, Refusal, Replica, ReshardJob,
+    Resource, Shard, ShardChange, ShardMetrics, ShardStatus, Stream, StreamId, StreamMode,
+    StreamStatus, Users,
 };
 use anabranch_types::{
     ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
@@ -97,6 +98,10 @@ pub fn decode_catalog_after(bytes: Bytes, known: &Users) -> Result<Catalog, Erro
 
 /// A command as it is stored and sent.
 pub fn encode_command(command: &Command) -> Bytes {
+    command_message(command).encode_to_vec().into()
+}
+
+fn command_message(command: &Command) -> pb::Command {
     use pb::command::Command as Pb;
     let command = match command {
         Command::RegisterNode { node, incarnation, grpc_address, api_address, zone } => {
@@ -273,8 +278,12 @@ pub fn encode_command(command: &Command) -> Bytes {
         Command::DeleteUserPolicy { user, name } => {
             Pb::DeleteUserPolicy(users::policy_ref(user, name))
         }
+        Command::Limited { command, now } => Pb::Limited(Box::new(pb::Limited {
+            command: Some(Box::new(command_message(command))),
+            now_millis: now.as_millis(),
+        })),
     };
-    pb::Command { command: Some(command) }.encode_to_vec().into()
+    pb::Command { command: Some(command) }
 }
 
 /// Reads what [`encode_command`] wrote.
@@ -282,8 +291,12 @@ pub fn encode_command(command: &Command) -> Bytes {
 /// # Errors
 /// [`Error`] names the field.
 pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
+    command(pb::Command::decode(bytes)?)
+}
+
+fn command(message: pb::Command) -> Result<Command, Error> {
     use pb::command::Command as Pb;
-    Ok(match pb::Command::decode(bytes)?.command.ok_or(Error::Missing("command"))? {
+    Ok(match message.command.ok_or(Error::Missing("command"))? {
         Pb::RegisterNode(node) => Command::RegisterNode {
             node: NodeId(node.id),
             incarnation: Incarnation(node.incarnation),
@@ -459,6 +472,15 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         Pb::DeleteUserPolicy(policy) => {
             Command::DeleteUserPolicy { user: users::name(&policy.user)?, name: policy.name }
         }
+        Pb::Limited(limited) => {
+            let inner = limited.command.ok_or(Error::Missing("limited.command"))?;
+            if matches!(inner.command, Some(Pb::Limited(_))) {
+                let rule = "must not be limited itself".into();
+                return Err(Error::Invalid { field: "limited.command", rule });
+            }
+            let now = Timestamp::from_millis(limited.now_millis);
+            Command::Limited { command: Box::new(command(*inner)?), now }
+        }
     })
 }
 
@@ -571,7 +593,7 @@ fn sequence_number(text: &str, field: &'static str) -> Result<SequenceNumber, Er
 }
 
 /// What [`Refusal::Limit`] names.
-const LIMITS: [&str; 9] = [
+const LIMITS: [&str; 14] = [
     "ShardCount",
     "WarmThroughputMiBps",
     "consumers",
@@ -581,6 +603,11 @@ const LIMITS: [&str; 9] = [
     "policies of a user",
     "characters of a policy",
     "bytes of all users' policies",
+    "streams in CREATING",
+    "consumers in CREATING",
+    "scalings in 24 hours",
+    "mode switches in 24 hours",
+    "key changes in 24 hours",
 ];
 
 /// An outcome as it is sent.
@@ -887,6 +914,7 @@ fn stream_message(name: &StreamName, stream: &Stream) -> pb::Stream {
         shard_metrics: stream.shard_metrics.bits().into(),
         distribution: distribution_message(stream.distribution).into(),
         encryption: encryption_message(&stream.encryption),
+        recent_changes: recent_changes_message(&stream.recent_changes),
     }
 }
 
@@ -944,6 +972,7 @@ fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error> {
         policy: message.policy,
         shard_metrics: shard_metrics(message.shard_metrics),
         encryption: encryption(message.encryption.unwrap_or_default()),
+        recent_changes: recent_changes(message.recent_changes.unwrap_or_default()),
     };
     Ok((stream_name(&message.name)?, stream))
 }
@@ -977,6 +1006,24 @@ fn encryption(message: pb::Encryption) -> Encryption {
         data_keys: message.data_keys.into_iter().map(key).collect(),
         next_data_key: message.next_data_key,
         unsettled: (message.unsettled != 0).then_some(message.unsettled),
+    }
+}
+
+fn recent_changes_message(recent: &RecentChanges) -> Option<pb::RecentChanges> {
+    let millis = |times: &[Timestamp]| times.iter().map(|at| at.as_millis()).collect();
+    (*recent != RecentChanges::default()).then(|| pb::RecentChanges {
+        scalings_millis: millis(&recent.scalings),
+        mode_switches_millis: millis(&recent.mode_switches),
+        key_changes_millis: millis(&recent.key_changes),
+    })
+}
+
+fn recent_changes(message: pb::RecentChanges) -> RecentChanges {
+    let times = |millis: Vec<u64>| millis.into_iter().map(Timestamp::from_millis).collect();
+    RecentChanges {
+        scalings: times(message.scalings_millis),
+        mode_switches: times(message.mode_switches_millis),
+        key_changes: times(message.key_changes_millis),
     }
 }
 
@@ -1035,6 +1082,14 @@ mod tests {
         let mut catalog = Catalog::bootstrap(&voters);
         for (index, command) in (1..).zip(commands()) {
             catalog.apply(index, command);
+        }
+        let at = Timestamp::from_millis;
+        for stream in catalog.streams.values_mut() {
+            stream.recent_changes = RecentChanges {
+                scalings: vec![at(1), at(2)],
+                mode_switches: vec![at(3)],
+                key_changes: vec![at(4)],
+            };
         }
         catalog
     }
@@ -1192,6 +1247,10 @@ mod tests {
             },
             Command::SetCommitment { enabled: true, now },
             Command::SetCommitment { enabled: false, now },
+            Command::Limited {
+                command: Box::new(Command::StopEncryption { name: "other".parse().unwrap() }),
+                now,
+            },
             Command::DeleteStream { name: name.clone(), with_consumers: false },
             Command::DeleteStream { name: name.clone(), with_consumers: true },
             Command::DropStream { name, id: StreamId(7) },
@@ -1267,6 +1326,21 @@ mod tests {
     }
 
     #[test]
+    fn a_limited_command_is_stored_as_these_bytes() {
+        let stop = Command::StopEncryption { name: "s".parse().unwrap() };
+        let limited = |command| {
+            let now = Timestamp::from_millis(7);
+            Command::Limited { command: Box::new(command), now }
+        };
+        let golden = b"\x82\x04\x08\x0a\x04\xaa\x03\x01s\x10\x07";
+        assert_eq!(encode_command(&limited(stop.clone()))[..], golden[..]);
+        let rule = "must not be limited itself".to_owned();
+        let expected = Error::Invalid { field: "limited.command", rule };
+        let twice = encode_command(&limited(limited(stop)));
+        assert_eq!(decode_command(twice), Err(expected));
+    }
+
+    #[test]
     fn a_stream_without_shards_is_no_command() {
         let create = pb::CreateStream {
             name: "s".into(),
@@ -1317,6 +1391,8 @@ mod tests {
             Refusal::AccessKeyNotFound { id: "AKIA1".into() },
             Refusal::UserPolicyNotFound { user: "a".parse().unwrap(), name: "p".into() },
             Refusal::Limit { what: "policies of a user", actual: 11, limit: 10 },
+            Refusal::Limit { what: "streams in CREATING", actual: 6, limit: 5 },
+            Refusal::Limit { what: "key changes in 24 hours", actual: 26, limit: 25 },
         ];
         let outcomes = refusals.map(Outcome::Refused).into_iter();
         for outcome in outcomes.chain([Outcome::Done { version: 4 }]) {

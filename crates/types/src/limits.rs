@@ -49,6 +49,17 @@ pub const MAX_ATTACHED_BYTES: usize = 256 * 1024;
 pub const MAX_CONSUMERS: usize = 20;
 /// The same for an account with a minimum throughput billing commitment, "On-demand Advantage".
 pub const MAX_CONSUMERS_WITH_COMMITMENT: usize = 50;
+/// Streams that are CREATING at once (documentation of CreateStream).
+pub const MAX_CREATING_STREAMS: usize = 5;
+/// Consumers that are CREATING at once (documentation of RegisterStreamConsumer).
+pub const MAX_CREATING_CONSUMERS: usize = 5;
+/// Times that UpdateShardCount changes a stream in 24 hours (documentation of UpdateShardCount).
+pub const MAX_SCALINGS_A_DAY: usize = 10;
+/// Times that a stream changes its mode in 24 hours (developer guide, on-demand mode).
+pub const MAX_MODE_SWITCHES_A_DAY: usize = 2;
+/// Times that a stream's encryption is changed in 24 hours (documentation of StartStreamEncryption and
+/// StopStreamEncryption).
+pub const MAX_KEY_CHANGES_A_DAY: usize = 25;
 /// Consumers in one ListStreamConsumers answer (documentation of ListStreamConsumers).
 pub const LIST_STREAM_CONSUMERS_MAX_CONSUMERS: u32 = 100;
 /// Shortest minimum throughput billing commitment, in hours (documentation of UpdateAccountSettings).

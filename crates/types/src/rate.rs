@@ -20,11 +20,26 @@ impl RateLimit {
 
     /// Whether anything is left.
     pub fn has_any(&mut self, now: Timestamp) -> bool {
+        self.fill(now);
+        self.left_milli > 0
+    }
+
+    /// Whether so much is left.
+    pub fn has(&mut self, amount: u64, now: Timestamp) -> bool {
+        self.fill(now);
+        self.left_milli >= milli(amount)
+    }
+
+    /// Whether a second's worth is left, as in a new one.
+    pub fn is_full(&mut self, now: Timestamp) -> bool {
+        self.has(self.per_second, now)
+    }
+
+    fn fill(&mut self, now: Timestamp) {
         let elapsed = u64::try_from(now.since(self.filled).as_millis()).unwrap_or(u64::MAX);
         let gained = i64::try_from(elapsed.saturating_mul(self.per_second)).unwrap_or(i64::MAX);
         self.left_milli = self.left_milli.saturating_add(gained).min(milli(self.per_second));
         self.filled = self.filled.max(now);
-        self.left_milli > 0
     }
 
     /// Takes so much, whatever is left.
@@ -54,6 +69,16 @@ mod tests {
         assert!(limit.has_any(at(60_000)));
         limit.take(10);
         assert!(!limit.has_any(at(60_000)), "no more than a second's worth was left");
+    }
+
+    #[test]
+    fn who_owes_nothing_waits_for_whole_units() {
+        let at = Timestamp::from_millis;
+        let mut limit = RateLimit::new(1, at(1_000));
+        assert!(limit.is_full(at(1_000)));
+        limit.take(1);
+        assert!(limit.has_any(at(1_999)) && !limit.has(1, at(1_999)) && !limit.is_full(at(1_999)));
+        assert!(limit.has(1, at(2_000)) && limit.is_full(at(2_000)));
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use anabranch_catalog::{
-        Distribution, Encryption, ShardMetrics, StreamId, StreamMode, StreamStatus,
+        Distribution, Encryption, RecentChanges, ShardMetrics, StreamId, StreamMode, StreamStatus,
     };
     use anabranch_types::{GroupId, HashKeyRange, SequenceNumber, Timestamp};
 
@@ -97,6 +97,7 @@ mod tests {
             shard_metrics: ShardMetrics::default(),
             distribution: Distribution::default(),
             encryption: Encryption::default(),
+            recent_changes: RecentChanges::default(),
         }
     }
 

@@ -1,3 +1,4 @@
+use anabranch_types::ShardId;
 use serde::Deserialize;
 
 use super::beginning::Beginning;
@@ -49,6 +50,10 @@ impl Request for GetShardIterator<'_> {
 
     fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
         gateway.stream_target(&self.stream_name, &self.stream_arn)
+    }
+
+    fn shard(&self) -> Option<ShardId> {
+        self.shard_id.as_deref()?.parse().ok()
     }
 
     async fn run(&self, cx: &Context<'_>) -> Result<SealedIterator, Error> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anabranch_catalog::{Consumer, ConsumerStatus};
 use anabranch_client::{Page, ShardRoute};
 use anabranch_shard::Position;
-use anabranch_types::{ConsumerArn, SequenceNumber, StreamName};
+use anabranch_types::{ConsumerArn, SequenceNumber, ShardId, StreamName};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -105,6 +105,10 @@ impl Request for SubscribeToShard<'_> {
 
     fn target(&self, gateway: &Gateway) -> Result<Target, Error> {
         gateway.consumer_target(self.consumer_arn.as_deref().unwrap_or_default())
+    }
+
+    fn shard(&self) -> Option<ShardId> {
+        self.shard_id.as_deref()?.parse().ok()
     }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Subscription, Error> {

@@ -96,6 +96,19 @@ impl MemoryCluster {
         self.apply(Command::SettleConsumers { name, id });
     }
 
+    /// What the controller would do: every node has heard how the stream's records are stored.
+    pub(crate) fn settle_encryption(&self, name: &str) {
+        let name: StreamName = name.parse().unwrap();
+        let (id, unsettled) = {
+            let view = self.view();
+            let stream = &view.catalog().streams[&name];
+            (stream.id, stream.encryption.unsettled)
+        };
+        if let Some(change) = unsettled {
+            self.apply(Command::SettleEncryption { name, id, change });
+        }
+    }
+
     /// Shows the gateway an older version, until it asks for the newest.
     pub(crate) fn show(&self, older: Arc<View>) {
         self.state.lock().unwrap().shown = older;

@@ -14,4 +14,5 @@ mod protocol;
 mod puts;
 mod reads;
 mod reshard;
+mod service_limits;
 mod tls;
