@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The same scenario by the AWS SDKs of five languages against three nodes that verify signatures: `make test-clients`.
 
-Create, put, split, encrypt, read with lineage, subscribe, delete: each SDK as it comes, in its own protocol. Installs
-the SDKs from their registries into the user's cache. A language whose toolchain isn't there is skipped, and said to be.
+Create, put, split, encrypt, read with lineage, subscribe, delete: each SDK as it comes, in its own protocol, over HTTPS
+with certificates by `anabranch ctl certs`, then in clear. Installs the SDKs from their registries into the user's
+cache. A language whose toolchain isn't there is skipped, and said to be.
 """
 
 import os
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "e2e"))
 
@@ -23,42 +25,66 @@ CLIENTS = Path(__file__).resolve().parents[1] / "tests" / "clients"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anabranch" / "clients"
 # Seconds of one command, the installing of an SDK included.
 TIMEOUT = 1200
+# The node whose Kinesis API is in clear; that of the others is HTTPS.
+PLAIN = 1
 
 
-def python(endpoint, stream):
+class Client(NamedTuple):
+    """A client of one language."""
+
+    # Where its commands run.
+    place: Path
+    # The commands that make it.
+    build: list
+    # The command that runs it; endpoint and stream follow.
+    run: list
+    # The environment that tells it which authority to trust.
+    trust: dict
+
+
+def python(ca):
     """botocore: JSON over HTTP/1.1."""
-    yield [sys.executable, CLIENTS / "python" / "scenario.py", endpoint, stream], CLIENTS / "python", {}
+    return Client(CLIENTS / "python", [], [sys.executable, "scenario.py"], {"AWS_CA_BUNDLE": ca})
 
 
-def javascript(endpoint, stream):
-    """JavaScript v3: JSON over HTTP/2 without TLS."""
+def javascript(ca):
+    """JavaScript v3: JSON over HTTP/2."""
     place = copy_of("javascript")
-    yield ["npm", "install", "--silent", "--no-audit", "--no-fund"], place, {}
-    yield ["node", "scenario.mjs", endpoint, stream], place, {}
+    install = ["npm", "install", "--silent", "--no-audit", "--no-fund"]
+    return Client(place, [install], ["node", "scenario.mjs"], {"NODE_EXTRA_CA_CERTS": ca})
 
 
-def java(endpoint, stream):
-    """Java v2, asynchronous: CBOR over HTTP/2 without TLS."""
-    place = f"-DbuildDirectory={CACHE / 'java'}"
-    run = ["mvn", "-q", "-B", "compile", "exec:java", f"-Dexec.args={endpoint} {stream}", place]
-    yield run, CLIENTS / "java", {}
+def java(ca):
+    """Java v2, asynchronous: CBOR over HTTP/2."""
+    made, store = CACHE / "java", ca.with_suffix(".p12")
+    places = [f"-DbuildDirectory={made}", f"-Dmdep.outputFile={made / 'classpath'}"]
+    build = ["mvn", "-q", "-B", "compile", "dependency:build-classpath", *places]
+    password = "changeit"
+    trusted = ["keytool", "-importcert", "-noprompt", "-alias", "anabranch", "-file", ca]
+    trusted += ["-keystore", store, "-storepass", password]
+    script = 'exec java -cp "$0/classes:$(cat "$0/classpath")" Scenario "$@"'
+    options = f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword={password}"
+    return Client(CLIENTS / "java", [build, trusted], ["sh", "-c", script, made], {"JDK_JAVA_OPTIONS": options})
 
 
-def go(endpoint, stream):
+def go(ca):
     """Go v2: JSON."""
-    yield ["go", "run", ".", endpoint, stream], CLIENTS / "go", {}
+    program = CACHE / "go" / "scenario"
+    return Client(CLIENTS / "go", [["go", "build", "-o", program, "."]], [program], {"AWS_CA_BUNDLE": ca})
 
 
-def rust(endpoint, stream):
+def rust(ca):
     """The SDK for Rust: JSON."""
-    yield ["cargo", "run", "-q", "--", endpoint, stream], CLIENTS / "rust", {"CARGO_TARGET_DIR": str(CACHE / "rust")}
+    target = CACHE / "rust"
+    build = ["cargo", "build", "-q", "--locked", "--target-dir", target]
+    return Client(CLIENTS / "rust", [build], [target / "debug" / "anabranch-test-clients"], {"SSL_CERT_FILE": ca})
 
 
 # Each language with the programs that it needs.
 LANGUAGES = {
     python: [],
     javascript: ["node", "npm"],
-    java: ["java", "mvn"],
+    java: ["java", "keytool", "mvn"],
     go: ["go"],
     rust: ["cargo"],
 }
@@ -70,61 +96,83 @@ def main():
     if unknown:
         sys.exit(f"test-clients: no such language: {', '.join(sorted(unknown))}")
     failed = []
-    with (
-        tempfile.TemporaryDirectory(prefix="anabranch-clients-") as directory,
-        Servers(Path(directory) / "data", nodes=3, settings=encryption(Path(directory) / "keys.toml")) as cluster,
-    ):
-        credentials = credentials_of(cluster)
-        for language, programs in LANGUAGES.items():
-            if not wanted or language.__name__ in wanted:
-                failed += [] if passes(language, programs, cluster, credentials) else [language.__name__]
-        cluster.stop()
+    with tempfile.TemporaryDirectory(prefix="anabranch-clients-") as temporary:
+        directory = Path(temporary)
+        certs, settings = certificates(directory / "certs"), encryption(directory / "keys.toml")
+        with Servers(directory / "data", nodes=3, settings=settings, certs=certs, plain=[PLAIN]) as cluster:
+            credentials = credentials_of(cluster)
+            for language, programs in LANGUAGES.items():
+                if not wanted or language.__name__ in wanted:
+                    failed += [] if passes(language, programs, cluster, credentials) else [language.__name__]
+            cluster.stop()
     if failed:
         sys.exit(f"test-clients: FAILED: {', '.join(failed)}")
 
 
+def certificates(directory):
+    """Makes the certificates of three nodes."""
+    anabranch("certs", directory, "--cluster", "e2e", "--nodes", "1,2,3")
+    return directory
+
+
 def encryption(key_file):
     """What a node's configuration says of master keys; makes them."""
-    subprocess.run([release_binary(), "ctl", "master-key", "create", key_file], check=True, stdout=subprocess.DEVNULL)
+    anabranch("master-key", "create", key_file)
     return ["[encryption]", f'key-file = "{key_file}"']
+
+
+def anabranch(*arguments):
+    subprocess.run([release_binary(), "ctl", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def credentials_of(cluster):
     """The environment of a new root user."""
-    ctl(cluster.binary, cluster.nodes[0], "user", "create", "root")
-    key = ctl(cluster.binary, cluster.nodes[0], "key", "create", "root")
+    tls = ("--tls-dir", cluster.certs)
+    ctl(cluster.binary, cluster.nodes[0], "user", "create", "root", *tls)
+    key = ctl(cluster.binary, cluster.nodes[0], "key", "create", "root", *tls)
     return {"AWS_ACCESS_KEY_ID": key["access_key_id"], "AWS_SECRET_ACCESS_KEY": key["secret_access_key"]}
 
 
 def passes(language, programs, cluster, credentials):
-    """Runs the scenario of a language; says what came of it."""
+    """Runs the scenario of a language, over HTTPS and in clear; says what came of it."""
     name = language.__name__
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         print(f"test-clients: {name}: SKIPPED, not installed: {', '.join(missing)}", flush=True)
         return True
     began = time.monotonic()
-    for command, place, environment in language(cluster.nodes[1].endpoint, f"{name}-clients"):
-        text = [str(part) for part in command]
-        try:
-            done = subprocess.run(
-                text,
-                cwd=place,
-                env={**os.environ, **credentials, **environment},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=TIMEOUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            print(f"test-clients: {name}: FAILED, still runs after {error.timeout:.0f} s: {' '.join(text)}", flush=True)
-            return False
-        if done.returncode != 0:
-            print(f"test-clients: {name}: FAILED: {' '.join(text)}\n{done.stdout}", flush=True)
-            return False
+    client = language(cluster.certs / "ca.pem")
+    commands = [(command, {}) for command in client.build]
+    for how, node, trust in (("https", cluster.nodes[PLAIN], client.trust), ("http", cluster.nodes[PLAIN - 1], {})):
+        assert node.endpoint.startswith(f"{how}://")
+        commands.append(([*client.run, node.endpoint, f"{name}-{how}"], {**credentials, **trust}))
+    if not all(succeeds(name, command, client.place, environment) for command, environment in commands):
+        return False
     print(f"test-clients: {name}: passed ({language.__doc__} {time.monotonic() - began:.0f} s)", flush=True)
     return True
+
+
+def succeeds(name, command, place, environment):
+    """Whether a command does; prints what it printed if not."""
+    text = [str(part) for part in command]
+    environment = {**os.environ, **{variable: str(value) for variable, value in environment.items()}}
+    try:
+        done = subprocess.run(
+            text,
+            cwd=place,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        print(f"test-clients: {name}: FAILED, still runs after {error.timeout:.0f} s: {' '.join(text)}", flush=True)
+        return False
+    if done.returncode != 0:
+        print(f"test-clients: {name}: FAILED: {' '.join(text)}\n{done.stdout}", flush=True)
+    return done.returncode == 0
 
 
 def copy_of(name):

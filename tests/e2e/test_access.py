@@ -1,6 +1,7 @@
 """Authentication required: signatures of the real SDK, verified, and policies, on a cluster of `anabranch server`."""
 
 import datetime
+import gzip
 import hashlib
 import itertools
 import json
@@ -152,6 +153,19 @@ def test_only_who_has_the_secret_is_let_in(root, orders):
     assert message == "The security token included in the request is invalid."
     status, answer = send(unsigned_put(root.cluster.nodes[0]))
     assert (status, answer["__type"]) == (400, "MissingAuthenticationTokenException")
+
+
+def test_what_is_signed_of_a_body_in_gzip_is_what_is_sent(root, orders):
+    compressed = unsigned_put(root.cluster.nodes[0], {"Content-Encoding": "gzip"})
+    plain = compressed.data
+    compressed.data = gzip.compress(plain)
+    SigV4Auth(root.credentials(), "kinesis", REGION).add_auth(compressed)
+    assert "content-encoding" in compressed.headers["Authorization"]
+    assert send(compressed)[0] == 200
+    inflated = unsigned_put(root.cluster.nodes[0], {"Content-Encoding": "gzip"})
+    SigV4Auth(root.credentials(), "kinesis", REGION).add_auth(inflated)
+    inflated.data = compressed.data
+    assert send(inflated)[1]["__type"] == "InvalidSignatureException"
 
 
 def test_a_body_that_was_changed_on_its_way_is_refused(root, orders):
@@ -341,6 +355,16 @@ def test_a_signature_may_stand_in_the_query(cluster, root, orders, ann, monkeypa
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_: moment)
     assert send(presigned(root, body, 3600))[0] == 200
     assert send(presigned(root, body, 60))[1]["message"].startswith("Signature expired: ")
+
+
+def test_a_url_of_boto3_is_signed_for_an_empty_body_which_is_no_call(root, orders):
+    members = {"StreamName": orders, "Data": b"data", "PartitionKey": "key"}
+    url = root.kinesis().generate_presigned_url("put_record", Params=members)
+    sent = unsigned_put(root.cluster.nodes[0])
+    sent.url, body, sent.data = url, sent.data, b""
+    assert send(sent)[1]["__type"] == "SerializationException"
+    sent.data = body
+    assert send(sent)[1]["__type"] == "InvalidSignatureException"
 
 
 def test_what_names_streams_is_not_shown_to_everybody(cluster, orders):

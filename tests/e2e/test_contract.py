@@ -1,15 +1,19 @@
 """Every operation and member of botocore's own service model: values at its bounds, the first ones beyond, values that
-are missing and of a wrong type. Each must be answered with the class of error that the service has for it, and none
-with a failure of ours or an error that the model doesn't know."""
+are missing and of a wrong type. Each must be answered with the class of error that the service has for it, with the
+same words in JSON and in CBOR, and none with a failure of ours or an error that the model doesn't know."""
 
 import base64
 import copy
+import datetime
 import itertools
 import json
+from collections.abc import Callable
+from typing import NamedTuple
 
 import botocore.session
 import pytest
 
+from support import cbor
 from support.clients import signed_call
 from support.streams import create_stream
 
@@ -22,7 +26,7 @@ ACCOUNT = "000000000000"
 NOBODY = "contract-none"
 ARN = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{NOBODY}"
 NUMBER = "49590338271490256608559692538361571095921575989136588898"
-# A value of each shape that is right; what it names isn't there, so that nothing is changed.
+# A value of each shape that is right, before it is JSON or CBOR; what it names isn't there, so that nothing is changed.
 VALUES = {
     "StreamName": NOBODY,
     "KeyId": "alias/none",
@@ -40,9 +44,9 @@ VALUES = {
     "Policy": '{"Statement":{"Effect":"Deny","Principal":"*","Action":"kinesis:GetRecords"}}',
     "TagKey": "key",
     "TagValue": "value",
-    "Data": base64.b64encode(b"data").decode(),
+    "Data": b"data",
     "RetentionPeriodHours": 48,
-    "Timestamp": 1764000000,
+    "Timestamp": datetime.datetime.fromtimestamp(1764000000, datetime.UTC),
     "MaxRecordSizeInKiB": 2048,
     "PositiveIntegerObject": 2,
     "NaturalIntegerObject": 2,
@@ -67,7 +71,39 @@ WRONG_TYPES = {
     "map": ["a", 7, ["a"]],
     "structure": ["a", 7, ["a"]],
 }
+# CBOR tells bytes from text.
+BYTES = b"bytes"
 VALIDATION, SERIALIZATION = "ValidationException", "SerializationException"
+
+
+class Format(NamedTuple):
+    """How a body is encoded."""
+
+    content_type: str
+    encode: Callable
+    decode: Callable
+    # Beginnings of bodies that end too early, bodies of another type, and bytes that are none.
+    no_requests: tuple[bytes, ...]
+
+
+def json_value(value):
+    """What JSON has no word for, as the service writes it there."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value.timestamp()
+
+
+JSON = Format(
+    "application/x-amz-json-1.1",
+    lambda value: json.dumps(value, default=json_value).encode(),
+    json.loads,
+    (b"", b"{", b"[]", b"7", b"null", b'"text"', b"\xff\xfe", b'{"StreamName"'),
+)
+CBOR = Format(
+    cbor.CONTENT_TYPE,
+    cbor.encode,
+    cbor.decode,
+    (b"", b"\xbf", b"\x80", b"\x07", b"\xf6", b"\x64text", b"\xff\xfe", b"\xa1\x6aStreamName", b"\xa0\xa0", b"{}"),
+)
+FORMATS = {"JSON": JSON, "CBOR": CBOR}
 
 
 def enum_of(shape):
@@ -167,7 +203,7 @@ def values_beyond(shape):
                 if value is not None
             )
         case "blob":
-            yield base64.b64encode(bytes(high + 1)).decode()
+            yield bytes(high + 1)
         case "list":
             if low:
                 yield []
@@ -197,19 +233,28 @@ def values_within(shape):
         case "integer":
             yield from (value for value in (low, high) if value is not None)
         case "blob":
-            yield from ("", base64.b64encode(bytes(high)).decode())
+            yield from (b"", bytes(high))
         case "list" if high:
             yield [value_of(shape.member)] * high
 
 
-def code_of(endpoint, operation, request, content_type="application/x-amz-json-1.1"):
+class Answer(NamedTuple):
     """HTTP status, the error's code (None for success), and its message."""
-    status, headers, body = signed_call(endpoint, operation, request, content_type=content_type)
+
+    status: int
+    code: str | None
+    message: str
+
+
+def answer_of(endpoint, operation, format, body):
+    """What a call is answered."""
+    status, headers, answer = signed_call(endpoint, operation, body, content_type=format.content_type)
+    assert headers["Content-Type"] == format.content_type
     if status == 200:
-        return status, None, ""
-    answer = json.loads(body)
-    assert headers["x-amzn-ErrorType"] == answer["__type"]
-    return status, answer["__type"], answer.get("message") or answer.get("Message")
+        return Answer(status, None, "")
+    error = format.decode(answer)
+    assert headers["x-amzn-ErrorType"] == error["__type"]
+    return Answer(status, error["__type"], error.get("message") or error.get("Message"))
 
 
 def modelled(operation):
@@ -231,12 +276,20 @@ def test_every_member_is_checked_as_the_model_says(endpoint, existing, operation
         right["StreamName"] = existing
     wrong = []
 
-    def check(request, expected, what):
-        status, code, message = code_of(endpoint, operation, request)
-        known = code is None or (status == 400 and code in modelled(operation))
-        as_expected = code == expected if expected else code != SERIALIZATION
-        if not known or not as_expected:
-            wrong.append(f"{what}: {status} {code} ({message}), expected {expected or 'no fault of the request'}")
+    def answers(request, what, formats=FORMATS):
+        """What each format's call is answered, with its name. What one call has made, the next may find there."""
+        found = {name: answer_of(endpoint, operation, FORMATS[name], FORMATS[name].encode(request)) for name in formats}
+        if len({answer for answer in found.values() if answer.code}) > 1:
+            wrong.append(f"{what}: the formats differ: {found}")
+        return found.items()
+
+    def check(request, expected, what, formats=FORMATS):
+        for name, (status, code, message) in answers(request, what, formats):
+            known = code is None or (status == 400 and code in modelled(operation))
+            as_expected = code == expected if expected else code != SERIALIZATION
+            if not known or not as_expected:
+                expectation = expected or "no fault of the request"
+                wrong.append(f"{what} in {name}: {status} {code} ({message}), expected {expectation}")
 
     check(right, None, "right")
     for path, member, is_required in members(shape) if shape else ():
@@ -245,13 +298,15 @@ def test_every_member_is_checked_as_the_model_says(endpoint, existing, operation
             check(changed(full, path, None), VALIDATION, f"{name} missing")
         for value in WRONG_TYPES[member.type_name]:
             check(changed(full, path, value), SERIALIZATION, f"{name} = {value!r}")
+        if member.type_name != "blob":
+            check(changed(full, path, BYTES), SERIALIZATION, f"{name} = {BYTES}", formats=["CBOR"])
         for value in values_beyond(member):
             check(changed(full, path, value), VALIDATION, f"{name} = {shown(value)}")
         for value in (value for value in values_within(member) if value is not None):
-            request = changed(full, path, value)
-            status, code, message = code_of(endpoint, operation, request)
-            if status != 200 and (code not in modelled(operation) or "failed to satisfy constraint" in message):
-                wrong.append(f"{name} = {shown(value)}: {status} {code} ({message}), which is within the bounds")
+            what = f"{name} = {shown(value)}"
+            for format, (status, code, message) in answers(changed(full, path, value), what):
+                if status != 200 and (code not in modelled(operation) or "failed to satisfy constraint" in message):
+                    wrong.append(f"{what} in {format}: {status} {code} ({message}), which is within the bounds")
     assert not wrong, "\n".join(wrong)
 
 
@@ -262,14 +317,17 @@ def shown(value):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_body_that_is_none_is_refused(endpoint, operation):
-    for body in (b"", b"{", b"[]", b"7", b"null", b'"text"', b"\xff\xfe", b'{"StreamName"'):
-        status, code, _ = code_of(endpoint, operation, body)
-        assert (status, code) == (400, SERIALIZATION), body
+    for format in FORMATS.values():
+        for body in format.no_requests:
+            answer = answer_of(endpoint, operation, format, body)
+            assert (answer.status, answer.code) == (400, SERIALIZATION), body
 
 
 @pytest.mark.parametrize("operation", sorted(MISSING))
 def test_what_is_not_there_yet_says_so(endpoint, operation):
-    assert code_of(endpoint, operation, {})[:2] == (400, "UnknownOperationException")
+    for format in FORMATS.values():
+        answer = answer_of(endpoint, operation, format, format.encode({}))
+        assert (answer.status, answer.code) == (400, "UnknownOperationException")
 
 
 def test_the_model_has_the_operations_that_are_counted_here():

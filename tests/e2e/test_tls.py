@@ -132,6 +132,17 @@ def test_plain_http_is_told_what_the_port_speaks(secure):
     assert signed_call(f"http://127.0.0.1:{secure.api[1]}", "ListStreams", {})[0] == 400
 
 
+@pytest.mark.parametrize("http", [[], ["--http2"]], ids=["HTTP/1.1", "HTTP/2"])
+def test_bench_measures_https(secure, http):
+    client = https(secure, 1, secure.ca)
+    stream = create_stream(client, f"bench{len(http)}", shards=1)
+    put = ("bench", "put", "--endpoint", secure.endpoint(2), "--stream", stream, "--count", "20", *http)
+    report = json.loads(run(*put, "--ca", secure.ca))
+    assert (report["records"], report["errors"]) == (20, 0)
+    assert len(read_all(client, stream)) == 20
+    assert "https:// needs --ca or --tls-dir" in refused(*put)
+
+
 def test_the_aws_cli_works_over_https(secure):
     listed = cli(secure.endpoint(3), "list-streams", environment={"AWS_CA_BUNDLE": str(secure.ca)})
     assert "StreamNames" in listed

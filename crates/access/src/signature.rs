@@ -506,4 +506,6 @@ fn parse_hex(text: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod sdk_tests;
+#[cfg(test)]
 mod tests;

@@ -1,15 +1,15 @@
-//! How the tools connect to gRPC ports.
+//! How the tools connect to ports with TLS.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anabranch_tls::{KeyFiles, MutualFiles, MutualTls, RELOAD_INTERVAL};
+use anabranch_tls::{ApiClient, KeyFiles, MutualFiles, MutualTls, RELOAD_INTERVAL};
 use anabranch_transport::{Connector, TcpConnector, TlsConnector};
 use anyhow::{Result, bail};
 
-/// With which certificate; plain without.
+/// Whom to trust and with which certificate; plain without.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "TLS of gRPC ports")]
+#[command(next_help_heading = "TLS")]
 pub(crate) struct TlsArgs {
     /// Directory as `ctl certs` makes it: in place of the three others
     #[arg(id = "tls-dir", long, global = true, value_name = "DIR")]
@@ -25,6 +25,8 @@ pub(crate) struct TlsArgs {
     key: Option<PathBuf>,
 }
 
+const TWICE: &str = "--tls-dir: stands for --ca, --certificate and --key";
+
 impl TlsArgs {
     /// Whether none is named.
     pub(crate) fn is_plain(&self) -> bool {
@@ -36,7 +38,7 @@ impl TlsArgs {
         Self { dir: Some(dir.to_owned()), ..Self::default() }
     }
 
-    /// How to connect; of a directory the certificate `name` is shown. Needs a tokio runtime.
+    /// How to connect to gRPC ports; of a directory the certificate `name` is shown. Needs a tokio runtime.
     ///
     /// # Errors
     /// Says which file is missing or can't be used.
@@ -54,9 +56,23 @@ impl TlsArgs {
             (None, Some(ca), Some(certificate), Some(key)) => {
                 MutualFiles { own: KeyFiles { certificate, key }, ca }
             }
-            (Some(_), ..) => bail!("--tls-dir: stands for --ca, --certificate and --key"),
+            (Some(_), ..) => bail!(TWICE),
             (None, ..) => bail!("--ca, --certificate and --key go together"),
         };
         Ok(Arc::new(TlsConnector::new(MutualTls::load(files, RELOAD_INTERVAL)?)))
+    }
+
+    /// How to connect to HTTPS ports, which are shown no certificate: the authority alone counts.
+    ///
+    /// # Errors
+    /// Says which file is missing or can't be used.
+    pub(crate) fn api_client(&self, protocol: &str) -> Result<ApiClient> {
+        let ca = match (&self.dir, &self.ca) {
+            (Some(dir), None) => dir.join("ca.pem"),
+            (None, Some(ca)) => ca.clone(),
+            (None, None) => bail!("https:// needs --ca or --tls-dir"),
+            (Some(_), Some(_)) => bail!(TWICE),
+        };
+        Ok(ApiClient::load(&ca, protocol)?)
     }
 }

@@ -48,14 +48,15 @@ impl MutualFiles {
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         [self.own.paths(), vec![self.ca.clone()]].concat()
     }
+}
 
-    pub(crate) fn read_roots(&self) -> Result<RootCertStore, Error> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.ca)? {
-            roots.add(certificate).map_err(|error| unusable(&self.ca, error.to_string()))?;
-        }
-        Ok(roots)
+/// The authorities in a file.
+pub(crate) fn read_roots(ca: &Path) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| unusable(ca, error.to_string()))?;
     }
+    Ok(roots)
 }
 
 /// The one implementation of cryptography that TLS uses here.

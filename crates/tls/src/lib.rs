@@ -1,6 +1,6 @@
 //! TLS of every port: certificates from files that are read again when they change, and who their owners are.
 //!
-//! A port for everybody ([`ApiTls`]) shows a certificate and asks for none. The gRPC port and who calls it
+//! A port for everybody ([`ApiTls`]) shows a certificate and asks its clients ([`ApiClient`]) for none. The gRPC port and who calls it
 //! ([`MutualTls`]) show one each, both of the cluster's authority, and each says in a name who its owner is ([`Identity`]).
 //! [`issue`] makes such certificates.
 //!
@@ -9,6 +9,7 @@
 //! Start at [`MutualTls::load`].
 
 mod api;
+mod api_client;
 mod error;
 mod files;
 mod identity;
@@ -19,9 +20,10 @@ mod stream;
 mod verifier;
 
 pub use api::ApiTls;
+pub use api_client::ApiClient;
 pub use error::Error;
 pub use files::{KeyFiles, MutualFiles};
 pub use identity::{Identity, IdentityError, Role, is_name};
-pub use mutual::{ClientStream, MutualTls, Peer};
+pub use mutual::{MutualTls, Peer};
 pub use reloading::{RELOAD_INTERVAL, Reloading};
-pub use stream::Stream;
+pub use stream::{ClientStream, Stream};

@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::error::Error;
-use crate::files::{MutualFiles, provider, unusable};
+use crate::files::{MutualFiles, provider, read_roots, unusable};
 use crate::identity::{Identity, IdentityError};
 use crate::reloading::Reloading;
-use crate::stream::Stream;
+use crate::stream::{ClientStream, Stream};
 use crate::verifier::NodeVerifier;
 
 /// Both ends of mutual TLS 1.3 between the members of a cluster. Cheap to clone.
@@ -48,9 +48,6 @@ pub enum Peer {
     /// As [`Self::Certified`], but the certificate doesn't say who that is.
     Nobody(IdentityError),
 }
-
-/// A connection to a node, above TLS.
-pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// gRPC is HTTP/2.
 const PROTOCOL: &[u8] = b"h2";
@@ -136,7 +133,7 @@ fn ends(files: &MutualFiles) -> Result<(Identity, Ends), Error> {
     let shown = own.end_entity_cert().map_err(|error| unusable(certificate, error.to_string()))?;
     let identity = Identity::of(shown).map_err(|error| unusable(certificate, error.to_string()))?;
     let (roots, own, provider) =
-        (Arc::new(files.read_roots()?), Arc::new(SingleCertAndKey::from(own)), provider());
+        (Arc::new(read_roots(&files.ca)?), Arc::new(SingleCertAndKey::from(own)), provider());
     let clients =
         WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
     let clients = clients.build().map_err(|error| unusable(&files.ca, error.to_string()))?;

@@ -15,6 +15,9 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// A connection that was made, above TLS.
+pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
+
 impl Stream {
     /// Whether it keeps written bytes until it is flushed.
     pub fn is_buffered(&self) -> bool {

@@ -1,7 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use md5::{Digest, Md5};
+use digest::Digest;
+use md5::Md5;
 
 use crate::names::ParseError;
 

@@ -1,5 +1,5 @@
-// The scenario of the AWS SDK for Go v2: create, put, split, encrypt, read with lineage, subscribe, delete.
-// Usage: go run . ENDPOINT STREAM
+// The scenario of the AWS SDK for Go v2, set up by its own reading of the environment: create, put, split, encrypt, read
+// with lineage, subscribe, delete. Usage: go run . ENDPOINT STREAM
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 )
@@ -28,13 +28,11 @@ func main() {
 	log.SetFlags(log.Lshortfile)
 	endpoint := os.Args[1]
 	stream = os.Args[2]
-	client = kinesis.New(kinesis.Options{
-		BaseEndpoint: aws.String(endpoint),
-		Region:       "us-east-1",
-		Credentials:  credentials.NewStaticCredentialsProvider(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"), ""),
-	})
+	loaded, err := config.LoadDefaultConfig(ctx, config.WithRegion("us-east-1"))
+	must(err)
+	client = kinesis.NewFromConfig(loaded, func(options *kinesis.Options) { options.BaseEndpoint = &endpoint })
 
-	_, err := client.CreateStream(ctx, &kinesis.CreateStreamInput{StreamName: &stream, ShardCount: aws.Int32(1)})
+	_, err = client.CreateStream(ctx, &kinesis.CreateStreamInput{StreamName: &stream, ShardCount: aws.Int32(1)})
 	must(err)
 	untilActive()
 	put(0, 20, "")

@@ -1,5 +1,6 @@
-// The scenario of the AWS SDK for JavaScript v3, which speaks HTTP/2 without TLS (h2c) to an http:// endpoint: create, put,
-// split, encrypt, read with lineage, subscribe, delete. Usage: node scenario.mjs ENDPOINT STREAM
+// The scenario of the AWS SDK for JavaScript v3, which speaks HTTP/2: agreed on by ALPN with an https:// endpoint, without
+// asking (h2c) with an http:// one. Create, put, split, encrypt, read with lineage, subscribe, delete.
+// Usage: node scenario.mjs ENDPOINT STREAM
 
 import assert from "node:assert/strict";
 import {

@@ -16,13 +16,15 @@ from support.waiting import wait_until
 class Servers:
     """Some running nodes. As a context manager it leaves nothing behind, however the block ends."""
 
-    def __init__(self, data_dir, nodes=1, settings=(), binary=None, environment=None):
-        """`settings` are further lines of each node's file, tables last."""
+    def __init__(self, data_dir, nodes=1, settings=(), binary=None, environment=None, certs=None, plain=()):
+        """`settings` are further lines of each node's file, tables last. With a directory `certs`, of `ctl certs`,
+        every port has TLS but the Kinesis API of the nodes `plain`."""
         self.data_dir = Path(data_dir)
         self.size = nodes
         self.settings = list(settings)
         self.binary = Path(binary or release_binary())
         self.environment = {**os.environ, **(environment or {})}
+        self.certs, self.plain = certs, plain
         self.nodes = []
         self._processes = {}
 
@@ -54,14 +56,25 @@ class Servers:
                 f'token-key = "{token_key}"',
                 f"nodes = [{peers}]",
                 *self.settings,
+                *(self._tls(id) if self.certs else ()),
             ]
             config = directory / "node.toml"
             config.write_text("\n".join(lines) + "\n")
             command = (str(self.binary), "server", "--config", str(config))
-            self.nodes.append(self._launch(Node(id, 0, api, grpc, str(directory), command)))
+            address = f"https://{api}" if self.certs and id not in self.plain else api
+            self.nodes.append(self._launch(Node(id, 0, address, grpc, str(directory), command)))
         for node in self.nodes:
             self._wait_ready(node)
         return self
+
+    def _tls(self, id):
+        """The lines of a node's file about TLS."""
+        yield "[tls]"
+        yield f'certificate = "{self.certs / f"node-{id}.pem"}"'
+        yield f'key = "{self.certs / f"node-{id}.key"}"'
+        yield f'ca = "{self.certs / "ca.pem"}"'
+        if id in self.plain:
+            yield 'api = "plain"'
 
     def restart(self, node):
         """SIGKILL to a node, and the same one again; returns it once it is ready."""
@@ -108,7 +121,7 @@ class Servers:
         def answers():
             if process.poll() is not None:
                 raise RuntimeError(f"node {node.id} ended with status {process.returncode}:\n{self.output(node)}")
-            return status_of(f"{node.endpoint}/readyz") == 200
+            return status_of(f"{node.endpoint}/readyz", self.certs and self.certs / "ca.pem") == 200
 
         wait_until(f"node {node.id} answers 200 on /readyz", answers, START_TIMEOUT)
 

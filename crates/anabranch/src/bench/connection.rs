@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_access::signature::{self, Credentials, Signer};
+use anabranch_tls::ApiClient;
 use anabranch_types::{Clock, SystemClock, dates};
 use anyhow::Result;
 use bytes::Bytes;
@@ -14,10 +15,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::bench::options::Target;
+use crate::bench::options::{Address, Target};
 
 /// Attempts of one call, the first included: enough to outlast the election of a new leader.
 const ATTEMPTS: u32 = 12;
@@ -35,6 +37,7 @@ pub(crate) struct Endpoint {
     date: HeaderValue,
     /// Signs requests really, where credentials are in the environment.
     signer: Option<Signer>,
+    tls: Option<ApiClient>,
     http2: bool,
     timeout: Duration,
     attempts: u32,
@@ -89,24 +92,28 @@ impl Endpoint {
     /// All of `--endpoint`: connection `number` takes the one at `number`, modulo how many there are.
     ///
     /// # Errors
-    /// When one of them is no `http://HOST:PORT`.
+    /// When one of them is no `http://HOST:PORT` or `https://HOST:PORT`, or an authority is missing.
     pub(crate) fn all(target: &Target) -> Result<Vec<Arc<Self>>> {
-        target.authorities()?.into_iter().map(|authority| Self::new(target, authority)).collect()
+        target.addresses()?.into_iter().map(|address| Self::new(target, address)).collect()
     }
 
-    fn new(target: &Target, (host, port): (String, u16)) -> Result<Arc<Self>> {
+    fn new(target: &Target, Address { host, port, is_https }: Address) -> Result<Arc<Self>> {
         let authority = format!("{host}:{port}");
+        let protocol = if target.http2 { "h2" } else { "http/1.1" };
+        let tls = is_https.then(|| target.tls.api_client(protocol)).transpose()?;
+        let scheme = if is_https { "https" } else { "http" };
         let date = dates::basic_text(SystemClock.now());
         // HTTP/2 carries scheme and authority in the request, HTTP/1.1 the path alone and a Host header.
-        let uri = if target.http2 { format!("http://{authority}/") } else { "/".into() };
+        let uri = if target.http2 { format!("{scheme}://{authority}/") } else { "/".into() };
         Ok(Arc::new(Self {
-            host,
+            host: host.trim_matches(['[', ']']).to_owned(),
             port,
             uri: uri.parse()?,
             host_header: authority.parse()?,
             authorization: authorization(&date).parse()?,
             date: date.parse()?,
             signer: signer(),
+            tls,
             http2: target.http2,
             timeout: target.timeout,
             attempts: if target.no_retry { 1 } else { ATTEMPTS },
@@ -114,21 +121,28 @@ impl Endpoint {
     }
 
     async fn connect(&self) -> Result<Sender, CallError> {
-        let broken = |error: &dyn std::fmt::Display| CallError::Connection(error.to_string());
-        let stream = TcpStream::connect((self.host.trim_matches(['[', ']']), self.port))
-            .await
-            .map_err(|error| broken(&error))?;
-        stream.set_nodelay(true).map_err(|error| broken(&error))?;
+        let stream = TcpStream::connect((&*self.host, self.port)).await.map_err(broken)?;
+        stream.set_nodelay(true).map_err(broken)?;
+        match &self.tls {
+            None => self.begin(stream).await,
+            Some(tls) => self.begin(tls.connect(&self.host, stream).await.map_err(broken)?).await,
+        }
+    }
+
+    /// Begins HTTP on a connection.
+    async fn begin<S>(&self, stream: S) -> Result<Sender, CallError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let io = TokioIo::new(stream);
         // The tasks end when their senders are dropped; how they end, the next call sees.
         if self.http2 {
             let handshake = http2::handshake(TokioExecutor::new(), io).await;
-            let (sender, connection) = handshake.map_err(|error| broken(&error))?;
+            let (sender, connection) = handshake.map_err(broken)?;
             tokio::spawn(connection);
             Ok(Sender::Http2(sender))
         } else {
-            let handshake = http1::handshake(io).await;
-            let (sender, connection) = handshake.map_err(|error| broken(&error))?;
+            let (sender, connection) = http1::handshake(io).await.map_err(broken)?;
             tokio::spawn(connection);
             Ok(Sender::Http1(sender))
         }
@@ -312,7 +326,7 @@ impl Sender {
     }
 }
 
-fn broken(error: hyper::Error) -> CallError {
+fn broken(error: impl std::fmt::Display) -> CallError {
     CallError::Connection(error.to_string())
 }
 

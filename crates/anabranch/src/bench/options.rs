@@ -10,7 +10,8 @@ use crate::tls_args::TlsArgs;
 /// What to measure, and how hard.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Target {
-    /// Address of the endpoint, as `http://HOST:PORT` whatever the API; connections take turns over several
+    /// Address of the endpoint, as `http://HOST:PORT` whatever the API, or `https://HOST:PORT` of a Kinesis API with `--ca`
+    /// or `--tls-dir`; connections take turns over several
     #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:4567")]
     pub(crate) endpoint: Vec<http::Uri>,
     /// Which API to speak; for gRPC the endpoint is a node's gRPC port. `nats`, `kafka` and `etcd` are other logs, which
@@ -24,7 +25,7 @@ pub(crate) struct Target {
     /// Connections, each with one call under way at a time
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections: u32,
-    /// HTTP/2 with prior knowledge instead of HTTP/1.1
+    /// HTTP/2 instead of HTTP/1.1, with prior knowledge where there is no TLS
     #[arg(long)]
     pub(crate) http2: bool,
     /// Counts a throttled or failed call and goes on, instead of sending it again
@@ -39,7 +40,7 @@ pub(crate) struct Target {
     /// A directory on the disk of the server: what the device writes meanwhile, for whomever, is reported
     #[arg(long)]
     pub(crate) disk: Option<PathBuf>,
-    /// For gRPC
+    /// For gRPC, and of `https://` endpoints the authority
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 }
@@ -60,8 +61,16 @@ pub(crate) enum Api {
     Etcd,
 }
 
+/// Where a Kinesis API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) is_https: bool,
+}
+
 impl Target {
-    /// Host and port that connection `number` leads to.
+    /// Host and port that connection `number` leads to, without TLS or with that of gRPC.
     ///
     /// # Errors
     /// Says what an endpoint must look like.
@@ -69,7 +78,15 @@ impl Target {
         authority(self.endpoint.get(number % self.endpoint.len().max(1)))
     }
 
-    /// Host and port of every endpoint.
+    /// Every endpoint, of the Kinesis API.
+    ///
+    /// # Errors
+    /// Says what an endpoint must look like.
+    pub(crate) fn addresses(&self) -> Result<Vec<Address>> {
+        self.endpoint.iter().map(|endpoint| address(Some(endpoint))).collect()
+    }
+
+    /// Host and port of every endpoint, without TLS or with that of gRPC.
     ///
     /// # Errors
     /// Says what an endpoint must look like.
@@ -99,12 +116,21 @@ impl Until {
 
 /// Host and port of an `http://` endpoint.
 fn authority(endpoint: Option<&http::Uri>) -> Result<(String, u16)> {
+    let Address { host, port, is_https } = address(endpoint)?;
+    ensure!(!is_https, "--endpoint: https:// is for --api kinesis");
+    Ok((host, port))
+}
+
+/// What an `http://` or `https://` endpoint says.
+fn address(endpoint: Option<&http::Uri>) -> Result<Address> {
     let endpoint = endpoint.context("--endpoint: must be http://HOST:PORT")?;
-    if endpoint.scheme_str() != Some("http") {
-        bail!("--endpoint: must be http://HOST:PORT, not {endpoint}");
-    }
-    let host = endpoint.host().context("--endpoint: no host")?;
-    Ok((host.to_owned(), endpoint.port_u16().unwrap_or(80)))
+    let (is_https, port) = match endpoint.scheme_str() {
+        Some("http") => (false, 80),
+        Some("https") => (true, 443),
+        _ => bail!("--endpoint: must be http://HOST:PORT, not {endpoint}"),
+    };
+    let host = endpoint.host().context("--endpoint: no host")?.to_owned();
+    Ok(Address { host, port: endpoint.port_u16().unwrap_or(port), is_https })
 }
 
 /// Parses `10s`, `500ms`, `2m`.
@@ -140,10 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_plain_http() {
-        let parsed = |text: &str| authority(Some(&text.parse().unwrap()));
-        assert_eq!(parsed("http://127.0.0.1:4567").unwrap(), ("127.0.0.1".into(), 4567));
-        assert!(parsed("https://127.0.0.1:4567").is_err());
-        assert!(parsed("127.0.0.1:4567").is_err());
+    fn endpoints_are_plain_http_and_of_the_kinesis_api_https_too() {
+        let plain = |text: &str| authority(Some(&text.parse().unwrap()));
+        assert_eq!(plain("http://127.0.0.1:4567").unwrap(), ("127.0.0.1".into(), 4567));
+        assert!(plain("https://127.0.0.1:4567").is_err());
+        assert!(plain("127.0.0.1:4567").is_err());
+        let any = |text: &str| address(Some(&text.parse().unwrap()));
+        let https = Address { host: "example.com".into(), port: 443, is_https: true };
+        assert_eq!(any("https://example.com").unwrap(), https);
+        assert!(!any("http://example.com").unwrap().is_https);
+        assert!(any("ftp://example.com").is_err());
     }
 }

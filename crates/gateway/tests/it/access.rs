@@ -10,7 +10,7 @@ use anabranch_types::{Clock, Timestamp};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::http::{Answer, JSON, Server, settings, start_with};
+use crate::http::{Answer, JSON, Server, gzip, settings, start_with};
 
 const OWN: &str = "000000000000";
 const OTHER: &str = "222222222222";
@@ -68,18 +68,31 @@ impl Client {
         operation: &str,
         body: Value,
     ) -> Answer {
-        let (target, host) = (format!("Kinesis_20131202.{operation}"), server.address.to_string());
         let body = serde_json::to_vec(&body).unwrap();
-        let sent = [("host", host.as_str()), ("content-type", JSON), ("x-amz-target", &target)];
-        let headers = sent.into_iter().map(|(name, value)| (name, value.as_bytes()));
+        self.post(server, now, operation, &[], &body, body.clone()).await
+    }
+
+    /// A request with further headers, whose signature is of the body `signed`.
+    async fn post(
+        &self,
+        server: &Server,
+        now: Timestamp,
+        operation: &str,
+        headers: &[(&str, &str)],
+        signed: &[u8],
+        sent: Vec<u8>,
+    ) -> Answer {
+        let (target, host) = (format!("Kinesis_20131202.{operation}"), server.address.to_string());
+        let own = [("host", host.as_str()), ("content-type", JSON), ("x-amz-target", &target)];
+        let mut all = [&own[..], headers].concat();
+        let headers = all.iter().map(|(name, value)| (*name, value.as_bytes()));
         let request =
-            signature::Request { method: "POST", path: "/", query: "", headers, body: &body };
+            signature::Request { method: "POST", path: "/", query: "", headers, body: signed };
         let signer = Signer::new(self.0.clone(), "eu-west-1", "kinesis");
         let signed = signer.sign(&request, now);
-        let mut all = sent.to_vec();
         all.extend([("authorization", &*signed.authorization), ("x-amz-date", &signed.date)]);
         all.extend(signed.token.as_deref().map(|token| ("x-amz-security-token", token)));
-        let answer = server.request(Method::POST, "/", &all, body).await;
+        let answer = server.request(Method::POST, "/", &all, sent).await;
         assert!(answer.headers.contains_key("date"), "SDKs set their clocks by it");
         answer
     }
@@ -114,6 +127,25 @@ fn record() -> Value {
 
 fn record_by_arn() -> Value {
     json!({"StreamARN": ORDERS, "Data": "AAEC", "PartitionKey": "k"})
+}
+
+#[tokio::test]
+async fn what_is_signed_of_a_body_in_gzip_is_what_is_sent() {
+    let (server, root) = start().await;
+    let plain = serde_json::to_vec(&record()).unwrap();
+    let compressed = gzip(&plain);
+    let post = async |signed: &[u8], sent: &[u8]| {
+        let encoding = [("content-encoding", "gzip")];
+        root.post(&server, server.clock.now(), "PutRecord", &encoding, signed, sent.to_vec()).await
+    };
+    assert_eq!(post(&compressed, &compressed).await.status, StatusCode::OK);
+    // Another compression says the same, but is another body.
+    let (head, tail) = plain.split_at(7);
+    let twice = [gzip(head), gzip(tail)].concat();
+    assert_eq!(post(&twice, &twice).await.status, StatusCode::OK);
+    for (signed, sent) in [(&plain, &compressed), (&compressed, &twice)] {
+        assert_eq!(post(signed, sent).await.error().0, "InvalidSignatureException");
+    }
 }
 
 #[tokio::test]

@@ -2,11 +2,8 @@
 //!
 //! What slow, silent and greedy clients get is in `limits.rs`; these are those that know HTTP and the encodings well.
 
-use std::io::Write;
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,7 +15,7 @@ use crate::frames::{
     connect, fields, flood, frame, head, read_frame, read_until, window_update,
 };
 use crate::http::{
-    Answer, CBOR, JSON, SIGNATURE, Server, read_to_end, settings, start, start_with, within,
+    Answer, CBOR, JSON, SIGNATURE, Server, gzip, read_to_end, settings, start, start_with, within,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -47,12 +44,6 @@ async fn is_empty(server: &Server) {
         }
     })
     .await;
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 async fn post_gzip(server: &Server, operation: &str, body: Vec<u8>) -> Answer {

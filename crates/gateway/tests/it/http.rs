@@ -1,11 +1,14 @@
 //! Starts a gateway on a loopback port and speaks HTTP to it.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_gateway::{Authentication, Gateway, GatewaySettings, TokenKey};
 use anabranch_types::{ManualClock, Timestamp};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -170,6 +173,12 @@ pub(crate) async fn collect(response: http::Response<hyper::body::Incoming>) -> 
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     Answer { status: parts.status, headers: parts.headers, body }
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Waits for a condition, but not for ever.

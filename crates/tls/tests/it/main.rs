@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
 
+mod api;
 mod mutual;
 mod reload;
 mod set;

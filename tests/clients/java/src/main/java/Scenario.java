@@ -28,8 +28,8 @@ import software.amazon.awssdk.services.kinesis.model.SubscribeToShardEvent;
 import software.amazon.awssdk.services.kinesis.model.SubscribeToShardResponseHandler;
 
 /**
- * The scenario of the AWS SDK for Java v2, whose asynchronous client speaks CBOR over HTTP/2 without TLS: create, put,
- * split, encrypt, read with lineage, subscribe, delete. Arguments: endpoint, stream.
+ * The scenario of the AWS SDK for Java v2, whose asynchronous client speaks CBOR over HTTP/2, with TLS and without:
+ * create, put, split, encrypt, read with lineage, subscribe, delete. Arguments: endpoint, stream.
  */
 public final class Scenario {
     private static final long PATIENCE_SECONDS = 30;
