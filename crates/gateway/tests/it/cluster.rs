@@ -14,7 +14,7 @@ use anabranch_types::{
 };
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{BoxFuture, ready};
+use futures::future::{BoxFuture, pending, ready};
 use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -37,6 +37,8 @@ struct State {
     logs: HashMap<GroupId, Log>,
     failures: HashMap<GroupId, Error>,
     appends: usize,
+    /// Whether the catalog has no leader.
+    is_silent: bool,
     /// Those that the last append said.
     hash_keys: Bytes,
 }
@@ -59,6 +61,7 @@ impl MemoryCluster {
                 logs: HashMap::new(),
                 failures: HashMap::new(),
                 appends: 0,
+                is_silent: false,
                 hash_keys: Bytes::new(),
             }),
             clock,
@@ -99,6 +102,11 @@ impl MemoryCluster {
     /// Shows the gateway an older version, until it asks for the newest.
     pub(crate) fn show(&self, older: Arc<View>) {
         self.state.lock().unwrap().shown = older;
+    }
+
+    /// From now on nobody tells the newest version, or somebody does again.
+    pub(crate) fn silence(&self, is_silent: bool) {
+        self.state.lock().unwrap().is_silent = is_silent;
     }
 
     /// Every append to this shard is answered with `error`.
@@ -315,6 +323,9 @@ impl Cluster for MemoryCluster {
     }
 
     fn newest_view(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        if self.state.lock().unwrap().is_silent {
+            return pending().boxed();
+        }
         self.publish();
         ready(Ok(self.view())).boxed()
     }
