@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anabranch_access::ClusterKey;
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, Resource};
 use anabranch_encryption::{EncryptionSettings, Keyring, Unprovided};
 use anabranch_node::{Node, NodeSettings, Peer, bind};
 use anabranch_proto::admin::StatusRequest;
@@ -251,5 +251,36 @@ async fn who_shows_no_good_certificate_gets_no_answer() {
     catalog(running.over(TlsConnector::new(expired))).await.unwrap_err();
     // It still serves those who do.
     catalog(running.as_member(client())).await.unwrap();
+    running.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_means_nothing_does_not_get_in_whoever_brings_it() {
+    let running = start().await;
+    let of_stream = |policy: &str| {
+        let resource = Resource { stream: "s".parse().unwrap(), consumer: None };
+        Command::SetPolicy { resource, policy: Some(policy.into()) }
+    };
+    let of_user = |document: &str| {
+        let (user, name) = ("ann".parse().unwrap(), "p".into());
+        Command::PutUserPolicy { user, name, document: document.into() }
+    };
+    let allow = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
+    let everybody = allow.replace(r#""Effect""#, r#""Principal": "*", "Effect""#);
+    let bad = [of_stream("{}"), of_stream(allow), of_user("no JSON"), of_user(&everybody)];
+    for command in &bad {
+        let here = running.node.propose(command).await;
+        assert!(matches!(here, Err(anabranch_replica::Error::Invalid(_))), "{here:?}");
+        for (role, forwarded) in [(operator(), false), (node(2), false), (node(2), true)] {
+            let refused = propose(running.as_member(role), command.clone(), forwarded).await;
+            assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{command:?}");
+        }
+    }
+    let refused = propose(running.as_member(client()), of_stream("{}"), false).await;
+    assert_eq!(refused.unwrap_err().message(), "policy: Statement: it is missing");
+    // Good ones are the catalog's matter, which has neither the stream nor the user.
+    for command in [of_stream(&everybody), of_user(allow)] {
+        propose(running.as_member(operator()), command, false).await.unwrap();
+    }
     running.node.stop().await;
 }
