@@ -113,6 +113,12 @@ fn commands() -> Vec<Command> {
         Command::DeleteStream { name: name(), with_consumers: true },
         Command::DropStream { name: name(), id },
     ]);
+    // Appended: the names of seeds are their places.
+    let start = |id| {
+        let (master_key, wrapped) = ("alias/k".to_owned(), vec![1, 2, 3]);
+        Command::StartEncryption { name: name(), id, master_key, wrapped, now }
+    };
+    commands.extend([start(None), start(Some(id))]);
     commands
 }
 

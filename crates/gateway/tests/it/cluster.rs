@@ -341,14 +341,14 @@ impl Cluster for MemoryCluster {
     fn new_data_key(
         &self,
         _: StreamName,
-        _: StreamId,
+        id: StreamId,
         master_key: String,
     ) -> BoxFuture<'_, Result<Vec<u8>, Error>> {
         let made = match master_key.as_str() {
             "alias/disabled" => {
                 Err(Error::Key { fault: KeyFault::Disabled, message: "disabled".into() })
             }
-            _ => Ok(vec![1, 2, 3]),
+            _ => Ok(id.0.to_be_bytes().to_vec()),
         };
         ready(made).boxed()
     }
