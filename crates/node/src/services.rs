@@ -343,6 +343,7 @@ impl CatalogService for Api {
         &self,
         request: Request<v1::NewDataKeyRequest>,
     ) -> Result<Response<v1::NewDataKeyResponse>, Status> {
+        access::check_data_key(&request)?;
         let v1::NewDataKeyRequest { stream, stream_id, master_key } = request.into_inner();
         let stream = stream.parse::<StreamName>().map_err(invalid)?;
         let made = self.0.new_data_key(&stream, StreamId(stream_id), &master_key).await;
