@@ -63,10 +63,14 @@ class Servers:
             self._wait_ready(node)
         return self
 
-    def restart(self, node):
-        """SIGKILL to a node, and the same one again; returns it once it is ready."""
+    def kill(self, node):
+        """SIGKILL to a node."""
         self._processes[node.id].kill()
         self._processes[node.id].wait(timeout=STOP_TIMEOUT)
+
+    def restart(self, node):
+        """SIGKILL to a node, and the same one again; returns it once it is ready."""
+        self.kill(node)
         alive = self._launch(node)
         self.nodes = [alive if known.id == node.id else known for known in self.nodes]
         self._wait_ready(alive)
