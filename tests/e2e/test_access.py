@@ -384,3 +384,13 @@ def test_any_credentials_are_taken_only_if_the_file_says_so(tmp_path):
         create_stream(anybody.kinesis(), "open", shards=1)
         put(anybody.kinesis(), stream="open")
         assert 'warning: authentication = "any"' in servers.output(servers.nodes[0])
+
+
+def test_without_a_leader_of_the_catalog_who_would_be_refused_is_refused(tmp_path):
+    with Servers(tmp_path / "data", nodes=3) as servers:
+        ann = new_user(servers)
+        for node in servers.nodes[1:]:
+            servers.kill(node)
+        nobody = ann.kinesis(aws_access_key_id="AKIANOBODYATALL")
+        assert refused(put, nobody)[0] == "UnrecognizedClientException"
+        assert "no identity-based policy" in denied(put, ann.kinesis())

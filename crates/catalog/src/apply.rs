@@ -81,8 +81,8 @@ impl Catalog {
             Command::SetDistribution { name, distribution } => {
                 self.set_distribution(name, distribution)
             }
-            Command::StartEncryption { name, master_key, wrapped, now } => {
-                self.start_encryption(log_index, &name, master_key, wrapped, now)
+            Command::StartEncryption { name, id, master_key, wrapped, now } => {
+                self.start_encryption(log_index, &name, id, master_key, wrapped, now)
             }
             Command::StopEncryption { name } => self.stop_encryption(log_index, &name),
             Command::RotateDataKey { name, id, used, wrapped, now } => {

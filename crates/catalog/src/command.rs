@@ -245,8 +245,11 @@ pub enum Command {
     },
     /// A user has a stream's records encrypted, or encrypted under another master key.
     StartEncryption {
-        /// The stream.
+        /// The stream's name.
         name: StreamName,
+        /// Which stream of that name the data key was made for: it can't be unwrapped for another one. `None` in commands
+        /// from before that was said.
+        id: Option<StreamId>,
         /// The master key, as the user names it.
         master_key: String,
         /// A new data key, wrapped by it.

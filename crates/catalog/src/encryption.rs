@@ -83,10 +83,15 @@ impl Catalog {
         &mut self,
         log_index: u64,
         name: &StreamName,
+        id: Option<StreamId>,
         master_key: String,
         wrapped: Vec<u8>,
         now: Timestamp,
     ) -> Result<Change, Refusal> {
+        let found = self.streams.get(name);
+        if found.is_some_and(|stream| id.is_some_and(|id| id != stream.id)) {
+            return Err(Refusal::StreamNotFound { name: name.clone() });
+        }
         let stream = self.changeable_stream(name)?;
         let encryption = &mut stream.encryption;
         if encryption.master_key.as_ref() == Some(&master_key) {
@@ -174,8 +179,12 @@ mod tests {
     }
 
     fn start(master_key: &str) -> Command {
+        start_of(None, master_key)
+    }
+
+    fn start_of(id: Option<StreamId>, master_key: &str) -> Command {
         let master_key = master_key.to_owned();
-        Command::StartEncryption { name: name(), master_key, wrapped: vec![1], now: NOW }
+        Command::StartEncryption { name: name(), id, master_key, wrapped: vec![1], now: NOW }
     }
 
     fn rotate(script: &Script, used: u32, now: Timestamp) -> Command {
@@ -209,6 +218,24 @@ mod tests {
         assert_eq!(script.stream("s").encryption.data_keys.len(), 1);
         settle(&mut script);
         assert_eq!(script.stream("s").status, StreamStatus::Active);
+    }
+
+    #[test]
+    fn a_data_key_that_was_made_for_another_stream_of_the_name_is_refused() {
+        let mut script = script();
+        let before = script.stream("s").id;
+        script.done(Command::DeleteStream { name: name(), with_consumers: false });
+        script.done(Command::DropStream { name: name(), id: before });
+        script.create_active("s", 1, StreamMode::Provisioned);
+        let not_found = Refusal::StreamNotFound { name: name() };
+        assert_eq!(script.refused(start_of(Some(before), "k")), not_found);
+        assert_eq!(script.stream("s").encryption, Encryption::default());
+        let id = script.stream("s").id;
+        script.done(start_of(Some(id), "k"));
+        settle(&mut script);
+        // Commands from before that was said are applied as they were.
+        script.done(start_of(None, "other"));
+        assert_eq!(script.stream("s").encryption.data_keys.len(), 2);
     }
 
     #[test]

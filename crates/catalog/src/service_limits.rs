@@ -176,7 +176,13 @@ mod tests {
 
     fn start(master_key: &str) -> Command {
         let master_key = master_key.to_owned();
-        Command::StartEncryption { name: name("s"), master_key, wrapped: vec![1], now: NOW }
+        Command::StartEncryption {
+            name: name("s"),
+            id: None,
+            master_key,
+            wrapped: vec![1],
+            now: NOW,
+        }
     }
 
     fn settle_encryption(script: &mut Script) {

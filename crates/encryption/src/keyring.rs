@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anabranch_catalog::{DataKey, Encryption, StreamId};
 use anabranch_types::{KeyFault, StreamName};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::KeyError;
 use crate::provider::{DataKeySecret, KeyContext, KeyProvider, NewDataKey};
@@ -12,8 +13,8 @@ use crate::provider::{DataKeySecret, KeyContext, KeyProvider, NewDataKey};
 /// How data keys are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptionSettings {
-    /// How long a data key is kept unwrapped before its master key is asked again: a master key that is disabled is
-    /// used for as long at most. Default: 5 minutes.
+    /// How long a data key is kept unwrapped at most without its master key having been asked again: a master key that is
+    /// disabled is used for as long. Default: 5 minutes.
     pub cache: Duration,
     /// Age at which a data key is replaced. Default: a day.
     pub max_age: Duration,
@@ -59,28 +60,50 @@ pub struct Keyring {
 struct Inner {
     provider: Arc<dyn KeyProvider>,
     settings: EncryptionSettings,
-    slots: Mutex<HashMap<(StreamId, u32), Arc<Slot>>>,
+    slots: Mutex<HashMap<(StreamId, u32), Slot>>,
 }
 
-/// One data key; who unwraps it holds the lock, and others wait for the same answer.
-type Slot = tokio::sync::Mutex<Known>;
+/// What is known of one data key; who waits for its master key's holder is told when that has answered.
+type Slot = watch::Sender<Known>;
 
+/// What is known of a data key. The holder is asked for it by one at a time, before its time is over: a key that is used
+/// stops in time without anybody waiting for the answer.
+///
+/// ```text
+/// learned       cache - cache / 5         cache                             cache + UNREACHABLE
+///    |---- said ----|-- said, and asked ----|-- asked: awaited for PATIENCE --|  refused without an answer
+///                                              then, or if the last question got none, said
+/// ```
 #[derive(Debug, Default)]
 struct Known {
     secret: Option<DataKeySecret>,
-    /// Until when `secret` may be used, or `refused` is said again.
-    until: Option<Instant>,
-    /// Until when `secret` is used while its master key's holder doesn't answer.
-    unreachable_until: Option<Instant>,
     refused: Option<KeyError>,
+    /// Until when `secret` or `refused` is said whatever the holder does.
+    until: Option<Instant>,
+    /// Until when `secret` is used while the holder doesn't answer.
+    unreachable_until: Option<Instant>,
+    /// Until when the holder counts as one that doesn't: nobody waits for it.
+    silent_until: Option<Instant>,
+    /// When the holder is asked again.
+    ask_at: Option<Instant>,
+    /// Since when it is being asked.
+    asked: Option<Instant>,
 }
 
 /// For how long a refusal is said again without asking.
 const REFUSED_AGAIN: Duration = Duration::from_secs(1);
 /// For how long a data key is used whose master key's holder doesn't answer.
 const UNREACHABLE: Duration = Duration::from_secs(3600);
-/// Before the holder is asked again.
+/// Before a holder that didn't answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// For how long nobody waits for a holder that didn't answer: beyond the next question, if the data key is used at all.
+const SILENT: Duration = Duration::from_secs(60);
+/// How long a data key whose time is over waits for the holder, which takes some milliseconds.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// A holder that says nothing for so long doesn't answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The holder is asked this part of the cache's time before it is over.
+const AHEAD_PART: u32 = 5;
 /// Data keys that are remembered; beyond it those that have run out are forgotten.
 const MANY_SLOTS: usize = 4096;
 
@@ -116,49 +139,51 @@ impl Keyring {
         number: u32,
     ) -> Result<DataKeySecret, KeyError> {
         let slot = self.slot(stream.id, number);
-        if let Ok(known) = slot.try_lock()
-            && let Some(answer) = known.answer()
-        {
-            return answer;
+        loop {
+            let now = Instant::now();
+            let (answer, is_due) = {
+                let known = slot.borrow();
+                (known.answer(now), known.is_to_be_asked(now))
+            };
+            let asked = if is_due { self.ask(&slot, stream, number) } else { Ok(()) };
+            if let Some(answer) = answer {
+                return answer;
+            }
+            asked?;
+            if let Some(answer) = await_answer(&slot, now).await {
+                return answer;
+            }
         }
-        // In a task of its own: who asked may give up, and what the holder answers is remembered all the same.
-        let (keyring, stream) = (self.clone(), Arc::clone(stream));
-        let asked = tokio::spawn(async move { keyring.ask(&slot, &stream, number).await });
-        asked.await.unwrap_or_else(|_ended| {
-            Err(KeyError::new(KeyFault::Throttled, "The node is stopping."))
-        })
     }
 
-    /// Asks the master key's holder, unless somebody else just has.
-    async fn ask(
-        &self,
-        slot: &Slot,
-        stream: &StreamKeys,
-        number: u32,
-    ) -> Result<DataKeySecret, KeyError> {
-        let mut known = slot.lock().await;
-        if let Some(answer) = known.answer() {
-            return answer;
-        }
+    /// Has the master key's holder asked, unless somebody else just has.
+    fn ask(&self, slot: &Slot, stream: &Arc<StreamKeys>, number: u32) -> Result<(), KeyError> {
         let DataKey { master_key, wrapped, .. } =
             stream.encryption.data_keys.get(&number).ok_or_else(|| unknown(stream, number))?;
-        let context = stream.context();
-        let unwrapped = self.inner.provider.unwrap_data_key(master_key, wrapped, &context).await;
-        known.learn(unwrapped, self.inner.settings.cache)
+        let (master_key, wrapped) = (master_key.clone(), wrapped.clone());
+        let Some(question) = Question::begin(slot, self.inner.settings.cache) else {
+            return Ok(());
+        };
+        // In a task of its own: who asked may give up, and what the holder answers is remembered all the same.
+        let (keyring, context) = (self.clone(), stream.context());
+        tokio::spawn(async move {
+            let provider = &keyring.inner.provider;
+            let unwrapped = provider.unwrap_data_key(&master_key, &wrapped, &context);
+            question.answer(timeout(ANSWER, unwrapped).await.unwrap_or_else(|_| Err(silence())));
+        });
+        Ok(())
     }
 
-    fn slot(&self, stream: StreamId, number: u32) -> Arc<Slot> {
+    fn slot(&self, stream: StreamId, number: u32) -> Slot {
         let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = slots.get(&(stream, number)) {
-            return Arc::clone(slot);
+            return slot.clone();
         }
         if slots.len() >= MANY_SLOTS {
             let now = Instant::now();
-            slots.retain(|_, slot| {
-                slot.try_lock().map_or(true, |known| known.until.is_some_and(|until| now < until))
-            });
+            slots.retain(|_, slot| slot.borrow().is_remembered(now));
         }
-        Arc::clone(slots.entry((stream, number)).or_default())
+        slots.entry((stream, number)).or_default().clone()
     }
 }
 
@@ -169,10 +194,89 @@ fn unknown(stream: &StreamKeys, number: u32) -> KeyError {
     KeyError::new(fault, format!("Data key {number} of stream {} is not known.", stream.name))
 }
 
+fn silence() -> KeyError {
+    KeyError::new(KeyFault::Throttled, "The master key's holder doesn't answer.")
+}
+
+/// What the holder answers to the question that is under way; nothing if that takes long and the secret is known.
+async fn await_answer(slot: &Slot, now: Instant) -> Option<Result<DataKeySecret, KeyError>> {
+    let mut known = slot.subscribe();
+    let patience = known.borrow().patience(now);
+    let answered = known.wait_for(|known| known.asked.is_none());
+    let answered = match patience {
+        Some(patience) => timeout_at(patience, answered).await.ok()?,
+        None => answered.await,
+    };
+    answered.ok()?.learned()
+}
+
+/// The one question to the holder that is under way for a data key. One that is dropped got no answer.
+struct Question {
+    slot: Slot,
+    cache: Duration,
+    is_over: bool,
+}
+
+impl Question {
+    /// Nothing if one is under way, or another one was answered meanwhile.
+    fn begin(slot: &Slot, cache: Duration) -> Option<Self> {
+        let now = Instant::now();
+        let mut is_begun = false;
+        slot.send_if_modified(|known| {
+            is_begun = known.is_to_be_asked(now);
+            if is_begun {
+                known.asked = Some(now);
+            }
+            // Who waits does so for its end.
+            false
+        });
+        is_begun.then(|| Self { slot: slot.clone(), cache, is_over: false })
+    }
+
+    fn answer(mut self, unwrapped: Result<DataKeySecret, KeyError>) {
+        self.end(unwrapped);
+    }
+
+    fn end(&mut self, unwrapped: Result<DataKeySecret, KeyError>) {
+        self.is_over = true;
+        self.slot.send_modify(|known| known.learn(unwrapped, self.cache));
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(Err(silence()));
+        }
+    }
+}
+
+fn is_ahead(now: Instant, time: Option<Instant>) -> bool {
+    time.is_some_and(|time| now < time)
+}
+
 impl Known {
-    /// What may still be said without asking.
-    fn answer(&self) -> Option<Result<DataKeySecret, KeyError>> {
-        self.until.filter(|until| Instant::now() < *until)?;
+    /// Whether the holder is to be asked, and nobody does.
+    fn is_to_be_asked(&self, now: Instant) -> bool {
+        self.asked.is_none() && (!is_ahead(now, self.ask_at) || self.answer(now).is_none())
+    }
+
+    /// Until when the holder's answer is worth waiting for; however long, if there is no secret to go on with.
+    fn patience(&self, now: Instant) -> Option<Instant> {
+        let goes_on = self.secret.is_some() && is_ahead(now, self.unreachable_until);
+        self.asked.filter(|_| goes_on).map(|asked| asked + PATIENCE)
+    }
+
+    /// What may be said without the holder.
+    fn answer(&self, now: Instant) -> Option<Result<DataKeySecret, KeyError>> {
+        let is_silent = is_ahead(now, self.silent_until)
+            || self.patience(now).is_some_and(|patience| patience <= now);
+        let goes_on = is_silent && is_ahead(now, self.unreachable_until);
+        if is_ahead(now, self.until) || goes_on { self.learned() } else { None }
+    }
+
+    /// What is known, however old it is.
+    fn learned(&self) -> Option<Result<DataKeySecret, KeyError>> {
         match (&self.refused, &self.secret) {
             (Some(error), _) => Some(Err(error.clone())),
             (None, Some(secret)) => Some(Ok(secret.clone())),
@@ -180,35 +284,34 @@ impl Known {
         }
     }
 
-    fn learn(
-        &mut self,
-        unwrapped: Result<DataKeySecret, KeyError>,
-        cache: Duration,
-    ) -> Result<DataKeySecret, KeyError> {
+    fn is_remembered(&self, now: Instant) -> bool {
+        self.asked.is_some() || is_ahead(now, self.until)
+    }
+
+    fn learn(&mut self, unwrapped: Result<DataKeySecret, KeyError>, cache: Duration) {
         let now = Instant::now();
+        self.asked = None;
         match unwrapped {
             Ok(secret) => {
                 *self = Self {
-                    secret: Some(secret.clone()),
+                    secret: Some(secret),
                     until: Some(now + cache),
                     unreachable_until: Some(now + cache + UNREACHABLE),
-                    refused: None,
+                    ask_at: Some(now + cache - cache / AHEAD_PART),
+                    ..Self::default()
                 };
-                Ok(secret)
+            }
+            Err(error)
+                if error.fault == KeyFault::Throttled && is_ahead(now, self.unreachable_until) =>
+            {
+                tracing::warn!(%error, "data key stays in use");
+                self.ask_at = Some(now + ASK_AGAIN);
+                self.silent_until = Some(now + SILENT);
             }
             Err(error) => {
-                let goes_on = error.fault == KeyFault::Throttled
-                    && self.unreachable_until.is_some_and(|until| now < until);
-                if let Some(secret) = self.secret.clone().filter(|_| goes_on) {
-                    tracing::warn!(%error, "data key stays in use");
-                    (self.until, self.refused) = (Some(now + ASK_AGAIN), None);
-                    return Ok(secret);
-                }
-                if error.fault != KeyFault::Throttled {
-                    self.secret = None;
-                }
-                (self.until, self.refused) = (Some(now + REFUSED_AGAIN), Some(error.clone()));
-                Err(error)
+                let again = Some(now + REFUSED_AGAIN);
+                *self =
+                    Self { refused: Some(error), until: again, ask_at: again, ..Self::default() };
             }
         }
     }

@@ -114,12 +114,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::future::pending;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use anabranch_catalog::{DataKey, Encryption, StreamId};
     use anabranch_shard::BatchBuilder;
-    use futures::future::BoxFuture;
-    use tokio::time::advance;
+    use futures::future::{BoxFuture, join_all};
+    use tokio::time::{Instant, advance};
 
     use super::*;
     use crate::keyring::EncryptionSettings;
@@ -129,6 +130,8 @@ mod tests {
     #[derive(Debug, Default)]
     struct Holder {
         fault: Mutex<Option<KeyFault>>,
+        /// Then it says nothing at all.
+        hangs: AtomicBool,
         asked: AtomicUsize,
     }
 
@@ -149,6 +152,9 @@ mod tests {
         ) -> BoxFuture<'a, Result<DataKeySecret, KeyError>> {
             Box::pin(async move {
                 self.asked.fetch_add(1, Ordering::Relaxed);
+                if self.hangs.load(Ordering::Relaxed) {
+                    pending::<()>().await;
+                }
                 match *lock(&self.fault) {
                     Some(fault) => Err(KeyError::new(fault, "as told")),
                     None => Ok(DataKeySecret::new([wrapped[0]; 32])),
@@ -238,6 +244,92 @@ mod tests {
         }
         advance(Duration::from_secs(600)).await;
         assert_eq!(keys.open(stored).await.unwrap_err().fault, KeyFault::Throttled);
+    }
+
+    /// How long opening takes, and whether it is refused, and as what.
+    async fn opens(keys: &ShardKeys, stored: &Bytes) -> (Duration, Option<KeyFault>) {
+        let began = Instant::now();
+        let opened = keys.open(stored.clone()).await;
+        (began.elapsed(), opened.err().map(|error| error.fault))
+    }
+
+    const AT_ONCE: (Duration, Option<KeyFault>) = (Duration::ZERO, None);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_in_use_never_waits_for_a_holder_that_hangs() {
+        let holder = Arc::new(Holder::default());
+        let keys = keys(&holder);
+        keys.follow(stream(&[0]));
+        let stored = seal(&keys, &batch(b"data")).await;
+        holder.hangs.store(true, Ordering::Relaxed);
+        for _ in 0..360 {
+            advance(Duration::from_secs(10)).await;
+            assert_eq!(opens(&keys, &stored).await, AT_ONCE);
+        }
+        let asked = holder.asked.load(Ordering::Relaxed);
+        assert!((60..=240).contains(&asked), "{asked} questions, one after the other");
+        // It is back: an hour begins anew.
+        holder.hangs.store(false, Ordering::Relaxed);
+        for _ in 0..6 {
+            advance(Duration::from_secs(10)).await;
+            assert_eq!(opens(&keys, &stored).await, AT_ONCE);
+        }
+        holder.hangs.store(true, Ordering::Relaxed);
+        for _ in 0..360 {
+            advance(Duration::from_secs(10)).await;
+            assert_eq!(opens(&keys, &stored).await, AT_ONCE);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_was_idle_waits_a_moment_for_a_holder_that_hangs_and_only_once() {
+        let holder = Arc::new(Holder::default());
+        let keys = keys(&holder);
+        keys.follow(stream(&[0]));
+        let stored = seal(&keys, &batch(b"data")).await;
+        holder.hangs.store(true, Ordering::Relaxed);
+        advance(Duration::from_secs(1800)).await;
+        let opened = join_all((0..100).map(|_| opens(&keys, &stored))).await;
+        let moment = Duration::from_secs(1);
+        assert!(opened.iter().all(|(took, fault)| *took < moment && fault.is_none()));
+        assert_eq!(holder.asked.load(Ordering::Relaxed), 2, "one question for all");
+        for _ in 0..100 {
+            assert_eq!(opens(&keys, &stored).await, AT_ONCE);
+            advance(Duration::from_secs(1)).await;
+        }
+        // Nothing is used for longer than the hour: then who asks waits until it counts as no answer.
+        advance(Duration::from_secs(3600)).await;
+        assert_eq!(opens(&keys, &stored).await.1, Some(KeyFault::Throttled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_master_key_that_is_disabled_stops_in_time_while_it_is_used() {
+        let holder = Arc::new(Holder::default());
+        let keys = keys(&holder);
+        keys.follow(stream(&[0]));
+        let stored = seal(&keys, &batch(b"data")).await;
+        *lock(&holder.fault) = Some(KeyFault::Disabled);
+        let began = Instant::now();
+        while keys.open(stored.clone()).await.is_ok() {
+            assert!(began.elapsed() < keys.keyring.settings().cache);
+            advance(Duration::from_secs(10)).await;
+        }
+        assert_eq!(keys.open(stored).await.unwrap_err().fault, KeyFault::Disabled);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_master_key_that_was_disabled_while_its_holder_was_away_stops_once_that_is_back() {
+        let holder = Arc::new(Holder::default());
+        let keys = keys(&holder);
+        keys.follow(stream(&[0]));
+        let stored = seal(&keys, &batch(b"data")).await;
+        *lock(&holder.fault) = Some(KeyFault::Throttled);
+        advance(Duration::from_secs(600)).await;
+        assert_eq!(opens(&keys, &stored).await, AT_ONCE);
+        *lock(&holder.fault) = Some(KeyFault::Disabled);
+        // Not used for a while, and not used once more.
+        advance(Duration::from_secs(600)).await;
+        assert_eq!(opens(&keys, &stored).await.1, Some(KeyFault::Disabled));
     }
 
     #[tokio::test(start_paused = true)]

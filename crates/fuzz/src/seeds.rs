@@ -114,6 +114,12 @@ fn commands() -> Vec<Command> {
         Command::DropStream { name: name(), id },
         Command::Limited { command: Box::new(reshard(ShardChange::Count(6))), now },
     ]);
+    // Appended: the names of seeds are their places.
+    let start = |id| {
+        let (master_key, wrapped) = ("alias/k".to_owned(), vec![1, 2, 3]);
+        Command::StartEncryption { name: name(), id, master_key, wrapped, now }
+    };
+    commands.extend([start(None), start(Some(id))]);
     commands
 }
 

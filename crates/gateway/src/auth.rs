@@ -150,7 +150,8 @@ impl Authenticator {
 
 /// Who calls; nobody in particular where any credentials are accepted.
 ///
-/// A key that isn't known may have been made a moment ago: then the newest version of the catalog is asked.
+/// A key that isn't known may have been made a moment ago: then the newest version of the catalog is asked. If that can't
+/// be had, it isn't known.
 ///
 /// # Errors
 /// Those of [`signature::Error`], [`Error::UnknownKey`], [`Error::ExpiredToken`].
@@ -178,7 +179,7 @@ pub(crate) async fn authenticate(
         Err(Error::UnknownKey) => {}
         known => return known.map(Some),
     }
-    let newest = authenticator.newest.view(&*gateway.cluster).await?;
+    let newest = authenticator.newest.view(&gateway.cluster).await.ok_or(Error::UnknownKey)?;
     authenticator.verify(&newest, &request, &signature, now).map(Some)
 }
 

@@ -101,7 +101,8 @@ struct Resource<'a> {
 
 /// Lets the call pass if policies allow it.
 ///
-/// Who would be refused is judged again by the newest version of the catalog, so that what was allowed a moment ago is.
+/// Who would be refused is judged again by the newest version of the catalog, so that what was allowed a moment ago is. If
+/// that version can't be had, the first judgement stands.
 ///
 /// # Errors
 /// [`Error::AccessDenied`]; [`Error::NotFound`] for a stream that a user of another account means as its own.
@@ -114,11 +115,11 @@ pub(crate) async fn authorize(
 ) -> Result<(), Error> {
     let gateway = call.gateway;
     let asked = Asked { call, authenticator, target, tags };
-    match asked.judge(identity, &gateway.cluster.view()) {
-        Err(Error::AccessDenied(_)) => {}
-        judged => return judged,
+    let judged = asked.judge(identity, &gateway.cluster.view());
+    if !matches!(judged, Err(Error::AccessDenied(_))) {
+        return judged;
     }
-    let newest = authenticator.newest.view(&*gateway.cluster).await?;
+    let Some(newest) = authenticator.newest.view(&gateway.cluster).await else { return judged };
     let current = authenticator.identity(&newest, &identity.user).ok_or(Error::UnknownKey)?;
     asked.judge(&current, &newest)
 }

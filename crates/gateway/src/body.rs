@@ -1,12 +1,13 @@
 //! Reads a request's body into memory, against permits of the budget for bodies.
 //!
 //! A body in gzip is inflated here, piece by piece: each piece needs its permit first, and none is made beyond the
-//! limit for a body, so a small one that would become a huge one costs no more than any other.
+//! limit for a body, so a small one that would become a huge one costs no more than any other. It is one member, and
+//! others get their turn after so many bytes of either side, for nobody knows yet who sent it.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use bytes::{Bytes, BytesMut};
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
@@ -17,12 +18,15 @@ use tokio::time::timeout;
 use crate::budget::Permit;
 use crate::errors::Error;
 use crate::gateway::Gateway;
+use crate::rationed::Rationed;
 
 /// A body costs its bytes and as many again for what is made of them (the decoded batch).
 const COST: usize = 2;
 
-/// What is inflated at once, at most, before others get their turn.
+/// What is made at once by inflating, at most, before others get their turn.
 const PIECE_BYTES: usize = 256 * 1024;
+/// What is looked at for that: bytes that make nothing (empty blocks) cost time too, at worst a few milliseconds.
+const SENT_PIECE_BYTES: usize = 16 * 1024;
 /// Room for an inflated body to begin with.
 const LEAST_ROOM_BYTES: usize = 4096;
 
@@ -42,7 +46,7 @@ pub(crate) struct ReadBody {
 pub(crate) enum Encoding {
     /// As it is.
     Identity,
-    /// RFC 1952, of one member or several.
+    /// RFC 1952, of one member: that is what clients write, and thousands of empty ones cost seconds.
     Gzip,
 }
 
@@ -107,7 +111,7 @@ pub(crate) async fn inflate(
     mut permit: Option<Permit>,
 ) -> Result<ReadBody, Error> {
     let limit = gateway.settings.max_body_bytes;
-    let mut decoder = MultiGzDecoder::new(&sent[..]);
+    let mut decoder = GzDecoder::new(Rationed::new(&sent));
     let mut bytes = Vec::new();
     loop {
         if bytes.len() == bytes.capacity() {
@@ -118,19 +122,30 @@ pub(crate) async fn inflate(
             bytes.reserve_exact(room);
         }
         let wanted = (bytes.capacity() - bytes.len()).min(PIECE_BYTES);
+        decoder.get_mut().allow(SENT_PIECE_BYTES);
         let inflated = decoder.by_ref().take(wanted as u64).read_to_end(&mut bytes);
-        let inflated = inflated.map_err(|error| {
-            Error::Serialization(format!("The request body is no gzip: {error}"))
-        })?;
         if bytes.len() > limit {
             return Err(Error::TooLarge { limit });
         }
-        if inflated < wanted {
-            drop(decoder);
-            return Ok(ReadBody { sent, bytes: Bytes::from(bytes), _permit: permit });
+        match inflated {
+            Ok(inflated) if inflated < wanted => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                return Err(Error::Serialization(format!("The request body is no gzip: {error}")));
+            }
         }
         yield_now().await;
     }
+    if !decoder.into_inner().rest().is_empty() {
+        return Err(more_than_one_member());
+    }
+    Ok(ReadBody { sent, bytes: Bytes::from(bytes), _permit: permit })
+}
+
+fn more_than_one_member() -> Error {
+    let rule = "The request body in gzip must be one member and nothing after it";
+    Error::Serialization(rule.to_owned())
 }
 
 fn join(permit: &mut Option<Permit>, more: Permit) {

@@ -30,6 +30,7 @@ mod identity;
 mod lineage;
 mod newest;
 mod operations;
+mod rationed;
 mod response;
 mod routing;
 mod server;

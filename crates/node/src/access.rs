@@ -100,10 +100,19 @@ fn role<T>(request: &Request<T>) -> Option<&Role> {
 
 /// Whether what one node forwards to another may come from this caller.
 pub(crate) fn check_forwarded<T>(request: &Request<T>) -> Result<(), Status> {
+    is_for_nodes(request, "forwarded calls")
+}
+
+/// Whether this caller may have a data key made: only a gateway, which asks policies first, and gateways are in nodes.
+pub(crate) fn check_data_key<T>(request: &Request<T>) -> Result<(), Status> {
+    is_for_nodes(request, "data keys")
+}
+
+fn is_for_nodes<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
     match role(request) {
         Some(Role::Node(_)) | None => Ok(()),
         Some(role @ (Role::Operator(_) | Role::Client(_))) => Err(Status::permission_denied(
-            format!("forwarded calls of anabranch.v1.CatalogService are for nodes, not for {role}"),
+            format!("{what} of anabranch.v1.CatalogService are for nodes, not for {role}"),
         )),
     }
 }
@@ -131,7 +140,8 @@ pub(crate) fn sees_users<T>(request: &Request<T>) -> bool {
     }
 }
 
-/// What the Kinesis API has users do. A new command is nobody's but the nodes' until it stands here or below.
+/// What the Kinesis API has users do, but for what brings a data key: who made one may know it. A new command is nobody's but
+/// the nodes' until it stands here or below.
 fn is_of_user(command: &Command) -> bool {
     if let Command::Limited { command, .. } = command {
         return is_of_user(command);
@@ -152,7 +162,6 @@ fn is_of_user(command: &Command) -> bool {
             | Command::SetShardMetrics { .. }
             | Command::SetDistribution { .. }
             | Command::SetCommitment { .. }
-            | Command::StartEncryption { .. }
             | Command::StopEncryption { .. }
     )
 }

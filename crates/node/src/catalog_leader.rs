@@ -1,7 +1,11 @@
 //! Finds the catalog's leader and asks it: to apply a command, or for the newest version.
+//!
+//! Invariant: every command that comes to the catalog from outside or from this node is a [`Propose`], and a policy in
+//! one has been parsed. The catalog itself can't: replicas of two versions might not agree on what a policy is.
 
 use std::time::Duration;
 
+use anabranch_access::policy::{Kind, Policy};
 use anabranch_catalog::{Command, Outcome};
 use anabranch_replica::{CatalogReplica, Error};
 use anabranch_transport::was_not_sent;
@@ -34,10 +38,38 @@ pub(crate) trait Question {
 }
 
 /// Has the catalog apply a command.
-pub(crate) struct Propose<'a>(pub(crate) &'a Command);
+pub(crate) struct Propose<'a>(&'a Command);
 
 /// Asks for the newest version.
 pub(crate) struct NewestVersion;
+
+impl<'a> Propose<'a> {
+    /// A command that may be applied, as far as can be told without the catalog.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a policy that means nothing: gateways could only deny by it.
+    pub(crate) fn new(command: &'a Command) -> Result<Self, Error> {
+        if let Some((document, kind)) = policy(command) {
+            let parsed = Policy::parse(document, kind);
+            parsed.map_err(|error| Error::Invalid(format!("policy: {error}")))?;
+        }
+        Ok(Self(command))
+    }
+}
+
+/// The policy that a command brings.
+fn policy(command: &Command) -> Option<(&str, Kind)> {
+    if let Command::Limited { command, .. } = command {
+        return policy(command);
+    }
+    if let Command::PutUserPolicy { document, .. } = command {
+        return Some((document, Kind::Identity));
+    }
+    if let Command::SetPolicy { policy: Some(document), .. } = command {
+        return Some((document, Kind::Resource));
+    }
+    None
+}
 
 /// Asks wherever the leader is, and looks for it while there is none.
 pub(crate) async fn ask<Q: Question>(node: &Node, question: Q) -> Result<Q::Answer, Error> {

@@ -199,10 +199,11 @@ impl Node {
     /// Has the catalog apply `command`, here or on the node that leads it.
     ///
     /// # Errors
+    /// [`anabranch_replica::Error::Invalid`] for a policy that means nothing.
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time: nothing was done.
     /// [`anabranch_replica::Error::Unknown`] if it may have been applied or not.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, anabranch_replica::Error> {
-        catalog_leader::ask(self, Propose(command)).await
+        catalog_leader::ask(self, Propose::new(command)?).await
     }
 
     /// The newest version of the catalog: every change acknowledged before this call is in it.

@@ -313,10 +313,11 @@ impl CatalogService for Api {
         }
         let command = decode_command(request.get_ref().command.clone()).map_err(invalid)?;
         access::check_command(&request, &command)?;
+        let propose = Propose::new(&command).map_err(|error| catalog_status(&error))?;
         let outcome = if request.into_inner().forwarded {
-            catalog_leader::ask_here(&self.0, &Propose(&command)).await
+            catalog_leader::ask_here(&self.0, &propose).await
         } else {
-            self.0.propose(&command).await
+            catalog_leader::ask(&self.0, propose).await
         };
         let outcome = outcome.map_err(|error| catalog_status(&error))?;
         Ok(Response::new(v1::ProposeResponse { outcome: encode_outcome(&outcome) }))
@@ -342,6 +343,7 @@ impl CatalogService for Api {
         &self,
         request: Request<v1::NewDataKeyRequest>,
     ) -> Result<Response<v1::NewDataKeyResponse>, Status> {
+        access::check_data_key(&request)?;
         let v1::NewDataKeyRequest { stream, stream_id, master_key } = request.into_inner();
         let stream = stream.parse::<StreamName>().map_err(invalid)?;
         let made = self.0.new_data_key(&stream, StreamId(stream_id), &master_key).await;

@@ -228,9 +228,10 @@ fn command_message(command: &Command) -> pb::Command {
                 distribution: distribution_message(*distribution).into(),
             })
         }
-        Command::StartEncryption { name, master_key, wrapped, now } => {
+        Command::StartEncryption { name, id, master_key, wrapped, now } => {
             Pb::StartEncryption(pb::StartEncryption {
                 stream: name.to_string(),
+                stream_id: id.map(|id| id.0),
                 master_key: master_key.clone(),
                 wrapped: wrapped.clone().into(),
                 now_millis: now.as_millis(),
@@ -426,6 +427,7 @@ fn command(message: pb::Command) -> Result<Command, Error> {
         },
         Pb::StartEncryption(start) => Command::StartEncryption {
             name: stream_name(&start.stream)?,
+            id: start.stream_id.map(StreamId),
             master_key: start.master_key,
             wrapped: start.wrapped.into(),
             now: Timestamp::from_millis(start.now_millis),
@@ -1229,6 +1231,14 @@ mod tests {
             Command::StopEncryption { name: "other".parse().unwrap() },
             Command::StartEncryption {
                 name: "other".parse().unwrap(),
+                id: None,
+                master_key: "alias/k".into(),
+                wrapped: vec![1],
+                now,
+            },
+            Command::StartEncryption {
+                name: "other".parse().unwrap(),
+                id: Some(StreamId(2)),
                 master_key: "alias/k".into(),
                 wrapped: vec![1, 2],
                 now,
@@ -1338,6 +1348,22 @@ mod tests {
         let expected = Error::Invalid { field: "limited.command", rule };
         let twice = encode_command(&limited(limited(stop)));
         assert_eq!(decode_command(twice), Err(expected));
+    }
+
+    #[test]
+    fn golden_bytes_of_a_start_of_encryption_without_its_streams_id() {
+        let golden = b"\xa2\x03\x12\x0a\x01s\x12\x07alias/k\x1a\x02\x01\x02\x20\x05";
+        let of = |id| Command::StartEncryption {
+            name: "s".parse().unwrap(),
+            id,
+            master_key: "alias/k".into(),
+            wrapped: vec![1, 2],
+            now: Timestamp::from_millis(5),
+        };
+        assert_eq!(decode_command(Bytes::from_static(golden)), Ok(of(None)));
+        assert_eq!(&encode_command(&of(None))[..], golden);
+        let longer = [&[0xa2, 3, 20], &golden[3..], &[0x28, 4]].concat();
+        assert_eq!(&encode_command(&of(Some(StreamId(4))))[..], longer);
     }
 
     #[test]

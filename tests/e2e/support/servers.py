@@ -76,10 +76,14 @@ class Servers:
         if id in self.plain:
             yield 'api = "plain"'
 
-    def restart(self, node):
-        """SIGKILL to a node, and the same one again; returns it once it is ready."""
+    def kill(self, node):
+        """SIGKILL to a node."""
         self._processes[node.id].kill()
         self._processes[node.id].wait(timeout=STOP_TIMEOUT)
+
+    def restart(self, node):
+        """SIGKILL to a node, and the same one again; returns it once it is ready."""
+        self.kill(node)
         alive = self._launch(node)
         self.nodes = [alive if known.id == node.id else known for known in self.nodes]
         self._wait_ready(alive)

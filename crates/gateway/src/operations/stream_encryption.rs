@@ -56,7 +56,8 @@ impl<const START: bool> Request for SetStreamEncryption<'_, START> {
             let wrapped =
                 wrapped.map_err(|error| Error::from_client(error, || gateway.subject(&name)))?;
             let now = gateway.clock.now();
-            Command::StartEncryption { name: name.clone(), master_key, wrapped, now }
+            let name = name.clone();
+            Command::StartEncryption { name, id: Some(id), master_key, wrapped, now }
         } else {
             Command::StopEncryption { name: name.clone() }
         };

@@ -7,6 +7,7 @@ use anabranch_access::{Secret, SecretSealer, Session};
 use anabranch_catalog::Command;
 use anabranch_gateway::{Authentication, Cluster as _};
 use anabranch_types::{Clock, Timestamp};
+use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -213,6 +214,27 @@ async fn a_user_made_a_moment_ago_on_another_node_is_known() {
     server.cluster.show(before);
     ann.ok(&server, "PutRecord", record()).await;
     root.ok(&server, "PutRecord", record()).await;
+}
+
+#[tokio::test]
+async fn while_the_catalog_is_silent_the_first_verdict_stands() {
+    let (server, root) = start().await;
+    let ann = server.user("ann", OWN).await;
+    server.cluster.silence(true);
+    let unknown = Client(Credentials { key_id: "AKIAUNKNOWN".into(), ..root.0.clone() });
+    let calls = (0..50).map(|_| unknown.error(&server, "PutRecord", record()));
+    for (code, _) in join_all(calls).await {
+        assert_eq!(code, "UnrecognizedClientException");
+    }
+    let message = ann.denied(&server, "PutRecord", record()).await;
+    assert!(message.contains("no identity-based policy"), "{message}");
+    root.ok(&server, "PutRecord", record()).await;
+    // It comes back, and is asked again.
+    let before = server.cluster.view();
+    server.allow("ann", ALL).await;
+    server.cluster.show(before);
+    server.cluster.silence(false);
+    ann.ok(&server, "PutRecord", record()).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use anabranch_types::{
 };
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{BoxFuture, ready};
+use futures::future::{BoxFuture, pending, ready};
 use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -37,6 +37,8 @@ struct State {
     logs: HashMap<GroupId, Log>,
     failures: HashMap<GroupId, Error>,
     appends: usize,
+    /// Whether the catalog has no leader.
+    is_silent: bool,
     /// Those that the last append said.
     hash_keys: Bytes,
 }
@@ -59,6 +61,7 @@ impl MemoryCluster {
                 logs: HashMap::new(),
                 failures: HashMap::new(),
                 appends: 0,
+                is_silent: false,
                 hash_keys: Bytes::new(),
             }),
             clock,
@@ -112,6 +115,11 @@ impl MemoryCluster {
     /// Shows the gateway an older version, until it asks for the newest.
     pub(crate) fn show(&self, older: Arc<View>) {
         self.state.lock().unwrap().shown = older;
+    }
+
+    /// From now on nobody tells the newest version, or somebody does again.
+    pub(crate) fn silence(&self, is_silent: bool) {
+        self.state.lock().unwrap().is_silent = is_silent;
     }
 
     /// Every append to this shard is answered with `error`.
@@ -328,6 +336,9 @@ impl Cluster for MemoryCluster {
     }
 
     fn newest_view(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        if self.state.lock().unwrap().is_silent {
+            return pending().boxed();
+        }
         self.publish();
         ready(Ok(self.view())).boxed()
     }
@@ -343,14 +354,14 @@ impl Cluster for MemoryCluster {
     fn new_data_key(
         &self,
         _: StreamName,
-        _: StreamId,
+        id: StreamId,
         master_key: String,
     ) -> BoxFuture<'_, Result<Vec<u8>, Error>> {
         let made = match master_key.as_str() {
             "alias/disabled" => {
                 Err(Error::Key { fault: KeyFault::Disabled, message: "disabled".into() })
             }
-            _ => Ok(vec![1, 2, 3]),
+            _ => Ok(id.0.to_be_bytes().to_vec()),
         };
         ready(made).boxed()
     }

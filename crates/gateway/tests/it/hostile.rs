@@ -2,14 +2,20 @@
 //!
 //! What slow, silent and greedy clients get is in `limits.rs`; these are those that know HTTP and the encodings well.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_gateway::{Gateway, fuzzing};
+use anabranch_types::ManualClock;
 use http::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
 
+use crate::cluster::MemoryCluster;
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, call,
     connect, fields, flood, frame, head, read_frame, read_until, window_update,
@@ -58,14 +64,11 @@ fn code(answer: &Answer) -> String {
 // Compressed bodies.
 
 #[tokio::test]
-async fn bodies_in_gzip_are_taken_in_both_formats_and_of_several_members() {
+async fn bodies_in_gzip_are_taken_in_both_formats() {
     let server = start().await;
     server.create("s", 1).await;
     let body = json!({"StreamName": "s", "PartitionKey": "k", "Data": "eHh4"}).to_string();
     let answer = post_gzip(&server, "PutRecord", gzip(body.as_bytes())).await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    let (first, second) = body.as_bytes().split_at(20);
-    let answer = post_gzip(&server, "PutRecord", [gzip(first), gzip(second)].concat()).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     let mut cbor =
         b"\xa3\x6aStreamName\x61s\x6cPartitionKey\x61k\x64Data\x5a\x00\x08\x00\x00".to_vec();
@@ -94,6 +97,49 @@ async fn a_body_that_is_no_gzip_though_it_says_so_is_refused() {
     let answer = post_gzip(&server, "ListStreams", gzip(b"")).await;
     assert_eq!(answer.error().0, "SerializationException");
     is_empty(&server).await;
+}
+
+/// What is refused, and with what, however much of it there is.
+#[tokio::test]
+async fn a_body_of_more_than_one_member_is_refused() {
+    let server = small().await;
+    let (first, second) = (gzip(b"{\"Limit\""), gzip(b":1}"));
+    let bodies = [
+        [first, second].concat(),
+        [gzip(b"{\"Limit\":1}"), gzip(b"")].concat(),
+        [gzip(b"{\"Limit\":1}"), vec![0; 512]].concat(),
+        gzip(b"").repeat(MIB / gzip(b"").len()),
+    ];
+    for body in bodies {
+        let (code, message) = post_gzip(&server, "ListStreams", body).await.error();
+        let rule = "The request body in gzip must be one member and nothing after it";
+        assert_eq!((&*code, &*message), ("SerializationException", rule));
+    }
+    is_empty(&server).await;
+}
+
+/// A mebibyte of blocks that say nothing.
+fn empty_blocks() -> Vec<u8> {
+    let (head, last) = (gzip(b"")[..10].to_vec(), b"\x01\0\0\xff\xff\0\0\0\0\0\0\0\0");
+    [head, b"\0\0\0\xff\xff".repeat(MIB / 5), last.to_vec()].concat()
+}
+
+#[tokio::test]
+async fn inflating_lets_others_have_their_turn_also_while_it_makes_nothing() {
+    let clock = Arc::new(ManualClock::default());
+    let cluster = Arc::new(MemoryCluster::new(Arc::clone(&clock)));
+    let gateway = Gateway::over(cluster, settings(), clock);
+    for (body, bytes) in [(empty_blocks(), 0), (gzip(&vec![b' '; MIB]), MIB)] {
+        let mut inflated = pin!(fuzzing::inflate(&gateway, &body));
+        let mut turns = 0;
+        let inflated = poll_fn(|cx| {
+            turns += 1;
+            inflated.as_mut().poll(cx)
+        });
+        assert_eq!(inflated.await.map(|inflated| inflated.len()), Some(bytes));
+        let pieces = (body.len() / (16 << 10)).max(bytes / (256 << 10));
+        assert!(turns >= pieces, "{turns} turns for {pieces} pieces");
+    }
 }
 
 #[tokio::test]

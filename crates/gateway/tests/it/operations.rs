@@ -307,3 +307,21 @@ async fn answers_come_in_the_format_of_the_request() {
     let answer = server.post("CreateStream", &[], CBOR, body).await;
     assert!(answer.status.is_success() && answer.body.is_empty(), "{answer:?}");
 }
+
+#[tokio::test]
+async fn a_data_key_is_made_for_the_stream_that_is_there_when_it_gets_it() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let before = server.cluster.view();
+    server.ok("DeleteStream", json!({"StreamName": "s"})).await;
+    server.cluster.drop_deleted();
+    server.create("s", 1).await;
+    // Another gateway had it deleted and created; this one has yet to hear of it.
+    server.cluster.show(before);
+    let start = json!({"StreamName": "s", "EncryptionType": "KMS", "KeyId": "alias/k"});
+    server.ok("StartStreamEncryption", start).await;
+    let view = server.cluster.view();
+    let stream = &view.catalog().streams[&"s".parse().unwrap()];
+    let (_, key) = stream.encryption.current().unwrap();
+    assert_eq!(key.wrapped, stream.id.0.to_be_bytes());
+}

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anabranch_access::ClusterKey;
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, Resource};
 use anabranch_encryption::{EncryptionSettings, Keyring, Unprovided};
 use anabranch_node::{Node, NodeSettings, Peer, bind};
 use anabranch_proto::admin::StatusRequest;
@@ -15,13 +15,15 @@ use anabranch_proto::replica::replica_service_client::ReplicaServiceClient;
 use anabranch_proto::replica::{ExchangeRequest, Hello};
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
-use anabranch_proto::v1::{NewestRequest, NodeInfoRequest, ProposeRequest, ReadRequest};
+use anabranch_proto::v1::{
+    NewDataKeyRequest, NewestRequest, NodeInfoRequest, ProposeRequest, ReadRequest,
+};
 use anabranch_replica::ReplicaSettings;
 use anabranch_storage::{SimSettings, SimStore};
 use anabranch_tls::issue::{Authority, Validity};
 use anabranch_tls::{KeyFiles, MutualFiles, MutualTls, Role};
 use anabranch_transport::{Connector, Destination, Listener, TcpConnector, TlsConnector, channel};
-use anabranch_types::{AccountId, NodeId, SystemClock};
+use anabranch_types::{AccountId, NodeId, SystemClock, Timestamp};
 use futures::stream;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -159,6 +161,12 @@ async fn propose(channel: Channel, command: Command, forwarded: bool) -> Result<
     CatalogServiceClient::new(channel).propose(request).await.map(drop)
 }
 
+async fn new_data_key(channel: Channel) -> Result<(), Status> {
+    let (stream, master_key) = ("s".into(), "alias/k".into());
+    let request = NewDataKeyRequest { stream, stream_id: 4, master_key };
+    CatalogServiceClient::new(channel).new_data_key(request).await.map(drop)
+}
+
 fn refused(result: Result<(), Status>) -> String {
     let status = result.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
@@ -251,5 +259,67 @@ async fn who_shows_no_good_certificate_gets_no_answer() {
     catalog(running.over(TlsConnector::new(expired))).await.unwrap_err();
     // It still serves those who do.
     catalog(running.as_member(client())).await.unwrap();
+    running.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_keys_are_made_for_nodes_alone_and_brought_by_them_alone() {
+    let running = start().await;
+    let start = Command::StartEncryption {
+        name: "s".parse().unwrap(),
+        id: None,
+        master_key: "alias/k".into(),
+        wrapped: vec![1],
+        now: Timestamp::from_millis(1),
+    };
+    for role in [client(), operator()] {
+        let channel = running.as_member(role.clone());
+        let said = refused(new_data_key(channel.clone()).await);
+        let rule = "data keys of anabranch.v1.CatalogService are for nodes, not for";
+        assert_eq!(said, format!("{rule} {role}"));
+        let said = refused(propose(channel, start.clone(), false).await);
+        assert!(said.ends_with(&format!("is for nodes, not for {role}")), "{said}");
+    }
+    let channel = running.as_member(node(2));
+    // By the holder of keys, of which there is none here.
+    let status = new_data_key(channel.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    propose(channel, start, false).await.unwrap();
+    running.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_means_nothing_does_not_get_in_whoever_brings_it() {
+    let running = start().await;
+    let of_stream = |policy: &str| {
+        let resource = Resource { stream: "s".parse().unwrap(), consumer: None };
+        Command::SetPolicy { resource, policy: Some(policy.into()) }
+    };
+    let of_user = |document: &str| {
+        let (user, name) = ("ann".parse().unwrap(), "p".into());
+        Command::PutUserPolicy { user, name, document: document.into() }
+    };
+    let allow = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
+    let everybody = allow.replace(r#""Effect""#, r#""Principal": "*", "Effect""#);
+    let within_limits = |command| {
+        let now = Timestamp::from_millis(1);
+        Command::Limited { command: Box::new(command), now }
+    };
+    let limited = within_limits(of_stream("{}"));
+    let bad = [of_stream("{}"), of_stream(allow), limited, of_user("no JSON"), of_user(&everybody)];
+    for command in &bad {
+        let here = running.node.propose(command).await;
+        assert!(matches!(here, Err(anabranch_replica::Error::Invalid(_))), "{here:?}");
+        for (role, forwarded) in [(operator(), false), (node(2), false), (node(2), true)] {
+            let refused = propose(running.as_member(role), command.clone(), forwarded).await;
+            assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{command:?}");
+        }
+    }
+    let refused = propose(running.as_member(client()), of_stream("{}"), false).await;
+    assert_eq!(refused.unwrap_err().message(), "policy: Statement: it is missing");
+    // Good ones are the catalog's matter, which has neither the stream nor the user.
+    for command in [of_stream(&everybody), of_user(allow)] {
+        propose(running.as_member(operator()), command, false).await.unwrap();
+    }
     running.node.stop().await;
 }
