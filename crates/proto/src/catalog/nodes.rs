@@ -1,0 +1,59 @@
+//! Nodes, replicas of the catalog's own group, and the one that is moved.
+
+use anabranch_catalog::{Move, Node, NodeState, Replica};
+use anabranch_types::{Incarnation, NodeId, ReplicaId};
+
+use crate::{Error, pb_catalog as pb};
+
+pub(super) fn node_message(id: NodeId, node: &Node) -> pb::Node {
+    pb::Node {
+        id: id.0,
+        incarnation: node.incarnation.0,
+        grpc_address: node.grpc_address.clone(),
+        api_address: node.api_address.clone(),
+        zone: node.zone.clone(),
+        state: state_message(node.state).into(),
+    }
+}
+
+pub(super) fn node(message: pb::Node) -> (NodeId, Node) {
+    let node = Node {
+        state: node_state(message.state()),
+        incarnation: Incarnation(message.incarnation),
+        grpc_address: message.grpc_address,
+        api_address: message.api_address,
+        zone: message.zone,
+    };
+    (NodeId(message.id), node)
+}
+
+pub(super) fn state_message(state: NodeState) -> pb::NodeState {
+    match state {
+        NodeState::Active => pb::NodeState::Active,
+        NodeState::Draining => pb::NodeState::Draining,
+    }
+}
+
+pub(super) fn node_state(state: pb::NodeState) -> NodeState {
+    match state {
+        pb::NodeState::Active => NodeState::Active,
+        pb::NodeState::Draining => NodeState::Draining,
+    }
+}
+
+pub(super) fn replica_message(replica: &Replica) -> pb::Replica {
+    pb::Replica { id: replica.id.0, node: replica.node.0 }
+}
+
+pub(super) fn replica(message: &pb::Replica) -> Replica {
+    Replica { id: ReplicaId(message.id), node: NodeId(message.node) }
+}
+
+pub(super) fn move_message(moving: &Move) -> pb::Move {
+    pb::Move { to: Some(replica_message(&moving.to)), from: moving.from.map_or(0, |from| from.0) }
+}
+
+pub(super) fn moving(message: pb::Move) -> Result<Move, Error> {
+    let to = replica(&message.to.ok_or(Error::Missing("move.to"))?);
+    Ok(Move { to, from: (message.from != 0).then_some(ReplicaId(message.from)) })
+}

@@ -1,0 +1,359 @@
+//! What is written is read again, and is the bytes that it was in earlier versions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anabranch_catalog::{
+    Catalog, Command, Distribution, NewStream, NodeState, Outcome, RecentChanges, Refusal, Replica,
+    Resource, ShardChange, ShardMetrics, StreamId, StreamMode, Users,
+};
+use anabranch_types::{
+    GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
+    StreamName, Timestamp,
+};
+use bytes::Bytes;
+use prost::Message;
+
+use super::*;
+
+fn catalog() -> Catalog {
+    let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
+    let mut catalog = Catalog::bootstrap(&voters);
+    for (index, command) in (1..).zip(commands()) {
+        catalog.apply(index, command);
+    }
+    let at = Timestamp::from_millis;
+    for stream in catalog.streams.values_mut() {
+        stream.recent_changes = RecentChanges {
+            scalings: vec![at(1), at(2)],
+            mode_switches: vec![at(3)],
+            key_changes: vec![at(4)],
+        };
+    }
+    catalog
+}
+
+fn commands() -> Vec<Command> {
+    let name: StreamName = "s".parse().unwrap();
+    let now = Timestamp::from_millis(7);
+    let number = SequenceNumber::shard_start(ShardId(0), now);
+    let set_mode = |warm_throughput_mibps| Command::SetStreamMode {
+        name: "other".parse().unwrap(),
+        mode: StreamMode::OnDemand,
+        warm_throughput_mibps,
+    };
+    let user = |name: &str| Command::CreateUser {
+        name: name.parse().unwrap(),
+        account: "123456789012".parse().unwrap(),
+        now,
+    };
+    let key = |id: &str| Command::CreateAccessKey {
+        user: "ann".parse().unwrap(),
+        id: id.into(),
+        sealed_secret: vec![1, 2, 3],
+        now,
+    };
+    let policy = |name: &str| Command::PutUserPolicy {
+        user: "ann".parse().unwrap(),
+        name: name.into(),
+        document: "{}".into(),
+    };
+    vec![
+        Command::RegisterNode {
+            node: NodeId(1),
+            incarnation: Incarnation(9),
+            grpc_address: "127.0.0.1:1".into(),
+            api_address: "127.0.0.1:2".into(),
+            zone: "z".into(),
+        },
+        Command::CreateStream(NewStream {
+            name: name.clone(),
+            shards: 3,
+            mode: StreamMode::Provisioned,
+            warm_throughput_mibps: 8,
+            retention_hours: 24,
+            max_record_size_kib: 1024,
+            tags: BTreeMap::from([("k".into(), "v".into())]),
+            distribution: Distribution::UserPartitionKey,
+            replicas: 3,
+            now: Timestamp::from_millis(5),
+        }),
+        Command::ActivateStream { name: name.clone(), id: StreamId(2) },
+        Command::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) },
+        Command::Reshard {
+            name: name.clone(),
+            change: ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) },
+            now,
+        },
+        Command::CommitReshard {
+            name: name.clone(),
+            id: StreamId(2),
+            job: 5,
+            endings: BTreeMap::from([(ShardId(0), number)]),
+            now,
+        },
+        Command::Reshard {
+            name: name.clone(),
+            change: ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) },
+            now,
+        },
+        Command::AbortReshard { name: name.clone(), id: StreamId(2), job: 70 },
+        Command::Reshard { name: name.clone(), change: ShardChange::Count(9), now },
+        Command::ExpireShards { name: name.clone(), id: StreamId(2), now },
+        Command::SetRetention { name: name.clone(), hours: 48, longer: true },
+        set_mode(None),
+        set_mode(Some(0)),
+        Command::SetWarmThroughput { name: name.clone(), mibps: 9 },
+        Command::Scale {
+            name: name.clone(),
+            id: StreamId(2),
+            change: ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) },
+            now,
+        },
+        Command::RegisterNode {
+            node: NodeId(2),
+            incarnation: Incarnation(3),
+            grpc_address: String::new(),
+            api_address: String::new(),
+            zone: String::new(),
+        },
+        Command::MoveReplica { group: GroupId(1), from: Some(ReplicaId(4)), to: NodeId(2) },
+        Command::MoveReplica { group: GroupId(2), from: None, to: NodeId(2) },
+        Command::MoveReplica { group: GroupId::CATALOG, from: None, to: NodeId(2) },
+        Command::FinishMove { group: GroupId(1), replica: ReplicaId(77) },
+        Command::CancelMove { group: GroupId(1), replica: ReplicaId(77) },
+        Command::SetNodeState { node: NodeId(2), state: NodeState::Draining },
+        Command::RemoveNode { node: NodeId(2) },
+        Command::Rebalance,
+        Command::FinishRebalance { rebalance: 1 },
+        Command::SetBalancing { paused: true },
+        Command::SetBalancing { paused: false },
+        Command::SetBalancing { paused: true },
+        Command::Rebalance,
+        Command::RegisterConsumer {
+            name: name.clone(),
+            consumer: "app".parse().unwrap(),
+            tags: BTreeMap::from([("k".into(), "v".into())]),
+            now,
+        },
+        Command::SettleConsumers { name: name.clone(), id: StreamId(2) },
+        Command::SetTags {
+            resource: Resource { stream: name.clone(), consumer: Some("app".parse().unwrap()) },
+            set: BTreeMap::from([("a".into(), "b".into())]),
+            removed: BTreeSet::from(["k".into()]),
+        },
+        Command::SetPolicy {
+            resource: Resource { stream: name.clone(), consumer: None },
+            policy: Some("{}".into()),
+        },
+        Command::SetPolicy {
+            resource: Resource { stream: "other".parse().unwrap(), consumer: None },
+            policy: None,
+        },
+        Command::DeregisterConsumer {
+            name: name.clone(),
+            consumer: "app".parse().unwrap(),
+            created: now,
+        },
+        Command::SetMaxRecordSize { name: "other".parse().unwrap(), kib: 2048 },
+        Command::SetShardMetrics {
+            name: "other".parse().unwrap(),
+            on: ShardMetrics::ALL,
+            off: ShardMetrics::of_name("IncomingBytes").unwrap(),
+        },
+        Command::SetDistribution {
+            name: "other".parse().unwrap(),
+            distribution: Distribution::Auto,
+        },
+        Command::StopEncryption { name: "other".parse().unwrap() },
+        Command::StartEncryption {
+            name: "other".parse().unwrap(),
+            id: None,
+            master_key: "alias/k".into(),
+            wrapped: vec![1],
+            now,
+        },
+        Command::StartEncryption {
+            name: "other".parse().unwrap(),
+            id: Some(StreamId(2)),
+            master_key: "alias/k".into(),
+            wrapped: vec![1, 2],
+            now,
+        },
+        Command::RotateDataKey {
+            name: "other".parse().unwrap(),
+            id: StreamId(2),
+            used: 0,
+            wrapped: vec![3],
+            now,
+        },
+        Command::SettleEncryption { name: "other".parse().unwrap(), id: StreamId(2), change: 9 },
+        Command::SetCommitment { enabled: true, now },
+        Command::SetCommitment { enabled: false, now },
+        Command::Limited {
+            command: Box::new(Command::StopEncryption { name: "other".parse().unwrap() }),
+            now,
+        },
+        Command::DeleteStream { name: name.clone(), with_consumers: false },
+        Command::DeleteStream { name: name.clone(), with_consumers: true },
+        Command::DropStream { name, id: StreamId(7) },
+        user("ann"),
+        user("bob"),
+        user("carl"),
+        Command::DeleteUser { name: "carl".parse().unwrap() },
+        key("AKIA1"),
+        key("AKIA2"),
+        Command::SetAccessKey { id: "AKIA1".into(), enabled: false },
+        Command::DeleteAccessKey { id: "AKIA2".into() },
+        policy("p"),
+        policy("q"),
+        Command::DeleteUserPolicy { user: "ann".parse().unwrap(), name: "q".into() },
+    ]
+}
+
+#[test]
+fn catalogs_read_what_they_wrote() {
+    let catalog = catalog();
+    let stream = catalog.streams.values().next().unwrap();
+    assert!(
+        catalog.moving.is_some()
+            && catalog.nodes.values().any(|node| node.state == NodeState::Draining)
+    );
+    assert!(stream.shards.values().any(|shard| shard.moving.is_some()));
+    assert!(catalog.balancing_paused && catalog.rebalance.is_some());
+    assert!(catalog.commitment.is_some());
+    assert!(stream.job.is_some() && stream.shards.values().any(|shard| !shard.is_open()));
+    let ann = catalog.users.get(&"ann".parse().unwrap()).unwrap();
+    assert_eq!((catalog.users.len(), ann.keys.len(), ann.policies.len()), (2, 1, 1));
+    assert_eq!(decode_catalog(encode_catalog(&catalog)), Ok(catalog));
+}
+
+#[test]
+fn who_has_the_users_already_is_not_sent_them_again() {
+    let catalog = catalog();
+    let (whole, rest) = (encode_catalog(&catalog), encode_catalog_without_users(&catalog));
+    assert!(rest.len() < whole.len());
+    assert_eq!(decode_catalog_after(rest.clone(), &catalog.users).as_ref(), Ok(&catalog));
+    assert_eq!(decode_catalog_after(whole, &Users::default()).as_ref(), Ok(&catalog));
+    let missing = Err(Error::Missing("catalog.users"));
+    assert_eq!(decode_catalog_after(rest, &Users::default()), missing);
+}
+
+#[test]
+fn users_that_share_an_access_key_are_refused() {
+    let key = pb::AccessKey { id: "AKIA1".into(), ..pb::AccessKey::default() };
+    let user = |name: &str| pb::User {
+        name: name.into(),
+        account: "123456789012".into(),
+        keys: vec![key.clone()],
+        ..pb::User::default()
+    };
+    let message = pb::Catalog { users: vec![user("a"), user("b")], ..pb::Catalog::default() };
+    let decoded = decode_catalog(message.encode_to_vec().into());
+    assert!(matches!(decoded, Err(Error::Invalid { field: "user.keys", .. })), "{decoded:?}");
+}
+
+#[test]
+fn a_catalog_of_before_says_nothing_of_balancing_and_has_it_on() {
+    let before = pb::Catalog { version: 7, ..pb::Catalog::default() };
+    let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
+    assert!(catalog.balances());
+    assert_eq!((catalog.balancing_paused, catalog.rebalance), (false, None));
+}
+
+#[test]
+fn commands_read_what_they_wrote() {
+    for command in commands() {
+        assert_eq!(decode_command(encode_command(&command)), Ok(command));
+    }
+}
+
+#[test]
+fn a_limited_command_is_stored_as_these_bytes() {
+    let stop = Command::StopEncryption { name: "s".parse().unwrap() };
+    let limited = |command| {
+        let now = Timestamp::from_millis(7);
+        Command::Limited { command: Box::new(command), now }
+    };
+    let golden = b"\x82\x04\x08\x0a\x04\xaa\x03\x01s\x10\x07";
+    assert_eq!(encode_command(&limited(stop.clone()))[..], golden[..]);
+    let rule = "must not be limited itself".to_owned();
+    let expected = Error::Invalid { field: "limited.command", rule };
+    let twice = encode_command(&limited(limited(stop)));
+    assert_eq!(decode_command(twice), Err(expected));
+}
+
+#[test]
+fn golden_bytes_of_a_start_of_encryption_without_its_streams_id() {
+    let golden = b"\xa2\x03\x12\x0a\x01s\x12\x07alias/k\x1a\x02\x01\x02\x20\x05";
+    let of = |id| Command::StartEncryption {
+        name: "s".parse().unwrap(),
+        id,
+        master_key: "alias/k".into(),
+        wrapped: vec![1, 2],
+        now: Timestamp::from_millis(5),
+    };
+    assert_eq!(decode_command(Bytes::from_static(golden)), Ok(of(None)));
+    assert_eq!(&encode_command(&of(None))[..], golden);
+    let longer = [&[0xa2, 3, 20], &golden[3..], &[0x28, 4]].concat();
+    assert_eq!(&encode_command(&of(Some(StreamId(4))))[..], longer);
+}
+
+#[test]
+fn a_stream_without_shards_is_no_command() {
+    let create = pb::CreateStream {
+        name: "s".into(),
+        mode: pb::StreamMode::Provisioned.into(),
+        ..Default::default()
+    };
+    let command = pb::Command { command: Some(pb::command::Command::CreateStream(create)) };
+    let rule = "must be at least 1".to_owned();
+    let expected = Error::Invalid { field: "create_stream.shards", rule };
+    assert_eq!(decode_command(command.encode_to_vec().into()), Err(expected));
+}
+
+#[test]
+fn outcomes_read_what_they_wrote() {
+    let name: StreamName = "s".parse().unwrap();
+    let refusals = [
+        Refusal::StreamExists { name: name.clone() },
+        Refusal::StreamNotFound { name: name.clone() },
+        Refusal::StreamNotActive { name: name.clone() },
+        Refusal::StreamHasConsumers { name: name.clone() },
+        Refusal::ConsumerExists { consumer: "app".parse().unwrap() },
+        Refusal::ConsumerNotFound { consumer: "app".parse().unwrap() },
+        Refusal::TooManyTags { limit: 50 },
+        Refusal::Limit { what: "consumers", actual: 21, limit: 20 },
+        Refusal::ShardNotFound { shard: ShardId(3) },
+        Refusal::ShardClosed { shard: ShardId(3) },
+        Refusal::CannotSplit {
+            shard: ShardId(3),
+            range: HashKeyRange::FULL,
+            at: HashKey(u128::MAX),
+        },
+        Refusal::NotAdjacent { lower: ShardId(3), upper: ShardId(1) },
+        Refusal::ShardCount { current: 3, target: 9, lowest: 2, highest: 6 },
+        Refusal::OnDemand { name: name.clone() },
+        Refusal::NotOnDemand { name: name.clone() },
+        Refusal::Retention { current: 24, asked: 20 },
+        Refusal::DataKeyOver { name: name.clone(), used: 3 },
+        Refusal::JobOver { name, job: 9 },
+        Refusal::NodeNotFound { node: NodeId(4) },
+        Refusal::NodeInUse { node: NodeId(4), replicas: 2 },
+        Refusal::CannotMove { group: GroupId(4), to: NodeId(2) },
+        Refusal::NoNodes,
+        Refusal::Limit { what: "ShardCount", actual: 2, limit: 1 },
+        Refusal::ReplicaNotFound { group: GroupId(1), replica: ReplicaId(2) },
+        Refusal::UserExists { user: "a".parse().unwrap() },
+        Refusal::UserNotFound { user: "a".parse().unwrap() },
+        Refusal::AccessKeyExists { id: "AKIA1".into() },
+        Refusal::AccessKeyNotFound { id: "AKIA1".into() },
+        Refusal::UserPolicyNotFound { user: "a".parse().unwrap(), name: "p".into() },
+        Refusal::Limit { what: "policies of a user", actual: 11, limit: 10 },
+        Refusal::Limit { what: "streams in CREATING", actual: 6, limit: 5 },
+        Refusal::Limit { what: "key changes in 24 hours", actual: 26, limit: 25 },
+    ];
+    let outcomes = refusals.map(Outcome::Refused).into_iter();
+    for outcome in outcomes.chain([Outcome::Done { version: 4 }]) {
+        assert_eq!(decode_outcome(encode_outcome(&outcome)), Ok(outcome));
+    }
+}
