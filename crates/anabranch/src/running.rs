@@ -10,6 +10,7 @@ use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings};
 use anabranch_node::{Node, NodeSettings, bind};
 use anabranch_storage::{LogStore, SegmentStore, Stats};
+use anabranch_tls::remind;
 use anabranch_transport::{Connector, Listener, TcpConnector, TlsConnector};
 use anabranch_types::{Clock, SystemClock, Timestamp};
 use anyhow::Context;
@@ -129,6 +130,7 @@ async fn start(
         Some(file) => Arc::new(OffsetClock::new(file)),
         None => Arc::new(SystemClock),
     };
+    let certificates = config.tls.certificates();
     let (mutual, api_tls) = config.tls.load(config.node, &config.cluster)?;
     let (connector, grpc): (Arc<dyn Connector>, Listener) = match mutual {
         Some(tls) => (Arc::new(TlsConnector::new(tls.clone())), Listener::mutual(grpc, tls)),
@@ -170,7 +172,10 @@ async fn start(
     }
     let served = tokio::spawn(async move {
         let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
-        gateway.serve(api, shutdown).await
+        tokio::select! {
+            served = gateway.serve(api, shutdown) => served,
+            never = remind(certificates) => match never {},
+        }
     });
     Ok((node, served))
 }

@@ -1,5 +1,6 @@
 //! `[tls]` of a node's configuration.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anabranch_tls::{ApiTls, KeyFiles, MutualFiles, MutualTls, RELOAD_INTERVAL, Role, is_name};
@@ -79,6 +80,14 @@ impl RawTls {
 }
 
 impl Tls {
+    /// Every file with certificates, once.
+    pub(crate) fn certificates(&self) -> Vec<PathBuf> {
+        let own = self.mutual.iter().map(|files| &files.own).chain(&self.api);
+        let authorities = self.mutual.iter().map(|files| &files.ca);
+        let files = own.map(|files| &files.certificate).chain(authorities).cloned();
+        files.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Reads the certificates of the node `node` of `cluster`. Needs a tokio runtime.
     ///
     /// # Errors

@@ -170,7 +170,11 @@ impl Catalog {
         if self.streams.get(&name).is_some_and(|s| s.status == StreamStatus::Deleting) {
             return Ok(Change::AlreadySo);
         }
-        let stream = self.changeable_stream(&name)?;
+        let stream = match self.streams.get_mut(&name) {
+            // A change of encryption settles once every shard has a leader; where one has lost its majority it never will.
+            Some(stream) if stream.encryption.unsettled.is_some() && stream.job.is_none() => stream,
+            _ => self.changeable_stream(&name)?,
+        };
         if !with_consumers && !stream.consumers.is_empty() {
             return Err(Refusal::StreamHasConsumers { name });
         }

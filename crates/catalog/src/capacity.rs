@@ -61,7 +61,8 @@ impl Catalog {
 }
 
 impl Stream {
-    fn is_changeable(&self) -> bool {
+    /// Whether it is ACTIVE, or UPDATING for no other reason than its load.
+    pub(crate) fn is_changeable(&self) -> bool {
         self.status == StreamStatus::Active
             || (self.status == StreamStatus::Updating && self.mode == StreamMode::OnDemand)
     }

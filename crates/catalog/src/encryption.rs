@@ -221,6 +221,14 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_whose_encryption_never_settles_can_be_deleted() {
+        let mut script = script();
+        script.done(start("k"));
+        script.done(Command::DeleteStream { name: name(), with_consumers: false });
+        assert_eq!(script.stream("s").status, StreamStatus::Deleting);
+    }
+
+    #[test]
     fn a_data_key_that_was_made_for_another_stream_of_the_name_is_refused() {
         let mut script = script();
         let before = script.stream("s").id;

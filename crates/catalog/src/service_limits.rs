@@ -130,9 +130,13 @@ impl Catalog {
             }
             _ => return None,
         };
-        let stream = self.streams.get(name)?;
+        // One that can't be changed now is refused for that, and told so.
+        let stream = self.streams.get(name).filter(|stream| stream.is_changeable())?;
         let master_key = &stream.encryption.master_key;
         let is_so = match command {
+            Command::Reshard { change: ShardChange::Count(target), .. } => {
+                u32::try_from(stream.open_shards().count()) == Ok(*target)
+            }
             Command::SetStreamMode { mode, .. } => stream.mode == *mode,
             Command::StartEncryption { master_key: new, .. } => master_key.as_ref() == Some(new),
             Command::StopEncryption { .. } => master_key.is_none(),
@@ -264,7 +268,10 @@ mod tests {
         }
         let eleventh = |now| limited(scale(2), now);
         assert_eq!(script.refused(eleventh(hours(23))), over("scalings in 24 hours", 10));
+        script.done(limited(scale(1), hours(23))); // there are as many
         script.done(eleventh(hours(24)));
+        let repeated = script.refused(eleventh(hours(24)));
+        assert_eq!(repeated, Refusal::StreamNotActive { name: name("s") }, "it is being done");
         abort(&mut script);
         assert_eq!(script.refused(eleventh(hours(24))), over("scalings in 24 hours", 10));
         assert_eq!(script.stream("s").recent_changes.scalings.len(), 10);

@@ -106,6 +106,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const AHEAD_PART: u32 = 5;
 /// Data keys that are remembered; beyond it those that have run out are forgotten.
 const MANY_SLOTS: usize = 4096;
+/// Beyond it those that would have to be asked for again are forgotten too, though they would do while their holder is away.
+const MAX_SLOTS: usize = 1 << 16;
 
 impl Keyring {
     /// The data keys that `provider` makes and unwraps.
@@ -181,7 +183,8 @@ impl Keyring {
         }
         if slots.len() >= MANY_SLOTS {
             let now = Instant::now();
-            slots.retain(|_, slot| slot.borrow().is_remembered(now));
+            let is_full = slots.len() >= MAX_SLOTS;
+            slots.retain(|_, slot| slot.borrow().is_remembered(now, is_full));
         }
         slots.entry((stream, number)).or_default().clone()
     }
@@ -284,8 +287,10 @@ impl Known {
         }
     }
 
-    fn is_remembered(&self, now: Instant) -> bool {
-        self.asked.is_some() || is_ahead(now, self.until)
+    /// Whether it may still be of use; where there is no room, of use at once.
+    fn is_remembered(&self, now: Instant, is_full: bool) -> bool {
+        let until = if is_full { self.until } else { self.until.max(self.unreachable_until) };
+        self.asked.is_some() || is_ahead(now, until)
     }
 
     fn learn(&mut self, unwrapped: Result<DataKeySecret, KeyError>, cache: Duration) {

@@ -18,7 +18,6 @@ use crate::documents::Documents;
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::identity::{Identities, Identity};
-use crate::newest::Newest;
 use crate::settings::TokenKey;
 
 /// The service that requests must be signed for.
@@ -42,7 +41,6 @@ pub(crate) struct Authenticator {
     keys: Mutex<HashMap<String, KnownKey>>,
     identities: Identities,
     pub(crate) documents: Documents,
-    pub(crate) newest: Newest,
 }
 
 /// A derived key, and what it was derived of: good for as long as the catalog or the client says the same.
@@ -68,7 +66,6 @@ impl Authenticator {
             keys: Mutex::default(),
             identities: Identities::default(),
             documents: Documents::default(),
-            newest: Newest::default(),
         }
     }
 
@@ -179,7 +176,7 @@ pub(crate) async fn authenticate(
         Err(Error::UnknownKey) => {}
         known => return known.map(Some),
     }
-    let newest = authenticator.newest.view(&gateway.cluster).await.ok_or(Error::UnknownKey)?;
+    let newest = gateway.newest.view(&gateway.cluster).await.ok_or(Error::UnknownKey)?;
     authenticator.verify(&newest, &request, &signature, now).map(Some)
 }
 

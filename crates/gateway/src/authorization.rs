@@ -119,7 +119,7 @@ pub(crate) async fn authorize(
     if !matches!(judged, Err(Error::AccessDenied(_))) {
         return judged;
     }
-    let Some(newest) = authenticator.newest.view(&gateway.cluster).await else { return judged };
+    let Some(newest) = gateway.newest.view(&gateway.cluster).await else { return judged };
     let current = authenticator.identity(&newest, &identity.user).ok_or(Error::UnknownKey)?;
     asked.judge(&current, &newest)
 }

@@ -12,6 +12,7 @@ use crate::auth::Authenticator;
 use crate::budget::Budget;
 use crate::call_limits::CallLimits;
 use crate::cluster::Cluster;
+use crate::newest::Newest;
 use crate::server;
 use crate::settings::{Authentication, GatewaySettings};
 use crate::token::Sealer;
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub(crate) sealer: Arc<Sealer>,
     /// Knows callers, where authentication is required.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
+    /// Asks for the newest version of the catalog.
+    pub(crate) newest: Newest,
     /// Counts calls, where the service's limits are wanted.
     pub(crate) call_limits: Option<Arc<CallLimits>>,
     /// Bytes of bodies in memory.
@@ -59,6 +62,7 @@ impl Gateway {
         Self {
             cluster,
             authenticator: authenticator.map(Arc::new),
+            newest: Newest::default(),
             sealer: Arc::new(Sealer::new(settings.token_key)),
             call_limits: settings.service_limits.then(Arc::default),
             bodies: Budget::new(settings.max_in_flight_bytes / 2),

@@ -1,4 +1,4 @@
-//! The newest version of the catalog, for calls that are about to be refused: one question at a time, however many
+//! The newest version of the catalog, for calls that are about to be refused, also because something isn't there: one question at a time, however many
 //! wait for the answer, so that nobody has the catalog's leader asked more often by being refused.
 //!
 //! A call waits for [`PATIENCE`] at most, and while the catalog doesn't answer only one does: it holds its body.

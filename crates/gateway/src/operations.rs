@@ -375,8 +375,8 @@ async fn attempt<R: Request>(admitted: &Admitted<R>, call: &Call<'_>) -> Result<
     match request.run(&cx).await {
         // A stream that another gateway made a moment ago may not have reached this one.
         Err(Error::NotFound(_)) => {
-            let newest = gateway.cluster.newest_view().await;
-            newest.map_err(|error| Error::from_client(error, || "Catalog".into()))?;
+            // That it isn't there is said of the newest version alone.
+            gateway.newest.view(&gateway.cluster).await.ok_or(Error::Internal)?;
             // Tags and policies of what was not there have not been asked.
             admitted.authorize(call).await?;
             request.run(&cx).await

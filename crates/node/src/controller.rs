@@ -19,6 +19,8 @@ use crate::reshard::{self, Seen};
 
 const ROUND: Duration = Duration::from_millis(50);
 const IDLE_ROUND: Duration = Duration::from_secs(1);
+/// How long the leader of a shard may take to say that it leads.
+const LEADER_ANSWERS: Duration = Duration::from_secs(1);
 /// Shards that are asked for their leader side by side.
 const ASK_AT_ONCE: usize = 32;
 /// Streams that are looked after side by side: one that is stuck doesn't hold up the others.
@@ -123,6 +125,7 @@ pub(crate) async fn all_have_leaders<'a>(
     answers.all(|has_leader| async move { has_leader }).await
 }
 
+/// Whether a replica of the shard says soon that it leads. One whose majority is gone says nothing for long.
 pub(crate) async fn has_leader(node: &Node, shard: &Shard) -> bool {
     let asked = shard.replicas.iter().map(|replica| async move {
         if replica.node == node.id() {
@@ -134,7 +137,8 @@ pub(crate) async fn has_leader(node: &Node, shard: &Shard) -> bool {
             node.inner.remotes.leads(replica.node, shard.group.0).await
         }
     });
-    futures::future::join_all(asked).await.contains(&true)
+    let answers = timeout(LEADER_ANSWERS, futures::future::join_all(asked)).await;
+    answers.is_ok_and(|answers| answers.contains(&true))
 }
 
 /// Has the catalog take a step; whatever comes of it, the next round sees.

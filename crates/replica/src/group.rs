@@ -261,13 +261,13 @@ impl Group {
         alone || (heard && self.is_majority(&membership, true, lives))
     }
 
-    /// Whether the nodes of a majority were heard just now: by then nobody has taken over from a silent leader.
-    pub(crate) fn heard_majority_just_now(&self) -> bool {
+    /// Whether the nodes of a majority can't have left this leader for another, as far as pings tell.
+    pub(crate) fn has_followers(&self) -> bool {
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
         let liveness = self.transport.liveness();
-        let is_heard = |node| liveness.heard_within(node, self.settings.leader_lease);
-        self.is_majority(&membership, true, is_heard)
+        let follows = |node| !liveness.may_have_left(node, self.settings.leader_lease);
+        self.is_majority(&membership, true, follows)
     }
 
     /// Whether those voters are a majority whose nodes `counts` says yes to, and this replica if `own`.

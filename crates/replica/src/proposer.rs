@@ -84,16 +84,28 @@ impl Proposer {
                 Ok(()) => self.propose(payloads, pending).await,
                 Err(error) => {
                     pending.into_iter().for_each(|p| finish(p, Err(error.clone()), &self.events));
+                    self.refuse_waiting(&mut events, &error);
                 }
             }
         }
     }
 
-    /// Lets nothing into the log of a leader who seems to have no followers any more. A majority would never take it, but
+    /// What came while a majority was asked in vain fares no better.
+    fn refuse_waiting(&mut self, events: &mut mpsc::UnboundedReceiver<Event>, error: &Error) {
+        while let Ok(event) = events.try_recv() {
+            let refused = match event {
+                Event::Propose(proposal) => vec![proposal],
+                Event::Decided(producer) => self.under_way.remove(&producer).unwrap_or_default(),
+            };
+            refused.into_iter().for_each(|proposal| answer(proposal, Err(error.clone())));
+        }
+    }
+
+    /// Lets nothing into the log of a leader who may have no followers any more. A majority would never take it, but
     /// it would lie on this node's disk until a successor has it cut off, perhaps in plain where the successor seals
     /// (ADR-0020).
     async fn check_followed(&self) -> Result<(), Error> {
-        if self.group.heard_majority_just_now() {
+        if self.group.has_followers() {
             return Ok(());
         }
         let asked = timeout(self.patience, self.group.read_index()).await;

@@ -11,6 +11,7 @@
 mod api;
 mod api_client;
 mod error;
+mod expiry;
 mod files;
 mod identity;
 pub mod issue;
@@ -22,6 +23,7 @@ mod verifier;
 pub use api::ApiTls;
 pub use api_client::ApiClient;
 pub use error::Error;
+pub use expiry::{expiry, remind};
 pub use files::{KeyFiles, MutualFiles};
 pub use identity::{Identity, IdentityError, Role, is_name};
 pub use mutual::{MutualTls, Peer};

@@ -19,9 +19,9 @@ pub enum PeerEvent {
 
 /// What this node knows of the life of the others.
 ///
-/// A peer is heard when it opens a stream to this node, sends a request or answers one. A ping that it
-/// answers also proves that, at the time it answered, it had not given this node up: so a leader that
-/// has such proof from a majority, younger than the silence limit less a margin, leads alone.
+/// A peer is heard when it opens a stream to this node, sends a request or answers one. With each ping that it
+/// answers it says how often it has given this node up. If that is as often as before, it hadn't by when it answered: so a leader
+/// that has such proof from a majority, younger than the silence limit less a margin, leads alone.
 #[derive(Debug)]
 pub struct Liveness {
     silence: Duration,
@@ -32,8 +32,14 @@ pub struct Liveness {
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     boot: Option<u64>,
-    /// Since when it is this process, as far as this node knows.
+    /// Since when it is this process and hasn't given this node up, as far as this node knows.
     known_since: Instant,
+    /// How often it has given this node up, as it said last.
+    given_up: Option<u64>,
+    /// When it was found to have given this node up, or to be another process than before, last.
+    left: Option<Instant>,
+    /// How often this node has given it up.
+    silences: u64,
     heard: Instant,
     silent: bool,
     answered_ping: Option<Instant>,
@@ -77,9 +83,23 @@ impl Liveness {
         settled && peer.answered_ping.is_some_and(|sent| sent.elapsed() <= age)
     }
 
-    /// Whether `node` was heard no longer than `age` ago, or it is too early to expect that.
-    pub fn heard_within(&self, node: NodeId, age: Duration) -> bool {
-        self.lock().get(&node).is_some_and(|peer| peer.heard.elapsed() <= age)
+    /// Whether `node` may follow another leader than this node: it hasn't answered a ping that was sent no longer than
+    /// `age` ago, though there was time for that, or has given this node up or started anew lately.
+    pub fn may_have_left(&self, node: NodeId, age: Duration) -> bool {
+        let peers = self.lock();
+        let Some(peer) = peers.get(&node) else { return true };
+        let settles = SETTLES_IN_SILENCES * self.silence;
+        let has_left_lately = peer.left.is_some_and(|left| left.elapsed() < settles);
+        let answers = match peer.answered_ping {
+            Some(sent) => sent.elapsed() <= age,
+            None => peer.known_since.elapsed() <= self.silence,
+        };
+        has_left_lately || !answers
+    }
+
+    /// How often this node has given `node` up.
+    pub(crate) fn silences(&self, node: NodeId) -> u64 {
+        self.lock().get(&node).map_or(0, |peer| peer.silences)
     }
 
     /// How long a ping to each node that isn't silent takes and its answer: a mean of the last two seconds,
@@ -101,6 +121,9 @@ impl Liveness {
         let fresh = Peer {
             boot: None,
             known_since: now,
+            given_up: None,
+            left: None,
+            silences: 0,
             heard: now,
             silent: false,
             answered_ping: None,
@@ -121,8 +144,8 @@ impl Liveness {
         };
         peer.boot = boot.or(peer.boot);
         if restarted {
-            peer.known_since = peer.heard;
-            peer.answered_ping = None;
+            (peer.known_since, peer.left) = (peer.heard, Some(peer.heard));
+            (peer.answered_ping, peer.given_up) = (None, None);
             peer.round_trip = None;
             peer.refuses_records = false;
         }
@@ -135,8 +158,20 @@ impl Liveness {
         }
     }
 
-    pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant, refuses_records: bool) {
+    /// Takes the answer to a ping that was sent at `sent`: whether the other has no room for records, and how often it
+    /// has given this node up.
+    pub(crate) fn ping_answered(
+        &self,
+        node: NodeId,
+        sent: Instant,
+        refuses_records: bool,
+        given_up: u64,
+    ) {
         if let Some(peer) = self.lock().get_mut(&node) {
+            if peer.given_up.replace(given_up).is_some_and(|before| before != given_up) {
+                let now = Instant::now();
+                (peer.known_since, peer.left) = (now, Some(now));
+            }
             peer.answered_ping = peer.answered_ping.max(Some(sent));
             let took = sent.elapsed();
             peer.round_trip = Some(peer.round_trip.map_or(took, |mean| (mean * 7 + took) / 8));
@@ -151,6 +186,7 @@ impl Liveness {
         for (node, peer) in self.lock().iter_mut() {
             if !peer.silent && peer.heard.elapsed() > self.silence {
                 peer.silent = true;
+                peer.silences += 1;
                 silent.push(*node);
             }
         }
@@ -212,10 +248,32 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         let sent = Instant::now();
         tokio::time::advance(Duration::from_millis(600)).await;
-        liveness.ping_answered(NODE, sent, false);
+        liveness.ping_answered(NODE, sent, false, 0);
         assert!(liveness.answered_within(NODE, Duration::from_millis(700)));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert!(!liveness.answered_within(NODE, Duration::from_millis(700)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gave_this_node_up_proves_nothing_by_an_answer_until_it_has_settled() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        let age = Duration::from_millis(700);
+        liveness.watch(NODE);
+        assert!(!liveness.may_have_left(NODE, age), "it is too early for an answer");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(liveness.may_have_left(NODE, age));
+        liveness.ping_answered(NODE, Instant::now(), false, 7);
+        assert!(liveness.answered_within(NODE, age) && !liveness.may_have_left(NODE, age));
+        // Cut off for a while, in which it may have voted for another.
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
+        for _ in 0..2 {
+            liveness.ping_answered(NODE, Instant::now(), false, 8);
+            assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
+        }
+        tokio::time::advance(Duration::from_secs(5)).await;
+        liveness.ping_answered(NODE, Instant::now(), false, 8);
+        assert!(liveness.answered_within(NODE, age) && !liveness.may_have_left(NODE, age));
     }
 
     #[tokio::test(start_paused = true)]
@@ -227,7 +285,7 @@ mod tests {
         for millis in [8, 8, 16] {
             let sent = Instant::now();
             tokio::time::advance(Duration::from_millis(millis)).await;
-            liveness.ping_answered(NODE, sent, false);
+            liveness.ping_answered(NODE, sent, false, 0);
         }
         assert_eq!(liveness.round_trips(), BTreeMap::from([(NODE, Duration::from_millis(9))]));
         liveness.heard(NODE, Some(2));
@@ -241,14 +299,14 @@ mod tests {
         liveness.watch(NODE);
         liveness.heard(NODE, Some(1));
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now(), false);
+        liveness.ping_answered(NODE, Instant::now(), false, 0);
         assert!(liveness.answered_within(NODE, age));
         liveness.heard(NODE, Some(2));
         assert!(!liveness.answered_within(NODE, age));
-        liveness.ping_answered(NODE, Instant::now(), false);
+        liveness.ping_answered(NODE, Instant::now(), false, 0);
         assert!(!liveness.answered_within(NODE, age));
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now(), false);
+        liveness.ping_answered(NODE, Instant::now(), false, 0);
         assert!(liveness.answered_within(NODE, age));
     }
 }

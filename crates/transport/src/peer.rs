@@ -188,10 +188,10 @@ async fn ping(lane: Arc<Lane>, liveness: Arc<Liveness>, node: NodeId, every: Dur
     for sequence in 0.. {
         ticks.tick().await;
         let sent = Instant::now();
-        let body = RequestBody::Ping(pb::Ping { sequence, refuses_records: false });
+        let body = RequestBody::Ping(pb::Ping { sequence, refuses_records: false, given_up: 0 });
         let answer = lane.call(GroupId::CATALOG, ReplicaId(0), body, 5 * every).await;
         if let Ok(ResponseBody::Pong(pong)) = answer {
-            liveness.ping_answered(node, sent, pong.refuses_records);
+            liveness.ping_answered(node, sent, pong.refuses_records, pong.given_up);
         }
     }
 }

@@ -141,7 +141,9 @@ impl Exchange {
             Some(RequestBody::Close(_)) | None => drop(self.appends.remove(&channel)),
             Some(RequestBody::Ping(ping)) => {
                 let refuses_records = self.server.handler.refuses_records();
-                self.answer(channel, ResponseBody::Pong(pb::Ping { refuses_records, ..ping }));
+                let given_up = self.server.transport.liveness().silences(self.node);
+                let pong = pb::Ping { refuses_records, given_up, ..ping };
+                self.answer(channel, ResponseBody::Pong(pong));
             }
             Some(
                 body @ (RequestBody::Vote(_)

@@ -140,11 +140,11 @@ async fn what_is_signed_of_a_body_in_gzip_is_what_is_sent() {
         root.post(&server, server.clock.now(), "PutRecord", &encoding, signed, sent.to_vec()).await
     };
     assert_eq!(post(&compressed, &compressed).await.status, StatusCode::OK);
-    // Another compression says the same, but is another body.
-    let (head, tail) = plain.split_at(7);
-    let twice = [gzip(head), gzip(tail)].concat();
-    assert_eq!(post(&twice, &twice).await.status, StatusCode::OK);
-    for (signed, sent) in [(&plain, &compressed), (&compressed, &twice)] {
+    // What says that it was compressed at another time says the same, but is another body.
+    let mut later = compressed.clone();
+    later[4] ^= 1;
+    assert_eq!(post(&later, &later).await.status, StatusCode::OK);
+    for (signed, sent) in [(&plain, &compressed), (&compressed, &later)] {
         assert_eq!(post(signed, sent).await.error().0, "InvalidSignatureException");
     }
 }
