@@ -2,7 +2,7 @@
 //!
 //! A body in gzip is inflated here, piece by piece: each piece needs its permit first, and none is made beyond the
 //! limit for a body, so a small one that would become a huge one costs no more than any other. It is one member, and
-//! others get their turn after so many bytes of either side, for nobody knows yet who sent it.
+//! others get their turn after so many bytes of either side.
 
 use std::io::{ErrorKind, Read};
 
@@ -41,6 +41,13 @@ pub(crate) struct ReadBody {
     _permit: Option<Permit>,
 }
 
+impl ReadBody {
+    /// A body as it was sent, and what was paid for it.
+    pub(crate) fn new(sent: Bytes, permit: Option<Permit>) -> Self {
+        Self { bytes: sent.clone(), sent, _permit: permit }
+    }
+}
+
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -75,17 +82,12 @@ fn unknown_encoding() -> Error {
     Error::Serialization("Content-Encoding must be gzip or identity, and only one".to_owned())
 }
 
-/// Reads the whole body in time, and inflates it.
+/// Reads the whole body in time, as it was sent.
 ///
 /// # Errors
-/// [`Error::TooLarge`], also where only the inflated body is; [`Error::BodyTimeout`]; [`Error::Serialization`] if the
-/// client breaks off or the gzip is broken; and [`Error::Throughput`] if the budget is used up; the caller renames that
-/// one if it must.
-pub(crate) async fn read(
-    gateway: &Gateway,
-    encoding: Encoding,
-    body: Incoming,
-) -> Result<ReadBody, Error> {
+/// [`Error::TooLarge`]; [`Error::BodyTimeout`]; [`Error::Serialization`] if the client breaks off; and
+/// [`Error::Throughput`] if the budget is used up; the caller renames that one if it must.
+pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<ReadBody, Error> {
     let limit = gateway.settings.max_body_bytes;
     let declared = body.size_hint();
     if declared.lower() > limit as u64 {
@@ -97,19 +99,15 @@ pub(crate) async fn read(
         return Err(Error::too_much_in_flight());
     }
     let collected = timeout(gateway.settings.body_read_timeout, collect(gateway, body, expected));
-    let body = collected.await.unwrap_or(Err(Error::BodyTimeout))?;
-    match encoding {
-        Encoding::Identity => Ok(body),
-        Encoding::Gzip => inflate(gateway, body.sent, body._permit).await,
-    }
+    collected.await.unwrap_or(Err(Error::BodyTimeout))
 }
 
-/// What a body in gzip says, paid for as it grows; `permit` is that of the body as it was sent.
-pub(crate) async fn inflate(
-    gateway: &Gateway,
-    sent: Bytes,
-    mut permit: Option<Permit>,
-) -> Result<ReadBody, Error> {
+/// What a body in gzip says, paid for as it grows.
+///
+/// # Errors
+/// [`Error::TooLarge`]; [`Error::Serialization`] if it is no gzip; and [`Error::Throughput`] if the budget is used up.
+pub(crate) async fn inflate(gateway: &Gateway, body: ReadBody) -> Result<ReadBody, Error> {
+    let ReadBody { sent, _permit: mut permit, .. } = body;
     let limit = gateway.settings.max_body_bytes;
     let mut decoder = GzDecoder::new(Rationed::new(&sent));
     let mut bytes = Vec::new();
@@ -184,7 +182,7 @@ async fn collect(
         rest.extend_from_slice(&data);
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(ReadBody { sent: bytes.clone(), bytes, _permit: permit })
+    Ok(ReadBody::new(bytes, permit))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 
 use crate::auth::Peer;
-use crate::body;
+use crate::body::{self, ReadBody};
 use crate::event_stream;
 use crate::gateway::Gateway;
 use crate::operations::{self, Call, Operation};
@@ -46,7 +46,7 @@ pub async fn call(gateway: &Gateway, operation: &str, cbor: bool, body: &[u8]) -
 /// What a body in gzip says; `None` if it is refused.
 pub async fn inflate(gateway: &Gateway, body: &[u8]) -> Option<Vec<u8>> {
     let sent = Bytes::copy_from_slice(body);
-    let body = body::inflate(gateway, sent, None).await.ok()?;
+    let body = body::inflate(gateway, ReadBody::new(sent, None)).await.ok()?;
     Some(body.bytes.to_vec())
 }
 

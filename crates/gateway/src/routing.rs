@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
-use crate::auth::Peer;
+use crate::auth::{self, Peer};
 use crate::body::{self, Encoding};
 use crate::errors::Error;
 use crate::gateway::Gateway;
@@ -90,10 +90,15 @@ async fn call(
     let name = target(&parts.headers).ok_or(Error::Unroutable)?;
     let operation = Operation::of_name(name);
     let encoding = Encoding::of(&parts.headers)?;
-    let body = body::read(gateway, encoding, body).await;
-    let body = body.map_err(|error| throttled_as(operation, error))?;
+    let throttled = |error| throttled_as(operation, error);
+    let mut body = body::read(gateway, body).await.map_err(throttled)?;
     if body.sent.is_empty() {
         return Err(Error::Serialization("The request body is empty".to_owned()));
+    }
+    if encoding == Encoding::Gzip {
+        // Inflating may take a second or two: not for who wouldn't be let in.
+        auth::authenticate(gateway, parts, &body.sent).await?;
+        body = body::inflate(gateway, body).await.map_err(throttled)?;
     }
     let Some(operation) = operation else {
         wire::check_well_formed(format, &body.bytes)?;

@@ -150,6 +150,20 @@ async fn what_is_signed_of_a_body_in_gzip_is_what_is_sent() {
 }
 
 #[tokio::test]
+async fn nothing_is_inflated_for_who_is_not_let_in() {
+    let (server, root) = start().await;
+    let wrong = Client(Credentials { secret: "guess".into(), ..root.0.clone() });
+    let encoding = [("content-encoding", "gzip")];
+    let body = b"no gzip at all";
+    for (client, code) in [(&wrong, "InvalidSignatureException"), (&root, "SerializationException")]
+    {
+        let now = server.clock.now();
+        let refused = client.post(&server, now, "PutRecord", &encoding, body, body.to_vec()).await;
+        assert_eq!(refused.error().0, code);
+    }
+}
+
+#[tokio::test]
 async fn only_who_has_the_secret_is_let_in() {
     let (server, root) = start().await;
     root.ok(&server, "PutRecord", record()).await;
