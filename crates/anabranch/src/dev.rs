@@ -245,6 +245,11 @@ fn make_certificates(dir: &Path, args: &DevArgs) -> anyhow::Result<()> {
     certs::make(&certs).context("tls").map(drop)
 }
 
+/// Where free ports are looked for: below those that the kernel gives to connections (Linux: from 32,768), or one of these
+/// might take the port before its node does.
+const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
+const ATTEMPTS: usize = 1000;
+
 /// Addresses of the i-th node.
 struct Reserved {
     api: SocketAddr,
@@ -254,17 +259,20 @@ struct Reserved {
 /// The port that was asked for, or a free one; and a free one for gRPC. A free port may be taken by
 /// somebody else before the node binds it; it then says so and ends.
 fn loopback(args: &DevArgs, i: u16) -> anyhow::Result<Reserved> {
-    let host = args.listen.ip();
+    let (host, ports) = (args.listen.ip(), 2 * args.nodes);
     let api = match args.listen.port() {
-        0 => free_port(host)?,
+        0 => free_port(host, 2 * i, ports)?,
         port => port.checked_add(i).context("listen: no port is left for every node")?,
     };
-    let grpc = free_port(host)?;
+    let grpc = free_port(host, 2 * i + 1, ports)?;
     Ok(Reserved { api: SocketAddr::new(host, api), grpc: SocketAddr::new(host, grpc) })
 }
 
-fn free_port(host: IpAddr) -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((host, 0)).context("find a free port")?.local_addr()?.port())
+/// Free port `number` of `count`, each another one.
+fn free_port(host: IpAddr, number: u16, count: u16) -> anyhow::Result<u16> {
+    let any = || rand::random_range(FREE_PORTS) / count * count + number;
+    let free = |port: &u16| TcpListener::bind((host, *port)).is_ok();
+    std::iter::repeat_with(any).take(ATTEMPTS).find(free).context("find a free port")
 }
 
 /// The file of master keys of the cluster in `dir`; made with the key that clients take by default.
