@@ -56,18 +56,7 @@ impl Script {
     }
 
     pub(crate) fn create(&mut self, name: &str, shards: u32, mode: StreamMode) -> Outcome {
-        self.run(Command::CreateStream(NewStream {
-            name: name.parse().unwrap(),
-            shards,
-            mode,
-            warm_throughput_mibps: 0,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
-            tags: BTreeMap::new(),
-            distribution: Distribution::default(),
-            replicas: 3,
-            now: NOW,
-        }))
+        self.run(create_stream(name, shards, mode))
     }
 
     /// A stream that is made and ACTIVE.
@@ -80,4 +69,20 @@ impl Script {
     pub(crate) fn stream(&self, name: &str) -> &Stream {
         &self.catalog.streams[&name.parse::<StreamName>().unwrap()]
     }
+}
+
+/// The command that makes a stream as the Kinesis API makes it by default.
+pub(crate) fn create_stream(name: &str, shards: u32, mode: StreamMode) -> Command {
+    Command::CreateStream(NewStream {
+        name: name.parse().unwrap(),
+        shards,
+        mode,
+        warm_throughput_mibps: 0,
+        retention_hours: 24,
+        max_record_size_kib: 1024,
+        tags: BTreeMap::new(),
+        distribution: Distribution::default(),
+        replicas: 3,
+        now: NOW,
+    })
 }

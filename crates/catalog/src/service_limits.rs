@@ -151,10 +151,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::attributes::Distribution;
-    use crate::command::{NewStream, Outcome};
+    use crate::command::Outcome;
     use crate::model::StreamMode;
-    use crate::script::{NOW, Script};
+    use crate::script::{NOW, Script, create_stream};
 
     fn name(text: &str) -> StreamName {
         text.parse().unwrap()
@@ -203,20 +202,7 @@ mod tests {
     #[test]
     fn five_streams_are_creating_at_once_and_others_where_nothing_is_limited() {
         let mut script = Script::with_nodes(3, &["a", "b", "c"]);
-        let create = |text: &str| {
-            Command::CreateStream(NewStream {
-                name: name(text),
-                shards: 1,
-                mode: StreamMode::Provisioned,
-                warm_throughput_mibps: 0,
-                retention_hours: 24,
-                max_record_size_kib: 1024,
-                tags: BTreeMap::new(),
-                distribution: Distribution::default(),
-                replicas: 3,
-                now: NOW,
-            })
-        };
+        let create = |text: &str| create_stream(text, 1, StreamMode::Provisioned);
         for number in 0..5 {
             script.done(limited(create(&format!("s{number}")), NOW));
         }

@@ -194,6 +194,15 @@ mod tests {
         }
     }
 
+    /// A batch under a stream's first data key, which has just been unwrapped.
+    async fn sealed() -> (Arc<Holder>, ShardKeys, Bytes) {
+        let holder = Arc::new(Holder::default());
+        let keys = keys(&holder);
+        keys.follow(stream(&[0]));
+        let stored = seal(&keys, &batch(b"data")).await;
+        (holder, keys, stored)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn batches_of_every_data_key_and_of_none_are_opened() {
         let (holder, batch) = (Arc::default(), batch(b"data"));
@@ -215,10 +224,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_master_key_that_is_disabled_is_used_for_no_longer_than_the_cache() {
-        let holder = Arc::new(Holder::default());
-        let keys = keys(&holder);
-        keys.follow(stream(&[0]));
-        let stored = seal(&keys, &batch(b"data")).await;
+        let (holder, keys, stored) = sealed().await;
         *lock(&holder.fault) = Some(KeyFault::Disabled);
         assert!(keys.open(stored.clone()).await.is_ok());
         assert_eq!(holder.asked.load(Ordering::Relaxed), 1);
@@ -233,10 +239,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_holder_that_does_not_answer_holds_nobody_up_for_an_hour() {
-        let holder = Arc::new(Holder::default());
-        let keys = keys(&holder);
-        keys.follow(stream(&[0]));
-        let stored = seal(&keys, &batch(b"data")).await;
+        let (holder, keys, stored) = sealed().await;
         *lock(&holder.fault) = Some(KeyFault::Throttled);
         for _ in 0..30 {
             advance(Duration::from_secs(120)).await;
@@ -257,10 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_in_use_never_waits_for_a_holder_that_hangs() {
-        let holder = Arc::new(Holder::default());
-        let keys = keys(&holder);
-        keys.follow(stream(&[0]));
-        let stored = seal(&keys, &batch(b"data")).await;
+        let (holder, keys, stored) = sealed().await;
         holder.hangs.store(true, Ordering::Relaxed);
         for _ in 0..360 {
             advance(Duration::from_secs(10)).await;
@@ -283,10 +283,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_was_idle_waits_a_moment_for_a_holder_that_hangs_and_only_once() {
-        let holder = Arc::new(Holder::default());
-        let keys = keys(&holder);
-        keys.follow(stream(&[0]));
-        let stored = seal(&keys, &batch(b"data")).await;
+        let (holder, keys, stored) = sealed().await;
         holder.hangs.store(true, Ordering::Relaxed);
         advance(Duration::from_secs(1800)).await;
         let opened = join_all((0..100).map(|_| opens(&keys, &stored))).await;
@@ -304,10 +301,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_master_key_that_is_disabled_stops_in_time_while_it_is_used() {
-        let holder = Arc::new(Holder::default());
-        let keys = keys(&holder);
-        keys.follow(stream(&[0]));
-        let stored = seal(&keys, &batch(b"data")).await;
+        let (holder, keys, stored) = sealed().await;
         *lock(&holder.fault) = Some(KeyFault::Disabled);
         let began = Instant::now();
         while keys.open(stored.clone()).await.is_ok() {
@@ -319,10 +313,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_master_key_that_was_disabled_while_its_holder_was_away_stops_once_that_is_back() {
-        let holder = Arc::new(Holder::default());
-        let keys = keys(&holder);
-        keys.follow(stream(&[0]));
-        let stored = seal(&keys, &batch(b"data")).await;
+        let (holder, keys, stored) = sealed().await;
         *lock(&holder.fault) = Some(KeyFault::Throttled);
         advance(Duration::from_secs(600)).await;
         assert_eq!(opens(&keys, &stored).await, AT_ONCE);

@@ -25,6 +25,10 @@ const SERVICE: &str = "kinesis";
 /// Keys that are kept; each has a few hundred bytes.
 const MAX_KEYS: usize = 4096;
 
+/// Who calls; nobody in particular where any credentials are accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(pub(crate) Option<Arc<Identity>>);
+
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
@@ -145,7 +149,7 @@ impl Authenticator {
     }
 }
 
-/// Who calls; nobody in particular where any credentials are accepted.
+/// Who calls.
 ///
 /// A key that isn't known may have been made a moment ago: then the newest version of the catalog is asked. If that can't
 /// be had, it isn't known.
@@ -156,7 +160,7 @@ pub(crate) async fn authenticate(
     gateway: &Gateway,
     parts: &Parts,
     body: &[u8],
-) -> Result<Option<Arc<Identity>>, Error> {
+) -> Result<Caller, Error> {
     let headers = sent_headers(parts);
     let request = Request {
         method: parts.method.as_str(),
@@ -166,7 +170,7 @@ pub(crate) async fn authenticate(
         body,
     };
     let Some(authenticator) = &gateway.authenticator else {
-        return signature::require(&request).map(|()| None).map_err(Error::from);
+        return signature::require(&request).map(|()| Caller(None)).map_err(Error::from);
     };
     let now = gateway.clock.now();
     let signature = Signature::parse(&request)?;
@@ -174,10 +178,10 @@ pub(crate) async fn authenticate(
     let view = gateway.cluster.view();
     match authenticator.verify(&view, &request, &signature, now) {
         Err(Error::UnknownKey) => {}
-        known => return known.map(Some),
+        known => return known.map(Some).map(Caller),
     }
     let newest = gateway.newest.view(&gateway.cluster).await.ok_or(Error::UnknownKey)?;
-    authenticator.verify(&newest, &request, &signature, now).map(Some)
+    authenticator.verify(&newest, &request, &signature, now).map(Some).map(Caller)
 }
 
 /// Names and values of what was sent.

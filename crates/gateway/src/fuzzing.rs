@@ -31,6 +31,7 @@ pub async fn call(gateway: &Gateway, operation: &str, cbor: bool, body: &[u8]) -
         sent: body,
         parts: &parts,
         peer,
+        caller: None,
         producer: None,
         may_repeat: false,
     };

@@ -45,7 +45,7 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use serde::Deserialize;
 
-use crate::auth::{self, Peer};
+use crate::auth::{self, Caller, Peer};
 use crate::authorization::{self, AskedTags, Target};
 use crate::budget::Permit;
 use crate::call_limits::{Limit, Subject};
@@ -111,6 +111,8 @@ pub(crate) struct Call<'a> {
     pub sent: &'a [u8],
     pub parts: &'a Parts,
     pub peer: Peer,
+    /// Who calls, if that had to be known to read the body.
+    pub caller: Option<Caller>,
     pub producer: Option<Producer>,
     pub may_repeat: bool,
 }
@@ -398,7 +400,10 @@ async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<Admi
         return Err(error.into());
     }
     let gateway = call.gateway;
-    let identity = auth::authenticate(gateway, call.parts, call.sent).await?;
+    let Caller(identity) = match &call.caller {
+        Some(caller) => caller.clone(),
+        None => auth::authenticate(gateway, call.parts, call.sent).await?,
+    };
     let limit = gateway.call_limits.as_deref().zip(Limit::of(call.operation));
     // Only who may be known counts against the account's limits, and against others who may do it.
     if let Some((limits, limit)) = limit.filter(|(_, limit)| limit.is_of_account()) {

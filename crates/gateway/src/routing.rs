@@ -95,9 +95,10 @@ async fn call(
     if body.sent.is_empty() {
         return Err(Error::Serialization("The request body is empty".to_owned()));
     }
+    let mut caller = None;
     if encoding == Encoding::Gzip {
         // Inflating may take a second or two: not for who wouldn't be let in.
-        auth::authenticate(gateway, parts, &body.sent).await?;
+        caller = Some(auth::authenticate(gateway, parts, &body.sent).await?);
         body = body::inflate(gateway, body).await.map_err(throttled)?;
     }
     let Some(operation) = operation else {
@@ -112,6 +113,7 @@ async fn call(
         sent: &body.sent,
         parts,
         peer,
+        caller,
         producer: Some(producer(&parts.headers)),
         may_repeat: may_repeat(&parts.headers),
     };

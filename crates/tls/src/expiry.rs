@@ -14,19 +14,15 @@ const NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
 const EVERY: Duration = Duration::from_secs(12 * 3600);
 
 /// When the first of the certificates in `file` expires.
-///
-/// # Errors
-/// [`Error`], which names the file.
-pub fn expiry(file: &Path) -> Result<SystemTime, Error> {
+fn expiry(file: &Path) -> Result<SystemTime, Error> {
     let unreadable = || unusable(file, "holds a certificate that can't be read");
-    let mut first = None;
-    for certificate in certificates(file)? {
+    let ends = certificates(file)?.into_iter().map(|certificate| {
         let (_, certificate) = X509Certificate::from_der(&certificate).map_err(|_| unreadable())?;
         let seconds = certificate.validity().not_after.timestamp();
-        let end = UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or(0));
-        first = first.into_iter().chain([end]).min();
-    }
-    first.ok_or_else(unreadable)
+        Ok(UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or(0)))
+    });
+    let ends: Vec<_> = ends.collect::<Result<_, Error>>()?;
+    ends.into_iter().min().ok_or_else(unreadable)
 }
 
 /// Says in the log, now and twice a day, which of the files hold a certificate that has expired or will within 30 days.

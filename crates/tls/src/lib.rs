@@ -23,7 +23,7 @@ mod verifier;
 pub use api::ApiTls;
 pub use api_client::ApiClient;
 pub use error::Error;
-pub use expiry::{expiry, remind};
+pub use expiry::remind;
 pub use files::{KeyFiles, MutualFiles};
 pub use identity::{Identity, IdentityError, Role, is_name};
 pub use mutual::{MutualTls, Peer};
