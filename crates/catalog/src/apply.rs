@@ -3,11 +3,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anabranch_types::{HashKey, HashKeyRange, ShardId, StreamName, limits};
 
 use crate::attributes::{Distribution, ShardMetrics, check_tags};
+use crate::births::born_after;
 use crate::capacity::check_warm_throughput;
 use crate::command::{Command, NewStream, Outcome, Refusal};
 use crate::encryption::Encryption;
 use crate::model::{Catalog, Node, Shard, Stream, StreamId, StreamMode, StreamStatus};
-use crate::reshard::Piece;
+use crate::reshard::{Dates, Piece};
 use crate::service_limits::RecentChanges;
 
 impl Catalog {
@@ -129,7 +130,11 @@ impl Catalog {
         let ranges = HashKeyRange::split_evenly(new.shards).into_iter();
         let pieces: Vec<_> = ranges.map(|range| Piece { range, parents: Vec::new() }).collect();
         let (first, born) = (ShardId(0), 0);
-        let shards = self.new_shards(&pieces, first, born, new.now, new.replicas)?;
+        // Taken only when nothing refuses the stream any more.
+        let newest_gone = self.former_names.newest(&new.name);
+        let dates = Dates { created: new.now, birth: born_after(newest_gone, new.now) };
+        let shards = self.new_shards(&pieces, first, born, dates, new.replicas)?;
+        self.former_names.forget(&new.name);
         let stream = Stream {
             id: StreamId(log_index),
             created: new.now,
@@ -150,6 +155,7 @@ impl Catalog {
             distribution: new.distribution,
             encryption: Encryption::default(),
             recent_changes: RecentChanges::default(),
+            newest_gone,
         };
         self.streams.insert(new.name, stream);
         Ok(Change::Made)
@@ -186,6 +192,7 @@ impl Catalog {
     fn drop_stream(&mut self, name: &StreamName, id: StreamId) -> Result<Change, Refusal> {
         match self.streams.get(name).filter(|stream| stream.id == id) {
             Some(stream) if stream.status == StreamStatus::Deleting => {
+                self.former_names.remember(name.clone(), stream);
                 self.streams.remove(name);
                 Ok(Change::Made)
             }

@@ -6,13 +6,15 @@ use anabranch_types::{ConsumerName, StreamName, Timestamp, limits};
 
 use crate::apply::Change;
 use crate::attributes::{attached_bytes, check_room, check_tags, tags_bytes};
+use crate::births::born_after;
 use crate::command::Refusal;
 use crate::model::{Catalog, Stream, StreamId};
 
 /// A consumer with enhanced fan-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
-    /// When it was registered.
+    /// When it was registered. Its second is part of the ARN, so it is never that of a former consumer of its name
+    /// (`births.rs`).
     pub created: Timestamp,
     /// Where it stands in its life.
     pub status: ConsumerStatus,
@@ -67,7 +69,8 @@ impl Catalog {
         }
         check_room(attached_bytes(stream), 0, tags_bytes(&tags))?;
         let status = ConsumerStatus::Creating;
-        let registered = Consumer { created: now, status, tags, policy: None };
+        let created = born_after(stream.newest_gone, now);
+        let registered = Consumer { created, status, tags, policy: None };
         stream.consumers.insert(consumer, registered);
         Ok(Change::Made)
     }
@@ -104,7 +107,11 @@ impl Catalog {
         if !stream.has_unsettled_consumers() {
             return Ok(Change::AlreadySo);
         }
-        stream.consumers.retain(|_, consumer| consumer.status != ConsumerStatus::Deleting);
+        let is_gone = |consumer: &Consumer| consumer.status == ConsumerStatus::Deleting;
+        let gone = stream.consumers.values().filter(|known| is_gone(known));
+        let newest = gone.map(|consumer| consumer.created).max().unwrap_or_default();
+        stream.newest_gone = stream.newest_gone.max(newest);
+        stream.consumers.retain(|_, consumer| !is_gone(consumer));
         for consumer in stream.consumers.values_mut() {
             consumer.status = ConsumerStatus::Active;
         }

@@ -10,6 +10,7 @@
 mod apply;
 mod attributes;
 mod balancing;
+mod births;
 mod capacity;
 mod command;
 mod consumers;
@@ -28,6 +29,7 @@ mod service_limits;
 mod users;
 
 pub use attributes::{Commitment, Distribution, ShardMetrics};
+pub use births::FormerNames;
 pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
 pub use consumers::{Consumer, ConsumerStatus};
 pub use encryption::{DataKey, Encryption};

@@ -7,6 +7,7 @@ use anabranch_types::{
 };
 
 use crate::attributes::{Commitment, Distribution, ShardMetrics};
+use crate::births::FormerNames;
 use crate::consumers::Consumer;
 use crate::encryption::Encryption;
 use crate::service_limits::RecentChanges;
@@ -40,6 +41,8 @@ pub struct Catalog {
     pub commitment: Option<Commitment>,
     /// Who may sign requests.
     pub users: Users,
+    /// Births under names of streams that were dropped.
+    pub former_names: FormerNames,
 }
 
 /// A machine of the cluster.
@@ -113,6 +116,8 @@ pub struct Stream {
     pub encryption: Encryption,
     /// Its changes of the last day, where the limits of the service hold.
     pub recent_changes: RecentChanges,
+    /// Newest birth of the shards and consumers that are gone from it and from former streams of its name.
+    pub newest_gone: Timestamp,
 }
 
 /// What tags and policies belong to.
@@ -186,8 +191,11 @@ pub struct Shard {
     pub parents: Vec<ShardId>,
     /// Hash keys that belong to it.
     pub range: HashKeyRange,
-    /// When it was created; part of its sequence numbers.
+    /// When it was created.
     pub created: Timestamp,
+    /// Its identity in sequence numbers, which carry its second as that of the creation. Not before `created`, later than
+    /// that of its parents, and later than any of former shards of its name and number (`births.rs`).
+    pub birth: Timestamp,
     /// Open, or closed at a number.
     pub status: ShardStatus,
     /// Where its copies live.
@@ -343,6 +351,6 @@ impl Shard {
 
     /// The number before all of its records: `StartingSequenceNumber`.
     pub fn starting_sequence_number(&self) -> SequenceNumber {
-        SequenceNumber::shard_start(self.id, self.created)
+        SequenceNumber::shard_start(self.id, self.birth, self.created)
     }
 }

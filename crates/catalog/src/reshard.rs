@@ -2,13 +2,13 @@
 //! jobs it takes to get to a number of equal shards.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anabranch_types::{
     GroupId, HashKey, HashKeyRange, SequenceNumber, ShardId, StreamName, Timestamp, limits,
 };
 
 use crate::apply::Change;
+use crate::births::born_after;
 use crate::command::{Refusal, ShardChange};
 use crate::model::{
     Catalog, ReshardJob, Shard, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
@@ -21,6 +21,13 @@ pub(crate) struct Piece {
     pub(crate) range: HashKeyRange,
     /// The shards that it is made of, by range: none for a stream's first shards, else one or two.
     pub(crate) parents: Vec<ShardId>,
+}
+
+/// When a shard is made, and its birth (`births.rs`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dates {
+    pub(crate) created: Timestamp,
+    pub(crate) birth: Timestamp,
 }
 
 impl Catalog {
@@ -142,6 +149,9 @@ impl Catalog {
         };
         let before = stream.shards.len();
         let retention = stream.retention();
+        let expired = stream.shards.values().filter(|shard| shard.has_expired(retention, now));
+        let newest = expired.map(|shard| shard.birth).max().unwrap_or_default();
+        stream.newest_gone = stream.newest_gone.max(newest);
         stream.shards.retain(|_, shard| !shard.has_expired(retention, now));
         Ok(if stream.shards.len() == before { Change::AlreadySo } else { Change::Made })
     }
@@ -200,12 +210,13 @@ impl Catalog {
             let [actual, limit] = [open as u64, u64::from(limits::STREAM_MAX_SHARDS)];
             return Err(Refusal::Limit { what: "ShardCount", actual, limit });
         }
-        // A child's numbers are above its parents': they begin with the second of its creation.
-        let of_parents = parents.iter().filter_map(|parent| stream.shards.get(parent));
-        let newest = of_parents.map(|parent| parent.created).max().unwrap_or_default();
-        let created = now.max(newest.plus(Duration::from_secs(1)));
+        // A child's numbers are above its parents': they begin with the second of its birth.
+        let of_parents = || parents.iter().filter_map(|parent| stream.shards.get(parent));
+        let newest = of_parents().map(|parent| parent.birth).max().unwrap_or_default();
+        let earliest = of_parents().map(|parent| parent.created).max().unwrap_or_default();
+        let dates = Dates { created: now.max(earliest), birth: born_after(newest, now) };
         let first = ShardId(stream.next_shard);
-        let children = self.new_shards(&pieces, first, job, created, stream.replicas)?;
+        let children = self.new_shards(&pieces, first, job, dates, stream.replicas)?;
         let stream = self.streams.get_mut(name).ok_or_else(|| not_found(name))?;
         stream.next_shard += u32::try_from(children.len()).unwrap_or(u32::MAX);
         stream.job = Some(ReshardJob { id: job, began: now, parents, children });
@@ -221,7 +232,7 @@ impl Catalog {
         pieces: &[Piece],
         first: ShardId,
         born: u64,
-        created: Timestamp,
+        dates: Dates,
         replicas: u32,
     ) -> Result<BTreeMap<ShardId, Shard>, Refusal> {
         let (mut load, mut next_replica) = (placement::load(self), self.next_replica);
@@ -235,8 +246,18 @@ impl Catalog {
             let group = GroupId(self.next_group + u64::from(number));
             let Piece { range, parents } = piece.clone();
             let (status, moving) = (ShardStatus::Open, None);
-            let shard =
-                Shard { id, group, born, parents, range, created, status, replicas, moving };
+            let shard = Shard {
+                id,
+                group,
+                born,
+                parents,
+                range,
+                created: dates.created,
+                birth: dates.birth,
+                status,
+                replicas,
+                moving,
+            };
             shards.insert(id, shard);
         }
         self.next_group += pieces.len() as u64;

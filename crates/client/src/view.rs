@@ -23,8 +23,8 @@ pub struct ShardRoute {
     pub shard: ShardId,
     /// Its group.
     pub group: GroupId,
-    /// When the shard was created; part of its sequence numbers.
-    pub created: Timestamp,
+    /// When the shard was born; part of its sequence numbers.
+    pub birth: Timestamp,
     /// How long its records are kept.
     pub retention_hours: u32,
     /// Highest hash key of the shard.
@@ -100,7 +100,7 @@ fn route(name: &StreamName, stream: &Stream, shard: &Shard) -> ShardRoute {
         stream_id: stream.id,
         shard: shard.id,
         group: shard.group,
-        created: shard.created,
+        birth: shard.birth,
         retention_hours: stream.retention_hours,
         end: shard.range.end(),
         is_measured: stream.mode == StreamMode::OnDemand,

@@ -51,7 +51,7 @@ fn write<N: ToString>(target: &str, seeds: impl IntoIterator<Item = (N, Vec<u8>)
 fn commands() -> Vec<Command> {
     let name = || "s".parse().expect("a good name");
     let (id, now) = (StreamId(4), Timestamp::from_millis(1_800_000_000_000));
-    let number = SequenceNumber::shard_start(ShardId(0), now);
+    let number = SequenceNumber::shard_start(ShardId(0), now, now);
     let consumer = || "app".parse().expect("a good name");
     let of_stream = || Resource { stream: name(), consumer: None };
     let reshard = |change| Command::Reshard { name: name(), change, now };

@@ -153,7 +153,7 @@ async fn recall(
         };
         for (place, run) in group.places.iter().zip(&known) {
             let Some(run) = run else { continue };
-            let number = run.first.sequence_number(route.shard, route.created, run.arrival);
+            let number = run.first.sequence_number(route.shard, route.birth, run.arrival);
             outcomes[*place] = Ok(Placed { shard: route.shard, number });
         }
         let is_new = |place: usize| known.get(place).is_none_or(Option::is_none);
@@ -205,13 +205,13 @@ fn group(
 
 /// Records whose place the leader didn't name stay `Internal`: unknown.
 fn settle(outcomes: &mut [Outcome], group: &Group, runs: &[Run]) {
-    let ShardRoute { shard, created, .. } = *group.route;
+    let ShardRoute { shard, birth, .. } = *group.route;
     let positions = runs.iter().flat_map(|run| {
         let successors = std::iter::successors(Some(run.first), |position| Some(position.next()));
         successors.take(run.records as usize).map(|position| (position, run.arrival))
     });
     for (place, (position, arrival)) in group.places.iter().zip(positions) {
-        let number = position.sequence_number(shard, created, arrival);
+        let number = position.sequence_number(shard, birth, arrival);
         outcomes[*place] = Ok(Placed { shard, number });
     }
 }

@@ -65,14 +65,17 @@ pub(crate) mod tests {
             let start = HashKey(u128::from(*from) * EIGHTH);
             let end = HashKey(u128::from(*to).wrapping_mul(EIGHTH).wrapping_sub(1));
             let (id, created) = (ShardId(number), Timestamp::from_millis(created * 1000));
-            let ending = SequenceNumber::shard_start(id, created);
+            let ending = SequenceNumber::shard_start(id, created, created);
             let closed = closed.map(|second| Timestamp::from_millis(second * 1000));
             let status = closed.map_or(ShardStatus::Open, |at| ShardStatus::Closed { ending, at });
             let (range, group) =
                 (HashKeyRange::new(start, end).unwrap(), GroupId(u64::from(number) + 1));
             let parents = parents.iter().copied().map(ShardId).collect();
             let (born, replicas, moving) = (0, Vec::new(), None);
-            (id, Shard { id, group, born, parents, range, created, status, replicas, moving })
+            let birth = created;
+            let shard =
+                Shard { id, group, born, parents, range, created, birth, status, replicas, moving };
+            (id, shard)
         };
         let next_shard = u32::try_from(shards.len()).unwrap();
         Stream {
@@ -95,6 +98,7 @@ pub(crate) mod tests {
             distribution: Distribution::default(),
             encryption: Encryption::default(),
             recent_changes: RecentChanges::default(),
+            newest_gone: Timestamp::default(),
         }
     }
 

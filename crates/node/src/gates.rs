@@ -82,12 +82,14 @@ mod tests {
 
     fn stream(job: Option<u64>, open: bool) -> Stream {
         let (created, id) = (Timestamp::default(), ShardId(0));
-        let ending = SequenceNumber::shard_start(id, created);
+        let ending = SequenceNumber::shard_start(id, created, created);
         let closed = ShardStatus::Closed { ending, at: created };
         let status = if open { ShardStatus::Open } else { closed };
         let (range, replicas) = (HashKeyRange::FULL, Vec::new());
         let (group, parents, born, moving) = (GroupId(1), Vec::new(), 3, None);
-        let shard = Shard { id, group, born, parents, range, created, status, replicas, moving };
+        let birth = created;
+        let shard =
+            Shard { id, group, born, parents, range, created, birth, status, replicas, moving };
         Stream {
             id: StreamId(1),
             created,
@@ -113,6 +115,7 @@ mod tests {
             distribution: Distribution::default(),
             encryption: Encryption::default(),
             recent_changes: RecentChanges::default(),
+            newest_gone: created,
         }
     }
 

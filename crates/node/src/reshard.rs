@@ -101,7 +101,7 @@ async fn frozen_parents(
 
 fn ending_number(parent: &Shard, ending: Ending) -> SequenceNumber {
     match ending.last_record {
-        Some(last) => last.sequence_number(parent.id, parent.created, ending.last_arrival),
+        Some(last) => last.sequence_number(parent.id, parent.birth, ending.last_arrival),
         None => parent.starting_sequence_number(),
     }
 }
@@ -155,6 +155,7 @@ mod tests {
             parents: Vec::new(),
             range: HashKeyRange::FULL,
             created: Timestamp::from_millis(9_000),
+            birth: Timestamp::from_millis(9_000),
             status: ShardStatus::Open,
             replicas: Vec::new(),
             moving: None,

@@ -1,7 +1,7 @@
 //! Conversions of `anabranch.catalog.v1`, and the stored bytes of the catalog.
 
-use anabranch_catalog::{Catalog, Commitment, Users};
-use anabranch_types::Timestamp;
+use anabranch_catalog::{Catalog, Commitment, FormerNames, Users};
+use anabranch_types::{StreamName, Timestamp};
 use bytes::Bytes;
 use prost::Message;
 
@@ -21,6 +21,7 @@ pub use outcomes::{decode_outcome, encode_outcome};
 
 use nodes::{move_message, moving, node, node_message, replica, replica_message};
 use streams::{stream, stream_message};
+use values::stream_name;
 
 /// The catalog as it is stored, and sent to who knows nothing of it.
 pub fn encode_catalog(catalog: &Catalog) -> Bytes {
@@ -57,6 +58,8 @@ fn message_without_users(catalog: &Catalog) -> pb::Catalog {
         users: Vec::new(),
         users_version: catalog.users.version(),
         users_left_out: false,
+        former_names: catalog.former_names.names().iter().map(former_name_message).collect(),
+        other_births_millis: catalog.former_names.others().as_millis(),
     }
 }
 
@@ -96,5 +99,19 @@ pub fn decode_catalog_after(bytes: Bytes, known: &Users) -> Result<Catalog, Erro
             ends: commitment.ends_millis.map(Timestamp::from_millis),
         }),
         users,
+        former_names: former_names(message.former_names, message.other_births_millis)?,
     })
+}
+
+fn former_name_message((name, birth): (&StreamName, &Timestamp)) -> pb::FormerName {
+    pb::FormerName { name: name.to_string(), newest_birth_millis: birth.as_millis() }
+}
+
+fn former_names(names: Vec<pb::FormerName>, others_millis: u64) -> Result<FormerNames, Error> {
+    let read = |former: pb::FormerName| {
+        let birth = Timestamp::from_millis(former.newest_birth_millis);
+        Ok::<_, Error>((stream_name(&former.name)?, birth))
+    };
+    let newest = names.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok(FormerNames::new(newest, Timestamp::from_millis(others_millis)))
 }

@@ -36,11 +36,11 @@ impl Position {
     pub fn sequence_number(
         self,
         shard: ShardId,
-        shard_created: Timestamp,
+        shard_birth: Timestamp,
         arrival: Timestamp,
     ) -> SequenceNumber {
         SequenceNumber::new(SequenceNumberParts {
-            shard_created_seconds: shard_created.as_secs(),
+            shard_born_seconds: shard_birth.as_secs(),
             shard,
             log_index: self.log_index,
             offset: self.offset,

@@ -10,7 +10,7 @@ const RECORDS: u64 = 500;
 
 fn number(place: u64) -> SequenceNumber {
     SequenceNumber::new(SequenceNumberParts {
-        shard_created_seconds: 1_764_000_000,
+        shard_born_seconds: 1_764_000_000,
         shard: ShardId(7),
         log_index: 1_000_000 + place / 100,
         offset: u16::try_from(place % 100).unwrap(),

@@ -6,7 +6,7 @@ use crate::names::{ParseError, ShardId};
 
 /// Position of a record within its shard; strictly increases in commit order.
 ///
-/// Shape: 186 bits as 47 hex digits, most significant first: `2`, creation second of the shard (9),
+/// Shape: 186 bits as 47 hex digits, most significant first: `2`, second of the shard's birth (9),
 /// low nibble of the shard's number (1), position (16, below 2^63), zero (2), arrival second (9),
 /// shard's number (8), version `2` (1). The position is the log index of the record's entry in the
 /// upper 47 bits and the record's place in that entry in the lower 16. On the wire a decimal string
@@ -20,8 +20,8 @@ pub struct SequenceNumber([u64; 3]);
 /// What a [`SequenceNumber`] is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SequenceNumberParts {
-    /// Second since the epoch in which the shard was created; below 2^36.
-    pub shard_created_seconds: u64,
+    /// Second since the epoch in which the shard was born, which is mostly that in which it was created; below 2^36.
+    pub shard_born_seconds: u64,
     /// The shard.
     pub shard: ShardId,
     /// Log index of the record's entry; below 2^47.
@@ -38,7 +38,7 @@ const LOG_INDEX_MASK: u64 = (1 << 47) - 1;
 impl SequenceNumber {
     /// Builds a number; parts beyond their width are cut to it.
     pub fn new(parts: SequenceNumberParts) -> Self {
-        let created = parts.shard_created_seconds & SECONDS_MASK;
+        let created = parts.shard_born_seconds & SECONDS_MASK;
         let arrival = parts.arrival_seconds & SECONDS_MASK;
         let shard = u64::from(parts.shard.0);
         let position = (parts.log_index & LOG_INDEX_MASK) << 16 | u64::from(parts.offset);
@@ -57,9 +57,9 @@ impl SequenceNumber {
     }
 
     /// The number that stands before every record of a shard: its `StartingSequenceNumber`.
-    pub fn shard_start(shard: ShardId, created: Timestamp) -> Self {
+    pub fn shard_start(shard: ShardId, birth: Timestamp, created: Timestamp) -> Self {
         Self::new(SequenceNumberParts {
-            shard_created_seconds: created.as_secs(),
+            shard_born_seconds: birth.as_secs(),
             shard,
             log_index: 0,
             offset: 0,
@@ -72,7 +72,7 @@ impl SequenceNumber {
         let position = self.field(80, 64);
         let [shard, offset] = [self.field(4, 32), position & 0xffff];
         SequenceNumberParts {
-            shard_created_seconds: self.field(148, 36),
+            shard_born_seconds: self.field(148, 36),
             shard: ShardId(u32::try_from(shard).expect("a field of 32 bits")),
             log_index: position >> 16,
             offset: u16::try_from(offset).expect("masked to 16 bits"),
@@ -188,10 +188,10 @@ mod tests {
 
     fn parts() -> impl Strategy<Value = SequenceNumberParts> {
         (0..1u64 << 36, any::<u32>(), 0..1u64 << 47, any::<u16>(), 0..1u64 << 36).prop_map(
-            |(shard_created_seconds, shard, log_index, offset, arrival_seconds)| {
+            |(shard_born_seconds, shard, log_index, offset, arrival_seconds)| {
                 let shard = ShardId(shard);
                 SequenceNumberParts {
-                    shard_created_seconds,
+                    shard_born_seconds,
                     shard,
                     log_index,
                     offset,
@@ -213,7 +213,7 @@ mod tests {
         fn within_a_shard_order_is_order_of_positions(a in parts(), b in parts()) {
             let b = SequenceNumberParts {
                 shard: a.shard,
-                shard_created_seconds: a.shard_created_seconds,
+                shard_born_seconds: a.shard_born_seconds,
                 ..b
             };
             let positions = (a.log_index, a.offset).cmp(&(b.log_index, b.offset));
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn numbers_have_56_digits_and_the_layout_of_the_service() {
         // The first number of shard 0 created at second 1,400,000,000: hex 2 053724e00 0 0{16} 00 053724e00 00000000 2.
-        let start =
-            SequenceNumber::shard_start(ShardId(0), Timestamp::from_millis(1_400_000_000_000));
+        let second = Timestamp::from_millis(1_400_000_000_000);
+        let start = SequenceNumber::shard_start(ShardId(0), second, second);
         assert_eq!(start.to_string().len(), 56);
         let expected = num_from_hex("20537 24e00 0 0000000000000000 00 053724e00 00000000 2");
         assert_eq!(start.to_string(), expected);

@@ -82,7 +82,7 @@ mod tests {
         let arrival = Timestamp::from_millis(1_421_889_722_250);
         Line {
             shard: ShardId(3),
-            number: SequenceNumber::shard_start(ShardId(3), arrival),
+            number: SequenceNumber::shard_start(ShardId(3), arrival, arrival),
             place,
             arrival,
             partition_key: key.as_bytes(),

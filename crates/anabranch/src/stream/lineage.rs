@@ -63,7 +63,7 @@ mod tests {
         let created = Timestamp::from_millis(1_000);
         let shard = |(number, parents, is_closed): &(u32, &[u32], bool)| {
             let id = ShardId(*number);
-            let ending = SequenceNumber::shard_start(id, created);
+            let ending = SequenceNumber::shard_start(id, created, created);
             let closed = ShardStatus::Closed { ending, at: created };
             let shard = Shard {
                 id,
@@ -72,6 +72,7 @@ mod tests {
                 parents: parents.iter().copied().map(ShardId).collect(),
                 range: HashKeyRange::FULL,
                 created,
+                birth: created,
                 status: if *is_closed { closed } else { ShardStatus::Open },
                 replicas: Vec::new(),
                 moving: None,
@@ -98,6 +99,7 @@ mod tests {
             distribution: Distribution::default(),
             encryption: Encryption::default(),
             recent_changes: RecentChanges::default(),
+            newest_gone: created,
         }
     }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anabranch_types::HashKeyRange;
 use proptest::prelude::*;
@@ -80,7 +81,7 @@ fn a_split_shows_its_children_at_commit() {
     assert!(matches!(parent.status, ShardStatus::Closed { .. }));
     let child = &script.s().shards[&ShardId(1)];
     assert!(child.starting_sequence_number() > parent.starting_sequence_number());
-    assert!(child.created.as_secs() > parent.created.as_secs());
+    assert!(child.birth.as_secs() > parent.birth.as_secs());
 }
 
 #[test]

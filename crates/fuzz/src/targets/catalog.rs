@@ -39,7 +39,7 @@ fn split_all(catalog: &mut Catalog) {
         let Some(job) = catalog.streams.get(&name).and_then(|stream| stream.job.as_ref()) else {
             continue;
         };
-        let ending = |id: &ShardId| (*id, SequenceNumber::shard_start(*id, now));
+        let ending = |id: &ShardId| (*id, SequenceNumber::shard_start(*id, now, now));
         let (endings, job) = (job.parents.iter().map(ending).collect(), index + 1);
         catalog.apply(index + 2, Command::CommitReshard { name, id, job, endings, now });
     }

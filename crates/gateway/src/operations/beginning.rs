@@ -95,7 +95,7 @@ impl Beginning<'_> {
                 parts.shard
             )));
         }
-        if parts.shard_created_seconds != route.created.as_secs() {
+        if parts.shard_born_seconds != route.birth.as_secs() {
             return Err(invalid(" because it did not come from this stream"));
         }
         Ok(Position::of(number))

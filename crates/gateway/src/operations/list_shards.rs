@@ -208,7 +208,10 @@ pub(super) fn check_creation(
     created: Option<Moment>,
 ) -> Result<(), Error> {
     // Clients send back what DescribeStream said, some of them in whole seconds.
-    let differs = |moment: Moment| moment.0.as_secs() != stream.created.as_secs();
+    let differs = |Moment(moment): Moment| match moment.as_millis() % 1000 {
+        0 => moment.as_secs() != stream.created.as_secs(),
+        _ => moment != stream.created,
+    };
     if created.is_some_and(differs) {
         return Err(Error::NotFound(format!("{} not found.", gateway.subject(name))));
     }

@@ -62,7 +62,7 @@ fn children(stream: &Stream, shard: ShardId) -> Vec<ChildShard> {
 pub(super) fn write_records(w: &mut Writer, page: &Page, route: &ShardRoute) {
     for (position, arrival, record) in page.records() {
         let encrypted = page.is_encrypted(position);
-        let number = position.sequence_number(route.shard, route.created, arrival);
+        let number = position.sequence_number(route.shard, route.birth, arrival);
         w.structure(|w| {
             w.member("SequenceNumber").plain(number);
             w.member("ApproximateArrivalTimestamp").timestamp(arrival);
@@ -108,7 +108,7 @@ mod tests {
             stream(&[(0, 8, &[], 1, Some(2)), (0, 4, &[0], 2, None), (4, 8, &[0], 2, None)]);
         let ending = Position { log_index: 9, offset: 4 };
         let shard = stream.shards.get_mut(&ShardId(0)).unwrap();
-        let ending_number = ending.sequence_number(shard.id, shard.created, shard.created);
+        let ending_number = ending.sequence_number(shard.id, shard.birth, shard.created);
         shard.status = ShardStatus::Closed { ending: ending_number, at: shard.created };
         assert!(!is_drained(shard, ending));
         assert!(is_drained(shard, ending.next()));

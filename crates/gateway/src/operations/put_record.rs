@@ -1,9 +1,7 @@
 use anabranch_catalog::Distribution;
 use anabranch_client::StreamView;
 use anabranch_shard::Producer;
-use anabranch_types::{
-    HashKey, SequenceNumber, SequenceNumberParts, ShardId, StreamName, partition_key_hash,
-};
+use anabranch_types::{HashKey, SequenceNumber, StreamName, partition_key_hash};
 use serde::Deserialize;
 
 use super::stream_encryption::write_if_encrypted;
@@ -81,7 +79,7 @@ impl Request for PutRecord<'_> {
             let view = gateway.cluster.view();
             let found = gateway.find_for_data(&view, &name)?;
             check_size(cx, &name, found, key.len() + data.len())?;
-            self.check_ordering(cx, &name, found)?;
+            self.check_ordering(cx, &name)?;
         }
         if self.dry_run == Some(Flag(true)) {
             return Err(Error::DryRun);
@@ -94,14 +92,9 @@ impl Request for PutRecord<'_> {
 }
 
 impl PutRecord<'_> {
-    /// The number must be of this stream and not from the future. A later number than that of any
-    /// record that was acknowledged before is what every put gets anyhow.
-    fn check_ordering(
-        &self,
-        cx: &Context<'_>,
-        name: &StreamName,
-        found: StreamView<'_>,
-    ) -> Result<(), Error> {
+    /// The number must not be from the future. It may be of any shard, also of a former stream of this name, as the
+    /// service takes it. Every put gets a later number than any record of its shard that was acknowledged before.
+    fn check_ordering(&self, cx: &Context<'_>, name: &StreamName) -> Result<(), Error> {
         let Some(text) = self.sequence_number_for_ordering.as_deref() else { return Ok(()) };
         let now = cx.gateway.clock.now().as_secs();
         let account = &cx.gateway.settings.account;
@@ -114,19 +107,7 @@ impl PutRecord<'_> {
         let number: SequenceNumber = text.parse().map_err(|_| invalid())?;
         let parts = number.parts();
         let is_past = parts.arrival_seconds <= now.saturating_add(CLOCK_SKEW_SECONDS);
-        if is_past && is_of_stream(&parts, found) { Ok(()) } else { Err(invalid()) }
-    }
-}
-
-/// Whether a shard of the stream could have given the number. One that has expired is not known any
-/// more, only that it was older than the shards that are.
-fn is_of_stream(parts: &SequenceNumberParts, found: StreamView<'_>) -> bool {
-    match found.stream.shards.get(&parts.shard) {
-        Some(shard) => shard.created.as_secs() == parts.shard_created_seconds,
-        None => {
-            let newest = found.stream.shards.keys().next_back().copied().unwrap_or(ShardId(0));
-            parts.shard < newest && parts.shard_created_seconds >= found.stream.created.as_secs()
-        }
+        if is_past { Ok(()) } else { Err(invalid()) }
     }
 }
 

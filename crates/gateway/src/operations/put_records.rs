@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn answers_keep_the_order_and_know_two_codes_only() {
         let shard = ShardId(1);
-        let number = SequenceNumber::shard_start(shard, Timestamp::from_millis(1_000));
+        let second = Timestamp::from_millis(1_000);
+        let number = SequenceNumber::shard_start(shard, second, second);
         let outcomes = vec![
             Ok(Placed { shard, number }),
             Err(Error::Throughput("Rate exceeded".into())),

@@ -253,13 +253,10 @@ impl Subject {
 
     /// The number to go on after: that of the page's last record, or else of the place just before what comes next.
     fn continuation(&self, page: &Page) -> SequenceNumber {
-        let ShardRoute { shard, created, .. } = *self.route;
+        let ShardRoute { shard, birth, .. } = *self.route;
         match page.records().last() {
-            Some((position, arrival, _)) => position.sequence_number(shard, created, arrival),
-            None => {
-                let now = self.gateway.clock.now();
-                page.next.previous().sequence_number(shard, created, now.max(created))
-            }
+            Some((position, arrival, _)) => position.sequence_number(shard, birth, arrival),
+            None => page.next.previous().sequence_number(shard, birth, self.gateway.clock.now()),
         }
     }
 

@@ -142,7 +142,7 @@ impl MemoryCluster {
         let now = self.clock.now();
         let parent = &state.catalog.streams[&name].shards[&ShardId(shard)];
         let (id, range) = (parent.id, parent.range);
-        let ending = last.sequence_number(id, parent.created, now);
+        let ending = last.sequence_number(id, parent.birth, now);
         let at = HashKey(range.start().0 + (range.end().0 - range.start().0) / 2 + 1);
         let change = ShardChange::Split { shard: id, at };
         state.apply(Command::Reshard { name: name.clone(), change, now });
@@ -161,7 +161,7 @@ impl MemoryCluster {
             let ending = |id: &ShardId| {
                 let shard = &stream.shards[id];
                 let last = state.logs.get(&shard.group).and_then(Log::last);
-                let number = last.map(|l| l.sequence_number(*id, shard.created, self.clock.now()));
+                let number = last.map(|l| l.sequence_number(*id, shard.birth, self.clock.now()));
                 (*id, number.unwrap_or_else(|| shard.starting_sequence_number()))
             };
             let endings = job.parents.iter().map(ending).collect();

@@ -8,6 +8,7 @@ mod cluster;
 mod frames;
 mod hostile;
 mod http;
+mod identity;
 mod limits;
 mod operations;
 mod protocol;

@@ -69,8 +69,8 @@ async fn a_stream_that_another_gateway_made_is_there_at_once() {
 
 fn shard(number: u32, start: &str, end: &str) -> Value {
     let created = anabranch_types::Timestamp::from_millis(1_800_000_000_123);
-    let starting =
-        anabranch_types::SequenceNumber::shard_start(anabranch_types::ShardId(number), created);
+    let id = anabranch_types::ShardId(number);
+    let starting = anabranch_types::SequenceNumber::shard_start(id, created, created);
     json!({
         "ShardId": format!("shardId-{number:012}"),
         "HashKeyRange": {"StartingHashKey": start, "EndingHashKey": end},

@@ -220,7 +220,7 @@ async fn sizes_are_of_data_and_key_together() {
 }
 
 #[tokio::test]
-async fn the_number_for_ordering_must_be_of_the_stream_and_not_from_the_future() {
+async fn the_number_for_ordering_may_be_of_any_shard_but_not_from_the_future() {
     let server = start().await;
     server.create("s", 1).await;
     let put = |number: &str| {
@@ -238,10 +238,11 @@ async fn the_number_for_ordering_must_be_of_the_stream_and_not_from_the_future()
         ..parts
     });
     let elsewhere = anabranch_types::SequenceNumber::new(anabranch_types::SequenceNumberParts {
-        shard_created_seconds: parts.shard_created_seconds - 1,
+        shard_born_seconds: 0,
         ..parts
     });
-    for bad in ["0", "7", &future.to_string(), &elsewhere.to_string()] {
+    server.ok("PutRecord", put(&elsewhere.to_string())).await;
+    for bad in ["0", "7", &future.to_string()] {
         let (code, message) = server.error("PutRecord", put(bad)).await;
         assert_eq!(code, "InvalidArgumentException", "{bad}");
         assert!(message.starts_with("ExclusiveMinimumSequenceNumber "), "{message}");

@@ -184,7 +184,7 @@ async fn members_of_an_iterator_request_must_fit_together() {
         assert!(message.to_lowercase().contains(&part.to_lowercase()), "{message}");
     }
     let stranger = anabranch_types::SequenceNumber::new(anabranch_types::SequenceNumberParts {
-        shard_created_seconds: 5,
+        shard_born_seconds: 5,
         ..parts
     });
     let more = json!({"ShardIteratorType": at, "StartingSequenceNumber": stranger.to_string()});

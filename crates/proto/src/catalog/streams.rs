@@ -43,6 +43,7 @@ pub(super) fn stream_message(name: &StreamName, stream: &Stream) -> pb::Stream {
         distribution: distribution_message(stream.distribution).into(),
         encryption: encryption_message(&stream.encryption),
         recent_changes: recent_changes_message(&stream.recent_changes),
+        newest_gone_millis: stream.newest_gone.as_millis(),
     }
 }
 
@@ -79,6 +80,7 @@ pub(super) fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error>
         shard_metrics: shard_metrics(message.shard_metrics),
         encryption: encryption(message.encryption.unwrap_or_default()),
         recent_changes: recent_changes(message.recent_changes.unwrap_or_default()),
+        newest_gone: Timestamp::from_millis(message.newest_gone_millis),
     };
     Ok((stream_name(&message.name)?, stream))
 }
@@ -203,6 +205,7 @@ fn shard_message(shard: &Shard) -> pb::Shard {
         parents: shard.parents.iter().map(|parent| parent.0).collect(),
         closed_millis: closed.as_millis(),
         moving: shard.moving.as_ref().map(move_message),
+        birth_millis: shard.birth.as_millis(),
     }
 }
 
@@ -217,6 +220,11 @@ pub(super) fn shard(message: &pb::Shard) -> Result<Shard, Error> {
             at: Timestamp::from_millis(message.closed_millis),
         }
     };
+    // Shards of the first versions were born when they were created.
+    let birth_millis = match message.birth_millis {
+        0 => message.created_millis,
+        stored => stored,
+    };
     Ok(Shard {
         id: ShardId(message.id),
         group: GroupId(message.group),
@@ -224,6 +232,7 @@ pub(super) fn shard(message: &pb::Shard) -> Result<Shard, Error> {
         parents: message.parents.iter().copied().map(ShardId).collect(),
         range,
         created: Timestamp::from_millis(message.created_millis),
+        birth: Timestamp::from_millis(birth_millis),
         status,
         replicas: message.replicas.iter().map(replica).collect(),
         moving: message.moving.map(moving).transpose()?,

@@ -28,14 +28,17 @@ fn catalog() -> Catalog {
             mode_switches: vec![at(3)],
             key_changes: vec![at(4)],
         };
+        stream.newest_gone = at(8_000);
     }
+    let gone = BTreeMap::from([("gone".parse().unwrap(), at(9_000))]);
+    catalog.former_names = FormerNames::new(gone, at(6_000));
     catalog
 }
 
 fn commands() -> Vec<Command> {
     let name: StreamName = "s".parse().unwrap();
     let now = Timestamp::from_millis(7);
-    let number = SequenceNumber::shard_start(ShardId(0), now);
+    let number = SequenceNumber::shard_start(ShardId(0), now, now);
     let set_mode = |warm_throughput_mibps| Command::SetStreamMode {
         name: "other".parse().unwrap(),
         mode: StreamMode::OnDemand,
@@ -221,6 +224,7 @@ fn catalogs_read_what_they_wrote() {
     assert!(stream.shards.values().any(|shard| shard.moving.is_some()));
     assert!(catalog.balancing_paused && catalog.rebalance.is_some());
     assert!(catalog.commitment.is_some());
+    assert!(!catalog.former_names.names().is_empty());
     assert!(stream.job.is_some() && stream.shards.values().any(|shard| !shard.is_open()));
     let ann = catalog.users.get(&"ann".parse().unwrap()).unwrap();
     assert_eq!((catalog.users.len(), ann.keys.len(), ann.policies.len()), (2, 1, 1));
@@ -258,6 +262,25 @@ fn a_catalog_of_before_says_nothing_of_balancing_and_has_it_on() {
     let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
     assert!(catalog.balances());
     assert_eq!((catalog.balancing_paused, catalog.rebalance), (false, None));
+}
+
+#[test]
+fn a_shard_of_before_says_nothing_of_its_birth_and_was_born_when_it_was_created() {
+    let shard = pb::Shard {
+        created_millis: 5_000,
+        hash_key_start: vec![0; 16].into(),
+        hash_key_end: vec![255; 16].into(),
+        ..pb::Shard::default()
+    };
+    let (status, mode) = (pb::StreamStatus::Active.into(), pb::StreamMode::Provisioned.into());
+    let stream =
+        pb::Stream { name: "s".into(), status, mode, shards: vec![shard], ..pb::Stream::default() };
+    let before = pb::Catalog { streams: vec![stream], ..pb::Catalog::default() };
+    let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
+    let stream = catalog.streams.values().next().unwrap();
+    assert_eq!(stream.shards[&ShardId(0)].birth, Timestamp::from_millis(5_000));
+    assert_eq!(stream.newest_gone, Timestamp::default());
+    assert_eq!(catalog.former_names, FormerNames::default());
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn route() -> Arc<ShardRoute> {
         stream_id: StreamId(1),
         shard: ShardId(1),
         group: GroupId(2),
-        created: Timestamp::from_millis(1_763_000_000_000),
+        birth: Timestamp::from_millis(1_763_000_000_000),
         retention_hours: 24,
         end: HashKey(u128::MAX),
         is_measured: false,

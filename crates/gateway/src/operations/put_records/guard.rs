@@ -58,7 +58,8 @@ fn hashes_keys() {
 
 fn writes(format: Format) {
     let shard = ShardId(1);
-    let number = SequenceNumber::shard_start(shard, Timestamp::from_millis(1_764_000_000_000));
+    let second = Timestamp::from_millis(1_764_000_000_000);
+    let number = SequenceNumber::shard_start(shard, second, second);
     let answer =
         PutMany { outcomes: vec![Ok(Placed { shard, number }); RECORDS], encrypted: false };
     let bytes = guarded(|| {

@@ -1,0 +1,204 @@
+//! Births: what tells a shard or a consumer from every former one of the same name.
+//!
+//! A shard's sequence numbers carry the second of its birth, and a consumer's ARN carries the second of its
+//! registration. Two streams of one name can be made within one second, and a clock can be set back, so the clock alone
+//! would give both the same second. Therefore the catalog remembers the newest birth under each name and makes the next
+//! one later by a second at least, whatever the proposer's clock says:
+//!
+//! 1. A shard expires or a consumer is removed: [`Stream::newest_gone`] rises to its birth.
+//! 2. A stream is dropped: [`FormerNames`] takes the newest birth of all that it ever had.
+//! 3. A stream is created: its shards are born after that, and `newest_gone` begins there.
+//!
+//! It never happens that two shards of one name and number, or two consumers of one name, are born in the same second.
+//! Births may run ahead of the clock where a name is used again and again within seconds. They are identities, not
+//! times: `created` says when a stream or shard was made.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anabranch_types::{StreamName, Timestamp};
+
+use crate::model::Stream;
+
+/// The newest births under names of streams that were dropped.
+///
+/// Bounded: it knows the [`FormerNames::MOST`] names with the newest births, and of all other names only that
+/// their births are not after `others`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FormerNames {
+    newest: BTreeMap<StreamName, Timestamp>,
+    others: Timestamp,
+}
+
+impl FormerNames {
+    /// Names that are remembered one by one. Small, since the catalog is sent to every watcher with each change.
+    pub const MOST: usize = 128;
+
+    /// Puts together what [`Self::names`] and [`Self::others`] said.
+    pub fn new(newest: BTreeMap<StreamName, Timestamp>, others: Timestamp) -> Self {
+        let mut former = Self { newest, others };
+        former.forget_oldest();
+        former
+    }
+
+    /// Names with their newest births.
+    pub fn names(&self) -> &BTreeMap<StreamName, Timestamp> {
+        &self.newest
+    }
+
+    /// No birth under any other name is after this.
+    pub fn others(&self) -> Timestamp {
+        self.others
+    }
+
+    /// No birth under `name` is after this.
+    pub(crate) fn newest(&self, name: &StreamName) -> Timestamp {
+        self.newest.get(name).copied().unwrap_or(self.others)
+    }
+
+    /// Forgets a name that is used again: its new stream remembers the births.
+    pub(crate) fn forget(&mut self, name: &StreamName) {
+        self.newest.remove(name);
+    }
+
+    /// Remembers the births of a stream that is dropped.
+    pub(crate) fn remember(&mut self, name: StreamName, stream: &Stream) {
+        self.newest.insert(name, stream.newest_birth());
+        self.forget_oldest();
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.newest.len() > Self::MOST {
+            let by_birth = |(name, birth): (&StreamName, &Timestamp)| (*birth, name.clone());
+            let Some((birth, name)) = self.newest.iter().map(by_birth).min() else { return };
+            self.newest.remove(&name);
+            self.others = self.others.max(birth);
+        }
+    }
+}
+
+impl Stream {
+    /// The newest birth of all that the stream ever had, those of former streams of its name included.
+    fn newest_birth(&self) -> Timestamp {
+        let shards = self.shards.values().map(|shard| shard.birth);
+        let consumers = self.consumers.values().map(|consumer| consumer.created);
+        shards.chain(consumers).fold(self.newest_gone, Timestamp::max)
+    }
+}
+
+/// `now`, or the first moment of a later second than `newest` if that is later still.
+pub(crate) fn born_after(newest: Timestamp, now: Timestamp) -> Timestamp {
+    now.max(newest.plus(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use anabranch_types::{ConsumerName, ShardId};
+
+    use super::*;
+    use crate::command::{Command, NewStream, ShardChange};
+    use crate::model::StreamMode::Provisioned;
+    use crate::script::{NOW, Script, create_stream};
+
+    fn script() -> Script {
+        Script::with_nodes(3, &["a", "b", "c"])
+    }
+
+    fn create(script: &mut Script, name: &str, now: Timestamp) -> Timestamp {
+        let Command::CreateStream(new) = create_stream(name, 1, Provisioned) else { panic!() };
+        script.done(Command::CreateStream(NewStream { now, ..new }));
+        let id = script.stream(name).id;
+        script.done(Command::ActivateStream { name: name.parse().unwrap(), id });
+        script.stream(name).shards[&ShardId(0)].birth
+    }
+
+    fn delete(script: &mut Script, name: &str) {
+        let id = script.stream(name).id;
+        let name: StreamName = name.parse().unwrap();
+        script.done(Command::DeleteStream { name: name.clone(), with_consumers: true });
+        script.done(Command::DropStream { name, id });
+    }
+
+    fn register(script: &mut Script, now: Timestamp) -> Timestamp {
+        let (name, consumer): (StreamName, ConsumerName) =
+            ("s".parse().unwrap(), "app".parse().unwrap());
+        let tags = BTreeMap::new();
+        script.done(Command::RegisterConsumer { name, consumer: consumer.clone(), tags, now });
+        script.stream("s").consumers[&consumer].created
+    }
+
+    fn deregister(script: &mut Script, created: Timestamp) {
+        let (name, id): (StreamName, _) = ("s".parse().unwrap(), script.stream("s").id);
+        let consumer = "app".parse().unwrap();
+        script.done(Command::DeregisterConsumer { name: name.clone(), consumer, created });
+        script.done(Command::SettleConsumers { name, id });
+    }
+
+    #[test]
+    fn streams_of_one_name_are_never_born_in_the_same_second_whatever_the_clock_says() {
+        let mut script = script();
+        let hour = Duration::from_secs(3600);
+        let clocks = [NOW, NOW, NOW.plus(hour), NOW, NOW, NOW.plus(hour).plus(hour)];
+        let mut seconds = BTreeSet::new();
+        for now in clocks {
+            let birth = create(&mut script, "s", now);
+            assert!(seconds.last().is_none_or(|last| *last < birth.as_secs()), "{birth}");
+            assert_eq!(script.stream("s").created, now, "what users see is the clock's time");
+            seconds.insert(birth.as_secs());
+            delete(&mut script, "s");
+        }
+        assert_eq!(seconds.len(), clocks.len());
+        assert_eq!(create(&mut script, "other", NOW), NOW, "a new name is born when it is made");
+    }
+
+    #[test]
+    fn a_stream_is_born_after_every_shard_of_the_former_one() {
+        let mut script = script();
+        create(&mut script, "s", NOW);
+        let split =
+            ShardChange::Split { shard: ShardId(0), at: anabranch_types::HashKey(1 << 127) };
+        script.done(Command::Reshard { name: "s".parse().unwrap(), change: split, now: NOW });
+        let (id, job) = (script.stream("s").id, script.stream("s").job.clone().unwrap());
+        let ending = script.stream("s").shards[&ShardId(0)].starting_sequence_number();
+        let endings = BTreeMap::from([(ShardId(0), ending)]);
+        let name: StreamName = "s".parse().unwrap();
+        script.done(Command::CommitReshard { name, id, job: job.id, endings, now: NOW });
+        let child = script.stream("s").shards[&ShardId(1)].birth;
+        delete(&mut script, "s");
+        assert!(create(&mut script, "s", NOW).as_secs() > child.as_secs());
+    }
+
+    #[test]
+    fn consumers_of_one_name_are_never_registered_in_the_same_second() {
+        let mut script = script();
+        create(&mut script, "s", NOW);
+        let mut seconds = BTreeSet::new();
+        for _ in 0..3 {
+            let created = register(&mut script, NOW);
+            assert!(seconds.insert(created.as_secs()));
+            deregister(&mut script, created);
+        }
+        let created = register(&mut script, NOW);
+        assert!(seconds.insert(created.as_secs()));
+        delete(&mut script, "s");
+        create(&mut script, "s", NOW);
+        assert!(seconds.insert(register(&mut script, NOW).as_secs()), "of a former stream");
+    }
+
+    #[test]
+    fn names_that_were_forgotten_one_by_one_are_remembered_together() {
+        let mut script = script();
+        let birth = create(&mut script, "first", NOW);
+        delete(&mut script, "first");
+        for number in 0..FormerNames::MOST {
+            let name = format!("later-{number}");
+            create(&mut script, &name, NOW.plus(Duration::from_secs(5)));
+            delete(&mut script, &name);
+        }
+        let former = &script.catalog.former_names;
+        assert_eq!((former.names().len(), former.others()), (FormerNames::MOST, birth));
+        assert!(create(&mut script, "first", NOW).as_secs() > birth.as_secs());
+    }
+}
