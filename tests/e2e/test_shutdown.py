@@ -25,6 +25,19 @@ def test_sigterm_stops_everything_cleanly(tmp_path, nodes):
         assert set(cluster.stop().values()) == {0}, cluster.tail()
 
 
+def test_a_second_dev_changes_nothing_that_running_nodes_need(tmp_path):
+    with Cluster(tmp_path, nodes=3) as cluster:
+        files = [path for node in tmp_path.glob("node-*") for path in (node / "node.toml", node / "node.pid")]
+        before = {path: path.read_text() for path in [*files, tmp_path / "cluster.json"]}
+        with pytest.raises((RuntimeError, TimeoutError)):
+            Cluster(tmp_path, nodes=3).start()
+        assert {path: path.read_text() for path in before} == before
+        for node in cluster.nodes:
+            cluster.kill(node)
+            cluster.restart(node)
+            cluster.wait_ready(node)
+
+
 def test_a_second_server_on_the_same_data_says_so(tmp_path):
     with Cluster(tmp_path):
         with pytest.raises((RuntimeError, TimeoutError)) as refused:

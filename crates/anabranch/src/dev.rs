@@ -1,11 +1,16 @@
 //! `anabranch dev`: one node in this process, or several as child processes on loopback.
+//!
+//! Order: the folder is locked ([`FolderLock`]), then certificates and configurations are written, then nodes start. So
+//! a second `dev` on a folder in use changes nothing that the running nodes need.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anabranch_encryption::KeyFile;
+use anabranch_storage::SegmentStore;
 use anyhow::{Context, bail};
 use clap::Args;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -25,7 +30,7 @@ use crate::tls_config::RawTls;
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// Where the Kinesis API listens; with several nodes each takes the next port. Port 0 takes free ones
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4567")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4567", value_parser = listen_address)]
     listen: SocketAddr,
     /// Where everything is kept
     #[arg(long, value_name = "DIR", default_value = "./anabranch-data")]
@@ -52,6 +57,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("data-dir {}", args.data_dir.display()))?;
     let data_dir = std::path::absolute(&args.data_dir)?;
+    let _locked = FolderLock::take(&data_dir)?;
     println!("any credentials are accepted; data in {}", data_dir.display());
     let tls_dir = args.tls.then(|| data_dir.join("tls"));
     if let Some(dir) = &tls_dir {
@@ -63,6 +69,41 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     } else {
         several(args, &data_dir, tls_dir).await
     }
+}
+
+/// The right to change what is in the folder of a cluster, for as long as this process runs.
+struct FolderLock(#[expect(dead_code, reason = "dropping the file ends the lock")] File);
+
+impl FolderLock {
+    const NAME: &str = "dev.lock";
+
+    /// Refuses a folder on which another `dev` runs, or a node that outlived its `dev`.
+    fn take(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(Self::NAME);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.with_context(|| path.display().to_string())?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("data-dir {}: in use by another `anabranch dev`", dir.display())
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| path.display().to_string());
+            }
+        }
+        for entry in std::fs::read_dir(dir)? {
+            SegmentStore::check_free(entry?.path()).context("a node still runs: stop it first")?;
+        }
+        Ok(Self(file))
+    }
+}
+
+/// The address that a text means: of a name, the first in IPv4, or else the first.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let resolved = text.to_socket_addrs().map_err(|error| format!("must be HOST:PORT: {error}"))?;
+    let addresses: Vec<SocketAddr> = resolved.collect();
+    let preferred = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    preferred.copied().ok_or_else(|| "the host has no address".to_owned())
 }
 
 /// Everything in this process.
@@ -349,4 +390,43 @@ fn write_configs(
         cluster_file::replace(file, &toml::to_string(&raw)?)?;
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_storage::StorageSettings;
+
+    use super::*;
+
+    fn refusal(dir: &Path) -> String {
+        match FolderLock::take(dir) {
+            Ok(_) => String::new(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn a_folder_is_locked_once_and_not_while_a_node_runs_on_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let locked = FolderLock::take(dir.path()).unwrap();
+        assert!(refusal(dir.path()).contains("in use by another `anabranch dev`"));
+        drop(locked);
+        assert_eq!(refusal(dir.path()), "");
+        let node = dir.path().join("node-1");
+        let store = SegmentStore::open(&node, StorageSettings::default()).unwrap();
+        let text = refusal(dir.path());
+        assert!(text.contains("a node still runs") && text.contains("node-1"), "{text}");
+        drop(store);
+        assert_eq!(refusal(dir.path()), "");
+    }
+
+    #[test]
+    fn listen_takes_names_and_addresses() {
+        assert_eq!(listen_address("127.0.0.1:0").unwrap().port(), 0);
+        let local = listen_address("localhost:4567").unwrap();
+        assert!(local.ip().is_loopback() && local.port() == 4567);
+        for wrong in ["localhost", "4567", ":::", "127.0.0.1:99999"] {
+            assert!(listen_address(wrong).unwrap_err().contains("must be HOST:PORT"), "{wrong}");
+        }
+    }
 }

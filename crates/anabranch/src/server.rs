@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use anabranch_gateway::Authentication;
+use anabranch_storage::SegmentStore;
 use clap::Args;
 
 use crate::config::NodeConfig;
@@ -28,6 +29,8 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
             config.listen_api
         );
     }
+    // A second server on the folder must not replace the first one's process id.
+    SegmentStore::check_free(&config.data_dir)?;
     let pid_file = cluster_file::PidFile::write(&config.data_dir)?;
     let result = running::run(config, move |addresses| {
         println!("ready node {node}: Kinesis API on {}, gRPC on {}", addresses.api, addresses.grpc);

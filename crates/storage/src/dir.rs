@@ -80,6 +80,12 @@ pub(crate) fn directory_error(path: &Path, error: &io::Error) -> Error {
     Error::Directory { path: path.display().to_string(), detail: error.to_string() }
 }
 
+/// Refuses a directory that another process or store has open. Creates nothing and keeps no lock, so it is only for
+/// callers that write beside the directory before they open it: opening takes the lock.
+pub(crate) fn check_free(root: &Path) -> Result<(), Error> {
+    if root.join(LOCK_FILE).exists() { lock(root).map(drop) } else { Ok(()) }
+}
+
 fn lock(root: &Path) -> Result<File, Error> {
     let path = root.join(LOCK_FILE);
     let options = OpenOptions::new().write(true).create(true).truncate(false).open(&path);

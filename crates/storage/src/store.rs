@@ -18,6 +18,7 @@ use futures::{FutureExt, future::BoxFuture};
 use crate::{
     Completion, DiskState, Error, GroupLog, LogStore, Stats, StorageSettings,
     core::Core,
+    dir,
     group::{Group, GroupHandle, Synced},
     segment::queue::{End, Op, Work},
 };
@@ -53,6 +54,15 @@ impl SegmentStore {
         settings.check()?;
         let opened = opening::open(dir.as_ref(), settings)?;
         Ok(Arc::new(Self { core: Arc::clone(&opened.core), shutdown: Arc::new(opened) }))
+    }
+
+    /// Refuses a directory that another process or store has open. Keeps no lock: for callers that write beside the store
+    /// before they open it.
+    ///
+    /// # Errors
+    /// [`Error::Directory`].
+    pub fn check_free(dir: impl AsRef<Path>) -> Result<(), Error> {
+        dir::check_free(dir.as_ref())
     }
 
     /// Ends the store at once, as a crash does: what is queued is lost, its completions are dropped uncalled.
