@@ -129,6 +129,14 @@ impl Error {
         }
     }
 
+    /// Whether a newer version of the catalog might not say so.
+    pub(crate) const fn may_be_of_an_old_version(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound(_) | Self::InvalidArgument(_) | Self::Validation(_) | Self::InUse(_)
+        )
+    }
+
     /// `ErrorCode` and `ErrorMessage` of one entry of PutRecords, which knows two codes only.
     ///
     /// Source: Kinesis API reference, `PutRecordsResultEntry`.

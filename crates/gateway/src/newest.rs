@@ -1,22 +1,33 @@
-//! The newest version of the catalog, for calls that are about to be refused, also because something isn't there: one question at a time, however many
-//! wait for the answer, so that nobody has the catalog's leader asked more often by being refused.
+//! The newest version of the catalog, for two kinds of calls:
 //!
-//! A call waits for [`PATIENCE`] at most, and while the catalog doesn't answer only one does: it holds its body.
+//! - Operations of the catalog (all but those that read and write records) ask before they run ([`Newest::reach`]). So
+//!   they show every change that any gateway acknowledged before they began: read your writes, through every gateway.
+//! - Operations on records run on the version that is here, since a question to the catalog would cost them more than
+//!   they cost themselves. Only if that version would refuse a call, the newest is asked ([`Newest::view`]), and the call
+//!   is judged again.
+//!
+//! Questions are coalesced: a gateway has one question out at a time, and a call that finds one under way shares the
+//! next. So neither many reads nor many refusals ask the catalog's leader more often.
+//!
+//! A call waits for a limited time: the catalog may have no leader. A refusal is cheap to repeat and its call holds a
+//! body of records, so while the catalog is silent only one of those waits, and not for long. An operation of the catalog
+//! waits for a new leader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anabranch_client::View;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 
-/// How long a call waits for the newest version: hundreds of times what an answer takes. A catalog without a leader may
-/// take longer to have one, but most who ask here would be refused by the newest version too.
+/// How long a call that would be refused waits for the newest version: hundreds of times what an answer takes.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long an answer may take. Shorter, so that who asks hears of it when there is none.
+/// How long an operation of the catalog waits for it. A new leader of the catalog is there within about two seconds.
+const LONG_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer may take. Shorter, so that the call that asked hears of it when there is none.
 const ANSWER: Duration = Duration::from_millis(800);
 
 /// Asks for the newest version. Cheap to clone.
@@ -27,27 +38,54 @@ pub(crate) struct Newest {
 
 #[derive(Debug, Default)]
 struct Questions {
-    /// Held while one is out. Who asked may be gone by then: others wait for the same answer.
+    /// Held while one is out. The call that asked may be gone by then: others wait for the same answer.
     turn: Arc<Mutex<()>>,
-    /// Those that have begun.
+    /// Questions that have begun.
     begun: AtomicU64,
     /// Whether the last one that is over got no answer.
     is_unanswered: AtomicBool,
 }
 
 impl Newest {
+    /// Waits until the cluster's view is no older than this call. False if the catalog doesn't tell it in time.
+    pub(crate) async fn reach(&self, cluster: &Arc<dyn Cluster>) -> bool {
+        self.is_answered_at_last(|| question(cluster)).await
+    }
+
     /// A version that is no older than this call, if the catalog tells it soon.
     pub(crate) async fn view(&self, cluster: &Arc<dyn Cluster>) -> Option<Arc<View>> {
-        let asked = Arc::clone(cluster);
-        let question = async move { asked.newest_view().await.is_ok() };
         // What is answered here has been seen there.
-        self.is_answered(question).await.then(|| cluster.view())
+        self.is_answered(question(cluster)).await.then(|| cluster.view())
     }
 
     /// Whether `question`, or one like it that began after this call, is answered in time.
     async fn is_answered(&self, question: impl Future<Output = bool> + Send + 'static) -> bool {
         timeout(PATIENCE, self.questions.ask(question)).await.unwrap_or(false)
     }
+
+    /// As [`Self::is_answered`], asked again as long as there is no answer.
+    async fn is_answered_at_last<Q>(&self, question: impl Fn() -> Q) -> bool
+    where
+        Q: Future<Output = bool> + Send + 'static,
+    {
+        let arrived = self.questions.begun.load(Ordering::Relaxed);
+        let answered = async {
+            loop {
+                let turn = Arc::clone(&self.questions.turn).lock_owned().await;
+                let is_over = self.questions.is_over(arrived);
+                if is_over || self.questions.put(turn, question()).await {
+                    return;
+                }
+            }
+        };
+        timeout(LONG_PATIENCE, answered).await.is_ok()
+    }
+}
+
+/// Asks the cluster.
+fn question(cluster: &Arc<dyn Cluster>) -> impl Future<Output = bool> + Send + 'static {
+    let asked = Arc::clone(cluster);
+    async move { asked.newest_view().await.is_ok() }
 }
 
 impl Questions {
@@ -62,15 +100,27 @@ impl Questions {
                 if self.is_unanswered.load(Ordering::Relaxed) {
                     return false;
                 }
-                // One that began after this call came is over, whoever asked it: he had the turn.
-                if self.begun.load(Ordering::Relaxed) > arrived {
+                if self.is_over(arrived) {
                     return true;
                 }
                 turn
             }
         };
+        self.put(turn, question).await
+    }
+
+    /// Whether a question that began after the first `arrived` ones was answered; asked by the call whose turn it is.
+    fn is_over(&self, arrived: u64) -> bool {
+        self.begun.load(Ordering::Relaxed) > arrived && !self.is_unanswered.load(Ordering::Relaxed)
+    }
+
+    /// Puts the question in a task of its own: the call that asks may give up, and others wait for the answer.
+    async fn put(
+        self: &Arc<Self>,
+        turn: OwnedMutexGuard<()>,
+        question: impl Future<Output = bool> + Send + 'static,
+    ) -> bool {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        // In a task of its own: who asks may give up, and others wait for the answer.
         let questions = Arc::clone(self);
         let asked = tokio::spawn(async move {
             let is_answered = timeout(ANSWER, question).await.unwrap_or(false);
@@ -115,6 +165,20 @@ mod tests {
         assert!(!waits.await.unwrap());
         assert!(newest.is_answered(ready(true)).await);
         assert_eq!(begun(&newest), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_of_the_catalog_waits_for_a_leader_and_shares_its_answer() {
+        let (newest, came) = (Newest::default(), Instant::now());
+        let lasts = Duration::from_secs(3);
+        let question =
+            || async move { if came.elapsed() < lasts { pending().await } else { true } };
+        let answers = join_all((0..1_000).map(|_| newest.is_answered_at_last(question))).await;
+        assert!(answers.iter().all(|is_answered| *is_answered));
+        assert!(came.elapsed() < lasts + ANSWER, "{:?}", came.elapsed());
+        assert_eq!(begun(&newest), 5, "one after the other, until one is answered");
+        assert!(!newest.is_answered_at_last(pending).await);
+        assert!(came.elapsed() <= lasts + ANSWER + LONG_PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -146,7 +146,7 @@ pub(crate) trait Request: Constrained + Send + Sync {
         AskedTags::new()
     }
 
-    /// Checks the meaning and does it. Run again if it says that something isn't there.
+    /// Checks the meaning and does it. Run again if it refuses the call and the catalog may have changed.
     fn run(&self, cx: &Context<'_>) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
 }
 
@@ -233,6 +233,11 @@ impl Operation {
     /// What policies call it.
     pub(crate) fn action(self) -> String {
         format!("kinesis:{self:?}")
+    }
+
+    /// Whether it is about records. Any other is about the catalog, and runs on the newest version of it.
+    pub(crate) const fn is_of_records(self) -> bool {
+        self.is_of_data() || matches!(self, Self::SubscribeToShard)
     }
 
     /// Whether it reads or writes records; those know ProvisionedThroughputExceededException.
@@ -375,9 +380,9 @@ async fn attempt<R: Request>(admitted: &Admitted<R>, call: &Call<'_>) -> Result<
     let cx = Context { gateway, producer: call.producer.clone(), may_repeat };
     let request = &admitted.request;
     match request.run(&cx).await {
-        // A stream that another gateway made a moment ago may not have reached this one.
-        Err(Error::NotFound(_)) => {
-            // That it isn't there is said of the newest version alone.
+        // Another gateway may have acknowledged a change that hasn't reached this one: a call is refused by the newest
+        // version only.
+        Err(error) if call.operation.is_of_records() && error.may_be_of_an_old_version() => {
             gateway.newest.view(&gateway.cluster).await.ok_or(Error::Internal)?;
             // Tags and policies of what was not there have not been asked.
             admitted.authorize(call).await?;
@@ -412,6 +417,9 @@ async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<Admi
     let request = decoded?;
     constraints::check(&request)?;
     let admitted = Admitted { request, identity };
+    if !call.operation.is_of_records() && !gateway.newest.reach(&gateway.cluster).await {
+        return Err(Error::Internal);
+    }
     admitted.authorize(call).await?;
     if let Some((limits, limit)) = limit.filter(|(_, limit)| !limit.is_of_account())
         && let Some(subject) = admitted.subject(limit, gateway)

@@ -70,7 +70,7 @@ impl Request for PutRecord<'_> {
             partition: self.partition_key.as_deref(),
             hash: self.explicit_hash_key.as_deref(),
         };
-        let placement = Placement::of(cx, &name, keys.partition.is_none()).await;
+        let placement = Placement::of(cx, &name);
         let (key, hash) = keys.place(placement, 0).map_err(|error| match error {
             KeyError::Absent => absent("partitionKey"),
             KeyError::Invalid(error) => error,
@@ -137,12 +137,9 @@ pub(super) enum KeyError {
 }
 
 impl<'a> Placement<'a> {
-    /// Of a call to a stream. Where a record `lacks_key`, the newest version of the catalog says whether it may.
-    pub(super) async fn of(cx: &'a Context<'_>, stream: &StreamName, lacks_key: bool) -> Self {
-        let mut view = cx.gateway.cluster.view();
-        if lacks_key && let Ok(newest) = cx.gateway.cluster.newest_view().await {
-            view = newest;
-        }
+    /// Of a call to a stream.
+    pub(super) fn of(cx: &'a Context<'_>, stream: &StreamName) -> Self {
+        let view = cx.gateway.cluster.view();
         match view.stream(stream).map(|found| found.stream.distribution) {
             Some(Distribution::Auto) => Self::Anywhere(cx.producer.as_ref()),
             Some(Distribution::UserPartitionKey) | None => Self::ByKey,

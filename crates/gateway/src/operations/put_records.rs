@@ -69,7 +69,7 @@ impl Request for PutRecords<'_> {
 
     async fn run(&self, cx: &Context<'_>) -> Result<PutMany, Error> {
         let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        let placement = Placement::of(cx, &name, self.lacks_key()).await;
+        let placement = Placement::of(cx, &name);
         let entries = self.entries(placement)?;
         check_sizes(cx, &name, &entries)?;
         if self.dry_run == Some(Flag(true)) {
@@ -89,12 +89,6 @@ impl Request for PutRecords<'_> {
 }
 
 impl PutRecords<'_> {
-    /// Whether a record has no partition key.
-    fn lacks_key(&self) -> bool {
-        let members = self.records.as_ref().map(List::members).unwrap_or_default();
-        members.iter().any(|Structure(member)| member.partition_key.is_none())
-    }
-
     fn entries(&self, placement: Placement<'_>) -> Result<Vec<Entry<'_>>, Error> {
         let members = self.records.as_ref().map(List::members).unwrap_or_default();
         let mut entries = Vec::with_capacity(members.len());

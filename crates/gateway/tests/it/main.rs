@@ -10,6 +10,7 @@ mod hostile;
 mod http;
 mod identity;
 mod limits;
+mod newest;
 mod operations;
 mod protocol;
 mod puts;
