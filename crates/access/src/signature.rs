@@ -36,7 +36,8 @@ pub struct Request<'a, H> {
     pub body: &'a [u8],
 }
 
-/// Why a request is not let in. The text is for the client; no secret and nothing that was signed stands in it.
+/// Why a request is not let in. The text is for the client alone, not for a log: like the service's, that of an incomplete
+/// signature repeats the header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No signature at all.
@@ -115,6 +116,8 @@ enum Located<'a> {
 
 /// Parts of `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`, in the order of [`HEADER_PARTS`].
 struct HeaderParts<'a> {
+    /// The whole header.
+    header: &'a str,
     algorithm: &'a str,
     values: [Option<&'a str>; HEADER_PARTS.len()],
     /// One that stands more than once.
@@ -145,7 +148,9 @@ impl<'a> HeaderParts<'a> {
         let parts = authorization.as_bytes().split(|byte| matches!(byte, b' ' | b','));
         let mut parts = parts.map(|part| std::str::from_utf8(part).unwrap_or_default());
         let algorithm = parts.next().unwrap_or_default();
-        let mut found = Self { algorithm, values: [None; HEADER_PARTS.len()], repeated: None };
+        let header = authorization;
+        let mut found =
+            Self { header, algorithm, values: [None; HEADER_PARTS.len()], repeated: None };
         for part in parts {
             for (known, slot) in HEADER_PARTS.into_iter().zip(&mut found.values) {
                 let value = part.strip_prefix(known).and_then(|rest| rest.strip_prefix('='));
@@ -173,17 +178,14 @@ impl<'a> HeaderParts<'a> {
                 "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
             );
         }
-        // The service repeats the header; what looks like a signature must not end up in a log.
-        let is_algorithm = self.algorithm.starts_with("AWS4-");
-        let scheme = if is_algorithm { self.algorithm } else { "" };
-        Err(Error::Incomplete(format!("{missing}Authorization={scheme}")))
+        Err(Error::Incomplete(format!("{missing}Authorization={}", self.header)))
     }
 }
 
 fn complete_query(query: &Query<'_>) -> Result<(), Error> {
     let missing: String = QUERY_PARTS
         .into_iter()
-        .filter(|part| !query.has(part))
+        .filter(|part| !query.has_value(part))
         .map(|part| format!("AWS query-string parameters must include '{part}'. "))
         .collect();
     if missing.is_empty() {

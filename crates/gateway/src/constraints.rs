@@ -90,7 +90,7 @@ pub(crate) fn check(request: &impl Constrained) -> Result<(), Error> {
 
 /// What a required member that isn't there is refused with, where only the operation knows that it is required.
 pub(crate) fn absent(path: &str) -> Error {
-    refusal(&[violation(path, "null", format_args!("not be null"))])
+    refusal(&[violation(path, "null", NOT_NULL)])
 }
 
 impl Checks {
@@ -122,7 +122,7 @@ impl Checks {
         self.length(name, bytes, shown, rule);
     }
 
-    /// A list of structures, and each of them.
+    /// A list of structures, and each of them. The service shows the members of a list; those of structures have no text.
     pub(crate) fn list<T: Constrained>(
         &mut self,
         name: &'static str,
@@ -130,7 +130,11 @@ impl Checks {
         rule: &Rule,
     ) {
         let Some(list) = value else { return self.absent(name, rule) };
-        self.length(name, list.count(), format_args!("[{} members]", list.count()), rule);
+        let shown = match list.count() {
+            0 => "[]".to_owned(),
+            count => format!("[{count} members]"),
+        };
+        self.length(name, list.count(), format_args!("{shown}"), rule);
         self.path.push(Step::Member(name));
         for (index, Structure(member)) in (1..).zip(list.members()) {
             self.path.extend([Step::Index(index), Step::Member("member")]);
@@ -140,7 +144,7 @@ impl Checks {
         self.path.pop();
     }
 
-    /// A list of strings: its size, then every one of them.
+    /// A list of strings: its size, then the sizes of its members, of which the service names the list.
     pub(crate) fn texts(
         &mut self,
         name: &'static str,
@@ -149,7 +153,23 @@ impl Checks {
         member: &Rule,
     ) {
         let Some(list) = value else { return self.absent(name, size) };
-        self.length(name, list.count(), format_args!("[{} members]", list.count()), size);
+        let shown = fmt::from_fn(|f| {
+            f.write_str("[")?;
+            write_joined(f, list.members().iter().map(|text| text.0.as_ref()))?;
+            f.write_str("]")
+        });
+        self.length(name, list.count(), format_args!("{shown}"), size);
+        if !list.members().iter().all(|text| has_length(text, member)) {
+            self.violate(name, &shown, format_args!("satisfy constraint: [{}]", lengths(member)));
+        }
+        self.words(name, list, member);
+    }
+
+    /// Members of a list of strings that may only be certain words.
+    fn words(&mut self, name: &'static str, list: &List<Text<'_>>, member: &Rule) {
+        if member.one_of.is_empty() {
+            return;
+        }
         self.path.push(Step::Member(name));
         for (index, text) in (1..).zip(list.members()) {
             self.path.push(Step::Index(index));
@@ -159,7 +179,7 @@ impl Checks {
         self.path.pop();
     }
 
-    /// A map of strings: its size, then every key and value.
+    /// A map of strings: its size, then the sizes of its keys and values, of which the service names the map.
     pub(crate) fn map(
         &mut self,
         name: &'static str,
@@ -168,13 +188,22 @@ impl Checks {
         (key, value_rule): (&Rule, &Rule),
     ) {
         let Some(map) = value else { return self.absent(name, size) };
-        self.length(name, map.count(), format_args!("[{} entries]", map.count()), size);
-        self.path.push(Step::Member(name));
-        for (k, v) in map.entries() {
-            self.text_value("key", k, key);
-            self.text_value("value", v, value_rule);
+        let shown = fmt::from_fn(|f| {
+            f.write_str("{")?;
+            let entry = |(key, value): &(Text<'_>, Text<'_>)| format!("{}={}", &**key, &**value);
+            write_joined(f, map.entries().iter().map(entry))?;
+            f.write_str("}")
+        });
+        self.length(name, map.count(), format_args!("{shown}"), size);
+        let entries = map.entries();
+        let must =
+            |what: &str, rule| format!("{what} must satisfy constraint: [{}]", lengths(rule));
+        if !entries.iter().all(|(text, _)| has_length(text, key)) {
+            self.violate_wholly(name, &shown, &must("Map keys", key));
         }
-        self.path.pop();
+        if !entries.iter().all(|(_, text)| has_length(text, value_rule)) {
+            self.violate_wholly(name, &shown, &must("Map value", value_rule));
+        }
     }
 
     /// A structure.
@@ -241,20 +270,25 @@ impl Checks {
 
     fn absent(&mut self, name: &'static str, rule: &Rule) {
         if rule.required {
-            self.push(name, "null", format_args!("not be null"));
+            self.push(name, "null", NOT_NULL);
         }
     }
 
     fn violate(&mut self, name: &'static str, value: impl fmt::Display, must: fmt::Arguments<'_>) {
+        self.violate_wholly(name, value, &format!("Member must {must}"));
+    }
+
+    /// As [`Self::violate`], with the whole sentence.
+    fn violate_wholly(&mut self, name: &'static str, value: impl fmt::Display, sentence: &str) {
         if self.violations.len() < MAX_VIOLATIONS {
             let shown = shortened(&value.to_string());
-            self.push(name, &format!("'{shown}'"), must);
+            self.push(name, &format!("'{shown}'"), sentence);
         }
     }
 
-    fn push(&mut self, name: &'static str, value: &str, must: fmt::Arguments<'_>) {
+    fn push(&mut self, name: &'static str, value: &str, sentence: &str) {
         if self.violations.len() < MAX_VIOLATIONS {
-            self.violations.push(violation(&self.path_to(name), value, must));
+            self.violations.push(violation(&self.path_to(name), value, sentence));
         }
     }
 
@@ -278,8 +312,35 @@ impl Checks {
     }
 }
 
-fn violation(path: &str, value: &str, must: fmt::Arguments<'_>) -> String {
-    format!("Value {value} at '{path}' failed to satisfy constraint: Member must {must}")
+const NOT_NULL: &str = "Member must not be null";
+
+fn violation(path: &str, value: &str, sentence: &str) -> String {
+    format!("Value {value} at '{path}' failed to satisfy constraint: {sentence}")
+}
+
+/// The texts with commas between them; no more of them than a message shows.
+fn write_joined(
+    f: &mut fmt::Formatter<'_>,
+    texts: impl Iterator<Item = impl fmt::Display>,
+) -> fmt::Result {
+    for (index, text) in texts.take(MAX_VALUE_CHARACTERS).enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        write!(f, "{separator}{text}")?;
+    }
+    Ok(())
+}
+
+fn has_length(text: &str, rule: &Rule) -> bool {
+    in_range(text.chars().count(), rule)
+}
+
+/// What the service says of the lengths that members of a list may have.
+fn lengths(rule: &Rule) -> String {
+    let Rule { min, max, .. } = rule;
+    format!(
+        "Member must have length less than or equal to {max}, Member must have length greater \
+         than or equal to {min}"
+    )
 }
 
 fn refusal(violations: &[String]) -> Error {

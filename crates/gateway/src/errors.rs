@@ -1,7 +1,9 @@
+use std::fmt;
+
 use anabranch_access::signature;
 use anabranch_catalog::Refusal;
 use anabranch_client as client;
-use anabranch_types::{KeyFault, limits};
+use anabranch_types::{HashKeyRange, KeyFault, ShardId, limits};
 use http::StatusCode;
 
 use crate::wire::{DecodeError, Format, Writer};
@@ -9,7 +11,10 @@ use crate::wire::{DecodeError, Format, Writer};
 /// Why a call was not done. The text is the message for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    /// The body isn't JSON or CBOR, or a member has the wrong type.
+    /// There is no body, or it isn't JSON or CBOR.
+    #[error("The request body is not valid")]
+    Malformed,
+    /// A member has the wrong type, or the body is encoded in a way that isn't known.
     #[error("{0}")]
     Serialization(String),
     /// Members break constraints of the service model.
@@ -39,12 +44,9 @@ pub(crate) enum Error {
     /// `DryRun` was set and the request would have been tried.
     #[error("Request would have succeeded, but DryRun flag is set.")]
     DryRun,
-    /// The operation's name isn't known.
-    #[error("{0}")]
-    UnknownOperation(String),
-    /// Neither content type nor target tells what is meant.
-    #[error("Unable to determine the service or operation")]
-    Unroutable,
+    /// No operation is named, or one that isn't known.
+    #[error("Unknown operation")]
+    UnknownOperation,
     /// Not a POST.
     #[error("Unable to determine service/operation name to be authorized")]
     NotPost,
@@ -100,7 +102,7 @@ impl Error {
     pub(crate) const fn wire(&self) -> (StatusCode, &'static str) {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         match self {
-            Self::Serialization(_) => (BAD, "SerializationException"),
+            Self::Malformed | Self::Serialization(_) => (BAD, "SerializationException"),
             Self::Validation(_) => (BAD, "ValidationException"),
             Self::InvalidArgument(_) => (BAD, "InvalidArgumentException"),
             Self::NotFound(_) => (BAD, "ResourceNotFoundException"),
@@ -110,8 +112,7 @@ impl Error {
             Self::ExpiredIterator(_) => (BAD, "ExpiredIteratorException"),
             Self::ExpiredNextToken(_) => (BAD, "ExpiredNextTokenException"),
             Self::DryRun => (BAD, "DryRunOperationException"),
-            Self::UnknownOperation(_) => (BAD, "UnknownOperationException"),
-            Self::Unroutable => (StatusCode::NOT_FOUND, "UnknownOperationException"),
+            Self::UnknownOperation => (BAD, "UnknownOperationException"),
             Self::NotPost => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::AccessDenied(_) => (BAD, "AccessDeniedException"),
             Self::UnknownKey => (BAD, "UnrecognizedClientException"),
@@ -153,10 +154,14 @@ impl Error {
         // SerializationException has a capital letter here, every other code a small one.
         let is_serialization = matches!(self, Self::Serialization(_));
         let message = if is_serialization { "Message" } else { "message" };
+        // The service says no more to a request that it couldn't read.
+        let is_bare = matches!(self, Self::Malformed | Self::UnknownOperation);
         let mut writer = Writer::new(format, 256);
         writer.structure(|w| {
             w.member("__type").text(self.wire().1);
-            w.member(message).text(&self.to_string());
+            if !is_bare {
+                w.member(message).text(&self.to_string());
+            }
         });
         writer.finish()
     }
@@ -196,7 +201,7 @@ impl Error {
         match refusal {
             Refusal::StreamExists { .. } => Self::InUse(format!("{} already exists.", subject())),
             Refusal::StreamNotFound { .. } => Self::NotFound(format!("{} not found.", subject())),
-            Refusal::StreamNotActive { .. } => Self::InUse(format!("{} is not ACTIVE.", subject())),
+            Refusal::StreamNotActive { .. } => Self::InUse(format!("{} not ACTIVE", subject())),
             Refusal::NoNodes | Refusal::Limit { .. } => Self::Limit(refusal.to_string()),
             Refusal::StreamHasConsumers { .. } => Self::InUse(format!(
                 "{} has enhanced fan-out consumers: deregister them first, or set \
@@ -210,28 +215,24 @@ impl Error {
                 Self::NotFound(format!("Consumer {consumer} of {} not found.", of(subject)))
             }
             Refusal::TooManyTags { limit } => Self::InvalidArgument(format!(
-                "Failed to add tags to {}: it cannot have more than {limit} tags associated with it.",
+                "Failed to add tags to {} because a given stream cannot have more than {limit} tags \
+                 associated with it.",
                 of(subject)
             )),
             Refusal::ShardNotFound { shard } => {
                 Self::NotFound(format!("Could not find shard {shard} in {}.", of(subject)))
             }
-            Refusal::ShardClosed { shard } => Self::InUse(format!(
+            Refusal::ShardClosed { shard } => Self::InvalidArgument(format!(
                 "Shard {shard} in {} has already been merged or split, and thus is not eligible for \
                  merging or splitting.",
                 of(subject)
             )),
-            Refusal::CannotSplit { shard, range, at } => Self::InvalidArgument(format!(
-                "NewStartingHashKey {at} used in SplitShard() on shard {shard} in {} is not both \
-                 greater than one plus the shard's StartingHashKey {} and less than the shard's \
-                 EndingHashKey {}.",
-                of(subject),
-                range.start(),
-                range.end()
-            )),
+            Refusal::CannotSplit { shard, range, at } => {
+                Self::InvalidArgument(cannot_split(subject, *shard, *range, at))
+            }
             Refusal::NotAdjacent { lower, upper } => Self::InvalidArgument(format!(
                 "Shards {lower} and {upper} in {} are not an adjacent pair of shards eligible for \
-                 merging.",
+                 merging",
                 of(subject)
             )),
             Refusal::ShardCount { current, target, lowest, highest } => {
@@ -244,20 +245,16 @@ impl Error {
                 let is_over_quota = *target > limits::STREAM_MAX_SHARDS;
                 if is_over_quota { Self::Limit(message) } else { Self::InvalidArgument(message) }
             }
-            Refusal::OnDemand { .. } => Self::Validation(format!(
-                "{} is in ON_DEMAND mode: its shards follow its load and cannot be changed.",
-                subject()
-            )),
+            Refusal::OnDemand { .. } => {
+                Self::Validation(format!("Request is invalid. {} is in On-Demand mode.", subject()))
+            }
             Refusal::NotOnDemand { .. } => Self::Validation(format!(
                 "{} is in PROVISIONED mode: this is for streams in ON_DEMAND mode.",
                 subject()
             )),
-            Refusal::Retention { current, asked } => Self::InvalidArgument(format!(
-                "RetentionPeriodHours {asked} is not allowed for {}, where it is {current} hours: \
-                 IncreaseStreamRetentionPeriod takes no shorter and DecreaseStreamRetentionPeriod no \
-                 longer period, and both take 24 to 8760 hours.",
-                of(subject)
-            )),
+            Refusal::Retention { current, asked } => {
+                Self::InvalidArgument(retention(subject, *current, *asked))
+            }
             Refusal::JobOver { .. }
             | Refusal::ReplicaNotFound { .. }
             | Refusal::NodeNotFound { .. }
@@ -271,6 +268,49 @@ impl Error {
             | Refusal::DataKeyOver { .. } => Self::Internal,
         }
     }
+}
+
+/// A key that isn't inside a shard.
+pub(crate) fn cannot_split(
+    subject: impl FnOnce() -> String,
+    shard: ShardId,
+    range: HashKeyRange,
+    at: impl fmt::Display,
+) -> String {
+    format!(
+        "NewStartingHashKey {at} used in SplitShard() on shard {shard} in {} is not both greater \
+         than one plus the shard's StartingHashKey {} and less than the shard's EndingHashKey {}.",
+        of(subject),
+        range.start(),
+        range.end()
+    )
+}
+
+/// A retention period that is beyond the bounds, or on the wrong side of the one that holds.
+fn retention(subject: impl FnOnce() -> String, current: u32, asked: u32) -> String {
+    let (min, max) = (limits::DEFAULT_RETENTION_HOURS, limits::MAX_RETENTION_HOURS);
+    if asked < min {
+        return format!(
+            "Minimum allowed retention period is {min} hours. Requested retention period ({asked} \
+             hours) is too short."
+        );
+    }
+    if asked > max {
+        return format!(
+            "Maximum allowed retention period is {max} hours. Requested retention period ({asked} \
+             hours) is too long."
+        );
+    }
+    let (is, other) = if asked < current {
+        ("shorter", "DecreaseRetentionPeriod")
+    } else {
+        ("longer", "IncreaseRetentionPeriod")
+    };
+    format!(
+        "Requested retention period ({asked} hours) for {} can not be {is} than existing retention \
+         period ({current} hours). Use {other} API.",
+        of(subject)
+    )
 }
 
 /// The code of a master key's fault.
@@ -307,8 +347,10 @@ impl From<signature::Error> for Error {
 
 impl From<DecodeError> for Error {
     fn from(error: DecodeError) -> Self {
-        let (DecodeError::Malformed(message) | DecodeError::Type(message)) = error;
-        Self::Serialization(message)
+        match error {
+            DecodeError::Malformed(_) => Self::Malformed,
+            DecodeError::Type(message) => Self::Serialization(message),
+        }
     }
 }
 

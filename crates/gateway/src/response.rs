@@ -169,15 +169,15 @@ pub(crate) fn failure(format: Format, error: &Error) -> Answer {
     answer
 }
 
-/// An error of a request that isn't in any protocol: XML, as the service has it.
+/// An error of a request that isn't in any protocol: XML without a content type, as the service has it.
 pub(crate) fn xml_failure(error: &Error) -> Answer {
     let (status, code) = error.wire();
-    let body = if *error == Error::Unroutable {
-        format!("<{code}/>\n")
-    } else {
-        format!("<{code}>\n  <Message>{error}</Message>\n</{code}>\n")
+    let (status, body) = match error {
+        Error::UnknownOperation => (StatusCode::NOT_FOUND, format!("<{code}/>\n")),
+        _ => (status, format!("<{code}>\n  <Message>{error}</Message>\n</{code}>\n")),
     };
-    let mut answer = build(status, "text/xml", body.into());
+    let mut answer = Response::new(Body::from(Bytes::from(body)));
+    *answer.status_mut() = status;
     answer.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code));
     answer
 }
@@ -209,8 +209,12 @@ pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, id: uuid::Uuid) {
     if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut [0; 36])) {
         headers.insert("x-amzn-requestid", value);
     }
-    let extended = base64_simd::STANDARD.encode_to_string(rand::random::<[u8; 48]>());
-    if let Ok(value) = HeaderValue::try_from(extended) {
+    // Only the answer to a preflight says how long it may be kept.
+    let is_preflight = headers.contains_key(ACCESS_CONTROL_MAX_AGE);
+    let extended = base64_simd::STANDARD.encode_to_string(rand::random::<[u8; 72]>());
+    if let Ok(value) = HeaderValue::try_from(extended)
+        && !is_preflight
+    {
         headers.insert("x-amz-id-2", value);
     }
     if request.contains_key(ORIGIN) {

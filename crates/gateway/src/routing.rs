@@ -72,7 +72,11 @@ fn readiness(gateway: &Gateway) -> Answer {
 
 async fn post(gateway: &Gateway, peer: Peer, parts: &Parts, body: Incoming) -> Answer {
     let Some(format) = format_of(&parts.headers) else {
-        return response::xml_failure(&Error::Unroutable);
+        return match target(&parts.headers) {
+            // The format in which the service answers what has none.
+            Some(_) => response::failure(Format::Cbor, &Error::UnknownOperation),
+            None => response::xml_failure(&Error::UnknownOperation),
+        };
     };
     match call(gateway, peer, format, parts, body).await {
         Ok(done) => response::success(format, done),
@@ -87,13 +91,12 @@ async fn call(
     parts: &Parts,
     body: Incoming,
 ) -> Result<Done, Error> {
-    let name = target(&parts.headers).ok_or(Error::Unroutable)?;
-    let operation = Operation::of_name(name);
+    let operation = target(&parts.headers).and_then(Operation::of_name);
     let encoding = Encoding::of(&parts.headers)?;
     let throttled = |error| throttled_as(operation, error);
     let mut body = body::read(gateway, body).await.map_err(throttled)?;
     if body.sent.is_empty() {
-        return Err(Error::Serialization("The request body is empty".to_owned()));
+        return Err(operation.map_or(Error::UnknownOperation, |_| Error::Malformed));
     }
     let mut caller = None;
     if encoding == Encoding::Gzip {
@@ -103,7 +106,7 @@ async fn call(
     }
     let Some(operation) = operation else {
         wire::check_well_formed(format, &body.bytes)?;
-        return Err(Error::UnknownOperation(format!("Unknown operation {}", shortened(name))));
+        return Err(Error::UnknownOperation);
     };
     let call = Call {
         gateway,
@@ -159,8 +162,4 @@ fn may_repeat(headers: &HeaderMap) -> bool {
         text.split(';').any(|part| part.trim().eq_ignore_ascii_case("attempt=1"))
     });
     headers.contains_key(INVOCATION_ID) && !is_first
-}
-
-fn shortened(name: &str) -> String {
-    name.chars().take(64).collect()
 }

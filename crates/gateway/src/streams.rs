@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use anabranch_catalog::{Command, Consumer, Resource, StreamMode, StreamStatus};
+use anabranch_catalog::{Command, Consumer, Refusal, Resource, StreamMode, StreamStatus};
+use anabranch_client as client;
 use anabranch_client::{StreamView, View};
 use anabranch_types::{AccountId, ConsumerArn, ConsumerName, StreamArn, StreamName};
 
@@ -118,7 +119,17 @@ impl Gateway {
             false => command,
         };
         let done = self.cluster.propose(command).await;
-        done.map_err(|error| Error::from_client(error, || self.subject(name)))
+        done.map_err(|error| match error {
+            client::Error::Refused(Refusal::StreamNotActive { .. }) => self.not_active(name),
+            error => Error::from_client(error, || self.subject(name)),
+        })
+    }
+
+    /// The error for a stream that can't be changed in the state that it is in.
+    pub(crate) fn not_active(&self, name: &StreamName) -> Error {
+        let view = self.cluster.view();
+        let status = view.stream(name).map_or("DELETING", |found| found.stream.status.name());
+        Error::InUse(format!("{} not ACTIVE, instead in state {status}", self.subject(name)))
     }
 
     /// The consumer that an ARN means, of the very registration that it names.

@@ -46,6 +46,20 @@ pub(crate) struct ShardsPage {
     pub after: ShardId,
     /// Which shards are listed.
     pub filter: ShardFilter,
+    /// The version that the first page was made from: every page shows it.
+    pub version: StreamVersion,
+}
+
+/// What a stream's shards looked like when a listing began.
+///
+/// Shards are numbered as they appear, and a shard closes in the version in which its children appear. So its highest number
+/// says of any later version which shards there were, and which of them were open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamVersion {
+    /// The highest number of a shard.
+    pub last: ShardId,
+    /// The gateway's clock, for filters by time.
+    pub asked: Timestamp,
 }
 
 /// Goes on with ListStreams after this name.
@@ -53,6 +67,8 @@ pub(crate) struct ShardsPage {
 pub(crate) struct StreamsPage {
     /// The last stream that was listed.
     pub after: StreamName,
+    /// The catalog's version of the first page: streams that were created later aren't listed.
+    pub version: u64,
 }
 
 /// Goes on with ListStreamConsumers after this name.
@@ -231,19 +247,23 @@ impl Token for ShardIterator {
 }
 
 impl Token for StreamsPage {
-    const KIND: u8 = 2;
+    // Kind 2 had no version.
+    const KIND: u8 = 6;
 
     fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.version);
         out.put_slice(self.after.as_str().as_bytes());
     }
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        Some(Self { after: read_name(bytes)? })
+        let version = bytes.try_get_u64().ok()?;
+        Some(Self { after: read_name(bytes)?, version })
     }
 }
 
 impl Token for ShardsPage {
-    const KIND: u8 = 3;
+    // Kind 3 had no version.
+    const KIND: u8 = 5;
 
     fn write(&self, out: &mut Vec<u8>) {
         let (tag, argument) = match self.filter {
@@ -258,6 +278,8 @@ impl Token for ShardsPage {
         out.put_u32(self.after.0);
         out.put_u8(tag);
         out.put_u64(argument);
+        out.put_u32(self.version.last.0);
+        out.put_u64(self.version.asked.as_millis());
         out.put_slice(self.stream.as_str().as_bytes());
     }
 
@@ -274,7 +296,10 @@ impl Token for ShardsPage {
             6 => ShardFilter::FromTimestamp(Timestamp::from_millis(argument)),
             _ => return None,
         };
-        Some(Self { stream: read_name(bytes)?, stream_id, after, filter })
+        let last = ShardId(bytes.try_get_u32().ok()?);
+        let asked = Timestamp::from_millis(bytes.try_get_u64().ok()?);
+        let version = StreamVersion { last, asked };
+        Some(Self { stream: read_name(bytes)?, stream_id, after, filter, version })
     }
 }
 
@@ -355,6 +380,7 @@ mod tests {
                 stream_id: StreamId(id),
                 after: ShardId(shard),
                 filter,
+                version: StreamVersion { last: ShardId(!shard), asked: Timestamp::from_millis(!id) },
             };
             let sealer = Sealer::new(KEY);
             let text = sealer.seal(&page, Timestamp::default());

@@ -67,6 +67,23 @@ impl SequenceNumber {
         })
     }
 
+    /// The number that stands after every record of a shard: its `EndingSequenceNumber`.
+    pub fn shard_end(shard: ShardId, birth: Timestamp, closed: Timestamp) -> Self {
+        Self::new(SequenceNumberParts {
+            shard_born_seconds: birth.as_secs(),
+            shard,
+            log_index: LOG_INDEX_MASK,
+            offset: u16::MAX,
+            arrival_seconds: closed.as_secs(),
+        })
+    }
+
+    /// Whether it is the number after every record of some shard. No record has it: a log never gets that long.
+    pub fn is_shard_end(self) -> bool {
+        let SequenceNumberParts { log_index, offset, .. } = self.parts();
+        (log_index, offset) == (LOG_INDEX_MASK, u16::MAX)
+    }
+
     /// The parts that the number was built from.
     pub fn parts(self) -> SequenceNumberParts {
         let position = self.field(80, 64);
@@ -237,6 +254,23 @@ mod tests {
         assert_eq!(start.to_string().len(), 56);
         let expected = num_from_hex("20537 24e00 0 0000000000000000 00 053724e00 00000000 2");
         assert_eq!(start.to_string(), expected);
+    }
+
+    #[test]
+    fn a_shard_ends_after_every_record_and_before_its_children() {
+        let at = |second| Timestamp::from_millis(second * 1000);
+        let end = SequenceNumber::shard_end(ShardId(0), at(5), at(9));
+        let parts = SequenceNumberParts {
+            shard_born_seconds: 5,
+            shard: ShardId(0),
+            log_index: LOG_INDEX_MASK - 1,
+            offset: u16::MAX,
+            arrival_seconds: 100,
+        };
+        assert!(end > SequenceNumber::new(parts) && end.is_shard_end());
+        assert!(!SequenceNumber::new(parts).is_shard_end());
+        assert!(end < SequenceNumber::shard_start(ShardId(1), at(6), at(6)));
+        assert_eq!(end.to_string().parse(), Ok(end));
     }
 
     /// Decimal text of a hex number, by long multiplication over digits: shares no code with the codec.

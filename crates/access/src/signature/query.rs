@@ -24,6 +24,11 @@ impl<'a> Query<'a> {
         self.pairs().any(|(known, _)| decoded(known) == name)
     }
 
+    /// Whether the parameter is there and has a value.
+    pub(super) fn has_value(self, name: &str) -> bool {
+        self.pairs().any(|(known, value)| decoded(known) == name && !value.is_empty())
+    }
+
     /// The decoded value of a parameter that may stand only once.
     pub(super) fn only(self, name: &str) -> Result<Option<Cow<'a, str>>, Error> {
         let mut values = self.pairs().filter(|(known, _)| decoded(known) == name);

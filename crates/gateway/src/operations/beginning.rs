@@ -12,7 +12,6 @@ use crate::wire::Moment;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning<'a> {
     pub operation: &'static str,
-    pub type_member: &'static str,
     pub number_member: &'static str,
     pub kind: &'a str,
     pub number: Option<&'a str>,
@@ -52,10 +51,11 @@ impl Beginning<'_> {
                 }
                 Ok(Start::AtTimestamp(moment))
             }
-            ("AT_TIMESTAMP", None, None) => Err(Error::InvalidArgument(format!(
-                "Must specify a Timestamp with {} AT_TIMESTAMP.",
-                self.type_member
-            ))),
+            ("AT_TIMESTAMP", None, None) => Err(Error::InvalidArgument(
+                "Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP. Current \
+                 request has no timestamp parameter."
+                    .to_owned(),
+            )),
             _ => Err(self.mismatched()),
         }
     }
@@ -97,6 +97,13 @@ impl Beginning<'_> {
         }
         if parts.shard_born_seconds != route.birth.as_secs() {
             return Err(invalid(" because it did not come from this stream"));
+        }
+        if number.is_shard_end() {
+            return Err(Error::InvalidArgument(format!(
+                "Invalid SequenceNumber for ShardIteratorType {}, SequenceNumber has reached max \
+                 possible value for the shard.",
+                self.kind
+            )));
         }
         Ok(Position::of(number))
     }

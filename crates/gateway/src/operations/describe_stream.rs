@@ -96,7 +96,11 @@ fn page(
     let limit = limit.map_or(u32::MAX, Integer::as_u32).min(limits::DESCRIBE_STREAM_MAX_SHARDS);
     let after = start.map_or(Bound::Unbounded, Bound::Excluded);
     let mut rest = stream.shards.range((after, Bound::Unbounded)).map(|(_, shard)| shard);
-    let shards = rest.by_ref().take(limit as usize).map(ShardSummary::new).collect();
+    let shards = rest
+        .by_ref()
+        .take(limit as usize)
+        .map(|shard| ShardSummary::new(shard, shard.status))
+        .collect();
     (shards, rest.next().is_some())
 }
 

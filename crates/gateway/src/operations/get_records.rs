@@ -115,7 +115,7 @@ impl GetRecords<'_> {
 fn route(gateway: &Gateway, iterator: &ShardIterator) -> Result<Arc<ShardRoute>, Error> {
     let missing = || shards::missing(gateway, &iterator.stream, iterator.shard);
     let view = gateway.cluster.view();
-    let found = gateway.find_for_data(&view, &iterator.stream)?;
+    let found = gateway.find_for_data(&view, &iterator.stream).map_err(|_| missing())?;
     if found.stream.id != iterator.stream_id {
         return Err(missing());
     }

@@ -53,7 +53,7 @@ impl Request for GetShardIterator<'_> {
     }
 
     fn shard(&self) -> Option<ShardId> {
-        self.shard_id.as_deref()?.parse().ok()
+        shards::named(self.shard_id.as_deref()?)
     }
 
     async fn run(&self, cx: &Context<'_>) -> Result<SealedIterator, Error> {
@@ -64,12 +64,13 @@ impl Request for GetShardIterator<'_> {
         let missing = || shards::missing(gateway, &name, shard);
         let route = {
             let view = gateway.cluster.view();
-            let found = gateway.find_for_data(&view, &name)?;
+            // Of a stream that is being created the service says that its shard isn't there.
+            gateway.find(&view, &name)?;
+            let found = gateway.find_for_data(&view, &name).map_err(|_| missing())?;
             found.shard(shard).ok_or_else(missing)?.clone()
         };
         let beginning = Beginning {
             operation: "GetShardIterator",
-            type_member: "ShardIteratorType",
             number_member: "StartingSequenceNumber",
             kind: self.shard_iterator_type.as_deref().unwrap_or_default(),
             number: self.starting_sequence_number.as_deref(),

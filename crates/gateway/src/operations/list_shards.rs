@@ -11,7 +11,8 @@ use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
-use crate::token::{ShardFilter, ShardsPage};
+use crate::lineage::Lineage;
+use crate::token::{ShardFilter, ShardsPage, StreamVersion};
 use crate::wire::{Integer, Moment, Structure, Text, Writer};
 
 /// `ListShardsInput` of the API reference.
@@ -63,7 +64,7 @@ impl Constrained for FilterMember<'_> {
     }
 }
 
-/// `ListShardsOutput` of the API reference: a page of one version of the catalog.
+/// `ListShardsOutput` of the API reference. All pages of a listing show one version of the stream.
 #[derive(Debug)]
 pub(crate) struct ShardList {
     shards: Vec<ShardSummary>,
@@ -75,6 +76,7 @@ struct Query {
     name: StreamName,
     after: Option<ShardId>,
     filter: ShardFilter,
+    version: StreamVersion,
 }
 
 impl Request for ListShards<'_> {
@@ -100,36 +102,40 @@ impl Request for ListShards<'_> {
                     let subject = gateway.subject(&page.stream);
                     return Err(Error::NotFound(format!("{subject} not found.")));
                 }
-                let query =
-                    Query { name: page.stream, after: Some(page.after), filter: page.filter };
-                (query, stream)
+                let ShardsPage { stream: name, after, filter, version, .. } = page;
+                (Query { name, after: Some(after), filter, version }, stream)
             }
             None => {
-                let query = self.begun(gateway)?;
-                let stream = gateway.find(&view, &query.name)?.stream;
-                (query, stream)
+                let (name, after, filter) = self.begun(gateway)?;
+                let stream = gateway.find(&view, &name)?.stream;
+                let last = stream.shards.keys().next_back().copied().unwrap_or(ShardId(0));
+                let version = StreamVersion { last, asked: gateway.clock.now() };
+                (Query { name, after, filter, version }, stream)
             }
         };
         check_creation(gateway, &query.name, stream, self.stream_creation_timestamp)?;
-        let now = gateway.clock.now();
         let limit = self.max_results.map_or(u32::MAX, Integer::as_u32);
-        let (shards, last) = page(stream, &query, limit, now);
+        let (shards, last) = page(stream, &query, limit);
         let seal = |after| {
             let page = ShardsPage {
                 stream: query.name.clone(),
                 stream_id: stream.id,
                 after,
                 filter: query.filter,
+                version: query.version,
             };
-            gateway.sealer.seal(&page, now)
+            gateway.sealer.seal(&page, gateway.clock.now())
         };
         Ok(ShardList { shards, next_token: last.map(seal) })
     }
 }
 
 impl ListShards<'_> {
-    /// A first page.
-    fn begun(&self, gateway: &Gateway) -> Result<Query, Error> {
+    /// A first page: the stream, the shard after which it begins, and which shards are listed.
+    fn begun(
+        &self,
+        gateway: &Gateway,
+    ) -> Result<(StreamName, Option<ShardId>, ShardFilter), Error> {
         if self.stream_name.is_none() && self.stream_arn.is_none() {
             return Err(Error::InvalidArgument(
                 "Either NextToken or StreamName should be provided.".to_owned(),
@@ -139,14 +145,16 @@ impl ListShards<'_> {
         let start = self.exclusive_start_shard_id.as_deref();
         let after = start.map(|text| shards::parse_id(gateway, &name, text)).transpose()?;
         let filter = self.filter(gateway, &name)?.unwrap_or_default();
-        Ok(Query { name, after, filter })
+        Ok((name, after, filter))
     }
 
     /// A further page. The token says everything; members that say the same again are refused, as
-    /// the service refuses them, but for StreamARN, which SDKs add to route the call.
+    /// the service refuses them.
     fn continued(&self, gateway: &Gateway, token: &str) -> Result<ShardsPage, Error> {
         let beside = [
             ("StreamName", self.stream_name.is_some()),
+            ("StreamARN", self.stream_arn.is_some()),
+            ("ShardFilter", self.shard_filter.is_some()),
             ("StreamCreationTimestamp", self.stream_creation_timestamp.is_some()),
             ("ExclusiveStartShardId", self.exclusive_start_shard_id.is_some()),
         ];
@@ -155,18 +163,7 @@ impl ListShards<'_> {
                 "NextToken and {member} cannot be provided together."
             )));
         }
-        let page: ShardsPage =
-            gateway.sealer.open(token, gateway.clock.now()).map_err(next_token_error)?;
-        if self.stream_arn.is_some() && gateway.stream_name(&None, &self.stream_arn)? != page.stream
-        {
-            let message = "NextToken and StreamARN are of different streams.".to_owned();
-            return Err(Error::InvalidArgument(message));
-        }
-        if self.filter(gateway, &page.stream)?.is_some_and(|filter| filter != page.filter) {
-            let message = "NextToken and ShardFilter cannot be provided together.".to_owned();
-            return Err(Error::InvalidArgument(message));
-        }
-        Ok(page)
+        gateway.sealer.open(token, gateway.clock.now()).map_err(next_token_error)
     }
 
     fn filter(&self, gateway: &Gateway, name: &StreamName) -> Result<Option<ShardFilter>, Error> {
@@ -216,32 +213,35 @@ pub(super) fn check_creation(
         return Err(Error::NotFound(format!("{} not found.", gateway.subject(name))));
     }
     if stream.status == StreamStatus::Creating {
-        let status = stream.status.name();
-        return Err(Error::InUse(format!(
-            "{} not ACTIVE, instead in state {status}",
-            gateway.subject(name)
-        )));
+        return Err(gateway.not_active(name));
     }
     Ok(())
 }
 
 /// The page, and the last shard of it if more follow.
-fn page(
-    stream: &Stream,
-    query: &Query,
-    limit: u32,
-    now: Timestamp,
-) -> (Vec<ShardSummary>, Option<ShardId>) {
+fn page(stream: &Stream, query: &Query, limit: u32) -> (Vec<ShardSummary>, Option<ShardId>) {
+    let StreamVersion { last, asked } = query.version;
     let limit = limit.min(limits::LIST_SHARDS_MAX_SHARDS) as usize;
-    let horizon = horizon(stream, now);
+    let horizon = horizon(stream, asked);
     let after = query.after.map_or(Bound::Unbounded, Bound::Excluded);
-    let matches = |shard: &&Shard| is_listed(shard, query.filter, horizon);
+    let lineage = Lineage::of(stream);
     let rest = stream.shards.range((after, Bound::Unbounded)).map(|(_, shard)| shard);
-    let mut rest = rest.filter(matches);
-    let shards: Vec<_> = rest.by_ref().take(limit).collect();
-    let last = rest.next().and(shards.last()).map(|shard| shard.id);
-    let summaries = shards.into_iter().map(ShardSummary::new).collect();
-    (summaries, last)
+    let rest = rest.take_while(|shard| shard.id <= last);
+    let then = rest.map(|shard| (shard, status_then(shard, &lineage, last)));
+    let mut listed =
+        then.filter(|(shard, status)| is_listed(shard, *status, query.filter, horizon));
+    let shards: Vec<_> = listed.by_ref().take(limit).collect();
+    let next = listed.next().and(shards.last()).map(|(shard, _)| shard.id);
+    let summaries = shards.into_iter().map(|(shard, status)| ShardSummary::new(shard, status));
+    (summaries.collect(), next)
+}
+
+/// The status that a shard had when `last` was the highest number: open if its children are above it.
+fn status_then(shard: &Shard, lineage: &Lineage, last: ShardId) -> ShardStatus {
+    match lineage.children(shard.id).iter().any(|child| *child > last) {
+        true => ShardStatus::Open,
+        false => shard.status,
+    }
 }
 
 /// The oldest moment of which the stream still has records.
@@ -250,15 +250,15 @@ fn horizon(stream: &Stream, now: Timestamp) -> Timestamp {
 }
 
 /// Whether a filter lets a shard pass (API reference, `ShardFilter`).
-fn is_listed(shard: &Shard, filter: ShardFilter, horizon: Timestamp) -> bool {
-    let lived_at_or_after = |moment| match shard.status {
+fn is_listed(shard: &Shard, status: ShardStatus, filter: ShardFilter, horizon: Timestamp) -> bool {
+    let lived_at_or_after = |moment| match status {
         ShardStatus::Open => true,
         ShardStatus::Closed { at, .. } => at >= moment,
     };
     let lived_at = |moment| shard.created <= moment && lived_at_or_after(moment);
     match filter {
         ShardFilter::AfterShardId(after) => shard.id > after,
-        ShardFilter::AtLatest => shard.is_open(),
+        ShardFilter::AtLatest => status == ShardStatus::Open,
         ShardFilter::AtTrimHorizon => lived_at(horizon),
         ShardFilter::FromTrimHorizon => lived_at_or_after(horizon),
         ShardFilter::AtTimestamp(moment) => lived_at(moment.max(horizon)),
@@ -306,7 +306,7 @@ mod tests {
     fn listed(stream: &Stream, filter: ShardFilter, now: Timestamp) -> Vec<u32> {
         let horizon = horizon(stream, now);
         let shards = stream.shards.values();
-        let shards = shards.filter(|s| is_listed(s, filter, horizon));
+        let shards = shards.filter(|shard| is_listed(shard, shard.status, filter, horizon));
         shards.map(|shard| shard.id.0).collect()
     }
 
@@ -332,16 +332,43 @@ mod tests {
         assert_eq!(listed(&stream, ShardFilter::AtTimestamp(at(5)), now), [0, 2, 3]);
     }
 
+    fn query(filter: ShardFilter, last: u32, asked: Timestamp) -> Query {
+        let version = StreamVersion { last: ShardId(last), asked };
+        Query { name: "s".parse().unwrap(), after: None, filter, version }
+    }
+
     #[test]
     fn pages_join_without_gap_or_repeat() {
         let stream = resharded();
-        let mut query =
-            Query { name: "s".parse().unwrap(), after: None, filter: ShardFilter::AtTrimHorizon };
-        query.filter = ShardFilter::FromTrimHorizon;
-        let (first, last) = page(&stream, &query, 3, NOW);
+        let mut query = query(ShardFilter::FromTrimHorizon, 4, NOW);
+        let (first, last) = page(&stream, &query, 3);
         assert_eq!((first.len(), last), (3, Some(ShardId(2))));
         query.after = last;
-        let (second, last) = page(&stream, &query, 3, NOW);
+        let (second, last) = page(&stream, &query, 3);
         assert_eq!((second.len(), last), (2, None));
+    }
+
+    #[test]
+    fn a_later_page_shows_the_shards_as_they_were_at_the_first() {
+        let stream = resharded();
+        let shown = |filter, last, asked| {
+            let (shards, next) = page(&stream, &query(filter, last, asked), 10);
+            assert_eq!(next, None);
+            let mut writer = crate::wire::Writer::new(crate::wire::Format::Json, 0);
+            writer.list(|w| shards.iter().for_each(|shard| shard.write(w)));
+            let text = String::from_utf8(writer.finish()).unwrap();
+            let shard = |part: &str| {
+                let open = if part.contains("EndingSequenceNumber") { "" } else { "+" };
+                format!("{}{open}", &part[11..12])
+            };
+            let shards = text.split("\"ShardId\":\"shardId-").skip(1).map(shard);
+            shards.collect::<Vec<_>>().join(" ")
+        };
+        let all = ShardFilter::FromTrimHorizon;
+        assert_eq!(shown(all, 1, at(10)), "0+ 1+");
+        assert_eq!(shown(all, 3, at(25)), "0+ 1 2+ 3+");
+        assert_eq!(shown(all, 4, NOW), "0 1 2 3+ 4+");
+        assert_eq!(shown(ShardFilter::AtLatest, 3, at(25)), "0+ 2+ 3+");
+        assert_eq!(shown(ShardFilter::AtTimestamp(at(25)), 3, at(25)), "0+ 2+ 3+");
     }
 }

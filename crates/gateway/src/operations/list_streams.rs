@@ -60,13 +60,15 @@ impl Request for ListStreams<'_> {
 
     async fn run(&self, cx: &Context<'_>) -> Result<StreamList, Error> {
         let gateway = cx.gateway;
-        let start = self.start(gateway)?;
-        let limit = self.limit.map_or(u32::MAX, Integer::as_u32);
         let view = gateway.cluster.view();
-        let (streams, has_more) = page(gateway, view.catalog(), start.as_ref(), limit);
+        let (start, version) = self.start(gateway)?;
+        let version = version.unwrap_or(view.catalog().version);
+        let limit = self.limit.map_or(u32::MAX, Integer::as_u32);
+        let (streams, has_more) = page(gateway, view.catalog(), start.as_ref(), version, limit);
         let last = streams.last().filter(|_| has_more);
         let seal = |last: &StreamSummary| {
-            gateway.sealer.seal(&StreamsPage { after: last.name.clone() }, gateway.clock.now())
+            let page = StreamsPage { after: last.name.clone(), version };
+            gateway.sealer.seal(&page, gateway.clock.now())
         };
         let next_token = last.map(seal);
         Ok(StreamList { streams, next_token })
@@ -74,15 +76,15 @@ impl Request for ListStreams<'_> {
 }
 
 impl ListStreams<'_> {
-    /// The name after which the page begins. A paginator repeats its first call's start beside the
-    /// token: the later of both counts.
-    fn start(&self, gateway: &Gateway) -> Result<Option<StreamName>, Error> {
+    /// The name after which the page begins, and the version of the first page if this is a later one. A paginator repeats
+    /// its first call's start beside the token: the later of both counts.
+    fn start(&self, gateway: &Gateway) -> Result<(Option<StreamName>, Option<u64>), Error> {
         let start = self.exclusive_start_stream_name.as_deref();
         let start = start.map(streams::parse_name).transpose()?;
-        let Some(token) = self.next_token.as_deref() else { return Ok(start) };
+        let Some(token) = self.next_token.as_deref() else { return Ok((start, None)) };
         let page: StreamsPage =
             gateway.sealer.open(token, gateway.clock.now()).map_err(next_token_error)?;
-        Ok(start.max(Some(page.after)))
+        Ok((start.max(Some(page.after)), Some(page.version)))
     }
 }
 
@@ -90,11 +92,14 @@ fn page(
     gateway: &Gateway,
     catalog: &Catalog,
     start: Option<&StreamName>,
+    version: u64,
     limit: u32,
 ) -> (Vec<StreamSummary>, bool) {
     let limit = limit.min(limits::LIST_STREAMS_MAX_STREAMS);
     let after = start.map_or(Bound::Unbounded, Bound::Excluded);
-    let mut rest = catalog.streams.range::<StreamName, _>((after, Bound::Unbounded));
+    let rest = catalog.streams.range::<StreamName, _>((after, Bound::Unbounded));
+    // A stream's id is the version in which it was created.
+    let mut rest = rest.filter(|(_, stream)| stream.id.0 <= version);
     let summary = |(name, stream): (&StreamName, &anabranch_catalog::Stream)| StreamSummary {
         name: name.clone(),
         arn: gateway.arn(name),

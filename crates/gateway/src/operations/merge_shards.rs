@@ -43,12 +43,12 @@ impl Request for MergeShards<'_> {
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        gateway.find(&gateway.cluster.view(), &name)?;
         let shard = |text: &Option<Text<'_>>| {
             shards::parse_id(gateway, &name, text.as_deref().unwrap_or_default())
         };
         let lower = shard(&self.shard_to_merge)?;
         let upper = shard(&self.adjacent_shard_to_merge)?;
+        gateway.find(&gateway.cluster.view(), &name)?;
         shards::reshard(cx, name, ShardChange::Merge { lower, upper }).await
     }
 }

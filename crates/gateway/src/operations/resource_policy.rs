@@ -124,7 +124,9 @@ impl Request for DeleteResourcePolicy<'_> {
         let arn = self.resource_arn.as_deref().unwrap_or_default();
         let (resource, attached) = cx.gateway.resource(&view, arn)?;
         if attached.policy.is_none() {
-            return Err(Error::NotFound(format!("{arn} has no resource policy.")));
+            return Err(Error::NotFound(format!(
+                "No resource policy found for resource ARN {arn}."
+            )));
         }
         let stream = resource.stream.clone();
         let command = Command::SetPolicy { resource, policy: None };

@@ -83,7 +83,7 @@ impl Request for UntagResource<'_> {
         let view = cx.gateway.cluster.view();
         let arn = self.resource_arn.as_deref().unwrap_or_default();
         let (resource, _) = cx.gateway.resource(&view, arn)?;
-        let removed = tags::keys(&self.tag_keys);
+        let removed = tags::keys(&self.tag_keys)?;
         tags::change(cx, resource, BTreeMap::new(), removed).await.map(|()| Empty)
     }
 }

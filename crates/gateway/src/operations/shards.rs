@@ -20,16 +20,20 @@ pub(super) struct ShardSummary {
 }
 
 impl ShardSummary {
-    pub(super) fn new(shard: &Shard) -> Self {
+    /// A shard as it is while it has this status.
+    pub(super) fn new(shard: &Shard, status: ShardStatus) -> Self {
         Self {
             id: shard.id,
             parent: shard.parents.first().copied(),
             adjacent_parent: shard.parents.get(1).copied(),
             range: shard.range,
             starting: shard.starting_sequence_number(),
-            ending: match shard.status {
+            ending: match status {
                 ShardStatus::Open => None,
-                ShardStatus::Closed { ending, .. } => Some(ending),
+                // Like the service's, it is the number of no record.
+                ShardStatus::Closed { at, .. } => {
+                    Some(SequenceNumber::shard_end(shard.id, shard.birth, at))
+                }
             },
         }
     }
@@ -62,7 +66,15 @@ pub(super) fn write_range(writer: &mut Writer, range: HashKeyRange) {
     });
 }
 
-/// The shard that a text names, which may be none that the stream has.
+/// The shard that a text names: the number after its last hyphen counts, so `0`, `shard-0` and `shardId-000000000000` are
+/// the same shard. The stream may not have it.
+pub(super) fn named(text: &str) -> Option<ShardId> {
+    let digits = text.rsplit('-').next().unwrap_or_default();
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok().map(ShardId)).flatten()
+}
+
+/// As [`named`].
 ///
 /// # Errors
 /// [`Error::NotFound`] for text that no shard could be called.
@@ -73,8 +85,8 @@ pub(super) fn parse_id(
 ) -> Result<ShardId, Error> {
     let account = &gateway.settings.account;
     let unknown =
-        |_| format!("Could not find shard {text} in stream {stream} under account {account}.");
-    text.parse().map_err(unknown).map_err(Error::NotFound)
+        || format!("Could not find shard {text} in stream {stream} under account {account}.");
+    named(text).ok_or_else(unknown).map_err(Error::NotFound)
 }
 
 /// The error for a shard that the stream doesn't have.
@@ -97,4 +109,19 @@ pub(super) async fn reshard(
     let now = cx.gateway.clock.now();
     let command = Command::Reshard { name: name.clone(), change, now };
     cx.gateway.change(&name, command).await.map(|_| Empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_after_the_last_hyphen_names_a_shard() {
+        for text in ["7", "007", "shard-7", "x-0-7", "shardId-7", "shardId-000000000007"] {
+            assert_eq!(named(text), Some(ShardId(7)), "{text}");
+        }
+        for text in ["", "-", "ABC", "7-", "shardId-x", "+7", "shardId-4294967296"] {
+            assert_eq!(named(text), None, "{text}");
+        }
+    }
 }

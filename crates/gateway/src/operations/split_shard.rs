@@ -1,10 +1,10 @@
-use anabranch_catalog::ShardChange;
+use anabranch_catalog::{Shard, ShardChange};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request, shards};
 use crate::authorization::Target;
 use crate::constraints::{Checks, Constrained, rules};
-use crate::errors::Error;
+use crate::errors::{Error, cannot_split};
 use crate::gateway::Gateway;
 use crate::wire::Text;
 
@@ -43,13 +43,21 @@ impl Request for SplitShard<'_> {
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
-        gateway.find(&gateway.cluster.view(), &name)?;
         let shard = self.shard_to_split.as_deref().unwrap_or_default();
         let shard = shards::parse_id(gateway, &name, shard)?;
         let key = self.new_starting_hash_key.as_deref().unwrap_or_default();
-        let at = key.parse().map_err(|_| {
-            Error::InvalidArgument(format!("NewStartingHashKey {key} is not below 2^128."))
-        })?;
+        let at = {
+            let view = gateway.cluster.view();
+            let stream = gateway.find(&view, &name)?.stream;
+            // 2^128 and above are outside of every shard.
+            let beyond = |known: &Shard| {
+                let subject = || gateway.subject(&name);
+                Error::InvalidArgument(cannot_split(subject, shard, known.range, key))
+            };
+            let missing = || shards::missing(gateway, &name, shard);
+            let known = stream.shards.get(&shard);
+            key.parse().map_err(|_| known.map_or_else(missing, beyond))?
+        };
         shards::reshard(cx, name, ShardChange::Split { shard, at }).await
     }
 }

@@ -88,7 +88,7 @@ impl Request for RemoveTagsFromStream<'_> {
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let stream = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let resource = Resource { stream, consumer: None };
-        let removed = tags::keys(&self.tag_keys);
+        let removed = tags::keys(&self.tag_keys)?;
         tags::change(cx, resource, BTreeMap::new(), removed).await.map(|()| Empty)
     }
 }

@@ -108,7 +108,7 @@ impl Request for SubscribeToShard<'_> {
     }
 
     fn shard(&self) -> Option<ShardId> {
-        self.shard_id.as_deref()?.parse().ok()
+        shards::named(self.shard_id.as_deref()?)
     }
 
     async fn run(&self, cx: &Context<'_>) -> Result<Subscription, Error> {
@@ -118,7 +118,6 @@ impl Request for SubscribeToShard<'_> {
         let position = self.starting_position.as_ref().map(|Structure(position)| position);
         let beginning = Beginning {
             operation: "SubscribeToShard",
-            type_member: "StartingPosition of type",
             number_member: "SequenceNumber",
             kind: position.and_then(|position| position.kind.as_deref()).unwrap_or_default(),
             number: position.and_then(|position| position.sequence_number.as_deref()),

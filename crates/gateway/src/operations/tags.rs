@@ -22,18 +22,22 @@ pub(super) fn checked(tags: &Option<Map<'_>>) -> Result<BTreeMap<String, String>
         let message = "Tag keys that begin with aws: are reserved.".to_owned();
         return Err(Error::InvalidArgument(message));
     }
-    if !tags.iter().all(|(key, value)| key.chars().chain(value.chars()).all(is_tag_letter)) {
-        return Err(Error::InvalidArgument(
-            "Some of the tags contain invalid characters. Valid characters: Unicode letters, \
-             digits, white space, _ . : / = + - % @."
-                .to_owned(),
-        ));
-    }
+    check_letters(tags.iter().flat_map(|(key, value)| [key, value]))?;
     Ok(tags)
 }
 
-fn is_tag_letter(c: char) -> bool {
-    c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-%@".contains(c)
+/// White space means characters of Unicode's separators, so no tabs and line breaks.
+fn check_letters<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<(), Error> {
+    let is_space = |c: char| c.is_whitespace() && !c.is_control();
+    let is_allowed = |c: char| c.is_alphanumeric() || is_space(c) || "_.:/=+-%@".contains(c);
+    if texts.all(|text| text.chars().all(is_allowed)) {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument(
+        "Some tags contain invalid characters. Valid characters: Unicode letters, digits, white \
+         space, _ . / = + - % @."
+            .to_owned(),
+    ))
 }
 
 /// The tags of a request, for conditions.
@@ -52,10 +56,15 @@ pub(super) fn asked_keys<'a>(keys: &'a Option<List<Text<'_>>>) -> AskedTags<'a> 
     keys.iter().map(|key| (Cow::Borrowed(&**key), None)).collect()
 }
 
-/// The keys of a request.
-pub(super) fn keys(keys: &Option<List<Text<'_>>>) -> BTreeSet<String> {
+/// The keys of a request, if their letters are those that tags may have.
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub(super) fn keys(keys: &Option<List<Text<'_>>>) -> Result<BTreeSet<String>, Error> {
     let keys = keys.as_ref().map(List::members).unwrap_or_default();
-    keys.iter().map(|key| key.to_string()).collect()
+    let keys: BTreeSet<_> = keys.iter().map(|key| key.to_string()).collect();
+    check_letters(keys.iter())?;
+    Ok(keys)
 }
 
 /// Has the catalog change the tags of a resource.

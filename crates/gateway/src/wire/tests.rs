@@ -185,11 +185,11 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         for (format, mut body) in [(Format::Json, spoken.json()), (Format::Cbor, spoken.cbor())] {
+            let cut = &body[..cut.index(body.len())];
+            prop_assert!(decode::<Everything<'_>>(format, cut).is_err());
             let at = at.index(body.len());
             body[at] = with;
             let _ = decode::<Everything<'_>>(format, &body);
-            body.truncate(cut.index(body.len()));
-            prop_assert!(decode::<Everything<'_>>(format, &body).is_err());
         }
     }
 
@@ -252,7 +252,7 @@ fn timestamps_are_read_leniently() {
     assert_eq!(at("1700000000"), Ok(Some(1_700_000_000_000)));
     assert_eq!(at("1700000000.123"), Ok(Some(1_700_000_000_123)));
     assert_eq!(at("1.7e9"), Ok(Some(1_700_000_000_000)));
-    assert_eq!(at("1700000000123"), Ok(Some(1_700_000_000_123)));
+    assert_eq!(at("1700000000123"), Ok(Some(1_700_000_000_123_000)), "never milliseconds");
     assert_eq!(at("\"2023-11-14T22:13:20Z\""), Ok(Some(1_700_000_000_000)));
     assert_eq!(at("-5"), Ok(Some(0)));
     assert!(matches!(at("true"), Err(DecodeError::Type(_))));
@@ -273,12 +273,18 @@ fn wrong_types_have_the_texts_of_the_service() {
         other => panic!("{body}: {other:?}"),
     };
     let cases = [
-        ("{\"Name\":1}", "class java.math.BigDecimal can not be converted to an String"),
+        (
+            "{\"Name\":1}",
+            "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String",
+        ),
         ("{\"Name\":true}", "class java.lang.Boolean can not be converted to an String"),
         ("{\"Name\":[]}", "Start of list found where not expected"),
         ("{\"Name\":{}}", "Start of structure or map found where not expected."),
         ("{\"Limit\":\"1\"}", "class java.lang.String can not be converted to an Integer"),
-        ("{\"Flag\":1}", "class java.math.BigDecimal can not be converted to an Boolean"),
+        (
+            "{\"Flag\":1}",
+            "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an Boolean",
+        ),
         ("{\"Records\":\"x\"}", "Expected list or null"),
         ("{\"Records\":[[\"eA==\"]]}", "Start of list found where not expected"),
         ("{\"Tags\":7}", "Expected map or null"),
@@ -286,16 +292,16 @@ fn wrong_types_have_the_texts_of_the_service() {
         ("7", "Expected null"),
         (
             "{\"Data\":\"abc\"}",
-            "String can not be converted to a Blob: Base64 encoded length is expected a multiple \
+            "'abc' can not be converted to a Blob: Base64 encoded length is expected a multiple \
              of 4 bytes but found: 3",
         ),
         (
             "{\"Data\":\"ab*=\"}",
-            "String can not be converted to a Blob: Invalid Base64 character: '*'",
+            "'ab*=' can not be converted to a Blob: Invalid Base64 character: '*'",
         ),
         (
             "{\"Data\":\"ab==\"}",
-            "String can not be converted to a Blob: Invalid last non-pad Base64 character detected",
+            "'ab==' can not be converted to a Blob: Invalid last non-pad Base64 character detected",
         ),
     ];
     for (body, message) in cases {

@@ -30,8 +30,8 @@ pub(crate) struct Integer(pub(crate) i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flag(pub(crate) bool);
 
-/// A moment: seconds with a fraction, milliseconds where the number is too big for seconds, or
-/// ISO 8601 text.
+/// A moment: seconds with a fraction, or ISO 8601 text. Milliseconds are taken for seconds, as the service does: they lie
+/// far ahead, so the caller hears of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment(pub(crate) Timestamp);
 
@@ -57,10 +57,11 @@ pub(crate) struct Map<'a> {
 /// body of empty members must not grow to many times its size.
 const MAX_KEPT: usize = 500;
 
+/// A text of a request that is longer is cut where a message repeats it.
+const MAX_SHOWN_CHARACTERS: usize = 64;
+
 const LIST: &str = "Start of list found where not expected";
 const STRUCTURE: &str = "Start of structure or map found where not expected.";
-/// Seconds of the year 5138: a greater number is in milliseconds.
-const MAX_SECONDS: f64 = 1e11;
 
 impl Deref for Text<'_> {
     type Target = str;
@@ -182,9 +183,9 @@ impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
 
     refuse! {
         visit_bool(bool) => "class java.lang.Boolean can not be converted to an String",
-        visit_u64(u64) => "class java.math.BigDecimal can not be converted to an String",
-        visit_i64(i64) => "class java.math.BigDecimal can not be converted to an String",
-        visit_f64(f64) => "class java.math.BigDecimal can not be converted to an String",
+        visit_u64(u64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String",
+        visit_i64(i64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String",
+        visit_f64(f64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String",
         visit_bytes(&[u8]) => "class java.nio.HeapByteBuffer can not be converted to an String",
         visit_unit() => "Unexpected null",
     }
@@ -227,18 +228,18 @@ impl<'de: 'a, 'a> Visitor<'de> for BlobVisitor<'a> {
 
     refuse! {
         visit_bool(bool) => "class java.lang.Boolean can not be converted to a Blob",
-        visit_u64(u64) => "class java.math.BigDecimal can not be converted to a Blob",
-        visit_i64(i64) => "class java.math.BigDecimal can not be converted to a Blob",
-        visit_f64(f64) => "class java.math.BigDecimal can not be converted to a Blob",
+        visit_u64(u64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to a Blob",
+        visit_i64(i64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to a Blob",
+        visit_f64(f64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to a Blob",
         visit_unit() => "Unexpected null",
     }
     refuse!(seq);
     refuse!(map);
 }
 
-/// What is wrong with the text, in the service's words; the text itself may be long or secret.
+/// What is wrong with the text, in the service's words; of a long text only the beginning is repeated.
 fn base64_fault(text: &str) -> String {
-    let kind = "String can not be converted to a Blob";
+    let kind = format!("'{}' can not be converted to a Blob", shortened(text));
     if !text.len().is_multiple_of(4) {
         let length = text.len();
         return format!(
@@ -249,6 +250,13 @@ fn base64_fault(text: &str) -> String {
     match text.chars().find(|c| !allowed(*c)) {
         Some(c) => format!("{kind}: Invalid Base64 character: '{c}'"),
         None => format!("{kind}: Invalid last non-pad Base64 character detected"),
+    }
+}
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN_CHARACTERS) {
+        Some((at, _)) => format!("{}...", &text[..at]).into(),
+        None => text.into(),
     }
 }
 
@@ -310,9 +318,9 @@ impl<'de> Visitor<'de> for FlagVisitor {
     }
 
     refuse! {
-        visit_u64(u64) => "class java.math.BigDecimal can not be converted to an Boolean",
-        visit_i64(i64) => "class java.math.BigDecimal can not be converted to an Boolean",
-        visit_f64(f64) => "class java.math.BigDecimal can not be converted to an Boolean",
+        visit_u64(u64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an Boolean",
+        visit_i64(i64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an Boolean",
+        visit_f64(f64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an Boolean",
         visit_str(&str) => "class java.lang.String can not be converted to an Boolean",
         visit_bytes(&[u8]) => "class java.nio.HeapByteBuffer can not be converted to an Boolean",
         visit_unit() => "Unexpected null",
@@ -353,12 +361,12 @@ impl<'de> Visitor<'de> for MomentVisitor {
         if !number.is_finite() {
             return Err(E::custom("a timestamp must be a finite number"));
         }
-        let millis = if number.abs() < MAX_SECONDS { number * 1000.0 } else { number };
-        Ok(Moment(Timestamp::from_millis(millis.round() as u64)))
+        Ok(Moment(Timestamp::from_millis((number * 1000.0).round() as u64)))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
-        let fault = || E::custom("a timestamp must be a number of seconds or ISO 8601 text");
+        let fault =
+            || E::custom("class java.lang.String can not be converted to milliseconds since epoch");
         dates::parse_iso_8601(text).map(Moment).ok_or_else(fault)
     }
 

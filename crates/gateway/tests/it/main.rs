@@ -18,3 +18,4 @@ mod reads;
 mod reshard;
 mod service_limits;
 mod tls;
+mod wording;

@@ -38,17 +38,21 @@ async fn what_is_no_post_is_denied() {
 }
 
 #[tokio::test]
-async fn a_content_type_or_target_of_another_protocol_is_not_found() {
+async fn a_content_type_or_target_of_another_protocol_is_unknown() {
     let server = start().await;
     for content_type in ["application/json", "application/x-amz-json-1.0", "text/plain"] {
         let answer = server.post("ListStreams", &[], content_type, b"{}".to_vec()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{content_type}");
+        assert_eq!(answer.headers["x-amzn-errortype"], "UnknownOperationException");
+        let stranger = [("content-type", content_type)];
+        let answer = server.request(Method::POST, "/", &stranger, b"{}".to_vec()).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{content_type}");
         assert_eq!(&answer.body[..], b"<UnknownOperationException/>\n");
     }
     for target in ["Firehose_20150804.ListDeliveryStreams", "ListStreams", "Kinesis_20131202"] {
         let headers = [("content-type", JSON), ("x-amz-target", target)];
         let answer = server.request(Method::POST, "/", &headers, b"{}".to_vec()).await;
-        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{target}");
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{target}");
         assert_eq!(answer.error().0, "UnknownOperationException");
     }
 }
@@ -111,7 +115,10 @@ async fn wrong_types_then_broken_constraints_then_wrong_meaning() {
     let body = json!({"StreamName": 7, "Limit": 0});
     let (code, message) = server.error("DescribeStream", body).await;
     assert_eq!(code, "SerializationException");
-    assert_eq!(message, "class java.math.BigDecimal can not be converted to an String");
+    assert_eq!(
+        message,
+        "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String"
+    );
     let body = json!({"StreamName": "a b", "Limit": 0});
     let (code, message) = server.error("DescribeStream", body).await;
     assert_eq!(code, "ValidationException");

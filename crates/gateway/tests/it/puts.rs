@@ -168,7 +168,7 @@ async fn members_of_puts_are_checked() {
         ),
         (
             json!([]),
-            "Value '[0 members]' at 'records' failed to satisfy constraint: Member must have length greater than or equal to 1",
+            "Value '[]' at 'records' failed to satisfy constraint: Member must have length greater than or equal to 1",
         ),
         (
             json!(vec![entry; 501]),

@@ -166,7 +166,7 @@ async fn members_of_an_iterator_request_must_fit_together() {
             json!({"ShardIteratorType": "LATEST", "StartingSequenceNumber": number}),
             "and also a StartingSequenceNumber.",
         ),
-        (own, json!({"ShardIteratorType": "AT_TIMESTAMP"}), "must specify a Timestamp"),
+        (own, json!({"ShardIteratorType": "AT_TIMESTAMP"}), "must specify timestampinmillis"),
         (
             own,
             json!({"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": 1_900_000_000}),

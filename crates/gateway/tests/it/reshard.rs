@@ -49,7 +49,7 @@ async fn a_split_is_updating_until_it_is_committed() {
     ];
     assert_eq!(shards(&server, "s").await, expected);
     let (code, message) = server.error("SplitShard", split).await;
-    assert_eq!(code, "ResourceInUseException");
+    assert_eq!(code, "InvalidArgumentException");
     assert!(message.contains("has already been merged or split"), "{message}");
 }
 
