@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_shard_ends_after_every_record_and_before_its_children() {
-        let at = |second| Timestamp::from_millis(second * 1000);
+        let at = |second: u64| Timestamp::from_millis(second * 1000);
         let end = SequenceNumber::shard_end(ShardId(0), at(5), at(9));
         let parts = SequenceNumberParts {
             shard_born_seconds: 5,

@@ -261,9 +261,9 @@ impl Printer {
     }
 
     fn write(&mut self, source: &Source, page: &Page, out: &mut Vec<u8>) {
-        let ShardRoute { shard, created, .. } = *source.route;
+        let ShardRoute { shard, birth, .. } = *source.route;
         for (position, arrival, record) in page.records() {
-            let number = position.sequence_number(shard, created, arrival);
+            let number = position.sequence_number(shard, birth, arrival);
             let alone = Line {
                 shard,
                 number,
