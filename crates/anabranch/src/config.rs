@@ -34,6 +34,8 @@ pub(crate) struct NodeConfig {
     pub(crate) replicas: u32,
     /// Whose limits hold. Default: none but those of memory and disk.
     pub(crate) limits: Limits,
+    /// How long GetRecords waits for records at the tip of a shard. Default: 50 ms.
+    pub(crate) tip_wait: Duration,
     /// Who may call the Kinesis API. Default: users whose signatures are right.
     pub(crate) authentication: Authentication,
     /// Account in ARNs.
@@ -79,6 +81,8 @@ pub(crate) struct RawNodeConfig {
     pub(crate) replicas: u32,
     #[serde(default)]
     pub(crate) limits: Limits,
+    #[serde(default = "fifty_ms")]
+    pub(crate) tip_wait_ms: u64,
     /// Nothing is open unless the file says so in so many words.
     #[serde(default)]
     pub(crate) authentication: RawAuthentication,
@@ -295,6 +299,11 @@ const fn three() -> u32 {
     3
 }
 
+/// The default of `tip-wait-ms`.
+pub(crate) const fn fifty_ms() -> u64 {
+    50
+}
+
 /// The default of `replace-after-ms`.
 pub(crate) const fn fifteen_minutes_ms() -> u64 {
     15 * 60 * 1000
@@ -346,6 +355,7 @@ impl NodeConfig {
             data_dir: raw.data_dir,
             zone: raw.zone,
             replicas: raw.replicas,
+            tip_wait: tip_wait(raw.tip_wait_ms)?,
             authentication: raw.authentication.into(),
             account: raw
                 .account
@@ -374,6 +384,12 @@ impl NodeConfig {
             clock_offset_file: raw.clock_offset_file,
         })
     }
+}
+
+/// Longer than a second, and clients would take the call for one that hangs.
+fn tip_wait(millis: u64) -> anyhow::Result<Duration> {
+    anyhow::ensure!(millis <= 1_000, "tip-wait-ms: must be at most 1000");
+    Ok(Duration::from_millis(millis))
 }
 
 fn token_key(hex: &str) -> anyhow::Result<TokenKey> {
@@ -406,6 +422,7 @@ mod tests {
             zone: String::new(),
             replicas: 3,
             limits: Limits::default(),
+            tip_wait_ms: fifty_ms(),
             authentication: RawAuthentication::default(),
             account: None,
             region: None,
@@ -428,6 +445,8 @@ mod tests {
         assert!(parse(|_| ()).is_ok());
         let error = |change: fn(&mut RawNodeConfig)| format!("{:#}", parse(change).unwrap_err());
         assert_eq!(error(|raw| raw.node = 0), "node: must be 1 or more");
+        let too_long = error(|raw| raw.tip_wait_ms = 1_001);
+        assert_eq!(too_long, "tip-wait-ms: must be at most 1000");
         assert_eq!(error(|raw| raw.nodes.clear()), "nodes: must contain node 1");
         assert!(error(|raw| raw.join.push("h:1".into())).starts_with("join: "));
         let joins = |raw: &mut RawNodeConfig| {

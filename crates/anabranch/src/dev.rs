@@ -368,6 +368,7 @@ fn write_configs(
             zone: String::new(),
             replicas: 3,
             limits,
+            tip_wait_ms: crate::config::fifty_ms(),
             // On loopback, for whoever tries it out.
             authentication: RawAuthentication::Any,
             account: None,

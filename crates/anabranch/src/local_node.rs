@@ -73,9 +73,10 @@ impl LocalNode for InProcess {
 
     fn read(&self, group: GroupId, read: Read) -> BoxFuture<'_, Result<Page, CallError>> {
         Box::pin(async move {
-            let Read { from, max_records, max_bytes, leader_only } = read;
+            let Read { from, max_records, max_bytes, leader_only, wait } = read;
             let shard = self.shard(group)?;
-            shard.poll(from, max_records, max_bytes, leader_only).await.map_err(call_error)
+            let page = shard.poll(from, max_records, max_bytes, leader_only, wait).await;
+            page.map_err(call_error)
         })
     }
 }

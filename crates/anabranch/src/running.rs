@@ -162,6 +162,7 @@ async fn start(
     settings.authentication = config.authentication;
     settings.default_replicas = config.replicas;
     settings.service_limits = config.limits == Limits::Aws;
+    settings.tip_wait = config.tip_wait;
     settings.max_connections = raise_descriptor_limit();
     let (readiness, report) = (node.clone(), node.clone());
     let mut gateway = Gateway::new(client, settings, clock)

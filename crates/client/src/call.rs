@@ -90,6 +90,8 @@ pub struct Read {
     pub max_bytes: usize,
     /// Whether the replica must lead.
     pub leader_only: bool,
+    /// How long an answer without records may wait for some.
+    pub wait: Duration,
 }
 
 /// A data key that is wanted.
@@ -200,6 +202,7 @@ pub(crate) async fn read(channel: Channel, group: GroupId, read: Read) -> Result
         max_records: read.max_records,
         max_bytes: u32::try_from(read.max_bytes).unwrap_or(u32::MAX),
         leader_only: read.leader_only,
+        wait_millis: u32::try_from(read.wait.as_millis()).unwrap_or(u32::MAX),
     };
     let answer = log_client(channel).read(request(message)).await.map_err(|s| error_of(&s))?;
     page(answer.into_inner())

@@ -300,7 +300,7 @@ impl Client {
     /// Reads from `from` on: at most `max_records` records of at most `max_bytes` bytes of data and
     /// partition keys together, but at least one record if there is any. A position below the
     /// horizon reads from the horizon. Asks the leader, which shows all that was acknowledged; while
-    /// there is none, any replica.
+    /// there is none, any replica. If there are no records, the replica waits for the first one as long as `wait`.
     ///
     /// # Errors
     /// Any of [`Error`] but `Closed` and `Unknown`.
@@ -310,12 +310,13 @@ impl Client {
         from: Position,
         max_records: u32,
         max_bytes: usize,
+        wait: Duration,
     ) -> Result<Page, Error> {
         let mut search = Search::new(&self.inner, shard);
         loop {
             let node = search.next();
             let leader_only = search.began.elapsed() < LEADER_READ_PATIENCE;
-            let read = Read { from, max_records, max_bytes, leader_only };
+            let read = Read { from, max_records, max_bytes, leader_only, wait };
             let result = match self.inner.local_if(node) {
                 Some(local) => local.read(shard.group, read).await,
                 None => match self.inner.channel_of(node) {

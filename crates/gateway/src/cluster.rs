@@ -60,6 +60,7 @@ pub trait Cluster: Send + Sync + 'static {
         from: Position,
         max_records: u32,
         max_bytes: usize,
+        wait: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>>;
 
     /// See [`Client::subscribe`].
@@ -130,8 +131,9 @@ impl Cluster for Client {
         from: Position,
         max_records: u32,
         max_bytes: usize,
+        wait: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>> {
-        self.read(shard, from, max_records, max_bytes).boxed()
+        self.read(shard, from, max_records, max_bytes, wait).boxed()
     }
 
     fn subscribe<'a>(

@@ -18,6 +18,10 @@ pub struct GatewaySettings {
     pub default_replicas: u32,
     /// Whether operations may be called, and streams be changed, only as often as the service allows. Default: no.
     pub service_limits: bool,
+    /// How long GetRecords waits for records at the tip of a shard before it answers without any, so that a client that
+    /// polls without a pause doesn't keep the cluster busy. The first record ends the wait. Not used with the service's
+    /// limits, which bound polls. Default: 50 ms.
+    pub tip_wait: Duration,
     /// Largest body. Default: 16 MiB, enough for 10 MiB of data in base64 and 500 keys.
     pub max_body_bytes: usize,
     /// Bytes of bodies and answers in memory at once, half for either, and an eighth of it more for events
@@ -51,6 +55,7 @@ impl GatewaySettings {
             authentication: Authentication::Required,
             default_replicas: 3,
             service_limits: false,
+            tip_wait: Duration::from_millis(50),
             max_body_bytes: 16 * 1024 * 1024,
             max_in_flight_bytes: 512 * 1024 * 1024,
             max_connections: 4096,

@@ -147,6 +147,8 @@ type Feed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// How long a tail that has nothing to say is silent.
 const TAIL_BEAT: Duration = Duration::from_secs(5);
+/// The longest that a read waits for records.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl LogService for Api {
@@ -225,7 +227,8 @@ impl LogService for Api {
         let records = if records == 0 { limits::GET_RECORDS_MAX_RECORDS } else { records };
         let bytes = if bytes == 0 { limits::GET_RECORDS_MAX_BYTES } else { bytes };
         let bytes = bytes.min(limits::GET_RECORDS_MAX_BYTES);
-        let page = shard.poll(from, records, bytes, request.leader_only).await;
+        let wait = Duration::from_millis(request.wait_millis.into()).min(LONGEST_WAIT);
+        let page = shard.poll(from, records, bytes, request.leader_only, wait).await;
         Ok(Response::new(page_message(page.map_err(|error| status_of(&error))?)))
     }
 
@@ -282,17 +285,7 @@ fn in_use() -> Status {
 async fn tail_page(shard: &ShardReplica, from: Position, leader_only: bool) -> Result<Page, Error> {
     const RECORDS: u32 = limits::GET_RECORDS_MAX_RECORDS;
     const BYTES: usize = 1 << 20;
-    let deadline = tokio::time::Instant::now() + TAIL_BEAT;
-    let mut from = from;
-    loop {
-        let page = shard.read(from, RECORDS, BYTES, leader_only).await?;
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        if !page.batches.is_empty() || left.is_zero() {
-            return Ok(page);
-        }
-        from = page.next;
-        shard.wait_for(from, left).await;
-    }
+    shard.read_or_wait(from, RECORDS, BYTES, leader_only, TAIL_BEAT).await
 }
 
 /// The catalog as those see it whom its users are no business of.

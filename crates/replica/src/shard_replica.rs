@@ -227,7 +227,35 @@ impl ShardReplica {
         Ok(page)
     }
 
-    /// As [`Self::read`], for a reader that polls: within the service's limits, if the shard has them.
+    /// As [`Self::read`]. If there are no records, waits for the first one as long as `wait`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_or_wait(
+        &self,
+        mut from: Position,
+        max_records: u32,
+        max_bytes: usize,
+        leader_only: bool,
+        wait: Duration,
+    ) -> Result<Page, Error> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let page = self.read(from, max_records, max_bytes, leader_only).await?;
+            if wait.is_zero() || !page.batches.is_empty() {
+                return Ok(page);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(page);
+            }
+            // Entries without records move on what is waited for.
+            from = page.next;
+            self.wait_for(from, left).await;
+        }
+    }
+
+    /// As [`Self::read_or_wait`], for a reader that polls: within the service's limits, if the shard has them.
     ///
     /// # Errors
     /// As [`Self::read`]; [`Error::Throttled`].
@@ -237,15 +265,16 @@ impl ShardReplica {
         max_records: u32,
         max_bytes: usize,
         leader_only: bool,
+        wait: Duration,
     ) -> Result<Page, Error> {
         let Some(meter) = &self.meter else {
-            return self.read(from, max_records, max_bytes, leader_only).await;
+            return self.read_or_wait(from, max_records, max_bytes, leader_only, wait).await;
         };
         if leader_only {
             self.group.leading_term()?;
         }
         meter.read(self.clock.now())?;
-        let page = self.read(from, max_records, max_bytes, leader_only).await?;
+        let page = self.read_or_wait(from, max_records, max_bytes, leader_only, wait).await?;
         meter.got(&page);
         Ok(page)
     }

@@ -1,6 +1,7 @@
 //! The same measurements over the native gRPC API, which a program reaches through `anabranch-client`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch_client::{Client, Page, ShardRoute};
 use anabranch_shard::{Batch, BatchBuilder, Position, Start};
@@ -74,7 +75,7 @@ impl Native {
         from: Position,
         max_records: u32,
     ) -> Result<Page> {
-        self.client.read(shard, from, max_records, 10 << 20).await.context("Read")
+        self.client.read(shard, from, max_records, 10 << 20, Duration::ZERO).await.context("Read")
     }
 
     /// Pages of `shard` as the server pushes them.

@@ -162,6 +162,7 @@ impl Cluster for ReadOnly {
         from: Position,
         _: u32,
         _: usize,
+        _: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>> {
         ready(Ok(Page { batches: Vec::new(), next: from, behind: Duration::ZERO })).boxed()
     }

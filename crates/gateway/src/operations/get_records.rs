@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch_client::{Page, ShardRoute};
 use anabranch_types::{dates, limits};
@@ -70,12 +71,22 @@ impl Request for GetRecords<'_> {
         let (mut permit, max_bytes) = reserve(gateway)?;
         let limit = self.limit.map_or(u32::MAX, Integer::as_u32);
         let limit = limit.min(limits::GET_RECORDS_MAX_RECORDS);
-        let page = gateway.cluster.read(&route, iterator.position, limit, max_bytes).await;
-        let subject = || format!("Shard {} in stream {}", iterator.shard, iterator.stream);
-        let page = page.map_err(|error| Error::from_client(error, subject))?;
+        let read = async |from, max_bytes, wait| {
+            let page = gateway.cluster.read(&route, from, limit, max_bytes, wait).await;
+            let subject = || format!("Shard {} in stream {}", iterator.shard, iterator.stream);
+            page.map_err(|error| Error::from_client(error, subject))
+        };
+        let end = |page: &Page| page::end(gateway, &iterator.stream, iterator.shard, page);
+        let mut page = read(iterator.position, max_bytes, Duration::ZERO).await?;
+        let wait = tip_wait(gateway);
+        if is_at_tip(&page) && !wait.is_zero() && end(&page).is_none() {
+            // Many may wait at once, so none keeps more room than the first records of a page need.
+            permit.shrink(LEAST_BYTES.min(permit.bytes()));
+            page = read(page.next, permit.bytes() * 3 / COST_THIRDS, wait).await?;
+        }
         let bytes = page::bytes(&page);
         settle(gateway, &mut permit, bytes * COST_THIRDS / 3)?;
-        let end = page::end(gateway, &iterator.stream, iterator.shard, &page);
+        let end = end(&page);
         let next = end.is_none().then(|| {
             let next = ShardIterator { position: page.next, ..iterator };
             gateway.sealer.seal(&next, gateway.clock.now())
@@ -120,6 +131,15 @@ fn route(gateway: &Gateway, iterator: &ShardIterator) -> Result<Arc<ShardRoute>,
         return Err(missing());
     }
     found.shard(iterator.shard).cloned().ok_or_else(missing)
+}
+
+/// How long a call waits at the tip of a shard.
+fn tip_wait(gateway: &Gateway) -> Duration {
+    if gateway.settings.service_limits { Duration::ZERO } else { gateway.settings.tip_wait }
+}
+
+fn is_at_tip(page: &Page) -> bool {
+    page.batches.is_empty() && page.behind.is_zero()
 }
 
 /// Room for the answer. A gateway that is nearly full reads less rather than nothing.

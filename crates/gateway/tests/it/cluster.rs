@@ -37,6 +37,8 @@ struct State {
     logs: HashMap<GroupId, Log>,
     failures: HashMap<GroupId, Error>,
     appends: usize,
+    /// As many, for reads that wait.
+    appended: watch::Sender<usize>,
     /// Whether the catalog has no leader.
     is_silent: bool,
     /// Those that the last append said.
@@ -61,6 +63,7 @@ impl MemoryCluster {
                 logs: HashMap::new(),
                 failures: HashMap::new(),
                 appends: 0,
+                appended: watch::channel(0).0,
                 is_silent: false,
                 hash_keys: Bytes::new(),
             }),
@@ -232,6 +235,7 @@ impl MemoryCluster {
             }
             log.entries.push((arrival, fresh));
         }
+        state.appended.send_replace(state.appends);
         let mut offset = 0u16;
         let runs = (0..batch.record_count() as usize).map(|place| {
             known.get(place).copied().flatten().unwrap_or_else(|| {
@@ -404,8 +408,17 @@ impl Cluster for MemoryCluster {
         from: Position,
         max_records: u32,
         max_bytes: usize,
+        wait: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>> {
-        ready(self.do_read(shard, from, max_records, max_bytes)).boxed()
+        let read = move || self.do_read(shard, from, max_records, max_bytes);
+        let has_records = move || read().is_ok_and(|page| !page.batches.is_empty());
+        let mut appends = self.state.lock().unwrap().appended.subscribe();
+        async move {
+            // A wait of zero is over at once.
+            let _either_way = timeout(wait, appends.wait_for(|_| has_records())).await;
+            read()
+        }
+        .boxed()
     }
 
     /// What there is, then nothing.

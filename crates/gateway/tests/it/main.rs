@@ -17,5 +17,6 @@ mod puts;
 mod reads;
 mod reshard;
 mod service_limits;
+mod tip;
 mod tls;
 mod wording;
