@@ -11,11 +11,12 @@ use anabranch_proto::admin as pb;
 use anabranch_proto::admin::admin_service_client::AdminServiceClient;
 use anabranch_transport::{Connector, Destination};
 use anabranch_types::StreamName;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::reach;
 use crate::tls_args::TlsArgs;
 
 pub(crate) mod certs;
@@ -143,8 +144,11 @@ pub(crate) async fn run(args: CtlArgs) -> Result<()> {
                 node if node.is_empty() => of_data_dir(args.tls)?,
                 node => (node, args.tls),
             };
-            let mut admin = connect(&seeds, &tls).await?;
-            say(&mut admin, what).await?
+            let (mut admin, node) = connect(&seeds, &tls).await?;
+            match say(&mut admin, what).await {
+                Ok(said) => said,
+                Err(error) => return Err(reach::wrong_port(&node).await.unwrap_or(error)),
+            }
         }
     };
     print(&said, args.json)
@@ -197,21 +201,13 @@ pub(crate) fn of_data_dir(tls: TlsArgs) -> Result<(Vec<String>, TlsArgs)> {
     }
 }
 
-/// The first of the nodes that takes a connection.
-async fn connect(seeds: &[String], tls: &TlsArgs) -> Result<Admin> {
+/// A connection to the first of the nodes that takes one, and which node that is.
+async fn connect(seeds: &[String], tls: &TlsArgs) -> Result<(Admin, String)> {
     let connector: Arc<dyn Connector> = tls.connector("operator")?;
-    let mut reason = "there is no address".to_owned();
-    for seed in seeds {
-        match connector.connect(Destination::any(seed)).await {
-            Ok(_) => {
-                let channel = anabranch_transport::channel(&connector, Destination::any(seed));
-                let admin = AdminServiceClient::new(channel);
-                return Ok(admin.max_decoding_message_size(MAX_MESSAGE_BYTES));
-            }
-            Err(error) => reason = error.to_string(),
-        }
-    }
-    bail!("no node answers at {}: {reason}", seeds.join(", "))
+    let node = reach::first(&connector, seeds).await?;
+    let channel = anabranch_transport::channel(&connector, Destination::any(&node));
+    let admin = AdminServiceClient::new(channel);
+    Ok((admin.max_decoding_message_size(MAX_MESSAGE_BYTES), node))
 }
 
 async fn say(admin: &mut Admin, what: What) -> Result<Said> {

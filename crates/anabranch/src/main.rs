@@ -7,6 +7,7 @@ mod config;
 mod ctl;
 mod dev;
 mod local_node;
+mod reach;
 mod running;
 mod server;
 mod stream;

@@ -10,6 +10,7 @@ use anabranch_types::StreamName;
 use anyhow::{Context, Result};
 
 use crate::ctl::of_data_dir;
+use crate::reach;
 use crate::tls_args::TlsArgs;
 
 mod line;
@@ -46,7 +47,12 @@ pub(crate) async fn run(args: StreamArgs) -> Result<()> {
         node if node.is_empty() => of_data_dir(args.tls)?,
         node => (node, args.tls),
     };
-    let client = Client::connect(nodes.clone(), tls.connector("client")?).await;
+    let connector = tls.connector("client")?;
+    let node = reach::first(&connector, &nodes).await?;
+    let client = tokio::select! {
+        client = Client::connect(nodes.clone(), connector) => client,
+        mistake = reach::wrong_port_at_last(&node) => return Err(mistake),
+    };
     let client = client.with_context(|| format!("connecting to {}", nodes.join(", ")))?;
     match args.what {
         What::Tail(args) => tail::run(client, args).await,

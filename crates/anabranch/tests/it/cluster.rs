@@ -410,6 +410,7 @@ impl Server {
                 max_records: 0,
                 max_bytes: 0,
                 leader_only,
+                wait_millis: 0,
             });
             request.set_timeout(CALL);
             let page = page(client.read(request).await?.into_inner());

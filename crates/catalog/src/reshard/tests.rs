@@ -259,5 +259,45 @@ proptest! {
         ranges.sort();
         prop_assert_eq!(ranges, HashKeyRange::split_evenly(target));
         prop_assert_eq!(script.s().status, StreamStatus::Active);
+        check_as_a_client_library_does(script.s());
     }
+}
+
+/// What the Kinesis Client Library wants of the shards that it is shown: `HierarchicalShardSyncer` (parents of a shard
+/// are closed, and the children of a closed shard cover its hash keys), `ShutdownTask` (an only child names two
+/// parents) and `PeriodicShardSyncManager` (the leases that aren't finished leave no hole, in whatever order shards
+/// end). No rule says that a child takes over the whole of both parents.
+fn check_as_a_client_library_does(stream: &Stream) {
+    for shard in stream.shards.values().filter(|shard| !shard.is_open()) {
+        let children = stream.shards.values().filter(|child| child.parents.contains(&shard.id));
+        let mut children: Vec<_> = children.collect();
+        children.sort_unstable_by_key(|child| child.range);
+        let ids = children.iter().map(|child| child.id).collect::<Vec<_>>();
+        assert!(ids.iter().all(|child| *child > shard.id), "{}: {ids:?}", shard.id);
+        assert!(children.len() != 1 || children[0].parents.len() == 2, "{}: {ids:?}", shard.id);
+        // Without a hole, from the first key of the shard to its last.
+        let mut next = Some(shard.range.start());
+        for child in &children {
+            let from = next.expect("a child begins after the last hash key");
+            assert!(child.range.start() <= from, "{}: {ids:?} leave a hole", shard.id);
+            next = child.range.end().0.checked_add(1).map(HashKey);
+        }
+        assert!(next.is_none_or(|next| next > shard.range.end()), "{}: {ids:?}", shard.id);
+    }
+    for shard in stream.shards.values() {
+        for parent in &shard.parents {
+            assert!(!stream.shards[parent].is_open(), "{parent} is open beside {}", shard.id);
+        }
+    }
+}
+
+#[test]
+fn a_count_that_fits_no_shard_gives_children_that_share_parents() {
+    let mut script = provisioned(3);
+    script.reshard(ShardChange::Count(4));
+    script.commit();
+    assert_eq!(script.s().status, StreamStatus::Active, "one job is enough");
+    let parents = script.open().into_iter().map(|(_, parents)| parents);
+    assert_eq!(parents.collect::<Vec<_>>(), [vec![0], vec![0, 1], vec![1, 2], vec![2]]);
+    check_as_a_client_library_does(script.s());
 }
