@@ -142,6 +142,7 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
                 }
                 replace(node, group, replica).await;
             }
+            Err(Error::NotFound) => tracing::info!(%group, "not opened: the node is stopping"),
             Err(error) => tracing::warn!(%group, %error, "replica can't be opened"),
         }
     }

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::scaling::ShardLoad;
@@ -43,6 +43,8 @@ struct Inner {
     append_permits: Arc<Semaphore>,
     /// Whether the node is about to stop: then nobody here stands for election.
     leaving: AtomicBool,
+    /// Whether every replica was stopped: then none is opened any more.
+    stopped: AtomicBool,
     held: Mutex<BTreeMap<GroupId, Held>>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -67,9 +69,19 @@ impl Replicas {
         let pace = Arc::new(Pace::new(settings.catch_up_bytes_per_second));
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
         let (held, tasks) = (Mutex::default(), Mutex::default());
-        let leaving = AtomicBool::new(false);
-        let inner =
-            Inner { store, transport, clock, settings, pace, append_permits, leaving, held, tasks };
+        let (leaving, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        let inner = Inner {
+            store,
+            transport,
+            clock,
+            settings,
+            pace,
+            append_permits,
+            leaving,
+            stopped,
+            held,
+            tasks,
+        };
         let replicas = Self { inner: Arc::new(inner) };
         let mut tasks = replicas.tasks();
         tasks.spawn(look_after(Arc::downgrade(&replicas.inner)));
@@ -82,7 +94,7 @@ impl Replicas {
     /// encrypt its records where its stream wants that; without any they are stored as they are.
     ///
     /// # Errors
-    /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
+    /// [`Error::OutOfService`] if its log can't be trusted, with the reason; [`Error::NotFound`] after [`Self::shutdown`].
     pub async fn open_shard(
         &self,
         spec: &GroupSpec,
@@ -115,7 +127,7 @@ impl Replicas {
     /// Opens this node's replica of the catalog. `first` is the catalog that a new cluster begins with.
     ///
     /// # Errors
-    /// [`Error::OutOfService`] if its log can't be trusted, with the reason.
+    /// As [`Self::open_shard`].
     pub async fn open_catalog(
         &self,
         spec: &GroupSpec,
@@ -218,8 +230,10 @@ impl Replicas {
         remove_log(group, &self.inner.store).await
     }
 
-    /// Stops every replica.
+    /// Stops every replica. None is opened from now on: it would stand for election, with a vote that the log store, which
+    /// is about to be closed, may refuse.
     pub async fn shutdown(&self) {
+        self.inner.stopped.store(true, Ordering::SeqCst);
         self.tasks().abort_all();
         let held = std::mem::take(&mut *self.held());
         let stops = held.values().map(|held| held.group.stop());
@@ -233,8 +247,21 @@ impl Replicas {
     ) -> Result<Arc<Group>, Error> {
         self.close(spec.group).await; // a replica with another id
         let Inner { store, transport, pace, settings, .. } = &*self.inner;
+        self.check_not_stopped()?;
         let group = Group::open(spec, store, machine, transport, pace, settings).await?;
+        if let Err(stopped) = self.check_not_stopped() {
+            group.stop().await; // the shutdown came while it was opened, and didn't find it
+            return Err(stopped);
+        }
         Ok(Arc::new(group))
+    }
+
+    fn check_not_stopped(&self) -> Result<(), Error> {
+        match self.inner.stopped.load(Ordering::SeqCst) {
+            // Not out of service: such a replica would be replaced.
+            true => Err(Error::NotFound),
+            false => Ok(()),
+        }
     }
 
     fn hold(
