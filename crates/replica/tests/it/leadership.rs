@@ -167,3 +167,16 @@ async fn after_a_restart_of_all_somebody_leads_without_waiting_for_the_groups_ow
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stops_opens_no_replica_any_more() {
+    // It would stand for election while the node closes its log store.
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("before").await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.replicas(leader).unwrap().shutdown().await;
+    cluster.reopen(leader).await;
+    assert!(cluster.shard(leader).is_none());
+    assert!(cluster.replicas(leader).unwrap().groups().is_empty());
+    cluster.append("after").await.unwrap();
+}
