@@ -15,7 +15,7 @@ mod principal;
 
 use std::fmt;
 
-pub use facts::Facts;
+pub use facts::{Facts, MAX_VALUE_BYTES};
 pub use parse::{MAX_DOCUMENT_BYTES, ParseError};
 
 use condition::Condition;
@@ -26,6 +26,8 @@ use principal::Principals;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     statements: Vec<Statement>,
+    /// Length of the document.
+    bytes: usize,
 }
 
 /// What a document is attached to.
@@ -155,13 +157,14 @@ pub fn decide<'p>(
     if caller.is_root && is_own {
         return Ok(());
     }
+    let action = question.action.to_ascii_lowercase();
     let mut by_identity = Said { allowed: caller.is_root, ..Said::default() };
     for policy in identity {
-        policy.ask(question, &mut by_identity);
+        policy.ask(question, &action, &mut by_identity);
     }
     let mut by_resource = Said::default();
     if let Some(policy) = resource {
-        policy.ask(question, &mut by_resource);
+        policy.ask(question, &action, &mut by_resource);
     }
     if by_identity.denied {
         return Err(Denial::DeniedByIdentity);
@@ -179,17 +182,22 @@ pub fn decide<'p>(
 }
 
 impl Policy {
-    fn ask(&self, question: &Question<'_>, said: &mut Said) {
+    /// Length of the document: what asking it costs is about in proportion.
+    pub const fn document_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn ask(&self, question: &Question<'_>, action: &str, said: &mut Said) {
         for statement in &self.statements {
-            statement.ask(question, said);
+            statement.ask(question, action, said);
         }
     }
 }
 
 impl Statement {
-    fn ask(&self, question: &Question<'_>, said: &mut Said) {
-        if self.is_answered(said) || !self.actions.matches(|action| action.matches(question.action))
-        {
+    /// `action` is that of the question, in lower case.
+    fn ask(&self, question: &Question<'_>, action: &str, said: &mut Said) {
+        if self.is_answered(said) || !self.actions.matches(|pattern| pattern.matches(action)) {
             return;
         }
         let grant = match &self.principals {
@@ -225,7 +233,7 @@ impl Statement {
             resources.matches(|resource| resource.matches(question.resource, facts))
         };
         self.resources.as_ref().is_none_or(about)
-            && self.conditions.iter().all(|condition| condition.holds(facts))
+            && self.conditions.iter().all(|condition| condition.holds(facts, self.effect))
     }
 
     fn is_known(&self, facts: &Facts<'_>) -> bool {

@@ -1,7 +1,9 @@
 //! Temporary credentials that no node remembers: the token holds all that is to be known of them.
 //!
 //! Shape of what a token seals: expiry and creation of the user (8 each, milliseconds, big endian), then user, key id and secret, each behind its
-//! length (2, big endian). The token is base64 of that, sealed as `secret.rs` says.
+//! length (2, big endian), then the beginning of the session (8, milliseconds, big endian). The token is base64 of that, sealed as
+//! `secret.rs` says. Tokens of earlier versions end after the secret: they count as begun in 1970, so whoever denies sessions that
+//! began before some moment denies them too.
 
 use anabranch_types::{Timestamp, UserName};
 use base64_simd::STANDARD;
@@ -20,6 +22,8 @@ pub struct Session {
     pub key_id: String,
     /// The secret access key.
     pub secret: Secret,
+    /// When they were made.
+    pub issued: Timestamp,
     /// From then on they are no longer good. Whoever opens a token compares it with a clock.
     pub expires: Timestamp,
 }
@@ -40,6 +44,7 @@ impl SecretSealer {
             plain.extend_from_slice(&length.to_be_bytes());
             plain.extend_from_slice(field);
         }
+        plain.extend_from_slice(&session.issued.as_millis().to_be_bytes());
         STANDARD.encode_to_string(self.seal_token(&plain, nonce))
     }
 
@@ -55,7 +60,12 @@ impl SecretSealer {
         let user = std::str::from_utf8(field(&mut rest)?).ok()?.parse().ok()?;
         let key_id = std::str::from_utf8(field(&mut rest)?).ok()?.to_owned();
         let secret = Secret::new(field(&mut rest)?);
-        rest.is_empty().then_some(Session { user, user_created, key_id, secret, expires })
+        let issued = match rest.split_first_chunk() {
+            Some((issued, [])) => moment(*issued),
+            None if rest.is_empty() => Timestamp::default(),
+            Some(_) | None => return None,
+        };
+        Some(Session { user, user_created, key_id, secret, issued, expires })
     }
 }
 
@@ -78,6 +88,7 @@ mod tests {
             user_created: Timestamp::from_millis(3),
             key_id: "ASIAAAAABBBBCCCCDDDD".into(),
             secret: Secret::new(secret),
+            issued: Timestamp::from_millis(4),
             expires: Timestamp::from_millis(expires),
         }
     }
@@ -104,7 +115,7 @@ mod tests {
             "AQEBAQEBAQEBAQEBAZ+aUFvLA2S1bNPjpL64EsXNBR0PeyjYXuTbxSigTMP3UXLJRVFzNg",
             "yA0bT60kHoaelIgRXE04Bdq2HbdOaP76R8jbg=",
         );
-        let session = session("ann", "secret", 5);
+        let session = Session { issued: Timestamp::default(), ..session("ann", "secret", 5) };
         assert_eq!(SecretSealer::new(&[7; 32]).open_session(golden), Some(session));
     }
 

@@ -6,14 +6,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anabranch_access::signature::{self, Request, Signature, SigningKey};
 use anabranch_access::{Secret, SecretSealer};
 use anabranch_client::View;
-use anabranch_types::{Timestamp, UserName};
+use anabranch_types::{Complaints, Timestamp, UserName};
 use http::header::HOST;
 use http::request::Parts;
 
+use crate::aside::aside;
 use crate::documents::Documents;
 use crate::errors::Error;
 use crate::gateway::Gateway;
@@ -27,7 +29,15 @@ const MAX_KEYS: usize = 4096;
 
 /// Who calls; nobody in particular where any credentials are accepted.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(pub(crate) Option<Arc<Identity>>);
+pub(crate) struct Caller(pub(crate) Option<Known>);
+
+/// A caller that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub identity: Arc<Identity>,
+    /// When its session began, if it calls with temporary credentials.
+    pub token_issued: Option<Timestamp>,
+}
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +54,7 @@ pub(crate) struct Authenticator {
     sealer: SecretSealer,
     keys: Mutex<HashMap<String, KnownKey>>,
     identities: Identities,
+    complaints: Complaints,
     pub(crate) documents: Documents,
 }
 
@@ -60,6 +71,8 @@ struct Claim<'a> {
     sealed: &'a [u8],
     /// That of a session, which has been opened already.
     secret: Option<Secret>,
+    /// When the session began.
+    token_issued: Option<Timestamp>,
 }
 
 impl Authenticator {
@@ -69,6 +82,7 @@ impl Authenticator {
             sealer: SecretSealer::new(key.bytes()),
             keys: Mutex::default(),
             identities: Identities::default(),
+            complaints: Complaints::default(),
             documents: Documents::default(),
         }
     }
@@ -85,25 +99,28 @@ impl Authenticator {
         request: &Request<'a, H>,
         signature: &Signature<'a>,
         now: Timestamp,
-    ) -> Result<Arc<Identity>, Error>
+    ) -> Result<Known, Error>
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
         let claim = self.claim(view, signature, now)?;
         let identity = self.identity(view, &claim.user).ok_or(Error::UnknownKey)?;
+        let known = Known { identity, token_issued: claim.token_issued };
         if let Some(key) = self.known_key(signature, claim.sealed) {
-            signature.verify(request, &key)?;
-            return Ok(identity);
+            aside(request.body.len(), || signature.verify(request, &key))?;
+            return Ok(known);
         }
         let opened = || self.sealer.open(signature.key_id(), claim.sealed);
         let Some(secret) = claim.secret.or_else(opened) else {
-            tracing::error!("secret of an access key does not open: has token-key changed?");
+            if self.complaints.is_due(Instant::now()) {
+                tracing::error!("secret of an access key does not open: has token-key changed?");
+            }
             return Err(Error::Internal);
         };
         let key = signature.signing_key(secret.as_bytes());
-        signature.verify(request, &key)?;
+        aside(request.body.len(), || signature.verify(request, &key))?;
         self.keep_key(signature, claim.sealed, key);
-        Ok(identity)
+        Ok(known)
     }
 
     fn claim<'a>(
@@ -116,7 +133,8 @@ impl Authenticator {
             let known = view.catalog().access_key(signature.key_id());
             let (user, _, key) =
                 known.filter(|(_, _, key)| key.enabled).ok_or(Error::UnknownKey)?;
-            return Ok(Claim { user: user.clone(), sealed: &key.sealed_secret, secret: None });
+            let sealed = &key.sealed_secret;
+            return Ok(Claim { user: user.clone(), sealed, secret: None, token_issued: None });
         };
         let session = self.sealer.open_session(token).ok_or(Error::UnknownKey)?;
         if session.key_id != signature.key_id() {
@@ -129,7 +147,7 @@ impl Authenticator {
         let known = view.catalog().users.get(&session.user);
         known.filter(|user| user.created == session.user_created).ok_or(Error::UnknownKey)?;
         let (user, secret) = (session.user, Some(session.secret));
-        Ok(Claim { user, sealed: token.as_bytes(), secret })
+        Ok(Claim { user, sealed: token.as_bytes(), secret, token_issued: Some(session.issued) })
     }
 
     fn known_key(&self, signature: &Signature<'_>, sealed: &[u8]) -> Option<Arc<SigningKey>> {
@@ -162,26 +180,61 @@ pub(crate) async fn authenticate(
     body: &[u8],
 ) -> Result<Caller, Error> {
     let headers = sent_headers(parts);
-    let request = Request {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        query: parts.uri.query().unwrap_or_default(),
-        headers: headers.iter().copied(),
-        body,
-    };
+    let request = request(parts, &headers, body);
     let Some(authenticator) = &gateway.authenticator else {
         return signature::require(&request).map(|()| Caller(None)).map_err(Error::from);
     };
     let now = gateway.clock.now();
     let signature = Signature::parse(&request)?;
     signature.check(SERVICE, now)?;
+    let known =
+        newest_if_unknown(gateway, |view| authenticator.verify(view, &request, &signature, now));
+    known.await.map(Some).map(Caller)
+}
+
+/// Whether the head names a key that is known, for this service and this time: nothing more can be told before the body
+/// is there, for its hash is signed.
+///
+/// # Errors
+/// Those of [`authenticate`].
+pub(crate) async fn judge_head(gateway: &Gateway, parts: &Parts) -> Result<(), Error> {
+    let headers = sent_headers(parts);
+    let request = request(parts, &headers, &[]);
+    let Some(authenticator) = &gateway.authenticator else {
+        return signature::require(&request).map_err(Error::from);
+    };
+    let now = gateway.clock.now();
+    let signature = Signature::parse(&request)?;
+    signature.check(SERVICE, now)?;
+    newest_if_unknown(gateway, |view| authenticator.claim(view, &signature, now).map(drop)).await
+}
+
+/// What `ask` says of the version of the catalog that is here, or of the newest one where that knows no such key.
+async fn newest_if_unknown<T>(
+    gateway: &Gateway,
+    ask: impl Fn(&View) -> Result<T, Error>,
+) -> Result<T, Error> {
     let view = gateway.cluster.view();
-    match authenticator.verify(&view, &request, &signature, now) {
+    match ask(&view) {
         Err(Error::UnknownKey) => {}
-        known => return known.map(Some).map(Caller),
+        known => return known,
     }
     let newest = gateway.newest.view(&gateway.cluster).await.ok_or(Error::UnknownKey)?;
-    authenticator.verify(&newest, &request, &signature, now).map(Some).map(Caller)
+    ask(&newest)
+}
+
+fn request<'a>(
+    parts: &'a Parts,
+    headers: &'a [(&'a str, &'a [u8])],
+    body: &'a [u8],
+) -> Request<'a, impl Iterator<Item = (&'a str, &'a [u8])> + Clone> {
+    Request {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: headers.iter().copied(),
+        body,
+    }
 }
 
 /// Names and values of what was sent.

@@ -1,4 +1,4 @@
-//! Reads a request's body into memory, against permits of the budget for bodies.
+//! Reads a request's body into memory, into the room that the request has ([`Room`]).
 //!
 //! A body in gzip is inflated here, piece by piece: each piece needs its permit first, and none is made beyond the
 //! limit for a body, so a small one that would become a huge one costs no more than any other. It is one member, and
@@ -15,13 +15,14 @@ use hyper::body::{Body, Incoming};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::budget::Permit;
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::rationed::Rationed;
+use crate::standing::Room;
+use crate::unverified::SMALL_BODY_BYTES;
 
 /// A body costs its bytes and as many again for what is made of them (the decoded batch).
-const COST: usize = 2;
+pub(crate) const COST: usize = 2;
 
 /// What is made at once by inflating, at most, before others get their turn.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -29,24 +30,6 @@ const PIECE_BYTES: usize = 256 * 1024;
 const SENT_PIECE_BYTES: usize = 16 * 1024;
 /// Room for an inflated body to begin with.
 const LEAST_ROOM_BYTES: usize = 4096;
-
-/// A body with the permit for it.
-#[derive(Debug)]
-pub(crate) struct ReadBody {
-    /// As it was sent: what a signature is made of.
-    pub sent: Bytes,
-    /// What it says: [`Self::sent`] itself, or what that inflates to.
-    pub bytes: Bytes,
-    /// Held until the call is done.
-    _permit: Option<Permit>,
-}
-
-impl ReadBody {
-    /// A body as it was sent, and what was paid for it.
-    pub(crate) fn new(sent: Bytes, permit: Option<Permit>) -> Self {
-        Self { bytes: sent.clone(), sent, _permit: permit }
-    }
-}
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,12 +65,22 @@ fn unknown_encoding() -> Error {
     Error::Serialization("Content-Encoding must be gzip or identity, and only one".to_owned())
 }
 
-/// Reads the whole body in time, as it was sent.
+/// Whether the whole body is said to be small: then it is read before its signature is looked at.
+pub(crate) fn is_small(body: &Incoming) -> bool {
+    let declared = body.size_hint();
+    declared.exact().is_some_and(|bytes| bytes <= SMALL_BODY_BYTES as u64)
+}
+
+/// Reads the whole body in time, as it was sent, into `room`.
 ///
 /// # Errors
 /// [`Error::TooLarge`]; [`Error::BodyTimeout`]; [`Error::Serialization`] if the client breaks off; and
-/// [`Error::Throughput`] if the budget is used up; the caller renames that one if it must.
-pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<ReadBody, Error> {
+/// [`Error::Throughput`] if there is no room; the caller renames that one if it must.
+pub(crate) async fn read(
+    gateway: &Gateway,
+    body: Incoming,
+    room: &mut Room,
+) -> Result<Bytes, Error> {
     let limit = gateway.settings.max_body_bytes;
     let declared = body.size_hint();
     if declared.lower() > limit as u64 {
@@ -98,7 +91,8 @@ pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<ReadBody, 
     if !gateway.bodies.has(expected * COST) {
         return Err(Error::too_much_in_flight());
     }
-    let collected = timeout(gateway.settings.body_read_timeout, collect(gateway, body, expected));
+    let collected =
+        timeout(gateway.settings.body_read_timeout, collect(gateway, body, expected, room));
     collected.await.unwrap_or(Err(Error::BodyTimeout))
 }
 
@@ -106,18 +100,20 @@ pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<ReadBody, 
 ///
 /// # Errors
 /// [`Error::TooLarge`]; [`Error::Serialization`] if it is no gzip; and [`Error::Throughput`] if the budget is used up.
-pub(crate) async fn inflate(gateway: &Gateway, body: ReadBody) -> Result<ReadBody, Error> {
-    let ReadBody { sent, _permit: mut permit, .. } = body;
+pub(crate) async fn inflate(
+    gateway: &Gateway,
+    sent: &Bytes,
+    room: &mut Room,
+) -> Result<Bytes, Error> {
     let limit = gateway.settings.max_body_bytes;
-    let mut decoder = GzDecoder::new(Rationed::new(&sent));
+    let mut decoder = GzDecoder::new(Rationed::new(sent));
     let mut bytes = Vec::new();
     loop {
         if bytes.len() == bytes.capacity() {
             // As much again as there is; a byte more than is allowed tells that there is more.
-            let room = bytes.len().max(LEAST_ROOM_BYTES).min(limit + 1 - bytes.len());
-            let more = gateway.bodies.take(room * COST).ok_or_else(Error::too_much_in_flight)?;
-            join(&mut permit, more);
-            bytes.reserve_exact(room);
+            let more = bytes.len().max(LEAST_ROOM_BYTES).min(limit + 1 - bytes.len());
+            room.grow(gateway, more)?;
+            bytes.reserve_exact(more);
         }
         let wanted = (bytes.capacity() - bytes.len()).min(PIECE_BYTES);
         decoder.get_mut().allow(SENT_PIECE_BYTES);
@@ -138,7 +134,7 @@ pub(crate) async fn inflate(gateway: &Gateway, body: ReadBody) -> Result<ReadBod
     if !decoder.into_inner().rest().is_empty() {
         return Err(more_than_one_member());
     }
-    Ok(ReadBody { sent, bytes: Bytes::from(bytes), _permit: permit })
+    Ok(Bytes::from(bytes))
 }
 
 fn more_than_one_member() -> Error {
@@ -146,20 +142,13 @@ fn more_than_one_member() -> Error {
     Error::Serialization(rule.to_owned())
 }
 
-fn join(permit: &mut Option<Permit>, more: Permit) {
-    match permit {
-        Some(permit) => permit.join(more),
-        None => *permit = Some(more),
-    }
-}
-
 async fn collect(
     gateway: &Gateway,
     mut body: Incoming,
     expected: usize,
-) -> Result<ReadBody, Error> {
+    room: &mut Room,
+) -> Result<Bytes, Error> {
     let limit = gateway.settings.max_body_bytes;
-    let mut permit: Option<Permit> = None;
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let broken = |_| Error::Serialization("The request body ended early".to_owned());
@@ -168,21 +157,21 @@ async fn collect(
         if before + data.len() > limit {
             return Err(Error::TooLarge { limit });
         }
-        let more = gateway.bodies.take(data.len() * COST).ok_or_else(Error::too_much_in_flight)?;
-        join(&mut permit, more);
+        room.grow(gateway, data.len())?;
         if before == 0 {
             // Most bodies are one piece and are not copied.
             first = data;
             continue;
         }
         if rest.is_empty() {
+            // Room for all that is declared is made only for callers that are known.
+            let expected = if room.is_verified() { expected } else { 0 };
             rest.reserve(expected.max(before + data.len()));
             rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&data);
     }
-    let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(ReadBody::new(bytes, permit))
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
 #[cfg(test)]

@@ -26,9 +26,10 @@ use crate::auth::Peer;
 use crate::gateway::Gateway;
 use crate::handshake::shake_hands;
 use crate::response::{Body, Taken};
-use crate::routing;
+use crate::routing::{self, Admitted};
 use crate::server::HttpBuilder;
 use crate::settings::GatewaySettings;
+use crate::standing::Standing;
 
 /// How long a silent connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -58,7 +59,7 @@ pub(crate) async fn drive(
             }
         }
     };
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::new(Standing::new(gateway)));
     let io = WatchedStream::new(stream, Arc::clone(&activity), gateway.settings.write_timeout);
     let closing_events = closing.clone();
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
@@ -66,9 +67,23 @@ pub(crate) async fn drive(
         activity.is_http2.store(request.version() == http::Version::HTTP_2, Ordering::Relaxed);
         let (gateway, activity) = (gateway.clone(), Arc::clone(&activity));
         let closing = closing_events.clone();
+        // Done before the request has a task of its own: a head for which there is no room is gone before the next one
+        // is read.
+        let (parts, body) = request.into_parts();
+        let admitted = match activity.standing.admit(&parts) {
+            Ok(room) => Ok((parts, body, room)),
+            Err(error) => Err(routing::refuse(&gateway, &parts, error)),
+        };
         async move {
             let _request = activity.begin();
-            let answer = routing::answer(&gateway, peer, request).await;
+            let answer = match admitted {
+                Ok((parts, body, room)) => {
+                    let standing = &activity.standing;
+                    let request = Admitted { standing, peer, parts, body, room };
+                    routing::answer(&gateway, request).await
+                }
+                Err(refused) => refused,
+            };
             Ok::<_, Infallible>(answer.map(|body| watched(body, &activity, closing)))
         }
     });
@@ -81,6 +96,7 @@ pub(crate) async fn drive(
                 Verdict::CheckIn(wait) => check = wait,
                 Verdict::Close => break GOODBYE,
             },
+            () = activity.standing.head_refused() => return,
             _ = closing.wait_for(|closing| *closing) => break gateway.settings.shutdown_grace,
         }
     };
@@ -115,6 +131,7 @@ fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 /// What a connection has been doing. Times are milliseconds since it was accepted.
 #[derive(Debug)]
 struct Activity {
+    standing: Standing,
     accepted: Instant,
     requests: AtomicUsize,
     last_progress: AtomicU64,
@@ -136,8 +153,9 @@ enum Verdict {
 struct Request<'a>(&'a Activity);
 
 impl Activity {
-    fn new() -> Self {
+    fn new(standing: Standing) -> Self {
         Self {
+            standing,
             accepted: Instant::now(),
             requests: AtomicUsize::new(0),
             last_progress: AtomicU64::new(0),
@@ -185,14 +203,17 @@ impl Activity {
         open.any(|taken| now.saturating_sub(taken.load(Ordering::Relaxed)) >= limit)
     }
 
-    fn bytes_received(&self) {
+    /// Fails if there is no room for `bytes` of a head.
+    fn bytes_received(&self, bytes: usize) -> io::Result<()> {
         let idle = self.requests.load(Ordering::Relaxed) == 0;
-        if idle && !self.is_http2.load(Ordering::Relaxed) {
-            let now = self.now();
-            let (done, busy) = (Ordering::Relaxed, Ordering::Relaxed);
-            // Fails if the head began earlier, which is what counts.
-            let _ = self.head_began.compare_exchange(NEVER, now, done, busy);
+        if !idle || self.is_http2.load(Ordering::Relaxed) {
+            return Ok(());
         }
+        let now = self.now();
+        let (done, busy) = (Ordering::Relaxed, Ordering::Relaxed);
+        // Fails if the head began earlier, which is what counts.
+        let _ = self.head_began.compare_exchange(NEVER, now, done, busy);
+        self.standing.grow_head(bytes)
     }
 
     fn bytes_sent(&self, bytes: usize) {
@@ -283,7 +304,7 @@ impl AsyncRead for WatchedStream {
                 self.received_any = true;
                 self.activity.is_http2.store(received.starts_with(b"PRI "), Ordering::Relaxed);
             }
-            self.activity.bytes_received();
+            self.activity.bytes_received(received.len())?;
         }
         Poll::Ready(Ok(()))
     }

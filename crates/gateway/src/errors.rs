@@ -6,7 +6,7 @@ use anabranch_client as client;
 use anabranch_types::{HashKeyRange, KeyFault, ShardId, limits};
 use http::StatusCode;
 
-use crate::wire::{DecodeError, Format, Writer};
+use crate::wire::{self, DecodeError, Format, Writer};
 
 /// Why a call was not done. The text is the message for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -350,6 +350,9 @@ impl From<DecodeError> for Error {
         match error {
             DecodeError::Malformed(_) => Self::Malformed,
             DecodeError::Type(message) => Self::Serialization(message),
+            DecodeError::TooMany => {
+                Self::Validation(format!("1 validation error detected: {}", wire::TOO_MANY))
+            }
         }
     }
 }

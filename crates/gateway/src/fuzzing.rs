@@ -4,11 +4,12 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 
-use crate::auth::Peer;
-use crate::body::{self, ReadBody};
+use crate::auth::{self, Peer};
+use crate::body;
 use crate::event_stream;
 use crate::gateway::Gateway;
 use crate::operations::{self, Call, Operation};
+use crate::standing::Room;
 use crate::token::{ConsumersPage, ShardIterator, ShardsPage, StreamsPage, Token};
 use crate::wire::Format;
 
@@ -28,10 +29,9 @@ pub async fn call(gateway: &Gateway, operation: &str, cbor: bool, body: &[u8]) -
         operation,
         format: format(cbor),
         body,
-        sent: body,
         parts: &parts,
         peer,
-        caller: None,
+        caller: auth::authenticate(gateway, &parts, body).await,
         producer: None,
         may_repeat: false,
     };
@@ -47,8 +47,9 @@ pub async fn call(gateway: &Gateway, operation: &str, cbor: bool, body: &[u8]) -
 /// What a body in gzip says; `None` if it is refused.
 pub async fn inflate(gateway: &Gateway, body: &[u8]) -> Option<Vec<u8>> {
     let sent = Bytes::copy_from_slice(body);
-    let body = body::inflate(gateway, ReadBody::new(sent, None)).await.ok()?;
-    Some(body.bytes.to_vec())
+    let mut room = Room::Verified(gateway.bodies.take(0)?);
+    let inflated = body::inflate(gateway, &sent, &mut room).await.ok()?;
+    Some(inflated.to_vec())
 }
 
 /// Whether a text is opened as a token of any kind.

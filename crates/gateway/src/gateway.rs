@@ -16,6 +16,7 @@ use crate::newest::Newest;
 use crate::server;
 use crate::settings::{Authentication, GatewaySettings};
 use crate::token::Sealer;
+use crate::unverified::Unverified;
 
 /// The Kinesis API of a cluster. Cheap to clone; clones share the byte budgets.
 #[derive(Clone)]
@@ -30,8 +31,10 @@ pub struct Gateway {
     pub(crate) newest: Newest,
     /// Counts calls, where the service's limits are wanted.
     pub(crate) call_limits: Option<Arc<CallLimits>>,
-    /// Bytes of bodies in memory.
+    /// Bytes of heads and bodies in memory, of callers that are known.
     pub(crate) bodies: Budget,
+    /// Bytes of heads and bodies in memory, of callers that are not known yet.
+    pub(crate) unverified: Unverified,
     /// Bytes of answers in memory, so that slow readers take nothing from writers, nor writers from them.
     pub(crate) answers: Budget,
     /// Bytes of events in memory, so that slow subscribers take nothing from those who ask.
@@ -66,6 +69,7 @@ impl Gateway {
             sealer: Arc::new(Sealer::new(settings.token_key)),
             call_limits: settings.service_limits.then(Arc::default),
             bodies: Budget::new(settings.max_in_flight_bytes / 2),
+            unverified: Unverified::new(settings.max_unverified_bytes),
             answers: Budget::new(settings.max_in_flight_bytes / 2),
             pushes: Budget::new(settings.push_bytes()),
             settings: Arc::new(settings),

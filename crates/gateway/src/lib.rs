@@ -1,8 +1,9 @@
 //! The Kinesis API: HTTP in, calls of the native client out.
 //!
 //! Invariants: the gateway keeps no state that a restart loses (iterators and paging tokens are
-//! sealed, any gateway of the cluster opens them); a body is in memory only against a permit of the
-//! byte budget; nothing that a client sends makes it panic. It never touches storage or Raft.
+//! sealed, any gateway of the cluster opens them); heads and bodies are in memory only against a budget,
+//! those of callers that are not known yet against a small one of their own (`standing.rs`, `unverified.rs`);
+//! nothing that a client sends makes it panic. It never touches storage or Raft.
 //!
 //! `auth.rs` knows who calls, `authorization.rs` whether policies allow it.
 //!
@@ -11,6 +12,7 @@
 //! `operations/`. `errors.rs` is the only place that names AWS errors.
 
 mod append;
+mod aside;
 mod auth;
 mod authorization;
 mod body;
@@ -30,13 +32,16 @@ mod identity;
 mod lineage;
 mod newest;
 mod operations;
+mod origin;
 mod rationed;
 mod response;
 mod routing;
 mod server;
 mod settings;
+mod standing;
 mod streams;
 mod token;
+mod unverified;
 mod wire;
 
 pub use cluster::{Cluster, Pages};

@@ -37,7 +37,6 @@ pub(crate) mod update_shard_count;
 pub(crate) mod warm_throughput;
 
 use std::future::Future;
-use std::sync::Arc;
 
 use anabranch_shard::Producer;
 use anabranch_types::ShardId;
@@ -45,16 +44,19 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use serde::Deserialize;
 
-use crate::auth::{self, Caller, Peer};
+use crate::aside::aside;
+use crate::auth::{Caller, Known, Peer};
 use crate::authorization::{self, AskedTags, Target};
 use crate::budget::Permit;
 use crate::call_limits::{Limit, Subject};
 use crate::constraints::{self, Constrained};
 use crate::errors::Error;
 use crate::gateway::Gateway;
-use crate::identity::Identity;
 use crate::response::{Done, Encoded};
 use crate::wire::{self, DecodeError, Format, Writer};
+
+/// Answers up to this size are not counted: streams per connection bound them.
+const UNCOUNTED_ANSWER_BYTES: usize = 1024;
 
 /// An operation that this gateway knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,12 +109,10 @@ pub(crate) struct Call<'a> {
     pub operation: Operation,
     pub format: Format,
     pub body: &'a [u8],
-    /// The body as it was sent, compressed or not: what a signature is made of.
-    pub sent: &'a [u8],
     pub parts: &'a Parts,
     pub peer: Peer,
-    /// Who calls, if that had to be known to read the body.
-    pub caller: Option<Caller>,
+    /// Who calls, or why it isn't let in: it is told so if its body can be read.
+    pub caller: Result<Caller, Error>,
     pub producer: Option<Producer>,
     pub may_repeat: bool,
 }
@@ -160,7 +160,13 @@ pub(crate) trait Answer {
     /// Writes the body.
     fn write(&self, writer: &mut Writer);
 
-    /// The permit for an answer that is counted against the byte budget.
+    /// Whether it says that something was done: then it is sent even if the budget of answers is used up.
+    fn is_of_change(&self) -> bool {
+        false
+    }
+
+    /// The permit for an answer that is counted against the byte budget before it is made. Other large ones are counted
+    /// once they are made.
     fn into_permit(self) -> Option<Permit>
     where
         Self: Sized,
@@ -371,8 +377,29 @@ where
         let format = call.format;
         let mut writer = Writer::new(format, answer.expected_bytes());
         answer.write(&mut writer);
-        Ok(Done::Answer(Encoded { bytes: writer.finish(), permit: answer.into_permit() }))
+        let bytes = writer.finish();
+        let is_of_change = answer.is_of_change();
+        let permit = match answer.into_permit() {
+            None if bytes.len() > UNCOUNTED_ANSWER_BYTES => {
+                let permit = call.gateway.answers.take(bytes.len());
+                if permit.is_none() && !is_of_change {
+                    return Err(throttled_as(Some(call.operation), Error::too_much_in_flight()));
+                }
+                permit
+            }
+            permit => permit,
+        };
+        Ok(Done::Answer(Encoded { bytes, permit }))
     })
+}
+
+/// Operations on streams know no throughput error: for them a full gateway is a limit.
+pub(crate) fn throttled_as(operation: Option<Operation>, error: Error) -> Error {
+    let knows_throughput = operation.is_some_and(Operation::is_of_data);
+    if let (Error::Throughput(message), false) = (&error, knows_throughput) {
+        return Error::Limit(message.clone());
+    }
+    error
 }
 
 async fn attempt<R: Request>(admitted: &Admitted<R>, call: &Call<'_>) -> Result<R::Answer, Error> {
@@ -395,20 +422,17 @@ async fn attempt<R: Request>(admitted: &Admitted<R>, call: &Call<'_>) -> Result<
 /// A request that may be carried out, and who asks for it; nobody in particular where any credentials are accepted.
 struct Admitted<R> {
     request: R,
-    identity: Option<Arc<Identity>>,
+    caller: Option<Known>,
 }
 
 /// The request, if body, signature, types and constraints are right, in that order, and its caller may do it.
 async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<Admitted<R>, Error> {
-    let decoded = wire::decode::<R>(call.format, call.body);
+    let decoded = aside(call.body.len(), || wire::decode::<R>(call.format, call.body));
     if let Err(error @ DecodeError::Malformed(_)) = decoded {
         return Err(error.into());
     }
     let gateway = call.gateway;
-    let Caller(identity) = match &call.caller {
-        Some(caller) => caller.clone(),
-        None => auth::authenticate(gateway, call.parts, call.sent).await?,
-    };
+    let Caller(caller) = call.caller.clone()?;
     let limit = gateway.call_limits.as_deref().zip(Limit::of(call.operation));
     // Only who may be known counts against the account's limits, and against others who may do it.
     if let Some((limits, limit)) = limit.filter(|(_, limit)| limit.is_of_account()) {
@@ -416,7 +440,7 @@ async fn admit<'a, R: Request + Deserialize<'a>>(call: &Call<'a>) -> Result<Admi
     }
     let request = decoded?;
     constraints::check(&request)?;
-    let admitted = Admitted { request, identity };
+    let admitted = Admitted { request, caller };
     if !call.operation.is_of_records() && !gateway.newest.reach(&gateway.cluster).await {
         return Err(Error::Internal);
     }
@@ -438,11 +462,11 @@ impl<R: Request> Admitted<R> {
 
     /// Whether its caller may do it, as the policies and tags are that this gateway knows.
     async fn authorize(&self, call: &Call<'_>) -> Result<(), Error> {
-        let (Some(identity), Some(authenticator)) = (&self.identity, &call.gateway.authenticator)
+        let (Some(caller), Some(authenticator)) = (&self.caller, &call.gateway.authenticator)
         else {
             return Ok(());
         };
         let (target, tags) = (self.request.target(call.gateway)?, self.request.tags());
-        authorization::authorize(call, authenticator, identity, &target, &tags).await
+        authorization::authorize(call, authenticator, caller, &target, &tags).await
     }
 }

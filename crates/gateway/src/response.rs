@@ -10,7 +10,7 @@ use futures::stream::{BoxStream, StreamExt};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HeaderValue, ORIGIN,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN,
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -182,6 +182,15 @@ pub(crate) fn xml_failure(error: &Error) -> Answer {
     answer
 }
 
+/// The answer to a request of HTTP/1.1 that doesn't say, or says twice, which host is meant: the end of its connection.
+///
+/// Source: RFC 9112, section 3.2.
+pub(crate) fn without_host() -> Answer {
+    let mut answer = plain(StatusCode::BAD_REQUEST, "a request has exactly one Host header\n");
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 /// A line of text: health checks.
 pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     build(status, "text/plain", text.into())
@@ -203,8 +212,8 @@ pub(crate) fn preflight(request: &HeaderMap) -> Answer {
     answer
 }
 
-/// Adds what every answer has: ids, and the permission for browsers where one asks.
-pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, id: uuid::Uuid) {
+/// Adds what every answer has: ids, and the permission for the page of a browser, where one asks that may.
+pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, is_foreign: bool, id: uuid::Uuid) {
     let headers = answer.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut [0; 36])) {
         headers.insert("x-amzn-requestid", value);
@@ -217,7 +226,7 @@ pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, id: uuid::Uuid) {
     {
         headers.insert("x-amz-id-2", value);
     }
-    if request.contains_key(ORIGIN) {
+    if request.contains_key(ORIGIN) && !is_foreign {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }

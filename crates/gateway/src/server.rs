@@ -4,8 +4,9 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anabranch_types::Complaints;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,12 +15,12 @@ use tokio::sync::{Semaphore, watch};
 use crate::connection;
 use crate::gateway::Gateway;
 
-/// Headers of one request, HTTP/2.
-const MAX_HEADER_BYTES: u32 = 32 * 1024;
+/// Head of one request, HTTP/2. Sixteen times what SDKs send.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// What hyper may hold of an HTTP/1.1 connection that nobody reads.
 const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
-/// Requests at once on one HTTP/2 connection.
-const HTTP2_STREAMS: u32 = 250;
+/// Requests at once on one HTTP/2 connection; fewer before its first right signature, see `standing.rs`.
+const HTTP2_STREAMS: u32 = 128;
 /// What a client may send ahead of us on one HTTP/2 stream and on one connection. The second, times
 /// the number of connections, is outside the byte budget.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -38,10 +39,11 @@ pub(crate) async fn serve(
     let slots = Arc::new(Semaphore::new(limit));
     let (closing, closing_seen) = watch::channel(false);
     let builder = Arc::new(http_builder());
+    let complaints = Complaints::default();
     let mut shutdown = pin!(shutdown);
     let result = loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &slots, &complaints) => accepted,
             () = shutdown.as_mut() => break Ok(()),
         };
         let (stream, slot) = match accepted {
@@ -66,6 +68,7 @@ pub(crate) async fn serve(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    complaints: &Complaints,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     loop {
@@ -73,7 +76,9 @@ async fn accept(
             Ok((stream, _)) => return Ok((stream, slot)),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) if is_exhaustion(&error) => {
-                tracing::warn!(%error, "no connection accepted");
+                if complaints.is_due(Instant::now()) {
+                    tracing::warn!(%error, "no connection accepted");
+                }
                 tokio::time::sleep(EXHAUSTED_WAIT).await;
             }
             Err(error) => return Err(error),

@@ -14,6 +14,9 @@ pub struct GatewaySettings {
     pub token_key: TokenKey,
     /// Who may call. Default: those whose signatures are right, as far as policies allow it.
     pub authentication: Authentication,
+    /// Origins whose pages a browser lets call, beside those of loopback: `https://console.example`. Where signatures are
+    /// verified, pages of all origins may: they can't sign. Default: none.
+    pub allowed_origins: Vec<String>,
     /// Replicas of each shard of a new stream. Default: 3.
     pub default_replicas: u32,
     /// Whether operations may be called, and streams be changed, only as often as the service allows. Default: no.
@@ -29,6 +32,10 @@ pub struct GatewaySettings {
     /// body counts twice, and once more twice as it was sent if that was in gzip, so this is at least four times `max_body_bytes`, or the largest are never
     /// taken. Default: 512 MiB.
     pub max_in_flight_bytes: usize,
+    /// Bytes of heads and bodies in memory at once that belong to requests whose signature has not been verified, on
+    /// connections without a right signature yet. Beyond it the oldest of them are refused.
+    /// At least twice `max_body_bytes`. Default: 64 MiB.
+    pub max_unverified_bytes: usize,
     /// Open connections; further ones wait in the listener's queue. Default: 4096.
     pub max_connections: usize,
     /// From the first byte of an HTTP/1.1 request to the end of its headers. Default: 10 s.
@@ -53,11 +60,13 @@ impl GatewaySettings {
             region: Region::default(),
             token_key,
             authentication: Authentication::Required,
+            allowed_origins: Vec::new(),
             default_replicas: 3,
             service_limits: false,
             tip_wait: Duration::from_millis(50),
             max_body_bytes: 16 * 1024 * 1024,
             max_in_flight_bytes: 512 * 1024 * 1024,
+            max_unverified_bytes: 64 * 1024 * 1024,
             max_connections: 4096,
             header_read_timeout: Duration::from_secs(10),
             body_read_timeout: Duration::from_secs(30),

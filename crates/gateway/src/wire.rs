@@ -11,7 +11,7 @@ mod writer;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-pub(crate) use value::{Blob, Flag, Integer, List, Map, Moment, Structure, Text};
+pub(crate) use value::{Blob, Flag, Integer, List, Map, Moment, Structure, TOO_MANY, Text};
 pub(crate) use writer::Writer;
 
 /// How a body is encoded.
@@ -30,6 +30,8 @@ pub(crate) enum DecodeError {
     Malformed(String),
     /// Well-formed, but a member has the wrong type.
     Type(String),
+    /// A list or a map is longer than any may be; what follows has not been read.
+    TooMany,
 }
 
 impl Format {
@@ -65,12 +67,13 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(
     let decoded: Result<Structure<T>, DecodeError> = read(format, body);
     match decoded {
         Ok(Structure(request)) => Ok(request),
+        Err(DecodeError::Type(message)) if message == value::TOO_MANY => Err(DecodeError::TooMany),
         // What follows a wrong type has not been read: a malformed rest is the graver fault.
         Err(DecodeError::Type(message)) => {
             check_well_formed(format, body)?;
             Err(DecodeError::Type(message))
         }
-        Err(malformed) => Err(malformed),
+        Err(error @ (DecodeError::Malformed(_) | DecodeError::TooMany)) => Err(error),
     }
 }
 

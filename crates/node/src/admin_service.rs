@@ -188,8 +188,9 @@ impl AdminService for Admin {
         let pb::CreateSessionRequest { user, seconds } = request.into_inner();
         let user = users::name("user", &user)?;
         let user_created = users::find(&self.catalog().users, &user)?.created;
-        let expires = self.node.inner.clock.now().plus(users::session_length(seconds)?);
-        let session = credentials::session(&self.sealer, user, user_created, expires)?;
+        let issued = self.node.inner.clock.now();
+        let expires = issued.plus(users::session_length(seconds)?);
+        let session = credentials::session(&self.sealer, user, user_created, issued, expires)?;
         Ok(Response::new(session))
     }
 

@@ -50,7 +50,7 @@ impl<'a> Propose<'a> {
     /// [`Error::Invalid`] for a policy that means nothing: gateways could only deny by it.
     pub(crate) fn new(command: &'a Command) -> Result<Self, Error> {
         if let Some((document, kind)) = policy(command) {
-            let parsed = Policy::parse(document, kind);
+            let parsed = Policy::parse_new(document, kind);
             parsed.map_err(|error| Error::Invalid(format!("policy: {error}")))?;
         }
         Ok(Self(command))

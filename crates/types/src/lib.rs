@@ -6,6 +6,7 @@
 
 mod arn;
 mod clock;
+mod complaints;
 pub mod dates;
 #[cfg(test)]
 mod guard;
@@ -19,6 +20,7 @@ mod sequence_number;
 
 pub use arn::{AccountId, ConsumerArn, Region, StreamArn};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use complaints::Complaints;
 pub use hash_key::{HashKey, HashKeyRange, partition_key_hash};
 pub use ids::{GroupId, Incarnation, LogId, NodeId, ReplicaId};
 pub use key_fault::KeyFault;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use anabranch_types::{Timestamp, dates};
 
+use super::Effect;
 use super::facts::Facts;
 use super::key::Key;
 use super::pattern::{ArnPattern, Pattern};
@@ -168,8 +169,27 @@ impl Condition {
         }
     }
 
-    /// Whether it holds of a call.
-    pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
+    /// The name of its key, if no call here has it.
+    pub(super) const fn absent_key(&self) -> Option<&str> {
+        if let Key::Absent(name) = &self.key { Some(name.as_str()) } else { None }
+    }
+
+    /// The largest number of variables in one of its values.
+    pub(super) fn variables(&self) -> usize {
+        let most = match &self.test {
+            Test::Text { patterns, .. } => patterns.iter().map(Pattern::variables).max(),
+            Test::Arn(patterns) => patterns.iter().map(ArnPattern::variables).max(),
+            Test::Number(..)
+            | Test::Date(..)
+            | Test::Truth(_)
+            | Test::Address(_)
+            | Test::Null(_) => None,
+        };
+        most.unwrap_or(0)
+    }
+
+    /// Whether it holds of a call, in a statement of this effect.
+    pub(super) fn holds(&self, facts: &Facts<'_>, effect: Effect) -> bool {
         let values = facts.values(&self.key);
         if let Test::Null(absent) = &self.test {
             return absent.contains(&values.is_none());
@@ -183,9 +203,16 @@ impl Condition {
             };
         };
         let fits = |value: &Cow<'_, str>| self.test.fits(value, facts) != self.negated;
-        match (self.set, self.negated) {
-            (Some(Set::All), _) | (None, true) => values.iter().all(fits),
-            (Some(Set::Any), _) | (None, false) => values.iter().any(fits),
+        // Two tags whose keys differ in case alone: nothing is allowed by the one, and everything is denied that the other
+        // one denies.
+        let is_tag = matches!(self.key, Key::RequestTag(_) | Key::ResourceTag(_));
+        match (self.set, effect, self.negated) {
+            (Some(Set::All), _, _) => values.iter().all(fits),
+            (Some(Set::Any), _, _) => values.iter().any(fits),
+            (None, Effect::Allow, _) if is_tag => values.iter().all(fits),
+            (None, Effect::Deny, _) if is_tag => values.iter().any(fits),
+            (None, _, true) => values.iter().all(fits),
+            (None, _, false) => values.iter().any(fits),
         }
     }
 }

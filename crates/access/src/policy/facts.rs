@@ -19,28 +19,51 @@ pub struct Facts<'a> {
     pub source_ip: IpAddr,
     /// `aws:SecureTransport`: whether the connection is encrypted.
     pub is_secure: bool,
-    /// `aws:UserAgent`
+    /// `aws:UserAgent`; its first [`MAX_VALUE_BYTES`] are looked at.
     pub user_agent: Option<&'a str>,
     /// `aws:CurrentTime`, `aws:EpochTime`
     pub now: Timestamp,
+    /// `aws:TokenIssueTime`: when the session began, for temporary credentials.
+    pub token_issued: Option<Timestamp>,
+    /// `aws:RequestedRegion`
+    pub region: &'a str,
+    /// `aws:ResourceAccount`
+    pub resource_account: &'a str,
     /// `aws:ResourceTag/…`: of the stream or consumer.
     pub resource_tags: Option<&'a BTreeMap<String, String>>,
     /// `aws:RequestTag/…` and `aws:TagKeys`: keys of the request, with values where it has some.
     pub request_tags: &'a [(Cow<'a, str>, Option<Cow<'a, str>>)],
 }
 
+/// The longest value that conditions compare. Only the caller's user agent can be longer.
+pub const MAX_VALUE_BYTES: usize = 2048;
+
 impl Facts<'_> {
-    /// Values of a key; `None` if the call has none.
+    /// Values of a key; `None` if the call has none. A tag has several if keys of tags differ in case alone.
     pub(super) fn values(&self, key: &Key) -> Option<Vec<Cow<'_, str>>> {
-        if let Key::TagKeys = key {
-            let keys: Vec<_> =
-                self.request_tags.iter().map(|(key, _)| Cow::Borrowed(&**key)).collect();
-            return (!keys.is_empty()).then_some(keys);
-        }
-        self.value(key).map(|value| vec![value])
+        let values: Vec<_> = match key {
+            Key::TagKeys => {
+                self.request_tags.iter().map(|(key, _)| Cow::Borrowed(&**key)).collect()
+            }
+            Key::ResourceTag(tag) => self.resource_tag(tag).collect(),
+            Key::RequestTag(tag) => self.request_tag(tag).collect(),
+            key => self.value(key).into_iter().collect(),
+        };
+        (!values.is_empty()).then_some(values)
     }
 
-    /// The value of a key that has one.
+    fn resource_tag<'a>(&'a self, tag: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        let tags = self.resource_tags.into_iter().flatten();
+        let named = tags.filter(|(key, _)| is_same_tag(key, tag));
+        named.map(|(_, value)| Cow::Borrowed(value.as_str()))
+    }
+
+    fn request_tag<'a>(&'a self, tag: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        let named = self.request_tags.iter().filter(|(key, _)| is_same_tag(key, tag));
+        named.filter_map(|(_, value)| value.as_deref()).map(Cow::Borrowed)
+    }
+
+    /// The value of a key that has one, and no other.
     pub(super) fn value(&self, key: &Key) -> Option<Cow<'_, str>> {
         match key {
             // The service gives users an opaque id; here their names are never given to somebody else meanwhile.
@@ -52,18 +75,35 @@ impl Facts<'_> {
                 Some(if is_root { "Account" } else { "User" }.into())
             }
             Key::SourceIp => Some(self.source_ip.to_canonical().to_string().into()),
-            Key::UserAgent => self.user_agent.map(Cow::Borrowed),
+            Key::UserAgent => self.user_agent.map(|agent| Cow::Borrowed(cut(agent))),
             Key::SecureTransport => Some(if self.is_secure { "true" } else { "false" }.into()),
             Key::CurrentTime => Some(dates::iso_8601_text(self.now).into()),
             Key::EpochTime => Some(self.now.as_secs().to_string().into()),
-            Key::ResourceTag(tag) => {
-                self.resource_tags?.get(tag).map(|value| Cow::Borrowed(value.as_str()))
+            Key::RequestedRegion => Some(self.region.into()),
+            Key::ResourceAccount => Some(self.resource_account.into()),
+            Key::TokenIssueTime => {
+                self.token_issued.map(|issued| dates::iso_8601_text(issued).into())
             }
-            Key::RequestTag(tag) => {
-                let found = self.request_tags.iter().find(|(key, _)| key == tag);
-                found.and_then(|(_, value)| value.as_deref()).map(Cow::Borrowed)
-            }
-            Key::TagKeys | Key::Absent => None,
+            Key::MultiFactorAuthPresent => self.token_issued.map(|_| "false".into()),
+            // No service calls in anybody's name here.
+            Key::PrincipalIsAwsService | Key::ViaAwsService => Some("false".into()),
+            Key::ResourceTag(tag) => only(self.resource_tag(tag)),
+            Key::RequestTag(tag) => only(self.request_tag(tag)),
+            Key::TagKeys | Key::Absent(_) => None,
         }
     }
+}
+
+fn only<T>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// Keys of tags have no case in conditions.
+fn is_same_tag(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|key| key.chars().flat_map(char::to_lowercase));
+    one.eq(other)
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_VALUE_BYTES)]
 }

@@ -1,4 +1,7 @@
 //! What conditions and variables can ask about.
+//!
+//! Keys that IAM gives to every call have a value here too. Keys that no call here has are understood and find nothing;
+//! a statement that denies may not ask for them, because it would deny nothing, or everything.
 
 /// A condition key. Names have no case.
 ///
@@ -15,15 +18,25 @@ pub(super) enum Key {
     SecureTransport,
     CurrentTime,
     EpochTime,
+    RequestedRegion,
+    ResourceAccount,
+    /// Of temporary credentials alone, as in IAM.
+    TokenIssueTime,
+    /// Of temporary credentials alone, as in IAM.
+    MultiFactorAuthPresent,
+    PrincipalIsAwsService,
+    ViaAwsService,
     TagKeys,
+    /// A tag by its key; keys of tags have no case here.
     RequestTag(String),
+    /// As [`Self::RequestTag`].
     ResourceTag(String),
-    /// A key of AWS that no call here has.
-    Absent,
+    /// A key of AWS that no call here has, by its name.
+    Absent(String),
 }
 
 /// Global keys of AWS that no call here has: conditions on them are understood, and find nothing.
-const ABSENT: [&str; 33] = [
+const ABSENT: [&str; 27] = [
     "aws:CalledVia",
     "aws:CalledViaFirst",
     "aws:CalledViaLast",
@@ -31,15 +44,11 @@ const ABSENT: [&str; 33] = [
     "aws:Ec2InstanceSourceVpc",
     "aws:FederatedProvider",
     "aws:MultiFactorAuthAge",
-    "aws:MultiFactorAuthPresent",
-    "aws:PrincipalIsAWSService",
     "aws:PrincipalOrgID",
     "aws:PrincipalOrgPaths",
     "aws:PrincipalServiceName",
     "aws:PrincipalServiceNamesList",
     "aws:Referer",
-    "aws:RequestedRegion",
-    "aws:ResourceAccount",
     "aws:ResourceOrgID",
     "aws:ResourceOrgPaths",
     "aws:SourceAccount",
@@ -50,8 +59,6 @@ const ABSENT: [&str; 33] = [
     "aws:SourceVpc",
     "aws:SourceVpcArn",
     "aws:SourceVpce",
-    "aws:TokenIssueTime",
-    "aws:ViaAWSService",
     "aws:VpceAccount",
     "aws:VpceOrgID",
     "aws:VpceOrgPaths",
@@ -67,7 +74,7 @@ impl Key {
             return match prefix.to_ascii_lowercase().as_str() {
                 "aws:requesttag" if named => Some(Self::RequestTag(tag.to_owned())),
                 "aws:resourcetag" if named => Some(Self::ResourceTag(tag.to_owned())),
-                "aws:principaltag" if named => Some(Self::Absent),
+                "aws:principaltag" if named => Some(Self::Absent(name.to_owned())),
                 _ => None,
             };
         }
@@ -83,9 +90,15 @@ impl Key {
             "aws:currenttime" => Some(Self::CurrentTime),
             "aws:epochtime" => Some(Self::EpochTime),
             "aws:tagkeys" => Some(Self::TagKeys),
+            "aws:requestedregion" => Some(Self::RequestedRegion),
+            "aws:resourceaccount" => Some(Self::ResourceAccount),
+            "aws:tokenissuetime" => Some(Self::TokenIssueTime),
+            "aws:multifactorauthpresent" => Some(Self::MultiFactorAuthPresent),
+            "aws:principalisawsservice" => Some(Self::PrincipalIsAwsService),
+            "aws:viaawsservice" => Some(Self::ViaAwsService),
             _ => {
                 let known = ABSENT.iter().any(|absent| absent.eq_ignore_ascii_case(name));
-                known.then_some(Self::Absent)
+                known.then(|| Self::Absent(name.to_owned()))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::condition::{Condition, Operator};
 use super::json::Json;
-use super::pattern::{ActionPattern, ArnPattern};
+use super::pattern::{ActionPattern, ArnPattern, MAX_VARIABLES};
 use super::principal::{Principal, Principals};
 use super::{Effect, Kind, Listed, Policy, Statement};
 
@@ -65,8 +65,44 @@ impl Policy {
         if sids.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(wrong("Sid", "it is that of another statement too"));
         }
-        Ok(Self { statements: statements.into_iter().map(|(statement, _)| statement).collect() })
+        let statements = statements.into_iter().map(|(statement, _)| statement).collect();
+        Ok(Self { statements, bytes: document.len() })
     }
+
+    /// Compiles a document that is about to be attached. It is refused also for what [`Self::parse`] takes, because
+    /// documents that were attached earlier may have it: see [`check_new`].
+    ///
+    /// # Errors
+    /// [`ParseError`].
+    pub fn parse_new(document: &str, kind: Kind) -> Result<Self, ParseError> {
+        let policy = Self::parse(document, kind)?;
+        for (number, statement) in policy.statements.iter().enumerate() {
+            check_new(number, statement)?;
+        }
+        Ok(policy)
+    }
+}
+
+/// Refuses a denial that asks for what no call here has, and values with very many variables.
+fn check_new(number: usize, statement: &Statement) -> Result<(), ParseError> {
+    let path = format!("Statement[{number}]");
+    let mut absent = statement.conditions.iter().filter_map(Condition::absent_key);
+    if statement.effect == Effect::Deny
+        && let Some(key) = absent.next()
+    {
+        let rule = format!(
+            "{} has no value in any call here, so a Deny that asks for it denies nothing, or everything",
+            cut(key)
+        );
+        return Err(wrong(format!("{path}.Condition"), rule));
+    }
+    let resources = statement.resources.iter().flat_map(|resources| &resources.members);
+    let variables = resources.map(ArnPattern::variables);
+    let variables = variables.chain(statement.conditions.iter().map(Condition::variables));
+    if variables.max().is_some_and(|most| most > MAX_VARIABLES) {
+        return Err(wrong(path, format!("a value has more than {MAX_VARIABLES} variables")));
+    }
+    Ok(())
 }
 
 fn statement(

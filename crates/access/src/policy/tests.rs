@@ -24,6 +24,9 @@ fn facts(caller: &Caller<'static>) -> Facts<'static> {
         is_secure: false,
         user_agent: Some("Boto3/1.0 md/x"),
         now: Timestamp::from_millis(1_440_938_160_000),
+        token_issued: None,
+        region: "us-east-1",
+        resource_account: OWN,
         resource_tags: None,
         request_tags: &[],
     }
@@ -264,6 +267,9 @@ fn conditions_decide_by_their_operators() {
         r#"{"StringEqualsIfExists":{"aws:RequestTag/team":"x"}}"#,
         r#"{"StringNotEquals":{"aws:RequestTag/team":"x"}}"#,
         r#"{"ForAllValues:StringEquals":{"aws:TagKeys":["a"]}}"#,
+        r#"{"StringEquals":{"aws:RequestedRegion":"us-east-1","aws:ResourceAccount":"111111111111"}}"#,
+        r#"{"Bool":{"aws:PrincipalIsAWSService":"false","aws:ViaAWSService":"false"}}"#,
+        r#"{"Null":{"aws:TokenIssueTime":"true","aws:MultiFactorAuthPresent":"true"}}"#,
     ] {
         assert!(holds(condition), "{condition}");
     }
@@ -302,6 +308,8 @@ fn conditions_on_tags_look_at_the_resource_and_at_the_request() {
     let facts = Facts { resource_tags: Some(&tags), request_tags: &asked, ..facts(&ALICE) };
     for condition in [
         r#"{"StringEquals":{"aws:ResourceTag/team":"red"}}"#,
+        r#"{"StringEquals":{"aws:resourcetag/TEAM":"red"}}"#,
+        r#"{"StringEquals":{"aws:RequestTag/Team":"red"}}"#,
         r#"{"StringEquals":{"aws:RequestTag/team":"${aws:ResourceTag/team}"}}"#,
         r#"{"ForAllValues:StringEquals":{"aws:TagKeys":["team","cost","x"]}}"#,
         r#"{"ForAnyValue:StringLike":{"aws:TagKeys":"co*"}}"#,
@@ -311,13 +319,105 @@ fn conditions_on_tags_look_at_the_resource_and_at_the_request() {
         assert!(holds_of(condition, &facts), "{condition}");
     }
     for condition in [
-        r#"{"StringEquals":{"aws:ResourceTag/Team":"red"}}"#,
         r#"{"ForAllValues:StringEquals":{"aws:TagKeys":["team"]}}"#,
         r#"{"ForAnyValue:StringEquals":{"aws:TagKeys":["x"]}}"#,
         r#"{"ForAllValues:StringNotEquals":{"aws:TagKeys":["cost"]}}"#,
     ] {
         assert!(!holds_of(condition, &facts), "{condition}");
     }
+}
+
+/// Whether a policy that allows everything, and denies under this condition, lets the call pass.
+fn passes(condition: &str, facts: &Facts<'_>) -> bool {
+    let policies = [allow("*", "*"), one("Deny", "*", "*", condition)];
+    let policies = policies.map(|text| Policy::parse_new(&text, Kind::Identity).unwrap());
+    let action = "kinesis:PutRecord";
+    let question = Question { caller: ALICE, action, resource: STREAM, owner: OWN, facts };
+    decide(&question, &policies, None).is_ok()
+}
+
+#[test]
+fn a_denial_finds_every_key_that_iam_gives_to_a_call() {
+    let tags = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+    let asked = [(Cow::Borrowed("Owner"), Some(Cow::Borrowed("me")))];
+    let facts = Facts {
+        token_issued: Some(Timestamp::from_millis(1_440_938_000_000)),
+        resource_tags: Some(&tags),
+        request_tags: &asked,
+        ..facts(&ALICE)
+    };
+    for condition in [
+        r#"{"DateLessThan":{"aws:TokenIssueTime":"2015-08-30T12:36:00Z"}}"#,
+        r#"{"Bool":{"aws:PrincipalIsAWSService":"false"}}"#,
+        r#"{"Bool":{"aws:ViaAWSService":"false"}}"#,
+        r#"{"Bool":{"aws:MultiFactorAuthPresent":"false"}}"#,
+        r#"{"StringEquals":{"aws:RequestedRegion":"us-east-1"}}"#,
+        r#"{"StringNotEquals":{"aws:RequestedRegion":["eu-central-1","eu-west-1"]}}"#,
+        r#"{"StringEquals":{"aws:ResourceAccount":"111111111111"}}"#,
+        r#"{"StringNotEquals":{"aws:ResourceAccount":"${aws:RequestTag/owner}"}}"#,
+        r#"{"StringEquals":{"aws:ResourceTag/Env":"prod"}}"#,
+        r#"{"StringLike":{"aws:RequestTag/owner":"*"}}"#,
+        r#"{"Null":{"aws:RequestTag/OWNER":"false"}}"#,
+    ] {
+        assert!(!passes(condition, &facts), "{condition}");
+    }
+    for condition in [
+        r#"{"DateLessThan":{"aws:TokenIssueTime":"2015-08-30T12:30:00Z"}}"#,
+        r#"{"StringNotEquals":{"aws:RequestedRegion":"us-east-1"}}"#,
+        r#"{"StringEquals":{"aws:ResourceTag/Env":"test"}}"#,
+    ] {
+        assert!(passes(condition, &facts), "{condition}");
+    }
+    // As in IAM, a user who calls with a long-term key has no token.
+    let facts = Facts { token_issued: None, ..facts };
+    assert!(passes(r#"{"DateLessThan":{"aws:TokenIssueTime":"2030-01-01T00:00:00Z"}}"#, &facts));
+}
+
+#[test]
+fn two_tags_that_differ_in_case_alone_both_deny_and_neither_allows_alone() {
+    let tags = [("Env", "prod"), ("env", "test")];
+    let tags: BTreeMap<_, _> = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let facts = Facts { resource_tags: Some(&tags), ..facts(&ALICE) };
+    for value in ["prod", "test"] {
+        let equals = format!(r#"{{"StringEquals":{{"aws:ResourceTag/env":"{value}"}}}}"#);
+        let other = format!(r#"{{"StringNotEquals":{{"aws:ResourceTag/env":"{value}"}}}}"#);
+        assert!(!passes(&equals, &facts) && !passes(&other, &facts), "{value}");
+        assert!(!holds_of(&equals, &facts) && !holds_of(&other, &facts), "{value}");
+    }
+    let both = r#"{"StringEquals":{"aws:ResourceTag/ENV":["test","prod"]}}"#;
+    assert!(holds_of(both, &facts));
+}
+
+#[test]
+fn a_new_document_may_not_deny_by_what_no_call_has() {
+    for key in ["aws:PrincipalOrgID", "aws:SourceVpce", "aws:PrincipalTag/team", "AWS:Referer"] {
+        let condition = format!(r#"{{"StringEquals":{{"{key}":"x"}}}}"#);
+        let deny = one("Deny", "*", "*", &condition);
+        let error = Policy::parse_new(&deny, Kind::Identity).unwrap_err().to_string();
+        let rule = "has no value in any call here, so a Deny that asks for it denies nothing, or everything";
+        assert_eq!(error, format!("Statement[0].Condition: {key} {rule}"));
+        // What was attached by an earlier version stays what it was, and an Allow simply allows nothing.
+        assert!(Policy::parse(&deny, Kind::Identity).is_ok());
+        assert!(Policy::parse_new(&one("Allow", "*", "*", &condition), Kind::Identity).is_ok());
+    }
+}
+
+#[test]
+fn values_are_bounded_in_length_and_variables_in_number() {
+    let document = |count: usize| {
+        let value = "*".to_owned() + &"${aws:UserAgent}".repeat(count);
+        one("Deny", "*", "*", &format!(r#"{{"StringLike":{{"aws:username":"{value}"}}}}"#))
+    };
+    assert!(Policy::parse_new(&document(16), Kind::Identity).is_ok());
+    let error = Policy::parse_new(&document(17), Kind::Identity).unwrap_err().to_string();
+    assert_eq!(error, "Statement[0]: a value has more than 16 variables");
+    assert!(Policy::parse(&document(200), Kind::Identity).is_ok());
+    let resource = allow("*", &format!("arn:aws:kinesis:*:*:{}", "${aws:username}".repeat(17)));
+    assert!(Policy::parse_new(&resource, Kind::Identity).is_err());
+    // Of a user agent the beginning is looked at.
+    let agent = "a".repeat(MAX_VALUE_BYTES - 1) + "\u{e4}b";
+    let facts = Facts { user_agent: Some(&agent), ..facts(&ALICE) };
+    assert!(holds_of(r#"{"StringLike":{"aws:UserAgent":"a*a"}}"#, &facts));
 }
 
 #[test]

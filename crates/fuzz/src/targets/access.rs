@@ -38,6 +38,9 @@ pub(super) fn policy(input: &[u8]) {
         is_secure: true,
         user_agent: Some("agent"),
         now: Timestamp::from_millis(1_767_225_600_000),
+        token_issued: None,
+        region: "us-east-1",
+        resource_account: account,
         resource_tags: None,
         request_tags: &tags,
     };

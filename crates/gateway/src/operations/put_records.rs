@@ -132,6 +132,10 @@ fn check_sizes(cx: &Context<'_>, name: &StreamName, entries: &[Entry<'_>]) -> Re
 }
 
 impl Answer for PutMany {
+    fn is_of_change(&self) -> bool {
+        true
+    }
+
     fn expected_bytes(&self) -> usize {
         64 + self.outcomes.len() * 128
     }

@@ -48,7 +48,7 @@ impl Request for PutResourcePolicy<'_> {
 
 /// A policy is one that can be asked.
 fn check_document(policy: &str) -> Result<(), Error> {
-    let checked = policy::Policy::parse(policy, policy::Kind::Resource);
+    let checked = policy::Policy::parse_new(policy, policy::Kind::Resource);
     checked
         .map(|_| ())
         .map_err(|error| Error::InvalidArgument(format!("Policy is malformed: {error}.")))

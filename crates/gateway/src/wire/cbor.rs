@@ -36,8 +36,10 @@ struct Error(DecodeError);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (DecodeError::Malformed(message) | DecodeError::Type(message)) = &self.0;
-        f.write_str(message)
+        match &self.0 {
+            DecodeError::Malformed(message) | DecodeError::Type(message) => f.write_str(message),
+            DecodeError::TooMany => f.write_str(super::TOO_MANY),
+        }
     }
 }
 

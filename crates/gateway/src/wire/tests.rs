@@ -324,10 +324,16 @@ fn base64_with_escaped_slashes_is_read() {
 }
 
 #[test]
-fn long_lists_are_counted_but_not_kept() {
-    let body = format!("{{\"Records\":[{}{{}}]}}", "{},".repeat(99_999));
-    let records = json(&body).unwrap().records.unwrap();
-    assert_eq!((records.count(), records.members().len()), (100_000, 500));
+fn long_lists_are_counted_but_not_kept_and_endless_ones_are_not_even_counted() {
+    let body = |count: usize| format!("{{\"Records\":[{}{{}}]}}", "{},".repeat(count - 1));
+    let most = body(10_000);
+    let records = json(&most).unwrap().records.unwrap();
+    assert_eq!((records.count(), records.members().len()), (10_000, 500));
+    assert_eq!(json(&body(10_001)).unwrap_err(), DecodeError::TooMany);
+    // What follows is not read.
+    assert_eq!(json(&body(10_001).replace("]}", ",no")).unwrap_err(), DecodeError::TooMany);
+    let cbor = [&b"\xa1\x67Records\x9f"[..], &[0xa0; 10_001]].concat();
+    assert_eq!(decode::<Everything<'_>>(Format::Cbor, &cbor).unwrap_err(), DecodeError::TooMany);
 }
 
 #[test]

@@ -39,14 +39,14 @@ pub(crate) struct Moment(pub(crate) Timestamp);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Structure<T>(pub(crate) T);
 
-/// A list: its first [`MAX_KEPT`] members and the number of all.
+/// A list: its first [`MAX_KEPT`] members and the number of all, at most [`MAX_COUNTED`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct List<T> {
     kept: Vec<T>,
     count: usize,
 }
 
-/// A map of strings: its first [`MAX_KEPT`] entries and the number of all.
+/// A map of strings: its first [`MAX_KEPT`] entries and the number of all, at most [`MAX_COUNTED`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Map<'a> {
     kept: Vec<(Text<'a>, Text<'a>)>,
@@ -56,6 +56,10 @@ pub(crate) struct Map<'a> {
 /// The longest list that any operation takes. More are counted, for the message, but not kept: a
 /// body of empty members must not grow to many times its size.
 const MAX_KEPT: usize = 500;
+/// More members are not even counted: the request is refused at the next one, with [`TOO_MANY`].
+const MAX_COUNTED: usize = 10_000;
+/// The error of a list or a map with more members than are counted.
+pub(crate) const TOO_MANY: &str = "a list or map of the request has more than 10000 members";
 
 /// A text of a request that is longer is cut where a message repeats it.
 const MAX_SHOWN_CHARACTERS: usize = 64;
@@ -411,6 +415,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for StructureVisitor<T> {
     refuse!(seq);
 }
 
+/// The next number, if members are still counted.
+fn counted<E: de::Error>(count: usize) -> Result<usize, E> {
+    if count < MAX_COUNTED { Ok(count + 1) } else { Err(E::custom(TOO_MANY)) }
+}
+
 struct ListVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
@@ -436,7 +445,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
         }
         let mut count = kept.len();
         while seq.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
+            count = counted(count)?;
         }
         Ok(List { kept, count })
     }
@@ -478,7 +487,7 @@ impl<'de: 'a, 'a> Visitor<'de> for MapVisitor<'a> {
         }
         let mut count = kept.len();
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-            count += 1;
+            count = counted(count)?;
         }
         Ok(Map { kept, count })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anabranch_access::signature::{self, Credentials, Signer};
 use anabranch_access::{Secret, SecretSealer, Session};
 use anabranch_catalog::Command;
-use anabranch_gateway::{Authentication, Cluster as _};
+use anabranch_gateway::{Authentication, Cluster as _, GatewaySettings};
 use anabranch_types::{Clock, Timestamp};
 use futures::future::join_all;
 use http::{Method, StatusCode};
@@ -19,8 +19,12 @@ const ORDERS: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 const ALL: &str = r#"{"Statement":{"Effect":"Allow","Action":"kinesis:*","Resource":"*"}}"#;
 
 /// A gateway that wants to know who calls, with a root user and a stream `orders`.
-async fn start() -> (Server, Client) {
-    let mut settings = settings();
+pub(crate) async fn start() -> (Server, Client) {
+    start_required(settings()).await
+}
+
+/// As [`start`], with other settings.
+pub(crate) async fn start_required(mut settings: GatewaySettings) -> (Server, Client) {
     settings.authentication = Authentication::Required;
     let server = start_with(settings, |gateway| gateway).await;
     let root = server.user("root", OWN).await;
@@ -30,7 +34,7 @@ async fn start() -> (Server, Client) {
 }
 
 /// Someone with credentials.
-struct Client(Credentials);
+pub(crate) struct Client(pub(crate) Credentials);
 
 impl Server {
     async fn user(&self, name: &str, account: &str) -> Client {
@@ -98,7 +102,7 @@ impl Client {
         answer
     }
 
-    async fn call(&self, server: &Server, operation: &str, body: Value) -> Answer {
+    pub(crate) async fn call(&self, server: &Server, operation: &str, body: Value) -> Answer {
         self.call_at(server, server.clock.now(), operation, body).await
     }
 
@@ -122,7 +126,7 @@ impl Client {
     }
 }
 
-fn record() -> Value {
+pub(crate) fn record() -> Value {
     json!({"StreamName": "orders", "Data": "AAEC", "PartitionKey": "k"})
 }
 
@@ -261,6 +265,7 @@ async fn temporary_credentials_end_by_themselves_and_with_their_user() {
         user_created: server.clock.now(),
         key_id: "ASIAAAAABBBBCCCCDDDD".into(),
         secret: Secret::new("temporary"),
+        issued: server.clock.now(),
         expires: server.clock.now().plus(Duration::from_secs(900)),
     };
     let token = sealer().seal_session(&session, [3; 12]);

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
+use crate::frames;
 use crate::http::{
     JSON, SIGNATURE, exchange, read_to_end, read_until, settings, start_with, within,
 };
@@ -123,12 +124,12 @@ async fn a_connection_over_the_cap_is_served_when_another_ends() {
 #[tokio::test]
 async fn a_full_gateway_throttles_each_operation_in_its_own_words() {
     let mut settings = settings();
-    settings.max_in_flight_bytes = 1000;
+    settings.max_in_flight_bytes = 40_000;
     let server = start_with(settings, |gateway| gateway).await;
     let code = async |operation: &str| {
         let mut stream = server.connect().await;
         let request =
-            head_of(operation, "Connection: close\r\nContent-Length: 501") + &"x".repeat(501);
+            head_of(operation, "Connection: close\r\nContent-Length: 10001") + &"x".repeat(10_001);
         let answer = exchange(&mut stream, &request).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         let header = answer.lines().find_map(|line| line.strip_prefix("x-amzn-errortype: "));
@@ -178,6 +179,32 @@ async fn a_client_that_takes_no_answer_gives_its_memory_back() {
         while server.call("GetRecords", json!({"ShardIterator": iterator})).await.status
             != StatusCode::OK
         {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answers_of_control_operations_are_counted_until_they_are_taken() {
+    let mut settings = settings();
+    settings.max_in_flight_bytes = 200_000;
+    let server = start_with(settings, |gateway| gateway).await;
+    server.create("s", 300).await;
+    // A client that takes nothing of an answer of about 60,000 bytes.
+    let mut held = frames::connect(&server).await;
+    held.write_all(&frames::call(1, "ListShards", "{\"StreamName\":\"s\"}")).await.unwrap();
+    frames::read_until(&mut held, frames::HEADERS, 1).await.unwrap();
+    let list = || server.call("ListShards", json!({"StreamName": "s"}));
+    assert_eq!(list().await.error().0, "LimitExceededException");
+    // A small answer, and one of what was done, come all the same.
+    server.ok("ListStreams", json!({})).await;
+    let records: Vec<_> =
+        (0..100).map(|n| json!({"PartitionKey": n.to_string(), "Data": ""})).collect();
+    server.ok("PutRecords", json!({"StreamName": "s", "Records": records})).await;
+    drop(held);
+    within(async {
+        while list().await.status != StatusCode::OK {
             tokio::task::yield_now().await;
         }
     })

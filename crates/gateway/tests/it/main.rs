@@ -19,4 +19,5 @@ mod reshard;
 mod service_limits;
 mod tip;
 mod tls;
+mod unverified;
 mod wording;

@@ -152,7 +152,7 @@ async fn encodings_of_bodies_but_gzip_are_refused_clearly() {
 async fn browsers_are_told_what_they_may_do() {
     let server = start().await;
     let asked = [
-        ("origin", "https://example.org"),
+        ("origin", "http://localhost:3000"),
         ("access-control-request-headers", "x-amz-target,authorization"),
         ("access-control-request-method", "POST"),
     ];
@@ -162,13 +162,66 @@ async fn browsers_are_told_what_they_may_do() {
     assert_eq!(answer.headers["access-control-allow-headers"], "x-amz-target,authorization");
     assert_eq!(answer.headers["access-control-allow-methods"], "POST");
     assert_eq!(answer.headers["access-control-max-age"], "172800");
-    let origin = [("origin", "https://example.org")];
+    let origin = [("origin", "http://localhost:3000")];
     let answer = server.post("ListStreams", &origin, JSON, b"{}".to_vec()).await;
     assert_eq!(answer.headers["access-control-allow-origin"], "*");
     let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap();
     assert!(exposed.contains("x-amzn-RequestId"), "{exposed}");
     let answer = server.call("ListStreams", json!({})).await;
     assert!(!answer.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn pages_of_foreign_origins_may_not_call_where_anybody_may() {
+    let mut settings = settings();
+    settings.allowed_origins = vec!["https://console.example".into()];
+    let server = start_with(settings, |gateway| gateway).await;
+    server.create("s", 1).await;
+    for foreign in ["https://example.org", "null", "http://localhost.example.org"] {
+        let origin = ("origin", foreign);
+        let body = b"{\"StreamName\":\"s\"}".to_vec();
+        let answer = server.post("DeleteStream", &[origin], JSON, body).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{foreign}");
+        let method = ("access-control-request-method", "POST");
+        let preflight = server.request(Method::OPTIONS, "/", &[origin, method], Vec::new()).await;
+        assert_eq!(preflight.status, StatusCode::FORBIDDEN, "{foreign}");
+        let report = server.request(Method::GET, "/cluster", &[origin], Vec::new()).await;
+        assert_eq!(report.status, StatusCode::FORBIDDEN, "{foreign}");
+        for answer in [answer, preflight, report] {
+            assert!(!answer.headers.contains_key("access-control-allow-origin"), "{foreign}");
+        }
+    }
+    for allowed in ["https://console.example", "http://localhost:3000", "http://[::1]:80"] {
+        let answer = server.post("ListStreams", &[("origin", allowed)], JSON, b"{}".to_vec()).await;
+        assert_eq!(answer.json()["StreamNames"], json!(["s"]), "{allowed}");
+        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_http_1_1_names_its_host_once() {
+    let server = start().await;
+    let answer = async |version: &str, hosts: &str| {
+        let mut stream = server.connect().await;
+        exchange(
+            &mut stream,
+            &format!("GET /healthz {version}\r\n{hosts}connection: close\r\n\r\n"),
+        )
+        .await
+    };
+    for (version, hosts, status) in [
+        ("HTTP/1.1", "", "400"),
+        ("HTTP/1.1", "Host: a\r\nHost: a\r\n", "400"),
+        ("HTTP/1.1", "Host: a\r\n", "200"),
+        ("HTTP/1.0", "", "200"),
+    ] {
+        let answer = answer(version, hosts).await;
+        assert!(answer.contains(&format!(" {status} ")), "{version} {hosts}: {answer}");
+    }
+    // Whatever follows a request without a host is not read.
+    let mut stream = server.connect().await;
+    let twice = "GET /healthz HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(exchange(&mut stream, twice).await.matches("HTTP/1.1 ").count(), 1);
 }
 
 #[tokio::test]

@@ -19,16 +19,17 @@ pub(super) fn access_key(sealer: &SecretSealer) -> Result<NewAccessKey, Status> 
     Ok(NewAccessKey { answer, sealed_secret })
 }
 
-/// Credentials of the user `user`, created at `user_created`, that are good until `expires`.
+/// Credentials of the user `user`, created at `user_created`, that are made at `issued` and good until `expires`.
 pub(super) fn session(
     sealer: &SecretSealer,
     user: UserName,
     user_created: Timestamp,
+    issued: Timestamp,
     expires: Timestamp,
 ) -> Result<pb::CreateSessionResponse, Status> {
     let (key_id, secret_access_key) = (key_id("ASIA")?, secret()?);
     let secret = Secret::new(secret_access_key.as_bytes());
-    let session = Session { user, user_created, key_id, secret, expires };
+    let session = Session { user, user_created, key_id, secret, issued, expires };
     Ok(pb::CreateSessionResponse {
         session_token: sealer.seal_session(&session, random()?),
         access_key_id: session.key_id,
@@ -88,13 +89,13 @@ mod tests {
     fn a_token_holds_the_session() {
         let sealer = SecretSealer::new(&[7; 32]);
         let user: UserName = "ann".parse().unwrap();
-        let [user_created, expires] = [3, 9].map(Timestamp::from_millis);
-        let answer = session(&sealer, user.clone(), user_created, expires).unwrap();
+        let [user_created, issued, expires] = [3, 5, 9].map(Timestamp::from_millis);
+        let answer = session(&sealer, user.clone(), user_created, issued, expires).unwrap();
         assert!(is_key_id(&answer.access_key_id, "ASIA"), "{}", answer.access_key_id);
         let opened = sealer.open_session(&answer.session_token).unwrap();
         let secret = Secret::new(answer.secret_access_key.as_bytes());
         let key_id = answer.access_key_id;
-        assert_eq!(opened, Session { user, user_created, key_id, secret, expires });
+        assert_eq!(opened, Session { user, user_created, key_id, secret, issued, expires });
         assert_eq!(answer.expires_millis, 9);
     }
 }

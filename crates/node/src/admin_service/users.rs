@@ -52,7 +52,7 @@ pub(super) fn put_policy(asked: pb::PutUserPolicyRequest) -> Result<Command, Sta
         let rule = format!("has {characters} characters; it must have at most {most}");
         return Err(invalid("document", rule));
     }
-    Policy::parse(&document, Kind::Identity).map_err(|error| invalid("document", error))?;
+    Policy::parse_new(&document, Kind::Identity).map_err(|error| invalid("document", error))?;
     Ok(Command::PutUserPolicy { user, name: policy, document })
 }
 

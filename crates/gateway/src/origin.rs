@@ -1,0 +1,68 @@
+//! Pages in browsers: which of them may call.
+//!
+//! Where signatures are verified, pages of every origin may, as with the service: a page without a key can't sign.
+//! Where any credentials are accepted, any page that somebody opens could read and delete the streams of a gateway on
+//! the same machine. So there only pages of loopback may, and those of origins that are named.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::ORIGIN;
+use http::uri::{Authority, Uri};
+
+use crate::gateway::Gateway;
+
+/// Whether the request is of a page that may not call.
+pub(crate) fn is_foreign(gateway: &Gateway, headers: &HeaderMap) -> bool {
+    if gateway.authenticator.is_some() {
+        return false;
+    }
+    let allowed = &gateway.settings.allowed_origins;
+    let is_allowed =
+        |origin: &str| is_of_loopback(origin) || allowed.iter().any(|one| one == origin);
+    let mut origins = headers.get_all(ORIGIN).iter();
+    !origins.all(|origin| origin.to_str().is_ok_and(is_allowed))
+}
+
+/// `http://localhost:3000`
+fn is_of_loopback(origin: &str) -> bool {
+    let uri: Option<Uri> = origin.parse().ok();
+    let authority = uri.as_ref().and_then(Uri::authority);
+    authority.map(Authority::host).is_some_and(|host| {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let is_name = bare == "localhost" || bare.ends_with(".localhost");
+        is_name || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_of_loopback_are_told_from_others() {
+        for origin in [
+            "http://localhost",
+            "https://localhost:3000",
+            "http://app.localhost:1",
+            "http://127.0.0.1:4567",
+            "http://127.1.2.3",
+            "http://[::1]:80",
+        ] {
+            assert!(is_of_loopback(origin), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "localhost.example.org",
+            "http://localhost.example.org",
+            "http://127.0.0.1.example.org",
+            "http://10.0.0.1",
+            "http://example.org/localhost",
+            "http://example.org#localhost",
+            "https://[::2]",
+        ] {
+            assert!(!is_of_loopback(origin), "{origin}");
+        }
+    }
+}
