@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct NodeConfig {
     pub(crate) listen_grpc: String,
     /// `host:port` at which other nodes and clients reach `listen_grpc`. Default: the address that is listened on.
     pub(crate) advertise_grpc: Option<String>,
+    /// Whether the gRPC port is plain where others than this machine reach it: then anybody there is a node and an operator.
+    pub(crate) plain_grpc: bool,
     /// Where everything is kept.
     pub(crate) data_dir: PathBuf,
     /// Failure zone; empty if there are none.
@@ -38,6 +41,8 @@ pub(crate) struct NodeConfig {
     pub(crate) tip_wait: Duration,
     /// Who may call the Kinesis API. Default: users whose signatures are right.
     pub(crate) authentication: Authentication,
+    /// Origins whose pages may call without a signature, beside those of loopback.
+    pub(crate) allow_origins: Vec<String>,
     /// Account in ARNs.
     pub(crate) account: AccountId,
     /// Region in ARNs.
@@ -74,6 +79,9 @@ pub(crate) struct RawNodeConfig {
     pub(crate) listen_grpc: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) advertise_grpc: Option<String>,
+    /// Nothing is open unless the file says so in so many words.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) plain_grpc: bool,
     pub(crate) data_dir: PathBuf,
     #[serde(default)]
     pub(crate) zone: String,
@@ -86,6 +94,8 @@ pub(crate) struct RawNodeConfig {
     /// Nothing is open unless the file says so in so many words.
     #[serde(default)]
     pub(crate) authentication: RawAuthentication,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allow_origins: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -295,6 +305,11 @@ pub(crate) struct RawPeer {
     pub(crate) grpc: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 const fn three() -> u32 {
     3
 }
@@ -335,6 +350,11 @@ impl NodeConfig {
             _ if raw.nodes.iter().any(|peer| peer.node == raw.node) => {}
             _ => bail!("nodes: must contain node {}", raw.node),
         }
+        if !raw.allow_origins.is_empty() && raw.authentication == RawAuthentication::Required {
+            bail!(
+                "allow-origins: has a use with authentication = \"any\" only; pages of all origins may sign"
+            );
+        }
         let mut ids: Vec<_> = raw.nodes.iter().map(|peer| peer.node).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -345,9 +365,12 @@ impl NodeConfig {
             raw.encryption.unwrap_or_default().check().context("encryption")?;
         let peer = |peer: RawPeer| Peer { node: NodeId(peer.node), grpc_address: peer.grpc };
         let tls = raw.tls.map(|tls| tls.check(&raw.cluster)).transpose().context("tls")?;
+        let tls = tls.unwrap_or_default();
+        check_grpc(&raw.listen_grpc, raw.plain_grpc, tls.mutual.is_some())?;
         Ok(Self {
             node: NodeId(raw.node),
-            tls: tls.unwrap_or_default(),
+            tls,
+            plain_grpc: raw.plain_grpc,
             cluster: raw.cluster,
             listen_api: raw.listen_api,
             listen_grpc: raw.listen_grpc,
@@ -357,6 +380,7 @@ impl NodeConfig {
             replicas: raw.replicas,
             tip_wait: tip_wait(raw.tip_wait_ms)?,
             authentication: raw.authentication.into(),
+            allow_origins: raw.allow_origins,
             account: raw
                 .account
                 .map(|a| a.parse())
@@ -392,6 +416,26 @@ fn tip_wait(millis: u64) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis(millis))
 }
 
+/// Whoever reaches a plain gRPC port is a node and an operator, so one beyond loopback must be asked for by name.
+fn check_grpc(address: &str, is_plain_wanted: bool, is_mutual: bool) -> anyhow::Result<()> {
+    match (is_mutual, is_plain_wanted) {
+        (true, true) => {
+            bail!("plain-grpc: is true, but [tls] names a certificate for the gRPC port")
+        }
+        (false, false) if !is_loopback(address) => bail!(
+            "plain-grpc: {address} (listen-grpc) is beyond loopback and has no TLS, so whoever reaches it is a node and \
+             an operator. Name a certificate in [tls] (docs/tls.md), or set plain-grpc = true in a network that you trust"
+        ),
+        (true, false) | (false, true | false) => Ok(()),
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    bare == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
 fn token_key(hex: &str) -> anyhow::Result<TokenKey> {
     let digit = |pair: &[u8]| {
         let text = std::str::from_utf8(pair).ok()?;
@@ -418,12 +462,14 @@ mod tests {
             listen_api: "127.0.0.1:0".into(),
             listen_grpc: "127.0.0.1:0".into(),
             advertise_grpc: None,
+            plain_grpc: false,
             data_dir: "d".into(),
             zone: String::new(),
             replicas: 3,
             limits: Limits::default(),
             tip_wait_ms: fifty_ms(),
             authentication: RawAuthentication::default(),
+            allow_origins: Vec::new(),
             account: None,
             region: None,
             token_key: new_token_key(),
@@ -459,6 +505,9 @@ mod tests {
         let half = parse(move |raw| raw.tls = Some(half.clone()));
         assert!(format!("{:#}", half.unwrap_err()).starts_with("tls: certificate: is missing"));
         assert!(error(|raw| raw.account = Some("1".into())).starts_with("account: "));
+        assert!(
+            error(|raw| raw.allow_origins.push("https://a".into())).starts_with("allow-origins: ")
+        );
         assert_eq!(error(|raw| raw.replicas = 0), "replicas: must be 1 to 7");
         assert_eq!(
             error(|raw| raw.replication.election_timeout_ms = 1000),
@@ -468,6 +517,40 @@ mod tests {
             error(|raw| raw.replication.leader_lease_ms = 1000)
                 .starts_with("replication: leader-lease-ms: must be below the silence limit")
         );
+    }
+
+    #[test]
+    fn a_plain_grpc_port_beyond_loopback_is_asked_for_by_name() {
+        let at = |address: &'static str, plain_grpc: bool, tls: bool| {
+            let parsed = parse(move |raw| {
+                raw.listen_grpc = address.into();
+                raw.plain_grpc = plain_grpc;
+                raw.tls = tls.then(|| RawTls {
+                    certificate: Some("c".into()),
+                    key: Some("k".into()),
+                    ca: Some("a".into()),
+                    ..RawTls::default()
+                });
+            });
+            parsed.map(|config| config.plain_grpc).map_err(|error| format!("{error:#}"))
+        };
+        for local in ["127.0.0.1:0", "127.1.2.3:4568", "[::1]:4568", "localhost:4568"] {
+            assert_eq!(at(local, false, false), Ok(false), "{local}");
+        }
+        for open in
+            ["0.0.0.0:4568", "[::]:4568", "10.0.0.1:4568", "node-1.example:4568", "10.0.0.1"]
+        {
+            let error = at(open, false, false).unwrap_err();
+            assert!(
+                error.starts_with(&format!("plain-grpc: {open} (listen-grpc) is beyond")),
+                "{error}"
+            );
+            assert_eq!(at(open, true, false), Ok(true));
+            assert_eq!(at(open, false, true), Ok(false));
+            assert!(
+                at(open, true, true).unwrap_err().starts_with("plain-grpc: is true, but [tls]")
+            );
+        }
     }
 
     #[test]
@@ -498,7 +581,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let text = format!(
-            "node = 2\ncluster = 'c'\nlisten-api = 'a'\nlisten-grpc = 'g'\ndata-dir = 'd'\n\
+            "node = 2\ncluster = 'c'\nlisten-api = 'a'\nlisten-grpc = '[::1]:1'\ndata-dir = 'd'\n\
              token-key = '{}'\n[[nodes]]\nnode = 2\ngrpc = 'g'\n",
             new_token_key()
         );

@@ -4,7 +4,7 @@
 //! a second `dev` on a folder in use changes nothing that the running nodes need.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::config::{
     Limits, NodeConfig, RawAuthentication, RawEncryption, RawNodeConfig, RawPeer, new_token_key,
 };
 use crate::ctl::certs;
+use crate::privacy;
 use crate::running::{self, Addresses};
 use crate::tls_config::RawTls;
 
@@ -44,6 +45,9 @@ pub(crate) struct DevArgs {
     /// HTTPS, and mutual TLS of the gRPC ports, with certificates that are made in DATA-DIR/tls
     #[arg(long)]
     tls: bool,
+    /// Lets the pages of this origin call, beside those of loopback: `https://console.example`. May be given repeatedly
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
 }
 
 const CONFIG: &str = "node.toml";
@@ -54,8 +58,8 @@ const CLUSTER: &str = "dev";
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     crate::init_logging();
-    std::fs::create_dir_all(&args.data_dir)
-        .with_context(|| format!("data-dir {}", args.data_dir.display()))?;
+    privacy::keep();
+    privacy::make_dir(&args.data_dir)?;
     let data_dir = std::path::absolute(&args.data_dir)?;
     let _locked = FolderLock::take(&data_dir)?;
     println!("any credentials are accepted; data in {}", data_dir.display());
@@ -109,8 +113,8 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 /// Everything in this process.
 async fn one(args: DevArgs, dir: &Path, tls_dir: Option<PathBuf>) -> anyhow::Result<()> {
     let node_dir = dir.join("node-1");
-    let nodes = [loopback(&args, 0)?];
-    let config_file = write_configs(dir, &nodes, args.limits, tls_dir.as_deref())?.remove(0);
+    let nodes = [reserve(&args, 0)?];
+    let config_file = write_configs(dir, &nodes, &args, tls_dir.as_deref())?.remove(0);
     let mut config = NodeConfig::read(&config_file, Vec::new())?;
     config.listen_api = args.listen.to_string();
     let pid_file = PidFile::write(&node_dir)?;
@@ -125,6 +129,9 @@ async fn one(args: DevArgs, dir: &Path, tls_dir: Option<PathBuf>) -> anyhow::Res
     }
     if args.tls {
         command.push("--tls".into());
+    }
+    for origin in &args.allow_origin {
+        command.extend(["--allow-origin".into(), origin.clone()]);
     }
     let dir = dir.to_owned();
     let result = running::run(config, move |Addresses { api, grpc }| {
@@ -146,8 +153,8 @@ async fn several(args: DevArgs, dir: &Path, tls_dir: Option<PathBuf>) -> anyhow:
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let reserved =
-        (0..args.nodes).map(|i| loopback(&args, i)).collect::<anyhow::Result<Vec<_>>>()?;
-    let configs = write_configs(dir, &reserved, args.limits, tls_dir.as_deref())?;
+        (0..args.nodes).map(|i| reserve(&args, i)).collect::<anyhow::Result<Vec<_>>>()?;
+    let configs = write_configs(dir, &reserved, &args, tls_dir.as_deref())?;
     let mut children = Vec::new();
     let outcome = tokio::select! {
         started = start_all(dir, tls_dir.as_deref(), &configs, &mut children) => started,
@@ -297,16 +304,18 @@ struct Reserved {
     grpc: SocketAddr,
 }
 
-/// The port that was asked for, or a free one; and a free one for gRPC. A free port may be taken by
-/// somebody else before the node binds it; it then says so and ends.
-fn loopback(args: &DevArgs, i: u16) -> anyhow::Result<Reserved> {
+/// The port that was asked for, or a free one; and a free one for gRPC, on loopback unless it speaks TLS: all nodes are on
+/// this machine. A free port may be taken by somebody else before the node binds it; it then says so and ends.
+fn reserve(args: &DevArgs, i: u16) -> anyhow::Result<Reserved> {
     let (host, ports) = (args.listen.ip(), 2 * args.nodes);
+    let is_open = !host.is_loopback() && !args.tls;
+    let grpc_host = if is_open { Ipv4Addr::LOCALHOST.into() } else { host };
     let api = match args.listen.port() {
         0 => free_port(host, 2 * i, ports)?,
         port => port.checked_add(i).context("listen: no port is left for every node")?,
     };
-    let grpc = free_port(host, 2 * i + 1, ports)?;
-    Ok(Reserved { api: SocketAddr::new(host, api), grpc: SocketAddr::new(host, grpc) })
+    let grpc = free_port(grpc_host, 2 * i + 1, ports)?;
+    Ok(Reserved { api: SocketAddr::new(host, api), grpc: SocketAddr::new(grpc_host, grpc) })
 }
 
 /// Free port `number` of `count`, each another one.
@@ -330,7 +339,7 @@ fn master_keys(dir: &Path) -> anyhow::Result<PathBuf> {
 fn write_configs(
     dir: &Path,
     nodes: &[Reserved],
-    limits: Limits,
+    args: &DevArgs,
     tls_dir: Option<&Path>,
 ) -> anyhow::Result<Vec<PathBuf>> {
     let files: Vec<PathBuf> =
@@ -364,13 +373,15 @@ fn write_configs(
             listen_api: reserved.api.to_string(),
             listen_grpc: reserved.grpc.to_string(),
             advertise_grpc: None,
+            plain_grpc: false,
             data_dir: node_dir.to_owned(),
             zone: String::new(),
             replicas: 3,
-            limits,
+            limits: args.limits,
             tip_wait_ms: crate::config::fifty_ms(),
             // On loopback, for whoever tries it out.
             authentication: RawAuthentication::Any,
+            allow_origins: args.allow_origin.clone(),
             account: None,
             region: None,
             token_key: token_key.clone(),

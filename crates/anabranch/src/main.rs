@@ -7,6 +7,7 @@ mod config;
 mod ctl;
 mod dev;
 mod local_node;
+mod privacy;
 mod reach;
 mod running;
 mod server;
@@ -64,7 +65,7 @@ async fn main() -> ExitCode {
 fn init_logging() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("ANABRANCH_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,openraft=error"));
+        .unwrap_or_else(|_| EnvFilter::new("warn,openraft=error,h2=error,hyper=error"));
     let _was_set_already = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

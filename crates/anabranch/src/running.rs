@@ -160,6 +160,7 @@ async fn start(
     settings.account = config.account;
     settings.region = config.region;
     settings.authentication = config.authentication;
+    settings.allowed_origins = config.allow_origins;
     settings.default_replicas = config.replicas;
     settings.service_limits = config.limits == Limits::Aws;
     settings.tip_wait = config.tip_wait;

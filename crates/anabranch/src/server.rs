@@ -5,7 +5,7 @@ use anabranch_storage::SegmentStore;
 use clap::Args;
 
 use crate::config::NodeConfig;
-use crate::{cluster_file, running};
+use crate::{cluster_file, privacy, running};
 
 /// `anabranch server`
 #[derive(Debug, Args)]
@@ -21,6 +21,8 @@ pub(crate) struct ServerArgs {
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     crate::init_logging();
+    privacy::keep();
+    privacy::look_at(&args.config);
     let config = NodeConfig::read(&args.config, args.join)?;
     let node = config.node;
     if config.authentication == Authentication::Any {
@@ -29,6 +31,13 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
             config.listen_api
         );
     }
+    if config.plain_grpc {
+        eprintln!(
+            "warning: plain-grpc = true: whoever reaches {} is a node and an operator",
+            config.listen_grpc
+        );
+    }
+    privacy::make_dir(&config.data_dir)?;
     // A second server on the folder must not replace the first one's process id.
     SegmentStore::check_free(&config.data_dir)?;
     let pid_file = cluster_file::PidFile::write(&config.data_dir)?;

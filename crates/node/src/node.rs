@@ -59,6 +59,15 @@ pub(crate) struct Inner {
     stop_serving: Mutex<Option<oneshot::Sender<()>>>,
 }
 
+/// Calls at a time on one gRPC connection. A gateway has one for each subscription whose shard this node leads.
+const GRPC_STREAMS: u32 = 4096;
+/// The head of a gRPC call.
+const GRPC_HEAD_BYTES: u32 = 16 * 1024;
+/// Calls that a client took back before they were looked at; one more ends its connection.
+const PENDING_RESETS: usize = 64;
+/// Calls that were refused for faults of HTTP/2; one more ends the connection.
+const ERROR_RESETS: usize = 1024;
+
 impl Node {
     /// Starts a node on `listener`, which is bound already, over `store`. Where `listener` and `connector` speak TLS,
     /// callers may do what their roles allow. Returns once it serves the native API; [`Node::ready`] waits until it takes
@@ -142,6 +151,10 @@ impl Node {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES)
+            .max_concurrent_streams(GRPC_STREAMS)
+            .http2_max_header_list_size(GRPC_HEAD_BYTES)
+            .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
+            .http2_max_local_error_reset_streams(Some(ERROR_RESETS))
             .add_routes(routes.routes());
         let incoming = listener.connections();
         self.spawn(async move {

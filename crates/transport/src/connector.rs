@@ -1,13 +1,13 @@
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anabranch_tls::MutualTls;
-use anabranch_types::NodeId;
+use anabranch_types::{Complaints, NodeId};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// A byte stream to another node.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -83,7 +83,7 @@ impl Connector for TlsConnector {
             match shaken.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => Ok(Box::new(stream) as Box<dyn Io>),
                 Err(error) => {
-                    if complaints.is_due() {
+                    if complaints.is_due(Instant::now()) {
                         tracing::warn!(address, %error, "no TLS connection");
                     }
                     // Nothing of a call was sent, as where nobody listens.
@@ -96,20 +96,3 @@ impl Connector for TlsConnector {
 
 /// How long a handshake may take either side.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Keeps what goes wrong with every attempt from filling the log.
-#[derive(Debug, Default)]
-pub(crate) struct Complaints(Mutex<Option<Instant>>);
-
-impl Complaints {
-    /// Whether the last one is long enough ago; then this is the last one.
-    pub(crate) fn is_due(&self) -> bool {
-        const PAUSE: Duration = Duration::from_secs(10);
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|last| last.elapsed() >= PAUSE);
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
-    }
-}

@@ -18,7 +18,7 @@ use crate::server::RequestBody;
 pub use pb::response_frame::Body as ResponseBody;
 
 /// Bytes of requests that may be unanswered on a lane; more waits with the sender.
-const LANE_BYTES_IN_FLIGHT: u32 = 64 << 20;
+pub(crate) const LANE_BYTES_IN_FLIGHT: u32 = 64 << 20;
 /// Bytes that one message gathers before it is sent; a larger request travels alone.
 const MESSAGE_BYTES: usize = 1 << 20;
 /// Requests that one message gathers.

@@ -1,18 +1,21 @@
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anabranch_tls::{MutualTls, Peer, Stream};
+use anabranch_types::Complaints;
 use futures::stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::transport::server::Connected;
 
-use crate::connector::{Complaints, HANDSHAKE_TIMEOUT};
+use crate::connector::HANDSHAKE_TIMEOUT;
 
 /// A gRPC port that is bound: plain, or with mutual TLS.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ impl Listener {
             listener: self.listener,
             tls: self.tls,
             handshakes: JoinSet::new(),
+            slots: Arc::new(Semaphore::new(CONNECTIONS)),
             complaints: Complaints::default(),
         };
         stream::unfold(accepting, |mut accepting| async move {
@@ -58,17 +62,22 @@ impl Listener {
 pub struct Connection {
     stream: Stream,
     peer: Peer,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// Handshakes at a time; who comes then waits in the listener's queue.
 const HANDSHAKES: usize = 1024;
+/// Connections at a time. Three come from each other node; the rest are of clients and operators. One more is closed at
+/// once.
+const CONNECTIONS: usize = 4096;
 /// Until `accept` is tried again when the process has no file descriptor or memory left.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
 
 struct Accepting {
     listener: TcpListener,
     tls: Option<MutualTls>,
-    handshakes: JoinSet<io::Result<Connection>>,
+    handshakes: JoinSet<io::Result<(Stream, Peer)>>,
+    slots: Arc<Semaphore>,
     complaints: Complaints,
 }
 
@@ -77,8 +86,12 @@ impl Accepting {
         loop {
             tokio::select! {
                 Some(done) = self.handshakes.join_next() => match done {
-                    Ok(Ok(connection)) => return connection,
-                    Ok(Err(error)) if self.complaints.is_due() => {
+                    Ok(Ok((stream, peer))) => {
+                        if let Some(connection) = self.connection(stream, peer) {
+                            return connection;
+                        }
+                    }
+                    Ok(Err(error)) if self.complaints.is_due(Instant::now()) => {
                         tracing::warn!(%error, "no TLS connection with a client");
                     }
                     Ok(Err(_)) | Err(_) => {}
@@ -89,12 +102,17 @@ impl Accepting {
                             // Without it small answers wait for the acknowledgement of the one before.
                             let _ = stream.set_nodelay(true);
                             let Some(tls) = &self.tls else {
-                                return Connection { stream: Stream::Plain(stream), peer: Peer::Anybody };
+                                match self.connection(Stream::Plain(stream), Peer::Anybody) {
+                                    Some(connection) => return connection,
+                                    None => continue,
+                                }
                             };
                             self.handshakes.spawn(shake_hands(tls.clone(), stream));
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "no connection accepted");
+                            if self.complaints.is_due(Instant::now()) {
+                                tracing::warn!(%error, "no connection accepted");
+                            }
                             sleep(EXHAUSTED_WAIT).await;
                         }
                     }
@@ -104,10 +122,22 @@ impl Accepting {
     }
 }
 
-async fn shake_hands(tls: MutualTls, stream: TcpStream) -> io::Result<Connection> {
+async fn shake_hands(tls: MutualTls, stream: TcpStream) -> io::Result<(Stream, Peer)> {
     let shaken = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
-    let (stream, peer) = shaken.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
-    Ok(Connection { stream, peer })
+    shaken.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+impl Accepting {
+    /// The connection, if there are not too many.
+    fn connection(&self, stream: Stream, peer: Peer) -> Option<Connection> {
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Some(Connection { stream, peer, _slot: slot });
+        }
+        if self.complaints.is_due(Instant::now()) {
+            tracing::warn!(connections = CONNECTIONS, "a gRPC connection too many");
+        }
+        None
+    }
 }
 
 impl Connected for Connection {

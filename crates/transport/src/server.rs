@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch_proto::replica as pb;
 use anabranch_proto::replica::replica_service_server::{ReplicaService, ReplicaServiceServer};
@@ -8,12 +9,13 @@ use anabranch_tls::{Peer, Role};
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, Stream, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::lane::ResponseBody;
+use crate::lane::{LANE_BYTES_IN_FLIGHT, ResponseBody};
 use crate::peer::Transport;
 
 /// What a sender asks.
@@ -47,14 +49,31 @@ pub trait Handler: Send + Sync + 'static {
 pub struct ReplicaServer {
     transport: Transport,
     handler: Arc<dyn Handler>,
+    streams: Arc<Semaphore>,
 }
+
+/// The largest message of another node: what may be on its way to this node at once, and its frame.
+const MAX_MESSAGE_BYTES: usize = 2 * LANE_BYTES_IN_FLIGHT as usize;
+/// Streams at a time. Each other node has three; those of one that broke may still be open.
+const STREAMS: usize = 1024;
+/// How long a stream may take to say whose it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl ReplicaServer {
     /// The gRPC service of a node: hands requests to `handler`, and tells `transport` who was heard.
     pub fn service(transport: Transport, handler: Arc<dyn Handler>) -> ReplicaServiceServer<Self> {
-        ReplicaServiceServer::new(Self { transport, handler })
-            .max_decoding_message_size(usize::MAX)
+        let streams = Arc::new(Semaphore::new(STREAMS));
+        ReplicaServiceServer::new(Self { transport, handler, streams })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(usize::MAX)
+    }
+
+    /// The first message of a stream.
+    async fn hello(requests: &mut Streaming<pb::ExchangeRequest>) -> Result<pb::Hello, Status> {
+        let first = timeout(HELLO_TIMEOUT, requests.message()).await;
+        let first = first.map_err(|_elapsed| Status::deadline_exceeded("hello: missing"))??;
+        let hello = first.and_then(|first| first.hello);
+        hello.ok_or_else(|| Status::invalid_argument("hello: missing"))
     }
 
     /// Whether the stream is for this node, and of the one whose certificate the connection has shown.
@@ -89,10 +108,10 @@ impl ReplicaService for ReplicaServer {
         request: Request<Streaming<pb::ExchangeRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let peer = request.extensions().get().cloned();
+        let slot = Arc::clone(&self.streams).try_acquire_owned();
+        let slot = slot.map_err(|_| Status::resource_exhausted("too many streams"))?;
         let mut requests = request.into_inner();
-        let first = requests.message().await?;
-        let hello = first.and_then(|first| first.hello);
-        let hello = hello.ok_or_else(|| Status::invalid_argument("hello: missing"))?;
+        let hello = Self::hello(&mut requests).await?;
         let node = self.check(&hello, peer.as_ref())?;
         self.transport.liveness().heard(node, Some(hello.boot));
         // Answers are bounded by the requests in flight, which the sender bounds.
@@ -103,6 +122,7 @@ impl ReplicaService for ReplicaServer {
             appends: HashMap::new(),
             tasks: JoinSet::new(),
             answers,
+            _slot: slot,
         };
         tokio::spawn(exchange.run(requests));
         let gathered = UnboundedReceiverStream::new(queued).ready_chunks(MESSAGE_FRAMES);
@@ -120,6 +140,7 @@ struct Exchange {
     appends: HashMap<u64, mpsc::UnboundedSender<pb::AppendEntries>>,
     tasks: JoinSet<()>, // aborted with the stream
     answers: mpsc::UnboundedSender<pb::ResponseFrame>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Exchange {

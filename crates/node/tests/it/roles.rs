@@ -77,13 +77,13 @@ fn operator() -> Role {
 }
 
 /// Node 1 of cluster `c`, alone in it, and where it listens.
-struct Running {
+pub(crate) struct Running {
     node: Node,
     address: String,
     signed: Signed,
 }
 
-async fn start() -> Running {
+pub(crate) async fn start() -> Running {
     start_trusting("").await
 }
 
@@ -120,7 +120,7 @@ async fn start_trusting(other_ca: &str) -> Running {
 }
 
 impl Running {
-    fn as_member(&self, role: Role) -> Channel {
+    pub(crate) fn as_member(&self, role: Role) -> Channel {
         self.over(TlsConnector::new(self.signed.member(role, today())))
     }
 
