@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist test test-clients guard guard-record demo dev fuzz bench curves limits costs scaling lint fix
+.PHONY: help setup build dist test test-clients guard guard-record demo dev fuzz bench curves limits costs scaling lint audit fix
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -61,6 +61,9 @@ scaling: setup ## How on-demand streams follow their load, simulated, as a plot:
 
 lint: setup ## Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh
+
+audit: ## Dependencies against known advisories: of ADVISORY_DB=DIR, or fetched; fails if there are none to be had
+	@scripts/audit.sh
 
 fix: setup ## Let Clippy, rustfmt and ruff repair what they can
 	@$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged

@@ -20,15 +20,6 @@ documentation() {
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 }
 
-# The advisory database is a git repository that not every machine reaches, so it is used where it was fetched before.
-advisories() {
-    if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/.git" >/dev/null; then
-        "$deny" --offline check advisories
-    else
-        echo "lint: advisories: NOT CHECKED, there is no advisory database here; \`cargo deny fetch\` gets one where the network allows"
-    fi
-}
-
 check format cargo fmt --all --check
 check python python
 check clippy cargo clippy --release --workspace --all-targets -- -D warnings
@@ -37,7 +28,6 @@ if deny=$(scripts/cargo-deny.sh); then
     # It looks at what every platform would need, so at more than a build has downloaded.
     check download cargo fetch --locked
     check dependencies "$deny" --offline check --hide-inclusion-graph bans licenses sources
-    check advisories advisories
 else
     failed+=("cargo-deny could not be installed")
 fi
