@@ -79,8 +79,55 @@ impl SmallDisk {
         }
     }
 
+    /// Has every write to it wait until what is given back is dropped, as on a disk that hangs.
+    ///
+    /// # Panics
+    /// If it can't be frozen.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        let path = self.path();
+        run(Command::new("fsfreeze").arg("-f").arg(&path)).expect("a mounted ext4 can be frozen");
+        Frozen(path)
+    }
+
+    /// Lets every later access fail with EIO, as a disk does that is gone. What wasn't synced is lost.
+    ///
+    /// # Panics
+    /// If it can't be shut down.
+    pub fn fail(&self) {
+        // EXT4_IOC_SHUTDOWN without a flush of the journal.
+        let script = "import fcntl, os, struct, sys\n\
+                      fd = os.open(sys.argv[1], os.O_RDONLY)\n\
+                      fcntl.ioctl(fd, 0x8004587D, struct.pack('I', 2))";
+        let shut = run(Command::new("python3").args(["-c", script]).arg(self.path()));
+        shut.expect("a mounted ext4 can be shut down");
+    }
+
+    /// Mounts it anew after [`SmallDisk::fail`], once nobody has a file of it open.
+    ///
+    /// # Panics
+    /// If it can't be mounted.
+    pub fn mount_again(&self) {
+        run(Command::new("umount").arg(self.path())).expect("nobody has a file open");
+        let image = self.dir.path().join("image");
+        let mounted = run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(self.path()));
+        mounted.expect("its journal can be replayed");
+    }
+
     fn filler(&self) -> PathBuf {
         self.path().join("filler")
+    }
+}
+
+/// A file system to which no write comes to an end. Dropped, it goes on.
+#[derive(Debug)]
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(reason) = run(Command::new("fsfreeze").arg("-u").arg(&self.0)) {
+            println!("stays frozen: {reason}");
+        }
     }
 }
 

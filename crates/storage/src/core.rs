@@ -13,15 +13,19 @@ use anabranch_types::GroupId;
 use tracing::error;
 
 use crate::{
-    StorageSettings,
+    Error, ScrubProgress, StorageSettings,
     dir::DataDir,
     group::Group,
     index::Index,
     keys::SegmentRow,
-    segment::{file::SegmentFile, pool::Pool, queue::Queue, round},
-    space::Space,
+    segment::{file::SegmentFile, pool::Pool, queue::Queue, round, schedule::Schedule},
+    space::{Space, is_short_of_space},
+    store::index_loading,
     verdict::Verdicts,
 };
+
+/// Reads of the disk that run side by side.
+const READS_AT_ONCE: usize = 64;
 
 pub(crate) struct Core {
     pub(crate) dir: DataDir,
@@ -36,9 +40,15 @@ pub(crate) struct Core {
     segments: RwLock<BTreeMap<u64, Arc<SegmentFile>>>,
     /// What the index knows of each segment. Changed by checkpoints, and by the reclaim thread when one is dead.
     pub(crate) segment_rows: Mutex<BTreeMap<u64, SegmentRow>>,
+    /// Sum of the live bytes in `segment_rows`, as of the last look.
+    live_bytes: AtomicU64,
     pub(crate) cached_bytes: AtomicUsize,
+    /// What reads of the disk need: a disk that hangs holds up so many blocking threads and no more.
+    pub(crate) reads: tokio::sync::Semaphore,
     pub(crate) counters: Counters,
     pub(crate) maintenance: Maintenance,
+    /// What the maintenance thread verifies when.
+    pub(crate) scrubs: Mutex<Schedule>,
     /// Lets every later round fail as a failed sync does.
     #[cfg(test)]
     pub(crate) fail_rounds: std::sync::atomic::AtomicBool,
@@ -129,10 +139,18 @@ pub(crate) struct Parts {
     pub(crate) verdicts: Verdicts,
     pub(crate) segments: BTreeMap<u64, Arc<SegmentFile>>,
     pub(crate) segment_rows: BTreeMap<u64, SegmentRow>,
+    /// Sealed segments, with their bytes, that the opening left to the scrub.
+    pub(crate) unverified: Vec<(u64, u64)>,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let scrubs = Schedule::new(
+            parts.settings.scrub_period,
+            parts.dir.incarnation.0,
+            parts.unverified,
+            Instant::now(),
+        );
         let quarter = usize::try_from(parts.settings.segment_bytes / 4).unwrap_or(usize::MAX);
         Arc::new(Self {
             queue: Queue::new(parts.settings.queue_bytes.min(quarter)),
@@ -145,9 +163,12 @@ impl Core {
             groups: RwLock::default(),
             segments: RwLock::new(parts.segments),
             segment_rows: Mutex::new(parts.segment_rows),
+            live_bytes: AtomicU64::new(0),
             cached_bytes: AtomicUsize::new(0),
+            reads: tokio::sync::Semaphore::new(READS_AT_ONCE),
             counters: Counters::default(),
             maintenance: Maintenance::default(),
+            scrubs: Mutex::new(scrubs),
             #[cfg(test)]
             fail_rounds: std::sync::atomic::AtomicBool::new(false),
             #[cfg(test)]
@@ -179,6 +200,21 @@ impl Core {
         self.segment_rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn scrub_progress(&self) -> ScrubProgress {
+        let scrubs = self.scrubs.lock().unwrap_or_else(PoisonError::into_inner);
+        scrubs.progress(Instant::now())
+    }
+
+    /// Frame bytes of live entries in sealed segments. Never waits: whoever changes the rows may be waiting for the disk,
+    /// and then this is as of the last look.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        if let Ok(rows) = self.segment_rows.try_lock() {
+            let sum = rows.values().map(|row| row.live_bytes).sum();
+            self.live_bytes.store(sum, Relaxed);
+        }
+        self.live_bytes.load(Relaxed)
+    }
+
     pub(crate) fn open_group(&self, id: GroupId) -> Option<Arc<Group>> {
         let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
         groups.get(&id).map(Arc::clone)
@@ -200,9 +236,34 @@ impl Core {
         error!(group = %id, reason, "replica quarantined");
         if let Err(error) = self.verdicts.add(id, reason) {
             error!(%error, "quarantine verdict could not be stored");
+            // A verdict that a restart would forget must not be acted on. For want of room it is stored later.
+            if !is_short_of_space(&error) {
+                self.fail(Error::Failed { detail: format!("store quarantine verdicts: {error}") });
+            }
         }
         if let Some(group) = self.open_group(id) {
             group.quarantine(reason);
+        }
+    }
+
+    /// Ends the store if its index turned out to be damaged; the next opening makes it anew.
+    pub(crate) fn give_up_damaged_index(&self) {
+        if let Some(damage) = self.index.damage()
+            && self.queue.refusal().is_none()
+        {
+            index_loading::note_damage(&self.dir, damage);
+            let detail = format!("the index is damaged, the next start makes it anew: {damage}");
+            self.fail(Error::Failed { detail });
+        }
+    }
+
+    /// Ends the store for good: whatever is queued fails with `error`.
+    pub(crate) fn fail(&self, error: Error) {
+        error!(%error, "log store stopped");
+        for op in self.queue.fail(error.clone()) {
+            if let Some(done) = op.done {
+                done(Err(error.clone()));
+            }
         }
     }
 

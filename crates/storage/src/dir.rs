@@ -7,6 +7,7 @@ use std::{
 };
 
 use anabranch_types::Incarnation;
+use tracing::info;
 
 use crate::{
     Error,
@@ -19,7 +20,11 @@ use crate::{
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
-const VERSION_LINE: &str = "anabranch storage, version 1";
+const VERSION_WORDS: &str = "anabranch storage, version ";
+/// What this binary writes.
+const VERSION: u32 = 2;
+/// The oldest that it reads. Opening brings the directory to [`VERSION`].
+const OLDEST_VERSION: u32 = 1;
 
 /// Serial of the first segment of a store.
 pub(crate) const FIRST_SEGMENT: u64 = 1;
@@ -31,6 +36,8 @@ pub(crate) struct DataDir {
     pub(crate) incarnation: Incarnation,
     /// Whether opening made it.
     pub(crate) fresh: bool,
+    /// The version that its format file names.
+    version: u32,
 }
 
 impl DataDir {
@@ -40,12 +47,29 @@ impl DataDir {
         fs::create_dir_all(root).map_err(problem)?;
         let lock = lock(root)?;
         let format = root.join(FORMAT_FILE);
-        let (incarnation, fresh) = match fs::read_to_string(&format) {
-            Ok(text) => (parse_format(&format, &text)?, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (create(root)?, true),
+        let (version, incarnation, fresh) = match fs::read_to_string(&format) {
+            Ok(text) => {
+                let (version, incarnation) = parse_format(&format, &text)?;
+                (version, incarnation, false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (VERSION, create(root)?, true),
             Err(error) => return Err(directory_error(&format, &error)),
         };
-        Ok((Self { root: root.to_owned(), incarnation, fresh }, lock))
+        Ok((Self { root: root.to_owned(), incarnation, fresh, version }, lock))
+    }
+
+    /// Has the format file name this binary's version, so that an older binary refuses the directory from now on. To be
+    /// called before anything is written that an older binary would misread.
+    ///
+    /// One replacement of one file: a crash leaves either version, and this binary opens both.
+    pub(crate) fn upgrade(&mut self) -> Result<(), Error> {
+        if self.version == VERSION {
+            return Ok(());
+        }
+        write_format(&self.root, self.incarnation)?;
+        info!(dir = %self.root.display(), from = self.version, to = VERSION, "data directory upgraded");
+        self.version = VERSION;
+        Ok(())
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -112,21 +136,81 @@ fn create(root: &Path) -> Result<Incarnation, Error> {
     let incarnation = Incarnation(rand::random());
     fs::create_dir_all(root.join("segments")).map_err(problem)?;
     Tail::create(root, log_start()).map_err(problem)?;
-    let format = format!("{VERSION_LINE}\nincarnation {:016x}\n", incarnation.0);
-    replace_file(root, FORMAT_FILE, format.as_bytes()).map_err(problem)?;
+    write_format(root, incarnation)?;
     if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         sync_dir(parent).map_err(problem)?;
     }
     Ok(incarnation)
 }
 
-fn parse_format(path: &Path, text: &str) -> Result<Incarnation, Error> {
-    let incarnation = text
-        .strip_prefix(VERSION_LINE)
-        .and_then(|rest| rest.strip_prefix("\nincarnation "))
-        .and_then(|rest| u64::from_str_radix(rest.trim_end(), 16).ok());
-    incarnation.map(Incarnation).ok_or_else(|| Error::Directory {
-        path: path.display().to_string(),
-        detail: format!("does not say `{VERSION_LINE}` and an incarnation"),
-    })
+fn write_format(root: &Path, incarnation: Incarnation) -> Result<(), Error> {
+    let text = format!("{VERSION_WORDS}{VERSION}\nincarnation {:016x}\n", incarnation.0);
+    let written = replace_file(root, FORMAT_FILE, text.as_bytes());
+    written.map_err(|error| directory_error(&root.join(FORMAT_FILE), &error))
+}
+
+fn parse_format(path: &Path, text: &str) -> Result<(u32, Incarnation), Error> {
+    let problem = |detail| Error::Directory { path: path.display().to_string(), detail };
+    let version = text.lines().next().and_then(|line| line.strip_prefix(VERSION_WORDS));
+    let version: u32 = version.and_then(|version| version.parse().ok()).ok_or_else(|| {
+        problem(format!("does not begin with `{VERSION_WORDS}` and a number"))
+    })?;
+    if !(OLDEST_VERSION..=VERSION).contains(&version) {
+        return Err(problem(format!(
+            "is of storage version {version}, this binary reads versions {OLDEST_VERSION} to {VERSION}: use a binary that \
+             knows version {version}"
+        )));
+    }
+    let incarnation = text.lines().nth(1).and_then(|line| line.strip_prefix("incarnation "));
+    let incarnation = incarnation.and_then(|hex| u64::from_str_radix(hex.trim_end(), 16).ok());
+    let incarnation = incarnation.map(Incarnation);
+    Ok((version, incarnation.ok_or_else(|| problem("names no incarnation".to_owned()))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn format_of(root: &Path) -> String {
+        fs::read_to_string(root.join(FORMAT_FILE)).unwrap()
+    }
+
+    #[test]
+    fn a_directory_of_the_oldest_version_opens_and_is_upgraded_with_its_incarnation() {
+        let dir = tempfile::tempdir().unwrap();
+        let (made, lock) = DataDir::open(dir.path()).unwrap();
+        drop(lock);
+        let new = format_of(dir.path());
+        let old = new.replace("version 2", "version 1");
+        assert_ne!(new, old);
+        fs::write(dir.path().join(FORMAT_FILE), &old).unwrap();
+        let (mut opened, lock) = DataDir::open(dir.path()).unwrap();
+        assert_eq!((opened.incarnation, opened.fresh), (made.incarnation, false));
+        assert_eq!(format_of(dir.path()), old, "not before the rest of it was read");
+        opened.upgrade().unwrap();
+        assert_eq!(format_of(dir.path()), new);
+        drop(lock);
+        assert_eq!(DataDir::open(dir.path()).unwrap().0.incarnation, made.incarnation);
+    }
+
+    #[test]
+    fn a_directory_of_a_newer_version_is_refused_with_both_versions() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        let newer = format_of(dir.path()).replace("version 2", "version 3");
+        fs::write(dir.path().join(FORMAT_FILE), newer).unwrap();
+        let refused = DataDir::open(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("is of storage version 3, this binary reads versions 1 to 2"), "{refused}");
+    }
+
+    #[test]
+    fn a_format_file_that_makes_no_sense_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        for text in ["", "something else", "anabranch storage, version 2\n"] {
+            fs::write(dir.path().join(FORMAT_FILE), text).unwrap();
+            let refused = DataDir::open(dir.path()).unwrap_err().to_string();
+            assert!(refused.contains(FORMAT_FILE), "{text:?}: {refused}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
 use anabranch_types::GroupId;
+use rocksdb::ErrorKind;
 
 /// Why the log store did not do what it was asked.
 ///
@@ -70,6 +71,12 @@ pub enum Error {
         /// RocksDB's words.
         detail: String,
     },
+    /// RocksDB's files are not as they were written. The next opening makes the index anew from the segments.
+    #[error("index is damaged: {detail}")]
+    IndexDamaged {
+        /// RocksDB's words, or the row that makes no sense.
+        detail: String,
+    },
     /// A read from a segment file failed in the operating system.
     #[error("read failed: {detail}")]
     Read {
@@ -89,10 +96,20 @@ pub enum Error {
 /// What RocksDB's errors say when there is no room.
 const OUT_OF_SPACE: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
+/// What RocksDB says of damage besides "Corruption": a file that the manifest names is gone, or the manifest lacks a family.
+const DAMAGED: [&str; 2] = ["No such file or directory", "Column famil"];
+
 impl From<rocksdb::Error> for Error {
     fn from(error: rocksdb::Error) -> Self {
+        let kind = error.kind();
         let detail = error.into_string();
-        let is_full = OUT_OF_SPACE.iter().any(|words| detail.contains(words));
-        if is_full { Self::DiskFull } else { Self::Index { detail } }
+        let says = |words: &&str| detail.contains(*words);
+        if OUT_OF_SPACE.iter().any(|words| says(&words)) {
+            Self::DiskFull
+        } else if kind == ErrorKind::Corruption || DAMAGED.iter().any(|words| says(&words)) {
+            Self::IndexDamaged { detail }
+        } else {
+            Self::Index { detail }
+        }
     }
 }

@@ -80,7 +80,6 @@ impl Group {
         done: Option<Completion>,
         change: impl FnOnce(&mut Inner) -> Result<Work, Error>,
     ) {
-        self.core.queue.wait_for_space();
         let mut inner = self.lock();
         let work = self.check(&inner).and_then(|()| change(&mut inner));
         let work = work.unwrap_or_else(Work::Refused);

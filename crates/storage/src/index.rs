@@ -4,19 +4,21 @@
 //! [`Position`] on. Both families are flushed together, so their rows always belong to one position.
 
 mod checkpoint;
+pub(crate) mod copy;
 
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{PoisonError, RwLock},
+    sync::{OnceLock, PoisonError, RwLock},
 };
 
 use anabranch_types::GroupId;
 use bytes::Bytes;
 pub(crate) use checkpoint::{Changes, Checkpoint, Moved};
+pub(crate) use copy::Copy;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Direction, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
+    Direction, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::{
@@ -27,13 +29,19 @@ use crate::{
 const INDEX_FAMILY: &str = "index";
 const STATE_FAMILY: &str = "state";
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
+/// Rows that are verified between two pauses.
+const VERIFY_BYTES: u64 = 1 << 20;
 const WRITE_BUFFER_BYTES: usize = 4 << 20;
 
 /// A run's head, and its value for whoever needs the places too.
 pub(crate) type RunRow = (RunHead, Box<[u8]>);
 
 /// The open database. [`Index::close`] releases it even while handles to the store are still around.
-pub(crate) struct Index(RwLock<Option<DB>>);
+pub(crate) struct Index {
+    db: RwLock<Option<DB>>,
+    /// What was found out of order first, if anything.
+    damage: OnceLock<String>,
+}
 
 impl Index {
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
@@ -50,7 +58,8 @@ impl Index {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let family = |name| ColumnFamilyDescriptor::new(name, family_options(&cache));
         let families = [family("default"), family(INDEX_FAMILY), family(STATE_FAMILY)];
-        Ok(Self(RwLock::new(Some(DB::open_cf_descriptors(&options, dir, families)?))))
+        let db = DB::open_cf_descriptors(&options, dir, families)?;
+        Ok(Self { db: RwLock::new(Some(db)), damage: OnceLock::new() })
     }
 
     /// The run that holds a group's entry.
@@ -63,7 +72,8 @@ impl Index {
         let Some((key, value)) = found else { return Ok(None) };
         let run = match Key::decode(&key) {
             Some(Key::Run { group: owner, first }) if owner == group => {
-                Some(Run::decode(first, &value).ok_or_else(|| malformed(&key))?)
+                let run = Run::decode(first, &value).ok_or_else(|| malformed(&key));
+                Some(run.inspect_err(|error| self.note(error))?)
             }
             _ => None,
         };
@@ -142,6 +152,26 @@ impl Index {
         self.with(|db| Ok(db.write_opt(batch, &options)?))
     }
 
+    /// Every state row as of one moment, so all of one position.
+    pub(crate) fn state_dump(&self) -> Result<copy::RawRows, Error> {
+        self.with(|db| {
+            let snapshot = db.snapshot();
+            let rows = snapshot.iterator_cf(state_family(db)?, IteratorMode::Start);
+            rows.map(|row| row.map_err(Error::from)).collect()
+        })
+    }
+
+    pub(crate) fn put_state_rows(&self, rows: &copy::RawRows) -> Result<(), Error> {
+        let batch = self.with(|db| {
+            let mut batch = WriteBatch::default();
+            for (key, value) in rows {
+                batch.put_cf(state_family(db)?, key, value);
+            }
+            Ok(batch)
+        })?;
+        self.write(batch)
+    }
+
     /// Deletes the rows of dead segments.
     pub(crate) fn forget_segments(&self, serials: &[u64]) -> Result<(), Error> {
         let batch = self.with(|db| {
@@ -162,8 +192,42 @@ impl Index {
         })
     }
 
+    /// Reads every row, so that RocksDB checks the blocks that they are in. `pace` is told how many bytes were read, and
+    /// answers whether to stop. What is damaged shows in [`Index::damage`].
+    pub(crate) fn verify(&self, mut pace: impl FnMut(u64) -> bool) -> Result<(), Error> {
+        for family in [INDEX_FAMILY, STATE_FAMILY] {
+            let mut from = Vec::new();
+            while let Some((last, bytes)) = self.verify_rows(family, &from)? {
+                if pace(bytes) {
+                    return Ok(());
+                }
+                from = [&last[..], &[0]].concat();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads rows from a key on; gives the last one's key and how many bytes there were, unless there were none.
+    fn verify_rows(&self, name: &str, from: &[u8]) -> Result<Option<(Box<[u8]>, u64)>, Error> {
+        self.with(|db| {
+            let mut options = ReadOptions::default();
+            options.fill_cache(false);
+            let mode = IteratorMode::From(from, Direction::Forward);
+            let (mut last, mut bytes) = (None, 0);
+            for row in db.iterator_cf_opt(family(db, name)?, options, mode) {
+                let (key, value) = row?;
+                bytes += (key.len() + value.len()) as u64;
+                last = Some(key);
+                if bytes >= VERIFY_BYTES {
+                    break;
+                }
+            }
+            Ok(last.map(|key| (key, bytes)))
+        })
+    }
+
     pub(crate) fn close(&self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.db.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn state_rows<K: Ord, V>(
@@ -184,10 +248,23 @@ impl Index {
     }
 
     fn with<T>(&self, call: impl FnOnce(&DB) -> Result<T, Error>) -> Result<T, Error> {
-        match self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        let called = match self.db.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(db) => call(db),
             None => Err(Error::Closed),
+        };
+        called.inspect_err(|error| self.note(error))
+    }
+
+    /// Takes note of damage, whoever came upon it.
+    fn note(&self, error: &Error) {
+        if let Error::IndexDamaged { detail } = error {
+            self.damage.get_or_init(|| detail.clone());
         }
+    }
+
+    /// What is damaged, if anything was found to be.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
     }
 }
 
@@ -228,9 +305,9 @@ fn state_family(db: &DB) -> Result<&ColumnFamily, Error> {
 
 fn family<'a>(db: &'a DB, name: &str) -> Result<&'a ColumnFamily, Error> {
     db.cf_handle(name)
-        .ok_or_else(|| Error::Index { detail: format!("column family {name} is missing") })
+        .ok_or_else(|| Error::IndexDamaged { detail: format!("column family {name} is missing") })
 }
 
 fn malformed(key: &[u8]) -> Error {
-    Error::Index { detail: format!("row {key:02x?} cannot be read") }
+    Error::IndexDamaged { detail: format!("row {key:02x?} cannot be read") }
 }

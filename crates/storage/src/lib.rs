@@ -33,7 +33,9 @@ mod verdict;
 
 pub use disk::DiskState;
 pub use error::Error;
-pub use log::{Completion, Entry, GroupLog, Health, LogState, LogStore, Stats, Vote};
+pub use log::{
+    Completion, Entry, GroupLog, Health, LogState, LogStore, ScrubProgress, Stats, Vote,
+};
 pub use settings::StorageSettings;
 pub use sim::{SimSettings, SimStore, SimSync};
 pub use state_key::StateKey;

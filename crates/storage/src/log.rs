@@ -108,14 +108,35 @@ pub struct Stats {
     /// For how long the round has been written that is being written now; zero if none is. A disk that hangs shows
     /// here only.
     pub writing_for: Duration,
+    /// How far the scrub is.
+    pub scrub: ScrubProgress,
+}
+
+/// How far the scrub is: it verifies everything that is stored, again and again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubProgress {
+    /// Passes that ended since the store was opened.
+    pub passes: u64,
+    /// Bytes of sealed segments that this pass has verified.
+    pub done_bytes: u64,
+    /// Bytes of sealed segments that this pass verifies in all.
+    pub total_bytes: u64,
+    /// How long ago the last pass ended, if one did.
+    pub since_pass: Option<Duration>,
 }
 
 /// One group's log, vote and state rows on this node.
 pub trait GroupLog: Send + Sync {
     /// Adds entries behind the last one. An empty log may begin at any index above the purged one.
     ///
-    /// May block shortly while the write queue is full.
+    /// Never blocks. What waits to be written is bounded only if the caller waits for [`GroupLog::room`] first.
     fn append(&self, entries: Vec<Entry>, done: Completion);
+
+    /// The largest payload that the log takes.
+    fn payload_limit(&self) -> usize;
+
+    /// Something to wait for before the next [`GroupLog::append`], if the write queue is full.
+    fn room(&self) -> Option<BoxFuture<'_, ()>>;
 
     /// Replaces the vote.
     fn save_vote(&self, vote: Vote, done: Completion);
@@ -196,6 +217,13 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// How much room the disk has.
     fn disk(&self) -> DiskState;
+
+    /// For how long the disk has made no progress with what is to be written, once that is longer than the settings
+    /// allow. A disk without room isn't stalled. Never waits for the disk.
+    fn stalled(&self) -> Option<Duration>;
+
+    /// Whether the store has ended, or is about to, for damage that the next opening repairs.
+    fn heals_by_restart(&self) -> bool;
 
     /// The life of this data directory.
     fn incarnation(&self) -> Incarnation;

@@ -10,5 +10,6 @@ pub(crate) mod reclaim;
 pub(crate) mod recovery;
 pub(crate) mod round;
 pub(crate) mod scan;
+pub(crate) mod schedule;
 pub(crate) mod scrub;
 pub(crate) mod writer;

@@ -2,13 +2,15 @@ use std::time::Duration;
 
 use crate::Error;
 
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Settings of a [`crate::SegmentStore`]. A value read from a file has been checked; [`StorageSettings::check`] does it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "RawStorageSettings")]
 pub struct StorageSettings {
     /// Size of a segment file. Default: 128 MiB. From 64 KiB to 2 GiB, in whole blocks of 4 KiB.
     pub segment_bytes: u64,
-    /// Bytes that may wait for the writer before `append` blocks. Default: 32 MiB; a quarter of a segment is the most that is used.
+    /// Bytes that may wait for the writer before callers wait for room. Default: 32 MiB; a quarter of a segment is the most that is used.
     pub queue_bytes: usize,
     /// Bytes of newest entries kept in memory, all groups together. Default: 256 MiB.
     pub cache_bytes: usize,
@@ -24,6 +26,9 @@ pub struct StorageSettings {
     pub verify_bytes_at_open: u64,
     /// Speed limit of the background scrub. Default: 16 MiB.
     pub scrub_bytes_per_second: u64,
+    /// How long the background scrub takes to verify everything once, before it begins again. Default: a week. The pass
+    /// after an opening doesn't wait.
+    pub scrub_period: Duration,
     /// Shortest time between two looks for segments to reclaim. Default: 200 ms.
     pub reclaim_interval: Duration,
     /// Bytes that all segment files together may take; the disk counts as full above. Default: no limit.
@@ -31,6 +36,8 @@ pub struct StorageSettings {
     /// Segments that stand ready or can be made below which the disk is almost full: no more records. Default: 4; at
     /// least 3. From there to the last segment is what appends that are under way may need.
     pub reserve_segments: usize,
+    /// Time without progress after which the disk counts as stalled, and the node as silent. Default: 3 s; at least 100 ms.
+    pub stall_limit: Duration,
     /// Bytes of the ballast, given back when the disk is full. Default: 128 MiB. A half of that is left free besides it.
     pub ballast_bytes: u64,
 }
@@ -47,9 +54,11 @@ impl Default for StorageSettings {
             copy_forward_bytes_per_second: 32 << 20,
             verify_bytes_at_open: 8 << 30,
             scrub_bytes_per_second: 16 << 20,
+            scrub_period: WEEK,
             reclaim_interval: Duration::from_millis(200),
             max_segment_bytes_total: None,
             reserve_segments: 4,
+            stall_limit: Duration::from_secs(3),
             ballast_bytes: 128 << 20,
         }
     }
@@ -81,6 +90,12 @@ impl StorageSettings {
                 "must be above 0",
                 self.copy_forward_bytes_per_second > 0,
             ),
+            (
+                "stall-limit-ms",
+                "must be at least 100",
+                self.stall_limit >= Duration::from_millis(100),
+            ),
+            ("scrub-period-hours", "must be above 0", !self.scrub_period.is_zero()),
             ("scrub-bytes-per-second", "must be above 0", self.scrub_bytes_per_second > 0),
         ];
         match rules.into_iter().find(|(_, _, kept)| !kept) {
@@ -103,9 +118,11 @@ struct RawStorageSettings {
     copy_forward_bytes_per_second: u64,
     verify_bytes_at_open: u64,
     scrub_bytes_per_second: u64,
+    scrub_period_hours: u64,
     reclaim_interval_ms: u64,
     max_segment_bytes_total: Option<u64>,
     reserve_segments: usize,
+    stall_limit_ms: u64,
     ballast_bytes: u64,
 }
 
@@ -122,9 +139,11 @@ impl Default for RawStorageSettings {
             copy_forward_bytes_per_second: checked.copy_forward_bytes_per_second,
             verify_bytes_at_open: checked.verify_bytes_at_open,
             scrub_bytes_per_second: checked.scrub_bytes_per_second,
+            scrub_period_hours: WEEK.as_secs() / 3600,
             reclaim_interval_ms: 200,
             max_segment_bytes_total: None,
             reserve_segments: checked.reserve_segments,
+            stall_limit_ms: 3_000,
             ballast_bytes: checked.ballast_bytes,
         }
     }
@@ -144,9 +163,11 @@ impl TryFrom<RawStorageSettings> for StorageSettings {
             copy_forward_bytes_per_second: raw.copy_forward_bytes_per_second,
             verify_bytes_at_open: raw.verify_bytes_at_open,
             scrub_bytes_per_second: raw.scrub_bytes_per_second,
+            scrub_period: Duration::from_secs(raw.scrub_period_hours.saturating_mul(3600)),
             reclaim_interval: Duration::from_millis(raw.reclaim_interval_ms),
             max_segment_bytes_total: raw.max_segment_bytes_total,
             reserve_segments: raw.reserve_segments,
+            stall_limit: Duration::from_millis(raw.stall_limit_ms),
             ballast_bytes: raw.ballast_bytes,
         };
         settings.check()?;

@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anabranch_types::{GroupId, Incarnation, LogId};
@@ -57,6 +58,8 @@ struct State {
     quarantined: BTreeMap<GroupId, String>,
     refusal: Option<Error>,
     disk: DiskState,
+    stalled: Option<Duration>,
+    payload_limit: usize,
     lives: u64,
     stats: Stats,
 }
@@ -142,6 +145,16 @@ impl SimStore {
         self.lock().disk = disk;
     }
 
+    /// What [`LogStore::stalled`] says from now on. Whether anything is synced is up to the test.
+    pub fn set_stalled(&self, stalled: Option<Duration>) {
+        self.lock().stalled = stalled;
+    }
+
+    /// The largest payload from now on, as small segments make it.
+    pub fn set_payload_limit(&self, bytes: usize) {
+        self.lock().payload_limit = bytes;
+    }
+
     fn with_durable(
         settings: SimSettings,
         durable: BTreeMap<GroupId, Model>,
@@ -159,6 +172,8 @@ impl SimStore {
             quarantined,
             refusal: None,
             disk: DiskState::Normal,
+            stalled: None,
+            payload_limit: usize::MAX,
             lives: 0,
             stats: Stats::default(),
         })))
@@ -208,6 +223,10 @@ impl State {
     fn check_append(&self, id: GroupId, entries: &[Entry]) -> Result<(), Error> {
         if self.disk == DiskState::Full {
             return Err(Error::DiskFull);
+        }
+        let limit = self.payload_limit;
+        if let Some(entry) = entries.iter().find(|entry| entry.payload.len() > limit) {
+            return Err(Error::TooLarge { bytes: entry.payload.len(), limit });
         }
         let bounds = self.visible.get(&id).map(|group| &group.model.bounds);
         let checked = bounds.map(|b| b.check_append(entries.iter().map(|entry| entry.log_id)));
@@ -295,6 +314,14 @@ impl LogStore for SimStore {
         self.lock().disk
     }
 
+    fn stalled(&self) -> Option<Duration> {
+        self.lock().stalled
+    }
+
+    fn heals_by_restart(&self) -> bool {
+        false
+    }
+
     fn incarnation(&self) -> Incarnation {
         self.lock().settings.incarnation
     }
@@ -349,6 +376,14 @@ impl GroupLog for SimGroup {
         self.write(Change::Append(entries), Some(done), |state| {
             state.check_append(self.id, &checked)
         });
+    }
+
+    fn payload_limit(&self) -> usize {
+        self.store.lock().payload_limit
+    }
+
+    fn room(&self) -> Option<BoxFuture<'_, ()>> {
+        None
     }
 
     fn save_vote(&self, vote: Vote, done: Completion) {

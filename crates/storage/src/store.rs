@@ -1,5 +1,7 @@
 //! The log store on a disk: the segment log for the records, RocksDB for what is looked up.
 
+pub(crate) mod index_loading;
+mod index_rebuild;
 mod opening;
 
 use std::{
@@ -10,6 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anabranch_types::{GroupId, Incarnation};
@@ -136,7 +139,6 @@ impl LogStore for SegmentStore {
     }
 
     fn remove_group(&self, id: GroupId, done: Completion) {
-        self.core.queue.wait_for_space();
         // Held until the removal is queued, so that a successor's writes come after it.
         let mut groups = self.core.groups.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = groups.remove(&id) {
@@ -156,7 +158,6 @@ impl LogStore for SegmentStore {
     fn stats(&self) -> Stats {
         let core = &self.core;
         let count = |counter: &AtomicU64| counter.load(Relaxed);
-        let live_bytes = core.rows().values().map(|row| row.live_bytes).sum();
         let quarantined = core.all_groups().iter().filter(|group| group.is_quarantined()).count();
         Stats {
             payload_bytes: count(&core.counters.payload_bytes),
@@ -170,7 +171,7 @@ impl LogStore for SegmentStore {
             segments_reclaimed: count(&core.pool.reclaimed),
             copied_forward_bytes: count(&core.counters.copied_forward_bytes),
             cache_bytes: core.cached_bytes.load(Relaxed) as u64,
-            live_bytes,
+            live_bytes: core.live_bytes(),
             queued_bytes: core.queue.bytes() as u64,
             quarantined_groups: quarantined as u64,
             disk: core.space.state(),
@@ -179,11 +180,21 @@ impl LogStore for SegmentStore {
             sync_time: core.counters.sync_times.average(),
             longest_sync: core.counters.sync_times.longest(),
             writing_for: core.counters.sync_times.writing_for(),
+            scrub: core.scrub_progress(),
         }
     }
 
     fn disk(&self) -> DiskState {
         self.core.space.state()
+    }
+
+    fn stalled(&self) -> Option<Duration> {
+        let busy = self.core.queue.busy_for();
+        (busy >= self.core.settings.stall_limit).then_some(busy)
+    }
+
+    fn heals_by_restart(&self) -> bool {
+        self.core.index.damage().is_some()
     }
 
     fn incarnation(&self) -> Incarnation {
@@ -305,6 +316,9 @@ mod tests {
                 let (log, written) = (open(&*store, group), written.clone());
                 scope.spawn(move || {
                     for index in 0..100 {
+                        if let Some(room) = log.room() {
+                            crate::contract::block_on(room);
+                        }
                         let written = written.clone();
                         let done = Box::new(move |result| drop(written.send(result)));
                         log.append(entries(1, index..index + 1, 1000), done);
@@ -327,6 +341,70 @@ mod tests {
         let stats = store.stats();
         assert_eq!((stats.queued_bytes, stats.writing_for), (0, Duration::ZERO));
         assert!(stats.longest_sync >= stats.sync_time && stats.sync_time > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_disk_that_hangs_blocks_no_caller_and_shows_as_stalled_until_it_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let stall_limit = Duration::from_millis(100);
+        let store = SegmentStore::open(dir.path(), StorageSettings { stall_limit, ..small() });
+        let store = store.unwrap();
+        let log = open(&*store, 1);
+        wait(|done| log.append(entries(1, 0..3, 1000), done)).unwrap();
+        let held = store.core.hold_rounds.lock().unwrap();
+        let first = begin(|done| log.append(entries(1, 3..4, 1000), done));
+        assert!(has_none(&first));
+        // More than the queue takes: none of these calls may wait for the disk.
+        let appended = begin(|done| log.append(entries(1, 4..100, 1000), done));
+        assert!(log.room().is_some());
+        let voted = begin(|done| log.save_vote(vote(7), done));
+        let removed = begin(|done| store.remove_group(GroupId(2), done));
+        assert!(store.group(GroupId(3)).is_ok() && store.check().is_ok());
+        assert!(store.stalled().is_some_and(|time| time >= stall_limit));
+        assert!(store.stats().queued_bytes > 0);
+        drop(held);
+        for outcome in [first, appended, voted, removed] {
+            assert_eq!(outcome.recv(), Ok(Ok(())));
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while store.stalled().is_some() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(store.stalled(), None);
+        assert!(log.room().is_none());
+    }
+
+    #[test]
+    fn a_verdict_that_can_not_be_stored_ends_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        let log = open(&*store, 1);
+        // A directory stands where the file is to be written.
+        std::fs::create_dir(dir.path().join("quarantine.new")).unwrap();
+        store.core.quarantine(GroupId(1), "rot");
+        assert!(matches!(store.check(), Err(Error::Failed { .. })));
+        let refused = wait(|done| log.save_vote(vote(7), done));
+        assert!(matches!(refused, Err(Error::Quarantined { .. } | Error::Failed { .. })));
+    }
+
+    #[test]
+    fn an_opening_after_a_crash_writes_the_last_round_once_more_and_one_after_a_clean_end_does_not() {
+        const BYTES: u64 = 50_000;
+        let dir = tempfile::tempdir().unwrap();
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        let log = open(&*store, 1);
+        // The last round begins in one segment and ends in another.
+        for first in [0, 1, 2] {
+            wait(|done| log.append(entries(1, first..first + 1, BYTES as usize), done)).unwrap();
+        }
+        drop((log, store));
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        assert!(store.stats().device_bytes >= BYTES, "{:?}", store.stats());
+        assert_eq!(read(&*open(&*store, 1), 0..3), Ok(entries(1, 0..3, BYTES as usize)));
+        crate::contract::block_on(store.close());
+        drop(store);
+        let store = SegmentStore::open(dir.path(), small()).unwrap();
+        assert!(store.stats().device_bytes < BYTES, "{:?}", store.stats());
     }
 
     #[test]

@@ -23,9 +23,12 @@ const FILE: &str = "quarantine";
 const VERSION_LINE: &str = "anabranch quarantine, version 1";
 
 /// Which groups of this store are quarantined, and why.
+///
+/// Nobody who asks for a verdict waits for the disk: `state` is locked for a moment only, and `file` while it is written.
 pub(crate) struct Verdicts {
     root: PathBuf,
     state: Mutex<State>,
+    file: Mutex<()>,
     /// Whether the file could not be written as it ought to be.
     unsaved: AtomicBool,
 }
@@ -56,6 +59,7 @@ impl Verdicts {
         Ok(Self {
             root: root.to_owned(),
             state: Mutex::new(state),
+            file: Mutex::default(),
             unsaved: AtomicBool::new(false),
         })
     }
@@ -73,7 +77,8 @@ impl Verdicts {
     pub(crate) fn add(&self, group: GroupId, reason: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.groups.entry(group).or_insert_with(|| one_line(reason));
-        self.save(&state)
+        drop(state);
+        self.save()
     }
 
     /// Quarantines every group, those not heard of included.
@@ -81,7 +86,8 @@ impl Verdicts {
         let mut state = self.lock();
         state.all = Some(one_line(reason));
         state.cleared.clear();
-        self.save(&state)
+        drop(state);
+        self.save()
     }
 
     /// The group is being removed: no verdict holds, until a crash.
@@ -102,20 +108,23 @@ impl Verdicts {
         if state.all.is_some() {
             state.cleared.insert(group);
         }
-        self.save(&state)
+        drop(state);
+        self.save()
     }
 
     /// Writes the file if that failed before.
     pub(crate) fn save_again(&self) {
         if self.unsaved.load(Relaxed)
-            && let Err(error) = self.save(&self.lock())
+            && let Err(error) = self.save()
         {
             tracing::warn!(%error, "quarantine verdicts could not be stored");
         }
     }
 
-    fn save(&self, state: &State) -> io::Result<()> {
-        let saved = replace_file(&self.root, FILE, encode(state).as_bytes());
+    fn save(&self) -> io::Result<()> {
+        let _one_at_a_time = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = encode(&self.lock());
+        let saved = replace_file(&self.root, FILE, text.as_bytes());
         self.unsaved.store(saved.is_err(), Relaxed);
         saved
     }

@@ -48,6 +48,15 @@ impl GroupLog for GroupHandle {
         });
     }
 
+    fn payload_limit(&self) -> usize {
+        self.0.core().payload_limit()
+    }
+
+    fn room(&self) -> Option<BoxFuture<'_, ()>> {
+        let queue = &self.0.core().queue;
+        queue.is_full().then(|| queue.room().boxed())
+    }
+
     fn save_vote(&self, vote: Vote, done: Completion) {
         self.0.submit(0, Some(done), |inner| {
             inner.vote = Some(vote);
@@ -123,6 +132,8 @@ impl GroupLog for GroupHandle {
         }
         let group = Arc::clone(&self.0);
         async move {
+            let core = Arc::clone(group.core());
+            let _permit = core.reads.acquire().await.map_err(|_| Error::Closed)?;
             let read = tokio::task::spawn_blocking(move || group.read_blocking(&range, max_bytes));
             let failed = |error: tokio::task::JoinError| Error::Read { detail: error.to_string() };
             read.await.map_err(failed)?

@@ -175,7 +175,7 @@ impl<'a> Checkpoint<'a> {
         Ok(())
     }
 
-    fn put_run(&mut self, group: GroupId, run: &Run) {
+    pub(crate) fn put_run(&mut self, group: GroupId, run: &Run) {
         let head = run.head();
         let row = self.segments.entry(run.segment).or_default();
         row.runs += 1;

@@ -144,6 +144,20 @@ impl SegmentFile {
         Self::begin(self.file, dir, self.serial, self.bytes, incarnation)
     }
 
+    /// Writes what is there from `offset` to `end` once more, so that the next sync takes it to the disk whatever the
+    /// kernel believes of it. Says how many bytes that were.
+    pub(crate) fn rewrite(&self, offset: u64, end: u64) -> io::Result<u64> {
+        let mut chunk = vec![0; 1 << 20];
+        let mut at = offset;
+        while at < end {
+            let count = usize::try_from(end - at).unwrap_or(usize::MAX).min(chunk.len());
+            self.file.read_exact_at(&mut chunk[..count], at)?;
+            self.file.write_all_at(&chunk[..count], at)?;
+            at += count as u64;
+        }
+        Ok(end.saturating_sub(offset))
+    }
+
     pub(crate) fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -1,7 +1,11 @@
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anabranch_types::{GroupId, LogId};
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::{Completion, Entry, Error, StateKey, Vote, group::Group};
 
@@ -57,11 +61,15 @@ impl Work {
     }
 }
 
-/// The writer's inbox, bounded by bytes: whatever arrives while the writer is busy becomes its next round.
+/// The writer's inbox: whatever arrives while the writer is busy becomes its next round.
+///
+/// `push` never waits, because it is called on threads of the runtime. The bytes stay bounded because callers that bring
+/// records wait for room first: [`Queue::room`] without blocking, [`Queue::wait_for_space`] on a thread of their own.
 pub(crate) struct Queue {
     state: Mutex<State>,
     work: Condvar,
     space: Condvar,
+    room: Notify,
     limit_bytes: usize,
 }
 
@@ -75,7 +83,15 @@ struct State {
     /// Whether the writer waits for room on the disk. Appends are refused then; what else comes is little, and
     /// must not keep its caller waiting.
     stalled: bool,
+    /// Since when the writer has been at work on what it took last; `None` while it waits for work.
+    busy_since: Option<Instant>,
     end: Option<End>,
+}
+
+impl State {
+    fn is_full(&self, limit_bytes: usize) -> bool {
+        self.bytes >= limit_bytes && !self.stalled && self.end.is_none()
+    }
 }
 
 /// How the queue ends.
@@ -97,15 +113,46 @@ pub(crate) enum Next {
 
 impl Queue {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { state: Mutex::default(), work: Condvar::new(), space: Condvar::new(), limit_bytes }
+        let (state, work, space) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Self { state, work, space, room: Notify::new(), limit_bytes }
     }
 
     /// Blocks while the queue is full.
     pub(crate) fn wait_for_space(&self) {
         let mut state = self.lock();
-        while state.bytes >= self.limit_bytes && !state.stalled && state.end.is_none() {
+        while state.is_full(self.limit_bytes) {
             state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().is_full(self.limit_bytes)
+    }
+
+    /// Returns once the queue isn't full.
+    pub(crate) async fn room(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.room.notified());
+            // From here on a change is noticed, so none is missed between the look and the wait.
+            changed.as_mut().enable();
+            if !self.is_full() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// For how long the writer has been at work without coming to an end, other than for want of room on the disk.
+    pub(crate) fn busy_for(&self) -> Duration {
+        let state = self.lock();
+        let since = state.busy_since.filter(|_| !state.stalled && state.end.is_none());
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// More may come now, or nothing ever will.
+    fn announce_space(&self) {
+        self.space.notify_all();
+        self.room.notify_waiters();
     }
 
     /// Adds a write. A write without urgency wakes nobody: it rides with the next round.
@@ -128,6 +175,7 @@ impl Queue {
     /// Everything that waits, as soon as something urgent does. `spare` becomes the next inbox.
     pub(crate) fn next(&self, spare: Vec<Op>) -> Next {
         let mut state = self.lock();
+        state.busy_since = None;
         while !state.urgent && state.end.is_none() {
             state.writer_waits = true;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +184,8 @@ impl Queue {
         let ops = std::mem::replace(&mut state.ops, spare);
         state.bytes = 0;
         state.urgent = false;
-        self.space.notify_all();
+        state.busy_since = Some(Instant::now());
+        self.announce_space();
         match &state.end {
             Some(end) => Next::End(end.clone(), ops),
             None => Next::Round(ops),
@@ -148,21 +197,26 @@ impl Queue {
         let mut state = self.lock();
         state.end.get_or_insert(end);
         self.work.notify_all();
-        self.space.notify_all();
+        self.announce_space();
     }
 
     /// Ends the queue with an error, whatever ended it before.
     pub(crate) fn fail(&self, error: Error) -> Vec<Op> {
         let mut state = self.lock();
         state.end = Some(End::Failed(error));
-        self.space.notify_all();
+        self.work.notify_all();
+        self.announce_space();
         std::mem::take(&mut state.ops)
     }
 
     /// The writer waits for room on the disk, or does no longer.
     pub(crate) fn set_stalled(&self, stalled: bool) {
-        self.lock().stalled = stalled;
-        self.space.notify_all();
+        let mut state = self.lock();
+        state.stalled = stalled;
+        // What was spent waiting for room isn't the disk's fault.
+        state.busy_since = Some(Instant::now());
+        drop(state);
+        self.announce_space();
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -5,8 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
-    sync::mpsc,
+    sync::{Arc, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -14,20 +13,25 @@ use anabranch_types::GroupId;
 use tracing::{info, warn};
 
 use crate::{
-    Error,
+    DiskState, Error,
     core::{Core, Wake},
     damage::Damage,
+    dir::FIRST_SEGMENT,
     group::{Group, ReadFailure, Wanted, read_wanted},
+    index::copy,
     keys::{Run, SegmentRow},
     segment::{
         file::SegmentFile,
         queue::{Op, Work},
+        schedule::{Item, Schedule},
         scrub::{self, LiveEntries},
     },
 };
 
 /// Entries copied forward at a time.
 const MOVE_BYTES: u64 = 1 << 20;
+/// Dead segments have at least so many times the bytes of the copy that is made before they are reclaimed.
+const COPY_SHARE: u64 = 4;
 /// Between two looks whether a reader let go of a dead segment.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 /// After a look that failed, because RocksDB had no room for one.
@@ -35,8 +39,6 @@ const RETRY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Maintainer {
     core: Arc<Core>,
-    /// Sealed segments that were not verified at open, newest last.
-    unverified: Vec<u64>,
     /// Dead segments that a reader still had pinned.
     pinned: Vec<Arc<SegmentFile>>,
     /// Segments that could not be emptied, with the count of runs that stayed.
@@ -45,30 +47,35 @@ pub(crate) struct Maintainer {
     sparse: BTreeMap<u64, (u64, Instant)>,
     /// Whether the last look ended with an error.
     failed: bool,
+    /// Bytes of the last copy of the index's state rows.
+    copy_bytes: u64,
 }
 
 impl Maintainer {
-    pub(crate) fn new(core: Arc<Core>, unverified: Vec<u64>) -> Self {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
         Self {
             core,
-            unverified,
             pinned: Vec::new(),
             stuck: BTreeMap::new(),
             sparse: BTreeMap::new(),
             failed: false,
+            copy_bytes: 0,
         }
     }
 
     /// The maintenance thread.
     pub(crate) fn run(mut self) {
         loop {
-            let stop = match self.core.maintenance.wait(self.idle_time()) {
+            let until_scrub = self.scrubs().wait(Instant::now());
+            let idle = self.idle_time().map_or(until_scrub, |idle| idle.min(until_scrub));
+            let stop = match self.core.maintenance.wait(Some(idle)) {
                 Wake::Stop => true,
-                Wake::Idle if !self.unverified.is_empty() => self.scrub_one(),
+                Wake::Idle if idle == until_scrub => self.scrub_one(),
                 Wake::Idle => self.reclaim_logged(),
                 Wake::Reclaim => {
                     self.reclaim_logged()
                         || self.core.maintenance.pause(self.core.settings.reclaim_interval)
+                        || self.scrub_one()
                 }
             };
             if stop {
@@ -77,12 +84,10 @@ impl Maintainer {
         }
     }
 
-    /// How long to wait without being woken; without end if there is nothing to come back to.
+    /// After how long to look for space without being woken; never if there is nothing to come back to.
     fn idle_time(&self) -> Option<Duration> {
         let settings = &self.core.settings;
-        if !self.unverified.is_empty() {
-            Some(Duration::ZERO)
-        } else if !self.pinned.is_empty() || self.core.pool.has_surplus() {
+        if !self.pinned.is_empty() || self.core.pool.has_surplus() {
             Some(settings.reclaim_interval.max(SHORTEST_WAIT))
         } else if self.failed {
             Some(RETRY)
@@ -110,6 +115,7 @@ impl Maintainer {
     fn reclaim(&mut self) -> Result<(), Error> {
         self.core.pool.begin_look();
         self.checkpoint()?;
+        self.copy_index_once()?;
         self.free_dead()?;
         while let Some((serial, row)) = self.sparse_segment() {
             let stopped = self.copy_forward(serial)?;
@@ -155,7 +161,7 @@ impl Maintainer {
                 .collect()
         };
         self.release_unpinned();
-        if dead.is_empty() {
+        if dead.is_empty() || !self.copy_index_before(&dead)? {
             return Ok(());
         }
         self.forget(&dead)?;
@@ -168,6 +174,33 @@ impl Maintainer {
             }
         }
         self.release_unpinned();
+        Ok(())
+    }
+
+    /// Copies the index's state rows, because what the segments in `dead` held besides entries is there alone from now on.
+    /// Waits for more of them, which is to say answers no, while they are small beside the copy and the disk has room.
+    fn copy_index_before(&mut self, dead: &[u64]) -> Result<bool, Error> {
+        let bytes: u64 = {
+            let rows = self.core.rows();
+            dead.iter().filter_map(|serial| rows.get(serial)).map(|row| row.end).sum()
+        };
+        let has_room = self.core.space.state() == DiskState::Normal;
+        if bytes < COPY_SHARE * self.copy_bytes && has_room {
+            return Ok(false);
+        }
+        self.copy_index()?;
+        Ok(true)
+    }
+
+    /// A directory of version 1 may have reclaimed segments without a copy.
+    fn copy_index_once(&mut self) -> Result<(), Error> {
+        let first = self.core.rows().keys().next().copied();
+        let is_due = first > Some(FIRST_SEGMENT) && !copy::exists(self.core.dir.root());
+        if is_due { self.copy_index() } else { Ok(()) }
+    }
+
+    fn copy_index(&mut self) -> Result<(), Error> {
+        self.copy_bytes = copy::write(&self.core.index, self.core.dir.root())?;
         Ok(())
     }
 
@@ -276,9 +309,45 @@ impl Maintainer {
         Ok(false)
     }
 
-    /// Verifies one segment; whether the thread is to stop.
-    fn scrub_one(&mut self) -> bool {
-        let Some(serial) = self.unverified.pop() else { return false };
+    fn scrubs(&self) -> MutexGuard<'_, Schedule> {
+        self.core.scrubs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Verifies what is due, if anything is; whether the thread is to stop.
+    fn scrub_one(&self) -> bool {
+        let now = Instant::now();
+        if !self.scrubs().wait(now).is_zero() {
+            return false;
+        }
+        // Before the schedule is locked: others ask it how far it is, and mustn't wait for the disk as the rows may.
+        let rows = self.core.rows();
+        let sealed = rows.iter().filter(|(_, row)| row.end > 0 && !row.held);
+        let sealed = sealed.map(|(serial, row)| (*serial, row.end)).collect();
+        drop(rows);
+        let due = self.scrubs().next(now, || sealed);
+        match due {
+            Some(Item::Segment(serial)) => self.scrub_segment(serial),
+            Some(Item::Index) => self.scrub_index(),
+            None => false,
+        }
+    }
+
+    /// Damage of the index ends the store; whoever watches over the space sees to that.
+    fn scrub_index(&self) -> bool {
+        let mut stopped = false;
+        let rate = self.core.settings.scrub_bytes_per_second;
+        let verified = self.core.index.verify(|bytes| {
+            stopped |= self.core.maintenance.pace(bytes, rate);
+            stopped
+        });
+        match verified {
+            Ok(()) | Err(Error::Closed) => {}
+            Err(error) => warn!(%error, "index could not be verified"),
+        }
+        stopped
+    }
+
+    fn scrub_segment(&self, serial: u64) -> bool {
         let end = self.core.rows().get(&serial).map_or(0, |row| row.end);
         let Some(segment) = self.core.segment(serial).filter(|_| end > 0) else { return false };
         let mut stopped = false;

@@ -52,7 +52,8 @@ pub(crate) struct Replayed {
 /// How the log ends.
 pub(crate) enum Outcome {
     /// Everything that was synced is there. `torn`: behind the end there may be pieces of a round that was not.
-    Whole { end: LogEnd, torn: bool },
+    /// The last round follows `before_last`.
+    Whole { end: LogEnd, before_last: LogEnd, torn: bool },
     /// Something that was synced is not there as it was written.
     Damaged(Damage),
 }
@@ -126,7 +127,7 @@ pub(crate) fn replay(
             Step::Broken => break,
         }
     }
-    judge(files, later, &mut scanner, cursor.end, hint)
+    judge(files, later, &mut scanner, (cursor.before_last(), cursor.end), hint)
 }
 
 /// Tells whether the log may end at `end`.
@@ -134,7 +135,7 @@ fn judge(
     files: &mut Files,
     later: &BTreeSet<u64>,
     scanner: &mut Scanner,
-    end: LogEnd,
+    (before_last, end): (LogEnd, LogEnd),
     hint: Hint,
 ) -> io::Result<Outcome> {
     let position = |end: LogEnd| (end.round, end.segment, end.offset);
@@ -145,7 +146,7 @@ fn judge(
         return Ok(Outcome::Damaged(Damage::new(&path, end.offset, expected, found)));
     }
     if hint.clean && hint.end == end {
-        return Ok(Outcome::Whole { end, torn: false });
+        return Ok(Outcome::Whole { end, before_last, torn: false });
     }
     let mut rounds = scanner.rounds_from(end.offset)?;
     for serial in later.range(end.segment + 1..) {
@@ -155,7 +156,7 @@ fn judge(
         }
     }
     match rounds.iter().find(|round| proves_damage(round, end)) {
-        None => Ok(Outcome::Whole { end, torn: true }),
+        None => Ok(Outcome::Whole { end, before_last, torn: true }),
         Some(round) => {
             let expected = "frames up to a later round";
             let found = format!(

@@ -71,6 +71,11 @@ impl Cursor {
         Self { end, inside: false, ..self }
     }
 
+    /// Where the round before the last one ended: the last one is what follows.
+    pub(crate) fn before_last(&self) -> LogEnd {
+        self.previous
+    }
+
     fn follows(&self, found: &RoundHeader) -> bool {
         let fresh = found.part == 0 && found.serial > self.end.round && found.previous == self.end;
         let continues = !self.inside

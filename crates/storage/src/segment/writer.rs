@@ -288,6 +288,7 @@ impl Writer {
     }
 
     fn fail(&self, ops: Vec<Op>, error: Error) {
+        self.core.give_up_damaged_index();
         let error = if matches!(error, Error::Failed { .. } | Error::Closed) {
             error
         } else {

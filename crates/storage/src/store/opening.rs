@@ -12,7 +12,10 @@ use anabranch_types::GroupId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, info, warn};
 
-use super::Shutdown;
+use super::{
+    Shutdown,
+    index_loading::{self, Loaded},
+};
 use crate::{
     Error, StorageSettings,
     cache::Evictor,
@@ -48,12 +51,12 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
     let space = Arc::new(Space::new(root, &settings, allocated));
     space.prepare_for_opening();
     let verdicts = Verdicts::load(root).map_err(|error| directory_error(root, &error))?;
-    let index = Index::open(&dir.index())?;
+    let Loaded { index, segment_rows, replay, start } = index_loading::load(&dir)?;
     let (tail, hint) = open_tail(root)?;
     let mut opening = Opening {
-        segment_rows: index.segments()?,
-        replay: Replay::load(&index)?,
-        start: index.position()?,
+        segment_rows,
+        replay,
+        start,
         files: Files { dir: dir.segments(), incarnation: dir.incarnation, open: BTreeMap::new() },
         serials: files,
         unverified: Vec::new(),
@@ -64,11 +67,12 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
         index,
     };
     let log = opening.find_end(hint)?;
+    opening.dir.upgrade()?;
     let start = match log {
         Found::New => opening.start_new(),
-        Found::Whole { end, torn } => {
+        Found::Whole { end, before_last, torn } => {
             opening.verify_covered()?;
-            opening.keep(end, torn)?
+            opening.keep(end, before_last, torn)?
         }
         Found::Damaged(damage) => opening.start_over(&damage, hint)?,
     };
@@ -89,7 +93,7 @@ struct Opening {
     /// Serials of the segment files that exist.
     serials: BTreeSet<u64>,
     /// Sealed segments left to the scrub.
-    unverified: Vec<u64>,
+    unverified: Vec<(u64, u64)>,
 }
 
 enum Found {
@@ -97,6 +101,7 @@ enum Found {
     New,
     Whole {
         end: LogEnd,
+        before_last: LogEnd,
         torn: bool,
     },
     Damaged(Damage),
@@ -112,6 +117,8 @@ struct Start {
     next_serial: u64,
     /// The index's position is to be moved here before anything is written.
     restarted: bool,
+    /// Bytes of the last round that were written once more.
+    rewritten: u64,
 }
 
 impl Opening {
@@ -125,7 +132,7 @@ impl Opening {
         let (files, serials, replay) = (&mut self.files, &self.serials, &mut self.replay);
         let outcome = recovery::replay(&root, files, serials, from, hint, replay);
         Ok(match outcome.map_err(|error| read_error(&root, &error))? {
-            Outcome::Whole { end, torn } => Found::Whole { end, torn },
+            Outcome::Whole { end, before_last, torn } => Found::Whole { end, before_last, torn },
             Outcome::Damaged(damage) => Found::Damaged(damage),
         })
     }
@@ -138,11 +145,12 @@ impl Opening {
             ready: VecDeque::new(),
             next_serial: FIRST_SEGMENT,
             restarted: false,
+            rewritten: 0,
         }
     }
 
     /// Goes on where the log ends: clears away the torn tail, and deletes what belongs to nothing.
-    fn keep(&mut self, end: LogEnd, torn: bool) -> Result<Start, Error> {
+    fn keep(&mut self, end: LogEnd, before_last: LogEnd, torn: bool) -> Result<Start, Error> {
         let dir = self.files.dir.clone();
         let problem = |error: io::Error| read_error(&dir, &error);
         let from = self.start.map_or(FIRST_SEGMENT, |position| position.0.segment);
@@ -150,7 +158,9 @@ impl Opening {
             Ok(segment) => segment,
             Err(damage) => return Err(Error::Read { detail: damage.to_string() }),
         };
+        let mut rewritten = 0;
         if torn {
+            rewritten = self.rewrite(before_last, end).map_err(problem)?;
             for serial in from..end.segment {
                 if let Ok(segment) = self.files.segment(serial).map_err(problem)? {
                     segment.sync_data().map_err(problem)?;
@@ -171,7 +181,21 @@ impl Opening {
         }
         self.files.open.retain(|serial, _| *serial <= end.segment);
         let next_serial = end.segment + 1 + ready.len() as u64;
-        Ok(Start { end, active: Some(active), ready, next_serial, restarted: false })
+        Ok(Start { end, active: Some(active), ready, next_serial, restarted: false, rewritten })
+    }
+
+    /// Writes the last round once more. Its sync may have failed: then the kernel shows it and takes it for written, though
+    /// it is not on the disk, and no sync to come would take it there. Rounds before it were synced.
+    fn rewrite(&mut self, before: LogEnd, end: LogEnd) -> io::Result<u64> {
+        let mut rewritten = 0;
+        for serial in before.segment..=end.segment {
+            let Ok(segment) = self.files.segment(serial)? else { continue };
+            let sealed = self.replay.sealed.iter().find(|(sealed, _)| *sealed == serial);
+            let from = if serial == before.segment { before.offset } else { DATA_START };
+            let to = sealed.map_or(end.offset, |(_, end)| *end);
+            rewritten += segment.rewrite(from, to)?;
+        }
+        Ok(rewritten)
     }
 
     /// Gives the prepared segments behind the log a new life each, so that pieces of a torn round in them are void.
@@ -225,6 +249,7 @@ impl Opening {
             ready: VecDeque::new(),
             next_serial: serial,
             restarted: true,
+            rewritten: 0,
         })
     }
 
@@ -239,7 +264,7 @@ impl Opening {
             let segment = self.files.segment(serial).map_err(problem)?;
             let whole = match &segment {
                 Ok(_) if !verify => {
-                    self.unverified.push(serial);
+                    self.unverified.push((serial, end));
                     true
                 }
                 Ok(segment) => scrub::frames_are_whole(segment, end, |_| false).map_err(problem)?,
@@ -249,7 +274,6 @@ impl Opening {
                 self.condemn(serial, segment.as_ref())?;
             }
         }
-        self.unverified.reverse();
         Ok(())
     }
 
@@ -293,8 +317,10 @@ impl Opening {
             verdicts: self.verdicts,
             segments: self.files.open,
             segment_rows: self.segment_rows,
+            unverified: self.unverified,
         });
         add_groups(&core, self.replay.groups);
+        Core::add(&core.counters.device_bytes, start.rewritten);
         let shutdown = Shutdown {
             core: Arc::clone(&core),
             maintainer: Mutex::default(),
@@ -316,7 +342,7 @@ impl Opening {
         *hold(&shutdown.writer) = Some(spawn_with("storage-write", move || writer.run())?);
         core.space.look();
         *hold(&shutdown.watcher) = Some(spawn("storage-space", &core, watch_space)?);
-        let maintainer = Maintainer::new(Arc::clone(&core), self.unverified);
+        let maintainer = Maintainer::new(Arc::clone(&core));
         *hold(&shutdown.maintainer) =
             Some(spawn_with("storage-maintain", move || maintainer.run())?);
         if !core.rows().is_empty() {
@@ -390,6 +416,7 @@ fn watch_space(core: &Core) {
         core.space.look();
         core.space.tend_ballast();
         core.verdicts.save_again();
+        core.give_up_damaged_index();
         if core.space.index_waits() {
             let op = Op { work: Work::Checkpoint, done: None };
             let _store_is_ending = core.queue.push(op, 0, true);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixtures;
+mod index_damage;
 
 mod contract;
 mod damage;
