@@ -1,6 +1,7 @@
 //! A node and its gateway in this process, from its configuration to its clean end.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use anabranch_access::ClusterKey;
 use anabranch_client::Client;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings};
-use anabranch_node::{Node, NodeSettings, bind};
+use anabranch_node::{DiskFailure, Node, NodeSettings, bind};
 use anabranch_storage::{LogStore, SegmentStore, Stats};
 use anabranch_tls::remind;
 use anabranch_transport::{Connector, Listener, TcpConnector, TlsConnector};
@@ -52,6 +53,7 @@ pub(crate) async fn run(
     };
     tokio::select! {
         announced = async { announced_then_forever(settled).await } => announced?,
+        failure = node.failed() => end_with_failed_disk(&failure),
         () = signals.next() => {}
     }
     tracing::info!("stopping");
@@ -59,16 +61,43 @@ pub(crate) async fn run(
         node.leave().await;
         stop.send_replace(true);
         let result = served.await.context("gateway")?;
-        node.stop().await;
+        tokio::select! {
+            () = node.stop() => {}
+            () = node.stalled() => end_with_stalled_disk(),
+        }
         result.context("gateway")
     };
     tokio::select! {
         stopped = stopping => stopped,
+        failure = node.failed() => end_with_failed_disk(&failure),
         () = signals.again() => {
             tracing::warn!("ends at once");
             std::process::exit(1)
         }
     }
+}
+
+/// The exit code of a process whose log store has failed: EX_IOERR of sysexits.h.
+const DISK_FAILED: i32 = 74;
+
+/// Ends the process at once, or has it start again where that repairs the store. Nothing is waited for: threads that are in
+/// a call to a disk that hangs never return.
+fn end_with_failed_disk(failure: &DiskFailure) -> ! {
+    let reason = &failure.reason;
+    if failure.heals_by_restart {
+        eprintln!("anabranch: this process starts again in place: {reason}");
+        let program = std::env::current_exe().unwrap_or_else(|_| "anabranch".into());
+        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+        eprintln!("anabranch: it could not: {error}");
+    }
+    eprintln!("anabranch: the log store has failed, this node ends with code {DISK_FAILED}: {reason}");
+    std::process::exit(DISK_FAILED)
+}
+
+/// Ends a process that was asked to stop and whose disk takes nothing: a crash, which the next start recovers from.
+fn end_with_stalled_disk() -> ! {
+    eprintln!("anabranch: the disk makes no progress, this node ends with code {DISK_FAILED} without closing its log store");
+    std::process::exit(DISK_FAILED)
 }
 
 /// The signals that ask a process to stop.

@@ -52,8 +52,12 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let catalog = self.catalog();
         let own: Vec<_> = catalog.groups().take(1).collect();
-        let reports = group_reports::gather(&self.node, &own).await;
-        Ok(Response::new(cluster::status(&catalog, &reports)))
+        let (reports, mut leading) = tokio::join!(
+            group_reports::gather(&self.node, &own),
+            leaders::ask_others(&self.node, &catalog)
+        );
+        leading.insert(self.node.id(), leaders::leading(&self.node));
+        Ok(Response::new(cluster::status(&catalog, &reports, &leading)))
     }
 
     async fn list_nodes(

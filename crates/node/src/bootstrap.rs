@@ -107,9 +107,9 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
                 tracing::error!(node = %other, cluster = info.cluster, "peer of another cluster");
                 continue;
             }
-            if info.catalog_version > 0
-                && let Some(catalog) = fetch_catalog(node, *other).await
-            {
+            if info.catalog_version > 0 {
+                // It has seen a catalog, so it isn't empty any more, also if it can't tell now what it has seen.
+                let Some(catalog) = fetch_catalog(node, *other).await else { continue };
                 let known = catalog.nodes.get(&node.id());
                 return known.is_none_or(|known| known.incarnation == node.inner.incarnation);
             }

@@ -7,6 +7,7 @@ use anabranch_catalog::Catalog;
 use anabranch_types::NodeId;
 use tokio::time::{sleep, timeout};
 
+use crate::disk_watch::DiskHealth;
 use crate::node::Node;
 
 const RETRY: Duration = Duration::from_millis(200);
@@ -47,7 +48,7 @@ async fn follow_others(node: &Node) {
 }
 
 /// Whether this node has no replica of the catalog, or one that may not hear of the newest versions: who isn't a
-/// voter any more, or never came to be one, isn't told so by its group.
+/// voter any more, or never came to be one, isn't told so by its group, and a replica on a stalled disk takes nothing.
 fn needs_others(node: &Node) -> bool {
     let catalog = node.inner.catalog.borrow();
     let own = catalog.replicas.iter().find(|replica| replica.node == node.id());
@@ -55,7 +56,8 @@ fn needs_others(node: &Node) -> bool {
         moving.to.node == node.id() || own.is_some_and(|own| moving.from == Some(own.id))
     });
     let is_behind = node.inner.registered.borrow().is_some_and(|since| catalog.version < since);
-    node.catalog_replica().is_none() || moves || is_behind
+    let is_stalled = *node.inner.disk.borrow() != DiskHealth::Works;
+    node.catalog_replica().is_none() || moves || is_behind || is_stalled
 }
 
 /// The other nodes, those first that hold the catalog and stay.

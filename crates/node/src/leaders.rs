@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, GroupRef, NodeState, StreamStatus};
 use anabranch_replica::HandOver;
-use anabranch_storage::Stats;
+use anabranch_storage::{ScrubProgress, Stats};
 use anabranch_types::{GroupId, NodeId};
 use futures::FutureExt;
 use futures::future::join_all;
@@ -43,6 +43,10 @@ pub(crate) struct Leading {
     pub(crate) sync: Option<Duration>,
     /// Mean times of its recent pings to others.
     pub(crate) round_trips: BTreeMap<NodeId, Duration>,
+    /// For how long its disk has not been working, if it isn't.
+    pub(crate) stalled: Option<Duration>,
+    /// How far the scrub of its disk is.
+    pub(crate) scrub: ScrubProgress,
 }
 
 impl Leading {
@@ -54,7 +58,7 @@ impl Leading {
 
 /// What a node is to the balance. One whose replicas are on their way to others takes no leaders.
 fn standing(catalog: &Catalog, id: NodeId, leading: Leading) -> Standing {
-    let Leading { groups: leads, ready, sync, round_trips } = leading;
+    let Leading { groups: leads, ready, sync, round_trips, .. } = leading;
     let stays = catalog.nodes.get(&id).is_some_and(|node| node.state == NodeState::Active);
     Standing { leads, takes: stays && ready >= SETTLES, sync, round_trips }
 }
@@ -62,7 +66,8 @@ fn standing(catalog: &Catalog, id: NodeId, leading: Leading) -> Standing {
 /// What a node keeps in mind to say it.
 #[derive(Debug, Default)]
 pub(crate) struct Bearing {
-    ready_since: OnceLock<Instant>,
+    /// Since when the node has been ready without a break; absent if it isn't yet.
+    ready_since: Mutex<Option<Instant>>,
     leaves: AtomicBool,
     writes: Mutex<Writes>,
     /// The newest rebalance for which this node, as the catalog's leader, found no replica to move.
@@ -87,6 +92,21 @@ impl Bearing {
         self.placed.store(rebalance, Ordering::Relaxed);
     }
 
+    /// The node is ready for the first time.
+    fn begin(&self) {
+        *self.ready_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// The node is ready again after a break, if it ever was.
+    pub(crate) fn begin_anew(&self) {
+        let mut since = self.ready_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = since.map(|_| Instant::now());
+    }
+
+    fn ready_since(&self) -> Option<Instant> {
+        *self.ready_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn writes(&self) -> std::sync::MutexGuard<'_, Writes> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,19 +125,22 @@ impl Writes {
 /// What this node says of itself.
 pub(crate) fn leading(node: &Node) -> Leading {
     let bearing = &node.inner.bearing;
-    let since = bearing.ready_since.get().filter(|_| !bearing.leaves());
+    let stalled = node.inner.disk.borrow().stalled_for();
+    let since = bearing.ready_since().filter(|_| !bearing.leaves() && stalled.is_none());
     Leading {
         groups: node.inner.replicas.leading(),
-        ready: since.map_or(Duration::ZERO, Instant::elapsed),
+        ready: since.map_or(Duration::ZERO, |since| since.elapsed()),
         sync: bearing.writes().mean,
         round_trips: node.inner.transport.liveness().round_trips(),
+        stalled,
+        scrub: node.inner.store.stats().scrub,
     }
 }
 
 /// Runs for as long as the node does; moves leaders only while this node leads the catalog.
 pub(crate) async fn keep_spread(node: Node) {
     node.ready().await;
-    let _only_here = node.inner.bearing.ready_since.set(Instant::now());
+    node.inner.bearing.begin();
     let mut balance = Balance::default();
     loop {
         sleep(ROUND).await;
@@ -283,6 +306,8 @@ mod tests {
             ready: SETTLES,
             sync: None,
             round_trips: BTreeMap::new(),
+            stalled: None,
+            scrub: ScrubProgress::default(),
         };
         let takes = |catalog: &Catalog| standing(catalog, NodeId(1), ready()).takes;
         assert!(takes(&catalog));

@@ -13,6 +13,7 @@ mod catalog_feed;
 mod catalog_leader;
 mod controller;
 mod data_keys;
+mod disk_watch;
 mod error;
 mod fail_point;
 mod gates;
@@ -29,6 +30,7 @@ mod services;
 mod settings;
 mod subscriptions;
 
+pub use disk_watch::{DiskFailure, DiskHealth};
 pub use error::Error;
 pub use node::{Node, bind};
 pub use services::status_of;

@@ -19,6 +19,7 @@ use tonic::service::Routes;
 
 use crate::access::Access;
 use crate::catalog_leader::{NewestVersion, Propose};
+use crate::disk_watch::{self, DiskFailure, DiskHealth};
 use crate::error::Error;
 use crate::fail_point::FailPoints;
 use crate::remote::Remotes;
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     /// Version of the catalog that the replicas here are as.
     pub(crate) reconciled: watch::Sender<u64>,
     pub(crate) settled: watch::Sender<bool>,
+    pub(crate) disk: watch::Sender<DiskHealth>,
     pub(crate) keyring: Keyring,
     pub(crate) bearing: leaders::Bearing,
     pub(crate) subscriptions: Subscriptions,
@@ -113,6 +115,7 @@ impl Node {
             registered: watch::channel(None).0,
             reconciled: watch::channel(0).0,
             settled: watch::channel(false).0,
+            disk: watch::channel(DiskHealth::default()).0,
             keyring,
             bearing: leaders::Bearing::default(),
             subscriptions: Subscriptions::default(),
@@ -121,6 +124,7 @@ impl Node {
         };
         let node = Self { inner: Arc::new(inner) };
         node.serve(listener.into());
+        node.spawn(disk_watch::follow(node.clone()));
         bootstrap::join(&node).await?;
         node.spawn(bootstrap::find_cluster(node.clone()));
         node.spawn(catalog_feed::follow(node.clone()));
@@ -198,9 +202,30 @@ impl Node {
     }
 
     /// Whether the node has the catalog as of this process's registration or newer, holds the
-    /// replicas that it is to hold by it, and isn't about to stop.
+    /// replicas that it is to hold by it, has a disk that works, and isn't about to stop.
     pub fn is_ready(&self) -> bool {
-        *self.inner.settled.borrow() && !self.inner.bearing.leaves()
+        let disk_works = *self.inner.disk.borrow() == DiskHealth::Works;
+        *self.inner.settled.borrow() && disk_works && !self.inner.bearing.leaves()
+    }
+
+    /// How the disk under the log store is.
+    pub fn disk(&self) -> DiskHealth {
+        self.inner.disk.borrow().clone()
+    }
+
+    /// Returns while or as soon as the disk makes no progress.
+    pub async fn stalled(&self) {
+        let mut disk = self.inner.disk.subscribe();
+        let stalled = disk.wait_for(|disk| matches!(disk, DiskHealth::Stalled { .. })).await;
+        if stalled.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns once the log store has failed for good and the other nodes had time to hear of it; says why. The process
+    /// should end then: nothing that it still answers helps anybody.
+    pub async fn failed(&self) -> DiskFailure {
+        disk_watch::failed(self.inner.disk.subscribe()).await
     }
 
     /// Waits until [`Self::is_ready`] for the first time.

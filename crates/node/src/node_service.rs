@@ -8,6 +8,7 @@ use anabranch_proto::node as pb;
 use anabranch_proto::node::node_service_server::{NodeService, NodeServiceServer};
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Ending, Position};
+use anabranch_storage::ScrubProgress;
 use anabranch_types::{GroupId, HashKey, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
@@ -164,6 +165,13 @@ impl From<Leading> for pb::LeadingResponse {
             ready_millis: whole(leading.ready.as_millis()),
             sync_micros: leading.sync.map(|sync| whole(sync.as_micros())),
             round_trips: leading.round_trips.into_iter().map(round_trip).collect(),
+            stalled_millis: leading.stalled.map(|stalled| whole(stalled.as_millis())),
+            scrub: Some(pb::Scrub {
+                passes: leading.scrub.passes,
+                done_bytes: leading.scrub.done_bytes,
+                total_bytes: leading.scrub.total_bytes,
+                since_pass_millis: leading.scrub.since_pass.map(|time| whole(time.as_millis())),
+            }),
         }
     }
 }
@@ -180,7 +188,18 @@ impl From<pb::LeadingResponse> for Leading {
                 .into_iter()
                 .map(round_trip)
                 .collect::<BTreeMap<_, _>>(),
+            stalled: message.stalled_millis.map(Duration::from_millis),
+            scrub: message.scrub.map(scrub_of).unwrap_or_default(),
         }
+    }
+}
+
+fn scrub_of(message: pb::Scrub) -> ScrubProgress {
+    ScrubProgress {
+        passes: message.passes,
+        done_bytes: message.done_bytes,
+        total_bytes: message.total_bytes,
+        since_pass: message.since_pass_millis.map(Duration::from_millis),
     }
 }
 

@@ -206,7 +206,7 @@ impl Group {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let term = metrics.vote.leader_id.term;
-        if self.has_given_up(term) {
+        if self.has_given_up(term) || self.is_stalled(&metrics.membership_config) {
             return Err(Error::NotLeader { leader: None });
         }
         if metrics.state == ServerState::Leader && self.progress.applied_term() == term {
@@ -219,6 +219,15 @@ impl Group {
     /// Whether this replica leads no more in `term`, as it is handing over or has.
     fn has_given_up(&self, term: u64) -> bool {
         self.given_up.load(Ordering::Acquire) >= term
+    }
+
+    /// Whether this node's disk is stalled and another replica could lead: no other replica can where this one votes alone.
+    fn is_stalled(&self, membership: &StoredMembership) -> bool {
+        self.transport.is_stalled() && !self.votes_alone(membership)
+    }
+
+    pub(crate) fn votes_alone(&self, membership: &StoredMembership) -> bool {
+        membership.voter_ids().eq([self.replica.0])
     }
 
     fn not_leader(&self) -> Error {
@@ -240,7 +249,9 @@ impl Group {
         }
         let applied = self.progress.applied();
         // Only who had not given up by now led alone when that was read.
-        if self.has_given_up(term) { Err(self.not_leader()) } else { Ok(applied) }
+        let metrics = self.raft.server_metrics();
+        let is_stalled = self.is_stalled(&metrics.borrow_watched().membership_config);
+        if self.has_given_up(term) || is_stalled { Err(self.not_leader()) } else { Ok(applied) }
     }
 
     /// Whether no other replica can lead now.
@@ -254,7 +265,7 @@ impl Group {
         let recent = self.settings.election_timeout.mul_f64(0.8);
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
-        let alone = membership.voter_ids().eq([self.replica.0]);
+        let alone = self.votes_alone(&membership);
         let heard = leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < recent);
         let liveness = self.transport.liveness();
         let lives = |node| liveness.answered_within(node, self.settings.leader_lease);
@@ -303,8 +314,22 @@ impl Group {
             .boxed())
     }
 
+    /// Refuses what no entry can hold. The log would refuse it too, but only once openraft counts on it: the leader would
+    /// end, and the next one with the next attempt.
+    pub(crate) fn check_fits(&self, bytes: usize) -> Result<(), Error> {
+        let limit = self.log.payload_limit();
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "{bytes} bytes do not fit into a segment of this node's log, which takes {limit} (segment-bytes)"
+        )))
+    }
+
     pub(crate) async fn propose(&self, payload: Payload) -> Result<(LogId, Outcome), Error> {
-        match self.raft.client_write(payload.stored()).await {
+        let stored = payload.stored();
+        self.check_fits(stored.0.len())?;
+        match self.raft.client_write(stored).await {
             Ok(written) => Ok((log_id(&written.log_id), written.data)),
             Err(RaftError::APIError(error)) => Err(write_error(error)),
             Err(RaftError::Fatal(fatal)) => Err(Error::Unknown(fatal.to_string())),
@@ -445,7 +470,10 @@ impl Group {
         // it leads no more.
         let is_gone = leader.is_some_and(|leader| leader == self.node || gone(leader));
         // A leader begins with an entry, which a full disk refuses.
-        let cannot = metrics.state == ServerState::Leader || self.log.disk() == DiskState::Full;
+        // Neither can a candidate whose disk is stalled save its vote.
+        let cannot = metrics.state == ServerState::Leader
+            || self.log.disk() == DiskState::Full
+            || self.transport.is_stalled();
         if cannot || !(leader.is_none() || is_gone) {
             return None;
         }

@@ -207,6 +207,9 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     {
         let entries = entries.into_iter().map(stored_entry).collect();
         let done = move |result: Result<(), Error>| callback.io_completed(result.map_err(into_io));
+        if let Some(room) = self.log.room() {
+            room.await;
+        }
         self.log.append(entries, Box::new(done));
         Ok(())
     }

@@ -110,7 +110,10 @@ impl Replicas {
         let window = Arc::new(Mutex::new(DuplicateWindow::default()));
         let machine = Box::new(ShardMachine::new(spec.born, Arc::clone(&window)));
         let group = self.open(spec, machine).await?;
-        rebuild_window(&group, &window).await;
+        if let Err(error) = rebuild_window(&group, &window).await {
+            group.stop().await;
+            return Err(error);
+        }
         let shard = ShardReplica::new(
             Arc::clone(&group),
             window,
@@ -305,6 +308,9 @@ impl Replicas {
     }
 
     fn find(&self, group: GroupId, to: ReplicaId) -> Result<Arc<Group>, String> {
+        if self.is_stalled() {
+            return Err("the disk of this node is stalled".into());
+        }
         let held = self.held();
         let held = held.get(&group).ok_or_else(|| format!("no replica of group {group} here"))?;
         if held.group.replica != to {
@@ -318,6 +324,9 @@ impl Replicas {
 
     /// One round of upkeep over all groups.
     async fn upkeep(&self) {
+        if self.is_stalled() {
+            return; // nothing of it would come to an end, and more would gather each round
+        }
         let held: Vec<Held> = self.held().values().cloned().collect();
         while self.tasks().try_join_next().is_some() {}
         for held in held {
@@ -393,7 +402,7 @@ async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
         };
         let Some(inner) = replicas.upgrade() else { return };
         let replicas = Replicas { inner };
-        if replicas.is_leaving() {
+        if replicas.is_leaving() || replicas.is_stalled() {
             continue;
         }
         let groups: Vec<_> = replicas.held().values().map(|held| Arc::clone(&held.group)).collect();

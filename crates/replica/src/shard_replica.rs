@@ -8,6 +8,7 @@ use anabranch_encryption::ShardKeys;
 use anabranch_shard::{
     Batch, Command, DuplicateWindow, Gate, Outcome, Page, Position, Run, Shut, Start, Step,
 };
+use anabranch_storage::Health;
 use anabranch_types::{Clock, HashKeyRange, ReplicaId, Timestamp, limits};
 use bytes::BytesMut;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -26,6 +27,9 @@ use crate::shard_meter::ShardMeter;
 /// How long an append waits for a resharding job to be decided: some times what that takes, and less
 /// than a client waits.
 const FROZEN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// More than a stored entry has besides its batch: the command's head, and what sealing adds.
+const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
 /// This node's replica of a shard. Cheap to clone.
 #[derive(Clone)]
@@ -119,6 +123,7 @@ impl ShardReplica {
     async fn append_now(&self, batch: Batch) -> Result<Vec<Run>, Error> {
         self.group.leading_term()?;
         self.group.check_room()?;
+        self.group.check_fits(batch.bytes().len() + ENTRY_OVERHEAD_BYTES)?;
         if let Some(meter) = &self.meter {
             meter.write(&batch, self.clock.now())?;
         }
@@ -334,16 +339,26 @@ impl ShardReplica {
 }
 
 /// Fills the window of repeats from the end of the log, as far back as a repeat may come.
-pub(crate) async fn rebuild_window(group: &Group, window: &Mutex<DuplicateWindow>) {
+///
+/// # Errors
+/// If the log can't be read. A replica with a window that lacks calls would write their repeats twice.
+pub(crate) async fn rebuild_window(
+    group: &Group,
+    window: &Mutex<DuplicateWindow>,
+) -> Result<(), Error> {
     const MOST_ENTRIES: u64 = DuplicateWindow::MAX_CALLS as u64;
     let since = group.progress.last_arrival().minus(DuplicateWindow::LENGTH);
     let end = group.progress.applied();
-    let Ok(start) = group.first_arrival_since(since).await else { return };
+    let start = group.first_arrival_since(since).await.map_err(|error| not_now(group, &error))?;
     let mut from = start.log_index.max(end.saturating_sub(MOST_ENTRIES));
     let voids = group.progress.voids();
     while from < end {
-        let Ok(entries) = group.read_entries(from, end, limits::PUT_RECORDS_MAX_BYTES).await else {
-            return;
+        let entries = match group.read_entries(from, end, limits::PUT_RECORDS_MAX_BYTES).await {
+            Err(anabranch_storage::Error::Purged { first }) => {
+                from = first;
+                continue;
+            }
+            entries => entries.map_err(|error| not_now(group, &error))?,
         };
         for entry in entries {
             from = entry.log_id.index + 1;
@@ -354,5 +369,14 @@ pub(crate) async fn rebuild_window(group: &Group, window: &Mutex<DuplicateWindow
                 remember(window, command, entry.log_id.index, arrival);
             }
         }
+    }
+    Ok(())
+}
+
+/// What a read that failed says of the replica: out of service if its log has a verdict, else to be opened again.
+fn not_now(group: &Group, error: &dyn std::fmt::Display) -> Error {
+    match group.log.health() {
+        Health::Quarantined { reason } => Error::OutOfService(reason),
+        Health::Healthy => Error::Unknown(format!("the log can't be read now: {error}")),
     }
 }

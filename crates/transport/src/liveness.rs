@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anabranch_proto::replica as pb;
 use anabranch_types::NodeId;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -9,9 +10,9 @@ use tokio::time::Instant;
 /// Something happened to another node's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerEvent {
-    /// Nothing was heard from it for the silence limit.
+    /// Nothing was heard from it for the silence limit, or it says that its disk is stalled.
     Silent(NodeId),
-    /// It is heard again, or for the first time.
+    /// It is heard again, for the first time, or its disk works again.
     Heard(NodeId),
     /// Its process is another one than before: what it led, it leads no more.
     Restarted(NodeId),
@@ -46,6 +47,8 @@ struct Peer {
     /// Round trip of its recent pings.
     round_trip: Option<Duration>,
     refuses_records: bool,
+    /// It said with its last pong that its disk is stalled: it can do nothing, so it counts as silent.
+    stalled: bool,
 }
 
 const EVENTS_KEPT: usize = 1024;
@@ -62,9 +65,14 @@ impl Liveness {
         self.events.subscribe()
     }
 
-    /// Whether `node` has been silent for too long. A node that was never heard is not judged until
-    /// it could have been.
+    /// Whether `node` has been silent for too long, or has a stalled disk. A node that was never heard is not judged
+    /// until it could have been.
     pub fn is_silent(&self, node: NodeId) -> bool {
+        self.lock().get(&node).is_some_and(|peer| peer.silent || peer.stalled)
+    }
+
+    /// Whether nothing was heard from `node` for too long: what it says of its disk doesn't count.
+    pub(crate) fn is_unheard(&self, node: NodeId) -> bool {
         self.lock().get(&node).is_some_and(|peer| peer.silent)
     }
 
@@ -102,6 +110,14 @@ impl Liveness {
         self.lock().get(&node).map_or(0, |peer| peer.silences)
     }
 
+    /// Forgets what answers have proved so far: for the time in which a process settles, no node follows this one for sure.
+    pub fn unsettle(&self) {
+        let now = Instant::now();
+        for peer in self.lock().values_mut() {
+            (peer.known_since, peer.answered_ping) = (now, None);
+        }
+    }
+
     /// How long a ping to each node that isn't silent takes and its answer: a mean of the last two seconds,
     /// near enough.
     pub fn round_trips(&self) -> BTreeMap<NodeId, Duration> {
@@ -129,6 +145,7 @@ impl Liveness {
             answered_ping: None,
             round_trip: None,
             refuses_records: false,
+            stalled: false,
         };
         self.lock().entry(node).or_insert(fresh);
     }
@@ -137,7 +154,7 @@ impl Liveness {
         let mut peers = self.lock();
         let Some(peer) = peers.get_mut(&node) else { return };
         peer.heard = Instant::now();
-        let was_silent = std::mem::replace(&mut peer.silent, false);
+        let was_silent = std::mem::replace(&mut peer.silent, false) && !peer.stalled;
         let restarted = match (peer.boot, boot) {
             (Some(before), Some(now)) => before != now,
             _ => false,
@@ -148,6 +165,7 @@ impl Liveness {
             (peer.answered_ping, peer.given_up) = (None, None);
             peer.round_trip = None;
             peer.refuses_records = false;
+            peer.stalled = false;
         }
         drop(peers);
         if was_silent {
@@ -158,26 +176,33 @@ impl Liveness {
         }
     }
 
-    /// Takes the answer to a ping that was sent at `sent`: whether the other has no room for records, and how often it
-    /// has given this node up.
-    pub(crate) fn ping_answered(
-        &self,
-        node: NodeId,
-        sent: Instant,
-        refuses_records: bool,
-        given_up: u64,
-    ) {
-        if let Some(peer) = self.lock().get_mut(&node) {
-            if peer.given_up.replace(given_up).is_some_and(|before| before != given_up) {
-                let now = Instant::now();
-                (peer.known_since, peer.left) = (now, Some(now));
-            }
-            peer.answered_ping = peer.answered_ping.max(Some(sent));
-            let took = sent.elapsed();
-            peer.round_trip = Some(peer.round_trip.map_or(took, |mean| (mean * 7 + took) / 8));
-            peer.refuses_records = refuses_records;
-        }
+    /// Takes the answer to a ping that was sent at `sent`.
+    pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant, pong: &pb::Ping) {
         self.heard(node, None);
+        let mut peers = self.lock();
+        let Some(peer) = peers.get_mut(&node) else { return };
+        let given_up = pong.given_up;
+        if peer.given_up.replace(given_up).is_some_and(|before| before != given_up) {
+            let now = Instant::now();
+            (peer.known_since, peer.left) = (now, Some(now));
+        }
+        let took = sent.elapsed();
+        peer.round_trip = Some(peer.round_trip.map_or(took, |mean| (mean * 7 + took) / 8));
+        peer.refuses_records = pong.refuses_records;
+        let was_stalled = std::mem::replace(&mut peer.stalled, pong.stalled);
+        if pong.stalled {
+            // A node that can't write can neither follow nor lead: its answer proves nothing for a lease. This node
+            // gives it up, and its next pong tells it so.
+            peer.silences += u64::from(!was_stalled);
+        } else {
+            peer.answered_ping = peer.answered_ping.max(Some(sent));
+        }
+        drop(peers);
+        match (was_stalled, pong.stalled) {
+            (false, true) => self.send(PeerEvent::Silent(node)),
+            (true, false) => self.send(PeerEvent::Heard(node)),
+            (false, false) | (true, true) => {}
+        }
     }
 
     /// Finds peers that fell silent since the last call.
@@ -186,6 +211,9 @@ impl Liveness {
         for (node, peer) in self.lock().iter_mut() {
             if !peer.silent && peer.heard.elapsed() > self.silence {
                 peer.silent = true;
+                if peer.stalled {
+                    continue; // it was given up already
+                }
                 peer.silences += 1;
                 silent.push(*node);
             }
@@ -208,6 +236,10 @@ mod tests {
     use super::*;
 
     const NODE: NodeId = NodeId(2);
+
+    fn pong(given_up: u64) -> pb::Ping {
+        pb::Ping { given_up, ..pb::Ping::default() }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_falls_silent_once_and_is_heard_again() {
@@ -248,7 +280,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         let sent = Instant::now();
         tokio::time::advance(Duration::from_millis(600)).await;
-        liveness.ping_answered(NODE, sent, false, 0);
+        liveness.ping_answered(NODE, sent, &pong(0));
         assert!(liveness.answered_within(NODE, Duration::from_millis(700)));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert!(!liveness.answered_within(NODE, Duration::from_millis(700)));
@@ -262,18 +294,48 @@ mod tests {
         assert!(!liveness.may_have_left(NODE, age), "it is too early for an answer");
         tokio::time::advance(Duration::from_secs(5)).await;
         assert!(liveness.may_have_left(NODE, age));
-        liveness.ping_answered(NODE, Instant::now(), false, 7);
+        liveness.ping_answered(NODE, Instant::now(), &pong(7));
         assert!(liveness.answered_within(NODE, age) && !liveness.may_have_left(NODE, age));
         // Cut off for a while, in which it may have voted for another.
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
         for _ in 0..2 {
-            liveness.ping_answered(NODE, Instant::now(), false, 8);
+            liveness.ping_answered(NODE, Instant::now(), &pong(8));
             assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
         }
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now(), false, 8);
+        liveness.ping_answered(NODE, Instant::now(), &pong(8));
         assert!(liveness.answered_within(NODE, age) && !liveness.may_have_left(NODE, age));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_with_a_stalled_disk_counts_as_silent_and_its_answers_prove_nothing() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        let mut events = liveness.events();
+        let age = Duration::from_millis(700);
+        let stalled = pb::Ping { stalled: true, ..pb::Ping::default() };
+        liveness.watch(NODE);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        liveness.ping_answered(NODE, Instant::now(), &pong(0));
+        assert!(liveness.answered_within(NODE, age) && !liveness.is_silent(NODE));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..2 {
+            liveness.ping_answered(NODE, Instant::now(), &stalled);
+            liveness.heard(NODE, None);
+            assert!(liveness.is_silent(NODE) && !liveness.is_unheard(NODE));
+            assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
+        }
+        assert_eq!(liveness.silences(NODE), 1);
+        // Its process hangs too: that is no second loss.
+        tokio::time::advance(Duration::from_secs(2)).await;
+        liveness.check();
+        assert!(liveness.is_unheard(NODE));
+        liveness.ping_answered(NODE, Instant::now(), &pong(0));
+        assert!(!liveness.is_silent(NODE) && liveness.answered_within(NODE, age));
+        assert_eq!(liveness.silences(NODE), 1);
+        assert_eq!(events.try_recv(), Ok(PeerEvent::Silent(NODE)));
+        assert_eq!(events.try_recv(), Ok(PeerEvent::Heard(NODE)));
+        assert!(events.try_recv().is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -285,7 +347,7 @@ mod tests {
         for millis in [8, 8, 16] {
             let sent = Instant::now();
             tokio::time::advance(Duration::from_millis(millis)).await;
-            liveness.ping_answered(NODE, sent, false, 0);
+            liveness.ping_answered(NODE, sent, &pong(0));
         }
         assert_eq!(liveness.round_trips(), BTreeMap::from([(NODE, Duration::from_millis(9))]));
         liveness.heard(NODE, Some(2));
@@ -299,14 +361,14 @@ mod tests {
         liveness.watch(NODE);
         liveness.heard(NODE, Some(1));
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now(), false, 0);
+        liveness.ping_answered(NODE, Instant::now(), &pong(0));
         assert!(liveness.answered_within(NODE, age));
         liveness.heard(NODE, Some(2));
         assert!(!liveness.answered_within(NODE, age));
-        liveness.ping_answered(NODE, Instant::now(), false, 0);
+        liveness.ping_answered(NODE, Instant::now(), &pong(0));
         assert!(!liveness.answered_within(NODE, age));
         tokio::time::advance(Duration::from_secs(5)).await;
-        liveness.ping_answered(NODE, Instant::now(), false, 0);
+        liveness.ping_answered(NODE, Instant::now(), &pong(0));
         assert!(liveness.answered_within(NODE, age));
     }
 }

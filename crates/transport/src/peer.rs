@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ struct Inner {
     settings: TransportSettings,
     connector: Arc<dyn Connector>,
     liveness: Arc<Liveness>,
+    /// Whether pongs say that the disk is stalled.
+    stalled: AtomicBool,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     monitor: Mutex<JoinSet<()>>,
 }
@@ -80,7 +83,9 @@ impl Transport {
         let mut monitor = JoinSet::new();
         monitor.spawn(watch_over(Arc::clone(&liveness), settings.silence / 10));
         let (peers, monitor) = (Mutex::default(), Mutex::new(monitor));
-        Self { inner: Arc::new(Inner { settings, connector, liveness, peers, monitor }) }
+        let stalled = AtomicBool::new(false);
+        let inner = Inner { settings, connector, liveness, stalled, peers, monitor };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Who this node is.
@@ -91,6 +96,17 @@ impl Transport {
     /// What is known of the life of the others.
     pub fn liveness(&self) -> &Arc<Liveness> {
         &self.inner.liveness
+    }
+
+    /// Has pongs say from now on that this node's disk makes no progress or has failed, or that it works again. Others
+    /// take over as soon as they hear it, so the caller has given up first whatever this node led.
+    pub fn set_stalled(&self, stalled: bool) {
+        self.inner.stalled.store(stalled, Ordering::Release);
+    }
+
+    /// What pongs say of this node's disk.
+    pub fn is_stalled(&self) -> bool {
+        self.inner.stalled.load(Ordering::Acquire)
     }
 
     /// Says where `node` is, the first time or after it moved.
@@ -188,10 +204,10 @@ async fn ping(lane: Arc<Lane>, liveness: Arc<Liveness>, node: NodeId, every: Dur
     for sequence in 0.. {
         ticks.tick().await;
         let sent = Instant::now();
-        let body = RequestBody::Ping(pb::Ping { sequence, refuses_records: false, given_up: 0 });
+        let body = RequestBody::Ping(pb::Ping { sequence, ..pb::Ping::default() });
         let answer = lane.call(GroupId::CATALOG, ReplicaId(0), body, 5 * every).await;
         if let Ok(ResponseBody::Pong(pong)) = answer {
-            liveness.ping_answered(node, sent, pong.refuses_records, pong.given_up);
+            liveness.ping_answered(node, sent, &pong);
         }
     }
 }
@@ -239,7 +255,7 @@ impl Keeper {
     async fn silent(&self) {
         loop {
             sleep(2 * self.settings.silence).await;
-            if self.liveness.is_silent(self.to) {
+            if self.liveness.is_unheard(self.to) {
                 return;
             }
         }

@@ -163,7 +163,8 @@ impl Exchange {
             Some(RequestBody::Ping(ping)) => {
                 let refuses_records = self.server.handler.refuses_records();
                 let given_up = self.server.transport.liveness().silences(self.node);
-                let pong = pb::Ping { refuses_records, given_up, ..ping };
+                let stalled = self.server.transport.is_stalled();
+                let pong = pb::Ping { refuses_records, given_up, stalled, ..ping };
                 self.answer(channel, ResponseBody::Pong(pong));
             }
             Some(

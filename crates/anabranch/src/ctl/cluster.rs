@@ -1,7 +1,7 @@
 //! The cluster, its nodes, and what became of changes to them.
 
 use anabranch_proto::admin as pb;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::ctl::{Said, known, numbers, some_node, word};
 
@@ -11,7 +11,7 @@ pub(super) fn status(status: &pb::StatusResponse) -> Said {
     let rebalance = (status.rebalance != 0).then_some(status.rebalance);
     let balancing = if status.balancing_paused { "paused" } else { "on" };
     let once = if rebalance.is_some() { ", a rebalance is under way" } else { "" };
-    let lines = vec![
+    let mut lines = vec![
         format!(
             "catalog version {}, on nodes {}, {led}",
             status.catalog_version,
@@ -24,19 +24,22 @@ pub(super) fn status(status: &pb::StatusResponse) -> Said {
         format!("{} reshardings under way, {} replicas on the move", status.jobs, status.moves),
         format!("balancing is {balancing}{once}"),
     ];
+    if !status.stalled_nodes.is_empty() {
+        lines.push(format!("disk stalled or failed: nodes {}", numbers(&status.stalled_nodes)));
+    }
     let json = json!({
         "version": status.catalog_version, "catalog_nodes": status.catalog_nodes, "catalog_leader": leader,
         "nodes": status.nodes, "streams": status.streams, "open_shards": status.open_shards,
         "shards": status.shards, "jobs": status.jobs, "moves": status.moves, "balancing": balancing,
-        "rebalance": rebalance,
+        "rebalance": rebalance, "stalled_nodes": status.stalled_nodes,
     });
     Said { lines, json }
 }
 
 pub(super) fn nodes(answer: &pb::ListNodesResponse) -> Said {
     let mut lines = vec![format!(
-        "{:>5}  {:<9} {:>8} {:>7}  {:<7} {:<10} {}",
-        "node", "state", "replicas", "leaders", "catalog", "zone", "gRPC"
+        "{:>5}  {:<9} {:>8} {:>7}  {:<7} {:>6}  {:<10} {}",
+        "node", "state", "replicas", "leaders", "catalog", "scrub", "zone", "gRPC"
     )];
     let mut json = Vec::new();
     for node in &answer.nodes {
@@ -44,23 +47,42 @@ pub(super) fn nodes(answer: &pb::ListNodesResponse) -> Said {
         let leads = node.leads.map(u64::from);
         let (holds, silent) = (
             if node.holds_catalog { "yes" } else { "no" },
-            if node.answers { "" } else { "  no answer" },
+            match node.stalled_millis {
+                Some(0) => "  disk failed".to_owned(),
+                Some(millis) => format!("  disk stalled for {} s", millis / 1000),
+                None if node.answers => String::new(),
+                None => "  no answer".to_owned(),
+            },
         );
         lines.push(format!(
-            "{:>5}  {state:<9} {:>8} {:>7}  {holds:<7} {:<10} {}{silent}",
+            "{:>5}  {state:<9} {:>8} {:>7}  {holds:<7} {:>6}  {:<10} {}{silent}",
             node.node,
             node.replicas,
             known(leads),
+            percent(node.scrub.as_ref()),
             node.zone,
             node.grpc_address
         ));
         json.push(json!({
             "node": node.node, "state": state, "replicas": node.replicas, "holds_catalog": node.holds_catalog,
             "zone": node.zone, "grpc": node.grpc_address, "api": node.api_address, "answers": node.answers,
-            "leads": leads, "ready_millis": node.ready_millis,
+            "leads": leads, "ready_millis": node.ready_millis, "stalled_millis": node.stalled_millis,
+            "scrub": node.scrub.as_ref().map(scrub),
         }));
     }
     Said { lines, json: json.into() }
+}
+
+fn percent(scrub: Option<&pb::Scrub>) -> String {
+    let part = scrub.and_then(|s| (100 * s.done_bytes).checked_div(s.total_bytes));
+    part.map_or_else(|| "-".into(), |part| format!("{part} %"))
+}
+
+fn scrub(scrub: &pb::Scrub) -> Value {
+    json!({
+        "passes": scrub.passes, "done_bytes": scrub.done_bytes, "total_bytes": scrub.total_bytes,
+        "since_pass_millis": scrub.since_pass_millis,
+    })
 }
 
 pub(super) fn node_state(state: pb::NodeState) -> &'static str {
@@ -138,12 +160,20 @@ mod tests {
             grpc_address: "h:1".into(),
             ..Default::default()
         };
-        let said = nodes(&pb::ListNodesResponse { nodes: vec![node] });
+        let said = nodes(&pb::ListNodesResponse { nodes: vec![node.clone()] });
         assert!(said.lines[1].contains("DRAINING") && said.lines[1].ends_with("h:1  no answer"));
         assert_eq!(said.json[0]["leads"], json!(null));
         assert_eq!(
             (&said.json[0]["replicas"], &said.json[0]["answers"]),
             (&json!(5), &json!(false))
         );
+        let scrub = pb::Scrub { done_bytes: 30, total_bytes: 40, ..Default::default() };
+        let stalled_millis = Some(7_400);
+        let stalled = pb::Node { answers: true, stalled_millis, scrub: Some(scrub), ..node };
+        let said = nodes(&pb::ListNodesResponse { nodes: vec![stalled] });
+        assert!(said.lines[1].ends_with("h:1  disk stalled for 7 s"));
+        assert!(said.lines[1].contains(" 75 %"));
+        assert_eq!(said.json[0]["stalled_millis"], json!(7_400));
+        assert_eq!(said.json[0]["scrub"]["total_bytes"], json!(40));
     }
 }

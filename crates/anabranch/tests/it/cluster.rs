@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -360,6 +360,20 @@ impl Server {
         })
         .await;
         assert!(status.success(), "node {}: {status}", self.id);
+    }
+
+    /// Waits until the process has ended by itself; says how.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut process = self.process.take().unwrap();
+        wait_for(format!("node {} ends", self.id), async || {
+            process.try_wait().unwrap().ok_or("it runs")
+        })
+        .await
+    }
+
+    /// The status of a GET.
+    pub(crate) async fn get(&self, path: &str) -> Result<u16, String> {
+        Ok(get(self.api, path).await?.0)
     }
 
     /// Waits until it answers 200 on `/readyz`.

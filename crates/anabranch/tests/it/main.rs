@@ -16,4 +16,5 @@ mod nodes;
 mod on_demand;
 mod oracle;
 mod overload;
+mod sick_disk;
 mod waiting;

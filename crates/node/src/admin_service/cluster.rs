@@ -1,6 +1,7 @@
 //! The cluster in a few numbers, and its nodes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Stream};
 use anabranch_proto::admin as pb;
@@ -10,7 +11,12 @@ use crate::admin_service::node_state_message;
 use crate::group_reports::Reports;
 use crate::leaders::Leading;
 
-pub(super) fn status(catalog: &Catalog, reports: &Reports) -> pb::StatusResponse {
+pub(super) fn status(
+    catalog: &Catalog,
+    reports: &Reports,
+    leading: &BTreeMap<NodeId, Leading>,
+) -> pb::StatusResponse {
+    let stalled = leading.iter().filter(|(_, said)| said.stalled.is_some());
     let streams = || catalog.streams.values();
     pb::StatusResponse {
         catalog_version: catalog.version,
@@ -24,6 +30,7 @@ pub(super) fn status(catalog: &Catalog, reports: &Reports) -> pb::StatusResponse
         moves: count(catalog.groups().filter(|group| group.moving.is_some()).count()),
         balancing_paused: catalog.balancing_paused,
         rebalance: catalog.rebalance.unwrap_or_default(),
+        stalled_nodes: stalled.map(|(node, _)| node.0).collect(),
     }
 }
 
@@ -42,10 +49,21 @@ pub(super) fn nodes(catalog: &Catalog, leading: &BTreeMap<NodeId, Leading>) -> V
             api_address: node.api_address.clone(),
             answers: said.is_some(),
             leads: said.map(|said| count(said.groups.len())),
-            ready_millis: said.map(|said| said.ready.as_millis().try_into().unwrap_or(u64::MAX)),
+            ready_millis: said.map(|said| millis(said.ready)),
+            stalled_millis: said.and_then(|said| said.stalled).map(millis),
+            scrub: said.map(|said| pb::Scrub {
+                passes: said.scrub.passes,
+                done_bytes: said.scrub.done_bytes,
+                total_bytes: said.scrub.total_bytes,
+                since_pass_millis: said.scrub.since_pass.map(millis),
+            }),
         }
     });
     nodes.collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// Replicas that each node holds or is to hold.

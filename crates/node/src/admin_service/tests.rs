@@ -321,7 +321,8 @@ fn the_status_counts_and_says_whether_balancing_is_paused() {
     scene.run(Command::SetBalancing { paused: true });
     scene.run(Command::Rebalance);
     let own = scene.catalog.groups().next().unwrap();
-    let status = cluster::status(&scene.catalog, &reports([(3, vec![leading(&own, 3, 1)])]));
+    let reports = reports([(3, vec![leading(&own, 3, 1)])]);
+    let status = cluster::status(&scene.catalog, &reports, &BTreeMap::new());
     assert_eq!((status.nodes, status.streams, status.open_shards, status.moves), (4, 2, 3, 1));
     assert_eq!((status.catalog_leader, status.catalog_nodes), (3, vec![1, 2, 3]));
     assert!(status.balancing_paused);

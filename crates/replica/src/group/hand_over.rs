@@ -94,6 +94,15 @@ impl Group {
         }
     }
 
+    /// Gives up the term that this replica leads in, if others could lead. The caller makes known that they may.
+    pub(crate) fn renounce(&self) {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state == ServerState::Leader && !self.votes_alone(&metrics.membership_config) {
+            self.given_up.fetch_max(metrics.vote.leader_id.term, Ordering::AcqRel);
+        }
+    }
+
     /// Tells the others to elect a leader at once, although this node lives: for a replica that led and
     /// can't go on. One after the other is told to stand, who has most of the log first; who stands without
     /// what a majority has isn't elected.

@@ -1,6 +1,7 @@
 //! What of its groups a node leads, and how it gives that to others.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anabranch_types::{GroupId, NodeId};
@@ -30,6 +31,25 @@ impl Replicas {
     /// From now on no replica here stands for election by itself: the node is about to stop.
     pub fn leave(&self) {
         self.inner.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that the log store makes no progress or has failed, or that it works again. While it doesn't, no replica here
+    /// leads, stands for election or takes requests, and the other nodes hear that and take over.
+    pub fn set_stalled(&self, stalled: bool) {
+        if stalled {
+            // Given up before anybody hears of it, so no lease is used after another replica leads.
+            let groups: Vec<_> = self.held().values().map(|held| Arc::clone(&held.group)).collect();
+            groups.iter().for_each(|group| group.renounce());
+        } else {
+            // A vote that was on its way to the disk may have made a replica here leader meanwhile. The others still
+            // take this node for silent until the next pong, and may elect again: so it has no lease for a while.
+            self.inner.transport.liveness().unsettle();
+        }
+        self.inner.transport.set_stalled(stalled);
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.inner.transport.is_stalled()
     }
 
     pub(super) fn is_leaving(&self) -> bool {

@@ -9,5 +9,6 @@ mod full_disk;
 mod hand_over;
 mod leadership;
 mod rebuild;
+mod stalled_disk;
 mod suite;
 mod trim;

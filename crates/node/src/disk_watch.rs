@@ -1,0 +1,183 @@
+//! Watches the log store for the whole node: a disk that makes no progress, and one that has failed.
+//!
+//! Order of events when the disk stalls: this node gives up what it leads, then its pongs say so, then the other nodes
+//! take over; the node isn't ready. When the disk has worked again for a while, the pongs say that, and the node is ready
+//! again. It is never called working while it stalls again and again.
+//!
+//! When the store has failed for good the order is the same, but there is no way back: once the others had time to hear
+//! of it, [`Node::failed`] returns and the process ends.
+
+use std::time::Duration;
+
+use anabranch_storage::{Error, LogStore};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::node::Node;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a disk has to make progress before it counts as working again.
+const RECOVERS: Duration = Duration::from_secs(2);
+/// How long a node that has failed goes on answering pings: several ping intervals, so that every other node hears why.
+const FAREWELL: Duration = Duration::from_millis(800);
+
+/// How the disk under the log store is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DiskHealth {
+    /// It makes progress.
+    #[default]
+    Works,
+    /// It makes no progress, or has begun to only lately.
+    Stalled {
+        /// Since when.
+        since: Instant,
+    },
+    /// The log store has failed and takes nothing any more.
+    Failed(DiskFailure),
+}
+
+/// Why a log store takes nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFailure {
+    /// What the system answered.
+    pub reason: String,
+    /// Whether the next opening of the store repairs it.
+    pub heals_by_restart: bool,
+}
+
+impl DiskHealth {
+    /// For how long the disk has not been working.
+    pub(crate) fn stalled_for(&self) -> Option<Duration> {
+        match self {
+            Self::Works => None,
+            Self::Stalled { since } => Some(since.elapsed()),
+            Self::Failed(_) => Some(Duration::ZERO),
+        }
+    }
+
+    /// The state after a look at `now`: the store has ended with `failure` or not, and has made no progress for `stalled`.
+    /// `moves_since` is since when it makes progress again.
+    fn next(
+        &self,
+        now: Instant,
+        failure: Option<DiskFailure>,
+        stalled: Option<Duration>,
+        moves_since: &mut Option<Instant>,
+    ) -> Self {
+        if let Some(failure) = failure {
+            return Self::Failed(failure);
+        }
+        match (self, stalled) {
+            (Self::Failed(_), _) => self.clone(),
+            (Self::Works, None) => Self::Works,
+            (Self::Works, Some(time)) => {
+                *moves_since = None;
+                Self::Stalled { since: now.checked_sub(time).unwrap_or(now) }
+            }
+            (Self::Stalled { .. }, Some(_)) => {
+                *moves_since = None;
+                self.clone()
+            }
+            (Self::Stalled { .. }, None) => {
+                let since = *moves_since.get_or_insert(now);
+                if now.duration_since(since) >= RECOVERS { Self::Works } else { self.clone() }
+            }
+        }
+    }
+}
+
+/// Runs for as long as the node does.
+pub(crate) async fn follow(node: Node) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut moves_since = None;
+    loop {
+        ticks.tick().await;
+        let (failure, stalled) = (failure(&*node.inner.store), node.inner.store.stalled());
+        let before = node.inner.disk.borrow().clone();
+        let now = before.next(Instant::now(), failure, stalled, &mut moves_since);
+        if now == before {
+            continue;
+        }
+        match &now {
+            DiskHealth::Works => tracing::warn!("the disk works again"),
+            DiskHealth::Stalled { .. } => {
+                tracing::error!(?stalled, "the disk makes no progress: others lead, and this node isn't ready");
+            }
+            DiskHealth::Failed(failure) => {
+                tracing::error!(failure.reason, "the log store has failed: others lead, and this process ends");
+            }
+        }
+        if now == DiskHealth::Works {
+            node.inner.bearing.begin_anew();
+        }
+        node.inner.replicas.set_stalled(now != DiskHealth::Works);
+        node.inner.disk.send_replace(now);
+    }
+}
+
+fn failure(store: &dyn LogStore) -> Option<DiskFailure> {
+    match store.check() {
+        Err(Error::Failed { detail }) => {
+            Some(DiskFailure { reason: detail, heals_by_restart: store.heals_by_restart() })
+        }
+        _ => None,
+    }
+}
+
+/// Returns once the log store has failed for good and the other nodes had time to hear of it; says why.
+pub(crate) async fn failed(mut disk: watch::Receiver<DiskHealth>) -> DiskFailure {
+    loop {
+        let seen = disk.borrow_and_update().clone();
+        if let DiskHealth::Failed(failure) = seen {
+            sleep(FAREWELL).await;
+            return failure;
+        }
+        if disk.changed().await.is_err() {
+            return std::future::pending().await; // the node is gone
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_storage::{SimSettings, SimStore};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_works_again_only_after_a_while_of_progress() {
+        let (began, mut moves) = (Instant::now(), None);
+        let second = Duration::from_secs(1);
+        let mut disk = DiskHealth::Works;
+        let mut look = |at: u32, stalled: Option<Duration>| {
+            disk = disk.next(began + second * at, None, stalled, &mut moves);
+            disk.clone()
+        };
+        assert_eq!(look(9, None), DiskHealth::Works);
+        let stalled = DiskHealth::Stalled { since: began + second * 7 };
+        assert_eq!(look(10, Some(second * 3)), stalled);
+        assert_eq!(look(11, None), stalled);
+        assert_eq!(look(12, Some(second * 3)), stalled, "once more");
+        assert_eq!(look(13, None), stalled);
+        assert_eq!(look(14, None), stalled);
+        assert_eq!(look(15, None), DiskHealth::Works);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_has_failed_stays_failed_and_one_that_is_closed_has_not() {
+        let (now, mut moves) = (Instant::now(), None);
+        let store = SimStore::new(SimSettings::default());
+        assert_eq!(failure(&store), None);
+        store.fail("EIO");
+        let failed = DiskFailure { reason: "EIO".into(), heals_by_restart: false };
+        assert_eq!(failure(&store), Some(failed.clone()));
+        let disk = DiskHealth::Works.next(now, failure(&store), None, &mut moves);
+        assert_eq!(disk, DiskHealth::Failed(failed));
+        assert_eq!(disk.next(now, None, None, &mut moves), disk);
+        let closed = SimStore::new(SimSettings::default());
+        closed.close().await;
+        assert_eq!(failure(&closed), None);
+    }
+}
