@@ -90,13 +90,17 @@ fn end_with_failed_disk(failure: &DiskFailure) -> ! {
         let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
         eprintln!("anabranch: it could not: {error}");
     }
-    eprintln!("anabranch: the log store has failed, this node ends with code {DISK_FAILED}: {reason}");
+    eprintln!(
+        "anabranch: the log store has failed, this node ends with code {DISK_FAILED}: {reason}"
+    );
     std::process::exit(DISK_FAILED)
 }
 
 /// Ends a process that was asked to stop and whose disk takes nothing: a crash, which the next start recovers from.
 fn end_with_stalled_disk() -> ! {
-    eprintln!("anabranch: the disk makes no progress, this node ends with code {DISK_FAILED} without closing its log store");
+    eprintln!(
+        "anabranch: the disk makes no progress, this node ends with code {DISK_FAILED} without closing its log store"
+    );
     std::process::exit(DISK_FAILED)
 }
 

@@ -103,10 +103,16 @@ pub(crate) async fn follow(node: Node) {
         match &now {
             DiskHealth::Works => tracing::warn!("the disk works again"),
             DiskHealth::Stalled { .. } => {
-                tracing::error!(?stalled, "the disk makes no progress: others lead, and this node isn't ready");
+                tracing::error!(
+                    ?stalled,
+                    "the disk makes no progress: others lead, and this node isn't ready"
+                );
             }
             DiskHealth::Failed(failure) => {
-                tracing::error!(failure.reason, "the log store has failed: others lead, and this process ends");
+                tracing::error!(
+                    failure.reason,
+                    "the log store has failed: others lead, and this process ends"
+                );
             }
         }
         if now == DiskHealth::Works {

@@ -152,9 +152,9 @@ fn write_format(root: &Path, incarnation: Incarnation) -> Result<(), Error> {
 fn parse_format(path: &Path, text: &str) -> Result<(u32, Incarnation), Error> {
     let problem = |detail| Error::Directory { path: path.display().to_string(), detail };
     let version = text.lines().next().and_then(|line| line.strip_prefix(VERSION_WORDS));
-    let version: u32 = version.and_then(|version| version.parse().ok()).ok_or_else(|| {
-        problem(format!("does not begin with `{VERSION_WORDS}` and a number"))
-    })?;
+    let version: u32 = version
+        .and_then(|version| version.parse().ok())
+        .ok_or_else(|| problem(format!("does not begin with `{VERSION_WORDS}` and a number")))?;
     if !(OLDEST_VERSION..=VERSION).contains(&version) {
         return Err(problem(format!(
             "is of storage version {version}, this binary reads versions {OLDEST_VERSION} to {VERSION}: use a binary that \
@@ -200,7 +200,10 @@ mod tests {
         let newer = format_of(dir.path()).replace("version 2", "version 3");
         fs::write(dir.path().join(FORMAT_FILE), newer).unwrap();
         let refused = DataDir::open(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains("is of storage version 3, this binary reads versions 1 to 2"), "{refused}");
+        assert!(
+            refused.contains("is of storage version 3, this binary reads versions 1 to 2"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -388,7 +388,8 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_after_a_crash_writes_the_last_round_once_more_and_one_after_a_clean_end_does_not() {
+    fn an_opening_after_a_crash_writes_the_last_round_once_more_and_one_after_a_clean_end_does_not()
+    {
         const BYTES: u64 = 50_000;
         let dir = tempfile::tempdir().unwrap();
         let store = SegmentStore::open(dir.path(), small()).unwrap();

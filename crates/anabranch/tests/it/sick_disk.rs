@@ -59,8 +59,7 @@ impl Scene {
         let group = self.shards[0].group;
         let id = wait_for("a leader of the first shard", async || {
             let report = shard_of(&self.cluster.nodes[0].try_report().await?, group);
-            report["leader"].as_u64().ok_or("none")
-                .map_err(str::to_owned)
+            report["leader"].as_u64().ok_or("none").map_err(str::to_owned)
         })
         .await;
         usize::try_from(id).unwrap() - 1

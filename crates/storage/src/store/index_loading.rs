@@ -17,7 +17,7 @@ use crate::{
     index::{Index, copy},
     keys::{Position, SegmentRow},
     segment::{file::sync_dir, recovery::Replay},
-    store::index_rebuild,
+    store::index_rebuild::{self, Missing},
 };
 
 /// Says that the index was found damaged while the store was open, and why.
@@ -33,29 +33,30 @@ pub(super) struct Loaded {
     pub(super) segment_rows: BTreeMap<u64, SegmentRow>,
     pub(super) replay: Replay,
     pub(super) start: Option<Position>,
+    /// Entries that a new index should have and has not.
+    pub(super) missing: Missing,
 }
 
 /// Opens and reads the index; an empty one if that cannot be done for damage.
 pub(super) fn load(dir: &DataDir) -> Result<Loaded, Error> {
     let damage = match fs::read_to_string(dir.root().join(NOTE)) {
         Ok(note) => note,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            match read_unless_gone(dir) {
-                Err(Error::IndexDamaged { detail }) => detail,
-                read => return read,
-            }
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match read_unless_gone(dir) {
+            Err(Error::IndexDamaged { detail }) => detail,
+            read => return read,
+        },
         Err(error) => return Err(directory_error(&dir.root().join(NOTE), &error)),
     };
     error!(dir = %dir.root().display(), damage, "index is damaged, it is made anew from the segments");
     let problem = |error: io::Error| directory_error(dir.root(), &error);
     let new = dir.root().join(NEW);
     remove_dir(&new).map_err(problem)?;
-    if let Some(copy) = copy::read(dir.root()).map_err(problem)? {
-        index_rebuild::rebuild(dir, &copy, &new)?;
-    }
+    let missing = match copy::read(dir.root()).map_err(problem)? {
+        Some(copy) => index_rebuild::rebuild(dir, &copy, &new)?,
+        None => Missing::new(),
+    };
     replace(dir, &new).map_err(problem)?;
-    read(dir)
+    Ok(Loaded { missing, ..read(dir)? })
 }
 
 /// Leaves the note that the index is damaged. It is on the disk when this returns.
@@ -70,7 +71,7 @@ fn read(dir: &DataDir) -> Result<Loaded, Error> {
     let segment_rows = index.segments()?;
     let replay = Replay::load(&index)?;
     let start = index.position()?;
-    Ok(Loaded { index, segment_rows, replay, start })
+    Ok(Loaded { index, segment_rows, replay, start, missing: Missing::new() })
 }
 
 /// An index that is gone is damaged, unless it can be empty: an opening may have died before it made one.

@@ -2,12 +2,13 @@
 //!
 //! The copy says which entries are live, as of its position. Where they lie is found by reading every segment before that
 //! position, newest first: of several frames of one entry the last one counts, as entries are copied forward. The log from
-//! the position on is replayed by the opening, as after any crash. An entry that is in no segment gets no row; whoever reads
-//! it finds damage.
+//! the position on is replayed by the opening, as after any crash. Entries that are in no segment are named: unless the
+//! log says that they were purged or truncated after the position, their groups get a verdict.
 
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    ops::Range,
     path::Path,
     sync::Arc,
 };
@@ -27,8 +28,11 @@ use crate::{
     },
 };
 
-/// Writes the index of `copy` and the segments into `path`.
-pub(super) fn rebuild(dir: &DataDir, copy: &Copy, path: &Path) -> Result<(), Error> {
+/// Indexes of entries that are in no segment.
+pub(super) type Missing = BTreeMap<GroupId, Vec<Range<u64>>>;
+
+/// Writes the index of `copy` and the segments into `path`. Gives the entries that were live as of the copy and are nowhere.
+pub(super) fn rebuild(dir: &DataDir, copy: &Copy, path: &Path) -> Result<Missing, Error> {
     let problem = |error: io::Error| directory_error(&dir.segments(), &error);
     let index = Index::open(path)?;
     index.put_state_rows(&copy.rows)?;
@@ -53,7 +57,10 @@ pub(super) fn rebuild(dir: &DataDir, copy: &Copy, path: &Path) -> Result<(), Err
     }
     index.flush()?;
     index.close();
-    Ok(())
+    let gaps = |(group, row): (&GroupId, &GroupRow)| {
+        (*group, covered.gaps(*group, row.bounds.first()..row.bounds.next()))
+    };
+    Ok(copy.groups.iter().map(gaps).filter(|(_, gaps)| !gaps.is_empty()).collect())
 }
 
 /// The segments in which the copy's entries are, and up to where, newest first.
@@ -77,7 +84,9 @@ fn live_places(
     let mut cursor = Cursor::at_start_of(segment.serial);
     let mut places = Places::new();
     while cursor.end.offset < end {
-        let Step::Frame { header, offset, payload_bytes } = scanner.step(&mut cursor)? else { break };
+        let Step::Frame { header, offset, payload_bytes } = scanner.step(&mut cursor)? else {
+            break;
+        };
         let group = GroupId(header.group);
         let is_entry = matches!(header.kind, Kind::Entry | Kind::Moved);
         let term = groups.get(&group).and_then(|row| row.bounds.term_of(header.index));
@@ -115,6 +124,22 @@ impl Covered {
         runs
     }
 
+    /// What of `range` has no row.
+    fn gaps(&self, group: GroupId, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut gaps = Vec::new();
+        let mut next = range.start;
+        for (from, to) in self.0.get(&group).into_iter().flatten() {
+            if next < *from {
+                gaps.push(next..*from);
+            }
+            next = next.max(*to);
+        }
+        if next < range.end {
+            gaps.push(next..range.end);
+        }
+        gaps
+    }
+
     fn has(&self, group: GroupId, index: u64) -> bool {
         let stretches = self.0.get(&group);
         let before = stretches.and_then(|stretches| stretches.range(..=index).next_back());
@@ -140,5 +165,8 @@ mod tests {
         let older = covered.take_new(3, &places(&[3, 4, 5, 6, 7, 8, 9]));
         assert_eq!(spans(older), [(3, 5), (7, 8), (9, 10)]);
         assert_eq!(spans(covered.take_new(2, &places(&[3, 9, 10]))), [(10, 11)]);
+        assert_eq!(covered.gaps(GroupId(1), 1..13), [1..3, 11..13]);
+        assert_eq!(covered.gaps(GroupId(1), 3..11), []);
+        assert_eq!(covered.gaps(GroupId(2), 3..5), [3..5]);
     }
 }

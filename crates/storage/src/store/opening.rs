@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::{
     Shutdown,
     index_loading::{self, Loaded},
+    index_rebuild::Missing,
 };
 use crate::{
     Error, StorageSettings,
@@ -51,7 +52,7 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
     let space = Arc::new(Space::new(root, &settings, allocated));
     space.prepare_for_opening();
     let verdicts = Verdicts::load(root).map_err(|error| directory_error(root, &error))?;
-    let Loaded { index, segment_rows, replay, start } = index_loading::load(&dir)?;
+    let Loaded { index, segment_rows, replay, start, missing } = index_loading::load(&dir)?;
     let (tail, hint) = open_tail(root)?;
     let mut opening = Opening {
         segment_rows,
@@ -71,6 +72,7 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
     let start = match log {
         Found::New => opening.start_new(),
         Found::Whole { end, before_last, torn } => {
+            opening.condemn_missing(&missing)?;
             opening.verify_covered()?;
             opening.keep(end, before_last, torn)?
         }
@@ -273,6 +275,24 @@ impl Opening {
             if !whole {
                 self.condemn(serial, segment.as_ref())?;
             }
+        }
+        Ok(())
+    }
+
+    /// Quarantines the groups whose live entries are in no segment.
+    fn condemn_missing(&self, missing: &Missing) -> Result<(), Error> {
+        for (group, gaps) in missing {
+            let Some(replayed) = self.replay.groups.get(group) else { continue };
+            let bounds = &replayed.synced.bounds;
+            // What was appended since has its place from the replay.
+            let live = bounds.first()..bounds.next().min(replayed.synced.indexed_below().0);
+            let lost = gaps.iter().find(|gap| gap.start < live.end && live.start < gap.end);
+            let Some(lost) = lost.filter(|_| !self.replay.wiped.contains(group)) else { continue };
+            let expected = format!("entry {} of group {group}", lost.start.max(live.start));
+            let damage = Damage::new(&self.files.dir, 0, expected, "it in no segment");
+            error!(group = %group, %damage, "replica quarantined");
+            let added = self.verdicts.add(*group, &damage.to_string());
+            added.map_err(|error| directory_error(self.dir.root(), &error))?;
         }
         Ok(())
     }
