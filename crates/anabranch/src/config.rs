@@ -324,6 +324,10 @@ pub(crate) const fn fifteen_minutes_ms() -> u64 {
     15 * 60 * 1000
 }
 
+/// What the catalog writes has to fit into a segment: were it refused, the cluster couldn't go on. A call of records that
+/// doesn't fit is refused by itself.
+const LEAST_SEGMENT_BYTES: u64 = 1 << 20;
+
 impl NodeConfig {
     /// Reads and checks the file at `path`. Nodes of `join` come before those that it says to join.
     pub(crate) fn read(path: &std::path::Path, join: Vec<String>) -> anyhow::Result<Self> {
@@ -343,6 +347,9 @@ impl NodeConfig {
         }
         if !(1..=7).contains(&raw.replicas) {
             bail!("replicas: must be 1 to 7");
+        }
+        if raw.storage.segment_bytes < LEAST_SEGMENT_BYTES {
+            bail!("storage: segment-bytes: must be at least 1 MiB");
         }
         match (raw.nodes.is_empty(), raw.join.is_empty()) {
             (true, false) => {}
@@ -509,6 +516,10 @@ mod tests {
             error(|raw| raw.allow_origins.push("https://a".into())).starts_with("allow-origins: ")
         );
         assert_eq!(error(|raw| raw.replicas = 0), "replicas: must be 1 to 7");
+        assert_eq!(
+            error(|raw| raw.storage.segment_bytes = 512 << 10),
+            "storage: segment-bytes: must be at least 1 MiB"
+        );
         assert_eq!(
             error(|raw| raw.replication.election_timeout_ms = 1000),
             "replication: election-timeout-ms: must be above heartbeat-interval-ms"

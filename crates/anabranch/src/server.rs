@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use anabranch_gateway::Authentication;
 use anabranch_storage::SegmentStore;
+use anabranch_types::limits::PUT_RECORDS_MAX_BYTES;
 use clap::Args;
 
 use crate::config::NodeConfig;
@@ -40,6 +41,12 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     privacy::make_dir(&config.data_dir)?;
     // A second server on the folder must not replace the first one's process id.
     SegmentStore::check_free(&config.data_dir)?;
+    let largest = config.storage.payload_limit();
+    if largest < PUT_RECORDS_MAX_BYTES {
+        eprintln!(
+            "warning: segment-bytes: calls with more than {largest} bytes for a shard are refused"
+        );
+    }
     let pid_file = cluster_file::PidFile::write(&config.data_dir)?;
     let result = running::run(config, move |addresses| {
         println!("ready node {node}: Kinesis API on {}, gRPC on {}", addresses.api, addresses.grpc);

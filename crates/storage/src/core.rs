@@ -18,7 +18,7 @@ use crate::{
     group::Group,
     index::Index,
     keys::SegmentRow,
-    segment::{file::SegmentFile, pool::Pool, queue::Queue, round, schedule::Schedule},
+    segment::{file::SegmentFile, pool::Pool, queue::Queue, schedule::Schedule},
     space::{Space, is_short_of_space},
     store::index_loading,
     verdict::Verdicts,
@@ -223,12 +223,6 @@ impl Core {
     pub(crate) fn all_groups(&self) -> Vec<Arc<Group>> {
         let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
         groups.values().map(Arc::clone).collect()
-    }
-
-    /// The largest payload that fits into a segment, as a plain entry and as a moved one.
-    pub(crate) fn payload_limit(&self) -> usize {
-        let limit = round::payload_limit(self.settings.segment_bytes);
-        usize::try_from(limit).unwrap_or(usize::MAX) - 8
     }
 
     /// Quarantines a group, durably, and has the rest of what is damaged looked for.

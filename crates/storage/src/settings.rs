@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use crate::Error;
+use crate::{
+    Error,
+    segment::{frame::MOVED_PREFIX_BYTES, round},
+};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -65,6 +68,13 @@ impl Default for StorageSettings {
 }
 
 impl StorageSettings {
+    /// The largest payload of an entry that fits into a segment, also once it is copied forward.
+    #[must_use]
+    pub fn payload_limit(&self) -> usize {
+        let limit = round::payload_limit(self.segment_bytes);
+        usize::try_from(limit).unwrap_or(usize::MAX) - MOVED_PREFIX_BYTES
+    }
+
     /// Tells whether every value keeps its rule.
     ///
     /// # Errors

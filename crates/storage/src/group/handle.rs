@@ -19,7 +19,7 @@ pub(crate) struct GroupHandle(pub(crate) Arc<Group>);
 impl GroupHandle {
     fn check_append(&self, entries: &[Entry]) -> Result<(), Error> {
         let core = self.0.core();
-        let limit = core.payload_limit();
+        let limit = core.settings.payload_limit();
         if let Some(entry) = entries.iter().find(|entry| entry.payload.len() > limit) {
             return Err(Error::TooLarge { bytes: entry.payload.len(), limit });
         }
@@ -49,7 +49,7 @@ impl GroupLog for GroupHandle {
     }
 
     fn payload_limit(&self) -> usize {
-        self.0.core().payload_limit()
+        self.0.core().settings.payload_limit()
     }
 
     fn room(&self) -> Option<BoxFuture<'_, ()>> {
@@ -85,7 +85,7 @@ impl GroupLog for GroupHandle {
     }
 
     fn put_state(&self, rows: Vec<(StateKey, Option<Bytes>)>, done: Option<Completion>) {
-        let limit = self.0.core().payload_limit();
+        let limit = self.0.core().settings.payload_limit();
         let encoded = rows::encode(&rows).filter(|encoded| encoded.len() <= limit);
         let bytes = encoded.as_ref().map_or(0, Vec::len);
         self.0.submit(bytes, done, |inner| {
