@@ -134,3 +134,13 @@ def test_looking_needs_no_leader_of_the_catalog(three):
     assert [replica["lag_entries"] for replica in group["replicas"]] == [None, None, None]
     assert [node["answers"] for node in ctl(three, "nodes", node=third)] == [False, False, True]
     assert ctl(three, "jobs", node=third) == []
+
+
+def test_tools_that_are_given_the_wrong_port_say_so(three):
+    api, closed = three.nodes[0].api, "127.0.0.1:1"
+    mistakes = {api: f"{api} is the port of a Kinesis API", closed: f"no node answers at {closed}"}
+    for arguments in (["ctl", "status"], ["stream", "tail", STREAM]):
+        for address, words in mistakes.items():
+            command = [str(three.binary), *arguments, "--node", address]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode != 0 and words in done.stderr, done.stderr
