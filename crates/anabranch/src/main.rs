@@ -61,11 +61,17 @@ async fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Logs to stderr what `ANABRANCH_LOG` asks for; by default warnings.
+/// What is logged by default: warnings, of openraft, h2 and hyper errors. Two modules of openraft log as an error that a
+/// group has been stopped, which is what happens when a stream is deleted or a node stops. A group that stops by itself is
+/// logged by its core, and by the node that replaces it.
+const DEFAULT_LOG: &str =
+    "warn,openraft=error,openraft::raft=off,openraft::core::heartbeat=off,h2=error,hyper=error";
+
+/// Logs to stderr what `ANABRANCH_LOG` asks for; by default [`DEFAULT_LOG`].
 fn init_logging() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ANABRANCH_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,openraft=error,h2=error,hyper=error"));
+    let filter =
+        EnvFilter::try_from_env("ANABRANCH_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let _was_set_already = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
