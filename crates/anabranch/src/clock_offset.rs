@@ -1,33 +1,36 @@
-use std::path::PathBuf;
+//! The clock of a node whose configuration has a `clock-offset-file`: tests set the date with it.
+//!
+//! The file holds whole seconds, with a sign. The clock is the machine's and these seconds. The file is read again
+//! when it was last read 100 ms ago, so a test can move the clock of a running node forward and back. A file that is
+//! missing or cannot be parsed leaves the offset as it was.
+
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anabranch_types::{Clock, SystemClock, Timestamp};
 
-/// The machine's clock, set forward by the whole seconds that a file says: for tests of time.
-///
-/// The file is read again when it was last read 100 ms ago. The offset never falls: a smaller number, a
-/// missing file and one that can't be read leave it as it was.
+/// The machine's clock and an offset from a file.
 #[derive(Debug)]
 pub(crate) struct OffsetClock {
     file: PathBuf,
     seen: Mutex<Seen>,
 }
 
-/// What the file said, and when.
+/// What the file said, and when it was read by the machine's clock.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     at: Timestamp,
-    offset: Duration,
+    offset_millis: i64,
 }
 
 const READ_AGAIN: Duration = Duration::from_millis(100);
 
 impl OffsetClock {
-    /// A clock that is as far ahead as `file` says.
+    /// A clock with the offset in `file`; without an offset while there is no such file.
     pub(crate) fn new(file: PathBuf) -> Self {
-        let seen = Seen { at: SystemClock.now(), offset: read(&file).unwrap_or_default() };
-        Self { file, seen: Mutex::new(seen) }
+        let offset_millis = read_millis(&file).unwrap_or_default();
+        Self { file, seen: Mutex::new(Seen { at: SystemClock.now(), offset_millis }) }
     }
 }
 
@@ -35,39 +38,55 @@ impl Clock for OffsetClock {
     fn now(&self) -> Timestamp {
         let now = SystemClock.now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.since(seen.at) >= READ_AGAIN {
-            let offset = read(&self.file).unwrap_or_default().max(seen.offset);
-            *seen = Seen { at: now, offset };
+        if now.since(seen.at) >= READ_AGAIN || now < seen.at {
+            let offset_millis = read_millis(&self.file).unwrap_or(seen.offset_millis);
+            *seen = Seen { at: now, offset_millis };
         }
-        now.plus(seen.offset)
+        now.shifted(seen.offset_millis)
     }
 }
 
-fn read(file: &std::path::Path) -> Option<Duration> {
-    let seconds = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+fn read_millis(file: &Path) -> Option<i64> {
+    let seconds: i64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    seconds.checked_mul(1000)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Whole seconds by which `clock` is ahead of the machine's clock, read after the file has changed.
+    fn ahead(clock: &OffsetClock) -> i64 {
+        clock.seen.lock().unwrap().at = Timestamp::default();
+        let before = SystemClock.now();
+        let millis = clock.now().ahead_of(before);
+        millis.div_euclid(1000)
+    }
+
     #[test]
-    fn the_clock_is_ahead_by_what_the_file_says_and_never_falls_back() {
+    fn the_clock_follows_the_file_forward_and_back() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("offset");
-        let ahead = |clock: &OffsetClock| clock.now().since(SystemClock.now()).as_secs() + 1;
-        assert_eq!(ahead(&OffsetClock::new(file.clone())), 1);
-        std::fs::write(&file, "3600\n").unwrap();
         let clock = OffsetClock::new(file.clone());
-        assert!((3600..=3601).contains(&ahead(&clock)));
-        for nonsense in ["12", "-5", "", "soon"] {
-            std::fs::write(&file, nonsense).unwrap();
-            clock.seen.lock().unwrap().at = Timestamp::default();
-            assert!((3600..=3601).contains(&ahead(&clock)), "{nonsense:?}");
+        assert_eq!(ahead(&clock), 0, "there is no file");
+        for (text, offset) in [("3600\n", 3600), ("12", 12), ("-31536000", -31_536_000), ("0", 0)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(ahead(&clock), offset, "{text:?}");
+            assert_eq!(ahead(&OffsetClock::new(file.clone())), offset, "{text:?} at the start");
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_leaves_the_offset_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("offset");
         std::fs::write(&file, "7200").unwrap();
-        clock.seen.lock().unwrap().at = Timestamp::default();
-        assert!((7200..=7201).contains(&ahead(&clock)));
+        let clock = OffsetClock::new(file.clone());
+        for nonsense in ["", "soon", "1.5", "9223372036854775807"] {
+            std::fs::write(&file, nonsense).unwrap();
+            assert_eq!(ahead(&clock), 7200, "{nonsense:?}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(ahead(&clock), 7200);
     }
 }

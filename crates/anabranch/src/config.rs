@@ -65,7 +65,7 @@ pub(crate) struct NodeConfig {
     pub(crate) encryption: EncryptionSettings,
     /// Which ports speak TLS. Default: none.
     pub(crate) tls: Tls,
-    /// For tests of time: a file with the whole seconds by which this node's clock is ahead. Default: none.
+    /// For tests: a file with the whole seconds by which this node's clock is ahead (`clock_offset.rs`). Default: none.
     pub(crate) clock_offset_file: Option<PathBuf>,
 }
 

@@ -48,6 +48,9 @@ pub(crate) struct DevArgs {
     /// Lets the pages of this origin call, beside those of loopback: `https://console.example`. May be given repeatedly
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    /// For tests: a file with the whole seconds by which the nodes' clocks are ahead of the machine's (may be negative)
+    #[arg(long, value_name = "FILE")]
+    clock_offset_file: Option<PathBuf>,
 }
 
 const CONFIG: &str = "node.toml";
@@ -132,6 +135,9 @@ async fn one(args: DevArgs, dir: &Path, tls_dir: Option<PathBuf>) -> anyhow::Res
     }
     for origin in &args.allow_origin {
         command.extend(["--allow-origin".into(), origin.clone()]);
+    }
+    if let Some(file) = clock_offset_file(&args)? {
+        command.extend(["--clock-offset-file".into(), file.display().to_string()]);
     }
     let dir = dir.to_owned();
     let result = running::run(config, move |Addresses { api, grpc }| {
@@ -272,6 +278,12 @@ async fn stop_all(dir: &Path, configs: &[PathBuf], mut children: Vec<Child>) -> 
     if failed.is_empty() { Ok(()) } else { bail!(failed.join("; ")) }
 }
 
+/// Absolute, as nodes that are started again may have another working directory.
+fn clock_offset_file(args: &DevArgs) -> anyhow::Result<Option<PathBuf>> {
+    let file = args.clock_offset_file.as_deref().map(std::path::absolute);
+    file.transpose().context("clock-offset-file")
+}
+
 const fn scheme(tls: bool) -> &'static str {
     if tls { "https" } else { "http" }
 }
@@ -342,6 +354,7 @@ fn write_configs(
     args: &DevArgs,
     tls_dir: Option<&Path>,
 ) -> anyhow::Result<Vec<PathBuf>> {
+    let clock_offset_file = clock_offset_file(args)?;
     let files: Vec<PathBuf> =
         (1..=nodes.len()).map(|id| dir.join(format!("node-{id}")).join(CONFIG)).collect();
     let known: Vec<RawNodeConfig> = files
@@ -397,7 +410,7 @@ fn write_configs(
                 ca: Some(dir.join("ca.pem")),
                 ..RawTls::default()
             }),
-            clock_offset_file: None,
+            clock_offset_file: clock_offset_file.clone(),
         };
         cluster_file::replace(file, &toml::to_string(&raw)?)?;
     }

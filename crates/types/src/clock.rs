@@ -42,6 +42,16 @@ impl Timestamp {
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
+
+    /// This moment and `millis` more, or less if they are negative; not below the epoch.
+    pub const fn shifted(self, millis: i64) -> Self {
+        Self(self.0.saturating_add_signed(millis))
+    }
+
+    /// By how many milliseconds this moment is later than `other`; negative if it is earlier.
+    pub const fn ahead_of(self, other: Self) -> i64 {
+        self.0.wrapping_sub(other.0).cast_signed()
+    }
 }
 
 impl fmt::Display for Timestamp {
