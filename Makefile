@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist test test-clients guard guard-record demo dev fuzz bench curves limits costs scaling lint audit fix
+.PHONY: help setup build dist test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling lint audit fix
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -55,6 +55,9 @@ limits: dist ## A thousand idle shards, minutes of overload, a thousand slow rea
 
 costs: dist ## System calls, copies and sleeps of a record, counted (root, perf)
 	@scripts/bench.sh costs $(ARGS)
+
+outages: dist ## How long clients notice a fault of another node, by kind of fault (root; ARGS="--faults 3 --only stopped")
+	@scripts/bench.sh outages $(ARGS)
 
 scaling: setup ## How on-demand streams follow their load, simulated, as a plot: seconds
 	@scripts/bench.sh scaling $(ARGS)

@@ -40,6 +40,10 @@ impl LocalNode for InProcess {
         self.0.id()
     }
 
+    fn is_silent(&self, other: NodeId) -> bool {
+        self.0.is_silent(other)
+    }
+
     fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
         self.0.catalog()
     }

@@ -198,9 +198,10 @@ async fn start(
     settings.service_limits = config.limits == Limits::Aws;
     settings.tip_wait = config.tip_wait;
     settings.max_connections = raise_descriptor_limit();
-    let (readiness, report) = (node.clone(), node.clone());
+    let (readiness, currency, report) = (node.clone(), node.clone(), node.clone());
     let mut gateway = Gateway::new(client, settings, clock)
         .with_readiness(move || readiness.is_ready())
+        .with_currency(move || currency.is_current())
         .with_report(move || cluster_report(&report, &stored.stats(), time.now()));
     if let Some(tls) = api_tls {
         gateway = gateway.with_tls(tls);

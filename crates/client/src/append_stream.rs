@@ -11,10 +11,9 @@ use anabranch_shard::{Batch, Run};
 use anabranch_types::GroupId;
 use futures::stream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 use tonic::transport::Channel;
 
-use crate::call::{CallError, DEADLINE, error_of_detail, log_client};
+use crate::call::{CallError, error_of_detail, log_client};
 
 /// Bytes that one message gathers before it is sent; a larger append travels alone.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -43,15 +42,12 @@ impl AppendStream {
         Self { channel, state: Arc::default() }
     }
 
-    /// Appends `batch` to the shard of `group`.
+    /// Appends `batch` to the shard of `group`. Waits for the outcome without a limit: the caller has one.
     pub(crate) async fn append(&self, group: GroupId, batch: &Batch) -> Outcome {
         let (decided, outcome) = oneshot::channel();
         self.send(group, batch, decided);
-        match timeout(DEADLINE, outcome).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_stream_broke)) => Err(CallError::Unknown("the connection broke".into())),
-            Err(_elapsed) => Err(CallError::Unknown("no answer in time".into())),
-        }
+        let stream_broke = |_| Err(CallError::Unknown("the connection broke".into()));
+        outcome.await.unwrap_or_else(stream_broke)
     }
 
     fn send(&self, group: GroupId, batch: &Batch, decided: oneshot::Sender<Outcome>) {

@@ -58,6 +58,8 @@ pub enum CallError {
 pub trait LocalNode: Send + Sync + 'static {
     /// The node.
     fn id(&self) -> NodeId;
+    /// Whether the node has heard nothing of `other` for so long that it counts as gone.
+    fn is_silent(&self, other: NodeId) -> bool;
     /// Versions of the catalog as they reach the node.
     fn catalog(&self) -> watch::Receiver<Arc<Catalog>>;
     /// The newest version of the catalog, wherever its leader is.
@@ -105,7 +107,7 @@ pub struct NewDataKey {
     pub master_key: String,
 }
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(15);
 /// A page of records is larger than its data by framing and by records outside the page.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 

@@ -1,3 +1,5 @@
+//! The client's calls, its copy of the catalog, and its connections. [`crate::search`] finds who answers a call.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -8,7 +10,7 @@ use anabranch_shard::{Batch, Page, Position, Run, Start};
 use anabranch_transport::{Connector, Destination};
 use anabranch_types::{GroupId, NodeId, StreamName};
 use arc_swap::ArcSwap;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,51 +19,44 @@ use tonic::transport::Channel;
 use crate::append_stream::AppendStream;
 use crate::call::{self, CallError, LocalNode, NewDataKey, Read};
 use crate::error::Error;
+use crate::feed::{Feed, Subscriber};
+use crate::search::{DEADLINE, Effect, Search, result_hint};
 use crate::view::{ShardRoute, View};
 
 /// A handle to a cluster. Cheap to clone; every clone shares connections and the catalog's copy, and
 /// the last one ends them.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     _feed: Arc<Mutex<JoinSet<()>>>,
 }
 
-struct Inner {
-    view: ArcSwap<View>,
+pub(crate) struct Inner {
+    pub(crate) view: ArcSwap<View>,
     versions: watch::Sender<u64>,
-    local: Option<Arc<dyn LocalNode>>,
+    pub(crate) local: Option<Arc<dyn LocalNode>>,
     connector: Arc<dyn Connector>,
     seeds: Vec<String>,
     /// Each node with the address at which it was reached last.
     peers: Mutex<HashMap<NodeId, (String, Peer)>>,
     /// Whoever is at the addresses that were given.
     seeds_reached: Mutex<HashMap<String, Channel>>,
-    leaders: RwLock<HashMap<GroupId, NodeId>>,
+    /// The node that led each group when it was asked last.
+    pub(crate) leaders: RwLock<HashMap<GroupId, NodeId>>,
+    /// When the replicas of a group were last asked whether one of them leads.
+    pub(crate) probed: Mutex<HashMap<GroupId, Instant>>,
 }
 
 /// The connections to one node.
 #[derive(Clone)]
-struct Peer {
+pub(crate) struct Peer {
     channel: Channel,
     appends: AppendStream,
-    tails: Channel,
+    pub(crate) tails: Channel,
 }
 
-/// How long a call looks for a leader. Longer than a fail-over takes, shorter than an SDK waits.
-const DEADLINE: Duration = Duration::from_secs(15);
 /// How long a read insists on the leader before any replica will do.
 const LEADER_READ_PATIENCE: Duration = Duration::from_millis(500);
-/// Shortest and longest pause of a search for a leader.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(25);
-/// A pause is this part of what the search took so far: one that is handed over is there within milliseconds, and is
-/// to be found about as soon.
-const PAUSE_PART: u32 = 4;
-/// A tail that says nothing for so long is broken: it would have sent an empty page long before.
-const TAIL_SILENCE: Duration = Duration::from_secs(12);
-/// How long a node may take to begin one.
-const TAIL_PATIENCE: Duration = Duration::from_secs(2);
 /// Before the nodes are asked again for the catalog, once none had it.
 const FOLLOW_AGAIN: Duration = Duration::from_millis(25);
 
@@ -106,7 +101,7 @@ impl Client {
         Ok(client)
     }
 
-    fn new(
+    pub(crate) fn new(
         local: Option<Arc<dyn LocalNode>>,
         connector: Arc<dyn Connector>,
         seeds: Vec<String>,
@@ -120,6 +115,7 @@ impl Client {
             peers: Mutex::default(),
             seeds_reached: Mutex::default(),
             leaders: RwLock::default(),
+            probed: Mutex::default(),
         };
         Self { inner: Arc::new(inner), _feed: Arc::default() }
     }
@@ -204,13 +200,16 @@ impl Client {
         let mut sent = false; // whether an earlier attempt may have been written
         loop {
             let node = search.next();
-            let result = match self.inner.local_if(node) {
-                Some(local) => local.append(shard.group, batch.clone()).await,
-                None => match self.inner.peer(node) {
-                    Some(peer) => peer.appends.append(shard.group, &batch).await,
-                    None => Err(CallError::NotLeader(None)),
-                },
+            let call = async {
+                match self.inner.local_if(node) {
+                    Some(local) => local.append(shard.group, batch.clone()).await,
+                    None => match self.inner.peer(node) {
+                        Some(peer) => peer.appends.append(shard.group, &batch).await,
+                        None => Err(CallError::NotLeader(None)),
+                    },
+                }
             };
+            let result = search.attempt(node, Effect::Writes, call).await;
             match result {
                 Ok(runs) => {
                     search.found(node);
@@ -246,13 +245,16 @@ impl Client {
         let mut search = Search::new(&self.inner, shard);
         loop {
             let node = search.next();
-            let result = match self.inner.local_if(node) {
-                Some(local) => local.recall(shard.group, batch),
-                None => match self.inner.channel_of(node) {
-                    Some(channel) => call::recall(channel, shard.group, batch).await,
-                    None => Err(CallError::NotLeader(None)),
-                },
+            let call = async {
+                match self.inner.local_if(node) {
+                    Some(local) => local.recall(shard.group, batch),
+                    None => match self.inner.channel_of(node) {
+                        Some(channel) => call::recall(channel, shard.group, batch).await,
+                        None => Err(CallError::NotLeader(None)),
+                    },
+                }
             };
+            let result = search.attempt(node, Effect::Reads, call).await;
             if let Ok(known) = result {
                 return Ok(known);
             }
@@ -279,13 +281,8 @@ impl Client {
         let mut search = Search::new(&self.inner, shard);
         loop {
             let node = search.next();
-            let result = match self.inner.local_if(node) {
-                Some(local) => local.seek(shard.group, start).await,
-                None => match self.inner.channel_of(node) {
-                    Some(channel) => call::seek(channel, shard.group, start).await,
-                    None => Err(CallError::NotLeader(None)),
-                },
-            };
+            let call = self.inner.seek_at(node, shard.group, start);
+            let result = search.attempt(node, Effect::Reads, call).await;
             match result {
                 Ok(position) => return Ok(position),
                 Err(CallError::NotLeader(_) | CallError::NotFound | CallError::Unknown(_)) => {}
@@ -317,13 +314,16 @@ impl Client {
             let node = search.next();
             let leader_only = search.began.elapsed() < LEADER_READ_PATIENCE;
             let read = Read { from, max_records, max_bytes, leader_only, wait };
-            let result = match self.inner.local_if(node) {
-                Some(local) => local.read(shard.group, read).await,
-                None => match self.inner.channel_of(node) {
-                    Some(channel) => call::read(channel, shard.group, read).await,
-                    None => Err(CallError::NotLeader(None)),
-                },
+            let call = async {
+                match self.inner.local_if(node) {
+                    Some(local) => local.read(shard.group, read).await,
+                    None => match self.inner.channel_of(node) {
+                        Some(channel) => call::read(channel, shard.group, read).await,
+                        None => Err(CallError::NotLeader(None)),
+                    },
+                }
             };
+            let result = search.attempt(node, Effect::Reads, call).await;
             match result {
                 Ok(page) => {
                     if leader_only {
@@ -369,204 +369,8 @@ impl Client {
     }
 }
 
-/// Who subscribes.
-struct Subscriber {
-    consumer: String,
-    id: u64,
-    /// When it was let in; `None` before.
-    began: Option<Instant>,
-}
-
-/// A tail of a shard and how to go on with it.
-struct Feed {
-    client: Client,
-    shard: ShardRoute,
-    from: Position,
-    subscriber: Option<Subscriber>,
-    pages: Option<tonic::Streaming<anabranch_proto::v1::ReadResponse>>,
-    /// How often it was interrupted: each time another replica is asked first.
-    interruptions: usize,
-}
-
-impl Feed {
-    fn new(
-        client: &Client,
-        shard: &ShardRoute,
-        from: Position,
-        subscriber: Option<Subscriber>,
-    ) -> Self {
-        let (client, shard) = (client.clone(), shard.clone());
-        Self { client, shard, from, subscriber, pages: None, interruptions: 0 }
-    }
-
-    fn run(self) -> BoxStream<'static, Result<Page, Error>> {
-        let pages = stream::try_unfold(self, |mut feed| async move {
-            let page = feed.next().await?;
-            Ok(Some((page, feed)))
-        });
-        pages.boxed()
-    }
-
-    async fn next(&mut self) -> Result<Page, Error> {
-        loop {
-            match &mut self.pages {
-                None => self.connect().await?,
-                Some(pages) => match timeout(TAIL_SILENCE, pages.message()).await {
-                    Ok(Ok(Some(message))) => {
-                        let page = call::page(message)?;
-                        self.from = page.next;
-                        return Ok(page);
-                    }
-                    Ok(Err(status)) => {
-                        let error = call::error_of(&status);
-                        if matches!(error, CallError::InUse | CallError::Key { .. }) {
-                            return Err(error.into());
-                        }
-                        self.interrupted().await;
-                    }
-                    Ok(Ok(None)) | Err(_) => self.interrupted().await,
-                },
-            }
-        }
-    }
-
-    /// Goes on elsewhere, a moment later.
-    async fn interrupted(&mut self) {
-        self.pages = None;
-        self.interruptions += 1;
-        sleep(SHORTEST_PAUSE).await;
-    }
-
-    async fn connect(&mut self) -> Result<(), Error> {
-        let inner = Arc::clone(&self.client.inner);
-        let mut search = Search::new(&inner, &self.shard);
-        search.turn = self.interruptions;
-        loop {
-            let node = search.next();
-            let result = match inner.peer(node) {
-                Some(Peer { tails, .. }) => {
-                    let (group, from) = (self.shard.group, self.from);
-                    let pages = call::tail(tails, group, from, self.subscription());
-                    let pages = timeout(TAIL_PATIENCE, pages).await;
-                    pages.unwrap_or(Err(CallError::NotLeader(None)))
-                }
-                None => Err(CallError::NotLeader(None)),
-            };
-            match result {
-                Ok(pages) => {
-                    if let Some(subscriber) = &mut self.subscriber {
-                        search.found(node);
-                        subscriber.began.get_or_insert_with(Instant::now);
-                    }
-                    self.pages = Some(pages);
-                    return Ok(());
-                }
-                Err(CallError::InUse) => return Err(Error::InUse),
-                Err(_) if !search.again(&result_hint(&result)).await => {
-                    return Err(search.failure());
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn subscription(&self) -> Option<anabranch_proto::v1::Subscription> {
-        let Subscriber { consumer, id, began } = self.subscriber.as_ref()?;
-        // Never 0 for one that goes on.
-        let age = began.map_or(0, |began| began.elapsed().as_millis().max(1));
-        Some(anabranch_proto::v1::Subscription {
-            consumer: consumer.clone(),
-            id: *id,
-            age_millis: u64::try_from(age).unwrap_or(u64::MAX),
-        })
-    }
-}
-
-fn result_hint<T>(result: &Result<T, CallError>) -> Option<NodeId> {
-    match result {
-        Err(CallError::NotLeader(hint)) => *hint,
-        _ => None,
-    }
-}
-
-/// The search for the leader of one shard.
-struct Search<'a> {
-    inner: &'a Inner,
-    shard: &'a ShardRoute,
-    began: Instant,
-    hint: Option<NodeId>,
-    asked: Option<NodeId>,
-    /// Hints that were followed at once since the last pause.
-    followed: usize,
-    turn: usize,
-}
-
-impl<'a> Search<'a> {
-    fn new(inner: &'a Inner, shard: &'a ShardRoute) -> Self {
-        let leaders = inner.leaders.read().unwrap_or_else(PoisonError::into_inner);
-        let hint = leaders.get(&shard.group).copied();
-        Self { inner, shard, began: Instant::now(), hint, asked: None, followed: 0, turn: 0 }
-    }
-
-    /// The node to ask now: who leads as far as is known, else one replica after the other.
-    fn next(&mut self) -> NodeId {
-        let node = self.hint.take().unwrap_or_else(|| {
-            let node = self.nodes(|nodes| nodes.get(self.turn % nodes.len().max(1)).copied());
-            self.turn += 1;
-            node.unwrap_or_default()
-        });
-        self.asked = Some(node);
-        node
-    }
-
-    /// Where replicas are: by the newest view, for they may have moved since the route was made.
-    fn nodes<R>(&self, look: impl FnOnce(&[NodeId]) -> R) -> R {
-        let view = self.inner.view.load();
-        look(view.group(self.shard.group).map_or(&self.shard.nodes, |route| &route.nodes))
-    }
-
-    fn found(&self, node: NodeId) {
-        let known = {
-            let leaders = self.inner.leaders.read().unwrap_or_else(PoisonError::into_inner);
-            leaders.get(&self.shard.group) == Some(&node)
-        };
-        if !known {
-            let mut leaders = self.inner.leaders.write().unwrap_or_else(PoisonError::into_inner);
-            leaders.insert(self.shard.group, node);
-        }
-    }
-
-    /// Whether to try again. Pauses once every replica was asked, and after a hint that leads nowhere new: a
-    /// leader that isn't ready yet names itself, and two nodes may name each other for a while. A node in
-    /// this process answers without letting others run, so without the pause nothing would change.
-    async fn again(&mut self, hint: &Option<NodeId>) -> bool {
-        if self.began.elapsed() > DEADLINE || self.is_gone() {
-            return false;
-        }
-        let nodes = self.nodes(<[NodeId]>::len).max(1);
-        let is_new = hint.is_some() && *hint != self.asked && self.followed < nodes;
-        self.hint = *hint;
-        if is_new {
-            self.followed += 1;
-        } else if hint.is_some() || self.turn.is_multiple_of(nodes) {
-            self.followed = 0;
-            let pause = self.began.elapsed() / PAUSE_PART;
-            sleep(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
-        }
-        true
-    }
-
-    fn is_gone(&self) -> bool {
-        self.inner.view.load().group(self.shard.group).is_none()
-    }
-
-    fn failure(&self) -> Error {
-        if self.is_gone() { Error::NotFound } else { Error::NoLeader }
-    }
-}
-
 impl Inner {
-    fn publish(&self, catalog: Catalog) {
+    pub(crate) fn publish(&self, catalog: Catalog) {
         let version = catalog.version;
         if version < self.view.load().catalog().version {
             return; // a node that is behind told
@@ -575,11 +379,11 @@ impl Inner {
         self.versions.send_replace(version);
     }
 
-    fn local_if(&self, node: NodeId) -> Option<&Arc<dyn LocalNode>> {
+    pub(crate) fn local_if(&self, node: NodeId) -> Option<&Arc<dyn LocalNode>> {
         self.local.as_ref().filter(|local| local.id() == node)
     }
 
-    fn channel_of(&self, node: NodeId) -> Option<Channel> {
+    pub(crate) fn channel_of(&self, node: NodeId) -> Option<Channel> {
         Some(self.peer(node)?.channel)
     }
 
@@ -595,7 +399,7 @@ impl Inner {
         }
     }
 
-    fn peer(&self, node: NodeId) -> Option<Peer> {
+    pub(crate) fn peer(&self, node: NodeId) -> Option<Peer> {
         let view = self.view.load();
         Some(self.peer_at(node, &view.catalog().nodes.get(&node)?.grpc_address))
     }
@@ -700,6 +504,3 @@ impl From<CallError> for Error {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

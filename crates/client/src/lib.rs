@@ -10,6 +10,8 @@ mod append_stream;
 mod call;
 mod client;
 mod error;
+mod feed;
+mod search;
 mod view;
 
 pub use aggregate::{Aggregate, UserRecord};

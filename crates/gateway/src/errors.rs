@@ -90,6 +90,9 @@ pub(crate) enum Error {
         /// In words.
         message: String,
     },
+    /// The node has just started, and its copy of the catalog may be old.
+    #[error("The service is starting. Try again later.")]
+    Starting,
     /// It is not known whether it happened, or no replica could do it in time, or a bug.
     #[error("Internal service failure.")]
     Internal,
@@ -126,6 +129,7 @@ impl Error {
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
             Self::Key { fault, .. } => (BAD, key_code(*fault)),
             // 5xx: every SDK retries it. Nothing tells more, or clients would stop retrying.
+            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException"),
         }
     }

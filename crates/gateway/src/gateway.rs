@@ -42,6 +42,7 @@ pub struct Gateway {
     /// Plain HTTP without it.
     pub(crate) tls: Option<ApiTls>,
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) currency: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -76,6 +77,7 @@ impl Gateway {
             clock,
             tls: None,
             readiness: Arc::new(|| true),
+            currency: Arc::new(|| true),
             report: Arc::new(|| "{}".into()),
         }
     }
@@ -83,6 +85,12 @@ impl Gateway {
     /// Has `GET /readyz` answer 200 only while `ready` says so. It is asked at each call.
     pub fn with_readiness(self, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { readiness: Arc::new(ready), ..self }
+    }
+
+    /// Refuses calls with 503, which every SDK retries, for as long as `current` says no: a node that has just started
+    /// may have a catalog of long ago, and what it says by that would be final for an SDK. Asked at each call.
+    pub fn with_currency(self, current: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { currency: Arc::new(current), ..self }
     }
 
     /// Has `GET /cluster` answer what `report` says, a JSON document: where the leaders of the shards

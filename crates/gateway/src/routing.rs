@@ -136,6 +136,9 @@ impl Received<'_> {
 
     async fn call(self, format: Format, body: Incoming, room: Room) -> Result<Done, Error> {
         let Self { gateway, peer, parts, .. } = self;
+        if !(gateway.currency)() {
+            return Err(Error::Starting);
+        }
         let operation = target(&parts.headers).and_then(Operation::of_name);
         let encoding = Encoding::of(&parts.headers)?;
         let throttled = |error| throttled_as(operation, error);

@@ -80,8 +80,9 @@ async fn follow_another(node: &Node, other: NodeId) {
         let catalog = node.inner.catalog.borrow();
         (catalog.version, catalog.users.clone())
     };
-    let watched = node.inner.remotes.watch(other, known, users.version()).await;
-    let Ok(mut versions) = watched else { return };
+    let watched =
+        timeout(LOOK_AGAIN, node.inner.remotes.watch(other, known, users.version())).await;
+    let Ok(Ok(mut versions)) = watched else { return };
     while needs_others(node) && !node.inner.transport.liveness().is_silent(other) {
         match timeout(LOOK_AGAIN, versions.message()).await {
             Ok(Ok(Some(version))) => {

@@ -1,5 +1,9 @@
 //! Finds the catalog's leader and asks it: to apply a command, or for the newest version.
 //!
+//! A node that hangs must not hold a caller: silent nodes are not asked
+//! (`remote.rs`), a question for the newest version waits a second,
+//! and a command goes only to a node that has just answered such a question as the leader.
+//!
 //! Invariant: every command that comes to the catalog from outside or from this node is a [`Propose`], and a policy in
 //! one has been parsed. The catalog itself can't: replicas of two versions might not agree on what a policy is.
 
@@ -10,7 +14,7 @@ use anabranch_catalog::{Command, Outcome};
 use anabranch_replica::{CatalogReplica, Error};
 use anabranch_transport::was_not_sent;
 use anabranch_types::NodeId;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 
 use crate::node::Node;
@@ -18,6 +22,8 @@ use crate::remote::Remotes;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(50);
+/// How long one node may take to say whether it leads.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What only the catalog's leader can answer.
 pub(crate) trait Question {
@@ -108,6 +114,8 @@ impl Question for Propose<'_> {
     }
 
     async fn there(&self, remotes: &Remotes, node: NodeId) -> Result<Outcome, Error> {
+        // A command can't be sent twice, so it goes to no node that may hang.
+        NewestVersion.there(remotes, node).await?;
         match remotes.propose(node, anabranch_proto::encode_command(self.0)).await {
             Ok(outcome) => {
                 let outcome = anabranch_proto::decode_outcome(outcome);
@@ -131,6 +139,8 @@ impl Question for NewestVersion {
 
     async fn there(&self, remotes: &Remotes, node: NodeId) -> Result<u64, Error> {
         // A question changes nothing: after any failure another node may be asked.
-        remotes.newest(node).await.map_err(|_| Error::NotLeader { leader: None })
+        let not_leader = || Error::NotLeader { leader: None };
+        let answer = timeout(ANSWER_PATIENCE, remotes.newest(node)).await;
+        answer.map_err(|_elapsed| not_leader())?.map_err(|_status| not_leader())
     }
 }

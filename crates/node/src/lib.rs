@@ -22,6 +22,7 @@ mod leaders;
 mod moves;
 mod node;
 mod node_service;
+mod readiness;
 mod reconcile;
 mod remote;
 mod reshard;

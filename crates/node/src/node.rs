@@ -27,7 +27,7 @@ use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
     admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    node_service, reconcile, scaling, services,
+    node_service, readiness, reconcile, scaling, services,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -52,6 +52,9 @@ pub(crate) struct Inner {
     pub(crate) registered: watch::Sender<Option<u64>>,
     /// Version of the catalog that the replicas here are as.
     pub(crate) reconciled: watch::Sender<u64>,
+    /// Whether the replicas that the catalog names for this node are open.
+    pub(crate) placed: watch::Sender<bool>,
+    /// Whether they have caught up.
     pub(crate) settled: watch::Sender<bool>,
     pub(crate) disk: watch::Sender<DiskHealth>,
     pub(crate) keyring: Keyring,
@@ -89,7 +92,7 @@ impl Node {
         let transport_settings =
             TransportSettings::new(settings.node, boot, settings.cluster.clone());
         let transport = Transport::new(transport_settings, Arc::clone(&connector));
-        let remotes = Remotes::new(connector);
+        let remotes = Remotes::new(connector, Arc::clone(transport.liveness()));
         for peer in settings.initial_nodes.iter().filter(|peer| peer.node != settings.node) {
             transport.set_peer(peer.node, &peer.grpc_address);
             remotes.set(peer.node, &peer.grpc_address);
@@ -114,6 +117,7 @@ impl Node {
             catalog_replica: ArcSwapOption::empty(),
             registered: watch::channel(None).0,
             reconciled: watch::channel(0).0,
+            placed: watch::channel(false).0,
             settled: watch::channel(false).0,
             disk: watch::channel(DiskHealth::default()).0,
             keyring,
@@ -130,6 +134,7 @@ impl Node {
         node.spawn(catalog_feed::follow(node.clone()));
         node.spawn(bootstrap::register(node.clone()));
         node.spawn(reconcile::follow(node.clone()));
+        node.spawn(readiness::follow(node.clone()));
         node.spawn(controller::run(node.clone()));
         node.spawn(gates::follow(node.clone()));
         node.spawn(leaders::keep_spread(node.clone()));
@@ -178,6 +183,11 @@ impl Node {
         self.inner.settings.node
     }
 
+    /// Whether nothing was heard of `other` for so long that it counts as gone.
+    pub fn is_silent(&self, other: NodeId) -> bool {
+        self.inner.transport.liveness().is_silent(other)
+    }
+
     /// Versions of the catalog as they reach this node.
     pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
         self.inner.catalog.subscribe()
@@ -201,8 +211,13 @@ impl Node {
         }
     }
 
-    /// Whether the node has the catalog as of this process's registration or newer, holds the
-    /// replicas that it is to hold by it, has a disk that works, and isn't about to stop.
+    /// Whether this node's copy of the catalog is as new as the registration of this process. Before that it may be as
+    /// old as when the node was stopped.
+    pub fn is_current(&self) -> bool {
+        *self.inner.placed.borrow()
+    }
+
+    /// Whether [`Self::is_current`], the replicas here have caught up (`readiness.rs`), the disk works, and the node isn't about to stop.
     pub fn is_ready(&self) -> bool {
         let disk_works = *self.inner.disk.borrow() == DiskHealth::Works;
         *self.inner.settled.borrow() && disk_works && !self.inner.bearing.leaves()

@@ -77,7 +77,7 @@ pub(crate) async fn follow(node: Node) {
             if round(&node, &catalog, &mut known).await {
                 node.inner.reconciled.send_replace(catalog.version);
             }
-            node.inner.settled.send_replace(true);
+            node.inner.placed.send_replace(true);
         }
         let changed = async {
             tokio::select! {

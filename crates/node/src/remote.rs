@@ -10,7 +10,7 @@ use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_shard::Ending;
-use anabranch_transport::{Connector, Destination};
+use anabranch_transport::{Connector, Destination, Liveness, not_sent};
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -21,10 +21,12 @@ use crate::leaders::Leading;
 use crate::node_service::{ending_of, loads_of};
 use crate::scaling::Loads;
 
-/// Channels to other nodes, made when first needed. Cheap to clone.
+/// Channels to other nodes, made when first needed. A node that is silent is not called: it would hold the caller for
+/// as long as it hangs. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Remotes {
     connector: Arc<dyn Connector>,
+    liveness: Arc<Liveness>,
     channels: Arc<Mutex<BTreeMap<NodeId, (String, Channel)>>>,
 }
 
@@ -46,8 +48,8 @@ fn request<T>(message: T) -> Request<T> {
 }
 
 impl Remotes {
-    pub(crate) fn new(connector: Arc<dyn Connector>) -> Self {
-        Self { connector, channels: Arc::default() }
+    pub(crate) fn new(connector: Arc<dyn Connector>, liveness: Arc<Liveness>) -> Self {
+        Self { connector, liveness, channels: Arc::default() }
     }
 
     pub(crate) fn set(&self, node: NodeId, address: &str) {
@@ -65,9 +67,12 @@ impl Remotes {
     }
 
     fn channel(&self, node: NodeId) -> Result<Channel, Status> {
+        if self.liveness.is_silent(node) {
+            return Err(not_sent("the node is silent"));
+        }
         let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let channel = channels.get(&node).map(|(_, channel)| channel.clone());
-        channel.ok_or_else(|| Status::unavailable("no address of the node is known"))
+        channel.ok_or_else(|| not_sent("no address of the node is known"))
     }
 
     fn catalog(&self, node: NodeId) -> Result<CatalogServiceClient<Channel>, Status> {

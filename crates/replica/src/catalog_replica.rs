@@ -24,6 +24,7 @@ impl CatalogReplica {
     /// [`Error::Unknown`] if it may have been applied or not; after any other it was not.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, Error> {
         self.group.leading_term()?;
+        self.group.check_followed().await?;
         let payload = Payload::Command(anabranch_proto::encode_command(command));
         match self.group.propose(payload).await? {
             (_, machine::Outcome::Catalog(outcome)) => Ok(outcome),

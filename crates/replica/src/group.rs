@@ -17,6 +17,7 @@ use openraft::raft::{
 };
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::applier::{Applier, checkpoint_log_id};
 use crate::convert::{
@@ -79,6 +80,10 @@ pub struct GroupStatus {
     /// Why it is out of service, if it is.
     pub quarantined: Option<String>,
 }
+
+/// How long a majority that hasn't been heard lately may take to say that nobody else leads. Some round trips: a leader
+/// that is cut off says so soon, and the caller asks another node.
+const MAJORITY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One replica of a Raft group: the facade in front of openraft.
 pub(crate) struct Group {
@@ -240,7 +245,9 @@ impl Group {
     pub(crate) async fn read_index(&self) -> Result<u64, Error> {
         let term = self.leading_term()?;
         if !self.holds_lease() {
-            let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+            let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+            let read = timeout(MAJORITY_PATIENCE, read).await;
+            let read = read.map_err(|_elapsed| Error::NotLeader { leader: None })?;
             read.map_err(|error| {
                 tracing::info!(group = %self.id, %error, "read index");
                 self.not_leader()
@@ -279,6 +286,16 @@ impl Group {
         let liveness = self.transport.liveness();
         let follows = |node| !liveness.may_have_left(node, self.settings.leader_lease);
         self.is_majority(&membership, true, follows)
+    }
+
+    /// Refuses what a leader without followers would let into its log. A majority would never take it, but it would lie on
+    /// this node's disk until a successor has it cut off, perhaps in plain where the successor seals (ADR-0020). A
+    /// leader that has heard no majority lately asks one first.
+    pub(crate) async fn check_followed(&self) -> Result<(), Error> {
+        if self.has_followers() {
+            return Ok(());
+        }
+        self.read_index().await.map(|_| ())
     }
 
     /// Whether those voters are a majority whose nodes `counts` says yes to, and this replica if `own`.

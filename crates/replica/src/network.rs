@@ -168,9 +168,11 @@ impl Network {
                 continue;
             }
             begins = false;
+            let bytes = request.entries.iter().map(payload_bytes).sum();
             if self.is_old(&request) {
-                let bytes = request.entries.iter().map(payload_bytes).sum();
                 self.factory.pace.catch_up(bytes).await;
+            } else {
+                self.factory.pace.count_live(bytes);
             }
             let from = next_index(&request.prev_log_id);
             if requests.send(append_message(request)).await.is_err() || sent.send(from).is_err() {
@@ -374,22 +376,48 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 }
 
-/// When the replicas of a node may send what is not urgent: old entries at a limited rate, so that they
-/// never starve live writes, and heartbeats at common moments.
+/// When the replicas of a node may send what is not urgent: old entries at a limited rate, so that they never starve
+/// live writes, and heartbeats at common moments.
+///
+/// A replica that was away must come nearer under any load. So the rate of old entries is the settings', or twice the
+/// rate of live ones where that is more.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    bytes_per_second: u64,
-    free_at: Mutex<Instant>,
+    /// Old entries that may be sent a second whatever the load.
+    floor: u64,
+    /// Bytes of live entries that were sent, ever.
+    live_bytes: AtomicU64,
+    old: Mutex<OldEntries>,
     began: Instant,
+}
+
+/// When old entries may be sent next, and the live rate as it was measured last.
+#[derive(Debug)]
+struct OldEntries {
+    free_at: Instant,
+    measured_at: Instant,
+    measured_bytes: u64,
+    live_per_second: u64,
 }
 
 /// Heartbeats of all groups leave together, at multiples of this.
 const BEAT: Duration = Duration::from_millis(50);
+/// How long the live rate is measured.
+const MEASURED: Duration = Duration::from_millis(500);
+/// Old entries go so many times as fast as live ones, at least.
+const CATCH_UP_FACTOR: u64 = 2;
 
 impl Pace {
     pub(crate) fn new(bytes_per_second: u64) -> Self {
         let now = Instant::now();
-        Self { bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(now), began: now }
+        let old =
+            OldEntries { free_at: now, measured_at: now, measured_bytes: 0, live_per_second: 0 };
+        Self {
+            floor: bytes_per_second.max(1),
+            live_bytes: AtomicU64::new(0),
+            old: Mutex::new(old),
+            began: now,
+        }
     }
 
     fn next_beat(&self) -> Instant {
@@ -397,17 +425,37 @@ impl Pace {
         self.began + BEAT * u32::try_from(beats).unwrap_or(u32::MAX)
     }
 
+    /// Takes note of live entries that are sent.
+    fn count_live(&self, bytes: usize) {
+        self.live_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Waits for `bytes` of old entries to be allowed.
     async fn catch_up(&self, bytes: usize) {
-        let cost =
-            Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / self.bytes_per_second);
         let start = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let start = (*free_at).max(Instant::now());
-            *free_at = start + cost;
+            let mut old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let live = self.live_bytes.load(Ordering::Relaxed);
+            let per_second = old.live_rate(live, now).saturating_mul(CATCH_UP_FACTOR);
+            let micros = (bytes as u64).saturating_mul(1_000_000) / per_second.max(self.floor);
+            let start = old.free_at.max(now);
+            old.free_at = start + Duration::from_micros(micros);
             start
         };
         sleep_until(start).await;
+    }
+}
+
+impl OldEntries {
+    /// Bytes of live entries a second, of which `live` were sent up to `now`.
+    fn live_rate(&mut self, live: u64, now: Instant) -> u64 {
+        let micros = (now - self.measured_at).as_micros();
+        if micros >= MEASURED.as_micros() {
+            let bytes = u128::from(live - self.measured_bytes);
+            self.live_per_second = u64::try_from(bytes * 1_000_000 / micros).unwrap_or(u64::MAX);
+            (self.measured_at, self.measured_bytes) = (now, live);
+        }
+        self.live_per_second
     }
 }
 
@@ -439,5 +487,44 @@ pub(crate) fn append_reply(result: StreamAppendResult<TypeConfig>) -> ResponseBo
         }
         Err(StreamAppendError::Conflict(id)) => ResponseBody::Conflict(log_id_message(&id)),
         Err(StreamAppendError::HigherVote(vote)) => ResponseBody::HigherVote(vote_message(&vote)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long 8 MiB of old entries take beside `live` bytes of live ones a second.
+    async fn catch_up_beside(live: usize) -> Duration {
+        let pace = Pace::new(1 << 20);
+        let live_entries = async {
+            loop {
+                pace.count_live(live / 10);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let old_entries = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let began = Instant::now();
+            for _ in 0..9 {
+                pace.catch_up(1 << 20).await; // the first one goes at once
+            }
+            began.elapsed()
+        };
+        tokio::select! {
+            never = live_entries => never,
+            took = old_entries => took,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_entries_go_at_the_settings_rate_where_nothing_else_is_sent() {
+        assert_eq!(catch_up_beside(0).await.as_secs(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_entries_go_faster_than_live_ones_come() {
+        let took = catch_up_beside(4 << 20).await;
+        assert!(took < Duration::from_millis(1500), "{took:?} at four times the settings' rate");
     }
 }

@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anabranch_encryption::BatchSealer;
 use anabranch_shard::{Batch, Command, DuplicateWindow, Position, Producer, Run};
@@ -8,7 +7,6 @@ use anabranch_types::{Clock, LogId, Timestamp};
 use bytes::{BufMut, BytesMut};
 use futures::stream::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::group::Group;
@@ -44,8 +42,6 @@ pub(crate) struct Proposer {
     pub(crate) stamped: Timestamp,
     /// Calls that are under way, with their repeats, which wait for them.
     pub(crate) under_way: HashMap<Producer, Vec<Proposal>>,
-    /// How long a majority that hasn't been heard lately may take to say that nobody else leads.
-    pub(crate) patience: Duration,
 }
 
 /// Events that are taken together.
@@ -80,7 +76,7 @@ impl Proposer {
             if pending.is_empty() {
                 continue;
             }
-            match self.check_followed().await {
+            match self.group.check_followed().await {
                 Ok(()) => self.propose(payloads, pending).await,
                 Err(error) => {
                     pending.into_iter().for_each(|p| finish(p, Err(error.clone()), &self.events));
@@ -99,17 +95,6 @@ impl Proposer {
             };
             refused.into_iter().for_each(|proposal| answer(proposal, Err(error.clone())));
         }
-    }
-
-    /// Lets nothing into the log of a leader who may have no followers any more. A majority would never take it, but
-    /// it would lie on this node's disk until a successor has it cut off, perhaps in plain where the successor seals
-    /// (ADR-0020).
-    async fn check_followed(&self) -> Result<(), Error> {
-        if self.group.has_followers() {
-            return Ok(());
-        }
-        let asked = timeout(self.patience, self.group.read_index()).await;
-        asked.unwrap_or(Err(Error::NotLeader { leader: None })).map(|_| ())
     }
 
     fn take(&mut self, proposal: Proposal, payloads: &mut Vec<Stored>, pending: &mut Vec<Pending>) {

@@ -26,7 +26,8 @@ pub struct ReplicaSettings {
     /// How long a node that stops goes on serving while it hands over what it leads. Default: 5 s; it takes
     /// milliseconds where the others have caught up. 0 hands nothing over.
     pub hand_over_limit: Duration,
-    /// Bytes a second that this node sends to replicas that are behind. Default: 32 MiB.
+    /// Bytes a second that this node may send to replicas that are behind, at least: more where live records come faster.
+    /// Default: 32 MiB.
     pub catch_up_bytes_per_second: u64,
     /// Whether shards take and give no more than those of the service. Default: no.
     pub service_limits: bool,

@@ -66,7 +66,6 @@ impl ShardReplica {
             events: events.clone(),
             stamped: Timestamp::default(),
             under_way: HashMap::new(),
-            patience: settings.append_deadline / 2,
         };
         // Ends when the replica is stopped: the group then refuses, and nobody sends.
         tokio::spawn(proposer.run(receiver));

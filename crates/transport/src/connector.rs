@@ -45,7 +45,9 @@ pub trait Connector: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpConnector;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may take to be made. Past a lost packet a new attempt is sooner there than the system's next
+/// one, which comes after one second, then two, then four.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 async fn connect_tcp(address: String) -> io::Result<TcpStream> {
     let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;

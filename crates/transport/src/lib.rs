@@ -22,7 +22,7 @@ pub use listener::{Connection, Listener};
 pub use liveness::{Liveness, PeerEvent};
 pub use peer::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES, Purpose, STREAM_WINDOW_BYTES, Transport,
-    TransportSettings, channel, channel_of_slow_readers, was_not_sent,
+    TransportSettings, channel, channel_of_slow_readers, not_sent, was_not_sent,
 };
 pub use server::{Handler, ReplicaServer, RequestBody};
 

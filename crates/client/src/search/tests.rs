@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use anabranch_catalog::{Distribution, NewStream, Replica, StreamMode};
+use anabranch_catalog::{Catalog, Command, Distribution, NewStream, Replica, StreamMode};
 use anabranch_transport::TcpConnector;
 use anabranch_types::{Incarnation, ReplicaId, StreamName, Timestamp};
 
 use super::*;
+use crate::client::Client;
 
 /// A client that knows a stream of one shard on nodes 1 to 3, and the route to it.
 fn client() -> (Client, Arc<ShardRoute>) {
@@ -94,4 +96,57 @@ async fn a_leader_is_found_soon_after_it_came_and_a_long_search_asks_rarely() {
     let (asked, took) = asked(1800, |_| None).await;
     let longest_pauses = took.as_millis() / LONGEST_PAUSE.as_millis();
     assert!(asked.len() as u128 / 3 <= 50 + longest_pauses, "{took:?}");
+}
+
+/// How long attempts at a node that never answers take, one after the other.
+async fn given_up_after(search: &mut Search<'_>, effect: Effect) -> Duration {
+    let began = Instant::now();
+    let attempt = search.attempt(NodeId(1), effect, std::future::pending::<Result<(), _>>());
+    assert!(matches!(attempt.await, Err(CallError::Unknown(_))));
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_not_answered_is_tried_elsewhere_and_each_time_waits_longer() {
+    let (client, route) = client();
+    let mut search = Search::new(&client.inner, &route);
+    for seconds in [1, 2, 4] {
+        assert_eq!(given_up_after(&mut search, Effect::Reads).await.as_secs(), seconds);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_waits_for_its_leader_as_long_as_no_other_node_leads() {
+    let (client, route) = client();
+    let mut search = Search::new(&client.inner, &route);
+    let answer = async {
+        sleep(Duration::from_secs(9)).await;
+        Ok(7)
+    };
+    assert_eq!(search.attempt(NodeId(1), Effect::Writes, answer).await, Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_is_given_up_once_another_node_leads() {
+    let (client, route) = client();
+    let mut search = Search::new(&client.inner, &route);
+    search.found(NodeId(1));
+    let other_call = async {
+        sleep(Duration::from_millis(250)).await;
+        Search::new(&client.inner, &route).found(NodeId(2));
+    };
+    let (took, ()) = tokio::join!(given_up_after(&mut search, Effect::Writes), other_call);
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert_eq!(Search::new(&client.inner, &route).next(), NodeId(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_gave_no_answer_is_forgotten_as_the_leader() {
+    let (client, route) = client();
+    Search::new(&client.inner, &route).found(NodeId(2));
+    let mut search = Search::new(&client.inner, &route);
+    assert_eq!(search.next(), NodeId(2));
+    let broken = async { Err::<(), _>(CallError::Unknown("the connection broke".into())) };
+    assert!(search.attempt(NodeId(2), Effect::Writes, broken).await.is_err());
+    assert_eq!(Search::new(&client.inner, &route).next(), NodeId(1));
 }
