@@ -84,6 +84,8 @@ pub struct GroupStatus {
 /// How long a majority that hasn't been heard lately may take to say that nobody else leads. Some round trips: a leader
 /// that is cut off says so soon, and the caller asks another node.
 const MAJORITY_PATIENCE: Duration = Duration::from_secs(1);
+/// Why the outcome of a write is unknown that waited for a stalled disk.
+pub(crate) const DISK_STALLED: &str = "the disk of the leader is stalled";
 
 /// One replica of a Raft group: the facade in front of openraft.
 pub(crate) struct Group {
@@ -231,6 +233,16 @@ impl Group {
         self.transport.is_stalled() && !self.votes_alone(membership)
     }
 
+    /// Returns when this node's disk is stalled and others may lead: what waits for this replica waits in vain.
+    pub(crate) async fn until_stalled(&self) {
+        let metrics = self.raft.server_metrics();
+        let votes_alone = self.votes_alone(&metrics.borrow_watched().membership_config);
+        if votes_alone {
+            return std::future::pending().await;
+        }
+        self.transport.until_stalled().await;
+    }
+
     pub(crate) fn votes_alone(&self, membership: &StoredMembership) -> bool {
         membership.voter_ids().eq([self.replica.0])
     }
@@ -346,7 +358,12 @@ impl Group {
     pub(crate) async fn propose(&self, payload: Payload) -> Result<(LogId, Outcome), Error> {
         let stored = payload.stored();
         self.check_fits(stored.0.len())?;
-        match self.raft.client_write(stored).await {
+        let written = tokio::select! {
+            biased;
+            written = self.raft.client_write(stored) => written,
+            () = self.until_stalled() => return Err(Error::Unknown(DISK_STALLED.into())),
+        };
+        match written {
             Ok(written) => Ok((log_id(&written.log_id), written.data)),
             Err(RaftError::APIError(error)) => Err(write_error(error)),
             Err(RaftError::Fatal(fatal)) => Err(Error::Unknown(fatal.to_string())),

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::Error;
-use crate::group::{Group, GroupStatus};
+use crate::group::{DISK_STALLED, Group, GroupStatus};
 use crate::load_meter::LoadMeter;
 use crate::machine::remember;
 use crate::payload::Payload;
@@ -139,7 +139,13 @@ impl ShardReplica {
         self.events
             .send(Event::Propose(Proposal { batch, sealer, answer, permit }))
             .map_err(|_| stopped())?;
-        match timeout(self.append_deadline, answered).await {
+        let answered = tokio::select! {
+            biased;
+            answered = timeout(self.append_deadline, answered) => answered,
+            // Others lead now. Whoever sends it again is told from them whether it was written.
+            () = self.group.until_stalled() => return Err(Error::Unknown(DISK_STALLED.into())),
+        };
+        match answered {
             Ok(Ok(result)) => result,
             Ok(Err(_dropped)) => Err(Error::Unknown("the replica stopped".into())),
             Err(_elapsed) => Err(Error::Unknown("no majority in time".into())),

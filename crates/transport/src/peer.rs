@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anabranch_proto::replica as pb;
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -65,7 +65,7 @@ struct Inner {
     connector: Arc<dyn Connector>,
     liveness: Arc<Liveness>,
     /// Whether pongs say that the disk is stalled.
-    stalled: AtomicBool,
+    stalled: watch::Sender<bool>,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     monitor: Mutex<JoinSet<()>>,
 }
@@ -83,7 +83,7 @@ impl Transport {
         let mut monitor = JoinSet::new();
         monitor.spawn(watch_over(Arc::clone(&liveness), settings.silence / 10));
         let (peers, monitor) = (Mutex::default(), Mutex::new(monitor));
-        let stalled = AtomicBool::new(false);
+        let stalled = watch::channel(false).0;
         let inner = Inner { settings, connector, liveness, stalled, peers, monitor };
         Self { inner: Arc::new(inner) }
     }
@@ -101,12 +101,18 @@ impl Transport {
     /// Has pongs say from now on that this node's disk makes no progress or has failed, or that it works again. Others
     /// take over as soon as they hear it, so the caller has given up first whatever this node led.
     pub fn set_stalled(&self, stalled: bool) {
-        self.inner.stalled.store(stalled, Ordering::Release);
+        self.inner.stalled.send_replace(stalled);
     }
 
     /// What pongs say of this node's disk.
     pub fn is_stalled(&self) -> bool {
-        self.inner.stalled.load(Ordering::Acquire)
+        *self.inner.stalled.borrow()
+    }
+
+    /// Returns while or as soon as pongs say that this node's disk is stalled.
+    pub async fn until_stalled(&self) {
+        let mut stalled = self.inner.stalled.subscribe();
+        let _this_transport_keeps_the_sender = stalled.wait_for(|stalled| *stalled).await;
     }
 
     /// Says where `node` is, the first time or after it moved.

@@ -45,6 +45,26 @@ async fn a_leader_whose_disk_stalls_is_followed_by_another_and_reads_nothing_mor
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_append_that_waits_for_a_stalled_disk_ends_at_once() {
+    let cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("before").await.unwrap();
+    let old = cluster.leader().await;
+    cluster.stop_syncing(old);
+    for other in cluster.up().into_iter().filter(|other| *other != old) {
+        cluster.network.cut(old, other);
+    }
+    let began = Instant::now();
+    let waits = cluster.append_at(old, Cluster::call("call", &["once"]));
+    let stalls = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stall(&cluster, old, true);
+    };
+    let (outcome, ()) = tokio::join!(waits, stalls);
+    assert!(matches!(outcome, Err(Error::Unknown(_))), "{outcome:?}");
+    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_whose_disk_stalls_is_no_heir_and_one_that_recovers_takes_part_again() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
