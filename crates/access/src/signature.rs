@@ -108,6 +108,23 @@ where
     locate(request).map(|_| ())
 }
 
+/// The id of the access key that a request claims to be signed with, by its `Authorization` header or its query; empty if
+/// it names none. Nothing is verified.
+pub fn claimed_key_id<'a>(authorization: &'a str, query: &'a str) -> Cow<'a, str> {
+    let first = |credential: &'a str| credential.split('/').next().unwrap_or_default();
+    let [credential, ..] = HeaderParts::of(authorization).values;
+    if let Some(credential) = credential {
+        return Cow::Borrowed(first(credential));
+    }
+    match Query::new(query).only("X-Amz-Credential") {
+        Ok(Some(Cow::Borrowed(credential))) => Cow::Borrowed(first(credential)),
+        Ok(Some(Cow::Owned(credential))) => {
+            Cow::Owned(credential.split('/').next().unwrap_or_default().to_owned())
+        }
+        Ok(None) | Err(_) => Cow::Borrowed(""),
+    }
+}
+
 /// What [`require`] found.
 enum Located<'a> {
     Header(HeaderParts<'a>),

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Shard, ShardStatus};
 use anabranch_client as client;
 use anabranch_client::{ShardRoute, View};
 use anabranch_shard::{Batch, BatchBuilder, DuplicateWindow, Producer, Run};
-use anabranch_types::{GroupId, HashKey, SequenceNumber, ShardId, StreamName};
+use anabranch_types::{GroupId, HashKey, SequenceNumber, ShardId, StreamName, Timestamp};
 use futures::future::join_all;
 use tokio::time::Instant;
 
@@ -51,6 +50,9 @@ struct Group {
 /// First and longest wait for the catalog to show the shards that go on where one was closed.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// How long after a shard was closed its leader's memory of calls is asked for, by two machines' clocks, which may be half
+/// a minute apart.
+const RECALLED_FOR: Duration = DuplicateWindow::LENGTH.saturating_add(Duration::from_secs(30));
 
 /// Appends the records and says for each, in their order, where it stands or why it doesn't.
 pub(crate) async fn append(
@@ -62,16 +64,16 @@ pub(crate) async fn append(
     let mut outcomes: Vec<Outcome> = entries.iter().map(|_| Err(Error::Internal)).collect();
     let mut pending: Vec<usize> = (0..entries.len()).collect();
     let mut wait = FIRST_WAIT;
-    let mut may_repeat = cx.may_repeat;
+    let producer = cx.producer(entries);
     loop {
         let view = cx.gateway.cluster.view();
         if let Err(error) = cx.gateway.find_for_data(&view, stream) {
             fail(&mut outcomes, &pending, &error);
             return outcomes;
         }
-        let (groups, homeless) = group(&view, stream, entries, &pending, cx.producer.as_ref());
+        let (groups, homeless) = group(&view, stream, entries, &pending, &producer);
         pending = homeless;
-        let groups = if std::mem::take(&mut may_repeat) {
+        let groups = if cx.invocation.may_repeat() {
             recall_all(cx, &view, groups, &mut outcomes).await
         } else {
             groups
@@ -107,61 +109,72 @@ async fn append_all(
     .await
 }
 
-/// Finds the records that an earlier attempt of the call put into shards that were split or merged
-/// since, and gives what is left to append. A shard's own leader knows of attempts there.
+/// Finds the records that another attempt of the call put into shards that were split or merged since, and gives what is
+/// left to append. A shard's own leader knows of attempts there.
+///
+/// Any attempt may be the last to arrive: the first one may have been on its way while a later one was acknowledged and
+/// the shard was closed. A closed shard takes no record any more, so what it doesn't know now it never will.
 async fn recall_all(
     cx: &Context<'_>,
     view: &View,
     groups: Vec<Group>,
     outcomes: &mut [Outcome],
 ) -> Vec<Group> {
-    let oldest = cx.gateway.clock.now().minus(DuplicateWindow::LENGTH);
-    let mut left = Vec::with_capacity(groups.len());
-    for group in groups {
-        let Some(stream) = view.stream(&group.route.stream) else { continue };
-        let ancestors = lineage::ancestors(stream.stream, group.route.shard);
-        let recent = |shard: &&Shard| match shard.status {
-            ShardStatus::Open => false,
-            ShardStatus::Closed { at, .. } => at >= oldest,
-        };
-        let routes: Vec<_> = ancestors
-            .into_iter()
-            .filter(recent)
-            .filter_map(|shard| stream.shard(shard.id).map(Arc::clone))
-            .collect();
-        left.extend(recall(cx, &routes, group, outcomes).await);
+    let oldest = cx.gateway.clock.now().minus(RECALLED_FOR);
+    let recalled = groups.into_iter().map(async |group| {
+        let closed = recently_closed(view, &group.route, oldest);
+        recall(cx, &closed, group).await
+    });
+    let mut left = Vec::new();
+    for Recalled { rest, decided } in join_all(recalled).await {
+        left.extend(rest);
+        decided.into_iter().for_each(|(place, outcome)| outcomes[place] = outcome);
     }
     left
 }
 
-/// What is left of `group` without the records that stand in `ancestors`.
-async fn recall(
-    cx: &Context<'_>,
-    ancestors: &[Arc<ShardRoute>],
-    mut group: Group,
-    outcomes: &mut [Outcome],
-) -> Option<Group> {
-    for route in ancestors {
+/// The shards that `route` came from and that were closed after `oldest`.
+fn recently_closed(view: &View, route: &ShardRoute, oldest: Timestamp) -> Vec<Arc<ShardRoute>> {
+    let Some(stream) = view.stream(&route.stream) else { return Vec::new() };
+    let closed = lineage::closed_since(stream.stream, route.shard, oldest);
+    closed.into_iter().filter_map(|shard| stream.shard(shard.id).map(Arc::clone)).collect()
+}
+
+/// What became of a group whose records may stand in other shards.
+struct Recalled {
+    /// Those that stand in none.
+    rest: Option<Group>,
+    /// The others, by their index in the call.
+    decided: Vec<(usize, Outcome)>,
+}
+
+/// Looks for the records of `group` in `shards`, which are closed.
+async fn recall(cx: &Context<'_>, shards: &[Arc<ShardRoute>], mut group: Group) -> Recalled {
+    let mut decided = Vec::new();
+    for route in shards {
         let known = match cx.gateway.cluster.recall(route, &group.batch).await {
             Ok(known) => known,
             Err(client::Error::NotFound) => continue,
             Err(error) => {
                 let error = Error::from_client(error, || shard_subject(cx, route));
-                fail(outcomes, &group.places, &error);
-                return None;
+                decided.extend(group.places.iter().map(|place| (*place, Err(error.clone()))));
+                return Recalled { rest: None, decided };
             }
         };
         for (place, run) in group.places.iter().zip(&known) {
             let Some(run) = run else { continue };
             let number = run.first.sequence_number(route.shard, route.birth, run.arrival);
-            outcomes[*place] = Ok(Placed { shard: route.shard, number });
+            decided.push((*place, Ok(Placed { shard: route.shard, number })));
         }
         let is_new = |place: usize| known.get(place).is_none_or(Option::is_none);
         let places = (0..).zip(&group.places).filter(|(place, _)| is_new(*place));
         group.places = places.map(|(_, index)| *index).collect();
-        group.batch = group.batch.retain(is_new)?;
+        let Some(batch) = group.batch.retain(is_new) else {
+            return Recalled { rest: None, decided };
+        };
+        group.batch = batch;
     }
-    Some(group)
+    Recalled { rest: Some(group), decided }
 }
 
 /// One batch per shard, and the records that no open shard takes at the moment.
@@ -170,7 +183,7 @@ fn group(
     stream: &StreamName,
     entries: &[Entry<'_>],
     pending: &[usize],
-    producer: Option<&Producer>,
+    producer: &Producer,
 ) -> (Vec<Group>, Vec<usize>) {
     let mut homeless = Vec::new();
     let mut routed: Vec<(GroupId, usize, &Arc<ShardRoute>)> = Vec::with_capacity(pending.len());
@@ -186,7 +199,7 @@ fn group(
     let groups = routed.chunk_by(same_group).map(|chunk| {
         let members = || chunk.iter().map(|(_, place, _)| (*place, &entries[*place]));
         let bytes = members().map(|(_, entry)| entry.data.len() + entry.partition_key.len()).sum();
-        let mut builder = BatchBuilder::with_room(producer.cloned(), chunk.len(), bytes);
+        let mut builder = BatchBuilder::with_room(Some(producer.clone()), chunk.len(), bytes);
         for (place, Entry { partition_key, data, .. }) in members() {
             let index = u32::try_from(place).expect("a call has at most 500 records");
             let write = |out: &mut Vec<u8>| data.append_to(out);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::auth::{self, Peer};
 use crate::body;
+use crate::call_name::Invocation;
 use crate::event_stream;
 use crate::gateway::Gateway;
 use crate::operations::{self, Call, Operation};
@@ -32,8 +33,7 @@ pub async fn call(gateway: &Gateway, operation: &str, cbor: bool, body: &[u8]) -
         parts: &parts,
         peer,
         caller: auth::authenticate(gateway, &parts, body).await,
-        producer: None,
-        may_repeat: false,
+        invocation: Invocation::of(&parts.headers),
     };
     Some(match operations::perform(call).await {
         Ok(_) => 200,

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::auth::Authenticator;
 use crate::budget::Budget;
 use crate::call_limits::CallLimits;
+use crate::call_name::CallNames;
 use crate::cluster::Cluster;
 use crate::newest::Newest;
 use crate::server;
@@ -25,6 +26,7 @@ pub struct Gateway {
     pub(crate) settings: Arc<GatewaySettings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sealer: Arc<Sealer>,
+    pub(crate) call_names: CallNames,
     /// Knows callers, where authentication is required.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     /// Asks for the newest version of the catalog.
@@ -68,6 +70,7 @@ impl Gateway {
             authenticator: authenticator.map(Arc::new),
             newest: Newest::default(),
             sealer: Arc::new(Sealer::new(settings.token_key)),
+            call_names: CallNames::new(&settings.token_key),
             call_limits: settings.service_limits.then(Arc::default),
             bodies: Budget::new(settings.max_in_flight_bytes / 2),
             unverified: Unverified::new(settings.max_unverified_bytes),

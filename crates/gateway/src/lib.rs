@@ -18,6 +18,7 @@ mod authorization;
 mod body;
 mod budget;
 mod call_limits;
+mod call_name;
 mod cluster;
 mod connection;
 mod constraints;

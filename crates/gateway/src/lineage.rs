@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anabranch_catalog::{Shard, Stream};
-use anabranch_types::ShardId;
+use anabranch_catalog::{Shard, ShardStatus, Stream};
+use anabranch_types::{ShardId, Timestamp};
 
 /// The children of the shards of one version of a stream; a shard names its parents itself.
 #[derive(Debug, Default)]
@@ -27,14 +27,20 @@ impl Lineage {
     }
 }
 
-/// The shards that any of `shard` came from, near ones first, as far as they are still listed.
-pub(crate) fn ancestors<'a>(stream: &'a Stream, shard: ShardId) -> Vec<&'a Shard> {
+/// The shards that `shard` came from and that were closed at `oldest` or later, near ones first, as far as they are still
+/// listed. A shard is closed before its children are, so those behind an older one are older too.
+pub(crate) fn closed_since<'a>(
+    stream: &'a Stream,
+    shard: ShardId,
+    oldest: Timestamp,
+) -> Vec<&'a Shard> {
     let mut found: Vec<&'a Shard> = Vec::new();
     let mut next = vec![shard];
     while let Some(shard) = next.pop() {
         let parents = stream.shards.get(&shard).map(|shard| shard.parents.as_slice());
         for parent in parents.unwrap_or_default() {
             if let Some(parent) = stream.shards.get(parent)
+                && matches!(parent.status, ShardStatus::Closed { at, .. } if at >= oldest)
                 && found.iter().all(|known| known.id != parent.id)
             {
                 found.push(parent);
@@ -103,7 +109,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn children_and_ancestors_are_found() {
+    fn children_and_closed_shards_are_found() {
         // 0 and 1 first; 1 split into 2 and 3; 0 and 2 merged into 4; 4 split into 5 and 6.
         let stream = stream(&[
             (0, 4, &[], 1, Some(3)),
@@ -119,8 +125,14 @@ pub(crate) mod tests {
         assert_eq!(ids(lineage.children(ShardId(1))), [2, 3]);
         assert_eq!(ids(lineage.children(ShardId(4))), [5, 6]);
         assert_eq!(ids(lineage.children(ShardId(6))), [0; 0]);
-        let of = |shard| ancestors(&stream, ShardId(shard)).iter().map(|s| s.id.0).collect();
-        let found: [Vec<u32>; 3] = [of(6), of(3), of(0)];
-        assert_eq!(found, [vec![4, 0, 2, 1], vec![1], vec![]]);
+        let closed = |shard, second: u64| {
+            let oldest = Timestamp::from_millis(second * 1000);
+            let found = closed_since(&stream, ShardId(shard), oldest);
+            found.iter().map(|shard| shard.id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(closed(6, 0), [4, 0, 2, 1]);
+        assert_eq!(closed(6, 3), [4, 0, 2]);
+        assert_eq!(closed(6, 4), [4]);
+        assert_eq!([closed(3, 2), closed(3, 3), closed(0, 0)], [vec![1], vec![], vec![]]);
     }
 }

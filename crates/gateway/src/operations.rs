@@ -38,7 +38,6 @@ pub(crate) mod warm_throughput;
 
 use std::future::Future;
 
-use anabranch_shard::Producer;
 use anabranch_types::ShardId;
 use futures::future::BoxFuture;
 use http::request::Parts;
@@ -49,9 +48,11 @@ use crate::auth::{Caller, Known, Peer};
 use crate::authorization::{self, AskedTags, Target};
 use crate::budget::Permit;
 use crate::call_limits::{Limit, Subject};
+use crate::call_name::Invocation;
 use crate::constraints::{self, Constrained};
 use crate::errors::Error;
 use crate::gateway::Gateway;
+use crate::identity::Identity;
 use crate::response::{Done, Encoded};
 use crate::wire::{self, DecodeError, Format, Writer};
 
@@ -113,17 +114,16 @@ pub(crate) struct Call<'a> {
     pub peer: Peer,
     /// Who calls, or why it isn't let in: it is told so if its body can be read.
     pub caller: Result<Caller, Error>,
-    pub producer: Option<Producer>,
-    pub may_repeat: bool,
+    pub invocation: Invocation<'a>,
 }
 
 /// What an operation may use.
 pub(crate) struct Context<'a> {
     pub gateway: &'a Gateway,
-    /// Who repeats this call, if it is repeated.
-    pub producer: Option<Producer>,
-    /// Whether it may be a repeat: the client doesn't say that this is its first attempt.
-    pub may_repeat: bool,
+    /// Who calls, where that is verified.
+    pub identity: Option<&'a Identity>,
+    pub parts: &'a Parts,
+    pub invocation: &'a Invocation<'a>,
 }
 
 /// A decoded request that knows how to be carried out.
@@ -403,8 +403,9 @@ pub(crate) fn throttled_as(operation: Option<Operation>, error: Error) -> Error 
 }
 
 async fn attempt<R: Request>(admitted: &Admitted<R>, call: &Call<'_>) -> Result<R::Answer, Error> {
-    let Call { gateway, may_repeat, .. } = *call;
-    let cx = Context { gateway, producer: call.producer.clone(), may_repeat };
+    let Call { gateway, parts, ref invocation, .. } = *call;
+    let identity = admitted.caller.as_ref().map(|known| &*known.identity);
+    let cx = Context { gateway, identity, parts, invocation };
     let request = &admitted.request;
     match request.run(&cx).await {
         // Another gateway may have acknowledged a change that hasn't reached this one: a call is refused by the newest

@@ -8,17 +8,17 @@
 
 use std::panic::AssertUnwindSafe;
 
-use anabranch_shard::Producer;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::aside::aside;
 use crate::auth::{self, Caller, Peer};
 use crate::body::{self, Encoding};
+use crate::call_name::Invocation;
 use crate::errors::Error;
 use crate::gateway::Gateway;
 use crate::operations::{self, Call, Operation, throttled_as};
@@ -30,11 +30,6 @@ use crate::wire::{self, Format};
 
 const TARGET: &str = "x-amz-target";
 const TARGET_PREFIX: &str = "Kinesis_20131202.";
-/// The same for every attempt of one call of an SDK.
-const INVOCATION_ID: &str = "amz-sdk-invocation-id";
-/// Which attempt of a call this is.
-const SDK_REQUEST: &str = "amz-sdk-request";
-const MAX_PRODUCER_ID_BYTES: usize = 64;
 
 /// A request that has room for its head, on a connection of this standing.
 pub(crate) struct Admitted<'a> {
@@ -163,8 +158,7 @@ impl Received<'_> {
             parts,
             peer,
             caller,
-            producer: Some(producer(&parts.headers)),
-            may_repeat: may_repeat(&parts.headers),
+            invocation: Invocation::of(&parts.headers),
         };
         // The room is held until the answer is made.
         operations::perform(call).await
@@ -225,26 +219,4 @@ fn format_of(headers: &HeaderMap) -> Option<Format> {
 /// The operation's name in the `X-Amz-Target` header.
 fn target(headers: &HeaderMap) -> Option<&str> {
     headers.get(TARGET)?.to_str().ok()?.strip_prefix(TARGET_PREFIX)
-}
-
-/// Who repeats this call, if it is repeated: the SDK says so. A call that says nothing gets an id of
-/// its own, so that the cluster itself may send it again when an answer is lost.
-fn producer(headers: &HeaderMap) -> Producer {
-    let named = headers.get(INVOCATION_ID).map(HeaderValue::as_bytes);
-    let named = named.filter(|id| (1..=MAX_PRODUCER_ID_BYTES).contains(&id.len()));
-    let id = match named {
-        Some(id) => Bytes::copy_from_slice(id),
-        None => Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
-    };
-    Producer { id, sequence: 0 }
-}
-
-/// Whether an SDK may have sent this call before: it names the call, and doesn't say that this is the
-/// first attempt (`amz-sdk-request: attempt=1; max=3`).
-fn may_repeat(headers: &HeaderMap) -> bool {
-    let attempt = headers.get(SDK_REQUEST).and_then(|value| value.to_str().ok());
-    let is_first = attempt.is_some_and(|text| {
-        text.split(';').any(|part| part.trim().eq_ignore_ascii_case("attempt=1"))
-    });
-    headers.contains_key(INVOCATION_ID) && !is_first
 }

@@ -131,6 +131,7 @@ pub(crate) struct Sealer {
 const VERSION: u8 = 1;
 const SALT_BYTES: usize = 15;
 const COUNTER_BYTES: usize = 8;
+const BLOCK_BYTES: usize = 16;
 const HEAD_BYTES: usize = 1 + SALT_BYTES + COUNTER_BYTES;
 /// Longest base64 text that [`Sealer::open`] looks at.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -206,18 +207,31 @@ impl std::fmt::Debug for Sealer {
     }
 }
 
-/// The key of a salt: two blocks of AES over the salt and a number, as a pseudorandom function.
+/// The key of a salt.
 fn derive(key: &TokenKey, salt: &[u8; SALT_BYTES]) -> Aes256Gcm {
-    let cipher = Aes256::new(key.bytes().into());
     let mut derived = Key::<Aes256Gcm>::default();
-    for (number, half) in (1u8..).zip(derived.chunks_exact_mut(16)) {
+    let blocks: [_; 2] = derived_blocks(key, salt);
+    for (half, block) in derived.chunks_exact_mut(BLOCK_BYTES).zip(blocks) {
+        half.copy_from_slice(&block);
+    }
+    Aes256Gcm::new(&derived)
+}
+
+/// Blocks of AES over the salt and a number, as a pseudorandom function.
+pub(crate) fn derived_blocks<const BLOCKS: usize>(
+    key: &TokenKey,
+    salt: &[u8; SALT_BYTES],
+) -> [[u8; BLOCK_BYTES]; BLOCKS] {
+    let cipher = Aes256::new(key.bytes().into());
+    let mut number = 0;
+    [(); BLOCKS].map(|()| {
+        number += 1;
         let mut block = Block::default();
         block[..SALT_BYTES].copy_from_slice(salt);
         block[SALT_BYTES] = number;
         cipher.encrypt_block(&mut block);
-        half.copy_from_slice(&block);
-    }
-    Aes256Gcm::new(&derived)
+        block.into()
+    })
 }
 
 fn nonce(counter: [u8; COUNTER_BYTES]) -> Nonce<aes_gcm::aead::consts::U12> {

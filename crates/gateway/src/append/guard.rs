@@ -39,7 +39,7 @@ fn batches_records_by_shard() {
     });
     let entries: Vec<Entry<'_>> = entries.collect();
     let pending: Vec<usize> = (0..RECORDS).collect();
-    let (groups, homeless) = guarded(|| group(&view, &name, &entries, &pending, Some(&producer)));
+    let (groups, homeless) = guarded(|| group(&view, &name, &entries, &pending, &producer));
     assert!(homeless.is_empty());
     assert_eq!(groups.len(), 8);
     let records: usize = groups.iter().map(|group| group.batch.records().count()).sum();
@@ -53,7 +53,7 @@ fn numbers_records() {
     let data = Blob::Base64("");
     let entry = Entry { partition_key: "key", hash: partition_key_hash("key"), data: &data };
     let pending: Vec<usize> = (0..RECORDS).collect();
-    let (groups, _) = group(&view, &name, &[entry; RECORDS], &pending, None);
+    let (groups, _) = group(&view, &name, &[entry; RECORDS], &pending, &producer());
     let records = u32::try_from(RECORDS).unwrap();
     let arrival = Timestamp::from_millis(1_764_000_000_000);
     let first = anabranch_shard::Position::entry(1_000_000);

@@ -1,6 +1,5 @@
 use anabranch_catalog::Distribution;
 use anabranch_client::StreamView;
-use anabranch_shard::Producer;
 use anabranch_types::{HashKey, SequenceNumber, StreamName, partition_key_hash};
 use serde::Deserialize;
 
@@ -8,6 +7,7 @@ use super::stream_encryption::write_if_encrypted;
 use super::{Answer, Context, Request};
 use crate::append::{self, Entry, Placed};
 use crate::authorization::Target;
+use crate::call_name::Invocation;
 use crate::constraints::{Checks, Constrained, absent, rules};
 use crate::errors::Error;
 use crate::gateway::Gateway;
@@ -117,7 +117,7 @@ pub(super) enum Placement<'a> {
     /// By their keys, as the user says.
     ByKey,
     /// Anywhere; where a call is repeated, at the same places again, so that the repeat is known there.
-    Anywhere(Option<&'a Producer>),
+    Anywhere(&'a Invocation<'a>),
 }
 
 /// The members of a record that say where it is to go.
@@ -141,17 +141,16 @@ impl<'a> Placement<'a> {
     pub(super) fn of(cx: &'a Context<'_>, stream: &StreamName) -> Self {
         let view = cx.gateway.cluster.view();
         match view.stream(stream).map(|found| found.stream.distribution) {
-            Some(Distribution::Auto) => Self::Anywhere(cx.producer.as_ref()),
+            Some(Distribution::Auto) => Self::Anywhere(cx.invocation),
             Some(Distribution::UserPartitionKey) | None => Self::ByKey,
         }
     }
 
     fn hash_key(self, keys: Keys<'_>, index: usize) -> Result<HashKey, KeyError> {
         match (self, keys) {
-            (Self::Anywhere(None), _) => Ok(HashKey(rand::random())),
-            (Self::Anywhere(Some(Producer { id, sequence })), _) => {
-                let id = String::from_utf8_lossy(id);
-                Ok(partition_key_hash(&format!("{id} {sequence} {index}")))
+            (Self::Anywhere(invocation), _) => {
+                let id = String::from_utf8_lossy(invocation.id());
+                Ok(partition_key_hash(&format!("{id} 0 {index}")))
             }
             (Self::ByKey, Keys { partition: None, .. }) => Err(KeyError::Absent),
             (Self::ByKey, Keys { hash: Some(text), .. }) => {
@@ -232,18 +231,14 @@ mod tests {
 
     #[test]
     fn records_without_a_key_go_anywhere_and_repeats_to_the_same_places() {
-        let call = Producer { id: "call".into(), sequence: 0 };
-        let placement = Placement::Anywhere(Some(&call));
+        let call = Invocation::Named(b"call");
+        let placement = Placement::Anywhere(&call);
         let places: Vec<_> = (0..4).map(|index| place(placement, index).unwrap().1).collect();
         let again: Vec<_> = (0..4).map(|index| place(placement, index).unwrap().1).collect();
         assert_eq!(places, again);
-        let other = Producer { id: "other".into(), sequence: 0 };
-        assert_ne!(places[0], place(Placement::Anywhere(Some(&other)), 0).unwrap().1);
+        let other = Invocation::Named(b"other");
+        assert_ne!(places[0], place(Placement::Anywhere(&other), 0).unwrap().1);
         assert_ne!(places[0], places[1]);
-        assert_ne!(
-            place(Placement::Anywhere(None), 0).unwrap(),
-            place(Placement::Anywhere(None), 0).unwrap()
-        );
         let keys = Keys { partition: Some("key"), hash: Some("0") };
         let (key, hash) = keys.place(placement, 2).unwrap();
         assert_eq!((key, hash), ("key", places[2]), "the key is kept, and decides nothing");

@@ -87,6 +87,14 @@ impl Blob<'_> {
         }
     }
 
+    /// Whether it is plain bytes, and the text or the bytes.
+    pub(crate) fn as_sent(&self) -> (bool, &[u8]) {
+        match self {
+            Self::Base64(text) => (false, text.as_bytes()),
+            Self::Raw(bytes) => (true, bytes),
+        }
+    }
+
     /// Appends the bytes, [`Self::len`] of them, to `out`.
     pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
         match self {

@@ -135,6 +135,23 @@ fn record_by_arn() -> Value {
 }
 
 #[tokio::test]
+async fn a_retry_is_known_only_from_the_user_who_made_the_call() {
+    let (server, root) = start().await;
+    let ann = server.user("ann", OWN).await;
+    server.allow("ann", ALL).await;
+    let body = serde_json::to_vec(&record()).unwrap();
+    let put = async |client: &Client| {
+        let id = [("amz-sdk-invocation-id", "fixed")];
+        let now = server.clock.now();
+        let answer = client.post(&server, now, "PutRecord", &id, &body, body.clone()).await;
+        answer.json()["SequenceNumber"].as_str().unwrap().to_owned()
+    };
+    let first = put(&root).await;
+    assert_ne!(put(&ann).await, first);
+    assert_eq!(put(&root).await, first);
+}
+
+#[tokio::test]
 async fn what_is_signed_of_a_body_in_gzip_is_what_is_sent() {
     let (server, root) = start().await;
     let plain = serde_json::to_vec(&record()).unwrap();

@@ -2,9 +2,10 @@
 
 use anabranch_client::Error;
 use anabranch_types::{HashKey, partition_key_hash};
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::http::{CBOR, JSON, Server, settings, start, start_with};
+use crate::http::{CBOR, JSON, SIGNATURE, Server, settings, start, start_with};
 
 const MAX: &str = "340282366920938463463374607431768211455";
 
@@ -129,6 +130,58 @@ async fn a_retry_of_an_sdk_makes_no_second_record() {
     let none = [("amz-sdk-invocation-id", too_long.as_str())];
     let unknown = server.post("PutRecords", &none, JSON, body).await.json();
     assert_ne!(fresh, unknown);
+}
+
+#[tokio::test]
+async fn another_call_under_the_same_id_is_no_retry() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let other_key = SIGNATURE.replace("=AK/", "=BK/");
+    let put_as = async |authorization: &str, key: &str, data: &str, hash: Option<&str>| {
+        let mut body = json!({"StreamName": "s", "PartitionKey": key, "Data": data});
+        body.as_object_mut().unwrap().extend(hash.map(|h| ("ExplicitHashKey".into(), json!(h))));
+        let body = serde_json::to_vec(&body).unwrap();
+        let headers = [
+            ("content-type", JSON),
+            ("x-amz-target", "Kinesis_20131202.PutRecord"),
+            ("authorization", authorization),
+            ("x-amz-date", "20260101T000000Z"),
+            ("amz-sdk-invocation-id", "fixed"),
+        ];
+        let answer = server.request(Method::POST, "/", &headers, body).await;
+        answer.json()["SequenceNumber"].as_str().unwrap().to_owned()
+    };
+    let put = async |key: &str, data: &str| put_as(SIGNATURE, key, data, None).await;
+    let mut numbers = vec![
+        put("k", "aaaa").await,
+        put("k", "bbbb").await,
+        put("l", "aaaa").await,
+        put_as(SIGNATURE, "k", "aaaa", Some("7")).await,
+        put_as(&other_key, "k", "aaaa", None).await,
+    ];
+    assert_eq!(put("k", "aaaa").await, numbers[0], "this one is a retry");
+    let stored = records(&server, "shardId-000000000000").await;
+    assert_eq!(stored.len(), numbers.len());
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(stored.len(), numbers.len(), "each has a number of its own");
+}
+
+#[tokio::test]
+async fn a_longer_call_under_the_same_id_is_stored_whole() {
+    let server = start().await;
+    server.create("s", 1).await;
+    let id = [("amz-sdk-invocation-id", "fixed")];
+    for texts in [&["aaaa", "bbbb"][..], &["cccc", "dddd", "eeee"], &["cccc", "dddd", "eeee"]] {
+        let entries: Vec<_> =
+            texts.iter().map(|text| json!({"PartitionKey": "k", "Data": text})).collect();
+        let body = serde_json::to_vec(&json!({"StreamName": "s", "Records": entries})).unwrap();
+        let answer = server.post("PutRecords", &id, JSON, body).await.json();
+        assert_eq!(answer["FailedRecordCount"], 0);
+    }
+    let stored = records(&server, "shardId-000000000000").await;
+    let stored: Vec<_> = stored.iter().map(|(_, data)| data.as_str()).collect();
+    assert_eq!(stored, ["aaaa", "bbbb", "cccc", "dddd", "eeee"]);
 }
 
 #[tokio::test]

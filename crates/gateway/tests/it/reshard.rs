@@ -1,5 +1,7 @@
 //! Shards that are split and merged under the calls.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::http::{JSON, Server, start};
@@ -157,8 +159,28 @@ async fn a_retry_after_a_split_makes_no_second_record() {
     assert_eq!(put, again);
     server.cluster.split("s", 1);
     server.cluster.publish();
-    let without_attempt = server.post("PutRecords", &[id], JSON, body).await.json();
+    let without_attempt = server.post("PutRecords", &[id], JSON, body.clone()).await.json();
     assert_eq!(put, without_attempt);
+    let late = server.post("PutRecords", &first, JSON, body).await.json();
+    assert_eq!(put, late, "the first attempt may arrive last");
+}
+
+#[tokio::test]
+async fn a_first_attempt_after_its_retry_and_a_merge_makes_no_second_record() {
+    let server = start().await;
+    server.create("s", 2).await;
+    let entry = |hash: &str| json!({"PartitionKey": "k", "Data": "", "ExplicitHashKey": hash});
+    let records = json!({"StreamName": "s", "Records": [entry("0"), entry(MAX)]});
+    let body = serde_json::to_vec(&records).unwrap();
+    let attempt = |text| [("amz-sdk-invocation-id", "call"), ("amz-sdk-request", text)];
+    let retry = server.post("PutRecords", &attempt("attempt=2"), JSON, body.clone()).await.json();
+    let merge =
+        json!({"StreamName": "s", "ShardToMerge": shard(0), "AdjacentShardToMerge": shard(1)});
+    server.ok("MergeShards", merge).await;
+    server.cluster.commit_jobs();
+    server.clock.advance(Duration::from_secs(120));
+    let late = server.post("PutRecords", &attempt("attempt=1"), JSON, body).await.json();
+    assert_eq!(late, retry);
 }
 
 #[tokio::test]
