@@ -55,6 +55,8 @@ impl DuplicateWindow {
         log_index: u64,
         arrival: Timestamp,
     ) {
+        // Before it is put in: what is known of an old call goes without what comes now under its name.
+        self.evict(arrival);
         let known = Known { log_index, arrival, records, call_indexes: call_indexes.into() };
         match self.calls.get_mut(&producer) {
             Some(call) if call.iter().any(|entry| entry.log_index == log_index) => {}
@@ -64,7 +66,6 @@ impl DuplicateWindow {
                 self.calls.insert(producer, vec![known]);
             }
         }
-        self.evict(arrival);
     }
 
     /// For each record of `batch` where it already stands, or `None` if it is new. `None` for the
@@ -86,9 +87,10 @@ impl DuplicateWindow {
         self.calls.is_empty()
     }
 
+    /// Makes room for one more call.
     fn evict(&mut self, now: Timestamp) {
         while let Some((arrival, _)) = self.oldest_first.front() {
-            if self.oldest_first.len() <= Self::MAX_CALLS && now.since(*arrival) <= Self::LENGTH {
+            if self.oldest_first.len() < Self::MAX_CALLS && now.since(*arrival) <= Self::LENGTH {
                 break;
             }
             if let Some((_, producer)) = self.oldest_first.pop_front() {
@@ -101,6 +103,9 @@ impl DuplicateWindow {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::collection::{hash_set, vec};
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     use super::*;
     use crate::batch::BatchBuilder;
@@ -132,6 +137,50 @@ mod tests {
         let found = window.find(&call("a", &[4, 5, 1])).unwrap();
         let positions: Vec<_> = found.iter().map(|run| run.map(|r| r.first.offset)).collect();
         assert_eq!(positions, [Some(1), None, Some(0)]);
+    }
+
+    /// What the window is to know, by walking over all that was ever put in: each call with when it came first, and the
+    /// records of its entries.
+    #[derive(Default)]
+    struct Walk(Vec<(&'static str, Timestamp, Vec<(u32, Position)>)>);
+
+    impl Walk {
+        fn insert(&mut self, id: &'static str, indexes: &[u32], log_index: u64, now: Timestamp) {
+            self.0.retain(|(_, came, _)| now.since(*came) <= DuplicateWindow::LENGTH);
+            let places = (0..).zip(indexes).map(|(offset, i)| (*i, Position { log_index, offset }));
+            match self.0.iter_mut().find(|(known, ..)| *known == id) {
+                Some((.., records)) => records.extend(places),
+                None => self.0.push((id, now, places.collect())),
+            }
+        }
+
+        fn find(&self, id: &str, index: u32) -> Option<Position> {
+            let (.., records) = self.0.iter().find(|(known, ..)| *known == id)?;
+            records.iter().find(|(known, _)| *known == index).map(|(_, position)| *position)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_is_found_where_its_call_put_it_first_for_two_minutes(
+            calls in vec((select(&["a", "b", "c"][..]), hash_set(0u32..6, 1..4), 0u64..90), 1..30),
+        ) {
+            let (mut window, mut walk) = (DuplicateWindow::default(), Walk::default());
+            let mut now = at(1000);
+            for (log_index, (id, indexes, seconds)) in (1..).zip(calls) {
+                now = now.plus(Duration::from_secs(seconds));
+                let indexes: Vec<u32> = indexes.into_iter().collect();
+                insert(&mut window, &call(id, &indexes), log_index, now);
+                walk.insert(id, &indexes, log_index, now);
+                for id in ["a", "b", "c"] {
+                    let found = window.find(&call(id, &[0, 1, 2, 3, 4, 5]));
+                    let found = found.unwrap_or_else(|| vec![None; 6]);
+                    let found: Vec<_> = found.iter().map(|run| run.map(|run| run.first)).collect();
+                    let expected: Vec<_> = (0..6).map(|index| walk.find(id, index)).collect();
+                    prop_assert_eq!(found, expected, "{} at {}", id, now);
+                }
+            }
+        }
     }
 
     #[test]
