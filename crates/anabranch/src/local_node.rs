@@ -71,8 +71,15 @@ impl LocalNode for InProcess {
         self.shard(group)?.recall(batch).map_err(call_error)
     }
 
-    fn seek(&self, group: GroupId, start: Start) -> BoxFuture<'_, Result<Position, CallError>> {
-        Box::pin(async move { self.shard(group)?.seek(start).await.map_err(call_error) })
+    fn seek(
+        &self,
+        group: GroupId,
+        start: Start,
+        leader_only: bool,
+    ) -> BoxFuture<'_, Result<Position, CallError>> {
+        Box::pin(
+            async move { self.shard(group)?.seek(start, leader_only).await.map_err(call_error) },
+        )
     }
 
     fn read(&self, group: GroupId, read: Read) -> BoxFuture<'_, Result<Page, CallError>> {

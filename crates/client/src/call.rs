@@ -75,8 +75,13 @@ pub trait LocalNode: Send + Sync + 'static {
     /// # Errors
     /// [`CallError::Frozen`] if the node doesn't know yet that it is closed; [`CallError::NotFound`].
     fn recall(&self, group: GroupId, batch: &Batch) -> Result<Vec<Option<Run>>, CallError>;
-    /// Finds where a reader begins.
-    fn seek(&self, group: GroupId, start: Start) -> BoxFuture<'_, Result<Position, CallError>>;
+    /// Finds where a reader begins. With `leader_only` the replica must lead.
+    fn seek(
+        &self,
+        group: GroupId,
+        start: Start,
+        leader_only: bool,
+    ) -> BoxFuture<'_, Result<Position, CallError>>;
     /// Reads a page.
     fn read(&self, group: GroupId, read: Read) -> BoxFuture<'_, Result<Page, CallError>>;
 }
@@ -185,6 +190,7 @@ pub(crate) async fn seek(
     channel: Channel,
     group: GroupId,
     start: Start,
+    leader_only: bool,
 ) -> Result<Position, CallError> {
     let start = match start {
         Start::TrimHorizon => v1::seek_request::Start::TrimHorizon(v1::Empty {}),
@@ -192,7 +198,7 @@ pub(crate) async fn seek(
         Start::AtTimestamp(time) => v1::seek_request::Start::AtMillis(time.as_millis()),
         Start::At(position) => return Ok(position),
     };
-    let message = v1::SeekRequest { group: group.0, start: Some(start) };
+    let message = v1::SeekRequest { group: group.0, start: Some(start), leader_only };
     let answer = log_client(channel).seek(request(message)).await.map_err(|s| error_of(&s))?;
     position(answer.into_inner().position)
 }

@@ -242,6 +242,11 @@ impl Client {
         shard: &ShardRoute,
         batch: &Batch,
     ) -> Result<Vec<Option<Run>>, Error> {
+        // Any replica will do: one in this process costs nothing to ask.
+        let local = self.inner.local.as_ref();
+        if let Some(Ok(known)) = local.map(|local| local.recall(shard.group, batch)) {
+            return Ok(known);
+        }
         let mut search = Search::new(&self.inner, shard);
         loop {
             let node = search.next();
@@ -270,7 +275,8 @@ impl Client {
         let _either_way = timeout(longest, versions.wait_for(|seen| *seen > version)).await;
     }
 
-    /// Finds where a reader that wants to start at `start` begins.
+    /// Finds where a reader that wants to start at `start` begins. Asks the leader, which has all that was acknowledged;
+    /// while there is none, any replica that has enough to tell.
     ///
     /// # Errors
     /// Any of [`Error`] but `Closed` and `Unknown`.
@@ -281,10 +287,16 @@ impl Client {
         let mut search = Search::new(&self.inner, shard);
         loop {
             let node = search.next();
-            let call = self.inner.seek_at(node, shard.group, start);
+            let leader_only = search.began.elapsed() < LEADER_READ_PATIENCE;
+            let call = self.inner.seek_at(node, shard.group, start, leader_only);
             let result = search.attempt(node, Effect::Reads, call).await;
             match result {
-                Ok(position) => return Ok(position),
+                Ok(position) => {
+                    if leader_only {
+                        search.found(node);
+                    }
+                    return Ok(position);
+                }
                 Err(CallError::NotLeader(_) | CallError::NotFound | CallError::Unknown(_)) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -176,7 +176,7 @@ impl<'a> Search<'a> {
         };
         let questions = self.nodes(others).into_iter().map(|node| {
             // Only a leader that a majority follows knows the end of the shard.
-            let end = self.inner.seek_at(node, self.shard.group, Start::Latest);
+            let end = self.inner.seek_at(node, self.shard.group, Start::Latest, true);
             async move { timeout(PROBE_PAUSE, end).await.ok()?.ok().map(|_| node) }
                 .map(|leader| leader.ok_or(()))
                 .boxed()
@@ -268,11 +268,12 @@ impl Inner {
         node: NodeId,
         group: GroupId,
         start: Start,
+        leader_only: bool,
     ) -> Result<anabranch_shard::Position, CallError> {
         match self.local_if(node) {
-            Some(local) => local.seek(group, start).await,
+            Some(local) => local.seek(group, start, leader_only).await,
             None => match self.channel_of(node) {
-                Some(channel) => call::seek(channel, group, start).await,
+                Some(channel) => call::seek(channel, group, start, leader_only).await,
                 None => Err(CallError::NotLeader(None)),
             },
         }

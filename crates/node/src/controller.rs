@@ -130,7 +130,7 @@ pub(crate) async fn has_leader(node: &Node, shard: &Shard) -> bool {
     let asked = shard.replicas.iter().map(|replica| async move {
         if replica.node == node.id() {
             match node.shard(shard.group) {
-                Some(replica) => replica.seek(anabranch_shard::Start::Latest).await.is_ok(),
+                Some(replica) => replica.seek(anabranch_shard::Start::Latest, true).await.is_ok(),
                 None => false,
             }
         } else {

@@ -56,11 +56,21 @@ impl Leading {
     }
 }
 
-/// What a node is to the balance. One whose replicas are on their way to others takes no leaders.
-fn standing(catalog: &Catalog, id: NodeId, leading: Leading) -> Standing {
+/// What a node is to the balance. One whose replicas are on their way to others, or whose disk takes no records, takes no
+/// leaders.
+fn standing(catalog: &Catalog, id: NodeId, leading: Leading, has_room: bool) -> Standing {
     let Leading { groups: leads, ready, sync, round_trips, .. } = leading;
     let stays = catalog.nodes.get(&id).is_some_and(|node| node.state == NodeState::Active);
-    Standing { leads, takes: stays && ready >= SETTLES, sync, round_trips }
+    Standing { leads, takes: stays && has_room && ready >= SETTLES, sync, round_trips }
+}
+
+/// Whether the disk of `id`, which may be this node, takes records, as far as is known here.
+fn has_room(node: &Node, id: NodeId) -> bool {
+    if id == node.id() {
+        node.inner.store.disk().takes_records()
+    } else {
+        !node.inner.transport.liveness().refuses_records(id)
+    }
 }
 
 /// What a node keeps in mind to say it.
@@ -158,8 +168,8 @@ async fn round(node: &Node, balance: &mut Balance) {
     let mut nodes = ask_others(node, &catalog).await;
     nodes.insert(node.id(), leading(node));
     let settles = nodes.values().any(Leading::settles);
-    let standings = nodes.into_iter().map(|(id, leading)| (id, standing(&catalog, id, leading)));
-    let standings = standings.collect();
+    let standing = |(id, leading)| (id, standing(&catalog, id, leading, has_room(node, id)));
+    let standings = nodes.into_iter().map(standing).collect();
     let orders = Orders { paused: catalog.balancing_paused, rebalance: catalog.rebalance };
     let moves = balance.round(orders, &replicas(&catalog), &standings);
     if let Some(rebalance) = catalog.rebalance
@@ -227,12 +237,14 @@ pub(crate) async fn transfer_from(
     node.inner.remotes.transfer_leaders(from, transfers).await
 }
 
-/// Hands groups that this node leads over to the nodes beside them. Says which it leads no more.
+/// Hands groups that this node leads over to the nodes beside them, but to none whose disk takes no records: it would
+/// only hand over again. Says which it leads no more.
 pub(crate) async fn transfer(node: &Node, transfers: Vec<(GroupId, NodeId)>) -> Vec<GroupId> {
     let mut handing_over = Vec::with_capacity(transfers.len());
     for (group, to) in transfers {
         let replicas = &node.inner.replicas;
-        let came = async move { (group, replicas.hand_over(group, move |heir| heir == to).await) };
+        let suits = move |heir| heir == to && has_room(node, to);
+        let came = async move { (group, replicas.hand_over(group, suits).await) };
         handing_over.push(came.boxed());
     }
     let came = stream::iter(handing_over).buffer_unordered(MOVE_AT_ONCE);
@@ -299,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_drains_takes_no_leaders() {
+    fn a_node_that_drains_or_has_a_full_disk_takes_no_leaders() {
         let mut catalog = catalog();
         let ready = || Leading {
             groups: BTreeSet::new(),
@@ -309,8 +321,9 @@ mod tests {
             stalled: None,
             scrub: ScrubProgress::default(),
         };
-        let takes = |catalog: &Catalog| standing(catalog, NodeId(1), ready()).takes;
+        let takes = |catalog: &Catalog| standing(catalog, NodeId(1), ready(), true).takes;
         assert!(takes(&catalog));
+        assert!(!standing(&catalog, NodeId(1), ready(), false).takes, "without room on its disk");
         let drain = Command::SetNodeState { node: NodeId(1), state: NodeState::Draining };
         catalog.apply(5, drain);
         assert!(!takes(&catalog));

@@ -149,7 +149,7 @@ impl Remotes {
     pub(crate) async fn leads(&self, node: NodeId, group: u64) -> bool {
         let Ok(channel) = self.channel(node) else { return false };
         let start = Some(v1::seek_request::Start::Latest(v1::Empty {}));
-        let request = request(v1::SeekRequest { group, start });
+        let request = request(v1::SeekRequest { group, start, leader_only: true });
         LogServiceClient::new(channel).seek(request).await.is_ok()
     }
 

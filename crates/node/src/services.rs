@@ -56,7 +56,7 @@ impl Api {
         group: u64,
         subscription: v1::Subscription,
     ) -> Result<Seat, Status> {
-        shard.seek(Start::Latest).await.map_err(|error| status_of(&error))?;
+        shard.seek(Start::Latest, true).await.map_err(|error| status_of(&error))?;
         let v1::Subscription { consumer, id, age_millis } = subscription;
         let age = Duration::from_millis(age_millis);
         let seat = self.0.inner.subscriptions.take(GroupId(group), consumer, id, age);
@@ -212,7 +212,8 @@ impl LogService for Api {
                 Start::AtTimestamp(Timestamp::from_millis(millis))
             }
         };
-        let position = shard.seek(start).await.map_err(|error| status_of(&error))?;
+        let position = shard.seek(start, request.leader_only).await;
+        let position = position.map_err(|error| status_of(&error))?;
         Ok(Response::new(v1::SeekResponse { position: Some(position.into()) }))
     }
 

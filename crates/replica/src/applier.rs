@@ -12,6 +12,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use prost::Message;
 use tokio::sync::oneshot;
 
+use crate::checkpoints::Kept;
 use crate::convert::{log_id, log_id_message, membership_message, membership_of, raft_log_id_of};
 use crate::log_adapter::into_io;
 use crate::machine::{Machine, Outcome};
@@ -42,17 +43,22 @@ impl Applier {
         let snapshot = applier.log.state(StateKey::Snapshot).map_err(into_io)?;
         let last = applier.log.log_state().last;
         let mut newest = snapshot.clone();
+        let mut kept = Vec::new();
         for (index, checkpoint) in applier.log.checkpoints() {
             if last.is_none_or(|last| index > last.index) {
                 continue; // the entry that it covers was lost with a crash
             }
             let message = decode(checkpoint.clone())?;
             let arrival = Timestamp::from_millis(message.last_arrival_millis);
-            applier.progress.checkpoints().insert(index, arrival);
+            kept.push(Kept { index, arrival });
             let newest_id = newest.clone().and_then(checkpoint_log_id).map(|id| id.index);
             if newest_id < Some(index) {
                 newest = Some(checkpoint);
             }
+        }
+        let thinned = applier.progress.checkpoints().extend(kept);
+        if !thinned.is_empty() {
+            applier.log.put_state(thinned.into_iter().map(removed).collect(), None);
         }
         applier.progress.set_gate(applier.machine.gate());
         if let Some(checkpoint) = newest {
@@ -120,14 +126,14 @@ impl Applier {
                 Ok(outcome)
             }
             Payload::Checkpoint => {
-                let row = (StateKey::Checkpoint(log_index), Some(self.checkpoint()));
-                self.log.put_state(vec![row], None);
-                self.progress.checkpoints().insert(log_index, self.machine.last_arrival());
+                let mut rows = vec![(StateKey::Checkpoint(log_index), Some(self.checkpoint()))];
+                let thinned =
+                    self.progress.checkpoints().add(log_index, self.machine.last_arrival());
+                rows.extend(thinned.into_iter().map(removed));
+                self.log.put_state(rows, None);
                 Ok(Outcome::None)
             }
             Payload::Trim { horizon } => {
-                // Every replica has the checkpoint below the horizon: it is an entry of this log,
-                // or what the replica's snapshot was made of.
                 if horizon > self.progress.trim_horizon() && horizon <= log_index {
                     self.progress.set_trim_horizon(horizon);
                 }
@@ -136,6 +142,11 @@ impl Applier {
             Payload::Blank | Payload::Membership(_) => Ok(Outcome::None),
         }
     }
+}
+
+/// The row of a checkpoint that goes.
+const fn removed(index: u64) -> (StateKey, Option<Bytes>) {
+    (StateKey::Checkpoint(index), None)
 }
 
 fn decode(checkpoint: Bytes) -> io::Result<pb::Checkpoint> {
@@ -174,16 +185,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
     }
 
     async fn get_snapshot_builder(&mut self) -> TrimSnapshot {
-        let horizon = self.progress.trim_horizon();
-        let keep = horizon.saturating_sub(1);
-        let superseded =
-            self.progress.checkpoints().range(..keep).map(|(index, _)| *index).collect();
-        TrimSnapshot {
-            log: Arc::clone(&self.log),
-            progress: Arc::clone(&self.progress),
-            horizon,
-            superseded,
-        }
+        TrimSnapshot { log: Arc::clone(&self.log), progress: Arc::clone(&self.progress) }
     }
 
     async fn install_snapshot(
@@ -195,9 +197,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let last = meta.last_log_id.as_ref().map(log_id);
         message.trim_horizon = last.map_or(0, |last| last.index + 1);
         let checkpoint: Bytes = message.encode_to_vec().into();
-        let old = std::mem::take(&mut *self.progress.checkpoints());
-        let mut rows: Vec<_> =
-            old.into_keys().map(|index| (StateKey::Checkpoint(index), None)).collect();
+        let old = self.progress.checkpoints().clear();
+        let mut rows: Vec<_> = old.into_iter().map(removed).collect();
         rows.push((StateKey::Snapshot, Some(checkpoint.clone())));
         put_durably(&self.log, rows).await?;
         self.restore(checkpoint)
@@ -232,43 +233,38 @@ async fn put_durably(
     result.map_err(into_io)
 }
 
-/// Makes the snapshot: the checkpoint just below the trim horizon, never anything newer.
+/// Makes the snapshot: the newest checkpoint below the trim horizon, never anything newer.
 pub(crate) struct TrimSnapshot {
     log: Arc<dyn GroupLog>,
     progress: Arc<Progress>,
-    horizon: u64,
-    superseded: Vec<u64>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for TrimSnapshot {
     type SnapshotData = Bytes;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let Some(index) = self.horizon.checked_sub(1) else {
+        let horizon = self.progress.trim_horizon();
+        let Some(last_trimmed) = horizon.checked_sub(1) else {
             return Err(io::Error::other("nothing is trimmed, so there is no snapshot to make"));
         };
         let current = self.log.state(StateKey::Snapshot).map_err(into_io)?;
-        let row = self.log.state(StateKey::Checkpoint(index)).map_err(into_io)?;
-        let Some(row) = row else {
-            let known = current.map(snapshot).transpose()?;
-            let known = known.filter(|known| {
-                known.meta.last_log_id.as_ref().is_some_and(|id| id.index() >= index)
-            });
-            return known
-                .ok_or_else(|| io::Error::other(format!("no checkpoint at index {index}")));
+        let current_index = current.clone().and_then(checkpoint_log_id).map(|id| id.index);
+        let kept = self.progress.checkpoints().newest_up_to(last_trimmed);
+        let newer = kept.filter(|kept| current_index.is_none_or(|index| index < kept.index));
+        let Some(Kept { index, .. }) = newer else {
+            let none = || io::Error::other(format!("no checkpoint up to index {last_trimmed}"));
+            return snapshot(current.ok_or_else(none)?);
         };
+        let row = self.log.state(StateKey::Checkpoint(index)).map_err(into_io)?;
+        let row = row.ok_or_else(|| io::Error::other(format!("no checkpoint at index {index}")))?;
         let mut message = decode(row)?;
-        message.trim_horizon = self.horizon;
+        message.trim_horizon = horizon;
         let checkpoint: Bytes = message.encode_to_vec().into();
-        let mut rows: Vec<_> =
-            self.superseded.iter().map(|index| (StateKey::Checkpoint(*index), None)).collect();
+        let superseded = self.progress.checkpoints().below(index);
+        let mut rows: Vec<_> = superseded.into_iter().map(removed).collect();
         rows.push((StateKey::Snapshot, Some(checkpoint.clone())));
         put_durably(&self.log, rows).await?;
-        let mut checkpoints = self.progress.checkpoints();
-        for index in &self.superseded {
-            checkpoints.remove(index);
-        }
-        drop(checkpoints);
+        self.progress.checkpoints().remove_below(index);
         snapshot(checkpoint)
     }
 }

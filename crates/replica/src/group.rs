@@ -184,7 +184,7 @@ impl Group {
             term: metrics.vote.leader_id.term,
             applied: self.progress.applied(),
             trim_horizon: self.progress.trim_horizon(),
-            checkpoint: self.progress.checkpoints().last_key_value().map(|(index, _)| *index),
+            checkpoint: self.progress.checkpoints().newest().map(|kept| kept.index),
             purged: state.purged,
             last: state.last,
             voters: metrics.membership_config.voter_ids().map(ReplicaId).collect(),
@@ -247,8 +247,18 @@ impl Group {
         membership.voter_ids().eq([self.replica.0])
     }
 
-    fn not_leader(&self) -> Error {
+    pub(crate) fn not_leader(&self) -> Error {
         Error::NotLeader { leader: self.leader() }
+    }
+
+    /// Whether everything that was acknowledged before this call is applied here, as far as that is known without asking
+    /// anybody.
+    pub(crate) fn leads_alone(&self) -> bool {
+        let Ok(term) = self.leading_term() else { return false };
+        let metrics = self.raft.server_metrics();
+        let is_stalled = self.is_stalled(&metrics.borrow_watched().membership_config);
+        // Only who had not given up by now led alone.
+        self.holds_lease() && !self.has_given_up(term) && !is_stalled
     }
 
     /// Waits until everything that was acknowledged before this call is applied here; on the leader only.
@@ -370,22 +380,33 @@ impl Group {
         }
     }
 
-    /// Whether snapshot or purge are below the trim horizon.
+    /// Whether the log is to be purged further than it is.
     pub(crate) fn trim_is_behind(&self) -> bool {
         let purged = self.log.log_state().purged.map_or(0, |purged| purged.index + 1);
         purged < self.progress.trim_horizon()
+            && self.purge_target().is_some_and(|target| purged <= target)
+    }
+
+    /// Up to which entry the trim horizon lets this replica purge: one of which it has the state.
+    fn purge_target(&self) -> Option<u64> {
+        let last_trimmed = self.progress.trim_horizon().checked_sub(1)?;
+        let kept = self.progress.checkpoints().newest_up_to(last_trimmed);
+        kept.map(|kept| kept.index).or_else(|| Some(self.snapshot()?.index))
+    }
+
+    /// The last entry that the snapshot covers.
+    fn snapshot(&self) -> Option<LogId> {
+        self.log.state(StateKey::Snapshot).ok().flatten().and_then(checkpoint_log_id)
     }
 
     /// Brings snapshot and purge to where the trim horizon is. A trigger may be dropped and a crash
     /// may come between the two, so this is called again and again.
     pub(crate) async fn follow_trim_horizon(&self) {
-        let Some(target) = self.progress.trim_horizon().checked_sub(1) else { return };
         if !self.trim_is_behind() {
             return;
         }
-        let snapshot =
-            self.log.state(StateKey::Snapshot).ok().flatten().and_then(checkpoint_log_id);
-        let result = match snapshot {
+        let Some(target) = self.purge_target() else { return };
+        let result = match self.snapshot() {
             Some(snapshot) if snapshot.index >= target => {
                 self.raft.trigger().purge_log(snapshot.index).await
             }

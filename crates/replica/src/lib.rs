@@ -7,7 +7,7 @@
 //! - A record's bytes are in the log only; the state machine is tiny, its checkpoints are rows that
 //!   travel in the same queue as the entries they cover (never durable before them).
 //! - Nothing is purged but what a replicated `Trim` allowed, and only up to a checkpoint, so that a
-//!   snapshot holds state and membership exactly as of the trim horizon.
+//!   snapshot holds state and membership exactly as of the first entry that is left.
 //! - A leader stamps arrivals no earlier than any it applied, so they never fall along the log.
 //! - A replica that may have lost what it acknowledged neither votes nor serves.
 //!
@@ -15,6 +15,7 @@
 
 mod applier;
 mod catalog_replica;
+mod checkpoints;
 mod convert;
 mod error;
 mod group;

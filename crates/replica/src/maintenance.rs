@@ -41,13 +41,13 @@ impl Upkeep {
     }
 
     fn checkpoint_is_due(&self, group: &Group, interval: Duration) -> bool {
-        let newest = group.progress.checkpoints().last_key_value().map(|(index, at)| (*index, *at));
+        let newest = group.progress.checkpoints().newest();
         let since =
-            group.progress.applied().saturating_sub(newest.map_or(0, |(index, _)| index + 1));
+            group.progress.applied().saturating_sub(newest.map_or(0, |kept| kept.index + 1));
         if group.id == GroupId::CATALOG {
             return since >= CATALOG_ENTRIES;
         }
-        let has_new_records = newest.map_or(Timestamp::default(), |(_, at)| at)
+        let has_new_records = newest.map_or(Timestamp::default(), |kept| kept.arrival)
             < group.progress.last_arrival()
             || (since > 1 && group.progress.last_arrival() > Timestamp::default());
         since >= CHECKPOINT_ENTRIES || (has_new_records && self.checkpointed.elapsed() >= interval)
@@ -58,10 +58,10 @@ impl Upkeep {
 fn due_horizon(group: &Group, retained_from: Timestamp) -> Option<u64> {
     let checkpoints = group.progress.checkpoints();
     let newest_expired = if group.id == GroupId::CATALOG {
-        checkpoints.last_key_value() // its state is all there is to keep
+        checkpoints.newest() // its state is all there is to keep
     } else {
-        checkpoints.iter().take_while(|(_, arrival)| **arrival < retained_from).last()
+        checkpoints.around(retained_from).0
     };
-    let horizon = newest_expired.map(|(index, _)| index + 1)?;
+    let horizon = newest_expired.map(|kept| kept.index + 1)?;
     (horizon > group.progress.trim_horizon()).then_some(horizon)
 }

@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anabranch_shard::{Gate, Shut, Voids};
 use anabranch_types::{LogId, Timestamp};
 use tokio::sync::watch;
+
+use crate::checkpoints::Checkpoints;
 
 /// How far a replica has come, for everyone to see. Written by the applier only.
 ///
@@ -19,8 +20,7 @@ pub(crate) struct Progress {
     trim_horizon: AtomicU64,
     /// When the newest applied record arrived, in milliseconds.
     last_arrival: AtomicU64,
-    /// Checkpoints that are kept: log index, arrival of the newest record up to it.
-    checkpoints: Mutex<BTreeMap<u64, Timestamp>>,
+    checkpoints: Mutex<Checkpoints>,
     /// Whether `gate` lets records in; asked for every append.
     is_shut: AtomicBool,
     gate: Mutex<(Gate, Voids)>,
@@ -59,7 +59,8 @@ impl Progress {
         Timestamp::from_millis(self.last_arrival.load(Ordering::Acquire))
     }
 
-    pub(crate) fn checkpoints(&self) -> MutexGuard<'_, BTreeMap<u64, Timestamp>> {
+    /// Checkpoints that are kept.
+    pub(crate) fn checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
         self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -23,6 +23,9 @@ pub(crate) struct PageBounds {
     pub(crate) max_bytes: usize,
 }
 
+/// What a page says at least that isn't known to end at the tip. By the clock it may be nothing: arrivals are stamped by
+/// another machine's.
+pub(crate) const LEAST_BEHIND: Duration = Duration::from_millis(1);
 /// Bytes of one read of the log; a page of small records takes one or a few.
 const READ_BYTES: usize = 1 << 20;
 
@@ -73,7 +76,7 @@ impl Group {
                     Ok(opened) => opened,
                     // What was read before is told first; the next call begins with what can't be opened.
                     Err(_) if !page.batches.is_empty() => {
-                        page.behind = clock.now().since(arrival);
+                        page.behind = clock.now().since(arrival).max(LEAST_BEHIND);
                         return Ok(page);
                     }
                     Err(error) => return Err(error.into()),
@@ -102,7 +105,7 @@ impl Group {
                 if taken < available {
                     let offset = first.saturating_add(u16::try_from(taken).unwrap_or(u16::MAX));
                     page.next = Position { log_index: index, offset };
-                    page.behind = clock.now().since(arrival);
+                    page.behind = clock.now().since(arrival).max(LEAST_BEHIND);
                     return Ok(page);
                 }
                 page.next = Position::entry(index + 1);
@@ -116,11 +119,9 @@ impl Group {
     pub(crate) async fn first_arrival_since(&self, time: Timestamp) -> Result<Position, Error> {
         let mut low = self.progress.trim_horizon(); // everything below is earlier or trimmed
         let mut high = self.progress.applied(); // everything from here on is later or not there
-        if let Some((index, _)) =
-            self.progress.checkpoints().iter().rev().find(|(_, arrival)| **arrival < time)
-        {
-            low = low.max(*index);
-        }
+        let (before, after) = self.progress.checkpoints().around(time);
+        low = low.max(before.map_or(0, |kept| kept.index));
+        high = high.min(after.map_or(u64::MAX, |kept| kept.index));
         while low < high {
             let middle = low + (high - low) / 2;
             match self.next_append(middle, high).await? {

@@ -20,7 +20,7 @@ use crate::load_meter::LoadMeter;
 use crate::machine::remember;
 use crate::payload::Payload;
 use crate::proposer::{Event, Proposal, Proposer};
-use crate::reader::{PageBounds, append_of};
+use crate::reader::{LEAST_BEHIND, PageBounds, append_of};
 use crate::settings::ReplicaSettings;
 use crate::shard_meter::ShardMeter;
 
@@ -195,26 +195,36 @@ impl ShardReplica {
         Ok(known.unwrap_or_else(|| vec![None; batch.record_count() as usize]))
     }
 
-    /// Finds where a reader begins. `Latest` on the leader only.
+    /// Finds where a reader begins. `Latest` on the leader only, and with `leader_only` everything. A replica that doesn't
+    /// lead knows where the first record since a time is only if it has one: else the leader may.
     ///
     /// # Errors
     /// [`Error::NotLeader`], [`Error::OutOfService`].
-    pub async fn seek(&self, start: Start) -> Result<Position, Error> {
+    pub async fn seek(&self, start: Start, leader_only: bool) -> Result<Position, Error> {
+        if leader_only {
+            self.group.read_index().await?;
+        }
+        let knows_tip = leader_only || self.group.leads_alone();
         match start {
             Start::At(position) => Ok(position),
             Start::Latest => self.group.read_index().await.map(Position::entry),
             Start::TrimHorizon => self.group.first_arrival_since(self.retained_from()).await,
             Start::AtTimestamp(time) => {
-                self.group.first_arrival_since(time.max(self.retained_from())).await
+                let since = time.max(self.retained_from());
+                if !knows_tip && self.group.progress.last_arrival() < since {
+                    return Err(self.group.not_leader());
+                }
+                self.group.first_arrival_since(since).await
             }
         }
     }
 
     /// Records from `from` on, of what this replica has applied. With `leader_only` it must lead, and
-    /// then every acknowledged record is seen; else a page may end before the tip, and then says so.
+    /// then every acknowledged record is seen. Else a page may end before the tip: one of a replica that doesn't lead
+    /// never says that it ends there.
     ///
     /// # Errors
-    /// [`Error::NotLeader`], [`Error::OutOfService`].
+    /// [`Error::NotLeader`], also of a replica that hasn't come to `from` yet; [`Error::OutOfService`].
     pub async fn read(
         &self,
         from: Position,
@@ -227,12 +237,20 @@ impl ShardReplica {
         }
         let (bounds, clock) = (PageBounds { max_records, max_bytes }, self.clock.as_ref());
         let retained_from = self.retained_from();
-        let may_lack_records = !leader_only && self.group.may_lack_records();
+        let knows_tip = leader_only || self.group.leads_alone();
+        // Its reader has seen what stands there, so it is acknowledged; there is more than this replica knows.
+        if !knows_tip && from > Position::entry(self.group.progress.applied()) {
+            return Err(self.group.not_leader());
+        }
+        let may_lack_records = !knows_tip && self.group.may_lack_records();
         let keys = self.keys.as_deref();
         let mut page = self.group.read_page(from, bounds, retained_from, clock, keys).await?;
         if may_lack_records && page.behind.is_zero() {
             let newest = self.group.progress.last_arrival().max(retained_from);
-            page.behind = clock.now().since(newest).max(Duration::from_millis(1));
+            page.behind = clock.now().since(newest);
+        }
+        if !knows_tip {
+            page.behind = page.behind.max(LEAST_BEHIND);
         }
         Ok(page)
     }

@@ -39,6 +39,8 @@ struct Heir {
     node: NodeId,
     /// Log index up to which it is known to have the log.
     matched: Option<u64>,
+    /// Whether its disk takes no records.
+    lacks_room: bool,
 }
 
 impl Group {
@@ -67,6 +69,11 @@ impl Group {
         heirs.retain(|heir| suits(heir.node));
         if heirs.is_empty() {
             return HandOver::NoHeir;
+        }
+        // Who has no room for records would only hand over again: not while another could take them, even if that one has
+        // yet to catch up.
+        if heirs.iter().any(|heir| !heir.lacks_room) {
+            heirs.retain(|heir| !heir.lacks_room);
         }
         let last = self.log.log_state().last.map_or(0, |last| last.index);
         // Where disks are full an heir may never get what it lacks, and what is here doesn't grow.
@@ -104,8 +111,8 @@ impl Group {
     }
 
     /// Tells the others to elect a leader at once, although this node lives: for a replica that led and
-    /// can't go on. One after the other is told to stand, who has most of the log first; who stands without
-    /// what a majority has isn't elected.
+    /// can't go on. One after the other is told to stand: who has room for records first, then who has most of the
+    /// log; who stands without what a majority has isn't elected.
     pub(crate) async fn call_successors(&self) {
         let vote = self.raft.server_metrics().borrow_watched().vote;
         if !vote.is_committed() || vote.leader_id.voted_for != self.replica.0 {
@@ -113,7 +120,7 @@ impl Group {
         }
         self.given_up.fetch_max(vote.leader_id.term, Ordering::AcqRel);
         let mut heirs = self.heirs();
-        heirs.sort_by_key(|heir| std::cmp::Reverse(heir.matched));
+        heirs.sort_by_key(|heir| (heir.lacks_room, std::cmp::Reverse(heir.matched)));
         for Heir { replica, node, .. } in &heirs {
             tracing::info!(group = %self.id, %replica, %node, "is called to lead");
             let transfer = pb::TransferLeader {
@@ -141,14 +148,16 @@ impl Group {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = &metrics.membership_config;
+        let liveness = self.transport.liveness();
         let others = membership.voter_ids().filter(|voter| *voter != self.replica.0);
         let heir = |voter| {
             let node = membership.get_node(&voter)?.node;
             let matched = metrics.replication.as_ref().and_then(|all| all.get(&voter)?.as_ref());
             let matched = matched.map(|matched| matched.index());
-            Some(Heir { replica: ReplicaId(voter), node, matched })
+            let lacks_room = liveness.refuses_records(node);
+            Some(Heir { replica: ReplicaId(voter), node, matched, lacks_room })
         };
-        let lives = |heir: &Heir| !self.transport.liveness().is_silent(heir.node);
+        let lives = |heir: &Heir| !liveness.is_silent(heir.node);
         others.filter_map(heir).filter(lives).collect()
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anabranch_replica::{Error, ReplicaSettings};
+use anabranch_replica::{Error, HandOver, ReplicaSettings};
 use anabranch_shard::Position;
 use anabranch_storage::DiskState::{AlmostFull, Full, Normal};
-use anabranch_testkit::{Cluster, eventually, fast_settings};
+use anabranch_testkit::{Cluster, GROUP, eventually, fast_settings};
 
 fn texts(records: &[(Position, String)]) -> Vec<&str> {
     records.iter().map(|(_, text)| text.as_str()).collect()
@@ -88,6 +88,21 @@ async fn a_leader_without_room_hands_over_to_one_that_has() {
     assert_eq!(texts(&cluster.read_all(leader).await.unwrap()), ["before"]);
     cluster.store(leader).set_disk(Normal);
     assert_eq!(texts(&cluster.settled().await), ["before", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_without_room_inherits_while_another_can() {
+    let (cluster, leader, [full, other]) = scene().await;
+    cluster.store(full).set_disk(AlmostFull);
+    the_news_is_out().await;
+    let hand_over =
+        async |from: u64| cluster.replicas(from).unwrap().hand_over(GROUP, |_| true).await;
+    assert_eq!(hand_over(leader).await, HandOver::Done);
+    assert_eq!(cluster.leader().await, other);
+    // Whoever must go hands over to who is there.
+    cluster.store(leader).set_disk(AlmostFull);
+    the_news_is_out().await;
+    assert_eq!(hand_over(other).await, HandOver::Done);
 }
 
 #[tokio::test(start_paused = true)]

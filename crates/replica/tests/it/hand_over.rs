@@ -112,7 +112,7 @@ async fn when_the_heir_does_not_hear_of_it_another_one_leads_and_nobody_reads_me
     let shard = cluster.shard(old).unwrap();
     let refused = shard.append(Cluster::call("b", &["b"])).await;
     assert!(matches!(refused, Err(Error::NotLeader { leader: None })), "{refused:?}");
-    assert!(matches!(shard.seek(Start::Latest).await, Err(Error::NotLeader { .. })));
+    assert!(matches!(shard.seek(Start::Latest, true).await, Err(Error::NotLeader { .. })));
     let read = shard.read(Position::default(), 1, 1, true).await;
     assert!(matches!(read, Err(Error::NotLeader { .. })), "{read:?}");
     cluster.append("c").await.unwrap();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anabranch_replica::{Error, ReplicaSettings};
-use anabranch_shard::{Position, Start};
+use anabranch_shard::{Page, Position, Start};
 use anabranch_testkit::{Cluster, eventually, fast_settings};
+use anabranch_types::{Clock, Timestamp};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +63,8 @@ async fn a_cut_off_leader_answers_no_question_that_only_a_leader_can() {
     })
     .await;
     let shard = cluster.shard(old).unwrap();
-    let latest = tokio::time::timeout(Duration::from_secs(60), shard.seek(Start::Latest)).await;
+    let latest =
+        tokio::time::timeout(Duration::from_secs(60), shard.seek(Start::Latest, true)).await;
     assert!(!matches!(latest, Ok(Ok(_))), "a stale end of the shard: {latest:?}");
     // What it has applied it still shows to those who don't insist.
     assert_eq!(cluster.read_all(old).await.unwrap().len(), 1);
@@ -79,7 +81,7 @@ async fn followers_read_up_to_what_they_applied_and_refuse_what_needs_the_leader
         assert_eq!(cluster.read_all(node).await.unwrap().len(), 1);
         let refused = shard.read(Position::default(), 1, 1, true).await;
         assert!(matches!(refused, Err(Error::NotLeader { leader: Some(l) }) if l.0 == leader));
-        assert!(matches!(shard.seek(Start::Latest).await, Err(Error::NotLeader { .. })));
+        assert!(matches!(shard.seek(Start::Latest, true).await, Err(Error::NotLeader { .. })));
     }
 }
 
@@ -134,17 +136,86 @@ async fn a_replica_that_nobody_leads_does_not_say_that_its_end_is_the_tip() {
         cluster.crash(node, 7).await;
     }
     cluster.restart(1).await;
-    let read = async |cluster: &Cluster| {
-        let shard = cluster.shard(1).unwrap();
-        shard.read(Position::default(), 100, 1 << 20, false).await.unwrap()
-    };
-    assert!(read(&cluster).await.behind > Duration::ZERO, "it can't know what else there is");
+    assert!(read_at(&cluster, 1).await.behind > Duration::ZERO, "it can't know what else there is");
     cluster.restart(2).await;
     cluster.restart(3).await;
-    let page = eventually("it is at the tip", || async {
-        Some(read(&cluster).await).filter(|page| page.behind.is_zero())
+    let page = eventually("the leader is at the tip", || async {
+        let leader = cluster.leader().await;
+        Some(read_at(&cluster, leader).await).filter(|page| page.behind.is_zero())
     });
     assert_eq!(page.await.records().count(), 1);
+}
+
+/// What a replica shows to a reader who doesn't insist on the leader.
+async fn read_at(cluster: &Cluster, node: u64) -> Page {
+    let shard = cluster.shard(node).unwrap();
+    shard.read(Position::default(), 100, 1 << 20, false).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_leader_says_that_its_end_is_the_tip() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("a").await.unwrap();
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    eventually("the leader, once it has a lease, is at the tip", || async {
+        read_at(&cluster, leader).await.behind.is_zero().then_some(())
+    })
+    .await;
+    for node in cluster.up() {
+        let page = read_at(&cluster, node).await;
+        assert_eq!(page.records().count(), 1);
+        assert_eq!(page.behind.is_zero(), node == leader, "{:?} at {node}", page.behind);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_cut_is_not_at_the_tip_though_no_time_has_passed() {
+    let cluster = Cluster::start(1, fast_settings()).await;
+    let leader = cluster.leader().await;
+    cluster.append_at(leader, Cluster::call("p", &["a", "b"])).await.unwrap();
+    let shard = cluster.shard(leader).unwrap();
+    for (records, bytes) in [(1, 1 << 20), (100, 1)] {
+        let page = shard.read(Position::default(), records, bytes, true).await.unwrap();
+        assert_eq!(page.records().count(), 1);
+        assert!(page.behind > Duration::ZERO);
+        let rest = shard.read(page.next, 100, 1 << 20, true).await.unwrap();
+        assert_eq!((rest.records().count(), rest.behind), (1, Duration::ZERO));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_has_not_come_to_a_position_or_a_time_does_not_answer_for_it() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("before").await.unwrap();
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let behind = leader % 3 + 1;
+    cluster.network.isolate(behind, 1..=3);
+    cluster.clock.advance(Duration::from_secs(10));
+    let since = cluster.clock.now();
+    let runs = cluster.append_at(leader, Cluster::call("p", &["a", "b"])).await.unwrap();
+    let (first, second) = (runs[0].first, runs[0].first.next());
+    let shard = cluster.shard(behind).unwrap();
+    let read = shard.read(second, 100, 1 << 20, false).await;
+    assert!(matches!(read, Err(Error::NotLeader { .. })), "{read:?}");
+    // Where it ends itself it has nothing to show, and doesn't claim to be at the tip.
+    let page = shard.read(first, 100, 1 << 20, false).await.unwrap();
+    assert!(page.batches.is_empty() && page.behind > Duration::ZERO, "{page:?}");
+    let sought = shard.seek(Start::AtTimestamp(since), false).await;
+    assert!(matches!(sought, Err(Error::NotLeader { .. })), "{sought:?}");
+    let long_ago = shard.seek(Start::AtTimestamp(Timestamp::default()), false).await;
+    assert_eq!(long_ago, shard.seek(Start::TrimHorizon, false).await);
+    let led = cluster.shard(leader).unwrap();
+    assert_eq!(led.seek(Start::AtTimestamp(since), true).await, Ok(first));
+    for start in [Start::TrimHorizon, Start::AtTimestamp(since)] {
+        let refused = shard.seek(start, true).await;
+        assert!(matches!(refused, Err(Error::NotLeader { .. })), "{refused:?}");
+    }
+    cluster.network.heal();
+    cluster.settled().await;
+    assert_eq!(shard.seek(Start::AtTimestamp(since), false).await, Ok(first));
+    assert_eq!(shard.read(second, 100, 1 << 20, false).await.unwrap().records().count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
