@@ -163,6 +163,7 @@ pub(crate) struct RawReplicaSettings {
     append_bytes_in_flight: usize,
     hand_over_limit_ms: u64,
     catch_up_bytes_per_second: u64,
+    max_clock_skew_ms: u64,
 }
 
 impl Default for RawReplicaSettings {
@@ -180,6 +181,7 @@ impl Default for RawReplicaSettings {
             append_bytes_in_flight: checked.append_bytes_in_flight,
             hand_over_limit_ms: millis(checked.hand_over_limit),
             catch_up_bytes_per_second: checked.catch_up_bytes_per_second,
+            max_clock_skew_ms: millis(checked.max_clock_skew),
         }
     }
 }
@@ -200,6 +202,7 @@ impl TryFrom<RawReplicaSettings> for ReplicaSettings {
             append_bytes_in_flight: raw.append_bytes_in_flight,
             hand_over_limit: Duration::from_millis(raw.hand_over_limit_ms),
             catch_up_bytes_per_second: raw.catch_up_bytes_per_second,
+            max_clock_skew: Duration::from_millis(raw.max_clock_skew_ms),
             ..Self::default()
         };
         let rules = [
@@ -219,6 +222,10 @@ impl TryFrom<RawReplicaSettings> for ReplicaSettings {
                 (12 << 20..=1 << 30).contains(&settings.append_bytes_in_flight),
             ),
             ("catch-up-bytes-per-second: must be above 0", settings.catch_up_bytes_per_second > 0),
+            (
+                "max-clock-skew-ms: must be 100 to 60000",
+                (100..=60_000).contains(&raw.max_clock_skew_ms),
+            ),
         ];
         match rules.into_iter().find(|(_, kept)| !kept) {
             Some((rule, _)) => bail!(rule),

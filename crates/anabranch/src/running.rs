@@ -12,8 +12,8 @@ use anabranch_gateway::{Gateway, GatewaySettings};
 use anabranch_node::{DiskFailure, Node, NodeSettings, bind};
 use anabranch_storage::{LogStore, SegmentStore, Stats};
 use anabranch_tls::remind;
-use anabranch_transport::{Connector, Listener, TcpConnector, TlsConnector};
-use anabranch_types::{Clock, SystemClock, Timestamp};
+use anabranch_transport::{ClockReport, Connector, Listener, TcpConnector, TlsConnector};
+use anabranch_types::{Clock, SystemClock};
 use anyhow::Context;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -183,11 +183,10 @@ async fn start(
         replicas: config.replication,
     };
     let boot = rand::random();
-    let (stored, time) = (Arc::clone(&store), Arc::clone(&clock));
+    let stored = Arc::clone(&store);
     let keyring = Keyring::new(key_provider(&config.key_holder)?, config.encryption);
     let connection = Arc::clone(&connector);
-    let node =
-        Node::start(settings, store, grpc, connection, Arc::clone(&clock), boot, keyring).await?;
+    let node = Node::start(settings, store, grpc, connection, clock, boot, keyring).await?;
     let client = Client::local(Arc::new(crate::local_node::InProcess(node.clone())), connector);
     let mut settings = GatewaySettings::new(config.token_key);
     settings.account = config.account;
@@ -199,10 +198,10 @@ async fn start(
     settings.tip_wait = config.tip_wait;
     settings.max_connections = raise_descriptor_limit();
     let (readiness, currency, report) = (node.clone(), node.clone(), node.clone());
-    let mut gateway = Gateway::new(client, settings, clock)
+    let mut gateway = Gateway::new(client, settings, node.clock())
         .with_readiness(move || readiness.is_ready())
         .with_currency(move || currency.is_current())
-        .with_report(move || cluster_report(&report, &stored.stats(), time.now()));
+        .with_report(move || cluster_report(&report, &stored.stats()));
     if let Some(tls) = api_tls {
         gateway = gateway.with_tls(tls);
     }
@@ -226,7 +225,7 @@ fn key_provider(holder: &KeyHolder) -> anyhow::Result<Arc<dyn KeyProvider>> {
 
 /// What this node knows of the cluster: the nodes, where the leader of each shard is, how its own
 /// replicas stand, and what its log store holds.
-fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
+fn cluster_report(node: &Node, stored: &Stats) -> String {
     let catalog = node.catalog();
     let catalog = catalog.borrow();
     let nodes = catalog.nodes.iter().map(|(id, node)| {
@@ -260,7 +259,8 @@ fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
     let data_keys: serde_json::Map<_, _> = data_keys.collect();
     let report = json!({
         "node": node.id().0,
-        "time_millis": now.as_millis(),
+        "time_millis": node.clock().now().as_millis(),
+        "clocks": clocks(&node.clocks()),
         "version": catalog.version,
         "nodes": nodes.collect::<Vec<_>>(),
         "catalog": node.catalog_replica().map(|replica| {
@@ -292,6 +292,14 @@ fn cluster_report(node: &Node, stored: &Stats, now: Timestamp) -> String {
         },
     });
     report.to_string()
+}
+
+/// Whether a majority agrees on the time, and by how much each node's clock is ahead of that.
+fn clocks(report: &ClockReport) -> serde_json::Value {
+    let ahead = report.ahead_millis.iter().map(|(node, ahead)| {
+        json!({ "node": node.0, "ahead_millis": ahead, "wrong": report.far.contains(node) })
+    });
+    json!({ "agreed": report.is_agreed, "nodes": ahead.collect::<Vec<_>>() })
 }
 
 fn micros(time: Duration) -> u64 {

@@ -107,10 +107,18 @@ impl Catalog {
         let Some(job) = stream.job.take_if(|_| complete) else {
             return Err(Refusal::JobOver { name: name.clone(), job });
         };
+        // Retention counts from when a parent was closed. The proposer's clock may have been behind: a parent closed no
+        // earlier than its last record arrived, and than its children were made.
+        let made = job.children.values().map(|child| child.created).max().unwrap_or_default();
         for (parent, ending) in endings {
             if let Some(shard) = stream.shards.get_mut(parent) {
-                let ending = (*ending).max(shard.starting_sequence_number());
-                shard.status = ShardStatus::Closed { ending, at: now };
+                let start = shard.starting_sequence_number();
+                let ending = (*ending).max(start);
+                // A number has the second in which its record arrived; a shard without records ends where it starts.
+                let has_records = ending > start;
+                let after = (ending.parts().arrival_seconds + u64::from(has_records)) * 1000;
+                let at = now.max(made).max(Timestamp::from_millis(after));
+                shard.status = ShardStatus::Closed { ending, at };
             }
         }
         stream.shards.extend(job.children);

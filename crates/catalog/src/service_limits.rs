@@ -56,16 +56,22 @@ impl RecentChanges {
             Kind::ModeSwitch => &mut all.mode_switches,
             Kind::KeyChange => &mut all.key_changes,
         };
-        changes.retain(|at| is_recent(*at, now));
         let (what, limit) = kind.limit();
-        check_one_more(what, changes.len(), limit)?;
+        let recent = changes.iter().filter(|at| is_recent(**at, now)).count();
+        check_one_more(what, recent, limit)?;
+        // Only the one that is furthest off makes room, so a time that is wrong forgets no more than one change.
+        if changes.len() >= limit {
+            let off = |at: &Timestamp| at.since(now).max(now.since(*at));
+            let furthest = (0..changes.len()).max_by_key(|place| off(&changes[*place]));
+            furthest.map(|place| changes.remove(place));
+        }
         changes.push(now);
         Ok(all)
     }
 }
 
-/// Times come from the clocks of gateways. One that was years ahead must not stand in the way for years, so what is more
-/// than a day off either way doesn't count.
+/// Times come from the clocks of gateways, and one of them may be wrong. A change that is more than a day off either way
+/// doesn't count, or one that was stamped years ahead would stand in the way for years.
 fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     now.since(at) < DAY && at.since(now) < DAY
 }
@@ -308,6 +314,23 @@ mod tests {
         let gone = Command::StopEncryption { name: name("gone") };
         let not_found = Refusal::StreamNotFound { name: name("gone") };
         assert_eq!(script.refused(limited(gone, NOW)), not_found);
+    }
+
+    #[test]
+    fn a_time_that_is_wrong_frees_one_change_at_most() {
+        let mut script = with_stream(StreamMode::Provisioned);
+        let stop = Command::StopEncryption { name: name("s") };
+        let change = |script: &mut Script, number: u64, now| {
+            let command = if number % 2 == 0 { start("k") } else { stop.clone() };
+            let outcome = script.run(limited(command, now));
+            settle_encryption(script);
+            matches!(outcome, Outcome::Done { .. })
+        };
+        assert!((0..25).all(|number| change(&mut script, number, NOW)));
+        assert!(!change(&mut script, 25, NOW));
+        assert!(change(&mut script, 25, hours(48)), "a gateway whose clock is two days ahead");
+        assert!(change(&mut script, 26, hours(1)));
+        assert!(!change(&mut script, 27, hours(1)));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl AdminService for Admin {
             leaders::ask_others(&self.node, &catalog)
         );
         leading.insert(self.node.id(), leaders::leading(&self.node));
-        Ok(Response::new(cluster::status(&catalog, &reports, &leading)))
+        Ok(Response::new(cluster::status(&catalog, &reports, &leading, &self.node.clocks())))
     }
 
     async fn list_nodes(
@@ -67,7 +67,8 @@ impl AdminService for Admin {
         let catalog = self.catalog();
         let mut leading = leaders::ask_others(&self.node, &catalog).await;
         leading.insert(self.node.id(), leaders::leading(&self.node));
-        Ok(Response::new(pb::ListNodesResponse { nodes: cluster::nodes(&catalog, &leading) }))
+        let nodes = cluster::nodes(&catalog, &leading, &self.node.clocks());
+        Ok(Response::new(pb::ListNodesResponse { nodes }))
     }
 
     async fn list_groups(

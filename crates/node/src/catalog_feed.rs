@@ -115,6 +115,9 @@ fn publish(node: &Node, catalog: Arc<Catalog>) {
     node.inner.catalog.send_if_modified(|current| {
         let newer = catalog.version > current.version;
         if newer {
+            // Nodes that hold the catalog count before they have registered.
+            let holders = catalog.replicas.iter().map(|replica| replica.node);
+            node.inner.transport.clocks().set_nodes(catalog.nodes.keys().copied().chain(holders));
             *current = catalog;
         }
         newer

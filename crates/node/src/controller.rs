@@ -1,6 +1,6 @@
 //! What the leader of the catalog does for the cluster: brings streams from CREATING to ACTIVE and from
 //! DELETING to gone, consumers likewise, settles changes of encryption, drives resharding jobs, forgets closed shards that have expired. Every step may be
-//! repeated, by this leader or the next.
+//! repeated, by this leader or the next. A shard expires by the time that a majority's clocks agree on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub(crate) async fn run(node: Node) {
 
 /// Takes the next step of every stream that has one; says whether there were any.
 async fn round(node: &Node, catalog: &Catalog, jobs: &mut Jobs) -> bool {
-    let now = node.inner.clock.now();
+    let now = node.inner.clock.agreed();
     let mut seen = std::mem::take(jobs);
     let mut steps = Vec::new();
     for (name, stream) in &catalog.streams {
@@ -70,7 +70,7 @@ async fn round(node: &Node, catalog: &Catalog, jobs: &mut Jobs) -> bool {
     busy
 }
 
-fn has_step(stream: &Stream, now: Timestamp) -> bool {
+fn has_step(stream: &Stream, now: Option<Timestamp>) -> bool {
     stream.job.is_some()
         || matches!(stream.status, StreamStatus::Creating | StreamStatus::Deleting)
         || has_expired_shards(stream, now)
@@ -78,15 +78,16 @@ fn has_step(stream: &Stream, now: Timestamp) -> bool {
         || stream.encryption.unsettled.is_some()
 }
 
-fn has_expired_shards(stream: &Stream, now: Timestamp) -> bool {
-    stream.shards.values().any(|shard| shard.has_expired(stream.retention(), now))
+fn has_expired_shards(stream: &Stream, now: Option<Timestamp>) -> bool {
+    let expired = |now| stream.shards.values().any(|s| s.has_expired(stream.retention(), now));
+    now.is_some_and(expired)
 }
 
 async fn next_step(
     node: &Node,
     catalog: &Catalog,
     (name, stream): (&StreamName, &Stream),
-    now: Timestamp,
+    now: Option<Timestamp>,
     seen: Option<Seen>,
 ) -> Option<(u64, Seen)> {
     let (stream_name, id) = (name.clone(), stream.id);
@@ -99,7 +100,9 @@ async fn next_step(
         StreamStatus::Deleting => step(node, Command::DropStream { name: stream_name, id }).await,
         StreamStatus::Creating | StreamStatus::Active | StreamStatus::Updating => {}
     }
-    if has_expired_shards(stream, now) {
+    if has_expired_shards(stream, now)
+        && let Some(now) = now
+    {
         step(node, Command::ExpireShards { name: name.clone(), id, now }).await;
     }
     if stream.has_unsettled_consumers() {

@@ -168,7 +168,11 @@ async fn round(node: &Node, balance: &mut Balance) {
     let mut nodes = ask_others(node, &catalog).await;
     nodes.insert(node.id(), leading(node));
     let settles = nodes.values().any(Leading::settles);
-    let standing = |(id, leading)| (id, standing(&catalog, id, leading, has_room(node, id)));
+    let clocks = node.inner.transport.clocks();
+    let standing = |(id, leading)| {
+        let suits = has_room(node, id) && !clocks.is_far(id);
+        (id, standing(&catalog, id, leading, suits))
+    };
     let standings = nodes.into_iter().map(standing).collect();
     let orders = Orders { paused: catalog.balancing_paused, rebalance: catalog.rebalance };
     let moves = balance.round(orders, &replicas(&catalog), &standings);

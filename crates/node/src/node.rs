@@ -7,8 +7,8 @@ use anabranch_encryption::Keyring;
 use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
 use anabranch_storage::LogStore;
 use anabranch_transport::{
-    CONNECTION_WINDOW_BYTES, Connector, FRAME_BYTES, Listener, ReplicaServer, STREAM_WINDOW_BYTES,
-    Transport, TransportSettings,
+    CONNECTION_WINDOW_BYTES, ClockReport, Connector, FRAME_BYTES, Listener, ReplicaServer,
+    STREAM_WINDOW_BYTES, Transport, TransportSettings,
 };
 use anabranch_types::{Clock, GroupId, Incarnation, NodeId};
 use arc_swap::ArcSwapOption;
@@ -76,7 +76,8 @@ const ERROR_RESETS: usize = 1024;
 impl Node {
     /// Starts a node on `listener`, which is bound already, over `store`. Where `listener` and `connector` speak TLS,
     /// callers may do what their roles allow. Returns once it serves the native API; [`Node::ready`] waits until it takes
-    /// part in the cluster. `keyring` has the data keys of encrypted streams.
+    /// part in the cluster. `clock` is this machine's; [`Node::clock`] is the one to go by. `keyring` has the data keys of
+    /// encrypted streams.
     ///
     /// # Errors
     /// [`Error`] if its own replica of the catalog can't be opened.
@@ -89,13 +90,20 @@ impl Node {
         boot: u64,
         keyring: Keyring,
     ) -> Result<Self, Error> {
-        let transport_settings =
+        let mut transport_settings =
             TransportSettings::new(settings.node, boot, settings.cluster.clone());
-        let transport = Transport::new(transport_settings, Arc::clone(&connector));
+        transport_settings.max_clock_skew = settings.replicas.max_clock_skew;
+        let transport = Transport::new(transport_settings, Arc::clone(&connector), clock);
+        // From here on nobody asks the node's own clock: it may be wrong.
+        let clock: Arc<dyn Clock> = transport.clocks().clone();
         let remotes = Remotes::new(connector, Arc::clone(transport.liveness()));
         for peer in settings.initial_nodes.iter().filter(|peer| peer.node != settings.node) {
             transport.set_peer(peer.node, &peer.grpc_address);
             remotes.set(peer.node, &peer.grpc_address);
+        }
+        // A node that joins learns from the catalog which nodes there are.
+        if !settings.initial_nodes.is_empty() {
+            transport.clocks().set_nodes(settings.initial_nodes.iter().map(|peer| peer.node));
         }
         let replicas = Replicas::new(
             Arc::clone(&store),
@@ -186,6 +194,16 @@ impl Node {
     /// Whether nothing was heard of `other` for so long that it counts as gone.
     pub fn is_silent(&self, other: NodeId) -> bool {
         self.inner.transport.liveness().is_silent(other)
+    }
+
+    /// The time, as this node's clock and those of the others tell it.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner.clock)
+    }
+
+    /// The clocks of all nodes, as this one knows them.
+    pub fn clocks(&self) -> ClockReport {
+        self.inner.transport.clocks().report()
     }
 
     /// Versions of the catalog as they reach this node.

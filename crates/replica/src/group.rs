@@ -492,21 +492,34 @@ impl Group {
     /// voter for another time, so that they don't stand against each other.
     pub(crate) async fn stand_if_leaderless(&self, gone: impl Fn(NodeId) -> bool) {
         let Some(rank) = self.leaderless(&gone) else { return };
+        // A voter that lets the others stand first lets the lost leader go before: they need its vote.
+        if !self.suits_as_leader() {
+            self.release_lost_leader().await;
+        }
         tokio::time::sleep(self.settings.election_stagger * rank).await;
         if self.leaderless(&gone).is_none() {
             return;
         }
+        self.release_lost_leader().await;
+        let _stopping = self.raft.trigger().elect(true).await;
+    }
+
+    /// Gives up the lease that the lost leader had from this replica; nobody is to lead by it.
+    async fn release_lost_leader(&self) {
         let metrics = self.raft.server_metrics();
         let (vote, leader) = {
             let metrics = metrics.borrow_watched();
             (metrics.vote, metrics.vote.leader_id.voted_for)
         };
         if leader != self.replica.0 {
-            // Gives up the lease that the lost leader had from this replica; nobody is to lead by it.
             let release = TransferLeaderRequest::new(vote, leader, None);
             let _stopping = self.raft.handle_transfer_leader(release).await;
         }
-        let _stopping = self.raft.trigger().elect(true).await;
+    }
+
+    /// Whether this replica could take records as the leader, and its clock is right.
+    fn suits_as_leader(&self) -> bool {
+        self.log.disk().takes_records() && !self.has_wrong_clock()
     }
 
     /// Whether somebody ought to take over, and this replica could.
@@ -534,8 +547,9 @@ impl Group {
         }
         // Rotated by the group, so that survivors share the groups of a lost node.
         let turn = usize::try_from(self.id.0 % voters.len() as u64).unwrap_or(0);
-        // Who couldn't take records as a leader lets the others stand first.
-        let last = if self.log.disk().takes_records() { 0 } else { voters.len() };
+        // A replica that couldn't take records as the leader, or whose clock is wrong, lets the others stand first. It
+        // stands after them, as it may be the only one that has all committed entries.
+        let last = if self.suits_as_leader() { 0 } else { voters.len() };
         u32::try_from((own + turn) % voters.len() + last).ok()
     }
 

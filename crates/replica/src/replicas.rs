@@ -338,6 +338,9 @@ impl Replicas {
             if held.group.leads_without_room() {
                 let group = Arc::clone(&held.group);
                 self.tasks().spawn(async move { group.leave_to_room().await });
+            } else if held.group.leads_with_wrong_clock() {
+                let group = Arc::clone(&held.group);
+                self.tasks().spawn(async move { group.leave_to_right_clock().await });
             }
             let retained_from =
                 held.shard.as_ref().map_or(Timestamp::default(), ShardReplica::retained_from);

@@ -29,6 +29,9 @@ pub struct ReplicaSettings {
     /// Bytes a second that this node may send to replicas that are behind, at least: more where live records come faster.
     /// Default: 32 MiB.
     pub catch_up_bytes_per_second: u64,
+    /// How far a node's wall clock may be from the median of a majority before the node gives up what it leads and
+    /// nothing expires by its clock. Default: 1 s.
+    pub max_clock_skew: Duration,
     /// Whether shards take and give no more than those of the service. Default: no.
     pub service_limits: bool,
     /// Lets a restarted leader go on without an election. Always false: it loses acknowledged records.
@@ -50,6 +53,7 @@ impl Default for ReplicaSettings {
             append_bytes_in_flight: 256 << 20,
             hand_over_limit: Duration::from_secs(5),
             catch_up_bytes_per_second: 32 << 20,
+            max_clock_skew: Duration::from_secs(1),
             service_limits: false,
             unsafe_leader_restore: false,
         }

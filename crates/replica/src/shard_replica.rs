@@ -354,10 +354,12 @@ impl ShardReplica {
         self.retention_hours.store(hours, Ordering::Relaxed);
     }
 
-    /// Records that arrived before this are expired.
+    /// Records that arrived before this are expired. None are while the time isn't agreed on: a wrong clock neither
+    /// trims a record nor hides it.
     pub(crate) fn retained_from(&self) -> Timestamp {
+        let Some(now) = self.clock.agreed() else { return Timestamp::default() };
         let hours = self.retention_hours.load(Ordering::Relaxed);
-        self.clock.now().minus(Duration::from_secs(u64::from(hours) * 3600))
+        now.minus(Duration::from_secs(u64::from(hours) * 3600))
     }
 }
 

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anabranch_catalog::Replica;
 use anabranch_replica::{Error, GroupSpec, ReplicaSettings, Replicas, ShardReplica};
 use anabranch_shard::{Batch, BatchBuilder, Position, Producer, Run};
 use anabranch_storage::{LogStore, SimSettings, SimStore, SimSync};
-use anabranch_transport::{ReplicaServer, Transport, TransportSettings};
-use anabranch_types::{GroupId, ManualClock, NodeId, ReplicaId, Timestamp, limits};
+use anabranch_transport::{Clocks, ReplicaServer, Transport, TransportSettings};
+use anabranch_types::{Clock, GroupId, ManualClock, NodeId, ReplicaId, Timestamp, limits};
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::task::JoinHandle;
@@ -23,13 +24,32 @@ pub const GROUP: GroupId = GroupId(1);
 pub struct Cluster {
     /// The network between them.
     pub network: Network,
-    /// Their wall clock.
+    /// The right time; what the nodes' wall clocks show, unless a test sets one of them wrong.
     pub clock: Arc<ManualClock>,
+    clocks: BTreeMap<u64, Arc<NodeClock>>,
     settings: ReplicaSettings,
     stores: BTreeMap<u64, SimStore>,
     running: BTreeMap<u64, Running>,
     members: Vec<Replica>,
     boots: u64,
+}
+
+/// A node's wall clock: the right time, or ahead of it.
+struct NodeClock {
+    right: Arc<ManualClock>,
+    ahead_millis: AtomicI64,
+}
+
+impl NodeClock {
+    fn new(right: &Arc<ManualClock>) -> Arc<Self> {
+        Arc::new(Self { right: Arc::clone(right), ahead_millis: AtomicI64::new(0) })
+    }
+}
+
+impl Clock for NodeClock {
+    fn now(&self) -> Timestamp {
+        self.right.now().shifted(self.ahead_millis.load(Ordering::Relaxed))
+    }
 }
 
 struct Running {
@@ -57,6 +77,7 @@ impl Cluster {
         let mut cluster = Self {
             network: Network::new(),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000))),
+            clocks: BTreeMap::new(),
             settings,
             stores: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -111,6 +132,19 @@ impl Cluster {
         }
     }
 
+    /// Sets the wall clock of a node ahead of the right time by so many milliseconds, behind it if they are negative. The
+    /// clock stays so when the node starts again.
+    pub fn set_clock_wrong(&self, node: u64, ahead_millis: i64) {
+        if let Some(clock) = self.clocks.get(&node) {
+            clock.ahead_millis.store(ahead_millis, Ordering::Relaxed);
+        }
+    }
+
+    /// The time as `node` knows it, from all clocks.
+    pub fn clocks(&self, node: u64) -> Option<Arc<Clocks>> {
+        self.running.get(&node).map(|running| running.transport.clocks().clone())
+    }
+
     /// The disk of a node.
     pub fn store(&self, node: u64) -> &SimStore {
         &self.stores[&node]
@@ -141,9 +175,10 @@ impl Cluster {
     async fn boot(&mut self, node: u64, is_new: bool) {
         self.boots += 1;
         let settings = TransportSettings::new(NodeId(node), self.boots, "test".into());
-        let transport = Transport::new(settings, self.network.connector(node));
+        let own = self.clocks.entry(node).or_insert_with(|| NodeClock::new(&self.clock));
+        let transport = Transport::new(settings, self.network.connector(node), own.clone());
         let store: Arc<dyn LogStore> = Arc::new(self.stores[&node].clone());
-        let clock = Arc::clone(&self.clock);
+        let clock = transport.clocks().clone();
         let replicas = Replicas::new(store, transport.clone(), clock, self.settings.clone());
         let service = ReplicaServer::service(transport.clone(), Arc::new(replicas.clone()));
         let accepted =
@@ -153,12 +188,16 @@ impl Cluster {
             drop(served.serve_with_incoming(accepted).await);
         });
         let known: Vec<u64> = self.stores.keys().copied().collect();
-        for other in known {
-            transport.set_peer(NodeId(other), &Network::address(other));
-            if let Some(running) = self.running.get(&other) {
+        for other in &known {
+            transport.set_peer(NodeId(*other), &Network::address(*other));
+            if let Some(running) = self.running.get(other) {
                 running.transport.set_peer(NodeId(node), &Network::address(node));
             }
         }
+        let nodes =
+            || known.iter().copied().chain(self.members.iter().map(|m| m.node.0)).map(NodeId);
+        transport.clocks().set_nodes(nodes());
+        self.running.values().for_each(|running| running.transport.clocks().set_nodes(nodes()));
         let disk = tokio::spawn(sync_again_and_again(self.stores[&node].clone()));
         self.running.insert(node, Running { replicas, transport, server, disk, shard: None });
         self.open(node, is_new).await;
@@ -278,10 +317,21 @@ impl Cluster {
         .await
     }
 
+    /// Moves the wall clocks of all nodes on, and waits until every node that runs goes by the new time.
+    pub async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        eventually("nodes that go by the new time", || async {
+            let now = Some(self.clock.now());
+            let follows = |running: &Running| running.transport.clocks().agreed() == now;
+            self.running.values().all(follows).then_some(())
+        })
+        .await;
+    }
+
     /// Moves the wall clock past the retention of everything that was written, and waits until every
     /// replica that runs has purged up to `position`.
     pub async fn trim_past(&self, position: Position) {
-        self.clock.advance(Duration::from_secs(25 * 3600));
+        self.advance(Duration::from_secs(25 * 3600)).await;
         self.purged(position).await;
     }
 

@@ -8,6 +8,7 @@
 //! broke never continues on another one. This crate never looks into a log entry.
 //! Start at [`Transport`] (to send), [`Listener`] and [`ReplicaServer`] (to receive).
 
+mod clocks;
 mod connector;
 mod lane;
 mod listener;
@@ -16,6 +17,7 @@ mod peer;
 mod server;
 
 pub use anabranch_proto::replica as pb;
+pub use clocks::{ClockReport, Clocks};
 pub use connector::{Connector, Destination, Io, TcpConnector, TlsConnector};
 pub use lane::{AppendChannel, AppendRequests, ResponseBody};
 pub use listener::{Connection, Listener};

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anabranch_proto::replica as pb;
-use anabranch_types::{GroupId, NodeId, ReplicaId};
+use anabranch_types::{Clock, GroupId, NodeId, ReplicaId};
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 use crate::Error;
+use crate::clocks::Clocks;
 use crate::connector::{Connector, Destination};
 use crate::lane::{AppendChannel, Lane, ResponseBody};
 use crate::liveness::Liveness;
@@ -44,13 +45,16 @@ pub struct TransportSettings {
     pub ping_interval: Duration,
     /// Silence after which a node is given up. Default: 1 s. Several pings long.
     pub silence: Duration,
+    /// How far a node's wall clock may be from the median of a majority. Default: 1 s.
+    pub max_clock_skew: Duration,
 }
 
 impl TransportSettings {
     /// The defaults for `node`.
     pub fn new(node: NodeId, boot: u64, cluster: String) -> Self {
         let (ping_interval, silence) = (Duration::from_millis(200), Duration::from_secs(1));
-        Self { node, boot, cluster, ping_interval, silence }
+        let max_clock_skew = Duration::from_secs(1);
+        Self { node, boot, cluster, ping_interval, silence, max_clock_skew }
     }
 }
 
@@ -66,6 +70,7 @@ struct Inner {
     liveness: Arc<Liveness>,
     /// Whether pongs say that the disk is stalled.
     stalled: watch::Sender<bool>,
+    clocks: Arc<Clocks>,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     monitor: Mutex<JoinSet<()>>,
 }
@@ -77,14 +82,20 @@ struct Peer {
 }
 
 impl Transport {
-    /// A transport without peers.
-    pub fn new(settings: TransportSettings, connector: Arc<dyn Connector>) -> Self {
+    /// A transport without peers. `clock` is this node's wall clock, as it is.
+    pub fn new(
+        settings: TransportSettings,
+        connector: Arc<dyn Connector>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let liveness = Arc::new(Liveness::new(settings.silence));
+        let clocks = Arc::new(Clocks::new(settings.node, clock, settings.max_clock_skew));
         let mut monitor = JoinSet::new();
-        monitor.spawn(watch_over(Arc::clone(&liveness), settings.silence / 10));
+        let every = settings.silence / 10;
+        monitor.spawn(watch_over(Arc::clone(&liveness), Arc::clone(&clocks), every));
         let (peers, monitor) = (Mutex::default(), Mutex::new(monitor));
         let stalled = watch::channel(false).0;
-        let inner = Inner { settings, connector, liveness, stalled, peers, monitor };
+        let inner = Inner { settings, connector, liveness, stalled, clocks, peers, monitor };
         Self { inner: Arc::new(inner) }
     }
 
@@ -115,6 +126,11 @@ impl Transport {
         let _this_transport_keeps_the_sender = stalled.wait_for(|stalled| *stalled).await;
     }
 
+    /// The time, as this node's clock and those of the others tell it.
+    pub fn clocks(&self) -> &Arc<Clocks> {
+        &self.inner.clocks
+    }
+
     /// Says where `node` is, the first time or after it moved.
     pub fn set_peer(&self, node: NodeId, address: &str) {
         let mut peers = self.inner.lock();
@@ -137,8 +153,9 @@ impl Transport {
             };
             tasks.spawn(keeper.run());
             if purpose == Purpose::Control {
-                let (lane, liveness) = (Arc::clone(&lane), Arc::clone(&self.inner.liveness));
-                tasks.spawn(ping(lane, liveness, node, self.inner.settings.ping_interval));
+                let (lane, inner) = (Arc::clone(&lane), &self.inner);
+                let (liveness, clocks) = (Arc::clone(&inner.liveness), Arc::clone(&inner.clocks));
+                tasks.spawn(ping(lane, liveness, clocks, node, inner.settings.ping_interval));
             }
             (purpose, lane)
         });
@@ -195,16 +212,23 @@ impl Inner {
     }
 }
 
-async fn watch_over(liveness: Arc<Liveness>, every: Duration) {
+async fn watch_over(liveness: Arc<Liveness>, clocks: Arc<Clocks>, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         liveness.check();
+        clocks.check();
     }
 }
 
-async fn ping(lane: Arc<Lane>, liveness: Arc<Liveness>, node: NodeId, every: Duration) {
+async fn ping(
+    lane: Arc<Lane>,
+    liveness: Arc<Liveness>,
+    clocks: Arc<Clocks>,
+    node: NodeId,
+    every: Duration,
+) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for sequence in 0.. {
@@ -213,6 +237,7 @@ async fn ping(lane: Arc<Lane>, liveness: Arc<Liveness>, node: NodeId, every: Dur
         let body = RequestBody::Ping(pb::Ping { sequence, ..pb::Ping::default() });
         let answer = lane.call(GroupId::CATALOG, ReplicaId(0), body, 5 * every).await;
         if let Ok(ResponseBody::Pong(pong)) = answer {
+            clocks.read(node, sent, pong.clock_millis);
             liveness.ping_answered(node, sent, &pong);
         }
     }

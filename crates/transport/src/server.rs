@@ -164,7 +164,8 @@ impl Exchange {
                 let refuses_records = self.server.handler.refuses_records();
                 let given_up = self.server.transport.liveness().silences(self.node);
                 let stalled = self.server.transport.is_stalled();
-                let pong = pb::Ping { refuses_records, given_up, stalled, ..ping };
+                let clock_millis = self.server.transport.clocks().own_millis();
+                let pong = pb::Ping { refuses_records, given_up, stalled, clock_millis, ..ping };
                 self.answer(channel, ResponseBody::Pong(pong));
             }
             Some(

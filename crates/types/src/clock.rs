@@ -64,6 +64,12 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock now. May step back; whoever needs order clamps it.
     fn now(&self) -> Timestamp;
+
+    /// The time by which something has expired and may be given up. `None` while it isn't known well enough: then
+    /// nothing has expired.
+    fn agreed(&self) -> Option<Timestamp> {
+        Some(self.now())
+    }
 }
 
 /// The machine's clock.

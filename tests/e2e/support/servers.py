@@ -55,6 +55,7 @@ class Servers:
                 f'listen-grpc = "{grpc}"',
                 f'data-dir = "{directory}"',
                 f'token-key = "{token_key}"',
+                f'clock-offset-file = "{clock_file(directory)}"',
                 f"nodes = [{peers}]",
                 *self.settings,
                 *(self._tls(id) if self.certs else ()),
@@ -76,6 +77,13 @@ class Servers:
         yield f'ca = "{self.certs / "ca.pem"}"'
         if id in self.plain:
             yield 'api = "plain"'
+
+    def set_clock_ahead(self, node, seconds):
+        """Sets a node's wall clock ahead of the machine's; behind it if the seconds are negative."""
+        file = clock_file(node.data_dir)
+        fresh = file.with_suffix(".new")
+        fresh.write_text(str(seconds))
+        fresh.replace(file)
 
     def kill(self, node):
         """SIGKILL to a node."""
@@ -129,6 +137,11 @@ class Servers:
             return status_of(f"{node.endpoint}/readyz", self.certs and self.certs / "ca.pem") == 200
 
         wait_until(f"node {node.id} answers 200 on /readyz", answers, START_TIMEOUT)
+
+
+def clock_file(data_dir):
+    """Where a node reads by how many seconds its clock is ahead."""
+    return Path(data_dir) / "clock-offset"
 
 
 def free_ports(count):

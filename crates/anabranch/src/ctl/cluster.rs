@@ -27,19 +27,30 @@ pub(super) fn status(status: &pb::StatusResponse) -> Said {
     if !status.stalled_nodes.is_empty() {
         lines.push(format!("disk stalled or failed: nodes {}", numbers(&status.stalled_nodes)));
     }
+    if !status.clocks_agree {
+        lines.push(
+            "WARNING: no majority of the nodes' clocks agrees on the time: nothing is trimmed"
+                .into(),
+        );
+    }
+    if !status.wrong_clocks.is_empty() {
+        let wrong = numbers(&status.wrong_clocks);
+        lines.push(format!("WARNING: wrong clock on nodes {wrong}: see `ctl nodes`, set it right"));
+    }
     let json = json!({
         "version": status.catalog_version, "catalog_nodes": status.catalog_nodes, "catalog_leader": leader,
         "nodes": status.nodes, "streams": status.streams, "open_shards": status.open_shards,
         "shards": status.shards, "jobs": status.jobs, "moves": status.moves, "balancing": balancing,
         "rebalance": rebalance, "stalled_nodes": status.stalled_nodes,
+        "clocks_agree": status.clocks_agree, "wrong_clocks": status.wrong_clocks,
     });
     Said { lines, json }
 }
 
 pub(super) fn nodes(answer: &pb::ListNodesResponse) -> Said {
     let mut lines = vec![format!(
-        "{:>5}  {:<9} {:>8} {:>7}  {:<7} {:>6}  {:<10} {}",
-        "node", "state", "replicas", "leaders", "catalog", "scrub", "zone", "gRPC"
+        "{:>5}  {:<9} {:>8} {:>7}  {:<7} {:>6}  {:<10} {:>8}  {}",
+        "node", "state", "replicas", "leaders", "catalog", "scrub", "zone", "clock", "gRPC"
     )];
     let mut json = Vec::new();
     for node in &answer.nodes {
@@ -54,13 +65,15 @@ pub(super) fn nodes(answer: &pb::ListNodesResponse) -> Said {
                 None => "  no answer".to_owned(),
             },
         );
+        let wrong = if node.clock_is_wrong { "  wrong clock" } else { "" };
         lines.push(format!(
-            "{:>5}  {state:<9} {:>8} {:>7}  {holds:<7} {:>6}  {:<10} {}{silent}",
+            "{:>5}  {state:<9} {:>8} {:>7}  {holds:<7} {:>6}  {:<10} {:>8}  {}{silent}{wrong}",
             node.node,
             node.replicas,
             known(leads),
             percent(node.scrub.as_ref()),
             node.zone,
+            node.clock_ahead_millis.map_or_else(|| "?".into(), seconds),
             node.grpc_address
         ));
         json.push(json!({
@@ -68,6 +81,7 @@ pub(super) fn nodes(answer: &pb::ListNodesResponse) -> Said {
             "zone": node.zone, "grpc": node.grpc_address, "api": node.api_address, "answers": node.answers,
             "leads": leads, "ready_millis": node.ready_millis, "stalled_millis": node.stalled_millis,
             "scrub": node.scrub.as_ref().map(scrub),
+            "clock_ahead_millis": node.clock_ahead_millis, "clock_is_wrong": node.clock_is_wrong,
         }));
     }
     Said { lines, json: json.into() }
@@ -83,6 +97,12 @@ fn scrub(scrub: &pb::Scrub) -> Value {
         "passes": scrub.passes, "done_bytes": scrub.done_bytes, "total_bytes": scrub.total_bytes,
         "since_pass_millis": scrub.since_pass_millis,
     })
+}
+
+/// Milliseconds as seconds with a sign: `+0.3s`.
+fn seconds(millis: i64) -> String {
+    let (sign, millis) = (if millis < 0 { '-' } else { '+' }, millis.unsigned_abs());
+    format!("{sign}{}.{}s", millis / 1000, millis % 1000 / 100)
 }
 
 pub(super) fn node_state(state: pb::NodeState) -> &'static str {
@@ -133,14 +153,23 @@ mod tests {
             catalog_nodes: vec![1, 2, 3],
             catalog_leader: 2,
             nodes: 3,
+            clocks_agree: true,
             ..Default::default()
         };
         let said = status(&quiet);
         assert_eq!(said.lines[0], "catalog version 9, on nodes 1, 2, 3, led by node 2");
-        assert_eq!(said.lines[3], "balancing is on");
+        assert_eq!(said.lines[3..], ["balancing is on"]);
         assert_eq!(said.json["rebalance"], json!(null));
-        let odd =
-            pb::StatusResponse { catalog_leader: 0, balancing_paused: true, rebalance: 7, ..quiet };
+        let odd = pb::StatusResponse {
+            catalog_leader: 0,
+            balancing_paused: true,
+            rebalance: 7,
+            ..quiet.clone()
+        };
+        let clocks = pb::StatusResponse { clocks_agree: false, wrong_clocks: vec![2], ..quiet };
+        let warned = status(&clocks);
+        assert!(warned.lines[4].contains("no majority") && warned.lines[5].contains("nodes 2"));
+        assert_eq!(warned.json["wrong_clocks"], json!([2]));
         let said = status(&odd);
         assert!(said.lines[0].ends_with("without a leader that answers"));
         assert_eq!(said.lines[3], "balancing is paused, a rebalance is under way");
@@ -149,6 +178,24 @@ mod tests {
             (&said.json["balancing"], &said.json["rebalance"]),
             (&json!("paused"), &json!(7))
         );
+    }
+
+    #[test]
+    fn a_nodes_clock_is_shown_in_seconds() {
+        assert_eq!(
+            [0, -40, 1_250, -90_061_700].map(seconds),
+            ["+0.0s", "-0.0s", "+1.2s", "-90061.7s"]
+        );
+        let wrong = pb::Node {
+            answers: true,
+            clock_ahead_millis: Some(60_000),
+            clock_is_wrong: true,
+            grpc_address: "h:1".into(),
+            ..Default::default()
+        };
+        let said = nodes(&pb::ListNodesResponse { nodes: vec![wrong] });
+        assert!(said.lines[1].ends_with("+60.0s  h:1  wrong clock"), "{}", said.lines[1]);
+        assert_eq!(said.json[0]["clock_ahead_millis"], json!(60_000));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_types::HashKeyRange;
+use anabranch_types::{HashKeyRange, SequenceNumberParts};
 use proptest::prelude::*;
 
 use super::*;
@@ -82,6 +82,46 @@ fn a_split_shows_its_children_at_commit() {
     let child = &script.s().shards[&ShardId(1)];
     assert!(child.starting_sequence_number() > parent.starting_sequence_number());
     assert!(child.birth.as_secs() > parent.birth.as_secs());
+}
+
+#[test]
+fn a_parent_closes_no_earlier_than_its_last_record_arrived_whatever_the_proposers_clock_shows() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let mut script = provisioned(1);
+    let late = NOW.minus(2 * DAY);
+    let split = ShardChange::Split { shard: ShardId(0), at: HashKey(4 * EIGHTH) };
+    script.done(Command::Reshard { name: name(), change: split, now: late });
+    let parent = script.s().shards[&ShardId(0)].clone();
+    let ending = SequenceNumber::new(SequenceNumberParts {
+        shard_born_seconds: parent.birth.as_secs(),
+        shard: parent.id,
+        log_index: 7,
+        offset: 0,
+        arrival_seconds: NOW.as_secs() + 5,
+    });
+    let (id, job) = (script.s().id, script.job().id);
+    let endings = BTreeMap::from([(parent.id, ending)]);
+    script.done(Command::CommitReshard { name: name(), id, job, endings, now: late });
+    let expire = |now| Command::ExpireShards { name: name(), id, now };
+    let last_arrival = Timestamp::from_millis((NOW.as_secs() + 5) * 1000);
+    script.run(expire(last_arrival.plus(DAY)));
+    assert!(script.s().shards.contains_key(&parent.id), "its last record is retained");
+    script.run(expire(last_arrival.plus(DAY).plus(Duration::from_secs(1))));
+    assert!(!script.s().shards.contains_key(&parent.id));
+}
+
+#[test]
+fn an_empty_parent_closes_no_earlier_than_its_children_were_made() {
+    let mut script = provisioned(1);
+    let split = ShardChange::Split { shard: ShardId(0), at: HashKey(4 * EIGHTH) };
+    script.done(Command::Reshard { name: name(), change: split, now: NOW });
+    let (id, job) = (script.s().id, script.job().id);
+    let start = script.s().shards[&ShardId(0)].starting_sequence_number();
+    let endings = BTreeMap::from([(ShardId(0), start)]);
+    let now = NOW.minus(Duration::from_secs(60));
+    script.done(Command::CommitReshard { name: name(), id, job, endings, now });
+    let [parent, child] = [0, 1].map(|shard| &script.s().shards[&ShardId(shard)]);
+    assert!(matches!(parent.status, ShardStatus::Closed { at, .. } if at >= child.created));
 }
 
 #[test]

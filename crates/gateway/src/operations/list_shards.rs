@@ -109,7 +109,9 @@ impl Request for ListShards<'_> {
                 let (name, after, filter) = self.begun(gateway)?;
                 let stream = gateway.find(&view, &name)?.stream;
                 let last = stream.shards.keys().next_back().copied().unwrap_or(ShardId(0));
-                let version = StreamVersion { last, asked: gateway.clock.now() };
+                // Without a time that is agreed on, no closed shard is left out.
+                let asked = gateway.clock.agreed().unwrap_or_default();
+                let version = StreamVersion { last, asked };
                 (Query { name, after, filter, version }, stream)
             }
         };

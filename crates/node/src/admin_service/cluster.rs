@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Stream};
 use anabranch_proto::admin as pb;
+use anabranch_transport::ClockReport;
 use anabranch_types::{GroupId, NodeId};
 
 use crate::admin_service::node_state_message;
@@ -15,6 +16,7 @@ pub(super) fn status(
     catalog: &Catalog,
     reports: &Reports,
     leading: &BTreeMap<NodeId, Leading>,
+    clocks: &ClockReport,
 ) -> pb::StatusResponse {
     let stalled = leading.iter().filter(|(_, said)| said.stalled.is_some());
     let streams = || catalog.streams.values();
@@ -31,11 +33,17 @@ pub(super) fn status(
         balancing_paused: catalog.balancing_paused,
         rebalance: catalog.rebalance.unwrap_or_default(),
         stalled_nodes: stalled.map(|(node, _)| node.0).collect(),
+        clocks_agree: clocks.is_agreed,
+        wrong_clocks: clocks.far.iter().map(|node| node.0).collect(),
     }
 }
 
 /// The nodes of the catalog, with what those said that answered.
-pub(super) fn nodes(catalog: &Catalog, leading: &BTreeMap<NodeId, Leading>) -> Vec<pb::Node> {
+pub(super) fn nodes(
+    catalog: &Catalog,
+    leading: &BTreeMap<NodeId, Leading>,
+    clocks: &ClockReport,
+) -> Vec<pb::Node> {
     let held = held(catalog);
     let nodes = catalog.nodes.iter().map(|(id, node)| {
         let said = leading.get(id);
@@ -57,6 +65,8 @@ pub(super) fn nodes(catalog: &Catalog, leading: &BTreeMap<NodeId, Leading>) -> V
                 total_bytes: said.scrub.total_bytes,
                 since_pass_millis: said.scrub.since_pass.map(millis),
             }),
+            clock_ahead_millis: clocks.ahead_millis.get(id).copied(),
+            clock_is_wrong: clocks.far.contains(id),
         }
     });
     nodes.collect()

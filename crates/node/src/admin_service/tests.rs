@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use anabranch_catalog::{Distribution, NewStream, Replica, ShardChange, StreamMode};
 use anabranch_proto::node::{Gate, GroupReport, GroupsResponse, Member};
+use anabranch_transport::ClockReport;
 use anabranch_types::{HashKey, Incarnation, ReplicaId, Timestamp};
 use tonic::Code;
 
@@ -322,12 +323,13 @@ fn the_status_counts_and_says_whether_balancing_is_paused() {
     scene.run(Command::Rebalance);
     let own = scene.catalog.groups().next().unwrap();
     let reports = reports([(3, vec![leading(&own, 3, 1)])]);
-    let status = cluster::status(&scene.catalog, &reports, &BTreeMap::new());
+    let status =
+        cluster::status(&scene.catalog, &reports, &BTreeMap::new(), &ClockReport::default());
     assert_eq!((status.nodes, status.streams, status.open_shards, status.moves), (4, 2, 3, 1));
     assert_eq!((status.catalog_leader, status.catalog_nodes), (3, vec![1, 2, 3]));
     assert!(status.balancing_paused);
     assert_eq!(Some(status.rebalance), scene.catalog.rebalance);
-    let nodes = cluster::nodes(&scene.catalog, &BTreeMap::new());
+    let nodes = cluster::nodes(&scene.catalog, &BTreeMap::new(), &ClockReport::default());
     assert_eq!(nodes.iter().map(|node| node.replicas).collect::<Vec<_>>(), [4, 4, 4, 1]);
     assert!(nodes.iter().all(|node| !node.answers && node.leads.is_none()));
 }

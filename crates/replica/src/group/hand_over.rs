@@ -110,6 +110,23 @@ impl Group {
         }
     }
 
+    /// Whether this node's wall clock is wrong.
+    pub(crate) fn has_wrong_clock(&self) -> bool {
+        self.transport.clocks().is_far(self.node)
+    }
+
+    /// Whether [`Self::leave_to_right_clock`] has something to do.
+    pub(crate) fn leads_with_wrong_clock(&self) -> bool {
+        self.is_leader() && self.has_wrong_clock()
+    }
+
+    /// Has a voter lead whose node's clock is right, if this one leads and its own is wrong. If there is none, this
+    /// replica goes on: it stamps with the agreed time and trims nothing.
+    pub(crate) async fn leave_to_right_clock(&self) {
+        let clocks = self.transport.clocks();
+        let _tried_again_next_round = self.hand_over(|node| !clocks.is_far(node)).await;
+    }
+
     /// Tells the others to elect a leader at once, although this node lives: for a replica that led and
     /// can't go on. One after the other is told to stand: who has room for records first, then who has most of the
     /// log; who stands without what a majority has isn't elected.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the way a test fails")]
 
 mod batching;
+mod clocks;
 mod crashes;
 mod duplicates;
 mod full_disk;

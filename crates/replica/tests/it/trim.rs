@@ -40,7 +40,7 @@ async fn expired_records_are_not_shown_before_they_are_trimmed() {
     settings.checkpoint_interval = std::time::Duration::from_secs(1_000_000);
     let cluster = Cluster::start(3, settings).await;
     fill(&cluster, "old", 5).await;
-    cluster.clock.advance(std::time::Duration::from_secs(25 * 3600));
+    cluster.advance(std::time::Duration::from_secs(25 * 3600)).await;
     fill(&cluster, "new", 3).await;
     let leader = cluster.leader().await;
     assert_eq!(cluster.shard(leader).unwrap().status().trim_horizon, 0);
