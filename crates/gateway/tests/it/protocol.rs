@@ -238,6 +238,19 @@ async fn health_and_readiness_stand_beside_the_api() {
 }
 
 #[tokio::test]
+async fn a_node_with_an_old_catalog_refuses_calls_so_that_sdks_try_again() {
+    let current = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&current);
+    let server =
+        start_with(settings(), |g| g.with_currency(move || asked.load(Ordering::SeqCst))).await;
+    let refused = server.call("ListStreams", json!({})).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.json()["__type"], "ServiceUnavailableException");
+    current.store(true, Ordering::SeqCst);
+    assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn one_port_speaks_http_1_and_http_2_by_prior_knowledge() {
     let server = start().await;
     let h2 = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
