@@ -98,7 +98,7 @@ mod tests {
             listener.local_addr().unwrap().to_string()
         };
         let connector: Arc<dyn Connector> = Arc::new(TcpConnector);
-        let error = first(&connector, &[closed.clone()]).await.unwrap_err().to_string();
+        let error = first(&connector, std::slice::from_ref(&closed)).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("no node answers at {closed}")), "{error}");
         assert_eq!(first(&connector, &[closed, open.clone()]).await.unwrap(), open);
     }

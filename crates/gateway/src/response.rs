@@ -172,9 +172,10 @@ pub(crate) fn failure(format: Format, error: &Error) -> Answer {
 /// An error of a request that isn't in any protocol: XML without a content type, as the service has it.
 pub(crate) fn xml_failure(error: &Error) -> Answer {
     let (status, code) = error.wire();
-    let (status, body) = match error {
-        Error::UnknownOperation => (StatusCode::NOT_FOUND, format!("<{code}/>\n")),
-        _ => (status, format!("<{code}>\n  <Message>{error}</Message>\n</{code}>\n")),
+    let (status, body) = if *error == Error::UnknownOperation {
+        (StatusCode::NOT_FOUND, format!("<{code}/>\n"))
+    } else {
+        (status, format!("<{code}>\n  <Message>{error}</Message>\n</{code}>\n"))
     };
     let mut answer = Response::new(Body::from(Bytes::from(body)));
     *answer.status_mut() = status;

@@ -119,9 +119,11 @@ impl Gateway {
             false => command,
         };
         let done = self.cluster.propose(command).await;
-        done.map_err(|error| match error {
-            client::Error::Refused(Refusal::StreamNotActive { .. }) => self.not_active(name),
-            error => Error::from_client(error, || self.subject(name)),
+        done.map_err(|error| {
+            if matches!(error, client::Error::Refused(Refusal::StreamNotActive { .. })) {
+                return self.not_active(name);
+            }
+            Error::from_client(error, || self.subject(name))
         })
     }
 

@@ -207,7 +207,7 @@ async fn tags_are_refused_as_a_whole() {
     };
     let code = "ValidationException";
     let body = json!({"StreamName": "s", "TagKeys": ["a", ""]});
-    let text = broken("[a, ]' at 'tagKeys", "Member", 128, 1).replace("tagKeys' ", "tagKeys' ");
+    let text = broken("[a, ]' at 'tagKeys", "Member", 128, 1);
     refused(&server, "RemoveTagsFromStream", body, code, &text).await;
     let body = json!({"StreamName": "s", "Tags": {"": "b"}});
     let text = broken("{=b}' at 'tags", "Map keys", 128, 1);
