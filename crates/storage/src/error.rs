@@ -104,9 +104,9 @@ impl From<rocksdb::Error> for Error {
         let kind = error.kind();
         let detail = error.into_string();
         let says = |words: &&str| detail.contains(*words);
-        if OUT_OF_SPACE.iter().any(|words| says(&words)) {
+        if OUT_OF_SPACE.iter().any(says) {
             Self::DiskFull
-        } else if kind == ErrorKind::Corruption || DAMAGED.iter().any(|words| says(&words)) {
+        } else if kind == ErrorKind::Corruption || DAMAGED.iter().any(says) {
             Self::IndexDamaged { detail }
         } else {
             Self::Index { detail }

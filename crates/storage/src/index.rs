@@ -208,7 +208,7 @@ impl Index {
     }
 
     /// Reads rows from a key on; gives the last one's key and how many bytes there were, unless there were none.
-    fn verify_rows(&self, name: &str, from: &[u8]) -> Result<Option<(Box<[u8]>, u64)>, Error> {
+    fn verify_rows(&self, name: &str, from: &[u8]) -> Result<Option<Verified>, Error> {
         self.with(|db| {
             let mut options = ReadOptions::default();
             options.fill_cache(false);
@@ -280,6 +280,9 @@ fn family_options(cache: &Cache) -> Options {
     options.set_block_based_table_factory(&table);
     options
 }
+
+/// Rows that were read: the key of the last one, and their bytes.
+type Verified = (Box<[u8]>, u64);
 
 type Row = (Box<[u8]>, Box<[u8]>);
 

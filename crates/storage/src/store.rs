@@ -390,22 +390,22 @@ mod tests {
     #[test]
     fn an_opening_after_a_crash_writes_the_last_round_once_more_and_one_after_a_clean_end_does_not()
     {
-        const BYTES: u64 = 50_000;
+        const BYTES: usize = 50_000;
         let dir = tempfile::tempdir().unwrap();
         let store = SegmentStore::open(dir.path(), small()).unwrap();
         let log = open(&*store, 1);
         // The last round begins in one segment and ends in another.
         for first in [0, 1, 2] {
-            wait(|done| log.append(entries(1, first..first + 1, BYTES as usize), done)).unwrap();
+            wait(|done| log.append(entries(1, first..first + 1, BYTES), done)).unwrap();
         }
         drop((log, store));
         let store = SegmentStore::open(dir.path(), small()).unwrap();
-        assert!(store.stats().device_bytes >= BYTES, "{:?}", store.stats());
-        assert_eq!(read(&*open(&*store, 1), 0..3), Ok(entries(1, 0..3, BYTES as usize)));
+        assert!(store.stats().device_bytes >= BYTES as u64, "{:?}", store.stats());
+        assert_eq!(read(&*open(&*store, 1), 0..3), Ok(entries(1, 0..3, BYTES)));
         crate::contract::block_on(store.close());
         drop(store);
         let store = SegmentStore::open(dir.path(), small()).unwrap();
-        assert!(store.stats().device_bytes < BYTES, "{:?}", store.stats());
+        assert!(store.stats().device_bytes < BYTES as u64, "{:?}", store.stats());
     }
 
     #[test]
