@@ -5,6 +5,7 @@
 //! others get their turn after so many bytes of either side.
 
 use std::io::{ErrorKind, Read};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::GzDecoder;
@@ -23,6 +24,11 @@ use crate::unverified::SMALL_BODY_BYTES;
 
 /// A body costs its bytes and as many again for what is made of them (the decoded batch).
 pub(crate) const COST: usize = 2;
+
+/// A client that sends nothing for so long waits for its answer.
+const DISCARD_PAUSE: Duration = Duration::from_millis(200);
+/// How long a body is taken that nobody reads.
+const DISCARD_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is made at once by inflating, at most, before others get their turn.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -69,6 +75,13 @@ fn unknown_encoding() -> Error {
 pub(crate) fn is_small(body: &Incoming) -> bool {
     let declared = body.size_hint();
     declared.exact().is_some_and(|bytes| bytes <= SMALL_BODY_BYTES as u64)
+}
+
+/// Takes and forgets what a client is sending, until it pauses. A connection of HTTP/1.1 that is closed over unread bytes
+/// loses the answer too, and a client whose session has ended would never hear of it.
+pub(crate) async fn discard(mut body: Incoming) {
+    let rest = async { while let Ok(Some(Ok(_))) = timeout(DISCARD_PAUSE, body.frame()).await {} };
+    let _either_way = timeout(DISCARD_LIMIT, rest).await;
 }
 
 /// Reads the whole body in time, as it was sent, into `room`.

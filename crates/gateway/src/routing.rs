@@ -187,8 +187,13 @@ impl Received<'_> {
         encoding: Encoding,
     ) -> Result<Arrived, Error> {
         let Self { gateway, standing, parts, .. } = self;
-        if !body::is_small(&body) {
-            auth::judge_head(gateway, parts).await?;
+        if !body::is_small(&body)
+            && let Err(error) = auth::judge_head(gateway, parts).await
+        {
+            if parts.version < Version::HTTP_2 {
+                body::discard(body).await;
+            }
+            return Err(error);
         }
         let sent = body::read(gateway, body, &mut room).await?;
         let caller = auth::authenticate(gateway, parts, &sent).await;

@@ -86,6 +86,12 @@ async fn a_large_body_is_refused_by_its_head_before_any_of_it_is_sent() {
         stream.write_all(&http1(&head, 16 * MIB)).await.unwrap();
         let answer = read_text_until(&mut stream, "\"}").await;
         assert!(answer.contains(code), "{answer}");
+        // A client that sends all of it hears the same.
+        let mut stream = server.connect().await;
+        stream.write_all(&http1(&head, 8 * MIB)).await.unwrap();
+        stream.write_all(&vec![b'x'; 8 * MIB]).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.contains(code), "{answer}");
         let mut stream = server.connect().await;
         let chunked = String::from_utf8(http1(&head, 0)).unwrap();
         let chunked = chunked.replace("content-length: 0", "transfer-encoding: chunked");
