@@ -104,6 +104,14 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
         tracing::error!(%error, "the log store has ended");
         return false;
     }
+    // Every replica that this disk held before was given out by a version below the registration's, so by now the catalog
+    // names all of them that still count. Replicas that are made later can't have lost anything.
+    let is_here = |group: &GroupRef<'_>| group.holders().any(|replica| replica.node == node.id());
+    let held = catalog.groups().filter(is_here).map(|group| group.group).collect();
+    if let Err(error) = node.inner.store.bound_damage(&held) {
+        tracing::warn!(%error, "damage can't be pinned to replicas");
+        return false;
+    }
     let mine = |group: &GroupRef<'_>| {
         let deleted = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Deleting);
         let own = group.holders().find(|replica| replica.node == node.id());

@@ -7,7 +7,7 @@
 //! - What a completion reported is there after any crash, or the replica is [`Health::Quarantined`].
 //! - A write that was never reported may survive a crash or not, an append also in part, but never out of order.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 use anabranch_types::{GroupId, Incarnation, LogId, ReplicaId};
 use bytes::Bytes;
@@ -193,8 +193,7 @@ pub trait LogStore: Send + Sync + 'static {
     /// Opens a group's log, or starts an empty one.
     ///
     /// A quarantined replica opens too; its [`GroupLog::health`] says so. After damage whose extent cannot be proven
-    /// *every* group id is quarantined, also one that this store has not seen: whoever makes a replica that
-    /// never was on this node calls [`LogStore::remove_group`] first.
+    /// *every* group id is quarantined, also one that this store has not seen, until [`LogStore::bound_damage`].
     ///
     /// # Errors
     /// [`Error::Closed`] or [`Error::Failed`].
@@ -211,6 +210,15 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// Forgets a group's log, vote, state and quarantine. From the call on, [`LogStore::group`] gives a fresh log.
     fn remove_group(&self, id: GroupId, done: Completion);
+
+    /// Ends a verdict about every group: the groups in `existing`, and those that the store holds anything of, keep it
+    /// until they are removed; every other group is healthy. Does nothing without such a verdict.
+    ///
+    /// `existing` must name every group of which this directory may have held a replica when the damage was found.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the verdicts cannot be stored; after a crash the verdict is about every group again.
+    fn bound_damage(&self, existing: &BTreeSet<GroupId>) -> Result<(), Error>;
 
     /// Counters and sizes.
     fn stats(&self) -> Stats;

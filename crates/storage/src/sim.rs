@@ -5,7 +5,7 @@
 //! with the same seeds and the same calls it does the same things.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -299,6 +299,11 @@ impl LogStore for SimStore {
             }
         }
         self.call_completions(state);
+    }
+
+    /// Damage is always of one group here.
+    fn bound_damage(&self, _existing: &BTreeSet<GroupId>) -> Result<(), Error> {
+        Ok(())
     }
 
     fn stats(&self) -> Stats {

@@ -5,6 +5,7 @@ mod index_rebuild;
 mod opening;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     path::Path,
     sync::{
@@ -153,6 +154,14 @@ impl LogStore for SegmentStore {
         {
             done(Err(error));
         }
+    }
+
+    fn bound_damage(&self, existing: &BTreeSet<GroupId>) -> Result<(), Error> {
+        let held = self.groups();
+        let bounded = self.core.verdicts.bound(existing.iter().copied().chain(held));
+        let failed =
+            |error| Error::Failed { detail: format!("store quarantine verdicts: {error}") };
+        bounded.map_err(failed)
     }
 
     fn stats(&self) -> Stats {

@@ -3,6 +3,9 @@
 //! Text, replaced as a whole: a version line; `all REASON` if damage could not be pinned to groups, then `cleared ID`
 //! for each group removed since; `group ID REASON`; last `crc HEX` over the lines before. A file that cannot be
 //! read counts as `all`.
+//!
+//! `all` lasts only until the node knows which groups it could have held when the damage was found
+//! ([`Verdicts::bound`]): from then on each of these has a verdict of its own, and groups made later have none.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -87,6 +90,19 @@ impl Verdicts {
         state.all = Some(one_line(reason));
         state.cleared.clear();
         drop(state);
+        self.save()
+    }
+
+    /// Replaces the verdict about every group by one about each group in `existing`. Does nothing without such a verdict.
+    pub(crate) fn bound(&self, existing: impl Iterator<Item = GroupId>) -> io::Result<()> {
+        let mut state = self.lock();
+        let Some(reason) = state.all.take() else { return Ok(()) };
+        let cleared = std::mem::take(&mut state.cleared);
+        for group in existing.filter(|group| !cleared.contains(group)) {
+            state.groups.entry(group).or_insert_with(|| reason.clone());
+        }
+        drop(state);
+        // As long as it isn't stored, the file says more than is so.
         self.save()
     }
 
@@ -207,6 +223,30 @@ mod tests {
         let verdicts = Verdicts::load(dir.path()).unwrap();
         assert_eq!(verdicts.reason(GroupId(1)), None);
         assert_eq!(verdicts.reason(GroupId(2)).as_deref(), Some("hole"));
+    }
+
+    #[test]
+    fn a_verdict_about_every_group_ends_as_one_about_each_group_that_existed() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Verdicts::load(dir.path()).unwrap();
+        let verdicts = open();
+        verdicts.add_all("hole").unwrap();
+        verdicts.begin_clearing(GroupId(1));
+        verdicts.finish_clearing(GroupId(1)).unwrap();
+        verdicts.begin_clearing(GroupId(3));
+        verdicts.bound([1, 2, 3].map(GroupId).into_iter()).unwrap();
+        verdicts.finish_clearing(GroupId(3)).unwrap();
+        for verdicts in [verdicts, open()] {
+            assert_eq!(verdicts.reason(GroupId(2)).as_deref(), Some("hole"));
+            for healthy in [1, 3, 4] {
+                assert_eq!(verdicts.reason(GroupId(healthy)), None, "{healthy}");
+            }
+            verdicts.bound([GroupId(4)].into_iter()).unwrap();
+        }
+        let verdicts = open();
+        verdicts.begin_clearing(GroupId(2));
+        verdicts.finish_clearing(GroupId(2)).unwrap();
+        assert_eq!(open().lock().clone(), State::default());
     }
 
     #[test]

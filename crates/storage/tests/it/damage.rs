@@ -138,6 +138,31 @@ fn damage_without_bounds_quarantines_groups_not_heard_of_until_they_are_removed(
 }
 
 #[test]
+fn damage_without_bounds_spares_groups_that_are_made_after_it() {
+    let mut disk = filled(small(), false);
+    fs::write(disk.path().join("tail"), vec![7; 5000]).unwrap();
+    let store = disk.open_store();
+    store.bound_damage(&[GroupId(1), GroupId(7)].into()).unwrap();
+    for again in [false, true] {
+        let store = disk.open_store();
+        for lost in [1, 2, 7] {
+            assert!(quarantined(&*store, lost).is_some(), "group {lost}");
+        }
+        let log = open(&*store, 8);
+        assert_eq!(log.health(), Health::Healthy);
+        let first = u64::from(again) * 10;
+        wait(|done| log.append(entries(1, first..first + 10, 1000), done)).unwrap();
+    }
+    let store = disk.open_store();
+    for lost in [1, 2, 7] {
+        wait(|done| store.remove_group(GroupId(lost), done)).unwrap();
+    }
+    let store = disk.open_store();
+    assert!([1, 2, 7, 9].iter().all(|group| quarantined(&*store, *group).is_none()));
+    assert_eq!(read(&*open(&*store, 8), 0..100), Ok(entries(1, 0..20, 1000)));
+}
+
+#[test]
 fn missing_and_shortened_segments_are_damage() {
     for lose in [true, false] {
         for which in [0, 1] {
