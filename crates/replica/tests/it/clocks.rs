@@ -113,6 +113,7 @@ async fn a_node_whose_clock_is_wrong_is_not_elected_while_another_can_lead() {
     tokio::time::sleep(A_WHILE).await;
     assert_nothing_is_lost(&cluster, &["r"]).await;
     cluster.append("goes on").await.unwrap();
+    cluster.settled().await;
     assert_nothing_is_lost(&cluster, &["r", "goes on"]).await;
 }
 
