@@ -41,13 +41,14 @@ pub const MAX_VALUE_BYTES: usize = 2048;
 impl Facts<'_> {
     /// Values of a key; `None` if the call has none. A tag has several if keys of tags differ in case alone.
     pub(super) fn values(&self, key: &Key) -> Option<Vec<Cow<'_, str>>> {
-        let values: Vec<_> = match key {
-            Key::TagKeys => {
-                self.request_tags.iter().map(|(key, _)| Cow::Borrowed(&**key)).collect()
-            }
-            Key::ResourceTag(tag) => self.resource_tag(tag).collect(),
-            Key::RequestTag(tag) => self.request_tag(tag).collect(),
-            key => self.value(key).into_iter().collect(),
+        let values: Vec<_> = if *key == Key::TagKeys {
+            self.request_tags.iter().map(|(key, _)| Cow::Borrowed(&**key)).collect()
+        } else if let Key::ResourceTag(tag) = key {
+            self.resource_tag(tag).collect()
+        } else if let Key::RequestTag(tag) = key {
+            self.request_tag(tag).collect()
+        } else {
+            self.value(key).into_iter().collect()
         };
         (!values.is_empty()).then_some(values)
     }

@@ -176,7 +176,7 @@ fn strip_without_case<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
     let same = |one: char, other: char| one == other || one.to_lowercase().eq(other.to_lowercase());
     let mut rest = text.chars();
     let found = literal.chars().all(|one| rest.next().is_some_and(|other| same(one, other)));
-    found.then(|| rest.as_str())
+    found.then_some(rest.as_str())
 }
 
 fn tail_after_one(text: &str) -> Option<&str> {
