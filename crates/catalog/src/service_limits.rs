@@ -321,7 +321,7 @@ mod tests {
         let mut script = with_stream(StreamMode::Provisioned);
         let stop = Command::StopEncryption { name: name("s") };
         let change = |script: &mut Script, number: u64, now| {
-            let command = if number % 2 == 0 { start("k") } else { stop.clone() };
+            let command = if number.is_multiple_of(2) { start("k") } else { stop.clone() };
             let outcome = script.run(limited(command, now));
             settle_encryption(script);
             matches!(outcome, Outcome::Done { .. })
