@@ -139,10 +139,13 @@ mod tests {
         assert_eq!(positions, [Some(1), None, Some(0)]);
     }
 
+    /// A call: its name, when it arrived, and where each of its records stands.
+    type Call = (&'static str, Timestamp, Vec<(u32, Position)>);
+
     /// What the window is to know, by walking over all that was ever put in: each call with when it came first, and the
     /// records of its entries.
     #[derive(Default)]
-    struct Walk(Vec<(&'static str, Timestamp, Vec<(u32, Position)>)>);
+    struct Walk(Vec<Call>);
 
     impl Walk {
         fn insert(&mut self, id: &'static str, indexes: &[u32], log_index: u64, now: Timestamp) {
