@@ -50,11 +50,21 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
         is_new: node.inner.began_empty,
         born: 0,
     };
-    match node.inner.replicas.open_catalog(&spec, first_catalog(node, None)).await {
-        Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
-        Err(error) => tracing::error!(%error, "catalog replica is out of service"),
+    let log = node.inner.store.group(GroupId::CATALOG).ok();
+    loop {
+        if let Some(log) = &log {
+            log.until_mended().await; // other nodes have copies, and nothing begins without the catalog
+        }
+        match node.inner.replicas.open_catalog(&spec, first_catalog(node, None)).await {
+            Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
+            Err(error) if log.as_ref().is_some_and(|log| !log.damaged().is_empty()) => {
+                tracing::info!(%error, "entries of the catalog's log are damaged");
+                continue;
+            }
+            Err(error) => tracing::error!(%error, "catalog replica is out of service"),
+        }
+        return Ok(());
     }
-    Ok(())
 }
 
 /// Learns who is at the addresses that a joining node was given. Ends once one of the cluster has told.

@@ -19,6 +19,7 @@ mod fail_point;
 mod gates;
 mod group_reports;
 mod leaders;
+mod mending;
 mod moves;
 mod node;
 mod node_service;

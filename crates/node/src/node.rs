@@ -27,7 +27,7 @@ use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
     admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    node_service, readiness, reconcile, scaling, services,
+    mending, node_service, readiness, reconcile, scaling, services,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -137,6 +137,7 @@ impl Node {
         let node = Self { inner: Arc::new(inner) };
         node.serve(listener.into());
         node.spawn(disk_watch::follow(node.clone()));
+        node.spawn(mending::follow(node.clone()));
         bootstrap::join(&node).await?;
         node.spawn(bootstrap::find_cluster(node.clone()));
         node.spawn(catalog_feed::follow(node.clone()));

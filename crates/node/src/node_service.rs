@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::group_reports;
 use crate::leaders::{self, Leading};
+use crate::mending;
 use crate::node::Node;
 use crate::reshard;
 use crate::scaling::{self, Loads};
@@ -80,6 +81,13 @@ impl NodeService for Internal {
     ) -> Result<Response<pb::GroupsResponse>, Status> {
         let groups = request.into_inner().groups;
         Ok(Response::new(group_reports::here(&self.0, &groups)))
+    }
+
+    async fn copy_entries(
+        &self,
+        request: Request<pb::CopyEntriesRequest>,
+    ) -> Result<Response<pb::CopyEntriesResponse>, Status> {
+        Ok(Response::new(mending::copies(&self.0, request.into_inner()).await))
     }
 }
 

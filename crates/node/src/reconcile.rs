@@ -188,6 +188,11 @@ async fn open(
         }
         replicas.remove(group.group).await?;
     }
+    // It would wait for what is damaged, and others that are to be opened with it.
+    let is_closed = !replicas.groups().contains(&group.group);
+    if is_closed && node.inner.store.damaged_groups().contains(&group.group) {
+        return Err(Error::Unknown("damaged entries are being fetched from other nodes".into()));
+    }
     let (members, is_new) = (group.voters(), group.is_new);
     let born = group.shard.map_or(0, |(_, _, shard)| shard.born);
     let spec = GroupSpec { group: group.group, replica: own.id, members, is_new, born };

@@ -10,14 +10,16 @@ use anabranch_proto::v1;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_shard::Ending;
+use anabranch_storage::Entry;
 use anabranch_transport::{Connector, Destination, Liveness, not_sent};
-use anabranch_types::{GroupId, NodeId, ReplicaId};
+use anabranch_types::{GroupId, LogId, NodeId, ReplicaId};
 use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::leaders::Leading;
+use crate::mending;
 use crate::node_service::{ending_of, loads_of};
 use crate::scaling::Loads;
 
@@ -168,6 +170,25 @@ impl Remotes {
         let client = NodeServiceClient::new(self.channel(node)?);
         let mut client = client.max_decoding_message_size(usize::MAX);
         soon(client.groups(pb::GroupsRequest { groups })).await
+    }
+
+    /// The entries of `group` that `node` has, and those that it lacks; what is in neither is damaged there too, or to be asked
+    /// for again.
+    pub(crate) async fn copy_entries(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        entries: Vec<LogId>,
+    ) -> Result<(Vec<Entry>, Vec<LogId>), Status> {
+        let client = NodeServiceClient::new(self.channel(node)?);
+        let mut client = client.max_decoding_message_size(usize::MAX);
+        let entries =
+            entries.into_iter().map(|id| pb::EntryId { term: id.term, index: id.index }).collect();
+        let asked =
+            client.copy_entries(request(pb::CopyEntriesRequest { group: group.0, entries }));
+        let answer = timeout(DEADLINE, asked).await;
+        let answer = answer.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
+        Ok(mending::copies_of(answer?.into_inner()))
     }
 
     /// Has `from` hand over groups that it leads, each to the node beside it. Says which it leads no more.

@@ -21,6 +21,7 @@ mod error;
 mod group;
 #[cfg(test)]
 mod guard;
+mod intact;
 mod load_meter;
 mod log_adapter;
 mod machine;

@@ -13,6 +13,7 @@ use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
 use crate::convert::{log_id, raft_log_id, raft_vote, vote};
+use crate::intact;
 use crate::payload::Payload;
 use crate::raft_types::{RaftEntry, RaftLogId, RaftVote, Stored, TypeConfig};
 
@@ -47,10 +48,8 @@ impl LogAdapter {
         if from >= to {
             return Ok(Vec::new());
         }
-        let entries = match self.log.read_cached(from..to, max_bytes) {
-            Some(entries) => entries,
-            None => self.log.read(from..to, max_bytes).await.map_err(into_io)?,
-        };
+        let read = intact::read(&*self.log, from..to, max_bytes, intact::GROUP_PATIENCE).await;
+        let entries = read.map_err(into_io)?;
         entries.into_iter().map(raft_entry).collect()
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::group::Group;
+use crate::intact;
 use crate::payload::Payload;
 
 /// Records of an entry, decoded as far as a reader needs.
@@ -163,10 +164,7 @@ impl Group {
         to: u64,
         max_bytes: usize,
     ) -> Result<Vec<anabranch_storage::Entry>, anabranch_storage::Error> {
-        match self.log.read_cached(from..to, max_bytes) {
-            Some(entries) => Ok(entries),
-            None => self.log.read(from..to, max_bytes).await,
-        }
+        intact::read(&*self.log, from..to, max_bytes, intact::READER_PATIENCE).await
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     group::Group,
     index::Index,
     keys::SegmentRow,
-    segment::{file::SegmentFile, pool::Pool, queue::Queue, schedule::Schedule},
+    segment::{file::SegmentFile, pool::Pool, queue::Queue, schedule::Schedule, scrub::Hit},
     space::{Space, is_short_of_space},
     store::index_loading,
     verdict::Verdicts,
@@ -47,6 +47,10 @@ pub(crate) struct Core {
     pub(crate) reads: tokio::sync::Semaphore,
     pub(crate) counters: Counters,
     pub(crate) maintenance: Maintenance,
+    /// Told when damage of an entry is found.
+    pub(crate) damage_found: tokio::sync::Notify,
+    /// How many entries were mended.
+    pub(crate) mended: AtomicU64,
     /// What the maintenance thread verifies when.
     pub(crate) scrubs: Mutex<Schedule>,
     /// Lets every later round fail as a failed sync does.
@@ -168,6 +172,8 @@ impl Core {
             reads: tokio::sync::Semaphore::new(READS_AT_ONCE),
             counters: Counters::default(),
             maintenance: Maintenance::default(),
+            damage_found: tokio::sync::Notify::new(),
+            mended: AtomicU64::new(0),
             scrubs: Mutex::new(scrubs),
             #[cfg(test)]
             fail_rounds: std::sync::atomic::AtomicBool::new(false),
@@ -237,6 +243,19 @@ impl Core {
         }
         if let Some(group) = self.open_group(id) {
             group.quarantine(reason);
+        }
+    }
+
+    /// Takes note of what a segment's damage did to a group.
+    pub(crate) fn report_hit(&self, id: GroupId, hit: &Hit) {
+        match hit {
+            Hit::Lost(damage) => self.quarantine(id, &damage.to_string()),
+            Hit::Entries(entries) => {
+                let Some(group) = self.open_group(id) else { return };
+                for (entry, damage) in entries {
+                    group.note_damage(*entry, &damage.to_string());
+                }
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-use anabranch_types::GroupId;
+use anabranch_types::{GroupId, LogId};
 use rocksdb::ErrorKind;
 
 /// Why the log store did not do what it was asked.
@@ -24,6 +24,16 @@ pub enum Error {
     Quarantined {
         /// The group whose replica it is.
         group: GroupId,
+        /// File, offset, what was expected there and what was found.
+        reason: String,
+    },
+    /// The entry can't be read, and nothing else of the log is known to be damaged. [`crate::GroupLog::mend`] ends this.
+    #[error("entry {log_id} of group {group} is damaged here: {reason}")]
+    Damaged {
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        log_id: LogId,
         /// File, offset, what was expected there and what was found.
         reason: String,
     },

@@ -1,6 +1,7 @@
 //! One group's log in memory: what callers see at once, and what the writer has put on the disk.
 
 mod handle;
+mod mend;
 mod read;
 mod synced;
 
@@ -9,11 +10,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
 };
 
-use anabranch_types::GroupId;
+use anabranch_types::{GroupId, LogId};
 use bytes::Bytes;
 pub(crate) use handle::GroupHandle;
 pub(crate) use read::{ReadFailure, Wanted, read_wanted};
 pub(crate) use synced::Synced;
+use tokio::sync::watch;
 
 use crate::{
     Completion, Error, StateKey, Vote,
@@ -31,6 +33,8 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     core: Arc<Core>,
     inner: Mutex<Inner>,
+    /// Count of [`Inner::damaged`].
+    damage: watch::Sender<usize>,
 }
 
 pub(crate) struct Inner {
@@ -43,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) ticket: u64,
     pub(crate) quarantine: Option<String>,
     pub(crate) removed: bool,
+    /// Entries that can't be read, by index, each with what was found. Some may have been purged or truncated since.
+    pub(crate) damaged: BTreeMap<u64, (LogId, String)>,
     /// What is on the disk. Only the writer changes it.
     pub(crate) synced: Synced,
 }
@@ -64,9 +70,10 @@ impl Group {
             ticket: 0,
             quarantine,
             removed: false,
+            damaged: BTreeMap::new(),
             synced,
         };
-        Arc::new(Self { id, core, inner: Mutex::new(inner) })
+        Arc::new(Self { id, core, inner: Mutex::new(inner), damage: watch::Sender::new(0) })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -108,12 +115,17 @@ impl Group {
     pub(crate) fn retire(&self) {
         let mut inner = self.lock();
         inner.removed = true;
+        inner.damaged.clear();
+        self.damage.send_replace(0);
         let freed = inner.cache.truncate(0);
         self.core.cached_bytes.fetch_sub(freed, Relaxed);
     }
 
     pub(crate) fn quarantine(&self, reason: &str) {
-        self.lock().quarantine.get_or_insert_with(|| reason.to_owned());
+        let mut inner = self.lock();
+        inner.quarantine.get_or_insert_with(|| reason.to_owned());
+        inner.damaged.clear();
+        self.damage.send_replace(0);
     }
 
     pub(crate) fn is_quarantined(&self) -> bool {

@@ -184,6 +184,34 @@ pub trait GroupLog: Send + Sync {
     /// Whether this replica may have lost something.
     fn health(&self) -> Health;
 
+    /// Live entries that are known to be damaged: reads of them fail with [`Error::Damaged`].
+    fn damaged(&self) -> Vec<LogId>;
+
+    /// Returns once no live entry is known to be damaged, or the group has a verdict or is removed.
+    fn until_mended(&self) -> BoxFuture<'_, ()>;
+
+    /// Puts a damaged entry right, from a copy that another replica has of it: Raft gives a term and an index to one entry
+    /// only. Durable when the future ends. Does nothing to an entry that can be read.
+    ///
+    /// Runs on tokio's blocking threads, so the future must be polled inside a runtime.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if `entry` isn't the one that was written here; what [`GroupLog::read`] fails with; [`Error::Read`]
+    /// if the disk takes no write.
+    fn mend(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The entry as this log has it; `None` if it isn't in it. Also of a replica with a verdict: what can be read is what was
+    /// written.
+    ///
+    /// Runs on tokio's blocking threads, as [`GroupLog::read`].
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it can't be read; [`Error::Removed`], [`Error::Closed`], [`Error::Read`] or [`Error::Index`].
+    fn copy_of(&self, id: LogId) -> BoxFuture<'_, Result<Option<Entry>, Error>>;
+
+    /// Gives the replica up, durably, as damage that can't be mended does.
+    fn condemn(&self, reason: &str);
+
     /// How much room the disk under it has. Cheap enough to be asked for each append.
     fn disk(&self) -> DiskState;
 }
@@ -207,6 +235,12 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// The groups that this store holds anything of, or has open, in order.
     fn groups(&self) -> Vec<GroupId>;
+
+    /// The groups that have entries which are known to be damaged, in order.
+    fn damaged_groups(&self) -> Vec<GroupId>;
+
+    /// Returns when damage of an entry was found since the last call returned.
+    fn until_damaged(&self) -> BoxFuture<'_, ()>;
 
     /// Forgets a group's log, vote, state and quarantine. From the call on, [`LogStore::group`] gives a fresh log.
     fn remove_group(&self, id: GroupId, done: Completion);

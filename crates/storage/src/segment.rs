@@ -9,6 +9,7 @@ pub(crate) mod queue;
 pub(crate) mod reclaim;
 pub(crate) mod recovery;
 pub(crate) mod round;
+pub(crate) mod salvage;
 pub(crate) mod scan;
 pub(crate) mod schedule;
 pub(crate) mod scrub;

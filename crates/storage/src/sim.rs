@@ -15,6 +15,7 @@ use anabranch_types::{GroupId, Incarnation, LogId};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::sync::{Notify, watch};
 
 use crate::{
     Completion, DiskState, Entry, Error, GroupLog, Health, LogState, LogStore, StateKey, Stats,
@@ -43,7 +44,14 @@ pub struct SimSettings {
 
 /// The simulated store. A cheap handle: clones are the same store.
 #[derive(Clone)]
-pub struct SimStore(Arc<Mutex<State>>);
+pub struct SimStore(Arc<Mutex<State>>, Arc<Damage>);
+
+/// Entries that can't be read.
+#[derive(Default)]
+struct Damage {
+    entries: watch::Sender<BTreeMap<GroupId, BTreeSet<u64>>>,
+    found: Notify,
+}
 
 struct State {
     settings: SimSettings,
@@ -117,6 +125,7 @@ impl SimStore {
             change_durable(&mut durable, pending.group, pending.change.clone());
         }
         let next = Self::with_durable(state.settings, durable, state.quarantined.clone());
+        next.1.entries.send_replace(self.1.entries.borrow().clone());
         next.set_disk(state.disk);
         drop(state);
         drop(lost);
@@ -126,6 +135,14 @@ impl SimStore {
     /// Quarantines a group, as damage found on a disk does.
     pub fn quarantine(&self, group: GroupId, reason: &str) {
         self.lock().quarantined.insert(group, reason.to_owned());
+    }
+
+    /// Damages an entry, as rot of its payload does.
+    pub fn damage(&self, group: GroupId, index: u64) {
+        self.1.entries.send_modify(|damaged| {
+            damaged.entry(group).or_default().insert(index);
+        });
+        self.1.found.notify_one();
     }
 
     /// Lets every later write fail with [`Error::Failed`], as a failed fsync does.
@@ -155,6 +172,10 @@ impl SimStore {
         self.lock().payload_limit = bytes;
     }
 
+    fn forget_damage(&self, group: GroupId) {
+        self.1.entries.send_if_modified(|damaged| damaged.remove(&group).is_some());
+    }
+
     fn with_durable(
         settings: SimSettings,
         durable: BTreeMap<GroupId, Model>,
@@ -162,7 +183,7 @@ impl SimStore {
     ) -> Self {
         let visible =
             durable.iter().map(|(id, model)| (*id, Visible { life: 0, model: model.clone() }));
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             settings,
             visible: visible.collect(),
             durable,
@@ -176,7 +197,8 @@ impl SimStore {
             payload_limit: usize::MAX,
             lives: 0,
             stats: Stats::default(),
-        })))
+        };
+        Self(Arc::new(Mutex::new(state)), Arc::default())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -287,7 +309,16 @@ impl LogStore for SimStore {
         self.lock().visible.keys().copied().collect()
     }
 
+    fn damaged_groups(&self) -> Vec<GroupId> {
+        self.1.entries.borrow().keys().copied().collect()
+    }
+
+    fn until_damaged(&self) -> BoxFuture<'_, ()> {
+        self.1.found.notified().boxed()
+    }
+
     fn remove_group(&self, id: GroupId, done: Completion) {
+        self.forget_damage(id);
         let mut state = self.lock();
         match state.refusal.clone() {
             Some(error) => state.due.push_back((done, Err(error))),
@@ -365,13 +396,22 @@ impl SimGroup {
 
     fn read_now(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<Entry>, Error> {
         self.store.lock().check(self.id, self.life)?;
-        self.with_model(|model| match model.bounds.purged() {
+        let read = self.with_model(|model| match model.bounds.purged() {
             Some(purged) if range.start <= purged.index && range.start < range.end => {
                 Some(Err(Error::Purged { first: model.bounds.first() }))
             }
             _ => Some(Ok(model.read(range, max_bytes))),
-        })
-        .unwrap_or(Err(Error::Removed { group: self.id }))
+        });
+        let mut entries = read.unwrap_or(Err(Error::Removed { group: self.id }))?;
+        let damaged = self.damaged();
+        let is_damaged = |entry: &Entry| damaged.contains(&entry.log_id);
+        let whole = entries.iter().position(is_damaged).unwrap_or(entries.len());
+        if let (0, Some(entry)) = (whole, entries.first()) {
+            let (group, reason) = (self.id, "simulated rot".to_owned());
+            return Err(Error::Damaged { group, log_id: entry.log_id, reason });
+        }
+        entries.truncate(whole);
+        Ok(entries)
     }
 }
 
@@ -442,6 +482,57 @@ impl GroupLog for SimGroup {
             Some(reason) => Health::Quarantined { reason: reason.clone() },
             None => Health::Healthy,
         }
+    }
+
+    fn damaged(&self) -> Vec<LogId> {
+        let damaged = self.store.1.entries.borrow();
+        let indexes = damaged.get(&self.id).into_iter().flatten();
+        let id = |index: &u64| {
+            let term = self.with_model(|model| model.bounds.term_of(*index))?;
+            Some(LogId { term, index: *index })
+        };
+        indexes.filter_map(id).collect()
+    }
+
+    fn until_mended(&self) -> BoxFuture<'_, ()> {
+        let mut damaged = self.store.1.entries.subscribe();
+        let id = self.id;
+        async move {
+            let _is_open = damaged.wait_for(|damaged| !damaged.contains_key(&id)).await;
+        }
+        .boxed()
+    }
+
+    fn mend(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {
+        let id = entry.log_id;
+        let term = self.with_model(|model| model.bounds.term_of(id.index));
+        if term == Some(id.term) {
+            self.store.1.entries.send_modify(|damaged| {
+                let left = damaged.entry(self.id).or_default();
+                left.remove(&id.index);
+                if left.is_empty() {
+                    damaged.remove(&self.id);
+                }
+            });
+        }
+        futures::future::ready(Ok(())).boxed()
+    }
+
+    fn copy_of(&self, id: LogId) -> BoxFuture<'_, Result<Option<Entry>, Error>> {
+        let found = self.with_model(|model| model.read(id.index..id.index + 1, usize::MAX).pop());
+        let found = match found.filter(|entry| entry.log_id == id) {
+            Some(entry) if self.damaged().contains(&entry.log_id) => {
+                let (group, reason) = (self.id, "simulated rot".to_owned());
+                Err(Error::Damaged { group, log_id: id, reason })
+            }
+            found => Ok(found),
+        };
+        futures::future::ready(found).boxed()
+    }
+
+    fn condemn(&self, reason: &str) {
+        self.store.forget_damage(self.id);
+        self.store.quarantine(self.id, reason);
     }
 
     fn disk(&self) -> DiskState {

@@ -139,6 +139,18 @@ impl LogStore for SegmentStore {
         ids
     }
 
+    fn damaged_groups(&self) -> Vec<GroupId> {
+        let groups = self.core.all_groups();
+        let mut damaged: Vec<_> =
+            groups.iter().filter(|group| group.is_damaged()).map(|group| group.id).collect();
+        damaged.sort_unstable();
+        damaged
+    }
+
+    fn until_damaged(&self) -> BoxFuture<'_, ()> {
+        self.core.damage_found.notified().boxed()
+    }
+
     fn remove_group(&self, id: GroupId, done: Completion) {
         // Held until the removal is queued, so that a successor's writes come after it.
         let mut groups = self.core.groups.write().unwrap_or_else(PoisonError::into_inner);
@@ -403,18 +415,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SegmentStore::open(dir.path(), small()).unwrap();
         let log = open(&*store, 1);
-        // The last round begins in one segment and ends in another.
-        for first in [0, 1, 2] {
+        // All in one segment: a round that seals one is covered by the index, which is written after its sync.
+        for first in [0, 1] {
             wait(|done| log.append(entries(1, first..first + 1, BYTES), done)).unwrap();
         }
         drop((log, store));
+        // Without the zeroes of segments that are being prepared.
+        let written = |store: &SegmentStore| store.core.counters.device_bytes.load(Relaxed);
         let store = SegmentStore::open(dir.path(), small()).unwrap();
-        assert!(store.stats().device_bytes >= BYTES as u64, "{:?}", store.stats());
-        assert_eq!(read(&*open(&*store, 1), 0..3), Ok(entries(1, 0..3, BYTES)));
+        assert!(written(&store) >= BYTES as u64, "{:?}", store.stats());
+        assert_eq!(read(&*open(&*store, 1), 0..2), Ok(entries(1, 0..2, BYTES)));
         crate::contract::block_on(store.close());
         drop(store);
         let store = SegmentStore::open(dir.path(), small()).unwrap();
-        assert!(store.stats().device_bytes < BYTES as u64, "{:?}", store.stats());
+        assert!(written(&store) < BYTES as u64, "{:?}", store.stats());
     }
 
     #[test]

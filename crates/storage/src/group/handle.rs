@@ -17,6 +17,18 @@ use crate::{
 pub(crate) struct GroupHandle(pub(crate) Arc<Group>);
 
 impl GroupHandle {
+    /// Runs what waits for the disk on a thread that may, and few of those at a time.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let core = Arc::clone(self.0.core());
+        let _permit = core.reads.acquire().await.map_err(|_| Error::Closed)?;
+        let done = tokio::task::spawn_blocking(work);
+        let failed = |error: tokio::task::JoinError| Error::Read { detail: error.to_string() };
+        done.await.map_err(failed)?
+    }
+
     fn check_append(&self, entries: &[Entry]) -> Result<(), Error> {
         let core = self.0.core();
         let limit = core.settings.payload_limit();
@@ -131,14 +143,7 @@ impl GroupLog for GroupHandle {
             return futures::future::ready(answer).boxed();
         }
         let group = Arc::clone(&self.0);
-        async move {
-            let core = Arc::clone(group.core());
-            let _permit = core.reads.acquire().await.map_err(|_| Error::Closed)?;
-            let read = tokio::task::spawn_blocking(move || group.read_blocking(&range, max_bytes));
-            let failed = |error: tokio::task::JoinError| Error::Read { detail: error.to_string() };
-            read.await.map_err(failed)?
-        }
-        .boxed()
+        self.on_disk(move || group.read_blocking(&range, max_bytes)).boxed()
     }
 
     fn read_cached(&self, range: Range<u64>, max_bytes: usize) -> Option<Vec<Entry>> {
@@ -150,6 +155,28 @@ impl GroupLog for GroupHandle {
             Some(reason) => Health::Quarantined { reason: reason.clone() },
             None => Health::Healthy,
         }
+    }
+
+    fn damaged(&self) -> Vec<LogId> {
+        self.0.damaged()
+    }
+
+    fn until_mended(&self) -> BoxFuture<'_, ()> {
+        self.0.until_mended().boxed()
+    }
+
+    fn mend(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {
+        let group = Arc::clone(&self.0);
+        self.on_disk(move || group.mend(&entry)).boxed()
+    }
+
+    fn copy_of(&self, id: LogId) -> BoxFuture<'_, Result<Option<Entry>, Error>> {
+        let group = Arc::clone(&self.0);
+        self.on_disk(move || group.copy_of(id)).boxed()
+    }
+
+    fn condemn(&self, reason: &str) {
+        self.0.core().quarantine(self.0.id, reason);
     }
 
     fn disk(&self) -> DiskState {

@@ -17,6 +17,7 @@ use crate::{
     segment::{
         file::SegmentFile,
         frame::{HEADER_BYTES, Kind, MOVED_PREFIX_BYTES, RawHeader},
+        scan::is_unreadable,
     },
 };
 
@@ -37,7 +38,8 @@ pub(crate) struct Wanted {
 /// Why entries could not be read.
 pub(crate) enum ReadFailure {
     System(Error),
-    Damage(Damage),
+    /// Of this entry, or of more than entries if none is named.
+    Damage(Option<LogId>, Damage),
 }
 
 enum Step {
@@ -100,10 +102,14 @@ impl Group {
                     entries.extend(fetched.into_iter().take_while(admitted));
                 }
                 Err(ReadFailure::System(error)) => return Err(error),
-                Err(ReadFailure::Damage(damage)) => {
+                Err(ReadFailure::Damage(entry, damage)) => {
+                    // Entries before the damaged one are an answer.
                     failures += 1;
                     if failures == ATTEMPTS {
-                        return Err(self.condemn(&damage));
+                        let error = self.give_up(entry, &damage);
+                        let is_answer =
+                            !entries.is_empty() && matches!(error, Error::Damaged { .. });
+                        return if is_answer { Ok(entries) } else { Err(error) };
                     }
                 }
             }
@@ -172,7 +178,7 @@ impl Group {
         let Some(run) = found else {
             let expected = format!("a run of group {} with index {start}", self.id);
             let damage = Damage::new(&self.core.dir.index(), 0, expected, "none");
-            return Err(ReadFailure::Damage(damage));
+            return Err(ReadFailure::Damage(None, damage));
         };
         let wanted = {
             let inner = self.lock();
@@ -195,17 +201,22 @@ impl Group {
             None => {
                 let path = self.core.dir.segments().join(SegmentFile::file_name(segment));
                 let found = "no usable file";
-                Err(ReadFailure::Damage(Damage::new(&path, 0, "a segment with entries", found)))
+                let damage = Damage::new(&path, 0, "a segment with entries", found);
+                Err(ReadFailure::Damage(None, damage))
             }
         }
     }
 
-    /// Quarantines the group, unless something else ended it meanwhile.
-    fn condemn(&self, damage: &Damage) -> Error {
+    /// Takes note of a damaged entry; quarantines the group if the damage is of more than entries. Says why it can't be read.
+    fn give_up(&self, entry: Option<LogId>, damage: &Damage) -> Error {
         if let Err(error) = self.check(&self.lock()) {
             return error;
         }
         let reason = damage.to_string();
+        if let Some(log_id) = entry {
+            self.note_damage(log_id, &reason);
+            return Error::Damaged { group: self.id, log_id, reason };
+        }
         self.core.quarantine(self.id, &reason);
         Error::Quarantined { group: self.id, reason }
     }
@@ -243,7 +254,20 @@ pub(crate) fn read_wanted(
         let (now, later) = rest.split_at(count);
         let start = u64::from(first.loc.offset);
         let end = now.last().map_or(start, |last| last.loc.end());
-        let chunk = read_chunk(segment, start, end)?;
+        let chunk = match read_chunk(segment, start, end) {
+            // One of them, perhaps: each is read by itself.
+            Err(ReadFailure::Damage(..)) if count > 1 => {
+                for one in now {
+                    entries.extend(read_wanted(segment, group, std::slice::from_ref(one))?);
+                }
+                rest = later;
+                continue;
+            }
+            Err(ReadFailure::Damage(_, damage)) => {
+                return Err(ReadFailure::Damage(Some(first.id), damage));
+            }
+            chunk => chunk?,
+        };
         for one in now {
             entries.push(entry_in(&chunk, start, segment, group, one)?);
         }
@@ -273,19 +297,18 @@ fn read_chunk(segment: &SegmentFile, start: u64, end: u64) -> Result<Bytes, Read
     if end > segment.bytes {
         let expected = format!("a frame up to offset {end}");
         let found = format!("a file of {} bytes", segment.bytes);
-        return Err(ReadFailure::Damage(Damage::new(&segment.path, start, expected, found)));
+        let damage = Damage::new(&segment.path, start, expected, found);
+        return Err(ReadFailure::Damage(None, damage));
     }
     let length = usize::try_from(end - start).unwrap_or(usize::MAX);
     let mut chunk = vec![0; length];
     match segment.read_exact_at(&mut chunk, start) {
         Ok(()) => Ok(Bytes::from(chunk)),
         // A block that the device cannot read, or a file that became shorter, is damage; the rest is the system's trouble.
-        Err(error) if is_damage(&error) => Err(ReadFailure::Damage(Damage::new(
-            &segment.path,
-            start,
-            "a frame",
-            error.to_string(),
-        ))),
+        Err(error) if is_damage(&error) => {
+            let damage = Damage::new(&segment.path, start, "a frame", error.to_string());
+            Err(ReadFailure::Damage(None, damage))
+        }
         Err(error) => {
             let detail = format!("{} at offset {start}: {error}", segment.path.display());
             Err(ReadFailure::System(Error::Read { detail }))
@@ -294,8 +317,7 @@ fn read_chunk(segment: &SegmentFile, start: u64, end: u64) -> Result<Bytes, Read
 }
 
 fn is_damage(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
-        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+    error.kind() == io::ErrorKind::UnexpectedEof || is_unreadable(error)
 }
 
 fn entry_in(
@@ -348,7 +370,8 @@ fn entry_in(
                 |header| format!("{header:?}"),
             );
             let offset = u64::from(wanted.loc.offset);
-            Err(ReadFailure::Damage(Damage::new(&segment.path, offset, expected, found)))
+            let damage = Damage::new(&segment.path, offset, expected, found);
+            Err(ReadFailure::Damage(Some(wanted.id), damage))
         }
     }
 }

@@ -103,6 +103,12 @@ impl SegmentFile {
         self.file.read_exact_at(bytes, offset)
     }
 
+    /// Writes over what is there, and syncs.
+    pub(crate) fn mend(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)?;
+        self.file.sync_data()
+    }
+
     /// Writes all slices, one behind the other.
     pub(crate) fn write_all_vectored_at(
         &self,

@@ -142,12 +142,8 @@ impl RawHeader {
         })
     }
 
-    /// The fields, if the CRC over them and `payload` is right and the kind is known.
-    pub(crate) fn validate(&self, seed: u32, payload: &[u8]) -> Option<Header> {
-        let crc = crc32c::crc32c_append(seed, &self.header_crc_input);
-        if crc32c::crc32c_append(crc, payload) != self.crc {
-            return None;
-        }
+    /// The fields as they stand there, right or wrong; `None` if the kind is none.
+    pub(crate) fn claimed(&self) -> Option<Header> {
         let bytes = &self.header_crc_input;
         Some(Header {
             kind: Kind::from_byte(self.kind)?,
@@ -156,6 +152,42 @@ impl RawHeader {
             index: u64_at(bytes, 21),
         })
     }
+
+    /// The fields, if the CRC over them and `payload` is right and the kind is known.
+    pub(crate) fn validate(&self, seed: u32, payload: &[u8]) -> Option<Header> {
+        let crc = crc32c::crc32c_append(seed, &self.header_crc_input);
+        if crc32c::crc32c_append(crc, payload) != self.crc {
+            return None;
+        }
+        self.claimed()
+    }
+}
+
+/// The one bit of `frame` (its number, from the first byte's lowest on) whose flip makes the checksum right; `None` if
+/// there is none, or if the checksum is right.
+///
+/// A CRC is linear: what one flipped bit changes in it depends on nothing but how far the bit is from the end. CRC-32C tells
+/// all bits of a frame apart, as its Hamming distance is at least 4 up to 2^31 bits (Koopman, "32-bit cyclic redundancy codes for
+/// Internet applications", 2002).
+pub(crate) fn wrong_bit(seed: u32, frame: &[u8]) -> Option<usize> {
+    const CRC_BYTES: usize = 4;
+    let covered = frame.get(CRC_BYTES..)?;
+    let difference = u32_at(frame, 0) ^ crc32c::crc32c_append(seed, covered);
+    match difference.count_ones() {
+        0 => return None,
+        1 => return usize::try_from(difference.trailing_zeros()).ok(),
+        _ => {}
+    }
+    // Without the inversions before and after, so that equal bytes cancel out.
+    let plain = |crc: u32, bytes: &[u8]| !crc32c::crc32c_append(!crc, bytes);
+    let mut changes: [u32; 8] = std::array::from_fn(|bit| plain(0, &[1 << bit]));
+    for byte in (CRC_BYTES..frame.len()).rev() {
+        if let Some(bit) = changes.iter().position(|change| *change == difference) {
+            return Some(byte * 8 + bit);
+        }
+        changes = changes.map(|change| plain(change, &[0]));
+    }
+    None
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -207,6 +239,27 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             prop_assert_eq!(decode(7, &bytes), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_wrong_bit_is_found_and_several_are_not_taken_for_one(
+            payload in prop::collection::vec(any::<u8>(), 0..300),
+            at: prop::sample::Index,
+            others in prop::collection::btree_set(0_usize..33 * 8, 2..4),
+        ) {
+            let header = Header { kind: Kind::Vote, group: 1, term: 2, index: 3 };
+            let right = encode(7, header, &payload);
+            prop_assert_eq!(wrong_bit(7, &right), None);
+            let flip = |bytes: &mut Vec<u8>, bit: usize| bytes[bit / 8] ^= 1 << (bit % 8);
+            let mut bytes = right.clone();
+            let bit = at.index(bytes.len() * 8);
+            flip(&mut bytes, bit);
+            prop_assert_eq!(wrong_bit(7, &bytes), Some(bit));
+            let mut bytes = right;
+            others.iter().for_each(|bit| flip(&mut bytes, *bit));
+            prop_assert_eq!(wrong_bit(7, &bytes), None);
         }
     }
 

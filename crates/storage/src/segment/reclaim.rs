@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering::Relaxed, mpsc},
     time::{Duration, Instant},
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct Maintainer {
     pinned: Vec<Arc<SegmentFile>>,
     /// Segments that could not be emptied, with the count of runs that stayed.
     stuck: BTreeMap<u64, u64>,
+    /// How many entries had been mended when they got stuck.
+    mended: u64,
     /// Sparse segments, with the count of their runs and since when it has been that.
     sparse: BTreeMap<u64, (u64, Instant)>,
     /// Whether the last look ended with an error.
@@ -57,6 +59,7 @@ impl Maintainer {
             core,
             pinned: Vec::new(),
             stuck: BTreeMap::new(),
+            mended: 0,
             sparse: BTreeMap::new(),
             failed: false,
             copy_bytes: 0,
@@ -114,6 +117,10 @@ impl Maintainer {
 
     fn reclaim(&mut self) -> Result<(), Error> {
         self.core.pool.begin_look();
+        let mended = self.core.mended.load(Relaxed);
+        if std::mem::replace(&mut self.mended, mended) != mended {
+            self.stuck.clear();
+        }
         self.checkpoint()?;
         self.copy_index_once()?;
         self.free_dead()?;
@@ -291,7 +298,7 @@ impl Maintainer {
             let entries = match read_wanted(segment, group.id, now) {
                 Ok(entries) => entries,
                 Err(ReadFailure::System(error)) => return Err(error),
-                Err(ReadFailure::Damage(damage)) => {
+                Err(ReadFailure::Damage(_, damage)) => {
                     self.report_damage(segment.serial, group.id, &damage);
                     return Ok(false);
                 }
@@ -358,29 +365,29 @@ impl Maintainer {
         });
         match whole {
             Ok(true) => {}
-            Ok(false) => self.condemn_hit_groups(serial, &segment),
+            Ok(false) => self.report_hit_groups(serial, &segment),
             Err(error) => warn!(segment = serial, %error, "segment could not be verified"),
         }
         stopped
     }
 
-    fn condemn_hit_groups(&self, serial: u64, segment: &Arc<SegmentFile>) {
+    fn report_hit_groups(&self, serial: u64, segment: &Arc<SegmentFile>) {
         match scrub::hit_groups(&self.core.index, Ok(segment), serial, &OpenGroups(&self.core)) {
             Ok(hit) => {
                 warn!(segment = serial, groups = hit.len(), "segment is damaged");
-                for (group, damage) in hit {
-                    self.core.quarantine(group, &damage.to_string());
+                for (group, hit) in hit {
+                    self.core.report_hit(group, &hit);
                 }
             }
             Err(error) => warn!(segment = serial, %error, "damage could not be looked into"),
         }
     }
 
-    /// Has every group quarantined that a segment's damage hits.
+    /// Has everything looked for that a segment's damage hits.
     fn report_damage(&self, serial: u64, group: GroupId, damage: &Damage) {
         warn!(segment = serial, group = %group, %damage, "entry could not be copied forward");
         if let Some(segment) = self.core.segment(serial) {
-            self.condemn_hit_groups(serial, &segment);
+            self.report_hit_groups(serial, &segment);
         }
     }
 }

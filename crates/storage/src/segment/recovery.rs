@@ -15,6 +15,7 @@ use std::{
 
 use anabranch_types::{GroupId, Incarnation, LogId, ReplicaId};
 use bytes::Bytes;
+use tracing::warn;
 
 use crate::{
     Error, StateKey, Vote,
@@ -26,6 +27,7 @@ use crate::{
         file::SegmentFile,
         frame::{HEADER_BYTES, Header, Kind, MOVED_PREFIX_BYTES},
         round::{LogEnd, Place},
+        salvage::{Salvaged, salvage},
         scan::{Cursor, RoundHeader, Scanner, Step},
     },
     tail::{Hint, TAIL_FILE},
@@ -41,6 +43,8 @@ pub(crate) struct Replay {
     pub(crate) dirty: BTreeSet<GroupId>,
     /// Segments that were sealed behind the index's position.
     pub(crate) sealed: Vec<(u64, u64)>,
+    /// Entries of which only the payload is bad.
+    pub(crate) bad: Vec<(GroupId, LogId, Damage)>,
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +105,7 @@ pub(crate) fn replay(
         Ok(segment) => Scanner::new(segment),
         Err(damage) => return Ok(Outcome::Damaged(damage)),
     };
-    loop {
+    let outcome = loop {
         match scanner.step(&mut cursor)? {
             Step::Frame { header, offset, payload_bytes } => {
                 let payload = scanner.bytes(offset + HEADER_BYTES as u64, payload_bytes)?;
@@ -124,10 +128,29 @@ pub(crate) fn replay(
                     Err(damage) => return Ok(Outcome::Damaged(damage)),
                 };
             }
-            Step::Broken => break,
+            Step::Broken => {
+                let ends = (cursor.before_last(), cursor.end);
+                let outcome = judge(files, later, &mut scanner, ends, hint)?;
+                let Outcome::Damaged(damage) = outcome else { break outcome };
+                match salvage(&mut scanner, &cursor, hint, replay)? {
+                    Some(Salvaged::Corrected) => {
+                        warn!(%damage, "one wrong bit of the log was put right");
+                    }
+                    Some(Salvaged::Entry { header, payload_bytes }) => {
+                        let found = "a checksum that doesn't match";
+                        let path = &scanner.segment.path;
+                        let damage = Damage::new(path, cursor.end.offset, "an entry", found);
+                        replay.pass(header, payload_bytes, cursor.end, damage);
+                        cursor.pass((HEADER_BYTES + payload_bytes) as u64);
+                    }
+                    None => break Outcome::Damaged(damage),
+                }
+            }
         }
-    }
-    judge(files, later, &mut scanner, (cursor.before_last(), cursor.end), hint)
+    };
+    // A copy that was read later, or a truncation, may have made up for it.
+    replay.forget_replaced();
+    Ok(outcome)
 }
 
 /// Tells whether the log may end at `end`.
@@ -196,6 +219,30 @@ impl Replay {
             groups.entry(group).or_default().rows.insert(key, value);
         }
         Ok(Self { groups, ..Self::default() })
+    }
+
+    /// Applies an entry's frame whose payload is bad.
+    fn pass(&mut self, header: Header, payload_bytes: usize, at: LogEnd, damage: Damage) {
+        let Some(group) = self.groups.get_mut(&GroupId(header.group)) else { return };
+        let id = LogId { term: header.term, index: header.index };
+        let offset = u32::try_from(at.offset).unwrap_or(u32::MAX);
+        let place = Place { segment: at.segment, offset };
+        let bytes = u32::try_from(payload_bytes).unwrap_or(u32::MAX);
+        // The place of a copy that can't be read is no better than the place that the entry had before.
+        if header.kind == Kind::Entry {
+            group.synced.append(id, place, bytes);
+            self.bad.push((GroupId(header.group), id, damage));
+            self.dirty.insert(GroupId(header.group));
+        }
+    }
+
+    /// Forgets bad entries that are in no log any more.
+    fn forget_replaced(&mut self) {
+        let groups = &self.groups;
+        self.bad.retain(|(group, id, _)| {
+            let bounds = groups.get(group).map(|group| &group.synced.bounds);
+            bounds.and_then(|bounds| bounds.term_of(id.index)) == Some(id.term)
+        });
     }
 
     /// Applies a frame as the writer did; `None` if its payload is not one of its kind.

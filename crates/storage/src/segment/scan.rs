@@ -52,6 +52,19 @@ pub(crate) enum Step {
     Broken,
 }
 
+impl RoundHeader {
+    /// What a frame's header and payload say, if it is a round header.
+    pub(crate) fn read(header: Header, payload: &[u8]) -> Option<Self> {
+        let (segment, offset) = frame::decode_round_payload(payload)?;
+        let previous = LogEnd { segment, offset, round: header.term };
+        (header.kind == Kind::Round).then_some(Self {
+            serial: header.index,
+            part: header.group,
+            previous,
+        })
+    }
+}
+
 impl Cursor {
     /// Expects the round after the one that ended at `end`.
     pub(crate) fn after(end: LogEnd) -> Self {
@@ -76,7 +89,17 @@ impl Cursor {
         self.previous
     }
 
-    fn follows(&self, found: &RoundHeader) -> bool {
+    /// Whether the next frame may be one of the round that the cursor is in.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.inside
+    }
+
+    /// Goes on behind a frame of the round that can't be read.
+    pub(crate) fn pass(&mut self, frame_bytes: u64) {
+        self.end.offset += frame_bytes;
+    }
+
+    pub(crate) fn follows(&self, found: &RoundHeader) -> bool {
         let fresh = found.part == 0 && found.serial > self.end.round && found.previous == self.end;
         let continues = !self.inside
             && found.serial == self.end.round
@@ -153,8 +176,14 @@ impl Scanner {
         Ok(found)
     }
 
+    /// Forgets what was read: the file has changed.
+    pub(crate) fn forget(&mut self) {
+        self.window.clear();
+        self.start = 0;
+    }
+
     /// A round header that may follow at the cursor: there, or at the next block.
-    fn next_round(&mut self, cursor: &Cursor) -> io::Result<Option<(RoundHeader, u64)>> {
+    pub(crate) fn next_round(&mut self, cursor: &Cursor) -> io::Result<Option<(RoundHeader, u64)>> {
         let here = cursor.end.offset;
         let block = here.next_multiple_of(BLOCK_BYTES);
         for at in [here, block] {
@@ -169,18 +198,12 @@ impl Scanner {
 
     fn round(&mut self, offset: u64) -> io::Result<Option<RoundHeader>> {
         let Some((header, payload_bytes)) = self.frame(offset)? else { return Ok(None) };
-        let Some(payload) = self.bytes(offset + HEADER_BYTES as u64, payload_bytes)? else {
-            return Ok(None);
-        };
-        let previous = frame::decode_round_payload(payload);
-        Ok(previous.filter(|_| header.kind == Kind::Round).map(|(segment, offset)| RoundHeader {
-            serial: header.index,
-            part: header.group,
-            previous: LogEnd { segment, offset, round: header.term },
-        }))
+        let payload = self.bytes(offset + HEADER_BYTES as u64, payload_bytes)?;
+        Ok(payload.and_then(|payload| RoundHeader::read(header, payload)))
     }
 
-    fn frame(&mut self, offset: u64) -> io::Result<Option<(Header, usize)>> {
+    /// The valid frame at `offset`, with the bytes of its payload.
+    pub(crate) fn frame(&mut self, offset: u64) -> io::Result<Option<(Header, usize)>> {
         let Some(raw) = self.bytes(offset, HEADER_BYTES)?.and_then(RawHeader::read) else {
             return Ok(None);
         };
@@ -196,8 +219,35 @@ impl Scanner {
         self.window.clear();
         self.window.resize(count.max(WINDOW_BYTES).min(left), 0);
         self.start = offset;
-        self.segment.read_exact_at(&mut self.window, offset)
+        match self.segment.read_exact_at(&mut self.window, offset) {
+            Err(error) if is_unreadable(&error) => self.fill_by_blocks(offset),
+            read => read,
+        }
     }
+
+    /// Reads what the device can read. What it can't counts as zeroes, of which no frame is made.
+    fn fill_by_blocks(&mut self, offset: u64) -> io::Result<()> {
+        let segment = Arc::clone(&self.segment);
+        let mut at = offset;
+        let mut rest = &mut self.window[..];
+        while !rest.is_empty() {
+            let in_block = BLOCK_BYTES - at % BLOCK_BYTES;
+            let count = usize::try_from(in_block).unwrap_or(usize::MAX).min(rest.len());
+            let (block, later) = rest.split_at_mut(count);
+            match segment.read_exact_at(block, at) {
+                Err(error) if is_unreadable(&error) => block.fill(0),
+                read => read?,
+            }
+            at += count as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the device can't read a block.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 fn positions_of_magic(bytes: &[u8]) -> impl Iterator<Item = usize> {

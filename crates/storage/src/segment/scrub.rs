@@ -2,11 +2,11 @@
 //! the rest.
 //!
 //! Fast path: follow the frames to the seal. If that fails, every live entry of the segment is read by its place in the
-//! index, and the groups of those that cannot be read are the ones that are hit.
+//! index: those that cannot be read are damaged.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use anabranch_types::GroupId;
+use anabranch_types::{GroupId, LogId};
 
 use crate::{
     Error,
@@ -52,13 +52,22 @@ pub(crate) fn frames_are_whole(
     Ok(cursor.end.offset == end)
 }
 
-/// The groups whose live entries in a segment cannot be read, each with the first such entry.
+/// What of a group can't be read in a segment.
+#[derive(Debug)]
+pub(crate) enum Hit {
+    /// These entries.
+    Entries(Vec<(LogId, Damage)>),
+    /// More than single entries.
+    Lost(Damage),
+}
+
+/// The groups whose live entries in a segment cannot be read.
 pub(crate) fn hit_groups(
     index: &Index,
     segment: Result<&Arc<SegmentFile>, &Damage>,
     serial: u64,
     live: &dyn LiveEntries,
-) -> Result<BTreeMap<GroupId, Damage>, Error> {
+) -> Result<BTreeMap<GroupId, Hit>, Error> {
     let mut hit = BTreeMap::new();
     for (group, first) in index.placed(serial)? {
         let run = index.find_run(group, first)?;
@@ -66,15 +75,20 @@ pub(crate) fn hit_groups(
             continue;
         };
         let wanted = live.wanted(group, &run);
-        if hit.contains_key(&group) || wanted.is_empty() {
+        if matches!(hit.get(&group), Some(Hit::Lost(_))) || wanted.is_empty() {
             continue;
         }
-        let damage = damage_in(segment, group, &wanted)?;
+        let found = damage_in(segment, group, &wanted)?;
         // A run that was truncated or moved meanwhile is not what was looked at.
-        if let Some(damage) = damage
-            && index.find_run(group, first)? == Some(run)
-        {
-            hit.insert(group, damage);
+        if index.find_run(group, first)? != Some(run) {
+            continue;
+        }
+        match (hit.get_mut(&group), found) {
+            (_, Hit::Entries(found)) if found.is_empty() => {}
+            (Some(Hit::Entries(known)), Hit::Entries(found)) => known.extend(found),
+            (_, found) => {
+                hit.insert(group, found);
+            }
         }
     }
     Ok(hit)
@@ -84,17 +98,27 @@ fn damage_in(
     segment: Result<&Arc<SegmentFile>, &Damage>,
     group: GroupId,
     wanted: &[Wanted],
-) -> Result<Option<Damage>, Error> {
+) -> Result<Hit, Error> {
     let segment = match segment {
         Ok(segment) => segment,
-        Err(damage) => return Ok(Some(damage.clone())),
+        Err(damage) => return Ok(Hit::Lost(damage.clone())),
     };
+    let mut damaged = Vec::new();
     for chunk in wanted.chunks(256) {
-        match read_wanted(segment, group, chunk) {
-            Ok(_) => {}
-            Err(ReadFailure::Damage(damage)) => return Ok(Some(damage)),
-            Err(ReadFailure::System(error)) => return Err(error),
+        let mut rest = chunk;
+        // Up to the first damaged entry, and then behind it.
+        while !rest.is_empty() {
+            match read_wanted(segment, group, rest) {
+                Ok(_) => break,
+                Err(ReadFailure::System(error)) => return Err(error),
+                Err(ReadFailure::Damage(None, damage)) => return Ok(Hit::Lost(damage)),
+                Err(ReadFailure::Damage(Some(id), damage)) => {
+                    damaged.push((id, damage));
+                    let at = rest.iter().position(|wanted| wanted.id == id);
+                    rest = at.and_then(|at| rest.get(at + 1..)).unwrap_or_default();
+                }
+            }
         }
     }
-    Ok(None)
+    Ok(Hit::Entries(damaged))
 }

@@ -34,7 +34,7 @@ use crate::{
         recovery::{self, Files, Outcome, Replay},
         round::{LogEnd, Round},
         scan::Scanner,
-        scrub::{self, LiveEntries},
+        scrub::{self, Hit, LiveEntries},
         writer::{Writer, next_segment},
     },
     space::Space,
@@ -61,6 +61,7 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
         files: Files { dir: dir.segments(), incarnation: dir.incarnation, open: BTreeMap::new() },
         serials: files,
         unverified: Vec::new(),
+        hit: Vec::new(),
         dir,
         settings,
         space,
@@ -96,6 +97,8 @@ struct Opening {
     serials: BTreeSet<u64>,
     /// Sealed segments left to the scrub.
     unverified: Vec<(u64, u64)>,
+    /// Groups whose entries can't be read.
+    hit: Vec<(GroupId, Hit)>,
 }
 
 enum Found {
@@ -273,7 +276,9 @@ impl Opening {
                 Err(_) => false,
             };
             if !whole {
-                self.condemn(serial, segment.as_ref())?;
+                let hit = scrub::hit_groups(&self.index, segment.as_ref(), serial, &self.replay)?;
+                warn!(segment = serial, groups = hit.len(), "segment is damaged");
+                self.hit.extend(hit);
             }
         }
         Ok(())
@@ -307,21 +312,6 @@ impl Opening {
         std::iter::once((position.segment, position.offset)).chain(sealed).collect()
     }
 
-    fn condemn(
-        &self,
-        serial: u64,
-        segment: Result<&Arc<SegmentFile>, &Damage>,
-    ) -> Result<(), Error> {
-        let hit = scrub::hit_groups(&self.index, segment, serial, &self.replay)?;
-        warn!(segment = serial, groups = hit.len(), "segment is damaged");
-        for (group, damage) in hit {
-            error!(group = %group, %damage, "replica quarantined");
-            let added = self.verdicts.add(group, &damage.to_string());
-            added.map_err(|error| directory_error(self.dir.root(), &error))?;
-        }
-        Ok(())
-    }
-
     /// Writes the opening round and starts the threads.
     fn launch(self, start: Start, tail: Tail, lock: fs::File) -> Result<Shutdown, Error> {
         let (dir, incarnation) = (self.files.dir.clone(), self.dir.incarnation);
@@ -340,6 +330,14 @@ impl Opening {
             unverified: self.unverified,
         });
         add_groups(&core, self.replay.groups);
+        for (group, hit) in &self.hit {
+            core.report_hit(*group, hit);
+        }
+        for (group, id, damage) in &self.replay.bad {
+            if let Some(group) = core.open_group(*group) {
+                group.note_damage(*id, &damage.to_string());
+            }
+        }
         Core::add(&core.counters.device_bytes, start.rewritten);
         let shutdown = Shutdown {
             core: Arc::clone(&core),

@@ -1,0 +1,182 @@
+//! Mends damaged entries of this node's logs with copies that other nodes have (ADR-0022).
+//!
+//! Order of events: the log store finds an entry that it can't read, at its opening, in a read or in the scrub. Every read of it
+//! fails or waits. This node asks the others for the entry by term and index, and has it written where it lay. An entry
+//! that every other holder of the group has answered not to have was never committed, or is lost; then the replica is given up, and
+//! the catalog replaces it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_proto::node as pb;
+use anabranch_storage::{Entry, Error, GroupLog};
+use anabranch_types::{GroupId, LogId, NodeId};
+use tokio::time::sleep;
+
+use crate::node::Node;
+
+/// Between two rounds while something is damaged.
+const ROUND: Duration = Duration::from_millis(300);
+/// Rounds in which every holder has said that it lacks an entry, before the replica is given up.
+const ROUNDS_WITHOUT: u32 = 3;
+/// Entries that one request asks for, and that are looked at.
+const AT_ONCE: usize = 64;
+/// Bytes of copies in one answer, unless the first one is longer.
+const ANSWER_BYTES: usize = 4 << 20;
+
+/// Mends for as long as the node runs.
+pub(crate) async fn follow(node: Node) {
+    let mut without = BTreeMap::new();
+    loop {
+        let damaged = node.inner.store.damaged_groups();
+        for group in &damaged {
+            mend_group(&node, *group, &mut without).await;
+        }
+        if damaged.is_empty() {
+            without.clear();
+            node.inner.store.until_damaged().await;
+        } else {
+            sleep(ROUND).await;
+        }
+    }
+}
+
+/// In how many rounds nobody had an entry.
+type Without = BTreeMap<(GroupId, LogId), u32>;
+
+async fn mend_group(node: &Node, group: GroupId, without: &mut Without) {
+    let Ok(log) = node.inner.store.group(group) else { return };
+    let mut left: BTreeSet<LogId> = log.damaged().into_iter().collect();
+    let holders = holders(node, group);
+    let first = holders.clone().unwrap_or_default();
+    // Who isn't known as a holder may have been one.
+    let others = node.inner.remotes.nodes().into_iter().filter(|other| !first.contains(other));
+    let mut lacking: BTreeMap<LogId, BTreeSet<NodeId>> = BTreeMap::new();
+    for other in first.iter().copied().chain(others).filter(|other| *other != node.id()) {
+        for missing in mend_from(node, group, &*log, other, &mut left).await {
+            lacking.entry(missing).or_default().insert(other);
+        }
+        if left.is_empty() {
+            return;
+        }
+    }
+    let Some(holders) = holders else { return };
+    for id in left {
+        if !lacking.get(&id).cloned().unwrap_or_default().is_superset(&holders) {
+            continue; // somebody has yet to say
+        }
+        let rounds = without.entry((group, id)).or_default();
+        *rounds += 1;
+        if *rounds >= ROUNDS_WITHOUT || holders.is_empty() {
+            log.condemn(&format!("entry {id} is damaged, and no other node has it"));
+            return;
+        }
+    }
+}
+
+/// Other nodes that hold a replica of `group`; `None` until the catalog tells.
+fn holders(node: &Node, group: GroupId) -> Option<BTreeSet<NodeId>> {
+    let catalog = Arc::clone(&node.catalog().borrow());
+    let known = catalog.groups().find(|known| known.group == group && catalog.version > 0);
+    let nodes: BTreeSet<_> = match known {
+        Some(known) => known.holders().map(|replica| replica.node).collect(),
+        None if group == GroupId::CATALOG => {
+            node.inner.settings.initial_voters().into_iter().collect()
+        }
+        None => BTreeSet::new(),
+    };
+    let is_known = nodes.contains(&node.id());
+    is_known.then(|| nodes.into_iter().filter(|holder| *holder != node.id()).collect())
+}
+
+/// Mends what `other` has of the entries in `left`, and takes it out of there. Gives those that `other` says it lacks.
+async fn mend_from(
+    node: &Node,
+    group: GroupId,
+    log: &dyn GroupLog,
+    other: NodeId,
+    left: &mut BTreeSet<LogId>,
+) -> Vec<LogId> {
+    let mut lacking = Vec::new();
+    let mut to_ask: Vec<LogId> = left.iter().copied().collect();
+    while !to_ask.is_empty() {
+        let asked = to_ask.iter().copied().take(AT_ONCE).collect();
+        let (copies, missing) = match node.inner.remotes.copy_entries(other, group, asked).await {
+            Ok(answer) => answer,
+            Err(status) => {
+                tracing::debug!(node = %other, %group, %status, "no copies of damaged entries");
+                return lacking;
+            }
+        };
+        let mut answered: BTreeSet<LogId> = missing.iter().copied().collect();
+        lacking.extend(missing);
+        for copy in copies {
+            let id = copy.log_id;
+            if !left.contains(&id) {
+                continue;
+            }
+            answered.insert(id);
+            match log.mend(copy).await {
+                Ok(()) => {
+                    left.remove(&id);
+                }
+                Err(error @ Error::Damaged { .. }) => {
+                    return condemn(log, other, &error, lacking);
+                }
+                Err(error) => {
+                    tracing::warn!(%group, entry = %id, node = %other, %error, "not mended");
+                }
+            }
+        }
+        if answered.is_empty() {
+            return lacking; // what is left is damaged there too
+        }
+        to_ask.retain(|id| !answered.contains(id));
+    }
+    lacking
+}
+
+fn condemn(log: &dyn GroupLog, other: NodeId, error: &Error, lacking: Vec<LogId>) -> Vec<LogId> {
+    log.condemn(&format!("{error}; the copy is that of node {other}"));
+    lacking
+}
+
+/// What this node's log of a group has of some entries.
+pub(crate) async fn copies(
+    node: &Node,
+    request: pb::CopyEntriesRequest,
+) -> pb::CopyEntriesResponse {
+    let mut answer = pb::CopyEntriesResponse::default();
+    let group = GroupId(request.group);
+    let is_stored = node.inner.replicas.stored_groups().binary_search(&group).is_ok();
+    let log = is_stored.then(|| node.inner.store.group(group).ok()).flatten();
+    let Some(log) = log else {
+        answer.missing = request.entries;
+        return answer;
+    };
+    let mut bytes = 0;
+    for id in request.entries.into_iter().take(AT_ONCE) {
+        match log.copy_of(LogId { term: id.term, index: id.index }).await {
+            Ok(None) => answer.missing.push(id),
+            Ok(Some(entry)) => {
+                bytes += entry.payload.len();
+                if bytes > ANSWER_BYTES && !answer.copies.is_empty() {
+                    return answer;
+                }
+                answer.copies.push(pb::EntryCopy { id: Some(id), payload: entry.payload });
+            }
+            Err(error) => tracing::info!(%group, %error, "no copy of a damaged entry"),
+        }
+    }
+    answer
+}
+
+/// The entries of an answer, and the ids of those that the node lacks.
+pub(crate) fn copies_of(answer: pb::CopyEntriesResponse) -> (Vec<Entry>, Vec<LogId>) {
+    let log_id = |id: pb::EntryId| LogId { term: id.term, index: id.index };
+    let entry =
+        |copy: pb::EntryCopy| Some(Entry { log_id: log_id(copy.id?), payload: copy.payload });
+    let entries = answer.copies.into_iter().filter_map(entry).collect();
+    (entries, answer.missing.into_iter().map(log_id).collect())
+}
