@@ -50,14 +50,14 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
         is_new: node.inner.began_empty,
         born: 0,
     };
-    let log = node.inner.store.group(GroupId::CATALOG).ok();
+    let stored = node.inner.replicas.stored_replica(GroupId::CATALOG);
     loop {
-        if let Some(log) = &log {
+        if let Some((_, log)) = &stored {
             log.until_mended().await; // other nodes have copies, and nothing begins without the catalog
         }
         match node.inner.replicas.open_catalog(&spec, first_catalog(node, None)).await {
             Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
-            Err(error) if log.as_ref().is_some_and(|log| !log.damaged().is_empty()) => {
+            Err(error) if stored.as_ref().is_some_and(|(_, log)| !log.damaged().is_empty()) => {
                 tracing::info!(%error, "entries of the catalog's log are damaged");
                 continue;
             }
@@ -91,14 +91,12 @@ pub(crate) async fn find_cluster(node: Node) {
 
 /// The id under which this disk holds a replica of the catalog.
 fn stored_replica(node: &Node) -> Option<ReplicaId> {
-    let log = node.inner.store.group(GroupId::CATALOG).ok()?;
-    let row = log.state(anabranch_storage::StateKey::Replica).ok()??;
-    Some(ReplicaId(u64::from_le_bytes(row[..].try_into().ok()?)))
+    Some(node.inner.replicas.stored_replica(GroupId::CATALOG)?.0)
 }
 
 /// What the catalog's group began with, as this disk's replica of it remembers.
 fn stored_founders(node: &Node) -> Option<Vec<Replica>> {
-    let log = node.inner.store.group(GroupId::CATALOG).ok()?;
+    let (_, log) = node.inner.replicas.stored_replica(GroupId::CATALOG)?;
     let row = log.state(anabranch_storage::StateKey::Founders).ok()??;
     let catalog = anabranch_proto::decode_catalog(row).ok()?;
     Some(catalog.founders)

@@ -4,12 +4,13 @@
 //! Who doesn't answer is missing in the [`Reports`], and that is all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anabranch_catalog::GroupRef;
 use anabranch_proto::node as pb;
 use anabranch_replica::{GroupReport, MemberReport};
 use anabranch_shard::Gate;
-use anabranch_storage::Health;
+use anabranch_storage::{GroupLog, Health};
 use anabranch_types::{GroupId, NodeId};
 use futures::future::join_all;
 
@@ -108,7 +109,7 @@ pub(crate) fn here(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
         let group = GroupId(*group);
         match node.inner.replicas.report(group) {
             Some(report) => Some(report_message(report, node.shard(group).map(|s| s.gate()))),
-            None if stored.binary_search(&group).is_ok() => quarantined(node, group),
+            None if stored.contains(&group) => quarantined(node, group),
             None => None,
         }
     };
@@ -120,14 +121,12 @@ pub(crate) fn here(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
 
 /// The verdict on a replica that isn't open, if there is one.
 fn quarantined(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
-    match node.inner.store.group(group).ok()?.health() {
+    let verdict = |log: &Arc<dyn GroupLog>| match log.health() {
         Health::Healthy => None,
-        Health::Quarantined { reason } => Some(pb::GroupReport {
-            group: group.0,
-            quarantined: Some(reason),
-            ..pb::GroupReport::default()
-        }),
-    }
+        Health::Quarantined { reason } => Some(reason),
+    };
+    let reason = node.inner.replicas.stored_logs(group).iter().find_map(verdict)?;
+    Some(pb::GroupReport { group: group.0, quarantined: Some(reason), ..Default::default() })
 }
 
 fn report_message(report: GroupReport, gate: Option<Gate>) -> pb::GroupReport {

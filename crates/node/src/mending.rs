@@ -29,9 +29,9 @@ const ANSWER_BYTES: usize = 4 << 20;
 pub(crate) async fn follow(node: Node) {
     let mut without = BTreeMap::new();
     loop {
-        let damaged = node.inner.store.damaged_groups();
-        for group in &damaged {
-            mend_group(&node, *group, &mut without).await;
+        let damaged = node.inner.replicas.damaged();
+        for (group, log) in &damaged {
+            mend_log(&node, *group, &**log, &mut without).await;
         }
         if damaged.is_empty() {
             without.clear();
@@ -45,8 +45,7 @@ pub(crate) async fn follow(node: Node) {
 /// In how many rounds nobody had an entry.
 type Without = BTreeMap<(GroupId, LogId), u32>;
 
-async fn mend_group(node: &Node, group: GroupId, without: &mut Without) {
-    let Ok(log) = node.inner.store.group(group) else { return };
+async fn mend_log(node: &Node, group: GroupId, log: &dyn GroupLog, without: &mut Without) {
     let mut left: BTreeSet<LogId> = log.damaged().into_iter().collect();
     let holders = holders(node, group);
     let first = holders.clone().unwrap_or_default();
@@ -54,7 +53,7 @@ async fn mend_group(node: &Node, group: GroupId, without: &mut Without) {
     let others = node.inner.remotes.nodes().into_iter().filter(|other| !first.contains(other));
     let mut lacking: BTreeMap<LogId, BTreeSet<NodeId>> = BTreeMap::new();
     for other in first.iter().copied().chain(others).filter(|other| *other != node.id()) {
-        for missing in mend_from(node, group, &*log, other, &mut left).await {
+        for missing in mend_from(node, group, log, other, &mut left).await {
             lacking.entry(missing).or_default().insert(other);
         }
         if left.is_empty() {
@@ -149,15 +148,10 @@ pub(crate) async fn copies(
 ) -> pb::CopyEntriesResponse {
     let mut answer = pb::CopyEntriesResponse::default();
     let group = GroupId(request.group);
-    let is_stored = node.inner.replicas.stored_groups().binary_search(&group).is_ok();
-    let log = is_stored.then(|| node.inner.store.group(group).ok()).flatten();
-    let Some(log) = log else {
-        answer.missing = request.entries;
-        return answer;
-    };
+    let logs = node.inner.replicas.stored_logs(group);
     let mut bytes = 0;
     for id in request.entries.into_iter().take(AT_ONCE) {
-        match log.copy_of(LogId { term: id.term, index: id.index }).await {
+        match copy_in(&logs, LogId { term: id.term, index: id.index }).await {
             Ok(None) => answer.missing.push(id),
             Ok(Some(entry)) => {
                 bytes += entry.payload.len();
@@ -170,6 +164,19 @@ pub(crate) async fn copies(
         }
     }
     answer
+}
+
+/// An entry as one of these logs has it.
+async fn copy_in(logs: &[Arc<dyn GroupLog>], id: LogId) -> Result<Option<Entry>, Error> {
+    let mut found = Ok(None);
+    for log in logs {
+        match log.copy_of(id).await {
+            Ok(Some(entry)) => return Ok(Some(entry)),
+            Ok(None) => {}
+            Err(error) => found = Err(error),
+        }
+    }
+    found
 }
 
 /// The entries of an answer, and the ids of those that the node lacks.

@@ -1,12 +1,12 @@
 //! Makes the replicas on this node what the catalog says: opens those that are missing, removes those
 //! that are no more, has damaged ones replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{
-    Catalog, Command, Encryption, GroupRef, Replica, StreamMode, StreamStatus,
+    Catalog, Command, Encryption, GroupRef, Replica, Shard, StreamMode, StreamStatus,
 };
 use anabranch_encryption::{ShardKeys, StreamKeys};
 use anabranch_replica::{Error, GroupSpec};
@@ -136,6 +136,7 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
         opening.push(opened.boxed());
     }
     let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPEN_AT_ONCE).collect().await;
+    let mut to_replace = Vec::new();
     for (group, replica, result) in opened {
         match result {
             Ok(()) => {
@@ -148,13 +149,16 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
                 if known.lost.insert(group, replica) != Some(replica) {
                     tracing::error!(%group, %replica, reason, "replica is out of service");
                 }
-                replace(node, group, replica).await;
+                let shard = wanted.get(&group).and_then(|(_, of)| of.shard).map(|(_, _, s)| s);
+                to_replace.push(replace(node, group, shard, replica).boxed());
             }
             Err(Error::NotFound) => tracing::info!(%group, "not opened: the node is stopping"),
             Err(error) => tracing::warn!(%group, %error, "replica can't be opened"),
         }
     }
+    stream::iter(to_replace).buffer_unordered(OPEN_AT_ONCE).collect::<Vec<()>>().await;
     remove_leftovers(node, catalog, &wanted).await;
+    node.inner.replicas.remove_old_logs().await;
     // One that isn't open takes nothing, and is told before it does.
     let open = node.inner.replicas.groups();
     wanted.keys().all(|group| known.told.contains_key(group) || !open.contains(group))
@@ -186,11 +190,11 @@ async fn open(
         {
             return Err(Error::NotLeader { leader: None });
         }
-        replicas.remove(group.group).await?;
+        replicas.begin_anew(group.group, own.id).await?;
     }
     // It would wait for what is damaged, and others that are to be opened with it.
     let is_closed = !replicas.groups().contains(&group.group);
-    if is_closed && node.inner.store.damaged_groups().contains(&group.group) {
+    if is_closed && replicas.damaged().iter().any(|(damaged, _)| *damaged == group.group) {
         return Err(Error::Unknown("damaged entries are being fetched from other nodes".into()));
     }
     let (members, is_new) = (group.voters(), group.is_new);
@@ -229,11 +233,17 @@ async fn open(
     }
 }
 
-/// Stops a damaged replica and asks the catalog for another one in its place.
-async fn replace(node: &Node, group: GroupId, lost: ReplicaId) {
+/// Stops a damaged replica and asks the catalog for another one in its place. But not while its group has no leader: then a
+/// majority isn't sound, so no other replica could join, and which one is given up is for the operator to say.
+async fn replace(node: &Node, group: GroupId, shard: Option<&Shard>, lost: ReplicaId) {
     node.inner.replicas.close(group).await;
     if group == GroupId::CATALOG {
         node.inner.catalog_replica.store(None);
+    }
+    if let Some(shard) = shard
+        && !has_leader(node, shard).await
+    {
+        return tracing::info!(%group, "not replaced: the group has no leader");
     }
     if let Err(error) = node.propose(&Command::ReplaceReplica { group, lost }).await {
         tracing::info!(%group, %error, "replacement");
@@ -253,7 +263,7 @@ async fn remove_leftovers(
         group.0 < catalog.next_group && (*group != GroupId::CATALOG || is_taken_away)
     };
     let leftovers = replicas.stored_groups().into_iter().chain(replicas.groups());
-    let leftovers: std::collections::BTreeSet<_> =
+    let leftovers: BTreeSet<_> =
         leftovers.filter(|group| known(group) && !wanted.contains_key(group)).collect();
     for group in leftovers {
         if group == GroupId::CATALOG {

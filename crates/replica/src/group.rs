@@ -7,7 +7,6 @@ use anabranch_catalog::Replica;
 use anabranch_storage::{DiskState, GroupLog, Health, LogStore, StateKey};
 use anabranch_transport::{RequestBody, ResponseBody, Transport, pb};
 use anabranch_types::{GroupId, LogId, NodeId, ReplicaId};
-use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
@@ -16,7 +15,7 @@ use openraft::raft::{
     AppendEntriesResponse, StreamAppendError, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use crate::applier::{Applier, checkpoint_log_id};
@@ -28,6 +27,7 @@ use crate::log_adapter::LogAdapter;
 use crate::machine::{Machine, Outcome};
 use crate::network::{NetworkFactory, Pace, append_reply, append_request};
 use crate::payload::Payload;
+use crate::places;
 use crate::progress::Progress;
 use crate::raft_types::{
     Member, Raft, Snapshot, SnapshotMeta, Stored, StoredMembership, TypeConfig,
@@ -116,7 +116,7 @@ impl Group {
         pace: &Arc<Pace>,
         settings: &ReplicaSettings,
     ) -> Result<Self, Error> {
-        let log = claim_log(spec, store).await?;
+        let log = places::claim(spec.group, spec.replica, store).await?;
         if let Health::Quarantined { reason } = log.health() {
             return Err(Error::OutOfService(reason));
         }
@@ -665,45 +665,6 @@ impl Group {
             tracing::warn!(group = %self.id, %error, "stop");
         }
     }
-}
-
-/// The log for the replica that `spec` names. Whatever another replica id left there is removed: its
-/// votes and entries are not this replica's.
-async fn claim_log(
-    spec: &GroupSpec,
-    store: &Arc<dyn LogStore>,
-) -> Result<Arc<dyn GroupLog>, Error> {
-    let log = store.group(spec.group)?;
-    let wanted = Bytes::copy_from_slice(&spec.replica.0.to_le_bytes());
-    let is_other = match log.state(StateKey::Replica) {
-        Ok(Some(found)) => found != wanted,
-        Ok(None) => log.log_state().last.is_some() || log.vote().is_some(),
-        // The verdict is about the replica whose log this was. Which one that was can no longer be
-        // read, so only a replica that the catalog made after it may clear it.
-        Err(anabranch_storage::Error::Quarantined { .. }) => return Ok(log),
-        Err(error) => return Err(error.into()),
-    };
-    let log = if is_other {
-        remove_log(spec.group, store).await?;
-        store.group(spec.group)?
-    } else {
-        log
-    };
-    if log.state(StateKey::Replica)? != Some(wanted.clone()) {
-        let (done, written) = oneshot::channel();
-        let row = vec![(StateKey::Replica, Some(wanted))];
-        log.put_state(row, Some(Box::new(move |result| drop(done.send(result)))));
-        written.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;
-    }
-    Ok(log)
-}
-
-/// Forgets what the node holds of `group`.
-pub(crate) async fn remove_log(group: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
-    let (done, removed) = oneshot::channel();
-    store.remove_group(group, Box::new(move |result| drop(done.send(result))));
-    removed.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;
-    Ok(())
 }
 
 fn leader_node(leader: Option<u64>, membership: &StoredMembership) -> Option<NodeId> {

@@ -28,6 +28,7 @@ mod machine;
 mod maintenance;
 mod network;
 mod payload;
+mod places;
 mod progress;
 mod proposer;
 mod raft_types;

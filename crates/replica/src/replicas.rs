@@ -6,7 +6,7 @@ use anabranch_catalog::scaling::ShardLoad;
 use anabranch_catalog::{Catalog, Replica};
 use anabranch_encryption::ShardKeys;
 use anabranch_shard::DuplicateWindow;
-use anabranch_storage::{LogStore, StateKey};
+use anabranch_storage::{DiskState, GroupLog, LogStore, StateKey};
 use anabranch_transport::{Handler, PeerEvent, RequestBody, ResponseBody, Transport, pb};
 use anabranch_types::{Clock, GroupId, NodeId, ReplicaId, Timestamp};
 use futures::future::BoxFuture;
@@ -18,11 +18,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::catalog_replica::CatalogReplica;
 use crate::error::Error;
-use crate::group::{Group, GroupReport, GroupSpec, remove_log};
+use crate::group::{Group, GroupReport, GroupSpec};
 use crate::machine::{CatalogMachine, ShardMachine};
 use crate::maintenance::Upkeep;
 use crate::network::Pace;
 use crate::payload::Payload;
+use crate::places;
 use crate::settings::ReplicaSettings;
 use crate::shard_replica::{ShardReplica, rebuild_window};
 
@@ -207,8 +208,52 @@ impl Replicas {
     }
 
     /// Groups that the node's log store holds anything of.
-    pub fn stored_groups(&self) -> Vec<GroupId> {
-        self.inner.store.groups()
+    pub fn stored_groups(&self) -> BTreeSet<GroupId> {
+        places::stored_groups(&*self.inner.store)
+    }
+
+    /// The logs of `group` that the node's log store holds: that of the replica here, and perhaps that of one before it.
+    pub fn stored_logs(&self, group: GroupId) -> Vec<Arc<dyn GroupLog>> {
+        places::logs(group, &*self.inner.store)
+    }
+
+    /// The newest replica of `group` whose log the node's log store holds, if that log is sound.
+    pub fn stored_replica(&self, group: GroupId) -> Option<(ReplicaId, Arc<dyn GroupLog>)> {
+        places::newest(group, &*self.inner.store)
+    }
+
+    /// Groups here that have entries which are known to be damaged, each with the logs that they are in.
+    pub fn damaged(&self) -> Vec<(GroupId, Arc<dyn GroupLog>)> {
+        let places = self.inner.store.damaged_groups().into_iter();
+        let log = |place| Some((places::group_in(place), self.inner.store.group(place).ok()?));
+        places.filter_map(log).collect()
+    }
+
+    /// Lets `replica` begin with an empty log where a damaged one lies, because the catalog made it in that one's place. The old
+    /// log stays until [`Self::remove_old_logs`].
+    ///
+    /// # Errors
+    /// [`Error::OutOfService`] if the log store can't.
+    pub async fn begin_anew(&self, group: GroupId, replica: ReplicaId) -> Result<(), Error> {
+        self.close(group).await;
+        places::begin_anew(group, replica, &self.inner.store).await?;
+        Ok(())
+    }
+
+    /// Removes the old logs of replicas whose successors here vote by now; every old log if the disk is short of room.
+    pub async fn remove_old_logs(&self) {
+        let is_short = self.inner.store.disk() != DiskState::Normal;
+        let held: Vec<_> = self.held().values().map(|held| Arc::clone(&held.group)).collect();
+        for group in held {
+            if !is_short && !group.status().voters.contains(&group.replica) {
+                continue;
+            }
+            match places::remove_old(group.id, group.replica, &self.inner.store).await {
+                Ok(false) => {}
+                Ok(true) => tracing::info!(group = %group.id, "the old log is removed"),
+                Err(error) => tracing::warn!(group = %group.id, %error, "the old log stays"),
+            }
+        }
     }
 
     /// Stops a replica; what it has on disk stays. One that is quarantined and led has the others elect a
@@ -230,7 +275,7 @@ impl Replicas {
     /// [`Error::OutOfService`] if the log store can't.
     pub async fn remove(&self, group: GroupId) -> Result<(), Error> {
         self.close(group).await;
-        remove_log(group, &self.inner.store).await
+        places::remove(group, &self.inner.store).await
     }
 
     /// Stops every replica. None is opened from now on: it would stand for election, with a vote that the log store, which

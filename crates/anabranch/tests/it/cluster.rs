@@ -392,6 +392,11 @@ impl Server {
         .await;
     }
 
+    /// Whether it answers 200 on `/readyz`.
+    pub(crate) async fn is_ready(&self) -> bool {
+        matches!(get(self.api, "/readyz").await, Ok((200, _)))
+    }
+
     /// `GET /cluster`, if the node answers.
     pub(crate) async fn try_report(&self) -> Result<Value, String> {
         let (_, body) = get(self.api, "/cluster").await?;

@@ -135,15 +135,16 @@ async fn full_disks_throttle_writers_and_nothing_else_and_room_ends_that() {
     scene.leads_nothing(0, &kept).await;
     assert_eq!(scene.write(&mut kept, 40).await, 40, "two of three have room");
     scene.judge(&mut kept, false).await;
-    // It starts there too, and has the rest once it has room.
+    // It starts there too, but is ready only once it has room for the rest.
     scene.cluster.nodes[0].kill();
     scene.disks[0].fill_but(0);
     scene.cluster.nodes[0].start();
-    scene.cluster.nodes[0].ready().await;
     scene.disk_is(0, &["almost full", "full"]).await;
     assert_eq!(scene.write(&mut kept, 40).await, 40);
+    assert!(!scene.cluster.nodes[0].is_ready().await, "it lacks what the others took");
     scene.disks[0].clear();
     scene.disk_is(0, &["normal"]).await;
+    scene.cluster.nodes[0].ready().await;
     scene.judge(&mut kept, true).await;
 
     // All disks: no more is taken, what is there can be read.

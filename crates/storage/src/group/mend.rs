@@ -7,7 +7,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use anabranch_types::LogId;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{Group, Inner, ReadFailure, Wanted, read_wanted};
 use crate::{
@@ -78,7 +78,7 @@ impl Group {
             if !self.is_readable(&segment, wanted)? {
                 return Err(self.refused(&segment, "what was written can't be read"));
             }
-            info!(group = %self.id, entry = %id, file = %segment.path.display(), offset, "entry is mended");
+            warn!(group = %self.id, entry = %id, file = %segment.path.display(), offset, "entry is mended");
         }
         self.mended(id)
     }

@@ -1,0 +1,261 @@
+//! Where in a node's log store the log of a group lies.
+//!
+//! A group has two places there: its own number, and the same with the highest bit set. One holds the log of this node's
+//! replica. Where that replica took the place of another one, the other place keeps the old one's log until the new one votes:
+//! it may hold the only good copy of an entry (ADR-0022). The row [`StateKey::Replica`] says whose log lies in a place.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anabranch_storage::{Error as StoreError, GroupLog, Health, LogStore, StateKey};
+use anabranch_types::{GroupId, ReplicaId};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+
+const SECOND: u64 = 1 << 63;
+
+/// The two places of a group.
+fn places(group: GroupId) -> [GroupId; 2] {
+    [group, GroupId(group.0 | SECOND)]
+}
+
+/// The group whose log lies in a place.
+pub(crate) fn group_in(place: GroupId) -> GroupId {
+    GroupId(place.0 & !SECOND)
+}
+
+/// The groups that the store holds anything of, in order.
+pub(crate) fn stored_groups(store: &dyn LogStore) -> BTreeSet<GroupId> {
+    store.groups().into_iter().map(group_in).collect()
+}
+
+/// What lies in a place.
+struct Found {
+    place: GroupId,
+    log: Arc<dyn GroupLog>,
+    whose: Whose,
+}
+
+enum Whose {
+    Nobody,
+    Replica(ReplicaId),
+    /// A log that says no more whose it is, or should and doesn't.
+    Unknown,
+    /// There is a verdict about it.
+    Quarantined,
+}
+
+/// What lies in the two places. Makes nothing in a place that holds nothing, but for the first one.
+fn look(group: GroupId, store: &dyn LogStore) -> Result<Vec<Found>, Error> {
+    let stored = store.groups();
+    let mut found = Vec::new();
+    for place in places(group) {
+        if place != group && stored.binary_search(&place).is_err() {
+            continue;
+        }
+        let log = store.group(place)?;
+        let whose = whose(&*log)?;
+        found.push(Found { place, log, whose });
+    }
+    Ok(found)
+}
+
+fn whose(log: &dyn GroupLog) -> Result<Whose, Error> {
+    if matches!(log.health(), Health::Quarantined { .. }) {
+        return Ok(Whose::Quarantined);
+    }
+    let replica = |row: &Bytes| Some(ReplicaId(u64::from_le_bytes(row[..].try_into().ok()?)));
+    match log.state(StateKey::Replica) {
+        Ok(Some(row)) => Ok(replica(&row).map_or(Whose::Unknown, Whose::Replica)),
+        Ok(None) if log.log_state().last.is_some() || log.vote().is_some() => Ok(Whose::Unknown),
+        Ok(None) => Ok(Whose::Nobody),
+        Err(StoreError::Quarantined { .. }) => Ok(Whose::Quarantined),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The newest replica of `group` that this store has a sound log of, and that log. Ids are counted up.
+pub(crate) fn newest(
+    group: GroupId,
+    store: &dyn LogStore,
+) -> Option<(ReplicaId, Arc<dyn GroupLog>)> {
+    let of = |found: Found| match found.whose {
+        Whose::Replica(id) => Some((id, found.log)),
+        Whose::Nobody | Whose::Unknown | Whose::Quarantined => None,
+    };
+    let known = look(group, store).ok()?.into_iter().filter_map(of);
+    known.max_by_key(|(id, _)| *id)
+}
+
+/// Every log of `group` that lies in the store, old ones included.
+pub(crate) fn logs(group: GroupId, store: &dyn LogStore) -> Vec<Arc<dyn GroupLog>> {
+    let stored = store.groups();
+    let is_stored = |place: &GroupId| stored.binary_search(place).is_ok();
+    places(group)
+        .into_iter()
+        .filter(is_stored)
+        .filter_map(|place| store.group(place).ok())
+        .collect()
+}
+
+/// The log of `replica`. What other replicas left there is not this one's: it begins beside that. But a log with a verdict may
+/// be this replica's own, so it is given back, unless [`begin_anew`] was called for this replica before.
+pub(crate) async fn claim(
+    group: GroupId,
+    replica: ReplicaId,
+    store: &Arc<dyn LogStore>,
+) -> Result<Arc<dyn GroupLog>, Error> {
+    let mut found = look(group, &**store)?;
+    let own = |found: &Found| matches!(found.whose, Whose::Replica(id) if id == replica);
+    if let Some(at) = found.iter().position(own) {
+        return Ok(found.swap_remove(at).log);
+    }
+    // The verdict is about the replica whose log this was. Which one that was can no longer be read, so only a replica
+    // that the catalog made after it may begin beside it.
+    if let Some(at) = found.iter().position(|found| matches!(found.whose, Whose::Quarantined)) {
+        return Ok(found.swap_remove(at).log);
+    }
+    begin_anew(group, replica, store).await
+}
+
+/// Gives `replica`, which has no log here, a place with an empty one, beside what another replica left.
+pub(crate) async fn begin_anew(
+    group: GroupId,
+    replica: ReplicaId,
+    store: &Arc<dyn LogStore>,
+) -> Result<Arc<dyn GroupLog>, Error> {
+    let found = look(group, &**store)?;
+    if let Some(own) = found.iter().find(|f| matches!(f.whose, Whose::Replica(id) if id == replica))
+    {
+        return Ok(Arc::clone(&own.log));
+    }
+    let is_free = |place: &GroupId| {
+        found.iter().all(|f| f.place != *place || matches!(f.whose, Whose::Nobody))
+    };
+    let place = match places(group).into_iter().find(is_free) {
+        Some(place) => place,
+        None => {
+            // Both are taken. What votes no more and never did is worth less than what once did.
+            let place = found.iter().max_by_key(|found| worth_removing(found));
+            let place = place.map_or(group, |found| found.place);
+            remove_place(place, store).await?;
+            place
+        }
+    };
+    let log = store.group(place)?;
+    let row = Bytes::copy_from_slice(&replica.0.to_le_bytes());
+    let (done, written) = oneshot::channel();
+    let row = vec![(StateKey::Replica, Some(row))];
+    log.put_state(row, Some(Box::new(move |result| drop(done.send(result)))));
+    written.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;
+    Ok(log)
+}
+
+/// The shorter log goes first.
+fn worth_removing(found: &Found) -> std::cmp::Reverse<Option<u64>> {
+    std::cmp::Reverse(found.log.log_state().last.map(|last| last.index))
+}
+
+/// Removes the log that lies beside that of `replica`, if there is one. Says whether there was.
+pub(crate) async fn remove_old(
+    group: GroupId,
+    replica: ReplicaId,
+    store: &Arc<dyn LogStore>,
+) -> Result<bool, Error> {
+    let stored = store.groups();
+    if places(group).iter().any(|place| stored.binary_search(place).is_err()) {
+        return Ok(false);
+    }
+    let found = look(group, &**store)?;
+    let own = |found: &Found| matches!(found.whose, Whose::Replica(id) if id == replica);
+    let Some(own) = found.iter().find(|found| own(found)) else { return Ok(false) };
+    for other in found.iter().filter(|other| other.place != own.place) {
+        remove_place(other.place, store).await?;
+    }
+    Ok(true)
+}
+
+/// Forgets what the node holds of `group`.
+pub(crate) async fn remove(group: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
+    for place in places(group) {
+        if place == group || store.groups().binary_search(&place).is_ok() {
+            remove_place(place, store).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn remove_place(place: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
+    let (done, removed) = oneshot::channel();
+    store.remove_group(place, Box::new(move |result| drop(done.send(result))));
+    removed.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_storage::{SimSettings, SimStore, Vote};
+
+    use super::*;
+
+    const GROUP: GroupId = GroupId(7);
+
+    fn store() -> (SimStore, Arc<dyn LogStore>) {
+        let store = SimStore::new(SimSettings::default());
+        (store.clone(), Arc::new(store))
+    }
+
+    fn vote(log: &dyn GroupLog, term: u64) {
+        let vote = Vote { term, replica: ReplicaId(1), committed: false };
+        log.save_vote(vote, Box::new(|_| {}));
+    }
+
+    #[tokio::test]
+    async fn a_replica_finds_its_own_log_and_begins_beside_that_of_another() {
+        let (_, store) = store();
+        vote(&*claim(GROUP, ReplicaId(1), &store).await.unwrap(), 5);
+        let second = claim(GROUP, ReplicaId(2), &store).await.unwrap();
+        assert_eq!(second.vote(), None);
+        vote(&*second, 6);
+        for (replica, term) in [(1, 5), (2, 6)] {
+            let log = claim(GROUP, ReplicaId(replica), &store).await.unwrap();
+            assert_eq!(log.vote().map(|vote| vote.term), Some(term));
+        }
+        assert_eq!(stored_groups(&*store), BTreeSet::from([GROUP]));
+        assert_eq!(newest(GROUP, &*store).map(|(id, _)| id), Some(ReplicaId(2)));
+        assert!(remove_old(GROUP, ReplicaId(2), &store).await.unwrap());
+        assert!(!remove_old(GROUP, ReplicaId(2), &store).await.unwrap());
+        assert_eq!(claim(GROUP, ReplicaId(2), &store).await.unwrap().vote().unwrap().term, 6);
+        // The old one is nobody's any more.
+        assert_eq!(claim(GROUP, ReplicaId(1), &store).await.unwrap().vote(), None);
+        remove(GROUP, &store).await.unwrap();
+        assert!(store.groups().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_log_with_a_verdict_is_given_back_until_another_replica_may_begin() {
+        let (sim, store) = store();
+        vote(&*claim(GROUP, ReplicaId(1), &store).await.unwrap(), 5);
+        sim.quarantine(GROUP, "rot");
+        for replica in [1, 2] {
+            let log = claim(GROUP, ReplicaId(replica), &store).await.unwrap();
+            assert!(matches!(log.health(), Health::Quarantined { .. }));
+        }
+        begin_anew(GROUP, ReplicaId(2), &store).await.unwrap();
+        let log = claim(GROUP, ReplicaId(2), &store).await.unwrap();
+        assert_eq!((log.health(), log.vote()), (Health::Healthy, None));
+        assert_eq!(logs(GROUP, &*store).len(), 2);
+        // Also where the second one is damaged too.
+        sim.quarantine(GroupId(GROUP.0 | SECOND), "rot");
+        assert!(matches!(
+            claim(GROUP, ReplicaId(2), &store).await.unwrap().health(),
+            Health::Quarantined { .. }
+        ));
+        begin_anew(GROUP, ReplicaId(3), &store).await.unwrap();
+        let log = claim(GROUP, ReplicaId(3), &store).await.unwrap();
+        assert_eq!((log.health(), log.vote()), (Health::Healthy, None));
+        assert_eq!(logs(GROUP, &*store).len(), 2);
+    }
+}
