@@ -35,7 +35,7 @@ pub enum Error {
         /// The entry.
         log_id: LogId,
         /// File, offset, what was expected there and what was found.
-        reason: String,
+        reason: Box<str>,
     },
     /// The handle outlived its group: the group was removed.
     #[error("group {group} was removed")]

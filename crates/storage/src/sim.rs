@@ -407,7 +407,7 @@ impl SimGroup {
         let is_damaged = |entry: &Entry| damaged.contains(&entry.log_id);
         let whole = entries.iter().position(is_damaged).unwrap_or(entries.len());
         if let (0, Some(entry)) = (whole, entries.first()) {
-            let (group, reason) = (self.id, "simulated rot".to_owned());
+            let (group, reason) = (self.id, "simulated rot".into());
             return Err(Error::Damaged { group, log_id: entry.log_id, reason });
         }
         entries.truncate(whole);
@@ -522,7 +522,7 @@ impl GroupLog for SimGroup {
         let found = self.with_model(|model| model.read(id.index..id.index + 1, usize::MAX).pop());
         let found = match found.filter(|entry| entry.log_id == id) {
             Some(entry) if self.damaged().contains(&entry.log_id) => {
-                let (group, reason) = (self.id, "simulated rot".to_owned());
+                let (group, reason) = (self.id, "simulated rot".into());
                 Err(Error::Damaged { group, log_id: id, reason })
             }
             found => Ok(found),

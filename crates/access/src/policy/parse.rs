@@ -70,7 +70,7 @@ impl Policy {
     }
 
     /// Compiles a document that is about to be attached. It is refused also for what [`Self::parse`] takes, because
-    /// documents that were attached earlier may have it: see [`check_new`].
+    /// documents that were attached earlier may have it: see `check_new`.
     ///
     /// # Errors
     /// [`ParseError`].

@@ -105,7 +105,7 @@ impl Group {
             Err(ReadFailure::Damage(_, damage)) => {
                 let reason = damage.to_string();
                 self.note_damage(id, &reason);
-                Err(Error::Damaged { group: self.id, log_id: id, reason })
+                Err(Error::Damaged { group: self.id, log_id: id, reason: reason.into() })
             }
         }
     }
@@ -170,6 +170,7 @@ impl Group {
             _ => {
                 let expected = format!("a frame of {payload_bytes} bytes");
                 let reason = format!("{expected}, the copy has {}", entry.payload.len());
+                let reason = reason.into();
                 return Err(Error::Damaged { group: self.id, log_id: wanted.id, reason });
             }
         };

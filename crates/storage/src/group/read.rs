@@ -215,7 +215,7 @@ impl Group {
         let reason = damage.to_string();
         if let Some(log_id) = entry {
             self.note_damage(log_id, &reason);
-            return Error::Damaged { group: self.id, log_id, reason };
+            return Error::Damaged { group: self.id, log_id, reason: reason.into() };
         }
         self.core.quarantine(self.id, &reason);
         Error::Quarantined { group: self.id, reason }

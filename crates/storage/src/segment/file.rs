@@ -6,6 +6,7 @@ use std::{
 };
 
 use anabranch_types::Incarnation;
+use tracing::warn;
 
 use crate::{damage::Damage, segment::frame};
 
@@ -87,13 +88,15 @@ impl SegmentFile {
         }
         let mut block = [0; HEADER_BLOCK_BYTES];
         file.read_exact_at(&mut block, 0)?;
-        let mut life = [0; 8];
-        life.copy_from_slice(&block[36..44]);
-        let life = u64::from_le_bytes(life);
-        if block != header(serial, length, incarnation, life) {
+        let Some((life, is_whole)) = life_in(&block, serial, length, incarnation) else {
             let expected = format!("header of segment {serial} with {length} bytes");
             let found = "another header, or another length";
             return Ok(Err(Damage::new(&path, 0, expected, found)));
+        };
+        if !is_whole {
+            warn!(file = %path.display(), "a wrong bit of the segment's header was put right");
+            file.write_all_at(&header(serial, length, incarnation, life), 0)?;
+            file.sync_data()?;
         }
         let seed = frame::segment_seed(incarnation, serial, life);
         Ok(Ok(Self { serial, bytes: length, path, seed, file }))
@@ -167,6 +170,32 @@ impl SegmentFile {
     pub(crate) fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+}
+
+/// The life that a header block of this segment names, and whether the block is whole. One wrong bit in its fields is put
+/// right; the zeroes behind them say nothing.
+fn life_in(
+    block: &[u8; HEADER_BLOCK_BYTES],
+    serial: u64,
+    bytes: u64,
+    incarnation: Incarnation,
+) -> Option<(u64, bool)> {
+    const BYTES: usize = HEADER_FIELDS_BYTES + 4;
+    let life = |block: &[u8; HEADER_BLOCK_BYTES]| {
+        let mut life = [0; 8];
+        life.copy_from_slice(&block[36..44]);
+        let life = u64::from_le_bytes(life);
+        let expected = header(serial, bytes, incarnation, life);
+        (block[..BYTES] == expected[..BYTES]).then_some(life)
+    };
+    if let Some(life) = life(block) {
+        return Some((life, block[BYTES..].iter().all(|byte| *byte == 0)));
+    }
+    (0..BYTES * 8).find_map(|bit| {
+        let mut right = *block;
+        right[bit / 8] ^= 1 << (bit % 8);
+        Some((life(&right)?, false))
+    })
 }
 
 fn header(
