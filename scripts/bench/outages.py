@@ -189,6 +189,23 @@ def clock_ahead(lab, node, seconds):
     node.offset.write_text("0")
 
 
+def bad_bit(lab, node, seconds):
+    """SIGKILL; one bit of the newest record on its disk is flipped, and it is started again at once."""
+    node.kill()
+    for path in sorted((node.data / "segments").glob("*.segment"), reverse=True):
+        held = path.read_bytes()
+        at = held.rfind(b"x" * 50)
+        if at >= 0:
+            with path.open("r+b") as file:
+                file.seek(at)
+                file.write(bytes([held[at] ^ 1]))
+            break
+    else:
+        raise RuntimeError(f"no record on the disk of node {node.number}")
+    node.start()
+    time.sleep(seconds)
+
+
 FAULTS = {
     "killed": killed,
     "restarted": restarted,
@@ -198,6 +215,7 @@ FAULTS = {
     "hung-disk": hung_disk,
     "failed-disk": failed_disk,
     "clock-ahead": clock_ahead,
+    "bad-bit": bad_bit,
 }
 
 

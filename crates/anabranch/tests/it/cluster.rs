@@ -13,6 +13,7 @@ use anabranch_client::{Client, ShardRoute};
 use anabranch_proto::v1;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_shard::{Page, PageBatch, Position, Record};
+use anabranch_smalldisk::SmallDisk;
 use anabranch_transport::{Connector, Destination, TcpConnector};
 use anabranch_types::{Clock, GroupId, StreamName, SystemClock, Timestamp};
 use bytes::Bytes;
@@ -68,16 +69,23 @@ impl Cluster {
         Self::start_with(nodes, "", settings, |id, dir| dir.join(format!("node-{id}"))).await
     }
 
-    /// As [`Self::start`], with the data of node `id` in `data_dir(id, directory of the cluster)`.
-    pub(crate) async fn start_on(
+    /// As [`Self::start`], each node on a disk of its own of `disk_bytes`. `None` where no disk can be mounted.
+    pub(crate) async fn on_small_disks(
         nodes: u64,
+        disk_bytes: u64,
         settings: &str,
-        data_dir: impl Fn(u64, &Path) -> PathBuf,
-    ) -> Self {
-        Self::start_with(nodes, "", settings, data_dir).await
+    ) -> Option<(Self, Vec<SmallDisk>)> {
+        let disks: Vec<_> = (0..nodes).map_while(|_| SmallDisk::mount(disk_bytes)).collect();
+        if (disks.len() as u64) < nodes {
+            return None;
+        }
+        let data_dir = |id: u64, _: &Path| disks[usize::try_from(id).unwrap() - 1].path().join("data");
+        let cluster = Self::start_with(nodes, "", settings, data_dir).await;
+        Some((cluster, disks))
     }
 
-    /// As [`Self::start_on`]; `head` are keys of the configuration that stand before its tables.
+    /// As [`Self::start`], with the data of node `id` in `data_dir(id, directory of the cluster)`. `head` are keys of the
+    /// configuration that stand before its tables.
     pub(crate) async fn start_with(
         nodes: u64,
         head: &str,

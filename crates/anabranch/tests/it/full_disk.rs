@@ -46,14 +46,7 @@ struct Stream {
 
 impl Scene {
     async fn set() -> Option<Self> {
-        let disks: Vec<_> = (0..3).map_while(|_| SmallDisk::mount(DISK_BYTES)).collect();
-        if disks.len() < 3 {
-            return None;
-        }
-        let data_dir = |id: u64, _: &std::path::Path| {
-            disks[usize::try_from(id).unwrap() - 1].path().join("data")
-        };
-        let cluster = Cluster::start_on(3, SETTINGS, data_dir).await;
+        let (cluster, disks) = Cluster::on_small_disks(3, DISK_BYTES, SETTINGS).await?;
         let client = cluster.client().await;
         Some(Self { cluster, disks, client })
     }

@@ -133,7 +133,7 @@ fn continues_log(header: Header, replay: &Replay) -> bool {
         Kind::Entry => {
             let id = LogId { term: header.term, index: header.index };
             let last = bounds.terms().last().map(|(_, term)| *term);
-            bounds.expected() == Some(id.index) && last <= Some(id.term)
+            bounds.next() == id.index && last <= Some(id.term)
         }
         Kind::Moved => bounds.term_of(header.index) == Some(header.term),
         Kind::Round
