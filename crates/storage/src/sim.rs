@@ -331,6 +331,11 @@ impl LogStore for SimStore {
         self.lock().settings.incarnation
     }
 
+    /// A simulated disk doesn't count.
+    fn starts(&self) -> u64 {
+        0
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         let mut state = self.lock();
         if state.refusal.is_none() {
