@@ -17,6 +17,10 @@ pub enum Command {
         node: NodeId,
         /// The life of its data directory.
         incarnation: Incarnation,
+        /// How often the directory was opened, this time included; 0 if the node doesn't say.
+        starts: u64,
+        /// The life of its process.
+        boot: u64,
         /// Where other nodes and gRPC clients reach it.
         grpc_address: String,
         /// Where its Kinesis API is.

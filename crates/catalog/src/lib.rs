@@ -35,7 +35,7 @@ pub use consumers::{Consumer, ConsumerStatus};
 pub use encryption::{DataKey, Encryption};
 pub use model::{
     Catalog, GroupRef, Move, Node, NodeState, Replica, ReshardJob, Resource, Shard, ShardStatus,
-    Stream, StreamId, StreamMode, StreamStatus,
+    Start, Stream, StreamId, StreamMode, StreamStatus,
 };
 pub use repair::{MoveLimits, repairs};
 pub use service_limits::RecentChanges;

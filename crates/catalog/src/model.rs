@@ -50,6 +50,12 @@ pub struct Catalog {
 pub struct Node {
     /// Which life of its data directory is current; others are refused.
     pub incarnation: Incarnation,
+    /// How often the directory had been opened when the node registered last; 0 if it never said.
+    pub starts: u64,
+    /// The process that said so.
+    pub boot: u64,
+    /// Whether that process found its disk to be an older copy of itself, so that its replicas were replaced.
+    pub went_back: bool,
     /// `host:port` that other nodes and gRPC clients reach it at.
     pub grpc_address: String,
     /// `host:port` of its Kinesis API; empty if it serves none.
@@ -58,6 +64,17 @@ pub struct Node {
     pub zone: String,
     /// Whether new replicas may be placed on it.
     pub state: NodeState,
+}
+
+/// One start of a node's process on one life of its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The life of the data directory.
+    pub incarnation: Incarnation,
+    /// How often the directory had been opened by then; 0 if that isn't known.
+    pub starts: u64,
+    /// The life of the process.
+    pub boot: u64,
 }
 
 /// Whether a node takes new replicas.

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use crate::error::Error;
 use crate::node::Node;
+use crate::went_back;
 
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -38,6 +39,10 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
     let founders = founders(node);
     let own = founders.iter().find(|replica| replica.node == node.id());
     let replica = match (stored_replica(node), own) {
+        (Some(_), _) if went_back::others_know_of_a_later_start(node).await => {
+            tracing::error!("the disk went back in time: its replica of the catalog stays closed");
+            return Ok(());
+        }
         (Some(stored), _) => stored,
         (None, Some(own)) if node.inner.began_empty && is_new_here(node, &founders).await => own.id,
         // The catalog will give this disk a replica, or has taken the one away that it had.
@@ -130,10 +135,12 @@ async fn fetch_catalog(node: &Node, from: NodeId) -> Option<Catalog> {
 
 /// Tells the catalog who and where this node is, until it knows.
 pub(crate) async fn register(node: Node) {
-    let settings = &node.inner.settings;
+    let (settings, start) = (&node.inner.settings, node.inner.start());
     let command = Command::RegisterNode {
         node: settings.node,
-        incarnation: node.inner.incarnation,
+        incarnation: start.incarnation,
+        starts: start.starts,
+        boot: start.boot,
         grpc_address: settings.grpc_address.clone(),
         api_address: settings.api_address.clone(),
         zone: settings.zone.clone(),

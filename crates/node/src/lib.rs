@@ -30,6 +30,7 @@ mod scaling;
 mod services;
 mod settings;
 mod subscriptions;
+mod went_back;
 
 pub use disk_watch::{DiskFailure, DiskHealth};
 pub use error::Error;

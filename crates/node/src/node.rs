@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_catalog::{Catalog, Command, Outcome, Start};
 use anabranch_encryption::Keyring;
 use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
 use anabranch_storage::LogStore;
@@ -27,7 +27,7 @@ use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
     admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    node_service, readiness, reconcile, scaling, services,
+    node_service, readiness, reconcile, scaling, services, went_back,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -42,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fail_points: FailPoints,
     pub(crate) incarnation: Incarnation,
+    boot: u64,
     pub(crate) began_empty: bool,
     pub(crate) transport: Transport,
     pub(crate) replicas: Replicas,
@@ -72,6 +73,13 @@ const GRPC_HEAD_BYTES: u32 = 16 * 1024;
 const PENDING_RESETS: usize = 64;
 /// Calls that were refused for faults of HTTP/2; one more ends the connection.
 const ERROR_RESETS: usize = 1024;
+
+impl Inner {
+    /// This start of the node.
+    pub(crate) fn start(&self) -> Start {
+        Start { incarnation: self.incarnation, starts: self.store.starts(), boot: self.boot }
+    }
+}
 
 impl Node {
     /// Starts a node on `listener`, which is bound already, over `store`. Where `listener` and `connector` speak TLS,
@@ -113,6 +121,7 @@ impl Node {
         );
         let inner = Inner {
             incarnation: store.incarnation(),
+            boot,
             began_empty: store.groups().is_empty(),
             settings,
             store,
@@ -141,6 +150,7 @@ impl Node {
         node.spawn(bootstrap::find_cluster(node.clone()));
         node.spawn(catalog_feed::follow(node.clone()));
         node.spawn(bootstrap::register(node.clone()));
+        node.spawn(went_back::report(node.clone()));
         node.spawn(reconcile::follow(node.clone()));
         node.spawn(readiness::follow(node.clone()));
         node.spawn(controller::run(node.clone()));

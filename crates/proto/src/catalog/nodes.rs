@@ -13,6 +13,9 @@ pub(super) fn node_message(id: NodeId, node: &Node) -> pb::Node {
         api_address: node.api_address.clone(),
         zone: node.zone.clone(),
         state: state_message(node.state).into(),
+        starts: node.starts,
+        boot: node.boot,
+        went_back: node.went_back,
     }
 }
 
@@ -20,6 +23,9 @@ pub(super) fn node(message: pb::Node) -> (NodeId, Node) {
     let node = Node {
         state: node_state(message.state()),
         incarnation: Incarnation(message.incarnation),
+        starts: message.starts,
+        boot: message.boot,
+        went_back: message.went_back,
         grpc_address: message.grpc_address,
         api_address: message.api_address,
         zone: message.zone,

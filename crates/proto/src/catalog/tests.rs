@@ -30,6 +30,9 @@ fn catalog() -> Catalog {
         };
         stream.newest_gone = at(8_000);
     }
+    for node in catalog.nodes.values_mut() {
+        node.went_back = true;
+    }
     let gone = BTreeMap::from([("gone".parse().unwrap(), at(9_000))]);
     catalog.former_names = FormerNames::new(gone, at(6_000));
     catalog
@@ -64,6 +67,8 @@ fn commands() -> Vec<Command> {
         Command::RegisterNode {
             node: NodeId(1),
             incarnation: Incarnation(9),
+            starts: 7,
+            boot: u64::MAX,
             grpc_address: "127.0.0.1:1".into(),
             api_address: "127.0.0.1:2".into(),
             zone: "z".into(),
@@ -115,6 +120,8 @@ fn commands() -> Vec<Command> {
         Command::RegisterNode {
             node: NodeId(2),
             incarnation: Incarnation(3),
+            starts: 0,
+            boot: 0,
             grpc_address: String::new(),
             api_address: String::new(),
             zone: String::new(),
@@ -262,6 +269,21 @@ fn a_catalog_of_before_says_nothing_of_balancing_and_has_it_on() {
     let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
     assert!(catalog.balances());
     assert_eq!((catalog.balancing_paused, catalog.rebalance), (false, None));
+}
+
+#[test]
+fn a_node_of_before_says_nothing_of_its_starts() {
+    let node = pb::Node { id: 3, incarnation: 4, ..pb::Node::default() };
+    let before = pb::Catalog { nodes: vec![node.clone()], ..pb::Catalog::default() };
+    let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
+    let known = &catalog.nodes[&NodeId(3)];
+    assert_eq!((known.starts, known.boot, known.went_back), (0, 0, false));
+    let register = pb::Command { command: Some(pb::command::Command::RegisterNode(node)) };
+    let register = decode_command(register.encode_to_vec().into());
+    assert!(
+        matches!(register, Ok(Command::RegisterNode { starts: 0, boot: 0, .. })),
+        "{register:?}"
+    );
 }
 
 #[test]
