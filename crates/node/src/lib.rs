@@ -26,6 +26,7 @@ mod readiness;
 mod reconcile;
 mod remote;
 mod reshard;
+mod reverted;
 mod scaling;
 mod services;
 mod settings;

@@ -27,7 +27,7 @@ use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
     admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    node_service, readiness, reconcile, scaling, services, went_back,
+    node_service, readiness, reconcile, reverted, scaling, services, went_back,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -151,6 +151,7 @@ impl Node {
         node.spawn(catalog_feed::follow(node.clone()));
         node.spawn(bootstrap::register(node.clone()));
         node.spawn(went_back::report(node.clone()));
+        node.spawn(reverted::follow(node.clone()));
         node.spawn(reconcile::follow(node.clone()));
         node.spawn(readiness::follow(node.clone()));
         node.spawn(controller::run(node.clone()));

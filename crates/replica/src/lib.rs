@@ -13,6 +13,7 @@
 //!
 //! Start at [`Replicas::open_shard`], then `group.rs`.
 
+mod acknowledged;
 mod applier;
 mod catalog_replica;
 mod checkpoints;

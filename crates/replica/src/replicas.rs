@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::acknowledged::Reverted;
 use crate::catalog_replica::CatalogReplica;
 use crate::error::Error;
 use crate::group::{Group, GroupReport, GroupSpec, remove_log};
@@ -40,6 +41,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     settings: ReplicaSettings,
     pace: Arc<Pace>,
+    reverted: Reverted,
     append_permits: Arc<Semaphore>,
     /// Whether the node is about to stop: then nobody here stands for election.
     leaving: AtomicBool,
@@ -76,6 +78,7 @@ impl Replicas {
             clock,
             settings,
             pace,
+            reverted: Reverted::default(),
             append_permits,
             leaving,
             stopped,
@@ -211,6 +214,17 @@ impl Replicas {
         self.inner.store.groups()
     }
 
+    /// Replicas on other nodes that lost what they had acknowledged to leaders here: their disks went back in time. The
+    /// leaders send them nothing any more. The catalog is to give their nodes others in their place.
+    pub fn reverted(&self) -> Vec<(GroupId, ReplicaId)> {
+        self.inner.reverted.all()
+    }
+
+    /// The catalog has replaced that replica.
+    pub fn forget_reverted(&self, group: GroupId, replica: ReplicaId) {
+        self.inner.reverted.forget(group, replica);
+    }
+
     /// Stops a replica; what it has on disk stays. One that is quarantined and led has the others elect a
     /// leader at once: they hear this node and would wait for long.
     pub async fn close(&self, group: GroupId) {
@@ -249,9 +263,9 @@ impl Replicas {
         machine: Box<dyn crate::machine::Machine>,
     ) -> Result<Arc<Group>, Error> {
         self.close(spec.group).await; // a replica with another id
-        let Inner { store, transport, pace, settings, .. } = &*self.inner;
+        let Inner { store, transport, pace, settings, reverted, .. } = &*self.inner;
         self.check_not_stopped()?;
-        let group = Group::open(spec, store, machine, transport, pace, settings).await?;
+        let group = Group::open(spec, store, machine, transport, pace, settings, reverted).await?;
         if let Err(stopped) = self.check_not_stopped() {
             group.stop().await; // the shutdown came while it was opened, and didn't find it
             return Err(stopped);

@@ -125,6 +125,11 @@ impl Cluster {
         self.stores.insert(node, empty_disk());
     }
 
+    /// Replaces the disk of a node that is down by an older copy of it.
+    pub fn put_back(&mut self, node: u64, copy: SimStore) {
+        self.stores.insert(node, copy);
+    }
+
     /// From now on the disk of a node that runs syncs nothing more, until the node starts again.
     pub fn stop_syncing(&self, node: u64) {
         if let Some(running) = self.running.get(&node) {

@@ -13,3 +13,4 @@ mod rebuild;
 mod stalled_disk;
 mod suite;
 mod trim;
+mod went_back;
