@@ -64,6 +64,7 @@ impl Catalog {
             }
             Command::DropStream { name, id } => self.drop_stream(&name, id),
             Command::ReplaceReplica { group, lost } => self.replace_replica(group, lost),
+            Command::RecoverGroup { group, from } => self.recover_group(group, from),
             Command::Reshard { name, change, now } => self.reshard(log_index, name, change, now),
             Command::CommitReshard { name, id, job, endings, now } => {
                 self.commit_reshard(log_index, &name, id, job, &endings, now)

@@ -43,6 +43,8 @@ pub struct Catalog {
     pub users: Users,
     /// Births under names of streams that were dropped.
     pub former_names: FormerNames,
+    /// How groups were recovered, the last time that they were.
+    pub recovered: BTreeMap<GroupId, Recovered>,
 }
 
 /// A machine of the cluster.
@@ -252,6 +254,15 @@ pub struct Move {
     pub to: Replica,
     /// The one that leaves; `None` if the group grows.
     pub from: Option<ReplicaId>,
+}
+
+/// A group goes on from one replica's log under another replica id, so that whatever the others still have counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The replica that wrote the log.
+    pub from: ReplicaId,
+    /// The replica that goes on with it.
+    pub to: ReplicaId,
 }
 
 /// A group as the catalog wants it.

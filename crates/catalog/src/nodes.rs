@@ -146,7 +146,10 @@ impl Catalog {
         Ok(if cancelled.is_some() { Change::Made } else { Change::AlreadySo })
     }
 
-    fn placement_mut(&mut self, group: GroupId) -> Option<(&mut Vec<Replica>, &mut Option<Move>)> {
+    pub(crate) fn placement_mut(
+        &mut self,
+        group: GroupId,
+    ) -> Option<(&mut Vec<Replica>, &mut Option<Move>)> {
         if group == GroupId::CATALOG {
             return Some((&mut self.replicas, &mut self.moving));
         }

@@ -420,6 +420,7 @@ fn refused(refusal: &Refusal) -> Status {
         | Refusal::JobOver { .. }
         | Refusal::NodeInUse { .. }
         | Refusal::CannotMove { .. }
+        | Refusal::CannotRecover { .. }
         | Refusal::DataKeyOver { .. } => Status::failed_precondition(refusal.to_string()),
     }
 }

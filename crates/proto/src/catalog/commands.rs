@@ -70,6 +70,9 @@ fn command_message(command: &Command) -> pb::Command {
             ..stream_ref(name, StreamId(0))
         }),
         Command::DropStream { name, id } => Pb::DropStream(stream_ref(name, *id)),
+        Command::RecoverGroup { group, from } => {
+            Pb::RecoverGroup(pb::RecoverGroup { group: group.0, from: from.0 })
+        }
         Command::ReplaceReplica { group, lost } => {
             Pb::ReplaceReplica(pb::ReplaceReplica { group: group.0, lost: lost.0 })
         }
@@ -258,6 +261,9 @@ fn command(message: pb::Command) -> Result<Command, Error> {
         },
         Pb::DropStream(stream) => {
             Command::DropStream { name: stream_name(&stream.name)?, id: StreamId(stream.id) }
+        }
+        Pb::RecoverGroup(recover) => {
+            Command::RecoverGroup { group: GroupId(recover.group), from: ReplicaId(recover.from) }
         }
         Pb::ReplaceReplica(replace) => {
             Command::ReplaceReplica { group: GroupId(replace.group), lost: ReplicaId(replace.lost) }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_catalog::{
-    Catalog, Command, Distribution, NewStream, NodeState, Outcome, RecentChanges, Refusal, Replica,
-    Resource, ShardChange, ShardMetrics, StreamId, StreamMode, Users,
+    Catalog, Command, Distribution, NewStream, NodeState, Outcome, RecentChanges, Recovered,
+    Refusal, Replica, Resource, ShardChange, ShardMetrics, StreamId, StreamMode, Users,
 };
 use anabranch_types::{
     GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
@@ -30,6 +30,8 @@ fn catalog() -> Catalog {
         };
         stream.newest_gone = at(8_000);
     }
+    let recovered = Recovered { from: ReplicaId(4), to: ReplicaId(5) };
+    catalog.recovered.insert(GroupId(1), recovered);
     for node in catalog.nodes.values_mut() {
         node.went_back = true;
     }
@@ -87,6 +89,7 @@ fn commands() -> Vec<Command> {
         }),
         Command::ActivateStream { name: name.clone(), id: StreamId(2) },
         Command::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) },
+        Command::RecoverGroup { group: GroupId(1), from: ReplicaId(5) },
         Command::Reshard {
             name: name.clone(),
             change: ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) },
@@ -385,6 +388,7 @@ fn outcomes_read_what_they_wrote() {
         Refusal::NodeNotFound { node: NodeId(4) },
         Refusal::NodeInUse { node: NodeId(4), replicas: 2 },
         Refusal::CannotMove { group: GroupId(4), to: NodeId(2) },
+        Refusal::CannotRecover { group: GroupId(4) },
         Refusal::NoNodes,
         Refusal::Limit { what: "ShardCount", actual: 2, limit: 1 },
         Refusal::ReplicaNotFound { group: GroupId(1), replica: ReplicaId(2) },
