@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::scaling::ShardLoad;
-use anabranch_catalog::{Catalog, Replica};
+use anabranch_catalog::{Catalog, Recovered, Replica};
 use anabranch_encryption::ShardKeys;
 use anabranch_shard::DuplicateWindow;
 use anabranch_storage::{LogStore, StateKey};
@@ -24,6 +24,8 @@ use crate::machine::{CatalogMachine, ShardMachine};
 use crate::maintenance::Upkeep;
 use crate::network::Pace;
 use crate::payload::Payload;
+use crate::raft_types::Member;
+use crate::recovery;
 use crate::settings::ReplicaSettings;
 use crate::shard_replica::{ShardReplica, rebuild_window};
 
@@ -236,6 +238,34 @@ impl Replicas {
             }
             held.group.stop().await;
         }
+    }
+
+    /// Has the log that `recovered.from` wrote here go on as that of `recovered.to`, the only voter of its group: what a
+    /// group that lost its majority is recovered with. Does nothing if it does already.
+    ///
+    /// # Errors
+    /// [`Error::OutOfService`] if another replica wrote the log, or it can't be trusted or written.
+    pub async fn take_over(&self, group: GroupId, recovered: Recovered) -> Result<(), Error> {
+        self.check_not_stopped()?;
+        let is_open =
+            self.held().get(&group).is_some_and(|held| held.group.replica == recovered.to);
+        if is_open {
+            return Ok(());
+        }
+        self.close(group).await;
+        let member = Member { node: self.inner.transport.settings().node };
+        recovery::take_over_log(&self.inner.store, group, recovered, member).await
+    }
+
+    /// Whether this node's log store holds a log of `group` that another replica than `own` wrote.
+    pub fn holds_log_of_another(&self, group: GroupId, own: ReplicaId) -> bool {
+        if !self.inner.store.groups().contains(&group) {
+            return false;
+        }
+        let log = self.inner.store.group(group);
+        let id = log.map_err(Error::from).and_then(|log| recovery::stored_id(log.as_ref()));
+        // One that can't tell who wrote it is another's.
+        id.map_or(true, |id| id.is_some_and(|id| id != own))
     }
 
     /// Stops a replica and forgets what it has on disk.

@@ -166,6 +166,12 @@ impl Cluster {
         }
     }
 
+    /// Says which replicas the group has to nodes that start from now on. Those that run aren't told.
+    pub fn let_starters_believe_in(&mut self, members: &[(u64, u64)]) {
+        let member = |(id, node): &(u64, u64)| Replica { id: ReplicaId(*id), node: NodeId(*node) };
+        self.members = members.iter().map(member).collect();
+    }
+
     /// Opens the replica on `node` again if it stopped, as its node would.
     pub async fn reopen(&mut self, node: u64) {
         self.open(node, false).await;
