@@ -31,6 +31,7 @@ mod scaling;
 mod services;
 mod settings;
 mod subscriptions;
+mod superseded;
 mod went_back;
 
 pub use disk_watch::{DiskFailure, DiskHealth};

@@ -27,7 +27,7 @@ use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
     admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    node_service, readiness, reconcile, reverted, scaling, services, went_back,
+    node_service, readiness, reconcile, reverted, scaling, services, superseded, went_back,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     /// Whether they have caught up.
     pub(crate) settled: watch::Sender<bool>,
     pub(crate) disk: watch::Sender<DiskHealth>,
+    /// Whether the catalog was recovered without this node.
+    pub(crate) superseded: watch::Sender<bool>,
     pub(crate) keyring: Keyring,
     pub(crate) bearing: leaders::Bearing,
     pub(crate) subscriptions: Subscriptions,
@@ -137,6 +139,7 @@ impl Node {
             placed: watch::channel(false).0,
             settled: watch::channel(false).0,
             disk: watch::channel(DiskHealth::default()).0,
+            superseded: watch::channel(false).0,
             keyring,
             bearing: leaders::Bearing::default(),
             subscriptions: Subscriptions::default(),
@@ -152,6 +155,7 @@ impl Node {
         node.spawn(bootstrap::register(node.clone()));
         node.spawn(went_back::report(node.clone()));
         node.spawn(reverted::follow(node.clone()));
+        node.spawn(superseded::watch(node.clone()));
         node.spawn(reconcile::follow(node.clone()));
         node.spawn(readiness::follow(node.clone()));
         node.spawn(controller::run(node.clone()));
@@ -270,6 +274,15 @@ impl Node {
     /// should end then: nothing that it still answers helps anybody.
     pub async fn failed(&self) -> DiskFailure {
         disk_watch::failed(self.inner.disk.subscribe()).await
+    }
+
+    /// Returns once the catalog was recovered without this node. The process should end: it may be started again, and then
+    /// takes its place in the recovered catalog.
+    pub async fn superseded(&self) {
+        let mut superseded = self.inner.superseded.subscribe();
+        if superseded.wait_for(|superseded| *superseded).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits until [`Self::is_ready`] for the first time.

@@ -85,25 +85,25 @@ impl Remotes {
         Ok(self.catalog(node)?.node_info(request).await?.into_inner())
     }
 
-    /// What `node` knows of the last start of node `of`.
-    pub(crate) async fn registration(
+    /// What `node` is, and knows of the last start of node `of`.
+    pub(crate) async fn info_about(
         &self,
         node: NodeId,
         of: NodeId,
-    ) -> Result<Option<v1::Registration>, Status> {
+    ) -> Result<v1::NodeInfoResponse, Status> {
         let request = v1::NodeInfoRequest { registration_of: of.0 };
-        Ok(soon(self.catalog(node)?.node_info(request)).await?.registration)
+        soon(self.catalog(node)?.node_info(request)).await
     }
 
-    /// What the node at `address` knows of the last start of node `of`.
-    pub(crate) async fn registration_at(
+    /// What the node at `address` is, and knows of the last start of node `of`.
+    pub(crate) async fn info_about_at(
         &self,
         address: &str,
         of: NodeId,
-    ) -> Result<Option<v1::Registration>, Status> {
+    ) -> Result<v1::NodeInfoResponse, Status> {
         let channel = anabranch_transport::channel(&self.connector, Destination::any(address));
         let request = v1::NodeInfoRequest { registration_of: of.0 };
-        Ok(soon(CatalogServiceClient::new(channel).node_info(request)).await?.registration)
+        soon(CatalogServiceClient::new(channel).node_info(request)).await
     }
 
     pub(crate) async fn propose(&self, node: NodeId, command: Bytes) -> Result<Bytes, Status> {

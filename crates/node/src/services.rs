@@ -379,9 +379,12 @@ impl CatalogService for Api {
     ) -> Result<Response<v1::NodeInfoResponse>, Status> {
         let inner = &self.0.inner;
         let of = NodeId(request.into_inner().registration_of);
-        let registration = went_back::registration(&inner.catalog.borrow(), of);
+        let catalog = Arc::clone(&inner.catalog.borrow());
+        let registration = went_back::registration(&catalog, of);
+        let recovered_as = catalog.recovered_as().map_or(0, |replica| replica.0);
         Ok(Response::new(v1::NodeInfoResponse {
             registration,
+            catalog_recovered_as: recovered_as,
             node: inner.settings.node.0,
             cluster: inner.settings.cluster.clone(),
             began_empty: inner.began_empty,

@@ -12,21 +12,13 @@ use std::sync::Arc;
 use anabranch_catalog::{Catalog, Start};
 use anabranch_proto::v1;
 use anabranch_types::{Incarnation, NodeId};
-use futures::future::join_all;
 
 use crate::node::Node;
 
-/// Whether another node that answers soon knows of a later start of this disk than this one.
-pub(crate) async fn others_know_of_a_later_start(node: &Node) -> bool {
-    let (remotes, own) = (&node.inner.remotes, node.id());
-    let others = remotes.nodes().into_iter().filter(|other| *other != own);
-    let known = join_all(others.map(|other| remotes.registration(other, own)));
-    // A node that joined a cluster knows only addresses before it has read the catalog.
-    let addresses = node.inner.settings.join.iter();
-    let known_there = join_all(addresses.map(|address| remotes.registration_at(address, own)));
-    let (known, known_there) = tokio::join!(known, known_there);
-    let mut answers = known.into_iter().chain(known_there).filter_map(Result::ok).flatten();
-    answers.any(|known| start(&known).outdates(node.inner.start()))
+/// Whether one of these nodes of the cluster knows of a later start of this disk than this one.
+pub(crate) fn is_known_of(node: &Node, others: &[v1::NodeInfoResponse]) -> bool {
+    let known = others.iter().filter_map(|other| other.registration.as_ref());
+    known.into_iter().any(|known| start(known).outdates(node.inner.start()))
 }
 
 /// What the catalog of this node knows of another one's last start.
