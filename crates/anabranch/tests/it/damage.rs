@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use anabranch_types::GroupId;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Server, shard_of};
+use crate::cluster::{Cluster, Server, copy_dir, shard_of};
 use crate::load::write;
 use crate::oracle::Oracle;
 use crate::waiting::wait_for;
@@ -286,12 +285,6 @@ async fn a_wiped_disk_comes_back_under_new_replica_ids() {
     }
 }
 
-/// A copy of a directory, as a backup makes it of a node that is stopped.
-fn copy(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-    assert!(status.success(), "{status}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_goes_back_in_time_comes_back_under_new_replica_ids() {
     const VICTIM: usize = 0;
@@ -302,7 +295,7 @@ async fn a_disk_that_goes_back_in_time_comes_back_under_new_replica_ids() {
     let data_dir = scene.cluster.nodes[VICTIM].data_dir.clone();
     let backup = data_dir.with_extension("backup");
     scene.cluster.nodes[VICTIM].stop().await;
-    copy(&data_dir, &backup);
+    copy_dir(&data_dir, &backup);
     // It goes on, through two more starts. Nothing is wrong with its disk so far.
     for _ in 0..2 {
         scene.cluster.nodes[VICTIM].start();
