@@ -24,6 +24,7 @@ mod cluster;
 mod groups;
 mod jobs;
 mod master_keys;
+mod recover;
 mod shards;
 mod users;
 
@@ -111,6 +112,8 @@ enum What {
         /// Number of the node that is to lead it
         to: u64,
     },
+    /// Last resort: has a group that lost its majority for good go on from one replica; what only the others had is lost
+    Recover(recover::Args),
     /// Evens out leaders and replicas once, also while balancing is paused
     Rebalance,
     /// Moves nothing any more only for evenness
@@ -139,6 +142,9 @@ pub(crate) async fn run(args: CtlArgs) -> Result<()> {
     let said = match args.what {
         Command::Certs(args) => certs::said(&certs::make(&args)?),
         Command::Asked(What::MasterKey(what)) => master_keys::run(what)?,
+        Command::Asked(What::Recover(what)) if what.is_of_catalog() => {
+            recover::catalog(&what).await?
+        }
         Command::Asked(what) => {
             let (seeds, tls) = match args.node {
                 node if node.is_empty() => of_data_dir(args.tls)?,
@@ -246,6 +252,7 @@ async fn say(admin: &mut Admin, what: What) -> Result<Said> {
             let answer = answer(admin.transfer_leader(asked).await)?;
             cluster::transferred(group, answer.from_node, to)
         }
+        What::Recover(what) => recover::group(admin, &what).await?,
         What::Rebalance => {
             let asked = request(pb::RebalanceRequest {});
             cluster::rebalancing(answer(admin.rebalance(asked).await)?.rebalance)

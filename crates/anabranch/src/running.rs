@@ -54,6 +54,7 @@ pub(crate) async fn run(
     tokio::select! {
         announced = async { announced_then_forever(settled).await } => announced?,
         failure = node.failed() => end_with_failed_disk(&failure),
+        () = node.superseded() => end_superseded(),
         () = signals.next() => {}
     }
     tracing::info!("stopping");
@@ -94,6 +95,17 @@ fn end_with_failed_disk(failure: &DiskFailure) -> ! {
         "anabranch: the log store has failed, this node ends with code {DISK_FAILED}: {reason}"
     );
     std::process::exit(DISK_FAILED)
+}
+
+/// The exit code of a process whose catalog was recovered from another node: EX_TEMPFAIL of sysexits.h.
+const SUPERSEDED: i32 = 75;
+
+/// Ends a process that knows a catalog which counts no more. Nothing is handed over: it is of that catalog.
+fn end_superseded() -> ! {
+    eprintln!(
+        "anabranch: the catalog was recovered from another node, this node ends with code {SUPERSEDED}: start it again"
+    );
+    std::process::exit(SUPERSEDED)
 }
 
 /// Ends a process that was asked to stop and whose disk takes nothing: a crash, which the next start recovers from.

@@ -32,10 +32,30 @@ impl Catalog {
     /// Does what the command says.
     pub(crate) fn change(&mut self, log_index: u64, command: Command) -> Result<Change, Refusal> {
         match command {
-            Command::RegisterNode { node, incarnation, grpc_address, api_address, zone } => {
+            Command::RegisterNode {
+                node,
+                incarnation,
+                starts,
+                boot,
+                grpc_address,
+                api_address,
+                zone,
+            } => {
                 let state = self.nodes.get(&node).map(|known| known.state).unwrap_or_default();
-                let entry = Node { incarnation, grpc_address, api_address, zone, state };
-                self.register_node(node, entry)
+                let went_back = false;
+                self.register_node(
+                    node,
+                    Node {
+                        incarnation,
+                        starts,
+                        boot,
+                        went_back,
+                        grpc_address,
+                        api_address,
+                        zone,
+                        state,
+                    },
+                )
             }
             Command::CreateStream(new) => self.create_stream(log_index, new),
             Command::ActivateStream { name, id } => self.activate_stream(&name, id),
@@ -44,6 +64,7 @@ impl Catalog {
             }
             Command::DropStream { name, id } => self.drop_stream(&name, id),
             Command::ReplaceReplica { group, lost } => self.replace_replica(group, lost),
+            Command::RecoverGroup { group, from } => self.recover_group(group, from),
             Command::Reshard { name, change, now } => self.reshard(log_index, name, change, now),
             Command::CommitReshard { name, id, job, endings, now } => {
                 self.commit_reshard(log_index, &name, id, job, &endings, now)

@@ -17,6 +17,10 @@ pub enum Command {
         node: NodeId,
         /// The life of its data directory.
         incarnation: Incarnation,
+        /// How often the directory was opened, this time included; 0 if the node doesn't say.
+        starts: u64,
+        /// The life of its process.
+        boot: u64,
         /// Where other nodes and gRPC clients reach it.
         grpc_address: String,
         /// Where its Kinesis API is.
@@ -53,6 +57,14 @@ pub enum Command {
         group: GroupId,
         /// The replica that is lost.
         lost: ReplicaId,
+    },
+    /// An operator has a group that has lost its majority go on from the log of one replica alone. Whatever only the others
+    /// had is lost.
+    RecoverGroup {
+        /// The group.
+        group: GroupId,
+        /// The replica whose log counts from now on.
+        from: ReplicaId,
     },
     /// A user has shards replaced by others.
     Reshard {
@@ -569,6 +581,12 @@ pub enum Refusal {
         group: GroupId,
         /// Where to.
         to: NodeId,
+    },
+    /// The group is being made: nothing that was acknowledged can be in it yet.
+    #[error("group {group} is being made: there is nothing to recover")]
+    CannotRecover {
+        /// The group.
+        group: GroupId,
     },
     /// The group or replica isn't the catalog's.
     #[error("group {group} has no replica {replica}")]

@@ -43,6 +43,8 @@ pub struct Catalog {
     pub users: Users,
     /// Births under names of streams that were dropped.
     pub former_names: FormerNames,
+    /// How groups were recovered, the last time that they were.
+    pub recovered: BTreeMap<GroupId, Recovered>,
 }
 
 /// A machine of the cluster.
@@ -50,6 +52,12 @@ pub struct Catalog {
 pub struct Node {
     /// Which life of its data directory is current; others are refused.
     pub incarnation: Incarnation,
+    /// How often the directory had been opened when the node registered last; 0 if it never said.
+    pub starts: u64,
+    /// The process that said so.
+    pub boot: u64,
+    /// Whether that process found its disk to be an older copy of itself, so that its replicas were replaced.
+    pub went_back: bool,
     /// `host:port` that other nodes and gRPC clients reach it at.
     pub grpc_address: String,
     /// `host:port` of its Kinesis API; empty if it serves none.
@@ -58,6 +66,17 @@ pub struct Node {
     pub zone: String,
     /// Whether new replicas may be placed on it.
     pub state: NodeState,
+}
+
+/// One start of a node's process on one life of its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The life of the data directory.
+    pub incarnation: Incarnation,
+    /// How often the directory had been opened by then; 0 if that isn't known.
+    pub starts: u64,
+    /// The life of the process.
+    pub boot: u64,
 }
 
 /// Whether a node takes new replicas.
@@ -235,6 +254,15 @@ pub struct Move {
     pub to: Replica,
     /// The one that leaves; `None` if the group grows.
     pub from: Option<ReplicaId>,
+}
+
+/// A group goes on from one replica's log under another replica id, so that whatever the others still have counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The replica that wrote the log.
+    pub from: ReplicaId,
+    /// The replica that goes on with it.
+    pub to: ReplicaId,
 }
 
 /// A group as the catalog wants it.

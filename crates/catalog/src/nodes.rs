@@ -4,22 +4,33 @@ use anabranch_types::{GroupId, NodeId, ReplicaId};
 
 use crate::apply::Change;
 use crate::command::Refusal;
-use crate::model::{Catalog, GroupRef, Move, Node, NodeState, Replica};
+use crate::model::{Catalog, GroupRef, Move, Node, NodeState, Replica, Start};
 
 impl Catalog {
-    pub(crate) fn register_node(&mut self, id: NodeId, node: Node) -> Result<Change, Refusal> {
-        let before = self.nodes.insert(id, node.clone());
-        match before {
-            Some(before) if before == node => Ok(Change::AlreadySo),
-            Some(before) if before.incarnation != node.incarnation => {
-                self.replace_all_replicas_on(id);
-                Ok(Change::Made)
-            }
-            _ => Ok(Change::Made),
+    pub(crate) fn register_node(&mut self, id: NodeId, mut node: Node) -> Result<Change, Refusal> {
+        let Some(before) = self.nodes.get(&id).cloned() else {
+            self.nodes.insert(id, node);
+            return Ok(Change::Made);
+        };
+        let is_same_disk = before.incarnation == node.incarnation;
+        let went_back = before.start().outdates(node.start());
+        let is_same_start = before.start() == node.start();
+        node.went_back = went_back || (is_same_start && before.went_back);
+        if is_same_disk && node.starts == 0 {
+            // A binary that doesn't count: its disk's count goes on with the next one that does.
+            (node.starts, node.boot) = (before.starts, before.boot);
         }
+        if before == node {
+            return Ok(Change::AlreadySo);
+        }
+        self.nodes.insert(id, node);
+        if !is_same_disk || went_back {
+            self.replace_all_replicas_on(id);
+        }
+        Ok(Change::Made)
     }
 
-    /// The disk that held these replicas is gone: what comes back is new under new ids.
+    /// The disk that held these replicas is gone, or has forgotten what they did: what comes back is new under new ids.
     fn replace_all_replicas_on(&mut self, node: NodeId) {
         let mut next = self.next_replica;
         let mut replace = |replicas: &mut Vec<Replica>, moving: &mut Option<Move>| {
@@ -135,12 +146,32 @@ impl Catalog {
         Ok(if cancelled.is_some() { Change::Made } else { Change::AlreadySo })
     }
 
-    fn placement_mut(&mut self, group: GroupId) -> Option<(&mut Vec<Replica>, &mut Option<Move>)> {
+    pub(crate) fn placement_mut(
+        &mut self,
+        group: GroupId,
+    ) -> Option<(&mut Vec<Replica>, &mut Option<Move>)> {
         if group == GroupId::CATALOG {
             return Some((&mut self.replicas, &mut self.moving));
         }
         let shard = self.shards_mut().find(|shard| shard.group == group)?;
         Some((&mut shard.replicas, &mut shard.moving))
+    }
+}
+
+impl Node {
+    /// The start that it registered last.
+    pub fn start(&self) -> Start {
+        Start { incarnation: self.incarnation, starts: self.starts, boot: self.boot }
+    }
+}
+
+impl Start {
+    /// Whether a disk that `other` was a start of is an older copy of the one that this was a start of: of the same life,
+    /// but opened less often, or as often by another process. Two processes can't be the same start of one disk.
+    pub fn outdates(self, other: Self) -> bool {
+        let is_behind =
+            other.starts < self.starts || (other.starts == self.starts && other.boot != self.boot);
+        self.incarnation == other.incarnation && other.starts != 0 && is_behind
     }
 }
 
@@ -150,5 +181,127 @@ fn follow_leaving(moving: &mut Option<Move>, before: ReplicaId, now: ReplicaId) 
         && moving.from == Some(before)
     {
         moving.from = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use anabranch_types::Incarnation;
+
+    use super::*;
+    use crate::command::{Command, Outcome};
+    use crate::model::StreamMode;
+    use crate::script::Script;
+
+    const NODE: NodeId = NodeId(2);
+
+    /// Three nodes of which number 2 has registered as the fifth start of its disk, and a stream.
+    fn scene() -> Script {
+        let mut script = Script::with_nodes(3, &["a", "b", "c"]);
+        script.create_active("s", 2, StreamMode::Provisioned);
+        script.start(5, 50);
+        script
+    }
+
+    impl Script {
+        fn registration(starts: u64, boot: u64) -> Command {
+            Command::RegisterNode {
+                node: NODE,
+                incarnation: Incarnation(2),
+                starts,
+                boot,
+                grpc_address: "127.0.0.1:2".into(),
+                api_address: String::new(),
+                zone: "b".into(),
+            }
+        }
+
+        fn start(&mut self, starts: u64, boot: u64) {
+            self.done(Self::registration(starts, boot));
+        }
+
+        /// The replicas on the node, of the catalog too, and whether the catalog says that its disk went back.
+        fn on_node(&self) -> (BTreeSet<ReplicaId>, bool) {
+            let held = self.catalog.groups().flat_map(|group| group.holders().collect::<Vec<_>>());
+            let ids = held.filter(|replica| replica.node == NODE).map(|replica| replica.id);
+            (ids.collect(), self.catalog.nodes[&NODE].went_back)
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_opened_less_often_than_is_known_gets_new_replicas() {
+        let mut script = scene();
+        let (before, _) = script.on_node();
+        script.start(3, 60);
+        let (after, went_back) = script.on_node();
+        assert!(went_back);
+        assert_eq!(after.len(), before.len());
+        assert!(after.is_disjoint(&before), "{before:?}, then {after:?}");
+        // From here on its count goes on from where the copy had it.
+        script.start(4, 61);
+        assert_eq!(script.on_node(), (after, false));
+    }
+
+    #[test]
+    fn a_disk_that_was_opened_as_often_by_another_process_gets_new_replicas() {
+        let mut script = scene();
+        let (before, _) = script.on_node();
+        script.start(5, 60);
+        let (after, went_back) = script.on_node();
+        assert!(went_back && after.is_disjoint(&before), "{before:?}, then {after:?}");
+    }
+
+    #[test]
+    fn the_same_process_may_register_again() {
+        let mut script = scene();
+        let before = script.on_node();
+        let version = script.catalog.version;
+        assert_eq!(script.run(Script::registration(5, 50)), Outcome::Done { version });
+        assert_eq!(script.on_node(), before);
+        // Also where its disk went back: its replicas were replaced, once.
+        script.start(3, 60);
+        let (after, version) = (script.on_node(), script.catalog.version);
+        assert_eq!(script.run(Script::registration(3, 60)), Outcome::Done { version });
+        assert_eq!(script.on_node(), after);
+        assert!(after.1);
+    }
+
+    #[test]
+    fn a_later_start_keeps_its_replicas() {
+        let mut script = scene();
+        let before = script.on_node();
+        script.start(6, 60);
+        script.start(9, 61);
+        assert_eq!(script.on_node(), before);
+    }
+
+    #[test]
+    fn a_node_that_does_not_count_is_never_judged() {
+        let mut script = scene();
+        let before = script.on_node();
+        script.start(0, 0);
+        script.start(0, 70);
+        assert_eq!(script.on_node(), before);
+        assert_eq!(script.catalog.nodes[&NODE].starts, 5, "an older binary forgets no count");
+        script.start(6, 71);
+        assert_eq!(script.on_node(), before);
+        script.start(2, 72);
+        assert!(script.on_node().1, "what was counted before counts");
+        // One that never counted begins at any number.
+        let mut script = Script::with_nodes(3, &["a", "b", "c"]);
+        let before = script.on_node();
+        script.start(1, 50);
+        assert_eq!(script.on_node(), before);
+    }
+
+    #[test]
+    fn another_incarnation_counts_anew() {
+        let mut script = scene();
+        let (before, _) = script.on_node();
+        script.register(2, 77, "b");
+        let (after, went_back) = script.on_node();
+        assert!(!went_back && after.is_disjoint(&before));
     }
 }

@@ -49,6 +49,8 @@ impl Script {
         self.run(Command::RegisterNode {
             node: NodeId(node),
             incarnation: Incarnation(incarnation),
+            starts: 0,
+            boot: 0,
             grpc_address: format!("127.0.0.1:{node}"),
             api_address: String::new(),
             zone: zone.into(),

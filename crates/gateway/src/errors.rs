@@ -264,6 +264,7 @@ impl Error {
             | Refusal::NodeNotFound { .. }
             | Refusal::NodeInUse { .. }
             | Refusal::CannotMove { .. }
+            | Refusal::CannotRecover { .. }
             | Refusal::UserExists { .. }
             | Refusal::UserNotFound { .. }
             | Refusal::AccessKeyExists { .. }

@@ -24,6 +24,7 @@ mod cluster;
 mod credentials;
 mod groups;
 mod jobs;
+mod recovery;
 mod shards;
 mod users;
 
@@ -143,6 +144,13 @@ impl AdminService for Admin {
         let pb::TransferLeaderRequest { group, to_node } = request.into_inner();
         let from = self.transfer(group, NodeId(to_node)).await?;
         Ok(Response::new(pb::TransferLeaderResponse { from_node: from.0 }))
+    }
+
+    async fn recover_group(
+        &self,
+        request: Request<pb::RecoverGroupRequest>,
+    ) -> Result<Response<pb::RecoverGroupResponse>, Status> {
+        self.recover(&request.into_inner()).await.map(Response::new)
     }
 
     async fn rebalance(
@@ -292,6 +300,27 @@ impl Admin {
         }
     }
 
+    /// Has the group go on from one replica, if it can't go on otherwise.
+    async fn recover(
+        &self,
+        request: &pb::RecoverGroupRequest,
+    ) -> Result<pb::RecoverGroupResponse, Status> {
+        let catalog = self.catalog();
+        let found = find_group(&catalog, request.group)?;
+        let node = NodeId(request.from_node);
+        find_node(&catalog, node)?;
+        let reports = group_reports::gather(&self.node, &[found]).await;
+        let (from, loss) = recovery::plan(&found, node, &reports)?;
+        if !request.accept_loss {
+            let group = found.group;
+            return Err(Status::failed_precondition(format!(
+                "group {group} would go on from node {node} alone; {loss}. Nothing was done: the loss has to be accepted"
+            )));
+        }
+        self.change(Command::RecoverGroup { group: found.group, from }).await?;
+        Ok(pb::RecoverGroupResponse { from_replica: from.0, loss })
+    }
+
     /// Has the node that leads the group hand it over to `to`; says which node that is.
     async fn transfer(&self, group: u64, to: NodeId) -> Result<NodeId, Status> {
         let catalog = self.catalog();
@@ -420,6 +449,7 @@ fn refused(refusal: &Refusal) -> Status {
         | Refusal::JobOver { .. }
         | Refusal::NodeInUse { .. }
         | Refusal::CannotMove { .. }
+        | Refusal::CannotRecover { .. }
         | Refusal::DataKeyOver { .. } => Status::failed_precondition(refusal.to_string()),
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use anabranch_catalog::{Catalog, Command, Outcome, Replica};
 use anabranch_replica::GroupSpec;
 use anabranch_types::{GroupId, NodeId, ReplicaId};
+use futures::future::join_all;
 use tokio::time::sleep;
 
 use crate::error::Error;
 use crate::node::Node;
+use crate::went_back;
 
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -38,7 +40,13 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
     let founders = founders(node);
     let own = founders.iter().find(|replica| replica.node == node.id());
     let replica = match (stored_replica(node), own) {
-        (Some(stored), _) => stored,
+        (Some(stored), _) => match reason_to_stay_closed(node, stored).await {
+            Some(reason) => {
+                tracing::error!(reason, "the replica of the catalog on this disk stays closed");
+                return Ok(());
+            }
+            None => stored,
+        },
         (None, Some(own)) if node.inner.began_empty && is_new_here(node, &founders).await => own.id,
         // The catalog will give this disk a replica, or has taken the one away that it had.
         (None, Some(_)) | (None, None) => return Ok(()),
@@ -67,6 +75,24 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
     }
 }
 
+/// Why the replica of the catalog that this disk holds must not take part, as far as others can tell that answer soon.
+async fn reason_to_stay_closed(node: &Node, stored: ReplicaId) -> Option<&'static str> {
+    let (remotes, own) = (&node.inner.remotes, node.id());
+    let others = remotes.nodes().into_iter().filter(|other| *other != own);
+    let asked = join_all(others.map(|other| remotes.info_about(other, own)));
+    // A node that joined a cluster knows only addresses before it has read the catalog.
+    let addresses = node.inner.settings.join.iter();
+    let asked_there = join_all(addresses.map(|address| remotes.info_about_at(address, own)));
+    let (told, told_there) = tokio::join!(asked, asked_there);
+    let mut told: Vec<_> = told.into_iter().chain(told_there).filter_map(Result::ok).collect();
+    told.retain(|info| info.cluster == node.inner.settings.cluster);
+    if went_back::is_known_of(node, &told) {
+        return Some("the disk went back in time");
+    }
+    let is_superseded = told.iter().any(|info| info.catalog_recovered_as > stored.0);
+    is_superseded.then_some("the catalog was recovered without it")
+}
+
 /// Learns who is at the addresses that a joining node was given. Ends once one of the cluster has told.
 pub(crate) async fn find_cluster(node: Node) {
     let settings = &node.inner.settings;
@@ -90,7 +116,7 @@ pub(crate) async fn find_cluster(node: Node) {
 }
 
 /// The id under which this disk holds a replica of the catalog.
-fn stored_replica(node: &Node) -> Option<ReplicaId> {
+pub(crate) fn stored_replica(node: &Node) -> Option<ReplicaId> {
     Some(node.inner.replicas.stored_replica(GroupId::CATALOG)?.0)
 }
 
@@ -119,7 +145,9 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
                 // It has seen a catalog, so it isn't empty any more, also if it can't tell now what it has seen.
                 let Some(catalog) = fetch_catalog(node, *other).await else { continue };
                 let known = catalog.nodes.get(&node.id());
-                return known.is_none_or(|known| known.incarnation == node.inner.incarnation);
+                // A catalog that was recovered may have forgotten this node, but not that its founders are gone.
+                return catalog.recovered_as().is_none()
+                    && known.is_none_or(|known| known.incarnation == node.inner.incarnation);
             }
             empty += usize::from(info.began_empty);
         }
@@ -138,10 +166,12 @@ async fn fetch_catalog(node: &Node, from: NodeId) -> Option<Catalog> {
 
 /// Tells the catalog who and where this node is, until it knows.
 pub(crate) async fn register(node: Node) {
-    let settings = &node.inner.settings;
+    let (settings, start) = (&node.inner.settings, node.inner.start());
     let command = Command::RegisterNode {
         node: settings.node,
-        incarnation: node.inner.incarnation,
+        incarnation: start.incarnation,
+        starts: start.starts,
+        boot: start.boot,
         grpc_address: settings.grpc_address.clone(),
         api_address: settings.api_address.clone(),
         zone: settings.zone.clone(),

@@ -55,9 +55,13 @@ fn needs_others(node: &Node) -> bool {
     let moves = catalog.moving.is_some_and(|moving| {
         moving.to.node == node.id() || own.is_some_and(|own| moving.from == Some(own.id))
     });
-    let is_behind = node.inner.registered.borrow().is_some_and(|since| catalog.version < since);
     let is_stalled = *node.inner.disk.borrow() != DiskHealth::Works;
-    node.catalog_replica().is_none() || moves || is_behind || is_stalled
+    node.catalog_replica().is_none() || moves || is_behind(node, &catalog) || is_stalled
+}
+
+/// Whether there is a newer version than this one: that in which this node registered.
+fn is_behind(node: &Node, catalog: &Catalog) -> bool {
+    node.inner.registered.borrow().is_some_and(|since| catalog.version < since)
 }
 
 /// The other nodes, those first that hold the catalog and stay.
@@ -98,6 +102,8 @@ async fn follow_another(node: &Node, other: NodeId) {
                 }
             }
             Ok(Ok(None) | Err(_)) => return,
+            // It has nothing newer either, and waits perhaps for this node to tell it: another one is asked.
+            Err(_elapsed) if is_behind(node, &node.inner.catalog.borrow()) => return,
             Err(_elapsed) => {}
         }
     }
@@ -112,8 +118,12 @@ fn publish(node: &Node, catalog: Arc<Catalog>) {
         node.inner.transport.set_peer(*id, &peer.grpc_address);
         node.inner.remotes.set(*id, &peer.grpc_address);
     }
+    // A catalog that hasn't given out the id of this node's own replica of it is of before that, or is another one, which
+    // counts no more since the catalog was recovered here. Its versions may be higher.
+    let own = node.catalog_replica().map(|replica| replica.status().replica);
+    let knows_own = own.is_none_or(|own| own.0 < catalog.next_replica);
     node.inner.catalog.send_if_modified(|current| {
-        let newer = catalog.version > current.version;
+        let newer = catalog.version > current.version && knows_own;
         if newer {
             // Nodes that hold the catalog count before they have registered.
             let holders = catalog.replicas.iter().map(|replica| replica.node);

@@ -87,6 +87,9 @@ pub(crate) async fn ask<Q: Question>(node: &Node, question: Q) -> Result<Q::Answ
             decided => return decided,
         };
         let others = node.inner.remotes.nodes().into_iter().filter(|other| Some(*other) != hint);
+        // Nobody else can lead a catalog in which this node's replica votes alone: whoever says so leads one that counts no
+        // more since the catalog was recovered here.
+        let others = others.filter(|_| !votes_alone(node));
         for other in hint.into_iter().chain(others).filter(|other| *other != node.id()) {
             match question.there(&node.inner.remotes, other).await {
                 Err(Error::NotLeader { .. }) => {}
@@ -98,6 +101,11 @@ pub(crate) async fn ask<Q: Question>(node: &Node, question: Q) -> Result<Q::Answ
         }
         sleep(RETRY).await;
     }
+}
+
+fn votes_alone(node: &Node) -> bool {
+    let status = node.catalog_replica().map(|replica| replica.status());
+    status.is_some_and(|status| status.voters == [status.replica])
 }
 
 /// Asks this node's replica only.

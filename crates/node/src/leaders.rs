@@ -304,6 +304,8 @@ mod tests {
         let register = |node| Command::RegisterNode {
             node: NodeId(node),
             incarnation: Incarnation(node),
+            starts: 0,
+            boot: 0,
             grpc_address: format!("127.0.0.1:{node}"),
             api_address: String::new(),
             zone: String::new(),

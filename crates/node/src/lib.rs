@@ -27,10 +27,13 @@ mod readiness;
 mod reconcile;
 mod remote;
 mod reshard;
+mod reverted;
 mod scaling;
 mod services;
 mod settings;
 mod subscriptions;
+mod superseded;
+mod went_back;
 
 pub use disk_watch::{DiskFailure, DiskHealth};
 pub use error::Error;

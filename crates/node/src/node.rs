@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome};
+use anabranch_catalog::{Catalog, Command, Outcome, Start};
 use anabranch_encryption::Keyring;
 use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
 use anabranch_storage::LogStore;
@@ -27,7 +27,8 @@ use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
     admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    mending, node_service, readiness, reconcile, scaling, services,
+    mending, node_service, readiness, reconcile, reverted, scaling, services, superseded,
+    went_back,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fail_points: FailPoints,
     pub(crate) incarnation: Incarnation,
+    boot: u64,
     pub(crate) began_empty: bool,
     pub(crate) transport: Transport,
     pub(crate) replicas: Replicas,
@@ -57,6 +59,8 @@ pub(crate) struct Inner {
     /// Whether they have caught up.
     pub(crate) settled: watch::Sender<bool>,
     pub(crate) disk: watch::Sender<DiskHealth>,
+    /// Whether the catalog was recovered without this node.
+    pub(crate) superseded: watch::Sender<bool>,
     pub(crate) keyring: Keyring,
     pub(crate) bearing: leaders::Bearing,
     pub(crate) subscriptions: Subscriptions,
@@ -72,6 +76,13 @@ const GRPC_HEAD_BYTES: u32 = 16 * 1024;
 const PENDING_RESETS: usize = 64;
 /// Calls that were refused for faults of HTTP/2; one more ends the connection.
 const ERROR_RESETS: usize = 1024;
+
+impl Inner {
+    /// This start of the node.
+    pub(crate) fn start(&self) -> Start {
+        Start { incarnation: self.incarnation, starts: self.store.starts(), boot: self.boot }
+    }
+}
 
 impl Node {
     /// Starts a node on `listener`, which is bound already, over `store`. Where `listener` and `connector` speak TLS,
@@ -113,6 +124,7 @@ impl Node {
         );
         let inner = Inner {
             incarnation: store.incarnation(),
+            boot,
             began_empty: store.groups().is_empty(),
             settings,
             store,
@@ -128,6 +140,7 @@ impl Node {
             placed: watch::channel(false).0,
             settled: watch::channel(false).0,
             disk: watch::channel(DiskHealth::default()).0,
+            superseded: watch::channel(false).0,
             keyring,
             bearing: leaders::Bearing::default(),
             subscriptions: Subscriptions::default(),
@@ -142,6 +155,9 @@ impl Node {
         node.spawn(bootstrap::find_cluster(node.clone()));
         node.spawn(catalog_feed::follow(node.clone()));
         node.spawn(bootstrap::register(node.clone()));
+        node.spawn(went_back::report(node.clone()));
+        node.spawn(reverted::follow(node.clone()));
+        node.spawn(superseded::watch(node.clone()));
         node.spawn(reconcile::follow(node.clone()));
         node.spawn(readiness::follow(node.clone()));
         node.spawn(controller::run(node.clone()));
@@ -260,6 +276,15 @@ impl Node {
     /// should end then: nothing that it still answers helps anybody.
     pub async fn failed(&self) -> DiskFailure {
         disk_watch::failed(self.inner.disk.subscribe()).await
+    }
+
+    /// Returns once the catalog was recovered without this node. The process should end: it may be started again, and then
+    /// takes its place in the recovered catalog.
+    pub async fn superseded(&self) {
+        let mut superseded = self.inner.superseded.subscribe();
+        if superseded.wait_for(|superseded| *superseded).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits until [`Self::is_ready`] for the first time.

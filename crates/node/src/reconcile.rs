@@ -145,6 +145,9 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
                     known.told.insert(group, Told::of(*own, of));
                 }
             }
+            Err(Error::OutOfService(reason)) if is_last(catalog, group, replica) => {
+                tracing::error!(%group, %replica, reason, "the group can't go on from this replica");
+            }
             Err(Error::OutOfService(reason)) => {
                 if known.lost.insert(group, replica) != Some(replica) {
                     tracing::error!(%group, %replica, reason, "replica is out of service");
@@ -181,7 +184,17 @@ async fn open(
     lost: Option<ReplicaId>,
 ) -> Result<(), Error> {
     let replicas = &node.inner.replicas;
-    if lost.is_some_and(|lost| lost != own.id) {
+    let recovered = catalog.recovered.get(&group.group).copied();
+    if let Some(recovered) = recovered.filter(|recovered| recovered.to == own.id) {
+        replicas.take_over(group.group, recovered).await?;
+    } else if recovered.is_some()
+        && let Some((_, _, shard)) = group.shard
+        && replicas.stored_replica(group.group).is_some_and(|(id, _)| id != own.id)
+        && !has_leader(node, shard).await
+    {
+        // An operator may yet recover the group from what is here, until the replica that was kept is seen to go on.
+        return Err(Error::NotLeader { leader: None });
+    } else if lost.is_some_and(|lost| lost != own.id) {
         // The catalog made a new replica in place of the damaged one: begin with an empty log. But
         // not before the others are seen to have a majority without it: if they don't, what the
         // damaged log still holds may be the last copy.
@@ -217,6 +230,10 @@ async fn open(
                 Some(reason) => Err(Error::OutOfService(reason)),
                 None => Ok(()),
             }
+        }
+        // Ids rise, so this catalog doesn't know the replica here: it counts no more.
+        None if bootstrap::stored_replica(node).is_some_and(|stored| stored > own.id) => {
+            Err(Error::NotLeader { leader: None })
         }
         None => {
             let first = bootstrap::first_catalog(node, Some(catalog));
@@ -266,6 +283,10 @@ async fn remove_leftovers(
     let leftovers: BTreeSet<_> =
         leftovers.filter(|group| known(group) && !wanted.contains_key(group)).collect();
     for group in leftovers {
+        if !may_be_removed(node, catalog, group).await {
+            tracing::info!(%group, "kept: it may be the last copy of something");
+            continue;
+        }
         if group == GroupId::CATALOG {
             node.inner.catalog_replica.store(None);
         }
@@ -273,5 +294,29 @@ async fn remove_leftovers(
             Ok(()) => tracing::info!(%group, "removed"),
             Err(error) => tracing::warn!(%group, %error, "can't be removed"),
         }
+    }
+}
+
+/// Whether `replica` is the one that its group is to be recovered from, and no other could make it anew.
+fn is_last(catalog: &Catalog, group: GroupId, replica: ReplicaId) -> bool {
+    let is_source = catalog.recovered.get(&group).is_some_and(|r| r.to == replica);
+    let own = catalog.groups().find(|found| found.group == group);
+    is_source && own.is_some_and(|own| own.holders().count() == 1)
+}
+
+/// Whether what this node has left of `group` is worth nothing: not where the group was recovered from another replica
+/// that isn't seen to go on.
+async fn may_be_removed(node: &Node, catalog: &Catalog, group: GroupId) -> bool {
+    if group == GroupId::CATALOG {
+        // Ids rise, so one that this catalog hasn't given out is of a later one.
+        let stored = bootstrap::stored_replica(node);
+        return stored.is_none_or(|stored| stored.0 < catalog.next_replica);
+    }
+    if !catalog.recovered.contains_key(&group) {
+        return true;
+    }
+    match catalog.groups().find(|found| found.group == group).and_then(|found| found.shard) {
+        Some((_, _, shard)) => has_leader(node, shard).await,
+        None => true,
     }
 }

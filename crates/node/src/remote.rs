@@ -83,8 +83,29 @@ impl Remotes {
     }
 
     pub(crate) async fn node_info(&self, node: NodeId) -> Result<v1::NodeInfoResponse, Status> {
-        let request = request(v1::NodeInfoRequest {});
+        let request = request(v1::NodeInfoRequest::default());
         Ok(self.catalog(node)?.node_info(request).await?.into_inner())
+    }
+
+    /// What `node` is, and knows of the last start of node `of`.
+    pub(crate) async fn info_about(
+        &self,
+        node: NodeId,
+        of: NodeId,
+    ) -> Result<v1::NodeInfoResponse, Status> {
+        let request = v1::NodeInfoRequest { registration_of: of.0 };
+        soon(self.catalog(node)?.node_info(request)).await
+    }
+
+    /// What the node at `address` is, and knows of the last start of node `of`.
+    pub(crate) async fn info_about_at(
+        &self,
+        address: &str,
+        of: NodeId,
+    ) -> Result<v1::NodeInfoResponse, Status> {
+        let channel = anabranch_transport::channel(&self.connector, Destination::any(address));
+        let request = v1::NodeInfoRequest { registration_of: of.0 };
+        soon(CatalogServiceClient::new(channel).node_info(request)).await
     }
 
     pub(crate) async fn propose(&self, node: NodeId, command: Bytes) -> Result<Bytes, Status> {
@@ -142,7 +163,7 @@ impl Remotes {
 
     /// What the node at `address` is.
     pub(crate) async fn node_info_at(&self, address: &str) -> Result<v1::NodeInfoResponse, Status> {
-        let request = request(v1::NodeInfoRequest {});
+        let request = request(v1::NodeInfoRequest::default());
         let channel = anabranch_transport::channel(&self.connector, Destination::any(address));
         Ok(CatalogServiceClient::new(channel).node_info(request).await?.into_inner())
     }

@@ -13,7 +13,7 @@ use anabranch_proto::{
 };
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
-use anabranch_types::{GroupId, StreamName, Timestamp, limits};
+use anabranch_types::{GroupId, NodeId, StreamName, Timestamp, limits};
 use futures::future::{pending, ready};
 use futures::stream::{self, Stream, StreamExt};
 use prost::Message;
@@ -24,6 +24,7 @@ use crate::access;
 use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
 use crate::subscriptions::{InUse, Seat};
+use crate::went_back;
 
 /// Largest message that a client may send: a full batch and its framing, behind a megabyte of others.
 const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (4 << 20);
@@ -374,10 +375,16 @@ impl CatalogService for Api {
 
     async fn node_info(
         &self,
-        _request: Request<v1::NodeInfoRequest>,
+        request: Request<v1::NodeInfoRequest>,
     ) -> Result<Response<v1::NodeInfoResponse>, Status> {
         let inner = &self.0.inner;
+        let of = NodeId(request.into_inner().registration_of);
+        let catalog = Arc::clone(&inner.catalog.borrow());
+        let registration = went_back::registration(&catalog, of);
+        let recovered_as = catalog.recovered_as().map_or(0, |replica| replica.0);
         Ok(Response::new(v1::NodeInfoResponse {
+            registration,
+            catalog_recovered_as: recovered_as,
             node: inner.settings.node.0,
             cluster: inner.settings.cluster.clone(),
             began_empty: inner.began_empty,

@@ -19,7 +19,10 @@ mod values;
 pub use commands::{decode_command, encode_command};
 pub use outcomes::{decode_outcome, encode_outcome};
 
-use nodes::{move_message, moving, node, node_message, replica, replica_message};
+use nodes::{
+    move_message, moving, node, node_message, recovered, recovered_message, replica,
+    replica_message,
+};
 use streams::{stream, stream_message};
 use values::stream_name;
 
@@ -60,6 +63,7 @@ fn message_without_users(catalog: &Catalog) -> pb::Catalog {
         users_left_out: false,
         former_names: catalog.former_names.names().iter().map(former_name_message).collect(),
         other_births_millis: catalog.former_names.others().as_millis(),
+        recovered: catalog.recovered.iter().map(recovered_message).collect(),
     }
 }
 
@@ -100,6 +104,7 @@ pub fn decode_catalog_after(bytes: Bytes, known: &Users) -> Result<Catalog, Erro
         }),
         users,
         former_names: former_names(message.former_names, message.other_births_millis)?,
+        recovered: message.recovered.iter().map(recovered).collect(),
     })
 }
 

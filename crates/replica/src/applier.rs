@@ -71,6 +71,11 @@ impl Applier {
         Ok(applier)
     }
 
+    /// The machine, and the last entry that it has applied.
+    pub(crate) fn into_machine(self) -> (Box<dyn Machine>, Option<LogId>) {
+        (self.machine, self.applied.as_ref().map(log_id))
+    }
+
     fn restore(&mut self, checkpoint: Bytes) -> io::Result<()> {
         let message = decode(checkpoint)?;
         self.machine.restore(message.machine).map_err(io::Error::other)?;

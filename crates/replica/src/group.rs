@@ -18,6 +18,7 @@ use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
+use crate::acknowledged::Reverted;
 use crate::applier::{Applier, checkpoint_log_id};
 use crate::convert::{
     log_id, log_id_message, membership_of, raft_log_id_of, raft_vote_of, vote_message,
@@ -115,6 +116,7 @@ impl Group {
         transport: &Transport,
         pace: &Arc<Pace>,
         settings: &ReplicaSettings,
+        reverted: &Reverted,
     ) -> Result<Self, Error> {
         let log = places::claim(spec.group, spec.replica, store).await?;
         if let Health::Quarantined { reason } = log.health() {
@@ -131,6 +133,8 @@ impl Group {
             transport: transport.clone(),
             pace: Arc::clone(pace),
             is_crowded: Arc::clone(&is_crowded),
+            acknowledged: Arc::default(),
+            reverted: reverted.clone(),
         };
         let adapter = LogAdapter::new(Arc::clone(&log));
         let config = raft_config(settings).map_err(|error| out_of_service(&error))?;

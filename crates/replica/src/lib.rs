@@ -13,6 +13,7 @@
 //!
 //! Start at [`Replicas::open_shard`], then `group.rs`.
 
+mod acknowledged;
 mod applier;
 mod catalog_replica;
 mod checkpoints;
@@ -33,6 +34,7 @@ mod progress;
 mod proposer;
 mod raft_types;
 mod reader;
+mod recovery;
 mod replicas;
 mod room;
 mod settings;
@@ -43,6 +45,7 @@ pub use catalog_replica::CatalogReplica;
 pub use error::Error;
 pub use group::{GroupReport, GroupSpec, GroupStatus, HandOver, MemberReport};
 pub use machine::Outcome;
+pub use recovery::{StoredCatalog, give_up_catalog};
 pub use replicas::Replicas;
 pub use settings::ReplicaSettings;
 pub use shard_replica::ShardReplica;

@@ -1,5 +1,6 @@
 //! How openraft on this node reaches replicas on others: through the transport's streams.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::acknowledged::{Acknowledged, Reverted};
 use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
 use crate::log_adapter::{is_catch_up, stored_entry};
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
@@ -34,12 +36,18 @@ pub(crate) struct NetworkFactory {
     pub(crate) pace: Arc<Pace>,
     /// Whether a majority of the voters' disks take no records.
     pub(crate) is_crowded: Arc<AtomicBool>,
+    /// What each replica acknowledged to this one. Connections come and go within a term.
+    pub(crate) acknowledged: Arc<Mutex<BTreeMap<u64, Arc<Acknowledged>>>>,
+    /// Replicas of this node's groups that lost what they had acknowledged.
+    pub(crate) reverted: Reverted,
 }
 
 impl NetworkFactory {
     fn network(&self, target: u64, member: &Member, purpose: Purpose) -> Network {
         let (factory, to, refused_from) = (self.clone(), ReplicaId(target), Arc::default());
-        Network { factory, node: member.node, to, purpose, refused_from }
+        let mut all = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        let acknowledged = Arc::clone(all.entry(target).or_default());
+        Network { factory, node: member.node, to, purpose, refused_from, acknowledged }
     }
 }
 
@@ -68,6 +76,7 @@ pub(crate) struct Network {
     purpose: Purpose,
     /// Where the append began that the receiver refused last; 0 for none, as no record is there.
     refused_from: Arc<AtomicU64>,
+    acknowledged: Arc<Acknowledged>,
 }
 
 /// How long news of a commit waits for entries to travel with.
@@ -77,6 +86,17 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Between two looks whether a replica takes records again: each may read what would be sent.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is remembered of a request until its answer comes.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// Where it begins.
+    from: u64,
+    /// Term of the leader.
+    term: u64,
+    /// Whether the receiver had acknowledged the entry before `from` when the request was sent.
+    is_anchored: bool,
+}
 
 type AppendAnswer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
@@ -94,6 +114,31 @@ impl Network {
             && next_index(&request.leader_commit) <= from;
         let refused = self.refused_from.load(Ordering::Relaxed);
         self.is_refused() && !is_needed && refused > 0 && refused == from
+    }
+
+    /// What to remember of a request that is sent now.
+    fn sent(&self, request: &AppendEntriesRequest<TypeConfig>) -> Sent {
+        let (from, term) = (next_index(&request.prev_log_id), request.vote.leader_id.term);
+        let prev = from.checked_sub(1);
+        let is_anchored = prev.is_some_and(|prev| self.acknowledged.covers(term, prev));
+        Sent { from, term, is_anchored }
+    }
+
+    /// What openraft is to hear of an answer to `sent`. A conflict about what the receiver had acknowledged to this leader
+    /// is none: the receiver lost it, and openraft would count on it all the same.
+    fn judged(&self, sent: Sent, body: ResponseBody) -> AppendAnswer {
+        let answer = append_answer(body)?;
+        if sent.is_anchored && matches!(answer, Err(StreamAppendError::Conflict(_))) {
+            let NetworkFactory { group, reverted, .. } = &self.factory;
+            reverted.note(*group, self.to, sent.from.saturating_sub(1));
+            return Err(lost_entries());
+        }
+        Ok(answer)
+    }
+
+    fn check_not_reverted(&self) -> Result<(), RPCError<TypeConfig>> {
+        let NetworkFactory { group, reverted, .. } = &self.factory;
+        if reverted.contains(*group, self.to) { Err(lost_entries()) } else { Ok(()) }
     }
 
     fn is_refused(&self) -> bool {
@@ -116,9 +161,10 @@ impl Network {
         request: AppendEntriesRequest<TypeConfig>,
     ) -> Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>> {
         sleep_until(self.factory.pace.next_beat()).await;
+        let sent = self.sent(&request);
         let body = RequestBody::Heartbeat(append_message(request));
         match self.call(Purpose::Control, body, ANSWER_DEADLINE).await {
-            Ok(body) => append_answer(body),
+            Ok(body) => self.judged(sent, body),
             Err(error) => Err(unreachable(&error)),
         }
     }
@@ -152,7 +198,7 @@ impl Network {
         first: AppendEntriesRequest<TypeConfig>,
         rest: S,
         requests: anabranch_transport::AppendRequests,
-        sent: mpsc::UnboundedSender<u64>,
+        sent: mpsc::UnboundedSender<Sent>,
     ) where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
     {
@@ -174,8 +220,10 @@ impl Network {
             } else {
                 self.factory.pace.count_live(bytes);
             }
-            let from = next_index(&request.prev_log_id);
-            if requests.send(append_message(request)).await.is_err() || sent.send(from).is_err() {
+            let remembered = self.sent(&request);
+            if requests.send(append_message(request)).await.is_err()
+                || sent.send(remembered).is_err()
+            {
                 return;
             }
             next = rest.next().await;
@@ -214,6 +262,10 @@ fn unreachable<E: std::error::Error>(error: &Error) -> RPCError<TypeConfig, E> {
 
 fn unexpected<E: std::error::Error>(body: &ResponseBody) -> RPCError<TypeConfig, E> {
     RPCError::Unreachable(Unreachable::from_string(format!("unexpected answer: {body:?}")))
+}
+
+fn lost_entries() -> RPCError<TypeConfig> {
+    unreachable(&Error::Failed("the replica lost what it had acknowledged".into()))
 }
 
 fn append_answer(body: ResponseBody) -> AppendAnswer {
@@ -274,6 +326,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            network.check_not_reverted()?;
             if network.is_in_vain(&first) {
                 return Err(unreachable(&Error::Failed("no room on the disk".into())));
             }
@@ -286,20 +339,23 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let channel = transport.open(network.node, purpose, *group, network.to);
             let channel = channel.map_err(|error| unreachable(&error))?;
             let (sent, unanswered) = mpsc::unbounded_channel(); // bounded by the channel
-            let refused_from = Arc::clone(&network.refused_from);
+            let judge = network.clone();
             let pump = network.pump(first, input, channel.requests(), sent);
             let pump = AbortOnDrop(tokio::spawn(pump));
             let answers = stream::unfold(Some((channel, unanswered, pump)), move |state| {
-                let refused_from = Arc::clone(&refused_from);
+                let judge = judge.clone();
                 async move {
                     let (mut channel, mut unanswered, pump) = state?;
-                    let from = unanswered.recv().await?;
+                    let sent = unanswered.recv().await?;
                     match timeout(ANSWER_DEADLINE, channel.answer()).await {
                         Ok(Ok(body)) => {
                             if matches!(body, ResponseBody::Failed(_)) {
-                                refused_from.store(from, Ordering::Relaxed);
+                                judge.refused_from.store(sent.from, Ordering::Relaxed);
                             }
-                            let answer = append_answer(body);
+                            let answer = judge.judged(sent, body);
+                            if let Ok(Ok(Some(last))) = &answer {
+                                judge.acknowledged.note(sent.term, last.index());
+                            }
                             let goes_on = matches!(answer, Ok(Ok(_)));
                             Some((answer, goes_on.then_some((channel, unanswered, pump))))
                         }

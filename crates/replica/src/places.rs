@@ -2,7 +2,10 @@
 //!
 //! A group has two places there: its own number, and the same with the highest bit set. One holds the log of this node's
 //! replica. Where that replica took the place of another one, the other place keeps the old one's log until the new one votes:
-//! it may hold the only good copy of an entry (ADR-0022). The row [`StateKey::Replica`] says whose log lies in a place.
+//! it may hold the only good copy of an entry (ADR-0022).
+//!
+//! The row [`StateKey::Replica`] says whose log lies in a place. An old log has a verdict or the mark [`GIVEN_UP`] in that row, so at
+//! most one place holds a log that a replica may go on with. The mark is synced before the new log begins.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +18,8 @@ use tokio::sync::oneshot;
 use crate::error::Error;
 
 const SECOND: u64 = 1 << 63;
+/// Stands behind the id in the row of a log whose replica was replaced.
+const GIVEN_UP: u8 = 1;
 
 /// The two places of a group.
 fn places(group: GroupId) -> [GroupId; 2] {
@@ -41,8 +46,8 @@ struct Found {
 enum Whose {
     Nobody,
     Replica(ReplicaId),
-    /// A log that says no more whose it is, or should and doesn't.
-    Unknown,
+    /// A log that no replica goes on with: it was given up, or doesn't say whose it is.
+    NoReplica,
     /// There is a verdict about it.
     Quarantined,
 }
@@ -68,25 +73,30 @@ fn whose(log: &dyn GroupLog) -> Result<Whose, Error> {
     }
     let replica = |row: &Bytes| Some(ReplicaId(u64::from_le_bytes(row[..].try_into().ok()?)));
     match log.state(StateKey::Replica) {
-        Ok(Some(row)) => Ok(replica(&row).map_or(Whose::Unknown, Whose::Replica)),
-        Ok(None) if log.log_state().last.is_some() || log.vote().is_some() => Ok(Whose::Unknown),
+        Ok(Some(row)) => Ok(replica(&row).map_or(Whose::NoReplica, Whose::Replica)),
+        Ok(None) if log.log_state().last.is_some() || log.vote().is_some() => Ok(Whose::NoReplica),
         Ok(None) => Ok(Whose::Nobody),
         Err(StoreError::Quarantined { .. }) => Ok(Whose::Quarantined),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The newest replica of `group` that this store has a sound log of, and that log. Ids are counted up.
-pub(crate) fn newest(
+/// The replica of `group` that this store has a sound log of, and that log.
+///
+/// # Errors
+/// [`Error::OutOfService`] if the store has ended.
+pub(crate) fn current(
     group: GroupId,
     store: &dyn LogStore,
-) -> Option<(ReplicaId, Arc<dyn GroupLog>)> {
+) -> Result<Option<(ReplicaId, Arc<dyn GroupLog>)>, Error> {
+    if !stored_groups(store).contains(&group) {
+        return Ok(None);
+    }
     let of = |found: Found| match found.whose {
         Whose::Replica(id) => Some((id, found.log)),
-        Whose::Nobody | Whose::Unknown | Whose::Quarantined => None,
+        Whose::Nobody | Whose::NoReplica | Whose::Quarantined => None,
     };
-    let known = look(group, store).ok()?.into_iter().filter_map(of);
-    known.max_by_key(|(id, _)| *id)
+    Ok(look(group, store)?.into_iter().find_map(of))
 }
 
 /// Every log of `group` that lies in the store, old ones included.
@@ -111,6 +121,11 @@ pub(crate) async fn claim(
     let own = |found: &Found| matches!(found.whose, Whose::Replica(id) if id == replica);
     if let Some(at) = found.iter().position(own) {
         return Ok(found.swap_remove(at).log);
+    }
+    let is_newer = |found: &Found| matches!(found.whose, Whose::Replica(id) if id > replica);
+    if found.iter().any(is_newer) {
+        // Ids are counted up: who asks goes by an old catalog.
+        return Err(Error::Unknown("this node holds a newer replica of the group".into()));
     }
     // The verdict is about the replica whose log this was. Which one that was can no longer be read, so only a replica
     // that the catalog made after it may begin beside it.
@@ -144,13 +159,23 @@ pub(crate) async fn begin_anew(
             place
         }
     };
+    for old in found.iter().filter(|found| found.place != place) {
+        if let Whose::Replica(id) = old.whose {
+            let given_up = [&id.0.to_le_bytes()[..], &[GIVEN_UP]].concat();
+            write_row(&*old.log, given_up.into()).await?;
+        }
+    }
     let log = store.group(place)?;
-    let row = Bytes::copy_from_slice(&replica.0.to_le_bytes());
+    write_row(&*log, Bytes::copy_from_slice(&replica.0.to_le_bytes())).await?;
+    Ok(log)
+}
+
+async fn write_row(log: &dyn GroupLog, row: Bytes) -> Result<(), Error> {
     let (done, written) = oneshot::channel();
     let row = vec![(StateKey::Replica, Some(row))];
     log.put_state(row, Some(Box::new(move |result| drop(done.send(result)))));
     written.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;
-    Ok(log)
+    Ok(())
 }
 
 /// The shorter log goes first.
@@ -214,22 +239,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_replica_finds_its_own_log_and_begins_beside_that_of_another() {
-        let (_, store) = store();
+        let (sim, store) = store();
         vote(&*claim(GROUP, ReplicaId(1), &store).await.unwrap(), 5);
         let second = claim(GROUP, ReplicaId(2), &store).await.unwrap();
         assert_eq!(second.vote(), None);
         vote(&*second, 6);
-        for (replica, term) in [(1, 5), (2, 6)] {
-            let log = claim(GROUP, ReplicaId(replica), &store).await.unwrap();
-            assert_eq!(log.vote().map(|vote| vote.term), Some(term));
-        }
+        let own = claim(GROUP, ReplicaId(2), &store).await.unwrap();
+        assert_eq!(own.vote().map(|vote| vote.term), Some(6));
         assert_eq!(stored_groups(&*store), BTreeSet::from([GROUP]));
-        assert_eq!(newest(GROUP, &*store).map(|(id, _)| id), Some(ReplicaId(2)));
+        assert_eq!(current(GROUP, &*store).unwrap().map(|(id, _)| id), Some(ReplicaId(2)));
+        let old = claim(GROUP, ReplicaId(1), &store).await;
+        assert!(matches!(old, Err(Error::Unknown(_))), "a replica that was given up");
+        // Nor is the old one taken for this node's once the new one has a verdict.
+        sim.quarantine(GroupId(GROUP.0 | SECOND), "rot");
+        assert!(current(GROUP, &*store).unwrap().is_none());
+        assert_eq!(logs(GROUP, &*store).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_old_log_is_removed_beside_that_of_the_replica() {
+        let (_, store) = store();
+        vote(&*claim(GROUP, ReplicaId(1), &store).await.unwrap(), 5);
+        vote(&*claim(GROUP, ReplicaId(2), &store).await.unwrap(), 6);
         assert!(remove_old(GROUP, ReplicaId(2), &store).await.unwrap());
         assert!(!remove_old(GROUP, ReplicaId(2), &store).await.unwrap());
         assert_eq!(claim(GROUP, ReplicaId(2), &store).await.unwrap().vote().unwrap().term, 6);
-        // The old one is nobody's any more.
-        assert_eq!(claim(GROUP, ReplicaId(1), &store).await.unwrap().vote(), None);
         remove(GROUP, &store).await.unwrap();
         assert!(store.groups().is_empty());
     }

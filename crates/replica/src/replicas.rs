@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::scaling::ShardLoad;
-use anabranch_catalog::{Catalog, Replica};
+use anabranch_catalog::{Catalog, Recovered, Replica};
 use anabranch_encryption::ShardKeys;
 use anabranch_shard::DuplicateWindow;
 use anabranch_storage::{DiskState, GroupLog, LogStore, StateKey};
@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::acknowledged::Reverted;
 use crate::catalog_replica::CatalogReplica;
 use crate::error::Error;
 use crate::group::{Group, GroupReport, GroupSpec};
@@ -24,6 +25,8 @@ use crate::maintenance::Upkeep;
 use crate::network::Pace;
 use crate::payload::Payload;
 use crate::places;
+use crate::raft_types::Member;
+use crate::recovery;
 use crate::settings::ReplicaSettings;
 use crate::shard_replica::{ShardReplica, rebuild_window};
 
@@ -41,6 +44,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     settings: ReplicaSettings,
     pace: Arc<Pace>,
+    reverted: Reverted,
     append_permits: Arc<Semaphore>,
     /// Whether the node is about to stop: then nobody here stands for election.
     leaving: AtomicBool,
@@ -77,6 +81,7 @@ impl Replicas {
             clock,
             settings,
             pace,
+            reverted: Reverted::default(),
             append_permits,
             leaving,
             stopped,
@@ -217,9 +222,9 @@ impl Replicas {
         places::logs(group, &*self.inner.store)
     }
 
-    /// The newest replica of `group` whose log the node's log store holds, if that log is sound.
+    /// The replica of `group` whose log the node's log store holds, if that log is sound.
     pub fn stored_replica(&self, group: GroupId) -> Option<(ReplicaId, Arc<dyn GroupLog>)> {
-        places::newest(group, &*self.inner.store)
+        places::current(group, &*self.inner.store).ok()?
     }
 
     /// Groups here that have entries which are known to be damaged, each with the logs that they are in.
@@ -245,7 +250,9 @@ impl Replicas {
         let is_short = self.inner.store.disk() != DiskState::Normal;
         let held: Vec<_> = self.held().values().map(|held| Arc::clone(&held.group)).collect();
         for group in held {
-            if !is_short && !group.status().voters.contains(&group.replica) {
+            let status = group.status();
+            let votes = status.voters.contains(&group.replica);
+            if status.leader.is_none() || !(votes || is_short) {
                 continue;
             }
             match places::remove_old(group.id, group.replica, &self.inner.store).await {
@@ -254,6 +261,17 @@ impl Replicas {
                 Err(error) => tracing::warn!(group = %group.id, %error, "the old log stays"),
             }
         }
+    }
+
+    /// Replicas on other nodes that lost what they had acknowledged to leaders here: their disks went back in time. The
+    /// leaders send them nothing any more. The catalog is to give their nodes others in their place.
+    pub fn reverted(&self) -> Vec<(GroupId, ReplicaId)> {
+        self.inner.reverted.all()
+    }
+
+    /// The catalog has replaced that replica.
+    pub fn forget_reverted(&self, group: GroupId, replica: ReplicaId) {
+        self.inner.reverted.forget(group, replica);
     }
 
     /// Stops a replica; what it has on disk stays. One that is quarantined and led has the others elect a
@@ -267,6 +285,23 @@ impl Replicas {
             }
             held.group.stop().await;
         }
+    }
+
+    /// Has the log that `recovered.from` wrote here go on as that of `recovered.to`, the only voter of its group: what a
+    /// group that lost its majority is recovered with. Does nothing if it does already.
+    ///
+    /// # Errors
+    /// [`Error::OutOfService`] if another replica wrote the log, or it can't be trusted or written.
+    pub async fn take_over(&self, group: GroupId, recovered: Recovered) -> Result<(), Error> {
+        self.check_not_stopped()?;
+        let is_open =
+            self.held().get(&group).is_some_and(|held| held.group.replica == recovered.to);
+        if is_open {
+            return Ok(());
+        }
+        self.close(group).await;
+        let member = Member { node: self.inner.transport.settings().node };
+        recovery::take_over_log(&self.inner.store, group, recovered, member).await
     }
 
     /// Stops a replica and forgets what it has on disk.
@@ -294,9 +329,9 @@ impl Replicas {
         machine: Box<dyn crate::machine::Machine>,
     ) -> Result<Arc<Group>, Error> {
         self.close(spec.group).await; // a replica with another id
-        let Inner { store, transport, pace, settings, .. } = &*self.inner;
+        let Inner { store, transport, pace, settings, reverted, .. } = &*self.inner;
         self.check_not_stopped()?;
-        let group = Group::open(spec, store, machine, transport, pace, settings).await?;
+        let group = Group::open(spec, store, machine, transport, pace, settings, reverted).await?;
         if let Err(stopped) = self.check_not_stopped() {
             group.stop().await; // the shutdown came while it was opened, and didn't find it
             return Err(stopped);

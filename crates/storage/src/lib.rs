@@ -26,6 +26,7 @@ mod segment;
 mod settings;
 mod sim;
 mod space;
+mod starts;
 mod state_key;
 mod store;
 mod tail;

@@ -270,6 +270,9 @@ pub trait LogStore: Send + Sync + 'static {
     /// The life of this data directory.
     fn incarnation(&self) -> Incarnation;
 
+    /// How often this data directory was opened, this time included; 0 if that isn't known.
+    fn starts(&self) -> u64;
+
     /// Writes what is queued, makes lazy rows durable, and ends the store. Later calls fail with [`Error::Closed`].
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -132,6 +132,13 @@ impl SimStore {
         next
     }
 
+    /// A copy of what the disk holds now, as a backup or a snapshot of a volume makes it.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let state = self.lock();
+        Self::with_durable(state.settings, state.durable.clone(), state.quarantined.clone())
+    }
+
     /// Quarantines a group, as damage found on a disk does.
     pub fn quarantine(&self, group: GroupId, reason: &str) {
         self.lock().quarantined.insert(group, reason.to_owned());
@@ -360,6 +367,11 @@ impl LogStore for SimStore {
 
     fn incarnation(&self) -> Incarnation {
         self.lock().settings.incarnation
+    }
+
+    /// A simulated disk doesn't count.
+    fn starts(&self) -> u64 {
+        0
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -25,6 +25,7 @@ use crate::{
     dir,
     group::{Group, GroupHandle, Synced},
     segment::queue::{End, Op, Work},
+    starts,
 };
 
 /// The log store on a disk.
@@ -33,6 +34,7 @@ use crate::{
 /// group is quarantined. Dropping the store without [`LogStore::close`] is a crash: what is queued is lost.
 pub struct SegmentStore {
     core: Arc<Core>,
+    starts: u64,
     shutdown: Arc<Shutdown>,
 }
 
@@ -57,7 +59,9 @@ impl SegmentStore {
     pub fn open(dir: impl AsRef<Path>, settings: StorageSettings) -> Result<Arc<Self>, Error> {
         settings.check()?;
         let opened = opening::open(dir.as_ref(), settings)?;
-        Ok(Arc::new(Self { core: Arc::clone(&opened.core), shutdown: Arc::new(opened) }))
+        // Counted last: an opening that fails is no start.
+        let starts = starts::raise(dir.as_ref()).inspect_err(|_| opened.run(End::Abort))?;
+        Ok(Arc::new(Self { core: Arc::clone(&opened.core), starts, shutdown: Arc::new(opened) }))
     }
 
     /// Refuses a directory that another process or store has open. Keeps no lock: for callers that write beside the store
@@ -220,6 +224,10 @@ impl LogStore for SegmentStore {
 
     fn incarnation(&self) -> Incarnation {
         self.core.dir.incarnation
+    }
+
+    fn starts(&self) -> u64 {
+        self.starts
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

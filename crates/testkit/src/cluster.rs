@@ -125,6 +125,11 @@ impl Cluster {
         self.stores.insert(node, empty_disk());
     }
 
+    /// Replaces the disk of a node that is down by an older copy of it.
+    pub fn put_back(&mut self, node: u64, copy: SimStore) {
+        self.stores.insert(node, copy);
+    }
+
     /// From now on the disk of a node that runs syncs nothing more, until the node starts again.
     pub fn stop_syncing(&self, node: u64) {
         if let Some(running) = self.running.get(&node) {
@@ -159,6 +164,12 @@ impl Cluster {
         for node in self.running.keys().copied().collect::<Vec<_>>() {
             self.open(node, false).await;
         }
+    }
+
+    /// Says which replicas the group has to nodes that start from now on. Those that run aren't told.
+    pub fn let_starters_believe_in(&mut self, members: &[(u64, u64)]) {
+        let member = |(id, node): &(u64, u64)| Replica { id: ReplicaId(*id), node: NodeId(*node) };
+        self.members = members.iter().map(member).collect();
     }
 
     /// Opens the replica on `node` again if it stopped, as its node would.

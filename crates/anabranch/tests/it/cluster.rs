@@ -79,7 +79,8 @@ impl Cluster {
         if (disks.len() as u64) < nodes {
             return None;
         }
-        let data_dir = |id: u64, _: &Path| disks[usize::try_from(id).unwrap() - 1].path().join("data");
+        let data_dir =
+            |id: u64, _: &Path| disks[usize::try_from(id).unwrap() - 1].path().join("data");
         let cluster = Self::start_with(nodes, "", settings, data_dir).await;
         Some((cluster, disks))
     }
@@ -379,6 +380,18 @@ impl Server {
         .await
     }
 
+    /// What `anabranch ctl` prints when it asks this node, or why it fails.
+    pub(crate) fn ctl(&self, args: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(BINARY);
+        command.args(["ctl", "--node", &self.grpc.to_string()]).args(args);
+        let output = command.env("NO_COLOR", "1").stdin(Stdio::null()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(output.stdout)),
+            false => Err(text(output.stderr)),
+        }
+    }
+
     /// The status of a GET.
     pub(crate) async fn get(&self, path: &str) -> Result<u16, String> {
         Ok(get(self.api, path).await?.0)
@@ -470,6 +483,12 @@ impl Server {
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
     }
+}
+
+/// Copies a directory, as a backup does.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "{status}");
 }
 
 /// The part of a report that is about `group`; null if it has none.

@@ -12,7 +12,7 @@ use anabranch_types::GroupId;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Server, shard_of};
+use crate::cluster::{Cluster, Server, copy_dir, shard_of};
 use crate::load::write;
 use crate::oracle::Oracle;
 use crate::waiting::wait_for;
@@ -327,6 +327,55 @@ async fn a_wiped_disk_comes_back_under_new_replica_ids() {
         scene.catalog_is_whole().await;
         scene.judge().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_goes_back_in_time_comes_back_under_new_replica_ids() {
+    const VICTIM: usize = 0;
+    let mut scene = Scene::set().await;
+    let before = scene.held(&scene.cluster.nodes[VICTIM].report().await);
+    let catalog = |report: &Value| report["catalog"]["replica"].as_u64();
+    let catalog_before = catalog(&scene.cluster.nodes[VICTIM].report().await);
+    let data_dir = scene.cluster.nodes[VICTIM].data_dir.clone();
+    let backup = data_dir.with_extension("backup");
+    scene.cluster.nodes[VICTIM].stop().await;
+    copy_dir(&data_dir, &backup);
+    // It goes on, through two more starts. Nothing is wrong with its disk so far.
+    for _ in 0..2 {
+        scene.cluster.nodes[VICTIM].start();
+        scene.cluster.nodes[VICTIM].ready().await;
+        scene.write().await;
+        scene.cluster.nodes[VICTIM].kill();
+    }
+    scene.write().await;
+    scene.cluster.nodes[VICTIM].start();
+    scene.cluster.nodes[VICTIM].ready().await;
+    assert_eq!(scene.held(&scene.cluster.nodes[VICTIM].report().await), before);
+    const SAID: &str = "the disk of this node went back in time";
+    assert!(!scene.cluster.nodes[VICTIM].log_text().contains(SAID));
+    scene.judge().await;
+    scene.cluster.nodes[VICTIM].kill();
+
+    fs::remove_dir_all(&data_dir).unwrap();
+    fs::rename(&backup, &data_dir).unwrap();
+    scene.cluster.nodes[VICTIM].start();
+    let groups = before.keys().copied().collect();
+    scene.replaced(VICTIM, &before, &groups).await;
+    scene.cluster.nodes[VICTIM].ready().await;
+    scene.catalog_is_whole().await;
+    let report = scene.cluster.nodes[VICTIM].report().await;
+    assert!(catalog(&report).is_some() && catalog(&report) != catalog_before, "{report}");
+    assert!(scene.cluster.nodes[VICTIM].log_text().contains(SAID));
+    scene.judge().await;
+    scene.write().await;
+    scene.judge().await;
+    // From here on its count is right again: another start changes nothing.
+    let after = scene.held(&report);
+    scene.cluster.nodes[VICTIM].kill();
+    scene.cluster.nodes[VICTIM].start();
+    scene.cluster.nodes[VICTIM].ready().await;
+    assert_eq!(scene.held(&scene.cluster.nodes[VICTIM].report().await), after);
+    scene.judge().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

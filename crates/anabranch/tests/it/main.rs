@@ -16,5 +16,6 @@ mod nodes;
 mod on_demand;
 mod oracle;
 mod overload;
+mod recovery;
 mod sick_disk;
 mod waiting;

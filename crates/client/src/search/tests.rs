@@ -15,6 +15,8 @@ fn client() -> (Client, Arc<ShardRoute>) {
     let nodes = (1..=3).map(|node| Command::RegisterNode {
         node: NodeId(node),
         incarnation: Incarnation(node),
+        starts: 0,
+        boot: 0,
         grpc_address: format!("127.0.0.1:{node}"),
         api_address: String::new(),
         zone: String::new(),

@@ -77,6 +77,8 @@ pub(crate) fn history() -> Vec<Command> {
     let node = |number| Command::RegisterNode {
         node: NodeId(number),
         incarnation: Incarnation(number),
+        starts: 1,
+        boot: number,
         grpc_address: format!("127.0.0.1:{number}"),
         api_address: String::new(),
         zone: String::new(),

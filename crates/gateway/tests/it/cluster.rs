@@ -72,6 +72,8 @@ impl MemoryCluster {
         cluster.apply(Command::RegisterNode {
             node: NodeId(1),
             incarnation: Incarnation(1),
+            starts: 0,
+            boot: 0,
             grpc_address: "127.0.0.1:1".into(),
             api_address: String::new(),
             zone: String::new(),

@@ -37,6 +37,8 @@ impl Scene {
         self.run(Command::RegisterNode {
             node: NodeId(node),
             incarnation: Incarnation(node),
+            starts: 0,
+            boot: 0,
             grpc_address: format!("127.0.0.1:{node}"),
             api_address: String::new(),
             zone: format!("z{node}"),

@@ -147,7 +147,7 @@ async fn replica(channel: Channel, node: u64) -> Result<(), Status> {
 }
 
 async fn catalog(channel: Channel) -> Result<(), Status> {
-    CatalogServiceClient::new(channel).node_info(NodeInfoRequest {}).await.map(drop)
+    CatalogServiceClient::new(channel).node_info(NodeInfoRequest::default()).await.map(drop)
 }
 
 /// What a read of a shard that isn't there is refused with: by the shard's owner, not by the door.

@@ -33,16 +33,25 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
 fn command_message(command: &Command) -> pb::Command {
     use pb::command::Command as Pb;
     let command = match command {
-        Command::RegisterNode { node, incarnation, grpc_address, api_address, zone } => {
-            Pb::RegisterNode(pb::Node {
-                id: node.0,
-                incarnation: incarnation.0,
-                grpc_address: grpc_address.clone(),
-                api_address: api_address.clone(),
-                zone: zone.clone(),
-                state: pb::NodeState::Active.into(),
-            })
-        }
+        Command::RegisterNode {
+            node,
+            incarnation,
+            starts,
+            boot,
+            grpc_address,
+            api_address,
+            zone,
+        } => Pb::RegisterNode(pb::Node {
+            id: node.0,
+            incarnation: incarnation.0,
+            grpc_address: grpc_address.clone(),
+            api_address: api_address.clone(),
+            zone: zone.clone(),
+            state: pb::NodeState::Active.into(),
+            starts: *starts,
+            boot: *boot,
+            went_back: false,
+        }),
         Command::CreateStream(new) => Pb::CreateStream(pb::CreateStream {
             name: new.name.to_string(),
             shards: new.shards,
@@ -61,6 +70,9 @@ fn command_message(command: &Command) -> pb::Command {
             ..stream_ref(name, StreamId(0))
         }),
         Command::DropStream { name, id } => Pb::DropStream(stream_ref(name, *id)),
+        Command::RecoverGroup { group, from } => {
+            Pb::RecoverGroup(pb::RecoverGroup { group: group.0, from: from.0 })
+        }
         Command::ReplaceReplica { group, lost } => {
             Pb::ReplaceReplica(pb::ReplaceReplica { group: group.0, lost: lost.0 })
         }
@@ -222,6 +234,8 @@ fn command(message: pb::Command) -> Result<Command, Error> {
         Pb::RegisterNode(node) => Command::RegisterNode {
             node: NodeId(node.id),
             incarnation: Incarnation(node.incarnation),
+            starts: node.starts,
+            boot: node.boot,
             grpc_address: node.grpc_address,
             api_address: node.api_address,
             zone: node.zone,
@@ -247,6 +261,9 @@ fn command(message: pb::Command) -> Result<Command, Error> {
         },
         Pb::DropStream(stream) => {
             Command::DropStream { name: stream_name(&stream.name)?, id: StreamId(stream.id) }
+        }
+        Pb::RecoverGroup(recover) => {
+            Command::RecoverGroup { group: GroupId(recover.group), from: ReplicaId(recover.from) }
         }
         Pb::ReplaceReplica(replace) => {
             Command::ReplaceReplica { group: GroupId(replace.group), lost: ReplicaId(replace.lost) }

@@ -1,7 +1,7 @@
 //! Nodes, replicas of the catalog's own group, and the one that is moved.
 
-use anabranch_catalog::{Move, Node, NodeState, Replica};
-use anabranch_types::{Incarnation, NodeId, ReplicaId};
+use anabranch_catalog::{Move, Node, NodeState, Recovered, Replica};
+use anabranch_types::{GroupId, Incarnation, NodeId, ReplicaId};
 
 use crate::{Error, pb_catalog as pb};
 
@@ -13,6 +13,9 @@ pub(super) fn node_message(id: NodeId, node: &Node) -> pb::Node {
         api_address: node.api_address.clone(),
         zone: node.zone.clone(),
         state: state_message(node.state).into(),
+        starts: node.starts,
+        boot: node.boot,
+        went_back: node.went_back,
     }
 }
 
@@ -20,6 +23,9 @@ pub(super) fn node(message: pb::Node) -> (NodeId, Node) {
     let node = Node {
         state: node_state(message.state()),
         incarnation: Incarnation(message.incarnation),
+        starts: message.starts,
+        boot: message.boot,
+        went_back: message.went_back,
         grpc_address: message.grpc_address,
         api_address: message.api_address,
         zone: message.zone,
@@ -47,6 +53,15 @@ pub(super) fn replica_message(replica: &Replica) -> pb::Replica {
 
 pub(super) fn replica(message: &pb::Replica) -> Replica {
     Replica { id: ReplicaId(message.id), node: NodeId(message.node) }
+}
+
+pub(super) fn recovered_message((group, recovered): (&GroupId, &Recovered)) -> pb::Recovered {
+    pb::Recovered { group: group.0, from: recovered.from.0, to: recovered.to.0 }
+}
+
+pub(super) fn recovered(message: &pb::Recovered) -> (GroupId, Recovered) {
+    let (from, to) = (ReplicaId(message.from), ReplicaId(message.to));
+    (GroupId(message.group), Recovered { from, to })
 }
 
 pub(super) fn move_message(moving: &Move) -> pb::Move {

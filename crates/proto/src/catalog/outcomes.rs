@@ -89,6 +89,7 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
         Outcome::Refused(Refusal::CannotMove { group, to }) => {
             Pb::CannotMove(pb::MoveReplica { group: group.0, from: 0, to_node: to.0 })
         }
+        Outcome::Refused(Refusal::CannotRecover { group }) => Pb::CannotRecover(group.0),
         Outcome::Refused(Refusal::UserExists { user }) => Pb::UserExists(user.to_string()),
         Outcome::Refused(Refusal::UserNotFound { user }) => Pb::UserNotFound(user.to_string()),
         Outcome::Refused(Refusal::AccessKeyExists { id }) => Pb::AccessKeyExists(id.clone()),
@@ -168,6 +169,7 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Error> {
             let (group, to) = (GroupId(moved.group), NodeId(moved.to_node));
             refused(Refusal::CannotMove { group, to })
         }
+        Pb::CannotRecover(group) => refused(Refusal::CannotRecover { group: GroupId(group) }),
         Pb::UserExists(name) => refused(Refusal::UserExists { user: users::name(&name)? }),
         Pb::UserNotFound(name) => refused(Refusal::UserNotFound { user: users::name(&name)? }),
         Pb::AccessKeyExists(id) => refused(Refusal::AccessKeyExists { id }),

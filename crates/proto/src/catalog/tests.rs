@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_catalog::{
-    Catalog, Command, Distribution, NewStream, NodeState, Outcome, RecentChanges, Refusal, Replica,
-    Resource, ShardChange, ShardMetrics, StreamId, StreamMode, Users,
+    Catalog, Command, Distribution, NewStream, NodeState, Outcome, RecentChanges, Recovered,
+    Refusal, Replica, Resource, ShardChange, ShardMetrics, StreamId, StreamMode, Users,
 };
 use anabranch_types::{
     GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
@@ -29,6 +29,11 @@ fn catalog() -> Catalog {
             key_changes: vec![at(4)],
         };
         stream.newest_gone = at(8_000);
+    }
+    let recovered = Recovered { from: ReplicaId(4), to: ReplicaId(5) };
+    catalog.recovered.insert(GroupId(1), recovered);
+    for node in catalog.nodes.values_mut() {
+        node.went_back = true;
     }
     let gone = BTreeMap::from([("gone".parse().unwrap(), at(9_000))]);
     catalog.former_names = FormerNames::new(gone, at(6_000));
@@ -64,6 +69,8 @@ fn commands() -> Vec<Command> {
         Command::RegisterNode {
             node: NodeId(1),
             incarnation: Incarnation(9),
+            starts: 7,
+            boot: u64::MAX,
             grpc_address: "127.0.0.1:1".into(),
             api_address: "127.0.0.1:2".into(),
             zone: "z".into(),
@@ -82,6 +89,7 @@ fn commands() -> Vec<Command> {
         }),
         Command::ActivateStream { name: name.clone(), id: StreamId(2) },
         Command::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) },
+        Command::RecoverGroup { group: GroupId(1), from: ReplicaId(5) },
         Command::Reshard {
             name: name.clone(),
             change: ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) },
@@ -115,6 +123,8 @@ fn commands() -> Vec<Command> {
         Command::RegisterNode {
             node: NodeId(2),
             incarnation: Incarnation(3),
+            starts: 0,
+            boot: 0,
             grpc_address: String::new(),
             api_address: String::new(),
             zone: String::new(),
@@ -265,6 +275,21 @@ fn a_catalog_of_before_says_nothing_of_balancing_and_has_it_on() {
 }
 
 #[test]
+fn a_node_of_before_says_nothing_of_its_starts() {
+    let node = pb::Node { id: 3, incarnation: 4, ..pb::Node::default() };
+    let before = pb::Catalog { nodes: vec![node.clone()], ..pb::Catalog::default() };
+    let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
+    let known = &catalog.nodes[&NodeId(3)];
+    assert_eq!((known.starts, known.boot, known.went_back), (0, 0, false));
+    let register = pb::Command { command: Some(pb::command::Command::RegisterNode(node)) };
+    let register = decode_command(register.encode_to_vec().into());
+    assert!(
+        matches!(register, Ok(Command::RegisterNode { starts: 0, boot: 0, .. })),
+        "{register:?}"
+    );
+}
+
+#[test]
 fn a_shard_of_before_says_nothing_of_its_birth_and_was_born_when_it_was_created() {
     let shard = pb::Shard {
         created_millis: 5_000,
@@ -363,6 +388,7 @@ fn outcomes_read_what_they_wrote() {
         Refusal::NodeNotFound { node: NodeId(4) },
         Refusal::NodeInUse { node: NodeId(4), replicas: 2 },
         Refusal::CannotMove { group: GroupId(4), to: NodeId(2) },
+        Refusal::CannotRecover { group: GroupId(4) },
         Refusal::NoNodes,
         Refusal::Limit { what: "ShardCount", actual: 2, limit: 1 },
         Refusal::ReplicaNotFound { group: GroupId(1), replica: ReplicaId(2) },

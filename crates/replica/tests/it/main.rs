@@ -10,6 +10,8 @@ mod full_disk;
 mod hand_over;
 mod leadership;
 mod rebuild;
+mod recovery;
 mod stalled_disk;
 mod suite;
 mod trim;
+mod went_back;

@@ -1,0 +1,89 @@
+//! Whether a group that has lost its majority can be recovered from the replica on one node, and what that loses.
+
+use anabranch_catalog::GroupRef;
+use anabranch_proto::admin as pb;
+use anabranch_types::{GroupId, NodeId, ReplicaId};
+use tonic::Status;
+
+use crate::admin_service::groups;
+use crate::group_reports::Reports;
+
+/// The replica on `from` that the group could be recovered from, and what only the others may have.
+///
+/// # Errors
+/// FAILED_PRECONDITION where nothing is to be recovered, or not from there.
+pub(super) fn plan(
+    group: &GroupRef<'_>,
+    from: NodeId,
+    reports: &Reports,
+) -> Result<(ReplicaId, String), Status> {
+    let number = group.group;
+    let refused = |rule: String| Err(Status::failed_precondition(rule));
+    if number == GroupId::CATALOG {
+        return refused(
+            "the catalog is recovered on a node that is stopped: anabranch ctl recover catalog --data-dir DIR"
+                .into(),
+        );
+    }
+    if let Some((leader, _)) = reports.of(number).find(|(_, report)| report.leads) {
+        return refused(format!(
+            "group {number} is led by node {leader}: there is nothing to recover"
+        ));
+    }
+    let message = groups::message(group, reports);
+    let (kept, others): (Vec<_>, Vec<_>) =
+        message.replicas.iter().partition(|replica| replica.node == from.0);
+    let Some(kept) = kept.first() else {
+        return refused(format!("node {from} holds no replica of group {number}"));
+    };
+    match kept.state() {
+        pb::ReplicaState::Open => {}
+        pb::ReplicaState::Quarantined => {
+            let reason = &kept.reason;
+            return refused(format!("the replica on node {from} is quarantined: {reason}"));
+        }
+        pb::ReplicaState::Unreachable => {
+            return refused(format!("node {from} doesn't answer"));
+        }
+        pb::ReplicaState::Missing | pb::ReplicaState::Unspecified => {
+            return refused(format!("the replica on node {from} is not open"));
+        }
+    }
+    if kept.last_index.is_none() {
+        return refused(format!(
+            "the replica on node {from} has no entries: nothing could be recovered from it"
+        ));
+    }
+    let losses: Vec<_> = others.iter().map(|other| loss(kept, other)).collect();
+    let lost = match losses.as_slice() {
+        [] => "there is no other replica".into(),
+        losses => losses.join("; "),
+    };
+    Ok((ReplicaId(kept.replica), format!("{}: {lost}", extent(kept))))
+}
+
+fn extent(replica: &pb::GroupReplica) -> String {
+    let node = replica.node;
+    let last = replica.last_index.map_or_else(|| "?".into(), |last| last.to_string());
+    format!("node {node} has entries up to {last}")
+}
+
+/// What `other` may have that `kept` has not.
+fn loss(kept: &pb::GroupReplica, other: &pb::GroupReplica) -> String {
+    let node = other.node;
+    match other.state() {
+        pb::ReplicaState::Open if other.last_index <= kept.last_index => {
+            format!("node {node} has no more entries, but they may differ")
+        }
+        pb::ReplicaState::Open => format!("{}, those beyond are lost", extent(other)),
+        pb::ReplicaState::Unreachable => {
+            format!("node {node} doesn't answer, and whatever only it has is lost")
+        }
+        pb::ReplicaState::Quarantined => {
+            format!("node {node} is quarantined, and whatever only it has is lost")
+        }
+        pb::ReplicaState::Missing | pb::ReplicaState::Unspecified => {
+            format!("node {node} holds nothing that can be read")
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Has the catalog replace replicas that lost what they had acknowledged to a leader on this node: their disks went back
+//! in time under them.
+
+use std::time::Duration;
+
+use anabranch_catalog::{Command, Outcome};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::node::Node;
+
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Runs for as long as the node does.
+pub(crate) async fn follow(node: Node) {
+    let mut ticks = interval(ROUND);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for (group, lost) in node.inner.replicas.reverted() {
+            match node.propose(&Command::ReplaceReplica { group, lost }).await {
+                // Replaced, or the catalog has no such replica any more.
+                Ok(Outcome::Done { .. } | Outcome::Refused(_)) => {
+                    node.inner.replicas.forget_reverted(group, lost);
+                }
+                Err(error) => tracing::info!(%group, replica = %lost, %error, "replacement"),
+            }
+        }
+    }
+}

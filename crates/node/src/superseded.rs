@@ -1,0 +1,52 @@
+//! A node whose catalog counts no more: it was recovered from another node's replica, as if this node had been gone for
+//! good (ADR-0007).
+//!
+//! Whoever recovers the catalog stops the other nodes first. A node that ran on hears of it here. It closes its
+//! replica of the catalog at once, so that it never votes again, and the process ends: what it holds in memory is of another
+//! catalog. When it starts again, `bootstrap.rs` keeps that replica closed, and the node takes its place in the
+//! recovered catalog.
+
+use std::time::Duration;
+
+use anabranch_proto::v1;
+use anabranch_types::GroupId;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::node::Node;
+
+/// One other node is asked in each.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Runs for as long as the node does.
+pub(crate) async fn watch(node: Node) {
+    let mut ticks = interval(ROUND);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for turn in 0.. {
+        ticks.tick().await;
+        let others: Vec<_> =
+            node.inner.remotes.nodes().into_iter().filter(|other| *other != node.id()).collect();
+        let Some(other) = others.get(turn % others.len().max(1)) else { continue };
+        let Ok(info) = node.inner.remotes.info_about(*other, node.id()).await else { continue };
+        if is_superseded_by(&node, &info) {
+            tracing::error!(
+                by = %other,
+                "the catalog was recovered from another node: what this node knows of the cluster counts no more"
+            );
+            node.inner.catalog_replica.store(None);
+            node.inner.replicas.close(GroupId::CATALOG).await;
+            node.inner.superseded.send_replace(true);
+            return;
+        }
+    }
+}
+
+/// Whether another node follows a catalog that was recovered since this node's, and not from this node's replica.
+fn is_superseded_by(node: &Node, info: &v1::NodeInfoResponse) -> bool {
+    let known = node.catalog().borrow().clone();
+    let known_as = known.recovered_as().map_or(0, |replica| replica.0);
+    let own = node.catalog_replica().map(|replica| replica.status().replica.0);
+    info.cluster == node.inner.settings.cluster
+        && known.version > 0
+        && known_as < info.catalog_recovered_as
+        && own.is_none_or(|own| own < info.catalog_recovered_as)
+}

@@ -1,0 +1,97 @@
+//! The file `starts`: how often a data directory was opened.
+//!
+//! The catalog remembers the number. A disk that was put back to an older copy of itself counts less than the catalog
+//! remembers, or counts the same for another process, so the catalog notices that the disk went back in time (ADR-0007).
+//!
+//! Text, replaced as a whole and synced: one line, `starts N`. A missing file counts as 0. A file that makes no sense
+//! counts as 0 too: then the catalog takes the disk for an older copy and has its replicas made anew. That is safe, and
+//! the disk is damaged anyway. A file that can't be read is an error.
+
+use std::{fs, io, path::Path};
+
+use crate::{
+    Error,
+    dir::{directory_error, replace_file},
+};
+
+const FILE: &str = "starts";
+
+/// Counts one more start of the directory, whose lock the caller holds, and says how many there were. 0 if the disk has
+/// no room for the file: an unknown number is never judged, and the count stays as it was.
+pub(crate) fn raise(root: &Path) -> Result<u64, Error> {
+    let path = root.join(FILE);
+    let problem = |error: io::Error| directory_error(&path, &error);
+    let before = match fs::read(&path) {
+        Ok(text) => parse(&text).unwrap_or_else(|| {
+            tracing::error!(file = %path.display(), "the count of starts makes no sense: it begins again");
+            0
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(problem(error)),
+    };
+    let starts = before.saturating_add(1);
+    match replace_file(root, FILE, format!("starts {starts}\n").as_bytes()) {
+        Ok(()) => Ok(starts),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            tracing::warn!(file = %path.display(), "no room to count this start");
+            Ok(0)
+        }
+        Err(error) => Err(problem(error)),
+    }
+}
+
+fn parse(text: &[u8]) -> Option<u64> {
+    let number = str::from_utf8(text).ok()?.strip_prefix("starts ")?.strip_suffix('\n')?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
+    number.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_start_counts_one_more_from_none_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let counted: Vec<_> = (0..3).map(|_| raise(dir.path()).unwrap()).collect();
+        assert_eq!(counted, [1, 2, 3]);
+        assert_eq!(fs::read_to_string(dir.path().join(FILE)).unwrap(), "starts 3\n");
+    }
+
+    #[test]
+    fn an_older_copy_of_the_file_counts_from_there() {
+        let dir = tempfile::tempdir().unwrap();
+        raise(dir.path()).unwrap();
+        let copy = fs::read(dir.path().join(FILE)).unwrap();
+        raise(dir.path()).unwrap();
+        raise(dir.path()).unwrap();
+        fs::write(dir.path().join(FILE), copy).unwrap();
+        assert_eq!(raise(dir.path()).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_counts_as_none() {
+        let torn: [&[u8]; 7] = [
+            b"",
+            b"starts",
+            b"starts 7",
+            b"starts -7\n",
+            b"starts +7\n",
+            b"stops 7\n",
+            b"\xff\xfe",
+        ];
+        for text in torn {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(FILE), text).unwrap();
+            assert_eq!(raise(dir.path()).unwrap(), 1, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(FILE)).unwrap();
+        let error = raise(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(FILE), "{error}");
+    }
+}
