@@ -58,6 +58,7 @@ fn commands() -> Vec<Command> {
     let mut commands = history();
     commands.extend([
         Command::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) },
+        Command::RecoverGroup { group: GroupId(1), from: ReplicaId(2) },
         reshard(ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) }),
         reshard(ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) }),
         reshard(ShardChange::Count(5)),
@@ -136,6 +137,7 @@ fn outcomes() -> Vec<Outcome> {
         Refusal::Retention { current: 24, asked: 12 },
         Refusal::JobOver { name: name(), job: 9 },
         Refusal::CannotMove { group: GroupId(1), to: NodeId(2) },
+        Refusal::CannotRecover { group: GroupId(1) },
     ];
     let refused = refusals.into_iter().map(Outcome::Refused);
     [Outcome::Done { version: 300 }].into_iter().chain(refused).collect()

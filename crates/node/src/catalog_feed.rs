@@ -91,6 +91,7 @@ async fn follow_another(node: &Node, other: NodeId) {
         match timeout(LOOK_AGAIN, versions.message()).await {
             Ok(Ok(Some(version))) => {
                 match anabranch_proto::decode_catalog_after(version.catalog, &users) {
+                    Ok(catalog) if !knows_own_replica(node, &catalog) => return,
                     Ok(catalog) => {
                         users = catalog.users.clone();
                         publish(node, Arc::new(catalog));
@@ -109,6 +110,13 @@ async fn follow_another(node: &Node, other: NodeId) {
     }
 }
 
+/// Whether `catalog` has given out the id of this node's own replica of it. Another catalog is of before that, or counts no more
+/// since the catalog was recovered here; its versions may be higher all the same.
+fn knows_own_replica(node: &Node, catalog: &Catalog) -> bool {
+    let own = node.catalog_replica().map(|replica| replica.status().replica);
+    own.is_none_or(|own| own.0 < catalog.next_replica)
+}
+
 fn publish(node: &Node, catalog: Arc<Catalog>) {
     // What the configuration says of a node goes before what the catalog last heard of it: after a
     // move of all nodes the catalog can't be reached to hear of it.
@@ -118,12 +126,8 @@ fn publish(node: &Node, catalog: Arc<Catalog>) {
         node.inner.transport.set_peer(*id, &peer.grpc_address);
         node.inner.remotes.set(*id, &peer.grpc_address);
     }
-    // A catalog that hasn't given out the id of this node's own replica of it is of before that, or is another one, which
-    // counts no more since the catalog was recovered here. Its versions may be higher.
-    let own = node.catalog_replica().map(|replica| replica.status().replica);
-    let knows_own = own.is_none_or(|own| own.0 < catalog.next_replica);
     node.inner.catalog.send_if_modified(|current| {
-        let newer = catalog.version > current.version && knows_own;
+        let newer = catalog.version > current.version;
         if newer {
             // Nodes that hold the catalog count before they have registered.
             let holders = catalog.replicas.iter().map(|replica| replica.node);

@@ -339,11 +339,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let channel = transport.open(network.node, purpose, *group, network.to);
             let channel = channel.map_err(|error| unreachable(&error))?;
             let (sent, unanswered) = mpsc::unbounded_channel(); // bounded by the channel
-            let judge = network.clone();
+            let judge = Arc::new(network.clone());
             let pump = network.pump(first, input, channel.requests(), sent);
             let pump = AbortOnDrop(tokio::spawn(pump));
             let answers = stream::unfold(Some((channel, unanswered, pump)), move |state| {
-                let judge = judge.clone();
+                let judge = Arc::clone(&judge);
                 async move {
                     let (mut channel, mut unanswered, pump) = state?;
                     let sent = unanswered.recv().await?;

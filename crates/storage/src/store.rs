@@ -25,7 +25,6 @@ use crate::{
     dir,
     group::{Group, GroupHandle, Synced},
     segment::queue::{End, Op, Work},
-    starts,
 };
 
 /// The log store on a disk.
@@ -58,9 +57,7 @@ impl SegmentStore {
     /// RocksDB cannot open; [`Error::Read`], [`Error::Failed`] or [`Error::DiskFull`] if the files cannot be read or written.
     pub fn open(dir: impl AsRef<Path>, settings: StorageSettings) -> Result<Arc<Self>, Error> {
         settings.check()?;
-        let opened = opening::open(dir.as_ref(), settings)?;
-        // Counted last: an opening that fails is no start.
-        let starts = starts::raise(dir.as_ref()).inspect_err(|_| opened.run(End::Abort))?;
+        let (opened, starts) = opening::open(dir.as_ref(), settings)?;
         Ok(Arc::new(Self { core: Arc::clone(&opened.core), starts, shutdown: Arc::new(opened) }))
     }
 

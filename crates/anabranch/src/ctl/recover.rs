@@ -137,10 +137,10 @@ async fn give_up(dir: &Path, store: &Arc<dyn LogStore>, accept_loss: bool) -> Re
 
 fn explained(dir: &Path, error: &Error) -> anyhow::Error {
     let dir = dir.display();
-    match error {
-        Error::NotFound => anyhow!("{dir} holds no replica of the catalog"),
-        error => anyhow!("{dir}: {error}"),
+    if *error == Error::NotFound {
+        return anyhow!("{dir} holds no replica of the catalog");
     }
+    anyhow!("{dir}: {error}")
 }
 
 /// Opens a node's log store, and takes its lock. A directory that is none is not made one.

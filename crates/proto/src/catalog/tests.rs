@@ -89,7 +89,6 @@ fn commands() -> Vec<Command> {
         }),
         Command::ActivateStream { name: name.clone(), id: StreamId(2) },
         Command::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) },
-        Command::RecoverGroup { group: GroupId(1), from: ReplicaId(5) },
         Command::Reshard {
             name: name.clone(),
             change: ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) },
@@ -220,6 +219,7 @@ fn commands() -> Vec<Command> {
         policy("p"),
         policy("q"),
         Command::DeleteUserPolicy { user: "ann".parse().unwrap(), name: "q".into() },
+        Command::RecoverGroup { group: GroupId(1), from: ReplicaId(5) },
     ]
 }
 

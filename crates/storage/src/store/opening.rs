@@ -38,12 +38,13 @@ use crate::{
         writer::{Writer, next_segment},
     },
     space::Space,
+    starts,
     tail::{Hint, Tail},
     verdict::Verdicts,
 };
 
-/// Opens or makes the store in `root` and starts its threads.
-pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, Error> {
+/// Opens or makes the store in `root` and starts its threads. Says how often it was opened, this time included.
+pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<(Shutdown, u64), Error> {
     raise_file_limit();
     let (dir, lock) = DataDir::open(root)?;
     let files = find_files(&dir)?;
@@ -79,7 +80,9 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<Shutdown, E
         }
         Found::Damaged(damage) => opening.start_over(&damage, hint)?,
     };
-    opening.launch(start, tail, lock)
+    // Counted last: an opening that fails is no start.
+    let starts = starts::raise(root)?;
+    Ok((opening.launch(start, tail, lock)?, starts))
 }
 
 struct Opening {
