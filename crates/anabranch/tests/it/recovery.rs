@@ -174,11 +174,9 @@ async fn catalog_and_shards_are_recovered_from_the_last_of_three_nodes() {
     let refused = scene.cluster.nodes[LAST].ctl(&recover).unwrap_err();
     assert!(refused.contains("the replica of node 3 has version"), "{refused}");
     scene.cluster.nodes[LAST].start();
-    wait_for("the directory is in use", async || {
-        let refused = scene.cluster.nodes[LAST].ctl(&recover).unwrap_err();
-        if refused.contains("in use") { Ok(()) } else { Err(refused) }
-    })
-    .await;
+    scene.cluster.nodes[LAST].report().await; // it has its directory
+    let refused = scene.cluster.nodes[LAST].ctl(&recover).unwrap_err();
+    assert!(refused.contains("in use"), "{refused}");
     scene.cluster.nodes[LAST].kill();
     let said = scene.cluster.nodes[LAST].ctl(&accepted).unwrap();
     assert!(said.contains("It is the only voter now") && said.contains("1 streams"), "{said}");
