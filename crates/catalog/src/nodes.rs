@@ -24,16 +24,23 @@ impl Catalog {
             return Ok(Change::AlreadySo);
         }
         self.nodes.insert(id, node);
-        if !is_same_disk || went_back {
-            self.replace_all_replicas_on(id);
+        if !is_same_disk {
+            self.replace_all_replicas_on(id, |_| true);
+        } else if went_back {
+            // What the only replica of a group has forgotten nobody has. Without it nothing would be left.
+            self.replace_all_replicas_on(id, |replicas| replicas.len() > 1);
         }
         Ok(Change::Made)
     }
 
     /// The disk that held these replicas is gone, or has forgotten what they did: what comes back is new under new ids.
-    fn replace_all_replicas_on(&mut self, node: NodeId) {
+    /// Only in groups that `concerns` says yes to, given their replicas.
+    fn replace_all_replicas_on(&mut self, node: NodeId, concerns: impl Fn(&[Replica]) -> bool) {
         let mut next = self.next_replica;
         let mut replace = |replicas: &mut Vec<Replica>, moving: &mut Option<Move>| {
+            if !concerns(replicas) {
+                return;
+            }
             for replica in replicas.iter_mut().filter(|replica| replica.node == node) {
                 let before = std::mem::replace(&mut replica.id, ReplicaId(next));
                 next += 1;
@@ -294,6 +301,29 @@ mod tests {
         let before = script.on_node();
         script.start(1, 50);
         assert_eq!(script.on_node(), before);
+    }
+
+    #[test]
+    fn the_only_replica_of_a_group_goes_on_also_from_an_older_copy() {
+        let mut script = Script::with_nodes(1, &["a"]);
+        script.create_active("s", 1, StreamMode::Provisioned);
+        let ids = |script: &Script| -> Vec<_> {
+            script.catalog.groups().flat_map(|group| group.replicas.to_vec()).collect()
+        };
+        let before = ids(&script);
+        for (starts, boot) in [(5, 50), (3, 60)] {
+            script.done(Command::RegisterNode {
+                node: NodeId(1),
+                incarnation: Incarnation(1),
+                starts,
+                boot,
+                grpc_address: "127.0.0.1:1".into(),
+                api_address: String::new(),
+                zone: "a".into(),
+            });
+        }
+        assert!(script.catalog.nodes[&NodeId(1)].went_back);
+        assert_eq!(ids(&script), before);
     }
 
     #[test]

@@ -58,21 +58,39 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
         is_new: node.inner.began_empty,
         born: 0,
     };
-    let stored = node.inner.replicas.stored_replica(GroupId::CATALOG);
-    loop {
-        if let Some((_, log)) = &stored {
-            log.until_mended().await; // other nodes have copies, and nothing begins without the catalog
-        }
-        match node.inner.replicas.open_catalog(&spec, first_catalog(node, None)).await {
-            Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
-            Err(error) if stored.as_ref().is_some_and(|(_, log)| !log.damaged().is_empty()) => {
-                tracing::info!(%error, "entries of the catalog's log are damaged");
-                continue;
+    if is_damaged(node) || !open_own(node, &spec).await {
+        let node = node.clone();
+        node.clone().spawn(async move {
+            loop {
+                if let Some((_, log)) = node.inner.replicas.stored_replica(GroupId::CATALOG) {
+                    log.until_mended().await; // other nodes have copies
+                }
+                if open_own(&node, &spec).await {
+                    return;
+                }
             }
-            Err(error) => tracing::error!(%error, "catalog replica is out of service"),
-        }
-        return Ok(());
+        });
     }
+    Ok(())
+}
+
+/// Whether entries of the catalog's log on this disk are known to be damaged.
+fn is_damaged(node: &Node) -> bool {
+    let stored = node.inner.replicas.stored_replica(GroupId::CATALOG);
+    stored.is_some_and(|(_, log)| !log.damaged().is_empty())
+}
+
+/// Opens this node's replica of the catalog; no if damaged entries are in the way.
+async fn open_own(node: &Node, spec: &GroupSpec) -> bool {
+    match node.inner.replicas.open_catalog(spec, first_catalog(node, None)).await {
+        Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
+        Err(error) if is_damaged(node) => {
+            tracing::warn!(%error, "entries of the catalog's log are damaged");
+            return false;
+        }
+        Err(error) => tracing::error!(%error, "catalog replica is out of service"),
+    }
+    true
 }
 
 /// Why the replica of the catalog that this disk holds must not take part, as far as others can tell that answer soon.

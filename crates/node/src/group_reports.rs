@@ -109,7 +109,9 @@ pub(crate) fn here(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
         let group = GroupId(*group);
         match node.inner.replicas.report(group) {
             Some(report) => Some(report_message(report, node.shard(group).map(|s| s.gate()))),
-            None if stored.contains(&group) => quarantined(node, group),
+            None if stored.contains(&group) => {
+                quarantined(node, group).or_else(|| waiting(node, group))
+            }
             None => None,
         }
     };
@@ -127,6 +129,19 @@ fn quarantined(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
     };
     let reason = node.inner.replicas.stored_logs(group).iter().find_map(verdict)?;
     Some(pb::GroupReport { group: group.0, quarantined: Some(reason), ..Default::default() })
+}
+
+/// A sound log that isn't open because entries of it are damaged.
+fn waiting(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
+    let (replica, log) = node.inner.replicas.stored_replica(group)?;
+    let last = log.log_state().last.filter(|_| !log.damaged().is_empty())?;
+    Some(pb::GroupReport {
+        group: group.0,
+        replica: replica.0,
+        last_log_index: Some(last.index),
+        last_log_term: Some(last.term),
+        ..pb::GroupReport::default()
+    })
 }
 
 fn report_message(report: GroupReport, gate: Option<Gate>) -> pb::GroupReport {
@@ -148,6 +163,7 @@ fn report_message(report: GroupReport, gate: Option<Gate>) -> pb::GroupReport {
         handing_over: report.is_handing_over,
         term: report.term,
         last_log_index: report.last.map(|last| last.index),
+        last_log_term: report.last.map(|last| last.term),
         committed_index: report.committed.map(|committed| committed.index),
         applied_index: report.applied.checked_sub(1),
         members: report.members.into_iter().map(member).collect(),

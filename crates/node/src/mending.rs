@@ -31,7 +31,7 @@ pub(crate) async fn follow(node: Node) {
     loop {
         let damaged = node.inner.replicas.damaged();
         for (group, log) in &damaged {
-            mend_log(&node, *group, &**log, &mut without).await;
+            mend_log(&node, *group, log, &mut without).await;
         }
         if damaged.is_empty() {
             without.clear();
@@ -45,7 +45,7 @@ pub(crate) async fn follow(node: Node) {
 /// In how many rounds nobody had an entry.
 type Without = BTreeMap<(GroupId, LogId), u32>;
 
-async fn mend_log(node: &Node, group: GroupId, log: &dyn GroupLog, without: &mut Without) {
+async fn mend_log(node: &Node, group: GroupId, log: &Arc<dyn GroupLog>, without: &mut Without) {
     let mut left: BTreeSet<LogId> = log.damaged().into_iter().collect();
     let holders = holders(node, group);
     let first = holders.clone().unwrap_or_default();
@@ -53,12 +53,20 @@ async fn mend_log(node: &Node, group: GroupId, log: &dyn GroupLog, without: &mut
     let others = node.inner.remotes.nodes().into_iter().filter(|other| !first.contains(other));
     let mut lacking: BTreeMap<LogId, BTreeSet<NodeId>> = BTreeMap::new();
     for other in first.iter().copied().chain(others).filter(|other| *other != node.id()) {
-        for missing in mend_from(node, group, log, other, &mut left).await {
+        for missing in mend_from(node, group, &**log, other, &mut left).await {
             lacking.entry(missing).or_default().insert(other);
         }
         if left.is_empty() {
             return;
         }
+    }
+    if is_alone(node, holders.as_ref()) {
+        for id in left {
+            if let Err(error) = log.mend_by_checksum(id).await {
+                tracing::warn!(%group, entry = %id, %error, "not mended");
+            }
+        }
+        return;
     }
     let Some(holders) = holders else { return };
     for id in left {
@@ -67,26 +75,39 @@ async fn mend_log(node: &Node, group: GroupId, log: &dyn GroupLog, without: &mut
         }
         let rounds = without.entry((group, id)).or_default();
         *rounds += 1;
-        if *rounds >= ROUNDS_WITHOUT || holders.is_empty() {
-            log.condemn(&format!("entry {id} is damaged, and no other node has it"));
+        if *rounds >= ROUNDS_WITHOUT {
+            let log = Arc::clone(log);
+            let reason = format!("entry {id} is damaged, and no other node has it");
+            let condemned = tokio::task::spawn_blocking(move || log.condemn(&reason)).await;
+            if let Err(error) = condemned {
+                tracing::error!(%group, %error, "the verdict isn't made");
+            }
             return;
         }
     }
 }
 
-/// Other nodes that hold a replica of `group`; `None` until the catalog tells.
-fn holders(node: &Node, group: GroupId) -> Option<BTreeSet<NodeId>> {
-    let catalog = Arc::clone(&node.catalog().borrow());
-    let known = catalog.groups().find(|known| known.group == group && catalog.version > 0);
-    let nodes: BTreeSet<_> = match known {
-        Some(known) => known.holders().map(|replica| replica.node).collect(),
-        None if group == GroupId::CATALOG => {
-            node.inner.settings.initial_voters().into_iter().collect()
+/// Whether no other node can have a copy. Then there is nothing to give the replica up for.
+fn is_alone(node: &Node, holders: Option<&BTreeSet<NodeId>>) -> bool {
+    match holders {
+        Some(holders) => holders.is_empty(),
+        None => {
+            let others = node.inner.remotes.nodes().into_iter().any(|other| other != node.id());
+            !others && node.inner.settings.join.is_empty()
         }
-        None => BTreeSet::new(),
-    };
-    let is_known = nodes.contains(&node.id());
-    is_known.then(|| nodes.into_iter().filter(|holder| *holder != node.id()).collect())
+    }
+}
+
+/// Other nodes that hold a voter of `group`; `None` until the catalog that this node has is current.
+fn holders(node: &Node, group: GroupId) -> Option<BTreeSet<NodeId>> {
+    if !node.is_current() {
+        return None;
+    }
+    let catalog = Arc::clone(&node.catalog().borrow());
+    let known = catalog.groups().find(|known| known.group == group)?;
+    let nodes: BTreeSet<_> = known.voters().iter().map(|replica| replica.node).collect();
+    let is_held = known.holders().any(|replica| replica.node == node.id());
+    is_held.then(|| nodes.into_iter().filter(|holder| *holder != node.id()).collect())
 }
 
 /// Mends what `other` has of the entries in `left`, and takes it out of there. Gives those that `other` says it lacks.
@@ -100,8 +121,9 @@ async fn mend_from(
     let mut lacking = Vec::new();
     let mut to_ask: Vec<LogId> = left.iter().copied().collect();
     while !to_ask.is_empty() {
-        let asked = to_ask.iter().copied().take(AT_ONCE).collect();
-        let (copies, missing) = match node.inner.remotes.copy_entries(other, group, asked).await {
+        let asked: Vec<LogId> = to_ask.iter().copied().take(AT_ONCE).collect();
+        let answer = node.inner.remotes.copy_entries(other, group, asked.clone()).await;
+        let (copies, missing) = match answer {
             Ok(answer) => answer,
             Err(status) => {
                 tracing::debug!(node = %other, %group, %status, "no copies of damaged entries");
@@ -121,7 +143,8 @@ async fn mend_from(
                     left.remove(&id);
                 }
                 Err(error @ Error::Damaged { .. }) => {
-                    return condemn(log, other, &error, lacking);
+                    tracing::warn!(%group, entry = %id, node = %other, %error, "not a copy");
+                    lacking.push(id);
                 }
                 Err(error) => {
                     tracing::warn!(%group, entry = %id, node = %other, %error, "not mended");
@@ -129,15 +152,10 @@ async fn mend_from(
             }
         }
         if answered.is_empty() {
-            return lacking; // what is left is damaged there too
+            answered.extend(asked); // they are damaged there too
         }
         to_ask.retain(|id| !answered.contains(id));
     }
-    lacking
-}
-
-fn condemn(log: &dyn GroupLog, other: NodeId, error: &Error, lacking: Vec<LogId>) -> Vec<LogId> {
-    log.condemn(&format!("{error}; the copy is that of node {other}"));
     lacking
 }
 
@@ -151,7 +169,10 @@ pub(crate) async fn copies(
     let logs = node.inner.replicas.stored_logs(group);
     let mut bytes = 0;
     for id in request.entries.into_iter().take(AT_ONCE) {
+        let purged = logs.iter().filter_map(|log| log.log_state().purged).map(|last| last.index);
         match copy_in(&logs, LogId { term: id.term, index: id.index }).await {
+            // It was trimmed here. The one who asks trims it too, before long.
+            Ok(None) if purged.max() >= Some(id.index) => {}
             Ok(None) => answer.missing.push(id),
             Ok(Some(entry)) => {
                 bytes += entry.payload.len();

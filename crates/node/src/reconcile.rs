@@ -206,8 +206,9 @@ async fn open(
         replicas.begin_anew(group.group, own.id).await?;
     }
     // It would wait for what is damaged, and others that are to be opened with it.
-    let is_closed = !replicas.groups().contains(&group.group);
-    if is_closed && replicas.damaged().iter().any(|(damaged, _)| *damaged == group.group) {
+    let is_closed = !replicas.works(group.group);
+    let stored = is_closed.then(|| replicas.stored_replica(group.group)).flatten();
+    if stored.is_some_and(|(_, log)| !log.damaged().is_empty()) {
         return Err(Error::Unknown("damaged entries are being fetched from other nodes".into()));
     }
     let (members, is_new) = (group.voters(), group.is_new);
@@ -312,11 +313,13 @@ async fn may_be_removed(node: &Node, catalog: &Catalog, group: GroupId) -> bool 
         let stored = bootstrap::stored_replica(node);
         return stored.is_none_or(|stored| stored.0 < catalog.next_replica);
     }
-    if !catalog.recovered.contains_key(&group) {
+    // A catalog that was recovered may have forgotten that a replica moved here.
+    let may_have_forgotten = catalog.recovered_as().is_some();
+    if !may_have_forgotten && !catalog.recovered.contains_key(&group) {
         return true;
     }
     match catalog.groups().find(|found| found.group == group).and_then(|found| found.shard) {
         Some((_, _, shard)) => has_leader(node, shard).await,
-        None => true,
+        None => !may_have_forgotten,
     }
 }

@@ -43,6 +43,9 @@ struct Found {
     whose: Whose,
 }
 
+/// A replica and its log.
+pub(crate) type Owned = (ReplicaId, Arc<dyn GroupLog>);
+
 enum Whose {
     Nobody,
     Replica(ReplicaId),
@@ -54,10 +57,9 @@ enum Whose {
 
 /// What lies in the two places. Makes nothing in a place that holds nothing, but for the first one.
 fn look(group: GroupId, store: &dyn LogStore) -> Result<Vec<Found>, Error> {
-    let stored = store.groups();
     let mut found = Vec::new();
     for place in places(group) {
-        if place != group && stored.binary_search(&place).is_err() {
+        if place != group && !store.holds(place) {
             continue;
         }
         let log = store.group(place)?;
@@ -85,11 +87,8 @@ fn whose(log: &dyn GroupLog) -> Result<Whose, Error> {
 ///
 /// # Errors
 /// [`Error::OutOfService`] if the store has ended.
-pub(crate) fn current(
-    group: GroupId,
-    store: &dyn LogStore,
-) -> Result<Option<(ReplicaId, Arc<dyn GroupLog>)>, Error> {
-    if !stored_groups(store).contains(&group) {
+pub(crate) fn current(group: GroupId, store: &dyn LogStore) -> Result<Option<Owned>, Error> {
+    if !places(group).iter().any(|place| store.holds(*place)) {
         return Ok(None);
     }
     let of = |found: Found| match found.whose {
@@ -99,15 +98,12 @@ pub(crate) fn current(
     Ok(look(group, store)?.into_iter().find_map(of))
 }
 
-/// Every log of `group` that lies in the store, old ones included.
+/// Every log of `group` that lies in the store, old ones included and last.
 pub(crate) fn logs(group: GroupId, store: &dyn LogStore) -> Vec<Arc<dyn GroupLog>> {
-    let stored = store.groups();
-    let is_stored = |place: &GroupId| stored.binary_search(place).is_ok();
-    places(group)
-        .into_iter()
-        .filter(is_stored)
-        .filter_map(|place| store.group(place).ok())
-        .collect()
+    let held = places(group).into_iter().filter(|place| store.holds(*place));
+    let mut logs: Vec<_> = held.filter_map(|place| store.group(place).ok()).collect();
+    logs.sort_by_key(|log| !matches!(whose(&**log), Ok(Whose::Replica(_))));
+    logs
 }
 
 /// The log of `replica`. What other replicas left there is not this one's: it begins beside that. But a log with a verdict may
@@ -124,8 +120,8 @@ pub(crate) async fn claim(
     }
     let is_newer = |found: &Found| matches!(found.whose, Whose::Replica(id) if id > replica);
     if found.iter().any(is_newer) {
-        // Ids are counted up: who asks goes by an old catalog.
-        return Err(Error::Unknown("this node holds a newer replica of the group".into()));
+        // Ids are counted up. The catalog was recovered from an older replica of it, and has forgotten this one.
+        return Err(Error::OutOfService("this node holds a newer replica of the group".into()));
     }
     // The verdict is about the replica whose log this was. Which one that was can no longer be read, so only a replica
     // that the catalog made after it may begin beside it.
@@ -183,14 +179,18 @@ fn worth_removing(found: &Found) -> std::cmp::Reverse<Option<u64>> {
     std::cmp::Reverse(found.log.log_state().last.map(|last| last.index))
 }
 
+/// Whether two logs of `group` lie in the store.
+pub(crate) fn is_doubled(group: GroupId, store: &dyn LogStore) -> bool {
+    places(group).iter().all(|place| store.holds(*place))
+}
+
 /// Removes the log that lies beside that of `replica`, if there is one. Says whether there was.
 pub(crate) async fn remove_old(
     group: GroupId,
     replica: ReplicaId,
     store: &Arc<dyn LogStore>,
 ) -> Result<bool, Error> {
-    let stored = store.groups();
-    if places(group).iter().any(|place| stored.binary_search(place).is_err()) {
+    if !is_doubled(group, &**store) {
         return Ok(false);
     }
     let found = look(group, &**store)?;
@@ -205,7 +205,7 @@ pub(crate) async fn remove_old(
 /// Forgets what the node holds of `group`.
 pub(crate) async fn remove(group: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
     for place in places(group) {
-        if place == group || store.groups().binary_search(&place).is_ok() {
+        if place == group || store.holds(place) {
             remove_place(place, store).await?;
         }
     }
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(stored_groups(&*store), BTreeSet::from([GROUP]));
         assert_eq!(current(GROUP, &*store).unwrap().map(|(id, _)| id), Some(ReplicaId(2)));
         let old = claim(GROUP, ReplicaId(1), &store).await;
-        assert!(matches!(old, Err(Error::Unknown(_))), "a replica that was given up");
+        assert!(matches!(old, Err(Error::OutOfService(_))), "a replica that was given up");
         // Nor is the old one taken for this node's once the new one has a verdict.
         sim.quarantine(GroupId(GROUP.0 | SECOND), "rot");
         assert!(current(GROUP, &*store).unwrap().is_none());

@@ -5,8 +5,8 @@
 //! 2. an entry of that term with the membership: the new id alone;
 //! 3. the row `StateKey::Replica` with the new id. From here on the log is the new replica's.
 //!
-//! After a crash before 3 the log is still the old replica's, with an entry more, and taking over begins again. What is
-//! written is what a leader that votes alone leaves behind when it stops, so openraft opens it as that.
+//! After a crash before 3 the log is still the old replica's, with an entry or two more, and taking over begins again: the
+//! catalog then has the new id from its own log. What is written is what a leader that votes alone leaves behind when it stops, so openraft opens it as that.
 //!
 //! Nothing is cut off: everything in the log counts from now on, also what was never committed. Requests between nodes
 //! name the receiving replica, so what old replicas say is refused here.
@@ -28,6 +28,8 @@ use crate::places;
 use crate::progress::Progress;
 use crate::raft_types::{Member, Membership};
 
+/// Terms that are left out when a log is taken over.
+const LEFT_OUT_TERMS: u64 = 1 << 32;
 /// Bytes that one read of the log asks for.
 const READ_BYTES: usize = 4 << 20;
 
@@ -40,7 +42,8 @@ pub(crate) async fn take_over_log(
 ) -> Result<(), Error> {
     match places::current(group, &**store)? {
         Some((id, _)) if id == recovered.to => Ok(()),
-        Some((id, log)) if id == recovered.from => {
+        // A later id on the same node is of a catalog that was lost, and recovered from an older replica.
+        Some((id, log)) if id >= recovered.from && id < recovered.to => {
             tracing::warn!(%group, from = %recovered.from, to = %recovered.to, "takes a log over");
             take_over(log.as_ref(), recovered.to, member, None).await
         }
@@ -60,7 +63,8 @@ async fn take_over(
 ) -> Result<(), Error> {
     let last = log.log_state().last;
     let seen = log.vote().map_or(0, |vote| vote.term).max(last.map_or(0, |last| last.term));
-    let term = seen + 1;
+    // Lost replicas may have led in later terms than this log has seen, and a term has one leader.
+    let term = seen + LEFT_OUT_TERMS;
     let voters = vec![BTreeSet::from([id.0])];
     let membership = Membership::new(voters, BTreeMap::from([(id.0, member)]));
     let membership = membership.map_err(|error| Error::OutOfService(error.to_string()))?;
@@ -109,6 +113,8 @@ pub struct StoredCatalog {
     pub catalog: Catalog,
     /// The last entry.
     pub last: Option<LogId>,
+    /// The id that a recovery gave it which did not come to its end.
+    begun_as: Option<ReplicaId>,
 }
 
 impl StoredCatalog {
@@ -128,9 +134,15 @@ impl StoredCatalog {
         };
         let (catalog, last) = (replay(&log).await?, log.log_state().last);
         let own = catalog.groups().next().map(|own| own.holders().find(|held| held.id == id));
+        // A recovery from this replica that did not come to its end.
+        let begun = catalog.recovered.get(&GroupId::CATALOG).filter(|begun| begun.from == id);
+        let begun =
+            begun.and_then(|begun| catalog.replicas.iter().find(|held| held.id == begun.to));
         let gone = || Error::OutOfService(format!("the catalog had given its replica {id} up"));
-        let replica = own.flatten().ok_or_else(gone)?;
-        Ok(Self { log, replica, catalog, last })
+        let begun_as = begun.map(|begun| begun.id);
+        let own = own.flatten().or_else(|| begun.map(|begun| Replica { id, ..*begun }));
+        let replica = own.ok_or_else(gone)?;
+        Ok(Self { log, replica, catalog, last, begun_as })
     }
 
     /// Makes it the only voter of the catalog, under another id, and has the catalog say so. Gives what it is then.
@@ -140,9 +152,9 @@ impl StoredCatalog {
     pub async fn recover(self) -> Result<Replica, Error> {
         let Replica { id: from, node } = self.replica;
         let group = GroupId::CATALOG;
-        let id = ReplicaId(self.catalog.id_after_recovery(group));
+        let id = self.begun_as.unwrap_or_else(|| ReplicaId(self.catalog.id_after_recovery(group)));
         let command = anabranch_proto::encode_command(&Command::RecoverGroup { group, from });
-        let command = Some(Payload::Command(command));
+        let command = self.begun_as.is_none().then_some(Payload::Command(command));
         take_over(self.log.as_ref(), id, Member { node }, command).await?;
         Ok(Replica { id, node })
     }
@@ -244,7 +256,10 @@ mod tests {
         let current = places::current(GroupId::CATALOG, &*store).unwrap();
         assert_eq!(current.map(|(id, _)| id), Some(recovered.id));
         let vote = log.vote().unwrap();
-        assert_eq!((vote.term, vote.replica), (8, recovered.id), "no lower term counts any more");
+        assert!(
+            vote.term > 1 << 32 && vote.replica == recovered.id,
+            "no lower term counts any more"
+        );
         let written = log.read(3..9, READ_BYTES).await.unwrap();
         assert!(written.iter().all(|entry| entry.log_id.term == vote.term));
         let Ok(Payload::Membership(membership)) = Payload::decode(written[0].payload.clone())
@@ -258,6 +273,20 @@ mod tests {
         assert_eq!((again.replica, &again.catalog.replicas[..]), (recovered, &[recovered][..]));
         assert_eq!(again.catalog.recovered_as(), Some(recovered.id));
         assert_eq!(again.catalog.nodes.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_recovery_that_was_interrupted_before_the_id_was_written_is_repeated() {
+        let store = stored().await;
+        let log = store.group(GroupId::CATALOG).unwrap();
+        let recovered = StoredCatalog::read(&store).await.unwrap().recover().await.unwrap();
+        let old = Bytes::copy_from_slice(&2u64.to_le_bytes());
+        log.put_state(vec![(StateKey::Replica, Some(old))], None);
+        let found = StoredCatalog::read(&store).await.unwrap();
+        assert_eq!(found.replica, replica(2));
+        assert_eq!(found.recover().await.unwrap(), recovered);
+        let again = StoredCatalog::read(&store).await.unwrap();
+        assert_eq!((again.replica, &again.catalog.replicas[..]), (recovered, &[recovered][..]));
     }
 
     #[tokio::test]

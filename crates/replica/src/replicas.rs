@@ -206,6 +206,12 @@ impl Replicas {
         held.iter().filter(|(_, held)| works(held)).map(|(group, _)| *group).collect()
     }
 
+    /// Whether the replica of `group` is open here and takes part.
+    pub fn works(&self, group: GroupId) -> bool {
+        let held = self.held();
+        held.get(&group).is_some_and(|held| held.group.runs() && quarantine(&held.group).is_none())
+    }
+
     /// What the replica of `group` that is open here knows of it.
     pub fn report(&self, group: GroupId) -> Option<GroupReport> {
         let group = Arc::clone(&self.held().get(&group)?.group);
@@ -250,9 +256,14 @@ impl Replicas {
         let is_short = self.inner.store.disk() != DiskState::Normal;
         let held: Vec<_> = self.held().values().map(|held| Arc::clone(&held.group)).collect();
         for group in held {
+            if !places::is_doubled(group.id, &*self.inner.store) {
+                continue;
+            }
             let status = group.status();
             let votes = status.voters.contains(&group.replica);
-            if status.leader.is_none() || !(votes || is_short) {
+            let liveness = self.inner.transport.liveness();
+            let is_led = status.leader.is_some_and(|leader| !liveness.is_silent(leader));
+            if !is_led || !(votes || is_short) {
                 continue;
             }
             match places::remove_old(group.id, group.replica, &self.inner.store).await {

@@ -200,6 +200,13 @@ pub trait GroupLog: Send + Sync {
     /// if the disk takes no write.
     fn mend(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Puts a damaged entry right by its checksum alone, if one bit of it is wrong; says whether it was. For an entry of which
+    /// nobody else has a copy.
+    ///
+    /// # Errors
+    /// As [`GroupLog::mend`].
+    fn mend_by_checksum(&self, id: LogId) -> BoxFuture<'_, Result<bool, Error>>;
+
     /// The entry as this log has it; `None` if it isn't in it. Also of a replica with a verdict: what can be read is what was
     /// written.
     ///
@@ -209,7 +216,7 @@ pub trait GroupLog: Send + Sync {
     /// [`Error::Damaged`] if it can't be read; [`Error::Removed`], [`Error::Closed`], [`Error::Read`] or [`Error::Index`].
     fn copy_of(&self, id: LogId) -> BoxFuture<'_, Result<Option<Entry>, Error>>;
 
-    /// Gives the replica up, durably, as damage that can't be mended does.
+    /// Gives the replica up, durably, as damage that can't be mended does. Waits for the disk.
     fn condemn(&self, reason: &str);
 
     /// How much room the disk under it has. Cheap enough to be asked for each append.
@@ -235,6 +242,9 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// The groups that this store holds anything of, or has open, in order.
     fn groups(&self) -> Vec<GroupId>;
+
+    /// Whether it holds anything of a group, or has it open. Makes nothing.
+    fn holds(&self, id: GroupId) -> bool;
 
     /// The groups that have entries which are known to be damaged, in order.
     fn damaged_groups(&self) -> Vec<GroupId>;

@@ -316,6 +316,10 @@ impl LogStore for SimStore {
         self.lock().visible.keys().copied().collect()
     }
 
+    fn holds(&self, id: GroupId) -> bool {
+        self.lock().visible.contains_key(&id)
+    }
+
     fn damaged_groups(&self) -> Vec<GroupId> {
         self.1.entries.borrow().keys().copied().collect()
     }
@@ -528,6 +532,10 @@ impl GroupLog for SimGroup {
             });
         }
         futures::future::ready(Ok(())).boxed()
+    }
+
+    fn mend_by_checksum(&self, _id: LogId) -> BoxFuture<'_, Result<bool, Error>> {
+        futures::future::ready(Ok(false)).boxed()
     }
 
     fn copy_of(&self, id: LogId) -> BoxFuture<'_, Result<Option<Entry>, Error>> {

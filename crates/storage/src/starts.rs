@@ -12,6 +12,7 @@ use std::{fs, io, path::Path};
 use crate::{
     Error,
     dir::{directory_error, replace_file},
+    space::is_short_of_space,
 };
 
 const FILE: &str = "starts";
@@ -32,7 +33,7 @@ pub(crate) fn raise(root: &Path) -> Result<u64, Error> {
     let starts = before.saturating_add(1);
     match replace_file(root, FILE, format!("starts {starts}\n").as_bytes()) {
         Ok(()) => Ok(starts),
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+        Err(error) if is_short_of_space(&error) => {
             tracing::warn!(file = %path.display(), "no room to count this start");
             Ok(0)
         }

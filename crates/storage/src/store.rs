@@ -140,6 +140,10 @@ impl LogStore for SegmentStore {
         ids
     }
 
+    fn holds(&self, id: GroupId) -> bool {
+        self.core.open_group(id).is_some()
+    }
+
     fn damaged_groups(&self) -> Vec<GroupId> {
         let groups = self.core.all_groups();
         let mut damaged: Vec<_> =

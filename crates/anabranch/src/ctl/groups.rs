@@ -147,7 +147,7 @@ fn replica_json(replica: &pb::GroupReplica) -> Value {
         "place": place_word(replica.place()), "leads": replica.leads, "state": state_word(replica.state()),
         "reason": replica.reason, "disk_refuses_records": replica.disk_refuses_records,
         "matched_index": replica.matched_index, "lag_entries": replica.lag_entries,
-        "last_index": replica.last_index, "applied_index": replica.applied_index,
+        "last_index": replica.last_index, "last_term": replica.last_term, "applied_index": replica.applied_index,
     })
 }
 

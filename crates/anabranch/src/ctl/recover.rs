@@ -98,9 +98,10 @@ async fn recover(dir: &Path, store: &Arc<dyn LogStore>, accept_loss: bool) -> Re
     let stored = StoredCatalog::read(store).await.map_err(|error| explained(dir, &error))?;
     let (node, was) = (stored.replica.node.0, stored.replica.id.0);
     let (version, streams) = (stored.catalog.version, stored.catalog.streams.len());
-    let last = stored.last.map_or(0, |last| last.index);
+    let (last, term) = stored.last.map_or((0, 0), |last| (last.index, last.term));
     let extent = format!(
-        "the replica of node {node} has version {version} of the catalog, {streams} streams, and entries up to {last}"
+        "the replica of node {node} has version {version} of the catalog, {streams} streams, and entries up to {last} \
+         of term {term}"
     );
     if !accept_loss {
         bail!(
@@ -114,7 +115,7 @@ async fn recover(dir: &Path, store: &Arc<dyn LogStore>, accept_loss: bool) -> Re
         "{extent}. It is the only voter now, as replica {replica} in place of {was}. Start node {node} first"
     );
     let json = json!({
-        "node": node, "replica": replica, "was": was, "version": version, "streams": streams, "last": last,
+        "node": node, "replica": replica, "was": was, "version": version, "streams": streams, "last": last, "term": term,
     });
     Ok(Said::line(line, json))
 }

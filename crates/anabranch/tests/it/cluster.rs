@@ -30,6 +30,17 @@ use tonic::transport::Channel;
 
 use crate::waiting::wait_for;
 
+/// Settings with small segments and short intervals: segments fill, are emptied and used again within seconds.
+pub(crate) const BUSY_LOGS: &str = "
+[storage]
+segment-bytes = 1048576
+cache-bytes = 2097152
+reclaim-interval-ms = 50
+[replication]
+checkpoint-interval-ms = 150
+maintenance-interval-ms = 50
+";
+
 /// Clusters run one after the other: two cores are few, and the tests measure patience.
 static ALONE: Mutex<()> = Mutex::const_new(());
 

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
-use crate::cluster::Cluster;
+use crate::cluster::{BUSY_LOGS, Cluster};
 use crate::load::Load;
 
 const ROUNDS: u64 = 100;
@@ -17,17 +17,6 @@ const ROUNDS: u64 = 100;
 const HOURS_A_ROUND: u64 = 2;
 /// Rounds between two comparisons of all replicas.
 const COMPARE_EVERY: u64 = 10;
-
-/// Small segments and short intervals: segments fill, are emptied and used again within seconds.
-const SETTINGS: &str = "
-[storage]
-segment-bytes = 1048576
-cache-bytes = 2097152
-reclaim-interval-ms = 50
-[replication]
-checkpoint-interval-ms = 150
-maintenance-interval-ms = 50
-";
 
 /// A cluster under load, and what was seen of it.
 struct Trial {
@@ -48,7 +37,7 @@ impl Trial {
             .map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
         println!("{name}: seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let cluster = Cluster::start(3, SETTINGS).await;
+        let cluster = Cluster::start(3, BUSY_LOGS).await;
         let client = cluster.client().await;
         let shards = cluster.create_stream(&client, 2).await;
         let load = Load::start(client, &shards, &mut rng);

@@ -12,20 +12,10 @@ use anabranch_types::GroupId;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Server, copy_dir, shard_of};
+use crate::cluster::{BUSY_LOGS, Cluster, Server, copy_dir, shard_of};
 use crate::load::write;
 use crate::oracle::Oracle;
 use crate::waiting::wait_for;
-
-const SETTINGS: &str = "
-[storage]
-segment-bytes = 1048576
-cache-bytes = 2097152
-reclaim-interval-ms = 50
-[replication]
-checkpoint-interval-ms = 150
-maintenance-interval-ms = 50
-";
 
 /// A cluster whose logs have been trimmed and hold several segments.
 struct Scene {
@@ -37,7 +27,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
-        let cluster = Cluster::start(3, SETTINGS).await;
+        let cluster = Cluster::start(3, BUSY_LOGS).await;
         let client = cluster.client().await;
         let shards = cluster.create_stream(&client, 2).await;
         let mut scene = Self { cluster, client, shards, oracle: Oracle::default() };

@@ -8,20 +8,10 @@ use anabranch_client::{Client, ShardRoute};
 use anabranch_types::GroupId;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, copy_dir};
+use crate::cluster::{BUSY_LOGS, Cluster, copy_dir};
 use crate::load::write;
 use crate::oracle::Oracle;
 use crate::waiting::wait_for;
-
-const SETTINGS: &str = "
-[storage]
-segment-bytes = 1048576
-cache-bytes = 2097152
-reclaim-interval-ms = 50
-[replication]
-checkpoint-interval-ms = 150
-maintenance-interval-ms = 50
-";
 
 /// A stream that every node which holds some of it holds all of.
 struct Scene {
@@ -157,7 +147,7 @@ fn numbers(list: &Value) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn catalog_and_shards_are_recovered_from_the_last_of_three_nodes() {
     const LAST: usize = 2;
-    let mut scene = Scene::set(Cluster::start(3, SETTINGS).await, 2).await;
+    let mut scene = Scene::set(Cluster::start(3, BUSY_LOGS).await, 2).await;
     let old = scene.replica_ids(LAST).await;
     scene.cluster.kill_all();
     let data_dir = scene.cluster.nodes[LAST].data_dir.clone();
@@ -213,8 +203,8 @@ async fn catalog_and_shards_are_recovered_from_the_last_of_three_nodes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shards_are_recovered_while_the_catalog_has_its_majority() {
-    let mut cluster = Cluster::start(3, SETTINGS).await;
-    cluster.join(4, "", SETTINGS).await;
+    let mut cluster = Cluster::start(3, BUSY_LOGS).await;
+    cluster.join(4, "", BUSY_LOGS).await;
     let mut scene = Scene::set(cluster, 8).await;
     let (kept, lost) = (0, [1, 3]); // which leaves two of three replicas of the catalog
     let report = scene.cluster.nodes[kept].report().await;
@@ -264,7 +254,7 @@ async fn shards_are_recovered_while_the_catalog_has_its_majority() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_run_on_while_the_catalog_is_recovered_elsewhere_end_and_come_back() {
     const KEPT: usize = 2;
-    let mut scene = Scene::set(Cluster::start(3, SETTINGS).await, 1).await;
+    let mut scene = Scene::set(Cluster::start(3, BUSY_LOGS).await, 1).await;
     let old = scene.replica_ids(KEPT).await;
     scene.cluster.nodes[KEPT].stop().await;
     let dir = scene.cluster.nodes[KEPT].data_dir.to_str().unwrap().to_owned();

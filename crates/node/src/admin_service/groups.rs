@@ -95,6 +95,7 @@ fn replica_message(group: &GroupRef<'_>, replica: Replica, reports: &Reports) ->
         lag_entries: leading.and_then(|leading| lag(leading, replica)),
         last_index: own.and_then(|own| own.last_log_index),
         applied_index: own.and_then(|own| own.applied_index),
+        last_term: own.and_then(|own| own.last_log_term),
     }
 }
 

@@ -64,14 +64,26 @@ pub(super) fn plan(
 
 fn extent(replica: &pb::GroupReplica) -> String {
     let node = replica.node;
-    let last = replica.last_index.map_or_else(|| "?".into(), |last| last.to_string());
-    format!("node {node} has entries up to {last}")
+    let number = |known: Option<u64>| known.map_or_else(|| "?".into(), |known| known.to_string());
+    let (last, term) = (number(replica.last_index), number(replica.last_term));
+    format!("node {node} has entries up to {last} of term {term}")
+}
+
+fn end(replica: &pb::GroupReplica) -> (Option<u64>, Option<u64>) {
+    (replica.last_term, replica.last_index)
 }
 
 /// What `other` may have that `kept` has not.
 fn loss(kept: &pb::GroupReplica, other: &pb::GroupReplica) -> String {
     let node = other.node;
     match other.state() {
+        // Raft's order of logs: by term, then by index.
+        pb::ReplicaState::Open if end(other) > end(kept) => {
+            format!(
+                "{}, which is the NEWER log: recover from there, or lose what only it has",
+                extent(other)
+            )
+        }
         pb::ReplicaState::Open if other.last_index <= kept.last_index => {
             format!("node {node} has no more entries, but they may differ")
         }

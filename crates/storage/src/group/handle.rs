@@ -170,6 +170,11 @@ impl GroupLog for GroupHandle {
         self.on_disk(move || group.mend(&entry)).boxed()
     }
 
+    fn mend_by_checksum(&self, id: LogId) -> BoxFuture<'_, Result<bool, Error>> {
+        let group = Arc::clone(&self.0);
+        self.on_disk(move || group.mend_by_checksum(id)).boxed()
+    }
+
     fn copy_of(&self, id: LogId) -> BoxFuture<'_, Result<Option<Entry>, Error>> {
         let group = Arc::clone(&self.0);
         self.on_disk(move || group.copy_of(id)).boxed()

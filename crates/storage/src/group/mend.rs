@@ -83,6 +83,39 @@ impl Group {
         self.mended(id)
     }
 
+    /// As [`crate::GroupLog::mend_by_checksum`], on a thread that may block.
+    pub(crate) fn mend_by_checksum(&self, id: LogId) -> Result<bool, Error> {
+        self.check(&self.lock())?;
+        let Some((segment, wanted)) = self.locate(id)? else {
+            self.mended(id)?;
+            return Ok(true);
+        };
+        if !self.is_readable(&segment, wanted)? {
+            let bytes = HEADER_BYTES + wanted.loc.payload_bytes as usize;
+            let mut frame = vec![0; bytes];
+            let offset = u64::from(wanted.loc.offset);
+            let read = segment.read_exact_at(&mut frame, offset);
+            let Some(bit) = read.ok().and_then(|()| frame::wrong_bit(segment.seed, &frame)) else {
+                return Ok(false);
+            };
+            frame[bit / 8] ^= 1 << (bit % 8);
+            let raw = RawHeader::read(&frame);
+            let header = raw.and_then(|raw| raw.validate(segment.seed, &frame[HEADER_BYTES..]));
+            let is_entry = header.is_some_and(|header| {
+                let found = (header.group, header.term, header.index);
+                found == (self.id.0, id.term, id.index)
+            });
+            if !is_entry {
+                return Ok(false);
+            }
+            let write = segment.mend(&frame, offset);
+            write.map_err(|error| self.refused(&segment, &error.to_string()))?;
+            warn!(group = %self.id, entry = %id, file = %segment.path.display(), offset, bit, "entry is mended by its checksum");
+        }
+        self.mended(id)?;
+        Ok(true)
+    }
+
     /// As [`crate::GroupLog::copy_of`], on a thread that may block.
     pub(crate) fn copy_of(&self, id: LogId) -> Result<Option<Entry>, Error> {
         {
@@ -191,6 +224,19 @@ impl Group {
         let right = Header { kind, group: self.id.0, term, index };
         if header == Some(right) {
             return Ok(whole);
+        }
+        let claimed = raw.and_then(|raw| raw.claimed());
+        let mut found = vec![0; entry.payload.len()];
+        let at = u64::from(wanted.loc.offset) + (HEADER_BYTES + prefix_bytes) as u64;
+        let _unreadable = segment.read_exact_at(&mut found, at);
+        let is_payload_right = found == entry.payload;
+        if !is_payload_right
+            && claimed == Some(right)
+            && raw.is_some_and(|raw| raw.payload_bytes as usize == payload_bytes)
+        {
+            // The header is whole, so its checksum counts.
+            let reason = "the copy does not match the checksum of what was written".into();
+            return Err(Error::Damaged { group: self.id, log_id: wanted.id, reason });
         }
         let prefix = &whole[HEADER_BYTES..HEADER_BYTES + prefix_bytes];
         let mut frame = Vec::with_capacity(whole.len());

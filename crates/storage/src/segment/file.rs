@@ -8,7 +8,10 @@ use std::{
 use anabranch_types::Incarnation;
 use tracing::warn;
 
-use crate::{damage::Damage, segment::frame};
+use crate::{
+    damage::Damage,
+    segment::{frame, scan::is_unreadable},
+};
 
 /// The unit in which the device is written, and the size of a segment's header.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
@@ -107,9 +110,30 @@ impl SegmentFile {
     }
 
     /// Writes over what is there, and syncs.
+    ///
+    /// The file is opened anew for that: the system reports a failed write to each opening of a file once, and the writer
+    /// must hear of its own. Where the device can't read a block, it gets zeroes first, because a part of such a block can't
+    /// be written.
     pub(crate) fn mend(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)?;
-        self.file.sync_data()
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        match file.write_all_at(bytes, offset) {
+            Err(error) if is_unreadable(&error) => {
+                let end = offset + bytes.len() as u64;
+                let mut block = vec![0; HEADER_BLOCK_BYTES];
+                let blocks = offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES);
+                for at in blocks.map(|block| block * BLOCK_BYTES) {
+                    match file.read_exact_at(&mut block, at) {
+                        Err(error) if is_unreadable(&error) => {
+                            file.write_all_at(&[0; HEADER_BLOCK_BYTES], at)?;
+                        }
+                        read => read?,
+                    }
+                }
+                file.write_all_at(bytes, offset)?;
+            }
+            written => written?,
+        }
+        file.sync_data()
     }
 
     /// Writes all slices, one behind the other.

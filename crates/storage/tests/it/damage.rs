@@ -138,7 +138,7 @@ fn two_damaged_entries_of_the_unindexed_tail_are_both_mended() {
 }
 
 #[test]
-fn a_copy_of_another_length_is_refused_and_a_condemned_replica_stays_so() {
+fn a_copy_that_is_not_the_entry_is_refused_and_a_condemned_replica_stays_so() {
     let settings = StorageSettings { verify_bytes_at_open: 0, ..uncached() };
     let mut disk = filled(settings, true);
     let store = disk.open_store();
@@ -154,9 +154,12 @@ fn a_copy_of_another_length_is_refused_and_a_condemned_replica_stays_so() {
             Err(error) => panic!("{error}"),
         }
     };
-    let wrong = entries(1, damaged.index..damaged.index + 1, 999).remove(0);
-    let refused = block_on(log.mend(wrong));
-    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    for payload_bytes in [999, 1000] {
+        let mut wrong = entries(1, damaged.index..damaged.index + 1, payload_bytes).remove(0);
+        wrong.payload = vec![7; payload_bytes].into();
+        let refused = block_on(log.mend(wrong));
+        assert!(matches!(refused, Err(Error::Damaged { .. })), "{payload_bytes}: {refused:?}");
+    }
     assert_eq!(log.damaged(), [damaged]);
     log.condemn("no peer has it");
     block_on(log.until_mended());
