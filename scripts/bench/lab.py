@@ -88,7 +88,8 @@ ballast-bytes = 16777216
 
     def start(self):
         """Starts its process."""
-        command = ["ip", "netns", "exec", self.namespace, self.lab.binary, "server", "--config"]
+        # Not `ip netns exec`: that copies all mounts, and a copy would keep a failed disk from being mounted anew.
+        command = ["nsenter", f"--net=/run/netns/{self.namespace}", self.lab.binary, "server", "--config"]
         with (self.directory / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
                 [*command, self.directory / "node.toml"], stdin=subprocess.DEVNULL, stdout=output, stderr=output

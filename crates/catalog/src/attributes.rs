@@ -352,6 +352,34 @@ mod tests {
     }
 
     #[test]
+    fn a_repeatable_command_comes_to_the_same_when_it_is_repeated() {
+        let mut script = with_stream(StreamMode::Provisioned);
+        let all = ShardMetrics::of_name("ALL").unwrap();
+        let resource = Resource { stream: name(), consumer: None };
+        let commands = [
+            set_tags(None, &["a", "b"], &["c"]),
+            Command::SetPolicy { resource: resource.clone(), policy: Some("p".into()) },
+            Command::SetPolicy { resource, policy: None },
+            Command::SetMaxRecordSize { name: name(), kib: 2048 },
+            Command::SetShardMetrics { name: name(), on: all, off: ShardMetrics::default() },
+        ];
+        for command in commands {
+            let now = NOW;
+            for command in
+                [command.clone(), Command::Limited { command: Box::new(command.clone()), now }]
+            {
+                assert!(command.is_repeatable());
+                script.done(command.clone());
+                let after = script.catalog.clone();
+                script.done(command);
+                assert_eq!(script.catalog, after);
+            }
+        }
+        let create = Command::DeleteStream { name: name(), with_consumers: false };
+        assert!(!create.is_repeatable());
+    }
+
+    #[test]
     fn metrics_are_switched_on_and_off_one_by_one() {
         let mut script = with_stream(StreamMode::Provisioned);
         let [bytes, age] = ["IncomingBytes", "IteratorAgeMilliseconds"]

@@ -365,6 +365,23 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether the command, applied once more right behind itself, changes nothing and has the same outcome. If nobody knows
+    /// what became of such a command, it may be proposed again.
+    pub fn is_repeatable(&self) -> bool {
+        if let Self::Limited { command, .. } = self {
+            return command.is_repeatable(); // a change without effect is not counted
+        }
+        matches!(
+            self,
+            Self::SetTags { .. }
+                | Self::SetPolicy { .. }
+                | Self::SetMaxRecordSize { .. }
+                | Self::SetShardMetrics { .. }
+        )
+    }
+}
+
 /// How shards are to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardChange {

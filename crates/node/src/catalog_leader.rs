@@ -29,6 +29,9 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) trait Question {
     type Answer;
 
+    /// Whether it may be asked again if nobody knows what came of it.
+    fn is_repeatable(&self) -> bool;
+
     /// Asks this node's replica.
     fn here(
         &self,
@@ -77,13 +80,15 @@ fn policy(command: &Command) -> Option<(&str, Kind)> {
     None
 }
 
-/// Asks wherever the leader is, and looks for it while there is none.
+/// Asks wherever the leader is, and looks for it while there is none. Asks again if nobody knows what came of it and that
+/// does no harm: a leader that is cut off takes the answer with it.
 pub(crate) async fn ask<Q: Question>(node: &Node, question: Q) -> Result<Q::Answer, Error> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let hint = match ask_here(node, &question).await {
             Err(Error::NotLeader { leader }) => leader,
             Err(Error::NotFound | Error::OutOfService(_)) => None,
+            Err(Error::Unknown(_)) if question.is_repeatable() && Instant::now() < deadline => None,
             decided => return decided,
         };
         let others = node.inner.remotes.nodes().into_iter().filter(|other| Some(*other) != hint);
@@ -93,6 +98,8 @@ pub(crate) async fn ask<Q: Question>(node: &Node, question: Q) -> Result<Q::Answ
         for other in hint.into_iter().chain(others).filter(|other| *other != node.id()) {
             match question.there(&node.inner.remotes, other).await {
                 Err(Error::NotLeader { .. }) => {}
+                Err(Error::Unknown(_)) if question.is_repeatable() && Instant::now() < deadline => {
+                }
                 decided => return decided,
             }
         }
@@ -117,6 +124,10 @@ pub(crate) async fn ask_here<Q: Question>(node: &Node, question: &Q) -> Result<Q
 impl Question for Propose<'_> {
     type Answer = Outcome;
 
+    fn is_repeatable(&self) -> bool {
+        self.0.is_repeatable()
+    }
+
     async fn here(&self, replica: &CatalogReplica) -> Result<Outcome, Error> {
         replica.propose(self.0).await
     }
@@ -140,6 +151,10 @@ impl Question for Propose<'_> {
 
 impl Question for NewestVersion {
     type Answer = u64;
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 
     async fn here(&self, replica: &CatalogReplica) -> Result<u64, Error> {
         replica.newest_version().await

@@ -285,7 +285,7 @@ async fn remove_leftovers(
         leftovers.filter(|group| known(group) && !wanted.contains_key(group)).collect();
     for group in leftovers {
         if !may_be_removed(node, catalog, group).await {
-            tracing::info!(%group, "kept: it may be the last copy of something");
+            tracing::debug!(%group, "kept: it may be the last copy of something");
             continue;
         }
         if group == GroupId::CATALOG {

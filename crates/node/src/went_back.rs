@@ -46,7 +46,7 @@ pub(crate) async fn report(node: Node) {
             node = %node.id(),
             starts = node.inner.start().starts,
             "the disk of this node went back in time: it is an older copy of itself and may have forgotten what it \
-             acknowledged. Its replicas are made anew under other ids"
+             acknowledged. Its replicas are made anew under other ids, but for those that are the only one of their group"
         );
     }
 }
