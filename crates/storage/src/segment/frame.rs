@@ -98,6 +98,7 @@ pub(crate) fn decode_round_payload(payload: &[u8]) -> Option<(u64, u64)> {
 /// Appends a frame's header to `out`; its payload, `prefix` and then `payload`, has to follow.
 ///
 /// Returns `None` if the payload is longer than a length field can say.
+#[inline]
 pub(crate) fn encode_header(
     out: &mut Vec<u8>,
     seed: u32,
