@@ -27,7 +27,7 @@ impl Catalog {
         if !is_same_disk {
             self.replace_all_replicas_on(id, |_| true);
         } else if went_back {
-            // What the only replica of a group has forgotten nobody has. Without it nothing would be left.
+            // The only replica of a group keeps its id: no other replica has the data.
             self.replace_all_replicas_on(id, |replicas| replicas.len() > 1);
         }
         Ok(Change::Made)

@@ -110,7 +110,8 @@ fn holders(node: &Node, group: GroupId) -> Option<BTreeSet<NodeId>> {
     is_held.then(|| nodes.into_iter().filter(|holder| *holder != node.id()).collect())
 }
 
-/// Mends what `other` has of the entries in `left`, and takes it out of there. Gives those that `other` says it lacks.
+/// Asks `other` for the entries in `left`, mends those that it sends, and removes them from `left`. Returns the entries that `other`
+/// does not have.
 async fn mend_from(
     node: &Node,
     group: GroupId,

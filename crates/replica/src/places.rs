@@ -98,7 +98,7 @@ pub(crate) fn current(group: GroupId, store: &dyn LogStore) -> Result<Option<Own
     Ok(look(group, store)?.into_iter().find_map(of))
 }
 
-/// Every log of `group` that lies in the store, old ones included and last.
+/// Every log of `group` in the store: first the log of the current replica, then the old one.
 pub(crate) fn logs(group: GroupId, store: &dyn LogStore) -> Vec<Arc<dyn GroupLog>> {
     let held = places(group).into_iter().filter(|place| store.holds(*place));
     let mut logs: Vec<_> = held.filter_map(|place| store.group(place).ok()).collect();
@@ -184,7 +184,7 @@ pub(crate) fn is_doubled(group: GroupId, store: &dyn LogStore) -> bool {
     places(group).iter().all(|place| store.holds(*place))
 }
 
-/// Removes the log that lies beside that of `replica`, if there is one. Says whether there was.
+/// Removes the old log beside the log of `replica`. Returns whether there was one.
 pub(crate) async fn remove_old(
     group: GroupId,
     replica: ReplicaId,

@@ -65,13 +65,27 @@ impl Group {
 
     /// As [`crate::GroupLog::mend`], on a thread that may block.
     pub(crate) fn mend(&self, entry: &Entry) -> Result<(), Error> {
+        let frame = |segment: &SegmentFile, wanted| self.frame_of(segment, wanted, entry).map(Some);
+        self.put_right(entry.log_id, frame).map(drop)
+    }
+
+    /// As [`crate::GroupLog::mend_by_checksum`], on a thread that may block.
+    pub(crate) fn mend_by_checksum(&self, id: LogId) -> Result<bool, Error> {
+        self.put_right(id, |segment, wanted| Ok(self.corrected(segment, wanted)))
+    }
+
+    /// Writes the frame that `frame` makes where the entry lies, unless the entry can be read or is live no more. Returns
+    /// whether the entry can be read now; no if `frame` makes none.
+    fn put_right(
+        &self,
+        id: LogId,
+        frame: impl FnOnce(&SegmentFile, Wanted) -> Result<Option<Vec<u8>>, Error>,
+    ) -> Result<bool, Error> {
         self.check(&self.lock())?;
-        let id = entry.log_id;
-        let Some((segment, wanted)) = self.locate(id)? else {
-            return self.mended(id); // purged or truncated meanwhile
-        };
-        if !self.is_readable(&segment, wanted)? {
-            let frame = self.frame_of(&segment, wanted, entry)?;
+        if let Some((segment, wanted)) = self.locate(id)?
+            && !self.is_readable(&segment, wanted)?
+        {
+            let Some(frame) = frame(&segment, wanted)? else { return Ok(false) };
             let offset = u64::from(wanted.loc.offset);
             let write = segment.mend(&frame, offset);
             write.map_err(|error| self.refused(&segment, &error.to_string()))?;
@@ -80,40 +94,19 @@ impl Group {
             }
             warn!(group = %self.id, entry = %id, file = %segment.path.display(), offset, "entry is mended");
         }
-        self.mended(id)
+        self.mended(id);
+        Ok(true)
     }
 
-    /// As [`crate::GroupLog::mend_by_checksum`], on a thread that may block.
-    pub(crate) fn mend_by_checksum(&self, id: LogId) -> Result<bool, Error> {
-        self.check(&self.lock())?;
-        let Some((segment, wanted)) = self.locate(id)? else {
-            self.mended(id)?;
-            return Ok(true);
-        };
-        if !self.is_readable(&segment, wanted)? {
-            let bytes = HEADER_BYTES + wanted.loc.payload_bytes as usize;
-            let mut frame = vec![0; bytes];
-            let offset = u64::from(wanted.loc.offset);
-            let read = segment.read_exact_at(&mut frame, offset);
-            let Some(bit) = read.ok().and_then(|()| frame::wrong_bit(segment.seed, &frame)) else {
-                return Ok(false);
-            };
-            frame[bit / 8] ^= 1 << (bit % 8);
-            let raw = RawHeader::read(&frame);
-            let header = raw.and_then(|raw| raw.validate(segment.seed, &frame[HEADER_BYTES..]));
-            let is_entry = header.is_some_and(|header| {
-                let found = (header.group, header.term, header.index);
-                found == (self.id.0, id.term, id.index)
-            });
-            if !is_entry {
-                return Ok(false);
-            }
-            let write = segment.mend(&frame, offset);
-            write.map_err(|error| self.refused(&segment, &error.to_string()))?;
-            warn!(group = %self.id, entry = %id, file = %segment.path.display(), offset, bit, "entry is mended by its checksum");
-        }
-        self.mended(id)?;
-        Ok(true)
+    /// The frame at `wanted` with its one wrong bit corrected, if it is then that of the entry.
+    fn corrected(&self, segment: &SegmentFile, wanted: Wanted) -> Option<Vec<u8>> {
+        let mut frame = vec![0; HEADER_BYTES + wanted.loc.payload_bytes as usize];
+        segment.read_exact_at(&mut frame, u64::from(wanted.loc.offset)).ok()?;
+        let bit = frame::wrong_bit(segment.seed, &frame)?;
+        frame[bit / 8] ^= 1 << (bit % 8);
+        let header = RawHeader::read(&frame)?.validate(segment.seed, &frame[HEADER_BYTES..])?;
+        let found = (header.group, header.term, header.index);
+        (found == (self.id.0, wanted.id.term, wanted.id.index)).then_some(frame)
     }
 
     /// As [`crate::GroupLog::copy_of`], on a thread that may block.
@@ -143,12 +136,11 @@ impl Group {
         }
     }
 
-    fn mended(&self, id: LogId) -> Result<(), Error> {
+    fn mended(&self, id: LogId) {
         let mut inner = self.lock();
         inner.damaged.remove(&id.index);
         self.damage.send_replace(inner.damaged.len());
         self.core.mended.fetch_add(1, Relaxed);
-        Ok(())
     }
 
     fn refused(&self, segment: &SegmentFile, why: &str) -> Error {
@@ -156,7 +148,7 @@ impl Group {
         Error::Read { detail }
     }
 
-    /// Where a live entry lies; `None` if it is live no more.
+    /// Segment and place of an entry; `None` if the entry was purged or truncated.
     fn locate(&self, id: LogId) -> Result<Option<(Arc<SegmentFile>, Wanted)>, Error> {
         let placed = {
             let inner = self.lock();

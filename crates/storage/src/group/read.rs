@@ -15,9 +15,8 @@ use crate::{
     keys::{Loc, Run},
     model::Budget,
     segment::{
-        file::SegmentFile,
+        file::{SegmentFile, is_unreadable},
         frame::{HEADER_BYTES, Kind, MOVED_PREFIX_BYTES, RawHeader},
-        scan::is_unreadable,
     },
 };
 

@@ -8,10 +8,7 @@ use std::{
 use anabranch_types::Incarnation;
 use tracing::warn;
 
-use crate::{
-    damage::Damage,
-    segment::{frame, scan::is_unreadable},
-};
+use crate::{damage::Damage, segment::frame};
 
 /// The unit in which the device is written, and the size of a segment's header.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
@@ -238,6 +235,11 @@ fn header(
     let crc = crc32c::crc32c(&block[..HEADER_FIELDS_BYTES]);
     block[HEADER_FIELDS_BYTES..HEADER_FIELDS_BYTES + 4].copy_from_slice(&crc.to_le_bytes());
     block
+}
+
+/// Whether the device can't read a block.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// Makes the names in a directory durable.

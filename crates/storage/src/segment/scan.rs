@@ -5,7 +5,7 @@
 use std::{io, sync::Arc};
 
 use crate::segment::{
-    file::{BLOCK_BYTES, DATA_START, SegmentFile},
+    file::{BLOCK_BYTES, DATA_START, SegmentFile, is_unreadable},
     frame::{self, HEADER_BYTES, Header, Kind, ROUND_BYTES, ROUND_MAGIC, RawHeader},
     round::LogEnd,
 };
@@ -243,11 +243,6 @@ impl Scanner {
         }
         Ok(())
     }
-}
-
-/// Whether the device can't read a block.
-pub(crate) fn is_unreadable(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 fn positions_of_magic(bytes: &[u8]) -> impl Iterator<Item = usize> {
