@@ -167,6 +167,28 @@ fn a_copy_that_is_not_the_entry_is_refused_and_a_condemned_replica_stays_so() {
 }
 
 #[test]
+fn an_entry_of_which_nobody_has_a_copy_is_mended_by_its_checksum_if_one_bit_is_wrong() {
+    let settings = StorageSettings { verify_bytes_at_open: 0, ..uncached() };
+    for wrong_bytes in [1, 2] {
+        let mut disk = filled(settings.clone(), true);
+        let store = disk.open_store();
+        (0..wrong_bytes).for_each(|byte| flip(&disk.segments()[0], 20_700 + byte));
+        let damaged = [1, 2].map(|group| {
+            let log = open(&*store, group);
+            let read = read(&*log, 0..40);
+            let from = read.map_or(0, |entries| entries.len() as u64);
+            let _found = self::read(&*log, from..from + 1);
+            log.damaged().first().map(|id| (log, *id))
+        });
+        let (log, id) = damaged.into_iter().flatten().next().unwrap();
+        assert_eq!(block_on(log.mend_by_checksum(id)), Ok(wrong_bytes == 1));
+        assert_eq!(log.damaged().is_empty(), wrong_bytes == 1);
+        let whole = entries(1, id.index..id.index + 1, 1000);
+        assert_eq!(read(&*log, id.index..id.index + 1).ok(), (wrong_bytes == 1).then_some(whole));
+    }
+}
+
+#[test]
 fn rot_anywhere_before_the_synced_end_is_never_cut() {
     for close in [false, true] {
         let disk = filled(small(), close);
