@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails when code of the hot path takes over 5 % more instructions than recorded, or one allocation more.
 
-A guarded test stands in a Rust module `guard` and does its work inside `anabranch_guard::guarded`. Each is run alone
+A cost test is in a Rust module `cost` and does its work inside `anabranch_cost::counted`. Each is run alone
 under callgrind, in the release test binary that `cargo test --release --workspace` makes; scripts/guard.json has what
 is recorded. A change that is meant to cost more, or that makes something cheaper, changes that file in its own commit:
 `make guard-record`.
@@ -31,15 +31,15 @@ RECORD = ROOT / "scripts" / "guard.json"
 LIMIT = 5.0
 # A second run may differ by this much (the seeds of hash maps are random), in percent.
 NOISE = 0.5
-# Counts are zeroed when `guarded` is entered and dumped when it is left. Two patterns for one function: valgrind takes
+# Counts are zeroed when `counted` is entered and dumped when it is left. Two patterns for one function: valgrind takes
 # the second of two equal ones for nothing. Each thread has its own counts: the main thread may still be busy.
 CALLGRIND = [
     "valgrind",
     "-q",
     "--tool=callgrind",
     "--separate-threads=yes",
-    "--zero-before=*anabranch_guard::guarded*",
-    "--dump-after=*guard::guarded*",
+    "--zero-before=*anabranch_cost::counted*",
+    "--dump-after=*cost::counted*",
 ]
 # Always the same environment: it lies on the stack and shifts it. Valgrind counts `rep movsb`, with which glibc copies
 # long stretches, as one instruction for each byte; with the vectors of short ones a copy costs about what it takes.
@@ -60,7 +60,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Test:
-    """A guarded test: what it is called in the record, and how to run it."""
+    """A cost test: its name in the record, and how to run it."""
 
     name: str
     binary: Path
@@ -116,14 +116,14 @@ def binaries():
 
 
 def tests(by_crate):
-    """Every test in a module `guard`. In the name that module is left out: it says nothing."""
+    """Every test in a module `cost`. The name leaves that module out."""
     found = []
     for crate, binary in sorted(by_crate.items()):
         for line in run([binary, "--list", "--format", "terse"]).splitlines():
             path = line.removesuffix(": test")
             parts = path.split("::")
-            if path != line and "guard" in parts[:-1]:
-                name = "::".join([crate, *(part for part in parts if part != "guard")])
+            if path != line and "cost" in parts[:-1]:
+                name = "::".join([crate, *(part for part in parts if part != "cost")])
                 found.append(Test(name, binary, path))
     return found
 
@@ -141,9 +141,9 @@ def count(test):
         command = [*CALLGRIND, f"--callgrind-out-file={out}", binary, "--exact", test.path, "--test-threads=1"]
         output = run(command, cwd=test.binary.parent, env=ENVIRONMENT)
         dumps = [dump.read_text() for dump in Path(directory).glob("out.*-*")]
-        entered = [dump for dump in dumps if "guard::guarded" in dump.partition("fn=")[2]]
+        entered = [dump for dump in dumps if "cost::counted" in dump.partition("fn=")[2]]
         if len(entered) != 1:
-            sys.exit(f"guard: {test.name} enters `guarded` {len(entered)} times, not once\n{output}")
+            sys.exit(f"guard: {test.name} enters `counted` {len(entered)} times, not once\n{output}")
         return parse(entered[0])
 
 

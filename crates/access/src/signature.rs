@@ -523,7 +523,7 @@ fn parse_hex(text: &str) -> Option<[u8; 32]> {
 }
 
 #[cfg(test)]
-mod guard;
+mod cost;
 #[cfg(test)]
 mod sdk_tests;
 #[cfg(test)]

@@ -7,9 +7,9 @@
 //! Invariants: a pair of key and nonce is used once; no key and no plaintext is logged, shown or stored.
 //! Start at [`ShardKeys`].
 
-mod error;
 #[cfg(test)]
-mod guard;
+mod cost;
+mod error;
 mod key_file;
 mod keyring;
 mod kms;

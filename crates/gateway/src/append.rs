@@ -241,4 +241,4 @@ fn shard_subject(cx: &Context<'_>, route: &ShardRoute) -> String {
 }
 
 #[cfg(test)]
-mod guard;
+mod cost;

@@ -147,7 +147,7 @@ impl std::fmt::Debug for CallNames {
 }
 
 #[cfg(test)]
-mod guard;
+mod cost;
 
 #[cfg(test)]
 mod tests {

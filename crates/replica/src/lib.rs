@@ -18,10 +18,10 @@ mod applier;
 mod catalog_replica;
 mod checkpoints;
 mod convert;
+#[cfg(test)]
+mod cost;
 mod error;
 mod group;
-#[cfg(test)]
-mod guard;
 mod intact;
 mod load_meter;
 mod log_adapter;

@@ -8,7 +8,7 @@
 mod batch;
 mod command;
 #[cfg(test)]
-mod guard;
+mod cost;
 mod page;
 mod position;
 mod state;

@@ -10,13 +10,13 @@ mod bounds;
 mod cache;
 pub mod contract;
 mod core;
+#[cfg(test)]
+mod cost;
 mod damage;
 mod dir;
 mod disk;
 mod error;
 mod group;
-#[cfg(test)]
-mod guard;
 mod index;
 mod keys;
 mod log;

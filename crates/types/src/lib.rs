@@ -7,9 +7,9 @@
 mod arn;
 mod clock;
 mod complaints;
-pub mod dates;
 #[cfg(test)]
-mod guard;
+mod cost;
+pub mod dates;
 mod hash_key;
 mod ids;
 mod key_fault;

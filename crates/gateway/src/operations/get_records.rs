@@ -183,4 +183,4 @@ impl Answer for Records {
 }
 
 #[cfg(test)]
-mod guard;
+mod cost;

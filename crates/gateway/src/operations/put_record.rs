@@ -219,7 +219,7 @@ pub(super) fn write_placed(w: &mut Writer, placed: Placed) {
 }
 
 #[cfg(test)]
-mod guard;
+mod cost;
 
 #[cfg(test)]
 mod tests {

@@ -167,7 +167,7 @@ fn write_outcome(w: &mut Writer, outcome: &Outcome) {
 }
 
 #[cfg(test)]
-mod guard;
+mod cost;
 
 #[cfg(test)]
 mod tests {

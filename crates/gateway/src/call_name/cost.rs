@@ -1,6 +1,6 @@
 //! The name of a call of one record of 1 KiB.
 
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 use anabranch_types::partition_key_hash;
 use base64_simd::STANDARD;
 
@@ -15,6 +15,6 @@ fn names_a_call() {
     let entry = Entry { partition_key: key, hash: partition_key_hash(key), data: &data };
     let invocation = Invocation::Named(b"6f1ed002-ab5b-4f1e-9d3c-000000000001");
     let arn = "arn:aws:iam::000000000000:user/ann";
-    let producer = guarded(|| names.producer(arn, &invocation, &[entry]));
+    let producer = counted(|| names.producer(arn, &invocation, &[entry]));
     assert_eq!(producer.id.len(), 16);
 }

@@ -1,6 +1,6 @@
 //! A call of one record of 1 KiB, read and checked.
 
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 
 use super::*;
 use crate::constraints;
@@ -14,7 +14,7 @@ fn reads(format: Format) {
         w.member("PartitionKey").text("0123456789abcdef");
     });
     let body = writer.finish();
-    let request = guarded(|| {
+    let request = counted(|| {
         let request: PutRecord<'_> = decode(format, &body).unwrap();
         constraints::check(&request).unwrap();
         request

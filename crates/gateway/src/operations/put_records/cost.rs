@@ -1,6 +1,6 @@
 //! A call of 500 records of 1 KiB: read, checked, hashed; and its answer.
 
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 use anabranch_types::{SequenceNumber, ShardId, Timestamp};
 
 use super::*;
@@ -28,7 +28,7 @@ fn body(format: Format) -> Vec<u8> {
 
 fn reads(format: Format) {
     let body = body(format);
-    let request = guarded(|| {
+    let request = counted(|| {
         let request: PutRecords<'_> = decode(format, &body).unwrap();
         constraints::check(&request).unwrap();
         request
@@ -52,7 +52,7 @@ fn reads_cbor() {
 fn hashes_keys() {
     let body = body(Format::Json);
     let request: PutRecords<'_> = decode(Format::Json, &body).unwrap();
-    let entries = guarded(|| request.entries(Placement::ByKey)).unwrap();
+    let entries = counted(|| request.entries(Placement::ByKey)).unwrap();
     assert_eq!(entries.len(), RECORDS);
 }
 
@@ -62,7 +62,7 @@ fn writes(format: Format) {
     let number = SequenceNumber::shard_start(shard, second, second);
     let answer =
         PutMany { outcomes: vec![Ok(Placed { shard, number }); RECORDS], encrypted: false };
-    let bytes = guarded(|| {
+    let bytes = counted(|| {
         let mut writer = Writer::new(format, answer.expected_bytes());
         answer.write(&mut writer);
         writer.finish()

@@ -1,6 +1,6 @@
 //! The signature of a PutRecord of 1 KiB, as an SDK sends it.
 
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn verifies_a_put() {
     let key = Signature::parse(&request)
         .unwrap()
         .signing_key(b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
-    let verified = guarded(|| {
+    let verified = counted(|| {
         let signature = Signature::parse(&request)?;
         signature.check("kinesis", NOW)?;
         signature.verify(&request, &key)

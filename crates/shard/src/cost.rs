@@ -1,6 +1,6 @@
 //! A call of 500 records of 1 KiB on its way through a shard, and the window of repeats.
 
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 use anabranch_types::Timestamp;
 use bytes::{Bytes, BytesMut};
 
@@ -54,28 +54,28 @@ fn window() -> DuplicateWindow {
 #[test]
 fn builds_a_batch() {
     let (data, producer) = (noise(1, RECORD_BYTES), producer(1));
-    let batch = guarded(|| build(producer, RECORDS, &data));
+    let batch = counted(|| build(producer, RECORDS, &data));
     assert_eq!(batch.record_count(), RECORDS);
 }
 
 #[test]
 fn builds_a_batch_of_one() {
     let (data, producer) = (noise(1, RECORD_BYTES), producer(1));
-    let batch = guarded(|| build(producer, 1, &data));
+    let batch = counted(|| build(producer, 1, &data));
     assert_eq!(batch.record_count(), 1);
 }
 
 #[test]
 fn parses_a_batch() {
     let bytes = batch().bytes().clone();
-    let parsed = guarded(|| Batch::parse(bytes)).unwrap();
+    let parsed = counted(|| Batch::parse(bytes)).unwrap();
     assert_eq!(parsed, batch());
 }
 
 #[test]
 fn finds_the_call_of_a_batch() {
     let bytes = batch().bytes().clone();
-    let (found, indexes) = guarded(|| Batch::call_of(&bytes)).unwrap();
+    let (found, indexes) = counted(|| Batch::call_of(&bytes)).unwrap();
     assert_eq!((Some(found), indexes.len()), (producer(1), RECORDS as usize));
 }
 
@@ -91,7 +91,7 @@ fn walks_a_page() {
     };
     let next = Position::entry(2);
     let page = Page { batches: vec![piece], next, behind: std::time::Duration::ZERO };
-    let bytes = guarded(|| page.records().map(|(.., record)| record.data.len()).sum::<usize>());
+    let bytes = counted(|| page.records().map(|(.., record)| record.data.len()).sum::<usize>());
     assert_eq!(bytes, RECORDS as usize * RECORD_BYTES);
 }
 
@@ -99,7 +99,7 @@ fn walks_a_page() {
 fn encodes_an_append() {
     let command =
         Command::Append { arrival: NOW, records: RECORDS, batch: batch().bytes().clone() };
-    let bytes = guarded(|| {
+    let bytes = counted(|| {
         let mut bytes = BytesMut::with_capacity(command.encoded_bytes());
         command.encode(&mut bytes);
         bytes.freeze()
@@ -114,7 +114,7 @@ fn applies_appends() {
         .encode(&mut command);
     let stored = vec![command.freeze(); ENTRIES];
     let mut shard = ShardState::default();
-    let last = guarded(|| {
+    let last = counted(|| {
         let commands = stored.into_iter().map(|stored| Command::decode(stored).unwrap());
         (1..).zip(commands).map(|(index, command)| shard.apply(index, &command)).last()
     });
@@ -124,7 +124,7 @@ fn applies_appends() {
 #[test]
 fn remembers_calls() {
     let (mut window, calls) = (window(), calls(CALLS..2 * CALLS));
-    guarded(|| remember(&mut window, calls));
+    counted(|| remember(&mut window, calls));
     assert_eq!(window.len() as u64, 2 * CALLS);
 }
 
@@ -132,7 +132,7 @@ fn remembers_calls() {
 fn finds_repeats() {
     let window = window();
     let repeats: Vec<_> = (0..CALLS).map(|call| build(producer(call), 4, b"data")).collect();
-    let known = guarded(|| repeats.iter().filter(|call| window.find(call).is_some()).count());
+    let known = counted(|| repeats.iter().filter(|call| window.find(call).is_some()).count());
     assert_eq!(known, repeats.len());
 }
 
@@ -140,6 +140,6 @@ fn finds_repeats() {
 fn tells_new_calls_from_repeats() {
     let window = window();
     let new: Vec<_> = (CALLS..2 * CALLS).map(|call| build(producer(call), 4, b"data")).collect();
-    let known = guarded(|| new.iter().filter(|call| window.find(call).is_some()).count());
+    let known = counted(|| new.iter().filter(|call| window.find(call).is_some()).count());
     assert_eq!(known, 0);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use anabranch_guard::guarded;
+use anabranch_cost::counted;
 
 use crate::{SequenceNumber, SequenceNumberParts, ShardId, partition_key_hash};
 
@@ -20,7 +20,7 @@ fn number(place: u64) -> SequenceNumber {
 
 #[test]
 fn makes_sequence_numbers() {
-    let numbers = guarded(|| (0..RECORDS).map(number).collect::<Vec<_>>());
+    let numbers = counted(|| (0..RECORDS).map(number).collect::<Vec<_>>());
     assert!(numbers.is_sorted());
 }
 
@@ -28,7 +28,7 @@ fn makes_sequence_numbers() {
 fn writes_sequence_numbers() {
     let numbers: Vec<_> = (0..RECORDS).map(number).collect();
     let mut text = String::with_capacity(1 << 16);
-    guarded(|| numbers.iter().for_each(|number| write!(text, "{number} ").unwrap()));
+    counted(|| numbers.iter().for_each(|number| write!(text, "{number} ").unwrap()));
     let read: Vec<SequenceNumber> = text.split_whitespace().map(|t| t.parse().unwrap()).collect();
     assert_eq!(read, numbers);
 }
@@ -38,13 +38,13 @@ fn parses_sequence_numbers() {
     let numbers: Vec<_> = (0..RECORDS).map(number).collect();
     let texts: Vec<_> = numbers.iter().map(SequenceNumber::to_string).collect();
     let parse = |text: &String| text.parse::<SequenceNumber>().unwrap();
-    let read = guarded(|| texts.iter().map(parse).collect::<Vec<_>>());
+    let read = counted(|| texts.iter().map(parse).collect::<Vec<_>>());
     assert_eq!(read, numbers);
 }
 
 #[test]
 fn hashes_partition_keys() {
     let keys: Vec<_> = (0..RECORDS).map(|i| format!("{i:016x}")).collect();
-    let hashes = guarded(|| keys.iter().map(|key| partition_key_hash(key)).collect::<Vec<_>>());
+    let hashes = counted(|| keys.iter().map(|key| partition_key_hash(key)).collect::<Vec<_>>());
     assert_eq!(hashes[0].0, 0x1e4a_1b03_d1b6_cd8a_174a_826f_76e0_09f4);
 }

@@ -1,7 +1,7 @@
 //! From the records of a decoded call to batches, and from positions to sequence numbers.
 
 use anabranch_catalog::Catalog;
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 use anabranch_types::{Timestamp, partition_key_hash};
 use base64_simd::STANDARD;
 use bytes::Bytes;
@@ -39,7 +39,7 @@ fn batches_records_by_shard() {
     });
     let entries: Vec<Entry<'_>> = entries.collect();
     let pending: Vec<usize> = (0..RECORDS).collect();
-    let (groups, homeless) = guarded(|| group(&view, &name, &entries, &pending, &producer));
+    let (groups, homeless) = counted(|| group(&view, &name, &entries, &pending, &producer));
     assert!(homeless.is_empty());
     assert_eq!(groups.len(), 8);
     let records: usize = groups.iter().map(|group| group.batch.records().count()).sum();
@@ -59,7 +59,7 @@ fn numbers_records() {
     let first = anabranch_shard::Position::entry(1_000_000);
     let runs = [Run { first, records, arrival }];
     let mut outcomes: Vec<Outcome> = (0..RECORDS).map(|_| Err(Error::Internal)).collect();
-    guarded(|| settle(&mut outcomes, &groups[0], &runs));
+    counted(|| settle(&mut outcomes, &groups[0], &runs));
     let numbers: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().number).collect();
     assert!(numbers.is_sorted() && numbers[0] < numbers[RECORDS - 1]);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anabranch_catalog::StreamId;
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 use anabranch_shard::{BatchBuilder, PageBatch};
 use anabranch_types::{GroupId, HashKey, Timestamp};
 
@@ -48,7 +48,7 @@ fn writes(format: Format) {
     let (page, route) = (page(), route());
     let permit = Budget::new(1 << 20).take(1).unwrap();
     let next = Some("i".repeat(200));
-    let (bytes, records) = guarded(|| {
+    let (bytes, records) = counted(|| {
         let bytes = page::bytes(&page);
         let records = Records { page, bytes, route, next, children: Vec::new(), permit };
         let mut writer = Writer::new(format, records.expected_bytes());

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 use anabranch_shard::{BatchBuilder, Command, DuplicateWindow, Producer};
 use anabranch_types::Timestamp;
 use bytes::{Bytes, BytesMut};
@@ -30,7 +30,7 @@ fn applies_entries() {
     let entries: Vec<_> = (1..=ENTRIES).map(stored).collect();
     let window = Arc::new(Mutex::new(DuplicateWindow::default()));
     let mut machine = ShardMachine::new(0, Arc::clone(&window));
-    guarded(|| {
+    counted(|| {
         for (index, entry) in (1..).zip(entries) {
             let Ok(Payload::Command(command)) = Payload::decode(entry) else { unreachable!() };
             machine.apply(index, command).unwrap();
@@ -44,6 +44,6 @@ fn applies_entries() {
 fn encodes_a_payload() {
     let command = Bytes::from(noise(1, 64 << 10));
     let payload = Payload::Command(command);
-    let stored = guarded(|| payload.encode());
+    let stored = counted(|| payload.encode());
     assert_eq!(Payload::decode(stored), Ok(payload));
 }

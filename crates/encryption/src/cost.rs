@@ -1,7 +1,7 @@
 //! A batch of one record of 1 KiB, sealed and opened.
 
 use anabranch_catalog::StreamId;
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 use anabranch_shard::{Batch, BatchBuilder, Producer};
 use anabranch_types::ShardId;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ fn seals_a_batch_of_one() {
     let sealer = BatchSealer::new(PLACE, 1, &secret, [1; 16]);
     // What the library finds out about the processor is asked once.
     sealer.seal(&batch);
-    let stored = guarded(|| sealer.seal(&batch));
+    let stored = counted(|| sealer.seal(&batch));
     assert!(stored.len() > batch.bytes().len());
 }
 
@@ -35,7 +35,7 @@ fn opens_a_batch_of_one() {
     let (head, sealed) = Batch::sealed_part(&stored).unwrap();
     let header = Header::of(&sealed).unwrap();
     let opener = BatchOpener::new(PLACE, header, &secret);
-    let opened = guarded(|| {
+    let opened = counted(|| {
         let (head, sealed) = Batch::sealed_part(&stored)?;
         opener.open(Header::of(&sealed)?, &head, &sealed)
     });

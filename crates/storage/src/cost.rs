@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use anabranch_guard::{guarded, noise};
+use anabranch_cost::{counted, noise};
 use anabranch_types::{GroupId, Incarnation, LogId};
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -70,7 +70,7 @@ fn wanted(places: &[Place], entries: &[Entry]) -> Vec<Wanted> {
 fn writes_a_round_of(payload_bytes: usize) {
     let (entries, (_dir, segment)) = (entries(payload_bytes), segment());
     let heads = Vec::with_capacity(1 << 16);
-    let (written, places) = guarded(|| write(&segment, heads, &entries));
+    let (written, places) = counted(|| write(&segment, heads, &entries));
     assert!(written.bytes > ENTRIES * (HEADER_BYTES + payload_bytes) as u64);
     let read = read_wanted(&segment, GROUP, &wanted(&places, &entries)).ok();
     assert_eq!(read, Some(entries));
@@ -91,7 +91,7 @@ fn reads_entries() {
     let (entries, (_dir, segment)) = (entries(1024), segment());
     let (_, places) = write(&segment, Vec::new(), &entries);
     let wanted = wanted(&places, &entries);
-    let read = guarded(|| read_wanted(&segment, GROUP, &wanted)).ok();
+    let read = counted(|| read_wanted(&segment, GROUP, &wanted)).ok();
     assert_eq!(read, Some(entries));
 }
 
@@ -103,7 +103,7 @@ fn validates_frames() {
         frame::encode_header(&mut bytes, SEED, header(entry), &[], &entry.payload).unwrap();
         bytes.extend_from_slice(&entry.payload);
     }
-    let valid = guarded(|| {
+    let valid = counted(|| {
         let frames = bytes.chunks(HEADER_BYTES + 1024);
         let valid = |frame: &&[u8]| {
             let raw = RawHeader::read(frame).unwrap();
@@ -118,7 +118,7 @@ fn validates_frames() {
 fn caches_entries() {
     let entries = entries(1024);
     let mut cache = GroupCache::default();
-    let read = guarded(|| {
+    let read = counted(|| {
         cache.push(&entries, 1);
         let mut read = Vec::new();
         cache.read(1, ENTRIES + 1, &mut Budget::new(usize::MAX), &mut read);
