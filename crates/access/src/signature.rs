@@ -384,6 +384,11 @@ impl<'a> Signature<'a> {
         &self.credential
     }
 
+    /// Name of the service that the credential is scoped to: `kinesis`.
+    pub fn service(&self) -> &str {
+        self.element(3)
+    }
+
     /// The credential without the key id.
     fn scope(&self) -> &str {
         self.credential.split_once('/').map_or("", |(_, scope)| scope)
@@ -404,7 +409,7 @@ impl<'a> Signature<'a> {
                 "Credential should be scoped with a valid terminator: '{TERMINATOR}'."
             )));
         }
-        if self.element(3) != service {
+        if self.service() != service {
             return Err(Error::Invalid(format!(
                 "Credential should be scoped to correct service: '{service}'. "
             )));

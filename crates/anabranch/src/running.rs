@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anabranch_access::ClusterKey;
 use anabranch_client::Client;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, Unprovided};
-use anabranch_gateway::{Gateway, GatewaySettings};
+use anabranch_gateway::{Gateway, GatewaySettings, Platform};
+use anabranch_kinesis::{Kinesis, KinesisSettings};
 use anabranch_node::{DiskFailure, Node, NodeSettings, bind};
 use anabranch_storage::{LogStore, SegmentStore, Stats};
 use anabranch_tls::remind;
@@ -205,12 +206,18 @@ async fn start(
     settings.region = config.region;
     settings.authentication = config.authentication;
     settings.allowed_origins = config.allow_origins;
-    settings.default_replicas = config.replicas;
     settings.service_limits = config.limits == Limits::Aws;
-    settings.tip_wait = config.tip_wait;
     settings.max_connections = raise_descriptor_limit();
     let (readiness, currency, report) = (node.clone(), node.clone(), node.clone());
-    let mut gateway = Gateway::new(client, settings, node.clock())
+    let kinesis = KinesisSettings {
+        default_replicas: config.replicas,
+        tip_wait: config.tip_wait,
+        ..KinesisSettings::default()
+    };
+    let platform = Platform::new(Arc::new(client), settings, node.clock());
+    let kinesis = Kinesis::new(&platform, kinesis);
+    let mut gateway = Gateway::new(platform)
+        .with_service(kinesis)
         .with_readiness(move || readiness.is_ready())
         .with_currency(move || currency.is_current())
         .with_report(move || cluster_report(&report, &stored.stats()));

@@ -15,15 +15,14 @@ use anabranch_types::{Complaints, Timestamp, UserName};
 use http::header::HOST;
 use http::request::Parts;
 
-use crate::aside::aside;
-use crate::documents::Documents;
-use crate::errors::Error;
+use crate::cooperative::cooperatively;
+use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::identity::{Identities, Identity};
+use crate::platform::Platform;
+use crate::policy_cache::PolicyCache;
 use crate::settings::TokenKey;
 
-/// The service that requests must be signed for.
-const SERVICE: &str = "kinesis";
 /// Keys that are kept; each has a few hundred bytes.
 const MAX_KEYS: usize = 4096;
 
@@ -55,7 +54,7 @@ pub(crate) struct Authenticator {
     keys: Mutex<HashMap<String, KnownKey>>,
     identities: Identities,
     complaints: Complaints,
-    pub(crate) documents: Documents,
+    pub(crate) policies: PolicyCache,
 }
 
 /// A derived key, and what it was derived of: good for as long as the catalog or the client says the same.
@@ -83,7 +82,7 @@ impl Authenticator {
             keys: Mutex::default(),
             identities: Identities::default(),
             complaints: Complaints::default(),
-            documents: Documents::default(),
+            policies: PolicyCache::default(),
         }
     }
 
@@ -107,7 +106,7 @@ impl Authenticator {
         let identity = self.identity(view, &claim.user).ok_or(Error::UnknownKey)?;
         let known = Known { identity, token_issued: claim.token_issued };
         if let Some(key) = self.known_key(signature, claim.sealed) {
-            aside(request.body.len(), || signature.verify(request, &key))?;
+            cooperatively(request.body.len(), || signature.verify(request, &key))?;
             return Ok(known);
         }
         let opened = || self.sealer.open(signature.key_id(), claim.sealed);
@@ -118,7 +117,7 @@ impl Authenticator {
             return Err(Error::Internal);
         };
         let key = signature.signing_key(secret.as_bytes());
-        aside(request.body.len(), || signature.verify(request, &key))?;
+        cooperatively(request.body.len(), || signature.verify(request, &key))?;
         self.keep_key(signature, claim.sealed, key);
         Ok(known)
     }
@@ -177,6 +176,7 @@ impl Authenticator {
 pub(crate) async fn authenticate(
     gateway: &Gateway,
     parts: &Parts,
+    signing: Option<&str>,
     body: &[u8],
 ) -> Result<Caller, Error> {
     let headers = sent_headers(parts);
@@ -184,11 +184,12 @@ pub(crate) async fn authenticate(
     let Some(authenticator) = &gateway.authenticator else {
         return signature::require(&request).map(|()| Caller(None)).map_err(Error::from);
     };
-    let now = gateway.clock.now();
+    let now = gateway.platform.clock.now();
     let signature = Signature::parse(&request)?;
-    signature.check(SERVICE, now)?;
-    let known =
-        newest_if_unknown(gateway, |view| authenticator.verify(view, &request, &signature, now));
+    signature.check(gateway.signing_name(signing, &signature), now)?;
+    let known = newest_if_unknown(&gateway.platform, |view| {
+        authenticator.verify(view, &request, &signature, now)
+    });
     known.await.map(Some).map(Caller)
 }
 
@@ -197,29 +198,46 @@ pub(crate) async fn authenticate(
 ///
 /// # Errors
 /// Those of [`authenticate`].
-pub(crate) async fn judge_head(gateway: &Gateway, parts: &Parts) -> Result<(), Error> {
+pub(crate) async fn check_head(
+    gateway: &Gateway,
+    parts: &Parts,
+    signing: Option<&str>,
+) -> Result<(), Error> {
     let headers = sent_headers(parts);
     let request = request(parts, &headers, &[]);
     let Some(authenticator) = &gateway.authenticator else {
         return signature::require(&request).map_err(Error::from);
     };
-    let now = gateway.clock.now();
+    let now = gateway.platform.clock.now();
     let signature = Signature::parse(&request)?;
-    signature.check(SERVICE, now)?;
-    newest_if_unknown(gateway, |view| authenticator.claim(view, &signature, now).map(drop)).await
+    signature.check(gateway.signing_name(signing, &signature), now)?;
+    newest_if_unknown(&gateway.platform, |view| {
+        authenticator.claim(view, &signature, now).map(drop)
+    })
+    .await
+}
+
+impl Gateway {
+    /// The service name that a signature must have in its scope: that of the called service. A request for an unknown
+    /// service may name any hosted one.
+    fn signing_name<'a>(&'a self, called: Option<&'a str>, signature: &Signature<'_>) -> &'a str {
+        let mut hosted = self.services.iter().map(|service| service.names().signing);
+        let any = || hosted.clone().find(|name| *name == signature.service());
+        called.or_else(any).or_else(|| hosted.next()).unwrap_or_default()
+    }
 }
 
 /// What `ask` says of the version of the catalog that is here, or of the newest one where that knows no such key.
 async fn newest_if_unknown<T>(
-    gateway: &Gateway,
+    platform: &Platform,
     ask: impl Fn(&View) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let view = gateway.cluster.view();
+    let view = platform.cluster.view();
     match ask(&view) {
         Err(Error::UnknownKey) => {}
         known => return known,
     }
-    let newest = gateway.newest.view(&gateway.cluster).await.ok_or(Error::UnknownKey)?;
+    let newest = platform.newest.view(&platform.cluster).await.ok_or(Error::UnknownKey)?;
     ask(&newest)
 }
 

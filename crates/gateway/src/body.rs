@@ -1,4 +1,4 @@
-//! Reads a request's body into memory, into the room that the request has ([`Room`]).
+//! Reads a request's body into memory, into the room that the request has ([`Reservation`]).
 //!
 //! A body in gzip is inflated here, piece by piece: each piece needs its permit first, and none is made beyond the
 //! limit for a body, so a small one that would become a huge one costs no more than any other. It is one member, and
@@ -16,10 +16,10 @@ use hyper::body::{Body, Incoming};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::errors::Error;
+use crate::chunked::Chunked;
+use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::rationed::Rationed;
-use crate::standing::Room;
+use crate::trust::Reservation;
 use crate::unverified::SMALL_BODY_BYTES;
 
 /// A body costs its bytes and as many again for what is made of them (the decoded batch).
@@ -34,7 +34,7 @@ const DISCARD_LIMIT: Duration = Duration::from_secs(5);
 const PIECE_BYTES: usize = 256 * 1024;
 /// What is looked at for that: bytes that make nothing (empty blocks) cost time too, at worst a few milliseconds.
 const SENT_PIECE_BYTES: usize = 16 * 1024;
-/// Room for an inflated body to begin with.
+/// Reservation for an inflated body to begin with.
 const LEAST_ROOM_BYTES: usize = 4096;
 
 /// How a body is written.
@@ -88,44 +88,46 @@ pub(crate) async fn discard(mut body: Incoming) {
 ///
 /// # Errors
 /// [`Error::TooLarge`]; [`Error::BodyTimeout`]; [`Error::Serialization`] if the client breaks off; and
-/// [`Error::Throughput`] if there is no room; the caller renames that one if it must.
+/// [`Error::Throttled`] if there is no room; the caller renames that one if it must.
 pub(crate) async fn read(
     gateway: &Gateway,
     body: Incoming,
-    room: &mut Room,
+    reservation: &mut Reservation,
 ) -> Result<Bytes, Error> {
-    let limit = gateway.settings.max_body_bytes;
+    let limit = gateway.platform.settings.max_body_bytes;
     let declared = body.size_hint();
     if declared.lower() > limit as u64 {
         return Err(Error::TooLarge { limit });
     }
     let expected = usize::try_from(declared.lower()).unwrap_or(limit);
     // Refused before the client has sent it all, if it can be.
-    if !gateway.bodies.has(expected * COST) {
-        return Err(Error::too_much_in_flight());
+    if !gateway.platform.bodies.has(expected * COST) {
+        return Err(Error::Throttled);
     }
-    let collected =
-        timeout(gateway.settings.body_read_timeout, collect(gateway, body, expected, room));
+    let collected = timeout(
+        gateway.platform.settings.body_read_timeout,
+        collect(gateway, body, expected, reservation),
+    );
     collected.await.unwrap_or(Err(Error::BodyTimeout))
 }
 
 /// What a body in gzip says, paid for as it grows.
 ///
 /// # Errors
-/// [`Error::TooLarge`]; [`Error::Serialization`] if it is no gzip; and [`Error::Throughput`] if the budget is used up.
+/// [`Error::TooLarge`]; [`Error::Serialization`] if it is no gzip; and [`Error::Throttled`] if the budget is used up.
 pub(crate) async fn inflate(
     gateway: &Gateway,
     sent: &Bytes,
-    room: &mut Room,
+    reservation: &mut Reservation,
 ) -> Result<Bytes, Error> {
-    let limit = gateway.settings.max_body_bytes;
-    let mut decoder = GzDecoder::new(Rationed::new(sent));
+    let limit = gateway.platform.settings.max_body_bytes;
+    let mut decoder = GzDecoder::new(Chunked::new(sent));
     let mut bytes = Vec::new();
     loop {
         if bytes.len() == bytes.capacity() {
             // As much again as there is; a byte more than is allowed tells that there is more.
             let more = bytes.len().max(LEAST_ROOM_BYTES).min(limit + 1 - bytes.len());
-            room.grow(gateway, more)?;
+            reservation.grow(gateway, more)?;
             bytes.reserve_exact(more);
         }
         let wanted = (bytes.capacity() - bytes.len()).min(PIECE_BYTES);
@@ -159,9 +161,9 @@ async fn collect(
     gateway: &Gateway,
     mut body: Incoming,
     expected: usize,
-    room: &mut Room,
+    reservation: &mut Reservation,
 ) -> Result<Bytes, Error> {
-    let limit = gateway.settings.max_body_bytes;
+    let limit = gateway.platform.settings.max_body_bytes;
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let broken = |_| Error::Serialization("The request body ended early".to_owned());
@@ -170,15 +172,15 @@ async fn collect(
         if before + data.len() > limit {
             return Err(Error::TooLarge { limit });
         }
-        room.grow(gateway, data.len())?;
+        reservation.grow(gateway, data.len())?;
         if before == 0 {
             // Most bodies are one piece and are not copied.
             first = data;
             continue;
         }
         if rest.is_empty() {
-            // Room for all that is declared is made only for callers that are known.
-            let expected = if room.is_verified() { expected } else { 0 };
+            // Reservation for all that is declared is made only for callers that are known.
+            let expected = if reservation.is_verified() { expected } else { 0 };
             rest.reserve(expected.max(before + data.len()));
             rest.extend_from_slice(&std::mem::take(&mut first));
         }

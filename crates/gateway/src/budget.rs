@@ -5,14 +5,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes of bodies and answers that may be in memory at once. Cheap to clone; never waits: what
 /// doesn't fit is throttled.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub struct Budget(Arc<Semaphore>);
 
 /// Bytes of a [`Budget`], given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Permit(OwnedSemaphorePermit);
+pub struct Permit(OwnedSemaphorePermit);
 
 impl Budget {
-    pub(crate) fn new(bytes: usize) -> Self {
+    /// A budget of `bytes`.
+    pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
@@ -22,13 +23,13 @@ impl Budget {
     }
 
     /// `bytes`, or nothing.
-    pub(crate) fn take(&self, bytes: usize) -> Option<Permit> {
+    pub fn take(&self, bytes: usize) -> Option<Permit> {
         let bytes = u32::try_from(bytes).ok()?;
         Arc::clone(&self.0).try_acquire_many_owned(bytes).ok().map(Permit)
     }
 
     /// As much of `wanted` as leaves seven eighths of the rest to others, but `least`, or nothing.
-    pub(crate) fn take_fair(&self, wanted: usize, least: usize) -> Option<Permit> {
+    pub fn take_fair(&self, wanted: usize, least: usize) -> Option<Permit> {
         let fair = self.0.available_permits() / 8;
         self.take(wanted.min(fair).max(least))
     }
@@ -36,17 +37,17 @@ impl Budget {
 
 impl Permit {
     /// Bytes it stands for.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.0.num_permits()
     }
 
     /// Joins another permit of the same budget to this one.
-    pub(crate) fn join(&mut self, other: Self) {
+    pub fn join(&mut self, other: Self) {
         self.0.merge(other.0);
     }
 
     /// Gives back what is above `bytes`.
-    pub(crate) fn shrink(&mut self, bytes: usize) {
+    pub fn shrink(&mut self, bytes: usize) {
         let surplus = self.bytes().saturating_sub(bytes);
         drop(self.0.split(surplus));
     }

@@ -24,12 +24,12 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::auth::Peer;
 use crate::gateway::Gateway;
+use crate::handle::{self, Admitted};
 use crate::handshake::shake_hands;
 use crate::response::{Body, Taken};
-use crate::routing::{self, Admitted};
 use crate::server::HttpBuilder;
 use crate::settings::GatewaySettings;
-use crate::standing::Standing;
+use crate::trust::Trust;
 
 /// How long a silent connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub(crate) async fn drive(
     let stream = match &gateway.tls {
         None => Stream::Plain(stream),
         Some(tls) => {
-            let limit = gateway.settings.header_read_timeout;
+            let limit = gateway.platform.settings.header_read_timeout;
             // Boxed, so that a connection has nothing of it once it is done.
             match Box::pin(shake_hands(tls, stream, limit, &mut closing)).await {
                 Some(stream) => stream,
@@ -59,8 +59,9 @@ pub(crate) async fn drive(
             }
         }
     };
-    let activity = Arc::new(Activity::new(Standing::new(gateway)));
-    let io = WatchedStream::new(stream, Arc::clone(&activity), gateway.settings.write_timeout);
+    let activity = Arc::new(Activity::new(Trust::new(gateway)));
+    let io =
+        WatchedStream::new(stream, Arc::clone(&activity), gateway.platform.settings.write_timeout);
     let closing_events = closing.clone();
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         // The first bytes, which may come one by one, need not have told.
@@ -70,17 +71,17 @@ pub(crate) async fn drive(
         // Done before the request has a task of its own: a head for which there is no room is gone before the next one
         // is read.
         let (parts, body) = request.into_parts();
-        let admitted = match activity.standing.admit(&parts) {
-            Ok(room) => Ok((parts, body, room)),
-            Err(error) => Err(routing::refuse(&gateway, &parts, error)),
+        let admitted = match activity.trust.admit(&parts) {
+            Ok(reservation) => Ok((parts, body, reservation)),
+            Err(error) => Err(handle::refuse(&gateway, &parts, &error)),
         };
         async move {
             let _request = activity.begin();
             let answer = match admitted {
-                Ok((parts, body, room)) => {
-                    let standing = &activity.standing;
-                    let request = Admitted { standing, peer, parts, body, room };
-                    routing::answer(&gateway, request).await
+                Ok((parts, body, reservation)) => {
+                    let trust = &activity.trust;
+                    let request = Admitted { trust, peer, parts, body, reservation };
+                    handle::handle(&gateway, request).await
                 }
                 Err(refused) => refused,
             };
@@ -92,12 +93,12 @@ pub(crate) async fn drive(
     let grace = loop {
         tokio::select! {
             ended = connection.as_mut() => return log_end(ended),
-            () = sleep(check) => match activity.verdict(&gateway.settings) {
+            () = sleep(check) => match activity.verdict(&gateway.platform.settings) {
                 Verdict::CheckIn(wait) => check = wait,
                 Verdict::Close => break GOODBYE,
             },
-            () = activity.standing.head_refused() => return,
-            _ = closing.wait_for(|closing| *closing) => break gateway.settings.shutdown_grace,
+            () = activity.trust.head_refused() => return,
+            _ = closing.wait_for(|closing| *closing) => break gateway.platform.settings.shutdown_grace,
         }
     };
     connection.as_mut().graceful_shutdown();
@@ -131,7 +132,7 @@ fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 /// What a connection has been doing. Times are milliseconds since it was accepted.
 #[derive(Debug)]
 struct Activity {
-    standing: Standing,
+    trust: Trust,
     accepted: Instant,
     requests: AtomicUsize,
     last_progress: AtomicU64,
@@ -153,9 +154,9 @@ enum Verdict {
 struct Request<'a>(&'a Activity);
 
 impl Activity {
-    fn new(standing: Standing) -> Self {
+    fn new(trust: Trust) -> Self {
         Self {
-            standing,
+            trust,
             accepted: Instant::now(),
             requests: AtomicUsize::new(0),
             last_progress: AtomicU64::new(0),
@@ -213,7 +214,7 @@ impl Activity {
         let (done, busy) = (Ordering::Relaxed, Ordering::Relaxed);
         // Fails if the head began earlier, which is what counts.
         let _ = self.head_began.compare_exchange(NEVER, now, done, busy);
-        self.standing.grow_head(bytes)
+        self.trust.grow_head(bytes)
     }
 
     fn bytes_sent(&self, bytes: usize) {

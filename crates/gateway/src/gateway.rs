@@ -3,44 +3,23 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use anabranch_client::Client;
 use anabranch_tls::ApiTls;
-use anabranch_types::Clock;
 use tokio::net::TcpListener;
 
 use crate::auth::Authenticator;
-use crate::budget::Budget;
-use crate::call_limits::CallLimits;
-use crate::call_name::CallNames;
-use crate::cluster::Cluster;
-use crate::newest::Newest;
+use crate::host::{Host, Hosted};
+use crate::platform::Platform;
 use crate::server;
-use crate::settings::{Authentication, GatewaySettings};
-use crate::token::Sealer;
-use crate::unverified::Unverified;
+use crate::service::Service;
+use crate::settings::Authentication;
 
-/// The Kinesis API of a cluster. Cheap to clone; clones share the byte budgets.
+/// One port for the APIs of a cluster. Cheap to clone; clones share the byte budgets.
 #[derive(Clone)]
 pub struct Gateway {
-    pub(crate) cluster: Arc<dyn Cluster>,
-    pub(crate) settings: Arc<GatewaySettings>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) sealer: Arc<Sealer>,
-    pub(crate) call_names: CallNames,
-    /// Knows callers, where authentication is required.
+    pub(crate) platform: Platform,
+    pub(crate) services: Vec<Arc<dyn Hosted>>,
+    /// Verifies signatures, where authentication is required.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
-    /// Asks for the newest version of the catalog.
-    pub(crate) newest: Newest,
-    /// Counts calls, where the service's limits are wanted.
-    pub(crate) call_limits: Option<Arc<CallLimits>>,
-    /// Bytes of heads and bodies in memory, of callers that are known.
-    pub(crate) bodies: Budget,
-    /// Bytes of heads and bodies in memory, of callers that are not known yet.
-    pub(crate) unverified: Unverified,
-    /// Bytes of answers in memory, so that slow readers take nothing from writers, nor writers from them.
-    pub(crate) answers: Budget,
-    /// Bytes of events in memory, so that slow subscribers take nothing from those who ask.
-    pub(crate) pushes: Budget,
     /// Plain HTTP without it.
     pub(crate) tls: Option<ApiTls>,
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -49,40 +28,29 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway of the cluster that `client` is connected to. Ready at once, see
-    /// [`Self::with_readiness`].
-    pub fn new(client: Client, settings: GatewaySettings, clock: Arc<dyn Clock>) -> Self {
-        Self::over(Arc::new(client), settings, clock)
-    }
-
-    /// A gateway of whatever `cluster` is; [`Self::new`] for any but the native client.
-    pub fn over(
-        cluster: Arc<dyn Cluster>,
-        settings: GatewaySettings,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    /// A gateway without services. It is ready at once, see [`Self::with_readiness`].
+    pub fn new(platform: Platform) -> Self {
+        let settings = &platform.settings;
         let authenticator = match settings.authentication {
             Authentication::Any => None,
             Authentication::Required => Some(Authenticator::new(&settings.token_key)),
         };
         Self {
-            cluster,
             authenticator: authenticator.map(Arc::new),
-            newest: Newest::default(),
-            sealer: Arc::new(Sealer::new(settings.token_key)),
-            call_names: CallNames::new(&settings.token_key),
-            call_limits: settings.service_limits.then(Arc::default),
-            bodies: Budget::new(settings.max_in_flight_bytes / 2),
-            unverified: Unverified::new(settings.max_unverified_bytes),
-            answers: Budget::new(settings.max_in_flight_bytes / 2),
-            pushes: Budget::new(settings.push_bytes()),
-            settings: Arc::new(settings),
-            clock,
+            services: Vec::new(),
+            platform,
             tls: None,
             readiness: Arc::new(|| true),
             currency: Arc::new(|| true),
             report: Arc::new(|| "{}".into()),
         }
+    }
+
+    /// Hosts a service beside those that are hosted already.
+    pub fn with_service<S: Service>(mut self, service: S) -> Self {
+        let has_limits = self.platform.settings.service_limits;
+        self.services.push(Arc::new(Host::new(service, has_limits)));
+        self
     }
 
     /// Has `GET /readyz` answer 200 only while `ready` says so. It is asked at each call.
@@ -124,6 +92,6 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("platform", &self.platform).finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ const MAX_IDENTITIES: usize = 1024;
 
 /// A user.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub struct Identity {
     pub(crate) user: UserName,
     pub(crate) account: AccountId,
     /// `arn:aws:iam::<account>:user/<name>`, or `…:root`.
@@ -73,7 +73,7 @@ impl Identity {
     }
 
     /// The user, as policies see it.
-    pub(crate) fn caller(&self) -> Caller<'_> {
+    pub fn caller(&self) -> Caller<'_> {
         Caller { account: self.account.as_str(), arn: &self.arn, is_root: self.is_root }
     }
 }

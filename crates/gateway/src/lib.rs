@@ -1,50 +1,54 @@
-//! The Kinesis API: HTTP in, calls of the native client out.
+//! The port: HTTP in, calls of services out. The gateway knows no service.
 //!
-//! Invariants: the gateway keeps no state that a restart loses (iterators and paging tokens are
-//! sealed, any gateway of the cluster opens them); heads and bodies are in memory only against a budget,
-//! those of callers that are not known yet against a small one of their own (`standing.rs`, `unverified.rs`);
-//! nothing that a client sends makes it panic. It never touches storage or Raft.
+//! Order of events: [`Gateway::serve`] accepts connections (`server.rs`, `handshake.rs`, `connection.rs`). `handle.rs` takes
+//! one request through the checks that need no operation, `dispatch.rs` finds service and operation, `auth.rs` verifies the
+//! signature. [`run`] then checks, authorizes and runs the operation; its order holds for every service.
 //!
-//! `auth.rs` knows who calls, `authorization.rs` whether policies allow it.
+//! Invariants: the gateway keeps no state that a restart loses: iterators and paging tokens are sealed, and every gateway
+//! of the cluster opens them (`token.rs`). Heads, bodies and responses are in memory only against a byte budget
+//! (`platform.rs`); requests whose signature was not verified have a small one of their own (`trust.rs`,
+//! `unverified.rs`). Nothing that a client sends makes the gateway panic.
 //!
-//! Where to start: [`Gateway::serve`] accepts connections (`server.rs`, `handshake.rs`, `connection.rs`),
-//! `routing.rs` finds the operation, `operations.rs` runs it, and every operation is one file of
-//! `operations/`. `errors.rs` is the only place that names AWS errors.
+//! Absent: operations, their limits and errors (services have them), storage, Raft.
+//!
+//! A new service implements [`Service`]; [`Gateway::with_service`] hosts it.
 
-mod append;
-mod aside;
 mod auth;
 mod authorization;
 mod body;
 mod budget;
 mod call_limits;
-mod call_name;
-mod cluster;
+mod chunked;
 mod connection;
-mod constraints;
-mod documents;
-mod errors;
-mod event_stream;
+mod cooperative;
+mod dispatch;
+mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
+mod handle;
 mod handshake;
+mod host;
 mod identity;
-mod lineage;
 mod newest;
-mod operations;
 mod origin;
-mod rationed;
+mod platform;
+mod policy_cache;
 mod response;
-mod routing;
+pub mod run;
 mod server;
+pub mod service;
 mod settings;
-mod standing;
-mod streams;
-mod token;
+pub mod token;
+mod trust;
 mod unverified;
-mod wire;
 
-pub use cluster::{Cluster, Pages};
+pub use budget::{Budget, Permit};
+pub use error::{Error, TOO_MUCH_IN_FLIGHT};
 pub use gateway::Gateway;
+pub use identity::Identity;
+pub use platform::Platform;
+pub use response::{Events, counted};
+pub use run::{run, run_events};
+pub use service::Service;
 pub use settings::{Authentication, GatewaySettings, TokenKey};

@@ -17,11 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anabranch_client::View;
+use anabranch_client::{Cluster, View};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
-
-use crate::cluster::Cluster;
 
 /// How long a call that would be refused waits for the newest version: hundreds of times what an answer takes.
 const PATIENCE: Duration = Duration::from_secs(1);

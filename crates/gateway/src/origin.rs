@@ -17,7 +17,7 @@ pub(crate) fn is_foreign(gateway: &Gateway, headers: &HeaderMap) -> bool {
     if gateway.authenticator.is_some() {
         return false;
     }
-    let allowed = &gateway.settings.allowed_origins;
+    let allowed = &gateway.platform.settings.allowed_origins;
     let is_allowed =
         |origin: &str| is_of_loopback(origin) || allowed.iter().any(|one| one == origin);
     let mut origins = headers.get_all(ORIGIN).iter();

@@ -1,10 +1,12 @@
-//! Answers: the headers that every one of them has.
+//! HTTP responses: their bodies, and the headers that every one has.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use anabranch_aws::fault::Fault;
+use anabranch_aws::protocol::{Protocol, RPC_V2_CBOR, SMITHY_PROTOCOL};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use http::header::{
@@ -17,10 +19,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
 
 use crate::budget::Permit;
-use crate::errors::Error;
-use crate::wire::Format;
 
-pub(crate) type Answer = Response<Body>;
+/// A response of the port.
+pub(crate) type HttpResponse = Response<Body>;
 
 /// The body of an answer.
 pub(crate) enum Body {
@@ -31,7 +32,7 @@ pub(crate) enum Body {
 }
 
 /// Pieces of a body as they come.
-pub(crate) type Events = BoxStream<'static, Bytes>;
+pub type Events = BoxStream<'static, Bytes>;
 
 /// The rest of a body that is all there.
 pub(crate) struct Whole {
@@ -132,73 +133,65 @@ pub(crate) struct Encoded {
 
 /// What came of a call.
 pub(crate) enum Done {
-    /// An answer.
-    Answer(Encoded),
+    /// One body.
+    Response(Encoded),
     /// Frames of an event stream.
     Events(Events),
 }
 
-/// The answer to a call that was done.
-pub(crate) fn success(format: Format, done: Done) -> Answer {
-    match done {
-        Done::Answer(encoded) => {
+/// The response to a call that succeeded.
+pub(crate) fn success(protocol: Protocol, done: Done) -> HttpResponse {
+    let mut response = match done {
+        Done::Response(encoded) => {
             let body = counted(encoded.bytes, encoded.permit);
-            build(StatusCode::OK, format.content_type(), body)
+            build(StatusCode::OK, protocol.content_type(), body)
         }
         Done::Events(events) => {
-            let mut answer = Response::new(Body::Events(events));
-            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
-            answer
+            let mut response = Response::new(Body::Events(events));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+            response
         }
+    };
+    if protocol == Protocol::RpcV2Cbor {
+        response.headers_mut().insert(SMITHY_PROTOCOL, HeaderValue::from_static(RPC_V2_CBOR));
     }
+    response
 }
 
 /// Bytes that are counted against the budget until the connection lets go of them.
-pub(crate) fn counted(bytes: Vec<u8>, permit: Option<Permit>) -> Bytes {
+pub fn counted(bytes: Vec<u8>, permit: Option<Permit>) -> Bytes {
     match permit {
         Some(permit) => Bytes::from_owner(Counted { bytes, _permit: permit }),
         None => Bytes::from(bytes),
     }
 }
 
-/// An error as the SDKs read it: code in a header and in the body.
-pub(crate) fn failure(format: Format, error: &Error) -> Answer {
-    let (status, code) = error.wire();
-    let mut answer = build(status, format.content_type(), error.body(format).into());
-    answer.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code));
-    answer
+/// The response to a call that failed: the code is in a header and in the body.
+pub(crate) fn failure(protocol: Protocol, fault: &Fault) -> HttpResponse {
+    of(protocol.failure(fault))
 }
 
-/// An error of a request that isn't in any protocol: XML without a content type, as the service has it.
-pub(crate) fn xml_failure(error: &Error) -> Answer {
-    let (status, code) = error.wire();
-    let (status, body) = if *error == Error::UnknownOperation {
-        (StatusCode::NOT_FOUND, format!("<{code}/>\n"))
-    } else {
-        (status, format!("<{code}>\n  <Message>{error}</Message>\n</{code}>\n"))
-    };
-    let mut answer = Response::new(Body::from(Bytes::from(body)));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code));
-    answer
+/// The response with a body that is complete.
+pub(crate) fn of(response: Response<Vec<u8>>) -> HttpResponse {
+    response.map(|body| Body::from(Bytes::from(body)))
 }
 
 /// The answer to a request of HTTP/1.1 that doesn't say, or says twice, which host is meant: the end of its connection.
 ///
 /// Source: RFC 9112, section 3.2.
-pub(crate) fn without_host() -> Answer {
+pub(crate) fn without_host() -> HttpResponse {
     let mut answer = plain(StatusCode::BAD_REQUEST, "a request has exactly one Host header\n");
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
 /// A line of text: health checks.
-pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse {
     build(status, "text/plain", text.into())
 }
 
 /// The answer to a browser that asks what it may send.
-pub(crate) fn preflight(request: &HeaderMap) -> Answer {
+pub(crate) fn preflight(request: &HeaderMap) -> HttpResponse {
     let mut answer = Response::new(Body::from(Bytes::new()));
     let pairs = [
         (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
@@ -214,7 +207,12 @@ pub(crate) fn preflight(request: &HeaderMap) -> Answer {
 }
 
 /// Adds what every answer has: ids, and the permission for the page of a browser, where one asks that may.
-pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, is_foreign: bool, id: uuid::Uuid) {
+pub(crate) fn finish(
+    answer: &mut HttpResponse,
+    request: &HeaderMap,
+    is_foreign: bool,
+    id: uuid::Uuid,
+) {
     let headers = answer.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut [0; 36])) {
         headers.insert("x-amzn-requestid", value);
@@ -233,7 +231,7 @@ pub(crate) fn finish(answer: &mut Answer, request: &HeaderMap, is_foreign: bool,
     }
 }
 
-fn build(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+fn build(status: StatusCode, content_type: &'static str, body: Bytes) -> HttpResponse {
     let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

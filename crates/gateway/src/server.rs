@@ -19,7 +19,7 @@ use crate::gateway::Gateway;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// What hyper may hold of an HTTP/1.1 connection that nobody reads.
 const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
-/// Requests at once on one HTTP/2 connection; fewer before its first right signature, see `standing.rs`.
+/// Requests at once on one HTTP/2 connection; fewer before its first right signature, see `trust.rs`.
 const HTTP2_STREAMS: u32 = 128;
 /// What a client may send ahead of us on one HTTP/2 stream and on one connection. The second, times
 /// the number of connections, is outside the byte budget.
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let limit = gateway.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+    let limit = gateway.platform.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
     let slots = Arc::new(Semaphore::new(limit));
     let (closing, closing_seen) = watch::channel(false);
     let builder = Arc::new(http_builder());

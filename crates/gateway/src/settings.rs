@@ -17,14 +17,8 @@ pub struct GatewaySettings {
     /// Origins whose pages a browser lets call, beside those of loopback: `https://console.example`. Where signatures are
     /// verified, pages of all origins may: they can't sign. Default: none.
     pub allowed_origins: Vec<String>,
-    /// Replicas of each shard of a new stream. Default: 3.
-    pub default_replicas: u32,
     /// Whether operations may be called, and streams be changed, only as often as the service allows. Default: no.
     pub service_limits: bool,
-    /// How long GetRecords waits for records at the tip of a shard before it answers without any, so that a client that
-    /// polls without a pause doesn't keep the cluster busy. The first record ends the wait. Not used with the service's
-    /// limits, which bound polls. Default: 50 ms.
-    pub tip_wait: Duration,
     /// Largest body. Default: 16 MiB, enough for 10 MiB of data in base64 and 500 keys.
     pub max_body_bytes: usize,
     /// Bytes of bodies and answers in memory at once, half for either, and an eighth of it more for events
@@ -46,8 +40,6 @@ pub struct GatewaySettings {
     pub write_timeout: Duration,
     /// How long a connection may have no request. Default: 90 s, above the 60 s of the SDKs.
     pub idle_timeout: Duration,
-    /// How long a put looks for the shard that takes its records. Default: 10 s.
-    pub reroute_timeout: Duration,
     /// How long open requests may go on after the shutdown signal. Default: 10 s.
     pub shutdown_grace: Duration,
 }
@@ -61,9 +53,7 @@ impl GatewaySettings {
             token_key,
             authentication: Authentication::Required,
             allowed_origins: Vec::new(),
-            default_replicas: 3,
             service_limits: false,
-            tip_wait: Duration::from_millis(50),
             max_body_bytes: 16 * 1024 * 1024,
             max_in_flight_bytes: 512 * 1024 * 1024,
             max_unverified_bytes: 64 * 1024 * 1024,
@@ -72,13 +62,12 @@ impl GatewaySettings {
             body_read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(90),
-            reroute_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(10),
         }
     }
 
     /// Bytes of events that are pushed in memory at once.
-    pub(crate) const fn push_bytes(&self) -> usize {
+    pub const fn push_bytes(&self) -> usize {
         self.max_in_flight_bytes / 8
     }
 }

@@ -1,4 +1,4 @@
-//! Shard iterators and paging tokens, sealed so that only gateways of the cluster can make them.
+//! Iterators and paging tokens of services, sealed so that only gateways of the cluster can make them.
 //!
 //! Shape, before base64: version (1) | salt (15) | counter (8) | AES-256-GCM ciphertext and tag (16).
 //! A gateway draws its salt once, when it starts, derives a key from the cluster's key and the salt,
@@ -6,7 +6,6 @@
 //! the first byte: a new key gets a new version, and old tokens die within five minutes.
 //! What is sealed: a tag that says which kind, the time of issue, then the fields of [`Token`].
 
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,93 +13,15 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::aes::cipher::BlockCipherEncrypt;
 use aes_gcm::aes::{Aes256, Block};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
-use anabranch_catalog::StreamId;
-use anabranch_shard::Position;
-use anabranch_types::{ConsumerName, ShardId, StreamName, Timestamp, limits};
+use anabranch_types::{Timestamp, limits};
 use base64_simd::STANDARD;
 use bytes::{Buf, BufMut};
 
 use crate::settings::TokenKey;
 
-/// Reads from here on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ShardIterator {
-    /// The stream.
-    pub stream: StreamName,
-    /// Which stream of that name.
-    pub stream_id: StreamId,
-    /// The shard.
-    pub shard: ShardId,
-    /// Where the next record is looked for.
-    pub position: Position,
-}
-
-/// Goes on with ListShards.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ShardsPage {
-    /// The stream.
-    pub stream: StreamName,
-    /// Which stream of that name.
-    pub stream_id: StreamId,
-    /// The last shard that was listed.
-    pub after: ShardId,
-    /// Which shards are listed.
-    pub filter: ShardFilter,
-    /// The version that the first page was made from: every page shows it.
-    pub version: StreamVersion,
-}
-
-/// What a stream's shards looked like when a listing began.
-///
-/// Shards are numbered as they appear, and a shard closes in the version in which its children appear. So its highest number
-/// says of any later version which shards there were, and which of them were open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamVersion {
-    /// The highest number of a shard.
-    pub last: ShardId,
-    /// The gateway's clock, for filters by time.
-    pub asked: Timestamp,
-}
-
-/// Goes on with ListStreams after this name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StreamsPage {
-    /// The last stream that was listed.
-    pub after: StreamName,
-    /// The catalog's version of the first page: streams that were created later aren't listed.
-    pub version: u64,
-}
-
-/// Goes on with ListStreamConsumers after this name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConsumersPage {
-    /// Which stream.
-    pub stream_id: StreamId,
-    /// The last consumer that was listed.
-    pub after: ConsumerName,
-}
-
-/// Which shards ListShards returns (API reference, `ShardFilter`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ShardFilter {
-    /// Those after a shard.
-    AfterShardId(ShardId),
-    /// Those open at the trim horizon.
-    AtTrimHorizon,
-    /// Those that are inside retention.
-    #[default]
-    FromTrimHorizon,
-    /// Those that are open.
-    AtLatest,
-    /// Those open at a moment.
-    AtTimestamp(Timestamp),
-    /// Those open at a moment or later.
-    FromTimestamp(Timestamp),
-}
-
 /// Something that can be sealed.
-pub(crate) trait Token: Sized {
-    /// Tells the kinds apart; never reused.
+pub trait Token: Sized {
+    /// Tells the kinds of all services apart. Never reused: 1 to 6 belong to Kinesis.
     const KIND: u8;
     /// Writes the fields.
     fn write(&self, out: &mut Vec<u8>);
@@ -110,7 +31,7 @@ pub(crate) trait Token: Sized {
 
 /// Why a token was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// Not made by this cluster, or not for this use.
     Forged,
     /// Older than five minutes.
@@ -121,7 +42,7 @@ pub(crate) enum OpenError {
 }
 
 /// Seals and opens tokens. Shared by all calls without a lock.
-pub(crate) struct Sealer {
+pub struct Sealer {
     key: TokenKey,
     salt: [u8; SALT_BYTES],
     own: Aes256Gcm,
@@ -137,17 +58,17 @@ const HEAD_BYTES: usize = 1 + SALT_BYTES + COUNTER_BYTES;
 const MAX_TEXT_BYTES: usize = 1024;
 
 /// How long a token lives.
-pub(crate) const LIFETIME: Duration = Duration::from_secs(limits::SHARD_ITERATOR_LIFETIME_SECONDS);
+pub const LIFETIME: Duration = Duration::from_secs(limits::SHARD_ITERATOR_LIFETIME_SECONDS);
 
 impl Sealer {
     /// A sealer of its own salt.
-    pub(crate) fn new(key: TokenKey) -> Self {
+    pub fn new(key: TokenKey) -> Self {
         let salt: [u8; SALT_BYTES] = rand::random();
         Self { key, salt, own: derive(&key, &salt), counter: AtomicU64::new(0) }
     }
 
     /// The token as base64 text of at most 512 characters.
-    pub(crate) fn seal<T: Token>(&self, token: &T, now: Timestamp) -> String {
+    pub fn seal<T: Token>(&self, token: &T, now: Timestamp) -> String {
         let mut plain = Vec::with_capacity(192);
         plain.put_u8(T::KIND);
         plain.put_u64(now.as_millis());
@@ -167,7 +88,7 @@ impl Sealer {
     ///
     /// # Errors
     /// [`OpenError`]: not genuine, or too old.
-    pub(crate) fn open<T: Token>(&self, text: &str, now: Timestamp) -> Result<T, OpenError> {
+    pub fn open<T: Token>(&self, text: &str, now: Timestamp) -> Result<T, OpenError> {
         let (issued, token) = self.decrypt(text).ok_or(OpenError::Forged)?;
         if now.since(issued) > LIFETIME {
             return Err(OpenError::Expired { issued });
@@ -218,7 +139,7 @@ fn derive(key: &TokenKey, salt: &[u8; SALT_BYTES]) -> Aes256Gcm {
 }
 
 /// Blocks of AES over the salt and a number, as a pseudorandom function.
-pub(crate) fn derived_blocks<const BLOCKS: usize>(
+pub fn derived_blocks<const BLOCKS: usize>(
     key: &TokenKey,
     salt: &[u8; SALT_BYTES],
 ) -> [[u8; BLOCK_BYTES]; BLOCKS] {
@@ -238,225 +159,4 @@ fn nonce(counter: [u8; COUNTER_BYTES]) -> Nonce<aes_gcm::aead::consts::U12> {
     let mut nonce = Nonce::default();
     nonce[4..].copy_from_slice(&counter);
     nonce
-}
-
-impl Token for ShardIterator {
-    const KIND: u8 = 1;
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.put_u64(self.stream_id.0);
-        out.put_u32(self.shard.0);
-        out.put_u64(self.position.log_index);
-        out.put_u16(self.position.offset);
-        out.put_slice(self.stream.as_str().as_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let stream_id = StreamId(bytes.try_get_u64().ok()?);
-        let shard = ShardId(bytes.try_get_u32().ok()?);
-        let log_index = bytes.try_get_u64().ok()?;
-        let position = Position { log_index, offset: bytes.try_get_u16().ok()? };
-        Some(Self { stream: read_name(bytes)?, stream_id, shard, position })
-    }
-}
-
-impl Token for StreamsPage {
-    // Kind 2 had no version.
-    const KIND: u8 = 6;
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.put_u64(self.version);
-        out.put_slice(self.after.as_str().as_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let version = bytes.try_get_u64().ok()?;
-        Some(Self { after: read_name(bytes)?, version })
-    }
-}
-
-impl Token for ShardsPage {
-    // Kind 3 had no version.
-    const KIND: u8 = 5;
-
-    fn write(&self, out: &mut Vec<u8>) {
-        let (tag, argument) = match self.filter {
-            ShardFilter::AfterShardId(shard) => (1, u64::from(shard.0)),
-            ShardFilter::AtTrimHorizon => (2, 0),
-            ShardFilter::FromTrimHorizon => (3, 0),
-            ShardFilter::AtLatest => (4, 0),
-            ShardFilter::AtTimestamp(moment) => (5, moment.as_millis()),
-            ShardFilter::FromTimestamp(moment) => (6, moment.as_millis()),
-        };
-        out.put_u64(self.stream_id.0);
-        out.put_u32(self.after.0);
-        out.put_u8(tag);
-        out.put_u64(argument);
-        out.put_u32(self.version.last.0);
-        out.put_u64(self.version.asked.as_millis());
-        out.put_slice(self.stream.as_str().as_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let stream_id = StreamId(bytes.try_get_u64().ok()?);
-        let after = ShardId(bytes.try_get_u32().ok()?);
-        let (tag, argument) = (bytes.try_get_u8().ok()?, bytes.try_get_u64().ok()?);
-        let filter = match tag {
-            1 => ShardFilter::AfterShardId(ShardId(u32::try_from(argument).ok()?)),
-            2 => ShardFilter::AtTrimHorizon,
-            3 => ShardFilter::FromTrimHorizon,
-            4 => ShardFilter::AtLatest,
-            5 => ShardFilter::AtTimestamp(Timestamp::from_millis(argument)),
-            6 => ShardFilter::FromTimestamp(Timestamp::from_millis(argument)),
-            _ => return None,
-        };
-        let last = ShardId(bytes.try_get_u32().ok()?);
-        let asked = Timestamp::from_millis(bytes.try_get_u64().ok()?);
-        let version = StreamVersion { last, asked };
-        Some(Self { stream: read_name(bytes)?, stream_id, after, filter, version })
-    }
-}
-
-impl Token for ConsumersPage {
-    const KIND: u8 = 4;
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.put_u64(self.stream_id.0);
-        out.put_slice(self.after.as_str().as_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let stream_id = StreamId(bytes.try_get_u64().ok()?);
-        Some(Self { stream_id, after: read_name(bytes)? })
-    }
-}
-
-/// A name that takes the rest of the token.
-fn read_name<T: FromStr>(bytes: &mut &[u8]) -> Option<T> {
-    let name = std::str::from_utf8(std::mem::take(bytes)).ok()?;
-    name.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use anabranch_types::{Clock, ManualClock};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const KEY: TokenKey = TokenKey::new([7; 32]);
-
-    fn iterator() -> impl Strategy<Value = ShardIterator> {
-        ("[a-zA-Z0-9_.-]{1,128}", any::<u64>(), any::<u32>(), any::<u64>(), any::<u16>()).prop_map(
-            |(name, id, shard, log_index, offset)| ShardIterator {
-                stream: name.parse().unwrap(),
-                stream_id: StreamId(id),
-                shard: ShardId(shard),
-                position: Position { log_index, offset },
-            },
-        )
-    }
-
-    fn filter() -> impl Strategy<Value = ShardFilter> {
-        let moment = any::<u64>().prop_map(Timestamp::from_millis);
-        prop_oneof![
-            any::<u32>().prop_map(|id| ShardFilter::AfterShardId(ShardId(id))),
-            Just(ShardFilter::AtTrimHorizon),
-            Just(ShardFilter::FromTrimHorizon),
-            Just(ShardFilter::AtLatest),
-            moment.clone().prop_map(ShardFilter::AtTimestamp),
-            moment.prop_map(ShardFilter::FromTimestamp),
-        ]
-    }
-
-    fn example() -> ShardIterator {
-        ShardIterator {
-            stream: "orders".parse().unwrap(),
-            stream_id: StreamId(9),
-            shard: ShardId(3),
-            position: Position { log_index: 77, offset: 5 },
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_gateway_opens_what_another_sealed(iterator in iterator(), now in any::<u64>()) {
-            let now = Timestamp::from_millis(now);
-            let text = Sealer::new(KEY).seal(&iterator, now);
-            prop_assert!(text.len() <= 512);
-            prop_assert_eq!(Sealer::new(KEY).open(&text, now), Ok(iterator));
-        }
-
-        #[test]
-        fn pages_read_what_they_wrote(filter in filter(), shard in any::<u32>(), id in any::<u64>()) {
-            let page = ShardsPage {
-                stream: "s".parse().unwrap(),
-                stream_id: StreamId(id),
-                after: ShardId(shard),
-                filter,
-                version: StreamVersion { last: ShardId(!shard), asked: Timestamp::from_millis(!id) },
-            };
-            let sealer = Sealer::new(KEY);
-            let text = sealer.seal(&page, Timestamp::default());
-            prop_assert_eq!(sealer.open(&text, Timestamp::default()), Ok(page));
-        }
-
-        #[test]
-        fn a_changed_token_is_forged(at in any::<prop::sample::Index>(), flip in 1u8..) {
-            let sealer = Sealer::new(KEY);
-            let now = Timestamp::from_millis(5);
-            let mut bytes = STANDARD.decode_to_vec(sealer.seal(&example(), now)).unwrap();
-            let at = at.index(bytes.len());
-            bytes[at] ^= flip;
-            let changed = STANDARD.encode_to_string(&bytes);
-            prop_assert_eq!(sealer.open::<ShardIterator>(&changed, now), Err(OpenError::Forged));
-        }
-
-        #[test]
-        fn garbage_is_forged(text in ".{0,600}", bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let sealer = Sealer::new(KEY);
-            let now = Timestamp::default();
-            prop_assert_eq!(sealer.open::<ShardIterator>(&text, now), Err(OpenError::Forged));
-            let text = STANDARD.encode_to_string(&bytes);
-            prop_assert_eq!(sealer.open::<StreamsPage>(&text, now), Err(OpenError::Forged));
-        }
-    }
-
-    #[test]
-    fn a_token_expires_after_five_minutes() {
-        let clock = ManualClock::new(Timestamp::from_millis(1_000));
-        let sealer = Sealer::new(KEY);
-        let text = sealer.seal(&example(), clock.now());
-        clock.advance(LIFETIME);
-        assert_eq!(sealer.open(&text, clock.now()), Ok(example()));
-        clock.advance(Duration::from_millis(1));
-        let issued = Timestamp::from_millis(1_000);
-        let expired = Err(OpenError::Expired { issued });
-        assert_eq!(sealer.open::<ShardIterator>(&text, clock.now()), expired);
-    }
-
-    #[test]
-    fn a_truncated_token_is_forged() {
-        let sealer = Sealer::new(KEY);
-        let text = sealer.seal(&example(), Timestamp::default());
-        for length in 0..text.len() {
-            let cut = sealer.open::<ShardIterator>(&text[..length], Timestamp::default());
-            assert_eq!(cut, Err(OpenError::Forged), "{length}");
-        }
-    }
-
-    #[test]
-    fn another_key_or_another_kind_is_forged() {
-        let (sealer, now) = (Sealer::new(KEY), Timestamp::default());
-        let text = sealer.seal(&example(), now);
-        let other = Sealer::new(TokenKey::new([8; 32]));
-        assert_eq!(other.open::<ShardIterator>(&text, now), Err(OpenError::Forged));
-        assert_eq!(sealer.open::<StreamsPage>(&text, now), Err(OpenError::Forged));
-    }
-
-    #[test]
-    fn two_tokens_of_the_same_position_differ() {
-        let (sealer, now) = (Sealer::new(KEY), Timestamp::default());
-        assert_ne!(sealer.seal(&example(), now), sealer.seal(&example(), now));
-    }
 }

@@ -89,7 +89,7 @@ impl Unverified {
         Self { limit, claims: Arc::default() }
     }
 
-    /// Room for a request of `bytes` on the connection of `share`. `refusal` is told if the room is given to others.
+    /// Reservation for a request of `bytes` on the connection of `share`. `refusal` is told if the room is given to others.
     ///
     /// # Errors
     /// [`Refused`] if the connection has its share already, or if `bytes` alone is above the limit.

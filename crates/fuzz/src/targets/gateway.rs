@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Command, StreamId};
-use anabranch_client::{Error, Page, ShardRoute, View};
-use anabranch_gateway::{Cluster, Gateway, GatewaySettings, Pages, TokenKey, fuzzing};
+use anabranch_client::{Cluster, Error, Page, Pages, ShardRoute, View};
+use anabranch_gateway::{Gateway, GatewaySettings, Platform, TokenKey};
+use anabranch_kinesis::{Kinesis, KinesisSettings};
 use anabranch_shard::{Batch, Position, Run, Start};
 use anabranch_types::{ManualClock, StreamName, Timestamp};
 use crc32fast::hash;
@@ -20,7 +21,11 @@ pub(super) fn call(input: &[u8]) {
     let Some(at) = input.iter().position(|byte| *byte == b'\n') else { return };
     let Ok(name) = std::str::from_utf8(&input[..at]) else { return };
     let Some((format, body)) = input[at + 1..].split_first() else { return };
-    let Some(status) = wait(fuzzing::call(&gateway(), name, *format == b'C', body)) else { return };
+    let target = format!("Kinesis_20131202.{name}");
+    let content_type = if *format == b'C' { CBOR } else { JSON };
+    let (gateway, _) = gateway();
+    let called = anabranch_gateway::fuzzing::call(&gateway, &target, content_type, body);
+    let Some(status) = wait(called) else { return };
     // The cluster refuses every change as unknown, which is a failure inside; nothing else may be.
     let is_change = status == 500;
     assert!(matches!(status, 200 | 400) || is_change, "{name} was answered {status}");
@@ -28,7 +33,7 @@ pub(super) fn call(input: &[u8]) {
 
 /// A body in gzip inflates to what another decoder makes of it, if that is one member, or is refused.
 pub(super) fn gzip(input: &[u8]) {
-    let inflated = wait(fuzzing::inflate(&gateway(), input));
+    let inflated = wait(anabranch_gateway::fuzzing::inflate(&gateway().0, input));
     let (mut rest, mut expected) = (input, Vec::new());
     // At once, where the gateway takes pieces.
     let mut decoder = flate2::bufread::GzDecoder::new(&mut rest).take(MAX_BODY_BYTES as u64 + 1);
@@ -40,17 +45,18 @@ pub(super) fn gzip(input: &[u8]) {
 /// A token as it comes, and the inside of one, which only its seal protects from being anything.
 pub(super) fn token(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
-        assert!(!fuzzing::opens(&gateway(), text), "a token that nobody sealed");
+        assert!(
+            !anabranch_kinesis::fuzzing::opens(&gateway().1, text),
+            "a token that nobody sealed"
+        );
     }
-    fuzzing::read_token(input);
+    anabranch_kinesis::fuzzing::read_token(input);
 }
 
 /// A frame of an event stream around any payload is taken apart again.
 pub(super) fn event_stream(input: &[u8]) {
-    for (cbor, content_type) in
-        [(false, "application/x-amz-json-1.1"), (true, "application/x-amz-cbor-1.1")]
-    {
-        let bytes = fuzzing::event(cbor, "SubscribeToShardEvent", input);
+    for (cbor, content_type) in [(false, JSON), (true, CBOR)] {
+        let bytes = anabranch_kinesis::fuzzing::event(cbor, "SubscribeToShardEvent", input);
         let headers = [
             (":message-type", "event"),
             (":event-type", "SubscribeToShardEvent"),
@@ -89,12 +95,18 @@ fn parse_frame(bytes: &[u8]) -> Option<Parsed<'_>> {
 /// The largest body.
 const MAX_BODY_BYTES: usize = 128 * 1024;
 
-fn gateway() -> Gateway {
+const JSON: &str = "application/x-amz-json-1.1";
+const CBOR: &str = "application/x-amz-cbor-1.1";
+
+fn gateway() -> (Gateway, Kinesis) {
     let mut settings = GatewaySettings::new(TokenKey::new([7; 32]));
     settings.max_body_bytes = MAX_BODY_BYTES;
     settings.max_in_flight_bytes = 16 * MAX_BODY_BYTES;
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
-    Gateway::over(Arc::new(ReadOnly(Arc::new(View::new(populated())))), settings, clock)
+    let cluster = Arc::new(ReadOnly(Arc::new(View::new(populated()))));
+    let platform = Platform::new(cluster, settings, clock);
+    let kinesis = Kinesis::new(&platform, KinesisSettings::default());
+    (Gateway::new(platform).with_service(kinesis.clone()), kinesis)
 }
 
 /// What the future comes to, under a clock that runs as soon as all wait for it.

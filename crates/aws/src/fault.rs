@@ -1,0 +1,44 @@
+//! Errors as clients of an AWS API see them.
+
+use http::StatusCode;
+
+/// An error response before a protocol encodes it. A service makes one from its own error type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// HTTP status. The query and XML writers may replace it.
+    pub status: StatusCode,
+    /// AWS error code, such as `ResourceNotFoundException`. Source: the API reference of the service.
+    pub code: &'static str,
+    /// Text for the client. Never holds internal causes: those go to the log.
+    pub message: Message,
+}
+
+/// The text of a fault, and the name of its member in JSON and CBOR.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Member `message`: most codes.
+    Text(String),
+    /// Member `Message`: a SerializationException that names the wrong member.
+    Capitalized(String),
+    /// No member: AWS sends only the code for a body that it cannot read and for an unknown operation.
+    Absent(&'static str),
+}
+
+impl Message {
+    /// The text. For [`Message::Absent`], the text that protocols with a mandatory message send.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Capitalized(text) => text,
+            Self::Absent(text) => text,
+        }
+    }
+
+    /// The member's name in JSON and CBOR.
+    pub(crate) const fn member(&self) -> Option<&'static str> {
+        match self {
+            Self::Text(_) => Some("message"),
+            Self::Capitalized(_) => Some("Message"),
+            Self::Absent(_) => None,
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! Types of members as both formats carry them, with the service's texts for wrong types.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use anabranch_types::{Timestamp, dates};
+use base64_simd::STANDARD;
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A string.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text<'a>(pub Cow<'a, str>);
+
+/// Bytes: checked base64 text as it stands in the body, or the bytes themselves.
+#[derive(Clone, Debug)]
+pub enum Blob<'a> {
+    /// Valid base64 with padding.
+    Base64(&'a str),
+    /// Plain bytes.
+    Raw(Cow<'a, [u8]>),
+}
+
+/// A whole number; fractions are cut off, as the service does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Integer(pub i64);
+
+/// A boolean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flag(pub bool);
+
+/// A moment: seconds with a fraction, or ISO 8601 text. Milliseconds are taken for seconds, as the service does: they lie
+/// far ahead, so the caller hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(pub Timestamp);
+
+/// A structure: an object, never a list of its members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Structure<T>(pub T);
+
+/// A list: its first [`MAX_KEPT`] members and the number of all, at most [`MAX_COUNTED`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List<T> {
+    kept: Vec<T>,
+    count: usize,
+}
+
+/// A map of strings: its first [`MAX_KEPT`] entries and the number of all, at most [`MAX_COUNTED`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Map<'a> {
+    kept: Vec<(Text<'a>, Text<'a>)>,
+    count: usize,
+}
+
+/// The longest list that any operation takes. More are counted, for the message, but not kept: a
+/// body of empty members must not grow to many times its size.
+const MAX_KEPT: usize = 500;
+/// More members are not even counted: the request is refused at the next one, with [`TOO_MANY`].
+const MAX_COUNTED: usize = 10_000;
+/// The error of a list or a map with more members than are counted.
+pub const TOO_MANY: &str = "a list or map of the request has more than 10000 members";
+
+/// A text of a request that is longer is cut where a message repeats it.
+const MAX_SHOWN_CHARACTERS: usize = 64;
+
+const LIST: &str = "Start of list found where not expected";
+const STRUCTURE: &str = "Start of structure or map found where not expected.";
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An empty blob.
+impl Default for Blob<'_> {
+    fn default() -> Self {
+        Self::Raw(Cow::Borrowed(&[]))
+    }
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), count: 0 }
+    }
+}
+
+impl Blob<'_> {
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Base64(text) => {
+                let padding = text.bytes().rev().take(2).filter(|byte| *byte == b'=').count();
+                text.len() / 4 * 3 - padding
+            }
+            Self::Raw(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether it is plain bytes, and the text or the bytes.
+    pub fn as_sent(&self) -> (bool, &[u8]) {
+        match self {
+            Self::Base64(text) => (false, text.as_bytes()),
+            Self::Raw(bytes) => (true, bytes),
+        }
+    }
+
+    /// Appends the bytes, [`Self::len`] of them, to `out`.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Base64(text) => {
+                let decoded = STANDARD.decode_append(text.as_bytes(), out);
+                decoded.expect("base64 was checked when the blob was read");
+            }
+            Self::Raw(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+}
+
+impl PartialEq for Blob<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        self.append_to(&mut ours);
+        other.append_to(&mut theirs);
+        ours == theirs
+    }
+}
+
+impl Integer {
+    /// The number as a count; a negative one is 0, one beyond 32 bits the highest.
+    pub fn as_u32(self) -> u32 {
+        u32::try_from(self.0.max(0)).unwrap_or(u32::MAX)
+    }
+}
+
+impl<T> List<T> {
+    /// The members; all of them if [`Self::count`] is in the operation's bound.
+    pub fn members(&self) -> &[T] {
+        &self.kept
+    }
+
+    /// How many the request had.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl<'a> Map<'a> {
+    /// The entries, in the request's order; all of them if [`Self::count`] is in bound.
+    pub fn entries(&self) -> &[(Text<'a>, Text<'a>)] {
+        &self.kept
+    }
+
+    /// How many the request had.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// A visitor method that refuses with a text of the service.
+macro_rules! refuse {
+    ($($method:ident($($argument:ty)?) => $text:expr),* $(,)?) => {
+        $(fn $method<E: de::Error>(self $(, _: $argument)?) -> Result<Self::Value, E> {
+            Err(E::custom($text))
+        })*
+    };
+    (seq) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+            Err(de::Error::custom(LIST))
+        }
+    };
+    (map) => {
+        fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+            Err(de::Error::custom(STRUCTURE))
+        }
+    };
+}
+
+struct TextVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
+    type Value = Text<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'a>, E> {
+        Ok(Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'a>, E> {
+        Ok(Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Text<'a>, E> {
+        Ok(Text(Cow::Owned(text)))
+    }
+
+    refuse! {
+        visit_bool(bool) => "class java.lang.Boolean can not be converted to an String",
+        visit_u64(u64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String",
+        visit_i64(i64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String",
+        visit_f64(f64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String",
+        visit_bytes(&[u8]) => "class java.nio.HeapByteBuffer can not be converted to an String",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(seq);
+    refuse!(map);
+}
+
+struct BlobVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Blob<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BlobVisitor(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for BlobVisitor<'a> {
+    type Value = Blob<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a blob")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Blob<'a>, E> {
+        STANDARD.check(text.as_bytes()).map_err(|_| E::custom(base64_fault(text)))?;
+        Ok(Blob::Base64(text))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Blob<'a>, E> {
+        let decoded: Result<Vec<u8>, _> = STANDARD.decode_type(text.as_bytes());
+        decoded.map(|bytes| Blob::Raw(Cow::Owned(bytes))).map_err(|_| E::custom(base64_fault(text)))
+    }
+
+    fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Blob<'a>, E> {
+        Ok(Blob::Raw(Cow::Borrowed(bytes)))
+    }
+
+    fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Blob<'a>, E> {
+        Ok(Blob::Raw(Cow::Owned(bytes)))
+    }
+
+    refuse! {
+        visit_bool(bool) => "class java.lang.Boolean can not be converted to a Blob",
+        visit_u64(u64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to a Blob",
+        visit_i64(i64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to a Blob",
+        visit_f64(f64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to a Blob",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(seq);
+    refuse!(map);
+}
+
+/// What is wrong with the text, in the service's words; of a long text only the beginning is repeated.
+fn base64_fault(text: &str) -> String {
+    let kind = format!("'{}' can not be converted to a Blob", shortened(text));
+    if !text.len().is_multiple_of(4) {
+        let length = text.len();
+        return format!(
+            "{kind}: Base64 encoded length is expected a multiple of 4 bytes but found: {length}"
+        );
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    match text.chars().find(|c| !allowed(*c)) {
+        Some(c) => format!("{kind}: Invalid Base64 character: '{c}'"),
+        None => format!("{kind}: Invalid last non-pad Base64 character detected"),
+    }
+}
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN_CHARACTERS) {
+        Some((at, _)) => format!("{}...", &text[..at]).into(),
+        None => text.into(),
+    }
+}
+
+struct IntegerVisitor;
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IntegerVisitor)
+    }
+}
+
+impl<'de> Visitor<'de> for IntegerVisitor {
+    type Value = Integer;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an integer")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Integer, E> {
+        Ok(Integer(i64::try_from(number).unwrap_or(i64::MAX)))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Integer, E> {
+        Ok(Integer(number))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "`as` goes to the nearest number there is")]
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Integer, E> {
+        Ok(Integer(number.floor() as i64))
+    }
+
+    refuse! {
+        visit_bool(bool) => "class java.lang.Boolean can not be converted to an Integer",
+        visit_str(&str) => "class java.lang.String can not be converted to an Integer",
+        visit_bytes(&[u8]) => "class java.nio.HeapByteBuffer can not be converted to an Integer",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(seq);
+    refuse!(map);
+}
+
+struct FlagVisitor;
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FlagVisitor)
+    }
+}
+
+impl<'de> Visitor<'de> for FlagVisitor {
+    type Value = Flag;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a boolean")
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Flag, E> {
+        Ok(Flag(flag))
+    }
+
+    refuse! {
+        visit_u64(u64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an Boolean",
+        visit_i64(i64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an Boolean",
+        visit_f64(f64) => "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an Boolean",
+        visit_str(&str) => "class java.lang.String can not be converted to an Boolean",
+        visit_bytes(&[u8]) => "class java.nio.HeapByteBuffer can not be converted to an Boolean",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(seq);
+    refuse!(map);
+}
+
+struct MomentVisitor;
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MomentVisitor)
+    }
+}
+
+impl<'de> Visitor<'de> for MomentVisitor {
+    type Value = Moment;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a timestamp")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Moment, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Moment, E> {
+        self.visit_f64(number as f64)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` goes to the nearest number there is"
+    )]
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Moment, E> {
+        if !number.is_finite() {
+            return Err(E::custom("a timestamp must be a finite number"));
+        }
+        Ok(Moment(Timestamp::from_millis((number * 1000.0).round() as u64)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
+        let fault =
+            || E::custom("class java.lang.String can not be converted to milliseconds since epoch");
+        dates::parse_iso_8601(text).map(Moment).ok_or_else(fault)
+    }
+
+    refuse! {
+        visit_bool(bool) => "class java.lang.Boolean can not be converted to milliseconds since epoch",
+        visit_bytes(&[u8]) =>
+            "class java.nio.HeapByteBuffer can not be converted to milliseconds since epoch",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(seq);
+    refuse!(map);
+}
+
+struct StructureVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Structure<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StructureVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for StructureVisitor<T> {
+    type Value = Structure<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a structure")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Structure<T>, A::Error> {
+        T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Structure)
+    }
+
+    refuse! {
+        visit_bool(bool) => "Expected null",
+        visit_u64(u64) => "Expected null",
+        visit_i64(i64) => "Expected null",
+        visit_f64(f64) => "Expected null",
+        visit_str(&str) => "Expected null",
+        visit_bytes(&[u8]) => "Expected null",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(seq);
+}
+
+/// The next number, if members are still counted.
+fn counted<E: de::Error>(count: usize) -> Result<usize, E> {
+    if count < MAX_COUNTED { Ok(count + 1) } else { Err(E::custom(TOO_MANY)) }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() < MAX_KEPT {
+            match seq.next_element()? {
+                Some(member) => kept.push(member),
+                None => return Ok(List { count: kept.len(), kept }),
+            }
+        }
+        let mut count = kept.len();
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            count = counted(count)?;
+        }
+        Ok(List { kept, count })
+    }
+
+    refuse! {
+        visit_bool(bool) => "Expected list or null",
+        visit_u64(u64) => "Expected list or null",
+        visit_i64(i64) => "Expected list or null",
+        visit_f64(f64) => "Expected list or null",
+        visit_str(&str) => "Expected list or null",
+        visit_bytes(&[u8]) => "Expected list or null",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(map);
+}
+
+struct MapVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MapVisitor(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for MapVisitor<'a> {
+    type Value = Map<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<'a>, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() < MAX_KEPT {
+            match map.next_entry()? {
+                Some(entry) => kept.push(entry),
+                None => return Ok(Map { count: kept.len(), kept }),
+            }
+        }
+        let mut count = kept.len();
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            count = counted(count)?;
+        }
+        Ok(Map { kept, count })
+    }
+
+    refuse! {
+        visit_bool(bool) => "Expected map or null",
+        visit_u64(u64) => "Expected map or null",
+        visit_i64(i64) => "Expected map or null",
+        visit_f64(f64) => "Expected map or null",
+        visit_str(&str) => "Expected map or null",
+        visit_bytes(&[u8]) => "Expected map or null",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(seq);
+}

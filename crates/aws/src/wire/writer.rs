@@ -1,0 +1,205 @@
+use std::fmt::{self, Display, Write};
+
+use anabranch_types::Timestamp;
+use base64_simd::STANDARD;
+
+use super::Format;
+
+/// Writes an answer straight into its buffer, in either format.
+///
+/// A structure's members are `member(name)` followed by one value. CBOR structures and lists have
+/// indefinite length, so nothing is counted ahead.
+#[derive(Debug)]
+pub struct Writer {
+    out: Vec<u8>,
+    format: Format,
+    /// Whether something stands before the next item of the innermost structure or list.
+    after_item: bool,
+}
+
+const CBOR_BYTES: u8 = 2 << 5;
+const CBOR_TEXT: u8 = 3 << 5;
+const CBOR_TAG: u8 = 6 << 5;
+const CBOR_NEGATIVE: u8 = 1 << 5;
+const CBOR_LIST: u8 = 0x9f;
+const CBOR_MAP: u8 = 0xbf;
+const CBOR_FALSE: u8 = 0xf4;
+const CBOR_TRUE: u8 = 0xf5;
+const CBOR_BREAK: u8 = 0xff;
+
+impl Writer {
+    /// An empty answer with room for `capacity` bytes.
+    pub fn new(format: Format, capacity: usize) -> Self {
+        Self { out: Vec::with_capacity(capacity), format, after_item: false }
+    }
+
+    /// What was written.
+    pub fn finish(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// Begins a member; its value is what is written next.
+    pub fn member(&mut self, name: &'static str) -> &mut Self {
+        self.separate();
+        match self.format {
+            Format::Json => {
+                self.out.push(b'"');
+                self.out.extend_from_slice(name.as_bytes());
+                self.out.extend_from_slice(b"\":");
+                self.after_item = false;
+            }
+            Format::Cbor => self.cbor_text(name),
+        }
+        self
+    }
+
+    /// A structure whose members `write` writes.
+    pub fn structure(&mut self, write: impl FnOnce(&mut Self)) {
+        self.container((b"{", CBOR_MAP), write, b'}');
+    }
+
+    /// A list whose members `write` writes as values.
+    pub fn list(&mut self, write: impl FnOnce(&mut Self)) {
+        self.container((b"[", CBOR_LIST), write, b']');
+    }
+
+    /// A string.
+    pub fn text(&mut self, text: &str) {
+        self.separate();
+        match self.format {
+            Format::Json => self.json_text(text),
+            Format::Cbor => self.cbor_text(text),
+        }
+    }
+
+    /// A string that needs no escaping in JSON: ids, numbers as text, ARNs.
+    pub fn plain(&mut self, text: impl Display) {
+        self.separate();
+        match self.format {
+            Format::Json => {
+                self.out.push(b'"');
+                self.display(text);
+                self.out.push(b'"');
+            }
+            Format::Cbor => self.cbor_text(&text.to_string()),
+        }
+    }
+
+    /// A whole number.
+    pub fn number(&mut self, number: u64) {
+        self.separate();
+        match self.format {
+            Format::Json => self.display(number),
+            Format::Cbor => self.cbor_head(0, number),
+        }
+    }
+
+    /// A boolean.
+    pub fn flag(&mut self, flag: bool) {
+        self.separate();
+        match self.format {
+            Format::Json => self.display(flag),
+            Format::Cbor => self.out.push(if flag { CBOR_TRUE } else { CBOR_FALSE }),
+        }
+    }
+
+    /// A moment: seconds with three decimals, or tag 1 and whole milliseconds.
+    pub fn timestamp(&mut self, timestamp: Timestamp) {
+        self.separate();
+        match self.format {
+            Format::Json => self.display(timestamp),
+            Format::Cbor => {
+                self.cbor_head(CBOR_TAG, 1);
+                self.cbor_head(0, timestamp.as_millis());
+            }
+        }
+    }
+
+    /// Bytes: base64 written in place, or as they are.
+    pub fn blob(&mut self, bytes: &[u8]) {
+        self.separate();
+        match self.format {
+            Format::Json => {
+                self.out.push(b'"');
+                STANDARD.encode_append(bytes, &mut self.out);
+                self.out.push(b'"');
+            }
+            Format::Cbor => {
+                self.cbor_head(CBOR_BYTES, bytes.len() as u64);
+                self.out.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    fn container(&mut self, open: (&[u8], u8), write: impl FnOnce(&mut Self), close: u8) {
+        self.separate();
+        match self.format {
+            Format::Json => self.out.extend_from_slice(open.0),
+            Format::Cbor => self.out.push(open.1),
+        }
+        self.after_item = false;
+        write(self);
+        self.out.push(if self.format == Format::Json { close } else { CBOR_BREAK });
+        self.after_item = true;
+    }
+
+    fn separate(&mut self) {
+        if self.after_item && self.format == Format::Json {
+            self.out.push(b',');
+        }
+        self.after_item = true;
+    }
+
+    fn display(&mut self, value: impl Display) {
+        write!(Utf8(&mut self.out), "{value}").expect("a vector takes every write");
+    }
+
+    fn json_text(&mut self, text: &str) {
+        self.out.push(b'"');
+        let mut rest = text;
+        while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
+            let (plain, special) = rest.split_at(at);
+            self.out.extend_from_slice(plain.as_bytes());
+            match special.as_bytes()[0] {
+                b @ (b'"' | b'\\') => self.out.extend_from_slice(&[b'\\', b]),
+                b => self.display(format_args!("\\u{b:04x}")),
+            }
+            rest = &special[1..];
+        }
+        self.out.extend_from_slice(rest.as_bytes());
+        self.out.push(b'"');
+    }
+
+    fn cbor_text(&mut self, text: &str) {
+        self.cbor_head(CBOR_TEXT, text.len() as u64);
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    /// Major type with its argument in the shortest form.
+    fn cbor_head(&mut self, major: u8, argument: u64) {
+        debug_assert_ne!(major, CBOR_NEGATIVE, "no answer has a negative number");
+        let bytes = argument.to_be_bytes();
+        match argument {
+            0..=23 => self.out.push(major | bytes[7]),
+            24..=0xff => self.out.extend_from_slice(&[major | 24, bytes[7]]),
+            0x100..=0xffff => self.cbor_wide(major | 25, &bytes[6..]),
+            0x1_0000..=0xffff_ffff => self.cbor_wide(major | 26, &bytes[4..]),
+            _ => self.cbor_wide(major | 27, &bytes),
+        }
+    }
+
+    fn cbor_wide(&mut self, head: u8, argument: &[u8]) {
+        self.out.push(head);
+        self.out.extend_from_slice(argument);
+    }
+}
+
+/// Lets `write!` fill a vector with text.
+struct Utf8<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Utf8<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}

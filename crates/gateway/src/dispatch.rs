@@ -1,0 +1,87 @@
+//! Which service and operation a POST request is for. Pure: only the head of the request and the hosted services count.
+//!
+//! | the request has | dispatch by |
+//! | --- | --- |
+//! | `X-Amz-Target: PREFIX.Operation`, content type `application/x-amz-json-1.0`, `-1.1` or `x-amz-cbor-1.1` | prefix |
+//! | header `smithy-protocol: rpc-v2-cbor`, path `/service/NAME/operation/OPERATION` | prefix `NAME` |
+//! | anything else | no service: the error that AWS sends outside of any protocol |
+//!
+//! The host name never counts, so one endpoint setting moves a whole program here. A prefix that no hosted service has is
+//! an unknown operation.
+
+use std::sync::Arc;
+
+use anabranch_aws::protocol::{Protocol, RPC_V2_CBOR, SMITHY_PROTOCOL};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+
+use crate::host::{Hosted, OperationIndex};
+
+const TARGET: &str = "x-amz-target";
+
+/// Where a POST request goes.
+pub(crate) enum Route<'a> {
+    /// To an operation of a service, or to none in a protocol that is known.
+    Call(Destination<'a>),
+    /// The target is of a hosted service, in a protocol that the service does not have. AWS answers in CBOR.
+    WrongProtocol,
+    /// The request is in no protocol.
+    Unknown,
+}
+
+/// The service and operation of a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Destination<'a> {
+    pub protocol: Protocol,
+    /// `None` for an unknown prefix.
+    pub service: Option<&'a Arc<dyn Hosted>>,
+    /// `None` for an unknown operation.
+    pub operation: Option<OperationIndex>,
+    /// The operation's name as the client wrote it, for the log; empty for an unknown service.
+    pub name: &'a str,
+}
+
+impl<'a> Route<'a> {
+    /// The route of a POST request.
+    pub(crate) fn of(services: &'a [Arc<dyn Hosted>], parts: &'a Parts) -> Self {
+        let rpc = rpc_v2_cbor(parts);
+        let (prefix, name) = rpc.or_else(|| target(&parts.headers)).unwrap_or_default();
+        let service = services.iter().find(|service| service.names().target == prefix);
+        let protocol = match rpc {
+            Some(_) => Some(Protocol::RpcV2Cbor),
+            None => content_type(&parts.headers).and_then(Protocol::of_content_type),
+        };
+        let speaks = |protocol: &Protocol| match service {
+            Some(service) => service.names().protocols.contains(protocol),
+            // These two are answered in kind also for an unknown prefix.
+            None => matches!(protocol, Protocol::Json11 | Protocol::Cbor11),
+        };
+        match (protocol.filter(speaks), service) {
+            (Some(protocol), _) => {
+                let operation = service.and_then(|service| service.find(name));
+                let name = service.map_or("", |_| name);
+                Self::Call(Destination { protocol, service, operation, name })
+            }
+            (None, Some(_)) => Self::WrongProtocol,
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()
+}
+
+/// Prefix and operation in the `X-Amz-Target` header.
+fn target(headers: &HeaderMap) -> Option<(&str, &str)> {
+    headers.get(TARGET)?.to_str().ok()?.split_once('.')
+}
+
+/// Service and operation in the path of a request in rpc-v2-cbor.
+fn rpc_v2_cbor(parts: &Parts) -> Option<(&str, &str)> {
+    if parts.headers.get(SMITHY_PROTOCOL)?.as_bytes() != RPC_V2_CBOR.as_bytes() {
+        return None;
+    }
+    parts.uri.path().strip_prefix("/service/")?.split_once("/operation/")
+}

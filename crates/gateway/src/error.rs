@@ -1,0 +1,151 @@
+//! Why the port refuses a request, before or beside the service that it calls.
+
+use anabranch_access::signature;
+use anabranch_aws::constraints::Violations;
+use anabranch_aws::fault::{Fault, Message};
+use anabranch_aws::wire::{self, DecodeError};
+use http::StatusCode;
+
+/// A refusal that is the same for every service. The text is the message for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The body is absent, or is not JSON or CBOR.
+    #[error("The request body is not valid")]
+    Malformed,
+    /// A member has the wrong type, or the body has an unknown encoding.
+    #[error("{0}")]
+    Serialization(String),
+    /// Members violate constraints of the service model.
+    #[error("{0}")]
+    Validation(String),
+    /// The request names no operation, or an unknown one.
+    #[error("Unknown operation")]
+    UnknownOperation,
+    /// The method is not POST.
+    #[error("Unable to determine service/operation name to be authorized")]
+    NotPost,
+    /// The request has no signature.
+    #[error("Missing Authentication Token")]
+    MissingAuthentication,
+    /// The request has only a part of a signature.
+    #[error("{0}")]
+    IncompleteSignature(String),
+    /// The signature does not match the request, its time is off, or its scope names another service.
+    #[error("{0}")]
+    InvalidSignature(String),
+    /// The access key or the session is unknown, or disabled.
+    #[error("The security token included in the request is invalid.")]
+    UnknownKey,
+    /// The session has ended.
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
+    /// No policy allows the call, or one denies it.
+    #[error("{0}")]
+    AccessDenied(String),
+    /// The request has two signatures.
+    #[error(
+        "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header."
+    )]
+    TwoSignatures,
+    /// The body is above the limit.
+    #[error("Request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The body did not arrive in time.
+    #[error("The request body was not received within the time limit.")]
+    BodyTimeout,
+    /// A byte budget is used up. Services have their own codes for it: [`crate::Service::throttled`].
+    #[error("{TOO_MUCH_IN_FLIGHT}")]
+    Throttled,
+    /// The node has just started, and its copy of the catalog may be old.
+    #[error("The service is starting. Try again later.")]
+    Starting,
+    /// The catalog did not answer in time, or a bug.
+    #[error("Internal service failure.")]
+    Internal,
+}
+
+/// Text for a client that finds a byte budget used up.
+pub const TOO_MUCH_IN_FLIGHT: &str = "Rate exceeded: too many bytes in flight. Try again later.";
+
+impl Error {
+    /// The fault for clients. The only place of the port with AWS codes.
+    ///
+    /// Source: Kinesis API reference, common errors.
+    pub fn fault(&self) -> Fault {
+        const BAD: StatusCode = StatusCode::BAD_REQUEST;
+        let (status, code) = match self {
+            Self::Malformed | Self::Serialization(_) => (BAD, "SerializationException"),
+            Self::Validation(_) => (BAD, "ValidationException"),
+            Self::UnknownOperation => (BAD, "UnknownOperationException"),
+            Self::NotPost => (StatusCode::FORBIDDEN, "AccessDeniedException"),
+            Self::AccessDenied(_) => (BAD, "AccessDeniedException"),
+            Self::UnknownKey => (BAD, "UnrecognizedClientException"),
+            Self::ExpiredToken => (BAD, "ExpiredTokenException"),
+            Self::MissingAuthentication => (BAD, "MissingAuthenticationTokenException"),
+            Self::IncompleteSignature(_) => (BAD, "IncompleteSignatureException"),
+            Self::TwoSignatures | Self::InvalidSignature(_) => (BAD, "InvalidSignatureException"),
+            Self::TooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException")
+            }
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
+            Self::Throttled => (BAD, "LimitExceededException"),
+            // SDKs retry every 5xx.
+            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException"),
+        };
+        let message = match self {
+            // AWS sends no text for a request that it cannot read.
+            Self::Malformed => Message::Absent("The request body is not valid"),
+            Self::UnknownOperation => Message::Absent("Unknown operation"),
+            // AWS spells this member with a capital letter.
+            Self::Serialization(text) => Message::Capitalized(text.clone()),
+            Self::Validation(_)
+            | Self::NotPost
+            | Self::MissingAuthentication
+            | Self::IncompleteSignature(_)
+            | Self::InvalidSignature(_)
+            | Self::UnknownKey
+            | Self::ExpiredToken
+            | Self::AccessDenied(_)
+            | Self::TwoSignatures
+            | Self::TooLarge { .. }
+            | Self::BodyTimeout
+            | Self::Throttled
+            | Self::Starting
+            | Self::Internal => Message::Text(self.to_string()),
+        };
+        Fault { status, code, message }
+    }
+}
+
+impl From<signature::Error> for Error {
+    fn from(error: signature::Error) -> Self {
+        match error {
+            signature::Error::Missing => Self::MissingAuthentication,
+            signature::Error::Two => Self::TwoSignatures,
+            signature::Error::Incomplete(message) => Self::IncompleteSignature(message),
+            signature::Error::Invalid(message) => Self::InvalidSignature(message),
+        }
+    }
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Malformed(_) => Self::Malformed,
+            DecodeError::Type(message) => Self::Serialization(message),
+            DecodeError::TooMany => {
+                Self::Validation(format!("1 validation error detected: {}", wire::TOO_MANY))
+            }
+        }
+    }
+}
+
+impl From<Violations> for Error {
+    fn from(Violations(text): Violations) -> Self {
+        Self::Validation(text)
+    }
+}

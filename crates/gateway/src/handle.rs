@@ -1,0 +1,273 @@
+//! From an HTTP request to its response, in the order in which AWS checks things: method, content type, body, operation,
+//! signature. [`crate::run`] has the checks that follow.
+//!
+//! One check comes earlier than in AWS. A large body, or one in gzip, is neither read nor decoded for a caller that would
+//! be refused: before it is read, its head must name a known key; before it is decoded, its signature must be right. A
+//! request whose signature was not verified yet may lose its memory to others (`unverified.rs`). It is answered then, and
+//! forgotten.
+
+use std::panic::AssertUnwindSafe;
+
+use anabranch_aws::fault::Fault;
+use anabranch_aws::protocol::{self, Protocol};
+use anabranch_aws::wire;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{HOST, ORIGIN};
+use http::request::Parts;
+use http::{Method, StatusCode, Version};
+use hyper::body::Incoming;
+
+use crate::auth::{self, Caller, Peer};
+use crate::body::{self, Encoding};
+use crate::cooperative::cooperatively;
+use crate::dispatch::{Destination, Route};
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::origin;
+use crate::response::{self, Done, HttpResponse};
+use crate::run::Received;
+use crate::trust::{Reservation, Trust};
+use crate::unverified::SMALL_BODY_BYTES;
+
+/// A request whose head is counted, on a connection with this trust.
+pub(crate) struct Admitted<'a> {
+    pub trust: &'a Trust,
+    pub peer: Peer,
+    pub parts: Parts,
+    pub body: Incoming,
+    pub reservation: Reservation,
+}
+
+/// Handles one HTTP request. Never fails: every error becomes a response.
+pub(crate) async fn handle(gateway: &Gateway, request: Admitted<'_>) -> HttpResponse {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let Admitted { trust, peer, parts, body, reservation } = request;
+    let route = Route::of(&gateway.services, &parts);
+    let exchange = Exchange { gateway, trust, peer, parts: &parts };
+    let handled = AssertUnwindSafe(exchange.handle(&route, body, reservation)).catch_unwind().await;
+    let mut response = handled.unwrap_or_else(|_| {
+        tracing::error!(request_id = %id, "call panicked");
+        response::failure(route.protocol(), &Error::Internal.fault())
+    });
+    finish(gateway, &mut response, &parts, &route, id);
+    response
+}
+
+/// The response to a request that no memory is left for.
+pub(crate) fn refuse(gateway: &Gateway, parts: &Parts, error: &Error) -> HttpResponse {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let route = Route::of(&gateway.services, parts);
+    let mut response = response::failure(route.protocol(), &route.fault(error));
+    finish(gateway, &mut response, parts, &route, id);
+    response
+}
+
+fn finish(
+    gateway: &Gateway,
+    response: &mut HttpResponse,
+    parts: &Parts,
+    route: &Route<'_>,
+    id: uuid::Uuid,
+) {
+    response::finish(response, &parts.headers, origin::is_foreign(gateway, &parts.headers), id);
+    tracing::info!(
+        request_id = %id,
+        operation = route.name(),
+        status = response.status().as_u16(),
+        "request answered"
+    );
+}
+
+impl Route<'_> {
+    /// The protocol of error responses.
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Call(destination) => destination.protocol,
+            Self::WrongProtocol | Self::Unknown => Protocol::Json11,
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Call(destination) => destination.name,
+            Self::WrongProtocol | Self::Unknown => "",
+        }
+    }
+
+    /// The fault of an error of the port; a service has its own code for a budget that is used up.
+    fn fault(&self, error: &Error) -> Fault {
+        match self {
+            Self::Call(destination) => destination.fault(error),
+            Self::WrongProtocol | Self::Unknown => error.fault(),
+        }
+    }
+}
+
+impl Destination<'_> {
+    fn fault(&self, error: &Error) -> Fault {
+        match self.service {
+            Some(service) => service.fault(self.operation, error),
+            None => error.fault(),
+        }
+    }
+}
+
+/// A request without its body, and the connection that it came on.
+#[derive(Clone, Copy)]
+struct Exchange<'a> {
+    gateway: &'a Gateway,
+    trust: &'a Trust,
+    peer: Peer,
+    parts: &'a Parts,
+}
+
+/// A request that arrived completely.
+struct Arrived {
+    /// The body as the client sent it.
+    sent: Bytes,
+    caller: Result<Caller, Error>,
+    reservation: Reservation,
+}
+
+fn readiness(gateway: &Gateway) -> HttpResponse {
+    if (gateway.readiness)() {
+        response::plain(StatusCode::OK, "ready\n")
+    } else {
+        response::plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+impl Exchange<'_> {
+    async fn handle(
+        self,
+        route: &Route<'_>,
+        body: Incoming,
+        reservation: Reservation,
+    ) -> HttpResponse {
+        let Self { gateway, parts, .. } = self;
+        if parts.version == Version::HTTP_11 && parts.headers.get_all(HOST).iter().count() != 1 {
+            return response::without_host();
+        }
+        if origin::is_foreign(gateway, &parts.headers) {
+            return response::plain(StatusCode::FORBIDDEN, "pages of this origin may not call\n");
+        }
+        match (&parts.method, parts.uri.path()) {
+            (&Method::GET | &Method::HEAD, "/healthz") => response::plain(StatusCode::OK, "ok\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") => readiness(gateway),
+            // It names every stream. Where callers must sign, operators use `anabranch ctl` instead.
+            (&Method::GET, "/cluster") if gateway.authenticator.is_none() => {
+                response::plain(StatusCode::OK, (gateway.report)())
+            }
+            (&Method::OPTIONS, _) if parts.headers.contains_key(ORIGIN) => {
+                response::preflight(&parts.headers)
+            }
+            (&Method::POST, _) => self.post(route, body, reservation).await,
+            _ => response::of(protocol::failure_without_protocol(&Error::NotPost.fault())),
+        }
+    }
+
+    async fn post(
+        self,
+        route: &Route<'_>,
+        body: Incoming,
+        reservation: Reservation,
+    ) -> HttpResponse {
+        let unknown = || Error::UnknownOperation.fault();
+        let destination = match route {
+            Route::Call(destination) => *destination,
+            Route::WrongProtocol => return response::failure(Protocol::Cbor11, &unknown()),
+            Route::Unknown => {
+                return response::of(protocol::failure_without_protocol(&unknown()));
+            }
+        };
+        match self.call(destination, body, reservation).await {
+            Ok(done) => response::success(destination.protocol, done),
+            Err(fault) => response::failure(destination.protocol, &fault),
+        }
+    }
+
+    async fn call(
+        self,
+        destination: Destination<'_>,
+        body: Incoming,
+        reservation: Reservation,
+    ) -> Result<Done, Fault> {
+        let Self { gateway, peer, parts, .. } = self;
+        let failed = |error: Error| destination.fault(&error);
+        if !(gateway.currency)() {
+            return Err(Error::Starting.fault());
+        }
+        let encoding = Encoding::of(&parts.headers).map_err(failed)?;
+        let signing = destination.service.map(|service| service.names().signing);
+        let arrived = self.arrive_unless_refused(body, reservation, encoding, signing).await;
+        let Arrived { sent, caller, mut reservation } = arrived.map_err(failed)?;
+        let callee = destination.service.zip(destination.operation);
+        if sent.is_empty() {
+            return Err(callee.map_or(Error::UnknownOperation, |_| Error::Malformed).fault());
+        }
+        let bytes = match encoding {
+            Encoding::Identity => sent.clone(),
+            Encoding::Gzip => {
+                body::inflate(gateway, &sent, &mut reservation).await.map_err(failed)?
+            }
+        };
+        let protocol = destination.protocol;
+        let Some((service, operation)) = callee else {
+            let read = || wire::check_well_formed(protocol.format(), &bytes);
+            cooperatively(bytes.len(), read).map_err(|error| Error::from(error).fault())?;
+            return Err(Error::UnknownOperation.fault());
+        };
+        let received = Received { protocol, body: &bytes, parts, peer, caller };
+        // The reservation is held until the response is made.
+        service.perform(gateway, operation, received).await
+    }
+
+    async fn arrive_unless_refused(
+        self,
+        body: Incoming,
+        reservation: Reservation,
+        encoding: Encoding,
+        signing: Option<&str>,
+    ) -> Result<Arrived, Error> {
+        let Some(refusal) = reservation.refusal() else {
+            return self.arrive(body, reservation, encoding, signing).await;
+        };
+        tokio::select! {
+            biased;
+            () = refusal.notified() => Err(Error::Throttled),
+            arrived = self.arrive(body, reservation, encoding, signing) => arrived,
+        }
+    }
+
+    /// Reads the body and verifies the signature. A small body is handed on even if its signature is wrong, because AWS
+    /// reports faults of the body first.
+    async fn arrive(
+        self,
+        body: Incoming,
+        mut reservation: Reservation,
+        encoding: Encoding,
+        signing: Option<&str>,
+    ) -> Result<Arrived, Error> {
+        let Self { gateway, trust, parts, .. } = self;
+        if !body::is_small(&body)
+            && let Err(error) = auth::check_head(gateway, parts, signing).await
+        {
+            if parts.version < Version::HTTP_2 {
+                body::discard(body).await;
+            }
+            return Err(error);
+        }
+        let sent = body::read(gateway, body, &mut reservation).await?;
+        let caller = auth::authenticate(gateway, parts, signing, &sent).await;
+        trust.set(caller.is_ok());
+        match &caller {
+            Ok(_) => reservation = reservation.verified(gateway, sent.len())?,
+            Err(error) if sent.len() > SMALL_BODY_BYTES || encoding == Encoding::Gzip => {
+                return Err(error.clone());
+            }
+            Err(_) => {}
+        }
+        Ok(Arrived { sent, caller, reservation })
+    }
+}

@@ -1,0 +1,94 @@
+//! A service inside the gateway: the service itself, its rate limits, and a view of it without its type.
+
+use anabranch_aws::fault::Fault;
+use futures::future::BoxFuture;
+
+use crate::call_limits::CallLimits;
+use crate::error::{Error, TOO_MUCH_IN_FLIGHT};
+use crate::gateway::Gateway;
+use crate::response::Done;
+use crate::run::{Call, Received};
+use crate::service::{Kind, Limit, Scope as _, Service, ServiceNames};
+
+/// A service and its counters.
+pub(crate) struct Host<S: Service> {
+    pub service: S,
+    /// `None` where only memory and disk limit calls.
+    limits: Option<CallLimits<S::Subject>>,
+}
+
+/// A row of the table of operations of a hosted service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OperationIndex(usize);
+
+/// A hosted service of any type.
+pub(crate) trait Hosted: Send + Sync {
+    fn names(&self) -> ServiceNames;
+
+    /// The operation of that name.
+    fn find(&self, operation: &str) -> Option<OperationIndex>;
+
+    /// Performs a call.
+    fn perform<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        operation: OperationIndex,
+        received: Received<'a>,
+    ) -> BoxFuture<'a, Result<Done, Fault>>;
+
+    /// The fault of an error of the port. Where a byte budget is used up, the service decides the code.
+    fn fault(&self, operation: Option<OperationIndex>, error: &Error) -> Fault;
+}
+
+impl<S: Service> Host<S> {
+    pub(crate) fn new(service: S, has_limits: bool) -> Self {
+        Self { service, limits: has_limits.then(CallLimits::default) }
+    }
+
+    /// Counts a call, if limits hold. `subject` is `None` for the account.
+    pub(crate) fn count(
+        &self,
+        call: &Call<'_, S>,
+        limit: Limit<S::Scope>,
+        subject: Option<S::Subject>,
+    ) -> Result<(), Fault> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        let (name, now) = (call.operation.name, call.gateway.platform.clock.now());
+        if limits.take(name, subject, limit.per_second, now) {
+            return Ok(());
+        }
+        let times = limit.per_second;
+        let each = limit.scope.map_or("", |scope| scope.text());
+        let message = format!("Rate exceeded: {name} may be called {times} times a second{each}.");
+        Err(S::throttled(call.operation.kind, message))
+    }
+}
+
+impl<S: Service> Hosted for Host<S> {
+    fn names(&self) -> ServiceNames {
+        S::NAMES
+    }
+
+    fn find(&self, operation: &str) -> Option<OperationIndex> {
+        let found = S::OPERATIONS.binary_search_by(|row| row.name.cmp(operation));
+        found.ok().map(OperationIndex)
+    }
+
+    fn perform<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        operation: OperationIndex,
+        received: Received<'a>,
+    ) -> BoxFuture<'a, Result<Done, Fault>> {
+        let operation = &S::OPERATIONS[operation.0];
+        (operation.perform)(Call { gateway, host: self, operation, received }).future()
+    }
+
+    fn fault(&self, operation: Option<OperationIndex>, error: &Error) -> Fault {
+        if *error != Error::Throttled {
+            return error.fault();
+        }
+        let kind = operation.map_or(Kind::Control, |index| S::OPERATIONS[index.0].kind);
+        S::throttled(kind, TOO_MUCH_IN_FLIGHT.to_owned())
+    }
+}

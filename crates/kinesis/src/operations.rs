@@ -1,0 +1,37 @@
+//! The operations, one file each. `service.rs` has the table of them.
+
+pub(crate) mod account_settings;
+pub(crate) mod beginning;
+pub(crate) mod consumers;
+pub(crate) mod create_stream;
+pub(crate) mod delete_stream;
+pub(crate) mod deregister_stream_consumer;
+pub(crate) mod describe_limits;
+pub(crate) mod describe_stream;
+pub(crate) mod describe_stream_consumer;
+pub(crate) mod describe_stream_summary;
+pub(crate) mod enhanced_monitoring;
+pub(crate) mod get_records;
+pub(crate) mod get_shard_iterator;
+pub(crate) mod list_shards;
+pub(crate) mod list_stream_consumers;
+pub(crate) mod list_streams;
+pub(crate) mod max_record_size;
+pub(crate) mod merge_shards;
+pub(crate) mod page;
+pub(crate) mod put_record;
+pub(crate) mod put_records;
+pub(crate) mod record_distribution;
+pub(crate) mod register_stream_consumer;
+pub(crate) mod resource_policy;
+pub(crate) mod resource_tags;
+pub(crate) mod retention_period;
+pub(crate) mod shards;
+pub(crate) mod split_shard;
+pub(crate) mod stream_encryption;
+pub(crate) mod stream_mode;
+pub(crate) mod stream_tags;
+pub(crate) mod subscribe_to_shard;
+pub(crate) mod tags;
+pub(crate) mod update_shard_count;
+pub(crate) mod warm_throughput;

@@ -1,0 +1,120 @@
+use anabranch_aws::constraints::{Checks, Constrained};
+use anabranch_aws::wire::{Text, Writer};
+use anabranch_catalog::{Distribution, ShardMetrics, StreamMode, StreamStatus};
+use anabranch_gateway::service::{Request, Response};
+use anabranch_types::{StreamArn, StreamName, Timestamp};
+use serde::Deserialize;
+
+use super::enhanced_monitoring::write_enhanced_monitoring;
+use super::stream_encryption::write_encryption;
+use super::warm_throughput::WarmThroughput;
+use crate::error::Error;
+use crate::kinesis::{Context, Kinesis};
+use crate::rules;
+use crate::streams::mode_text;
+use crate::targets::StreamTarget;
+
+/// `DescribeStreamSummaryInput` of the API reference.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DescribeStreamSummary<'a> {
+    #[serde(borrow)]
+    stream_name: Option<Text<'a>>,
+    #[serde(borrow, rename = "StreamARN")]
+    stream_arn: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+}
+
+impl Constrained for DescribeStreamSummary<'_> {
+    fn check(&self, checks: &mut Checks) {
+        rules::check_stream(checks, &self.stream_name, &self.stream_arn, &self.stream_id);
+    }
+}
+
+/// `StreamDescriptionSummary` of the API reference. `StreamId` is never among its members: clients
+/// that get one send their next calls to the public service.
+#[derive(Debug)]
+pub(crate) struct StreamDescriptionSummary {
+    name: StreamName,
+    arn: StreamArn,
+    status: StreamStatus,
+    mode: StreamMode,
+    retention_hours: u32,
+    created: Timestamp,
+    shard_metrics: ShardMetrics,
+    master_key: Option<String>,
+    open_shards: usize,
+    consumers: usize,
+    distribution: Distribution,
+    max_record_size_kib: u32,
+    warm_throughput: Option<WarmThroughput>,
+}
+
+impl Request<Kinesis> for DescribeStreamSummary<'_> {
+    type Target = StreamTarget;
+    type Response = StreamDescriptionSummary;
+
+    fn target(&self, kinesis: &Kinesis) -> Result<StreamTarget, Error> {
+        kinesis.stream_target(&self.stream_name, &self.stream_arn)
+    }
+
+    async fn run(
+        &self,
+        cx: &Context<'_>,
+        target: &StreamTarget,
+    ) -> Result<StreamDescriptionSummary, Error> {
+        let kinesis = cx.service;
+        let name = &target.name;
+        let view = kinesis.cluster.view();
+        let stream = kinesis.find(&view, name)?.stream;
+        let creating = stream.status == StreamStatus::Creating;
+        Ok(StreamDescriptionSummary {
+            arn: kinesis.arn(name),
+            name: name.clone(),
+            status: stream.status,
+            mode: stream.mode,
+            retention_hours: stream.retention_hours,
+            created: stream.created,
+            shard_metrics: stream.shard_metrics,
+            master_key: stream.encryption.master_key.clone(),
+            consumers: stream.consumers.len(),
+            distribution: stream.distribution,
+            open_shards: if creating { 0 } else { stream.open_shards().count() },
+            max_record_size_kib: stream.max_record_size_kib,
+            warm_throughput: WarmThroughput::asked_for(stream),
+        })
+    }
+}
+
+impl Response for StreamDescriptionSummary {
+    fn write(&self, writer: &mut Writer) {
+        writer.structure(|w| {
+            w.member("StreamDescriptionSummary").structure(|w| self.write_members(w));
+        });
+    }
+}
+
+impl StreamDescriptionSummary {
+    fn write_members(&self, w: &mut Writer) {
+        w.member("StreamName").plain(&self.name);
+        w.member("StreamARN").plain(&self.arn);
+        w.member("StreamStatus").plain(self.status.name());
+        w.member("StreamModeDetails").structure(|w| {
+            w.member("StreamMode").plain(mode_text(self.mode));
+        });
+        w.member("RetentionPeriodHours").number(u64::from(self.retention_hours));
+        w.member("StreamCreationTimestamp").timestamp(self.created);
+        write_enhanced_monitoring(w, self.shard_metrics);
+        write_encryption(w, self.master_key.as_deref());
+        w.member("OpenShardCount").number(self.open_shards as u64);
+        w.member("ConsumerCount").number(self.consumers as u64);
+        if let Some(warm_throughput) = self.warm_throughput {
+            warm_throughput.write(w);
+        }
+        w.member("MaxRecordSizeInKiB").number(u64::from(self.max_record_size_kib));
+        if self.mode == StreamMode::OnDemand {
+            w.member("RecordDistributionStrategy").plain(self.distribution.name());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Which stream a request means, and what it is called in messages.
+
+use std::sync::Arc;
+
+use anabranch_aws::wire::Text;
+use anabranch_catalog::{Command, Consumer, Refusal, Resource, StreamMode, StreamStatus};
+use anabranch_client as client;
+use anabranch_client::{StreamView, View};
+use anabranch_types::{ConsumerArn, ConsumerName, StreamArn, StreamName};
+
+use crate::error::{Error, not_found, stream_subject};
+use crate::kinesis::Kinesis;
+use crate::targets::{ConsumerTarget, ResourceTarget, StreamTarget};
+
+impl Kinesis {
+    /// The stream that name, ARN or both mean (API reference: every stream operation).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there is neither or they disagree; [`Error::NotFound`] for an
+    /// ARN of another account.
+    pub(crate) fn stream_name(
+        &self,
+        name: &Option<Text<'_>>,
+        arn: &Option<Text<'_>>,
+    ) -> Result<StreamName, Error> {
+        let by_name = name.as_deref().map(parse_name).transpose()?;
+        let by_arn = arn.as_deref().map(|arn| self.name_in_arn("StreamARN", arn)).transpose()?;
+        match (by_name, by_arn) {
+            (Some(name), Some(in_arn)) if name != in_arn => Err(Error::InvalidArgument(
+                "StreamName and StreamARN must name the same stream.".to_owned(),
+            )),
+            (Some(name), _) | (None, Some(name)) => Ok(name),
+            (None, None) => Err(Error::InvalidArgument(
+                "Either StreamName or StreamARN must be provided.".to_owned(),
+            )),
+        }
+    }
+
+    /// The stream that an ARN means.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is none; [`Error::NotFound`] for one of another account.
+    pub(crate) fn name_in_arn(&self, member: &str, arn: &str) -> Result<StreamName, Error> {
+        let arn: StreamArn =
+            arn.parse().map_err(|error| Error::InvalidArgument(format!("{member}: {error}.")))?;
+        if arn.account != self.account {
+            return Err(not_found(&arn.stream, &arn.account));
+        }
+        Ok(arn.stream)
+    }
+
+    /// The stream in whatever state.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) fn find<'a>(
+        &self,
+        view: &'a View,
+        name: &StreamName,
+    ) -> Result<StreamView<'a>, Error> {
+        view.stream(name).ok_or_else(|| not_found(name, &self.account))
+    }
+
+    /// The stream for reading and writing: one that is being created isn't there yet.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) fn find_for_data<'a>(
+        &self,
+        view: &'a View,
+        name: &StreamName,
+    ) -> Result<StreamView<'a>, Error> {
+        let found = self.find(view, name)?;
+        match found.stream.status {
+            StreamStatus::Active | StreamStatus::Updating | StreamStatus::Deleting => Ok(found),
+            StreamStatus::Creating => Err(not_found(name, &self.account)),
+        }
+    }
+
+    /// Whether a stream's new records are encrypted.
+    pub(crate) fn encrypts(&self, name: &StreamName) -> bool {
+        let view = self.cluster.view();
+        view.stream(name).is_some_and(|found| found.stream.encryption.master_key.is_some())
+    }
+
+    /// Has the catalog change something of a stream, within the limits of the service if there are any.
+    ///
+    /// # Errors
+    /// What its refusal means, see [`Error::from_client`].
+    pub(crate) async fn change(
+        &self,
+        name: &StreamName,
+        command: Command,
+    ) -> Result<Arc<View>, Error> {
+        let command = match self.service_limits {
+            true => Command::Limited { command: Box::new(command), now: self.clock.now() },
+            false => command,
+        };
+        let done = self.cluster.propose(command).await;
+        done.map_err(|error| {
+            if matches!(error, client::Error::Refused(Refusal::StreamNotActive { .. })) {
+                return self.not_active(name);
+            }
+            Error::from_client(error, || self.subject(name))
+        })
+    }
+
+    /// The error for a stream that can't be changed in the state that it is in.
+    pub(crate) fn not_active(&self, name: &StreamName) -> Error {
+        let view = self.cluster.view();
+        let status = view.stream(name).map_or("DELETING", |found| found.stream.status.name());
+        Error::InUse(format!("{} not ACTIVE, instead in state {status}", self.subject(name)))
+    }
+
+    /// The stream that a name, an ARN or both mean, see [`Self::stream_name`].
+    ///
+    /// # Errors
+    /// Those of [`Self::stream_name`].
+    pub(crate) fn stream_target(
+        &self,
+        name: &Option<Text<'_>>,
+        arn: &Option<Text<'_>>,
+    ) -> Result<StreamTarget, Error> {
+        let is_named_fully = arn.is_some();
+        Ok(StreamTarget { name: self.stream_name(name, arn)?, is_named_fully })
+    }
+
+    /// The stream that a `StreamARN` means.
+    ///
+    /// # Errors
+    /// Those of [`Self::name_in_arn`].
+    pub(crate) fn stream_target_of_arn(&self, arn: &str) -> Result<StreamTarget, Error> {
+        self.name_in_arn("StreamARN", arn).map(StreamTarget::named_fully)
+    }
+
+    /// The registration of a consumer that an ARN names.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the text is no ARN of a consumer; [`Error::NotFound`] for another account.
+    pub(crate) fn consumer_arn_target(&self, arn: &str) -> Result<ConsumerArn, Error> {
+        let arn: ConsumerArn = arn
+            .parse()
+            .map_err(|error| Error::InvalidArgument(format!("ConsumerARN: {error}.")))?;
+        if arn.stream.account == self.account { Ok(arn) } else { Err(consumer_not_found(&arn)) }
+    }
+
+    /// The stream or consumer that a `ResourceARN` means.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is neither; [`Error::NotFound`] for another account.
+    pub(crate) fn resource_target(&self, arn: &str) -> Result<ResourceTarget, Error> {
+        if arn.contains("/consumer/") {
+            let consumer = self.consumer_arn_target(arn)?;
+            return Ok(ResourceTarget::Consumer(ConsumerTarget::Arn(consumer)));
+        }
+        let stream = self.name_in_arn("ResourceARN", arn)?;
+        Ok(ResourceTarget::Stream(StreamTarget::named_fully(stream)))
+    }
+
+    /// The consumer of the very registration that an ARN names.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) fn find_consumer<'a>(
+        &self,
+        view: &'a View,
+        arn: &ConsumerArn,
+    ) -> Result<&'a Consumer, Error> {
+        let stream = view.stream(&arn.stream.stream);
+        let consumer = stream.and_then(|found| found.stream.consumers.get(&arn.consumer));
+        let consumer = consumer.filter(|known| known.created.as_secs() == arn.created_seconds);
+        consumer.ok_or_else(|| consumer_not_found(arn))
+    }
+
+    /// A stream or consumer in this version, with its tags and its policy.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) fn resource<'a>(
+        &self,
+        view: &'a View,
+        target: &ResourceTarget,
+    ) -> Result<(Resource, Attached<'a>), Error> {
+        match target {
+            ResourceTarget::Stream(target) => {
+                let found = self.find(view, &target.name)?.stream;
+                let attached = Attached { tags: &found.tags, policy: &found.policy };
+                Ok((Resource { stream: target.name.clone(), consumer: None }, attached))
+            }
+            ResourceTarget::Consumer(target) => {
+                let (stream, consumer, known) = self.find_consumer_target(view, target)?;
+                let attached = Attached { tags: &known.tags, policy: &known.policy };
+                Ok((Resource { stream, consumer: Some(consumer) }, attached))
+            }
+        }
+    }
+
+    /// The consumer of a target in this version: its stream, its name and itself.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) fn find_consumer_target<'a>(
+        &self,
+        view: &'a View,
+        target: &ConsumerTarget,
+    ) -> Result<(StreamName, ConsumerName, &'a Consumer), Error> {
+        match target {
+            ConsumerTarget::Arn(arn) => {
+                let known = self.find_consumer(view, arn)?;
+                Ok((arn.stream.stream.clone(), arn.consumer.clone(), known))
+            }
+            ConsumerTarget::Name { stream, consumer } => {
+                let known = self.find(view, stream)?.stream.consumers.get(consumer);
+                let known = known.ok_or_else(|| {
+                    let (account, region) = (&self.account, &self.region);
+                    Error::NotFound(format!(
+                        "Consumer {consumer} of stream {stream} under account {account} in {region} \
+                         not found."
+                    ))
+                })?;
+                Ok((stream.clone(), consumer.clone(), known))
+            }
+        }
+    }
+
+    /// The ARN of a stream's consumer.
+    pub(crate) fn consumer_arn(
+        &self,
+        stream: &StreamName,
+        consumer: &ConsumerName,
+        known: &Consumer,
+    ) -> ConsumerArn {
+        let created_seconds = known.created.as_secs();
+        ConsumerArn { stream: self.arn(stream), consumer: consumer.clone(), created_seconds }
+    }
+
+    /// What messages call a stream.
+    pub(crate) fn subject(&self, name: &StreamName) -> String {
+        stream_subject(name, &self.account)
+    }
+
+    /// The stream's ARN.
+    pub(crate) fn arn(&self, name: &StreamName) -> StreamArn {
+        StreamArn {
+            region: self.region.clone(),
+            account: self.account.clone(),
+            stream: name.clone(),
+        }
+    }
+}
+
+/// What a stream or consumer has attached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attached<'a> {
+    pub tags: &'a std::collections::BTreeMap<String, String>,
+    pub policy: &'a Option<String>,
+}
+
+/// `StreamMode` on the wire.
+pub(crate) const fn mode_text(mode: StreamMode) -> &'static str {
+    match mode {
+        StreamMode::Provisioned => "PROVISIONED",
+        StreamMode::OnDemand => "ON_DEMAND",
+    }
+}
+
+/// A name that has passed the constraints.
+pub(crate) fn parse_name(text: &str) -> Result<StreamName, Error> {
+    text.parse().map_err(|error| Error::InvalidArgument(format!("StreamName: {error}.")))
+}
+
+fn consumer_not_found(arn: &ConsumerArn) -> Error {
+    Error::NotFound(format!("Consumer {arn} not found."))
+}

@@ -1,0 +1,453 @@
+//! A cluster in memory: the real catalog and the real duplicate window, a vector for each log.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anabranch_catalog::{Catalog, Command, Outcome, Replica, ShardChange, StreamId};
+use anabranch_client::{Cluster, Error, Pages, ShardRoute, View};
+use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
+use anabranch_types::{
+    Clock, GroupId, HashKey, Incarnation, KeyFault, ManualClock, NodeId, ReplicaId, ShardId,
+    StreamName, Timestamp,
+};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, pending, ready};
+use futures::stream::{self, StreamExt};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Log index of the first entry of every shard.
+const FIRST: u64 = 1;
+
+/// A cluster without nodes: commands are applied to a real [`Catalog`], and the log of each shard is a vector of batches with
+/// a real [`DuplicateWindow`].
+///
+/// Nothing happens by itself. A test plays the controller: it makes streams ACTIVE ([`Self::activate`]), splits shards
+/// ([`Self::split`]), and decides which version of the catalog the reader sees ([`Self::show`], [`Self::publish`]). Appends
+/// are stamped with the clock that the test gave.
+#[derive(Debug)]
+pub struct MemoryCluster {
+    state: Mutex<State>,
+    clock: Arc<ManualClock>,
+}
+
+#[derive(Debug)]
+struct State {
+    catalog: Catalog,
+    index: u64,
+    shown: Arc<View>,
+    versions: watch::Sender<u64>,
+    logs: HashMap<GroupId, Log>,
+    failures: HashMap<GroupId, Error>,
+    appends: usize,
+    /// As many, for reads that wait.
+    appended: watch::Sender<usize>,
+    /// Whether the catalog has no leader.
+    is_silent: bool,
+    /// Those that the last append said.
+    hash_keys: Bytes,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    entries: Vec<(Timestamp, Batch)>,
+    window: DuplicateWindow,
+}
+
+impl MemoryCluster {
+    /// A cluster of one node, without streams.
+    pub fn new(clock: Arc<ManualClock>) -> Self {
+        let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
+        let cluster = Self {
+            state: Mutex::new(State {
+                catalog: Catalog::bootstrap(&voters),
+                index: 0,
+                shown: Arc::default(),
+                versions: watch::channel(0).0,
+                logs: HashMap::new(),
+                failures: HashMap::new(),
+                appends: 0,
+                appended: watch::channel(0).0,
+                is_silent: false,
+                hash_keys: Bytes::new(),
+            }),
+            clock,
+        };
+        cluster.apply(Command::RegisterNode {
+            node: NodeId(1),
+            incarnation: Incarnation(1),
+            starts: 0,
+            boot: 0,
+            grpc_address: "127.0.0.1:1".into(),
+            api_address: String::new(),
+            zone: String::new(),
+        });
+        cluster
+    }
+
+    /// What the controller would do: every stream that is being created becomes ACTIVE.
+    pub fn activate(&self) {
+        let view = self.view();
+        for (name, stream) in &view.catalog().streams {
+            self.apply(Command::ActivateStream { name: name.clone(), id: stream.id });
+        }
+    }
+
+    /// What the controller would do: every stream that is being deleted is gone.
+    pub fn drop_deleted(&self) {
+        let view = self.view();
+        for (name, stream) in &view.catalog().streams {
+            self.apply(Command::DropStream { name: name.clone(), id: stream.id });
+        }
+    }
+
+    /// What the controller would do: every consumer of the stream becomes ACTIVE.
+    pub fn settle_consumers(&self, name: &str) {
+        let name = parsed(name);
+        let id = self.view().catalog().streams[&name].id;
+        self.apply(Command::SettleConsumers { name, id });
+    }
+
+    /// What the controller would do: every node has heard how the stream's records are stored.
+    pub fn settle_encryption(&self, name: &str) {
+        let name = parsed(name);
+        let (id, unsettled) = {
+            let view = self.view();
+            let stream = &view.catalog().streams[&name];
+            (stream.id, stream.encryption.unsettled)
+        };
+        if let Some(change) = unsettled {
+            self.apply(Command::SettleEncryption { name, id, change });
+        }
+    }
+
+    /// Shows the gateway an older version, until it asks for the newest.
+    pub fn show(&self, older: Arc<View>) {
+        self.state().shown = older;
+    }
+
+    /// From now on nobody tells the newest version, or somebody does again.
+    pub fn silence(&self, is_silent: bool) {
+        self.state().is_silent = is_silent;
+    }
+
+    /// Every append to this shard is answered with `error`.
+    pub fn fail(&self, name: &str, shard: u32, error: Option<Error>) {
+        let group = self.group(name, shard);
+        let mut state = self.state();
+        match error {
+            Some(error) => state.failures.insert(group, error),
+            None => state.failures.remove(&group),
+        };
+    }
+
+    /// Splits a shard at the middle of its range. Gateways see it only at [`Self::publish`], or when
+    /// an append has met the closed shard.
+    pub fn split(&self, name: &str, shard: u32) {
+        let name = parsed(name);
+        let group = self.group(name.as_str(), shard);
+        let mut state = self.state();
+        let last = state.logs.get(&group).and_then(Log::last).unwrap_or_default();
+        let now = self.clock.now();
+        let parent = &state.catalog.streams[&name].shards[&ShardId(shard)];
+        let (id, range) = (parent.id, parent.range);
+        let ending = last.sequence_number(id, parent.birth, now);
+        let at = HashKey(range.start().0 + (range.end().0 - range.start().0) / 2 + 1);
+        let change = ShardChange::Split { shard: id, at };
+        state.apply(Command::Reshard { name: name.clone(), change, now });
+        let stream = &state.catalog.streams[&name];
+        let (id, job) = (stream.id, stream.job.as_ref().expect("it was just begun").id);
+        let endings = BTreeMap::from([(ShardId(shard), ending)]);
+        state.apply(Command::CommitReshard { name, id, job, endings, now });
+    }
+
+    /// What the controller would do: every resharding job is committed.
+    pub fn commit_jobs(&self) {
+        let view = self.view();
+        for (name, stream) in &view.catalog().streams {
+            let Some(job) = &stream.job else { continue };
+            let state = self.state();
+            let ending = |id: &ShardId| {
+                let shard = &stream.shards[id];
+                let last = state.logs.get(&shard.group).and_then(Log::last);
+                let number = last.map(|l| l.sequence_number(*id, shard.birth, self.clock.now()));
+                (*id, number.unwrap_or_else(|| shard.starting_sequence_number()))
+            };
+            let endings = job.parents.iter().map(ending).collect();
+            drop(state);
+            let (name, now) = (name.clone(), self.clock.now());
+            self.apply(Command::CommitReshard { name, id: stream.id, job: job.id, endings, now });
+        }
+    }
+
+    /// Shows gateways the newest version.
+    pub fn publish(&self) {
+        self.state().publish();
+    }
+
+    /// How many appends wrote or repeated a batch.
+    pub fn appends(&self) -> usize {
+        self.state().appends
+    }
+
+    /// The hash keys that the last append said.
+    pub fn hash_keys(&self) -> Bytes {
+        self.state().hash_keys.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn group(&self, name: &str, shard: u32) -> GroupId {
+        let name = parsed(name);
+        self.state().catalog.streams[&name].shards[&ShardId(shard)].group
+    }
+
+    fn apply(&self, command: Command) -> Outcome {
+        let mut state = self.state();
+        let outcome = state.apply(command);
+        state.publish();
+        outcome
+    }
+
+    fn do_recall(&self, shard: &ShardRoute, batch: &Batch) -> Vec<Option<Run>> {
+        let state = self.state();
+        let known = state.logs.get(&shard.group).and_then(|log| log.window.find(batch));
+        known.unwrap_or_else(|| vec![None; batch.record_count() as usize])
+    }
+
+    fn do_append(&self, shard: &ShardRoute, batch: Batch) -> Result<Vec<Run>, Error> {
+        let mut state = self.state();
+        let live = state.catalog.streams.get(&shard.stream).ok_or(Error::NotFound)?;
+        if !live.shards[&shard.shard].is_open() {
+            let known = state.logs.get(&shard.group).and_then(|log| log.window.find(&batch));
+            if let Some(runs) = known.and_then(|known| known.into_iter().collect()) {
+                return Ok(runs);
+            }
+            state.publish();
+            return Err(Error::Closed);
+        }
+        if let Some(error) = state.failures.get(&shard.group) {
+            return Err(error.clone());
+        }
+        state.appends += 1;
+        state.hash_keys = batch.hash_keys().clone();
+        let arrival = self.clock.now();
+        let log = state.logs.entry(shard.group).or_default();
+        let known = log.window.find(&batch).unwrap_or_default();
+        let fresh = batch.retain(|place| known.get(place).is_none_or(Option::is_none));
+        let log_index = FIRST + log.entries.len() as u64;
+        let fresh_count = fresh.as_ref().map_or(0, Batch::record_count);
+        if let Some(fresh) = fresh {
+            if let Some((producer, indexes)) = Batch::call_of(fresh.bytes()) {
+                log.window.insert(producer, indexes, fresh.record_count(), log_index, arrival);
+            }
+            log.entries.push((arrival, fresh));
+        }
+        state.appended.send_replace(state.appends);
+        let mut offset = 0u16;
+        let runs = (0..batch.record_count() as usize).map(|place| {
+            known.get(place).copied().flatten().unwrap_or_else(|| {
+                let first = Position { log_index, offset };
+                offset += 1;
+                Run { first, records: 1, arrival }
+            })
+        });
+        let runs: Vec<_> = runs.collect();
+        assert_eq!(u32::from(offset), fresh_count);
+        Ok(runs)
+    }
+
+    fn do_seek(&self, shard: &ShardRoute, start: Start) -> Result<Position, Error> {
+        let state = self.state();
+        let empty = Log::default();
+        let log = state.logs.get(&shard.group).unwrap_or(&empty);
+        Ok(match start {
+            Start::TrimHorizon => Position::default(),
+            Start::At(position) => position,
+            Start::Latest => Position::entry(FIRST + log.entries.len() as u64),
+            Start::AtTimestamp(moment) => {
+                let before = log.entries.iter().take_while(|(arrival, _)| *arrival < moment);
+                Position::entry(FIRST + before.count() as u64)
+            }
+        })
+    }
+
+    fn do_read(
+        &self,
+        shard: &ShardRoute,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+    ) -> Result<Page, Error> {
+        let state = self.state();
+        let empty = Log::default();
+        let log = state.logs.get(&shard.group).unwrap_or(&empty);
+        let (mut batches, mut next) = (Vec::new(), from.max(Position::entry(FIRST)));
+        let (mut records, mut bytes) = (0, 0);
+        let mut behind = Duration::ZERO;
+        'entries: for (log_index, (arrival, batch)) in (FIRST..).zip(&log.entries) {
+            if log_index < next.log_index {
+                continue;
+            }
+            let first = if log_index == next.log_index { next.offset } else { 0 };
+            let (mut taken, mut full) = (0, false);
+            for record in batch.records().skip(usize::from(first)) {
+                let size = record.data.len() + record.partition_key.len();
+                full = records == max_records || (records > 0 && bytes + size > max_bytes);
+                if full {
+                    behind = self.clock.now().since(*arrival);
+                    break;
+                }
+                (records, bytes, taken) = (records + 1, bytes + size, taken + 1);
+            }
+            if taken > 0 {
+                let (arrival, batch) = (*arrival, batch.bytes().clone());
+                batches.push(PageBatch {
+                    log_index,
+                    arrival,
+                    first,
+                    records: taken,
+                    batch,
+                    encrypted: false,
+                });
+                let offset =
+                    first + u16::try_from(taken).expect("a batch has at most 2^16 records");
+                next = Position { log_index, offset };
+            }
+            if full {
+                break 'entries;
+            }
+            next = Position::entry(log_index + 1);
+        }
+        Ok(Page { batches, next, behind })
+    }
+}
+
+fn parsed(name: &str) -> StreamName {
+    name.parse().expect("a test gives a valid name")
+}
+
+impl State {
+    fn apply(&mut self, command: Command) -> Outcome {
+        self.index += 1;
+        self.catalog.apply(self.index, command)
+    }
+
+    fn publish(&mut self) {
+        self.shown = Arc::new(View::new(self.catalog.clone()));
+        self.versions.send_replace(self.catalog.version);
+    }
+}
+
+impl Log {
+    fn last(&self) -> Option<Position> {
+        let (_, batch) = self.entries.last()?;
+        let offset =
+            u16::try_from(batch.record_count() - 1).expect("a batch has at most 2^16 records");
+        Some(Position { log_index: FIRST + self.entries.len() as u64 - 1, offset })
+    }
+}
+
+impl Cluster for MemoryCluster {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.state().shown)
+    }
+
+    fn newest_view(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        if self.state().is_silent {
+            return pending().boxed();
+        }
+        self.publish();
+        ready(Ok(self.view())).boxed()
+    }
+
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Arc<View>, Error>> {
+        let result = match self.apply(command) {
+            Outcome::Done { .. } => Ok(self.view()),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        };
+        ready(result).boxed()
+    }
+
+    fn new_data_key(
+        &self,
+        _: StreamName,
+        id: StreamId,
+        master_key: String,
+    ) -> BoxFuture<'_, Result<Vec<u8>, Error>> {
+        let made = match master_key.as_str() {
+            "alias/disabled" => {
+                Err(Error::Key { fault: KeyFault::Disabled, message: "disabled".into() })
+            }
+            _ => Ok(id.0.to_be_bytes().to_vec()),
+        };
+        ready(made).boxed()
+    }
+
+    fn append<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Vec<Run>, Error>> {
+        ready(self.do_append(shard, batch)).boxed()
+    }
+
+    fn recall<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        batch: &'a Batch,
+    ) -> BoxFuture<'a, Result<Vec<Option<Run>>, Error>> {
+        ready(Ok(self.do_recall(shard, batch))).boxed()
+    }
+
+    fn newer_view(&self, version: u64, longest: Duration) -> BoxFuture<'_, ()> {
+        let mut versions = self.state().versions.subscribe();
+        let newer = async move {
+            let _either_way = timeout(longest, versions.wait_for(|seen| *seen > version)).await;
+        };
+        newer.boxed()
+    }
+
+    fn seek<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        start: Start,
+    ) -> BoxFuture<'a, Result<Position, Error>> {
+        ready(self.do_seek(shard, start)).boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Page, Error>> {
+        let read = move || self.do_read(shard, from, max_records, max_bytes);
+        let has_records = move || read().is_ok_and(|page| !page.batches.is_empty());
+        let mut appends = self.state().appended.subscribe();
+        async move {
+            // A wait of zero is over at once.
+            let _either_way = timeout(wait, appends.wait_for(|_| has_records())).await;
+            read()
+        }
+        .boxed()
+    }
+
+    /// What there is, then nothing.
+    fn subscribe<'a>(
+        &'a self,
+        shard: &'a ShardRoute,
+        from: Position,
+        _consumer: String,
+    ) -> BoxFuture<'a, Result<Pages, Error>> {
+        let page = self.do_read(shard, from, u32::MAX, usize::MAX);
+        let pages = stream::once(ready(page)).chain(stream::pending());
+        ready(Ok(pages.boxed())).boxed()
+    }
+}
