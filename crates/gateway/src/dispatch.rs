@@ -85,3 +85,6 @@ fn rpc_v2_cbor(parts: &Parts) -> Option<(&str, &str)> {
     }
     parts.uri.path().strip_prefix("/service/")?.split_once("/operation/")
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,13 @@ pub(crate) struct Host<S: Service> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OperationIndex(usize);
 
+#[cfg(test)]
+impl OperationIndex {
+    pub(crate) const fn new(index: usize) -> Self {
+        Self(index)
+    }
+}
+
 /// A hosted service of any type.
 pub(crate) trait Hosted: Send + Sync {
     fn names(&self) -> ServiceNames;

@@ -305,3 +305,54 @@ async fn nonsense_instead_of_http_is_answered_or_closed() {
     }
     assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
 }
+
+/// The port with the Kinesis API alone: every other service of AWS answers as an unknown operation.
+#[tokio::test]
+async fn services_that_are_not_hosted_answer_as_unknown_operations() {
+    let server = start().await;
+    for prefix in [
+        "Firehose_20150804",
+        "KinesisAnalytics_20150814",
+        "KinesisAnalytics_20180523",
+        "AWSGlue",
+        "Logs_20140328",
+        "AmazonSQS",
+    ] {
+        let target = format!("{prefix}.ListThings");
+        for content_type in [JSON, CBOR] {
+            let headers = [("content-type", content_type), ("x-amz-target", &target)];
+            let signed = [headers[0], headers[1], ("authorization", SIGNATURE), DATE];
+            let body = if content_type == JSON { b"{}".to_vec() } else { vec![0xa0] };
+            let answer = server.request(Method::POST, "/", &signed, body).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{target}");
+            assert_eq!(answer.headers["content-type"], content_type);
+            assert_eq!(answer.headers["x-amzn-errortype"], "UnknownOperationException");
+        }
+    }
+    let dynamo = [
+        ("content-type", "application/x-amz-json-1.0"),
+        ("x-amz-target", "DynamoDB_20120810.ListTables"),
+    ];
+    let cloudwatch = [("content-type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")];
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    for (path, headers) in [
+        ("/", &dynamo[..]),
+        ("/service/GraniteServiceVersion20100801/operation/PutMetricData", &cloudwatch[..]),
+        ("/", &form[..]),
+        ("/console/streams", &[][..]),
+    ] {
+        let body = b"Action=GetCallerIdentity&Version=2011-06-15".to_vec();
+        let answer = server.request(Method::POST, path, headers, body).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(&answer.body[..], b"<UnknownOperationException/>\n", "{path}");
+    }
+    // The console: a browser gets the answer that every GET gets.
+    for path in ["/", "/console/", "/metrics"] {
+        let html = [("accept", "text/html")];
+        let answer = server.request(Method::GET, path, &html, Vec::new()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(answer.headers["x-amzn-errortype"], "AccessDeniedException");
+    }
+}
+
+const DATE: (&str, &str) = ("x-amz-date", "20260101T000000Z");
