@@ -233,6 +233,7 @@ impl Checks {
         if self.violations.is_empty() { Ok(()) } else { Err(summary(&self.violations)) }
     }
 
+    #[inline]
     fn text_value(&mut self, name: &'static str, text: &str, rule: &Rule) {
         // Bytes are never fewer than characters: counting is seldom needed.
         if !in_range(text.len(), rule) || rule.min > 1 {
@@ -250,6 +251,7 @@ impl Checks {
         }
     }
 
+    #[inline]
     fn length(
         &mut self,
         name: &'static str,
@@ -323,6 +325,7 @@ fn write_joined(
     Ok(())
 }
 
+#[inline]
 fn has_length(text: &str, rule: &Rule) -> bool {
     in_range(text.chars().count(), rule)
 }
@@ -343,6 +346,7 @@ fn summary(violations: &[String]) -> Violations {
     Violations(format!("{count} validation error{plural} detected: {list}"))
 }
 
+#[inline]
 fn in_range(length: usize, rule: &Rule) -> bool {
     (rule.min..=rule.max).contains(&(length as u64))
 }

@@ -70,6 +70,7 @@ const STRUCTURE: &str = "Start of structure or map found where not expected.";
 impl Deref for Text<'_> {
     type Target = str;
 
+    #[inline]
     fn deref(&self) -> &str {
         &self.0
     }
@@ -95,6 +96,7 @@ impl Blob<'_> {
     }
 
     /// How many bytes it has.
+    #[inline]
     pub fn len(&self) -> usize {
         match self {
             Self::Base64(text) => {
@@ -106,6 +108,7 @@ impl Blob<'_> {
     }
 
     /// Whether it is plain bytes, and the text or the bytes.
+    #[inline]
     pub fn as_sent(&self) -> (bool, &[u8]) {
         match self {
             Self::Base64(text) => (false, text.as_bytes()),
@@ -114,6 +117,7 @@ impl Blob<'_> {
     }
 
     /// Appends the bytes, [`Self::len`] of them, to `out`.
+    #[inline]
     pub fn append_to(&self, out: &mut Vec<u8>) {
         match self {
             Self::Base64(text) => {
@@ -136,6 +140,7 @@ impl PartialEq for Blob<'_> {
 
 impl Integer {
     /// The number as a count; a negative one is 0, one beyond 32 bits the highest.
+    #[inline]
     pub fn as_u32(self) -> u32 {
         u32::try_from(self.0.max(0)).unwrap_or(u32::MAX)
     }
@@ -143,11 +148,13 @@ impl Integer {
 
 impl<T> List<T> {
     /// The members; all of them if [`Self::count`] is in the operation's bound.
+    #[inline]
     pub fn members(&self) -> &[T] {
         &self.kept
     }
 
     /// How many the request had.
+    #[inline]
     pub fn count(&self) -> usize {
         self.count
     }
@@ -155,11 +162,13 @@ impl<T> List<T> {
 
 impl<'a> Map<'a> {
     /// The entries, in the request's order; all of them if [`Self::count`] is in bound.
+    #[inline]
     pub fn entries(&self) -> &[(Text<'a>, Text<'a>)] {
         &self.kept
     }
 
     /// How many the request had.
+    #[inline]
     pub fn count(&self) -> usize {
         self.count
     }

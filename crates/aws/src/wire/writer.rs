@@ -29,16 +29,19 @@ const CBOR_BREAK: u8 = 0xff;
 
 impl Writer {
     /// An empty answer with room for `capacity` bytes.
+    #[inline]
     pub fn new(format: Format, capacity: usize) -> Self {
         Self { out: Vec::with_capacity(capacity), format, after_item: false }
     }
 
     /// What was written.
+    #[inline]
     pub fn finish(self) -> Vec<u8> {
         self.out
     }
 
     /// Begins a member; its value is what is written next.
+    #[inline]
     pub fn member(&mut self, name: &'static str) -> &mut Self {
         self.separate();
         match self.format {
@@ -64,6 +67,7 @@ impl Writer {
     }
 
     /// A string.
+    #[inline]
     pub fn text(&mut self, text: &str) {
         self.separate();
         match self.format {
@@ -86,6 +90,7 @@ impl Writer {
     }
 
     /// A whole number.
+    #[inline]
     pub fn number(&mut self, number: u64) {
         self.separate();
         match self.format {
@@ -95,6 +100,7 @@ impl Writer {
     }
 
     /// A boolean.
+    #[inline]
     pub fn flag(&mut self, flag: bool) {
         self.separate();
         match self.format {
@@ -104,6 +110,7 @@ impl Writer {
     }
 
     /// A moment: seconds with three decimals, or tag 1 and whole milliseconds.
+    #[inline]
     pub fn timestamp(&mut self, timestamp: Timestamp) {
         self.separate();
         match self.format {
@@ -116,6 +123,7 @@ impl Writer {
     }
 
     /// Bytes: base64 written in place, or as they are.
+    #[inline]
     pub fn blob(&mut self, bytes: &[u8]) {
         self.separate();
         match self.format {
@@ -143,6 +151,7 @@ impl Writer {
         self.after_item = true;
     }
 
+    #[inline]
     fn separate(&mut self) {
         if self.after_item && self.format == Format::Json {
             self.out.push(b',');
@@ -150,10 +159,12 @@ impl Writer {
         self.after_item = true;
     }
 
+    #[inline]
     fn display(&mut self, value: impl Display) {
         write!(Utf8(&mut self.out), "{value}").expect("a vector takes every write");
     }
 
+    #[inline]
     fn json_text(&mut self, text: &str) {
         self.out.push(b'"');
         let mut rest = text;
@@ -170,12 +181,14 @@ impl Writer {
         self.out.push(b'"');
     }
 
+    #[inline]
     fn cbor_text(&mut self, text: &str) {
         self.cbor_head(CBOR_TEXT, text.len() as u64);
         self.out.extend_from_slice(text.as_bytes());
     }
 
     /// Major type with its argument in the shortest form.
+    #[inline]
     fn cbor_head(&mut self, major: u8, argument: u64) {
         debug_assert_ne!(major, CBOR_NEGATIVE, "no answer has a negative number");
         let bytes = argument.to_be_bytes();
@@ -188,6 +201,7 @@ impl Writer {
         }
     }
 
+    #[inline]
     fn cbor_wide(&mut self, head: u8, argument: &[u8]) {
         self.out.push(head);
         self.out.extend_from_slice(argument);
@@ -198,6 +212,7 @@ impl Writer {
 struct Utf8<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Utf8<'_> {
+    #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.extend_from_slice(text.as_bytes());
         Ok(())
