@@ -15,6 +15,8 @@ use prost::Message;
 
 use super::*;
 
+mod golden;
+
 fn catalog() -> Catalog {
     let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
     let mut catalog = Catalog::bootstrap(&voters);
@@ -359,8 +361,7 @@ fn a_stream_without_shards_is_no_command() {
     assert_eq!(decode_command(command.encode_to_vec().into()), Err(expected));
 }
 
-#[test]
-fn outcomes_read_what_they_wrote() {
+fn outcomes() -> Vec<Outcome> {
     let name: StreamName = "s".parse().unwrap();
     let refusals = [
         Refusal::StreamExists { name: name.clone() },
@@ -402,7 +403,12 @@ fn outcomes_read_what_they_wrote() {
         Refusal::Limit { what: "key changes in 24 hours", actual: 26, limit: 25 },
     ];
     let outcomes = refusals.map(Outcome::Refused).into_iter();
-    for outcome in outcomes.chain([Outcome::Done { version: 4 }]) {
+    outcomes.chain([Outcome::Done { version: 4 }]).collect()
+}
+
+#[test]
+fn outcomes_read_what_they_wrote() {
+    for outcome in outcomes() {
         assert_eq!(decode_outcome(encode_outcome(&outcome)), Ok(outcome));
     }
 }
