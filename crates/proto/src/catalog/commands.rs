@@ -122,10 +122,10 @@ fn command_message(command: &Command) -> pb::Command {
             to_node: to.0,
         }),
         Command::FinishMove { group, replica } => {
-            Pb::FinishMove(pb::ReplaceReplica { group: group.0, lost: replica.0 })
+            Pb::FinishMove(pb::FinishMove { group: group.0, replica: replica.0 })
         }
         Command::CancelMove { group, replica } => {
-            Pb::CancelMove(pb::ReplaceReplica { group: group.0, lost: replica.0 })
+            Pb::CancelMove(pb::CancelMove { group: group.0, replica: replica.0 })
         }
         Command::SetBalancing { paused } => Pb::PauseBalancing(*paused),
         Command::Rebalance => Pb::Rebalance(true),
@@ -319,11 +319,11 @@ fn command(message: pb::Command) -> Result<Command, Error> {
             from: (moved.from != 0).then_some(ReplicaId(moved.from)),
             to: NodeId(moved.to_node),
         },
-        Pb::FinishMove(pb::ReplaceReplica { group, lost }) => {
-            Command::FinishMove { group: GroupId(group), replica: ReplicaId(lost) }
+        Pb::FinishMove(pb::FinishMove { group, replica }) => {
+            Command::FinishMove { group: GroupId(group), replica: ReplicaId(replica) }
         }
-        Pb::CancelMove(pb::ReplaceReplica { group, lost }) => {
-            Command::CancelMove { group: GroupId(group), replica: ReplicaId(lost) }
+        Pb::CancelMove(pb::CancelMove { group, replica }) => {
+            Command::CancelMove { group: GroupId(group), replica: ReplicaId(replica) }
         }
         Pb::PauseBalancing(paused) => Command::SetBalancing { paused },
         Pb::Rebalance(_) => Command::Rebalance,
