@@ -35,8 +35,8 @@ pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
 pub use consumers::{Consumer, ConsumerStatus};
 pub use encryption::{DataKey, Encryption};
 pub use model::{
-    Catalog, GroupRef, Move, Node, NodeState, Recovered, Replica, ReshardJob, Resource, Shard,
-    ShardStatus, Start, Stream, StreamId, StreamMode, StreamStatus,
+    Catalog, GroupKind, GroupRef, Move, Node, NodeState, Recovered, Replica, ReshardJob, Resource,
+    Shard, ShardRef, ShardStatus, Start, Stream, StreamId, StreamMode, StreamStatus,
 };
 pub use repair::{MoveLimits, repairs};
 pub use service_limits::RecentChanges;

@@ -274,10 +274,30 @@ pub struct GroupRef<'a> {
     pub replicas: &'a [Replica],
     /// The one that is being moved.
     pub moving: Option<Move>,
-    /// The shard that it holds; `None` for the catalog itself.
-    pub shard: Option<(&'a StreamName, &'a Stream, &'a Shard)>,
+    /// What it replicates.
+    pub kind: GroupKind<'a>,
     /// Whether it is being made: nothing that was acknowledged can be in it yet.
     pub is_new: bool,
+}
+
+/// What a group replicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupKind<'a> {
+    /// The catalog. There is one such group: [`GroupId::CATALOG`].
+    Catalog,
+    /// A shard of a stream. The hidden children of a resharding job are shards as well.
+    Shard(ShardRef<'a>),
+}
+
+/// A shard, and the stream that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardRef<'a> {
+    /// Name of the stream.
+    pub name: &'a StreamName,
+    /// The stream. Its `shards` or the children of its `job` include the shard.
+    pub stream: &'a Stream,
+    /// The shard.
+    pub shard: &'a Shard,
 }
 
 impl Catalog {
@@ -298,21 +318,25 @@ impl Catalog {
         !self.balancing_paused || self.rebalance.is_some()
     }
 
+    /// The catalog's own group.
+    pub fn own_group(&self) -> GroupRef<'_> {
+        let (group, replicas, moving) = (GroupId::CATALOG, &self.replicas[..], self.moving);
+        GroupRef { group, replicas, moving, kind: GroupKind::Catalog, is_new: false }
+    }
+
     /// Every group, the catalog's first.
     pub fn groups(&self) -> impl Iterator<Item = GroupRef<'_>> {
-        let (group, replicas, moving) = (GroupId::CATALOG, &self.replicas[..], self.moving);
-        let own = GroupRef { group, replicas, moving, shard: None, is_new: false };
         let shards = self.streams.iter().flat_map(|(name, stream)| {
             let creating = stream.status == StreamStatus::Creating;
             let settled = stream.shards.values().map(move |shard| (shard, creating));
             let children = stream.job.iter().flat_map(|job| job.children.values());
             settled.chain(children.map(|shard| (shard, true))).map(move |(shard, is_new)| {
                 let Shard { group, ref replicas, moving, .. } = *shard;
-                let shard = Some((name, stream, shard));
-                GroupRef { group, replicas, moving, shard, is_new }
+                let kind = GroupKind::Shard(ShardRef { name, stream, shard });
+                GroupRef { group, replicas, moving, kind, is_new }
             })
         });
-        std::iter::once(own).chain(shards)
+        std::iter::once(self.own_group()).chain(shards)
     }
 
     /// Every shard there is or is to be.
@@ -328,7 +352,24 @@ fn holders(replicas: &[Replica], moving: Option<Move>) -> impl Iterator<Item = R
     replicas.iter().copied().chain(moving.map(|moving| moving.to))
 }
 
-impl GroupRef<'_> {
+impl<'a> GroupRef<'a> {
+    /// The shard that the group replicates; `None` for a group of another kind.
+    pub fn shard(&self) -> Option<ShardRef<'a>> {
+        match self.kind {
+            GroupKind::Catalog => None,
+            GroupKind::Shard(shard) => Some(shard),
+        }
+    }
+
+    /// Whether its replicas count as load of the nodes that hold them. The catalog is small and its replicas serve all
+    /// nodes, so they are not moved for the sake of evenness.
+    pub(crate) fn is_load(&self) -> bool {
+        match self.kind {
+            GroupKind::Catalog => false,
+            GroupKind::Shard(_) => true,
+        }
+    }
+
     /// Every replica that a node is to hold: the one that comes and the one that leaves included.
     pub fn holders(&self) -> impl Iterator<Item = Replica> + '_ {
         holders(self.replicas, self.moving)

@@ -34,7 +34,7 @@ pub(crate) fn place(
 /// How many replicas each node holds.
 pub(crate) fn load(catalog: &Catalog) -> BTreeMap<NodeId, u64> {
     let mut load = BTreeMap::new();
-    let shards = catalog.groups().filter(|group| group.shard.is_some());
+    let shards = catalog.groups().filter(|group| group.is_load());
     for replica in shards.flat_map(|group| group.holders().collect::<Vec<_>>()) {
         *load.entry(replica.node).or_default() += 1;
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anabranch_types::NodeId;
 
 use crate::command::Command;
-use crate::model::{Catalog, GroupRef, Node, NodeState, Replica};
+use crate::model::{Catalog, GroupKind, GroupRef, Node, NodeState, Replica, ShardRef};
 
 /// How much may move at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
             commands: Vec::new(),
         };
         for group in catalog.groups() {
-            if group.shard.is_some() {
+            if group.is_load() {
                 for replica in group.voters() {
                     plan.load.entry(replica.node).and_modify(|load| *load += 1);
                 }
@@ -120,10 +120,10 @@ impl<'a> Plan<'a> {
         if group.moving.is_some() {
             return;
         }
-        let wanted = match group.shard {
-            Some((_, stream, _)) => stream.replicas as usize,
-            None if self.usable.len() >= NODES_FOR_FIVE_VOTERS => 5,
-            None => 3,
+        let wanted = match group.kind {
+            GroupKind::Shard(ShardRef { stream, .. }) => stream.replicas as usize,
+            GroupKind::Catalog if self.usable.len() >= NODES_FOR_FIVE_VOTERS => 5,
+            GroupKind::Catalog => 3,
         };
         let stranded = group.replicas.iter().find(|replica| self.is_left(replica.node));
         if let Some(leaving) = stranded {
@@ -156,7 +156,7 @@ impl<'a> Plan<'a> {
 
     /// Moves a replica of a shard from the fullest node that holds one to the emptiest, if that evens out.
     fn even_out(&mut self, group: &GroupRef<'_>) {
-        if group.shard.is_none() {
+        if !group.is_load() {
             return;
         }
         let Some(leaving) = group.replicas.iter().max_by_key(|r| self.load_of(r.node)) else {
@@ -197,7 +197,7 @@ impl<'a> Plan<'a> {
     fn command(&mut self, group: &GroupRef<'_>, leaving: Option<Replica>, to: NodeId) {
         let from = leaving.map(|replica| replica.id);
         self.occupy(leaving.map(|replica| replica.node), to);
-        if group.shard.is_some() {
+        if group.is_load() {
             *self.load.entry(to).or_default() += 1;
             if let Some(load) = leaving.and_then(|replica| self.load.get_mut(&replica.node)) {
                 *load = load.saturating_sub(1);
@@ -287,7 +287,7 @@ mod tests {
         }
 
         fn held(&self, node: NodeId) -> usize {
-            let shards = self.catalog.groups().filter(|group| group.shard.is_some());
+            let shards = self.catalog.groups().filter(|group| group.shard().is_some());
             shards.filter(|group| group.replicas.iter().any(|r| r.node == node)).count()
         }
     }
@@ -402,7 +402,7 @@ mod tests {
     fn a_move_to_a_node_that_is_lost_is_given_up() {
         let mut script = with_stream(&["", "", "", ""], 1);
         let spare = (1..=4).map(NodeId).find(|node| script.held(*node) == 0).unwrap();
-        let shard = script.catalog.groups().find(|group| group.shard.is_some()).unwrap();
+        let shard = script.catalog.groups().find(|group| group.shard().is_some()).unwrap();
         let (group, from) = (shard.group, Some(shard.replicas[0].id));
         script.done(Command::MoveReplica { group, from, to: spare });
         let again = script.run(Command::MoveReplica { group, from, to: spare });
@@ -417,7 +417,7 @@ mod tests {
     fn a_wiped_disk_in_the_middle_of_a_move_gets_new_ids() {
         let mut script = with_stream(&["", "", "", ""], 1);
         let spare = (1..=4).map(NodeId).find(|node| script.held(*node) == 0).unwrap();
-        let shard = script.catalog.groups().find(|group| group.shard.is_some()).unwrap();
+        let shard = script.catalog.groups().find(|group| group.shard().is_some()).unwrap();
         let (group, leaving) = (shard.group, shard.replicas[0]);
         script.done(Command::MoveReplica { group, from: Some(leaving.id), to: spare });
         script.done(Command::ReplaceReplica { group, lost: leaving.id });

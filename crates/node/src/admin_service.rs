@@ -52,7 +52,7 @@ impl AdminService for Admin {
         _request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let catalog = self.catalog();
-        let own: Vec<_> = catalog.groups().take(1).collect();
+        let own = [catalog.own_group()];
         let (reports, mut leading) = tokio::join!(
             group_reports::gather(&self.node, &own),
             leaders::ask_others(&self.node, &catalog)

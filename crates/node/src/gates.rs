@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Shard, Stream};
+use anabranch_catalog::{Catalog, Shard, ShardRef, Stream};
 use anabranch_replica::ShardReplica;
 use anabranch_shard::{Gate, Step};
 use anabranch_types::GroupId;
@@ -44,7 +44,7 @@ fn due(node: &Node, catalog: &Catalog) -> Vec<(GroupId, ShardReplica, Step)> {
         return Vec::new();
     }
     let due = catalog.groups().filter(|group| !group.is_new).filter_map(|group| {
-        let (_, stream, shard) = group.shard?;
+        let ShardRef { stream, shard, .. } = group.shard()?;
         let replica = undecided.remove(&group.group)?;
         let step = step(replica.gate(), stream, shard, catalog.version)?;
         replica.leads().then_some((group.group, replica, step))

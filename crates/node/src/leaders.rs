@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, GroupRef, NodeState, StreamStatus};
+use anabranch_catalog::{Catalog, Command, GroupKind, GroupRef, NodeState, ShardRef, StreamStatus};
 use anabranch_replica::HandOver;
 use anabranch_storage::{ScrubProgress, Stats};
 use anabranch_types::{GroupId, NodeId};
@@ -195,8 +195,10 @@ async fn round(node: &Node, balance: &mut Balance) {
 
 /// Where the replicas of each group are that can lead it and stay.
 fn replicas(catalog: &Catalog) -> BTreeMap<GroupId, Vec<NodeId>> {
-    let stays = |status| status != StreamStatus::Deleting;
-    let groups = catalog.groups().filter(|g| g.shard.is_none_or(|(_, s, _)| stays(s.status)));
+    let groups = catalog.groups().filter(|group| match group.kind {
+        GroupKind::Catalog => true,
+        GroupKind::Shard(ShardRef { stream, .. }) => stream.status != StreamStatus::Deleting,
+    });
     let nodes = |group: &GroupRef<'_>| {
         let leaving = group.moving.and_then(|moving| moving.from);
         let stay = group.replicas.iter().filter(|replica| Some(replica.id) != leaving);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anabranch_catalog::{Catalog, Command, GroupRef, MoveLimits, repairs};
+use anabranch_catalog::{Catalog, Command, GroupKind, GroupRef, MoveLimits, repairs};
 use anabranch_types::{NodeId, ReplicaId};
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
@@ -70,8 +70,9 @@ async fn finished(node: &Node, under_way: &[GroupRef<'_>]) -> Vec<Command> {
 
 /// The voters of a group as its leader has them, if there is one and they don't change.
 async fn voters(node: &Node, group: &GroupRef<'_>) -> Option<BTreeSet<ReplicaId>> {
-    if group.shard.is_none() {
-        return node.catalog_replica()?.settled_voters();
+    match group.kind {
+        GroupKind::Catalog => return node.catalog_replica()?.settled_voters(),
+        GroupKind::Shard(_) => {}
     }
     let nodes: Vec<_> = group.holders().map(|replica| replica.node).collect();
     for holder in nodes {

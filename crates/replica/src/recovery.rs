@@ -133,14 +133,14 @@ impl StoredCatalog {
             return Err(reason.map_or(Error::NotFound, Error::OutOfService));
         };
         let (catalog, last) = (replay(&log).await?, log.log_state().last);
-        let own = catalog.groups().next().map(|own| own.holders().find(|held| held.id == id));
+        let own = catalog.own_group().holders().find(|held| held.id == id);
         // A recovery from this replica that did not come to its end.
         let begun = catalog.recovered.get(&GroupId::CATALOG).filter(|begun| begun.from == id);
         let begun =
             begun.and_then(|begun| catalog.replicas.iter().find(|held| held.id == begun.to));
         let gone = || Error::OutOfService(format!("the catalog had given its replica {id} up"));
         let begun_as = begun.map(|begun| begun.id);
-        let own = own.flatten().or_else(|| begun.map(|begun| Replica { id, ..*begun }));
+        let own = own.or_else(|| begun.map(|begun| Replica { id, ..*begun }));
         let replica = own.ok_or_else(gone)?;
         Ok(Self { log, replica, catalog, last, begun_as })
     }

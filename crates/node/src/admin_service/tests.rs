@@ -66,7 +66,9 @@ impl Scene {
     /// The group of a stream's shard.
     fn group(&self, name: &str, shard: u32) -> GroupRef<'_> {
         let is_it = |group: &GroupRef<'_>| {
-            group.shard.is_some_and(|(n, _, s)| n.as_str() == name && s.id == ShardId(shard))
+            group
+                .shard()
+                .is_some_and(|of| of.name.as_str() == name && of.shard.id == ShardId(shard))
         };
         self.catalog.groups().find(is_it).unwrap()
     }
@@ -323,7 +325,7 @@ fn the_status_counts_and_says_whether_balancing_is_paused() {
     scene.begin_move();
     scene.run(Command::SetBalancing { paused: true });
     scene.run(Command::Rebalance);
-    let own = scene.catalog.groups().next().unwrap();
+    let own = scene.catalog.own_group();
     let reports = reports([(3, vec![leading(&own, 3, 1)])]);
     let status =
         cluster::status(&scene.catalog, &reports, &BTreeMap::new(), &ClockReport::default());
