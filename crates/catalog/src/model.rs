@@ -2,15 +2,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anabranch_types::{
-    ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
-    ShardId, StreamName, Timestamp,
+    ConsumerName, GroupId, HashKey, HashKeyRange, NodeId, SequenceNumber, ShardId, StreamName,
+    Timestamp,
 };
 
-use crate::attributes::{Commitment, Distribution, ShardMetrics};
+use crate::account::Commitment;
 use crate::births::FormerNames;
 use crate::consumers::Consumer;
 use crate::encryption::Encryption;
+use crate::groups::{GroupKind, GroupRef, Move, Recovered, Replica, ShardRef, holders};
+use crate::nodes::Node;
 use crate::service_limits::RecentChanges;
+use crate::streams::{Distribution, ShardMetrics};
 use crate::users::Users;
 
 /// The whole catalog. A value of it is one version; copies never mix two.
@@ -45,48 +48,6 @@ pub struct Catalog {
     pub former_names: FormerNames,
     /// How groups were recovered, the last time that they were.
     pub recovered: BTreeMap<GroupId, Recovered>,
-}
-
-/// A machine of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// Which life of its data directory is current; others are refused.
-    pub incarnation: Incarnation,
-    /// How often the directory had been opened when the node registered last; 0 if it never said.
-    pub starts: u64,
-    /// The process that said so.
-    pub boot: u64,
-    /// Whether that process found its disk to be an older copy of itself, so that its replicas were replaced.
-    pub went_back: bool,
-    /// `host:port` that other nodes and gRPC clients reach it at.
-    pub grpc_address: String,
-    /// `host:port` of its Kinesis API; empty if it serves none.
-    pub api_address: String,
-    /// Failure zone; replicas of a group prefer different ones.
-    pub zone: String,
-    /// Whether new replicas may be placed on it.
-    pub state: NodeState,
-}
-
-/// One start of a node's process on one life of its disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The life of the data directory.
-    pub incarnation: Incarnation,
-    /// How often the directory had been opened by then; 0 if that isn't known.
-    pub starts: u64,
-    /// The life of the process.
-    pub boot: u64,
-}
-
-/// Whether a node takes new replicas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NodeState {
-    /// Takes replicas.
-    #[default]
-    Active,
-    /// Takes none; those that it holds are moved away.
-    Draining,
 }
 
 /// Identity of a stream; a name that is deleted and created again gets a new one.
@@ -137,15 +98,6 @@ pub struct Stream {
     pub recent_changes: RecentChanges,
     /// Newest birth of the shards and consumers that are gone from it and from former streams of its name.
     pub newest_gone: Timestamp,
-}
-
-/// What tags and policies belong to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource {
-    /// The stream.
-    pub stream: StreamName,
-    /// One of its consumers, instead of the stream itself.
-    pub consumer: Option<ConsumerName>,
 }
 
 /// Some open shards that are to be replaced by others, which cover the same hash keys.
@@ -237,69 +189,6 @@ pub enum ShardStatus {
     },
 }
 
-/// One copy of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Replica {
-    /// Its identity in the group.
-    pub id: ReplicaId,
-    /// The node that holds it.
-    pub node: NodeId,
-}
-
-/// A replica that is added to a group, learner first, and the one that leaves for it once it has
-/// caught up and votes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
-    /// The new one.
-    pub to: Replica,
-    /// The one that leaves; `None` if the group grows.
-    pub from: Option<ReplicaId>,
-}
-
-/// A group goes on from one replica's log under another replica id, so that whatever the others still have counts no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// The replica that wrote the log.
-    pub from: ReplicaId,
-    /// The replica that goes on with it.
-    pub to: ReplicaId,
-}
-
-/// A group as the catalog wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupRef<'a> {
-    /// The group.
-    pub group: GroupId,
-    /// Its replicas.
-    pub replicas: &'a [Replica],
-    /// The one that is being moved.
-    pub moving: Option<Move>,
-    /// What it replicates.
-    pub kind: GroupKind<'a>,
-    /// Whether it is being made: nothing that was acknowledged can be in it yet.
-    pub is_new: bool,
-}
-
-/// What a group replicates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupKind<'a> {
-    /// The catalog. There is one such group: [`GroupId::CATALOG`].
-    Catalog,
-    /// A shard of a stream. The hidden children of a resharding job are shards as well.
-    Shard(ShardRef<'a>),
-}
-
-/// A shard, and the stream that it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShardRef<'a> {
-    /// Name of the stream.
-    pub name: &'a StreamName,
-    /// The stream. Its `shards` or the children of its `job` include the shard.
-    pub stream: &'a Stream,
-    /// The shard.
-    pub shard: &'a Shard,
-}
-
 impl Catalog {
     /// The first version: the catalog's own group on `voters`, nothing else.
     pub fn bootstrap(voters: &[Replica]) -> Self {
@@ -345,40 +234,6 @@ impl Catalog {
             let children = stream.job.iter_mut().flat_map(|job| job.children.values_mut());
             stream.shards.values_mut().chain(children)
         })
-    }
-}
-
-fn holders(replicas: &[Replica], moving: Option<Move>) -> impl Iterator<Item = Replica> + '_ {
-    replicas.iter().copied().chain(moving.map(|moving| moving.to))
-}
-
-impl<'a> GroupRef<'a> {
-    /// The shard that the group replicates; `None` for a group of another kind.
-    pub fn shard(&self) -> Option<ShardRef<'a>> {
-        match self.kind {
-            GroupKind::Catalog => None,
-            GroupKind::Shard(shard) => Some(shard),
-        }
-    }
-
-    /// Whether its replicas count as load of the nodes that hold them. The catalog is small and its replicas serve all
-    /// nodes, so they are not moved for the sake of evenness.
-    pub(crate) fn is_load(&self) -> bool {
-        match self.kind {
-            GroupKind::Catalog => false,
-            GroupKind::Shard(_) => true,
-        }
-    }
-
-    /// Every replica that a node is to hold: the one that comes and the one that leaves included.
-    pub fn holders(&self) -> impl Iterator<Item = Replica> + '_ {
-        holders(self.replicas, self.moving)
-    }
-
-    /// The replicas that are to vote, once the move is done.
-    pub fn voters(&self) -> Vec<Replica> {
-        let leaving = self.moving.and_then(|moving| moving.from);
-        self.holders().filter(|replica| Some(replica.id) != leaving).collect()
     }
 }
 

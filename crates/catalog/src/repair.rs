@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anabranch_types::NodeId;
 
 use crate::command::Command;
-use crate::model::{Catalog, GroupKind, GroupRef, Node, NodeState, Replica, ShardRef};
+use crate::groups::{GroupCommand, GroupKind, GroupRef, Replica, ShardRef};
+use crate::model::Catalog;
+use crate::nodes::{Node, NodeState};
 
 /// How much may move at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +112,7 @@ impl<'a> Plan<'a> {
             && !self.usable.contains(&moving.to.node)
         {
             let (group, replica) = (group.group, moving.to.id);
-            self.commands.push(Command::CancelMove { group, replica });
+            self.commands.push(Command::Group(GroupCommand::CancelMove { group, replica }));
         }
     }
 
@@ -203,7 +205,11 @@ impl<'a> Plan<'a> {
                 *load = load.saturating_sub(1);
             }
         }
-        self.commands.push(Command::MoveReplica { group: group.group, from, to });
+        self.commands.push(Command::Group(GroupCommand::MoveReplica {
+            group: group.group,
+            from,
+            to,
+        }));
     }
 }
 
@@ -213,8 +219,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::command::{Outcome, Refusal};
     use crate::model::StreamMode;
+    use crate::nodes::NodeCommand;
+    use crate::outcome::{Outcome, Refusal};
     use crate::script::Script;
 
     const LIMITS: MoveLimits = MoveLimits { per_node: 2 };
@@ -233,7 +240,8 @@ mod tests {
         let none = BTreeSet::new();
         assert_eq!(super::repairs(&early.catalog, &none, LIMITS), [], "two zones aren't known yet");
         let (group, from) = (GroupId::CATALOG, Some(ReplicaId(3)));
-        assert_eq!(repairs(&[3]), [Command::MoveReplica { group, from, to: NodeId(4) }]);
+        let to = NodeId(4);
+        assert_eq!(repairs(&[3]), [GroupCommand::MoveReplica { group, from, to }.into()]);
     }
 
     /// Nodes 1 on in these zones, the first three of them voters of the catalog, and a stream.
@@ -276,7 +284,7 @@ mod tests {
                     assert!(self.catalog.groups().filter(touches).count() <= LIMITS.per_node);
                 }
                 for (group, replica) in under_way {
-                    self.done(Command::FinishMove { group, replica });
+                    self.done(GroupCommand::FinishMove { group, replica });
                 }
             }
         }
@@ -313,21 +321,21 @@ mod tests {
     #[test]
     fn while_balancing_is_paused_a_new_node_gets_nothing_but_what_must_move() {
         let mut script = with_stream(&["", "", ""], 8);
-        script.done(Command::SetBalancing { paused: true });
+        script.done(GroupCommand::SetBalancing { paused: true });
         script.join(4, "");
         assert_eq!(script.settle(&none()), 0);
         assert_eq!(script.loads(), [8, 8, 8, 0]);
         // Lost nodes are replaced, drained ones emptied, zones kept apart, as ever.
         let mut lost = with_stream(&["", "", "", ""], 6);
-        lost.done(Command::SetBalancing { paused: true });
+        lost.done(GroupCommand::SetBalancing { paused: true });
         lost.settle(&[NodeId(2)].into());
         assert_eq!(lost.held(NodeId(2)), 0);
         let (node, state) = (NodeId(1), NodeState::Draining);
-        script.done(Command::SetNodeState { node, state });
+        script.done(NodeCommand::SetState { node, state });
         script.settle(&none());
         assert_eq!(script.loads(), [0, 8, 8, 8]);
         let mut zones = with_stream(&["a", "a", "b"], 4);
-        zones.done(Command::SetBalancing { paused: true });
+        zones.done(GroupCommand::SetBalancing { paused: true });
         zones.join(4, "c");
         zones.settle(&none());
         assert_eq!(zones.held(NodeId(4)), 4);
@@ -336,9 +344,9 @@ mod tests {
     #[test]
     fn a_rebalance_evens_out_while_balancing_is_paused() {
         let mut script = with_stream(&["", "", ""], 8);
-        script.done(Command::SetBalancing { paused: true });
+        script.done(GroupCommand::SetBalancing { paused: true });
         script.join(4, "");
-        script.done(Command::Rebalance);
+        script.done(GroupCommand::Rebalance);
         script.settle(&none());
         assert_eq!(script.loads(), [6, 6, 6, 6]);
     }
@@ -347,14 +355,14 @@ mod tests {
     fn a_drained_node_is_emptied_and_only_then_removed() {
         let mut script = with_stream(&["", "", "", ""], 8);
         let node = NodeId(1);
-        script.done(Command::SetNodeState { node, state: NodeState::Draining });
-        let in_use = script.run(Command::RemoveNode { node });
+        script.done(NodeCommand::SetState { node, state: NodeState::Draining });
+        let in_use = script.run(NodeCommand::Remove { node });
         assert!(matches!(in_use, Outcome::Refused(Refusal::NodeInUse { .. })));
         script.settle(&none());
         assert_eq!(script.loads(), [0, 8, 8, 8]);
         assert!(script.catalog.replicas.iter().all(|replica| replica.node != node));
-        script.done(Command::RemoveNode { node });
-        let gone = script.run(Command::RemoveNode { node });
+        script.done(NodeCommand::Remove { node });
+        let gone = script.run(NodeCommand::Remove { node });
         assert_eq!(gone, Outcome::Refused(Refusal::NodeNotFound { node }));
     }
 
@@ -404,11 +412,11 @@ mod tests {
         let spare = (1..=4).map(NodeId).find(|node| script.held(*node) == 0).unwrap();
         let shard = script.catalog.groups().find(|group| group.shard().is_some()).unwrap();
         let (group, from) = (shard.group, Some(shard.replicas[0].id));
-        script.done(Command::MoveReplica { group, from, to: spare });
-        let again = script.run(Command::MoveReplica { group, from, to: spare });
+        script.done(GroupCommand::MoveReplica { group, from, to: spare });
+        let again = script.run(GroupCommand::MoveReplica { group, from, to: spare });
         assert_eq!(again, Outcome::Refused(Refusal::CannotMove { group, to: spare }));
         let commands = repairs(&script.catalog, &[spare].into(), LIMITS);
-        assert!(matches!(commands[..], [Command::CancelMove { .. }]));
+        assert!(matches!(commands[..], [Command::Group(GroupCommand::CancelMove { .. })]));
         script.settle(&[spare].into());
         assert_eq!(script.held(spare), 0);
     }
@@ -419,11 +427,11 @@ mod tests {
         let spare = (1..=4).map(NodeId).find(|node| script.held(*node) == 0).unwrap();
         let shard = script.catalog.groups().find(|group| group.shard().is_some()).unwrap();
         let (group, leaving) = (shard.group, shard.replicas[0]);
-        script.done(Command::MoveReplica { group, from: Some(leaving.id), to: spare });
-        script.done(Command::ReplaceReplica { group, lost: leaving.id });
+        script.done(GroupCommand::MoveReplica { group, from: Some(leaving.id), to: spare });
+        script.done(GroupCommand::ReplaceReplica { group, lost: leaving.id });
         script.register(leaving.node.0, 99, "");
         let to = script.catalog.groups().find_map(|group| group.moving).unwrap().to.id;
-        script.done(Command::FinishMove { group, replica: to });
+        script.done(GroupCommand::FinishMove { group, replica: to });
         assert_eq!(script.held(leaving.node), 0);
         assert_eq!(script.held(spare), 1);
     }
@@ -432,10 +440,10 @@ mod tests {
     fn unknown_groups_and_nodes_are_refused() {
         let mut script = with_stream(&["", "", ""], 1);
         let node = NodeId(9);
-        let drain = Command::SetNodeState { node, state: NodeState::Draining };
+        let drain = NodeCommand::SetState { node, state: NodeState::Draining };
         assert_eq!(script.run(drain), Outcome::Refused(Refusal::NodeNotFound { node }));
         let (group, from, to) = (GroupId(77), None, NodeId(1));
-        let moved = script.run(Command::MoveReplica { group, from, to });
+        let moved = script.run(GroupCommand::MoveReplica { group, from, to });
         assert_eq!(moved, Outcome::Refused(Refusal::CannotMove { group, to }));
     }
 
@@ -453,7 +461,7 @@ mod tests {
             (4..=nodes).for_each(|id| script.join(id, ""));
             for node in drained.iter().filter(|id| **id <= nodes) {
                 let (node, state) = (NodeId(*node), NodeState::Draining);
-                script.done(Command::SetNodeState { node, state });
+                script.done(NodeCommand::SetState { node, state });
             }
             let lost: BTreeSet<_> = lost.into_iter().map(NodeId).collect();
             script.settle(&lost);

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
 
-use crate::attributes::Distribution;
-use crate::command::{Command, NewStream, Outcome, Refusal};
-use crate::model::{Catalog, Replica, Stream, StreamMode};
+use crate::command::Command;
+use crate::groups::Replica;
+use crate::model::{Catalog, Stream, StreamMode};
+use crate::nodes::{NodeCommand, NodeRegistration};
+use crate::outcome::{Outcome, Refusal};
+use crate::streams::{Distribution, NewStream, StreamCommand};
 
 pub(crate) struct Script {
     pub(crate) catalog: Catalog,
@@ -28,17 +31,19 @@ impl Script {
         script
     }
 
-    pub(crate) fn run(&mut self, command: Command) -> Outcome {
+    pub(crate) fn run(&mut self, command: impl Into<Command>) -> Outcome {
         self.index += 1;
-        self.catalog.apply(self.index, command)
+        self.catalog.apply(self.index, command.into())
     }
 
-    pub(crate) fn done(&mut self, command: Command) {
+    pub(crate) fn done(&mut self, command: impl Into<Command>) {
+        let command = command.into();
         let outcome = self.run(command.clone());
         assert!(matches!(outcome, Outcome::Done { .. }), "{command:?}: {outcome:?}");
     }
 
-    pub(crate) fn refused(&mut self, command: Command) -> Refusal {
+    pub(crate) fn refused(&mut self, command: impl Into<Command>) -> Refusal {
+        let command = command.into();
         match self.run(command.clone()) {
             Outcome::Refused(refusal) => refusal,
             done @ Outcome::Done { .. } => panic!("{command:?}: {done:?}"),
@@ -46,7 +51,7 @@ impl Script {
     }
 
     pub(crate) fn register(&mut self, node: u64, incarnation: u64, zone: &str) -> Outcome {
-        self.run(Command::RegisterNode {
+        self.run(NodeCommand::Register(NodeRegistration {
             node: NodeId(node),
             incarnation: Incarnation(incarnation),
             starts: 0,
@@ -54,7 +59,7 @@ impl Script {
             grpc_address: format!("127.0.0.1:{node}"),
             api_address: String::new(),
             zone: zone.into(),
-        })
+        }))
     }
 
     pub(crate) fn create(&mut self, name: &str, shards: u32, mode: StreamMode) -> Outcome {
@@ -65,7 +70,7 @@ impl Script {
     pub(crate) fn create_active(&mut self, name: &str, shards: u32, mode: StreamMode) {
         assert!(matches!(self.create(name, shards, mode), Outcome::Done { .. }));
         let (name, id) = (name.parse().unwrap(), self.stream(name).id);
-        self.done(Command::ActivateStream { name, id });
+        self.done(StreamCommand::Activate { name, id });
     }
 
     pub(crate) fn stream(&self, name: &str) -> &Stream {
@@ -74,8 +79,8 @@ impl Script {
 }
 
 /// The command that makes a stream as the Kinesis API makes it by default.
-pub(crate) fn create_stream(name: &str, shards: u32, mode: StreamMode) -> Command {
-    Command::CreateStream(NewStream {
+pub(crate) fn create_stream(name: &str, shards: u32, mode: StreamMode) -> StreamCommand {
+    StreamCommand::Create(NewStream {
         name: name.parse().unwrap(),
         shards,
         mode,

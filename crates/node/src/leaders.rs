@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, GroupKind, GroupRef, NodeState, ShardRef, StreamStatus};
+use anabranch_catalog::{
+    Catalog, Command, GroupCommand, GroupKind, GroupRef, NodeCommand, NodeRegistration, NodeState,
+    ShardRef, StreamStatus,
+};
 use anabranch_replica::HandOver;
 use anabranch_storage::{ScrubProgress, Stats};
 use anabranch_types::{GroupId, NodeId};
@@ -182,7 +185,7 @@ async fn round(node: &Node, balance: &mut Balance) {
         && !settles
         && node.inner.bearing.placed.load(Ordering::Relaxed) == rebalance
     {
-        controller::step(node, Command::FinishRebalance { rebalance }).await;
+        controller::step(node, Command::Group(GroupCommand::FinishRebalance { rebalance })).await;
     }
     let mut by_node: BTreeMap<NodeId, Vec<(GroupId, NodeId)>> = BTreeMap::new();
     for Move { group, from, to } in moves {
@@ -303,14 +306,16 @@ mod tests {
     fn catalog() -> Catalog {
         let replica = |id| Replica { id: ReplicaId(id), node: NodeId(id) };
         let mut catalog = Catalog::bootstrap(&[1, 2, 3].map(replica));
-        let register = |node| Command::RegisterNode {
-            node: NodeId(node),
-            incarnation: Incarnation(node),
-            starts: 0,
-            boot: 0,
-            grpc_address: format!("127.0.0.1:{node}"),
-            api_address: String::new(),
-            zone: String::new(),
+        let register = |node| {
+            Command::Node(NodeCommand::Register(NodeRegistration {
+                node: NodeId(node),
+                incarnation: Incarnation(node),
+                starts: 0,
+                boot: 0,
+                grpc_address: format!("127.0.0.1:{node}"),
+                api_address: String::new(),
+                zone: String::new(),
+            }))
         };
         for (index, node) in (1..).zip(1..=4) {
             catalog.apply(index, register(node));
@@ -332,7 +337,8 @@ mod tests {
         let takes = |catalog: &Catalog| standing(catalog, NodeId(1), ready(), true).takes;
         assert!(takes(&catalog));
         assert!(!standing(&catalog, NodeId(1), ready(), false).takes, "without room on its disk");
-        let drain = Command::SetNodeState { node: NodeId(1), state: NodeState::Draining };
+        let drain =
+            Command::Node(NodeCommand::SetState { node: NodeId(1), state: NodeState::Draining });
         catalog.apply(5, drain);
         assert!(!takes(&catalog));
     }
@@ -341,7 +347,7 @@ mod tests {
     fn a_replica_that_leaves_is_no_place_for_a_leader() {
         let mut catalog = catalog();
         let (group, from) = (GroupId::CATALOG, Some(ReplicaId(1)));
-        catalog.apply(5, Command::MoveReplica { group, from, to: NodeId(4) });
+        catalog.apply(5, Command::Group(GroupCommand::MoveReplica { group, from, to: NodeId(4) }));
         assert_eq!(replicas(&catalog)[&group], [2, 3].map(NodeId));
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anabranch_catalog::{Catalog, Command, GroupKind, GroupRef, MoveLimits, repairs};
+use anabranch_catalog::{Catalog, Command, GroupCommand, GroupKind, GroupRef, MoveLimits, repairs};
 use anabranch_types::{NodeId, ReplicaId};
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
@@ -61,7 +61,10 @@ async fn finished(node: &Node, under_way: &[GroupRef<'_>]) -> Vec<Command> {
         let moving = group.moving?;
         let wanted: BTreeSet<_> = group.voters().iter().map(|replica| replica.id).collect();
         let is_done = voters(node, group).await? == wanted;
-        is_done.then_some(Command::FinishMove { group: group.group, replica: moving.to.id })
+        is_done.then_some(Command::Group(GroupCommand::FinishMove {
+            group: group.group,
+            replica: moving.to.id,
+        }))
     });
     let asked: Vec<_> = asked.collect();
     let answers = stream::iter(asked).buffer_unordered(ASK_AT_ONCE);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{
-    Catalog, Command, Encryption, GroupKind, GroupRef, Replica, ShardRef, StreamMode, StreamStatus,
+    Catalog, Command, Encryption, GroupCommand, GroupKind, GroupRef, Replica, ShardRef, StreamMode,
+    StreamStatus,
 };
 use anabranch_encryption::{ShardKeys, StreamKeys};
 use anabranch_replica::{Error, GroupSpec};
@@ -262,7 +263,9 @@ async fn replace(node: &Node, of: &GroupRef<'_>, lost: ReplicaId) {
     if !is_led(node, of).await {
         return tracing::info!(%group, "not replaced: the group has no leader");
     }
-    if let Err(error) = node.propose(&Command::ReplaceReplica { group, lost }).await {
+    if let Err(error) =
+        node.propose(&Command::Group(GroupCommand::ReplaceReplica { group, lost })).await
+    {
         tracing::info!(%group, %error, "replacement");
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_catalog::{Command, ReshardJob, Shard, Stream};
+use anabranch_catalog::{Command, ReshardJob, Shard, ShardsCommand, Stream};
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Ending, Outcome, Step};
 use anabranch_types::{SequenceNumber, ShardId, StreamName};
@@ -58,7 +58,8 @@ pub(crate) async fn drive(
         Ok(endings) => {
             fail_points.pass("reshard-frozen").await;
             let (name, id, now) = (name.clone(), stream.id, node.inner.clock.now());
-            let commit = Command::CommitReshard { name, id, job: job.id, endings, now };
+            let commit =
+                Command::Shards(ShardsCommand::Commit { name, id, job: job.id, endings, now });
             controller::step(node, commit).await;
             return fail_points.pass("reshard-committed").await;
         }
@@ -70,7 +71,8 @@ pub(crate) async fn drive(
         tracing::warn!(stream = %name, job = job.id, "resharding is given up");
         fail_points.pass("reshard-aborting").await;
         let (name, id) = (name.clone(), stream.id);
-        controller::step(node, Command::AbortReshard { name, id, job: job.id }).await;
+        controller::step(node, Command::Shards(ShardsCommand::Abort { name, id, job: job.id }))
+            .await;
         fail_points.pass("reshard-aborted").await;
     }
 }

@@ -14,7 +14,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anabranch_catalog::{Catalog, Command, Recovered, Replica};
+use anabranch_catalog::{
+    Catalog, Command, GroupCommand, NodeCommand, NodeRegistration, Recovered, Replica,
+};
 use anabranch_storage::{Completion, Entry, GroupLog, Health, LogStore, StateKey, Vote};
 use anabranch_types::{GroupId, LogId, ReplicaId};
 use bytes::Bytes;
@@ -153,7 +155,8 @@ impl StoredCatalog {
         let Replica { id: from, node } = self.replica;
         let group = GroupId::CATALOG;
         let id = self.begun_as.unwrap_or_else(|| ReplicaId(self.catalog.id_after_recovery(group)));
-        let command = anabranch_proto::encode_command(&Command::RecoverGroup { group, from });
+        let command =
+            anabranch_proto::encode_command(&Command::Group(GroupCommand::Recover { group, from }));
         let command = self.begun_as.is_none().then_some(Payload::Command(command));
         take_over(self.log.as_ref(), id, Member { node }, command).await?;
         Ok(Replica { id, node })
@@ -208,15 +211,17 @@ mod tests {
     }
 
     fn register(node: u64) -> Payload {
-        Payload::Command(anabranch_proto::encode_command(&Command::RegisterNode {
-            node: NodeId(node),
-            incarnation: Incarnation(node),
-            starts: 1,
-            boot: node,
-            grpc_address: format!("127.0.0.1:{node}"),
-            api_address: String::new(),
-            zone: String::new(),
-        }))
+        Payload::Command(anabranch_proto::encode_command(&Command::Node(NodeCommand::Register(
+            NodeRegistration {
+                node: NodeId(node),
+                incarnation: Incarnation(node),
+                starts: 1,
+                boot: node,
+                grpc_address: format!("127.0.0.1:{node}"),
+                api_address: String::new(),
+                zone: String::new(),
+            },
+        ))))
     }
 
     /// What node 2 of three holds, which voted for node 3 in term 7: two registrations.

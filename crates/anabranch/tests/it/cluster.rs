@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Distribution, NewStream, StreamMode, StreamStatus};
+use anabranch_catalog::{Distribution, NewStream, StreamCommand, StreamMode, StreamStatus};
 use anabranch_client::{Client, ShardRoute};
 use anabranch_proto::v1;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
@@ -184,7 +184,7 @@ impl Cluster {
             replicas: 3,
             now: self.now(),
         };
-        client.propose(anabranch_catalog::Command::CreateStream(new)).await.unwrap();
+        client.propose(StreamCommand::Create(new).into()).await.unwrap();
         wait_for("the stream is active", async || {
             let view = client.view();
             let stream = view.stream(&name).ok_or("no stream")?;

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anabranch_catalog::{Catalog, Command, Distribution, NewStream, Replica, StreamMode};
+use anabranch_catalog::{
+    Catalog, Command, Distribution, NewStream, NodeCommand, NodeRegistration, Replica,
+    StreamCommand, StreamMode,
+};
 use anabranch_transport::TcpConnector;
 use anabranch_types::{Incarnation, ReplicaId, StreamName, Timestamp};
 
@@ -12,16 +15,18 @@ use crate::client::Client;
 fn client() -> (Client, Arc<ShardRoute>) {
     let name: StreamName = "stream".parse().unwrap();
     let mut catalog = Catalog::bootstrap(&[Replica { id: ReplicaId(1), node: NodeId(1) }]);
-    let nodes = (1..=3).map(|node| Command::RegisterNode {
-        node: NodeId(node),
-        incarnation: Incarnation(node),
-        starts: 0,
-        boot: 0,
-        grpc_address: format!("127.0.0.1:{node}"),
-        api_address: String::new(),
-        zone: String::new(),
+    let nodes = (1..=3).map(|node| {
+        Command::Node(NodeCommand::Register(NodeRegistration {
+            node: NodeId(node),
+            incarnation: Incarnation(node),
+            starts: 0,
+            boot: 0,
+            grpc_address: format!("127.0.0.1:{node}"),
+            api_address: String::new(),
+            zone: String::new(),
+        }))
     });
-    let stream = Command::CreateStream(NewStream {
+    let stream = Command::Stream(StreamCommand::Create(NewStream {
         name: name.clone(),
         shards: 1,
         mode: StreamMode::Provisioned,
@@ -32,7 +37,7 @@ fn client() -> (Client, Arc<ShardRoute>) {
         distribution: Distribution::default(),
         replicas: 3,
         now: Timestamp::from_millis(1000),
-    });
+    }));
     for (index, command) in (1..).zip(nodes.chain([stream])) {
         catalog.apply(index, command);
     }

@@ -1,6 +1,9 @@
 //! The catalog's messages: what any native client may propose, and what is kept.
 
-use anabranch_catalog::{Catalog, Command, NewStream, Replica, ShardChange, StreamMode};
+use anabranch_catalog::{
+    Catalog, Command, ConsumerCommand, NewStream, NodeCommand, NodeRegistration, Replica,
+    ShardChange, ShardsCommand, StreamCommand, StreamMode,
+};
 use anabranch_proto::{
     decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
 };
@@ -29,19 +32,25 @@ fn split_all(catalog: &mut Catalog) {
     let streams = catalog.streams.iter();
     let streams: Vec<_> = streams.map(|(name, stream)| (name.clone(), stream.id)).collect();
     for (index, (name, id)) in (2_000..).step_by(3).zip(streams) {
-        catalog.apply(index, Command::ActivateStream { name: name.clone(), id });
+        catalog.apply(index, Command::Stream(StreamCommand::Activate { name: name.clone(), id }));
         let (open, now) = match catalog.streams.get(&name) {
             Some(stream) => (stream.open_shards().count(), stream.created),
             None => continue,
         };
         let change = ShardChange::Count(u32::try_from(2 * open).expect("below 100"));
-        catalog.apply(index + 1, Command::Reshard { name: name.clone(), change, now });
+        catalog.apply(
+            index + 1,
+            Command::Shards(ShardsCommand::Reshard { name: name.clone(), change, now }),
+        );
         let Some(job) = catalog.streams.get(&name).and_then(|stream| stream.job.as_ref()) else {
             continue;
         };
         let ending = |id: &ShardId| (*id, SequenceNumber::shard_start(*id, now, now));
         let (endings, job) = (job.parents.iter().map(ending).collect(), index + 1);
-        catalog.apply(index + 2, Command::CommitReshard { name, id, job, endings, now });
+        catalog.apply(
+            index + 2,
+            Command::Shards(ShardsCommand::Commit { name, id, job, endings, now }),
+        );
     }
 }
 
@@ -74,17 +83,19 @@ pub(crate) fn populated() -> Catalog {
 pub(crate) fn history() -> Vec<Command> {
     let name = |text: &str| -> StreamName { text.parse().expect("a good name") };
     let now = Timestamp::from_millis(1_800_000_000_000);
-    let node = |number| Command::RegisterNode {
-        node: NodeId(number),
-        incarnation: Incarnation(number),
-        starts: 1,
-        boot: number,
-        grpc_address: format!("127.0.0.1:{number}"),
-        api_address: String::new(),
-        zone: String::new(),
+    let node = |number| {
+        Command::Node(NodeCommand::Register(NodeRegistration {
+            node: NodeId(number),
+            incarnation: Incarnation(number),
+            starts: 1,
+            boot: number,
+            grpc_address: format!("127.0.0.1:{number}"),
+            api_address: String::new(),
+            zone: String::new(),
+        }))
     };
     let stream = |text: &str, shards, mode| {
-        Command::CreateStream(NewStream {
+        Command::Stream(StreamCommand::Create(NewStream {
             name: name(text),
             shards,
             mode,
@@ -95,7 +106,7 @@ pub(crate) fn history() -> Vec<Command> {
             distribution: Default::default(),
             replicas: 1,
             now,
-        })
+        }))
     };
     let mut commands: Vec<_> = (1..=3).map(node).collect();
     commands.push(stream("s", 3, StreamMode::Provisioned));
@@ -103,12 +114,17 @@ pub(crate) fn history() -> Vec<Command> {
     // A stream's id is the log index of its creation.
     for (text, id) in [("s", 4), ("other", 5)] {
         let id = anabranch_catalog::StreamId(id);
-        commands.push(Command::ActivateStream { name: name(text), id });
+        commands.push(Command::Stream(StreamCommand::Activate { name: name(text), id }));
     }
     let consumer = "app".parse().expect("a good name");
     let tags = [("k".to_owned(), "v".to_owned())].into();
-    commands.push(Command::RegisterConsumer { name: name("s"), consumer, tags, now });
+    commands.push(Command::Consumer(ConsumerCommand::Register {
+        name: name("s"),
+        consumer,
+        tags,
+        now,
+    }));
     let id = anabranch_catalog::StreamId(4);
-    commands.push(Command::SettleConsumers { name: name("s"), id });
+    commands.push(Command::Consumer(ConsumerCommand::Settle { name: name("s"), id }));
     commands
 }

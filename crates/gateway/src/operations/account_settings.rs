@@ -1,4 +1,4 @@
-use anabranch_catalog::{Command, Commitment};
+use anabranch_catalog::{AccountCommand, Command, Commitment};
 use anabranch_types::Timestamp;
 use serde::Deserialize;
 
@@ -77,7 +77,11 @@ impl Request for UpdateAccountSettings<'_> {
         let wanted = self.minimum_throughput_billing_commitment.as_ref();
         let status = wanted.and_then(|Structure(wanted)| wanted.status.as_deref());
         let (enabled, now) = (status == Some("ENABLED"), cx.gateway.clock.now());
-        let done = cx.gateway.cluster.propose(Command::SetCommitment { enabled, now }).await;
+        let done = cx
+            .gateway
+            .cluster
+            .propose(Command::Account(AccountCommand::SetCommitment { enabled, now }))
+            .await;
         let view = done.map_err(|error| Error::from_client(error, || "Account".to_owned()))?;
         Ok(AccountSettings { commitment: view.catalog().commitment, now })
     }

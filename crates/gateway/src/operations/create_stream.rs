@@ -1,5 +1,5 @@
 use anabranch_catalog::scaling::Bounds;
-use anabranch_catalog::{Command, Distribution, NewStream, StreamMode};
+use anabranch_catalog::{Command, Distribution, NewStream, StreamCommand, StreamMode};
 use anabranch_types::limits;
 use serde::Deserialize;
 
@@ -59,7 +59,7 @@ impl Request for CreateStream<'_> {
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let (gateway, new) = (cx.gateway, self.new_stream(cx)?);
         let name = new.name.clone();
-        gateway.change(&name, Command::CreateStream(new)).await.map(|_| Empty)
+        gateway.change(&name, Command::Stream(StreamCommand::Create(new))).await.map(|_| Empty)
     }
 }
 

@@ -1,4 +1,4 @@
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, StreamCommand};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
@@ -38,7 +38,7 @@ impl Request for DeleteStream<'_> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let with_consumers = self.enforce_consumer_deletion == Some(Flag(true));
-        let command = Command::DeleteStream { name: name.clone(), with_consumers };
+        let command = Command::Stream(StreamCommand::Delete { name: name.clone(), with_consumers });
         gateway.change(&name, command).await.map(|_| Empty)
     }
 }

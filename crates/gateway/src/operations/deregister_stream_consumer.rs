@@ -1,4 +1,4 @@
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, ConsumerCommand};
 use serde::Deserialize;
 
 use super::consumers::ConsumerMembers;
@@ -29,7 +29,11 @@ impl Request for DeregisterStreamConsumer<'_> {
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let (name, consumer, known) = self.0.find(cx)?;
         let created = known.created;
-        let command = Command::DeregisterConsumer { name: name.clone(), consumer, created };
+        let command = Command::Consumer(ConsumerCommand::Deregister {
+            name: name.clone(),
+            consumer,
+            created,
+        });
         cx.gateway.change(&name, command).await.map(|_| Empty)
     }
 }

@@ -1,4 +1,4 @@
-use anabranch_catalog::{Command, ShardMetrics};
+use anabranch_catalog::{Command, ShardMetrics, StreamCommand};
 use anabranch_types::{StreamArn, StreamName};
 use serde::Deserialize;
 
@@ -57,7 +57,8 @@ impl<const ON: bool> Request for SetEnhancedMonitoring<'_, ON> {
         let none = ShardMetrics::default();
         let named = named.fold(none, ShardMetrics::with);
         let (on, off) = if ON { (named, none) } else { (none, named) };
-        let command = Command::SetShardMetrics { name: name.clone(), on, off };
+        let command =
+            Command::Stream(StreamCommand::SetShardMetrics { name: name.clone(), on, off });
         let after = gateway.change(&name, command).await?;
         let desired = gateway.find(&after, &name)?.stream.shard_metrics;
         Ok(Monitoring { arn: gateway.arn(&name), name, current, desired })

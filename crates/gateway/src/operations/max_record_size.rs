@@ -1,4 +1,4 @@
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, StreamCommand};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
@@ -39,7 +39,7 @@ impl Request for UpdateMaxRecordSize<'_> {
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let name = cx.gateway.stream_name(&None, &self.stream_arn)?;
         let kib = self.max_record_size.map_or(0, Integer::as_u32);
-        let command = Command::SetMaxRecordSize { name: name.clone(), kib };
+        let command = Command::Stream(StreamCommand::SetMaxRecordSize { name: name.clone(), kib });
         cx.gateway.change(&name, command).await.map(|_| Empty)
     }
 }

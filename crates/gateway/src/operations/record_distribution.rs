@@ -1,4 +1,4 @@
-use anabranch_catalog::{Command, Distribution, StreamMode};
+use anabranch_catalog::{Command, Distribution, StreamCommand, StreamMode};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
@@ -55,7 +55,8 @@ impl Request for UpdateStreamRecordDistributionStrategy<'_> {
             )));
         }
         let distribution = distribution_of(&self.record_distribution_strategy);
-        let command = Command::SetDistribution { name: name.clone(), distribution };
+        let command =
+            Command::Stream(StreamCommand::SetDistribution { name: name.clone(), distribution });
         gateway.change(&name, command).await.map(|_| Empty)
     }
 }

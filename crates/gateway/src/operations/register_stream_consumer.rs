@@ -1,4 +1,4 @@
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, ConsumerCommand};
 use serde::Deserialize;
 
 use super::consumers::{self, ConsumerSummary};
@@ -51,12 +51,12 @@ impl Request for RegisterStreamConsumer<'_> {
         let gateway = cx.gateway;
         let name = gateway.stream_name(&None, &self.stream_arn)?;
         let consumer = consumers::parse_name(self.consumer_name.as_deref().unwrap_or_default())?;
-        let command = Command::RegisterConsumer {
+        let command = Command::Consumer(ConsumerCommand::Register {
             name: name.clone(),
             consumer: consumer.clone(),
             tags: tags::checked(&self.tags)?,
             now: gateway.clock.now(),
-        };
+        });
         let view = gateway.change(&name, command).await?;
         let known = gateway.find(&view, &name)?.stream.consumers.get(&consumer);
         // Somebody else was as fast as to remove it already.

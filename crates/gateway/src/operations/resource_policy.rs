@@ -1,5 +1,5 @@
 use anabranch_access::policy;
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, ResourceCommand};
 use serde::Deserialize;
 
 use super::{Answer, Context, Empty, Request};
@@ -42,7 +42,10 @@ impl Request for PutResourcePolicy<'_> {
         let document = self.policy.as_deref().unwrap_or_default();
         check_document(document)?;
         let (stream, policy) = (resource.stream.clone(), Some(document.to_owned()));
-        cx.gateway.change(&stream, Command::SetPolicy { resource, policy }).await.map(|_| Empty)
+        cx.gateway
+            .change(&stream, Command::Resource(ResourceCommand::SetPolicy { resource, policy }))
+            .await
+            .map(|_| Empty)
     }
 }
 
@@ -129,7 +132,7 @@ impl Request for DeleteResourcePolicy<'_> {
             )));
         }
         let stream = resource.stream.clone();
-        let command = Command::SetPolicy { resource, policy: None };
+        let command = Command::Resource(ResourceCommand::SetPolicy { resource, policy: None });
         cx.gateway.change(&stream, command).await.map(|_| Empty)
     }
 }

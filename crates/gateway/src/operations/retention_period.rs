@@ -1,4 +1,4 @@
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, StreamCommand};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
@@ -41,7 +41,11 @@ impl<const LONGER: bool> Request for SetRetentionPeriod<'_, LONGER> {
     async fn run(&self, cx: &Context<'_>) -> Result<Empty, Error> {
         let name = cx.gateway.stream_name(&self.stream_name, &self.stream_arn)?;
         let hours = self.retention_period_hours.map_or(0, Integer::as_u32);
-        let command = Command::SetRetention { name: name.clone(), hours, longer: LONGER };
+        let command = Command::Stream(StreamCommand::SetRetention {
+            name: name.clone(),
+            hours,
+            longer: LONGER,
+        });
         cx.gateway.change(&name, command).await.map(|_| Empty)
     }
 }

@@ -1,6 +1,6 @@
 //! `Shard` and `ChildShard` of the API reference, and reading a shard id.
 
-use anabranch_catalog::{Command, Shard, ShardChange, ShardStatus};
+use anabranch_catalog::{Command, Shard, ShardChange, ShardStatus, ShardsCommand};
 use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, StreamName};
 
 use super::{Context, Empty};
@@ -107,7 +107,7 @@ pub(super) async fn reshard(
     change: ShardChange,
 ) -> Result<Empty, Error> {
     let now = cx.gateway.clock.now();
-    let command = Command::Reshard { name: name.clone(), change, now };
+    let command = Command::Shards(ShardsCommand::Reshard { name: name.clone(), change, now });
     cx.gateway.change(&name, command).await.map(|_| Empty)
 }
 

@@ -1,4 +1,4 @@
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, EncryptionCommand};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
@@ -57,9 +57,15 @@ impl<const START: bool> Request for SetStreamEncryption<'_, START> {
                 wrapped.map_err(|error| Error::from_client(error, || gateway.subject(&name)))?;
             let now = gateway.clock.now();
             let name = name.clone();
-            Command::StartEncryption { name, id: Some(id), master_key, wrapped, now }
+            Command::Encryption(EncryptionCommand::Start {
+                name,
+                id: Some(id),
+                master_key,
+                wrapped,
+                now,
+            })
         } else {
-            Command::StopEncryption { name: name.clone() }
+            Command::Encryption(EncryptionCommand::Stop { name: name.clone() })
         };
         gateway.change(&name, command).await.map(|_| Empty)
     }

@@ -1,4 +1,4 @@
-use anabranch_catalog::{Command, StreamMode};
+use anabranch_catalog::{Command, StreamCommand, StreamMode};
 use serde::Deserialize;
 
 use super::{Context, Empty, Request};
@@ -77,7 +77,11 @@ impl Request for UpdateStreamMode<'_> {
         let mode = details.map_or(StreamMode::Provisioned, |details| details.0.mode());
         check_warm_throughput(mode, self.warm_throughput)?;
         let warm_throughput_mibps = self.warm_throughput.map(Integer::as_u32);
-        let command = Command::SetStreamMode { name: name.clone(), mode, warm_throughput_mibps };
+        let command = Command::Stream(StreamCommand::SetMode {
+            name: name.clone(),
+            mode,
+            warm_throughput_mibps,
+        });
         cx.gateway.change(&name, command).await.map(|_| Empty)
     }
 }

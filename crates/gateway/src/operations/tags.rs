@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use anabranch_catalog::{Command, Resource};
+use anabranch_catalog::{Command, Resource, ResourceCommand};
 
 use super::Context;
 use crate::authorization::AskedTags;
@@ -75,7 +75,10 @@ pub(super) async fn change(
     removed: BTreeSet<String>,
 ) -> Result<(), Error> {
     let stream = resource.stream.clone();
-    cx.gateway.change(&stream, Command::SetTags { resource, set, removed }).await.map(|_| ())
+    cx.gateway
+        .change(&stream, Command::Resource(ResourceCommand::SetTags { resource, set, removed }))
+        .await
+        .map(|_| ())
 }
 
 /// A `TagList` of the API reference.

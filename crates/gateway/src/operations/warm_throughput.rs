@@ -1,4 +1,4 @@
-use anabranch_catalog::{Command, Stream};
+use anabranch_catalog::{Command, Stream, StreamCommand};
 use anabranch_types::{StreamArn, StreamName};
 use serde::Deserialize;
 
@@ -80,7 +80,12 @@ impl Request for UpdateStreamWarmThroughput<'_> {
         let view = gateway.cluster.view();
         let mibps = self.warm_throughput.map_or(0, Integer::as_u32);
         let throughput = WarmThroughput::of(gateway.find(&view, &name)?.stream, mibps);
-        gateway.change(&name, Command::SetWarmThroughput { name: name.clone(), mibps }).await?;
+        gateway
+            .change(
+                &name,
+                Command::Stream(StreamCommand::SetWarmThroughput { name: name.clone(), mibps }),
+            )
+            .await?;
         Ok(Updated { arn: gateway.arn(&name), name, throughput })
     }
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome, Replica, ShardChange, StreamId};
+use anabranch_catalog::{
+    Catalog, Command, ConsumerCommand, EncryptionCommand, NodeCommand, NodeRegistration, Outcome,
+    Replica, ShardChange, ShardsCommand, StreamCommand, StreamId,
+};
 use anabranch_client::{Error, ShardRoute, View};
 use anabranch_gateway::{Cluster, Pages};
 use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
@@ -69,7 +72,7 @@ impl MemoryCluster {
             }),
             clock,
         };
-        cluster.apply(Command::RegisterNode {
+        cluster.apply(Command::Node(NodeCommand::Register(NodeRegistration {
             node: NodeId(1),
             incarnation: Incarnation(1),
             starts: 0,
@@ -77,7 +80,7 @@ impl MemoryCluster {
             grpc_address: "127.0.0.1:1".into(),
             api_address: String::new(),
             zone: String::new(),
-        });
+        })));
         cluster
     }
 
@@ -85,7 +88,10 @@ impl MemoryCluster {
     pub(crate) fn activate(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
-            self.apply(Command::ActivateStream { name: name.clone(), id: stream.id });
+            self.apply(Command::Stream(StreamCommand::Activate {
+                name: name.clone(),
+                id: stream.id,
+            }));
         }
     }
 
@@ -93,7 +99,7 @@ impl MemoryCluster {
     pub(crate) fn drop_deleted(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
-            self.apply(Command::DropStream { name: name.clone(), id: stream.id });
+            self.apply(Command::Stream(StreamCommand::Drop { name: name.clone(), id: stream.id }));
         }
     }
 
@@ -101,7 +107,7 @@ impl MemoryCluster {
     pub(crate) fn settle_consumers(&self, name: &str) {
         let name: StreamName = name.parse().unwrap();
         let id = self.view().catalog().streams[&name].id;
-        self.apply(Command::SettleConsumers { name, id });
+        self.apply(Command::Consumer(ConsumerCommand::Settle { name, id }));
     }
 
     /// What the controller would do: every node has heard how the stream's records are stored.
@@ -113,7 +119,7 @@ impl MemoryCluster {
             (stream.id, stream.encryption.unsettled)
         };
         if let Some(change) = unsettled {
-            self.apply(Command::SettleEncryption { name, id, change });
+            self.apply(Command::Encryption(EncryptionCommand::Settle { name, id, change }));
         }
     }
 
@@ -150,11 +156,11 @@ impl MemoryCluster {
         let ending = last.sequence_number(id, parent.birth, now);
         let at = HashKey(range.start().0 + (range.end().0 - range.start().0) / 2 + 1);
         let change = ShardChange::Split { shard: id, at };
-        state.apply(Command::Reshard { name: name.clone(), change, now });
+        state.apply(Command::Shards(ShardsCommand::Reshard { name: name.clone(), change, now }));
         let stream = &state.catalog.streams[&name];
         let (id, job) = (stream.id, stream.job.as_ref().unwrap().id);
         let endings = BTreeMap::from([(ShardId(shard), ending)]);
-        state.apply(Command::CommitReshard { name, id, job, endings, now });
+        state.apply(Command::Shards(ShardsCommand::Commit { name, id, job, endings, now }));
     }
 
     /// What the controller would do: every resharding job is committed.
@@ -172,7 +178,13 @@ impl MemoryCluster {
             let endings = job.parents.iter().map(ending).collect();
             drop(state);
             let (name, now) = (name.clone(), self.clock.now());
-            self.apply(Command::CommitReshard { name, id: stream.id, job: job.id, endings, now });
+            self.apply(Command::Shards(ShardsCommand::Commit {
+                name,
+                id: stream.id,
+                job: job.id,
+                endings,
+                now,
+            }));
         }
     }
 

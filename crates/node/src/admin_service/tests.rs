@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use anabranch_catalog::{Distribution, NewStream, Replica, ShardChange, StreamMode};
+use anabranch_catalog::{
+    Distribution, GroupCommand, NewStream, NodeCommand, NodeRegistration, Replica, ShardChange,
+    ShardsCommand, StreamCommand, StreamMode,
+};
 use anabranch_proto::node::{Gate, GroupReport, GroupsResponse, Member};
 use anabranch_transport::ClockReport;
 use anabranch_types::{HashKey, Incarnation, ReplicaId, Timestamp};
@@ -34,7 +37,7 @@ impl Scene {
     }
 
     fn register(&mut self, node: u64) {
-        self.run(Command::RegisterNode {
+        self.run(Command::Node(NodeCommand::Register(NodeRegistration {
             node: NodeId(node),
             incarnation: Incarnation(node),
             starts: 0,
@@ -42,12 +45,12 @@ impl Scene {
             grpc_address: format!("127.0.0.1:{node}"),
             api_address: String::new(),
             zone: format!("z{node}"),
-        });
+        })));
     }
 
     fn create(&mut self, name: &str, shards: u32) {
         let name: StreamName = name.parse().unwrap();
-        self.run(Command::CreateStream(NewStream {
+        self.run(Command::Stream(StreamCommand::Create(NewStream {
             name: name.clone(),
             shards,
             mode: StreamMode::Provisioned,
@@ -58,9 +61,9 @@ impl Scene {
             distribution: Distribution::default(),
             replicas: 3,
             now: Timestamp::from_millis(1000),
-        }));
+        })));
         let id = self.catalog.streams[&name].id;
-        self.run(Command::ActivateStream { name, id });
+        self.run(Command::Stream(StreamCommand::Activate { name, id }));
     }
 
     /// The group of a stream's shard.
@@ -78,7 +81,7 @@ impl Scene {
         let group = self.group("a", 0);
         let from = group.replicas.iter().find(|replica| replica.node == NodeId(1));
         let (group, from) = (group.group, from.map(|replica| replica.id));
-        self.run(Command::MoveReplica { group, from, to: NodeId(4) });
+        self.run(Command::Group(GroupCommand::MoveReplica { group, from, to: NodeId(4) }));
     }
 
     fn page(&self, request: &pb::ListGroupsRequest) -> (Vec<u64>, Option<u64>) {
@@ -270,7 +273,11 @@ fn a_split_says_its_step() {
     let mut scene = Scene::new();
     let change = ShardChange::Split { shard: ShardId(0), at: HashKey(1000) };
     let name: StreamName = "a".parse().unwrap();
-    scene.run(Command::Reshard { name: name.clone(), change, now: Timestamp::from_millis(2000) });
+    scene.run(Command::Shards(ShardsCommand::Reshard {
+        name: name.clone(),
+        change,
+        now: Timestamp::from_millis(2000),
+    }));
     let job = scene.catalog.streams[&name].job.as_ref().unwrap().id;
     let concerned: Vec<_> = scene.catalog.groups().filter(jobs::concerns).collect();
     let shards: Vec<_> = concerned.iter().map(|group| group.shard.unwrap().2.id.0).collect();
@@ -323,8 +330,8 @@ fn shards_come_in_pages_with_their_lineage() {
 fn the_status_counts_and_says_whether_balancing_is_paused() {
     let mut scene = Scene::new();
     scene.begin_move();
-    scene.run(Command::SetBalancing { paused: true });
-    scene.run(Command::Rebalance);
+    scene.run(Command::Group(GroupCommand::SetBalancing { paused: true }));
+    scene.run(Command::Group(GroupCommand::Rebalance));
     let own = scene.catalog.own_group();
     let reports = reports([(3, vec![leading(&own, 3, 1)])]);
     let status =
