@@ -20,7 +20,7 @@ mod model;
 mod nodes;
 mod outcome;
 mod placement;
-mod repair;
+mod replica_moves;
 mod resources;
 pub mod scaling;
 #[cfg(test)]
@@ -41,7 +41,7 @@ pub use model::{
 };
 pub use nodes::{Node, NodeCommand, NodeRegistration, NodeState, Start};
 pub use outcome::{Outcome, Refusal};
-pub use repair::{MoveLimits, repairs};
+pub use replica_moves::{MoveLimits, plan_moves};
 pub use resources::{Resource, ResourceCommand};
 pub use service_limits::RecentChanges;
 pub use shards::{ShardChange, ShardsCommand};

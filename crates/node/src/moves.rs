@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anabranch_catalog::{Catalog, Command, GroupCommand, GroupKind, GroupRef, MoveLimits, repairs};
+use anabranch_catalog::{
+    Catalog, Command, GroupCommand, GroupKind, GroupRef, MoveLimits, plan_moves,
+};
 use anabranch_types::{NodeId, ReplicaId};
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
@@ -25,7 +27,7 @@ pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silence
     let under_way: Vec<_> = catalog.groups().filter(|group| group.moving.is_some()).collect();
     let mut commands = finished(node, &under_way).await;
     if commands.is_empty() {
-        commands = repairs(catalog, &lost, LIMITS);
+        commands = plan_moves(catalog, &lost, LIMITS);
     }
     let busy = !under_way.is_empty() || !commands.is_empty();
     if let Some(rebalance) = catalog.rebalance.filter(|_| !busy) {

@@ -2,7 +2,7 @@
 //!
 //! Order of events: the command gives the replica that is kept another id and makes it the group's only one; its node
 //! takes its log over under that id, as the only voter; from then on the group is one that has too few replicas, and
-//! `repair.rs` adds one after the other, on nodes that live.
+//! `replica_moves.rs` adds one after the other, on nodes that live.
 //!
 //! Requests between nodes name the receiving replica, and no old id is in the group any more. So old replicas neither
 //! vote for the new one, nor against it, nor do they follow it.
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::groups::GroupCommand;
     use crate::model::StreamMode::Provisioned;
-    use crate::repair::{MoveLimits, repairs};
+    use crate::replica_moves::{MoveLimits, plan_moves};
     use crate::script::Script;
 
     const LIMITS: MoveLimits = MoveLimits { per_node: 2 };
@@ -84,7 +84,7 @@ mod tests {
     /// Has replicas added for as long as there are too few.
     fn repair(script: &mut Script, lost: &BTreeSet<NodeId>) {
         loop {
-            let commands = repairs(&script.catalog, lost, LIMITS);
+            let commands = plan_moves(&script.catalog, lost, LIMITS);
             if commands.is_empty() {
                 return;
             }
