@@ -99,8 +99,8 @@ mod tests {
 
     use super::*;
     use crate::consumers::ConsumerCommand;
-    use crate::model::StreamMode::Provisioned;
-    use crate::script::{NOW, Script, create_stream};
+    use crate::samples;
+    use crate::script::{NOW, Script};
     use crate::shards::{ShardChange, ShardsCommand};
     use crate::streams::{NewStream, StreamCommand};
 
@@ -109,8 +109,7 @@ mod tests {
     }
 
     fn create(script: &mut Script, name: &str, now: Timestamp) -> Timestamp {
-        let StreamCommand::Create(new) = create_stream(name, 1, Provisioned) else { panic!() };
-        script.done(StreamCommand::Create(NewStream { now, ..new }));
+        script.done(StreamCommand::Create(NewStream { now, ..samples::new_stream(name, 1) }));
         let id = script.stream(name).id;
         script.done(StreamCommand::Activate { name: name.parse().unwrap(), id });
         script.stream(name).shards[&ShardId(0)].birth

@@ -22,6 +22,8 @@ mod outcome;
 mod placement;
 mod replica_moves;
 mod resources;
+#[doc(hidden)]
+pub mod samples;
 pub mod scaling;
 #[cfg(test)]
 mod script;

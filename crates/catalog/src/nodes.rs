@@ -175,6 +175,7 @@ mod tests {
     use super::*;
     use crate::model::StreamMode;
     use crate::outcome::Outcome;
+    use crate::samples;
     use crate::script::Script;
 
     const NODE: NodeId = NodeId(2);
@@ -189,15 +190,9 @@ mod tests {
 
     impl Script {
         fn registration(starts: u64, boot: u64) -> NodeCommand {
-            NodeCommand::Register(NodeRegistration {
-                node: NODE,
-                incarnation: Incarnation(2),
-                starts,
-                boot,
-                grpc_address: "127.0.0.1:2".into(),
-                api_address: String::new(),
-                zone: "b".into(),
-            })
+            let zone = "b".into();
+            let registration = samples::registration(NODE.0);
+            NodeCommand::Register(NodeRegistration { starts, boot, zone, ..registration })
         }
 
         fn start(&mut self, starts: u64, boot: u64) {
@@ -287,14 +282,13 @@ mod tests {
         };
         let before = ids(&script);
         for (starts, boot) in [(5, 50), (3, 60)] {
+            let zone = "a".into();
+            let registration = samples::registration(1);
             script.done(NodeCommand::Register(NodeRegistration {
-                node: NodeId(1),
-                incarnation: Incarnation(1),
                 starts,
                 boot,
-                grpc_address: "127.0.0.1:1".into(),
-                api_address: String::new(),
-                zone: "a".into(),
+                zone,
+                ..registration
             }));
         }
         assert!(script.catalog.nodes[&NodeId(1)].went_back);

@@ -1,7 +1,5 @@
 //! A catalog and what happens to it, for the tests of several modules; each adds what it needs.
 
-use std::collections::BTreeMap;
-
 use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
 
 use crate::command::Command;
@@ -9,7 +7,8 @@ use crate::groups::Replica;
 use crate::model::{Catalog, Stream, StreamMode};
 use crate::nodes::{NodeCommand, NodeRegistration};
 use crate::outcome::{Outcome, Refusal};
-use crate::streams::{Distribution, NewStream, StreamCommand};
+use crate::samples;
+use crate::streams::{NewStream, StreamCommand};
 
 pub(crate) struct Script {
     pub(crate) catalog: Catalog,
@@ -17,7 +16,7 @@ pub(crate) struct Script {
 }
 
 /// The clock of who proposes.
-pub(crate) const NOW: Timestamp = Timestamp::from_millis(1000);
+pub(crate) const NOW: Timestamp = samples::CREATED;
 
 impl Script {
     /// Nodes 1, 2, … in these zones, of which the first `voters` hold the catalog.
@@ -51,15 +50,9 @@ impl Script {
     }
 
     pub(crate) fn register(&mut self, node: u64, incarnation: u64, zone: &str) -> Outcome {
-        self.run(NodeCommand::Register(NodeRegistration {
-            node: NodeId(node),
-            incarnation: Incarnation(incarnation),
-            starts: 0,
-            boot: 0,
-            grpc_address: format!("127.0.0.1:{node}"),
-            api_address: String::new(),
-            zone: zone.into(),
-        }))
+        let registration = samples::registration(node);
+        let (incarnation, zone) = (Incarnation(incarnation), zone.into());
+        self.run(NodeCommand::Register(NodeRegistration { incarnation, zone, ..registration }))
     }
 
     pub(crate) fn create(&mut self, name: &str, shards: u32, mode: StreamMode) -> Outcome {
@@ -80,16 +73,5 @@ impl Script {
 
 /// The command that makes a stream as the Kinesis API makes it by default.
 pub(crate) fn create_stream(name: &str, shards: u32, mode: StreamMode) -> StreamCommand {
-    StreamCommand::Create(NewStream {
-        name: name.parse().unwrap(),
-        shards,
-        mode,
-        warm_throughput_mibps: 0,
-        retention_hours: 24,
-        max_record_size_kib: 1024,
-        tags: BTreeMap::new(),
-        distribution: Distribution::default(),
-        replicas: 3,
-        now: NOW,
-    })
+    StreamCommand::Create(NewStream { mode, ..samples::new_stream(name, shards) })
 }

@@ -191,7 +191,7 @@ impl Limit {
 
 #[cfg(test)]
 mod tests {
-    use anabranch_catalog::{Catalog, Consumer, ConsumerStatus};
+    use anabranch_catalog::{Catalog, Consumer, samples};
 
     use super::*;
     use crate::lineage::tests::stream;
@@ -249,8 +249,7 @@ mod tests {
     fn calls_count_for_what_is_there() {
         // Shard 0 is closed, shard 1 open.
         let mut known = stream(&[(0, 8, &[], 1, Some(2)), (0, 8, &[0], 2, None)]);
-        let (created, status) = (at(7), ConsumerStatus::Active);
-        let consumer = Consumer { created, status, tags: Default::default(), policy: None };
+        let consumer = Consumer { created: at(7), ..samples::consumer() };
         known.consumers.insert("app".parse().unwrap(), consumer);
         let id = known.id;
         let streams = [("s".parse().unwrap(), known)].into();

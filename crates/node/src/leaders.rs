@@ -297,8 +297,8 @@ async fn hand_over_all(node: &Node) {
 
 #[cfg(test)]
 mod tests {
-    use anabranch_catalog::Replica;
-    use anabranch_types::{Incarnation, ReplicaId};
+    use anabranch_catalog::{Replica, samples};
+    use anabranch_types::ReplicaId;
 
     use super::*;
 
@@ -306,17 +306,7 @@ mod tests {
     fn catalog() -> Catalog {
         let replica = |id| Replica { id: ReplicaId(id), node: NodeId(id) };
         let mut catalog = Catalog::bootstrap(&[1, 2, 3].map(replica));
-        let register = |node| {
-            Command::Node(NodeCommand::Register(NodeRegistration {
-                node: NodeId(node),
-                incarnation: Incarnation(node),
-                starts: 0,
-                boot: 0,
-                grpc_address: format!("127.0.0.1:{node}"),
-                api_address: String::new(),
-                zone: String::new(),
-            }))
-        };
+        let register = |node| Command::Node(NodeCommand::Register(samples::registration(node)));
         for (index, node) in (1..).zip(1..=4) {
             catalog.apply(index, register(node));
         }

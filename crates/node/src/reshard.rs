@@ -142,26 +142,15 @@ pub(crate) async fn freeze(shard: &ShardReplica, job: u64) -> Result<Option<Endi
 
 #[cfg(test)]
 mod tests {
-    use anabranch_catalog::ShardStatus;
+    use anabranch_catalog::samples;
     use anabranch_shard::Position;
-    use anabranch_types::{GroupId, HashKeyRange, Timestamp};
+    use anabranch_types::Timestamp;
 
     use super::*;
 
     #[test]
     fn an_empty_parent_ends_where_it_starts() {
-        let parent = Shard {
-            id: ShardId(4),
-            group: GroupId(1),
-            born: 0,
-            parents: Vec::new(),
-            range: HashKeyRange::FULL,
-            created: Timestamp::from_millis(9_000),
-            birth: Timestamp::from_millis(9_000),
-            status: ShardStatus::Open,
-            replicas: Vec::new(),
-            moving: None,
-        };
+        let parent = samples::shard(4);
         let empty = ending_number(&parent, Ending::default());
         assert_eq!(empty, parent.starting_sequence_number());
         let last_record = Some(Position { log_index: 3, offset: 2 });

@@ -14,9 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anabranch_catalog::{
-    Catalog, Command, GroupCommand, NodeCommand, NodeRegistration, Recovered, Replica,
-};
+use anabranch_catalog::{Catalog, Command, GroupCommand, Recovered, Replica};
 use anabranch_storage::{Completion, Entry, GroupLog, Health, LogStore, StateKey, Vote};
 use anabranch_types::{GroupId, LogId, ReplicaId};
 use bytes::Bytes;
@@ -201,8 +199,9 @@ async fn replay(log: &Arc<dyn GroupLog>) -> Result<Catalog, Error> {
 
 #[cfg(test)]
 mod tests {
+    use anabranch_catalog::{NodeCommand, NodeRegistration, samples};
     use anabranch_storage::{SimSettings, SimStore};
-    use anabranch_types::{Incarnation, NodeId};
+    use anabranch_types::NodeId;
 
     use super::*;
 
@@ -211,17 +210,10 @@ mod tests {
     }
 
     fn register(node: u64) -> Payload {
-        Payload::Command(anabranch_proto::encode_command(&Command::Node(NodeCommand::Register(
-            NodeRegistration {
-                node: NodeId(node),
-                incarnation: Incarnation(node),
-                starts: 1,
-                boot: node,
-                grpc_address: format!("127.0.0.1:{node}"),
-                api_address: String::new(),
-                zone: String::new(),
-            },
-        ))))
+        let registration =
+            NodeRegistration { starts: 1, boot: node, ..samples::registration(node) };
+        let command = Command::Node(NodeCommand::Register(registration));
+        Payload::Command(anabranch_proto::encode_command(&command))
     }
 
     /// What node 2 of three holds, which voted for node 3 in term 7: two registrations.

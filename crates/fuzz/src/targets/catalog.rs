@@ -2,14 +2,12 @@
 
 use anabranch_catalog::{
     Catalog, Command, ConsumerCommand, NewStream, NodeCommand, NodeRegistration, Replica,
-    ShardChange, ShardsCommand, StreamCommand, StreamMode,
+    ShardChange, ShardsCommand, StreamCommand, StreamMode, samples,
 };
 use anabranch_proto::{
     decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
 };
-use anabranch_types::{
-    Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId, StreamName, Timestamp,
-};
+use anabranch_types::{NodeId, ReplicaId, SequenceNumber, ShardId, StreamName, Timestamp};
 use bytes::Bytes;
 
 /// A command that converts is one that can be applied, to a catalog with everything in it, and twice: the catalog says no
@@ -84,28 +82,17 @@ pub(crate) fn history() -> Vec<Command> {
     let name = |text: &str| -> StreamName { text.parse().expect("a good name") };
     let now = Timestamp::from_millis(1_800_000_000_000);
     let node = |number| {
-        Command::Node(NodeCommand::Register(NodeRegistration {
-            node: NodeId(number),
-            incarnation: Incarnation(number),
-            starts: 1,
-            boot: number,
-            grpc_address: format!("127.0.0.1:{number}"),
-            api_address: String::new(),
-            zone: String::new(),
-        }))
+        let registration =
+            NodeRegistration { starts: 1, boot: number, ..samples::registration(number) };
+        Command::Node(NodeCommand::Register(registration))
     };
     let stream = |text: &str, shards, mode| {
         Command::Stream(StreamCommand::Create(NewStream {
-            name: name(text),
-            shards,
             mode,
-            warm_throughput_mibps: 0,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
             tags: [("k".to_owned(), "v".to_owned())].into(),
-            distribution: Default::default(),
             replicas: 1,
             now,
+            ..samples::new_stream(text, shards)
         }))
     };
     let mut commands: Vec<_> = (1..=3).map(node).collect();

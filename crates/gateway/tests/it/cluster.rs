@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anabranch_catalog::{
-    Catalog, Command, ConsumerCommand, EncryptionCommand, NodeCommand, NodeRegistration, Outcome,
-    Replica, ShardChange, ShardsCommand, StreamCommand, StreamId,
+    Catalog, Command, ConsumerCommand, EncryptionCommand, NodeCommand, Outcome, Replica,
+    ShardChange, ShardsCommand, StreamCommand, StreamId, samples,
 };
 use anabranch_client::{Error, ShardRoute, View};
 use anabranch_gateway::{Cluster, Pages};
 use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
 use anabranch_types::{
-    Clock, GroupId, HashKey, Incarnation, KeyFault, ManualClock, NodeId, ReplicaId, ShardId,
-    StreamName, Timestamp,
+    Clock, GroupId, HashKey, KeyFault, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
+    Timestamp,
 };
 use bytes::Bytes;
 use futures::FutureExt;
@@ -72,15 +72,7 @@ impl MemoryCluster {
             }),
             clock,
         };
-        cluster.apply(Command::Node(NodeCommand::Register(NodeRegistration {
-            node: NodeId(1),
-            incarnation: Incarnation(1),
-            starts: 0,
-            boot: 0,
-            grpc_address: "127.0.0.1:1".into(),
-            api_address: String::new(),
-            zone: String::new(),
-        })));
+        cluster.apply(Command::Node(NodeCommand::Register(samples::registration(1))));
         cluster
     }
 

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
 use anabranch_catalog::{
-    Distribution, GroupCommand, NewStream, NodeCommand, NodeRegistration, Replica, ShardChange,
-    ShardsCommand, StreamCommand, StreamMode,
+    GroupCommand, NodeCommand, NodeRegistration, Replica, ShardChange, ShardsCommand,
+    StreamCommand, samples,
 };
 use anabranch_proto::node::{Gate, GroupReport, GroupsResponse, Member};
 use anabranch_transport::ClockReport;
-use anabranch_types::{HashKey, Incarnation, ReplicaId, Timestamp};
+use anabranch_types::{HashKey, ReplicaId, Timestamp};
 use tonic::Code;
 
 use super::*;
@@ -37,31 +37,15 @@ impl Scene {
     }
 
     fn register(&mut self, node: u64) {
-        self.run(Command::Node(NodeCommand::Register(NodeRegistration {
-            node: NodeId(node),
-            incarnation: Incarnation(node),
-            starts: 0,
-            boot: 0,
-            grpc_address: format!("127.0.0.1:{node}"),
-            api_address: String::new(),
-            zone: format!("z{node}"),
-        })));
+        let zone = format!("z{node}");
+        let registration = NodeRegistration { zone, ..samples::registration(node) };
+        self.run(Command::Node(NodeCommand::Register(registration)));
     }
 
     fn create(&mut self, name: &str, shards: u32) {
-        let name: StreamName = name.parse().unwrap();
-        self.run(Command::Stream(StreamCommand::Create(NewStream {
-            name: name.clone(),
-            shards,
-            mode: StreamMode::Provisioned,
-            warm_throughput_mibps: 0,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
-            tags: BTreeMap::new(),
-            distribution: Distribution::default(),
-            replicas: 3,
-            now: Timestamp::from_millis(1000),
-        })));
+        let new = samples::new_stream(name, shards);
+        let name = new.name.clone();
+        self.run(Command::Stream(StreamCommand::Create(new)));
         let id = self.catalog.streams[&name].id;
         self.run(Command::Stream(StreamCommand::Activate { name, id }));
     }
