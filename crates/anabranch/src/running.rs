@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_access::ClusterKey;
+use anabranch_catalog::ShardRef;
 use anabranch_client::Client;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings, Platform};
@@ -251,7 +252,7 @@ fn cluster_report(node: &Node, stored: &Stats) -> String {
         json!({ "id": id.0, "api": node.api_address, "grpc": node.grpc_address, "zone": node.zone })
     });
     let shards = catalog.groups().filter_map(|group| {
-        let (name, _, shard) = group.shard?;
+        let ShardRef { name, shard, .. } = group.shard()?;
         let status = node.shard(group.group).map(|replica| replica.status());
         Some(json!({
             "stream": name.as_str(),

@@ -98,42 +98,43 @@ mod tests {
     use anabranch_types::{ConsumerName, ShardId};
 
     use super::*;
-    use crate::command::{Command, NewStream, ShardChange};
-    use crate::model::StreamMode::Provisioned;
-    use crate::script::{NOW, Script, create_stream};
+    use crate::consumers::ConsumerCommand;
+    use crate::samples;
+    use crate::script::{NOW, Script};
+    use crate::shards::{ShardChange, ShardsCommand};
+    use crate::streams::{NewStream, StreamCommand};
 
     fn script() -> Script {
         Script::with_nodes(3, &["a", "b", "c"])
     }
 
     fn create(script: &mut Script, name: &str, now: Timestamp) -> Timestamp {
-        let Command::CreateStream(new) = create_stream(name, 1, Provisioned) else { panic!() };
-        script.done(Command::CreateStream(NewStream { now, ..new }));
+        script.done(StreamCommand::Create(NewStream { now, ..samples::new_stream(name, 1) }));
         let id = script.stream(name).id;
-        script.done(Command::ActivateStream { name: name.parse().unwrap(), id });
+        script.done(StreamCommand::Activate { name: name.parse().unwrap(), id });
         script.stream(name).shards[&ShardId(0)].birth
     }
 
     fn delete(script: &mut Script, name: &str) {
         let id = script.stream(name).id;
         let name: StreamName = name.parse().unwrap();
-        script.done(Command::DeleteStream { name: name.clone(), with_consumers: true });
-        script.done(Command::DropStream { name, id });
+        script.done(StreamCommand::Delete { name: name.clone(), with_consumers: true });
+        script.done(StreamCommand::Drop { name, id });
     }
 
     fn register(script: &mut Script, now: Timestamp) -> Timestamp {
         let (name, consumer): (StreamName, ConsumerName) =
             ("s".parse().unwrap(), "app".parse().unwrap());
         let tags = BTreeMap::new();
-        script.done(Command::RegisterConsumer { name, consumer: consumer.clone(), tags, now });
+        script.done(ConsumerCommand::Register { name, consumer: consumer.clone(), tags, now });
         script.stream("s").consumers[&consumer].created
     }
 
     fn deregister(script: &mut Script, created: Timestamp) {
         let (name, id): (StreamName, _) = ("s".parse().unwrap(), script.stream("s").id);
         let consumer = "app".parse().unwrap();
-        script.done(Command::DeregisterConsumer { name: name.clone(), consumer, created });
-        script.done(Command::SettleConsumers { name, id });
+        script.done(ConsumerCommand::Deregister { name: name.clone(), consumer, created });
+        script.done(ConsumerCommand::Settle { name, id });
     }
 
     #[test]
@@ -159,12 +160,12 @@ mod tests {
         create(&mut script, "s", NOW);
         let split =
             ShardChange::Split { shard: ShardId(0), at: anabranch_types::HashKey(1 << 127) };
-        script.done(Command::Reshard { name: "s".parse().unwrap(), change: split, now: NOW });
+        script.done(ShardsCommand::Reshard { name: "s".parse().unwrap(), change: split, now: NOW });
         let (id, job) = (script.stream("s").id, script.stream("s").job.clone().unwrap());
         let ending = script.stream("s").shards[&ShardId(0)].starting_sequence_number();
         let endings = BTreeMap::from([(ShardId(0), ending)]);
         let name: StreamName = "s".parse().unwrap();
-        script.done(Command::CommitReshard { name, id, job: job.id, endings, now: NOW });
+        script.done(ShardsCommand::Commit { name, id, job: job.id, endings, now: NOW });
         let child = script.stream("s").shards[&ShardId(1)].birth;
         delete(&mut script, "s");
         assert!(create(&mut script, "s", NOW).as_secs() > child.as_secs());

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use anabranch_types::{ConsumerName, StreamName, Timestamp, limits};
 
 use crate::apply::Change;
-use crate::attributes::{attached_bytes, check_room, check_tags, tags_bytes};
 use crate::births::born_after;
-use crate::command::Refusal;
 use crate::model::{Catalog, Stream, StreamId};
+use crate::outcome::Refusal;
+use crate::resources::{attached_bytes, check_room, check_tags, tags_bytes};
 
 /// A consumer with enhanced fan-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +46,54 @@ impl ConsumerStatus {
     }
 }
 
+/// A change to the consumers of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConsumerCommand {
+    /// A user registers a consumer with enhanced fan-out.
+    Register {
+        /// The stream.
+        name: StreamName,
+        /// The consumer.
+        consumer: ConsumerName,
+        /// The user's tags.
+        tags: BTreeMap<String, String>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// A user removes a consumer.
+    Deregister {
+        /// The stream.
+        name: StreamName,
+        /// The consumer.
+        consumer: ConsumerName,
+        /// Which one of that name: when it was registered.
+        created: Timestamp,
+    },
+    /// The controller makes consumers that were registered usable, and forgets those that were removed.
+    Settle {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+    },
+}
+
+impl ConsumerCommand {
+    pub(crate) fn apply(self, catalog: &mut Catalog) -> Result<Change, Refusal> {
+        match self {
+            Self::Register { name, consumer, tags, now } => {
+                catalog.register_consumer(name, consumer, tags, now)
+            }
+            Self::Deregister { name, consumer, created } => {
+                catalog.deregister_consumer(name, consumer, created)
+            }
+            Self::Settle { name, id } => catalog.settle_consumers(&name, id),
+        }
+    }
+}
+
 impl Catalog {
-    pub(crate) fn register_consumer(
+    fn register_consumer(
         &mut self,
         name: StreamName,
         consumer: ConsumerName,
@@ -75,7 +121,7 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    pub(crate) fn deregister_consumer(
+    fn deregister_consumer(
         &mut self,
         name: StreamName,
         consumer: ConsumerName,
@@ -95,11 +141,7 @@ impl Catalog {
     }
 
     /// Brings consumers from CREATING to ACTIVE and from DELETING to gone.
-    pub(crate) fn settle_consumers(
-        &mut self,
-        name: &StreamName,
-        id: StreamId,
-    ) -> Result<Change, Refusal> {
+    fn settle_consumers(&mut self, name: &StreamName, id: StreamId) -> Result<Change, Refusal> {
         let stream = self.streams.get_mut(name).filter(|stream| stream.id == id);
         let Some(stream) = stream else {
             return Err(Refusal::StreamNotFound { name: name.clone() });
@@ -129,9 +171,11 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, Outcome};
+    use crate::account::AccountCommand;
     use crate::model::{StreamMode, StreamStatus};
+    use crate::outcome::Outcome;
     use crate::script::{NOW, Script};
+    use crate::streams::StreamCommand;
 
     fn name() -> StreamName {
         "s".parse().unwrap()
@@ -147,17 +191,17 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn register(text: &str) -> Command {
+    fn register(text: &str) -> ConsumerCommand {
         let (tags, now) = (BTreeMap::new(), NOW);
-        Command::RegisterConsumer { name: name(), consumer: consumer(text), tags, now }
+        ConsumerCommand::Register { name: name(), consumer: consumer(text), tags, now }
     }
 
-    fn deregister(text: &str, created: Timestamp) -> Command {
-        Command::DeregisterConsumer { name: name(), consumer: consumer(text), created }
+    fn deregister(text: &str, created: Timestamp) -> ConsumerCommand {
+        ConsumerCommand::Deregister { name: name(), consumer: consumer(text), created }
     }
 
-    fn settle(script: &Script) -> Command {
-        Command::SettleConsumers { name: name(), id: script.stream("s").id }
+    fn settle(script: &Script) -> ConsumerCommand {
+        ConsumerCommand::Settle { name: name(), id: script.stream("s").id }
     }
 
     #[test]
@@ -191,7 +235,7 @@ mod tests {
         fill(&mut script, 0, 20);
         let over = |actual, limit| Refusal::Limit { what: "consumers", actual, limit };
         assert_eq!(script.refused(register("more")), over(21, 20));
-        script.done(Command::SetCommitment { enabled: true, now: NOW });
+        script.done(AccountCommand::SetCommitment { enabled: true, now: NOW });
         fill(&mut script, 20, 50);
         assert_eq!(script.refused(register("more")), over(51, 50));
     }
@@ -200,7 +244,7 @@ mod tests {
     fn a_stream_with_consumers_is_deleted_only_with_them() {
         let mut script = script();
         script.done(register("app"));
-        let delete = |with_consumers| Command::DeleteStream { name: name(), with_consumers };
+        let delete = |with_consumers| StreamCommand::Delete { name: name(), with_consumers };
         assert_eq!(script.refused(delete(false)), Refusal::StreamHasConsumers { name: name() });
         script.done(delete(true));
         assert_eq!(script.stream("s").status, StreamStatus::Deleting);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anabranch_types::{StreamName, Timestamp, limits};
 
 use crate::apply::Change;
-use crate::command::Refusal;
 use crate::model::{Catalog, Stream, StreamId, StreamStatus};
+use crate::outcome::Refusal;
 
 /// How the records of a stream are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,67 @@ pub struct DataKey {
 
 /// Data keys of a stream that no clock makes go; more than a year's, where they are replaced once a day.
 const FEW_DATA_KEYS: usize = 512;
+
+/// A change to how the records of a stream are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EncryptionCommand {
+    /// A user has a stream's records encrypted, or encrypted under another master key.
+    Start {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name the data key was made for: it can't be unwrapped for another one. `None` in commands
+        /// from before that was said.
+        id: Option<StreamId>,
+        /// The master key, as the user names it.
+        master_key: String,
+        /// A new data key, wrapped by it.
+        wrapped: Vec<u8>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// A user has a stream's new records stored as they are again.
+    Stop {
+        /// The stream.
+        name: StreamName,
+    },
+    /// A leader of one of the stream's shards has used a data key for long enough.
+    RotateDataKey {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+        /// Number of the data key that was used.
+        used: u32,
+        /// The next data key, wrapped by the same master key.
+        wrapped: Vec<u8>,
+        /// The proposer's clock.
+        now: Timestamp,
+    },
+    /// The controller saw that every node knows how a stream's records are to be stored.
+    Settle {
+        /// The stream's name.
+        name: StreamName,
+        /// Which stream of that name.
+        id: StreamId,
+        /// The change: log index of its command.
+        change: u64,
+    },
+}
+
+impl EncryptionCommand {
+    pub(crate) fn apply(self, catalog: &mut Catalog, log_index: u64) -> Result<Change, Refusal> {
+        match self {
+            Self::Start { name, id, master_key, wrapped, now } => {
+                catalog.start_encryption(log_index, &name, id, master_key, wrapped, now)
+            }
+            Self::Stop { name } => catalog.stop_encryption(log_index, &name),
+            Self::RotateDataKey { name, id, used, wrapped, now } => {
+                catalog.rotate_data_key(name, id, used, wrapped, now)
+            }
+            Self::Settle { name, id, change } => catalog.settle_encryption(&name, id, change),
+        }
+    }
+}
 
 impl Encryption {
     /// The data key of new records and its number; `None` if they are stored as they are.
@@ -79,7 +140,7 @@ impl Stream {
 }
 
 impl Catalog {
-    pub(crate) fn start_encryption(
+    fn start_encryption(
         &mut self,
         log_index: u64,
         name: &StreamName,
@@ -104,11 +165,7 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    pub(crate) fn stop_encryption(
-        &mut self,
-        log_index: u64,
-        name: &StreamName,
-    ) -> Result<Change, Refusal> {
+    fn stop_encryption(&mut self, log_index: u64, name: &StreamName) -> Result<Change, Refusal> {
         let stream = self.changeable_stream(name)?;
         if stream.encryption.master_key.take().is_none() {
             return Ok(Change::AlreadySo);
@@ -118,7 +175,7 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    pub(crate) fn rotate_data_key(
+    fn rotate_data_key(
         &mut self,
         name: StreamName,
         id: StreamId,
@@ -140,7 +197,7 @@ impl Catalog {
         }
     }
 
-    pub(crate) fn settle_encryption(
+    fn settle_encryption(
         &mut self,
         name: &StreamName,
         id: StreamId,
@@ -164,9 +221,10 @@ mod tests {
     use anabranch_types::{HashKey, ShardId};
 
     use super::*;
-    use crate::command::{Command, ShardChange};
     use crate::model::StreamMode;
     use crate::script::{NOW, Script};
+    use crate::shards::{ShardChange, ShardsCommand};
+    use crate::streams::StreamCommand;
 
     fn name() -> StreamName {
         "s".parse().unwrap()
@@ -178,24 +236,24 @@ mod tests {
         script
     }
 
-    fn start(master_key: &str) -> Command {
+    fn start(master_key: &str) -> EncryptionCommand {
         start_of(None, master_key)
     }
 
-    fn start_of(id: Option<StreamId>, master_key: &str) -> Command {
+    fn start_of(id: Option<StreamId>, master_key: &str) -> EncryptionCommand {
         let master_key = master_key.to_owned();
-        Command::StartEncryption { name: name(), id, master_key, wrapped: vec![1], now: NOW }
+        EncryptionCommand::Start { name: name(), id, master_key, wrapped: vec![1], now: NOW }
     }
 
-    fn rotate(script: &Script, used: u32, now: Timestamp) -> Command {
+    fn rotate(script: &Script, used: u32, now: Timestamp) -> EncryptionCommand {
         let id = script.stream("s").id;
-        Command::RotateDataKey { name: name(), id, used, wrapped: vec![2], now }
+        EncryptionCommand::RotateDataKey { name: name(), id, used, wrapped: vec![2], now }
     }
 
     fn settle(script: &mut Script) {
         let stream = script.stream("s");
         let (id, change) = (stream.id, stream.encryption.unsettled.unwrap());
-        script.done(Command::SettleEncryption { name: name(), id, change });
+        script.done(EncryptionCommand::Settle { name: name(), id, change });
     }
 
     #[test]
@@ -205,15 +263,15 @@ mod tests {
         assert_eq!(script.stream("s").status, StreamStatus::Updating);
         assert_eq!(script.stream("s").encryption.current().unwrap().0, 0);
         let not_active = Refusal::StreamNotActive { name: name() };
-        assert_eq!(script.refused(Command::StopEncryption { name: name() }), not_active);
+        assert_eq!(script.refused(EncryptionCommand::Stop { name: name() }), not_active);
         let id = script.stream("s").id;
-        script.done(Command::SettleEncryption { name: name(), id, change: 1 });
+        script.done(EncryptionCommand::Settle { name: name(), id, change: 1 });
         assert_eq!(script.stream("s").status, StreamStatus::Updating);
         settle(&mut script);
         assert_eq!(script.stream("s").status, StreamStatus::Active);
         script.done(start("k"));
         assert_eq!(script.stream("s").status, StreamStatus::Active);
-        script.done(Command::StopEncryption { name: name() });
+        script.done(EncryptionCommand::Stop { name: name() });
         assert_eq!(script.stream("s").encryption.current(), None);
         assert_eq!(script.stream("s").encryption.data_keys.len(), 1);
         settle(&mut script);
@@ -224,7 +282,7 @@ mod tests {
     fn a_stream_whose_encryption_never_settles_can_be_deleted() {
         let mut script = script();
         script.done(start("k"));
-        script.done(Command::DeleteStream { name: name(), with_consumers: false });
+        script.done(StreamCommand::Delete { name: name(), with_consumers: false });
         assert_eq!(script.stream("s").status, StreamStatus::Deleting);
     }
 
@@ -232,8 +290,8 @@ mod tests {
     fn a_data_key_that_was_made_for_another_stream_of_the_name_is_refused() {
         let mut script = script();
         let before = script.stream("s").id;
-        script.done(Command::DeleteStream { name: name(), with_consumers: false });
-        script.done(Command::DropStream { name: name(), id: before });
+        script.done(StreamCommand::Delete { name: name(), with_consumers: false });
+        script.done(StreamCommand::Drop { name: name(), id: before });
         script.create_active("s", 1, StreamMode::Provisioned);
         let not_found = Refusal::StreamNotFound { name: name() };
         assert_eq!(script.refused(start_of(Some(before), "k")), not_found);
@@ -254,10 +312,10 @@ mod tests {
             script.stream("s").id,
             ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 100) },
         );
-        script.done(Command::Scale { name: name(), id, change, now: NOW });
+        script.done(ShardsCommand::Scale { name: name(), id, change, now: NOW });
         script.done(start("k"));
         let job = script.stream("s").job.as_ref().unwrap().id;
-        script.done(Command::AbortReshard { name: name(), id, job });
+        script.done(ShardsCommand::Abort { name: name(), id, job });
         assert_eq!(script.stream("s").status, StreamStatus::Updating);
         settle(&mut script);
         assert_eq!(script.stream("s").status, StreamStatus::Active);
@@ -275,7 +333,7 @@ mod tests {
         assert_eq!(script.refused(first), over(0));
         assert_eq!(script.stream("s").encryption.current().unwrap().0, 1);
         settle(&mut script);
-        script.done(Command::StopEncryption { name: name() });
+        script.done(EncryptionCommand::Stop { name: name() });
         let stopped = rotate(&script, 1, NOW);
         assert_eq!(script.refused(stopped), over(1));
     }

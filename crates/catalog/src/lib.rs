@@ -7,37 +7,45 @@
 //! Nothing here reads a clock or draws a random number: commands carry both. Nodes and gateways
 //! keep read-only copies, each of one version. Start at [`Catalog::apply`].
 
+mod account;
 mod apply;
-mod attributes;
-mod balancing;
 mod births;
-mod capacity;
 mod command;
 mod consumers;
 mod encryption;
 #[cfg(test)]
 mod fencing;
+mod groups;
 mod model;
 mod nodes;
+mod outcome;
 mod placement;
-mod recovery;
-mod repair;
-mod reshard;
+mod replica_moves;
+mod resources;
+#[doc(hidden)]
+pub mod samples;
 pub mod scaling;
 #[cfg(test)]
 mod script;
 mod service_limits;
+mod shards;
+mod streams;
 mod users;
 
-pub use attributes::{Commitment, Distribution, ShardMetrics};
+pub use account::{AccountCommand, Commitment};
 pub use births::FormerNames;
-pub use command::{Command, NewStream, Outcome, Refusal, ShardChange};
-pub use consumers::{Consumer, ConsumerStatus};
-pub use encryption::{DataKey, Encryption};
+pub use command::Command;
+pub use consumers::{Consumer, ConsumerCommand, ConsumerStatus};
+pub use encryption::{DataKey, Encryption, EncryptionCommand};
+pub use groups::{GroupCommand, GroupKind, GroupRef, Move, Recovered, Replica, ShardRef};
 pub use model::{
-    Catalog, GroupRef, Move, Node, NodeState, Recovered, Replica, ReshardJob, Resource, Shard,
-    ShardStatus, Start, Stream, StreamId, StreamMode, StreamStatus,
+    Catalog, ReshardJob, Shard, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
 };
-pub use repair::{MoveLimits, repairs};
+pub use nodes::{Node, NodeCommand, NodeRegistration, NodeState, Start};
+pub use outcome::{Outcome, Refusal};
+pub use replica_moves::{MoveLimits, plan_moves};
+pub use resources::{Resource, ResourceCommand};
 pub use service_limits::RecentChanges;
-pub use users::{AccessKey, User, Users};
+pub use shards::{ShardChange, ShardsCommand};
+pub use streams::{Distribution, NewStream, ShardMetrics, StreamCommand};
+pub use users::{AccessKey, User, UserCommand, Users};

@@ -2,15 +2,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anabranch_types::{
-    ConsumerName, GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber,
-    ShardId, StreamName, Timestamp,
+    ConsumerName, GroupId, HashKey, HashKeyRange, NodeId, SequenceNumber, ShardId, StreamName,
+    Timestamp,
 };
 
-use crate::attributes::{Commitment, Distribution, ShardMetrics};
+use crate::account::Commitment;
 use crate::births::FormerNames;
 use crate::consumers::Consumer;
 use crate::encryption::Encryption;
+use crate::groups::{GroupKind, GroupRef, Move, Recovered, Replica, ShardRef, holders};
+use crate::nodes::Node;
 use crate::service_limits::RecentChanges;
+use crate::streams::{Distribution, ShardMetrics};
 use crate::users::Users;
 
 /// The whole catalog. A value of it is one version; copies never mix two.
@@ -45,48 +48,6 @@ pub struct Catalog {
     pub former_names: FormerNames,
     /// How groups were recovered, the last time that they were.
     pub recovered: BTreeMap<GroupId, Recovered>,
-}
-
-/// A machine of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// Which life of its data directory is current; others are refused.
-    pub incarnation: Incarnation,
-    /// How often the directory had been opened when the node registered last; 0 if it never said.
-    pub starts: u64,
-    /// The process that said so.
-    pub boot: u64,
-    /// Whether that process found its disk to be an older copy of itself, so that its replicas were replaced.
-    pub went_back: bool,
-    /// `host:port` that other nodes and gRPC clients reach it at.
-    pub grpc_address: String,
-    /// `host:port` of its Kinesis API; empty if it serves none.
-    pub api_address: String,
-    /// Failure zone; replicas of a group prefer different ones.
-    pub zone: String,
-    /// Whether new replicas may be placed on it.
-    pub state: NodeState,
-}
-
-/// One start of a node's process on one life of its disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The life of the data directory.
-    pub incarnation: Incarnation,
-    /// How often the directory had been opened by then; 0 if that isn't known.
-    pub starts: u64,
-    /// The life of the process.
-    pub boot: u64,
-}
-
-/// Whether a node takes new replicas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NodeState {
-    /// Takes replicas.
-    #[default]
-    Active,
-    /// Takes none; those that it holds are moved away.
-    Draining,
 }
 
 /// Identity of a stream; a name that is deleted and created again gets a new one.
@@ -137,15 +98,6 @@ pub struct Stream {
     pub recent_changes: RecentChanges,
     /// Newest birth of the shards and consumers that are gone from it and from former streams of its name.
     pub newest_gone: Timestamp,
-}
-
-/// What tags and policies belong to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource {
-    /// The stream.
-    pub stream: StreamName,
-    /// One of its consumers, instead of the stream itself.
-    pub consumer: Option<ConsumerName>,
 }
 
 /// Some open shards that are to be replaced by others, which cover the same hash keys.
@@ -237,49 +189,6 @@ pub enum ShardStatus {
     },
 }
 
-/// One copy of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Replica {
-    /// Its identity in the group.
-    pub id: ReplicaId,
-    /// The node that holds it.
-    pub node: NodeId,
-}
-
-/// A replica that is added to a group, learner first, and the one that leaves for it once it has
-/// caught up and votes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
-    /// The new one.
-    pub to: Replica,
-    /// The one that leaves; `None` if the group grows.
-    pub from: Option<ReplicaId>,
-}
-
-/// A group goes on from one replica's log under another replica id, so that whatever the others still have counts no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// The replica that wrote the log.
-    pub from: ReplicaId,
-    /// The replica that goes on with it.
-    pub to: ReplicaId,
-}
-
-/// A group as the catalog wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupRef<'a> {
-    /// The group.
-    pub group: GroupId,
-    /// Its replicas.
-    pub replicas: &'a [Replica],
-    /// The one that is being moved.
-    pub moving: Option<Move>,
-    /// The shard that it holds; `None` for the catalog itself.
-    pub shard: Option<(&'a StreamName, &'a Stream, &'a Shard)>,
-    /// Whether it is being made: nothing that was acknowledged can be in it yet.
-    pub is_new: bool,
-}
-
 impl Catalog {
     /// The first version: the catalog's own group on `voters`, nothing else.
     pub fn bootstrap(voters: &[Replica]) -> Self {
@@ -298,21 +207,25 @@ impl Catalog {
         !self.balancing_paused || self.rebalance.is_some()
     }
 
+    /// The catalog's own group.
+    pub fn own_group(&self) -> GroupRef<'_> {
+        let (group, replicas, moving) = (GroupId::CATALOG, &self.replicas[..], self.moving);
+        GroupRef { group, replicas, moving, kind: GroupKind::Catalog, is_new: false }
+    }
+
     /// Every group, the catalog's first.
     pub fn groups(&self) -> impl Iterator<Item = GroupRef<'_>> {
-        let (group, replicas, moving) = (GroupId::CATALOG, &self.replicas[..], self.moving);
-        let own = GroupRef { group, replicas, moving, shard: None, is_new: false };
         let shards = self.streams.iter().flat_map(|(name, stream)| {
             let creating = stream.status == StreamStatus::Creating;
             let settled = stream.shards.values().map(move |shard| (shard, creating));
             let children = stream.job.iter().flat_map(|job| job.children.values());
             settled.chain(children.map(|shard| (shard, true))).map(move |(shard, is_new)| {
                 let Shard { group, ref replicas, moving, .. } = *shard;
-                let shard = Some((name, stream, shard));
-                GroupRef { group, replicas, moving, shard, is_new }
+                let kind = GroupKind::Shard(ShardRef { name, stream, shard });
+                GroupRef { group, replicas, moving, kind, is_new }
             })
         });
-        std::iter::once(own).chain(shards)
+        std::iter::once(self.own_group()).chain(shards)
     }
 
     /// Every shard there is or is to be.
@@ -321,23 +234,6 @@ impl Catalog {
             let children = stream.job.iter_mut().flat_map(|job| job.children.values_mut());
             stream.shards.values_mut().chain(children)
         })
-    }
-}
-
-fn holders(replicas: &[Replica], moving: Option<Move>) -> impl Iterator<Item = Replica> + '_ {
-    replicas.iter().copied().chain(moving.map(|moving| moving.to))
-}
-
-impl GroupRef<'_> {
-    /// Every replica that a node is to hold: the one that comes and the one that leaves included.
-    pub fn holders(&self) -> impl Iterator<Item = Replica> + '_ {
-        holders(self.replicas, self.moving)
-    }
-
-    /// The replicas that are to vote, once the move is done.
-    pub fn voters(&self) -> Vec<Replica> {
-        let leaving = self.moving.and_then(|moving| moving.from);
-        self.holders().filter(|replica| Some(replica.id) != leaving).collect()
     }
 }
 

@@ -1,13 +1,109 @@
-//! Nodes that come and go, and the replicas that move between them.
+//! Nodes that come and go.
 
-use anabranch_types::{GroupId, NodeId, ReplicaId};
+use anabranch_types::{Incarnation, NodeId};
 
 use crate::apply::Change;
-use crate::command::Refusal;
-use crate::model::{Catalog, GroupRef, Move, Node, NodeState, Replica, Start};
+use crate::model::Catalog;
+use crate::outcome::Refusal;
+
+/// A machine of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Which life of its data directory is current; others are refused.
+    pub incarnation: Incarnation,
+    /// How often the directory had been opened when the node registered last; 0 if it never said.
+    pub starts: u64,
+    /// The process that said so.
+    pub boot: u64,
+    /// Whether that process found its disk to be an older copy of itself, so that its replicas were replaced.
+    pub went_back: bool,
+    /// `host:port` that other nodes and gRPC clients reach it at.
+    pub grpc_address: String,
+    /// `host:port` of its Kinesis API; empty if it serves none.
+    pub api_address: String,
+    /// Failure zone; replicas of a group prefer different ones.
+    pub zone: String,
+    /// Whether new replicas may be placed on it.
+    pub state: NodeState,
+}
+
+/// One start of a node's process on one life of its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The life of the data directory.
+    pub incarnation: Incarnation,
+    /// How often the directory had been opened by then; 0 if that isn't known.
+    pub starts: u64,
+    /// The life of the process.
+    pub boot: u64,
+}
+
+/// Whether a node takes new replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeState {
+    /// Takes replicas.
+    #[default]
+    Active,
+    /// Takes none; those that it holds are moved away.
+    Draining,
+}
+
+/// What a node says of itself each time it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRegistration {
+    /// The node.
+    pub node: NodeId,
+    /// The life of its data directory.
+    pub incarnation: Incarnation,
+    /// How often the directory was opened, this time included; 0 if the node doesn't say.
+    pub starts: u64,
+    /// The life of its process.
+    pub boot: u64,
+    /// Where other nodes and gRPC clients reach it.
+    pub grpc_address: String,
+    /// Where its Kinesis API is.
+    pub api_address: String,
+    /// Its failure zone.
+    pub zone: String,
+}
+
+/// A change to the nodes of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeCommand {
+    /// A node says who and where it is, each time it starts.
+    Register(NodeRegistration),
+    /// An operator has a node emptied, or used again.
+    SetState {
+        /// The node.
+        node: NodeId,
+        /// From now on.
+        state: NodeState,
+    },
+    /// An operator removes a node that holds nothing any more.
+    Remove {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+impl NodeCommand {
+    pub(crate) fn apply(self, catalog: &mut Catalog) -> Result<Change, Refusal> {
+        match self {
+            Self::Register(registration) => catalog.register_node(registration),
+            Self::SetState { node, state } => catalog.set_node_state(node, state),
+            Self::Remove { node } => catalog.remove_node(node),
+        }
+    }
+}
 
 impl Catalog {
-    pub(crate) fn register_node(&mut self, id: NodeId, mut node: Node) -> Result<Change, Refusal> {
+    fn register_node(&mut self, registration: NodeRegistration) -> Result<Change, Refusal> {
+        let NodeRegistration { node: id, incarnation, starts, boot, .. } = registration;
+        let NodeRegistration { grpc_address, api_address, zone, .. } = registration;
+        let state = self.nodes.get(&id).map(|known| known.state).unwrap_or_default();
+        let went_back = false;
+        let mut node =
+            Node { incarnation, starts, boot, went_back, grpc_address, api_address, zone, state };
         let Some(before) = self.nodes.get(&id).cloned() else {
             self.nodes.insert(id, node);
             return Ok(Change::Made);
@@ -33,59 +129,13 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    /// The disk that held these replicas is gone, or has forgotten what they did: what comes back is new under new ids.
-    /// Only in groups that `concerns` says yes to, given their replicas.
-    fn replace_all_replicas_on(&mut self, node: NodeId, concerns: impl Fn(&[Replica]) -> bool) {
-        let mut next = self.next_replica;
-        let mut replace = |replicas: &mut Vec<Replica>, moving: &mut Option<Move>| {
-            if !concerns(replicas) {
-                return;
-            }
-            for replica in replicas.iter_mut().filter(|replica| replica.node == node) {
-                let before = std::mem::replace(&mut replica.id, ReplicaId(next));
-                next += 1;
-                follow_leaving(moving, before, replica.id);
-            }
-            if let Some(moving) = moving.as_mut().filter(|moving| moving.to.node == node) {
-                moving.to.id = ReplicaId(next);
-                next += 1;
-            }
-        };
-        self.shards_mut().for_each(|shard| replace(&mut shard.replicas, &mut shard.moving));
-        replace(&mut self.replicas, &mut self.moving);
-        self.next_replica = next;
-    }
-
-    pub(crate) fn replace_replica(
-        &mut self,
-        group: GroupId,
-        lost: ReplicaId,
-    ) -> Result<Change, Refusal> {
-        let id = ReplicaId(self.next_replica);
-        let not_found = Refusal::ReplicaNotFound { group, replica: lost };
-        let (replicas, moving) = self.placement_mut(group).ok_or(not_found.clone())?;
-        if let Some(moving) = moving.as_mut().filter(|moving| moving.to.id == lost) {
-            moving.to.id = id;
-        } else {
-            let mut replicas = replicas.iter_mut();
-            replicas.find(|replica| replica.id == lost).ok_or(not_found)?.id = id;
-            follow_leaving(moving, lost, id);
-        }
-        self.next_replica += 1;
-        Ok(Change::Made)
-    }
-
-    pub(crate) fn set_node_state(
-        &mut self,
-        node: NodeId,
-        state: NodeState,
-    ) -> Result<Change, Refusal> {
+    fn set_node_state(&mut self, node: NodeId, state: NodeState) -> Result<Change, Refusal> {
         let known = self.nodes.get_mut(&node).ok_or(Refusal::NodeNotFound { node })?;
         let before = std::mem::replace(&mut known.state, state);
         Ok(if before == state { Change::AlreadySo } else { Change::Made })
     }
 
-    pub(crate) fn remove_node(&mut self, node: NodeId) -> Result<Change, Refusal> {
+    fn remove_node(&mut self, node: NodeId) -> Result<Change, Refusal> {
         if !self.nodes.contains_key(&node) {
             return Err(Refusal::NodeNotFound { node });
         }
@@ -96,72 +146,6 @@ impl Catalog {
         }
         self.nodes.remove(&node);
         Ok(Change::Made)
-    }
-
-    pub(crate) fn move_replica(
-        &mut self,
-        group: GroupId,
-        from: Option<ReplicaId>,
-        to: NodeId,
-    ) -> Result<Change, Refusal> {
-        let found = self.groups().find(|found| found.group == group);
-        let is_free = self.nodes.get(&to).is_some_and(|node| node.state == NodeState::Active);
-        let can_move = |found: &GroupRef<'_>| {
-            !found.is_new
-                && found.moving.is_none()
-                && from.is_none_or(|from| found.replicas.iter().any(|r| r.id == from))
-                && found.replicas.iter().all(|replica| replica.node != to)
-        };
-        if !is_free || !found.is_some_and(|found| can_move(&found)) {
-            return Err(Refusal::CannotMove { group, to });
-        }
-        let to = Replica { id: ReplicaId(self.next_replica), node: to };
-        if let Some((_, moving)) = self.placement_mut(group) {
-            *moving = Some(Move { to, from });
-        }
-        self.next_replica += 1;
-        Ok(Change::Made)
-    }
-
-    pub(crate) fn finish_move(
-        &mut self,
-        group: GroupId,
-        replica: ReplicaId,
-    ) -> Result<Change, Refusal> {
-        let Some((replicas, moving)) = self.placement_mut(group) else {
-            return Err(Refusal::ReplicaNotFound { group, replica });
-        };
-        let Some(Move { to, from }) = moving.take_if(|moving| moving.to.id == replica) else {
-            return Ok(Change::AlreadySo);
-        };
-        match from.and_then(|from| replicas.iter_mut().find(|replica| replica.id == from)) {
-            Some(place) => *place = to,
-            None => replicas.push(to),
-        }
-        Ok(Change::Made)
-    }
-
-    pub(crate) fn cancel_move(
-        &mut self,
-        group: GroupId,
-        replica: ReplicaId,
-    ) -> Result<Change, Refusal> {
-        let Some((_, moving)) = self.placement_mut(group) else {
-            return Err(Refusal::ReplicaNotFound { group, replica });
-        };
-        let cancelled = moving.take_if(|moving| moving.to.id == replica);
-        Ok(if cancelled.is_some() { Change::Made } else { Change::AlreadySo })
-    }
-
-    pub(crate) fn placement_mut(
-        &mut self,
-        group: GroupId,
-    ) -> Option<(&mut Vec<Replica>, &mut Option<Move>)> {
-        if group == GroupId::CATALOG {
-            return Some((&mut self.replicas, &mut self.moving));
-        }
-        let shard = self.shards_mut().find(|shard| shard.group == group)?;
-        Some((&mut shard.replicas, &mut shard.moving))
     }
 }
 
@@ -182,24 +166,16 @@ impl Start {
     }
 }
 
-/// A move names the replica that leaves by an id that has just changed.
-fn follow_leaving(moving: &mut Option<Move>, before: ReplicaId, now: ReplicaId) {
-    if let Some(moving) = moving
-        && moving.from == Some(before)
-    {
-        moving.from = Some(now);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use anabranch_types::Incarnation;
+    use anabranch_types::ReplicaId;
 
     use super::*;
-    use crate::command::{Command, Outcome};
     use crate::model::StreamMode;
+    use crate::outcome::Outcome;
+    use crate::samples;
     use crate::script::Script;
 
     const NODE: NodeId = NodeId(2);
@@ -213,16 +189,10 @@ mod tests {
     }
 
     impl Script {
-        fn registration(starts: u64, boot: u64) -> Command {
-            Command::RegisterNode {
-                node: NODE,
-                incarnation: Incarnation(2),
-                starts,
-                boot,
-                grpc_address: "127.0.0.1:2".into(),
-                api_address: String::new(),
-                zone: "b".into(),
-            }
+        fn registration(starts: u64, boot: u64) -> NodeCommand {
+            let zone = "b".into();
+            let registration = samples::registration(NODE.0);
+            NodeCommand::Register(NodeRegistration { starts, boot, zone, ..registration })
         }
 
         fn start(&mut self, starts: u64, boot: u64) {
@@ -312,15 +282,14 @@ mod tests {
         };
         let before = ids(&script);
         for (starts, boot) in [(5, 50), (3, 60)] {
-            script.done(Command::RegisterNode {
-                node: NodeId(1),
-                incarnation: Incarnation(1),
+            let zone = "a".into();
+            let registration = samples::registration(1);
+            script.done(NodeCommand::Register(NodeRegistration {
                 starts,
                 boot,
-                grpc_address: "127.0.0.1:1".into(),
-                api_address: String::new(),
-                zone: "a".into(),
-            });
+                zone,
+                ..registration
+            }));
         }
         assert!(script.catalog.nodes[&NodeId(1)].went_back);
         assert_eq!(ids(&script), before);
@@ -333,5 +302,22 @@ mod tests {
         script.register(2, 77, "b");
         let (after, went_back) = script.on_node();
         assert!(!went_back && after.is_disjoint(&before));
+    }
+
+    #[test]
+    fn a_wiped_disk_comes_back_under_new_replica_ids() {
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
+        script.create("s", 2, StreamMode::Provisioned);
+        let on_two = |script: &Script| {
+            let groups = script.catalog.groups();
+            let replicas = groups.flat_map(|group| group.replicas.to_vec());
+            replicas.filter(|r| r.node == NodeId(2)).map(|r| r.id).collect::<BTreeSet<_>>()
+        };
+        let before = on_two(&script);
+        script.register(2, 2, "b");
+        assert_eq!(on_two(&script), before);
+        script.register(2, 77, "b");
+        assert!(on_two(&script).is_disjoint(&before));
+        assert_eq!(on_two(&script).len(), before.len());
     }
 }

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use anabranch_types::{NodeId, ReplicaId};
 
-use crate::model::{Catalog, NodeState, Replica};
+use crate::groups::Replica;
+use crate::model::Catalog;
+use crate::nodes::NodeState;
 
 /// Chooses `count` nodes for a new group: different nodes, then different zones, then the nodes
 /// with the fewest replicas, then the lowest ids. Fewer than `count` if there are fewer nodes.
@@ -34,9 +36,48 @@ pub(crate) fn place(
 /// How many replicas each node holds.
 pub(crate) fn load(catalog: &Catalog) -> BTreeMap<NodeId, u64> {
     let mut load = BTreeMap::new();
-    let shards = catalog.groups().filter(|group| group.shard.is_some());
+    let shards = catalog.groups().filter(|group| group.is_load());
     for replica in shards.flat_map(|group| group.holders().collect::<Vec<_>>()) {
         *load.entry(replica.node).or_default() += 1;
     }
     load
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use anabranch_types::ShardId;
+
+    use super::*;
+    use crate::model::StreamMode::Provisioned;
+    use crate::outcome::{Outcome, Refusal};
+    use crate::script::Script;
+
+    #[test]
+    fn replicas_spread_over_nodes_then_zones_then_load() {
+        let mut script = Script::with_nodes(1, &["a", "a", "b", "c"]);
+        script.create("s", 4, Provisioned);
+        let mut load = BTreeMap::new();
+        for shard in script.stream("s").shards.values() {
+            let zones: BTreeSet<_> = shard
+                .replicas
+                .iter()
+                .map(|replica| script.catalog.nodes[&replica.node].zone.clone())
+                .collect();
+            assert_eq!(zones.len(), 3, "{shard:?}");
+            shard.replicas.iter().for_each(|r| *load.entry(r.node).or_insert(0) += 1);
+        }
+        assert_eq!(load[&NodeId(1)], 2);
+        assert_eq!(load[&NodeId(2)], 2);
+    }
+
+    #[test]
+    fn fewer_nodes_give_fewer_replicas_and_none_a_refusal() {
+        let mut script = Script::with_nodes(1, &["a"]);
+        script.create("s", 1, Provisioned);
+        assert_eq!(script.stream("s").shards[&ShardId(0)].replicas.len(), 1);
+        let mut empty = Script::with_nodes(1, &[]);
+        assert_eq!(empty.create("s", 1, Provisioned), Outcome::Refused(Refusal::NoNodes));
+    }
 }

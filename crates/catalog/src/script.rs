@@ -1,12 +1,14 @@
 //! A catalog and what happens to it, for the tests of several modules; each adds what it needs.
 
-use std::collections::BTreeMap;
-
 use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
 
-use crate::attributes::Distribution;
-use crate::command::{Command, NewStream, Outcome, Refusal};
-use crate::model::{Catalog, Replica, Stream, StreamMode};
+use crate::command::Command;
+use crate::groups::Replica;
+use crate::model::{Catalog, Stream, StreamMode};
+use crate::nodes::{NodeCommand, NodeRegistration};
+use crate::outcome::{Outcome, Refusal};
+use crate::samples;
+use crate::streams::{NewStream, StreamCommand};
 
 pub(crate) struct Script {
     pub(crate) catalog: Catalog,
@@ -14,7 +16,7 @@ pub(crate) struct Script {
 }
 
 /// The clock of who proposes.
-pub(crate) const NOW: Timestamp = Timestamp::from_millis(1000);
+pub(crate) const NOW: Timestamp = samples::CREATED;
 
 impl Script {
     /// Nodes 1, 2, … in these zones, of which the first `voters` hold the catalog.
@@ -28,17 +30,19 @@ impl Script {
         script
     }
 
-    pub(crate) fn run(&mut self, command: Command) -> Outcome {
+    pub(crate) fn run(&mut self, command: impl Into<Command>) -> Outcome {
         self.index += 1;
-        self.catalog.apply(self.index, command)
+        self.catalog.apply(self.index, command.into())
     }
 
-    pub(crate) fn done(&mut self, command: Command) {
+    pub(crate) fn done(&mut self, command: impl Into<Command>) {
+        let command = command.into();
         let outcome = self.run(command.clone());
         assert!(matches!(outcome, Outcome::Done { .. }), "{command:?}: {outcome:?}");
     }
 
-    pub(crate) fn refused(&mut self, command: Command) -> Refusal {
+    pub(crate) fn refused(&mut self, command: impl Into<Command>) -> Refusal {
+        let command = command.into();
         match self.run(command.clone()) {
             Outcome::Refused(refusal) => refusal,
             done @ Outcome::Done { .. } => panic!("{command:?}: {done:?}"),
@@ -46,15 +50,9 @@ impl Script {
     }
 
     pub(crate) fn register(&mut self, node: u64, incarnation: u64, zone: &str) -> Outcome {
-        self.run(Command::RegisterNode {
-            node: NodeId(node),
-            incarnation: Incarnation(incarnation),
-            starts: 0,
-            boot: 0,
-            grpc_address: format!("127.0.0.1:{node}"),
-            api_address: String::new(),
-            zone: zone.into(),
-        })
+        let registration = samples::registration(node);
+        let (incarnation, zone) = (Incarnation(incarnation), zone.into());
+        self.run(NodeCommand::Register(NodeRegistration { incarnation, zone, ..registration }))
     }
 
     pub(crate) fn create(&mut self, name: &str, shards: u32, mode: StreamMode) -> Outcome {
@@ -65,7 +63,7 @@ impl Script {
     pub(crate) fn create_active(&mut self, name: &str, shards: u32, mode: StreamMode) {
         assert!(matches!(self.create(name, shards, mode), Outcome::Done { .. }));
         let (name, id) = (name.parse().unwrap(), self.stream(name).id);
-        self.done(Command::ActivateStream { name, id });
+        self.done(StreamCommand::Activate { name, id });
     }
 
     pub(crate) fn stream(&self, name: &str) -> &Stream {
@@ -74,17 +72,6 @@ impl Script {
 }
 
 /// The command that makes a stream as the Kinesis API makes it by default.
-pub(crate) fn create_stream(name: &str, shards: u32, mode: StreamMode) -> Command {
-    Command::CreateStream(NewStream {
-        name: name.parse().unwrap(),
-        shards,
-        mode,
-        warm_throughput_mibps: 0,
-        retention_hours: 24,
-        max_record_size_kib: 1024,
-        tags: BTreeMap::new(),
-        distribution: Distribution::default(),
-        replicas: 3,
-        now: NOW,
-    })
+pub(crate) fn create_stream(name: &str, shards: u32, mode: StreamMode) -> StreamCommand {
+    StreamCommand::Create(NewStream { mode, ..samples::new_stream(name, shards) })
 }

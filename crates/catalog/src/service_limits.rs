@@ -10,9 +10,13 @@ use std::time::Duration;
 use anabranch_types::{StreamName, Timestamp, limits};
 
 use crate::apply::Change;
-use crate::command::{Command, Refusal, ShardChange};
-use crate::consumers::ConsumerStatus;
+use crate::command::Command;
+use crate::consumers::{ConsumerCommand, ConsumerStatus};
+use crate::encryption::EncryptionCommand;
 use crate::model::{Catalog, Stream, StreamStatus};
+use crate::outcome::Refusal;
+use crate::shards::{ShardChange, ShardsCommand};
+use crate::streams::StreamCommand;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -107,14 +111,14 @@ impl Catalog {
     /// How many streams and consumers of the account may be CREATING.
     fn check_creating(&self, command: &Command) -> Result<(), Refusal> {
         let streams = || self.streams.values();
-        if let Command::CreateStream(new) = command
+        if let Command::Stream(StreamCommand::Create(new)) = command
             && !self.streams.contains_key(&new.name)
         {
             let creating = streams().filter(|stream| stream.status == StreamStatus::Creating);
             let limit = limits::MAX_CREATING_STREAMS;
             check_one_more("streams in CREATING", creating.count(), limit)?;
         }
-        if let Command::RegisterConsumer { name, consumer, .. } = command
+        if let Command::Consumer(ConsumerCommand::Register { name, consumer, .. }) = command
             && self.streams.get(name).is_some_and(|stream| !stream.consumers.contains_key(consumer))
         {
             let consumers = streams().flat_map(|stream| stream.consumers.values());
@@ -129,23 +133,27 @@ impl Catalog {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the service counts these few")]
     fn counted<'a>(&'a self, command: &'a Command) -> Option<(&'a StreamName, &'a Stream, Kind)> {
         let (name, kind) = match command {
-            Command::Reshard { name, change: ShardChange::Count(_), .. } => (name, Kind::Scaling),
-            Command::SetStreamMode { name, .. } => (name, Kind::ModeSwitch),
-            Command::StartEncryption { name, .. } | Command::StopEncryption { name } => {
-                (name, Kind::KeyChange)
-            }
+            Command::Shards(ShardsCommand::Reshard {
+                name, change: ShardChange::Count(_), ..
+            }) => (name, Kind::Scaling),
+            Command::Stream(StreamCommand::SetMode { name, .. }) => (name, Kind::ModeSwitch),
+            Command::Encryption(
+                EncryptionCommand::Start { name, .. } | EncryptionCommand::Stop { name },
+            ) => (name, Kind::KeyChange),
             _ => return None,
         };
         // One that can't be changed now is refused for that, and told so.
         let stream = self.streams.get(name).filter(|stream| stream.is_changeable())?;
         let master_key = &stream.encryption.master_key;
         let is_so = match command {
-            Command::Reshard { change: ShardChange::Count(target), .. } => {
-                u32::try_from(stream.open_shards().count()) == Ok(*target)
+            Command::Shards(ShardsCommand::Reshard {
+                change: ShardChange::Count(target), ..
+            }) => u32::try_from(stream.open_shards().count()) == Ok(*target),
+            Command::Stream(StreamCommand::SetMode { mode, .. }) => stream.mode == *mode,
+            Command::Encryption(EncryptionCommand::Start { master_key: new, .. }) => {
+                master_key.as_ref() == Some(new)
             }
-            Command::SetStreamMode { mode, .. } => stream.mode == *mode,
-            Command::StartEncryption { master_key: new, .. } => master_key.as_ref() == Some(new),
-            Command::StopEncryption { .. } => master_key.is_none(),
+            Command::Encryption(EncryptionCommand::Stop { .. }) => master_key.is_none(),
             _ => false,
         };
         (!is_so).then_some((name, stream, kind))
@@ -157,8 +165,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::command::Outcome;
     use crate::model::StreamMode;
+    use crate::outcome::Outcome;
     use crate::script::{NOW, Script, create_stream};
 
     fn name(text: &str) -> StreamName {
@@ -169,8 +177,8 @@ mod tests {
         NOW.plus(Duration::from_secs(hours * 3600))
     }
 
-    fn limited(command: Command, now: Timestamp) -> Command {
-        Command::Limited { command: Box::new(command), now }
+    fn limited(command: impl Into<Command>, now: Timestamp) -> Command {
+        Command::Limited { command: Box::new(command.into()), now }
     }
 
     fn with_stream(mode: StreamMode) -> Script {
@@ -179,13 +187,13 @@ mod tests {
         script
     }
 
-    fn set_mode(mode: StreamMode) -> Command {
-        Command::SetStreamMode { name: name("s"), mode, warm_throughput_mibps: None }
+    fn set_mode(mode: StreamMode) -> StreamCommand {
+        StreamCommand::SetMode { name: name("s"), mode, warm_throughput_mibps: None }
     }
 
-    fn start(master_key: &str) -> Command {
+    fn start(master_key: &str) -> EncryptionCommand {
         let master_key = master_key.to_owned();
-        Command::StartEncryption {
+        EncryptionCommand::Start {
             name: name("s"),
             id: None,
             master_key,
@@ -197,7 +205,7 @@ mod tests {
     fn settle_encryption(script: &mut Script) {
         let stream = script.stream("s");
         if let (id, Some(change)) = (stream.id, stream.encryption.unsettled) {
-            script.done(Command::SettleEncryption { name: name("s"), id, change });
+            script.done(EncryptionCommand::Settle { name: name("s"), id, change });
         }
     }
 
@@ -217,7 +225,7 @@ mod tests {
         let exists = Refusal::StreamExists { name: name("s4") };
         assert_eq!(script.refused(limited(create("s4"), NOW)), exists);
         let id = script.stream("s2").id;
-        script.done(Command::ActivateStream { name: name("s2"), id });
+        script.done(StreamCommand::Activate { name: name("s2"), id });
         script.done(sixth);
         script.done(create("s6"));
     }
@@ -229,7 +237,7 @@ mod tests {
         let register = |stream: &str, consumer: u32| {
             let consumer = format!("app-{consumer}").parse().unwrap();
             let (tags, now) = (BTreeMap::new(), NOW);
-            limited(Command::RegisterConsumer { name: name(stream), consumer, tags, now }, NOW)
+            limited(ConsumerCommand::Register { name: name(stream), consumer, tags, now }, NOW)
         };
         (0..3).for_each(|number| script.done(register("s", number)));
         (0..2).for_each(|number| script.done(register("t", number)));
@@ -237,7 +245,7 @@ mod tests {
         let exists = Refusal::ConsumerExists { consumer: "app-1".parse().unwrap() };
         assert_eq!(script.refused(register("t", 1)), exists);
         let id = script.stream("t").id;
-        script.done(Command::SettleConsumers { name: name("t"), id });
+        script.done(ConsumerCommand::Settle { name: name("t"), id });
         script.done(register("t", 2));
     }
 
@@ -246,12 +254,12 @@ mod tests {
         let mut script = with_stream(StreamMode::Provisioned);
         let scale = |count| {
             let change = ShardChange::Count(count);
-            Command::Reshard { name: name("s"), change, now: NOW }
+            ShardsCommand::Reshard { name: name("s"), change, now: NOW }
         };
         let abort = |script: &mut Script| {
             let stream = script.stream("s");
             let (id, job) = (stream.id, stream.job.as_ref().unwrap().id);
-            script.done(Command::AbortReshard { name: name("s"), id, job });
+            script.done(ShardsCommand::Abort { name: name("s"), id, job });
         };
         for hour in 0..10 {
             script.done(limited(scale(1), hours(hour)));
@@ -286,7 +294,7 @@ mod tests {
     #[test]
     fn a_stream_changes_its_key_twenty_five_times_in_24_hours_whether_to_one_or_to_none() {
         let mut script = with_stream(StreamMode::Provisioned);
-        let stop = Command::StopEncryption { name: name("s") };
+        let stop = EncryptionCommand::Stop { name: name("s") };
         for number in 0..25 {
             let change = if number % 2 == 0 { start("k") } else { stop.clone() };
             script.done(limited(change.clone(), hours(number / 2)));
@@ -308,10 +316,10 @@ mod tests {
         script.done(set_mode(StreamMode::Provisioned));
         assert_eq!(script.stream("s").recent_changes, none);
         let change = ShardChange::Count(9);
-        let scale = Command::Reshard { name: name("s"), change, now: NOW };
+        let scale = ShardsCommand::Reshard { name: name("s"), change, now: NOW };
         assert!(matches!(script.refused(limited(scale, NOW)), Refusal::ShardCount { .. }));
         assert_eq!(script.stream("s").recent_changes, none);
-        let gone = Command::StopEncryption { name: name("gone") };
+        let gone = EncryptionCommand::Stop { name: name("gone") };
         let not_found = Refusal::StreamNotFound { name: name("gone") };
         assert_eq!(script.refused(limited(gone, NOW)), not_found);
     }
@@ -319,7 +327,7 @@ mod tests {
     #[test]
     fn a_time_that_is_wrong_frees_one_change_at_most() {
         let mut script = with_stream(StreamMode::Provisioned);
-        let stop = Command::StopEncryption { name: name("s") };
+        let stop = EncryptionCommand::Stop { name: name("s") };
         let change = |script: &mut Script, number: u64, now| {
             let command = if number.is_multiple_of(2) { start("k") } else { stop.clone() };
             let outcome = script.run(limited(command, now));

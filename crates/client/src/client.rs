@@ -159,8 +159,8 @@ impl Client {
         self.view_of(version).await
     }
 
-    /// A new data key for the stream, wrapped by the master key: what [`Command::StartEncryption`] wants. Over TLS both are
-    /// for nodes alone, so for the gateways in them.
+    /// A new data key for the stream, wrapped by the master key: what [`anabranch_catalog::EncryptionCommand::Start`]
+    /// wants. Over TLS both are for nodes alone, so for the gateways in them.
     ///
     /// # Errors
     /// [`Error::Key`] says what is wrong with the master key; [`Error::NoLeader`] if no node answers.

@@ -3,7 +3,11 @@
 use std::fs;
 use std::io::Write;
 
-use anabranch_catalog::{Catalog, Command, Outcome, Refusal, Resource, ShardChange, StreamId};
+use anabranch_catalog::{
+    AccountCommand, Catalog, Command, ConsumerCommand, EncryptionCommand, GroupCommand,
+    NodeCommand, Outcome, Refusal, Resource, ResourceCommand, ShardChange, ShardsCommand,
+    StreamCommand, StreamId,
+};
 use anabranch_proto::{encode_catalog, encode_command, encode_outcome, replica as pb, v1};
 use anabranch_shard::{BatchBuilder, Producer, Step};
 use anabranch_types::{
@@ -54,71 +58,92 @@ fn commands() -> Vec<Command> {
     let number = SequenceNumber::shard_start(ShardId(0), now, now);
     let consumer = || "app".parse().expect("a good name");
     let of_stream = || Resource { stream: name(), consumer: None };
-    let reshard = |change| Command::Reshard { name: name(), change, now };
+    let reshard = |change| Command::Shards(ShardsCommand::Reshard { name: name(), change, now });
     let mut commands = history();
     commands.extend([
-        Command::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) },
-        Command::RecoverGroup { group: GroupId(1), from: ReplicaId(2) },
+        Command::Group(GroupCommand::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) }),
+        Command::Group(GroupCommand::Recover { group: GroupId(1), from: ReplicaId(2) }),
         reshard(ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) }),
         reshard(ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) }),
         reshard(ShardChange::Count(5)),
-        Command::CommitReshard {
+        Command::Shards(ShardsCommand::Commit {
             name: name(),
             id,
             job: 9,
             endings: [(ShardId(0), number)].into(),
             now,
-        },
-        Command::AbortReshard { name: name(), id, job: 9 },
-        Command::ExpireShards { name: name(), id, now },
-        Command::SetRetention { name: name(), hours: 48, longer: true },
-        Command::SetStreamMode {
+        }),
+        Command::Shards(ShardsCommand::Abort { name: name(), id, job: 9 }),
+        Command::Shards(ShardsCommand::Expire { name: name(), id, now }),
+        Command::Stream(StreamCommand::SetRetention { name: name(), hours: 48, longer: true }),
+        Command::Stream(StreamCommand::SetMode {
             name: name(),
             mode: anabranch_catalog::StreamMode::OnDemand,
             warm_throughput_mibps: Some(9),
-        },
-        Command::SetWarmThroughput { name: "other".parse().expect("a good name"), mibps: 9 },
-        Command::Scale {
+        }),
+        Command::Stream(StreamCommand::SetWarmThroughput {
+            name: "other".parse().expect("a good name"),
+            mibps: 9,
+        }),
+        Command::Shards(ShardsCommand::Scale {
             name: "other".parse().expect("a good name"),
             id: StreamId(5),
             change: ShardChange::Split { shard: ShardId(1), at: HashKey(3 << 125) },
             now,
-        },
-        Command::SetNodeState { node: NodeId(2), state: anabranch_catalog::NodeState::Draining },
-        Command::RemoveNode { node: NodeId(3) },
-        Command::MoveReplica { group: GroupId(1), from: Some(ReplicaId(2)), to: NodeId(3) },
-        Command::MoveReplica { group: GroupId::CATALOG, from: None, to: NodeId(2) },
-        Command::FinishMove { group: GroupId(1), replica: ReplicaId(2) },
-        Command::CancelMove { group: GroupId(1), replica: ReplicaId(2) },
-        Command::SetBalancing { paused: true },
-        Command::Rebalance,
-        Command::FinishRebalance { rebalance: 1 },
-        Command::DeregisterConsumer { name: name(), consumer: consumer(), created: now },
-        Command::SetTags {
+        }),
+        Command::Node(NodeCommand::SetState {
+            node: NodeId(2),
+            state: anabranch_catalog::NodeState::Draining,
+        }),
+        Command::Node(NodeCommand::Remove { node: NodeId(3) }),
+        Command::Group(GroupCommand::MoveReplica {
+            group: GroupId(1),
+            from: Some(ReplicaId(2)),
+            to: NodeId(3),
+        }),
+        Command::Group(GroupCommand::MoveReplica {
+            group: GroupId::CATALOG,
+            from: None,
+            to: NodeId(2),
+        }),
+        Command::Group(GroupCommand::FinishMove { group: GroupId(1), replica: ReplicaId(2) }),
+        Command::Group(GroupCommand::CancelMove { group: GroupId(1), replica: ReplicaId(2) }),
+        Command::Group(GroupCommand::SetBalancing { paused: true }),
+        Command::Group(GroupCommand::Rebalance),
+        Command::Group(GroupCommand::FinishRebalance { rebalance: 1 }),
+        Command::Consumer(ConsumerCommand::Deregister {
+            name: name(),
+            consumer: consumer(),
+            created: now,
+        }),
+        Command::Resource(ResourceCommand::SetTags {
             resource: Resource { stream: name(), consumer: Some(consumer()) },
             set: [("a".to_owned(), "b".to_owned())].into(),
             removed: ["k".to_owned()].into(),
-        },
-        Command::SetPolicy { resource: of_stream(), policy: Some("{}".into()) },
-        Command::SetMaxRecordSize { name: name(), kib: 2048 },
-        Command::SetShardMetrics {
+        }),
+        Command::Resource(ResourceCommand::SetPolicy {
+            resource: of_stream(),
+            policy: Some("{}".into()),
+        }),
+        Command::Stream(StreamCommand::SetMaxRecordSize { name: name(), kib: 2048 }),
+        Command::Stream(StreamCommand::SetShardMetrics {
             name: name(),
             on: anabranch_catalog::ShardMetrics::ALL,
             off: Default::default(),
-        },
-        Command::SetDistribution {
+        }),
+        Command::Stream(StreamCommand::SetDistribution {
             name: "other".parse().expect("a good name"),
             distribution: anabranch_catalog::Distribution::Auto,
-        },
-        Command::SetCommitment { enabled: true, now },
-        Command::DeleteStream { name: name(), with_consumers: true },
-        Command::DropStream { name: name(), id },
+        }),
+        Command::Account(AccountCommand::SetCommitment { enabled: true, now }),
+        Command::Stream(StreamCommand::Delete { name: name(), with_consumers: true }),
+        Command::Stream(StreamCommand::Drop { name: name(), id }),
         Command::Limited { command: Box::new(reshard(ShardChange::Count(6))), now },
     ]);
     // Appended: the names of seeds are their places.
     let start = |id| {
         let (master_key, wrapped) = ("alias/k".to_owned(), vec![1, 2, 3]);
-        Command::StartEncryption { name: name(), id, master_key, wrapped, now }
+        Command::Encryption(EncryptionCommand::Start { name: name(), id, master_key, wrapped, now })
     };
     commands.extend([start(None), start(Some(id))]);
     commands
@@ -149,7 +174,7 @@ fn with_job() -> Catalog {
     let change = ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) };
     let (name, now) =
         ("s".parse().expect("a good name"), Timestamp::from_millis(1_800_000_000_001));
-    catalog.apply(100, Command::Reshard { name, change, now });
+    catalog.apply(100, Command::Shards(ShardsCommand::Reshard { name, change, now }));
     catalog
 }
 

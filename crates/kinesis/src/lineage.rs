@@ -53,11 +53,8 @@ pub(crate) fn closed_since<'a>(
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use anabranch_catalog::{
-        Distribution, Encryption, RecentChanges, ShardMetrics, ShardStatus, StreamId, StreamMode,
-        StreamStatus,
-    };
-    use anabranch_types::{GroupId, HashKey, HashKeyRange, SequenceNumber, Timestamp};
+    use anabranch_catalog::samples;
+    use anabranch_types::{HashKey, HashKeyRange};
 
     use super::*;
 
@@ -70,42 +67,21 @@ pub(crate) mod tests {
         let shard = |(number, (from, to, parents, created, closed)): (u32, &Row<'_>)| {
             let start = HashKey(u128::from(*from) * EIGHTH);
             let end = HashKey(u128::from(*to).wrapping_mul(EIGHTH).wrapping_sub(1));
-            let (id, created) = (ShardId(number), Timestamp::from_millis(created * 1000));
-            let ending = SequenceNumber::shard_start(id, created, created);
-            let closed = closed.map(|second| Timestamp::from_millis(second * 1000));
-            let status = closed.map_or(ShardStatus::Open, |at| ShardStatus::Closed { ending, at });
-            let (range, group) =
-                (HashKeyRange::new(start, end).unwrap(), GroupId(u64::from(number) + 1));
-            let parents = parents.iter().copied().map(ShardId).collect();
-            let (born, replicas, moving) = (0, Vec::new(), None);
-            let birth = created;
-            let shard =
-                Shard { id, group, born, parents, range, created, birth, status, replicas, moving };
-            (id, shard)
+            let second = |second| Timestamp::from_millis(second * 1000);
+            let created = second(*created);
+            let shard = Shard {
+                range: HashKeyRange::new(start, end).unwrap(),
+                parents: parents.iter().copied().map(ShardId).collect(),
+                created,
+                birth: created,
+                ..samples::shard(number)
+            };
+            match closed {
+                Some(at) => samples::closed(shard, second(*at)),
+                None => shard,
+            }
         };
-        let next_shard = u32::try_from(shards.len()).unwrap();
-        Stream {
-            id: StreamId(1),
-            created: Timestamp::from_millis(1_000),
-            status: StreamStatus::Active,
-            mode: StreamMode::Provisioned,
-            warm_throughput_mibps: 0,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
-            tags: BTreeMap::new(),
-            replicas: 3,
-            shards: (0..).zip(shards).map(shard).collect(),
-            next_shard,
-            job: None,
-            target_shards: None,
-            consumers: BTreeMap::new(),
-            policy: None,
-            shard_metrics: ShardMetrics::default(),
-            distribution: Distribution::default(),
-            encryption: Encryption::default(),
-            recent_changes: RecentChanges::default(),
-            newest_gone: Timestamp::default(),
-        }
+        samples::stream((0..).zip(shards).map(shard))
     }
 
     #[test]

@@ -90,8 +90,9 @@ impl Kinesis {
     pub(crate) async fn change(
         &self,
         name: &StreamName,
-        command: Command,
+        command: impl Into<Command>,
     ) -> Result<Arc<View>, Error> {
+        let command = command.into();
         let command = match self.service_limits {
             true => Command::Limited { command: Box::new(command), now: self.clock.now() },
             false => command,

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use anabranch_catalog::Command;
+use anabranch_catalog::{
+    AccountCommand, Command, ConsumerCommand, EncryptionCommand, GroupCommand, NodeCommand,
+    ResourceCommand, ShardsCommand, StreamCommand, UserCommand,
+};
 use anabranch_tls::{Peer, Role};
 use futures::future::{Either, Ready, ready};
 use http::Extensions;
@@ -148,21 +151,24 @@ fn is_of_user(command: &Command) -> bool {
     }
     matches!(
         command,
-        Command::CreateStream(_)
-            | Command::DeleteStream { .. }
-            | Command::Reshard { .. }
-            | Command::SetRetention { .. }
-            | Command::SetStreamMode { .. }
-            | Command::SetWarmThroughput { .. }
-            | Command::RegisterConsumer { .. }
-            | Command::DeregisterConsumer { .. }
-            | Command::SetTags { .. }
-            | Command::SetPolicy { .. }
-            | Command::SetMaxRecordSize { .. }
-            | Command::SetShardMetrics { .. }
-            | Command::SetDistribution { .. }
-            | Command::SetCommitment { .. }
-            | Command::StopEncryption { .. }
+        Command::Stream(
+            StreamCommand::Create(_)
+                | StreamCommand::Delete { .. }
+                | StreamCommand::SetRetention { .. }
+                | StreamCommand::SetMode { .. }
+                | StreamCommand::SetWarmThroughput { .. }
+                | StreamCommand::SetMaxRecordSize { .. }
+                | StreamCommand::SetShardMetrics { .. }
+                | StreamCommand::SetDistribution { .. }
+        ) | Command::Shards(ShardsCommand::Reshard { .. })
+            | Command::Consumer(
+                ConsumerCommand::Register { .. } | ConsumerCommand::Deregister { .. }
+            )
+            | Command::Resource(
+                ResourceCommand::SetTags { .. } | ResourceCommand::SetPolicy { .. }
+            )
+            | Command::Account(AccountCommand::SetCommitment { .. })
+            | Command::Encryption(EncryptionCommand::Stop { .. })
     )
 }
 
@@ -170,17 +176,17 @@ fn is_of_user(command: &Command) -> bool {
 fn is_of_operator(command: &Command) -> bool {
     matches!(
         command,
-        Command::SetNodeState { .. }
-            | Command::RemoveNode { .. }
-            | Command::SetBalancing { .. }
-            | Command::Rebalance
-            | Command::CreateUser { .. }
-            | Command::DeleteUser { .. }
-            | Command::CreateAccessKey { .. }
-            | Command::SetAccessKey { .. }
-            | Command::DeleteAccessKey { .. }
-            | Command::PutUserPolicy { .. }
-            | Command::DeleteUserPolicy { .. }
+        Command::Node(NodeCommand::SetState { .. } | NodeCommand::Remove { .. })
+            | Command::Group(GroupCommand::SetBalancing { .. } | GroupCommand::Rebalance)
+            | Command::User(
+                UserCommand::Create { .. }
+                    | UserCommand::Delete { .. }
+                    | UserCommand::CreateAccessKey { .. }
+                    | UserCommand::SetAccessKey { .. }
+                    | UserCommand::DeleteAccessKey { .. }
+                    | UserCommand::PutPolicy { .. }
+                    | UserCommand::DeletePolicy { .. }
+            )
     )
 }
 
@@ -259,15 +265,27 @@ mod tests {
             roles.map(may)
         };
         let name = "s".parse().unwrap();
-        assert_eq!(needs(&Command::DeleteStream { name, with_consumers: false }), [true; 3]);
-        assert_eq!(needs(&Command::RemoveNode { node: NodeId(1) }), [false, true, true]);
+        assert_eq!(
+            needs(&Command::Stream(StreamCommand::Delete { name, with_consumers: false })),
+            [true; 3]
+        );
+        assert_eq!(
+            needs(&Command::Node(NodeCommand::Remove { node: NodeId(1) })),
+            [false, true, true]
+        );
         let limited = |command| {
             let now = Timestamp::default();
             needs(&Command::Limited { command: Box::new(command), now })
         };
         let name = "s".parse().unwrap();
-        assert_eq!(limited(Command::StopEncryption { name }), [true; 3]);
-        assert_eq!(limited(Command::RemoveNode { node: NodeId(1) }), [false, false, true]);
-        assert_eq!(needs(&Command::FinishRebalance { rebalance: 1 }), [false, false, true]);
+        assert_eq!(limited(Command::Encryption(EncryptionCommand::Stop { name })), [true; 3]);
+        assert_eq!(
+            limited(Command::Node(NodeCommand::Remove { node: NodeId(1) })),
+            [false, false, true]
+        );
+        assert_eq!(
+            needs(&Command::Group(GroupCommand::FinishRebalance { rebalance: 1 })),
+            [false, false, true]
+        );
     }
 }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_access::SecretSealer;
-use anabranch_catalog::{Catalog, Command, GroupRef, NodeState, Outcome, Refusal, Stream};
+use anabranch_catalog::{
+    Catalog, Command, GroupCommand, GroupRef, NodeCommand, NodeState, Outcome, Refusal, Stream,
+    UserCommand,
+};
 use anabranch_proto::admin as pb;
 use anabranch_proto::admin::admin_service_server::{AdminService, AdminServiceServer};
 use anabranch_replica::Error;
@@ -52,7 +55,7 @@ impl AdminService for Admin {
         _request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let catalog = self.catalog();
-        let own: Vec<_> = catalog.groups().take(1).collect();
+        let own = [catalog.own_group()];
         let (reports, mut leading) = tokio::join!(
             group_reports::gather(&self.node, &own),
             leaders::ask_others(&self.node, &catalog)
@@ -124,7 +127,7 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::SetNodeStateResponse>, Status> {
         let request = request.into_inner();
         let (node, state) = (NodeId(request.node), node_state(request.state())?);
-        self.change(Command::SetNodeState { node, state }).await?;
+        self.change(Command::Node(NodeCommand::SetState { node, state })).await?;
         let replicas = cluster::held(&self.catalog()).get(&node).copied().unwrap_or_default();
         Ok(Response::new(pb::SetNodeStateResponse { replicas }))
     }
@@ -133,7 +136,8 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::RemoveNodeRequest>,
     ) -> Result<Response<pb::RemoveNodeResponse>, Status> {
-        self.change(Command::RemoveNode { node: NodeId(request.into_inner().node) }).await?;
+        self.change(Command::Node(NodeCommand::Remove { node: NodeId(request.into_inner().node) }))
+            .await?;
         Ok(Response::new(pb::RemoveNodeResponse {}))
     }
 
@@ -157,7 +161,7 @@ impl AdminService for Admin {
         &self,
         _request: Request<pb::RebalanceRequest>,
     ) -> Result<Response<pb::RebalanceResponse>, Status> {
-        let rebalance = self.change(Command::Rebalance).await?;
+        let rebalance = self.change(Command::Group(GroupCommand::Rebalance)).await?;
         Ok(Response::new(pb::RebalanceResponse { rebalance }))
     }
 
@@ -166,7 +170,7 @@ impl AdminService for Admin {
         request: Request<pb::SetBalancingRequest>,
     ) -> Result<Response<pb::SetBalancingResponse>, Status> {
         let pb::SetBalancingRequest { paused } = request.into_inner();
-        self.change(Command::SetBalancing { paused }).await?;
+        self.change(Command::Group(GroupCommand::SetBalancing { paused })).await?;
         Ok(Response::new(pb::SetBalancingResponse {}))
     }
 
@@ -215,8 +219,12 @@ impl AdminService for Admin {
         let name = users::name("name", &name)?;
         let account = users::account(&account, &self.node.inner.settings.account)?;
         let now = self.node.inner.clock.now();
-        self.change(Command::CreateUser { name: name.clone(), account: account.clone(), now })
-            .await?;
+        self.change(Command::User(UserCommand::Create {
+            name: name.clone(),
+            account: account.clone(),
+            now,
+        }))
+        .await?;
         let user = Some(users::new_message(&name, &account, now));
         Ok(Response::new(pb::CreateUserResponse { user }))
     }
@@ -226,7 +234,7 @@ impl AdminService for Admin {
         request: Request<pb::DeleteUserRequest>,
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
         let name = users::name("name", &request.into_inner().name)?;
-        self.change(Command::DeleteUser { name }).await?;
+        self.change(Command::User(UserCommand::Delete { name })).await?;
         Ok(Response::new(pb::DeleteUserResponse {}))
     }
 
@@ -238,7 +246,8 @@ impl AdminService for Admin {
         let new = credentials::access_key(&self.sealer)?;
         let (id, sealed_secret) = (new.answer.access_key_id.clone(), new.sealed_secret);
         let now = self.node.inner.clock.now();
-        self.change(Command::CreateAccessKey { user, id, sealed_secret, now }).await?;
+        self.change(Command::User(UserCommand::CreateAccessKey { user, id, sealed_secret, now }))
+            .await?;
         Ok(Response::new(new.answer))
     }
 
@@ -247,7 +256,7 @@ impl AdminService for Admin {
         request: Request<pb::SetAccessKeyRequest>,
     ) -> Result<Response<pb::SetAccessKeyResponse>, Status> {
         let pb::SetAccessKeyRequest { id, enabled } = request.into_inner();
-        self.change(Command::SetAccessKey { id, enabled }).await?;
+        self.change(Command::User(UserCommand::SetAccessKey { id, enabled })).await?;
         Ok(Response::new(pb::SetAccessKeyResponse {}))
     }
 
@@ -255,7 +264,8 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::DeleteAccessKeyRequest>,
     ) -> Result<Response<pb::DeleteAccessKeyResponse>, Status> {
-        self.change(Command::DeleteAccessKey { id: request.into_inner().id }).await?;
+        self.change(Command::User(UserCommand::DeleteAccessKey { id: request.into_inner().id }))
+            .await?;
         Ok(Response::new(pb::DeleteAccessKeyResponse {}))
     }
 
@@ -273,7 +283,7 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::DeleteUserPolicyResponse>, Status> {
         let pb::DeleteUserPolicyRequest { user, name } = request.into_inner();
         let user = users::name("user", &user)?;
-        self.change(Command::DeleteUserPolicy { user, name }).await?;
+        self.change(Command::User(UserCommand::DeletePolicy { user, name })).await?;
         Ok(Response::new(pb::DeleteUserPolicyResponse {}))
     }
 }
@@ -317,7 +327,7 @@ impl Admin {
                 "group {group} would go on from node {node} alone; {loss}. Nothing was done: the loss has to be accepted"
             )));
         }
-        self.change(Command::RecoverGroup { group: found.group, from }).await?;
+        self.change(Command::Group(GroupCommand::Recover { group: found.group, from })).await?;
         Ok(pb::RecoverGroupResponse { from_replica: from.0, loss })
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome, Replica};
+use anabranch_catalog::{Catalog, Command, NodeCommand, NodeRegistration, Outcome, Replica};
 use anabranch_replica::GroupSpec;
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 use futures::future::join_all;
@@ -185,7 +185,7 @@ async fn fetch_catalog(node: &Node, from: NodeId) -> Option<Catalog> {
 /// Tells the catalog who and where this node is, until it knows.
 pub(crate) async fn register(node: Node) {
     let (settings, start) = (&node.inner.settings, node.inner.start());
-    let command = Command::RegisterNode {
+    let command = Command::Node(NodeCommand::Register(NodeRegistration {
         node: settings.node,
         incarnation: start.incarnation,
         starts: start.starts,
@@ -193,7 +193,7 @@ pub(crate) async fn register(node: Node) {
         grpc_address: settings.grpc_address.clone(),
         api_address: settings.api_address.clone(),
         zone: settings.zone.clone(),
-    };
+    }));
     while is_taken(&node).await {
         let node = node.id();
         tracing::error!(%node, "another process is this node already: give this one another number");

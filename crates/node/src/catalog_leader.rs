@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use anabranch_access::policy::{Kind, Policy};
-use anabranch_catalog::{Command, Outcome};
+use anabranch_catalog::{Command, Outcome, ResourceCommand, UserCommand};
 use anabranch_replica::{CatalogReplica, Error};
 use anabranch_transport::was_not_sent;
 use anabranch_types::NodeId;
@@ -71,10 +71,10 @@ fn policy(command: &Command) -> Option<(&str, Kind)> {
     if let Command::Limited { command, .. } = command {
         return policy(command);
     }
-    if let Command::PutUserPolicy { document, .. } = command {
+    if let Command::User(UserCommand::PutPolicy { document, .. }) = command {
         return Some((document, Kind::Identity));
     }
-    if let Command::SetPolicy { policy: Some(document), .. } = command {
+    if let Command::Resource(ResourceCommand::SetPolicy { policy: Some(document), .. }) = command {
         return Some((document, Kind::Resource));
     }
     None

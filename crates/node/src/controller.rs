@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome, Shard, Stream, StreamStatus};
+use anabranch_catalog::{
+    Catalog, Command, ConsumerCommand, EncryptionCommand, Outcome, Shard, ShardsCommand, Stream,
+    StreamCommand, StreamStatus,
+};
 use anabranch_types::{StreamName, Timestamp};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
@@ -93,25 +96,31 @@ async fn next_step(
     let (stream_name, id) = (name.clone(), stream.id);
     match stream.status {
         StreamStatus::Creating if all_have_leaders(node, stream.shards.values()).await => {
-            step(node, Command::ActivateStream { name: stream_name, id }).await;
+            step(node, Command::Stream(StreamCommand::Activate { name: stream_name, id })).await;
         }
         // Nodes remove a deleted stream's groups as soon as they see it; the ids are never used again,
         // so a node that is away removes them when it comes back.
-        StreamStatus::Deleting => step(node, Command::DropStream { name: stream_name, id }).await,
+        StreamStatus::Deleting => {
+            step(node, Command::Stream(StreamCommand::Drop { name: stream_name, id })).await
+        }
         StreamStatus::Creating | StreamStatus::Active | StreamStatus::Updating => {}
     }
     if has_expired_shards(stream, now)
         && let Some(now) = now
     {
-        step(node, Command::ExpireShards { name: name.clone(), id, now }).await;
+        step(node, Command::Shards(ShardsCommand::Expire { name: name.clone(), id, now })).await;
     }
     if stream.has_unsettled_consumers() {
-        step(node, Command::SettleConsumers { name: name.clone(), id }).await;
+        step(node, Command::Consumer(ConsumerCommand::Settle { name: name.clone(), id })).await;
     }
     if let Some(change) = stream.encryption.unsettled
         && data_keys::all_follow(node, catalog, stream, change).await
     {
-        step(node, Command::SettleEncryption { name: name.clone(), id, change }).await;
+        step(
+            node,
+            Command::Encryption(EncryptionCommand::Settle { name: name.clone(), id, change }),
+        )
+        .await;
     }
     let (job, mut seen) = (stream.job.as_ref()?, seen?);
     reshard::drive(node, name, stream, job, &mut seen).await;

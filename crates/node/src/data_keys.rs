@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Replica, ShardStatus, Stream, StreamId};
+use anabranch_catalog::{
+    Catalog, Command, EncryptionCommand, Replica, ShardStatus, Stream, StreamId,
+};
 use anabranch_encryption::KeyContext;
 use anabranch_replica::Error;
 use anabranch_types::{NodeId, StreamName};
@@ -48,7 +50,17 @@ pub(crate) async fn rotate(node: Node) {
             match node.new_data_key(&stream.name, stream.id, &key.master_key).await {
                 Ok(wrapped) => {
                     let (name, id) = (stream.name.clone(), stream.id);
-                    step(&node, Command::RotateDataKey { name, id, used, wrapped, now }).await;
+                    step(
+                        &node,
+                        Command::Encryption(EncryptionCommand::RotateDataKey {
+                            name,
+                            id,
+                            used,
+                            wrapped,
+                            now,
+                        }),
+                    )
+                    .await;
                 }
                 // The one in use goes on for as long as its master key lets it.
                 Err(error) => tracing::warn!(stream = %stream.name, %error, "data key stays"),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Shard, Stream};
+use anabranch_catalog::{Catalog, Shard, ShardRef, Stream};
 use anabranch_replica::ShardReplica;
 use anabranch_shard::{Gate, Step};
 use anabranch_types::GroupId;
@@ -44,7 +44,7 @@ fn due(node: &Node, catalog: &Catalog) -> Vec<(GroupId, ShardReplica, Step)> {
         return Vec::new();
     }
     let due = catalog.groups().filter(|group| !group.is_new).filter_map(|group| {
-        let (_, stream, shard) = group.shard?;
+        let ShardRef { stream, shard, .. } = group.shard()?;
         let replica = undecided.remove(&group.group)?;
         let step = step(replica.gate(), stream, shard, catalog.version)?;
         replica.leads().then_some((group.group, replica, step))
@@ -72,51 +72,21 @@ fn step(gate: Gate, stream: &Stream, shard: &Shard, version: u64) -> Option<Step
 mod tests {
     use std::collections::BTreeMap;
 
-    use anabranch_catalog::{
-        Distribution, Encryption, RecentChanges, ReshardJob, ShardMetrics, ShardStatus, StreamId,
-        StreamMode, StreamStatus,
-    };
-    use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, Timestamp};
+    use anabranch_catalog::{ReshardJob, samples};
+    use anabranch_types::ShardId;
 
     use super::*;
 
     fn stream(job: Option<u64>, open: bool) -> Stream {
-        let (created, id) = (Timestamp::default(), ShardId(0));
-        let ending = SequenceNumber::shard_start(id, created, created);
-        let closed = ShardStatus::Closed { ending, at: created };
-        let status = if open { ShardStatus::Open } else { closed };
-        let (range, replicas) = (HashKeyRange::FULL, Vec::new());
-        let (group, parents, born, moving) = (GroupId(1), Vec::new(), 3, None);
-        let birth = created;
-        let shard =
-            Shard { id, group, born, parents, range, created, birth, status, replicas, moving };
-        Stream {
-            id: StreamId(1),
-            created,
-            status: StreamStatus::Active,
-            mode: StreamMode::Provisioned,
-            warm_throughput_mibps: 0,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
-            tags: BTreeMap::new(),
-            replicas: 3,
-            shards: BTreeMap::from([(id, shard)]),
-            next_shard: 1,
-            job: job.map(|id| ReshardJob {
-                id,
-                began: created,
-                parents: vec![ShardId(0)],
-                children: BTreeMap::new(),
-            }),
-            target_shards: None,
-            consumers: BTreeMap::new(),
-            policy: None,
-            shard_metrics: ShardMetrics::default(),
-            distribution: Distribution::default(),
-            encryption: Encryption::default(),
-            recent_changes: RecentChanges::default(),
-            newest_gone: created,
-        }
+        let shard = Shard { born: 3, ..samples::shard(0) };
+        let shard = if open { shard } else { samples::closed(shard, samples::CREATED) };
+        let job = job.map(|id| ReshardJob {
+            id,
+            began: samples::CREATED,
+            parents: vec![ShardId(0)],
+            children: BTreeMap::new(),
+        });
+        Stream { job, ..samples::stream([shard]) }
     }
 
     fn step_of(gate: Gate, stream: &Stream, version: u64) -> Option<Step> {

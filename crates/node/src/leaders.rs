@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, GroupRef, NodeState, StreamStatus};
+use anabranch_catalog::{
+    Catalog, Command, GroupCommand, GroupKind, GroupRef, NodeState, ShardRef, StreamStatus,
+};
 use anabranch_replica::HandOver;
 use anabranch_storage::{ScrubProgress, Stats};
 use anabranch_types::{GroupId, NodeId};
@@ -182,7 +184,7 @@ async fn round(node: &Node, balance: &mut Balance) {
         && !settles
         && node.inner.bearing.placed.load(Ordering::Relaxed) == rebalance
     {
-        controller::step(node, Command::FinishRebalance { rebalance }).await;
+        controller::step(node, Command::Group(GroupCommand::FinishRebalance { rebalance })).await;
     }
     let mut by_node: BTreeMap<NodeId, Vec<(GroupId, NodeId)>> = BTreeMap::new();
     for Move { group, from, to } in moves {
@@ -195,8 +197,10 @@ async fn round(node: &Node, balance: &mut Balance) {
 
 /// Where the replicas of each group are that can lead it and stay.
 fn replicas(catalog: &Catalog) -> BTreeMap<GroupId, Vec<NodeId>> {
-    let stays = |status| status != StreamStatus::Deleting;
-    let groups = catalog.groups().filter(|g| g.shard.is_none_or(|(_, s, _)| stays(s.status)));
+    let groups = catalog.groups().filter(|group| match group.kind {
+        GroupKind::Catalog => true,
+        GroupKind::Shard(ShardRef { stream, .. }) => stream.status != StreamStatus::Deleting,
+    });
     let nodes = |group: &GroupRef<'_>| {
         let leaving = group.moving.and_then(|moving| moving.from);
         let stay = group.replicas.iter().filter(|replica| Some(replica.id) != leaving);
@@ -292,8 +296,8 @@ async fn hand_over_all(node: &Node) {
 
 #[cfg(test)]
 mod tests {
-    use anabranch_catalog::Replica;
-    use anabranch_types::{Incarnation, ReplicaId};
+    use anabranch_catalog::{NodeCommand, Replica, samples};
+    use anabranch_types::ReplicaId;
 
     use super::*;
 
@@ -301,15 +305,7 @@ mod tests {
     fn catalog() -> Catalog {
         let replica = |id| Replica { id: ReplicaId(id), node: NodeId(id) };
         let mut catalog = Catalog::bootstrap(&[1, 2, 3].map(replica));
-        let register = |node| Command::RegisterNode {
-            node: NodeId(node),
-            incarnation: Incarnation(node),
-            starts: 0,
-            boot: 0,
-            grpc_address: format!("127.0.0.1:{node}"),
-            api_address: String::new(),
-            zone: String::new(),
-        };
+        let register = |node| Command::Node(NodeCommand::Register(samples::registration(node)));
         for (index, node) in (1..).zip(1..=4) {
             catalog.apply(index, register(node));
         }
@@ -330,7 +326,8 @@ mod tests {
         let takes = |catalog: &Catalog| standing(catalog, NodeId(1), ready(), true).takes;
         assert!(takes(&catalog));
         assert!(!standing(&catalog, NodeId(1), ready(), false).takes, "without room on its disk");
-        let drain = Command::SetNodeState { node: NodeId(1), state: NodeState::Draining };
+        let drain =
+            Command::Node(NodeCommand::SetState { node: NodeId(1), state: NodeState::Draining });
         catalog.apply(5, drain);
         assert!(!takes(&catalog));
     }
@@ -339,7 +336,7 @@ mod tests {
     fn a_replica_that_leaves_is_no_place_for_a_leader() {
         let mut catalog = catalog();
         let (group, from) = (GroupId::CATALOG, Some(ReplicaId(1)));
-        catalog.apply(5, Command::MoveReplica { group, from, to: NodeId(4) });
+        catalog.apply(5, Command::Group(GroupCommand::MoveReplica { group, from, to: NodeId(4) }));
         assert_eq!(replicas(&catalog)[&group], [2, 3].map(NodeId));
     }
 

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anabranch_catalog::{Catalog, Command, GroupRef, MoveLimits, repairs};
+use anabranch_catalog::{
+    Catalog, Command, GroupCommand, GroupKind, GroupRef, MoveLimits, plan_moves,
+};
 use anabranch_types::{NodeId, ReplicaId};
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
@@ -25,7 +27,7 @@ pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silence
     let under_way: Vec<_> = catalog.groups().filter(|group| group.moving.is_some()).collect();
     let mut commands = finished(node, &under_way).await;
     if commands.is_empty() {
-        commands = repairs(catalog, &lost, LIMITS);
+        commands = plan_moves(catalog, &lost, LIMITS);
     }
     let busy = !under_way.is_empty() || !commands.is_empty();
     if let Some(rebalance) = catalog.rebalance.filter(|_| !busy) {
@@ -61,7 +63,10 @@ async fn finished(node: &Node, under_way: &[GroupRef<'_>]) -> Vec<Command> {
         let moving = group.moving?;
         let wanted: BTreeSet<_> = group.voters().iter().map(|replica| replica.id).collect();
         let is_done = voters(node, group).await? == wanted;
-        is_done.then_some(Command::FinishMove { group: group.group, replica: moving.to.id })
+        is_done.then_some(Command::Group(GroupCommand::FinishMove {
+            group: group.group,
+            replica: moving.to.id,
+        }))
     });
     let asked: Vec<_> = asked.collect();
     let answers = stream::iter(asked).buffer_unordered(ASK_AT_ONCE);
@@ -70,8 +75,9 @@ async fn finished(node: &Node, under_way: &[GroupRef<'_>]) -> Vec<Command> {
 
 /// The voters of a group as its leader has them, if there is one and they don't change.
 async fn voters(node: &Node, group: &GroupRef<'_>) -> Option<BTreeSet<ReplicaId>> {
-    if group.shard.is_none() {
-        return node.catalog_replica()?.settled_voters();
+    match group.kind {
+        GroupKind::Catalog => return node.catalog_replica()?.settled_voters(),
+        GroupKind::Shard(_) => {}
     }
     let nodes: Vec<_> = group.holders().map(|replica| replica.node).collect();
     for holder in nodes {

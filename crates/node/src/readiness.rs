@@ -59,7 +59,7 @@ pub(crate) async fn follow(node: Node) {
 fn groups_here<'a>(node: &Node, catalog: &'a Arc<Catalog>) -> impl Iterator<Item = GroupRef<'a>> {
     let own = node.id();
     catalog.groups().filter(move |group| {
-        let deleted = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Deleting);
+        let deleted = group.shard().is_some_and(|of| of.stream.status == StreamStatus::Deleting);
         !deleted && group.voters().iter().any(|replica| replica.node == own)
     })
 }

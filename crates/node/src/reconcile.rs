@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{
-    Catalog, Command, Encryption, GroupRef, Replica, Shard, StreamMode, StreamStatus,
+    Catalog, Command, Encryption, GroupCommand, GroupKind, GroupRef, Replica, ShardRef, StreamMode,
+    StreamStatus,
 };
 use anabranch_encryption::{ShardKeys, StreamKeys};
 use anabranch_replica::{Error, GroupSpec};
@@ -47,9 +48,9 @@ struct Told {
 
 impl Told {
     fn of(own: Replica, group: &GroupRef<'_>) -> Self {
-        let retention_hours = group.shard.map(|(_, stream, _)| stream.retention_hours);
-        let encryption = group.shard.map(|(_, stream, _)| {
-            let Encryption { next_data_key, master_key, .. } = &stream.encryption;
+        let retention_hours = group.shard().map(|of| of.stream.retention_hours);
+        let encryption = group.shard().map(|of| {
+            let Encryption { next_data_key, master_key, .. } = &of.stream.encryption;
             (*next_data_key, master_key.is_some())
         });
         let (voters, measured) = (group.voters(), measured(group));
@@ -59,7 +60,7 @@ impl Told {
 
 /// The hash keys of a shard whose load is to be measured.
 fn measured(group: &GroupRef<'_>) -> Option<HashKeyRange> {
-    let (_, stream, shard) = group.shard?;
+    let ShardRef { stream, shard, .. } = group.shard()?;
     (stream.mode == StreamMode::OnDemand && shard.is_open()).then_some(shard.range)
 }
 
@@ -113,7 +114,7 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
         return false;
     }
     let mine = |group: &GroupRef<'_>| {
-        let deleted = group.shard.is_some_and(|(_, s, _)| s.status == StreamStatus::Deleting);
+        let deleted = group.shard().is_some_and(|of| of.stream.status == StreamStatus::Deleting);
         let own = group.holders().find(|replica| replica.node == node.id());
         own.filter(|_| !deleted)
     };
@@ -152,8 +153,9 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
                 if known.lost.insert(group, replica) != Some(replica) {
                     tracing::error!(%group, %replica, reason, "replica is out of service");
                 }
-                let shard = wanted.get(&group).and_then(|(_, of)| of.shard).map(|(_, _, s)| s);
-                to_replace.push(replace(node, group, shard, replica).boxed());
+                if let Some((_, of)) = wanted.get(&group) {
+                    to_replace.push(replace(node, of, replica).boxed());
+                }
             }
             Err(Error::NotFound) => tracing::info!(%group, "not opened: the node is stopping"),
             Err(error) => tracing::warn!(%group, %error, "replica can't be opened"),
@@ -188,9 +190,8 @@ async fn open(
     if let Some(recovered) = recovered.filter(|recovered| recovered.to == own.id) {
         replicas.take_over(group.group, recovered).await?;
     } else if recovered.is_some()
-        && let Some((_, _, shard)) = group.shard
         && replicas.stored_replica(group.group).is_some_and(|(id, _)| id != own.id)
-        && !has_leader(node, shard).await
+        && !is_led(node, group).await
     {
         // An operator may yet recover the group from what is here, until the replica that was kept is seen to go on.
         return Err(Error::NotLeader { leader: None });
@@ -198,9 +199,7 @@ async fn open(
         // The catalog made a new replica in place of the damaged one: begin with an empty log. But
         // not before the others are seen to have a majority without it: if they don't, what the
         // damaged log still holds may be the last copy.
-        if let Some((_, _, shard)) = group.shard
-            && !has_leader(node, shard).await
-        {
+        if !is_led(node, group).await {
             return Err(Error::NotLeader { leader: None });
         }
         replicas.begin_anew(group.group, own.id).await?;
@@ -212,10 +211,10 @@ async fn open(
         return Err(Error::Unknown("damaged entries are being fetched from other nodes".into()));
     }
     let (members, is_new) = (group.voters(), group.is_new);
-    let born = group.shard.map_or(0, |(_, _, shard)| shard.born);
+    let born = group.shard().map_or(0, |of| of.shard.born);
     let spec = GroupSpec { group: group.group, replica: own.id, members, is_new, born };
-    match group.shard {
-        Some((name, stream, shard)) => {
+    match group.kind {
+        GroupKind::Shard(ShardRef { name, stream, shard }) => {
             let (id, encryption) = (stream.id, stream.encryption.clone());
             let stream_keys = Arc::new(StreamKeys { id, name: name.clone(), encryption });
             let keys = ShardKeys::new(node.inner.keyring.clone(), shard.id);
@@ -233,10 +232,12 @@ async fn open(
             }
         }
         // Ids rise, so this catalog doesn't know the replica here: it counts no more.
-        None if bootstrap::stored_replica(node).is_some_and(|stored| stored > own.id) => {
+        GroupKind::Catalog
+            if bootstrap::stored_replica(node).is_some_and(|stored| stored > own.id) =>
+        {
             Err(Error::NotLeader { leader: None })
         }
-        None => {
+        GroupKind::Catalog => {
             let first = bootstrap::first_catalog(node, Some(catalog));
             let replica = replicas.open_catalog(&spec, first).await?;
             replicas.want(group.group, &group.voters());
@@ -253,18 +254,28 @@ async fn open(
 
 /// Stops a damaged replica and asks the catalog for another one in its place. But not while its group has no leader: then a
 /// majority isn't sound, so no other replica could join, and which one is given up is for the operator to say.
-async fn replace(node: &Node, group: GroupId, shard: Option<&Shard>, lost: ReplicaId) {
+async fn replace(node: &Node, of: &GroupRef<'_>, lost: ReplicaId) {
+    let group = of.group;
     node.inner.replicas.close(group).await;
     if group == GroupId::CATALOG {
         node.inner.catalog_replica.store(None);
     }
-    if let Some(shard) = shard
-        && !has_leader(node, shard).await
-    {
+    if !is_led(node, of).await {
         return tracing::info!(%group, "not replaced: the group has no leader");
     }
-    if let Err(error) = node.propose(&Command::ReplaceReplica { group, lost }).await {
+    if let Err(error) =
+        node.propose(&Command::Group(GroupCommand::ReplaceReplica { group, lost })).await
+    {
         tracing::info!(%group, %error, "replacement");
+    }
+}
+
+/// Whether a replica of the group says that it leads.
+async fn is_led(node: &Node, group: &GroupRef<'_>) -> bool {
+    match group.kind {
+        // A majority of the catalog's group has committed the version of the catalog that this node acts on.
+        GroupKind::Catalog => true,
+        GroupKind::Shard(ShardRef { shard, .. }) => has_leader(node, shard).await,
     }
 }
 
@@ -318,8 +329,8 @@ async fn may_be_removed(node: &Node, catalog: &Catalog, group: GroupId) -> bool 
     if !may_have_forgotten && !catalog.recovered.contains_key(&group) {
         return true;
     }
-    match catalog.groups().find(|found| found.group == group).and_then(|found| found.shard) {
-        Some((_, _, shard)) => has_leader(node, shard).await,
+    match catalog.groups().find(|found| found.group == group) {
+        Some(found) => is_led(node, &found).await,
         None => !may_have_forgotten,
     }
 }

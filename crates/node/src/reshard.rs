@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_catalog::{Command, ReshardJob, Shard, Stream};
+use anabranch_catalog::{Command, ReshardJob, Shard, ShardsCommand, Stream};
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Ending, Outcome, Step};
 use anabranch_types::{SequenceNumber, ShardId, StreamName};
@@ -58,7 +58,8 @@ pub(crate) async fn drive(
         Ok(endings) => {
             fail_points.pass("reshard-frozen").await;
             let (name, id, now) = (name.clone(), stream.id, node.inner.clock.now());
-            let commit = Command::CommitReshard { name, id, job: job.id, endings, now };
+            let commit =
+                Command::Shards(ShardsCommand::Commit { name, id, job: job.id, endings, now });
             controller::step(node, commit).await;
             return fail_points.pass("reshard-committed").await;
         }
@@ -70,7 +71,8 @@ pub(crate) async fn drive(
         tracing::warn!(stream = %name, job = job.id, "resharding is given up");
         fail_points.pass("reshard-aborting").await;
         let (name, id) = (name.clone(), stream.id);
-        controller::step(node, Command::AbortReshard { name, id, job: job.id }).await;
+        controller::step(node, Command::Shards(ShardsCommand::Abort { name, id, job: job.id }))
+            .await;
         fail_points.pass("reshard-aborted").await;
     }
 }
@@ -140,26 +142,15 @@ pub(crate) async fn freeze(shard: &ShardReplica, job: u64) -> Result<Option<Endi
 
 #[cfg(test)]
 mod tests {
-    use anabranch_catalog::ShardStatus;
+    use anabranch_catalog::samples;
     use anabranch_shard::Position;
-    use anabranch_types::{GroupId, HashKeyRange, Timestamp};
+    use anabranch_types::Timestamp;
 
     use super::*;
 
     #[test]
     fn an_empty_parent_ends_where_it_starts() {
-        let parent = Shard {
-            id: ShardId(4),
-            group: GroupId(1),
-            born: 0,
-            parents: Vec::new(),
-            range: HashKeyRange::FULL,
-            created: Timestamp::from_millis(9_000),
-            birth: Timestamp::from_millis(9_000),
-            status: ShardStatus::Open,
-            replicas: Vec::new(),
-            moving: None,
-        };
+        let parent = samples::shard(4);
         let empty = ending_number(&parent, Ending::default());
         assert_eq!(empty, parent.starting_sequence_number());
         let last_record = Some(Position { log_index: 3, offset: 2 });

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anabranch_catalog::{Command, Outcome};
+use anabranch_catalog::{Command, GroupCommand, Outcome};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::node::Node;
@@ -17,7 +17,8 @@ pub(crate) async fn follow(node: Node) {
     loop {
         ticks.tick().await;
         for (group, lost) in node.inner.replicas.reverted() {
-            match node.propose(&Command::ReplaceReplica { group, lost }).await {
+            match node.propose(&Command::Group(GroupCommand::ReplaceReplica { group, lost })).await
+            {
                 // Replaced, or the catalog has no such replica any more.
                 Ok(Outcome::Done { .. } | Outcome::Refused(_)) => {
                     node.inner.replicas.forget_reverted(group, lost);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anabranch_catalog::scaling::{Action, Bounds, Decision, OpenShard, Reason, Scaler, ShardLoad};
 use anabranch_catalog::{
-    Catalog, Command, ShardChange, Stream, StreamId, StreamMode, StreamStatus,
+    Catalog, Command, ShardChange, ShardsCommand, Stream, StreamId, StreamMode, StreamStatus,
 };
 use anabranch_types::{GroupId, StreamName, Timestamp};
 use futures::future::join_all;
@@ -110,7 +110,12 @@ impl Scaling {
             Action::Split { shard, at } => ShardChange::Split { shard, at },
             Action::Merge { lower, upper } => ShardChange::Merge { lower, upper },
         };
-        Some(Command::Scale { name: name.clone(), id: stream.id, change, now })
+        Some(Command::Shards(ShardsCommand::Scale {
+            name: name.clone(),
+            id: stream.id,
+            change,
+            now,
+        }))
     }
 
     /// A load that no split helps is the operator's to know, once.

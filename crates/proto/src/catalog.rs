@@ -7,6 +7,10 @@ use prost::Message;
 
 use crate::{Error, pb_catalog as pb};
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a family of commands hands messages of all other families back"
+)]
 mod commands;
 mod nodes;
 mod outcomes;

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anabranch_catalog::{Catalog, Command, Recovered, Replica};
+use anabranch_catalog::{Catalog, Command, GroupCommand, Recovered, Replica};
 use anabranch_storage::{Completion, Entry, GroupLog, Health, LogStore, StateKey, Vote};
 use anabranch_types::{GroupId, LogId, ReplicaId};
 use bytes::Bytes;
@@ -133,14 +133,14 @@ impl StoredCatalog {
             return Err(reason.map_or(Error::NotFound, Error::OutOfService));
         };
         let (catalog, last) = (replay(&log).await?, log.log_state().last);
-        let own = catalog.groups().next().map(|own| own.holders().find(|held| held.id == id));
+        let own = catalog.own_group().holders().find(|held| held.id == id);
         // A recovery from this replica that did not come to its end.
         let begun = catalog.recovered.get(&GroupId::CATALOG).filter(|begun| begun.from == id);
         let begun =
             begun.and_then(|begun| catalog.replicas.iter().find(|held| held.id == begun.to));
         let gone = || Error::OutOfService(format!("the catalog had given its replica {id} up"));
         let begun_as = begun.map(|begun| begun.id);
-        let own = own.flatten().or_else(|| begun.map(|begun| Replica { id, ..*begun }));
+        let own = own.or_else(|| begun.map(|begun| Replica { id, ..*begun }));
         let replica = own.ok_or_else(gone)?;
         Ok(Self { log, replica, catalog, last, begun_as })
     }
@@ -153,7 +153,8 @@ impl StoredCatalog {
         let Replica { id: from, node } = self.replica;
         let group = GroupId::CATALOG;
         let id = self.begun_as.unwrap_or_else(|| ReplicaId(self.catalog.id_after_recovery(group)));
-        let command = anabranch_proto::encode_command(&Command::RecoverGroup { group, from });
+        let command =
+            anabranch_proto::encode_command(&Command::Group(GroupCommand::Recover { group, from }));
         let command = self.begun_as.is_none().then_some(Payload::Command(command));
         take_over(self.log.as_ref(), id, Member { node }, command).await?;
         Ok(Replica { id, node })
@@ -198,8 +199,9 @@ async fn replay(log: &Arc<dyn GroupLog>) -> Result<Catalog, Error> {
 
 #[cfg(test)]
 mod tests {
+    use anabranch_catalog::{NodeCommand, NodeRegistration, samples};
     use anabranch_storage::{SimSettings, SimStore};
-    use anabranch_types::{Incarnation, NodeId};
+    use anabranch_types::NodeId;
 
     use super::*;
 
@@ -208,15 +210,10 @@ mod tests {
     }
 
     fn register(node: u64) -> Payload {
-        Payload::Command(anabranch_proto::encode_command(&Command::RegisterNode {
-            node: NodeId(node),
-            incarnation: Incarnation(node),
-            starts: 1,
-            boot: node,
-            grpc_address: format!("127.0.0.1:{node}"),
-            api_address: String::new(),
-            zone: String::new(),
-        }))
+        let registration =
+            NodeRegistration { starts: 1, boot: node, ..samples::registration(node) };
+        let command = Command::Node(NodeCommand::Register(registration));
+        Payload::Command(anabranch_proto::encode_command(&command))
     }
 
     /// What node 2 of three holds, which voted for node 3 in term 7: two registrations.

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome, Replica, ShardChange, StreamId};
+use anabranch_catalog::{
+    Catalog, Command, ConsumerCommand, EncryptionCommand, NodeCommand, Outcome, Replica,
+    ShardChange, ShardsCommand, StreamCommand, StreamId, samples,
+};
 use anabranch_client::{Cluster, Error, Pages, ShardRoute, View};
 use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
 use anabranch_types::{
-    Clock, GroupId, HashKey, Incarnation, KeyFault, ManualClock, NodeId, ReplicaId, ShardId,
-    StreamName, Timestamp,
+    Clock, GroupId, HashKey, KeyFault, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
+    Timestamp,
 };
 use bytes::Bytes;
 use futures::FutureExt;
@@ -75,15 +78,7 @@ impl MemoryCluster {
             }),
             clock,
         };
-        cluster.apply(Command::RegisterNode {
-            node: NodeId(1),
-            incarnation: Incarnation(1),
-            starts: 0,
-            boot: 0,
-            grpc_address: "127.0.0.1:1".into(),
-            api_address: String::new(),
-            zone: String::new(),
-        });
+        cluster.apply(Command::Node(NodeCommand::Register(samples::registration(1))));
         cluster
     }
 
@@ -91,7 +86,10 @@ impl MemoryCluster {
     pub fn activate(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
-            self.apply(Command::ActivateStream { name: name.clone(), id: stream.id });
+            self.apply(Command::Stream(StreamCommand::Activate {
+                name: name.clone(),
+                id: stream.id,
+            }));
         }
     }
 
@@ -99,7 +97,7 @@ impl MemoryCluster {
     pub fn drop_deleted(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
-            self.apply(Command::DropStream { name: name.clone(), id: stream.id });
+            self.apply(Command::Stream(StreamCommand::Drop { name: name.clone(), id: stream.id }));
         }
     }
 
@@ -107,7 +105,7 @@ impl MemoryCluster {
     pub fn settle_consumers(&self, name: &str) {
         let name = parsed(name);
         let id = self.view().catalog().streams[&name].id;
-        self.apply(Command::SettleConsumers { name, id });
+        self.apply(Command::Consumer(ConsumerCommand::Settle { name, id }));
     }
 
     /// What the controller would do: every node has heard how the stream's records are stored.
@@ -119,7 +117,7 @@ impl MemoryCluster {
             (stream.id, stream.encryption.unsettled)
         };
         if let Some(change) = unsettled {
-            self.apply(Command::SettleEncryption { name, id, change });
+            self.apply(Command::Encryption(EncryptionCommand::Settle { name, id, change }));
         }
     }
 
@@ -156,11 +154,11 @@ impl MemoryCluster {
         let ending = last.sequence_number(id, parent.birth, now);
         let at = HashKey(range.start().0 + (range.end().0 - range.start().0) / 2 + 1);
         let change = ShardChange::Split { shard: id, at };
-        state.apply(Command::Reshard { name: name.clone(), change, now });
+        state.apply(Command::Shards(ShardsCommand::Reshard { name: name.clone(), change, now }));
         let stream = &state.catalog.streams[&name];
         let (id, job) = (stream.id, stream.job.as_ref().expect("it was just begun").id);
         let endings = BTreeMap::from([(ShardId(shard), ending)]);
-        state.apply(Command::CommitReshard { name, id, job, endings, now });
+        state.apply(Command::Shards(ShardsCommand::Commit { name, id, job, endings, now }));
     }
 
     /// What the controller would do: every resharding job is committed.
@@ -178,7 +176,13 @@ impl MemoryCluster {
             let endings = job.parents.iter().map(ending).collect();
             drop(state);
             let (name, now) = (name.clone(), self.clock.now());
-            self.apply(Command::CommitReshard { name, id: stream.id, job: job.id, endings, now });
+            self.apply(Command::Shards(ShardsCommand::Commit {
+                name,
+                id: stream.id,
+                job: job.id,
+                endings,
+                now,
+            }));
         }
     }
 

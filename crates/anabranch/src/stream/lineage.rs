@@ -49,58 +49,18 @@ pub(super) fn is_over(shard: &Shard, next: Position) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use anabranch_catalog::{
-        Distribution, Encryption, RecentChanges, ShardMetrics, StreamId, StreamMode, StreamStatus,
-    };
-    use anabranch_types::{GroupId, HashKeyRange, SequenceNumber, Timestamp};
+    use anabranch_catalog::samples;
 
     use super::*;
 
     /// Shards by number: their parents, and whether they are closed.
     fn stream(shards: &[(u32, &[u32], bool)]) -> Stream {
-        let created = Timestamp::from_millis(1_000);
         let shard = |(number, parents, is_closed): &(u32, &[u32], bool)| {
-            let id = ShardId(*number);
-            let ending = SequenceNumber::shard_start(id, created, created);
-            let closed = ShardStatus::Closed { ending, at: created };
-            let shard = Shard {
-                id,
-                group: GroupId(u64::from(*number) + 1),
-                born: 0,
-                parents: parents.iter().copied().map(ShardId).collect(),
-                range: HashKeyRange::FULL,
-                created,
-                birth: created,
-                status: if *is_closed { closed } else { ShardStatus::Open },
-                replicas: Vec::new(),
-                moving: None,
-            };
-            (id, shard)
+            let parents = parents.iter().copied().map(ShardId).collect();
+            let shard = Shard { parents, ..samples::shard(*number) };
+            if *is_closed { samples::closed(shard, samples::CREATED) } else { shard }
         };
-        Stream {
-            id: StreamId(1),
-            created,
-            status: StreamStatus::Active,
-            mode: StreamMode::Provisioned,
-            warm_throughput_mibps: 0,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
-            tags: BTreeMap::new(),
-            replicas: 3,
-            shards: shards.iter().map(shard).collect(),
-            next_shard: 9,
-            job: None,
-            target_shards: None,
-            consumers: BTreeMap::new(),
-            policy: None,
-            shard_metrics: ShardMetrics::default(),
-            distribution: Distribution::default(),
-            encryption: Encryption::default(),
-            recent_changes: RecentChanges::default(),
-            newest_gone: created,
-        }
+        samples::stream(shards.iter().map(shard))
     }
 
     fn ids(shards: &[ShardId]) -> Vec<u32> {

@@ -1,6 +1,5 @@
 //! `anabranch server` as real processes on free loopback ports, and their sudden deaths.
 
-use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,14 +7,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Distribution, NewStream, StreamMode, StreamStatus};
+use anabranch_catalog::{NewStream, StreamCommand, StreamStatus, samples};
 use anabranch_client::{Client, ShardRoute};
 use anabranch_proto::v1;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_shard::{Page, PageBatch, Position, Record};
 use anabranch_smalldisk::SmallDisk;
 use anabranch_transport::{Connector, Destination, TcpConnector};
-use anabranch_types::{Clock, GroupId, StreamName, SystemClock, Timestamp};
+use anabranch_types::{Clock, GroupId, SystemClock, Timestamp};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy;
@@ -171,20 +170,13 @@ impl Cluster {
         name: &str,
         shards: u32,
     ) -> Vec<Arc<ShardRoute>> {
-        let name: StreamName = name.parse().unwrap();
         let new = NewStream {
-            name: name.clone(),
-            shards,
-            mode: StreamMode::Provisioned,
-            warm_throughput_mibps: 0,
             retention_hours: RETENTION_HOURS,
-            max_record_size_kib: 1024,
-            tags: BTreeMap::new(),
-            distribution: Distribution::default(),
-            replicas: 3,
             now: self.now(),
+            ..samples::new_stream(name, shards)
         };
-        client.propose(anabranch_catalog::Command::CreateStream(new)).await.unwrap();
+        let name = new.name.clone();
+        client.propose(StreamCommand::Create(new).into()).await.unwrap();
         wait_for("the stream is active", async || {
             let view = client.view();
             let stream = view.stream(&name).ok_or("no stream")?;

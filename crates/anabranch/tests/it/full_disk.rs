@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anabranch_catalog::Command;
+use anabranch_catalog::{Command, StreamCommand};
 use anabranch_client::{Client, ShardRoute};
 use anabranch_smalldisk::SmallDisk;
 use serde_json::Value;
@@ -148,7 +148,11 @@ async fn full_disks_throttle_writers_and_nothing_else_and_room_ends_that() {
 
     // A deleted stream gives its space back.
     let name = "dropped".parse().unwrap();
-    scene.client.propose(Command::DeleteStream { name, with_consumers: false }).await.unwrap();
+    scene
+        .client
+        .propose(Command::Stream(StreamCommand::Delete { name, with_consumers: false }))
+        .await
+        .unwrap();
     for node in 0..3 {
         scene.disk_is(node, &["normal"]).await;
     }

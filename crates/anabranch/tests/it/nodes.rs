@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anabranch_catalog::{Command, NodeState, Refusal};
+use anabranch_catalog::{Command, NodeCommand, NodeState, Refusal};
 use anabranch_client::{Client, Error, ShardRoute};
 use anabranch_types::NodeId;
 use rand::SeedableRng;
@@ -70,12 +70,12 @@ async fn nodes_come_and_go_under_load_and_nothing_is_lost() {
 
     // One that holds replicas can't be removed; drained, it can.
     let node = NodeId(1);
-    let refused = client.propose(Command::RemoveNode { node }).await;
+    let refused = client.propose(Command::Node(NodeCommand::Remove { node })).await;
     assert!(matches!(refused, Err(Error::Refused(Refusal::NodeInUse { .. }))), "{refused:?}");
-    let drain = Command::SetNodeState { node, state: NodeState::Draining };
+    let drain = Command::Node(NodeCommand::SetState { node, state: NodeState::Draining });
     client.propose(drain).await.unwrap();
     placed_on(&client, &[2, 3, 4]).await;
-    client.propose(Command::RemoveNode { node }).await.unwrap();
+    client.propose(Command::Node(NodeCommand::Remove { node })).await.unwrap();
     cluster.nodes[0].stop().await;
     load.calls(200).await;
     judge(&cluster, &mut load, &shards).await;
@@ -86,7 +86,7 @@ async fn nodes_come_and_go_under_load_and_nothing_is_lost() {
     placed_on(&client, &[3, 4, 5]).await;
     load.calls(200).await;
     judge(&cluster, &mut load, &shards).await;
-    let unknown = client.propose(Command::RemoveNode { node }).await;
+    let unknown = client.propose(Command::Node(NodeCommand::Remove { node })).await;
     assert!(matches!(unknown, Err(Error::Refused(Refusal::NodeNotFound { .. }))), "{unknown:?}");
 
     // All that are left start again, none of them a founder of the catalog but one.

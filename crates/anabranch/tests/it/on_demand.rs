@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anabranch_catalog::{Command, StreamMode};
+use anabranch_catalog::{Command, StreamCommand, StreamMode};
 use anabranch_client::Client;
 use anabranch_shard::BatchBuilder;
 use anabranch_types::{HashKey, ShardId, StreamName};
@@ -35,7 +35,11 @@ async fn a_hot_shard_is_split_where_its_load_is() {
     let name: StreamName = "it".parse().unwrap();
     cluster.create_stream(&client, 4).await;
     let mode = StreamMode::OnDemand;
-    let command = Command::SetStreamMode { name: name.clone(), mode, warm_throughput_mibps: None };
+    let command = Command::Stream(StreamCommand::SetMode {
+        name: name.clone(),
+        mode,
+        warm_throughput_mibps: None,
+    });
     client.propose(command).await.unwrap();
     let before = wait_for("the client knows", async || {
         let view = client.view();

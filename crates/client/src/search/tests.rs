@@ -1,38 +1,20 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anabranch_catalog::{Catalog, Command, Distribution, NewStream, Replica, StreamMode};
+use anabranch_catalog::{Catalog, Command, NodeCommand, Replica, StreamCommand, samples};
 use anabranch_transport::TcpConnector;
-use anabranch_types::{Incarnation, ReplicaId, StreamName, Timestamp};
+use anabranch_types::ReplicaId;
 
 use super::*;
 use crate::client::Client;
 
 /// A client that knows a stream of one shard on nodes 1 to 3, and the route to it.
 fn client() -> (Client, Arc<ShardRoute>) {
-    let name: StreamName = "stream".parse().unwrap();
     let mut catalog = Catalog::bootstrap(&[Replica { id: ReplicaId(1), node: NodeId(1) }]);
-    let nodes = (1..=3).map(|node| Command::RegisterNode {
-        node: NodeId(node),
-        incarnation: Incarnation(node),
-        starts: 0,
-        boot: 0,
-        grpc_address: format!("127.0.0.1:{node}"),
-        api_address: String::new(),
-        zone: String::new(),
-    });
-    let stream = Command::CreateStream(NewStream {
-        name: name.clone(),
-        shards: 1,
-        mode: StreamMode::Provisioned,
-        warm_throughput_mibps: 0,
-        retention_hours: 24,
-        max_record_size_kib: 1024,
-        tags: BTreeMap::new(),
-        distribution: Distribution::default(),
-        replicas: 3,
-        now: Timestamp::from_millis(1000),
-    });
+    let register = |node| Command::Node(NodeCommand::Register(samples::registration(node)));
+    let nodes = (1..=3).map(register);
+    let new = samples::new_stream("stream", 1);
+    let name = new.name.clone();
+    let stream = Command::Stream(StreamCommand::Create(new));
     for (index, command) in (1..).zip(nodes.chain([stream])) {
         catalog.apply(index, command);
     }

@@ -1,12 +1,13 @@
 //! The catalog's messages: what any native client may propose, and what is kept.
 
-use anabranch_catalog::{Catalog, Command, NewStream, Replica, ShardChange, StreamMode};
+use anabranch_catalog::{
+    Catalog, Command, ConsumerCommand, NewStream, NodeCommand, NodeRegistration, Replica,
+    ShardChange, ShardsCommand, StreamCommand, StreamMode, samples,
+};
 use anabranch_proto::{
     decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
 };
-use anabranch_types::{
-    Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId, StreamName, Timestamp,
-};
+use anabranch_types::{NodeId, ReplicaId, SequenceNumber, ShardId, StreamName, Timestamp};
 use bytes::Bytes;
 
 /// A command that converts is one that can be applied, to a catalog with everything in it, and twice: the catalog says no
@@ -29,19 +30,25 @@ fn split_all(catalog: &mut Catalog) {
     let streams = catalog.streams.iter();
     let streams: Vec<_> = streams.map(|(name, stream)| (name.clone(), stream.id)).collect();
     for (index, (name, id)) in (2_000..).step_by(3).zip(streams) {
-        catalog.apply(index, Command::ActivateStream { name: name.clone(), id });
+        catalog.apply(index, Command::Stream(StreamCommand::Activate { name: name.clone(), id }));
         let (open, now) = match catalog.streams.get(&name) {
             Some(stream) => (stream.open_shards().count(), stream.created),
             None => continue,
         };
         let change = ShardChange::Count(u32::try_from(2 * open).expect("below 100"));
-        catalog.apply(index + 1, Command::Reshard { name: name.clone(), change, now });
+        catalog.apply(
+            index + 1,
+            Command::Shards(ShardsCommand::Reshard { name: name.clone(), change, now }),
+        );
         let Some(job) = catalog.streams.get(&name).and_then(|stream| stream.job.as_ref()) else {
             continue;
         };
         let ending = |id: &ShardId| (*id, SequenceNumber::shard_start(*id, now, now));
         let (endings, job) = (job.parents.iter().map(ending).collect(), index + 1);
-        catalog.apply(index + 2, Command::CommitReshard { name, id, job, endings, now });
+        catalog.apply(
+            index + 2,
+            Command::Shards(ShardsCommand::Commit { name, id, job, endings, now }),
+        );
     }
 }
 
@@ -74,28 +81,19 @@ pub(crate) fn populated() -> Catalog {
 pub(crate) fn history() -> Vec<Command> {
     let name = |text: &str| -> StreamName { text.parse().expect("a good name") };
     let now = Timestamp::from_millis(1_800_000_000_000);
-    let node = |number| Command::RegisterNode {
-        node: NodeId(number),
-        incarnation: Incarnation(number),
-        starts: 1,
-        boot: number,
-        grpc_address: format!("127.0.0.1:{number}"),
-        api_address: String::new(),
-        zone: String::new(),
+    let node = |number| {
+        let registration =
+            NodeRegistration { starts: 1, boot: number, ..samples::registration(number) };
+        Command::Node(NodeCommand::Register(registration))
     };
     let stream = |text: &str, shards, mode| {
-        Command::CreateStream(NewStream {
-            name: name(text),
-            shards,
+        Command::Stream(StreamCommand::Create(NewStream {
             mode,
-            warm_throughput_mibps: 0,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
             tags: [("k".to_owned(), "v".to_owned())].into(),
-            distribution: Default::default(),
             replicas: 1,
             now,
-        })
+            ..samples::new_stream(text, shards)
+        }))
     };
     let mut commands: Vec<_> = (1..=3).map(node).collect();
     commands.push(stream("s", 3, StreamMode::Provisioned));
@@ -103,12 +101,17 @@ pub(crate) fn history() -> Vec<Command> {
     // A stream's id is the log index of its creation.
     for (text, id) in [("s", 4), ("other", 5)] {
         let id = anabranch_catalog::StreamId(id);
-        commands.push(Command::ActivateStream { name: name(text), id });
+        commands.push(Command::Stream(StreamCommand::Activate { name: name(text), id }));
     }
     let consumer = "app".parse().expect("a good name");
     let tags = [("k".to_owned(), "v".to_owned())].into();
-    commands.push(Command::RegisterConsumer { name: name("s"), consumer, tags, now });
+    commands.push(Command::Consumer(ConsumerCommand::Register {
+        name: name("s"),
+        consumer,
+        tags,
+        now,
+    }));
     let id = anabranch_catalog::StreamId(4);
-    commands.push(Command::SettleConsumers { name: name("s"), id });
+    commands.push(Command::Consumer(ConsumerCommand::Settle { name: name("s"), id }));
     commands
 }

@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Required, Structure, Text, Writer};
-use anabranch_catalog::{Command, Commitment};
+use anabranch_catalog::{AccountCommand, Commitment};
 use anabranch_gateway::service::{Request, Response};
 use anabranch_types::Timestamp;
 use serde::Deserialize;
@@ -79,7 +79,8 @@ impl Request<Kinesis> for UpdateAccountSettings<'_> {
     async fn run(&self, cx: &Context<'_>, _: &Account) -> Result<AccountSettings, Error> {
         let Structure(wanted) = &*self.minimum_throughput_billing_commitment;
         let (enabled, now) = (&**wanted.status == "ENABLED", cx.service.clock.now());
-        let done = cx.service.cluster.propose(Command::SetCommitment { enabled, now }).await;
+        let command = AccountCommand::SetCommitment { enabled, now };
+        let done = cx.service.cluster.propose(command.into()).await;
         let view = done.map_err(|error| Error::from_client(error, || "Account".to_owned()))?;
         Ok(AccountSettings { commitment: view.catalog().commitment, now })
     }

@@ -1,7 +1,7 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Map, Required, Structure, Text};
 use anabranch_catalog::scaling::Bounds;
-use anabranch_catalog::{Command, Distribution, NewStream, StreamMode};
+use anabranch_catalog::{Distribution, NewStream, StreamCommand, StreamMode};
 use anabranch_gateway::service::{Empty, Request, RequestTags};
 use anabranch_types::limits;
 use serde::Deserialize;
@@ -62,7 +62,7 @@ impl Request<Kinesis> for CreateStream<'_> {
 
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<Empty, Error> {
         let (kinesis, new) = (cx.service, self.new_stream(cx.service, target)?);
-        kinesis.change(&target.name, Command::CreateStream(new)).await.map(|_| Empty)
+        kinesis.change(&target.name, StreamCommand::Create(new)).await.map(|_| Empty)
     }
 }
 

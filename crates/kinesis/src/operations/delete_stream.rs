@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Flag, Text};
-use anabranch_catalog::Command;
+use anabranch_catalog::StreamCommand;
 use anabranch_gateway::service::{Empty, Request};
 use serde::Deserialize;
 
@@ -40,7 +40,7 @@ impl Request<Kinesis> for DeleteStream<'_> {
         let kinesis = cx.service;
         let name = &target.name;
         let with_consumers = self.enforce_consumer_deletion == Some(Flag(true));
-        let command = Command::DeleteStream { name: name.clone(), with_consumers };
+        let command = StreamCommand::Delete { name: name.clone(), with_consumers };
         kinesis.change(name, command).await.map(|_| Empty)
     }
 }

@@ -1,5 +1,5 @@
 use anabranch_aws::constraints::{Checks, Constrained};
-use anabranch_catalog::Command;
+use anabranch_catalog::ConsumerCommand;
 use anabranch_gateway::service::{Empty, Request};
 use serde::Deserialize;
 
@@ -30,7 +30,7 @@ impl Request<Kinesis> for DeregisterStreamConsumer<'_> {
     async fn run(&self, cx: &Context<'_>, target: &ConsumerTarget) -> Result<Empty, Error> {
         let (name, consumer, known) = self.0.find(cx.service, target)?;
         let created = known.created;
-        let command = Command::DeregisterConsumer { name: name.clone(), consumer, created };
+        let command = ConsumerCommand::Deregister { name: name.clone(), consumer, created };
         cx.service.change(&name, command).await.map(|_| Empty)
     }
 }

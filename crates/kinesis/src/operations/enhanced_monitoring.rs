@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{List, Required, Text, Writer};
-use anabranch_catalog::{Command, ShardMetrics};
+use anabranch_catalog::{ShardMetrics, StreamCommand};
 use anabranch_gateway::service::{Request, Response};
 use anabranch_types::{StreamArn, StreamName};
 use serde::Deserialize;
@@ -62,7 +62,7 @@ impl<const ON: bool> Request<Kinesis> for SetEnhancedMonitoring<'_, ON> {
         let none = ShardMetrics::default();
         let named = named.fold(none, ShardMetrics::with);
         let (on, off) = if ON { (named, none) } else { (none, named) };
-        let command = Command::SetShardMetrics { name: name.clone(), on, off };
+        let command = StreamCommand::SetShardMetrics { name: name.clone(), on, off };
         let after = kinesis.change(name, command).await?;
         let desired = kinesis.find(&after, name)?.stream.shard_metrics;
         Ok(Monitoring { arn: kinesis.arn(name), name: name.clone(), current, desired })

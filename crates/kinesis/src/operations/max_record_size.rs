@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Required, Text};
-use anabranch_catalog::Command;
+use anabranch_catalog::StreamCommand;
 use anabranch_gateway::service::{Empty, Request};
 use serde::Deserialize;
 
@@ -41,7 +41,7 @@ impl Request<Kinesis> for UpdateMaxRecordSize<'_> {
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<Empty, Error> {
         let name = &target.name;
         let kib = self.max_record_size.as_u32();
-        let command = Command::SetMaxRecordSize { name: name.clone(), kib };
+        let command = StreamCommand::SetMaxRecordSize { name: name.clone(), kib };
         cx.service.change(name, command).await.map(|_| Empty)
     }
 }

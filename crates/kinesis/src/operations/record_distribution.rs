@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Required, Text};
-use anabranch_catalog::{Command, Distribution, StreamMode};
+use anabranch_catalog::{Distribution, StreamCommand, StreamMode};
 use anabranch_gateway::service::{Empty, Request};
 use serde::Deserialize;
 
@@ -57,7 +57,7 @@ impl Request<Kinesis> for UpdateStreamRecordDistributionStrategy<'_> {
             )));
         }
         let distribution = distribution_of(Some(&self.record_distribution_strategy));
-        let command = Command::SetDistribution { name: name.clone(), distribution };
+        let command = StreamCommand::SetDistribution { name: name.clone(), distribution };
         kinesis.change(name, command).await.map(|_| Empty)
     }
 }

@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Map, Required, Text, Writer};
-use anabranch_catalog::Command;
+use anabranch_catalog::ConsumerCommand;
 use anabranch_gateway::service::{Request, RequestTags, Response};
 use serde::Deserialize;
 
@@ -54,7 +54,7 @@ impl Request<Kinesis> for RegisterStreamConsumer<'_> {
         let kinesis = cx.service;
         let name = &target.name;
         let consumer = consumers::parse_name(&self.consumer_name)?;
-        let command = Command::RegisterConsumer {
+        let command = ConsumerCommand::Register {
             name: name.clone(),
             consumer: consumer.clone(),
             tags: tags::checked(&self.tags)?,

@@ -1,7 +1,7 @@
 use anabranch_access::policy;
 use anabranch_aws::constraints::{Checks, Constrained, Rule};
 use anabranch_aws::wire::{Required, Text, Writer};
-use anabranch_catalog::Command;
+use anabranch_catalog::ResourceCommand;
 use anabranch_gateway::service::{Empty, Request, Response};
 use serde::Deserialize;
 
@@ -43,7 +43,10 @@ impl Request<Kinesis> for PutResourcePolicy<'_> {
         let document = &**self.policy;
         check_document(document)?;
         let (stream, policy) = (resource.stream.clone(), Some(document.to_owned()));
-        cx.service.change(&stream, Command::SetPolicy { resource, policy }).await.map(|_| Empty)
+        cx.service
+            .change(&stream, ResourceCommand::SetPolicy { resource, policy })
+            .await
+            .map(|_| Empty)
     }
 }
 
@@ -131,7 +134,7 @@ impl Request<Kinesis> for DeleteResourcePolicy<'_> {
             )));
         }
         let stream = resource.stream.clone();
-        let command = Command::SetPolicy { resource, policy: None };
+        let command = ResourceCommand::SetPolicy { resource, policy: None };
         cx.service.change(&stream, command).await.map(|_| Empty)
     }
 }

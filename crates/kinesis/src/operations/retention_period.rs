@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Required, Text};
-use anabranch_catalog::Command;
+use anabranch_catalog::StreamCommand;
 use anabranch_gateway::service::{Empty, Request};
 use serde::Deserialize;
 
@@ -43,7 +43,7 @@ impl<const LONGER: bool> Request<Kinesis> for SetRetentionPeriod<'_, LONGER> {
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<Empty, Error> {
         let name = &target.name;
         let hours = self.retention_period_hours.as_u32();
-        let command = Command::SetRetention { name: name.clone(), hours, longer: LONGER };
+        let command = StreamCommand::SetRetention { name: name.clone(), hours, longer: LONGER };
         cx.service.change(name, command).await.map(|_| Empty)
     }
 }

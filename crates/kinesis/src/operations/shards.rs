@@ -1,7 +1,7 @@
 //! `Shard` and `ChildShard` of the API reference, and reading a shard id.
 
 use anabranch_aws::wire::Writer;
-use anabranch_catalog::{Command, Shard, ShardChange, ShardStatus};
+use anabranch_catalog::{Shard, ShardChange, ShardStatus, ShardsCommand};
 use anabranch_gateway::service::Empty;
 use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, StreamName};
 
@@ -112,7 +112,7 @@ pub(super) async fn reshard(
     change: ShardChange,
 ) -> Result<Empty, Error> {
     let now = cx.service.clock.now();
-    let command = Command::Reshard { name: name.clone(), change, now };
+    let command = ShardsCommand::Reshard { name: name.clone(), change, now };
     cx.service.change(name, command).await.map(|_| Empty)
 }
 

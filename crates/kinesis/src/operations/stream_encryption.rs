@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Required, Text, Writer};
-use anabranch_catalog::Command;
+use anabranch_catalog::EncryptionCommand;
 use anabranch_gateway::service::{Empty, Request};
 use serde::Deserialize;
 
@@ -59,9 +59,9 @@ impl<const START: bool> Request<Kinesis> for SetStreamEncryption<'_, START> {
                 wrapped.map_err(|error| Error::from_client(error, || kinesis.subject(name)))?;
             let now = kinesis.clock.now();
             let name = name.clone();
-            Command::StartEncryption { name, id: Some(id), master_key, wrapped, now }
+            EncryptionCommand::Start { name, id: Some(id), master_key, wrapped, now }
         } else {
-            Command::StopEncryption { name: name.clone() }
+            EncryptionCommand::Stop { name: name.clone() }
         };
         kinesis.change(name, command).await.map(|_| Empty)
     }

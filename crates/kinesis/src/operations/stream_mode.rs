@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Required, Structure, Text};
-use anabranch_catalog::{Command, StreamMode};
+use anabranch_catalog::{StreamCommand, StreamMode};
 use anabranch_gateway::service::{Empty, Request};
 use serde::Deserialize;
 
@@ -78,7 +78,7 @@ impl Request<Kinesis> for UpdateStreamMode<'_> {
         let mode = self.stream_mode_details.0.mode();
         check_warm_throughput(mode, self.warm_throughput)?;
         let warm_throughput_mibps = self.warm_throughput.map(Integer::as_u32);
-        let command = Command::SetStreamMode { name: name.clone(), mode, warm_throughput_mibps };
+        let command = StreamCommand::SetMode { name: name.clone(), mode, warm_throughput_mibps };
         cx.service.change(name, command).await.map(|_| Empty)
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_aws::wire::{List, Map, Member, Text, Writer};
-use anabranch_catalog::{Command, Resource};
+use anabranch_catalog::{Resource, ResourceCommand};
 use anabranch_gateway::service::RequestTags;
 
 use crate::error::Error;
@@ -75,7 +75,10 @@ pub(super) async fn change(
     removed: BTreeSet<String>,
 ) -> Result<(), Error> {
     let stream = resource.stream.clone();
-    cx.service.change(&stream, Command::SetTags { resource, set, removed }).await.map(|_| ())
+    cx.service
+        .change(&stream, ResourceCommand::SetTags { resource, set, removed })
+        .await
+        .map(|_| ())
 }
 
 /// A `TagList` of the API reference.

@@ -1,6 +1,6 @@
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Required, Text, Writer};
-use anabranch_catalog::{Command, Stream};
+use anabranch_catalog::{Stream, StreamCommand};
 use anabranch_gateway::service::{Request, Response};
 use anabranch_types::{StreamArn, StreamName};
 use serde::Deserialize;
@@ -82,7 +82,9 @@ impl Request<Kinesis> for UpdateStreamWarmThroughput<'_> {
         let view = kinesis.cluster.view();
         let mibps = self.warm_throughput.as_u32();
         let throughput = WarmThroughput::of(kinesis.find(&view, name)?.stream, mibps);
-        kinesis.change(name, Command::SetWarmThroughput { name: name.clone(), mibps }).await?;
+        kinesis
+            .change(name, StreamCommand::SetWarmThroughput { name: name.clone(), mibps })
+            .await?;
         Ok(Updated { arn: kinesis.arn(name), name: name.clone(), throughput })
     }
 }

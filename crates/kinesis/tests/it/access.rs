@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anabranch_access::signature::{self, Credentials, Signer};
 use anabranch_access::{Secret, SecretSealer, Session};
-use anabranch_catalog::Command;
+use anabranch_catalog::UserCommand;
 use anabranch_client::Cluster as _;
 use anabranch_gateway::{Authentication, GatewaySettings};
 use anabranch_types::{Clock, Timestamp};
@@ -42,10 +42,10 @@ impl Server {
         let user: anabranch_types::UserName = name.parse().unwrap();
         let now = self.clock.now();
         let account = account.parse().unwrap();
-        self.tell(Command::CreateUser { name: user.clone(), account, now }).await;
+        self.tell(UserCommand::Create { name: user.clone(), account, now }).await;
         let (id, secret) = (format!("AKIA{name:A<16}"), format!("secret of {name}"));
         let sealed_secret = sealer().seal(&id, &secret, [1; 12]);
-        let key = Command::CreateAccessKey { user, id: id.clone(), sealed_secret, now };
+        let key = UserCommand::CreateAccessKey { user, id: id.clone(), sealed_secret, now };
         self.tell(key).await;
         Client(Credentials { key_id: id, secret, token: None })
     }
@@ -53,11 +53,11 @@ impl Server {
     /// Gives a user a policy.
     async fn allow(&self, name: &str, policy: &str) {
         let (user, name) = (name.parse().unwrap(), "p".to_owned());
-        self.tell(Command::PutUserPolicy { user, name, document: policy.to_owned() }).await;
+        self.tell(UserCommand::PutPolicy { user, name, document: policy.to_owned() }).await;
     }
 
-    async fn tell(&self, command: Command) {
-        self.cluster.propose(command).await.unwrap();
+    async fn tell(&self, command: UserCommand) {
+        self.cluster.propose(command.into()).await.unwrap();
     }
 }
 
@@ -228,12 +228,12 @@ async fn a_clock_that_is_wrong_is_told_so() {
 async fn a_key_that_is_off_or_gone_is_unknown() {
     let (server, root) = start().await;
     let id = root.0.key_id.clone();
-    server.tell(Command::SetAccessKey { id: id.clone(), enabled: false }).await;
+    server.tell(UserCommand::SetAccessKey { id: id.clone(), enabled: false }).await;
     let (code, _) = root.error(&server, "PutRecord", record()).await;
     assert_eq!(code, "UnrecognizedClientException");
-    server.tell(Command::SetAccessKey { id: id.clone(), enabled: true }).await;
+    server.tell(UserCommand::SetAccessKey { id: id.clone(), enabled: true }).await;
     root.ok(&server, "PutRecord", record()).await;
-    server.tell(Command::DeleteAccessKey { id }).await;
+    server.tell(UserCommand::DeleteAccessKey { id }).await;
     let (code, _) = root.error(&server, "PutRecord", record()).await;
     assert_eq!(code, "UnrecognizedClientException");
 }
@@ -311,7 +311,7 @@ async fn temporary_credentials_end_by_themselves_and_with_their_user() {
     let token = Some(sealer().seal_session(&longer, [4; 12]));
     let longer = Client(Credentials { token, ..credentials });
     longer.ok(&server, "PutRecord", record()).await;
-    server.tell(Command::DeleteUser { name: "ann".parse().unwrap() }).await;
+    server.tell(UserCommand::Delete { name: "ann".parse().unwrap() }).await;
     let (code, _) = longer.error(&server, "PutRecord", record()).await;
     assert_eq!(code, "UnrecognizedClientException");
     let namesake = server.user("ann", OWN).await;

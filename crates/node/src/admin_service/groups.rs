@@ -29,7 +29,7 @@ pub(super) fn page<'a>(
         find_node(catalog, node)?;
     }
     let is_wanted = |group: &GroupRef<'_>| {
-        let of_stream = group.shard.is_some_and(|(name, _, _)| Some(name) == stream.as_ref());
+        let of_stream = group.shard().is_some_and(|of| Some(of.name) == stream.as_ref());
         let on_node = group.holders().any(|replica| replica.node == node);
         (stream.is_none() || of_stream) && (node.0 == 0 || on_node)
     };
@@ -50,8 +50,8 @@ pub(super) fn message(group: &GroupRef<'_>, reports: &Reports) -> pb::Group {
     let replicas = holders.into_iter().map(|replica| replica_message(group, replica, reports));
     pb::Group {
         group: group.group.0,
-        stream: group.shard.map(|(name, _, _)| name.to_string()).unwrap_or_default(),
-        shard: group.shard.map(|(_, _, shard)| shard.id.to_string()).unwrap_or_default(),
+        stream: group.shard().map(|of| of.name.to_string()).unwrap_or_default(),
+        shard: group.shard().map(|of| of.shard.id.to_string()).unwrap_or_default(),
         leader_node: leader_node.map_or(0, |node| node.0),
         term: leading.map(|leading| leading.term).or(highest_term).unwrap_or_default(),
         last_index: leading.and_then(|leading| leading.last_log_index),

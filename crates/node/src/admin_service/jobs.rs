@@ -1,6 +1,6 @@
 //! Splits and merges that are under way, and replicas that move: how far each is.
 
-use anabranch_catalog::{Catalog, GroupRef, Move, ReshardJob, Stream};
+use anabranch_catalog::{Catalog, GroupRef, Move, ReshardJob, ShardRef, Stream};
 use anabranch_proto::admin as pb;
 use anabranch_proto::node::GroupReport;
 use anabranch_types::StreamName;
@@ -11,7 +11,7 @@ use crate::group_reports::Reports;
 
 /// Whether a group takes part in a job or a move, so that what its replicas say matters to [`list`].
 pub(super) fn concerns(group: &GroupRef<'_>) -> bool {
-    let takes_part = group.shard.is_some_and(|(_, stream, shard)| {
+    let takes_part = group.shard().is_some_and(|ShardRef { stream, shard, .. }| {
         let job = stream.job.as_ref();
         job.is_some_and(|job| {
             job.parents.contains(&shard.id) || job.children.contains_key(&shard.id)

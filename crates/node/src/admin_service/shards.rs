@@ -52,8 +52,9 @@ pub(super) fn explain(
 ) -> Result<pb::ExplainShardResponse, Status> {
     let (name, stream) = find_stream(catalog, &request.stream)?;
     let id = shard_id(&request.shard)?;
-    let is_it =
-        |group: &GroupRef<'_>| group.shard.is_some_and(|(n, _, s)| *n == name && s.id == id);
+    let is_it = |group: &GroupRef<'_>| {
+        group.shard().is_some_and(|of| *of.name == name && of.shard.id == id)
+    };
     let group = catalog.groups().find(is_it);
     let group = group.ok_or_else(|| Status::not_found(format!("{name} has no shard {id}")))?;
     let held = held(catalog);

@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
 
-use anabranch_catalog::{Distribution, NewStream, Replica, ShardChange, StreamMode};
+use anabranch_catalog::{
+    GroupCommand, NodeCommand, NodeRegistration, Replica, ShardChange, ShardsCommand,
+    StreamCommand, samples,
+};
 use anabranch_proto::node::{Gate, GroupReport, GroupsResponse, Member};
 use anabranch_transport::ClockReport;
-use anabranch_types::{HashKey, Incarnation, ReplicaId, Timestamp};
+use anabranch_types::{HashKey, ReplicaId, Timestamp};
 use tonic::Code;
 
 use super::*;
@@ -34,39 +37,25 @@ impl Scene {
     }
 
     fn register(&mut self, node: u64) {
-        self.run(Command::RegisterNode {
-            node: NodeId(node),
-            incarnation: Incarnation(node),
-            starts: 0,
-            boot: 0,
-            grpc_address: format!("127.0.0.1:{node}"),
-            api_address: String::new(),
-            zone: format!("z{node}"),
-        });
+        let zone = format!("z{node}");
+        let registration = NodeRegistration { zone, ..samples::registration(node) };
+        self.run(Command::Node(NodeCommand::Register(registration)));
     }
 
     fn create(&mut self, name: &str, shards: u32) {
-        let name: StreamName = name.parse().unwrap();
-        self.run(Command::CreateStream(NewStream {
-            name: name.clone(),
-            shards,
-            mode: StreamMode::Provisioned,
-            warm_throughput_mibps: 0,
-            retention_hours: 24,
-            max_record_size_kib: 1024,
-            tags: BTreeMap::new(),
-            distribution: Distribution::default(),
-            replicas: 3,
-            now: Timestamp::from_millis(1000),
-        }));
+        let new = samples::new_stream(name, shards);
+        let name = new.name.clone();
+        self.run(Command::Stream(StreamCommand::Create(new)));
         let id = self.catalog.streams[&name].id;
-        self.run(Command::ActivateStream { name, id });
+        self.run(Command::Stream(StreamCommand::Activate { name, id }));
     }
 
     /// The group of a stream's shard.
     fn group(&self, name: &str, shard: u32) -> GroupRef<'_> {
         let is_it = |group: &GroupRef<'_>| {
-            group.shard.is_some_and(|(n, _, s)| n.as_str() == name && s.id == ShardId(shard))
+            group
+                .shard()
+                .is_some_and(|of| of.name.as_str() == name && of.shard.id == ShardId(shard))
         };
         self.catalog.groups().find(is_it).unwrap()
     }
@@ -76,7 +65,7 @@ impl Scene {
         let group = self.group("a", 0);
         let from = group.replicas.iter().find(|replica| replica.node == NodeId(1));
         let (group, from) = (group.group, from.map(|replica| replica.id));
-        self.run(Command::MoveReplica { group, from, to: NodeId(4) });
+        self.run(Command::Group(GroupCommand::MoveReplica { group, from, to: NodeId(4) }));
     }
 
     fn page(&self, request: &pb::ListGroupsRequest) -> (Vec<u64>, Option<u64>) {
@@ -268,10 +257,14 @@ fn a_split_says_its_step() {
     let mut scene = Scene::new();
     let change = ShardChange::Split { shard: ShardId(0), at: HashKey(1000) };
     let name: StreamName = "a".parse().unwrap();
-    scene.run(Command::Reshard { name: name.clone(), change, now: Timestamp::from_millis(2000) });
+    scene.run(Command::Shards(ShardsCommand::Reshard {
+        name: name.clone(),
+        change,
+        now: Timestamp::from_millis(2000),
+    }));
     let job = scene.catalog.streams[&name].job.as_ref().unwrap().id;
     let concerned: Vec<_> = scene.catalog.groups().filter(jobs::concerns).collect();
-    let shards: Vec<_> = concerned.iter().map(|group| group.shard.unwrap().2.id.0).collect();
+    let shards: Vec<_> = concerned.iter().map(|group| group.shard().unwrap().2.id.0).collect();
     assert_eq!(shards, [0, 2, 3]);
     let [parent, lower, upper] = concerned[..] else { panic!("{shards:?}") };
     let step = |groups: &[GroupRef<'_>], frozen_by| {
@@ -321,9 +314,9 @@ fn shards_come_in_pages_with_their_lineage() {
 fn the_status_counts_and_says_whether_balancing_is_paused() {
     let mut scene = Scene::new();
     scene.begin_move();
-    scene.run(Command::SetBalancing { paused: true });
-    scene.run(Command::Rebalance);
-    let own = scene.catalog.groups().next().unwrap();
+    scene.run(Command::Group(GroupCommand::SetBalancing { paused: true }));
+    scene.run(Command::Group(GroupCommand::Rebalance));
+    let own = scene.catalog.own_group();
     let reports = reports([(3, vec![leading(&own, 3, 1)])]);
     let status =
         cluster::status(&scene.catalog, &reports, &BTreeMap::new(), &ClockReport::default());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anabranch_access::policy::{Kind, Policy};
-use anabranch_catalog::{AccessKey, Command, Refusal, User, Users};
+use anabranch_catalog::{AccessKey, Command, Refusal, User, UserCommand, Users};
 use anabranch_proto::admin as pb;
 use anabranch_types::{AccountId, ParseError, Timestamp, UserName, limits};
 use tonic::Status;
@@ -53,7 +53,7 @@ pub(super) fn put_policy(asked: pb::PutUserPolicyRequest) -> Result<Command, Sta
         return Err(invalid("document", rule));
     }
     Policy::parse_new(&document, Kind::Identity).map_err(|error| invalid("document", error))?;
-    Ok(Command::PutUserPolicy { user, name: policy, document })
+    Ok(Command::User(UserCommand::PutPolicy { user, name: policy, document }))
 }
 
 pub(super) fn session_length(seconds: u32) -> Result<Duration, Status> {
@@ -171,7 +171,7 @@ mod tests {
             assert!(status.message().starts_with(start), "{status:?}");
         };
         let allow = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
-        assert!(matches!(put("a", "p", allow), Ok(Command::PutUserPolicy { .. })));
+        assert!(matches!(put("a", "p", allow), Ok(Command::User(UserCommand::PutPolicy { .. }))));
         says(put("a", "p", &allow.replace("Allow", "May")).unwrap_err(), "document: Statement[0].");
         says(put("a b", "p", "{}").unwrap_err(), "user: ");
         says(put("a", "", "{}").unwrap_err(), "name: ");

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anabranch_access::ClusterKey;
-use anabranch_catalog::{Command, Resource};
+use anabranch_catalog::{
+    Command, EncryptionCommand, GroupCommand, NodeCommand, Resource, ResourceCommand,
+    StreamCommand, UserCommand,
+};
 use anabranch_encryption::{EncryptionSettings, Keyring, Unprovided};
 use anabranch_node::{Node, NodeSettings, Peer, bind};
 use anabranch_proto::admin::StatusRequest;
@@ -189,7 +192,7 @@ async fn a_client_reaches_records_and_streams_and_nothing_else() {
     let said = refused(replica(channel.clone(), 1).await);
     assert_eq!(said, "anabranch.replica.v1.ReplicaService is for nodes, not for client app");
     let name = "s".parse().unwrap();
-    let delete = Command::DeleteStream { name, with_consumers: false };
+    let delete = Command::Stream(StreamCommand::Delete { name, with_consumers: false });
     propose(channel.clone(), delete.clone(), false).await.unwrap();
     let said = refused(propose(channel.clone(), delete, true).await);
     assert_eq!(
@@ -199,7 +202,9 @@ async fn a_client_reaches_records_and_streams_and_nothing_else() {
     let newest = NewestRequest { forwarded: true };
     let newest = CatalogServiceClient::new(channel.clone()).newest(newest).await;
     assert_eq!(newest.unwrap_err().code(), Code::PermissionDenied);
-    let said = refused(propose(channel, Command::RemoveNode { node: NodeId(1) }, false).await);
+    let said = refused(
+        propose(channel, Command::Node(NodeCommand::Remove { node: NodeId(1) }), false).await,
+    );
     assert!(said.ends_with("is for operators and nodes, not for client app"), "{said}");
     running.node.stop().await;
 }
@@ -212,7 +217,7 @@ async fn an_operator_looks_after_the_cluster_and_is_no_node() {
     catalog(channel.clone()).await.unwrap();
     assert!(refused(node_service(channel.clone()).await).ends_with("not for operator ops"));
     assert!(refused(replica(channel.clone(), 2).await).ends_with("not for operator ops"));
-    let expire = Command::FinishRebalance { rebalance: 1 };
+    let expire = Command::Group(GroupCommand::FinishRebalance { rebalance: 1 });
     assert!(
         refused(propose(channel, expire, false).await).ends_with("for nodes, not for operator ops")
     );
@@ -229,7 +234,9 @@ async fn a_node_reaches_everything_as_itself_alone() {
     replica(channel.clone(), 2).await.unwrap();
     let said = refused(replica(channel.clone(), 3).await);
     assert_eq!(said, "node: is 3, the certificate is of node 2");
-    propose(channel, Command::FinishRebalance { rebalance: 1 }, true).await.unwrap();
+    propose(channel, Command::Group(GroupCommand::FinishRebalance { rebalance: 1 }), true)
+        .await
+        .unwrap();
     running.node.stop().await;
 }
 
@@ -265,13 +272,13 @@ async fn who_shows_no_good_certificate_gets_no_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn data_keys_are_made_for_nodes_alone_and_brought_by_them_alone() {
     let running = start().await;
-    let start = Command::StartEncryption {
+    let start = Command::Encryption(EncryptionCommand::Start {
         name: "s".parse().unwrap(),
         id: None,
         master_key: "alias/k".into(),
         wrapped: vec![1],
         now: Timestamp::from_millis(1),
-    };
+    });
     for role in [client(), operator()] {
         let channel = running.as_member(role.clone());
         let said = refused(new_data_key(channel.clone()).await);
@@ -293,11 +300,11 @@ async fn a_policy_that_means_nothing_does_not_get_in_whoever_brings_it() {
     let running = start().await;
     let of_stream = |policy: &str| {
         let resource = Resource { stream: "s".parse().unwrap(), consumer: None };
-        Command::SetPolicy { resource, policy: Some(policy.into()) }
+        Command::Resource(ResourceCommand::SetPolicy { resource, policy: Some(policy.into()) })
     };
     let of_user = |document: &str| {
         let (user, name) = ("ann".parse().unwrap(), "p".into());
-        Command::PutUserPolicy { user, name, document: document.into() }
+        Command::User(UserCommand::PutPolicy { user, name, document: document.into() })
     };
     let allow = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
     let everybody = allow.replace(r#""Effect""#, r#""Principal": "*", "Effect""#);

@@ -53,7 +53,7 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
             Pb::Limit(pb::Limit { what: (*what).into(), actual: *actual, limit: *limit })
         }
         Outcome::Refused(Refusal::ReplicaNotFound { group, replica }) => {
-            Pb::ReplicaNotFound(pb::ReplaceReplica { group: group.0, lost: replica.0 })
+            Pb::ReplicaNotFound(pb::ReplicaRef { group: group.0, replica: replica.0 })
         }
         Outcome::Refused(Refusal::ShardNotFound { shard }) => Pb::ShardNotFound(shard.0),
         Outcome::Refused(Refusal::ShardClosed { shard }) => Pb::ShardClosed(shard.0),
@@ -133,7 +133,7 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Error> {
         }),
         Pb::ReplicaNotFound(replica) => refused(Refusal::ReplicaNotFound {
             group: GroupId(replica.group),
-            replica: ReplicaId(replica.lost),
+            replica: ReplicaId(replica.replica),
         }),
         Pb::ShardNotFound(shard) => refused(Refusal::ShardNotFound { shard: ShardId(shard) }),
         Pb::ShardClosed(shard) => refused(Refusal::ShardClosed { shard: ShardId(shard) }),

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_catalog::{
-    Catalog, Command, Distribution, NewStream, NodeState, Outcome, RecentChanges, Recovered,
-    Refusal, Replica, Resource, ShardChange, ShardMetrics, StreamId, StreamMode, Users,
+    AccountCommand, Catalog, Command, ConsumerCommand, Distribution, EncryptionCommand,
+    GroupCommand, NewStream, NodeCommand, NodeRegistration, NodeState, Outcome, RecentChanges,
+    Recovered, Refusal, Replica, Resource, ResourceCommand, ShardChange, ShardMetrics,
+    ShardsCommand, StreamCommand, StreamId, StreamMode, UserCommand, Users,
 };
 use anabranch_types::{
     GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
@@ -14,6 +16,8 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::*;
+
+mod golden;
 
 fn catalog() -> Catalog {
     let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
@@ -44,29 +48,37 @@ fn commands() -> Vec<Command> {
     let name: StreamName = "s".parse().unwrap();
     let now = Timestamp::from_millis(7);
     let number = SequenceNumber::shard_start(ShardId(0), now, now);
-    let set_mode = |warm_throughput_mibps| Command::SetStreamMode {
-        name: "other".parse().unwrap(),
-        mode: StreamMode::OnDemand,
-        warm_throughput_mibps,
+    let set_mode = |warm_throughput_mibps| {
+        Command::Stream(StreamCommand::SetMode {
+            name: "other".parse().unwrap(),
+            mode: StreamMode::OnDemand,
+            warm_throughput_mibps,
+        })
     };
-    let user = |name: &str| Command::CreateUser {
-        name: name.parse().unwrap(),
-        account: "123456789012".parse().unwrap(),
-        now,
+    let user = |name: &str| {
+        Command::User(UserCommand::Create {
+            name: name.parse().unwrap(),
+            account: "123456789012".parse().unwrap(),
+            now,
+        })
     };
-    let key = |id: &str| Command::CreateAccessKey {
-        user: "ann".parse().unwrap(),
-        id: id.into(),
-        sealed_secret: vec![1, 2, 3],
-        now,
+    let key = |id: &str| {
+        Command::User(UserCommand::CreateAccessKey {
+            user: "ann".parse().unwrap(),
+            id: id.into(),
+            sealed_secret: vec![1, 2, 3],
+            now,
+        })
     };
-    let policy = |name: &str| Command::PutUserPolicy {
-        user: "ann".parse().unwrap(),
-        name: name.into(),
-        document: "{}".into(),
+    let policy = |name: &str| {
+        Command::User(UserCommand::PutPolicy {
+            user: "ann".parse().unwrap(),
+            name: name.into(),
+            document: "{}".into(),
+        })
     };
     vec![
-        Command::RegisterNode {
+        Command::Node(NodeCommand::Register(NodeRegistration {
             node: NodeId(1),
             incarnation: Incarnation(9),
             starts: 7,
@@ -74,8 +86,8 @@ fn commands() -> Vec<Command> {
             grpc_address: "127.0.0.1:1".into(),
             api_address: "127.0.0.1:2".into(),
             zone: "z".into(),
-        },
-        Command::CreateStream(NewStream {
+        })),
+        Command::Stream(StreamCommand::Create(NewStream {
             name: name.clone(),
             shards: 3,
             mode: StreamMode::Provisioned,
@@ -86,40 +98,48 @@ fn commands() -> Vec<Command> {
             distribution: Distribution::UserPartitionKey,
             replicas: 3,
             now: Timestamp::from_millis(5),
-        }),
-        Command::ActivateStream { name: name.clone(), id: StreamId(2) },
-        Command::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) },
-        Command::Reshard {
+        })),
+        Command::Stream(StreamCommand::Activate { name: name.clone(), id: StreamId(2) }),
+        Command::Group(GroupCommand::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) }),
+        Command::Shards(ShardsCommand::Reshard {
             name: name.clone(),
             change: ShardChange::Split { shard: ShardId(0), at: HashKey(1 << 64) },
             now,
-        },
-        Command::CommitReshard {
+        }),
+        Command::Shards(ShardsCommand::Commit {
             name: name.clone(),
             id: StreamId(2),
             job: 5,
             endings: BTreeMap::from([(ShardId(0), number)]),
             now,
-        },
-        Command::Reshard {
+        }),
+        Command::Shards(ShardsCommand::Reshard {
             name: name.clone(),
             change: ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) },
             now,
-        },
-        Command::AbortReshard { name: name.clone(), id: StreamId(2), job: 70 },
-        Command::Reshard { name: name.clone(), change: ShardChange::Count(9), now },
-        Command::ExpireShards { name: name.clone(), id: StreamId(2), now },
-        Command::SetRetention { name: name.clone(), hours: 48, longer: true },
+        }),
+        Command::Shards(ShardsCommand::Abort { name: name.clone(), id: StreamId(2), job: 70 }),
+        Command::Shards(ShardsCommand::Reshard {
+            name: name.clone(),
+            change: ShardChange::Count(9),
+            now,
+        }),
+        Command::Shards(ShardsCommand::Expire { name: name.clone(), id: StreamId(2), now }),
+        Command::Stream(StreamCommand::SetRetention {
+            name: name.clone(),
+            hours: 48,
+            longer: true,
+        }),
         set_mode(None),
         set_mode(Some(0)),
-        Command::SetWarmThroughput { name: name.clone(), mibps: 9 },
-        Command::Scale {
+        Command::Stream(StreamCommand::SetWarmThroughput { name: name.clone(), mibps: 9 }),
+        Command::Shards(ShardsCommand::Scale {
             name: name.clone(),
             id: StreamId(2),
             change: ShardChange::Merge { lower: ShardId(1), upper: ShardId(2) },
             now,
-        },
-        Command::RegisterNode {
+        }),
+        Command::Node(NodeCommand::Register(NodeRegistration {
             node: NodeId(2),
             incarnation: Incarnation(3),
             starts: 0,
@@ -127,99 +147,116 @@ fn commands() -> Vec<Command> {
             grpc_address: String::new(),
             api_address: String::new(),
             zone: String::new(),
-        },
-        Command::MoveReplica { group: GroupId(1), from: Some(ReplicaId(4)), to: NodeId(2) },
-        Command::MoveReplica { group: GroupId(2), from: None, to: NodeId(2) },
-        Command::MoveReplica { group: GroupId::CATALOG, from: None, to: NodeId(2) },
-        Command::FinishMove { group: GroupId(1), replica: ReplicaId(77) },
-        Command::CancelMove { group: GroupId(1), replica: ReplicaId(77) },
-        Command::SetNodeState { node: NodeId(2), state: NodeState::Draining },
-        Command::RemoveNode { node: NodeId(2) },
-        Command::Rebalance,
-        Command::FinishRebalance { rebalance: 1 },
-        Command::SetBalancing { paused: true },
-        Command::SetBalancing { paused: false },
-        Command::SetBalancing { paused: true },
-        Command::Rebalance,
-        Command::RegisterConsumer {
+        })),
+        Command::Group(GroupCommand::MoveReplica {
+            group: GroupId(1),
+            from: Some(ReplicaId(4)),
+            to: NodeId(2),
+        }),
+        Command::Group(GroupCommand::MoveReplica { group: GroupId(2), from: None, to: NodeId(2) }),
+        Command::Group(GroupCommand::MoveReplica {
+            group: GroupId::CATALOG,
+            from: None,
+            to: NodeId(2),
+        }),
+        Command::Group(GroupCommand::FinishMove { group: GroupId(1), replica: ReplicaId(77) }),
+        Command::Group(GroupCommand::CancelMove { group: GroupId(1), replica: ReplicaId(77) }),
+        Command::Node(NodeCommand::SetState { node: NodeId(2), state: NodeState::Draining }),
+        Command::Node(NodeCommand::Remove { node: NodeId(2) }),
+        Command::Group(GroupCommand::Rebalance),
+        Command::Group(GroupCommand::FinishRebalance { rebalance: 1 }),
+        Command::Group(GroupCommand::SetBalancing { paused: true }),
+        Command::Group(GroupCommand::SetBalancing { paused: false }),
+        Command::Group(GroupCommand::SetBalancing { paused: true }),
+        Command::Group(GroupCommand::Rebalance),
+        Command::Consumer(ConsumerCommand::Register {
             name: name.clone(),
             consumer: "app".parse().unwrap(),
             tags: BTreeMap::from([("k".into(), "v".into())]),
             now,
-        },
-        Command::SettleConsumers { name: name.clone(), id: StreamId(2) },
-        Command::SetTags {
+        }),
+        Command::Consumer(ConsumerCommand::Settle { name: name.clone(), id: StreamId(2) }),
+        Command::Resource(ResourceCommand::SetTags {
             resource: Resource { stream: name.clone(), consumer: Some("app".parse().unwrap()) },
             set: BTreeMap::from([("a".into(), "b".into())]),
             removed: BTreeSet::from(["k".into()]),
-        },
-        Command::SetPolicy {
+        }),
+        Command::Resource(ResourceCommand::SetPolicy {
             resource: Resource { stream: name.clone(), consumer: None },
             policy: Some("{}".into()),
-        },
-        Command::SetPolicy {
+        }),
+        Command::Resource(ResourceCommand::SetPolicy {
             resource: Resource { stream: "other".parse().unwrap(), consumer: None },
             policy: None,
-        },
-        Command::DeregisterConsumer {
+        }),
+        Command::Consumer(ConsumerCommand::Deregister {
             name: name.clone(),
             consumer: "app".parse().unwrap(),
             created: now,
-        },
-        Command::SetMaxRecordSize { name: "other".parse().unwrap(), kib: 2048 },
-        Command::SetShardMetrics {
+        }),
+        Command::Stream(StreamCommand::SetMaxRecordSize {
+            name: "other".parse().unwrap(),
+            kib: 2048,
+        }),
+        Command::Stream(StreamCommand::SetShardMetrics {
             name: "other".parse().unwrap(),
             on: ShardMetrics::ALL,
             off: ShardMetrics::of_name("IncomingBytes").unwrap(),
-        },
-        Command::SetDistribution {
+        }),
+        Command::Stream(StreamCommand::SetDistribution {
             name: "other".parse().unwrap(),
             distribution: Distribution::Auto,
-        },
-        Command::StopEncryption { name: "other".parse().unwrap() },
-        Command::StartEncryption {
+        }),
+        Command::Encryption(EncryptionCommand::Stop { name: "other".parse().unwrap() }),
+        Command::Encryption(EncryptionCommand::Start {
             name: "other".parse().unwrap(),
             id: None,
             master_key: "alias/k".into(),
             wrapped: vec![1],
             now,
-        },
-        Command::StartEncryption {
+        }),
+        Command::Encryption(EncryptionCommand::Start {
             name: "other".parse().unwrap(),
             id: Some(StreamId(2)),
             master_key: "alias/k".into(),
             wrapped: vec![1, 2],
             now,
-        },
-        Command::RotateDataKey {
+        }),
+        Command::Encryption(EncryptionCommand::RotateDataKey {
             name: "other".parse().unwrap(),
             id: StreamId(2),
             used: 0,
             wrapped: vec![3],
             now,
-        },
-        Command::SettleEncryption { name: "other".parse().unwrap(), id: StreamId(2), change: 9 },
-        Command::SetCommitment { enabled: true, now },
-        Command::SetCommitment { enabled: false, now },
+        }),
+        Command::Encryption(EncryptionCommand::Settle {
+            name: "other".parse().unwrap(),
+            id: StreamId(2),
+            change: 9,
+        }),
+        Command::Account(AccountCommand::SetCommitment { enabled: true, now }),
+        Command::Account(AccountCommand::SetCommitment { enabled: false, now }),
         Command::Limited {
-            command: Box::new(Command::StopEncryption { name: "other".parse().unwrap() }),
+            command: Box::new(Command::Encryption(EncryptionCommand::Stop {
+                name: "other".parse().unwrap(),
+            })),
             now,
         },
-        Command::DeleteStream { name: name.clone(), with_consumers: false },
-        Command::DeleteStream { name: name.clone(), with_consumers: true },
-        Command::DropStream { name, id: StreamId(7) },
+        Command::Stream(StreamCommand::Delete { name: name.clone(), with_consumers: false }),
+        Command::Stream(StreamCommand::Delete { name: name.clone(), with_consumers: true }),
+        Command::Stream(StreamCommand::Drop { name, id: StreamId(7) }),
         user("ann"),
         user("bob"),
         user("carl"),
-        Command::DeleteUser { name: "carl".parse().unwrap() },
+        Command::User(UserCommand::Delete { name: "carl".parse().unwrap() }),
         key("AKIA1"),
         key("AKIA2"),
-        Command::SetAccessKey { id: "AKIA1".into(), enabled: false },
-        Command::DeleteAccessKey { id: "AKIA2".into() },
+        Command::User(UserCommand::SetAccessKey { id: "AKIA1".into(), enabled: false }),
+        Command::User(UserCommand::DeleteAccessKey { id: "AKIA2".into() }),
         policy("p"),
         policy("q"),
-        Command::DeleteUserPolicy { user: "ann".parse().unwrap(), name: "q".into() },
-        Command::RecoverGroup { group: GroupId(1), from: ReplicaId(5) },
+        Command::User(UserCommand::DeletePolicy { user: "ann".parse().unwrap(), name: "q".into() }),
+        Command::Group(GroupCommand::Recover { group: GroupId(1), from: ReplicaId(5) }),
     ]
 }
 
@@ -284,7 +321,10 @@ fn a_node_of_before_says_nothing_of_its_starts() {
     let register = pb::Command { command: Some(pb::command::Command::RegisterNode(node)) };
     let register = decode_command(register.encode_to_vec().into());
     assert!(
-        matches!(register, Ok(Command::RegisterNode { starts: 0, boot: 0, .. })),
+        matches!(
+            register,
+            Ok(Command::Node(NodeCommand::Register(NodeRegistration { starts: 0, boot: 0, .. })))
+        ),
         "{register:?}"
     );
 }
@@ -317,7 +357,7 @@ fn commands_read_what_they_wrote() {
 
 #[test]
 fn a_limited_command_is_stored_as_these_bytes() {
-    let stop = Command::StopEncryption { name: "s".parse().unwrap() };
+    let stop = Command::Encryption(EncryptionCommand::Stop { name: "s".parse().unwrap() });
     let limited = |command| {
         let now = Timestamp::from_millis(7);
         Command::Limited { command: Box::new(command), now }
@@ -333,12 +373,14 @@ fn a_limited_command_is_stored_as_these_bytes() {
 #[test]
 fn golden_bytes_of_a_start_of_encryption_without_its_streams_id() {
     let golden = b"\xa2\x03\x12\x0a\x01s\x12\x07alias/k\x1a\x02\x01\x02\x20\x05";
-    let of = |id| Command::StartEncryption {
-        name: "s".parse().unwrap(),
-        id,
-        master_key: "alias/k".into(),
-        wrapped: vec![1, 2],
-        now: Timestamp::from_millis(5),
+    let of = |id| {
+        Command::Encryption(EncryptionCommand::Start {
+            name: "s".parse().unwrap(),
+            id,
+            master_key: "alias/k".into(),
+            wrapped: vec![1, 2],
+            now: Timestamp::from_millis(5),
+        })
     };
     assert_eq!(decode_command(Bytes::from_static(golden)), Ok(of(None)));
     assert_eq!(&encode_command(&of(None))[..], golden);
@@ -359,8 +401,7 @@ fn a_stream_without_shards_is_no_command() {
     assert_eq!(decode_command(command.encode_to_vec().into()), Err(expected));
 }
 
-#[test]
-fn outcomes_read_what_they_wrote() {
+fn outcomes() -> Vec<Outcome> {
     let name: StreamName = "s".parse().unwrap();
     let refusals = [
         Refusal::StreamExists { name: name.clone() },
@@ -402,7 +443,12 @@ fn outcomes_read_what_they_wrote() {
         Refusal::Limit { what: "key changes in 24 hours", actual: 26, limit: 25 },
     ];
     let outcomes = refusals.map(Outcome::Refused).into_iter();
-    for outcome in outcomes.chain([Outcome::Done { version: 4 }]) {
+    outcomes.chain([Outcome::Done { version: 4 }]).collect()
+}
+
+#[test]
+fn outcomes_read_what_they_wrote() {
+    for outcome in outcomes() {
         assert_eq!(decode_outcome(encode_outcome(&outcome)), Ok(outcome));
     }
 }

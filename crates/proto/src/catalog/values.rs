@@ -1,6 +1,6 @@
 //! Names, numbers and choices that stand in several messages.
 
-use anabranch_catalog::{Distribution, Resource, ShardMetrics, StreamMode};
+use anabranch_catalog::{Distribution, Resource, ShardMetrics, StreamId, StreamMode};
 use anabranch_types::{ConsumerName, HashKey, HashKeyRange, SequenceNumber, StreamName};
 use bytes::Bytes;
 
@@ -18,6 +18,10 @@ pub(super) fn consumer_name(text: &str) -> Result<ConsumerName, Error> {
         field: "consumer.name",
         rule: error.to_string(),
     })
+}
+
+pub(super) fn stream_ref(name: &StreamName, id: StreamId) -> pb::StreamRef {
+    pb::StreamRef { name: name.to_string(), id: id.0, with_consumers: false }
 }
 
 pub(super) fn hash_key_bytes(key: HashKey) -> Bytes {

@@ -1,27 +1,18 @@
-//! Shards that are replaced by others: what a change means, how a job begins and ends, and how many
-//! jobs it takes to get to a number of equal shards.
+//! How a resharding job begins and ends.
 
 use std::collections::BTreeMap;
 
-use anabranch_types::{
-    GroupId, HashKey, HashKeyRange, SequenceNumber, ShardId, StreamName, Timestamp, limits,
-};
+use anabranch_types::{GroupId, SequenceNumber, ShardId, StreamName, Timestamp, limits};
 
 use crate::apply::Change;
 use crate::births::born_after;
-use crate::command::{Refusal, ShardChange};
 use crate::model::{
     Catalog, ReshardJob, Shard, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
 };
+use crate::outcome::Refusal;
 use crate::placement;
-
-/// A shard that is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub(crate) range: HashKeyRange,
-    /// The shards that it is made of, by range: none for a stream's first shards, else one or two.
-    pub(crate) parents: Vec<ShardId>,
-}
+use crate::shards::ShardChange;
+use crate::shards::pieces::{Piece, check_count, merge, pieces_towards, split};
 
 /// When a shard is made, and its birth (`births.rs`).
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +22,7 @@ pub(crate) struct Dates {
 }
 
 impl Catalog {
-    pub(crate) fn reshard(
+    pub(super) fn reshard(
         &mut self,
         log_index: u64,
         name: StreamName,
@@ -45,7 +36,7 @@ impl Catalog {
     }
 
     /// As [`Self::reshard`], for a stream whose shards follow its load.
-    pub(crate) fn scale(
+    pub(super) fn scale(
         &mut self,
         log_index: u64,
         name: StreamName,
@@ -90,7 +81,7 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    pub(crate) fn commit_reshard(
+    pub(super) fn commit_reshard(
         &mut self,
         log_index: u64,
         name: &StreamName,
@@ -134,7 +125,7 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    pub(crate) fn abort_reshard(
+    pub(super) fn abort_reshard(
         &mut self,
         name: &StreamName,
         id: StreamId,
@@ -144,46 +135,6 @@ impl Catalog {
         (stream.job, stream.target_shards) = (None, None);
         stream.status = stream.status_at_rest();
         Ok(Change::Made)
-    }
-
-    pub(crate) fn expire_shards(
-        &mut self,
-        name: &StreamName,
-        id: StreamId,
-        now: Timestamp,
-    ) -> Result<Change, Refusal> {
-        let Some(stream) = self.streams.get_mut(name).filter(|stream| stream.id == id) else {
-            return Err(Refusal::StreamNotFound { name: name.clone() });
-        };
-        let before = stream.shards.len();
-        let retention = stream.retention();
-        let expired = stream.shards.values().filter(|shard| shard.has_expired(retention, now));
-        let newest = expired.map(|shard| shard.birth).max().unwrap_or_default();
-        stream.newest_gone = stream.newest_gone.max(newest);
-        stream.shards.retain(|_, shard| !shard.has_expired(retention, now));
-        Ok(if stream.shards.len() == before { Change::AlreadySo } else { Change::Made })
-    }
-
-    pub(crate) fn set_retention(
-        &mut self,
-        name: StreamName,
-        hours: u32,
-        longer: bool,
-    ) -> Result<Change, Refusal> {
-        let Some(stream) = self.streams.get_mut(&name) else {
-            return Err(Refusal::StreamNotFound { name });
-        };
-        if !matches!(stream.status, StreamStatus::Active | StreamStatus::Updating) {
-            return Err(Refusal::StreamNotActive { name });
-        }
-        let current = stream.retention_hours;
-        let bounds = limits::DEFAULT_RETENTION_HOURS..=limits::MAX_RETENTION_HOURS;
-        let is_so = if longer { hours >= current } else { hours <= current };
-        if !is_so || !bounds.contains(&hours) {
-            return Err(Refusal::Retention { current, asked: hours });
-        }
-        stream.retention_hours = hours;
-        Ok(if hours == current { Change::AlreadySo } else { Change::Made })
     }
 
     /// The stream, if `job` is under way in it.
@@ -276,72 +227,6 @@ impl Catalog {
 
 fn not_found(name: &StreamName) -> Refusal {
     Refusal::StreamNotFound { name: name.clone() }
-}
-
-fn open_shard(stream: &Stream, id: ShardId) -> Result<&Shard, Refusal> {
-    let shard = stream.shards.get(&id).ok_or(Refusal::ShardNotFound { shard: id })?;
-    match shard.status {
-        ShardStatus::Open => Ok(shard),
-        ShardStatus::Closed { .. } => Err(Refusal::ShardClosed { shard: id }),
-    }
-}
-
-/// The service wants the new key more than one above the shard's first and below its last.
-fn split(stream: &Stream, id: ShardId, at: HashKey) -> Result<Vec<Piece>, Refusal> {
-    let range = open_shard(stream, id)?.range;
-    let (start, end) = (range.start(), range.end());
-    let cannot = || Refusal::CannotSplit { shard: id, range, at };
-    if at.0.saturating_sub(1) <= start.0 || at >= end {
-        return Err(cannot());
-    }
-    let halves = [(start, HashKey(at.0 - 1)), (at, end)];
-    let halves = halves.map(|(start, end)| HashKeyRange::new(start, end).ok_or_else(cannot));
-    let piece = |range| Ok(Piece { range: range?, parents: vec![id] });
-    halves.into_iter().map(piece).collect()
-}
-
-fn merge(stream: &Stream, lower: ShardId, upper: ShardId) -> Result<Vec<Piece>, Refusal> {
-    let (low, high) = (open_shard(stream, lower)?.range, open_shard(stream, upper)?.range);
-    let touches = low.end().0.checked_add(1) == Some(high.start().0);
-    let range = HashKeyRange::new(low.start(), high.end()).filter(|_| touches);
-    let range = range.ok_or(Refusal::NotAdjacent { lower, upper })?;
-    Ok(vec![Piece { range, parents: vec![lower, upper] }])
-}
-
-/// At most double, at least half (documentation of UpdateShardCount).
-fn check_count(stream: &Stream, target: u32) -> Result<(), Refusal> {
-    let current = u32::try_from(stream.open_shards().count()).unwrap_or(u32::MAX);
-    let lowest = current.div_ceil(2);
-    let highest = current.saturating_mul(2).min(limits::STREAM_MAX_SHARDS);
-    if !(lowest..=highest).contains(&target) {
-        return Err(Refusal::ShardCount { current, target, lowest, highest });
-    }
-    Ok(())
-}
-
-/// The next job on the way to `target` equal shards; empty once there.
-///
-/// A final piece that lies in one or two shards is made at once. One that lies in more is made of
-/// pieces of two shards each, and these of later jobs.
-fn pieces_towards(stream: &Stream, target: u32) -> Vec<Piece> {
-    let mut open: Vec<&Shard> = stream.open_shards().collect();
-    open.sort_unstable_by_key(|shard| shard.range);
-    let mut pieces = Vec::new();
-    for goal in HashKeyRange::split_evenly(target) {
-        let first = open.partition_point(|shard| shard.range.end() < goal.start());
-        let end = open.partition_point(|shard| shard.range.start() <= goal.end());
-        for pair in open[first..end].chunks(2) {
-            let (Some(low), Some(high)) = (pair.first(), pair.last()) else { continue };
-            let start = low.range.start().max(goal.start());
-            let Some(range) = HashKeyRange::new(start, high.range.end().min(goal.end())) else {
-                continue;
-            };
-            let parents = pair.iter().map(|shard| shard.id).collect();
-            pieces.push((Piece { range, parents }, pair == [*low] && low.range == range));
-        }
-    }
-    pieces.retain(|(_, exists)| !exists);
-    pieces.into_iter().map(|(piece, _)| piece).collect()
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use anabranch_types::{StreamName, limits};
 
 use crate::apply::Change;
-use crate::attributes::Distribution;
-use crate::command::Refusal;
-use crate::model::{Catalog, Stream, StreamMode, StreamStatus};
+use crate::model::{Catalog, StreamMode};
+use crate::outcome::Refusal;
+use crate::streams::Distribution;
 
 impl Catalog {
-    pub(crate) fn set_stream_mode(
+    pub(super) fn set_stream_mode(
         &mut self,
         name: StreamName,
         mode: StreamMode,
@@ -29,7 +29,7 @@ impl Catalog {
         Ok(if is_so { Change::AlreadySo } else { Change::Made })
     }
 
-    pub(crate) fn set_warm_throughput(
+    pub(super) fn set_warm_throughput(
         &mut self,
         name: StreamName,
         mibps: u32,
@@ -40,36 +40,10 @@ impl Catalog {
         }
         self.set_stream_mode(name, StreamMode::OnDemand, Some(mibps))
     }
-
-    /// The stream, if it is ACTIVE.
-    pub(crate) fn active_stream(&self, name: &StreamName) -> Result<&Stream, Refusal> {
-        match self.streams.get(name) {
-            Some(stream) if stream.status == StreamStatus::Active => Ok(stream),
-            Some(_) => Err(Refusal::StreamNotActive { name: name.clone() }),
-            None => Err(Refusal::StreamNotFound { name: name.clone() }),
-        }
-    }
-
-    /// The stream, if it is ACTIVE, or UPDATING for no other reason than its load.
-    pub(crate) fn changeable_stream(&mut self, name: &StreamName) -> Result<&mut Stream, Refusal> {
-        match self.streams.get_mut(name) {
-            Some(stream) if stream.is_changeable() => Ok(stream),
-            Some(_) => Err(Refusal::StreamNotActive { name: name.clone() }),
-            None => Err(Refusal::StreamNotFound { name: name.clone() }),
-        }
-    }
-}
-
-impl Stream {
-    /// Whether it is ACTIVE, or UPDATING for no other reason than its load.
-    pub(crate) fn is_changeable(&self) -> bool {
-        self.status == StreamStatus::Active
-            || (self.status == StreamStatus::Updating && self.mode == StreamMode::OnDemand)
-    }
 }
 
 /// Bounded by the shards that a stream may have (API reference, UpdateStreamWarmThroughput: 10 GiB/s).
-pub(crate) fn check_warm_throughput(mibps: u32) -> Result<(), Refusal> {
+pub(super) fn check_warm_throughput(mibps: u32) -> Result<(), Refusal> {
     let [actual, limit] = [mibps, limits::MAX_WARM_THROUGHPUT_MIBPS].map(u64::from);
     if actual > limit {
         return Err(Refusal::Limit { what: "WarmThroughputMiBps", actual, limit });
@@ -82,9 +56,10 @@ mod tests {
     use anabranch_types::{HashKey, ShardId};
 
     use super::*;
-    use crate::StreamId;
-    use crate::command::{Command, ShardChange};
+    use crate::model::{StreamId, StreamStatus};
     use crate::script::{NOW, Script};
+    use crate::shards::{ShardChange, ShardsCommand};
+    use crate::streams::StreamCommand;
 
     const NAME: &str = "s";
 
@@ -98,8 +73,8 @@ mod tests {
         script
     }
 
-    fn set_mode(mode: StreamMode, warm_throughput_mibps: Option<u32>) -> Command {
-        Command::SetStreamMode { name: name(), mode, warm_throughput_mibps }
+    fn set_mode(mode: StreamMode, warm_throughput_mibps: Option<u32>) -> StreamCommand {
+        StreamCommand::SetMode { name: name(), mode, warm_throughput_mibps }
     }
 
     fn split() -> ShardChange {
@@ -123,7 +98,7 @@ mod tests {
     #[test]
     fn warm_throughput_is_for_on_demand_streams_and_bounded() {
         let mut script = with_stream(StreamMode::Provisioned);
-        let warm = |mibps| Command::SetWarmThroughput { name: name(), mibps };
+        let warm = |mibps| StreamCommand::SetWarmThroughput { name: name(), mibps };
         assert_eq!(script.refused(warm(8)), Refusal::NotOnDemand { name: name() });
         script.done(set_mode(StreamMode::OnDemand, None));
         script.done(warm(8));
@@ -136,7 +111,7 @@ mod tests {
     fn only_streams_in_on_demand_mode_are_scaled_and_only_the_very_one() {
         let mut script = with_stream(StreamMode::Provisioned);
         let id = script.stream(NAME).id;
-        let scale = |id| Command::Scale { name: name(), id, change: split(), now: NOW };
+        let scale = |id| ShardsCommand::Scale { name: name(), id, change: split(), now: NOW };
         assert_eq!(script.refused(scale(id)), Refusal::NotOnDemand { name: name() });
         script.done(set_mode(StreamMode::OnDemand, None));
         let other = StreamId(id.0 + 1);
@@ -150,9 +125,9 @@ mod tests {
     fn the_job_of_a_scaled_stream_is_in_nobodys_way() {
         let mut script = with_stream(StreamMode::OnDemand);
         let id = script.stream(NAME).id;
-        script.done(Command::Scale { name: name(), id, change: split(), now: NOW });
-        script.done(Command::SetWarmThroughput { name: name(), mibps: 8 });
-        script.done(Command::DeleteStream { name: name(), with_consumers: false });
+        script.done(ShardsCommand::Scale { name: name(), id, change: split(), now: NOW });
+        script.done(StreamCommand::SetWarmThroughput { name: name(), mibps: 8 });
+        script.done(StreamCommand::Delete { name: name(), with_consumers: false });
         let stream = script.stream(NAME);
         assert_eq!((stream.status, &stream.job), (StreamStatus::Deleting, &None));
     }

@@ -2,7 +2,7 @@
 //!
 //! Order of events: the command gives the replica that is kept another id and makes it the group's only one; its node
 //! takes its log over under that id, as the only voter; from then on the group is one that has too few replicas, and
-//! `repair.rs` adds one after the other, on nodes that live.
+//! `replica_moves.rs` adds one after the other, on nodes that live.
 //!
 //! Requests between nodes name the receiving replica, and no old id is in the group any more. So old replicas neither
 //! vote for the new one, nor against it, nor do they follow it.
@@ -10,15 +10,16 @@
 use anabranch_types::{GroupId, ReplicaId};
 
 use crate::apply::Change;
-use crate::command::Refusal;
-use crate::model::{Catalog, Recovered, Replica};
+use crate::groups::{Recovered, Replica};
+use crate::model::Catalog;
+use crate::outcome::Refusal;
 
 /// How many replica ids are left out when the catalog itself is recovered. What it had given out since the log that is
 /// kept is not known, and no id may ever be given out twice.
 const LEFT_OUT: u64 = 1 << 32;
 
 impl Catalog {
-    pub(crate) fn recover_group(
+    pub(super) fn recover_group(
         &mut self,
         group: GroupId,
         from: ReplicaId,
@@ -61,9 +62,9 @@ mod tests {
     use anabranch_types::{NodeId, ShardId};
 
     use super::*;
-    use crate::command::Command;
+    use crate::groups::GroupCommand;
     use crate::model::StreamMode::Provisioned;
-    use crate::repair::{MoveLimits, repairs};
+    use crate::replica_moves::{MoveLimits, plan_moves};
     use crate::script::Script;
 
     const LIMITS: MoveLimits = MoveLimits { per_node: 2 };
@@ -83,7 +84,7 @@ mod tests {
     /// Has replicas added for as long as there are too few.
     fn repair(script: &mut Script, lost: &BTreeSet<NodeId>) {
         loop {
-            let commands = repairs(&script.catalog, lost, LIMITS);
+            let commands = plan_moves(&script.catalog, lost, LIMITS);
             if commands.is_empty() {
                 return;
             }
@@ -91,7 +92,7 @@ mod tests {
             let moves: Vec<_> =
                 script.catalog.groups().filter_map(|g| Some((g.group, g.moving?.to.id))).collect();
             for (group, replica) in moves {
-                script.done(Command::FinishMove { group, replica });
+                script.done(GroupCommand::FinishMove { group, replica });
             }
         }
     }
@@ -102,7 +103,7 @@ mod tests {
         let before = replicas(&script, group);
         let ids: BTreeSet<_> = before.iter().map(|replica| replica.id).collect();
         let next = script.catalog.next_replica;
-        script.done(Command::RecoverGroup { group, from: before[1].id });
+        script.done(GroupCommand::Recover { group, from: before[1].id });
         let kept = Replica { id: ReplicaId(next), node: before[1].node };
         assert_eq!(replicas(&script, group), [kept]);
         assert_eq!(script.catalog.id_after_recovery(group), next + 1);
@@ -122,7 +123,7 @@ mod tests {
         let group = script.stream("s").shards[&ShardId(0)].group;
         let before = replicas(&script, group);
         let lost = before[1..].iter().map(|replica| replica.node).collect();
-        script.done(Command::RecoverGroup { group, from: before[0].id });
+        script.done(GroupCommand::Recover { group, from: before[0].id });
         repair(&mut script, &lost);
         let after = replicas(&script, group);
         assert_eq!(after.len(), 3);
@@ -137,8 +138,8 @@ mod tests {
         let holders = replicas(&script, group);
         let spare = (1..=4).map(NodeId).find(|n| holders.iter().all(|r| r.node != *n)).unwrap();
         let from = ReplicaId(script.catalog.next_replica);
-        script.done(Command::MoveReplica { group, from: Some(holders[0].id), to: spare });
-        script.done(Command::RecoverGroup { group, from });
+        script.done(GroupCommand::MoveReplica { group, from: Some(holders[0].id), to: spare });
+        script.done(GroupCommand::Recover { group, from });
         assert_eq!(replicas(&script, group)[0].node, spare);
         assert!(script.catalog.groups().all(|group| group.moving.is_none()));
     }
@@ -147,7 +148,7 @@ mod tests {
     fn the_catalog_itself_leaves_out_ids_that_it_may_have_forgotten() {
         let (mut script, group) = scene();
         let next = script.catalog.next_replica;
-        script.done(Command::RecoverGroup { group: GroupId::CATALOG, from: ReplicaId(3) });
+        script.done(GroupCommand::Recover { group: GroupId::CATALOG, from: ReplicaId(3) });
         let kept = script.catalog.replicas.clone();
         assert_eq!(kept, [Replica { id: ReplicaId(next + LEFT_OUT), node: NodeId(3) }]);
         assert_eq!(script.catalog.recovered_as(), Some(kept[0].id));
@@ -163,20 +164,20 @@ mod tests {
         let (mut script, group) = scene();
         let from = ReplicaId(999);
         let nobody = Refusal::ReplicaNotFound { group, replica: from };
-        assert_eq!(script.refused(Command::RecoverGroup { group, from }), nobody);
+        assert_eq!(script.refused(GroupCommand::Recover { group, from }), nobody);
         let nowhere = GroupId(999);
         let nothing = Refusal::ReplicaNotFound { group: nowhere, replica: from };
-        assert_eq!(script.refused(Command::RecoverGroup { group: nowhere, from }), nothing);
+        assert_eq!(script.refused(GroupCommand::Recover { group: nowhere, from }), nothing);
         script.create("new", 1, Provisioned);
         let shard = script.stream("new").shards[&ShardId(0)].clone();
         let (group, from) = (shard.group, shard.replicas[0].id);
-        let refused = script.refused(Command::RecoverGroup { group, from });
+        let refused = script.refused(GroupCommand::Recover { group, from });
         assert_eq!(refused, Refusal::CannotRecover { group });
         // Asked again: the replica that was kept has another id by now.
         let (mut script, group) = scene();
         let from = replicas(&script, group)[0].id;
-        script.done(Command::RecoverGroup { group, from });
+        script.done(GroupCommand::Recover { group, from });
         let again = Refusal::ReplicaNotFound { group, replica: from };
-        assert_eq!(script.refused(Command::RecoverGroup { group, from }), again);
+        assert_eq!(script.refused(GroupCommand::Recover { group, from }), again);
     }
 }

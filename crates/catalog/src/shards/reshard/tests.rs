@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_types::{HashKeyRange, SequenceNumberParts};
+use anabranch_types::{HashKey, HashKeyRange, SequenceNumberParts};
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Command, Outcome};
+use crate::outcome::Outcome;
 use crate::script::{NOW, Script};
+use crate::shards::ShardsCommand;
+use crate::streams::StreamCommand;
 
 const EIGHTH: u128 = 1 << 125;
 
@@ -28,12 +30,12 @@ impl Script {
 
     fn reshard(&mut self, change: ShardChange) -> Outcome {
         let now = NOW;
-        self.run(Command::Reshard { name: name(), change, now })
+        self.run(ShardsCommand::Reshard { name: name(), change, now })
     }
 
     fn refusal(&mut self, change: ShardChange) -> Refusal {
         let name = name();
-        self.refused(Command::Reshard { name, change, now: NOW })
+        self.refused(ShardsCommand::Reshard { name, change, now: NOW })
     }
 
     fn job(&self) -> &ReshardJob {
@@ -46,7 +48,7 @@ impl Script {
             |parent: &ShardId| (*parent, self.s().shards[parent].starting_sequence_number());
         let endings = self.job().parents.iter().map(ending).collect();
         let (id, job, now) = (self.s().id, self.job().id, NOW);
-        self.done(Command::CommitReshard { name: name(), id, job, endings, now });
+        self.done(ShardsCommand::Commit { name: name(), id, job, endings, now });
     }
 
     /// Open shards by range, in eighths of the space (rounded down), each with its parents.
@@ -90,7 +92,7 @@ fn a_parent_closes_no_earlier_than_its_last_record_arrived_whatever_the_proposer
     let mut script = provisioned(1);
     let late = NOW.minus(2 * DAY);
     let split = ShardChange::Split { shard: ShardId(0), at: HashKey(4 * EIGHTH) };
-    script.done(Command::Reshard { name: name(), change: split, now: late });
+    script.done(ShardsCommand::Reshard { name: name(), change: split, now: late });
     let parent = script.s().shards[&ShardId(0)].clone();
     let ending = SequenceNumber::new(SequenceNumberParts {
         shard_born_seconds: parent.birth.as_secs(),
@@ -101,8 +103,8 @@ fn a_parent_closes_no_earlier_than_its_last_record_arrived_whatever_the_proposer
     });
     let (id, job) = (script.s().id, script.job().id);
     let endings = BTreeMap::from([(parent.id, ending)]);
-    script.done(Command::CommitReshard { name: name(), id, job, endings, now: late });
-    let expire = |now| Command::ExpireShards { name: name(), id, now };
+    script.done(ShardsCommand::Commit { name: name(), id, job, endings, now: late });
+    let expire = |now| ShardsCommand::Expire { name: name(), id, now };
     let last_arrival = Timestamp::from_millis((NOW.as_secs() + 5) * 1000);
     script.run(expire(last_arrival.plus(DAY)));
     assert!(script.s().shards.contains_key(&parent.id), "its last record is retained");
@@ -114,12 +116,12 @@ fn a_parent_closes_no_earlier_than_its_last_record_arrived_whatever_the_proposer
 fn an_empty_parent_closes_no_earlier_than_its_children_were_made() {
     let mut script = provisioned(1);
     let split = ShardChange::Split { shard: ShardId(0), at: HashKey(4 * EIGHTH) };
-    script.done(Command::Reshard { name: name(), change: split, now: NOW });
+    script.done(ShardsCommand::Reshard { name: name(), change: split, now: NOW });
     let (id, job) = (script.s().id, script.job().id);
     let start = script.s().shards[&ShardId(0)].starting_sequence_number();
     let endings = BTreeMap::from([(ShardId(0), start)]);
     let now = NOW.minus(Duration::from_secs(60));
-    script.done(Command::CommitReshard { name: name(), id, job, endings, now });
+    script.done(ShardsCommand::Commit { name: name(), id, job, endings, now });
     let [parent, child] = [0, 1].map(|shard| &script.s().shards[&ShardId(shard)]);
     assert!(matches!(parent.status, ShardStatus::Closed { at, .. } if at >= child.created));
 }
@@ -130,14 +132,14 @@ fn a_merge_has_two_parents_and_an_abort_leaves_no_trace() {
     let merge = ShardChange::Merge { lower: ShardId(0), upper: ShardId(1) };
     assert!(matches!(script.reshard(merge), Outcome::Done { .. }));
     let (id, job) = (script.s().id, script.job().id);
-    let abort = Command::AbortReshard { name: name(), id, job };
+    let abort = ShardsCommand::Abort { name: name(), id, job };
     script.done(abort.clone());
     assert_eq!(script.open(), [(0, vec![]), (4, vec![])]);
     assert_eq!(script.s().status, StreamStatus::Active);
     let over = Outcome::Refused(Refusal::JobOver { name: name(), job });
     assert_eq!(script.run(abort), over);
     let (endings, now) = (BTreeMap::new(), NOW);
-    assert_eq!(script.run(Command::CommitReshard { name: name(), id, job, endings, now }), over);
+    assert_eq!(script.run(ShardsCommand::Commit { name: name(), id, job, endings, now }), over);
     script.reshard(merge);
     assert!(script.job().id > job);
     script.commit();
@@ -152,7 +154,7 @@ fn a_commit_needs_the_ending_of_every_parent() {
     let (id, job, now) = (script.s().id, script.job().id, NOW);
     let number = script.s().shards[&ShardId(0)].starting_sequence_number();
     let endings = BTreeMap::from([(ShardId(0), number)]);
-    let commit = Command::CommitReshard { name: name(), id, job, endings, now };
+    let commit = ShardsCommand::Commit { name: name(), id, job, endings, now };
     let over = Outcome::Refused(Refusal::JobOver { name: name(), job });
     assert_eq!(script.run(commit), over);
     assert_eq!(script.job().id, job);
@@ -228,29 +230,16 @@ fn closed_shards_expire_when_retention_has_passed() {
     script.commit();
     let id = script.s().id;
     let day = Duration::from_secs(24 * 3600);
-    let expire = |now| Command::ExpireShards { name: name(), id, now };
+    let expire = |now| ShardsCommand::Expire { name: name(), id, now };
     let now = NOW;
     script.done(expire(now.plus(day).minus(Duration::from_millis(1))));
     assert_eq!(script.s().shards.len(), 3);
-    script.done(Command::SetRetention { name: name(), hours: 48, longer: true });
+    script.done(StreamCommand::SetRetention { name: name(), hours: 48, longer: true });
     script.done(expire(now.plus(day)));
     assert_eq!(script.s().shards.len(), 3);
     script.done(expire(now.plus(2 * day)));
     assert!(script.s().shards.keys().eq(&[ShardId(1), ShardId(2)]));
     assert_eq!(script.s().shards[&ShardId(1)].parents, [ShardId(0)]);
-}
-
-#[test]
-fn retention_goes_where_the_user_says_within_its_bounds() {
-    let mut script = provisioned(1);
-    let mut set = |hours, longer| script.run(Command::SetRetention { name: name(), hours, longer });
-    let refused = |current, asked| Outcome::Refused(Refusal::Retention { current, asked });
-    assert_eq!(set(23, false), refused(24, 23));
-    assert_eq!(set(8761, true), refused(24, 8761));
-    assert!(matches!(set(8760, true), Outcome::Done { .. }));
-    assert_eq!(set(100, true), refused(8760, 100));
-    assert!(matches!(set(24, false), Outcome::Done { .. }));
-    assert_eq!(set(25, false), refused(24, 25));
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use crate::apply::Change;
 use crate::model::Catalog;
 
 impl Catalog {
-    pub(crate) fn set_balancing(&mut self, paused: bool) -> Change {
+    pub(super) fn set_balancing(&mut self, paused: bool) -> Change {
         let rebalance = self.rebalance.filter(|_| !paused);
         if (self.balancing_paused, self.rebalance) == (paused, rebalance) {
             return Change::AlreadySo;
@@ -15,12 +15,12 @@ impl Catalog {
     }
 
     /// One that is under way begins anew: what could not be moved is tried again.
-    pub(crate) fn begin_rebalance(&mut self, log_index: u64) -> Change {
+    pub(super) fn begin_rebalance(&mut self, log_index: u64) -> Change {
         self.rebalance = Some(log_index);
         Change::Made
     }
 
-    pub(crate) fn finish_rebalance(&mut self, rebalance: u64) -> Change {
+    pub(super) fn finish_rebalance(&mut self, rebalance: u64) -> Change {
         match self.rebalance.take_if(|under_way| *under_way == rebalance) {
             Some(_) => Change::Made,
             None => Change::AlreadySo,
@@ -30,11 +30,12 @@ impl Catalog {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::{Command, Outcome};
+    use crate::groups::GroupCommand;
+    use crate::outcome::Outcome;
     use crate::script::Script;
 
     fn pause(script: &mut Script, paused: bool) -> bool {
-        script.done(Command::SetBalancing { paused });
+        script.done(GroupCommand::SetBalancing { paused });
         script.catalog.balances()
     }
 
@@ -53,25 +54,25 @@ mod tests {
     fn a_rebalance_goes_on_while_balancing_is_paused_and_then_ends() {
         let mut script = Script::with_nodes(1, &["a"]);
         pause(&mut script, true);
-        script.done(Command::Rebalance);
+        script.done(GroupCommand::Rebalance);
         let first = script.catalog.rebalance.unwrap();
         assert!(script.catalog.balances());
-        script.done(Command::Rebalance);
+        script.done(GroupCommand::Rebalance);
         let second = script.catalog.rebalance.unwrap();
         assert!(second > first);
-        let late = script.run(Command::FinishRebalance { rebalance: first });
+        let late = script.run(GroupCommand::FinishRebalance { rebalance: first });
         assert_eq!(late, Outcome::Done { version: second });
         assert!(script.catalog.balances(), "an end of the first is none of the second");
-        script.done(Command::FinishRebalance { rebalance: second });
+        script.done(GroupCommand::FinishRebalance { rebalance: second });
         assert!(!script.catalog.balances());
     }
 
     #[test]
     fn pausing_ends_a_rebalance() {
         let mut script = Script::with_nodes(1, &["a"]);
-        script.done(Command::Rebalance);
+        script.done(GroupCommand::Rebalance);
         assert!(!pause(&mut script, true));
-        script.done(Command::Rebalance);
+        script.done(GroupCommand::Rebalance);
         assert!(!pause(&mut script, true), "also one that began while it was paused");
         assert_eq!(script.catalog.rebalance, None);
     }

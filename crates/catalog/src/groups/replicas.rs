@@ -1,0 +1,147 @@
+//! Replicas of groups that are replaced and moved.
+
+use anabranch_types::{GroupId, NodeId, ReplicaId};
+
+use crate::apply::Change;
+use crate::groups::{GroupRef, Move, Replica};
+use crate::model::Catalog;
+use crate::nodes::NodeState;
+use crate::outcome::Refusal;
+
+impl Catalog {
+    /// The disk that held these replicas is gone, or has forgotten what they did: what comes back is new under new ids.
+    /// Only in groups that `concerns` says yes to, given their replicas.
+    pub(crate) fn replace_all_replicas_on(
+        &mut self,
+        node: NodeId,
+        concerns: impl Fn(&[Replica]) -> bool,
+    ) {
+        let mut next = self.next_replica;
+        let mut replace = |replicas: &mut Vec<Replica>, moving: &mut Option<Move>| {
+            if !concerns(replicas) {
+                return;
+            }
+            for replica in replicas.iter_mut().filter(|replica| replica.node == node) {
+                let before = std::mem::replace(&mut replica.id, ReplicaId(next));
+                next += 1;
+                follow_leaving(moving, before, replica.id);
+            }
+            if let Some(moving) = moving.as_mut().filter(|moving| moving.to.node == node) {
+                moving.to.id = ReplicaId(next);
+                next += 1;
+            }
+        };
+        self.shards_mut().for_each(|shard| replace(&mut shard.replicas, &mut shard.moving));
+        replace(&mut self.replicas, &mut self.moving);
+        self.next_replica = next;
+    }
+
+    pub(super) fn replace_replica(
+        &mut self,
+        group: GroupId,
+        lost: ReplicaId,
+    ) -> Result<Change, Refusal> {
+        let id = ReplicaId(self.next_replica);
+        let not_found = Refusal::ReplicaNotFound { group, replica: lost };
+        let (replicas, moving) = self.placement_mut(group).ok_or(not_found.clone())?;
+        if let Some(moving) = moving.as_mut().filter(|moving| moving.to.id == lost) {
+            moving.to.id = id;
+        } else {
+            let mut replicas = replicas.iter_mut();
+            replicas.find(|replica| replica.id == lost).ok_or(not_found)?.id = id;
+            follow_leaving(moving, lost, id);
+        }
+        self.next_replica += 1;
+        Ok(Change::Made)
+    }
+
+    pub(super) fn move_replica(
+        &mut self,
+        group: GroupId,
+        from: Option<ReplicaId>,
+        to: NodeId,
+    ) -> Result<Change, Refusal> {
+        let found = self.groups().find(|found| found.group == group);
+        let is_free = self.nodes.get(&to).is_some_and(|node| node.state == NodeState::Active);
+        let can_move = |found: &GroupRef<'_>| {
+            !found.is_new
+                && found.moving.is_none()
+                && from.is_none_or(|from| found.replicas.iter().any(|r| r.id == from))
+                && found.replicas.iter().all(|replica| replica.node != to)
+        };
+        if !is_free || !found.is_some_and(|found| can_move(&found)) {
+            return Err(Refusal::CannotMove { group, to });
+        }
+        let to = Replica { id: ReplicaId(self.next_replica), node: to };
+        if let Some((_, moving)) = self.placement_mut(group) {
+            *moving = Some(Move { to, from });
+        }
+        self.next_replica += 1;
+        Ok(Change::Made)
+    }
+
+    pub(super) fn finish_move(
+        &mut self,
+        group: GroupId,
+        replica: ReplicaId,
+    ) -> Result<Change, Refusal> {
+        let Some((replicas, moving)) = self.placement_mut(group) else {
+            return Err(Refusal::ReplicaNotFound { group, replica });
+        };
+        let Some(Move { to, from }) = moving.take_if(|moving| moving.to.id == replica) else {
+            return Ok(Change::AlreadySo);
+        };
+        match from.and_then(|from| replicas.iter_mut().find(|replica| replica.id == from)) {
+            Some(place) => *place = to,
+            None => replicas.push(to),
+        }
+        Ok(Change::Made)
+    }
+
+    pub(super) fn cancel_move(
+        &mut self,
+        group: GroupId,
+        replica: ReplicaId,
+    ) -> Result<Change, Refusal> {
+        let Some((_, moving)) = self.placement_mut(group) else {
+            return Err(Refusal::ReplicaNotFound { group, replica });
+        };
+        let cancelled = moving.take_if(|moving| moving.to.id == replica);
+        Ok(if cancelled.is_some() { Change::Made } else { Change::AlreadySo })
+    }
+}
+
+/// A move names the replica that leaves by an id that has just changed.
+fn follow_leaving(moving: &mut Option<Move>, before: ReplicaId, now: ReplicaId) {
+    if let Some(moving) = moving
+        && moving.from == Some(before)
+    {
+        moving.from = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_types::ShardId;
+
+    use super::*;
+    use crate::groups::GroupCommand;
+    use crate::model::StreamMode::Provisioned;
+    use crate::outcome::Outcome;
+    use crate::script::Script;
+
+    #[test]
+    fn a_lost_replica_is_replaced_once() {
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
+        script.create("s", 1, Provisioned);
+        let shard = script.stream("s").shards[&ShardId(0)].clone();
+        let lost = shard.replicas[1];
+        let replace = GroupCommand::ReplaceReplica { group: shard.group, lost: lost.id };
+        assert!(matches!(script.run(replace.clone()), Outcome::Done { .. }));
+        let now = &script.stream("s").shards[&ShardId(0)].replicas;
+        assert_eq!(now[1].node, lost.node);
+        assert_ne!(now[1].id, lost.id);
+        let again = Refusal::ReplicaNotFound { group: shard.group, replica: lost.id };
+        assert_eq!(script.run(replace), Outcome::Refused(again));
+    }
+}
