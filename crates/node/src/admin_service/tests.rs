@@ -264,7 +264,7 @@ fn a_split_says_its_step() {
     }));
     let job = scene.catalog.streams[&name].job.as_ref().unwrap().id;
     let concerned: Vec<_> = scene.catalog.groups().filter(jobs::concerns).collect();
-    let shards: Vec<_> = concerned.iter().map(|group| group.shard().unwrap().2.id.0).collect();
+    let shards: Vec<_> = concerned.iter().map(|group| group.shard().unwrap().shard.id.0).collect();
     assert_eq!(shards, [0, 2, 3]);
     let [parent, lower, upper] = concerned[..] else { panic!("{shards:?}") };
     let step = |groups: &[GroupRef<'_>], frozen_by| {
