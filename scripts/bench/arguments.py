@@ -17,7 +17,7 @@ def parser(description):
         "--binary",
         type=Path,
         default=machine.binary(),
-        help="the anabranch binary; default: the one that `make dist` builds",
+        help="the anabranch binary; default: the binary of `make dist`",
     )
     return made
 
