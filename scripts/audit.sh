@@ -1,9 +1,9 @@
 #!/bin/bash
 # Checks the dependencies against a database of security advisories (RustSec) with cargo-deny.
 #
-# The database is the folder in ADVISORY_DB: a clone of https://github.com/rustsec/advisory-db, or only its files. Without
-# ADVISORY_DB the script fetches the database from there. The exit code is 1 if an advisory applies. It is 2 if there is no
-# database, and then nothing has been checked.
+# The database is the folder in ADVISORY_DB: a clone of https://github.com/rustsec/advisory-db, or only its files.
+# Without ADVISORY_DB the script fetches the database from there. The exit code is 1 if an advisory applies. It is 2
+# if there is no database, and then nothing has been checked.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 eval "$(scripts/env.sh)"

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs the requirements of the build, the tests and the demo on a fresh Debian or Ubuntu. The AWS clients go into .venv,
-# libclang and RocksDB's library into the user's cache. The machine must have a Rust toolchain, a C++ compiler, make and
-# Python 3. If everything is installed, the script does nothing. `setup.sh valgrind` installs valgrind, which only the cost
-# tests of the hot path need.
+# Installs the requirements of the build, the tests and the demo on a fresh Debian or Ubuntu. The AWS clients go into
+# .venv, libclang and RocksDB's library into the user's cache. The machine must have a Rust toolchain, a C++ compiler,
+# make and Python 3. If everything is installed, the script does nothing. `setup.sh valgrind` installs valgrind, which
+# only the cost tests of the hot path need.
 set -eu
 cd "$(dirname "$0")/.."
 
