@@ -40,7 +40,7 @@ pub struct Policy {
     bytes: usize,
 }
 
-/// What a policy document is attached to.
+/// The kind of entity that a policy document is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A user. Its statements have no `Principal`.

@@ -114,8 +114,8 @@ where
     locate(request).map(|_| ())
 }
 
-/// The access key id that the `Authorization` header or the query names. Empty if there is none. Nothing is verified,
-/// so it is only a claim of the client.
+/// The access key id that the `Authorization` header or the query names. Empty if neither names one. Nothing is
+/// verified, so it is only a claim of the client.
 pub fn claimed_key_id<'a>(authorization: &'a str, query: &'a str) -> Cow<'a, str> {
     let first = |credential: &'a str| credential.split('/').next().unwrap_or_default();
     let [credential, ..] = HeaderParts::of(authorization).values;

@@ -16,8 +16,7 @@ pub struct Target {
     pub run: fn(&[u8]),
 }
 
-/// All targets: first those that read bytes from clients, then those that read bytes from other nodes and from the
-/// disk.
+/// All targets. Targets for bytes from clients come first, then targets for bytes from other nodes and from the disk.
 pub const TARGETS: &[Target] = &[
     Target { name: "gateway-call", run: gateway::call },
     Target { name: "gateway-gzip", run: gateway::gzip },

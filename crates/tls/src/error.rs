@@ -16,7 +16,7 @@ pub enum Error {
     Unusable {
         /// Path of the file.
         path: PathBuf,
-        /// What is wrong with the contents.
+        /// The problem with the contents.
         reason: String,
     },
     /// A certificate cannot be made.

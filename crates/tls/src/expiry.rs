@@ -31,7 +31,7 @@ fn expiry(file: &Path) -> Result<SystemTime, Error> {
     ends.into_iter().min().ok_or_else(unreadable)
 }
 
-/// Checks the certificates in `files` now and twice a day. Logs those that have expired or will expire within 30
+/// Checks the certificates in `files` now and twice a day. Logs each one if it has expired or will expire within 30
 /// days. Never returns.
 pub async fn remind(files: Vec<PathBuf>) -> Infallible {
     let mut ticks = interval(EVERY);

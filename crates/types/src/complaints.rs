@@ -10,8 +10,8 @@ pub struct Complaints(Mutex<Option<Instant>>);
 const PAUSE: Duration = Duration::from_secs(10);
 
 impl Complaints {
-    /// Whether a message may be written at `now`: the last one is ten seconds old or older, or there is none. If so,
-    /// `now` becomes the time of the last message.
+    /// Whether a message may be written at `now`: yes if the last message is at least ten seconds old, or if this is
+    /// the first one. If so, `now` becomes the time of the last message.
     pub fn is_due(&self, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);

@@ -100,7 +100,7 @@ impl FromStr for ConsumerName {
 pub struct UserName(Arc<str>);
 
 impl UserName {
-    /// Name of the root user, who may do everything in its own account.
+    /// Name of the root user. The root user may do everything in its own account.
     pub const ROOT: &'static str = "root";
 
     /// The name as text.

@@ -140,7 +140,7 @@ impl Condition {
     /// Compiles one key of an operator.
     ///
     /// # Errors
-    /// What is wrong with the key or with a value.
+    /// The rule that the key or a value breaks.
     pub(super) fn parse(
         operator: Operator,
         key: &str,

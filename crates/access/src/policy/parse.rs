@@ -22,7 +22,7 @@ pub const MAX_DOCUMENT_BYTES: usize = 20_480;
 pub struct ParseError {
     /// Path of the field, such as `Statement[0].Effect`.
     pub field: String,
-    /// What the field must be.
+    /// The rule, such as `it is missing`.
     pub rule: String,
 }
 

@@ -57,7 +57,7 @@ impl Pattern {
     /// Compiles a pattern. `wild`: whether `*` and `?` are wildcards. `variables`: whether `${…}` is a variable.
     ///
     /// # Errors
-    /// What is wrong with a variable.
+    /// The rule that a variable breaks.
     pub(super) fn parse(text: &str, wild: bool, variables: bool) -> Result<Self, String> {
         let mut pattern = Self { segments: vec![Segment::new()], variables: Vec::new() };
         let mut rest = text;
@@ -285,7 +285,7 @@ impl ActionPattern {
     /// Compiles an action pattern.
     ///
     /// # Errors
-    /// What an action must look like.
+    /// The form that an action must have.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let is_valid = text == "*"
             || text.split_once(':').is_some_and(|(service, action)| {
@@ -321,7 +321,7 @@ impl ArnPattern {
     /// Compiles an ARN pattern.
     ///
     /// # Errors
-    /// What an ARN must look like.
+    /// The form that an ARN must have.
     pub(super) fn parse(text: &str, wild: bool, variables: bool) -> Result<Self, String> {
         if text == "*" && wild {
             return Ok(Self::All);

@@ -3,7 +3,7 @@
 use super::tree::{Crate, Source};
 use super::*;
 
-/// A crate without findings, except for those that `rest` (the end of its manifest) causes.
+/// A crate whose manifest ends in `rest`. Without `rest` it has no findings.
 fn member(name: &str, layer: &str, rest: &str) -> Crate {
     let manifest = format!(
         "[package]\nname = \"{name}\"\n[package.metadata]\nlayer = {layer}\n[lints]\nworkspace = true\n{rest}"

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 /// The workspace: all files that the rules look at.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    /// The root's `clippy.toml`; empty if there is none.
+    /// The root's `clippy.toml`; empty if the file is missing.
     pub(crate) clippy: Table,
     /// All crates in the folder `crates/`, by name of the folder.
     pub(crate) crates: Vec<Crate>,
