@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! accept:   any certificate of the authority    the result says who the client is; services decide what it may do
-//! connect:  a certificate of the authority that names a node of the own cluster, and the wanted node if one is given
+//! connect:  a certificate of the authority that names a node of this cluster, and the wanted node if one is given
 //! ```
 //!
 //! The files are checked for changes all the time, and each new connection uses the newest certificates. Therefore no
-//! session is resumed: a resumed session would skip the check of the certificate. The own identity never changes
-//! while the process runs: a certificate of another owner is refused.
+//! session is resumed: a resumed session would skip the check of the certificate. The identity of this process never
+//! changes while the process runs: a certificate of another owner is refused.
 
 use std::io;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl MutualTls {
         Ok(Self { identity, current })
     }
 
-    /// The owner that the own certificate names.
+    /// The owner that this side's certificate names.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -97,10 +97,10 @@ impl MutualTls {
         Ok((Stream::Tls(Box::new(stream)), peer))
     }
 
-    /// Makes the handshake with a server. It must be a node of the own cluster, and the node `node` if one is given.
+    /// Makes the handshake with a server. It must be a node of this cluster, and the node `node` if one is given.
     ///
     /// # Errors
-    /// The reason why the handshake failed. If the server refuses the own certificate, only the next read shows it:
+    /// The reason why the handshake failed. If the server refuses this side's certificate, only the next read shows it:
     /// in TLS 1.3 the client finishes its handshake before the server has checked that certificate.
     pub async fn connect(
         &self,

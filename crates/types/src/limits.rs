@@ -1,4 +1,5 @@
-//! Limits of the service that the cluster keeps, each with its source. A limit of our own says so.
+//! Limits of the service that the cluster keeps, each with its source. A limit of our own says so. A value is the
+//! largest allowed one, unless its doc says otherwise.
 //!
 //! "Model" is the Kinesis service model (botocore 1.44.5, `kinesis/2013-12-02`), with the name of the operation or
 //! type.

@@ -184,7 +184,7 @@ impl Condition {
         }
     }
 
-    /// The name of the key, if it is a key that no request has here.
+    /// The name of the key, if no request here has this key (`Key::Absent`).
     pub(super) const fn absent_key(&self) -> Option<&str> {
         if let Key::Absent(name) = &self.key { Some(name.as_str()) } else { None }
     }

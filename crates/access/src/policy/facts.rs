@@ -17,7 +17,7 @@ use super::key::Key;
 /// The request context.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// `aws:username`, and `aws:userid` too
+    /// `aws:username` and `aws:userid`
     pub username: &'a str,
     /// `aws:PrincipalArn`
     pub principal_arn: &'a str,
