@@ -1,5 +1,5 @@
-# Everything a person or the CI does with this tree. `make` alone lists the commands.
-# One profile for all of it (--release) and one cache for all clones: see scripts/env.sh.
+# All commands for people and for the CI. `make` without an argument lists them.
+# All commands use one profile (--release), and all clones share one cache: see scripts/env.sh.
 
 ENV := scripts/env.sh
 CARGO := $(ENV) cargo
@@ -9,7 +9,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup build dist test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling lint audit fix
 
-help: ## This list
+help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## Install what is missing: .venv with the AWS clients, libclang
@@ -18,57 +18,57 @@ setup: ## Install what is missing: .venv with the AWS clients, libclang
 build: setup ## Build the binary (ten minutes the first time, most of it RocksDB)
 	@scripts/build.sh
 
-dist: setup ## The binary to deploy: a fifth less CPU than `make build`, and what the benchmarks run
+dist: setup ## Build the binary to deploy, which uses a fifth less CPU than `make build`; benchmarks run this one
 	@scripts/build.sh dist
 
-test: setup ## All tests: cargo's, then the real AWS clients against real processes
+test: setup ## Run all tests: cargo's, then the real AWS clients against real processes
 	@scripts/test.sh
 
-test-clients: build ## The AWS SDKs of five languages against three nodes (ARGS="java go" for some)
+test-clients: build ## Run the AWS SDKs of five languages against three nodes (ARGS="java go" for only these)
 	@.venv/bin/python scripts/test_clients.py $(ARGS)
 
-guard: setup ## Instructions and allocations of the hot path against scripts/guard.json (ARGS="part of a test's name")
+guard: setup ## Compare instructions and allocations of the hot path with scripts/guard.json (ARGS="part of a test's name")
 	@scripts/setup.sh valgrind
 	@$(ENV) $(PYTHON) scripts/guard.py $(ARGS)
 
-guard-record: setup ## Write what is counted now into scripts/guard.json
+guard-record: setup ## Count instructions and allocations, and write them into scripts/guard.json
 	@scripts/setup.sh valgrind
 	@$(ENV) $(PYTHON) scripts/guard.py --record $(ARGS)
 
-fuzz: setup ## Feed what reads bytes from outside, ten seconds a target (ARGS="--seconds 600 catalog")
+fuzz: setup ## Fuzz the code that reads bytes from outside, ten seconds per target (ARGS="--seconds 600 catalog")
 	@$(CARGO) run --release -q -p anabranch-fuzz -- $(ARGS)
 
-demo: build ## Three nodes, a real data set, a killed leader, every record checked
+demo: build ## Run three nodes with a real data set, kill a leader, check every record
 	@$(ENV) $(PYTHON) scripts/demo.py $(ARGS)
 
-dev: build ## One node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
+dev: build ## Run one node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
 	@$(ENV) sh -c 'exec "$$CARGO_TARGET_DIR/release/anabranch" dev $(ARGS)'
 
-bench: dist ## Beside the peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
+bench: dist ## Measure Anabranch and its peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
 	@scripts/bench.sh peers $(ARGS)
 
-curves: dist ## How it scales, as plots (ARGS="--rounds 1 --seconds 1")
+curves: dist ## Measure how it scales, and draw plots (ARGS="--rounds 1 --seconds 1")
 	@scripts/bench.sh curves $(ARGS)
 
-limits: dist ## A thousand idle shards, minutes of overload, a thousand slow readers
+limits: dist ## Measure a thousand idle shards, minutes of overload, a thousand slow readers
 	@scripts/bench.sh limits $(ARGS)
 
-costs: dist ## System calls, copies and sleeps of a record, counted (root, perf)
+costs: dist ## Count the system calls, copies and sleeps of a record (root, perf)
 	@scripts/bench.sh costs $(ARGS)
 
-outages: dist ## How long clients notice a fault of another node, by kind of fault (root; ARGS="--faults 3 --only stopped")
+outages: dist ## Measure how long clients notice each kind of fault of another node (root; ARGS="--faults 3 --only stopped")
 	@scripts/bench.sh outages $(ARGS)
 
-scaling: setup ## How on-demand streams follow their load, simulated, as a plot: seconds
+scaling: setup ## Simulate how on-demand streams follow their load, and draw a plot: seconds
 	@scripts/bench.sh scaling $(ARGS)
 
-lint: setup ## Clippy, ruff, formatting, documentation, licences and sources of the dependencies
+lint: setup ## Check with Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh
 
-audit: ## Dependencies against known advisories: of ADVISORY_DB=DIR, or fetched; fails if there are none to be had
+audit: ## Check dependencies against known advisories, from ADVISORY_DB=DIR or fetched; fails if neither works
 	@scripts/audit.sh
 
-fix: setup ## Let Clippy, rustfmt and ruff repair what they can
+fix: setup ## Let Clippy, rustfmt and ruff fix what they can fix by themselves
 	@$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 	@$(CARGO) fmt --all
 	@.venv/bin/ruff check --no-cache --fix scripts tests

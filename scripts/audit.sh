@@ -1,9 +1,9 @@
 #!/bin/bash
-# Checks the dependencies against a database of advisories (RustSec), by cargo-deny.
+# Checks the dependencies against a database of security advisories (RustSec) with cargo-deny.
 #
-# The database is the folder that ADVISORY_DB names: a clone of https://github.com/rustsec/advisory-db, or its files
-# alone. Without ADVISORY_DB it is fetched from there. Ends with 1 if an advisory applies, and with 2 if there is no
-# database: then nothing has been checked.
+# The database is the folder in ADVISORY_DB: a clone of https://github.com/rustsec/advisory-db, or only its files.
+# Without ADVISORY_DB the script fetches the database from there. The exit code is 1 if an advisory applies. It is 2
+# if there is no database, and then nothing has been checked.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 eval "$(scripts/env.sh)"
@@ -18,7 +18,7 @@ no_database() {
     exit 2
 }
 
-# cargo-deny reads a git repository, so files alone become one.
+# cargo-deny reads only git repositories. So this turns a folder of plain files into a repository.
 as_repository() {
     local given=$1
     [ -d "$given/crates" ] || no_database "ADVISORY_DB=$given: has no folder \"crates\""
@@ -33,7 +33,7 @@ as_repository() {
 deny=$(scripts/cargo-deny.sh) || no_database "cargo-deny could not be installed"
 [ -z "${ADVISORY_DB:-}" ] || as_repository "$(realpath "$ADVISORY_DB")"
 
-# The project's settings, with this database in a folder of its own.
+# The settings of the project, with this database in a folder of its own.
 sed '/^\[advisories\]/a db-path = "'"$work"'/databases"\ndb-urls = ["'"$url"'"]' deny.toml >"$work/deny.toml"
 timeout "$seconds_to_fetch" "$deny" fetch --config "$work/deny.toml" db >"$work/fetch.log" 2>&1 ||
     no_database "$url could not be fetched: $(tail -n 1 "$work/fetch.log")"

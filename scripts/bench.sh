@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs a Python script of scripts/bench in the environment of scripts/env.sh, and installs first what only these scripts
-# need: matplotlib, into .venv. The peers are installed by the script itself, into the user's cache.
+# Runs a Python script from scripts/bench in the environment of scripts/env.sh. Before that it installs matplotlib into
+# .venv, which only these scripts need. The script itself installs the peers into the user's cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 eval "$(scripts/env.sh)"

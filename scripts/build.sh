@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the binary in the environment of scripts/env.sh, with cargo's own progress. The argument is the profile.
+# Builds the binary in the environment of scripts/env.sh and shows cargo's progress. The argument is the profile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 eval "$(scripts/env.sh)"

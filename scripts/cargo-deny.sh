@@ -1,6 +1,6 @@
 #!/bin/bash
-# Prints the path of cargo-deny, installing it into the user's cache when it is not there. Its build is not optimised:
-# it runs for a second, and takes a quarter of the time to compile.
+# Prints the path of cargo-deny. If cargo-deny is missing, the script first installs it into the user's cache. The
+# build is not optimised: cargo-deny runs for only a second, and this takes a quarter of the compile time.
 set -euo pipefail
 version=0.20.2
 root=${XDG_CACHE_HOME:-$HOME/.cache}/anabranch/cargo-deny-$version

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""The main job, in one command: three nodes, a real data set, a leader killed in the middle, every record checked.
+"""The demo: three nodes, a real data set, a leader that is killed in the middle, and a check of every record.
 
-Starts three `anabranch server` processes on loopback, writes the 28,000 airports of the package airportsdata as one
-JSON record each with boto3's PutRecords (and a few with the AWS CLI), kills the leader of a shard with SIGKILL half
-way, reads everything back with GetRecords, and checks that every acknowledged record is there once per
-acknowledgement, byte for byte, in order. Leaves nothing running and nothing on disk. `make demo` builds the binary
-and runs this.
+Order of events:
+1. Starts three `anabranch server` processes on loopback.
+2. Writes the 28,000 airports of the package airportsdata, each as one JSON record, with boto3's PutRecords. A few of
+   them are written with the AWS CLI.
+3. Kills the leader of a shard with SIGKILL half way.
+4. Reads everything back with GetRecords. Checks that every acknowledged record exists once per acknowledgement, byte
+   for byte, in order.
+
+Afterwards no process runs and no file is left. `make demo` builds the binary and runs this script.
 """
 
 import csv
@@ -53,7 +57,7 @@ def main():
 
 
 def run(cluster, oracle, by_cli, by_sdk):
-    """Everything between the start of the nodes and their stop; returns what the table shows."""
+    """Writes, kills and reads while the nodes run. Returns the figures for the table."""
     for node in cluster.nodes:
         say(f"  node {node.id}: process {node.pid}, {node.endpoint}")
     create_stream(kinesis(cluster.nodes[0].endpoint), STREAM, SHARDS)
@@ -67,7 +71,7 @@ def run(cluster, oracle, by_cli, by_sdk):
         put_by_cli(survivors[0].endpoint, oracle, key, data)
 
     say(f"{len(by_sdk):,} records by boto3, {RECORDS_PER_CALL} a call, {WRITERS} clients")
-    # A client keeps to its endpoint: it stands for one behind a load balancer, so the endpoint is one that lives.
+    # A real client would reach living nodes through a load balancer. Here each client uses one node that survives.
     clients = [kinesis(survivors[n % 2].endpoint) for n in range(WRITERS)]
     batches = [by_sdk[n : n + RECORDS_PER_CALL] for n in range(0, len(by_sdk), RECORDS_PER_CALL)]
     with Writer(oracle, STREAM, clients, batches) as writer:
@@ -100,23 +104,23 @@ def run(cluster, oracle, by_cli, by_sdk):
 
 
 def all_led(leaders):
-    """The leaders by shard once every shard has one."""
+    """The leaders by shard if every shard has one, otherwise None."""
     return leaders if len(leaders) == SHARDS and all(leaders.values()) else None
 
 
 def led_by(leaders, living):
-    """The leaders by shard once each of them is one of `living`."""
+    """The leaders by shard if all of them are in `living`, otherwise None."""
     return leaders if len(leaders) == SHARDS and set(leaders.values()) <= living else None
 
 
 def put_by_cli(endpoint, oracle, key, data):
-    """One record by the AWS CLI."""
+    """Puts one record with the AWS CLI."""
     answer = cli(endpoint, "put-record", "--stream-name", STREAM, "--partition-key", key, "--data", data.decode())
     oracle.acknowledged(answer["ShardId"], answer["SequenceNumber"], key, data)
 
 
 def airports():
-    """The data set as (partition key, data): one JSON object per airport."""
+    """Yields the data set as (partition key, data): one JSON object per airport."""
     path = Path(airportsdata.__file__).with_name("airports.csv")
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -124,7 +128,7 @@ def airports():
 
 
 def print_table(figures):
-    """What happened, in a few lines."""
+    """Prints the results in a few lines."""
     line = "{:<22} {:>9}  {:<13} {:<12}".format
     print()
     print(line("shard", "records", "leader before", "leader after"))
@@ -146,7 +150,7 @@ def require(condition, message):
 
 
 def say(text):
-    """One line of progress."""
+    """Prints one line of progress."""
     print(f"demo: {text}", flush=True)
 
 

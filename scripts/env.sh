@@ -1,18 +1,19 @@
 #!/bin/sh
-# The environment that cargo needs here. `scripts/env.sh COMMAND...` runs a command in it;
-# `eval "$(scripts/env.sh)"` puts it into your shell. What is already set stays as it is.
+# Sets the environment that cargo needs here. `scripts/env.sh COMMAND...` runs a command in this environment.
+# `eval "$(scripts/env.sh)"` sets it in your shell. Variables that are already set keep their values.
 set -eu
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/anabranch
 
-# One build for every clone and every command: RocksDB's C++ takes ten minutes of two cores.
+# All clones and all commands share one build, because RocksDB's C++ takes ten minutes on two cores.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
-# bindgen reads RocksDB's header with libclang, and rebuilds when this path changes: so it lies in the cache, not in the clone.
+# bindgen reads RocksDB's header with libclang, and rebuilds when this path changes. So libclang is in the cache, not in
+# the clone.
 export LIBCLANG_PATH="${LIBCLANG_PATH:-$cache/libclang-18.1.1/clang/native}"
-# The libclang of PyPI brings no headers of its own; stddef.h and the like are the compiler's.
+# The libclang from PyPI contains no headers. stddef.h and similar headers come from the compiler.
 export BINDGEN_EXTRA_CLANG_ARGS="${BINDGEN_EXTRA_CLANG_ARGS:--I$(${CC:-cc} -print-file-name=include)}"
 
-# RocksDB's library, once scripts/rocksdb.sh has made it.
+# The compiled library of RocksDB, once scripts/rocksdb.sh has made it.
 lock=$(dirname "$0")/../Cargo.lock
 version=$(sed -n '/^name = "librocksdb-sys"/{n;s/version = "\(.*\)"/\1/p;}' "$lock")
 export ANABRANCH_ROCKSDB="$cache/librocksdb-$version"

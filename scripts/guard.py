@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Fails when code of the hot path takes over 5 % more instructions than recorded, or one allocation more.
 
-A cost test is in a Rust module `cost` and does its work inside `anabranch_cost::counted`. Each is run alone
-under callgrind, in the release test binary that `cargo test --release --workspace` makes; scripts/guard.json has what
-is recorded. A change that is meant to cost more, or that makes something cheaper, changes that file in its own commit:
-`make guard-record`.
+A cost test is in a Rust module `cost` and does its work inside `anabranch_cost::counted`. This script runs each cost
+test alone under callgrind, in the release test binary that `cargo test --release --workspace` makes.
+scripts/guard.json holds the recorded counts. A commit that makes the hot path more expensive on purpose, or cheaper,
+also updates that file with `make guard-record`.
 
-Instructions are comparable only where compiler, C library and the processor that valgrind shows are the same (code is
-chosen by what the processor can do; valgrind hides AVX-512). Elsewhere allocations alone are compared, and it says so.
+Instructions can be compared only if the compiler, the C library and the processor that valgrind shows are the same.
+Reason: programs choose code by the features of the processor, and valgrind hides AVX-512. In any other environment
+the script compares only allocations, and says so.
 """
 
 import argparse
@@ -27,12 +28,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "scripts" / "guard.json"
 
-# Growth that fails and shrinkage that should be recorded, in percent.
+# In percent: growth above this fails, and shrinkage below this should be recorded.
 LIMIT = 5.0
-# A second run may differ by this much (the seeds of hash maps are random), in percent.
+# In percent: a second run may differ by this much, because the seeds of hash maps are random.
 NOISE = 0.5
-# Counts are zeroed when `counted` is entered and dumped when it is left. Two patterns for one function: valgrind takes
-# the second of two equal ones for nothing. Each thread has its own counts: the main thread may still be busy.
+# Callgrind sets the counts to zero when a thread enters `counted`, and dumps them when the thread leaves it. The two
+# options need two different patterns for this function, because valgrind ignores the second of two equal patterns.
+# Each thread has its own counts, because the main thread may still be busy.
 CALLGRIND = [
     "valgrind",
     "-q",
@@ -41,8 +43,9 @@ CALLGRIND = [
     "--zero-before=*anabranch_cost::counted*",
     "--dump-after=*cost::counted*",
 ]
-# Always the same environment: it lies on the stack and shifts it. Valgrind counts `rep movsb`, with which glibc copies
-# long stretches, as one instruction for each byte; with the vectors of short ones a copy costs about what it takes.
+# The environment variables must be the same in each run, because they are on the stack and shift it. The tunables
+# keep glibc from using `rep movsb` and `rep stosb` for long copies: valgrind counts these as one instruction per
+# byte. With vector instructions, as for short copies, the count of a copy is close to its real cost.
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LC_ALL": "C",
@@ -60,7 +63,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Test:
-    """A cost test: its name in the record, and how to run it."""
+    """A cost test: its name in scripts/guard.json, its test binary, and its path inside the binary."""
 
     name: str
     binary: Path
@@ -69,7 +72,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the answer. `verdict` is empty, or begins with FAIL or with `record it`."""
+    """One line of the printed table. `verdict` is empty, or begins with FAIL or with `record it`."""
 
     name: str
     recorded: Counts | None
@@ -83,7 +86,7 @@ class Row:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--record", action="store_true", help="write what is counted into scripts/guard.json")
+    parser.add_argument("--record", action="store_true", help="write the counts into scripts/guard.json")
     parser.add_argument("part", nargs="*", help="only tests whose name contains one of these")
     options = parser.parse_args()
     if shutil.which("valgrind") is None:
@@ -99,11 +102,11 @@ def main():
     return report(recorded, measured, whole=not options.part)
 
 
-# What is counted.
+# Counting.
 
 
 def binaries():
-    """The test binaries of the workspace's libraries by crate; builds only what `cargo test` has not built."""
+    """The test binary of each library crate, by crate name. Builds only what `cargo test` has not built."""
     command = ["cargo", "test", "--release", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]
     built = run(command, cwd=ROOT, stderr=None)
     messages = [json.loads(line) for line in built.splitlines() if line.startswith("{")]
@@ -116,7 +119,7 @@ def binaries():
 
 
 def tests(by_crate):
-    """Every test in a module `cost`. The name leaves that module out."""
+    """Every test in a module `cost`. The name of a test leaves out the part `cost`."""
     found = []
     for crate, binary in sorted(by_crate.items()):
         for line in run([binary, "--list", "--format", "terse"]).splitlines():
@@ -134,7 +137,7 @@ def count_all(chosen):
 
 
 def count(test):
-    """Runs one test, from its folder: so its arguments have the same length everywhere."""
+    """Runs one test in the folder of its binary, so that its arguments have the same length on every machine."""
     with tempfile.TemporaryDirectory(prefix="anabranch-guard-") as directory:
         out = Path(directory) / "out"
         binary = f"./{test.binary.name}"
@@ -148,10 +151,10 @@ def count(test):
 
 
 def parse(dump):
-    """Instructions and calls of the allocator in a callgrind file.
+    """Counts the instructions and the calls of the allocator in a callgrind file.
 
-    `totals:` has the instructions; `cfn=(id) name` names who is called by the next `calls=` line; a name stands only
-    where its id comes first.
+    The line `totals:` has the number of instructions. A line `cfn=(id) name` names the function that the next
+    `calls=` line calls. The name is present only at the first occurrence of its id.
     """
     total = re.search(r"^totals: (\d+)", dump, re.MULTILINE)
     if total is None:
@@ -171,7 +174,7 @@ def parse(dump):
 
 
 def environment():
-    """What the instructions depend on beside the code."""
+    """Everything that the number of instructions depends on, except the code."""
     lines = run(["valgrind", "-v", "-v", "--tool=none", "/bin/true"])
     shown = re.search(r"Arch and hwcaps: \w+, \w+, (\S+)", lines)
     processor = re.sub(r"-(rdrand|rdseed|rdtscp)\b", "", shown[1]) if shown else platform.machine()
@@ -179,12 +182,15 @@ def environment():
     return {"rustc": rustc, "libc": " ".join(platform.libc_ver()), "processor": processor}
 
 
-# What is made of it.
+# Comparing and recording.
 
 
 def compare(recorded, measured, whole=True, instructions=True):
-    """One row for each name. `whole`: every test was run, so a name without counts is gone. `instructions`: whether
-    they are comparable."""
+    """One row for each name.
+
+    `whole`: all tests were run, so a recorded name without new counts belongs to a removed test.
+    `instructions`: whether instructions can be compared.
+    """
     names = [*measured, *(name for name in recorded if whole and name not in measured)]
     return [row(name, recorded.get(name), measured.get(name), instructions) for name in sorted(names)]
 
@@ -245,7 +251,7 @@ def report(recorded, measured, whole):
 
 
 def record(recorded, measured, whole):
-    """Writes the counts. What moved by less than the noise keeps its line, so that a diff shows what changed."""
+    """Writes the counts. A count that moved by less than the noise keeps its line, so a diff shows real changes."""
     here = environment()
     before = counts_of(recorded)
     counts = {} if whole else dict(before)
@@ -279,7 +285,7 @@ def counts_of(recorded):
 
 
 def change(before, now):
-    """Growth of the instructions in percent."""
+    """The growth of the instructions in percent."""
     return (now.instructions / before.instructions - 1) * 100
 
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What must hold beside the tests. Every check runs, whatever the others say; the last line names those that failed.
+# Runs all checks that are not tests. Every check runs, even if others fail. The last line names the failed checks.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 eval "$(scripts/env.sh)"
@@ -25,7 +25,7 @@ check python python
 check clippy cargo clippy --release --workspace --all-targets -- -D warnings
 check documentation documentation
 if deny=$(scripts/cargo-deny.sh); then
-    # It looks at what every platform would need, so at more than a build has downloaded.
+    # cargo-deny checks the dependencies of every platform. These are more than a build has downloaded.
     check download cargo fetch --locked
     check dependencies "$deny" --offline check --hide-inclusion-graph bans licenses sources
 else

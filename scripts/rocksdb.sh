@@ -1,6 +1,7 @@
 #!/bin/bash
 # Compiles RocksDB's C++ once and keeps the library in the user's cache, where every build finds it (scripts/env.sh).
-# Without this, cargo would compile it again for each selection of crates whose build tools get other features.
+# Without this, cargo would compile it again for each selection of crates that gives RocksDB's build tools other
+# features.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset ROCKSDB_LIB_DIR ROCKSDB_STATIC

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what the build, the tests and the demo need on a fresh Debian or Ubuntu that has a Rust toolchain, a C++
-# compiler, make and Python 3: the AWS clients into .venv, libclang and RocksDB's library into the user's cache. Does
-# nothing when all is there. `setup.sh valgrind` installs valgrind, which only the guard of the hot path needs.
+# Installs the requirements of the build, the tests and the demo on a fresh Debian or Ubuntu. The AWS clients go into
+# .venv, libclang and RocksDB's library into the user's cache. The machine must have a Rust toolchain, a C++ compiler,
+# make and Python 3. If everything is installed, the script does nothing. `setup.sh valgrind` installs valgrind, which
+# only the cost tests of the hot path need.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,7 +14,7 @@ present cargo || fail "no cargo found: install a Rust toolchain (1.95 or newer) 
 present python3 || fail "no python3 found: apt-get install python3"
 present g++ || present c++ || fail "no C++ compiler found: apt-get install g++"
 
-# install_package NAME WHY: a package of Debian, or what the user has to do.
+# install_package NAME WHY: installs a Debian package, or tells the user how to install it.
 install_package() {
     if [ "$(id -u)" = 0 ] && present apt-get; then
         say "installing Debian's $1"
@@ -31,14 +32,14 @@ make_venv() {
             say "making .venv with the pip that is there"
             python3 -m venv --without-pip .venv && python3 -m pip --python .venv/bin/python install -q pip && return
         fi
-        # Some Debian installations have Python without the part that makes virtual environments.
+        # Some Debian installations have a Python that cannot make virtual environments.
         install_package python3-venv "this Python can make no virtual environment"
     fi
     say "making .venv"
     python3 -m venv .venv
 }
 
-# The list of what was installed is kept beside it, so a second run has nothing to do.
+# The list of installed packages is kept in .venv, so that a second run has nothing to do.
 install_clients() {
     cmp -s scripts/requirements.txt .venv/requirements.txt && return
     say "installing the AWS CLI, boto3, pytest and the demo's data set into .venv (about 20 s)"

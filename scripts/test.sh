@@ -1,6 +1,6 @@
 #!/bin/bash
-# All tests: cargo's, those of the scripts, then those that drive the release binary with the real AWS CLI and boto3.
-# Runs all whatever the first one says, and ends with one line of totals.
+# Runs all tests: cargo's, the tests of the scripts, then the tests that drive the release binary with the real AWS
+# CLI and boto3. Every step runs, even if an earlier one fails. The last line shows the totals.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 eval "$(scripts/env.sh)"
@@ -19,7 +19,8 @@ step cargo test --release --workspace --no-fail-fast
 step .venv/bin/python -m pytest tests/scripts
 step .venv/bin/python -m pytest tests/e2e
 
-# cargo closes each binary with "test result: ok. 3 passed; 0 failed; ...", pytest with "==== 3 passed, 1 failed in 2.1s".
+# After each binary cargo prints "test result: ok. 3 passed; 0 failed; ...". pytest ends with "==== 3 passed, 1 failed
+# in 2.1s".
 total() {
     sed 's/\x1b\[[0-9;]*m//g' "$output" | grep -E '^test result: |^=+ .* in [0-9.]+s' |
         grep -oE "[0-9]+ ($1)" | awk '{ sum += $1 } END { print sum + 0 }'

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The same scenario by the AWS SDKs of five languages against three nodes that verify signatures: `make test-clients`.
+"""Runs one scenario with the AWS SDKs of five languages: `make test-clients`. Three nodes verify its signatures.
 
-Create, put, split, encrypt, read with lineage, subscribe, delete: each SDK as it comes, in its own protocol, over HTTPS
-with certificates by `anabranch ctl certs`, then in clear. Installs the SDKs from their registries into the user's
-cache. A language whose toolchain isn't there is skipped, and said to be.
+The scenario is: create, put, split, encrypt, read in the order of the lineage, subscribe, delete. Each unmodified SDK
+uses its own protocol, first over HTTPS with certificates by `anabranch ctl certs`, then in the clear. The script
+installs the SDKs from their registries into the user's cache. If the toolchain of a language is missing, the script
+skips the language and says so.
 """
 
 import os
@@ -23,22 +24,22 @@ from support.servers import Servers
 
 CLIENTS = Path(__file__).resolve().parents[1] / "tests" / "clients"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anabranch" / "clients"
-# Seconds of one command, the installing of an SDK included.
+# Seconds that one command may take, for example the installation of an SDK.
 TIMEOUT = 1200
-# The node whose Kinesis API is in clear; that of the others is HTTPS.
+# The number of the node whose Kinesis API is in the clear. The other nodes use HTTPS.
 PLAIN = 1
 
 
 class Client(NamedTuple):
     """A client of one language."""
 
-    # Where its commands run.
+    # The folder in which its commands run.
     place: Path
-    # The commands that make it.
+    # The commands that build it.
     build: list
-    # The command that runs it; endpoint and stream follow.
+    # The command that runs it. The endpoint and the stream name are appended.
     run: list
-    # The environment that tells it which authority to trust.
+    # The environment variables that name the trusted certificate authority.
     trust: dict
 
 
@@ -80,7 +81,7 @@ def rust(ca):
     return Client(CLIENTS / "rust", [build], [target / "debug" / "anabranch-test-clients"], {"SSL_CERT_FILE": ca})
 
 
-# Each language with the programs that it needs.
+# The programs that each language needs.
 LANGUAGES = {
     python: [],
     javascript: ["node", "npm"],
@@ -110,13 +111,13 @@ def main():
 
 
 def certificates(directory):
-    """Makes the certificates of three nodes."""
+    """Makes the certificates of three nodes. Returns their folder."""
     anabranch("certs", directory, "--cluster", "e2e", "--nodes", "1,2,3")
     return directory
 
 
 def encryption(key_file):
-    """What a node's configuration says of master keys; makes them."""
+    """Makes the master keys. Returns the lines of a node's configuration that name them."""
     anabranch("master-key", "create", key_file)
     return ["[encryption]", f'key-file = "{key_file}"']
 
@@ -126,7 +127,7 @@ def anabranch(*arguments):
 
 
 def credentials_of(cluster):
-    """The environment of a new root user."""
+    """Makes a root user. Returns the environment variables with its access key."""
     tls = ("--tls-dir", cluster.certs)
     ctl(cluster.binary, cluster.nodes[0], "user", "create", "root", *tls)
     key = ctl(cluster.binary, cluster.nodes[0], "key", "create", "root", *tls)
@@ -134,7 +135,7 @@ def credentials_of(cluster):
 
 
 def passes(language, programs, cluster, credentials):
-    """Runs the scenario of a language, over HTTPS and in clear; says what came of it."""
+    """Runs the scenario of a language, over HTTPS and in the clear. Prints and returns the result."""
     name = language.__name__
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
@@ -153,7 +154,7 @@ def passes(language, programs, cluster, credentials):
 
 
 def succeeds(name, command, place, environment):
-    """Whether a command does; prints what it printed if not."""
+    """Runs a command. Returns whether it succeeds, and prints its output if not."""
     text = [str(part) for part in command]
     environment = {**os.environ, **{variable: str(value) for variable, value in environment.items()}}
     try:
@@ -176,7 +177,7 @@ def succeeds(name, command, place, environment):
 
 
 def copy_of(name):
-    """A copy of a client's sources in the cache, where its packages may be installed."""
+    """Copies a client's sources into the cache, so that its packages are not installed into this tree."""
     place = CACHE / name
     place.mkdir(parents=True, exist_ok=True)
     for file in (CLIENTS / name).iterdir():

@@ -1,1 +1,1 @@
-"""Benchmarks beside other systems (`peers.py`) and of how ours scales (`curves.py`)."""
+"""Benchmarks: comparison with other systems (`peers.py`), scaling (`curves.py`), limits, costs and outages."""

@@ -1,4 +1,4 @@
-"""What every script here can be told: where results go, where the servers write, which binary runs."""
+"""Command line options that all benchmark scripts share: folder of the results, folder of the servers' data, binary."""
 
 import argparse
 import tempfile
@@ -9,16 +9,21 @@ from bench.processes import file_system
 
 
 def parser(description):
-    """A parser with these three."""
+    """A parser with the three shared options."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="where results go")
-    made.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the servers write")
-    made.add_argument("--binary", type=Path, default=machine.binary(), help="anabranch; by default what was built")
+    made.add_argument("--out", type=Path, default=machine.ROOT / "docs" / "bench", help="folder of the results")
+    made.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()), help="folder of the servers' data")
+    made.add_argument(
+        "--binary",
+        type=Path,
+        default=machine.binary(),
+        help="the anabranch binary; default: the binary of `make dist`",
+    )
     return made
 
 
 def parse(parser):
-    """What the command line says. Memory in the place of a disk is refused."""
+    """Parses the command line. Refuses a data folder that is in memory instead of on a disk."""
     arguments = parser.parse_args()
     arguments.binary = arguments.binary.resolve()
     if file_system(arguments.data_dir) in ("tmpfs", "ramfs"):

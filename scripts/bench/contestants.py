@@ -1,4 +1,4 @@
-"""Who is measured: the settings of each contestant, and how its servers are started."""
+"""The measured systems: the settings of each contestant, and how its servers are started."""
 
 import contextlib
 import uuid
@@ -26,33 +26,34 @@ class Contestant:
     nodes = 1
     # Whether an acknowledged record is on the disk of a majority, so that it survives a power cut.
     durable = False
-    # How long its loads are sent at first, unmeasured, beside the moment before each: a JVM compiles what runs often.
+    # Seconds for which its loads are sent before the first measurement, in addition to the warm-up before each load.
+    # A JVM needs this time to compile frequently used code.
     settling_seconds = 0
     loads: tuple
 
     def prepare(self):
-        """Installs it; returns its version."""
+        """Installs the system and returns its version."""
         raise NotImplementedError
 
     def serving(self, directory):
-        """Runs it on an empty directory."""
+        """Runs the system on an empty directory."""
         raise NotImplementedError
 
 
 class Running:
-    """Where a running system is found, by the API that is spoken."""
+    """The process ids of a running system, and its addresses by API."""
 
     def __init__(self, pids, **endpoints):
         self.pids = pids
         self._endpoints = endpoints
 
     def endpoint(self, api):
-        """For `--endpoint`."""
+        """The value of `--endpoint` for an API."""
         return ",".join(f"http://{address}" for address in self._endpoints[api])
 
 
 class Anabranch(Contestant):
-    """Ours."""
+    """This project's own system."""
 
     durable = True
 
@@ -85,7 +86,7 @@ class Anabranch(Contestant):
 
 
 def make_led_stream(cluster, stream, shards):
-    """A stream of ours all of whose shards have a leader."""
+    """Makes a stream of Anabranch and waits until all its shards have a leader."""
     make_kinesis_stream(cluster.nodes[0].endpoint, stream, shards)
 
     def led():
@@ -96,16 +97,16 @@ def make_led_stream(cluster, stream, shards):
 
 
 def make_kinesis_stream(endpoint, stream, shards):
-    """A stream of any Kinesis, ready to be used."""
+    """Makes a stream of any system with the Kinesis API and waits until it can be used."""
     protocols.kinesis(endpoint, "CreateStream", StreamName=stream, ShardCount=shards)
     wait_until(f"stream {stream} is active", lambda: protocols.is_active(endpoint, stream), timeout=300)
 
 
 class KinesisPeer(Contestant):
-    """One process that answers the Kinesis API, on a port that is handed to it."""
+    """One process that serves the Kinesis API on a given port."""
 
     def command(self, port, directory):
-        """How the server is started."""
+        """The command that starts the server."""
         raise NotImplementedError
 
     @contextlib.contextmanager
@@ -120,14 +121,14 @@ class KinesisPeer(Contestant):
 
 
 class Ferrokinesis(KinesisPeer):
-    """In memory, or with its log."""
+    """ferrokinesis, in memory or with its log."""
 
     def __init__(self, durable):
         self.name = "ferrokinesis, " + ("log" if durable else "memory")
         self.durable = durable
         self.settings = f"{'`--state-dir`' if durable else 'in memory'}, {SHARDS} shards"
         self.loads = (*puts(STREAM), Load("get", "get", STREAM))
-        if not durable:  # with its log it takes fewer than these hundred records a second
+        if not durable:  # with its log it takes fewer records than the hundred per second of this load
             self.loads += (Load("e2e-poll", "e2e", LATENCY_STREAM, rate=100),)
 
     def prepare(self):
@@ -141,7 +142,7 @@ class Ferrokinesis(KinesisPeer):
 
 
 class Kinesalite(KinesisPeer):
-    """In memory, or with LevelDB."""
+    """kinesalite, in memory or with LevelDB."""
 
     def __init__(self, on_disk):
         self.name = "kinesalite, " + ("LevelDB" if on_disk else "memory")
@@ -160,7 +161,7 @@ class Kinesalite(KinesisPeer):
 
 
 class Nats(Contestant):
-    """JetStream, streams in files on three nodes."""
+    """NATS JetStream on three nodes, with streams in files."""
 
     nodes = 3
 
@@ -197,7 +198,7 @@ class Nats(Contestant):
 
 
 def nats_config(number, port, routes, store, durable):
-    """One node's configuration."""
+    """The configuration of one node."""
     peers = ", ".join(f'"nats://127.0.0.1:{route}"' for route in routes)
     sync = "sync_interval: always" if durable else ""
     return f"""
@@ -212,7 +213,7 @@ cluster {{ name: bench, listen: "127.0.0.1:{routes[number]}", routes: [{peers}] 
 
 
 class Kafka(Contestant):
-    """Three brokers that are controllers too (KRaft)."""
+    """Three Kafka brokers that are also controllers (KRaft)."""
 
     nodes = 3
     settling_seconds = 15
@@ -249,7 +250,7 @@ class Kafka(Contestant):
             yield Running(servers.pids, kafka=[f"127.0.0.1:{port}" for port in ports])
 
 
-# What bin/kafka-server-start.sh and bin/kafka-run-class.sh give.
+# The options that bin/kafka-server-start.sh and bin/kafka-run-class.sh pass to the JVM.
 JVM_OPTIONS = (
     *("-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
     *("-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent", "-Djava.awt.headless=true"),
@@ -257,7 +258,7 @@ JVM_OPTIONS = (
 
 
 def kafka_config(number, port, controllers, logs, durable):
-    """One node's configuration. What is not said is as shipped."""
+    """The configuration of one node. All other settings have their defaults."""
     voters = ",".join(f"{voter}@127.0.0.1:{address}" for voter, address in enumerate(controllers, 1))
     flush = "log.flush.interval.messages=1" if durable else ""
     return f"""
@@ -279,7 +280,7 @@ offsets.topic.replication.factor=3
 
 
 class Etcd(Contestant):
-    """Three members; the generator's first connection leads to the leader, the others to all in turn."""
+    """Three members of etcd. The generator's first connection goes to the leader, the others to all members in turn."""
 
     name = "etcd"
     settings = "3 members as shipped (fsync before the acknowledgement), quota 8 GiB"

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What a record costs on its way, counted and not timed: `make costs`.
+"""The cost of one record: counts system calls, copies and sleeps, and measures CPU time: `make costs`.
 
-Each load is sent once as it is, for the CPU seconds, and once while perf records the servers' system calls with their
-bytes and the copies of memory by the C library; the kernel says how often their threads went to sleep. Needs root,
-linux-perf and libc6-dbg. Instructions and allocations of the pieces are `make guard`'s.
+Each load is sent twice. The first time measures CPU seconds without perf. The second time perf records the servers'
+system calls with their bytes, and the copies of memory by the C library. The kernel reports how often the threads of
+the servers went to sleep. Needs root, linux-perf and libc6-dbg. `make guard` counts the instructions and allocations
+of single pieces.
 
-Writes a JSON line for each load, and the table.
+Writes a JSON line for each load, and a table.
 """
 
 import json
@@ -28,7 +29,8 @@ from bench.processes import wait_until_written
 from support.cluster import Cluster
 
 STREAM = "bench"
-# Read from its oldest record to the end: a stream of its own, so that it is as long as it is filled, not as all writes.
+# The stream that the load `get` reads from its oldest record to the end. It is separate, so that its length depends
+# only on its own filling and not on the other loads.
 READ_STREAM = "read"
 FILLING_SECONDS = 1
 SHARDS = 8
@@ -60,7 +62,7 @@ def main():
 
 
 def measured(arguments):
-    """A line for each load, with each number of nodes."""
+    """Yields a line for each load and each number of nodes."""
     for nodes in arguments.nodes:
         with (
             tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory,
@@ -75,16 +77,22 @@ def measured(arguments):
 
 
 def parse_arguments():
-    """What the command line says."""
     parser = arguments_of.parser(__doc__)
-    parser.add_argument("--seconds", type=float, default=4, help="how long each load is counted, and timed (4)")
-    parser.add_argument("--nodes", type=lambda text: [int(n) for n in text.split(",")], default=[1, 3], help="1,3")
-    parser.add_argument("--name", default="costs", help="of the files (costs)")
+    parser.add_argument(
+        "--seconds", type=float, default=4, help="seconds for which each load is measured, and then counted (4)"
+    )
+    parser.add_argument(
+        "--nodes",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=[1, 3],
+        help="numbers of nodes, separated by commas (1,3)",
+    )
+    parser.add_argument("--name", default="costs", help="name of the result files (costs)")
     return arguments_of.parse(parser)
 
 
 def cost(arguments, cluster, load):
-    """A load, timed and then counted; everything for each record."""
+    """Measures a load and then counts it. All figures are per record."""
     pids = [node.pid for node in cluster.nodes]
     apis = {"kinesis": [node.api for node in cluster.nodes], "grpc": [node.grpc for node in cluster.nodes]}
     running = Running(pids, **apis)
@@ -119,7 +127,7 @@ def cost(arguments, cluster, load):
 
 
 def sleeps(pids):
-    """How often their threads waited for something so far."""
+    """How often the threads of the processes have waited for something so far."""
     statuses = (task / "status" for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
     fields = (line.split() for status in statuses for line in status.read_text().splitlines())
     return sum(int(field[1]) for field in fields if field[0] == "voluntary_ctxt_switches:")
@@ -139,7 +147,7 @@ COLUMNS = {
 
 
 def table(lines):
-    """For people: all of it for a record of 1 KiB."""
+    """A Markdown table of all figures for a record of 1 KiB."""
     rows = ["| load | nodes | " + " | ".join(COLUMNS) + " |", "| --- | --- |" + " --- |" * len(COLUMNS)]
     for line in lines:
         cells = (figure(line[key] / (1024 if title.startswith("KiB") else 1)) for title, key in COLUMNS.items())
@@ -148,7 +156,7 @@ def table(lines):
 
 
 def figure(value):
-    """Three digits at most."""
+    """The value with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""How Anabranch scales, on this machine: `make curves`.
+"""How Anabranch scales on this machine: `make curves`.
 
-Each curve varies one thing: shards, connections, size of a record, records of a call; all of them with one node and
-with three, each point on servers of its own that start on an empty directory. Rounds go over all points, so that a
-moment in which the machine is slow doesn't fall on one of them alone.
+Each curve varies one parameter: the number of shards, the number of connections, the size of a record, or the number
+of records in a call. Each curve is measured with one node and with three nodes. Each point has its own servers, which
+start on an empty directory. A round measures all points, so that a slow moment of the machine does not affect only
+one point.
 
-Writes every measurement as a JSON line, with the CPU seconds of the servers by component, and from those lines the
-plots; `--redraw` makes them from the lines that are there.
+Writes every measurement as a JSON line, with the CPU seconds of the servers by component, and draws plots from those
+lines. `--redraw` only draws the plots from existing lines.
 """
 
 import json
@@ -30,13 +31,13 @@ from support.cluster import Cluster
 STREAM = "bench"
 MOST_CALL_BYTES = 4 << 20
 MOST_RECORDS = 500
-# A record of 1 MiB: its partition key of 16 bytes counts.
+# Data bytes of a record of 1 MiB: its partition key of 16 bytes counts too.
 MOST_RECORD_BYTES = (1 << 20) - 16
 
 
 @dataclass(frozen=True)
 class Point:
-    """One place on a curve."""
+    """One point of a curve."""
 
     curve: str
     x: int
@@ -46,7 +47,7 @@ class Point:
     records_per_call: int = MOST_RECORDS
 
     def load(self):
-        """For the generator."""
+        """The load that the generator sends at this point."""
         return Load(
             self.curve,
             "put",
@@ -58,7 +59,7 @@ class Point:
 
 
 def points():
-    """Everywhere that is measured."""
+    """All points of all curves."""
     for shards in (1, 4, 16, 64, 256, 1000):
         yield Point("shards", shards, shards=shards)
     for connections in (1, 4, 16, 64, 256, 1000):
@@ -90,15 +91,16 @@ def main():
 
 
 def parse_arguments():
-    """What the command line says."""
     parser = arguments_of.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often every point is measured (3)")
-    parser.add_argument("--seconds", type=float, default=4, help="how long each point is measured (4)")
-    parser.add_argument("--warm-up", type=float, default=1, help="how long it is sent before, unmeasured (1)")
-    parser.add_argument("--only", default="", help=f"only these curves, with commas: {', '.join(CURVES)}")
-    parser.add_argument("--most", type=int, help="leaves out points further along than this")
-    parser.add_argument("--nodes", type=numbers, default=[1, 3], help="numbers of nodes, with commas (1,3)")
-    parser.add_argument("--redraw", action="store_true", help="makes the plots from the lines that are there")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds for which each point is measured (4)")
+    parser.add_argument(
+        "--warm-up", type=float, default=1, help="seconds for which the load is sent before the measurement (1)"
+    )
+    parser.add_argument("--only", default="", help=f"only these curves, separated by commas: {', '.join(CURVES)}")
+    parser.add_argument("--most", type=int, help="leaves out points with a larger value on the x axis")
+    parser.add_argument("--nodes", type=numbers, default=[1, 3], help="numbers of nodes, separated by commas (1,3)")
+    parser.add_argument("--redraw", action="store_true", help="only draws the plots from existing lines")
     arguments = arguments_of.parse(parser)
     unknown = [curve for curve in arguments.only.split(",") if curve and curve not in CURVES]
     if unknown:
@@ -107,12 +109,12 @@ def parse_arguments():
 
 
 def numbers(text):
-    """Numbers with commas between them."""
+    """Parses numbers that are separated by commas."""
     return [int(number) for number in text.split(",")]
 
 
 def is_chosen(point, arguments):
-    """Whether `--only` and `--most` leave it in."""
+    """Whether `--only` and `--most` select the point."""
     is_named = not arguments.only or point.curve in arguments.only.split(",")
     return is_named and (arguments.most is None or point.x <= arguments.most)
 
@@ -128,7 +130,7 @@ def describe(arguments):
 
 
 def run_point(arguments, number, point, nodes):
-    """Measures one point; returns its line, or the one that says why there is none."""
+    """Measures one point. Returns the result line, or a failure line with the reason."""
     line = {"round": number, "curve": point.curve, "x": point.x, "nodes": nodes, "shards": point.shards}
     where = f"round {number}: {point.curve} {point.x:,}, nodes: {nodes}"
     with tempfile.TemporaryDirectory(prefix="anabranch-bench-", dir=arguments.data_dir) as directory:
@@ -144,7 +146,7 @@ def run_point(arguments, number, point, nodes):
 
 
 def measure_point(arguments, point, cluster):
-    """The generator's figures and the CPU seconds by component."""
+    """Returns the generator's figures and the servers' CPU seconds by component."""
     make_led_stream(cluster, STREAM, point.shards)
     running = Running([node.pid for node in cluster.nodes], kinesis=[node.api for node in cluster.nodes])
     load = point.load()

@@ -1,4 +1,4 @@
-"""From the JSON lines of `curves.py` to plots."""
+"""Draws plots from the JSON lines of `curves.py`."""
 
 from statistics import median
 
@@ -7,7 +7,8 @@ from bench.install import say
 
 GB = 1e9
 
-# Of each curve: what is varied, and the figures that are drawn over it (file, title, axis, value of a line, log axis).
+# For each curve: the varied parameter, and the figures that are drawn over it (file, title, axis, value of a line,
+# log axis).
 X_LABELS = {
     "shards": "shards",
     "connections": "connections",
@@ -23,27 +24,27 @@ CONDITIONS = {
 
 
 def records_per_second(line):
-    """How much goes through."""
+    """Throughput in records."""
     return line["records_per_s"]
 
 
 def megabytes_per_second(line):
-    """How much goes through, in bytes."""
+    """Throughput in megabytes."""
     return line["mb_per_s"]
 
 
 def milliseconds(line):
-    """Latency of a call at the median."""
+    """Median latency of a call."""
     return line["p50_us"] / 1000
 
 
 def cpu_seconds_per_gigabyte(line):
-    """Of all servers."""
+    """CPU seconds of all servers for each gigabyte of acknowledged data."""
     return line["server_cpu_s"] * GB / data_bytes(line)
 
 
 def data_bytes(line):
-    """What was acknowledged."""
+    """Bytes of acknowledged data."""
     return max(line["records"] * line["record_size"], 1)
 
 
@@ -56,14 +57,15 @@ FIGURES = {
 
 
 def draw(folder, lines):
-    """All plots that the lines are enough for."""
+    """Draws every plot for which the lines hold enough data."""
     results = [line for line in lines if line["line"] == "result" and line["records"] > 0]
     for curve, x_label in X_LABELS.items():
         of_curve = [line for line in results if line["curve"] == curve]
         if not of_curve:
             continue
         for figure, (y_label, value, log_y) in FIGURES.items():
-            # Where the size varies, records don't compare; elsewhere bytes say the same as records.
+            # If the record size varies, records per second cannot be compared. Otherwise bytes show the same as
+            # records.
             if figure != ("throughput" if curve == "record-size" else "bytes"):
                 path = folder / f"curve-{curve}-{figure}.svg"
                 plots.curves(path, CONDITIONS[curve], series(of_curve, value), x_label, y_label, log_y)
@@ -72,7 +74,7 @@ def draw(folder, lines):
 
 
 def series(lines, value):
-    """For each number of nodes (x, values of the rounds), in the order of x."""
+    """For each number of nodes: pairs of x and the values of all rounds, ordered by x."""
     found = {}
     for line in lines:
         name = "1 node" if line["nodes"] == 1 else f"{line['nodes']} nodes, {line['nodes']} replicas"

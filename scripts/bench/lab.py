@@ -1,11 +1,11 @@
-"""A cluster of real processes that faults can be made in: each node in a network namespace of its own, with two
-networks and a disk of its own. Needs root.
+"""A cluster of real processes for fault injection. Each node has a network namespace with two networks, and a disk of
+its own. Needs root.
 
     client --- clients' network (10.97.1.0/24) --- node i: the Kinesis API
                peers' network   (10.97.0.0/24) --- node i: gRPC, joined by a bridge
 
-A node that is unplugged from a network loses what is sent, in both directions, and nobody is told: no connection is
-reset. A disk is a file with an ext4 file system. Everything is made when a lab opens and removed when it closes.
+A node that is unplugged from a network loses all packets in both directions, and no connection is reset. A disk is a
+file with an ext4 file system. A lab makes everything when it opens, and removes everything when it closes.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ CLIENT = f"{PREFIX}-client"
 PEERS, CLIENTS = 0, 1
 API_PORT, GRPC_PORT = 4567, 4568
 START_TIMEOUT = 60.0
-# The ioctl by which ext4 fails every later access without writing what waits (include/uapi/linux/fs.h).
+# The ioctl that makes ext4 fail every later access, without flushing pending writes (include/uapi/linux/fs.h).
 EXT4_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
 
 
 def run(*command):
-    """A command that must succeed."""
+    """Runs a command that must succeed. Returns its output."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
@@ -52,21 +52,21 @@ class Node:
         self.process = None
 
     def address(self, network):
-        """Its address in one of the networks."""
+        """The node's address in one of the networks."""
         return f"10.97.{network}.{self.number}"
 
     @property
     def api(self):
-        """Host and port of its Kinesis API."""
+        """Host and port of the node's Kinesis API."""
         return self.address(CLIENTS), API_PORT
 
     @property
     def grpc(self):
-        """Its gRPC address."""
+        """The node's gRPC address."""
         return f"{self.address(PEERS)}:{GRPC_PORT}"
 
     def make(self, peers):
-        """Makes disk and configuration."""
+        """Makes the disk and the configuration file."""
         self.mount.mkdir(parents=True)
         image = self.directory / "disk.img"
         run("truncate", "-s", "1500M", image)
@@ -87,8 +87,8 @@ ballast-bytes = 16777216
 """)
 
     def start(self):
-        """Starts its process."""
-        # Not `ip netns exec`: that copies all mounts, and a copy would keep a failed disk from being mounted anew.
+        """Starts the node's process."""
+        # `ip netns exec` would copy all mounts, and the copy would prevent a failed disk from being mounted again.
         command = ["nsenter", f"--net=/run/netns/{self.namespace}", self.lab.binary, "server", "--config"]
         with (self.directory / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
@@ -96,32 +96,32 @@ ballast-bytes = 16777216
             )
 
     def signal(self, number):
-        """Sends its process a signal."""
+        """Sends a signal to the node's process."""
         if self.runs():
             self.process.send_signal(number)
 
     def runs(self):
-        """Whether its process lives."""
+        """Whether the node's process runs."""
         return self.process is not None and self.process.poll() is None
 
     def kill(self):
-        """SIGKILL."""
+        """Kills the process with SIGKILL."""
         if self.runs():
             self.process.kill()
             self.process.wait()
 
     def plug(self, network, plugged):
-        """Plugs the node into a network, or unplugs it."""
+        """Plugs the node into a network, or unplugs it from the network."""
         port = f"p{network}-{self.number}"
         joined = ["master", f"br{network}"] if plugged else ["nomaster"]
         run("ip", "-n", SWITCH, "link", "set", port, *joined)
 
     def freeze(self, frozen):
-        """Has its file system hang, or go on."""
+        """Makes the file system of the disk hang, or lets it continue."""
         run("fsfreeze", "-f" if frozen else "-u", self.mount)
 
     def fail_disk(self):
-        """Has every later access to its disk fail."""
+        """Makes every later access to the disk fail."""
         descriptor = os.open(self.mount, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, EXT4_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
@@ -134,17 +134,17 @@ ballast-bytes = 16777216
         run("mount", "-o", "loop", self.directory / "disk.img", self.mount)
 
     def output(self):
-        """What it has printed."""
+        """The output of the node's process."""
         return (self.directory / "output.log").read_text(errors="replace")
 
 
 class Lab:
-    """The cluster. As a context manager it leaves nothing behind, however the block ends."""
+    """The cluster. The context manager removes everything, however the block ends."""
 
     def __init__(self, directory, nodes, binary):
         self.directory, self.binary = Path(directory), Path(binary)
         self.token_key = secrets.token_hex(32)
-        # Binaries from before the setting refuse it.
+        # Older binaries do not know this setting and refuse it.
         self.plain_grpc = "plain-grpc = true\n" if b"plain-grpc" in self.binary.read_bytes() else ""
         self.nodes = [Node(self, number) for number in range(1, nodes + 1)]
 
@@ -209,7 +209,7 @@ class Lab:
         return answer.stdout == "200"
 
     def ctl(self, *arguments, node=None):
-        """Asks a node as an operator would; the answer's JSON."""
+        """Runs `anabranch ctl` against a node. Returns its JSON."""
         node = node or self.nodes[0]
         command = ["ip", "netns", "exec", CLIENT, self.binary, "ctl", "--node", node.grpc, *arguments, "--json"]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=30)
@@ -218,7 +218,7 @@ class Lab:
         return json.loads(done.stdout) if done.stdout.strip() else None
 
     def lead(self, groups, node):
-        """Has `node` lead all these groups."""
+        """Makes `node` the leader of all these groups."""
 
         def leads():
             led = True

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""What Anabranch costs when it does nothing, and what it does when it is asked too much: `make limits`.
+"""The cost of an idle cluster, and its behaviour under extreme loads: `make limits`.
 
-Three nodes on this machine, each scene on servers of its own that start on an empty directory:
-- idle: a thousand shards that nobody touches;
-- overload: a hundred times the connections that saturate it, for minutes, then the load of before;
-- slow readers: a thousand connections that take large answers a little at a time, while others write;
+Three nodes on this machine. Each scene has its own servers, which start on an empty directory:
+- idle: a thousand shards without any load;
+- overload: a hundred times the connections that saturate the nodes, for minutes, then the earlier load again;
+- slow-readers: a thousand connections that take large responses a little at a time, while other clients write;
 - reshard: how long a split or a merge makes puts wait, alone and beside a steady load;
-- replace: one node of four is drained under load: its replicas move to the others.
-- scale: thousands of shards in one stream and hundreds of streams: made, listed, split, started again.
+- replace: one node of four is drained under load, so its replicas move to the others;
+- scale: thousands of shards in one stream, and hundreds of streams: they are made, listed, split, and the nodes
+  restarted.
 
-Writes each scene's figures as a JSON line, and prints them.
+Writes the figures of each scene as a JSON line, and prints them.
 """
 
 import asyncio
@@ -44,9 +45,9 @@ STREAM = "bench"
 SHARDS = 8
 SATURATING = Load("batch", "put", STREAM, 8, 500)
 SIGNATURE = "AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=00"
-# With less, what is measured after the flood says more of the disk than of the flood.
+# With less free space, the figures after the flood would show the effect of the full disk, not of the flood.
 LEAST_FREE_BYTES = 4 << 30
-# What a slow reader takes at once, once a second.
+# Bytes that a slow reader takes, once per second.
 SIP_BYTES = 64 << 10
 
 
@@ -72,56 +73,55 @@ def main():
 
 
 def nodes_of(scene, arguments):
-    """How many nodes a scene has."""
+    """The number of nodes of a scene."""
     return arguments.nodes + 1 if scene == "replace" else arguments.nodes
 
 
 def parse_arguments():
-    """What the command line says."""
     parser = arguments_of.parser(__doc__)
-    parser.add_argument("--only", default="", help=f"only these scenes, with commas: {', '.join(SCENES)}")
-    parser.add_argument("--nodes", type=int, default=3, help="how many nodes (3)")
+    parser.add_argument("--only", default="", help=f"only these scenes, separated by commas: {', '.join(SCENES)}")
+    parser.add_argument("--nodes", type=int, default=3, help="number of nodes (3)")
     parser.add_argument("--shards", type=int, default=1000, help="shards of the scene `idle` (1000)")
-    parser.add_argument("--idle-seconds", type=float, default=60, help="how long they are watched (60)")
-    parser.add_argument("--overload-seconds", type=float, default=300, help="how long it is asked too much (300)")
-    parser.add_argument("--overload-connections", type=int, default=800, help="by how many connections (800)")
-    parser.add_argument("--readers", type=int, default=1000, help="slow readers (1000)")
-    parser.add_argument("--seconds", type=float, default=10, help="how long every other load is measured (10)")
+    parser.add_argument("--idle-seconds", type=float, default=60, help="seconds for which `idle` watches them (60)")
+    parser.add_argument("--overload-seconds", type=float, default=300, help="seconds of the flood (300)")
+    parser.add_argument("--overload-connections", type=int, default=800, help="connections of the flood (800)")
+    parser.add_argument("--readers", type=int, default=1000, help="number of slow readers (1000)")
+    parser.add_argument("--seconds", type=float, default=10, help="seconds for which every other load is measured (10)")
     parser.add_argument("--reshardings", type=int, default=40, help="splits and merges of the scene `reshard` (40)")
-    parser.add_argument("--steady-rate", type=int, default=10_000, help="records a second beside them (10000)")
-    parser.add_argument("--fill-seconds", type=int, default=20, help="how long `replace` writes before (20)")
+    parser.add_argument("--steady-rate", type=int, default=10_000, help="records per second of the steady load (10000)")
+    parser.add_argument("--fill-seconds", type=int, default=20, help="seconds for which `replace` writes first (20)")
     parser.add_argument("--many-shards", type=int, default=3000, help="shards of the scene `scale` (3000)")
     parser.add_argument("--many-streams", type=int, default=300, help="further streams of the scene `scale` (300)")
     return arguments_of.parse(parser)
 
 
 def record(file, line):
-    """To the file and to who watches."""
+    """Writes a line to the file and to stdout."""
     print(json.dumps(line), file=file, flush=True)
     print(json.dumps(line), flush=True)
 
 
 def running(cluster):
-    """Its addresses, for the generator."""
+    """The process ids and addresses of the cluster, for the generator."""
     pids = [node.pid for node in cluster.nodes]
     return Running(pids, kinesis=[node.api for node in cluster.nodes])
 
 
 def run_load(arguments, cluster, load, seconds):
-    """The generator's figures that matter here."""
+    """Measures a load. Returns the figures that these scenes need."""
     result = measure(arguments.binary, running(cluster), load, seconds, arguments.data_dir)
     kept = ("records_per_s", "p50_us", "p99_us", "errors", "server_peak_resident_bytes")
     return {name: result[name] for name in kept}
 
 
 def idle(arguments, cluster):
-    """CPU and memory of a stream that nobody touches."""
+    """CPU and memory of a stream without load."""
     pids = [node.pid for node in cluster.nodes]
     before = [resident_bytes([pid]) for pid in pids]
     began = time.monotonic()
     make_led_stream(cluster, STREAM, arguments.shards)
     made = time.monotonic() - began
-    time.sleep(arguments.idle_seconds / 2)  # what followed from making it has run out
+    time.sleep(arguments.idle_seconds / 2)  # lets the work that follows the creation end
     used = [threads.cpu_seconds([pid]).total() for pid in pids]
     time.sleep(arguments.idle_seconds)
     spent = [threads.cpu_seconds([pid]).total() - at for pid, at in zip(pids, used, strict=True)]
@@ -135,7 +135,7 @@ def idle(arguments, cluster):
 
 
 def overload(arguments, cluster):
-    """What happens meanwhile, and how soon it is over."""
+    """Figures during a flood, and in each second after it."""
     make_led_stream(cluster, STREAM, SHARDS)
     warm_up(arguments.binary, running(cluster), SATURATING, arguments.seconds)
     before = run_load(arguments, cluster, SATURATING, arguments.seconds)
@@ -155,13 +155,13 @@ def overload(arguments, cluster):
 
 
 def slow_readers(arguments, cluster):
-    """Writers without them and with them."""
+    """Figures of writers without slow readers and with them."""
     make_led_stream(cluster, STREAM, SHARDS)
     warm_up(arguments.binary, running(cluster), SATURATING, arguments.seconds)
     before = run_load(arguments, cluster, SATURATING, arguments.seconds)
     readers = SlowReaders(cluster, arguments.readers)
     with readers:
-        time.sleep(arguments.seconds)  # they have asked, and hold what they get
+        time.sleep(arguments.seconds)  # all readers have sent a request, and hold a response
         meanwhile = run_load(arguments, cluster, SATURATING, arguments.seconds)
     return {
         "readers": arguments.readers,
@@ -174,7 +174,7 @@ def slow_readers(arguments, cluster):
 
 
 class SlowReaders:
-    """Connections that each ask for 10 MiB from the oldest record on, and take the answer sip by sip."""
+    """Connections that each request 10 MiB from the oldest record on, and take the response in small pieces."""
 
     def __init__(self, cluster, count):
         self.answers = self.throttled = self.taken = 0
@@ -221,7 +221,7 @@ class SlowReaders:
 
 
 def get_records(host, iterator):
-    """The request as bytes."""
+    """A GetRecords request as bytes."""
     body = json.dumps({"ShardIterator": iterator}).encode()
     head = (
         f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-amz-json-1.1\r\n"
@@ -232,7 +232,7 @@ def get_records(host, iterator):
 
 
 def reshard(arguments, cluster):
-    """Waits of puts while shards are split and merged."""
+    """How long puts wait while shards are split and merged."""
     make_led_stream(cluster, STREAM, 4)
     alone = bench(arguments, cluster, "reshard", "--connections", "4", "--count", str(arguments.reshardings))
     rate = str(arguments.steady_rate)
@@ -247,7 +247,7 @@ def reshard(arguments, cluster):
 
 
 def replace_node(arguments, cluster):
-    """Waits of puts before and while all replicas of a node move to others."""
+    """How long puts take before and while all replicas of a node move to other nodes."""
     make_kinesis_stream(cluster.nodes[0].endpoint, STREAM, 8)
     put = ["--connections", "8", "--records-per-call", "100", "--rate", str(arguments.steady_rate)]
     bench(arguments, cluster, "put", *put, "--duration", f"{arguments.fill_seconds}s")
@@ -269,13 +269,13 @@ def replace_node(arguments, cluster):
 
 
 def replicas_on(arguments, cluster, node):
-    """How many replicas the catalog has on a node."""
+    """The number of replicas on a node, according to the catalog."""
     entries = ctl(arguments, cluster, "nodes")
     return next(entry["replicas"] for entry in entries if entry["node"] == node.id)
 
 
 def ctl(arguments, cluster, *what):
-    """What `anabranch ctl --json` says."""
+    """The output of `anabranch ctl --json`."""
     grpc = ",".join(node.grpc for node in cluster.nodes)
     command_line = [str(arguments.binary), "ctl", "--json", "--node", grpc, *what]
     done = subprocess.run(command_line, capture_output=True, text=True, check=False)
@@ -291,7 +291,7 @@ def command(arguments, cluster, what, *rest):
 
 
 def bench(arguments, cluster, what, *rest):
-    """The line that `anabranch bench` prints."""
+    """Runs `anabranch bench` and returns the line that it prints."""
     done = subprocess.run(command(arguments, cluster, what, *rest), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Failed(done.stderr.strip())
@@ -329,7 +329,7 @@ def scale(arguments, cluster):
 
 
 def split_in_a_row(client, count):
-    """Splits one shard after the other, each once the one before is done."""
+    """Splits shards one after the other. Each split waits until the one before is done."""
     for shard in shards(client, STREAM)[:count]:
         keys = shard["HashKeyRange"]
         middle = (int(keys["StartingHashKey"]) + int(keys["EndingHashKey"])) // 2 + 1
@@ -346,13 +346,13 @@ def make_streams(client, names):
 
 
 def restart(cluster):
-    """Starts every node at once, and waits for all."""
+    """Starts all nodes at once, and waits for all of them."""
     with ThreadPoolExecutor(len(cluster.nodes)) as pool:
         list(pool.map(cluster.restart, list(cluster.nodes)))
 
 
 def put_to_every_shard(cluster):
-    """One record to each open shard, by its first hash key."""
+    """Puts one record to each open shard, by the shard's first hash key."""
     client = kinesis(cluster.nodes[0].endpoint)
     opened = [shard for shard in shards(client, STREAM) if "EndingSequenceNumber" not in shard["SequenceNumberRange"]]
     records = [

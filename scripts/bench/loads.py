@@ -1,4 +1,4 @@
-"""The loads: what the generator is told, the same for every contestant that can take it."""
+"""The loads: the options of the generator. They are the same for every contestant that supports them."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ class Load:
     records_per_call: int = 1
     api: str = "kinesis"
     record_bytes: int = 1024
-    # Share of the rate that the load `batch` reached in the same round; none is as fast as it goes.
+    # Rate as a share of the rate that the load `batch` reached in the same round. None: as fast as possible.
     rate_share: float | None = None
     rate: int | None = None
-    # Counts what is refused and goes on, instead of sending it again.
+    # Counts refused records and goes on, instead of sending them again.
     no_retry: bool = False
 
     def arguments(self, seconds, saturation=None):
-        """What the generator is told, addresses apart."""
+        """The options of the generator, without addresses."""
         arguments = [self.command, "--stream", self.stream, "--api", self.api, "--connections", self.connections]
         if self.command == "get":
             return arguments
@@ -31,12 +31,12 @@ class Load:
             arguments += ["--records-per-call", self.records_per_call]
         rate = self.rate
         if self.rate_share is not None:
-            # A call is due when its records are: the rate is a whole number of calls' worth.
+            # The rate counts records. It is at least one call per second.
             rate = max(int(saturation * self.rate_share), self.records_per_call)
         return arguments + (["--rate", rate] if rate else [])
 
 
-# Name and title, in the order of the tables.
+# Titles of the loads by name, in the order of the tables.
 TITLES = {
     "batch": "Batches of 500 records, 8 connections (etcd: transactions of 100, 32 connections)",
     "batch-one": "The same into one stream of NATS, that is one Raft group",
@@ -51,7 +51,7 @@ TITLES = {
 
 
 def puts(stream, batch=500, connections=8, api="kinesis"):
-    """The loads that every contestant takes. Batches come last: some are slower with every record that they hold."""
+    """The loads for every contestant. Batches come last: some contestants get slower with each stored record."""
     return [
         Load("single-1", "put", stream, 1, 1, api),
         Load("single-32", "put", stream, 32, 1, api),

@@ -1,4 +1,4 @@
-"""What the figures were taken on."""
+"""Describes the machine and the revision of a measurement."""
 
 import json
 import os
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def binary():
-    """What `make dist` makes."""
+    """The path of the binary that `make dist` builds."""
     return release_binary().parents[1] / "dist" / "anabranch"
 
 
@@ -40,7 +40,7 @@ def describe(directory):
 
 
 def cpu_model():
-    """As the kernel names it."""
+    """The name of the processor, from the kernel."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -48,13 +48,13 @@ def cpu_model():
 
 
 def revision():
-    """The commit, with a mark when files differ from it."""
+    """The commit, with a mark if files differ from it."""
     command = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--exclude", "*"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def floor(binary, directory):
-    """What a sync and a round trip cost now (`anabranch bench floor`), one object for each."""
+    """The current cost of syncs and round trips (`anabranch bench floor`): one object for each."""
     command = [binary, "bench", "floor", "--data-dir", directory]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]

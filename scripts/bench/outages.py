@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """How long clients of healthy nodes notice a fault of another node: `make outages`. Needs root.
 
-Three real nodes, each with networks and a disk of its own (`lab.py`). Before each fault the node that will be struck
-leads every shard and the catalog. Then one kind of fault strikes it, and ends after some seconds. All the while single
-attempts, without any retry, go through each of the other nodes: a put to each shard, a read of each shard, a change of
-the stream's tags. A new one of each kind begins every tenth of a second or when the last one is answered.
+Three real nodes, each with networks and a disk of its own (`lab.py`). Before each fault the victim leads every shard
+and the catalog. Then the victim has one kind of fault, which ends after some seconds. All the time single attempts,
+without any retry, go through each of the other nodes: a put to each shard, a read of each shard, and a change of the
+stream's tags. The next attempt of a kind begins a tenth of a second after the response to the one before.
 
-Prints one JSON line for each kind of fault: of all attempts that began after a fault the longest, as the median and the
-maximum over the faults, and how many failed. `ARGS="--faults 3 --only stopped,hung-disk"` gives a first look.
+Prints one JSON line for each kind of fault. For each fault the script takes the longest attempt that began after the
+fault. The line has the median and the maximum of these, and the number of failed attempts.
+
+`ARGS="--faults 3 --only stopped,hung-disk"` gives a quick first result.
 """
 
 import base64
@@ -51,7 +53,7 @@ class Caller:
         self.connection = None
 
     def call(self, operation, body):
-        """Status and answer of one attempt."""
+        """Makes one attempt. Returns its status and its response."""
         if self.connection is None:
             self.connection = http.client.HTTPConnection(*self.address, timeout=self.timeout)
         headers = {**HEADERS, "X-Amz-Target": f"Kinesis_20131202.{operation}"}
@@ -66,7 +68,7 @@ class Caller:
         return response.status, json.loads(answer) if answer else {}
 
     def must(self, operation, body):
-        """The answer to a call that succeeds in the end."""
+        """Repeats a call until it succeeds. Returns its response."""
         answers = []
 
         def succeeds():
@@ -104,7 +106,7 @@ class Probe(threading.Thread):
 
 
 def probes(lab, healthy, shards):
-    """Everything that is tried through the healthy nodes."""
+    """A probe for each kind of attempt through each healthy node."""
     made = []
     for node in healthy:
         caller = Caller(node.api)
@@ -122,36 +124,36 @@ def probes(lab, healthy, shards):
 
 
 def encoded(data):
-    """Data as the API takes it in JSON."""
+    """Data in base64, as the API takes it in JSON."""
     return base64.b64encode(data).decode()
 
 
-# Each fault strikes a node, waits, and makes the node whole again.
+# Each of these functions makes a fault on a node, waits, and repairs the node.
 
 
 def killed(lab, node, seconds):
-    """SIGKILL; started again at the end."""
+    """SIGKILL. The node is started again at the end."""
     node.kill()
     time.sleep(seconds)
     node.start()
 
 
 def restarted(lab, node, seconds):
-    """SIGKILL, and started again at once."""
+    """SIGKILL. The node is started again at once."""
     node.kill()
     node.start()
     time.sleep(seconds)
 
 
 def stopped(lab, node, seconds):
-    """SIGSTOP: the process hangs, its connections stay."""
+    """SIGSTOP: the process hangs, and its connections stay open."""
     node.signal(signal.SIGSTOP)
     time.sleep(seconds)
     node.signal(signal.SIGCONT)
 
 
 def isolated(lab, node, seconds):
-    """Cut off from everybody, without a reset."""
+    """The node is cut off from nodes and clients, without a connection reset."""
     for network in (PEERS, CLIENTS):
         node.plug(network, False)
     time.sleep(seconds)
@@ -160,21 +162,21 @@ def isolated(lab, node, seconds):
 
 
 def cut_from_peers(lab, node, seconds):
-    """Cut off from the other nodes; clients still reach it."""
+    """The node is cut off from the other nodes. Clients still reach it."""
     node.plug(PEERS, False)
     time.sleep(seconds)
     node.plug(PEERS, True)
 
 
 def hung_disk(lab, node, seconds):
-    """Its file system hangs."""
+    """The file system of the node's disk hangs."""
     node.freeze(True)
     time.sleep(seconds)
     node.freeze(False)
 
 
 def failed_disk(lab, node, seconds):
-    """Every access to its disk fails; the disk is replaced and the process started again at the end."""
+    """Every access to the disk fails. At the end the disk is mounted again and the process started again."""
     node.fail_disk()
     time.sleep(seconds)
     node.kill()
@@ -183,14 +185,14 @@ def failed_disk(lab, node, seconds):
 
 
 def clock_ahead(lab, node, seconds):
-    """Its wall clock is a day ahead."""
+    """The node's wall clock is a day ahead."""
     node.offset.write_text(str(25 * 3600 * 1000))
     time.sleep(seconds)
     node.offset.write_text("0")
 
 
 def bad_bit(lab, node, seconds):
-    """SIGKILL; one bit of the newest record on its disk is flipped, and it is started again at once."""
+    """SIGKILL. One bit of the newest record on the disk is flipped, and the node is started again at once."""
     node.kill()
     for path in sorted((node.data / "segments").glob("*.segment"), reverse=True):
         held = path.read_bytes()
@@ -220,7 +222,7 @@ FAULTS = {
 
 
 def measure(lab, shards, groups, fault, seconds, turn):
-    """One fault: the longest attempt through a healthy node that began after it, and the attempts that failed."""
+    """Makes one fault. Returns the longest attempt that began after it, and the attempts that failed."""
     victim = lab.nodes[turn % len(lab.nodes)]
     healthy = [node for node in lab.nodes if node is not victim]
     lab.lead(groups, victim)
@@ -253,7 +255,7 @@ def measure(lab, shards, groups, fault, seconds, turn):
 
 
 def both_killed_repeatedly(lab, shards, groups, turn):
-    """Two of three nodes are killed again and again; seconds from their last start until every shard takes a put."""
+    """Kills two of three nodes repeatedly. Returns the seconds from their last start until every shard takes a put."""
     survivor, *others = lab.nodes[turn % 3 :] + lab.nodes[: turn % 3]
     for _ in range(4):
         for node in others:
@@ -281,12 +283,12 @@ def both_killed_repeatedly(lab, shards, groups, turn):
 
 def main():
     parser = arguments_of.parser(__doc__)
-    parser.add_argument("--faults", type=int, default=10, help="faults of each kind")
-    parser.add_argument("--seconds", type=float, default=10, help="how long a fault lasts")
+    parser.add_argument("--faults", type=int, default=10, help="number of faults of each kind")
+    parser.add_argument("--seconds", type=float, default=10, help="seconds that a fault lasts")
     parser.add_argument("--only", help="kinds of faults, separated by commas")
     arguments = arguments_of.parse(parser)
     if os.geteuid() != 0:
-        parser.error("networks and disks that fail can be made by root only")
+        parser.error("only root can make networks and disks that fail")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("outages: stopped"))
     wanted = arguments.only.split(",") if arguments.only else [*FAULTS, "two-killed"]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -303,7 +305,7 @@ def main():
 
 
 def enter_network_of(namespace):
-    """Has this thread, and those that it starts, speak from a network namespace."""
+    """Moves this thread, and the threads that it will start, into a network namespace."""
     with open(f"/run/netns/{namespace}") as file:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.setns(file.fileno(), CLONE_NEWNET) != 0:
@@ -311,7 +313,7 @@ def enter_network_of(namespace):
 
 
 def trials(lab, shards, groups, kind, arguments):
-    """The figures of one kind of fault."""
+    """Runs all faults of one kind. Returns their figures."""
     if kind == "two-killed":
         took = [both_killed_repeatedly(lab, shards, groups, turn) for turn in range(arguments.faults)]
         return {"faults": len(took), "median_s": round(statistics.median(took), 2), "longest_s": round(max(took), 2)}
@@ -331,7 +333,7 @@ def trials(lab, shards, groups, kind, arguments):
 
 
 def make_stream(lab):
-    """The stream, its shards, and the groups that a fault's victim is to lead: those of the shards and the catalog."""
+    """Makes the stream. Returns its shards, and the groups that the victim must lead: the shards' and the catalog."""
     caller = Caller(lab.nodes[0].api)
     caller.must("CreateStream", {"StreamName": STREAM, "ShardCount": SHARDS})
     active = lambda: (  # noqa: E731
@@ -345,7 +347,7 @@ def make_stream(lab):
 
 
 def record(file, line):
-    """Keeps a line, and shows it."""
+    """Writes a line to the file and to stdout."""
     text = json.dumps(line)
     print(text, flush=True)
     file.write(text + "\n")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Anabranch beside its peers, on this machine, in one run: `make bench`.
+"""Compares Anabranch with its peers, on this machine, in one run: `make bench`.
 
-Installs the peers into the user's cache, then runs rounds. A round runs every contestant once: its servers are started
-on an empty directory, each of its loads is sent by `anabranch bench`, first unmeasured for a moment and then measured,
-and the servers are ended. Only one contestant's servers run at a time, and nothing of them is left on the disk.
+Installs the peers into the user's cache, then runs rounds. A round runs every contestant once: it starts the servers
+on an empty directory, sends each load with `anabranch bench`, and ends the servers. Each load is first sent for a
+moment without a measurement, and then measured. Only one contestant's servers run at a time, and none of their files
+stay on the disk.
 
-Writes every measurement as a JSON line, and from those lines a table and plots; `--redraw` makes them from the lines
-that are there.
+Writes every measurement as a JSON line, and makes a table and plots from those lines. `--redraw` only makes the table
+and the plots from existing lines.
 """
 
 import json
@@ -34,7 +35,7 @@ def main():
         return peers_report.write(arguments.out, peers_report.read(lines))
     contestants = [each for each in everyone(arguments.binary) if is_chosen(each.name, arguments.only)]
     if not contestants:
-        sys.exit(f"bench: --only {arguments.only} names nobody; there are {names(everyone(arguments.binary))}")
+        sys.exit(f"bench: --only {arguments.only} matches no contestant; there are {names(everyone(arguments.binary))}")
     present, absent = prepare(contestants)
     if arguments.install_only:
         return None
@@ -48,7 +49,7 @@ def main():
 
 
 class Recorder:
-    """Keeps what was measured, in memory and in a file."""
+    """Keeps the lines of results in memory and in a file."""
 
     def __init__(self, file):
         self.lines = []
@@ -60,15 +61,18 @@ class Recorder:
 
 
 def parse_arguments():
-    """What the command line says."""
     parser = arguments_of.parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often everyone is run (5)")
-    parser.add_argument("--seconds", type=float, default=5, help="how long each load is measured (5)")
-    parser.add_argument("--warm-up", type=float, default=1, help="how long it is sent before, unmeasured (1)")
-    parser.add_argument("--only", default="", help="contestants whose names contain one of these words, with commas")
-    parser.add_argument("--loads", default="", help=f"only these loads, with commas: {', '.join(TITLES)}")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each contestant is run (5)")
+    parser.add_argument("--seconds", type=float, default=5, help="seconds for which each load is measured (5)")
+    parser.add_argument(
+        "--warm-up", type=float, default=1, help="seconds for which a load is sent before its measurement (1)"
+    )
+    parser.add_argument(
+        "--only", default="", help="only contestants whose names contain one of these words, separated by commas"
+    )
+    parser.add_argument("--loads", default="", help=f"only these loads, separated by commas: {', '.join(TITLES)}")
     parser.add_argument("--install-only", action="store_true", help="installs the peers and measures nothing")
-    parser.add_argument("--redraw", action="store_true", help="makes table and plots from the lines that are there")
+    parser.add_argument("--redraw", action="store_true", help="only makes table and plots from existing lines")
     arguments = arguments_of.parse(parser)
     unknown = [load for load in arguments.loads.split(",") if load and load not in TITLES]
     if unknown:
@@ -77,17 +81,17 @@ def parse_arguments():
 
 
 def is_chosen(name, words):
-    """Whether `--only` names it."""
+    """Whether `--only` selects the contestant."""
     return not words or any(word.strip().lower() in name.lower() for word in words.split(","))
 
 
 def names(contestants):
-    """For people."""
+    """The names of the contestants, as text."""
     return "; ".join(contestant.name for contestant in contestants)
 
 
 def prepare(contestants):
-    """Installs what is missing; returns (contestant, version) of those there are, and (name, reason) of the others."""
+    """Installs missing contestants. Returns (contestant, version) of the installed, (name, reason) of the others."""
     present, absent = [], []
     for contestant in contestants:
         try:
@@ -102,7 +106,7 @@ def prepare(contestants):
 
 
 def describe(arguments, present, absent):
-    """The first line of the results: who, where, how long."""
+    """The first line of the results: contestants, machine, durations."""
     return {
         **machine.run(arguments.data_dir),
         "rounds": arguments.rounds,
@@ -123,7 +127,7 @@ def describe(arguments, present, absent):
 
 
 def run_round(arguments, number, contestants, record):
-    """Everyone once, and what the machine can do at that moment."""
+    """Measures the machine's syncs and round trips at this moment, then runs every contestant once."""
     for line in machine.floor(arguments.binary, arguments.data_dir):
         record({"line": "floor", "round": number, **line})
     for contestant, _ in contestants:
@@ -137,7 +141,7 @@ def run_round(arguments, number, contestants, record):
 
 
 def run_loads(arguments, number, contestant, running, record):
-    """All loads of a contestant, one after another, on the same servers."""
+    """Runs all loads of a contestant, one after another, on the same servers."""
     saturation = None
     loads = [load for load in contestant.loads if not arguments.loads or load.name in arguments.loads.split(",")]
     if contestant.settling_seconds:
@@ -145,7 +149,9 @@ def run_loads(arguments, number, contestant, running, record):
             warm_up(arguments.binary, running, load, contestant.settling_seconds / len(loads))
     for load in loads:
         if load.rate_share is not None and saturation is None:
-            record(failed(number, contestant, load.name, "there is no figure of `batch` to take a share of"))
+            record(
+                failed(number, contestant, load.name, "the rate is a share of the load `batch`, which has no figure")
+            )
             continue
         try:
             if load.command == "put":
@@ -161,7 +167,7 @@ def run_loads(arguments, number, contestant, running, record):
 
 
 def failed(number, contestant, load, reason):
-    """What is recorded instead of a result."""
+    """The line that is recorded instead of a result."""
     say(f"  {contestant.name}, {load or 'start'}: FAILED, {reason}")
     return {"line": "failure", "round": number, "contestant": contestant.name, "load": load, "reason": str(reason)}
 

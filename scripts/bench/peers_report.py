@@ -1,4 +1,4 @@
-"""From the JSON lines of `peers.py` to a table and plots."""
+"""Makes a table and plots from the JSON lines of `peers.py`."""
 
 import json
 from statistics import median
@@ -9,12 +9,12 @@ from bench.loads import TITLES
 
 
 def read(path):
-    """The lines of a run."""
+    """Reads the lines of a run."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def write(folder, lines):
-    """Table and plots, beside the lines."""
+    """Writes table and plots into the folder of the lines."""
     (folder / "peers.md").write_text(markdown(lines))
     for load in ("batch", "single-32"):
         draw_rates(folder / f"peers-{load}.svg", lines, load)
@@ -23,7 +23,7 @@ def write(folder, lines):
 
 
 def brief(result):
-    """One line of progress about a measurement."""
+    """A measurement as text, for a line of progress."""
     return (
         f"{result['records_per_s']:,.0f} records/s, p50 {digits(result['p50_us'] / 1000)} ms, "
         f"p99 {digits(result['p99_us'] / 1000)} ms, {result['errors']} errors"
@@ -31,13 +31,13 @@ def brief(result):
 
 
 def markdown(lines):
-    """All of a run, to be read by people."""
+    """A whole run as a Markdown page."""
     run = lines[0]
     return "\n\n".join([introduction(run, lines), contestants_table(run), *load_sections(run, lines)]) + "\n"
 
 
 def introduction(run, lines):
-    """Where and how it was measured."""
+    """Machine and method of the measurement."""
     place = run["machine"]
     text = (
         f"Measured {run['date']} at revision {run['revision']} on {place['cpus']} processors ({place['cpu']}), "
@@ -58,7 +58,7 @@ def introduction(run, lines):
 
 
 def floor_sentence(lines):
-    """What the machine can do."""
+    """The machine's times for syncs and round trips."""
     floors = [line for line in lines if line["line"] == "floor"]
     costs = {}
     for floor in floors:
@@ -149,7 +149,7 @@ HEAD = [
 
 
 def row(name, results):
-    """One contestant's figures of a load."""
+    """One contestant's figures for a load."""
 
     def each(figure):
         return [figure(result) for result in results if result["records"] > 0]
@@ -173,17 +173,17 @@ def row(name, results):
 
 
 def generator_share(result):
-    """How much of the machine the generator took: near all of it, and the figure would be the generator's."""
+    """The generator's share of the processors. Near 100 % the result measures the generator, not the servers."""
     return result["cpu_s"] / max(result["seconds"], 0.001) / result["cpus"]
 
 
 def bytes_written(result):
-    """Device bytes for each byte of data that was acknowledged."""
+    """Bytes that the device wrote for each byte of acknowledged data."""
     return result["disk_bytes"] / (result["records"] * result["record_size"])
 
 
 def spread(values, brackets=True):
-    """Median, and the bounds behind it."""
+    """The median, followed by the lowest and the highest value."""
     if not values:
         return "–"
     text = digits(median(values))
@@ -193,19 +193,19 @@ def spread(values, brackets=True):
 
 
 def digits(value):
-    """A number to three digits, large ones to the unit."""
+    """A number with three significant digits. Large numbers are rounded to whole numbers."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def table(rows):
-    """A Markdown table whose first row is the head."""
+    """A Markdown table. The first row is the head."""
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def draw_rates(path, lines, load):
-    """Records per second of one load, all contestants."""
+    """Draws the records per second of all contestants for one load."""
     groups = results_by_contestant(lines[0], lines, load)
     values = {name: [result["records_per_s"] for result in results] for name, results in groups.items()}
     if values:
@@ -213,7 +213,7 @@ def draw_rates(path, lines, load):
 
 
 def draw_latencies(path, lines, load):
-    """Latency at the median, all contestants."""
+    """Draws the median latency of all contestants for one load."""
     groups = results_by_contestant(lines[0], lines, load)
     values = {name: [result["p50_us"] / 1000 for result in results] for name, results in groups.items()}
     if values:
@@ -221,5 +221,5 @@ def draw_latencies(path, lines, load):
 
 
 def durable(run):
-    """Names of the contestants that acknowledge what survives a power cut."""
+    """Names of the contestants whose acknowledged records survive a power cut."""
     return {contestant["name"] for contestant in run["contestants"] if contestant["durable"]}

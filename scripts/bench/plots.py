@@ -1,4 +1,4 @@
-"""Plots as SVG files: figures that differ by thousands stand on logarithmic axes."""
+"""Plots as SVG files. Figures that differ by a factor of thousands have logarithmic axes."""
 
 from pathlib import Path
 from statistics import median
@@ -6,14 +6,17 @@ from statistics import median
 from matplotlib import pyplot, rcParams
 
 pyplot.switch_backend("svg")
-# Text stays text, and the same figures make the same file.
+# Text stays text in the SVG, and the same figures make the same file.
 rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "anabranch", "font.size": 9})
 
 OURS, DURABLE, OTHER = "#1f6fb2", "#555555", "#bbbbbb"
 
 
 def bars(path, title, values, unit, durable):
-    """A bar for each name: median, with a line from least to greatest. Ours is blue; pale is what a power cut loses."""
+    """A bar for each name: the median, with a line from the lowest to the highest value.
+
+    Anabranch is blue. Systems whose acknowledged records a power cut can lose are pale.
+    """
     names = list(values)[::-1]
     middles = [median(values[name]) for name in names]
     errors = [
@@ -34,14 +37,14 @@ def bars(path, title, values, unit, durable):
 
 
 def colour(name, durable):
-    """Ours stands out."""
+    """The colour of a bar. Anabranch has a colour of its own."""
     if name.startswith("anabranch"):
         return OURS
     return DURABLE if name in durable else OTHER
 
 
 def curves(path, title, series, x_label, y_label, log_y=False):
-    """A line for each series of (x, values): medians, with a band from least to greatest."""
+    """A line for each series of (x, values): the medians, with a band from the lowest to the highest value."""
     figure, axes = pyplot.subplots(figsize=(5.5, 3.4), layout="constrained")
     for name, points in series.items():
         xs = [x for x, _ in points]
@@ -62,7 +65,7 @@ def curves(path, title, series, x_label, y_label, log_y=False):
 
 
 def stacks(path, title, parts, labels, y_label):
-    """A bar for each label, cut into shares, its whole above it; `parts` has each name's heights over the labels."""
+    """A bar for each label, cut into shares, with the total above it. `parts` has the heights of each name by label."""
     figure, axes = pyplot.subplots(figsize=(2.5 + 0.45 * len(labels), 4), layout="constrained")
     wholes = [sum(heights) for heights in zip(*parts.values(), strict=True)]
     bottom = [0.0] * len(labels)
@@ -80,14 +83,14 @@ def stacks(path, title, parts, labels, y_label):
 
 
 def timelines(path, panels, step_label, load_label):
-    """Over hours, a panel each: a number as blue steps, and the load on an axis of its own; refused load is red."""
+    """A panel for each scenario, over hours: a number as blue steps, the load on its own axis, refused load in red."""
     figure, grid = pyplot.subplots(len(panels) // 2, 2, figsize=(10, 2.8 * (len(panels) // 2)), layout="constrained")
     for axes, (title, hours, steps, load) in zip(grid.flat, panels, strict=True):
         beside = axes.twinx()
         beside.fill_between(hours, load["accepted"], load["offered"], color="#c03030", alpha=0.6, linewidth=0)
         beside.fill_between(hours, load["accepted"], color=OTHER, alpha=0.5, linewidth=0)
         axes.step(hours, steps, where="post", color=OURS)
-        # The steps in front, over the load.
+        # Draws the steps in front of the load.
         axes.set_zorder(beside.get_zorder() + 1)
         axes.patch.set_visible(False)
         axes.set_title(title, loc="left", fontsize=9)
@@ -101,6 +104,6 @@ def timelines(path, panels, step_label, load_label):
 
 
 def save(figure, path):
-    """Writes it without the date, which would make every run a change."""
+    """Writes the figure without a date. A date would change the file in every run."""
     figure.savefig(Path(path), metadata={"Date": None})
     pyplot.close(figure)

@@ -1,4 +1,4 @@
-"""Server processes of a contestant: started, watched through /proc, ended by their ids."""
+"""Starts the server processes of a contestant, watches them through /proc, and ends them by their ids."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ STOP_TIMEOUT = 20.0
 
 
 class Servers:
-    """Processes that run together. As a context manager it leaves none behind, however the block ends."""
+    """Processes that run together. The context manager ends all of them, however the block ends."""
 
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -27,11 +27,11 @@ class Servers:
 
     @property
     def pids(self):
-        """Process ids, in the order of the starts."""
+        """The process ids, in the order of the starts."""
         return [process.pid for process in self._processes]
 
     def start(self, name, command, env=None):
-        """Starts a server whose output goes to a file in the directory."""
+        """Starts a server. Its output goes to a file in the directory."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
@@ -46,7 +46,7 @@ class Servers:
         self._processes.append(process)
 
     def wait(self, what, condition, timeout=90.0):
-        """Waits for a condition for as long as all processes run; their output is in the error."""
+        """Waits for a condition. If a process ends meanwhile, raises an error with the output of all processes."""
 
         def met():
             for process in self._processes:
@@ -60,13 +60,13 @@ class Servers:
             raise TimeoutError(f"{error}\n{self.tail()}") from None
 
     def tail(self, lines=15):
-        """The end of what each server printed."""
+        """The last lines of each server's output."""
         logs = sorted(self.directory.glob("*.log"))
         ends = (log.read_text(errors="replace").splitlines()[-lines:] for log in logs)
         return "\n".join(f"{log.name}:\n" + "\n".join(end) for log, end in zip(logs, ends, strict=True))
 
     def stop(self):
-        """SIGTERM to all, SIGKILL to those that take too long."""
+        """Sends SIGTERM to all processes, and SIGKILL to each process that takes too long."""
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -80,7 +80,7 @@ class Servers:
 
 
 def free_ports(count):
-    """Ports of loopback that nobody listens on."""
+    """Free ports of loopback."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -92,7 +92,7 @@ def free_ports(count):
 
 
 def listens(port):
-    """Whether somebody accepts connections there."""
+    """Whether a server accepts connections on the port."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
             return True
@@ -101,7 +101,7 @@ def listens(port):
 
 
 def reset_peak(pids):
-    """Lets the peak of resident memory begin anew; where the kernel forbids it, it stays that of the whole life."""
+    """Resets the peak of resident memory. If the kernel forbids it, the peak covers the whole life of the process."""
     for pid in pids:
         try:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -110,30 +110,30 @@ def reset_peak(pids):
 
 
 def peak_resident_bytes(pids):
-    """Most memory that each process had resident since the reset, added up."""
+    """The sum of the processes' peaks of resident memory since the reset."""
     return sum(status_bytes(pid, "VmHWM") for pid in pids)
 
 
 def wait_until_written(pids, timeout=60.0):
-    """Waits until the processes have written nothing for a second: what a start brings with it is done."""
+    """Waits until the processes have written nothing for a second. The writes of the start are then done."""
     wait_until("the servers have nothing left to write", lambda: not writes_within(pids, 1.0), timeout)
 
 
 def writes_within(pids, seconds):
-    """Whether they write in that time."""
+    """Whether the processes write to disks within this time."""
     before = written_bytes(pids)
     time.sleep(seconds)
-    return written_bytes(pids) - before > 64 << 10  # a heartbeat's log and the like
+    return written_bytes(pids) - before > 64 << 10  # more than heartbeats write
 
 
 def written_bytes(pids):
-    """What they have had written to disks so far."""
+    """Bytes that the processes have written to disks so far."""
     lines = (line for pid in pids for line in Path(f"/proc/{pid}/io").read_text().splitlines())
     return sum(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
 
 
 def resident_bytes(pids):
-    """Resident memory of all of them now."""
+    """Resident memory of all processes now, in bytes."""
     return sum(status_bytes(pid, "VmRSS") for pid in pids)
 
 
@@ -147,7 +147,7 @@ def status_bytes(pid, name):
 
 
 def file_system(directory):
-    """The kind of file system that a directory lies on."""
+    """The type of the file system of a directory."""
     best = ("", "unknown")
     for line in Path("/proc/mounts").read_text().splitlines():
         _, mount, kind, *_ = line.split()

@@ -1,4 +1,4 @@
-"""What has to be said to the servers before a load: a stream, a topic, who leads. Standard library only."""
+"""Requests that prepare the servers for a load: make a stream or a topic, find the leader. Standard library only."""
 
 import json
 import socket
@@ -8,7 +8,7 @@ import urllib.request
 
 
 def kinesis(endpoint, operation, **parameters):
-    """A call of the Kinesis API. Nothing is signed, but a server finds the headers that it looks for."""
+    """A call of the Kinesis API. The headers of a signature are present, but the signature is not valid."""
     headers = {
         "Content-Type": "application/x-amz-json-1.1",
         "X-Amz-Target": f"Kinesis_20131202.{operation}",
@@ -25,13 +25,13 @@ def kinesis(endpoint, operation, **parameters):
 
 
 def is_active(endpoint, stream):
-    """Whether a Kinesis stream can be used."""
+    """Whether a Kinesis stream is ACTIVE."""
     described = kinesis(endpoint, "DescribeStreamSummary", StreamName=stream)
     return described["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE"
 
 
 def jetstream(port, subject, payload):
-    """A request to the JetStream API; None while nobody answers."""
+    """A request to the JetStream API. Returns None if there is no response."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             body = json.dumps(payload).encode()
@@ -47,21 +47,21 @@ def jetstream(port, subject, payload):
 
 
 def make_jetstream(port, name, replicas):
-    """Makes a stream of subjects `NAME.*` in files; True once it is there."""
+    """Makes a stream of subjects `NAME.*` in files. Returns True once it exists."""
     config = {"name": name, "subjects": [f"{name}.*"], "storage": "file", "num_replicas": replicas}
     answer = jetstream(port, f"STREAM.CREATE.{name}", config)
     return bool(answer) and "error" not in answer
 
 
 def jetstream_is_current(port, name):
-    """Whether the stream can be written, with all its replicas current."""
+    """Whether the stream can be written and all its replicas are current."""
     answer = jetstream(port, f"STREAM.INFO.{name}", {})
     cluster = (answer or {}).get("cluster", {})
     return bool(cluster.get("leader")) and all(replica["current"] for replica in cluster.get("replicas", []))
 
 
 def kafka_request(port, key, version, body):
-    """A request to a Kafka broker; returns the answer behind its header."""
+    """A request to a Kafka broker. Returns the response without its header."""
     head = struct.pack(">hhi", key, version, 0) + kafka_string("bench-setup")
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
@@ -71,12 +71,12 @@ def kafka_request(port, key, version, body):
 
 
 def kafka_string(text):
-    """A string as Kafka writes it."""
+    """A string in Kafka's encoding."""
     return struct.pack(">h", len(text)) + text.encode()
 
 
 def make_topic(port, name, partitions, replicas):
-    """CreateTopics, version 4; True once the topic is there."""
+    """Makes a topic (CreateTopics, version 4). Returns True once it exists."""
     topic = kafka_string(name) + struct.pack(">ihii", partitions, replicas, 0, 0)
     body = struct.pack(">i", 1) + topic + struct.pack(">i?", 20_000, False)
     try:
@@ -113,7 +113,7 @@ def topic_in_sync(port, name, partitions, replicas):
 
 
 class Reader:
-    """Takes an answer of Kafka apart, from the front."""
+    """Reads the fields of a Kafka response from front to back."""
 
     def __init__(self, data):
         self._data = data
@@ -130,14 +130,14 @@ class Reader:
         return [self.number(">i") for _ in range(self.number(">i"))]
 
     def string(self):
-        """A string; null is empty."""
+        """A string. Null becomes the empty string."""
         length = max(self.number(">h"), 0)
         self._at += length
         return self._data[self._at - length : self._at].decode()
 
 
 def etcd_status(port):
-    """What a member of etcd says of itself; None without an answer."""
+    """The status of a member of etcd. None if there is no response."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v3/maintenance/status", b"{}")
     try:
         with urllib.request.urlopen(request, timeout=5) as response:
@@ -147,6 +147,6 @@ def etcd_status(port):
 
 
 def leads(port):
-    """Whether a member of etcd leads."""
+    """Whether a member of etcd is the leader."""
     status = etcd_status(port)
     return bool(status) and status.get("leader") == status["header"]["member_id"]

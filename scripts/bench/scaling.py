@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How on-demand streams follow their load, simulated: `make scaling`.
+"""Simulates how on-demand streams follow their load: `make scaling`.
 
-Runs the example `on_demand` of the catalog, which prints the same lines whenever it runs, and draws the number of
-shards beside the load for each scenario into docs/scaling.svg. Prints the figures that docs/on-demand.md gives.
+Runs the example `on_demand` of the catalog, which prints the same lines in every run. Draws the number of shards and
+the load of each scenario into docs/scaling.svg. Prints the figures for docs/on-demand.md.
 """
 
 import json
@@ -18,7 +18,7 @@ from bench.install import say
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ["cargo", "run", "--release", "--quiet", "--package", "anabranch-catalog", "--example", "on_demand"]
-# Of each panel of the plot: more make the file larger than it is sharp.
+# Points in each panel of the plot. More points make the file larger without a visible difference.
 POINTS = 160
 MIB_PER_MINUTE = 60 * (1 << 20)
 
@@ -35,17 +35,17 @@ def main():
 
 
 def minutes_of(lines, run):
-    """What was seen in each minute of it."""
+    """The lines of the run's minutes."""
     return [line for line in lines if line["line"] == "minute" and line["scenario"] == run["scenario"]]
 
 
 def actions_of(lines, run):
-    """Its splits and merges."""
+    """The lines of the run's splits and merges."""
     return [line for line in lines if line["line"] == "action" and line["scenario"] == run["scenario"]]
 
 
 def panel(run, minutes):
-    """Title, hours, shards, and the load that came and was taken; of long runs a point stands for some minutes."""
+    """Title, hours, shards, and the offered and accepted load. In long runs a point covers several minutes."""
     size = -(-len(minutes) // POINTS)
     chunks = [minutes[first : first + size] for first in range(0, len(minutes), size)]
     hours = [chunk[0]["minute"] / 60 for chunk in chunks]
@@ -54,12 +54,12 @@ def panel(run, minutes):
 
 
 def mean_load(minutes, name):
-    """MiB/s that were offered or accepted."""
+    """The mean offered or accepted load in MiB/s."""
     return mean(minute[f"{name}_bytes"] for minute in minutes) / MIB_PER_MINUTE
 
 
 def summary(run, minutes, actions):
-    """One sentence about a run."""
+    """A run in one sentence."""
     shards = [minute["shards"] for minute in minutes]
     accepted, offered = (sum(minute[f"{what}_other_bytes"] for minute in minutes) for what in ("accepted", "offered"))
     splits = sum(action["action"] == "split" for action in actions)

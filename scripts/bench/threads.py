@@ -1,4 +1,4 @@
-"""CPU seconds of a process by what its threads are for, which their names say."""
+"""CPU seconds of processes by component. The name of a thread tells its component."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
-# By the beginning of the thread's name. The runtime's workers run gateway, Raft and the streams between nodes.
+# Component by the beginning of the thread's name. Async workers run the gateway, Raft and the streams between nodes.
 COMPONENTS = {
     "tokio-rt": "async workers",
     "anabranch": "async workers",
@@ -20,7 +20,7 @@ OTHER = "other threads"
 
 
 def cpu_seconds(pids):
-    """Seconds of each component up to now, over all processes. What ended threads had used counts as theirs."""
+    """CPU seconds of each component up to now, over all processes. Ended threads count as other threads."""
     seconds = Counter()
     for pid in pids:
         threads = Counter()
@@ -35,20 +35,20 @@ def cpu_seconds(pids):
 
 
 def since(before, pids):
-    """Seconds of each component since `before`."""
+    """CPU seconds of each component since `before`."""
     now = cpu_seconds(pids)
     return {name: round(max(now[name] - before[name], 0), 3) for name in now}
 
 
 def of_stat(text):
-    """Name and CPU seconds from a `stat` file of /proc."""
+    """The name and the CPU seconds in the text of a `stat` file of /proc."""
     head, _, tail = text.rpartition(")")
     fields = tail.split()
     return head.partition("(")[2], (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 def component(name):
-    """What a thread of this name is for."""
+    """The component of a thread with this name."""
     for beginning, meaning in COMPONENTS.items():
         if name.startswith(beginning):
             return meaning

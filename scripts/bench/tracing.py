@@ -1,4 +1,4 @@
-"""System calls, their bytes and the copies of memory of some processes, as perf sees them. Needs root."""
+"""Counts system calls, their bytes and copies of memory of some processes with perf. Needs root."""
 
 import contextlib
 import os
@@ -15,15 +15,18 @@ from bench.install import Unavailable
 TRACEFS = Path("/sys/kernel/tracing")
 NUMBERS = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 GROUP = "anabranch"
-# What glibc's memcpy and memmove come to on x86-64, whichever the processor takes.
+# The functions behind glibc's memcpy and memmove on x86-64. The processor's features decide which of them is used.
 MOVES = re.compile(r"__mem(move|cpy)_\w+_unaligned(_erms)?$")
 EXIT = re.compile(r"sys_exit: NR (\d+) = (-?\d+)")
 MOVE = re.compile(r"bytes=(\d+)")
 
 
 class Counters:
-    """While it is entered, perf records the processes. Afterwards: system calls by name, the bytes that they took or
-    gave, copies of memory and the bytes copied."""
+    """perf records the processes while this context manager is entered.
+
+    Afterwards it holds the system calls by name, the bytes that they read or wrote, the copies of memory, and the bytes
+    copied.
+    """
 
     def __init__(self, pids, directory):
         self.calls = Counter()
@@ -59,7 +62,7 @@ class Counters:
             self._remove_probes()
 
     def _record(self):
-        """Starts perf; it records by the time that this returns."""
+        """Starts perf, and returns once perf records."""
         commands, asked = os.pipe()
         acknowledged, answers = os.pipe()
         command = ["perf", "record", "-q", "-c", "1", "-m", "16M", "-o", self._data.name]
@@ -102,7 +105,7 @@ class Counters:
 
 
 def write_probe(line):
-    """One line for the list of probes; open() would seek, which tracefs refuses."""
+    """Adds a line to the list of probes. Python's open() would seek, which tracefs refuses."""
     file = os.open(TRACEFS / "uprobe_events", os.O_WRONLY | os.O_APPEND)
     try:
         os.write(file, line.encode() + b"\n")
@@ -111,13 +114,13 @@ def write_probe(line):
 
 
 def syscall_names():
-    """Names by number."""
+    """The names of the system calls by number."""
     defined = re.findall(r"#define __NR_(\w+) (\d+)", NUMBERS.read_text())
     return {int(number): name for name, number in defined}
 
 
 def move_functions():
-    """The C library and the places in it where memory is copied; they are named in its debug symbols (libc6-dbg)."""
+    """The C library, and the offsets of its functions that copy memory, from its debug symbols (libc6-dbg)."""
     listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
     library = Path(re.search(r"libc\.so\.6 \(libc6,x86-64\) => (\S+)", listed)[1]).resolve()
     notes = subprocess.run(["readelf", "-n", library], capture_output=True, text=True, check=True).stdout

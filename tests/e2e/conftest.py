@@ -1,4 +1,4 @@
-"""Running clusters for the tests, each on free loopback ports with its data in a temporary directory."""
+"""Fixtures: running clusters, each on free loopback ports with its data in a temporary directory, and clients."""
 
 import itertools
 import os
@@ -9,49 +9,49 @@ from support.clients import kinesis
 from support.cluster import Cluster
 from support.streams import create_stream
 
-# Each test's stream has a name of its own: the clusters are shared.
+# Numbers for stream names. Tests share clusters, so each test needs stream names of its own.
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def one(tmp_path_factory):
-    """`anabranch dev`: one node, for the tests that look at the API."""
+    """`anabranch dev` with one node, shared by the tests of the API."""
     with Cluster(tmp_path_factory.mktemp("one")) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def three(tmp_path):
-    """`anabranch dev --nodes 3`, for one test alone: it will be broken."""
+    """`anabranch dev --nodes 3` for one test only, because the test breaks the cluster."""
     with Cluster(tmp_path / "three", nodes=3) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def endpoint(one):
-    """Where the one node answers."""
+    """The endpoint of the shared node."""
     return one.nodes[0].endpoint
 
 
 @pytest.fixture(scope="session")
 def client(endpoint):
-    """boto3 as it comes."""
+    """An unmodified boto3 client of the shared node."""
     return kinesis(endpoint)
 
 
 @pytest.fixture(scope="session")
 def unchecked(endpoint):
-    """boto3 that sends what it is given, right or wrong, once."""
+    """A boto3 client that does not validate its arguments and sends each call only once."""
     return kinesis(endpoint, parameter_validation=False, retries={"total_max_attempts": 1})
 
 
 @pytest.fixture
 def stream_name(request):
-    """A name that no other test has."""
+    """A stream name that no other test uses."""
     return f"{request.node.originalname}-{os.getpid()}-{next(_numbers)}"[:128]
 
 
 @pytest.fixture
 def stream(client, stream_name):
-    """A stream of two shards on the one node."""
+    """The name of a new stream with two shards on the shared node."""
     return create_stream(client, stream_name, shards=2)

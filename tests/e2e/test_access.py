@@ -1,4 +1,4 @@
-"""Authentication required: signatures of the real SDK, verified, and policies, on a cluster of `anabranch server`."""
+"""Authentication and policies: signatures of the real SDK against a cluster of `anabranch server`."""
 
 import datetime
 import gzip
@@ -30,7 +30,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Three nodes that say nothing of authentication in their files: it is required."""
+    """Three nodes whose configuration does not mention authentication, so it is required."""
     with Servers(tmp_path_factory.mktemp("access"), nodes=3) as servers:
         yield servers
 
@@ -44,13 +44,13 @@ def root(cluster):
 
 @pytest.fixture(scope="module")
 def orders(root):
-    """A stream of the root user's."""
+    """A stream that the root user made."""
     return create_stream(root.kinesis(), "orders", shards=1)
 
 
 @pytest.fixture
 def ann(cluster):
-    """A user who may do nothing yet."""
+    """A user without permissions."""
     return new_user(cluster)
 
 
@@ -62,7 +62,7 @@ class User:
         self.key_id, self.secret = key["access_key_id"], key["secret_access_key"]
 
     def kinesis(self, node=0, **changed):
-        """A boto3 client that calls once, on one of the nodes."""
+        """A boto3 client of one node that sends each call only once."""
         credentials = {
             "aws_access_key_id": self.key_id,
             "aws_secret_access_key": self.secret,
@@ -81,7 +81,7 @@ class User:
         return Credentials(self.key_id, self.secret, self.token)
 
     def allow(self, *statements):
-        """Replaces what the user may do."""
+        """Replaces the permissions of the user."""
         document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
         ctl(self.cluster.binary, self.cluster.nodes[1], "policy", "put", self.name, "p", "-", stdin=document)
 
@@ -107,16 +107,16 @@ def put(client, stream="orders", **arguments):
 
 
 def refused(call, *arguments, **named):
-    """Code and message of a call that fails."""
+    """The error code and message of a call that must fail."""
     with pytest.raises(ClientError) as raised:
         call(*arguments, **named)
     error = raised.value.response
-    assert "date" in error["ResponseMetadata"]["HTTPHeaders"], "SDKs set their clocks by it"
+    assert "date" in error["ResponseMetadata"]["HTTPHeaders"], "SDKs correct their clocks with this header"
     return error["Error"]["Code"], error["Error"]["Message"]
 
 
 def denied(call, *arguments, **named):
-    """The message of a call that policies don't allow."""
+    """The message of a call that policies must deny."""
     code, message = refused(call, *arguments, **named)
     assert code == "AccessDeniedException", message
     return message
@@ -127,7 +127,7 @@ def arn_of(root, stream):
 
 
 def send(request):
-    """Sends a signed request as it is; status and body."""
+    """Sends a signed request unchanged. Returns status and body."""
     plain = urllib.request.Request(request.url, data=request.data, headers=dict(request.headers), method="POST")
     try:
         with urllib.request.urlopen(plain, timeout=30) as response:
@@ -142,7 +142,7 @@ def unsigned_put(node, headers=()):
     return AWSRequest(method="POST", url=f"{node.endpoint}/", data=body, headers=headers)
 
 
-def test_only_who_has_the_secret_is_let_in(root, orders):
+def test_a_call_without_the_right_secret_is_refused(root, orders):
     for node in range(3):
         put(root.kinesis(node))
     code, message = refused(put, root.kinesis(aws_secret_access_key="guess"))
@@ -155,7 +155,7 @@ def test_only_who_has_the_secret_is_let_in(root, orders):
     assert (status, answer["__type"]) == (400, "MissingAuthenticationTokenException")
 
 
-def test_what_is_signed_of_a_body_in_gzip_is_what_is_sent(root, orders):
+def test_the_signature_of_a_gzip_body_covers_the_compressed_bytes(root, orders):
     compressed = unsigned_put(root.cluster.nodes[0], {"Content-Encoding": "gzip"})
     plain = compressed.data
     compressed.data = gzip.compress(plain)
@@ -168,7 +168,7 @@ def test_what_is_signed_of_a_body_in_gzip_is_what_is_sent(root, orders):
     assert send(inflated)[1]["__type"] == "InvalidSignatureException"
 
 
-def test_a_body_that_was_changed_on_its_way_is_refused(root, orders):
+def test_a_body_that_was_changed_after_signing_is_refused(root, orders):
     request = unsigned_put(root.cluster.nodes[0])
     SigV4Auth(root.credentials(), "kinesis", REGION).add_auth(request)
     assert send(request)[0] == 200
@@ -192,7 +192,7 @@ def test_a_signature_of_another_service_is_refused(root, orders):
 
 
 @pytest.mark.parametrize(("minutes", "says"), [(-6, "Signature expired: "), (6, "Signature not yet current: ")])
-def test_a_clock_that_is_wrong_is_told_so(root, orders, monkeypatch, minutes, says):
+def test_the_error_for_a_wrong_clock_says_in_which_direction_it_is_wrong(root, orders, monkeypatch, minutes, says):
     moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minutes)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_: moment)
     code, message = refused(put, root.kinesis())
@@ -200,13 +200,13 @@ def test_a_clock_that_is_wrong_is_told_so(root, orders, monkeypatch, minutes, sa
     assert message.startswith(says)
 
 
-def test_a_clock_may_be_wrong_by_less(root, orders, monkeypatch):
+def test_a_clock_may_be_wrong_by_four_minutes(root, orders, monkeypatch):
     moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=4)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_: moment)
     put(root.kinesis())
 
 
-def test_a_key_that_is_switched_off_or_gone_is_refused_by_every_node(cluster, orders, ann):
+def test_a_disabled_or_deleted_key_is_refused_by_every_node(cluster, orders, ann):
     ann.allow(allow("kinesis:*"))
     put(ann.kinesis())
 
@@ -224,7 +224,7 @@ def test_a_key_that_is_switched_off_or_gone_is_refused_by_every_node(cluster, or
 
 
 def wait_for_every_node(user, code):
-    """What is taken away holds on a node as soon as it has that version of the catalog."""
+    """Waits until every node refuses the user. A node does so once it has the catalog version of the change."""
 
     def answers():
         codes = []
@@ -238,7 +238,7 @@ def wait_for_every_node(user, code):
     wait_until(f"every node answers {code}", answers)
 
 
-def test_a_session_has_its_users_rights_and_ends(cluster, orders, ann):
+def test_a_session_has_the_policies_of_its_user_and_ends_with_the_user(cluster, orders, ann):
     ann.allow(allow("kinesis:PutRecord"))
     session = ctl(cluster.binary, cluster.nodes[0], "key", "session", ann.name, "--seconds", "900")
     temporary = User(cluster, ann.name, session, session["session_token"])
@@ -270,7 +270,7 @@ def test_users_may_do_what_their_policies_allow(root, orders, ann):
     denied(put, client, stream="invoices")
     assert " on resource: * because " in denied(client.list_streams)
     ann.allow(allow("kinesis:*"), {"Effect": "Deny", "Action": "kinesis:PutRecord", "Resource": arn})
-    wait_until("a denial has come", lambda: is_denied(client))
+    wait_until("the node applies the Deny statement", lambda: is_denied(client))
     assert denied(put, client).endswith("with an explicit deny in an identity-based policy")
     client.put_records(StreamName=orders, Records=[{"Data": b"1", "PartitionKey": "k"}])
 
@@ -283,7 +283,7 @@ def is_denied(client, **where):
     return False
 
 
-def test_an_iterator_is_of_its_stream(root, orders, ann):
+def test_policies_apply_to_the_stream_of_an_iterator(root, orders, ann):
     arn = arn_of(root, orders)
     ann.allow(allow(["kinesis:GetShardIterator", "kinesis:GetRecords"], arn))
     client, of = ann.kinesis(), {"ShardId": "shardId-000000000000", "ShardIteratorType": "TRIM_HORIZON"}
@@ -294,12 +294,12 @@ def test_an_iterator_is_of_its_stream(root, orders, ann):
     denied(client.get_records, ShardIterator=foreign)
 
 
-def test_conditions_hold_of_the_call(root, orders, ann):
+def test_conditions_are_checked_against_the_call(root, orders, ann):
     client = ann.kinesis()
     ann.allow(allow("kinesis:PutRecord", Condition={"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}))
     put(client)
     ann.allow(allow("kinesis:PutRecord", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}))
-    wait_until("the address counts", lambda: is_denied(client))
+    wait_until("the node checks the address", lambda: is_denied(client))
     ann.allow(allow("kinesis:PutRecord", Condition={"StringLike": {"aws:UserAgent": "Boto3/*"}}))
     put(client)
     ann.allow(allow("kinesis:*", Condition={"StringEquals": {"aws:RequestTag/owner": "${aws:username}"}}))
@@ -328,12 +328,12 @@ def test_another_account_needs_the_streams_policy_and_its_arn(cluster, root, ord
     code, message = refused(put, client)
     assert (code, OTHER in message) == ("ResourceNotFoundException", True)
     bob.allow(allow("kinesis:GetRecords"))
-    wait_until("the user's own policy counts too", lambda: is_denied(client, StreamARN=arn))
+    wait_until("the node also checks the user's own policy", lambda: is_denied(client, StreamARN=arn))
     root.kinesis().delete_resource_policy(ResourceARN=arn)
 
 
 def presigned(user, body, expires):
-    """A request with its signature in the query, of its body: botocore hashes the body only where a header says so."""
+    """A request with its signature in the query. botocore includes the body's hash only if a header contains it."""
     request = unsigned_put(user.cluster.nodes[0], {"X-Amz-Content-SHA256": hashlib.sha256(body).hexdigest()})
     request.data = b""
     SigV4QueryAuth(user.credentials(), "kinesis", REGION, expires=expires).add_auth(request)
@@ -341,7 +341,7 @@ def presigned(user, body, expires):
     return request
 
 
-def test_a_signature_may_stand_in_the_query(cluster, root, orders, ann, monkeypatch):
+def test_a_signature_may_be_in_the_query(cluster, root, orders, ann, monkeypatch):
     body = unsigned_put(cluster.nodes[0]).data
     assert send(presigned(root, body, 60))[0] == 200
     forged = presigned(root, body, 60)
@@ -357,7 +357,7 @@ def test_a_signature_may_stand_in_the_query(cluster, root, orders, ann, monkeypa
     assert send(presigned(root, body, 60))[1]["message"].startswith("Signature expired: ")
 
 
-def test_a_url_of_boto3_is_signed_for_an_empty_body_which_is_no_call(root, orders):
+def test_a_presigned_url_of_boto3_is_signed_for_an_empty_body_and_refused(root, orders):
     members = {"StreamName": orders, "Data": b"data", "PartitionKey": "key"}
     url = root.kinesis().generate_presigned_url("put_record", Params=members)
     sent = unsigned_put(root.cluster.nodes[0])
@@ -367,7 +367,7 @@ def test_a_url_of_boto3_is_signed_for_an_empty_body_which_is_no_call(root, order
     assert send(sent)[1]["__type"] == "InvalidSignatureException"
 
 
-def test_what_names_streams_is_not_shown_to_everybody(cluster, orders):
+def test_the_cluster_page_is_not_shown_to_unauthenticated_callers(cluster, orders):
     with pytest.raises(urllib.error.HTTPError) as raised:
         urllib.request.urlopen(f"{cluster.nodes[0].endpoint}/cluster", timeout=5)
     assert raised.value.code == 403
@@ -378,7 +378,7 @@ def test_secrets_are_in_no_log(cluster, root):
         assert root.secret not in cluster.output(node)
 
 
-def test_any_credentials_are_taken_only_if_the_file_says_so(tmp_path):
+def test_any_credentials_are_accepted_only_if_the_configuration_says_so(tmp_path):
     with Servers(tmp_path, settings=['authentication = "any"']) as servers:
         anybody = User(servers, "anybody", {"access_key_id": "any", "secret_access_key": "any"})
         create_stream(anybody.kinesis(), "open", shards=1)
@@ -386,7 +386,7 @@ def test_any_credentials_are_taken_only_if_the_file_says_so(tmp_path):
         assert 'warning: authentication = "any"' in servers.output(servers.nodes[0])
 
 
-def test_without_a_leader_of_the_catalog_who_would_be_refused_is_refused(tmp_path):
+def test_calls_are_refused_while_the_catalog_has_no_leader(tmp_path):
     with Servers(tmp_path / "data", nodes=3) as servers:
         ann = new_user(servers)
         for node in servers.nodes[1:]:

@@ -1,4 +1,4 @@
-"""Aggregated records of the Kinesis Producer Library: stored as they are, taken apart by `anabranch stream tail`."""
+"""Aggregated records of the Kinesis Producer Library: stored unchanged, taken apart by `anabranch stream tail`."""
 
 import base64
 import hashlib
@@ -26,12 +26,12 @@ def aggregate(records):
 
 
 def put(client, stream, data, hash_key="0"):
-    """Puts as the Kinesis Producer Library does: to the shard that it thinks right."""
+    """Puts like the Kinesis Producer Library: to the shard that the producer expects."""
     return client.put_record(StreamName=stream, PartitionKey="a", ExplicitHashKey=hash_key, Data=data)
 
 
 class Tail:
-    """A running `anabranch stream tail --json`, which has begun to read."""
+    """A running `anabranch stream tail` that has begun to read."""
 
     def __init__(self, cluster, stream, *arguments):
         command = [cluster.binary, "stream", "--node", cluster.nodes[0].grpc, "tail", stream, *arguments]
@@ -49,13 +49,13 @@ class Tail:
         self.process.communicate()
 
     def lines(self):
-        """All that it prints until it ends by itself."""
+        """All lines that the command prints until it ends by itself."""
         out, err = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, err
         return out.splitlines()
 
     def records(self):
-        """The same, parsed."""
+        """The printed lines, parsed as JSON."""
         return [json.loads(line) for line in self.lines()]
 
 
@@ -63,7 +63,7 @@ def data_of(records):
     return [base64.b64decode(record["data"]) for record in records]
 
 
-def test_aggregated_records_pass_byte_for_byte_in_both_directions(client, stream):
+def test_aggregated_records_are_stored_and_returned_byte_for_byte(client, stream):
     data = aggregate(USER_RECORDS)
     put(client, stream, data)
     client.put_records(
@@ -78,7 +78,7 @@ def test_aggregated_records_pass_byte_for_byte_in_both_directions(client, stream
         assert told == USER_RECORDS
 
 
-def test_tail_takes_them_apart_as_the_producer_put_them_together(one, client, stream_name):
+def test_tail_prints_the_user_records_of_an_aggregated_record(one, client, stream_name):
     stream = create_stream(client, stream_name, shards=1)
     placed = put(client, stream, aggregate(USER_RECORDS))
     put(client, stream, b"alone")
@@ -93,10 +93,10 @@ def test_tail_takes_them_apart_as_the_producer_put_them_together(one, client, st
     assert data_of([alone]) == [b"alone"]
 
 
-def test_tail_shows_what_is_broken_and_what_it_is_told_to_leave_as_it_is(one, client, stream_name):
+def test_tail_prints_damaged_records_unchanged_and_all_records_with_raw(one, client, stream_name):
     stream = create_stream(client, stream_name, shards=1)
     data = aggregate(USER_RECORDS)
-    message = b"\x0a\x01k\x1a\x04\x08\x09\x1a\x00"  # a key that is in no table
+    message = b"\x0a\x01k\x1a\x04\x08\x09\x1a\x00"  # the key's index is outside the table
     broken = [
         data[:-1] + bytes([data[-1] ^ 1]),
         data[:-1],
@@ -113,7 +113,7 @@ def test_tail_shows_what_is_broken_and_what_it_is_told_to_leave_as_it_is(one, cl
         assert data_of(tail.records()) == [*broken, data]
 
 
-def test_tail_leaves_out_what_the_producer_sends_again_to_another_shard(one, client, stream):
+def test_tail_leaves_out_user_records_that_belong_to_another_shard(one, client, stream):
     low, high = str(1), str(HASH_KEYS - 1)
     both = aggregate([("k", b"low", low), ("k", b"high", high), ("k", b"low too", low)])
     put(client, stream, both, low)
@@ -136,7 +136,7 @@ def test_tail_follows_splits_and_merges_and_prints_children_after_their_parents(
 
     def reshard(change):
         change()
-        wait_until("it is ACTIVE again", lambda: status(client, stream) == "ACTIVE")
+        wait_until("the stream is ACTIVE again", lambda: status(client, stream) == "ACTIVE")
 
     split = {"StreamName": stream, "ShardToSplit": FIRST, "NewStartingHashKey": str(HASH_KEYS // 2)}
     merge = {
@@ -156,16 +156,16 @@ def test_tail_follows_splits_and_merges_and_prints_children_after_their_parents(
     generations = [data.decode().split("-")[0] for data in data_of(records)]
     order = ["parent", "children", "grandchild"]
     assert generations == sorted(generations, key=order.index)
-    # All of it again, from the oldest record on, through shards that are closed.
+    # Reads all records again, from the oldest one on, through shards that are now closed.
     with Tail(one, stream, "--json", "--from", "trim-horizon", "--count", "151") as tail:
         again = data_of(tail.records())
     assert (again[0], sorted(again[1:])) == (b"before", sorted(oracle))
-    # The only shard that is asked for ends, and the command with it.
+    # The requested shard is closed, so the command ends at its end.
     with Tail(one, stream, "--json", "--from", "trim-horizon", "--shard", "0") as tail:
         assert len(tail.records()) == 51
 
 
-def test_lines_go_in_and_come_out_as_they_were(one, client, stream):
+def test_stream_put_and_tail_keep_lines_unchanged(one, client, stream):
     lines = [f"line {number} \u00e4".encode() for number in range(1_200)] + [b"", b"\x1b[31mred\x00\xff"]
     command = [str(one.binary), "stream", "--node", one.nodes[0].grpc, "put", stream]
     done = subprocess.run(command, input=b"\n".join(lines) + b"\n", capture_output=True, timeout=60, check=False)
@@ -193,14 +193,14 @@ def test_lines_go_in_and_come_out_as_they_were(one, client, stream):
         (["tail", "nowhere", "--from", "yesterday"], "neither latest nor trim-horizon nor a moment"),
     ],
 )
-def test_what_cannot_be_is_said(one, arguments, message):
+def test_wrong_arguments_of_stream_commands_are_reported(one, arguments, message):
     command = [str(one.binary), "stream", "--node", one.nodes[0].grpc, *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert message in done.stderr
 
 
-def test_a_stream_that_goes_away_ends_its_tail(one, stream_name):
+def test_deleting_a_stream_ends_its_tail(one, stream_name):
     client = kinesis(one.nodes[0].endpoint)
     stream = create_stream(client, stream_name, shards=2)
     with Tail(one, stream) as tail:

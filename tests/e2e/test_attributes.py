@@ -1,5 +1,5 @@
-"""What users attach to streams, through boto3: tags, policies, monitoring, a record size, a way to spread records; and
-the account's settings and limits."""
+"""Attributes of streams through boto3 (tags, policies, monitoring, record size, distribution of records), and
+settings and limits of the account."""
 
 import collections
 
@@ -54,7 +54,7 @@ def test_bad_tags_are_refused_and_change_nothing(client, stream):
         client.tag_resource(ResourceARN=summary(client, stream)["StreamARN"] + "-none", Tags={"k": "v"})
 
 
-def test_a_policy_is_kept_as_it_was_written(client, stream):
+def test_a_policy_is_returned_as_it_was_written(client, stream):
     arn = summary(client, stream)["StreamARN"]
     assert client.get_resource_policy(ResourceARN=arn)["Policy"] == "{}"
     client.put_resource_policy(ResourceARN=arn, Policy=POLICY)
@@ -84,7 +84,7 @@ def test_shard_level_metrics_are_switched_on_and_off(client, stream):
     assert summary(client, stream)["EnhancedMonitoring"] == [{"ShardLevelMetrics": []}]
 
 
-def test_a_stream_takes_larger_records_once_it_is_told_to(client, stream):
+def test_update_max_record_size_allows_larger_records(client, stream):
     large = b"x" * (2 << 20)
     with pytest.raises(client.exceptions.InvalidArgumentException):
         client.put_record(StreamName=stream, PartitionKey="k", Data=large)
@@ -94,7 +94,7 @@ def test_a_stream_takes_larger_records_once_it_is_told_to(client, stream):
     assert data_at(client, stream, "TRIM_HORIZON", put["ShardId"]) == [large]
 
 
-def test_records_without_keys_spread_over_an_on_demand_stream(client, stream_name):
+def test_records_without_keys_are_distributed_over_an_on_demand_stream(client, stream_name):
     client.create_stream(
         StreamName=stream_name, StreamModeDetails={"StreamMode": "ON_DEMAND"}, RecordDistributionStrategy="AUTO"
     )
@@ -122,7 +122,7 @@ def test_records_without_keys_spread_over_an_on_demand_stream(client, stream_nam
         client.put_record(StreamName=stream_name, Data=b"")
 
 
-def test_only_on_demand_streams_spread_their_records(client, stream):
+def test_only_on_demand_streams_can_distribute_records(client, stream):
     arn = summary(client, stream)["StreamARN"]
     with pytest.raises(client.exceptions.InvalidArgumentException, match="ON_DEMAND"):
         client.update_stream_record_distribution_strategy(StreamARN=arn, RecordDistributionStrategy="AUTO")
@@ -139,7 +139,7 @@ def test_limits_count_open_shards_and_on_demand_streams(client, stream_name):
     assert after["ShardLimit"] > after["OpenShardCount"]
 
 
-def test_a_commitment_is_taken_up_and_ends_after_a_day(client):
+def test_a_billing_commitment_can_be_enabled_and_ends_after_a_day(client):
     enabled = client.update_account_settings(MinimumThroughputBillingCommitment={"Status": "ENABLED"})
     assert enabled["MinimumThroughputBillingCommitment"]["Status"] == "ENABLED"
     client.update_account_settings(MinimumThroughputBillingCommitment={"Status": "DISABLED"})

@@ -1,4 +1,4 @@
-"""The AWS CLI against one node: the way a person tries it."""
+"""The AWS CLI against one node, as a person would try it."""
 
 import base64
 
@@ -27,10 +27,10 @@ def test_a_stream_from_creation_to_deletion(endpoint, stream_name):
     page = cli(endpoint, "get-records", "--shard-iterator", first["ShardIterator"])
     assert [base64.b64decode(record["Data"]) for record in page["Records"]] == [b"hello"]
     cli(endpoint, "delete-stream", "--stream-name", stream_name)
-    # The CLI's own waiter looks again only after ten seconds.
+    # The CLI's own waiter checks again only after ten seconds.
     wait_until("the stream is gone", lambda: stream_name not in cli(endpoint, "list-streams")["StreamNames"])
 
 
-def test_an_error_names_its_code(endpoint):
+def test_an_error_shows_its_code(endpoint):
     with pytest.raises(RuntimeError, match="ResourceNotFoundException"):
         cli(endpoint, "describe-stream", "--stream-name", "no-such-stream")

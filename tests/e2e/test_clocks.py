@@ -1,5 +1,5 @@
-"""A node whose wall clock is wrong: no record is trimmed or hidden, it leads nothing, operators are told, and what its
-gateway answers is right."""
+"""A node with a wrong wall clock: no record is trimmed or hidden, the node leads nothing, operators see the problem,
+and the node's gateway responds correctly."""
 
 import datetime
 import json
@@ -21,7 +21,7 @@ FAST = ['authentication = "any"', "[replication]", "checkpoint-interval-ms = 200
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Three nodes that write checkpoints and trim often."""
+    """Three nodes with frequent checkpoints and trims."""
     with Servers(tmp_path / "clocks", nodes=3, settings=FAST) as servers:
         yield servers
 
@@ -41,14 +41,14 @@ def test_a_leader_whose_clock_is_a_day_wrong_does_no_harm(cluster, clients, ahea
     wait_for_checkpoint(cluster, right)
 
     cluster.set_clock_ahead(wrong, ahead)
-    wait_until("operators see it", lambda: status(cluster, right)["wrong_clocks"] == [wrong.id])
+    wait_until("operators see the wrong clock", lambda: status(cluster, right)["wrong_clocks"] == [wrong.id])
     [shown] = [node for node in ctl(cluster.binary, right, "nodes") if node["node"] == wrong.id]
     assert shown["clock_is_wrong"]
     assert abs(shown["clock_ahead_millis"] - ahead * 1000) < 1000
     wait_until("another node leads", lambda: (now := leader(cluster, right)) and now.id != wrong.id)
-    wait_until("the log says so", lambda: "wall clock is wrong" in cluster.output(wrong))
+    wait_until("the log reports the wrong clock", lambda: "wall clock is wrong" in cluster.output(wrong))
 
-    # Through the gateway whose clock is wrong: iterators of others and stamps are right.
+    # The gateway with the wrong clock must accept iterators of other gateways, and its stamps must be right.
     written += [put(clients[wrong.id - 1], f"meanwhile {number}") for number in range(20)]
     wait_for_checkpoint(cluster, right)
     for client in clients:
@@ -59,7 +59,7 @@ def test_a_leader_whose_clock_is_a_day_wrong_does_no_harm(cluster, clients, ahea
     assert horizons(cluster) == [0, 0, 0]
 
     cluster.set_clock_ahead(wrong, 0)
-    wait_until("it is right again", lambda: status(cluster, right)["wrong_clocks"] == [])
+    wait_until("the clock is right again", lambda: status(cluster, right)["wrong_clocks"] == [])
     assert status(cluster, right)["clocks_agree"]
 
 
@@ -99,6 +99,6 @@ def horizons(cluster):
 
 
 def wait_for_checkpoint(cluster, node):
-    """Waits until everything that was written could be trimmed."""
+    """Waits for a checkpoint after the last record, so that all records could be trimmed."""
     written = report(node)["applied"]
     wait_until("a checkpoint", lambda: (report(node)["checkpoint"] or 0) + 1 >= written)

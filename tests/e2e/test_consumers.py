@@ -1,4 +1,4 @@
-"""Consumers with enhanced fan-out through boto3: registered, listed, pushed records, taken over, gone."""
+"""Consumers with enhanced fan-out through boto3: registration, listing, pushed records, takeover, removal."""
 
 import itertools
 import threading
@@ -18,7 +18,7 @@ def arn_of(client, stream):
 
 
 def register(client, stream, name="app"):
-    """A consumer that is ACTIVE; returns its ARN."""
+    """Registers a consumer and waits until it is ACTIVE. Returns its ARN."""
     arn = client.register_stream_consumer(StreamARN=arn_of(client, stream), ConsumerName=name)["Consumer"][
         "ConsumerARN"
     ]
@@ -36,7 +36,7 @@ def subscribe(client, consumer, kind="TRIM_HORIZON", shard=SHARD, **where):
 
 
 def take(events, records):
-    """Events until they hold so many records: (events, data of the records)."""
+    """Reads events until they hold `records` records. Returns (events, data of the records)."""
     taken, data = [], []
     for event in events:
         taken.append(event["SubscribeToShardEvent"])
@@ -62,7 +62,7 @@ def test_a_consumer_is_registered_described_listed_and_removed(client, one_shard
     assert arn == f"{stream_arn}/consumer/app:{seconds}"
     with pytest.raises(client.exceptions.ResourceInUseException):
         client.register_stream_consumer(StreamARN=stream_arn, ConsumerName="app")
-    wait_until("it is ACTIVE", lambda: consumer_status(client, arn) == "ACTIVE")
+    wait_until("the consumer is ACTIVE", lambda: consumer_status(client, arn) == "ACTIVE")
     by_name = client.describe_stream_consumer(StreamARN=stream_arn, ConsumerName="app")["ConsumerDescription"]
     assert by_name == client.describe_stream_consumer(ConsumerARN=arn)["ConsumerDescription"]
     assert by_name["StreamARN"] == stream_arn
@@ -89,14 +89,14 @@ def test_consumers_are_listed_page_by_page(client, one_shard):
         client.list_stream_consumers(StreamARN=stream_arn, NextToken="forged")
 
 
-def test_a_stream_with_consumers_is_deleted_only_when_that_is_said(client, one_shard):
+def test_a_stream_with_consumers_is_deleted_only_with_enforcement(client, one_shard):
     register(client, one_shard)
     with pytest.raises(client.exceptions.ResourceInUseException):
         client.delete_stream(StreamName=one_shard)
     client.delete_stream(StreamName=one_shard, EnforceConsumerDeletion=True)
 
 
-def test_records_are_pushed_as_they_come_and_in_order(client, one_shard):
+def test_records_are_pushed_as_they_arrive_and_in_order(client, one_shard):
     consumer = register(client, one_shard)
     before = [client.put_record(StreamName=one_shard, PartitionKey="k", Data=b"%d" % n) for n in range(3)]
     events = subscribe(client, consumer)
@@ -109,7 +109,7 @@ def test_records_are_pushed_as_they_come_and_in_order(client, one_shard):
     assert data == [b"3", b"4", b"5"]
     assert taken[-1]["MillisBehindLatest"] == 0
     events.close()
-    # Goes on where it was, as the Kinesis Client Library does it.
+    # Continues at the same position, like the Kinesis Client Library.
     last = taken[-1]["ContinuationSequenceNumber"]
     client.put_record(StreamName=one_shard, PartitionKey="k", Data=b"6")
     other = register(client, one_shard, "other")
@@ -118,7 +118,7 @@ def test_records_are_pushed_as_they_come_and_in_order(client, one_shard):
     after.close()
 
 
-def test_an_idle_subscription_says_every_few_seconds_where_to_go_on(client, one_shard):
+def test_an_idle_subscription_gets_a_continuation_number_every_few_seconds(client, one_shard):
     consumer = register(client, one_shard)
     client.put_record(StreamName=one_shard, PartitionKey="k", Data=b"old")
     events = subscribe(client, consumer, "LATEST")
@@ -133,7 +133,7 @@ def test_an_idle_subscription_says_every_few_seconds_where_to_go_on(client, one_
         events.close()
 
 
-def test_a_newer_subscription_takes_over_but_not_at_once(client, one_shard):
+def test_a_newer_subscription_takes_over_after_five_seconds(client, one_shard):
     consumer = register(client, one_shard)
     first = subscribe(client, consumer)
     with pytest.raises(client.exceptions.ResourceInUseException):
@@ -147,7 +147,7 @@ def test_a_newer_subscription_takes_over_but_not_at_once(client, one_shard):
         except client.exceptions.ResourceInUseException:
             return None
 
-    second = wait_until("the first one can be taken over", taken_over, timeout=30)
+    second = wait_until("the first subscription can be taken over", taken_over, timeout=30)
     with pytest.raises(EventStreamError, match="ResourceInUseException"):
         list(first)
     client.put_record(StreamName=one_shard, PartitionKey="k", Data=b"x")
@@ -165,11 +165,11 @@ def test_the_end_of_a_split_shard_names_its_children(client, one_shard):
     assert "ContinuationSequenceNumber" not in last
     assert [child["ShardId"] for child in last["ChildShards"]] == [f"shardId-{n:012}" for n in (1, 2)]
     assert all(child["ParentShards"] == [SHARD] for child in last["ChildShards"])
-    wait_until("it is split", lambda: status(client, one_shard) == "ACTIVE")
+    wait_until("the split is done", lambda: status(client, one_shard) == "ACTIVE")
     assert len(shards(client, one_shard)) == 3
 
 
-def test_a_removed_consumer_is_pushed_nothing_more(client, one_shard):
+def test_a_removed_consumer_gets_no_more_records(client, one_shard):
     consumer = register(client, one_shard)
     events = subscribe(client, consumer)
     client.deregister_stream_consumer(ConsumerARN=consumer)
@@ -200,11 +200,11 @@ def test_bad_subscriptions_are_refused_before_they_begin(client, unchecked, one_
         client.subscribe_to_shard(ConsumerARN=consumer, ShardId=SHARD, StartingPosition={"Type": "LATEST"}, DryRun=True)
 
 
-def test_events_are_cbor_where_the_request_is(endpoint, client, one_shard):
+def test_events_are_cbor_if_the_request_is_cbor(endpoint, client, one_shard):
     consumer = register(client, one_shard)
     client.put_record(StreamName=one_shard, PartitionKey="k", Data=b"\x00raw\xff")
     client.split_shard(StreamName=one_shard, ShardToSplit=SHARD, NewStartingHashKey=str(2**127))
-    wait_until("it is split", lambda: status(client, one_shard) == "ACTIVE")
+    wait_until("the split is done", lambda: status(client, one_shard) == "ACTIVE")
     text = lambda value: bytes([0x78, len(value)]) + value.encode()  # noqa: E731
     body = b"\xa3" + text("ConsumerARN") + text(consumer) + text("ShardId") + text(SHARD)
     body += text("StartingPosition") + b"\xa1" + text("Type") + text("TRIM_HORIZON")
@@ -214,7 +214,7 @@ def test_events_are_cbor_where_the_request_is(endpoint, client, one_shard):
     assert content_type.encode() in frames and b"\x00raw\xff" in frames
 
 
-def test_a_subscription_outlives_the_node_that_leads_the_shard(three, stream_name):
+def test_a_subscription_survives_the_death_of_the_shards_leader(three, stream_name):
     client = kinesis(three.nodes[0].endpoint)
     create_stream(client, stream_name, shards=1)
     consumer = register(client, stream_name)
@@ -241,7 +241,7 @@ def test_a_subscription_outlives_the_node_that_leads_the_shard(three, stream_nam
             three.kill(next(node for node in three.nodes if node.id == leader))
         if number == 60:
             break
-    wait_until("all of it is pushed", lambda: len(pushed) >= len(written))
+    wait_until("all records are pushed", lambda: len(pushed) >= len(written))
     assert pushed == written
     stop.set()
     client.put_record(StreamName=stream_name, PartitionKey="k", Data=b"end")
@@ -249,7 +249,7 @@ def test_a_subscription_outlives_the_node_that_leads_the_shard(three, stream_nam
     assert not follower.is_alive()
 
 
-def test_a_subscriber_that_reads_nothing_keeps_nobody_else_waiting(three, stream_name):
+def test_a_subscriber_that_reads_nothing_does_not_delay_others(three, stream_name):
     client = kinesis(three.nodes[0].endpoint)
     create_stream(client, stream_name, shards=1)
     idle = [register(client, stream_name, f"idle-{number}") for number in range(3)]
@@ -257,7 +257,7 @@ def test_a_subscriber_that_reads_nothing_keeps_nobody_else_waiting(three, stream
     leader = wait_until("the shard has a leader", lambda: three.leaders(stream_name)[SHARD])
     client = kinesis(next(node for node in three.nodes if node.id != leader).endpoint)
     unread = [subscribe(client, consumer) for consumer in idle]
-    # More than all the buffers between the shard and somebody who takes nothing.
+    # More data than all buffers between the shard and a subscriber that reads nothing.
     written = [b"%08d" % number * (1 << 16) for number in range(64)]
     for data in written:
         client.put_record(StreamName=stream_name, PartitionKey="k", Data=data)

@@ -1,6 +1,8 @@
-"""Every operation and member of botocore's own service model: values at its bounds, the first ones beyond, values that
-are missing and of a wrong type. Each must be answered with the class of error that the service has for it, with the
-same words in JSON and in CBOR, and none with a failure of ours or an error that the model doesn't know."""
+"""Checks every operation and member of botocore's service model with four kinds of values: values at the bounds, the
+first values beyond the bounds, missing values, and values of a wrong type.
+
+Each call must get the class of error that the service defines for it, with the same text in JSON and in CBOR. No call
+may get an internal failure, or an error that the model does not contain."""
 
 import base64
 import copy
@@ -18,7 +20,7 @@ from support.clients import signed_call
 from support.streams import create_stream
 
 MODEL = botocore.session.get_session().get_service_model("kinesis")
-# Answered with UnknownOperationException until they are there.
+# Operations that are not implemented yet. They are answered with UnknownOperationException.
 MISSING = {name for name in MODEL.operation_names if "Queue" in name or "Channel" in name}
 OPERATIONS = sorted(set(MODEL.operation_names) - MISSING)
 
@@ -26,7 +28,7 @@ ACCOUNT = "000000000000"
 NOBODY = "contract-none"
 ARN = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{NOBODY}"
 NUMBER = "49590338271490256608559692538361571095921575989136588898"
-# A value of each shape that is right, before it is JSON or CBOR; what it names isn't there, so that nothing is changed.
+# A valid value of each shape, before encoding. The named things do not exist, so that no call changes anything.
 VALUES = {
     "StreamName": NOBODY,
     "KeyId": "alias/none",
@@ -52,14 +54,14 @@ VALUES = {
     "NaturalIntegerObject": 2,
     "MetricsName": "IncomingBytes",
 }
-# Members that only one of an operation's cases may have beside the others.
+# Members that cannot be combined with all other members of the operation.
 LEFT_OUT = {
     "CreateStream": {"StreamModeDetails", "WarmThroughputMiBps", "RecordDistributionStrategy"},
     "ListShards": {"NextToken", "ExclusiveStartShardId", "StreamCreationTimestamp", "ShardFilter"},
     "ListStreams": {"NextToken"},
     "ListStreamConsumers": {"NextToken"},
 }
-# Texts that no pattern of the model takes.
+# A text that matches no pattern of the model.
 NO_PATTERN = "\x07 \x07"
 WRONG_TYPES = {
     "string": [7, True, ["a"], {"a": "b"}],
@@ -71,23 +73,23 @@ WRONG_TYPES = {
     "map": ["a", 7, ["a"]],
     "structure": ["a", 7, ["a"]],
 }
-# CBOR tells bytes from text.
+# CBOR distinguishes bytes from text.
 BYTES = b"bytes"
 VALIDATION, SERIALIZATION = "ValidationException", "SerializationException"
 
 
 class Format(NamedTuple):
-    """How a body is encoded."""
+    """An encoding of bodies."""
 
     content_type: str
     encode: Callable
     decode: Callable
-    # Beginnings of bodies that end too early, bodies of another type, and bytes that are none.
+    # Incomplete bodies, bodies of another type, and bytes that are no valid encoding.
     no_requests: tuple[bytes, ...]
 
 
 def json_value(value):
-    """What JSON has no word for, as the service writes it there."""
+    """Encodes values that JSON cannot represent, as the service does."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value.timestamp()
 
 
@@ -107,12 +109,12 @@ FORMATS = {"JSON": JSON, "CBOR": CBOR}
 
 
 def enum_of(shape):
-    """The words that a text may be, if they are counted."""
+    """The allowed values of a text, if the shape is an enumeration."""
     return getattr(shape, "enum", ())
 
 
 def value_of(shape):
-    """A right value of a shape."""
+    """A valid value of a shape."""
     if shape.name in VALUES:
         return VALUES[shape.name]
     if enum_of(shape):
@@ -132,7 +134,7 @@ def value_of(shape):
 
 
 def request_of(operation):
-    """A right request, without the members that don't go with the others."""
+    """A valid request, without the members that cannot be combined with the others."""
     shape = MODEL.operation_model(operation).input_shape
     request = value_of(shape) if shape else {}
     for member in LEFT_OUT.get(operation, ()):
@@ -142,7 +144,7 @@ def request_of(operation):
 
 
 def members(shape, path=()):
-    """Every member below a structure, lists' and maps' included: (path, its shape, whether it is required)."""
+    """All members below a structure, including those of lists and maps: (path, shape, whether it is required)."""
     for name, member in shape.members.items():
         yield from descend(member, (*path, name), name in shape.required_members)
 
@@ -156,12 +158,12 @@ def descend(shape, path, is_required):
 
 
 def with_holder(request, shape, path):
-    """The request with the member that a path begins with."""
+    """The request with the first member of the path added."""
     return {path[0]: value_of(shape.members[path[0]]), **request}
 
 
 def changed(request, path, value):
-    """The request with another value at the path, or without the member."""
+    """The request with another value at the path, or without the member if the value is None."""
     request = copy.deepcopy(request)
     holder = request
     for step in path[:-1]:
@@ -174,7 +176,7 @@ def changed(request, path, value):
 
 
 def text_of(length, shape):
-    """A text of a length that a shape's pattern takes, if there is one."""
+    """A text of this length that matches the shape's pattern, if there is one."""
     value = VALUES.get(shape.name, "")
     if shape.name in ("StreamARN", "ResourceARN"):
         return value + "x" * (length - len(value)) if length >= len(value) else None
@@ -184,7 +186,7 @@ def text_of(length, shape):
 
 
 def values_beyond(shape):
-    """Values that break a constraint of the shape: they are refused with a ValidationException."""
+    """Values that violate a constraint of the shape. The service refuses them with ValidationException."""
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     match shape.type_name:
         case "string":
@@ -220,7 +222,7 @@ def values_beyond(shape):
 
 
 def values_within(shape):
-    """Values at the bounds: no constraint refuses them, whatever else may."""
+    """Values at the bounds. They violate no constraint of the shape, but may be refused for another reason."""
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     match shape.type_name:
         case "string" if enum_of(shape):
@@ -247,7 +249,7 @@ class Answer(NamedTuple):
 
 
 def answer_of(endpoint, operation, format, body):
-    """What a call is answered."""
+    """Sends a call and returns its response."""
     status, headers, answer = signed_call(endpoint, operation, body, content_type=format.content_type)
     assert headers["Content-Type"] == format.content_type
     if status == 200:
@@ -264,12 +266,12 @@ def modelled(operation):
 
 @pytest.fixture(scope="module")
 def existing(client):
-    """A stream whose name CreateStream finds taken."""
+    """A stream that already exists when CreateStream is called with its name."""
     return create_stream(client, "contract-taken", shards=1)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_member_is_checked_as_the_model_says(endpoint, existing, operation):
+def test_every_member_is_validated_according_to_the_model(endpoint, existing, operation):
     shape = MODEL.operation_model(operation).input_shape
     right = request_of(operation)
     if operation == "CreateStream":
@@ -277,7 +279,7 @@ def test_every_member_is_checked_as_the_model_says(endpoint, existing, operation
     wrong = []
 
     def answers(request, what, formats=FORMATS):
-        """What each format's call is answered, with its name. What one call has made, the next may find there."""
+        """The responses in each format, with the format's name. One call may succeed and so change the next one."""
         found = {name: answer_of(endpoint, operation, FORMATS[name], FORMATS[name].encode(request)) for name in formats}
         if len({answer for answer in found.values() if answer.code}) > 1:
             wrong.append(f"{what}: the formats differ: {found}")
@@ -316,7 +318,7 @@ def shown(value):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_body_that_is_none_is_refused(endpoint, operation):
+def test_an_invalid_body_is_refused(endpoint, operation):
     for format in FORMATS.values():
         for body in format.no_requests:
             answer = answer_of(endpoint, operation, format, body)
@@ -324,12 +326,12 @@ def test_a_body_that_is_none_is_refused(endpoint, operation):
 
 
 @pytest.mark.parametrize("operation", sorted(MISSING))
-def test_what_is_not_there_yet_says_so(endpoint, operation):
+def test_operations_that_are_not_implemented_are_unknown(endpoint, operation):
     for format in FORMATS.values():
         answer = answer_of(endpoint, operation, format, format.encode({}))
         assert (answer.status, answer.code) == (400, "UnknownOperationException")
 
 
-def test_the_model_has_the_operations_that_are_counted_here():
+def test_the_model_has_the_expected_number_of_operations():
     assert len(OPERATIONS) + len(MISSING) == len(MODEL.operation_names)
     assert len(list(itertools.chain(OPERATIONS))) >= 37

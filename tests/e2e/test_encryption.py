@@ -1,4 +1,4 @@
-"""Encryption at rest: what is on the disk, whose keys it takes to read it, and what happens when one is disabled."""
+"""Encryption at rest: the content of the disks, the key providers, and the effect of a disabled key."""
 
 import contextlib
 import json
@@ -21,12 +21,12 @@ from support.waiting import wait_until
 
 DEFAULT_KEY = "alias/aws/kinesis"
 FIRST = "shardId-000000000000"
-# Nothing is asked for with one call: a refusal is to be seen.
+# A client without retries, so that tests see refusals.
 ONCE = {"retries": {"total_max_attempts": 1}}
 
 
 def master_key(*arguments):
-    """Runs `anabranch ctl master-key`; returns its JSON."""
+    """Runs `anabranch ctl master-key` and returns its JSON."""
     command = [release_binary(), "ctl", "--json", "master-key", *arguments]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -35,14 +35,14 @@ def master_key(*arguments):
 
 
 def set_encryption(client, stream, key=DEFAULT_KEY, on=True):
-    """Switches it and waits until the stream is ACTIVE again."""
+    """Switches encryption on or off, and waits until the stream is ACTIVE again."""
     change = client.start_stream_encryption if on else client.stop_stream_encryption
     change(StreamName=stream, EncryptionType="KMS", KeyId=key)
     wait_until(f"stream {stream} is ACTIVE", lambda: status(client, stream) == "ACTIVE")
 
 
 def summary(client, stream):
-    """Encryption as DescribeStreamSummary and DescribeStream say it."""
+    """Encryption type and key id, from DescribeStreamSummary and DescribeStream."""
     said = client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
     whole = client.describe_stream(StreamName=stream)["StreamDescription"]
     assert {name: said.get(name) for name in ("EncryptionType", "KeyId")} == {
@@ -67,14 +67,14 @@ def put(client, stream, data, key="k"):
 
 
 def code_of(call):
-    """The code of the error that a call ends with."""
+    """The error code of a call that must fail."""
     with pytest.raises(ClientError) as error:
         call()
     return error.value.response["Error"]["Code"]
 
 
 def files_with(folder, text):
-    """Which files below hold the text, as it is."""
+    """The files below the folder that contain the text in plain."""
     return [path for path in Path(folder).rglob("*") if path.is_file() and text in path.read_bytes()]
 
 
@@ -99,7 +99,7 @@ def test_a_stream_is_encrypted_and_decrypted_while_it_is_read_and_written(client
     ]
 
 
-def test_requests_that_make_no_sense_are_refused_and_change_nothing(client, stream):
+def test_invalid_requests_are_refused_and_change_nothing(client, stream):
     start = client.start_stream_encryption
     assert code_of(lambda: start(StreamName=stream, EncryptionType="NONE", KeyId="k")) == "InvalidArgumentException"
     assert code_of(lambda: start(StreamName=stream, EncryptionType="KMS", KeyId="alias/none")) == "KMSNotFoundException"
@@ -122,11 +122,11 @@ def test_the_command_line_encrypts_a_stream(endpoint, client, stream):
         "--key-id",
         DEFAULT_KEY,
     )
-    wait_until("it is ACTIVE", lambda: status(client, stream) == "ACTIVE")
+    wait_until("the stream is ACTIVE", lambda: status(client, stream) == "ACTIVE")
     assert summary(client, stream) == ("KMS", DEFAULT_KEY)
 
 
-def test_nothing_of_an_encrypted_stream_is_on_a_disk_as_it_is(three):
+def test_no_record_of_an_encrypted_stream_is_on_a_disk_in_plain(three):
     client = kinesis(three.nodes[0].endpoint)
     create_stream(client, "open", shards=1)
     create_stream(client, "secret", shards=2)
@@ -146,7 +146,7 @@ def test_nothing_of_an_encrypted_stream_is_on_a_disk_as_it_is(three):
     put_words("secret", "child")
     three.stop()
     for word in words["open"]:
-        # The search finds what is there: on each of three disks.
+        # Proves that the search works: plain text is found on each of the three disks.
         assert len(files_with(three.data_dir, word if isinstance(word, bytes) else word.encode())) == 3
     for name in ("secret", "child"):
         for word in words[name]:
@@ -158,7 +158,7 @@ def test_nothing_of_an_encrypted_stream_is_on_a_disk_as_it_is(three):
     assert len(read) == 40 and sum(words["secret"][0] in record for record in read) == 20
 
 
-def test_records_outlive_their_leader_and_a_repeat_is_known(three):
+def test_encrypted_records_survive_the_death_of_their_leader(three):
     client = kinesis(three.nodes[0].endpoint)
     create_stream(client, "kept", shards=1)
     set_encryption(client, "kept")
@@ -172,7 +172,8 @@ def test_records_outlive_their_leader_and_a_repeat_is_known(three):
         three.kill(leader)
         other = next(known for known in three.nodes if known.id != leader.id)
         client = kinesis(other.endpoint)
-        # Any replica may answer until there is a leader again, and may not have heard of the last record's commit.
+        # Until there is a leader again, any replica may answer, and it may not know yet that the last record is
+        # committed.
         wait_until("all records are read", lambda at=client: data_at(at, "kept", "TRIM_HORIZON") == acknowledged)
         three.restart(leader)
 
@@ -185,7 +186,7 @@ def keys(tmp_path):
     return file
 
 
-def test_a_key_file_is_its_owners_alone(keys, tmp_path):
+def test_a_key_file_must_be_readable_for_its_owner_only(keys, tmp_path):
     assert keys.stat().st_mode & 0o777 == 0o600
     [key] = master_key("list", keys)
     assert (key["aliases"], key["state"], len(key["id"])) == ([DEFAULT_KEY], "enabled", 36)
@@ -199,11 +200,11 @@ def test_a_key_file_is_its_owners_alone(keys, tmp_path):
         pass
 
 
-# Credentials are not what these tests are about.
+# These tests accept any credentials, because they do not test authentication.
 ANY = 'authentication = "any"'
 
 
-def test_a_disabled_key_takes_and_gives_nothing_until_it_is_enabled(keys, tmp_path):
+def test_a_disabled_key_stops_puts_and_reads_until_it_is_enabled(keys, tmp_path):
     other = master_key("add", keys, "--alias", "alias/other")["added"]
     settings = [ANY, "[encryption]", f'key-file = "{keys}"', "data-key-cache-seconds = 0"]
     with Servers(tmp_path / "data", settings=settings) as servers:
@@ -226,12 +227,12 @@ def test_a_disabled_key_takes_and_gives_nothing_until_it_is_enabled(keys, tmp_pa
         wait_until("the consumer is ACTIVE", lambda: consumer_status(client, consumer) == "ACTIVE")
         assert event_error(client, consumer) == disabled
         master_key("enable", keys, other)
-        wait_until("puts are taken", lambda: refusal(lambda: put(client, "s", b"three")) is None)
+        wait_until("puts are accepted", lambda: refusal(lambda: put(client, "s", b"three")) is None)
         assert data_at(client, "s", "TRIM_HORIZON") == [b"one", b"three"]
 
 
 def refusal(call):
-    """The code of the error that a call ends with; None if it doesn't."""
+    """The error code of a call, or None if it succeeds."""
     try:
         call()
     except ClientError as error:
@@ -240,12 +241,12 @@ def refusal(call):
 
 
 def consumer_status(client, consumer):
-    """Where the consumer stands in its life."""
+    """The status of the consumer."""
     return client.describe_stream_consumer(ConsumerARN=consumer)["ConsumerDescription"]["ConsumerStatus"]
 
 
 def event_error(client, consumer):
-    """The code of the exception that a subscription ends with."""
+    """The error code with which a subscription ends."""
     answer = client.subscribe_to_shard(ConsumerARN=consumer, ShardId=FIRST, StartingPosition={"Type": "TRIM_HORIZON"})
     with pytest.raises(EventStreamError) as error:
         for _event in answer["EventStream"]:
@@ -253,7 +254,7 @@ def event_error(client, consumer):
     return error.value.response["Error"]["Code"]
 
 
-def test_without_a_holder_of_keys_a_stream_stays_as_it_is(tmp_path):
+def test_without_a_key_provider_a_stream_cannot_be_encrypted(tmp_path):
     with Servers(tmp_path, settings=[ANY]) as servers:
         client = kinesis(servers.nodes[0].endpoint, **ONCE)
         create_stream(client, "s", shards=1)
@@ -282,14 +283,14 @@ def test_data_keys_are_replaced_by_age_and_old_records_stay_readable(keys, tmp_p
 
 
 def key_numbers(servers, stream):
-    """Numbers of the stream's data keys, as a node knows them."""
+    """The numbers of the stream's data keys, as a node knows them."""
     with urllib.request.urlopen(f"{servers.nodes[0].endpoint}/cluster", timeout=5) as response:
         return json.load(response)["data_keys"].get(stream, [])
 
 
 @contextlib.contextmanager
 def moto(folder, port=None):
-    """A KMS in a process of its own; its endpoint and the process."""
+    """Runs a KMS (moto) in a process of its own. Yields its endpoint and the process."""
     port = port or free_ports(1)[0]
     log = (folder / "moto").open("wb")
     program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -305,7 +306,7 @@ def moto(folder, port=None):
 
 
 def answers(url):
-    """Whether anything answers a GET."""
+    """Whether the URL answers a GET."""
     try:
         urllib.request.urlopen(url, timeout=2).close()
     except urllib.error.HTTPError:
@@ -315,7 +316,7 @@ def answers(url):
     return True
 
 
-def test_a_key_management_service_holds_the_master_keys(tmp_path):
+def test_a_key_management_service_can_hold_the_master_keys(tmp_path):
     credentials = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
     with moto(tmp_path) as (endpoint, service):
         kms = boto3.session.Session().client(
@@ -339,11 +340,11 @@ def test_a_key_management_service_holds_the_master_keys(tmp_path):
             assert data_at(client, "s", "TRIM_HORIZON") == [b"one"]
             service.kill()
             service.wait()
-            # A service that is away is no reason to stop: the data key stays in use for a while.
+            # While the KMS is away, the data key stays in use for a limited time.
             put(client, "s", b"four")
             assert data_at(client, "s", "TRIM_HORIZON") == [b"one", b"four"]
             assert code_of(lambda: client.start_stream_encryption(**start, KeyId=key)) == "KMSThrottlingException"
-            # Another one in its place, which has never heard of the key.
+            # A new KMS takes its place. It does not know the key.
             with moto(tmp_path, port=int(endpoint.rpartition(":")[2])):
                 lost = {"KMSAccessDeniedException", "KMSNotFoundException"}
                 wait_until("puts are refused", lambda: refusal(lambda: put(client, "s", b"five")) in lost)

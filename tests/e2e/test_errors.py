@@ -1,4 +1,4 @@
-"""Wrong input through boto3 with its own checks switched off: the error codes are the service's."""
+"""Wrong input through boto3 without its own validation: the error codes are those of the service."""
 
 import pytest
 from botocore.exceptions import ClientError
@@ -42,7 +42,7 @@ VALIDATION = {
 
 
 @pytest.mark.parametrize(("operation", "arguments"), VALIDATION.values(), ids=VALIDATION.keys())
-def test_what_breaks_a_constraint_fails_validation(unchecked, operation, arguments):
+def test_input_that_violates_a_constraint_fails_validation(unchecked, operation, arguments):
     assert code(getattr(unchecked, operation), **arguments) == "ValidationException"
 
 
@@ -96,13 +96,13 @@ SERIALIZATION = {
 
 
 @pytest.mark.parametrize("body", SERIALIZATION.values(), ids=SERIALIZATION.keys())
-def test_what_has_the_wrong_type_can_not_be_read(endpoint, body):
+def test_a_body_with_a_value_of_the_wrong_type_fails_serialization(endpoint, body):
     operation = "PutRecord" if isinstance(body, dict) and "Data" in body else "CreateStream"
     status, headers, answer = signed_call(endpoint, operation, body)
     assert (status, headers["x-amzn-ErrorType"]) == (400, "SerializationException"), answer
 
 
-def test_an_unknown_operation_is_named_so(endpoint):
+def test_an_unknown_operation_is_answered_with_unknown_operation_exception(endpoint):
     status, headers, answer = signed_call(endpoint, "MakeCoffee", {})
     assert (status, headers["x-amzn-ErrorType"]) == (400, "UnknownOperationException"), answer
 

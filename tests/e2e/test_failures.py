@@ -1,4 +1,4 @@
-"""Nodes that die: nothing acknowledged is lost, and no client that retries as its SDK does sees an error."""
+"""Nodes that die: no acknowledged record is lost, and no client with an SDK's normal retries sees an error."""
 
 import json
 import time
@@ -14,7 +14,7 @@ STREAM = "failures"
 
 
 def check(oracle, cluster, stream=STREAM):
-    """Every living node's gateway reads exactly what was acknowledged."""
+    """Checks that each node's gateway returns exactly the acknowledged records."""
     for node in cluster.nodes:
         verdict = oracle.judge(read_stream(kinesis(node.endpoint), stream))
         assert verdict, f"through node {node.id}: {verdict}"
@@ -25,7 +25,7 @@ def test_leaders_killed_under_load_lose_nothing(three, capsys):
     create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=4)
     leader = wait_until("every shard has a leader", lambda: three.leader_of_most(STREAM, shards=4))
     others = [node for node in three.nodes if node.id != leader.id]
-    # A client keeps to its endpoint: it stands for one behind a load balancer, so the endpoint is one that lives.
+    # A real client would reach living nodes through a load balancer. Here each client uses one node that survives.
     clients = [kinesis(node.endpoint) for node in others]
     with Writer(oracle, STREAM, clients, distinct_batches()) as writer:
         wait_until("writes flow", lambda: oracle.count > 500)
@@ -42,7 +42,7 @@ def test_leaders_killed_under_load_lose_nothing(three, capsys):
         print(f"\nleader killed under load: {silence:.2f} s without an acknowledgement, {oracle.count} records")
 
 
-def test_one_node_after_another_may_die(three):
+def test_no_record_is_lost_when_one_node_after_another_dies(three):
     oracle = Oracle()
     create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=2)
     for number, node in enumerate(list(three.nodes)):
@@ -54,7 +54,7 @@ def test_one_node_after_another_may_die(three):
     check(oracle, three)
 
 
-def test_everything_acknowledged_survives_the_death_of_all(tmp_path):
+def test_acknowledged_records_survive_the_death_of_all_nodes(tmp_path):
     oracle = Oracle()
     with Cluster(tmp_path / "all", nodes=3) as cluster:
         create_stream(kinesis(cluster.nodes[0].endpoint), STREAM, shards=4)
@@ -68,7 +68,7 @@ def test_everything_acknowledged_survives_the_death_of_all(tmp_path):
         check(oracle, cluster)
 
 
-def test_one_node_keeps_what_it_acknowledged(tmp_path):
+def test_a_single_node_keeps_acknowledged_records_after_a_kill(tmp_path):
     oracle = Oracle()
     with Cluster(tmp_path / "one") as cluster:
         client = kinesis(cluster.nodes[0].endpoint, retries={"total_max_attempts": 1})
@@ -80,7 +80,7 @@ def test_one_node_keeps_what_it_acknowledged(tmp_path):
         check(oracle, cluster)
 
 
-def test_a_repeat_at_the_new_leader_makes_no_second_record(three):
+def test_a_retry_at_the_new_leader_makes_no_second_record(three):
     client = kinesis(three.nodes[0].endpoint)
     create_stream(client, STREAM, shards=1)
     body = {"StreamName": STREAM, "PartitionKey": "k", "Data": "b25jZQ=="}
@@ -95,7 +95,7 @@ def test_a_repeat_at_the_new_leader_makes_no_second_record(three):
 
 
 def signed_call_until_done(cluster, body, attempt, without=None):
-    """The same invocation through a living node, until it is answered."""
+    """Sends the same invocation through a living node until it succeeds."""
     headers = {"amz-sdk-invocation-id": "6f6e6365-0000-4000-8000-000000000001", "amz-sdk-request": f"attempt={attempt}"}
     node = next(node for node in cluster.nodes if without is None or node.id != without.id)
 

@@ -1,7 +1,8 @@
-"""Data directories of earlier releases, started with this one: nothing is lost, and all goes on.
+"""Data directories of earlier releases, started with this release: no record is lost, and everything works.
 
-The nodes' clocks are set: to the day on which the directory was made, so retention has trimmed nothing, and to a year
-later, when every record is older than its stream's retention. So the tests hold whenever they run.
+The tests set the nodes' clocks, so their result does not depend on the date of the run. One test uses the day on
+which the directory was made, when retention has trimmed nothing. The other one uses a year later, when every record
+is older than the retention period of its stream.
 """
 
 import json
@@ -23,14 +24,14 @@ YEAR = 365 * 24 * 60 * MINUTE
 
 @pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.xz"))
 def archive(request, tmp_path):
-    """An unpacked archive: its folder, what was acknowledged, and when it was made."""
+    """An unpacked archive: its folder, the acknowledged records, and the time at which it was made."""
     subprocess.run(["tar", "-C", tmp_path, "-xJf", request.param], check=True)
     file = tmp_path / "written.json"
-    # The archive keeps the time at which the last record had been written.
+    # In the archive the modification time of this file is the time after the last put.
     return tmp_path / "data", json.loads(file.read_text()), file.stat().st_mtime
 
 
-def test_what_an_earlier_release_wrote_is_there_and_goes_on(archive):
+def test_data_of_an_earlier_release_is_complete_and_can_be_changed(archive):
     data, written, made = archive
     with Cluster(data, nodes=3, clock=made + MINUTE) as cluster:
         client = kinesis(cluster.nodes[0].endpoint)
@@ -42,7 +43,7 @@ def test_what_an_earlier_release_wrote_is_there_and_goes_on(archive):
         assert read_all(kinesis(cluster.nodes[0].endpoint)) == sorted(written)
 
 
-def test_a_year_later_the_records_are_past_retention_and_all_else_is_there(archive):
+def test_a_year_later_the_records_have_expired_and_everything_else_exists(archive):
     data, written, made = archive
     with Cluster(data, nodes=3, clock=made + YEAR) as cluster:
         client = kinesis(cluster.nodes[0].endpoint)
@@ -51,7 +52,7 @@ def test_a_year_later_the_records_are_past_retention_and_all_else_is_there(archi
         old = shards(client, STREAM)
         assert {shard["ShardId"] for shard in old} == {shard for shard, *_ in written}
         assert read_all(client) == []
-        # Numbers go on above those of records that are gone.
+        # New sequence numbers are above those of the trimmed records.
         new = split_and_put(client)
         assert int(new[1]) > max(int(number) for _, number, *_ in written)
         assert read_all(client) == [new]
@@ -60,16 +61,16 @@ def test_a_year_later_the_records_are_past_retention_and_all_else_is_there(archi
         assert read_all(kinesis(cluster.nodes[0].endpoint)) == [new]
 
 
-def test_there_is_a_data_directory_of_an_earlier_release():
+def test_there_is_an_archive_of_an_earlier_release():
     assert ARCHIVES
 
 
 def split_and_put(client):
-    """What is new works on what is old. Returns the new record as `read_all` does."""
+    """Splits an old shard and puts a record into a new one. Returns the record in the form of `read_all`."""
     parent = shards(client, STREAM)[0]
     middle = int(parent["HashKeyRange"]["EndingHashKey"]) // 2
     client.split_shard(StreamName=STREAM, ShardToSplit=parent["ShardId"], NewStartingHashKey=str(middle))
-    wait_until("it is split", lambda: status(client, STREAM) == "ACTIVE")
+    wait_until("the split is done", lambda: status(client, STREAM) == "ACTIVE")
     put = client.put_record(StreamName=STREAM, PartitionKey="new", ExplicitHashKey="0", Data=b"new")
     return [put["ShardId"], put["SequenceNumber"], "new", "new"]
 
@@ -79,7 +80,7 @@ def read_all(client):
     found = []
     for shard in shards(client, STREAM):
         page = client.get_shard_iterator(StreamName=STREAM, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
-        # A replica answers too while there is no leader, and then never that this is the tip. A closed shard ends.
+        # Without a leader a replica answers, but never says that its end is the tip. A closed shard ends.
         while page.get("MillisBehindLatest") != 0:
             page = client.get_records(ShardIterator=page.get("NextShardIterator") or page["ShardIterator"])
             found += [

@@ -1,4 +1,4 @@
-"""Several gateways in front of one cluster: what one of them did, the others know."""
+"""Several gateways of one cluster: each gateway shows the changes that another one has acknowledged."""
 
 from support.clients import kinesis
 from support.streams import create_stream, status
@@ -7,7 +7,7 @@ from support.waiting import wait_until
 STREAM = "gateways"
 
 
-def test_what_one_gateway_made_is_there_through_the_others_at_once(three):
+def test_a_new_stream_is_visible_through_all_gateways_at_once(three):
     first, *others = [kinesis(node.endpoint) for node in three.nodes]
     for number in range(10):
         name = f"{STREAM}-{number}"
@@ -15,7 +15,7 @@ def test_what_one_gateway_made_is_there_through_the_others_at_once(three):
         assert all(status(other, name) in ("CREATING", "ACTIVE") for other in others)
 
 
-def test_a_stream_that_is_active_takes_records_through_every_gateway(three):
+def test_an_active_stream_takes_records_through_every_gateway(three):
     clients = [kinesis(node.endpoint) for node in three.nodes]
     for number in range(5):
         name = create_stream(clients[0], f"{STREAM}-{number}", shards=1)
@@ -23,7 +23,7 @@ def test_a_stream_that_is_active_takes_records_through_every_gateway(three):
             client.put_record(StreamName=name, PartitionKey="k", Data=b"x")
 
 
-def test_a_change_through_one_gateway_shows_through_the_others_at_once(three):
+def test_a_change_is_visible_through_all_gateways_at_once(three):
     clients = [kinesis(node.endpoint) for node in three.nodes]
     name = create_stream(clients[0], f"{STREAM}-changed", shards=1)
     for number in range(20):

@@ -1,4 +1,4 @@
-"""What hostile clients cost a real process: a bounded piece of memory, and the others nothing."""
+"""Hostile clients against a real process: they cost a bounded amount of memory, and other clients are served."""
 
 import contextlib
 import gzip
@@ -17,8 +17,8 @@ from support.streams import create_stream
 from support.waiting import wait_until
 
 MIB = 1024 * 1024
-# Bodies and answers may take 512 MiB together. The largest of these attacks that is let in is a body that is refused at
-# 16 MiB: what they may cost is what a few at once hold, with what the allocator keeps of it.
+# Bodies and responses may take 512 MiB together. The largest of these attacks is a body that is refused at 16 MiB. So
+# the attacks may cost as much as a few such bodies at once, with the memory that the allocator keeps.
 GROWTH_MIB = 256
 ROUNDS = 3
 FRAME_HEADERS, FRAME_RESET, FRAME_PING, FRAME_CONTINUATION = 1, 3, 6, 9
@@ -27,13 +27,13 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0
 
 @pytest.fixture
 def alone(tmp_path):
-    """One node that nobody else uses: its memory is looked at."""
+    """One node that no other test uses, because the test measures its memory."""
     with Cluster(tmp_path / "alone") as cluster:
         yield cluster
 
 
 def resident_mib(pid):
-    """Resident memory of a process now."""
+    """The current resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) // 1024
@@ -49,7 +49,7 @@ def connect(node):
 
 
 def send(node, data, patience=60):
-    """Sends all of it and reads until the end, or until nothing more comes; the server may have enough before."""
+    """Sends the data and reads until the end or until nothing more arrives. The server may close early."""
     answer = b""
     with connect(node) as connection, contextlib.suppress(OSError):
         connection.sendall(data)
@@ -60,7 +60,7 @@ def send(node, data, patience=60):
 
 
 def post(node, operation, body, content_type="application/x-amz-json-1.1", **headers):
-    """A signed call as bytes of HTTP/1.1, on a connection for it alone."""
+    """A signed call as the bytes of an HTTP/1.1 request that closes its connection."""
     extra = {name.replace("_", "-"): value for name, value in headers.items()}
     request = signed_request(node.endpoint, operation, body, extra, content_type)
     host = ":".join(map(str, address(node)))
@@ -132,7 +132,7 @@ def pings(node):
 ATTACKS = [gzip_bomb, deep_cbor, deep_json, hundred_megabytes, many_headers, rapid_reset, continuations, pings]
 
 
-def test_a_mix_of_attacks_costs_a_bounded_piece_of_memory_and_others_are_served(alone):
+def test_a_mix_of_attacks_costs_bounded_memory_and_other_calls_succeed(alone):
     node = alone.nodes[0]
     client = kinesis(node.endpoint)
     stream = create_stream(client, "victim", shards=1)
@@ -154,14 +154,14 @@ def test_a_mix_of_attacks_costs_a_bounded_piece_of_memory_and_others_are_served(
 
     watcher = threading.Thread(target=watch)
     attackers = [threading.Thread(target=attack, args=(what,)) for what in ATTACKS]
-    # Beside them, connections that say nothing, and heads that never end.
+    # In addition, connections that send nothing, and heads that never end.
     silent = [connect(node) for _ in range(200)]
     for connection in silent[:100]:
         connection.sendall(b"POST / HTTP/1.1\r\nX: ")
     watcher.start()
     for attacker in attackers:
         attacker.start()
-    # Ordinary calls go on as long as any of them does; the SDK's retries are its own matter.
+    # Ordinary calls must succeed as long as any attack runs. The SDK may retry them.
     served = 0
     began = time.monotonic()
     while any(attacker.is_alive() for attacker in attackers):
@@ -179,7 +179,7 @@ def test_a_mix_of_attacks_costs_a_bounded_piece_of_memory_and_others_are_served(
     growth = max(highest) - before
     print(json.dumps({"before_mib": before, "highest_mib": max(highest), "served": served}))
     assert growth < GROWTH_MIB, f"{growth} MiB more than the {before} MiB before"
-    # And what they held is free: the largest body is taken.
+    # The attacks' memory is free again: a body of the largest size is accepted.
     largest = b'{"x":"' + b"y" * (15 * MIB) + b'"}'
     call = post(node, "ListStreams", largest)
-    wait_until("the largest body is taken", lambda: b"HasMoreStreams" in send(node, call))
+    wait_until("the largest body is accepted", lambda: b"HasMoreStreams" in send(node, call))

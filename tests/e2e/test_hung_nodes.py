@@ -1,5 +1,5 @@
-"""A node that hangs (SIGSTOP: its connections stay open and nothing comes back) holds no caller of the other nodes:
-every single attempt succeeds, without a retry of the SDK."""
+"""A node hangs (SIGSTOP: its connections stay open and no response arrives). Every single attempt through the other
+nodes succeeds, without a retry of the SDK."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ STREAM = "hung"
 
 
 def attempts(client, name):
-    """A put to each shard, a read of each, a change of the stream and a description of it; each once."""
+    """A put to each shard, a read of each shard, a change of the stream's tags and a read of the tags; each once."""
     for shard in shards(client, STREAM):
         key = shard["HashKeyRange"]["StartingHashKey"]
         client.put_record(StreamName=STREAM, PartitionKey="k", ExplicitHashKey=key, Data=name.encode())
@@ -29,7 +29,7 @@ def attempts(client, name):
 
 @pytest.mark.parametrize("hung", [0, 1, 2])
 def test_every_attempt_through_another_node_succeeds_while_a_node_hangs(three, hung):
-    """Whichever node it is, so the leaders of some shards or of the catalog are on it in one of the cases."""
+    """Each node hangs in one of the cases. So in some case the node leads a shard or the catalog."""
     create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=3)
     others = [node for index, node in enumerate(three.nodes) if index != hung]
     clients = [kinesis(node.endpoint, retries={"total_max_attempts": 1}) for node in others]
@@ -45,8 +45,8 @@ def test_every_attempt_through_another_node_succeeds_while_a_node_hangs(three, h
     wait_until("the node answers again", lambda: attempts(kinesis(three.nodes[hung].endpoint), "after") is None, 30)
 
 
-def test_every_attempt_through_another_node_succeeds_while_a_node_starts_anew(three):
-    """It is killed and started again at once, so its port takes connections before it can answer."""
+def test_every_attempt_through_another_node_succeeds_while_a_node_restarts(three):
+    """The node is killed and started again at once, so its port accepts connections before the node can respond."""
     create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=3)
     clients = [kinesis(node.endpoint, retries={"total_max_attempts": 1}) for node in three.nodes[1:]]
     for turn in range(3):

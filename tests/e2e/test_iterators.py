@@ -1,4 +1,4 @@
-"""The five types of shard iterators, and the ones that are no iterators any more or never were."""
+"""The five types of shard iterators, and forged iterators."""
 
 import datetime
 
@@ -12,7 +12,7 @@ SHARD = "shardId-000000000000"
 
 @pytest.fixture
 def numbers(client, stream):
-    """Sequence numbers of the records a, b, c in the first shard."""
+    """Puts the records a, b, c into the first shard. Returns their sequence numbers."""
     puts = [
         client.put_record(StreamName=stream, PartitionKey="k", Data=data, ExplicitHashKey="0")
         for data in (b"a", b"b", b"c")
@@ -24,18 +24,18 @@ def test_trim_horizon_is_the_oldest_record(client, stream, numbers):
     assert data_at(client, stream, "TRIM_HORIZON") == [b"a", b"b", b"c"]
 
 
-def test_latest_is_behind_the_newest_record(client, stream, numbers):
+def test_latest_begins_after_the_newest_record(client, stream, numbers):
     latest = iterator(client, stream, "LATEST")
     client.put_record(StreamName=stream, PartitionKey="k", Data=b"d", ExplicitHashKey="0")
     assert [record["Data"] for record in client.get_records(ShardIterator=latest)["Records"]] == [b"d"]
 
 
-def test_at_a_sequence_number_includes_it(client, stream, numbers):
+def test_at_sequence_number_includes_the_record(client, stream, numbers):
     found = data_at(client, stream, "AT_SEQUENCE_NUMBER", StartingSequenceNumber=numbers[1])
     assert found == [b"b", b"c"]
 
 
-def test_after_a_sequence_number_excludes_it(client, stream, numbers):
+def test_after_sequence_number_excludes_the_record(client, stream, numbers):
     found = data_at(client, stream, "AFTER_SEQUENCE_NUMBER", StartingSequenceNumber=numbers[1])
     assert found == [b"c"]
 
@@ -62,7 +62,7 @@ def test_a_limit_pages_without_gaps(client, stream, numbers):
 
 
 def flipped(token):
-    """The token with one character changed in its middle."""
+    """The token with one changed character in its middle."""
     middle = len(token) // 2
     return token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
 

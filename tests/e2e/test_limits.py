@@ -1,4 +1,4 @@
-"""`anabranch dev --limits aws`: shards and operations within the service's limits. The SDK's own retries are off."""
+"""`anabranch dev --limits aws`: limits of the service for shards and operations. The SDK's own retries are off."""
 
 import contextlib
 
@@ -19,15 +19,15 @@ def limited(tmp_path_factory):
 
 @pytest.fixture
 def shard(limited, stream_name):
-    """A stream of one shard; its name."""
+    """The name of a new stream with one shard."""
     patiently(limited, lambda: limited.create_stream(StreamName=stream_name, ShardCount=1))
-    wait_until("it is ACTIVE", lambda: patiently(limited, lambda: status(limited, stream_name)) == "ACTIVE")
+    wait_until("the stream is ACTIVE", lambda: patiently(limited, lambda: status(limited, stream_name)) == "ACTIVE")
     return stream_name
 
 
 @pytest.fixture
 def arn(limited, shard):
-    """The stream's ARN."""
+    """The ARN of the stream."""
     return patiently(limited, lambda: limited.describe_stream_summary(StreamName=shard))["StreamDescriptionSummary"][
         "StreamARN"
     ]
@@ -35,7 +35,7 @@ def arn(limited, shard):
 
 @pytest.fixture
 def consumer(limited, arn):
-    """A consumer of the stream that is ACTIVE; its ARN."""
+    """Registers a consumer and waits until it is ACTIVE. Returns its ARN."""
     call = {"StreamARN": arn, "ConsumerName": "app"}
     registered = patiently(limited, lambda: limited.register_stream_consumer(**call))["Consumer"]["ConsumerARN"]
 
@@ -47,7 +47,7 @@ def consumer(limited, arn):
     return registered
 
 
-def test_a_shard_takes_a_thousand_records_a_second_and_goes_on_later(limited, shard):
+def test_a_shard_takes_a_thousand_records_a_second_and_more_later(limited, shard):
     records = [{"PartitionKey": "k", "Data": b"x"}] * 500
 
     def put():
@@ -62,28 +62,28 @@ def test_a_shard_takes_a_thousand_records_a_second_and_goes_on_later(limited, sh
         with contextlib.suppress(limited.exceptions.ProvisionedThroughputExceededException):
             return limited.put_record(StreamName=shard, PartitionKey="k", Data=b"x")
 
-    wait_until("it takes records again", taken)
+    wait_until("the shard takes records again", taken)
 
 
-def test_a_shard_is_read_five_times_a_second(limited, shard):
+def test_a_shard_can_be_read_five_times_a_second(limited, shard):
     start = iterator(limited, shard, "TRIM_HORIZON")
     with pytest.raises(limited.exceptions.ProvisionedThroughputExceededException):
         often(lambda: limited.get_records(ShardIterator=start))
 
 
-def test_operations_may_be_called_so_often(limited):
+def test_operations_have_a_limit_per_second(limited):
     with pytest.raises(limited.exceptions.LimitExceededException, match="Rate exceeded: ListStreams"):
         often(limited.list_streams)
 
 
-def test_iterators_of_a_shard_are_given_five_times_a_second(limited, shard):
+def test_a_shard_gives_five_iterators_a_second(limited, shard):
     iterator(limited, shard, "LATEST")
     with pytest.raises(limited.exceptions.ProvisionedThroughputExceededException, match="for each shard"):
         often(lambda: iterator(limited, shard, "LATEST"))
     patiently(limited, lambda: iterator(limited, shard, "LATEST"))
 
 
-def test_operations_on_consumers_may_be_called_so_often_for_each_stream(limited, arn, consumer):
+def test_operations_on_consumers_have_a_limit_for_each_stream(limited, arn, consumer):
     each = "for each stream"
     limit = limited.exceptions.LimitExceededException
     with pytest.raises(limit, match=each):
@@ -99,7 +99,7 @@ def test_operations_on_consumers_may_be_called_so_often_for_each_stream(limited,
         often(deregister)
 
 
-def test_a_consumer_subscribes_to_a_shard_once_a_second(limited, consumer):
+def test_a_consumer_can_subscribe_to_a_shard_once_a_second(limited, consumer):
     def subscribe():
         return limited.subscribe_to_shard(
             ConsumerARN=consumer, ShardId="shardId-000000000000", StartingPosition={"Type": "LATEST"}
@@ -115,7 +115,7 @@ def test_a_consumer_subscribes_to_a_shard_once_a_second(limited, consumer):
     first.close()
 
 
-def test_a_stream_is_scaled_ten_times_a_day(limited, shard):
+def test_a_stream_can_be_scaled_ten_times_a_day(limited, shard):
     def scale(target):
         return lambda: limited.update_shard_count(
             StreamName=shard, TargetShardCount=target, ScalingType="UNIFORM_SCALING"
@@ -127,7 +127,7 @@ def test_a_stream_is_scaled_ten_times_a_day(limited, shard):
         patiently(limited, scale(2))
 
 
-def test_a_stream_changes_its_mode_twice_a_day(limited, arn):
+def test_a_stream_can_change_its_mode_twice_a_day(limited, arn):
     def set_mode(mode):
         return lambda: limited.update_stream_mode(StreamARN=arn, StreamModeDetails={"StreamMode": mode})
 
@@ -137,12 +137,12 @@ def test_a_stream_changes_its_mode_twice_a_day(limited, arn):
         patiently(limited, set_mode("ON_DEMAND"))
 
 
-def test_changes_count_through_whichever_gateway_they_are_made(tmp_path, stream_name):
+def test_changes_through_all_gateways_are_counted_together(tmp_path, stream_name):
     with Cluster(tmp_path / "three", nodes=3, arguments=["--limits", "aws"]) as cluster:
         gateways = [kinesis(node.endpoint, retries={"total_max_attempts": 1}) for node in cluster.nodes]
         first = gateways[0]
         patiently(first, lambda: first.create_stream(StreamName=stream_name, ShardCount=1))
-        wait_until("it is ACTIVE", lambda: status(first, stream_name) == "ACTIVE", pause=0.2)
+        wait_until("the stream is ACTIVE", lambda: status(first, stream_name) == "ACTIVE", pause=0.2)
         arn = first.describe_stream_summary(StreamName=stream_name)["StreamDescriptionSummary"]["StreamARN"]
 
         def set_mode(gateway, mode):
@@ -158,7 +158,7 @@ def test_changes_count_through_whichever_gateway_they_are_made(tmp_path, stream_
                 set_mode(gateway, "ON_DEMAND")
 
 
-def test_the_key_of_a_stream_is_changed_twenty_five_times_a_day(limited, shard):
+def test_the_key_of_a_stream_can_be_changed_twenty_five_times_a_day(limited, shard):
     def change(time):
         call = limited.stop_stream_encryption if time % 2 else limited.start_stream_encryption
         return lambda: call(StreamName=shard, EncryptionType="KMS", KeyId="alias/aws/kinesis")
@@ -170,13 +170,13 @@ def test_the_key_of_a_stream_is_changed_twenty_five_times_a_day(limited, shard):
 
 
 def often(call):
-    """More calls than any limit of a second allows."""
+    """Calls more often than any limit per second allows."""
     for _ in range(50):
         call()
 
 
 def patiently(client, call):
-    """What the call returns once nothing is in its way that passes: calls of this second, a change under way."""
+    """Repeats the call while the rate is exceeded or a change is under way. Returns its result."""
 
     def done():
         try:

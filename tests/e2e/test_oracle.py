@@ -1,4 +1,4 @@
-"""The judge itself: each kind of damage is found, and named."""
+"""Tests the oracle: it finds and names each kind of error."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def problems(oracle, *records):
     return {name: [found.data for found in records] for name, records in vars(verdict).items() if records}
 
 
-def test_everything_once_and_in_order_is_right(oracle):
+def test_every_record_once_and_in_order_is_correct(oracle):
     assert problems(oracle, record(1, b"a"), record(2, b"b"), record(3, b"c")) == {}
 
 
@@ -42,22 +42,22 @@ def test_a_record_read_twice_is_duplicated_and_out_of_order(oracle):
     assert problems(oracle, *twice) == {"duplicated": [b"b"], "out_of_order": [b"b"]}
 
 
-def test_one_place_given_to_two_records_is_found(oracle):
+def test_one_position_for_two_records_is_a_duplicate(oracle):
     oracle.acknowledged(SHARD, "3", "k", b"d")
     found = problems(oracle, record(1, b"a"), record(2, b"b"), record(3, b"d"))
     assert found == {"duplicated": [b"c"]}
 
 
-def test_other_bytes_or_another_key_are_a_change(oracle):
+def test_different_data_or_a_different_key_is_a_change(oracle):
     assert problems(oracle, record(1, b"a"), record(2, b"B"), record(3, b"c")) == {"changed": [b"B"]}
     assert problems(oracle, record(1, b"a"), record(2, b"b", "other"), record(3, b"c")) == {"changed": [b"b"]}
 
 
-def test_order_is_that_of_the_numbers(oracle):
+def test_order_means_the_order_of_the_sequence_numbers(oracle):
     assert problems(oracle, record(1, b"a"), record(3, b"c"), record(2, b"b")) == {"out_of_order": [b"b"]}
 
 
-def test_an_open_outcome_may_be_there_or_not(oracle):
+def test_a_record_with_an_unknown_outcome_may_exist_or_not(oracle):
     oracle.unknown("k", b"d")
     acknowledged = [record(1, b"a"), record(2, b"b"), record(3, b"c")]
     assert problems(oracle, *acknowledged) == {}

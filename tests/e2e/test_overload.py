@@ -1,4 +1,4 @@
-"""Clients that misbehave don't keep the others from being served."""
+"""Clients that misbehave do not prevent other clients from being served."""
 
 import contextlib
 import resource
@@ -25,19 +25,19 @@ def address(endpoint):
 
 
 def connect(address, more):
-    """A connection that has sent the head of a PutRecord, with one more header."""
+    """A connection that has sent the head of a PutRecord with one additional header."""
     connection = socket.create_connection(address, timeout=10)
     connection.sendall(HEAD.format(host=f"{address[0]}:{address[1]}", more=more).encode())
     return connection
 
 
 def still_serves(endpoint, stream):
-    """A new client gets its answers."""
+    """Whether a put of a new client succeeds."""
     put = kinesis(endpoint).put_record(StreamName=stream, PartitionKey="k", Data=b"x")
     return put["SequenceNumber"]
 
 
-def test_ten_thousand_idle_connections(endpoint, address, stream):
+def test_ten_thousand_idle_connections_do_not_stop_puts(endpoint, address, stream):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with contextlib.ExitStack() as idle:
@@ -47,7 +47,7 @@ def test_ten_thousand_idle_connections(endpoint, address, stream):
         assert still_serves(endpoint, stream)
 
 
-def test_bodies_that_never_end(endpoint, address, stream):
+def test_bodies_that_never_end_do_not_stop_puts(endpoint, address, stream):
     with contextlib.ExitStack() as endless:
         for more in ("Content-Length: 1000", "Transfer-Encoding: chunked"):
             for _ in range(50):
@@ -62,7 +62,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(endpoint, address, s
     assert still_serves(endpoint, stream)
 
 
-def test_what_is_no_http_ends_that_connection_alone(endpoint, address, stream):
+def test_input_that_is_not_http_ends_only_its_connection(endpoint, address, stream):
     for garbage in (b"\x00" * 100, b"GET\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100):
         with socket.create_connection(address, timeout=10) as connection:
             connection.sendall(garbage)
@@ -72,7 +72,7 @@ def test_what_is_no_http_ends_that_connection_alone(endpoint, address, stream):
     assert still_serves(endpoint, stream)
 
 
-def test_a_get_is_no_call(endpoint, address):
+def test_a_get_is_refused(endpoint, address):
     with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(f"GET / HTTP/1.1\r\nHost: {address[0]}\r\n\r\n".encode())
         assert connection.recv(12) == b"HTTP/1.1 403"

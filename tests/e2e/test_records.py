@@ -1,4 +1,4 @@
-"""Records through boto3: where they go, what comes back, in which order."""
+"""Records through boto3: their shard, their content, and their order."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from support.streams import HASH_KEYS, create_stream, shards
 TEN_MIB = 10 * 1024 * 1024
 
 
-def test_a_record_comes_back_as_it_went_in(client, stream):
+def test_a_record_is_returned_unchanged(client, stream):
     data = bytes(range(256))
     put = client.put_record(StreamName=stream, PartitionKey="Ключ-🔑", Data=data)
     (record,) = read_shard(client, stream, put["ShardId"])
@@ -19,7 +19,7 @@ def test_a_record_comes_back_as_it_went_in(client, stream):
     assert record.sequence_number == int(put["SequenceNumber"])
 
 
-def test_an_empty_record_is_a_record(client, stream):
+def test_an_empty_record_is_accepted(client, stream):
     put = client.put_record(StreamName=stream, PartitionKey="k", Data=b"")
     assert [record.data for record in read_shard(client, stream, put["ShardId"])] == [b""]
 
@@ -52,7 +52,7 @@ def test_an_explicit_hash_key_overrides_the_partition_key(client, stream, key, s
         assert put["ShardId"] == f"shardId-{shard:012}"
 
 
-def test_order_of_serial_puts_is_kept(client, stream):
+def test_the_order_of_serial_puts_is_kept(client, stream):
     last = None
     for number in range(50):
         ordering = {"SequenceNumberForOrdering": last} if last else {}
@@ -65,7 +65,7 @@ def test_order_of_serial_puts_is_kept(client, stream):
     assert [record.data for record in records] == [str(number).encode() for number in range(50)]
 
 
-def test_the_largest_record_there_is(client, stream_name):
+def test_the_largest_record_is_accepted(client, stream_name):
     key = "k" * 16
     client.create_stream(StreamName=stream_name, ShardCount=1, MaxRecordSizeInKiB=10240)
     client.get_waiter("stream_exists").wait(StreamName=stream_name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
@@ -75,7 +75,7 @@ def test_the_largest_record_there_is(client, stream_name):
     assert record.data == data
 
 
-def test_streams_keep_their_records_apart(client, stream_name):
+def test_streams_keep_their_records_separate(client, stream_name):
     names = [create_stream(client, f"{stream_name}-{part}", shards=1) for part in "ab"]
     for name in names:
         client.put_record(StreamName=name, PartitionKey="k", Data=name.encode())

@@ -1,4 +1,4 @@
-"""Shards that split and merge while they are written: nobody notices, whoever dies in between."""
+"""Splits and merges under write load: no client sees an error, and a fault at any step loses no record."""
 
 import itertools
 import os
@@ -22,12 +22,12 @@ PLACES = ["reshard-prepared", "reshard-children-ready", "reshard-frozen", "resha
 
 
 def is_open(shard):
-    """Whether it takes records."""
+    """Whether the shard takes records."""
     return "EndingSequenceNumber" not in shard["SequenceNumberRange"]
 
 
 def open_shards(client, stream=STREAM):
-    """The open shards by hash key; checks that they cover every key once."""
+    """The open shards, ordered by hash key. Checks that they cover every hash key once."""
     found = [shard for shard in shards(client, stream) if is_open(shard)]
     found.sort(key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
     ends = [-1, *(int(shard["HashKeyRange"]["EndingHashKey"]) for shard in found)]
@@ -37,14 +37,14 @@ def open_shards(client, stream=STREAM):
 
 
 def split(client, shard, stream=STREAM):
-    """Splits a shard in the middle."""
+    """Splits a shard in the middle of its hash key range."""
     keys = shard["HashKeyRange"]
     middle = (int(keys["StartingHashKey"]) + int(keys["EndingHashKey"])) // 2 + 1
     client.split_shard(StreamName=stream, ShardToSplit=shard["ShardId"], NewStartingHashKey=str(middle))
 
 
 def merge(client, lower, upper, stream=STREAM):
-    """Merges two neighbours."""
+    """Merges two neighbouring shards."""
     client.merge_shards(StreamName=stream, ShardToMerge=lower["ShardId"], AdjacentShardToMerge=upper["ShardId"])
 
 
@@ -54,7 +54,7 @@ def active(client, stream=STREAM, timeout=60):
 
 
 def check(oracle, cluster, stream=STREAM):
-    """Exactly what was acknowledged is read, and all of it by who drains parents before their children."""
+    """Checks that exactly the acknowledged records are read, and that a consumer that follows the lineage reads all."""
     client, other = (kinesis(node.endpoint) for node in cluster.nodes[:2])
     verdict = oracle.judge(read_stream(client, stream))
     assert verdict, verdict
@@ -62,8 +62,8 @@ def check(oracle, cluster, stream=STREAM):
     assert oracle.places() <= by_lineage
 
 
-def test_resharding_under_load_is_not_noticed(three, capsys):
-    """No retry of an SDK is used up, and what a serial producer wrote is read in its order."""
+def test_resharding_under_load_causes_no_error_and_keeps_the_order(three, capsys):
+    """No client needs a retry, and the records of a serial producer are read in their order."""
     oracle = Oracle()
     first = kinesis(three.nodes[0].endpoint)
     create_stream(first, STREAM, shards=2)
@@ -95,7 +95,7 @@ def test_resharding_under_load_is_not_noticed(three, capsys):
 
 
 class SerialWriter:
-    """Puts numbered records of a few keys, each after the one before was acknowledged."""
+    """Puts numbered records with a few keys. Each put waits for the acknowledgement of the one before."""
 
     KEYS = ("a", "b", "c", "d")
 
@@ -120,13 +120,13 @@ class SerialWriter:
             key, data = f"serial-{self.KEYS[number % len(self.KEYS)]}", f"{number:09}".encode()
             try:
                 put = self._client.put_record(StreamName=self._stream, PartitionKey=key, Data=data)
-            except Exception as error:  # noqa: BLE001 - whatever reaches a client is what is looked for
+            except Exception as error:  # noqa: BLE001 - the test checks every error that reaches a client
                 self.errors.append(error)
                 return
             self._oracle.acknowledged(put["ShardId"], put["SequenceNumber"], key, data)
 
     def check(self, records):
-        """Each key's records come in the order in which they were put, over all splits and merges."""
+        """Checks that the records of each key are in the order of their puts, over all splits and merges."""
         for key in self.KEYS:
             numbers = [int(record.data) for record in records if record.key == f"serial-{key}"]
             assert numbers == sorted(numbers)
@@ -134,7 +134,7 @@ class SerialWriter:
 
 
 class Mixed:
-    """Threads that put through whichever node lives; errors are expected, and leave their records open."""
+    """Threads that put through any living node. Errors are expected. The outcome of their records is unknown."""
 
     def __init__(self, oracle, cluster, threads=3):
         self._oracle, self._cluster = oracle, cluster
@@ -164,13 +164,13 @@ class Mixed:
                     with self._next:
                         batch = next(self._batches)
                     put_records(client, self._oracle, STREAM, batch)
-            except Exception:  # noqa: BLE001 - the node was killed or held; the oracle knows what is open
+            except Exception:  # noqa: BLE001 - the node was killed or stopped; the oracle knows the unknown outcomes
                 turn += 1
 
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory):
-    """A cluster under load whose reshardings can be held at any step, for all the faults in turn."""
+    """A cluster under load with fail points in its reshardings, shared by all faults in turn."""
     directory = tmp_path_factory.mktemp("trial")
     points = FailPoints(directory / "points")
     with Cluster(directory / "data", nodes=3, environment=points.environment) as cluster:
@@ -184,7 +184,7 @@ def trial(tmp_path_factory):
 @pytest.mark.parametrize("victim", ["controller", "second", "third", "partition"])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_fault_at_any_step_ends_in_commit_or_abort(trial, place, victim):
-    """Whoever dies at whichever step: the stream is ACTIVE again, its shards cover every key, and writes go on."""
+    """After any fault at any step the stream is ACTIVE, its shards cover every hash key, and writes go on."""
     cluster, points, oracle = trial
     client = Anyone(cluster)
     before = client.call(open_shards)
@@ -198,7 +198,7 @@ def test_a_fault_at_any_step_ends_in_commit_or_abort(trial, place, victim):
         client.without(held)
         points.release(place)
         client.call(active)
-        # The old controller goes on where it stood, and must do no harm.
+        # The old controller continues at the step where it was stopped, and must do no harm.
         os.kill(controller, signal.SIGCONT)
     else:
         victim = {"controller": held, "second": others[0], "third": others[1]}[victim]
@@ -216,7 +216,7 @@ def test_a_fault_at_any_step_ends_in_commit_or_abort(trial, place, victim):
 
 
 def start_resharding(client, before):
-    """Splits what is wide or merges what is narrow."""
+    """Merges two shards if there are more than two, otherwise splits one."""
     if len(before) > 2:
         merge(client, *before[:2])
     else:
@@ -224,15 +224,15 @@ def start_resharding(client, before):
 
 
 class Anyone:
-    """Calls that any living node may answer."""
+    """Sends calls to a living node."""
 
     def __init__(self, cluster):
         self._nodes = list(cluster.nodes)
 
     def without(self, node):
-        """From now on this node isn't asked."""
+        """Sends no more calls to this node."""
         self._nodes = [other for other in self._nodes if other.id != node.id]
 
     def call(self, function):
-        """The result of `function(client)` through the first node."""
+        """Returns `function(client)` with a client of the first remaining node."""
         return function(kinesis(self._nodes[0].endpoint))

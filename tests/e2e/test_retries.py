@@ -1,4 +1,4 @@
-"""A call that an SDK sends again makes no second record."""
+"""A retry of a call makes no second record."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ def contents(client, stream):
     return sorted(record.data for records in read_stream(client, stream).values() for record in records)
 
 
-def test_a_repeated_put_record_is_answered_with_the_first_place(client, endpoint, stream):
+def test_a_retried_put_record_returns_the_first_position(client, endpoint, stream):
     invocation = str(uuid.uuid4())
     body = {"StreamName": stream, **record(b"once")}
     first = put(endpoint, "PutRecord", body, invocation)
@@ -31,7 +31,7 @@ def test_a_repeated_put_record_is_answered_with_the_first_place(client, endpoint
     assert contents(client, stream) == [b"once"]
 
 
-def test_a_repeated_put_records_is_answered_with_the_first_places(client, endpoint, stream):
+def test_a_retried_put_records_returns_the_first_positions(client, endpoint, stream):
     invocation = str(uuid.uuid4())
     data = [f"{number}".encode() for number in range(10)]
     body = {"StreamName": stream, "Records": [record(item, f"key-{index}") for index, item in enumerate(data)]}
@@ -40,7 +40,7 @@ def test_a_repeated_put_records_is_answered_with_the_first_places(client, endpoi
     assert contents(client, stream) == sorted(data)
 
 
-def test_two_calls_are_two_records(client, endpoint, stream):
+def test_two_calls_make_two_records(client, endpoint, stream):
     body = {"StreamName": stream, **record(b"twice")}
     for _ in range(2):
         put(endpoint, "PutRecord", body, str(uuid.uuid4()))

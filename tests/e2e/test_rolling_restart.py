@@ -1,4 +1,4 @@
-"""Every node is restarted in turn, as for a new version: writers notice pauses, never errors."""
+"""Every node is restarted in turn, as in an upgrade: writers notice pauses, but never errors."""
 
 import base64
 import contextlib
@@ -19,25 +19,25 @@ from support.writer import Writer, distinct_batches
 
 STREAM = "rolling"
 SHARDS = 6
-# An SDK that sends a call again once, after at most a second.
+# The SDK sends a call again once, after at most a second.
 ONE_RETRY = {"total_max_attempts": 2, "mode": "standard"}
 
 
 def put_one(client, oracle, stream, batch):
-    """PutRecord of a batch of one."""
+    """Puts a batch of one record with PutRecord."""
     [(key, data)] = batch
     answer = client.put_record(StreamName=stream, PartitionKey=key, Data=data)
     oracle.acknowledged(answer["ShardId"], answer["SequenceNumber"], key, data)
 
 
 def single_records():
-    """Batches of one record that no batch of the other writer has."""
+    """Yields batches of one record. The other writer has none of these records."""
     for number in itertools.count():
         yield [(f"single-{number}", f"single {number}".encode().ljust(1000, b"."))]
 
 
 def leaders_of_nodes(cluster, stream):
-    """How many shards of the stream each node leads, as all nodes agree; None while they don't."""
+    """The number of the stream's shards that each node leads. None while the nodes do not agree."""
     views = [cluster.leaders(stream, through=node) for node in cluster.nodes]
     if any(view != views[0] for view in views) or None in views[0].values():
         return None
@@ -46,12 +46,12 @@ def leaders_of_nodes(cluster, stream):
 
 
 def are_even(cluster, stream):
-    """The numbers of leaders, once they differ by at most one."""
+    """The numbers of leaders if they differ by at most one, otherwise None."""
     numbers = leaders_of_nodes(cluster, stream)
     return numbers if numbers and max(numbers.values()) - min(numbers.values()) <= 1 else None
 
 
-def test_a_rolling_restart_shows_no_client_more_than_a_retry(three, capsys):
+def test_a_rolling_restart_costs_a_client_at_most_one_retry(three, capsys):
     oracle = Oracle()
     create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=SHARDS)
     balancer = Balancer({node.id: kinesis(node.endpoint, retries=ONE_RETRY) for node in three.nodes})
@@ -87,17 +87,17 @@ def test_a_rolling_restart_shows_no_client_more_than_a_retry(three, capsys):
         )
 
 
-def test_a_node_that_was_told_to_stop_leads_nothing_when_it_ends(three):
+def test_a_node_that_stops_leads_nothing_when_it_ends(three):
     create_stream(kinesis(three.nodes[0].endpoint), STREAM, shards=SHARDS)
     leader = wait_until("every shard has a leader", lambda: three.leader_of_most(STREAM, SHARDS))
     survivor = next(node for node in three.nodes if node.id != leader.id)
     three.terminate(leader)
-    # Nobody waits for its silence: it was followed before it ended.
+    # There is no wait for the node's silence: other nodes led its shards before it ended.
     leaders = three.leaders(STREAM, through=survivor)
     assert leader.id not in leaders.values(), leaders
 
 
-def test_a_call_that_is_open_when_its_node_is_told_to_stop_is_answered(three):
+def test_an_open_call_is_answered_when_its_node_stops(three):
     node, other = three.nodes[:2]
     create_stream(kinesis(node.endpoint), STREAM, shards=SHARDS)
     body = {"StreamName": STREAM, "PartitionKey": "k", "Data": base64.b64encode(b"x" * 1000).decode()}
@@ -110,7 +110,7 @@ def test_a_call_that_is_open_when_its_node_is_told_to_stop_is_answered(three):
         connection.endheaders()
         connection.send(request.data[:500])
         os.kill(node.pid, signal.SIGTERM)
-        wait_until("it leads nothing", lambda: node.id not in three.leaders(STREAM, through=other).values())
+        wait_until("the node leads nothing", lambda: node.id not in three.leaders(STREAM, through=other).values())
         connection.send(request.data[500:])
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()

@@ -1,4 +1,4 @@
-"""Stopping: SIGTERM ends everything, with status 0, and what was acknowledged is there after the next start."""
+"""Stopping: SIGTERM ends all processes with status 0, and acknowledged records exist after the next start."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from support.streams import create_stream
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_sigterm_stops_everything_cleanly(tmp_path, nodes):
+def test_sigterm_stops_all_processes_with_status_0(tmp_path, nodes):
     oracle = Oracle()
     with Cluster(tmp_path, nodes=nodes) as cluster:
         client = kinesis(cluster.nodes[0].endpoint)
@@ -25,7 +25,7 @@ def test_sigterm_stops_everything_cleanly(tmp_path, nodes):
         assert set(cluster.stop().values()) == {0}, cluster.tail()
 
 
-def test_a_second_dev_changes_nothing_that_running_nodes_need(tmp_path):
+def test_a_second_dev_changes_no_file_of_running_nodes(tmp_path):
     with Cluster(tmp_path, nodes=3) as cluster:
         files = [path for node in tmp_path.glob("node-*") for path in (node / "node.toml", node / "node.pid")]
         before = {path: path.read_text() for path in [*files, tmp_path / "cluster.json"]}
@@ -38,7 +38,7 @@ def test_a_second_dev_changes_nothing_that_running_nodes_need(tmp_path):
             cluster.wait_ready(node)
 
 
-def test_a_second_server_on_the_same_data_says_so(tmp_path):
+def test_a_second_dev_on_the_same_data_directory_ends_with_an_error(tmp_path):
     with Cluster(tmp_path):
         with pytest.raises((RuntimeError, TimeoutError)) as refused:
             Cluster(tmp_path).start()

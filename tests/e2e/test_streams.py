@@ -19,7 +19,7 @@ def test_shards_cover_the_hash_keys(client, stream_name):
     assert all("EndingSequenceNumber" not in shard["SequenceNumberRange"] for shard in description["Shards"])
 
 
-def test_a_description_says_what_was_created(client, stream):
+def test_a_description_shows_the_created_stream(client, stream):
     description = client.describe_stream(StreamName=stream)["StreamDescription"]
     assert description["StreamName"] == stream
     assert description["StreamARN"].endswith(f":stream/{stream}")
@@ -31,7 +31,7 @@ def test_a_description_says_what_was_created(client, stream):
     assert summary["StreamCreationTimestamp"] == description["StreamCreationTimestamp"]
 
 
-def test_waiters_see_a_stream_come_and_go(client, stream_name):
+def test_waiters_see_a_stream_created_and_deleted(client, stream_name):
     client.create_stream(StreamName=stream_name, ShardCount=1)
     quick = {"Delay": 1, "MaxAttempts": 30}
     client.get_waiter("stream_exists").wait(StreamName=stream_name, WaiterConfig=quick)
@@ -41,7 +41,7 @@ def test_waiters_see_a_stream_come_and_go(client, stream_name):
         client.describe_stream_summary(StreamName=stream_name)
 
 
-def test_a_deleted_name_can_be_used_again_and_is_empty(client, stream):
+def test_the_name_of_a_deleted_stream_can_be_used_again_and_the_new_stream_is_empty(client, stream):
     client.put_record(StreamName=stream, PartitionKey="k", Data=b"old")
     client.delete_stream(StreamName=stream)
     wait_until("the stream is gone", lambda: stream not in all_streams(client))
@@ -65,7 +65,8 @@ def test_pages_of_shards_hold_every_shard_once(client, stream_name):
         StreamName=stream_name, PaginationConfig={"PageSize": 2}
     )
     assert list(describe.search("StreamDescription.Shards[].ShardId")) == expected
-    # By hand: boto3's paginator sends the name with the token, which the service refuses (botocore issue 2009).
+    # Pages by hand, because boto3's paginator sends the name with the token, which the service refuses (botocore issue
+    # 2009).
     listed, request = [], {"StreamName": stream_name}
     while request:
         page = client.list_shards(**request, MaxResults=2)
@@ -75,7 +76,7 @@ def test_pages_of_shards_hold_every_shard_once(client, stream_name):
     assert [shard["ShardId"] for shard in shards(client, stream_name)] == expected
 
 
-def test_a_name_exists_once(client, stream):
+def test_a_second_stream_of_one_name_is_refused(client, stream):
     with pytest.raises(client.exceptions.ResourceInUseException):
         client.create_stream(StreamName=stream, ShardCount=1)
     assert status(client, stream) == "ACTIVE"
@@ -85,7 +86,7 @@ def all_streams(client, **paging):
     return list(client.get_paginator("list_streams").paginate(PaginationConfig=paging).search("StreamNames[]"))
 
 
-def test_a_stream_in_on_demand_mode_gets_the_shards_it_must_have(client, stream_name):
+def test_a_stream_in_on_demand_mode_is_split_up_to_its_floor(client, stream_name):
     create_stream(client, stream_name, shards=1)
     summary = client.describe_stream_summary(StreamName=stream_name)["StreamDescriptionSummary"]
     acknowledged = [client.put_record(StreamName=stream_name, PartitionKey=f"{n}", Data=b"x") for n in range(10)]

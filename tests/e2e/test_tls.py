@@ -1,4 +1,4 @@
-"""TLS on every port: three nodes that know each other by certificates, AWS clients over HTTPS, ctl by role."""
+"""TLS on every port: three nodes with certificates, AWS clients over HTTPS, and ctl with roles."""
 
 import json
 import re
@@ -21,13 +21,13 @@ REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory):
-    """Three `anabranch server` processes with certificates by `anabranch ctl certs`."""
+    """Three `anabranch server` processes with certificates from `anabranch ctl certs`."""
     with TlsCluster(tmp_path_factory.mktemp("tls")) as cluster:
         yield cluster
 
 
 def https(node, verify):
-    """boto3 over HTTPS that trusts what `verify` says."""
+    """A boto3 client over HTTPS that trusts the authorities in the file `verify`."""
     return boto3.session.Session().client(
         "kinesis",
         endpoint_url=node.endpoint,
@@ -57,12 +57,12 @@ def test_records_go_over_https_through_any_node(secure):
     create_stream(first, STREAM, shards=1)
     for number in range(10):
         first.put_record(StreamName=STREAM, PartitionKey="k", Data=f"{number}".encode())
-    assert wait_until("all are there", lambda: len(found := read_all(second, STREAM)) == 10 and found) == [
+    assert wait_until("all records are read", lambda: len(found := read_all(second, STREAM)) == 10 and found) == [
         f"{number}".encode() for number in range(10)
     ]
 
 
-def test_a_client_that_does_not_trust_the_authority_connects_to_nobody(secure, tmp_path):
+def test_a_client_that_does_not_trust_the_authority_cannot_connect(secure, tmp_path):
     run("ctl", "certs", tmp_path / "other", "--cluster", "other", "--nodes", "1")
     stranger = https(secure.nodes[0], tmp_path / "other" / "ca.pem")
     with pytest.raises(SSLError):
@@ -85,19 +85,21 @@ def test_a_certificate_is_renewed_while_the_node_runs(secure):
     assert old.getpeercert()["serialNumber"] == before
     assert is_running(node.pid)
     old.close()
-    # A file that can't be used changes nothing, but is said.
+    # A file that cannot be used changes nothing, and the log reports it.
     certificate = secure.certs / "node-1.pem"
     good, after = certificate.read_text(), serial()
     certificate.write_text("nonsense\n")
-    wait_until("the node complains", lambda: "holds no certificate in PEM" in secure.output(node))
+    wait_until("the log reports the file", lambda: "holds no certificate in PEM" in secure.output(node))
     assert serial() == after
     certificate.write_text(good)
 
 
-def test_a_certificate_that_expires_soon_is_told_of(tmp_path):
+def test_a_certificate_that_expires_soon_is_logged(tmp_path):
     with TlsCluster(tmp_path, nodes=1, days=20) as cluster:
         node = cluster.nodes[0]
-        line = wait_until("the log tells", lambda: re.search(".*certificate expires.*", cluster.output(node)))[0]
+        line = wait_until(
+            "the log reports the certificate", lambda: re.search(".*certificate expires.*", cluster.output(node))
+        )[0]
     assert "WARN" in line
     assert "node-1.pem" in line
     assert "days=19" in line
@@ -115,11 +117,12 @@ def test_ctl_does_what_its_certificate_allows(secure):
     assert "go together" in refused(*secure.ctl("status", "--ca", secure.ca))
 
 
-def test_another_authority_is_of_no_use(secure, tmp_path):
+def test_certificates_of_another_authority_are_refused(secure, tmp_path):
     other = tmp_path / "other"
     run("ctl", "certs", other, "--cluster", CLUSTER, "--nodes", "1")
     own = ("--certificate", other / "operator.pem", "--key", other / "operator.key")
-    # The node refuses the operator, which hears why if that comes before the end; and the operator the node.
+    # The node refuses the operator. The operator gets the reason if it arrives before the connection ends. With the
+    # other authority the operator refuses the node.
     said = refused(*secure.ctl("status", "--ca", secure.ca, *own))
     assert any(end in said for end in ("received fatal alert", "connection closed", "broken pipe")), said
     assert "invalid peer certificate" in refused(*secure.ctl("status", "--ca", other / "ca.pem", *own))
@@ -135,7 +138,7 @@ def test_a_node_starts_only_with_its_own_certificate(secure, tmp_path):
     assert "must be of node 1 of cluster" in refused("server", "--config", config)
 
 
-def test_plain_http_is_told_what_the_port_speaks(secure):
+def test_plain_http_gets_an_error_on_an_https_port(secure):
     assert signed_call(secure.nodes[0].endpoint.replace("https", "http"), "ListStreams", {})[0] == 400
 
 

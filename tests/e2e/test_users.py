@@ -1,4 +1,4 @@
-"""`anabranch ctl user`, `key` and `policy`: who may sign requests, and what of it is kept and shown."""
+"""`anabranch ctl user`, `key` and `policy`: users, their access keys and their policies."""
 
 import json
 import re
@@ -20,7 +20,7 @@ POLICY = {
 
 
 def run(cluster, *arguments, node=None, stdin=None):
-    """Runs `anabranch ctl`; returns what it printed, as it stands."""
+    """Runs `anabranch ctl` and returns its output unchanged."""
     node = node or cluster.nodes[0]
     command = [str(part) for part in (cluster.binary, "ctl", "--node", node.grpc, *arguments)]
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
@@ -30,12 +30,12 @@ def run(cluster, *arguments, node=None, stdin=None):
 
 
 def ctl(cluster, *arguments, node=None, stdin=None):
-    """As `run`, with `--json` and parsed."""
+    """Runs `anabranch ctl --json` and returns its parsed output."""
     return json.loads(run(cluster, "--json", *arguments, node=node, stdin=stdin))
 
 
 def refused(cluster, *arguments, stdin=None):
-    """What a call that fails says."""
+    """The error message of a command that must fail."""
     with pytest.raises(RuntimeError) as error:
         run(cluster, *arguments, stdin=stdin)
     return str(error.value)
@@ -43,7 +43,7 @@ def refused(cluster, *arguments, stdin=None):
 
 @pytest.fixture
 def user(one, stream_name):
-    """A user that no other test has, gone afterwards."""
+    """A user that no other test uses. It is deleted after the test."""
     name = f"u-{stream_name.split('-', 1)[1]}"
     created = ctl(one, "user", "create", name)
     assert (created["user"], created["keys"], created["policies"]) == (name, [], [])
@@ -64,7 +64,7 @@ def test_users_are_created_listed_shown_and_deleted(one, user):
     assert "twelve digits" in refused(one, "user", "create", "ann", "--account", "1")
 
 
-def test_a_key_shows_its_secret_once_and_is_switched_and_deleted(one, user):
+def test_a_key_shows_its_secret_once_and_can_be_disabled_and_deleted(one, user):
     first = ctl(one, "key", "create", user)
     assert re.fullmatch(r"AKIA[A-Z2-7]{16}", first["access_key_id"])
     assert re.fullmatch(r"[A-Za-z0-9+/]{40}", first["secret_access_key"])
@@ -86,7 +86,7 @@ def test_a_key_shows_its_secret_once_and_is_switched_and_deleted(one, user):
         assert first["secret_access_key"] not in shown
 
 
-def test_temporary_credentials_have_an_end_that_was_asked_for(one, user):
+def test_temporary_credentials_expire_at_the_requested_time(one, user):
     before = time.time()
     session = ctl(one, "key", "session", user, "--seconds", "900")
     assert re.fullmatch(r"ASIA[A-Z2-7]{16}", session["access_key_id"])
@@ -98,7 +98,7 @@ def test_temporary_credentials_have_an_end_that_was_asked_for(one, user):
         assert "seconds: must be 900 to 43200" in refused(one, "key", "session", user, "--seconds", seconds)
 
 
-def test_policies_come_back_as_they_were_written(one, user, tmp_path):
+def test_policies_are_returned_as_they_were_written(one, user, tmp_path):
     document = json.dumps(POLICY, indent=2)
     file = tmp_path / "policy.json"
     file.write_text(document)
@@ -119,55 +119,58 @@ def test_policies_come_back_as_they_were_written(one, user, tmp_path):
 @pytest.mark.parametrize(
     "document", ["", "nothing", "[]", "{}", '{"Statement": 1}', '{"Statement": [{"Effect": "May"}]}']
 )
-def test_what_is_no_policy_is_refused(one, user, document):
+def test_an_invalid_policy_is_refused(one, user, document):
     assert "document: " in refused(one, "policy", "put", user, "p", "-", stdin=document)
     assert ctl(one, "policy", "list", user)["policies"] == []
 
 
-def test_users_outlive_the_catalogs_leader_and_reach_every_node(three):
+def test_users_survive_the_catalogs_leader_and_reach_every_node(three):
     ctl(three, "user", "create", "ann", node=three.nodes[0])
     key = ctl(three, "key", "create", "ann", node=three.nodes[1])
     ctl(three, "policy", "put", "ann", "p", "-", node=three.nodes[2], stdin=json.dumps(POLICY))
     for node in three.nodes:
-        wait_until("it knows", lambda node=node: ctl(three, "user", "show", "ann", node=node)["policies"] == ["p"])
-    # Streams come and go while nobody changes a user: the users stay.
+        wait_until(
+            "the node knows the change",
+            lambda node=node: ctl(three, "user", "show", "ann", node=node)["policies"] == ["p"],
+        )
+    # The catalog changes with streams, but no user changes: the users must stay.
     client = kinesis(three.nodes[0].endpoint)
     create_stream(client, "orders", shards=1)
     for node in (three.nodes[2], three.nodes[0]):
         three.kill(node)
         three.restart(node)
-        wait_until("it knows", lambda node=node: known(three, "ann", node) == [key["access_key_id"]])
+        wait_until("the node knows the change", lambda node=node: known(three, "ann", node) == [key["access_key_id"]])
     assert status(client, "orders") == "ACTIVE"
-    # No secret is readable in anything that a node writes.
+    # No file of a node contains the secret in plain.
     secret = key["secret_access_key"].encode()
     files = [path for path in Path(three.data_dir).rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if secret in path.read_bytes()]
 
 
-def test_a_node_without_the_catalog_hears_of_users_and_keeps_them_over_changes_of_streams(tmp_path):
+def test_a_node_without_a_catalog_replica_knows_users_and_keeps_them_when_streams_change(tmp_path):
     with Cluster(tmp_path / "four", nodes=4) as cluster:
         first, outside = cluster.nodes[0], cluster.nodes[-1]
-        wait_until("three hold the catalog", lambda: ctl(cluster, "status")["catalog_nodes"] == [1, 2, 3])
+        wait_until("three nodes hold the catalog", lambda: ctl(cluster, "status")["catalog_nodes"] == [1, 2, 3])
         ctl(cluster, "user", "create", "ann", node=outside)
         key = ctl(cluster, "key", "create", "ann", node=first)["access_key_id"]
-        wait_until("it knows", lambda: known(cluster, "ann", outside) == [key])
-        # These versions of the catalog come without users.
+        wait_until("the node knows the change", lambda: known(cluster, "ann", outside) == [key])
+        # These versions of the catalog are sent without users.
         client = kinesis(outside.endpoint)
         for name in ("a", "b", "c"):
             create_stream(client, name, shards=1)
             assert known(cluster, "ann", outside) == [key]
         ctl(cluster, "key", "delete", key, node=first)
-        wait_until("it knows", lambda: known(cluster, "ann", outside) == [])
+        wait_until("the node knows the change", lambda: known(cluster, "ann", outside) == [])
         cluster.kill(outside)
         ctl(cluster, "user", "create", "bob", node=first)
         cluster.restart(outside)
-        wait_until("it knows", lambda: known(cluster, "bob", outside) == [])
+        wait_until("the node knows the change", lambda: known(cluster, "bob", outside) == [])
         assert known(cluster, "ann", outside) == []
 
 
 def known(cluster, name, node):
-    """Access key ids of the user as a node knows them; None while it answers otherwise."""
+    """The access key ids of the user, as a node knows them. None if the command fails."""
     try:
         return [key["access_key_id"] for key in ctl(cluster, "user", "show", name, node=node)["keys"]]
     except RuntimeError:

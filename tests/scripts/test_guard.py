@@ -1,4 +1,4 @@
-"""What scripts/guard.py makes of counts. That counting works shows every run of `make guard`."""
+"""Tests how scripts/guard.py compares and parses counts. Every run of `make guard` shows that counting itself works."""
 
 import pytest
 
@@ -24,19 +24,19 @@ def test_one_allocation_more_fails():
     assert verdict(1060, 11) == "FAIL: more instructions and allocations"
 
 
-def test_what_became_cheaper_is_to_be_recorded():
+def test_a_cheaper_test_must_be_recorded():
     assert verdict(940) == "record it: cheaper"
     assert verdict(960) == ""
     assert verdict(1000, 9) == "record it: cheaper"
 
 
-def test_elsewhere_only_allocations_are_compared():
+def test_in_another_environment_only_allocations_are_compared():
     assert verdict(2000, instructions=False) == ""
     assert verdict(500, instructions=False) == ""
     assert verdict(1000, 11, instructions=False) == "FAIL: more allocations"
 
 
-def test_record_and_tests_must_agree():
+def test_a_recorded_test_must_exist_and_a_test_must_be_recorded():
     [row] = compare(RECORDED, {})
     assert row.verdict == "FAIL: recorded, but there is no such test"
     assert compare(RECORDED, {}, whole=False) == []
@@ -58,7 +58,7 @@ def test_counts_that_are_not_repeatable_are_not_recorded():
         check_repeatable({"a": Counts(10_000, 1)}, {"a": Counts(10_000, 2)})
 
 
-def test_calls_of_the_allocator_are_added_up_over_callers():
+def test_calls_of_the_allocator_are_summed_over_all_callers():
     dump = """\
 fn=(1) work
 0 90

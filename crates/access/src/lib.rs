@@ -1,12 +1,19 @@
-//! Who may do what: signatures of requests, policies, sealed secrets and sessions. Pure: whoever calls passes time,
-//! bytes and nonces in.
+//! Authentication and authorization: request signatures, IAM policies, sealed secrets and session tokens.
 //!
-//! Invariants: nothing here panics on any input; secrets are shown by no `Debug` and stand in no error; signatures are
-//! compared in constant time; matching takes at most the product of the lengths of pattern and text.
+//! Everything is pure. The caller passes in the time, the bytes and the random nonces.
 //!
-//! Where to start: [`signature::Signature::parse`] takes a request apart, `check` and `verify` decide about it;
-//! [`policy::Policy::parse`] compiles a document, [`policy::decide`] asks all that bear on a call. [`SecretSealer`]
-//! seals what the catalog keeps of keys, and sessions, which nobody keeps.
+//! How a request is checked:
+//! 1. [`signature::Signature::parse`] takes the signature of the request apart.
+//! 2. `check` compares service and time. `verify` compares the signature itself.
+//! 3. [`policy::Policy::parse`] compiles policy documents. [`policy::decide`] evaluates all policies that apply to
+//!    the request.
+//!
+//! [`SecretSealer`] encrypts the secret access keys that the catalog stores. It also encrypts session tokens, which
+//! no node stores.
+//!
+//! Invariants: no input makes this code panic. No `Debug` output and no error contains a secret. Signatures are
+//! compared in constant time. Matching a pattern takes at most time in proportion to the product of the lengths of
+//! pattern and text.
 
 pub mod policy;
 mod secret;

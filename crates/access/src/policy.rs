@@ -1,7 +1,17 @@
-//! Policies: who may do what with which stream, as IAM's documents say it.
+//! IAM policies: which caller may do what with which stream.
 //!
-//! A document is compiled once ([`Policy::parse`]) and asked often ([`decide`]). What is not understood makes a
-//! document invalid when it is read, so that nothing in it is ever silently ignored.
+//! A document is compiled once ([`Policy::parse`]) and evaluated for many requests ([`decide`]). A document with any
+//! element that is not understood is invalid. So no part of a policy is ever silently ignored.
+//!
+//! ```text
+//! decide:  the root user in its own account                     -> allow
+//!          a Deny that matches, in any policy                   -> deny
+//!          own account:    the user's policies allow, or the resource's policy allows this user    -> allow
+//!          other account:  the user's policies allow, and the resource's policy allows             -> allow
+//!          otherwise                                            -> deny
+//! ```
+//!
+//! A statement matches if its action, principal, resource and all of its conditions match.
 //!
 //! Source: AWS documentation, "IAM JSON policy elements reference" and "Policy evaluation logic".
 
@@ -22,7 +32,7 @@ use condition::Condition;
 use pattern::{ActionPattern, ArnPattern};
 use principal::Principals;
 
-/// A document, ready to be asked.
+/// A compiled policy document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     statements: Vec<Statement>,
@@ -30,22 +40,22 @@ pub struct Policy {
     bytes: usize,
 }
 
-/// What a document is attached to.
+/// The kind of entity that a policy document is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A user: it says nothing of who.
+    /// A user. Its statements have no `Principal`.
     Identity,
-    /// A stream or consumer: every statement says who.
+    /// A stream or consumer. Each statement has a `Principal` or `NotPrincipal`.
     Resource,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Statement {
     effect: Effect,
-    /// Of policies of resources.
+    /// `None` in the policy of a user.
     principals: Option<Principals>,
     actions: Listed<ActionPattern>,
-    /// None where a policy of a resource leaves it out: the resource that it is attached to.
+    /// `None` if the policy of a resource leaves it out. It then means the resource that the policy is attached to.
     resources: Option<Listed<ArnPattern>>,
     conditions: Vec<Condition>,
 }
@@ -56,49 +66,49 @@ enum Effect {
     Deny,
 }
 
-/// `Action` or `NotAction`, `Resource` or `NotResource`.
+/// `Action` or `NotAction`, `Resource` or `NotResource`; `negated` for the second form.
 #[derive(Clone, Debug, PartialEq)]
 struct Listed<T> {
     negated: bool,
     members: Vec<T>,
 }
 
-/// Who calls.
+/// The caller of a request, the "principal" of IAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller<'a> {
-    /// Twelve digits.
+    /// Account of the caller: twelve digits.
     pub account: &'a str,
     /// `arn:aws:iam::<account>:user/<name>`, or `…:root`.
     pub arn: &'a str,
-    /// Whether it is its account's root user, who may do everything in it.
+    /// Whether the caller is the root user of its account. The root user may do everything in its own account.
     pub is_root: bool,
 }
 
-/// What is asked for.
+/// A request to authorize.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// Who calls.
+    /// The caller.
     pub caller: Caller<'a>,
-    /// `kinesis:PutRecord`
+    /// Action, such as `kinesis:PutRecord`.
     pub action: &'a str,
-    /// ARN of the stream or consumer, or `*` for what concerns the whole account.
+    /// ARN of the stream or consumer, or `*` for an action on the whole account.
     pub resource: &'a str,
-    /// Account that the resource belongs to.
+    /// Account that owns the resource.
     pub owner: &'a str,
-    /// What conditions ask about.
+    /// The request context: values of the condition keys.
     pub facts: &'a Facts<'a>,
 }
 
-/// Why not.
+/// Why a request is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// A policy of the user says no.
+    /// A policy of the user denies it.
     DeniedByIdentity,
-    /// The policy of the resource says no.
+    /// The policy of the resource denies it.
     DeniedByResource,
-    /// No policy of the user says yes.
+    /// No policy of the user allows it.
     NotAllowedByIdentity,
-    /// The policy of the resource of another account doesn't say yes.
+    /// The resource belongs to another account, and its policy does not allow it.
     NotAllowedByResource,
 }
 
@@ -112,7 +122,7 @@ impl fmt::Display for Denial {
 }
 
 impl Denial {
-    /// The message of an `AccessDeniedException`, as the service writes it.
+    /// The message of an `AccessDeniedException`, in the words of AWS.
     pub fn message(self, question: &Question<'_>) -> String {
         let Question { caller, action, resource, .. } = question;
         let reason = match self {
@@ -129,24 +139,26 @@ impl Denial {
     }
 }
 
-/// What the statements of some policies say together.
+/// The combined effect of all matching statements of some policies.
 #[derive(Clone, Copy, Debug, Default)]
-struct Said {
+struct Effects {
     denied: bool,
-    /// To the caller by name, or to everybody.
+    /// A statement allows the caller by name, or allows everybody.
     allowed: bool,
-    /// To the caller's account, which may pass it on to its users.
+    /// A statement allows the caller's account. The account may pass this on to its users with their own policies.
     allowed_account: bool,
 }
 
-/// Decides a call by the policies of the user and the one of the resource.
+/// Decides a request by the policies of the user and the policy of the resource.
 ///
-/// A denial wins. In the resource's own account either may allow; a resource that names the account alone leaves it to
-/// policies of users. Across accounts both have to. The root user needs no policies: in its own account it may do
-/// everything, across accounts the resource alone decides.
+/// A `Deny` that matches always wins. If the resource belongs to the caller's account, one `Allow` is enough, in a
+/// policy of the user or in the policy of the resource. An `Allow` of the resource for the account as a whole counts
+/// only together with an `Allow` of the user. If the resource belongs to another account, both must allow the
+/// request. The root user needs no policy of its own: in its own account it may do everything, in another account the
+/// policy of the resource decides alone.
 ///
 /// # Errors
-/// [`Denial`].
+/// [`Denial`] with the reason, if the request is denied.
 pub fn decide<'p>(
     question: &Question<'_>,
     identity: impl IntoIterator<Item = &'p Policy>,
@@ -158,13 +170,13 @@ pub fn decide<'p>(
         return Ok(());
     }
     let action = question.action.to_ascii_lowercase();
-    let mut by_identity = Said { allowed: caller.is_root, ..Said::default() };
+    let mut by_identity = Effects { allowed: caller.is_root, ..Effects::default() };
     for policy in identity {
-        policy.ask(question, &action, &mut by_identity);
+        policy.evaluate(question, &action, &mut by_identity);
     }
-    let mut by_resource = Said::default();
+    let mut by_resource = Effects::default();
     if let Some(policy) = resource {
-        policy.ask(question, &action, &mut by_resource);
+        policy.evaluate(question, &action, &mut by_resource);
     }
     if by_identity.denied {
         return Err(Denial::DeniedByIdentity);
@@ -182,22 +194,22 @@ pub fn decide<'p>(
 }
 
 impl Policy {
-    /// Length of the document: what asking it costs is about in proportion.
+    /// Length of the document in bytes. The time of an evaluation is about in proportion to it.
     pub const fn document_bytes(&self) -> usize {
         self.bytes
     }
 
-    fn ask(&self, question: &Question<'_>, action: &str, said: &mut Said) {
+    fn evaluate(&self, question: &Question<'_>, action: &str, effects: &mut Effects) {
         for statement in &self.statements {
-            statement.ask(question, action, said);
+            statement.evaluate(question, action, effects);
         }
     }
 }
 
 impl Statement {
-    /// `action` is that of the question, in lower case.
-    fn ask(&self, question: &Question<'_>, action: &str, said: &mut Said) {
-        if self.is_answered(said) || !self.actions.matches(|pattern| pattern.matches(action)) {
+    /// `action` is the action of the request in lower case.
+    fn evaluate(&self, question: &Question<'_>, action: &str, effects: &mut Effects) {
+        if self.is_decided(effects) || !self.actions.matches(|pattern| pattern.matches(action)) {
             return;
         }
         let grant = match &self.principals {
@@ -205,28 +217,29 @@ impl Statement {
             None => Some(principal::Grant::ByName),
         };
         let Some(grant) = grant else { return };
-        if !self.is_about(question) {
+        if !self.applies_to(question) {
             return;
         }
         match (self.effect, grant) {
-            (Effect::Deny, _) => said.denied = true,
-            (Effect::Allow, principal::Grant::ByName) => said.allowed = true,
-            (Effect::Allow, principal::Grant::ByAccount) => said.allowed_account = true,
+            (Effect::Deny, _) => effects.denied = true,
+            (Effect::Allow, principal::Grant::ByName) => effects.allowed = true,
+            (Effect::Allow, principal::Grant::ByAccount) => effects.allowed_account = true,
         }
     }
 
-    /// Whether nothing that it could say would change anything.
-    const fn is_answered(&self, said: &Said) -> bool {
+    /// Whether this statement can no longer change the result.
+    const fn is_decided(&self, effects: &Effects) -> bool {
         match self.effect {
-            Effect::Allow => said.allowed || said.denied,
-            Effect::Deny => said.denied,
+            Effect::Allow => effects.allowed || effects.denied,
+            Effect::Deny => effects.denied,
         }
     }
 
-    /// Nothing is allowed by a variable that has no value, in whatever it stands.
-    fn is_about(&self, question: &Question<'_>) -> bool {
+    /// Whether resource and conditions match. An `Allow` never matches if one of its variables has no value, wherever
+    /// the variable is. Otherwise a negated operator on it would match, and the statement would allow too much.
+    fn applies_to(&self, question: &Question<'_>) -> bool {
         let facts = question.facts;
-        if self.effect == Effect::Allow && !self.is_known(facts) {
+        if self.effect == Effect::Allow && !self.has_all_values(facts) {
             return false;
         }
         let about = |resources: &Listed<ArnPattern>| {
@@ -236,10 +249,10 @@ impl Statement {
             && self.conditions.iter().all(|condition| condition.holds(facts, self.effect))
     }
 
-    fn is_known(&self, facts: &Facts<'_>) -> bool {
+    fn has_all_values(&self, facts: &Facts<'_>) -> bool {
         let resources = self.resources.iter().flat_map(|resources| &resources.members);
-        resources.into_iter().all(|resource| resource.is_known(facts))
-            && self.conditions.iter().all(|condition| condition.is_known(facts))
+        resources.into_iter().all(|resource| resource.has_all_values(facts))
+            && self.conditions.iter().all(|condition| condition.has_all_values(facts))
     }
 }
 

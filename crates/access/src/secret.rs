@@ -1,7 +1,11 @@
-//! Secrets of access keys, sealed so that only nodes of the cluster can read them.
+//! Secret access keys and session tokens, encrypted so that only nodes of the cluster can read them.
 //!
-//! Shape of a sealed secret: version (1) | nonce (12) | AES-256-GCM ciphertext and tag (16). The key id is bound to it:
-//! a secret that is moved under another key's id doesn't open.
+//! Shape of the sealed bytes: version (1) | nonce (12) | AES-256-GCM ciphertext and tag (16). For a secret access
+//! key, the access key id is the associated data. So the sealed secret of one access key does not open under the id
+//! of another one.
+//!
+//! Secrets and tokens have keys of their own, both derived from the cluster key with HKDF-SHA-256. So a sealed secret
+//! is never a valid session token, and the other way round.
 
 use std::fmt;
 
@@ -10,17 +14,17 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::{constant_time, hkdf};
 use zeroize::Zeroizing;
 
-/// 256 secret bits that every node of a cluster shares. Shows nothing of itself.
+/// The 256-bit secret that all nodes of a cluster share (`token-key` in the configuration). `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ClusterKey([u8; 32]);
 
 impl ClusterKey {
-    /// The key made of `bytes`, which must come from a good random source.
+    /// Makes a key of `bytes`, which must come from a good random source.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bits themselves.
+    /// The secret bytes. Never log them.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -32,17 +36,17 @@ impl fmt::Debug for ClusterKey {
     }
 }
 
-/// A secret access key. Shows itself to nobody but who asks for its bytes; wiped when it is dropped.
+/// The secret of an access key. `Debug` does not show it, and the memory is wiped when the value is dropped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Keeps `bytes` from here on.
+    /// Takes the secret over.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
 
-    /// The secret itself.
+    /// The secret in plain.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -55,7 +59,7 @@ impl fmt::Debug for Secret {
 }
 
 impl PartialEq for Secret {
-    /// Takes the same time wherever they differ.
+    /// Takes the same time wherever the first difference is, so the time tells an attacker nothing.
     fn eq(&self, other: &Self) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
@@ -63,29 +67,30 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// Seals secrets of access keys and session tokens with keys that are derived from the cluster's.
+/// Encrypts and decrypts secret access keys and session tokens, with one derived key for each of the two.
 pub struct SecretSealer {
     secrets: LessSafeKey,
     sessions: LessSafeKey,
 }
 
-/// The first byte of all that is sealed here; another key or shape gets another one.
+/// First byte of all sealed bytes. Another derived key or another shape gets another version.
 pub(crate) const VERSION: u8 = 1;
 
 impl SecretSealer {
-    /// Seals with keys of its own, derived from `cluster_key`: the configuration's `token-key`.
+    /// Derives the two keys from `cluster_key`, which is `token-key` in the configuration.
     pub fn new(cluster_key: &[u8; 32]) -> Self {
         let secrets = derived(cluster_key, b"anabranch secret access keys 1");
         let sessions = derived(cluster_key, b"anabranch session tokens 1");
         Self { secrets, sessions }
     }
 
-    /// Seals the secret of the access key `key_id`. A `nonce` is drawn at random for each call.
+    /// Seals the secret of the access key `key_id`. The caller draws a random `nonce` for each call: a nonce that is
+    /// used twice breaks AES-GCM.
     pub fn seal(&self, key_id: &str, secret: &str, nonce: [u8; NONCE_LEN]) -> Vec<u8> {
         seal(&self.secrets, key_id.as_bytes(), secret.as_bytes(), nonce)
     }
 
-    /// Reads what [`Self::seal`] wrote for the same key id and under the same cluster key; `None` for anything else.
+    /// Opens what [`Self::seal`] wrote for the same key id and under the same cluster key. `None` for anything else.
     pub fn open(&self, key_id: &str, sealed: &[u8]) -> Option<Secret> {
         open(&self.secrets, key_id.as_bytes(), sealed).map(Secret)
     }
@@ -139,7 +144,7 @@ fn open(key: &LessSafeKey, bound: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<
     Some(text)
 }
 
-/// A moment, as it stands in what is sealed.
+/// Decodes a time in a sealed token: milliseconds since 1970, big endian.
 pub(crate) fn moment(bytes: [u8; 8]) -> Timestamp {
     Timestamp::from_millis(u64::from_be_bytes(bytes))
 }
@@ -151,7 +156,7 @@ mod tests {
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
     #[test]
-    fn a_secret_opens_for_its_key_id_and_cluster_only() {
+    fn a_secret_opens_only_with_its_key_id_and_cluster_key() {
         let sealer = SecretSealer::new(&[7; 32]);
         let sealed = sealer.seal("AKIAEXAMPLE", SECRET, [1; 12]);
         let opened = sealer.open("AKIAEXAMPLE", &sealed).unwrap();
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_secret_is_shown_or_stored_readable() {
+    fn sealed_bytes_and_debug_output_contain_no_secret() {
         let sealer = SecretSealer::new(&[7; 32]);
         let sealed = sealer.seal("AKIAEXAMPLE", SECRET, [1; 12]);
         assert!(!sealed.windows(8).any(|window| SECRET.as_bytes().starts_with(window)));
@@ -182,15 +187,15 @@ mod tests {
     }
 
     #[test]
-    fn a_session_token_is_no_secret_and_a_secret_no_session_token() {
+    fn a_sealed_secret_is_not_a_session_token_and_vice_versa() {
         let sealer = SecretSealer::new(&[7; 32]);
         assert_eq!(sealer.open("", &sealer.seal_token(b"x", [1; 12])), None);
         assert!(sealer.open_token(&sealer.seal("", "x", [1; 12])).is_none());
     }
 
-    /// Bytes that the first version wrote. What is stored has to open for ever.
+    /// Bytes that version 1 wrote. The catalog stores sealed secrets, so every later version has to open them.
     #[test]
-    fn version_one_stays_readable() {
+    fn secrets_of_version_one_stay_readable() {
         let sealer = SecretSealer::new(&[7; 32]);
         let golden = "010101010101010101010101017eb32517416f2d3d8ae6a4c2485f6b38b604aa8c4e2d";
         let sealed: Vec<u8> = (0..golden.len() / 2)

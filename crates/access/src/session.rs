@@ -1,9 +1,11 @@
-//! Temporary credentials that no node remembers: the token holds all that is to be known of them.
+//! Temporary credentials. No node stores them: the session token contains all that a node has to know, encrypted.
 //!
-//! Shape of what a token seals: expiry and creation of the user (8 each, milliseconds, big endian), then user, key id and secret, each behind its
-//! length (2, big endian), then the beginning of the session (8, milliseconds, big endian). The token is base64 of that, sealed as
-//! `secret.rs` says. Tokens of earlier versions end after the secret: they count as begun in 1970, so whoever denies sessions that
-//! began before some moment denies them too.
+//! Shape of the plain token: expiry (8) | creation time of the user (8) | user | key id | secret | start of the
+//! session (8). Times are milliseconds since 1970, big endian. User, key id and secret each follow their length (2,
+//! big endian). The token is base64 of that text, sealed as `secret.rs` describes.
+//!
+//! Tokens of earlier versions end after the secret. They count as issued in 1970. So a policy that denies sessions
+//! from before some time (`aws:TokenIssueTime`) denies them too.
 
 use anabranch_types::{Timestamp, UserName};
 use base64_simd::STANDARD;
@@ -11,28 +13,29 @@ use zeroize::Zeroizing;
 
 use crate::secret::{Secret, SecretSealer, moment};
 
-/// Credentials of a user that end by themselves. The user's policies hold for them, and they end with the user.
+/// Temporary credentials of a user. The user's policies apply to them. They become invalid when they expire or when
+/// the user is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Whose they are.
+    /// Name of the user.
     pub user: UserName,
-    /// Which user of that name: when it was created. A session ends with its user, also if the name is given again.
+    /// When the user was created. A session of a deleted user stays invalid when a new user gets the same name.
     pub user_created: Timestamp,
-    /// The access key id: `ASIA` and 16 of `[A-Z2-7]`.
+    /// Access key id: `ASIA` and 16 of `[A-Z2-7]`.
     pub key_id: String,
-    /// The secret access key.
+    /// Secret access key, with which the client signs.
     pub secret: Secret,
-    /// When they were made.
+    /// When the session was issued.
     pub issued: Timestamp,
-    /// From then on they are no longer good. Whoever opens a token compares it with a clock.
+    /// When the session expires. The caller of `open_session` compares it with a clock.
     pub expires: Timestamp,
 }
 
-/// Longest token that is looked at; one of the longest user has less than half of it.
+/// Longest token that is decoded. The token of a user with the longest name has less than half of it.
 const MAX_TOKEN_BYTES: usize = 1024;
 
 impl SecretSealer {
-    /// The session token (`X-Amz-Security-Token`) of a session. A `nonce` is drawn at random for each call.
+    /// The session token (`X-Amz-Security-Token`) of a session. The caller draws a random `nonce` for each call.
     pub fn seal_session(&self, session: &Session, nonce: [u8; 12]) -> String {
         let mut plain = Zeroizing::new(Vec::new());
         for moment in [session.expires, session.user_created] {
@@ -48,7 +51,8 @@ impl SecretSealer {
         STANDARD.encode_to_string(self.seal_token(&plain, nonce))
     }
 
-    /// Reads what [`Self::seal_session`] wrote under the same cluster key, expired or not; `None` for anything else.
+    /// Decodes what [`Self::seal_session`] wrote under the same cluster key, also if it has expired. `None` for
+    /// anything else.
     pub fn open_session(&self, token: &str) -> Option<Session> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
@@ -94,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_cluster_or_a_changed_one_does_not_open() {
+    fn a_changed_token_and_a_token_of_another_cluster_do_not_open() {
         let sealer = SecretSealer::new(&[7; 32]);
         let token = sealer.seal_session(&session("a", "s", 1), [1; 12]);
         assert_eq!(SecretSealer::new(&[8; 32]).open_session(&token), None);
@@ -108,7 +112,7 @@ mod tests {
         assert_eq!(sealer.open_session(&"A".repeat(2000)), None);
     }
 
-    /// A token of the first version, made by other code.
+    /// A token of version 1, made by another implementation.
     #[test]
     fn tokens_of_version_one_stay_readable() {
         let golden = concat!(
@@ -130,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sessions_read_what_they_wrote(
+        fn a_sealed_session_opens_to_the_same_session(
             user in "[A-Za-z0-9+=,.@_-]{1,64}", secret in "[A-Za-z0-9/+]{0,80}", expires: u64, nonce: [u8; 12],
         ) {
             let sealer = SecretSealer::new(&[7; 32]);
@@ -139,7 +143,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_no_token(text in ".{0,200}") {
+        fn random_text_is_not_a_token(text in ".{0,200}") {
             prop_assert_eq!(SecretSealer::new(&[7; 32]).open_session(&text), None);
         }
     }

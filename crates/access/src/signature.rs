@@ -1,9 +1,16 @@
 //! Signature version 4 of a request, in the `Authorization` header or in the query.
 //!
-//! [`Signature::parse`] takes it apart, [`Signature::check`] looks at scope and time, [`Signature::verify`] at the
-//! signature itself. The texts of errors are those of the service: SDKs correct their clocks by them.
+//! ```text
+//! Signature::parse      finds the signature, splits it, and demands that all important headers are signed
+//!       | key_id()      the caller looks up the secret of this access key
+//! Signature::check      compares service, date and time
+//! Signature::verify     makes the canonical request, and compares its HMAC with the signature
+//! ```
 //!
-//! Source: AWS documentation, "Signature Version 4 signing process"; what botocore's `auth.py` signs.
+//! Nothing in a [`Signature`] is trustworthy before `verify` has succeeded. The body is always part of the signature.
+//! Error texts are those of AWS, because SDKs read the server's time from them and correct their own clock.
+//!
+//! Source: AWS documentation, "Signature Version 4 signing process", and what botocore's `auth.py` signs.
 
 mod canonical;
 mod query;
@@ -20,66 +27,67 @@ pub use signer::{Credentials, Signed, Signer};
 use canonical::Canonical;
 use query::Query;
 
-/// What of an HTTP request is signed. The iterator gives every header by name in any case, repeated ones one by one;
-/// where HTTP/2 has no `Host` header, the caller adds one with the authority.
+/// The parts of an HTTP request that a signature covers. The iterator yields every header, with its name in any case;
+/// a header that appears twice is yielded twice. HTTP/2 requests may have no `Host` header: then the caller adds one
+/// with the authority.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a, H> {
-    /// `POST`
+    /// HTTP method, such as `POST`.
     pub method: &'a str,
-    /// As it stands in the request; empty is `/`.
+    /// Path as it is in the request, still percent-encoded. Empty means `/`.
     pub path: &'a str,
-    /// As it stands in the request, without `?`.
+    /// Query as it is in the request, still percent-encoded and without `?`.
     pub query: &'a str,
-    /// Names and values.
+    /// Names and values of all headers.
     pub headers: H,
-    /// The whole body.
+    /// The whole body, after transfer encoding.
     pub body: &'a [u8],
 }
 
-/// Why a request is not let in. The text is for the client alone, not for a log: like the service's, that of an incomplete
-/// signature repeats the header.
+/// Why a request is refused. Show the text to the client only, do not log it: like AWS, the text for an incomplete
+/// signature contains the whole `Authorization` header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No signature at all.
+    /// The request has no signature.
     #[error("Missing Authentication Token")]
     Missing,
-    /// One in the header and one in the query.
+    /// The request has a signature in the header and another one in the query.
     #[error(
         "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header."
     )]
     Two,
-    /// Parts are missing, or have no form that could be checked.
+    /// Parts of the signature are missing or malformed.
     #[error("{0}")]
     Incomplete(String),
-    /// It is a signature, but not of this request, this service or this time.
+    /// The signature is well-formed, but does not belong to this request, this service or this time.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// A signature, taken apart. Nothing of it has been verified.
+/// A parsed signature. Nothing of it has been verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature<'a> {
     /// `<key id>/<date>/<region>/<service>/aws4_request`
     credential: Cow<'a, str>,
     signed_headers: Cow<'a, str>,
-    /// 64 hexadecimal digits, if it was well-formed.
+    /// 64 hexadecimal digits if it is well-formed; only `verify` checks that.
     signature: Cow<'a, str>,
     moment: Timestamp,
-    /// `20260131T235959Z`
+    /// The signing time as the client wrote it: `20260131T235959Z`.
     moment_text: Cow<'a, str>,
     token: Option<Cow<'a, str>>,
     place: Place,
 }
 
-/// Where a signature stands.
+/// Where in the request the signature is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Header,
-    /// With `X-Amz-Expires`.
+    /// With the value of `X-Amz-Expires` in seconds, if the query has one.
     Query(Option<u64>),
 }
 
-/// The key that signs requests of one day, region and service. Shows nothing of itself.
+/// Signing key of one secret, day, region and service. `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct SigningKey(hmac::Key);
 
@@ -88,19 +96,17 @@ const TERMINATOR: &str = "aws4_request";
 const QUERY_PARTS: [&str; 5] =
     ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"];
 const HEADER_PARTS: [&str; 3] = ["Credential", "Signature", "SignedHeaders"];
-/// How far the clocks of client and service may be apart.
+/// Largest accepted difference between the clocks of client and server.
 const SKEW: Duration = Duration::from_secs(300);
-/// Seven days (documentation of `X-Amz-Expires`).
+/// Seven days (AWS documentation of `X-Amz-Expires`).
 const LONGEST_EXPIRY_SECONDS: u64 = 604_800;
-/// No SDK signs more; each is looked for among all headers.
+/// No SDK signs more headers. Each signed header is searched among all headers, so this bounds the work for one
+/// request.
 const MAX_SIGNED_HEADERS: usize = 64;
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
                         Secret Access Key and signing method. Consult the service documentation for details.";
 
-/// Refuses a request that has no signature, half of one, or two; looks at nothing else.
-///
-/// # Errors
-/// [`Error::Missing`], [`Error::Incomplete`], [`Error::Two`].
+/// Checks only that the request has exactly one signature with all its parts. Does not look at their values.
 pub fn require<'a, H>(request: &Request<'a, H>) -> Result<(), Error>
 where
     H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -108,8 +114,8 @@ where
     locate(request).map(|_| ())
 }
 
-/// The id of the access key that a request claims to be signed with, by its `Authorization` header or its query; empty if
-/// it names none. Nothing is verified.
+/// The access key id that the `Authorization` header or the query names. Empty if neither names one. Nothing is
+/// verified, so it is only a claim of the client.
 pub fn claimed_key_id<'a>(authorization: &'a str, query: &'a str) -> Cow<'a, str> {
     let first = |credential: &'a str| credential.split('/').next().unwrap_or_default();
     let [credential, ..] = HeaderParts::of(authorization).values;
@@ -125,19 +131,20 @@ pub fn claimed_key_id<'a>(authorization: &'a str, query: &'a str) -> Cow<'a, str
     }
 }
 
-/// What [`require`] found.
+/// The signature of a request, in the place where `locate` found it.
 enum Located<'a> {
     Header(HeaderParts<'a>),
     Query(Query<'a>),
 }
 
-/// Parts of `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`, in the order of [`HEADER_PARTS`].
+/// The parts of `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`. `values` has the order of
+/// [`HEADER_PARTS`].
 struct HeaderParts<'a> {
-    /// The whole header.
+    /// The whole header, for the error text.
     header: &'a str,
     algorithm: &'a str,
     values: [Option<&'a str>; HEADER_PARTS.len()],
-    /// One that stands more than once.
+    /// A part that appears more than once.
     repeated: Option<&'static str>,
 }
 
@@ -161,7 +168,7 @@ where
 
 impl<'a> HeaderParts<'a> {
     fn of(authorization: &'a str) -> Self {
-        // Bytes, not characters: this is done for every request.
+        // Splits bytes, not characters, because that is faster and this code runs for every request.
         let parts = authorization.as_bytes().split(|byte| matches!(byte, b' ' | b','));
         let mut parts = parts.map(|part| std::str::from_utf8(part).unwrap_or_default());
         let algorithm = parts.next().unwrap_or_default();
@@ -215,7 +222,7 @@ impl<'a, H> Request<'a, H>
 where
     H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
 {
-    /// The values of a header. `name` is lowercase.
+    /// All values of a header. `name` is lowercase.
     fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.headers.clone().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value)
@@ -225,26 +232,26 @@ where
         self.values(name).next()
     }
 
-    /// The value of a header that may stand only once.
+    /// The value of a header that may appear only once.
     fn only(&self, name: &str) -> Result<Option<&'a str>, Error> {
         let mut values = self.values(name);
         let (first, second) = (values.next(), values.next());
         if second.is_some() {
-            return Err(Error::Incomplete(format!("The header '{name}' stands more than once.")));
+            return Err(Error::Incomplete(format!("The header '{name}' appears more than once.")));
         }
         let Some(value) = first else { return Ok(None) };
         let text = std::str::from_utf8(value).map(str::trim);
-        text.map(Some).map_err(|_| {
-            Error::Incomplete(format!("The header '{name}' has letters beyond ASCII."))
-        })
+        text.map(Some)
+            .map_err(|_| Error::Incomplete(format!("The header '{name}' is not valid UTF-8.")))
     }
 }
 
 impl<'a> Signature<'a> {
-    /// Takes the signature of a request apart.
+    /// Parses the signature of a request.
     ///
     /// # Errors
-    /// Those of [`require`]; [`Error::Incomplete`] and [`Error::Invalid`] for what has no form that could be checked.
+    /// Those of [`require`]. [`Error::Incomplete`] and [`Error::Invalid`] for malformed parts and for important
+    /// headers that are not signed.
     pub fn parse<H>(request: &Request<'a, H>) -> Result<Self, Error>
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -269,7 +276,7 @@ impl<'a> Signature<'a> {
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
-        // Two of them could be read in two ways.
+        // With two `Authorization` headers, a proxy and this server could read different ones.
         request.only("authorization")?;
         if parts.algorithm != ALGORITHM {
             return Err(unsupported_algorithm());
@@ -325,7 +332,8 @@ impl<'a> Signature<'a> {
         })
     }
 
-    /// What decides about the meaning of a call must be signed, so that nobody can change it on its way.
+    /// Demands that every header that can change the meaning of the call is signed. Otherwise somebody between client
+    /// and server could change it. The headers are the host, the date and those of `deciding`.
     fn check_signed_headers<H>(&self, request: &Request<'a, H>) -> Result<(), Error>
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -369,17 +377,18 @@ impl<'a> Signature<'a> {
         if is_dated || names_date { Ok(()) } else { Err(unsigned("date")) }
     }
 
-    /// The access key that it claims to be of.
+    /// The access key id that the signature names.
     pub fn key_id(&self) -> &str {
         self.element(0)
     }
 
-    /// Session token of temporary credentials.
+    /// Session token of temporary credentials; `None` for the long-term key of a user.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Key id, date, region, service and terminator: what a [`SigningKey`] is of, so the key of a cache of them.
+    /// The credential: `<key id>/<date>/<region>/<service>/aws4_request`. A [`SigningKey`] depends on this text and
+    /// the secret alone, so callers cache signing keys under it.
     pub fn credential(&self) -> &str {
         &self.credential
     }
@@ -389,7 +398,7 @@ impl<'a> Signature<'a> {
         self.element(3)
     }
 
-    /// The credential without the key id.
+    /// The credential without the key id: the part that is signed.
     fn scope(&self) -> &str {
         self.credential.split_once('/').map_or("", |(_, scope)| scope)
     }
@@ -398,10 +407,11 @@ impl<'a> Signature<'a> {
         self.credential.split('/').nth(number).unwrap_or_default()
     }
 
-    /// Whether it is of this service and of this time.
+    /// Checks that the signature was made for `service`, that the date in its credential is the day of the signing
+    /// time, and that this time is neither too old nor in the future.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the service's texts.
+    /// [`Error::Invalid`] with the texts of AWS.
     pub fn check(&self, service: &str, now: Timestamp) -> Result<(), Error> {
         let moment = &*self.moment_text;
         if self.element(4) != TERMINATOR {
@@ -430,7 +440,8 @@ impl<'a> Signature<'a> {
         };
         let (oldest, newest) = (now.minus(lifetime), now.plus(SKEW));
         let text = dates::basic_text;
-        // The moment has whole seconds.
+        // The signing time has no milliseconds, so the comparison has none either. Else the last second of the
+        // lifetime would be cut off.
         if self.moment.as_secs() < oldest.as_secs() {
             return Err(Error::Invalid(format!(
                 "Signature expired: {moment} is now earlier than {} ({} - {} min.)",
@@ -449,16 +460,16 @@ impl<'a> Signature<'a> {
         Ok(())
     }
 
-    /// The key to verify it with, made of the secret of its access key.
+    /// Derives the key for [`Self::verify`] from the secret of the access key.
     pub fn signing_key(&self, secret: &[u8]) -> SigningKey {
         SigningKey::derive(secret, self.element(1), self.element(2), self.element(3))
     }
 
-    /// Whether the request was signed with this key as it came. The payload must be signed: that of a header or query
-    /// which says otherwise never matches.
+    /// Checks that `key` signed exactly this request. The body must be part of the signature: a signature over
+    /// `UNSIGNED-PAYLOAD`, or over the hash of another body, never matches, neither in the header nor in the query.
     ///
     /// # Errors
-    /// [`Error::Invalid`].
+    /// [`Error::Invalid`] if the signature does not match.
     pub fn verify<H>(&self, request: &Request<'a, H>, key: &SigningKey) -> Result<(), Error>
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -484,7 +495,7 @@ fn not_iso_8601() -> Error {
 }
 
 impl SigningKey {
-    /// The key of a secret for a day (`20260131`), a region and a service.
+    /// Derives the key of a secret for a day (`20260131`), a region and a service.
     pub fn derive(secret: &[u8], date: &str, region: &str, service: &str) -> Self {
         let first = [b"AWS4", secret].concat();
         let mut key = hmac::Key::new(hmac::HMAC_SHA256, &first);
@@ -499,7 +510,7 @@ impl SigningKey {
     }
 }
 
-/// The hexadecimal digits of a hash.
+/// Lowercase hexadecimal digits of a hash of 32 bytes.
 fn hex(hash: &[u8]) -> [u8; 64] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0; 64];
@@ -509,7 +520,7 @@ fn hex(hash: &[u8]) -> [u8; 64] {
     digits
 }
 
-/// 32 bytes of 64 lowercase hexadecimal digits.
+/// Decodes 64 lowercase hexadecimal digits. `None` for anything else.
 fn parse_hex(text: &str) -> Option<[u8; 32]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -1,4 +1,4 @@
-//! A batch of one record of 1 KiB, sealed and opened.
+//! Cost of sealing and opening a batch with one record of 1 KiB.
 
 use anabranch_catalog::StreamId;
 use anabranch_cost::{counted, noise};
@@ -22,7 +22,7 @@ fn batch() -> Batch {
 fn seals_a_batch_of_one() {
     let (batch, secret) = (batch(), DataKeySecret::new([9; 32]));
     let sealer = BatchSealer::new(PLACE, 1, &secret, [1; 16]);
-    // What the library finds out about the processor is asked once.
+    // The crypto library detects the features of the processor at its first use. That must not be counted.
     sealer.seal(&batch);
     let stored = counted(|| sealer.seal(&batch));
     assert!(stored.len() > batch.bytes().len());

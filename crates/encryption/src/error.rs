@@ -1,17 +1,17 @@
 use anabranch_types::KeyFault;
 
-/// Why a master key could not be used, or what is stored can't be opened.
+/// Why a master key cannot be used, or why stored bytes cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct KeyError {
-    /// What is wrong, as users are told.
+    /// Kind of the fault, which selects the error that users see.
     pub fault: KeyFault,
-    /// In words; names the key, never its bytes.
+    /// Text for users. It names the key, and never contains key bytes.
     pub message: String,
 }
 
 impl KeyError {
-    /// An error of `fault`.
+    /// Makes an error of kind `fault`.
     pub fn new(fault: KeyFault, message: impl Into<String>) -> Self {
         Self { fault, message: message.into() }
     }

@@ -1,8 +1,11 @@
-//! Master keys in a file that only the node's user may read.
+//! Master keys in a TOML file that only the node's user may access (mode 600).
 //!
-//! Shape: TOML, an array `keys`; of each key `id` (a UUID), `aliases` (`alias/…`), `state`, and `secret` (64 hex digits). The file
-//! is read anew at each use, so what `anabranch ctl master-key` changes counts at once. A wrapped data key is: version (1 byte, 1), id of the
-//! master key (16), nonce (12), AES-256-GCM of the data key (32), tag (16).
+//! Shape of the file: an array `keys`. Each key has `id` (a UUID), `aliases` (`alias/…`), `state`, and `secret` (64
+//! hex digits). The file is read again at each use, so a change by `anabranch ctl master-key` takes effect at once. A
+//! change writes a new file and renames it over the old one, so a crash leaves one of the two.
+//!
+//! Shape of a wrapped data key: version (1 byte: 1) | id of the master key (16) | nonce (12) | AES-256-GCM of the
+//! data key (32) | tag (16). The associated data are stream and stream id.
 
 use std::fmt;
 use std::io::Write;
@@ -23,25 +26,25 @@ const VERSION: u8 = 1;
 const ID_BYTES: usize = 16;
 const LABEL: &[u8] = b"anabranch data key 1";
 const ALIAS: &str = "alias/";
-/// Longest alias (API reference of AWS KMS, CreateAlias).
+/// Longest alias (AWS KMS API reference, CreateAlias).
 const MAX_ALIAS_BYTES: usize = 256;
 
-/// A file of master keys.
+/// A key file. The value holds only the path.
 #[derive(Clone, Debug)]
 pub struct KeyFile {
     path: PathBuf,
 }
 
-/// A master key; its secret shows in the file only.
+/// A master key. The secret is written to the file and shown nowhere else.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MasterKey {
-    /// Its id.
+    /// Id of the key; never changes.
     pub id: Uuid,
-    /// Other names, `alias/…`; each belongs to one key.
+    /// Other names of the key, `alias/…`. An alias belongs to one key at a time.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// Whether it may be used.
+    /// Whether the key may be used.
     pub state: KeyState,
     secret: String,
 }
@@ -50,9 +53,9 @@ pub struct MasterKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
-    /// It may.
+    /// The key may be used.
     Enabled,
-    /// It may not: neither to write nor to read.
+    /// The key must not be used, neither to encrypt nor to decrypt.
     Disabled,
 }
 
@@ -70,7 +73,7 @@ impl fmt::Debug for MasterKey {
 }
 
 impl KeyState {
-    /// As the file writes it.
+    /// The word in the file.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Enabled => "enabled",
@@ -79,7 +82,7 @@ impl KeyState {
     }
 }
 
-/// Why a key file can't be used or changed; names the file and the rule.
+/// Why a key file cannot be read or changed. The text names the file and the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("key file {path}: {rule}")]
 pub struct KeyFileError {
@@ -88,20 +91,20 @@ pub struct KeyFileError {
 }
 
 impl KeyFile {
-    /// The file at `path`, if it is one.
+    /// Opens an existing key file and checks its contents.
     ///
     /// # Errors
-    /// [`KeyFileError`] if it isn't there, others than its owner may read it, or it isn't a key file.
+    /// [`KeyFileError`] if there is no such file, if other users may access it, or if it is not a key file.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, KeyFileError> {
         let file = Self { path: path.into() };
         file.keys()?;
         Ok(file)
     }
 
-    /// A new file with one key.
+    /// Creates a file with one new key.
     ///
     /// # Errors
-    /// [`KeyFileError`] if there is one, or it can't be written.
+    /// [`KeyFileError`] if the file exists, an alias is malformed, or the file cannot be written.
     pub fn create(path: impl Into<PathBuf>, aliases: Vec<String>) -> Result<Self, KeyFileError> {
         let file = Self { path: path.into() };
         if file.path.exists() {
@@ -113,7 +116,7 @@ impl KeyFile {
         Ok(file)
     }
 
-    /// Its keys.
+    /// All keys of the file.
     ///
     /// # Errors
     /// [`KeyFileError`], as [`Self::open`].
@@ -121,10 +124,10 @@ impl KeyFile {
         Ok(self.read()?.keys)
     }
 
-    /// Adds a key; says its id.
+    /// Adds a new key and returns its id.
     ///
     /// # Errors
-    /// [`KeyFileError`] if an alias is malformed or taken, or the file can't be written.
+    /// [`KeyFileError`] if an alias is malformed or belongs to another key, or if the file cannot be written.
     pub fn add(&self, aliases: Vec<String>) -> Result<Uuid, KeyFileError> {
         let mut contents = self.read()?;
         let id = self.push(&mut contents, aliases)?;
@@ -132,10 +135,10 @@ impl KeyFile {
         Ok(id)
     }
 
-    /// Has the key that `name` names be used from now on, or no more.
+    /// Enables or disables the key that `name` names, and returns its id.
     ///
     /// # Errors
-    /// [`KeyFileError`] if there is no such key, or the file can't be written.
+    /// [`KeyFileError`] if there is no such key, or if the file cannot be written.
     pub fn set_state(&self, name: &str, state: KeyState) -> Result<Uuid, KeyFileError> {
         let mut contents = self.read()?;
         let wanted = find(&contents.keys, name).map(|key| key.id);
@@ -145,10 +148,10 @@ impl KeyFile {
         Ok(id)
     }
 
-    /// Has `alias` name the key `name`, and no other one.
+    /// Moves `alias` to the key that `name` names, and returns the id of that key. Any other key loses the alias.
     ///
     /// # Errors
-    /// [`KeyFileError`] if there is no such key, the alias is malformed, or the file can't be written.
+    /// [`KeyFileError`] if there is no such key, if the alias is malformed, or if the file cannot be written.
     pub fn set_alias(&self, name: &str, alias: &str) -> Result<Uuid, KeyFileError> {
         let mut contents = self.read()?;
         let wanted = find(&contents.keys, name).map(|key| key.id);
@@ -171,7 +174,7 @@ impl KeyFile {
                 return Err(self.error(format!("{alias} belongs to another key already")));
             }
         }
-        let secret = random::<32>().map_err(|_| self.error("no random numbers"))?;
+        let secret = random::<32>().map_err(|_| self.error("the system has no random numbers"))?;
         let secret = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let id = Uuid::new_v4();
         contents.keys.push(MasterKey { id, aliases, state: KeyState::Enabled, secret });
@@ -198,21 +201,21 @@ impl KeyFile {
         let mode = std::fs::metadata(&self.path).map_err(failed)?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(self.error(format!(
-                "others than its owner may use it (mode {:03o}): chmod 600",
+                "other users may access it (mode {:03o}): chmod 600",
                 mode & 0o777
             )));
         }
         let text = std::fs::read_to_string(&self.path).map_err(failed)?;
-        // The parser's own message would show the line, and with it a secret.
+        // The error of the TOML parser would show the line, and with it a secret.
         let contents: Contents =
-            toml::from_str(&text).map_err(|_| self.error("isn't a file of keys"))?;
+            toml::from_str(&text).map_err(|_| self.error("is not a key file"))?;
         match contents.keys.iter().find(|key| secret(key).is_none()) {
             Some(key) => Err(self.error(format!("key {}: secret must be 64 hex digits", key.id))),
             None => Ok(contents),
         }
     }
 
-    /// Writes the whole file beside the old one and puts it in its place.
+    /// Writes a new file beside the old one, syncs it, and renames it over the old one.
     fn write(&self, contents: &Contents) -> Result<(), KeyFileError> {
         let failed = |error: std::io::Error| self.error(error.to_string());
         let text = toml::to_string(contents).map_err(|error| self.error(error.to_string()))?;
@@ -303,7 +306,7 @@ impl KeyProvider for KeyFile {
     }
 }
 
-/// The key that `name` names: an id, an alias, or an ARN of either, of whatever region and account.
+/// The key that `name` names: an id, an alias, or an ARN of either. Region and account of the ARN are not compared.
 fn find<'a>(keys: &'a [MasterKey], name: &str) -> Option<&'a MasterKey> {
     let resource = match name.strip_prefix("arn:") {
         Some(arn) => arn.splitn(5, ':').last()?,
@@ -397,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disabled_key_neither_makes_nor_opens_and_an_alias_may_move_on() {
+    fn a_disabled_key_neither_wraps_nor_unwraps_and_its_alias_may_move() {
         let folder = tempfile::tempdir().unwrap();
         let file = file(&folder);
         let made = file.make(KINESIS, &context("s")).unwrap();
@@ -413,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_may_read_is_refused_and_what_is_wrong_shows_no_secret() {
+    fn a_file_that_others_may_read_is_refused_and_errors_show_no_secret() {
         let folder = tempfile::tempdir().unwrap();
         let file = file(&folder);
         let mode = |mode| {
@@ -427,7 +430,7 @@ mod tests {
         let secret = file.keys().unwrap()[0].secret.clone();
         std::fs::write(&file.path, text.replace("secret", "secrets")).unwrap();
         let error = KeyFile::open(&file.path).unwrap_err().to_string();
-        assert!(!error.contains(&secret) && error.ends_with("isn't a file of keys"), "{error}");
+        assert!(!error.contains(&secret) && error.ends_with("is not a key file"), "{error}");
         assert!(KeyFile::create(&file.path, Vec::new()).is_err());
         let taken = KeyFile { path: folder.path().join("other.toml") };
         assert!(KeyFile::create(&taken.path, vec!["kinesis".to_owned()]).is_err());

@@ -1,8 +1,13 @@
-//! Master keys in a service with the API of AWS KMS: AWS itself, or whatever speaks its JSON protocol.
+//! Master keys in AWS KMS, or in another service with its JSON protocol.
 //!
-//! Source: AWS KMS API reference, GenerateDataKey, Decrypt and their errors. Requests are signed with the credentials
-//! that the environment gives as every AWS SDK takes them: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-//! `AWS_SESSION_TOKEN`.
+//! `new_data_key` is the operation GenerateDataKey, `unwrap_data_key` is Decrypt. Both pass stream and stream id as
+//! the encryption context, so KMS refuses to unwrap a data key for another stream. Each call has five seconds.
+//! Nothing is retried here: `Keyring` decides about that.
+//!
+//! Requests are signed with the credentials in the environment, as in every AWS SDK: `AWS_ACCESS_KEY_ID`,
+//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`.
+//!
+//! Source: AWS KMS API reference, GenerateDataKey, Decrypt and their errors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,10 +34,10 @@ use crate::provider::{DataKeySecret, KeyContext, KeyProvider, NewDataKey};
 
 const CONTENT: &str = "application/x-amz-json-1.1";
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Far more than an answer has.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// Far more than any response of these operations has.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
 
-/// Master keys behind the API of AWS KMS.
+/// A client of AWS KMS.
 pub struct Kms {
     endpoint: Uri,
     host: String,
@@ -47,16 +52,16 @@ impl fmt::Debug for Kms {
     }
 }
 
-/// Why such a service can't be used at all; names the setting and the rule.
+/// Why the settings or the environment do not allow to use KMS. The text names the setting and the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KmsError {
-    /// Not a URL of a host.
+    /// The endpoint is not a URL with a host.
     #[error("kms-endpoint: {0} must be http:// or https:// and a host")]
     Endpoint(String),
-    /// No credentials.
+    /// A variable with credentials is missing in the environment.
     #[error("kms-endpoint: {0} is not set in the environment")]
     Credentials(&'static str),
-    /// No certificates to trust.
+    /// The system has no trusted certificates.
     #[error("kms-endpoint: no trusted certificates are installed: {0}")]
     Certificates(String),
 }
@@ -76,17 +81,17 @@ struct Decrypt {
     encryption_context: BTreeMap<&'static str, String>,
 }
 
-/// What either operation answers.
+/// Response of both operations. Decrypt has no `CiphertextBlob`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Made {
+struct DataKeyResponse {
     plaintext: String,
     #[serde(default)]
     ciphertext_blob: String,
 }
 
 #[derive(Default, Deserialize)]
-struct Failure {
+struct ErrorResponse {
     #[serde(default, rename = "__type")]
     kind: String,
     #[serde(default, alias = "Message")]
@@ -94,10 +99,10 @@ struct Failure {
 }
 
 impl Kms {
-    /// The service at `endpoint`, a URL; `region` stands in signatures.
+    /// A client of the service at the URL `endpoint`. Requests are signed for `region`.
     ///
     /// # Errors
-    /// [`KmsError`].
+    /// [`KmsError`] if the endpoint is malformed, or if credentials or trusted certificates are missing.
     pub fn new(endpoint: &str, region: &str) -> Result<Self, KmsError> {
         let malformed = || KmsError::Endpoint(endpoint.to_owned());
         let uri: Uri = endpoint.parse().map_err(|_| malformed())?;
@@ -106,8 +111,8 @@ impl Kms {
             Some("https") => HttpsConnectorBuilder::new()
                 .with_provider_and_native_roots(provider())
                 .map_err(|error| KmsError::Certificates(error.to_string()))?,
-            // Nothing is trusted, because nothing is asked.
-            Some("http") => HttpsConnectorBuilder::new().with_tls_config(trusts_nobody()),
+            // No certificate is trusted: http has none to check.
+            Some("http") => HttpsConnectorBuilder::new().with_tls_config(tls_without_roots()),
             _ => return Err(malformed()),
         };
         let connector = tls.https_or_http().enable_http1().build();
@@ -117,17 +122,22 @@ impl Kms {
         Ok(Self { endpoint: uri, host, signer, client, clock })
     }
 
-    async fn call(&self, operation: &str, body: &impl Serialize) -> Result<Made, KeyError> {
-        let body = serde_json::to_vec(body).map_err(|_| unusable("The request has no form."))?;
-        let answered = timeout(DEADLINE, self.send(operation, body.into())).await;
+    async fn call(
+        &self,
+        operation: &str,
+        body: &impl Serialize,
+    ) -> Result<DataKeyResponse, KeyError> {
+        let body =
+            serde_json::to_vec(body).map_err(|_| unusable("The request can't be encoded."))?;
+        let responded = timeout(DEADLINE, self.send(operation, body.into())).await;
         let unreachable =
-            || KeyError::new(KeyFault::Throttled, "The key management service doesn't answer.");
-        let (status, answer) = answered.map_err(|_elapsed| unreachable())??;
+            || KeyError::new(KeyFault::Throttled, "The key management service doesn't respond.");
+        let (status, body) = responded.map_err(|_elapsed| unreachable())??;
         if status.is_success() {
-            return serde_json::from_slice(&answer)
-                .map_err(|_| unusable("The key management service answered something else."));
+            return serde_json::from_slice(&body)
+                .map_err(|_| unusable("The key management service sent an unexpected response."));
         }
-        Err(failure(status, &answer))
+        Err(failure(status, &body))
     }
 
     async fn send(&self, operation: &str, body: Bytes) -> Result<(StatusCode, Bytes), KeyError> {
@@ -151,9 +161,9 @@ impl Kms {
             request = request.header("x-amz-security-token", token);
         }
         let request = request.body(Full::new(body)).map_err(|error| unreachable(&error))?;
-        let answer = self.client.request(request).await.map_err(|error| unreachable(&error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let response = self.client.request(request).await.map_err(|error| unreachable(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
         Ok((status, body.map_err(|error| unreachable(&error))?.to_bytes()))
     }
 }
@@ -171,7 +181,8 @@ impl KeyProvider for Kms {
             let made = self.call("GenerateDataKey", &request).await?;
             let secret = secret(&made)?;
             let wrapped = STANDARD.decode_to_vec(made.ciphertext_blob.as_bytes());
-            let wrapped = wrapped.map_err(|_| unusable("The wrapped data key has no form."))?;
+            let wrapped =
+                wrapped.map_err(|_| unusable("The wrapped data key isn't valid base64."))?;
             Ok(NewDataKey { secret, wrapped })
         })
     }
@@ -182,7 +193,8 @@ impl KeyProvider for Kms {
         wrapped: &'a [u8],
         context: &'a KeyContext,
     ) -> BoxFuture<'a, Result<DataKeySecret, KeyError>> {
-        // The blob names its master key: an alias may point to another one by now.
+        // The wrapped key itself names its master key. `_master_key` may be an alias that points to another key by
+        // now.
         let request = Decrypt {
             ciphertext_blob: STANDARD.encode_to_string(wrapped),
             encryption_context: context.pairs().into_iter().collect(),
@@ -195,7 +207,7 @@ fn provider() -> rustls::crypto::CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
-fn trusts_nobody() -> rustls::ClientConfig {
+fn tls_without_roots() -> rustls::ClientConfig {
     rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider has what the default versions need")
@@ -213,7 +225,7 @@ fn credentials() -> Result<Credentials, KmsError> {
     })
 }
 
-fn secret(made: &Made) -> Result<DataKeySecret, KeyError> {
+fn secret(made: &DataKeyResponse) -> Result<DataKeySecret, KeyError> {
     let wrong = || unusable("The data key doesn't have 32 bytes.");
     let bytes = STANDARD.decode_to_vec(made.plaintext.as_bytes()).map_err(|_| wrong())?;
     Ok(DataKeySecret::new(bytes.try_into().map_err(|_| wrong())?))
@@ -223,9 +235,9 @@ fn unusable(message: &str) -> KeyError {
     KeyError::new(KeyFault::InvalidState, message)
 }
 
-/// What an error of the service means to users of Kinesis.
-fn failure(status: StatusCode, answer: &[u8]) -> KeyError {
-    let Failure { kind, message } = serde_json::from_slice(answer).unwrap_or_default();
+/// Translates an error of KMS to the fault that users of Kinesis see.
+fn failure(status: StatusCode, body: &[u8]) -> KeyError {
+    let ErrorResponse { kind, message } = serde_json::from_slice(body).unwrap_or_default();
     let kind = kind.rsplit('#').next().unwrap_or_default();
     let fault = match kind {
         "NotFoundException" | "ValidationException" => KeyFault::NotFound,
@@ -254,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_the_service_are_those_that_kinesis_passes_on() {
+    fn errors_of_kms_become_the_faults_that_kinesis_reports() {
         let fault = |status, body: &str| failure(status, body.as_bytes()).fault;
         let bad = StatusCode::BAD_REQUEST;
         let named = |kind: &str| fault(bad, &format!(r#"{{"__type":"{kind}","message":"m"}}"#));

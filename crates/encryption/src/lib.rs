@@ -1,11 +1,15 @@
-//! Encryption at rest: what holds master keys, data keys that they wrap, batches that data keys seal.
+//! Encryption at rest: a leader encrypts the record batches of its shard before they enter the log (ADR-0020).
 //!
-//! A [`KeyProvider`] holds master keys and never shows them. A stream has data keys, which the catalog keeps as its
-//! master key wrapped them; [`Keyring`] has them unwrapped, for a while. On a shard's leader [`ShardKeys`] seals each
-//! batch before it enters the log, and on every replica it opens what readers want (`docs/adr/0020-encryption-at-rest.md`).
+//! ```text
+//! KeyProvider   holds the master keys, wraps and unwraps data keys: KeyFile (a file) or Kms (a service)
+//!     | wrapped data keys, kept in the catalog
+//! Keyring       caches unwrapped data keys on each node
+//!     |
+//! ShardKeys     seals batches on the shard's leader, opens them on any replica for readers
+//! ```
 //!
-//! Invariants: a pair of key and nonce is used once; no key and no plaintext is logged, shown or stored.
-//! Start at [`ShardKeys`].
+//! Invariants: no pair of key and nonce is used twice. No key and no plaintext is logged, shown by `Debug`, or
+//! stored. Start at [`ShardKeys`].
 
 #[cfg(test)]
 mod cost;

@@ -1,3 +1,8 @@
+//! The boundary to the keeper of master keys: [`KeyProvider`], with the types that cross it.
+//!
+//! A provider makes a new data key and returns it twice: in plain, and wrapped (encrypted) by a master key. The
+//! catalog stores the wrapped form only. Later the provider unwraps it again. A master key never leaves the provider.
+
 use std::fmt;
 
 use anabranch_types::KeyFault;
@@ -5,9 +10,9 @@ use futures::future::BoxFuture;
 
 use crate::error::KeyError;
 
-/// Who holds master keys: makes data keys, and unwraps those that it wrapped. Never shows a master key.
+/// Holds master keys. Makes data keys, and unwraps data keys that it wrapped before.
 pub trait KeyProvider: Send + Sync + fmt::Debug {
-    /// A new data key, wrapped by the master key that `master_key` names: an id, an ARN, or an alias.
+    /// Makes a data key and wraps it with the master key that `master_key` names: an id, an ARN or an alias.
     ///
     /// # Errors
     /// [`KeyError`] says what is wrong with the master key.
@@ -17,10 +22,10 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
         context: &'a KeyContext,
     ) -> BoxFuture<'a, Result<NewDataKey, KeyError>>;
 
-    /// The data key that `wrapped` holds, which was made under the same `context`.
+    /// Unwraps a data key. `context` must be the same as in [`Self::new_data_key`].
     ///
     /// # Errors
-    /// [`KeyError`]; also if `wrapped` or `context` is not what it was.
+    /// [`KeyError`] says what is wrong with the master key, or that `wrapped` or `context` has changed.
     fn unwrap_data_key<'a>(
         &'a self,
         master_key: &'a str,
@@ -29,17 +34,17 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<DataKeySecret, KeyError>>;
 }
 
-/// What a data key is for; a key that was made for one stream can't be unwrapped for another.
+/// The stream that a data key belongs to. A data key of one stream cannot be unwrapped for another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyContext {
-    /// The stream's name.
+    /// Name of the stream.
     pub stream: String,
-    /// Which stream of that name.
+    /// Id of the stream. A stream that is created again under the same name has another id.
     pub stream_id: u64,
 }
 
 impl KeyContext {
-    /// The context as pairs, which AWS KMS calls the encryption context.
+    /// The context as names and values: the "encryption context" of AWS KMS.
     pub fn pairs(&self) -> [(&'static str, String); 2] {
         [
             ("anabranch:stream", self.stream.clone()),
@@ -48,17 +53,17 @@ impl KeyContext {
     }
 }
 
-/// The 256 bits of a data key. Shows nothing of itself.
+/// The 256 bits of a data key in plain. `Debug` does not show them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DataKeySecret([u8; 32]);
 
 impl DataKeySecret {
-    /// The key made of `bytes`.
+    /// Takes the bytes of a key over.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// The bytes in plain. Never log them.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -70,23 +75,23 @@ impl fmt::Debug for DataKeySecret {
     }
 }
 
-/// A data key as it was made.
+/// A new data key, in plain and wrapped.
 #[derive(Clone, Debug)]
 pub struct NewDataKey {
-    /// The key.
+    /// The data key in plain.
     pub secret: DataKeySecret,
-    /// What its master key's holder made of it; what is kept.
+    /// The data key wrapped by the master key. Only this form is stored.
     pub wrapped: Vec<u8>,
 }
 
-/// No provider is configured: every key is one that nothing has.
+/// The provider of a node without a setting for one: every call fails with [`KeyFault::OptInRequired`].
 #[derive(Clone, Copy, Debug)]
 pub struct Unprovided;
 
 impl Unprovided {
     fn error(master_key: &str) -> KeyError {
         let message = format!(
-            "Key {master_key} can't be used: no key provider is configured (section encryption of the node's configuration)."
+            "Key {master_key} cannot be used: no key provider is configured (section encryption of the node's configuration)."
         );
         KeyError::new(KeyFault::OptInRequired, message)
     }

@@ -1,12 +1,16 @@
-//! A batch as an encrypted stream stores it.
+//! The stored form of a batch in an encrypted stream.
 //!
-//! Shape: the fields of the batch that say who sent it, in the clear, so that repeats are known without a key; then
-//! field 4, the sealed part: version (1 byte, 1), number of the data key (4, little endian), salt (16), nonce counter
-//! (8, little endian), AES-256-GCM of the whole encoded batch, tag (16).
+//! ```text
+//! producer, call indexes   in the clear, so replicas recognise retries without a key
+//! field 4, sealed:         version (1 byte: 1) | number of the data key (4) | salt (16) | nonce counter (8)
+//!                          | AES-256-GCM of the whole encoded batch | tag (16)
+//! ```
 //!
-//! A sealer draws a salt and derives a key of its own from the data key (HKDF-SHA-256), under which it counts nonces:
-//! however many leaders share a data key, a pair of key and nonce is used once. Associated data are stream, shard and
-//! everything that stands before the ciphertext.
+//! Numbers are little endian. The associated data are the stream, the shard and everything before the ciphertext. So
+//! a batch opens only in its own shard and under its own producer.
+//!
+//! A sealer draws a random salt and derives its own key from the data key (HKDF-SHA-256). It counts nonces under that
+//! key. So no pair of key and nonce is used twice, however many leaders and terms share a data key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,17 +29,17 @@ const HEADER_BYTES: usize = 1 + 4 + SALT_BYTES + 8;
 const TAG_BYTES: usize = 16;
 const LABEL: &[u8] = b"anabranch sealed batch 1";
 
-/// A salt, drawn once for each sealer.
+/// The salt of a sealer, drawn at random when the sealer is made.
 pub(crate) type SealSalt = [u8; SALT_BYTES];
 
-/// Which shard a batch belongs to.
+/// The shard that a batch belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) stream: StreamId,
     pub(crate) shard: ShardId,
 }
 
-/// Seals the batches of one shard on its leader, under one data key.
+/// Seals the batches of one shard under one data key. Lives on the shard's leader.
 #[derive(Debug)]
 pub struct BatchSealer {
     place: Place,
@@ -46,7 +50,7 @@ pub struct BatchSealer {
     sealed_bytes: AtomicU64,
 }
 
-/// What a sealed part says in the clear.
+/// The part of a sealed batch that is in the clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) number: u32,
@@ -66,12 +70,12 @@ impl BatchSealer {
         self.number
     }
 
-    /// Bytes that were sealed so far.
+    /// Number of plain bytes that this sealer has sealed.
     pub fn sealed_bytes(&self) -> u64 {
         self.sealed_bytes.load(Ordering::Relaxed)
     }
 
-    /// What is stored of `batch`.
+    /// Encrypts `batch` to the form that the log stores.
     pub fn seal(&self, batch: &Batch) -> Bytes {
         let counter = self.next_nonce.fetch_add(1, Ordering::Relaxed);
         let plain = batch.bytes();
@@ -85,14 +89,14 @@ impl BatchSealer {
         let aad = associated(self.place, &stored[..before]);
         let (_, text) = stored.split_at_mut(before);
         let tag = self.key.seal_in_place_separate_tag(nonce(counter), aad, text);
-        // It fails for more than 64 GiB of text, of which a batch has a thousandth.
+        // AES-GCM fails only above 64 GiB of text. A batch is at most a thousandth of that.
         stored
             .extend_from_slice(tag.expect("a batch is far below the bound of the cipher").as_ref());
         stored.freeze()
     }
 }
 
-/// Opens the batches that one sealer sealed.
+/// Opens the batches that one sealer has sealed.
 #[derive(Debug)]
 pub(crate) struct BatchOpener {
     place: Place,
@@ -111,7 +115,7 @@ impl BatchOpener {
         (self.number, self.salt) == (header.number, header.salt)
     }
 
-    /// The encoded batch; `None` if these aren't the bytes that were stored.
+    /// Decrypts a batch to its encoded form. `None` if the bytes are not the bytes that were sealed.
     pub(crate) fn open(&self, header: Header, head: &Bytes, sealed: &Bytes) -> Option<Bytes> {
         let (clear, text) = sealed.split_at_checked(HEADER_BYTES)?;
         let before = [head, clear].concat();
@@ -133,7 +137,7 @@ impl Header {
         bytes
     }
 
-    /// The header of a sealed part; `None` if it is of another version or too short.
+    /// The header of a sealed part. `None` if the part is too short or has another version.
     pub(crate) fn of(sealed: &[u8]) -> Option<Self> {
         let (version, rest) = sealed.split_first()?;
         let (number, rest) = rest.split_first_chunk()?;
@@ -194,7 +198,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sealed_opens_to_what_it_was_and_shows_only_who_sent_it(
+        fn a_sealed_batch_opens_unchanged_and_shows_only_its_producer(
             data in proptest::collection::vec(any::<u8>(), 24..2000)
         ) {
             let (batch, sealer) = (batch(&data), BatchSealer::new(PLACE, 2, &secret(), [1; 16]));
@@ -207,7 +211,7 @@ mod tests {
         }
 
         #[test]
-        fn a_byte_that_is_changed_is_noticed(place in any::<prop::sample::Index>(), by in 1u8..) {
+        fn a_batch_with_a_changed_byte_does_not_open(place in any::<prop::sample::Index>(), by in 1u8..) {
             let sealer = BatchSealer::new(PLACE, 2, &secret(), [1; 16]);
             let mut stored = sealer.seal(&batch(b"data")).to_vec();
             let place = place.index(stored.len());
@@ -216,7 +220,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_no_sealed_batch(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn random_bytes_do_not_open(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(open(PLACE, &bytes.into()), None);
         }
     }
@@ -239,7 +243,7 @@ mod tests {
     fn golden_bytes_of_the_first_version() {
         let stored = BatchSealer::new(PLACE, 2, &secret(), [1; 16]).seal(&batch(b"data"));
         let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
-        // Another implementation of HKDF and AES-GCM opens these to the batch.
+        // An independent implementation of HKDF and AES-GCM opens these bytes to the batch.
         let golden = "12080a0463616c6c10041a01052247010200000001010101010101010101010101010101\
                       0000000000000000f90f9ebb82ed5bec82a6feebbb9a95a7b86fbf5e2e90856d59c8a627\
                       408c296b4bf416590301306f8673";

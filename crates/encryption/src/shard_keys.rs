@@ -1,3 +1,16 @@
+//! Encrypts and decrypts the record batches of one shard.
+//!
+//! ```text
+//! leader    sealer().await   asks the keyring for the current data key, derives a sealing key once
+//!           sealer.seal()    encrypts each new batch; if there is no data key to use, nothing is stored
+//! replica   open().await     asks the keyring for the data key of this batch, decrypts it for a reader
+//! ```
+//!
+//! Every `sealer` and every `open` asks the keyring, also when a derived key is at hand. So a master key that is
+//! disabled stops writes and reads on every replica within the keyring's cache time.
+//!
+//! A stream may have plain batches and batches under many data keys. Each batch names its own key.
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +24,7 @@ use crate::key_file::random;
 use crate::keyring::{Keyring, StreamKeys};
 use crate::sealed_batch::{BatchOpener, BatchSealer, Header, Place};
 
-/// Encryption of one shard's records, as a replica of it uses it.
+/// Encryption of one shard, on one replica of it.
 #[derive(Debug)]
 pub struct ShardKeys {
     keyring: Keyring,
@@ -21,35 +34,37 @@ pub struct ShardKeys {
     openers: Mutex<Vec<Arc<BatchOpener>>>,
 }
 
-/// A batch as a reader gets it.
+/// A batch as a reader gets it, in plain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// The encoded batch.
+    /// The encoded `RecordBatch`.
     pub batch: Bytes,
-    /// Whether it is stored encrypted.
+    /// Whether the log stores it encrypted.
     pub encrypted: bool,
 }
 
-/// Sealers whose batches are opened without deriving their keys again.
+/// Number of derived keys that are kept to open batches. Each leader that encrypts, and each data key, adds one to
+/// the log.
 const OPENERS: usize = 8;
 
 impl ShardKeys {
-    /// Encryption of `shard`, of whose stream nothing is known yet.
+    /// Encryption of `shard`. Until `follow` is called, nothing is known of the stream: batches are stored in plain,
+    /// and encrypted batches cannot be opened.
     pub fn new(keyring: Keyring, shard: ShardId) -> Self {
         let (stream, sealer, openers) =
             (ArcSwapOption::empty(), Mutex::default(), Mutex::default());
         Self { keyring, shard, stream, sealer, openers }
     }
 
-    /// Follows what the catalog says.
+    /// Takes over the stream's encryption from a new version of the catalog.
     pub fn follow(&self, stream: Arc<StreamKeys>) {
         self.stream.store(Some(stream));
     }
 
-    /// What seals the shard's new batches; `None` if they are stored as they are.
+    /// The sealer for new batches. `None` if the stream is not encrypted, so batches are stored in plain.
     ///
     /// # Errors
-    /// [`KeyError`] if the data key can't be unwrapped: then nothing is stored.
+    /// [`KeyError`] if the data key cannot be unwrapped. The caller must then store nothing.
     pub async fn sealer(&self) -> Result<Option<Arc<BatchSealer>>, KeyError> {
         let Some(stream) = self.stream.load_full() else { return Ok(None) };
         let Some((number, _)) = stream.encryption.current() else { return Ok(None) };
@@ -66,10 +81,10 @@ impl ShardKeys {
         Ok(Some(new))
     }
 
-    /// A stored batch as it was before it was sealed, if it was.
+    /// Decrypts a stored batch. A batch that is stored in plain is returned as it is.
     ///
     /// # Errors
-    /// [`KeyError`] if its data key can't be unwrapped, or it isn't what was stored.
+    /// [`KeyError`] if the data key cannot be unwrapped, or if the bytes are not the bytes that were sealed.
     pub async fn open(&self, stored: Bytes) -> Result<Opened, KeyError> {
         let Some((head, sealed)) = Batch::sealed_part(&stored) else {
             return Ok(Opened { batch: stored, encrypted: false });
@@ -79,7 +94,8 @@ impl ShardKeys {
         let header = Header::of(&sealed).ok_or_else(broken)?;
         let unknown = || KeyError::new(KeyFault::Throttled, "The stream's keys are not known yet.");
         let stream = self.stream.load_full().ok_or_else(unknown)?;
-        // Asked for each batch: a master key that is disabled opens nothing, however often it did before.
+        // Ask for the data key of every batch, also if its opener exists: this is how a disabled master key stops
+        // reads.
         let secret = self.keyring.data_key(&stream, header.number).await?;
         let known = lock(&self.openers).iter().find(|opener| opener.fits(header)).cloned();
         let opener = known.unwrap_or_else(|| {
@@ -94,8 +110,8 @@ impl ShardKeys {
         Ok(Opened { batch, encrypted: true })
     }
 
-    /// The data key that ought to be replaced, if this replica has sealed under it: because of its age, or of what was
-    /// sealed.
+    /// The current data key, if this replica has sealed batches with it and it is due for replacement: by its age, or
+    /// by the number of bytes that this replica has sealed under it.
     pub fn worn_data_key(&self, now: Timestamp) -> Option<(u32, Arc<StreamKeys>)> {
         let stream = self.stream.load_full()?;
         let (number, key) = stream.encryption.current()?;
@@ -126,16 +142,16 @@ mod tests {
     use crate::keyring::EncryptionSettings;
     use crate::provider::{DataKeySecret, KeyContext, KeyProvider, NewDataKey};
 
-    /// Unwraps a data key to 32 times its only byte, and says what it is told to say.
+    /// A provider that unwraps a data key to 32 times its only byte. A test decides how it fails.
     #[derive(Debug, Default)]
-    struct Holder {
+    struct FakeProvider {
         fault: Mutex<Option<KeyFault>>,
-        /// Then it says nothing at all.
+        /// If set, calls never end.
         hangs: AtomicBool,
-        asked: AtomicUsize,
+        calls: AtomicUsize,
     }
 
-    impl KeyProvider for Holder {
+    impl KeyProvider for FakeProvider {
         fn new_data_key<'a>(
             &'a self,
             _: &'a str,
@@ -151,7 +167,7 @@ mod tests {
             _: &'a KeyContext,
         ) -> BoxFuture<'a, Result<DataKeySecret, KeyError>> {
             Box::pin(async move {
-                self.asked.fetch_add(1, Ordering::Relaxed);
+                self.calls.fetch_add(1, Ordering::Relaxed);
                 if self.hangs.load(Ordering::Relaxed) {
                     pending::<()>().await;
                 }
@@ -175,8 +191,8 @@ mod tests {
         Arc::new(StreamKeys { id: StreamId(5), name: "s".parse().unwrap(), encryption })
     }
 
-    fn keys(holder: &Arc<Holder>) -> ShardKeys {
-        let provider = Arc::clone(holder) as Arc<dyn KeyProvider>;
+    fn keys(provider: &Arc<FakeProvider>) -> ShardKeys {
+        let provider = Arc::clone(provider) as Arc<dyn KeyProvider>;
         let settings = EncryptionSettings { max_bytes: 100, ..EncryptionSettings::default() };
         ShardKeys::new(Keyring::new(provider, settings), ShardId(1))
     }
@@ -194,25 +210,25 @@ mod tests {
         }
     }
 
-    /// A batch under a stream's first data key, which has just been unwrapped.
-    async fn sealed() -> (Arc<Holder>, ShardKeys, Bytes) {
-        let holder = Arc::new(Holder::default());
-        let keys = keys(&holder);
+    /// A batch that is sealed under a stream's first data key, which has just been unwrapped.
+    async fn sealed() -> (Arc<FakeProvider>, ShardKeys, Bytes) {
+        let provider = Arc::new(FakeProvider::default());
+        let keys = keys(&provider);
         keys.follow(stream(&[0]));
         let stored = seal(&keys, &batch(b"data")).await;
-        (holder, keys, stored)
+        (provider, keys, stored)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn batches_of_every_data_key_and_of_none_are_opened() {
-        let (holder, batch) = (Arc::default(), batch(b"data"));
-        let keys = keys(&holder);
+    async fn plain_batches_and_batches_of_every_data_key_open() {
+        let (provider, batch) = (Arc::default(), batch(b"data"));
+        let keys = keys(&provider);
         let mut stored = vec![seal(&keys, &batch).await];
         for numbers in [&[0][..], &[0, 1], &[0, 1, 2]] {
             keys.follow(stream(numbers));
             stored.push(seal(&keys, &batch).await);
         }
-        let elsewhere = self::keys(&holder);
+        let elsewhere = self::keys(&provider);
         elsewhere.follow(stream(&[0, 1, 2]));
         for keys in [&keys, &elsewhere] {
             for (place, stored) in stored.iter().enumerate() {
@@ -223,24 +239,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_master_key_that_is_disabled_is_used_for_no_longer_than_the_cache() {
-        let (holder, keys, stored) = sealed().await;
-        *lock(&holder.fault) = Some(KeyFault::Disabled);
+    async fn a_disabled_master_key_is_used_no_longer_than_the_cache_time() {
+        let (provider, keys, stored) = sealed().await;
+        *lock(&provider.fault) = Some(KeyFault::Disabled);
         assert!(keys.open(stored.clone()).await.is_ok());
-        assert_eq!(holder.asked.load(Ordering::Relaxed), 1);
+        assert_eq!(provider.calls.load(Ordering::Relaxed), 1);
         advance(Duration::from_secs(301)).await;
         assert_eq!(keys.open(stored.clone()).await.unwrap_err().fault, KeyFault::Disabled);
         assert_eq!(keys.sealer().await.unwrap_err().fault, KeyFault::Disabled);
-        assert_eq!(holder.asked.load(Ordering::Relaxed), 2);
-        *lock(&holder.fault) = None;
+        assert_eq!(provider.calls.load(Ordering::Relaxed), 2);
+        *lock(&provider.fault) = None;
         advance(Duration::from_secs(2)).await;
         assert!(keys.open(stored).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_holder_that_does_not_answer_holds_nobody_up_for_an_hour() {
-        let (holder, keys, stored) = sealed().await;
-        *lock(&holder.fault) = Some(KeyFault::Throttled);
+    async fn a_data_key_stays_in_use_for_an_hour_while_the_provider_fails() {
+        let (provider, keys, stored) = sealed().await;
+        *lock(&provider.fault) = Some(KeyFault::Throttled);
         for _ in 0..30 {
             advance(Duration::from_secs(120)).await;
             assert!(keys.open(stored.clone()).await.is_ok());
@@ -249,7 +265,7 @@ mod tests {
         assert_eq!(keys.open(stored).await.unwrap_err().fault, KeyFault::Throttled);
     }
 
-    /// How long opening takes, and whether it is refused, and as what.
+    /// How long `open` takes, and the fault if it fails.
     async fn opens(keys: &ShardKeys, stored: &Bytes) -> (Duration, Option<KeyFault>) {
         let began = Instant::now();
         let opened = keys.open(stored.clone()).await;
@@ -259,22 +275,22 @@ mod tests {
     const AT_ONCE: (Duration, Option<KeyFault>) = (Duration::ZERO, None);
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_in_use_never_waits_for_a_holder_that_hangs() {
-        let (holder, keys, stored) = sealed().await;
-        holder.hangs.store(true, Ordering::Relaxed);
+    async fn a_data_key_in_use_never_waits_for_a_hanging_provider() {
+        let (provider, keys, stored) = sealed().await;
+        provider.hangs.store(true, Ordering::Relaxed);
         for _ in 0..360 {
             advance(Duration::from_secs(10)).await;
             assert_eq!(opens(&keys, &stored).await, AT_ONCE);
         }
-        let asked = holder.asked.load(Ordering::Relaxed);
-        assert!((60..=240).contains(&asked), "{asked} questions, one after the other");
-        // It is back: an hour begins anew.
-        holder.hangs.store(false, Ordering::Relaxed);
+        let calls = provider.calls.load(Ordering::Relaxed);
+        assert!((60..=240).contains(&calls), "{calls} calls, one after the other");
+        // The provider responds again, so the hour of stale use starts anew.
+        provider.hangs.store(false, Ordering::Relaxed);
         for _ in 0..6 {
             advance(Duration::from_secs(10)).await;
             assert_eq!(opens(&keys, &stored).await, AT_ONCE);
         }
-        holder.hangs.store(true, Ordering::Relaxed);
+        provider.hangs.store(true, Ordering::Relaxed);
         for _ in 0..360 {
             advance(Duration::from_secs(10)).await;
             assert_eq!(opens(&keys, &stored).await, AT_ONCE);
@@ -282,27 +298,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_that_was_idle_waits_a_moment_for_a_holder_that_hangs_and_only_once() {
-        let (holder, keys, stored) = sealed().await;
-        holder.hangs.store(true, Ordering::Relaxed);
+    async fn an_idle_data_key_waits_once_and_briefly_for_a_hanging_provider() {
+        let (provider, keys, stored) = sealed().await;
+        provider.hangs.store(true, Ordering::Relaxed);
         advance(Duration::from_secs(1800)).await;
         let opened = join_all((0..100).map(|_| opens(&keys, &stored))).await;
-        let moment = Duration::from_secs(1);
-        assert!(opened.iter().all(|(took, fault)| *took < moment && fault.is_none()));
-        assert_eq!(holder.asked.load(Ordering::Relaxed), 2, "one question for all");
+        let short = Duration::from_secs(1);
+        assert!(opened.iter().all(|(took, fault)| *took < short && fault.is_none()));
+        assert_eq!(provider.calls.load(Ordering::Relaxed), 2, "one call for all callers");
         for _ in 0..100 {
             assert_eq!(opens(&keys, &stored).await, AT_ONCE);
             advance(Duration::from_secs(1)).await;
         }
-        // Nothing is used for longer than the hour: then who asks waits until it counts as no answer.
+        // After the hour the stale key is not used any more. The caller waits until the call times out.
         advance(Duration::from_secs(3600)).await;
         assert_eq!(opens(&keys, &stored).await.1, Some(KeyFault::Throttled));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_master_key_that_is_disabled_stops_in_time_while_it_is_used() {
-        let (holder, keys, stored) = sealed().await;
-        *lock(&holder.fault) = Some(KeyFault::Disabled);
+    async fn a_disabled_master_key_in_use_stops_within_the_cache_time() {
+        let (provider, keys, stored) = sealed().await;
+        *lock(&provider.fault) = Some(KeyFault::Disabled);
         let began = Instant::now();
         while keys.open(stored.clone()).await.is_ok() {
             assert!(began.elapsed() < keys.keyring.settings().cache);
@@ -312,21 +328,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_master_key_that_was_disabled_while_its_holder_was_away_stops_once_that_is_back() {
-        let (holder, keys, stored) = sealed().await;
-        *lock(&holder.fault) = Some(KeyFault::Throttled);
+    async fn a_master_key_disabled_during_an_outage_stops_when_the_provider_is_back() {
+        let (provider, keys, stored) = sealed().await;
+        *lock(&provider.fault) = Some(KeyFault::Throttled);
         advance(Duration::from_secs(600)).await;
         assert_eq!(opens(&keys, &stored).await, AT_ONCE);
-        *lock(&holder.fault) = Some(KeyFault::Disabled);
-        // Not used for a while, and not used once more.
+        *lock(&provider.fault) = Some(KeyFault::Disabled);
+        // The data key was idle for a while, and now it is refused.
         advance(Duration::from_secs(600)).await;
         assert_eq!(opens(&keys, &stored).await.1, Some(KeyFault::Disabled));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_data_key_is_worn_by_age_and_by_bytes() {
-        let holder = Arc::default();
-        let keys = keys(&holder);
+    async fn a_data_key_is_due_for_replacement_by_age_and_by_bytes() {
+        let provider = Arc::default();
+        let keys = keys(&provider);
         keys.follow(stream(&[0]));
         let (now, day) = (Timestamp::from_millis(2000), Duration::from_secs(24 * 3600));
         assert!(keys.worn_data_key(now.plus(day)).is_none());

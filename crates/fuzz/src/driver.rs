@@ -1,4 +1,8 @@
-//! Feeds a target.
+//! Runs a target on its corpus and on mutations of it.
+//!
+//! 1. Try each input of the corpus.
+//! 2. Mutate random inputs of the corpus until the limit, and try each result.
+//! 3. Stop at the first panic and return the input. The caller writes it into the corpus.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,40 +17,40 @@ use rand::rngs::StdRng;
 use crate::mutate::mutated;
 use crate::targets::Target;
 
-/// When to stop.
+/// When to stop mutating.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
-    /// After so many mutations.
+    /// After this number of mutations.
     Count(u64),
-    /// After so long.
+    /// After this time.
     Time(Duration),
 }
 
-/// What was done.
+/// Result of a run without a panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Inputs of the corpus.
+    /// Number of inputs in the corpus.
     pub corpus: usize,
-    /// Mutations.
+    /// Number of mutations that were tried.
     pub mutations: u64,
-    /// The longest that one input took.
+    /// Longest time for one input.
     pub slowest: Duration,
 }
 
 /// An input that made a target panic.
 #[derive(Clone, Debug)]
 pub struct Crash {
-    /// The target's name.
+    /// Name of the target.
     pub target: &'static str,
-    /// The input.
+    /// The bytes.
     pub input: Vec<u8>,
 }
 
 impl Crash {
-    /// Writes the input into the corpus, under a name of what is in it.
+    /// Writes the input into the corpus of the target. The file name contains a hash of the input. Returns the path.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn keep(&self) -> Result<PathBuf> {
         let digest = Md5::digest(&self.input);
         let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -57,15 +61,15 @@ impl Crash {
     }
 }
 
-/// Where the inputs of a target stand.
+/// Folder with the corpus of a target.
 pub fn corpus_dir(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
 }
 
-/// The corpus of a target, in the order of its file names.
+/// The corpus of a target, sorted by file name.
 ///
 /// # Errors
-/// What the file system says; a target without a corpus is one.
+/// Errors of the file system. A missing corpus is an error too.
 pub fn inputs(target: &str) -> Result<Vec<(String, Vec<u8>)>> {
     let dir = corpus_dir(target);
     let entries = fs::read_dir(&dir).with_context(|| dir.display().to_string())?;
@@ -79,9 +83,9 @@ pub fn inputs(target: &str) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(inputs)
 }
 
-/// Tries one input; `false` if the target panics.
+/// Runs the target on one input. `false` if the target panics.
 pub fn replay(target: &Target, input: &[u8]) -> bool {
-    // A target keeps nothing from one input to the next.
+    // A target has no state between two inputs, so a panic leaves nothing half done.
     catch_unwind(AssertUnwindSafe(|| (target.run)(input))).is_ok()
 }
 
@@ -120,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_a_target_panic_is_found_and_found_again() {
+    fn an_input_that_panics_is_found_again_with_the_same_seed() {
         let target = Target { name: "picky", run: picky };
         let corpus = [b"nothing special".to_vec()];
         let found = |seed| drive(&target, &corpus, seed, Limit::Count(100_000)).unwrap_err().input;

@@ -1,12 +1,12 @@
-//! Everything that reads bytes from outside, fed with bytes that nobody would send.
+//! Fuzzing: feeds random bytes to all code that reads bytes from outside.
 //!
-//! A [`Target`] is a plain function of bytes that panics where something is wrong. [`drive`] feeds it with the inputs that
-//! stand in `corpus/NAME`, then with mutations of them, from a seed: the same seed, the same inputs. What makes a target
-//! panic is written into its corpus, and so is tried by the tests from then on: give it a name that says what it was.
+//! A [`Target`] is a function of bytes that panics if it finds an error. [`drive`] runs it on each file in
+//! `corpus/NAME`, then on mutations of these files. The same seed makes the same mutations. An input that makes a
+//! target panic is written into its corpus, so the tests try it from then on. Rename the file so that it says what
+//! was wrong.
 //!
-//! A mutation knows nothing of the code that it goes through, for that takes a compiler that isn't stable. So what is good
-//! must stand in the corpus: a new kind of message needs a seed (`seeds.rs`).
-//! Start at [`TARGETS`].
+//! The mutations do not know the code that they run through: coverage feedback needs an unstable compiler. So the
+//! corpus must contain valid inputs, and a new kind of message needs a seed (`seeds.rs`). Start at [`TARGETS`].
 
 mod driver;
 mod mutate;

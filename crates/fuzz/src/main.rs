@@ -1,4 +1,7 @@
-//! `make fuzz`: feeds targets for as long as it is told.
+//! The command behind `make fuzz`: runs targets for a given time.
+//!
+//! The seed is printed first, so a run can be repeated. The exit code is a failure if a target panics, or if one
+//! input takes more than two seconds.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,24 +10,24 @@ use anabranch_fuzz::{Limit, TARGETS, drive, inputs, write_seeds};
 use anyhow::{Result, ensure};
 use clap::Parser;
 
-/// An input may take this long before it counts as one that hangs.
+/// Longest time for one input. A target that takes longer counts as hanging.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Feeds everything that reads bytes from outside
+/// Runs all code that reads bytes from outside on random inputs
 #[derive(Debug, Parser)]
 struct Args {
-    /// Which targets, by parts of their names; all if none
+    /// Targets to run, by parts of their names; all targets if none is given
     targets: Vec<String>,
-    /// How long each is fed
+    /// How long each target runs
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     seconds: u64,
-    /// How many mutations each is fed, in place of a time
+    /// Number of mutations for each target, instead of a time
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Where the random numbers begin; one of its own if none
+    /// Seed of the random numbers; a random one if none is given
     #[arg(long)]
     seed: Option<u64>,
-    /// Writes the seeds of the corpus anew and feeds nothing
+    /// Write the seeds of the corpus again, and run no target
     #[arg(long)]
     write_seeds: bool,
 }

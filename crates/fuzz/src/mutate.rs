@@ -1,14 +1,18 @@
-//! Changes to inputs.
+//! Mutations of inputs. All randomness comes from the caller's generator, so one seed always makes the same
+//! mutations.
+//!
+//! A mutation applies one to eight changes to an input of the corpus: it flips a bit, replaces, inserts or removes
+//! bytes, repeats a piece, inserts a piece of another input, or writes a number at an edge of a range.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngCore};
 
-/// No input grows beyond this.
+/// Largest size of an input.
 const MAX_BYTES: usize = 64 * 1024;
-/// Changes of one input, at most.
+/// Most changes of one input.
 const MAX_CHANGES: u32 = 8;
-/// Numbers that are the last or the first of something.
+/// Numbers at the edges of integer types.
 const EDGES: [u64; 12] = [
     0,
     1,
@@ -24,7 +28,7 @@ const EDGES: [u64; 12] = [
     u64::MAX,
 ];
 
-/// One of `inputs`, changed in a few places.
+/// One of `inputs`, with some changes.
 pub(crate) fn mutated(inputs: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
     let mut bytes = inputs.choose(random).cloned().unwrap_or_default();
     for _ in 0..random.random_range(1..=MAX_CHANGES) {
@@ -79,7 +83,7 @@ fn insert(bytes: &mut Vec<u8>, at: usize, more: &[u8]) {
     }
 }
 
-/// A number at the edge of what fits somewhere, as a program writes it: either end first, as a varint, or in decimal.
+/// A number of [`EDGES`] in one of the forms that programs write: little endian, big endian, varint or decimal.
 fn edge(random: &mut StdRng) -> Vec<u8> {
     let number = *EDGES.choose(random).expect("there are some");
     let width = *[1, 2, 4, 8].choose(random).expect("there are some");
@@ -108,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_makes_the_same_inputs() {
+    fn the_same_seed_makes_the_same_mutations() {
         let inputs = vec![b"hello".to_vec(), vec![0; 100]];
         let run = |seed| {
             let mut random = StdRng::seed_from_u64(seed);
@@ -119,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_the_largest_are_changed_too() {
+    fn empty_and_largest_inputs_can_be_mutated() {
         let mut random = StdRng::seed_from_u64(3);
         for _ in 0..10_000 {
             assert!(mutated(&[], &mut random).len() <= MAX_BYTES);

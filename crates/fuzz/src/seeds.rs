@@ -1,4 +1,8 @@
-//! The seeds of the corpus: a good input of each kind, for what can't be written by hand.
+//! Seeds of the corpus: valid inputs in binary formats, which nobody can write by hand.
+//!
+//! `fuzz --write-seeds` writes them. Names are stable, so run it again after a change of a format. Numbered seeds get
+//! their place in the list as their name: append new ones at the end. No random numbers and no clock are used, so the
+//! same code writes the same bytes.
 
 use std::fs;
 use std::io::Write;
@@ -20,10 +24,10 @@ use prost::Message;
 use crate::driver::corpus_dir;
 use crate::targets::catalog::{history, populated};
 
-/// Writes them over what is there under their names.
+/// Writes all seeds into the corpus. Files of the same names are replaced.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn write_seeds() -> Result<()> {
     write("catalog-command", numbered(commands().iter().map(encode_command).collect()))?;
     write("catalog-outcome", numbered(outcomes().iter().map(encode_outcome).collect()))?;
@@ -140,7 +144,7 @@ fn commands() -> Vec<Command> {
         Command::Stream(StreamCommand::Drop { name: name(), id }),
         Command::Limited { command: Box::new(reshard(ShardChange::Count(6))), now },
     ]);
-    // Appended: the names of seeds are their places.
+    // Append new commands at the end, because the names of the files are places in this list.
     let start = |id| {
         let (master_key, wrapped) = ("alias/k".to_owned(), vec![1, 2, 3]);
         Command::Encryption(EncryptionCommand::Start { name: name(), id, master_key, wrapped, now })
@@ -251,7 +255,7 @@ fn replica_messages() -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
-/// Without magic bytes and checksum, which the target adds.
+/// Aggregated records without magic bytes and checksum: the target adds them.
 fn aggregates() -> [(&'static str, Vec<u8>); 3] {
     [
         ("one", b"\x0a\x01k\x1a\x05\x08\x00\x1a\x01d".to_vec()),
@@ -274,7 +278,7 @@ fn gzips() -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(vec![("one", gzip(b"{\"StreamName\":\"s\"}")?), ("two", two), ("bomb", bomb)])
 }
 
-/// What is inside of tokens of each kind.
+/// Plain contents of each kind of token.
 fn tokens() -> [(&'static str, Vec<u8>); 3] {
     let number = 4u64.to_be_bytes();
     let iterator = [&number[..], &[0, 0, 0, 1], &number, &[0, 3], b"s"].concat();

@@ -1,4 +1,4 @@
-//! What is fed.
+//! The functions that are fuzzed.
 
 mod access;
 pub(crate) mod catalog;
@@ -7,16 +7,16 @@ mod log;
 mod names;
 mod nodes;
 
-/// A function of bytes that panics where something is wrong.
+/// A function of bytes that panics if it finds an error.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, and that of its corpus.
+    /// Name of the target and of its corpus.
     pub name: &'static str,
-    /// What is fed.
+    /// The function.
     pub run: fn(&[u8]),
 }
 
-/// All of them. What comes from clients stands first, then what comes from other nodes and from the disk.
+/// All targets. Targets for bytes from clients come first, then targets for bytes from other nodes and from the disk.
 pub const TARGETS: &[Target] = &[
     Target { name: "gateway-call", run: gateway::call },
     Target { name: "gateway-gzip", run: gateway::gzip },

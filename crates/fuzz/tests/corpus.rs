@@ -1,13 +1,13 @@
-//! Every target takes its corpus and a few thousand mutations of it. `make fuzz` goes on for longer.
+//! Runs every target on its corpus and on a few thousand mutations. `make fuzz` runs for longer.
 
 use anabranch_fuzz::{Limit, TARGETS, drive, inputs, replay};
 
-/// Mutations of each target: a few seconds for all of them.
+/// Mutations of each target. All targets together take a few seconds.
 const MUTATIONS: u64 = 3_000;
 const SEED: u64 = 20_261_126;
 
 #[test]
-fn what_was_found_once_is_never_found_again() {
+fn no_input_of_the_corpus_makes_a_target_panic() {
     for target in TARGETS {
         let inputs = inputs(target.name).unwrap();
         assert!(!inputs.is_empty(), "{} has no corpus", target.name);
@@ -18,7 +18,7 @@ fn what_was_found_once_is_never_found_again() {
 }
 
 #[test]
-fn no_target_panics() {
+fn no_mutation_makes_a_target_panic() {
     for target in TARGETS {
         let corpus: Vec<_> =
             inputs(target.name).unwrap().into_iter().map(|(_, input)| input).collect();

@@ -1,18 +1,20 @@
-//! What replicas acknowledged to the leaders on this node, and which of them lost it again.
+//! Which entries other replicas acknowledged to the leaders on this node, and which replicas lost such entries
+//! again.
 //!
-//! A replica acknowledges an entry once its disk has it, and within one term nobody but that term's leader changes its
-//! log. So a replica that says "I don't have entry 7" to a leader to whom it had said in the same term "I have entry 7"
-//! has lost what it had promised: its disk went back in time. openraft's leader would count on those entries all the
-//! same (ADR-0003), so it never hears of that answer.
+//! A replica acknowledges an entry once its disk has the entry. Within one term only the leader of that term changes
+//! the replica's log. Suppose a replica says "I don't have entry 7" to a leader to which it said "I have entry 7" in
+//! the same term. Then the replica has lost what it had promised: its disk went back in time. openraft's leader
+//! would still count on those entries (ADR-0003), so openraft never gets that response.
 //!
-//! Only requests that were sent after the acknowledgement had come count: an answer to an earlier one may come late.
+//! Only requests that were sent after the acknowledgement had arrived count. The response to an earlier request may
+//! be late.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_types::{GroupId, ReplicaId};
 
-/// The highest entry that one replica acknowledged, and the term of the leader that it did so to.
+/// The highest entry that one replica acknowledged, and the term of the leader that got the acknowledgement.
 #[derive(Debug, Default)]
 pub(crate) struct Acknowledged(Mutex<Option<Last>>);
 
@@ -23,7 +25,7 @@ struct Last {
 }
 
 impl Acknowledged {
-    /// The replica has every entry up to `index`, as it told the leader of `term`.
+    /// Notes that the replica told the leader of `term` that it has every entry up to `index`.
     pub(crate) fn note(&self, term: u64, index: u64) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
@@ -40,12 +42,12 @@ impl Acknowledged {
     }
 }
 
-/// Replicas that lost what they had acknowledged. Nothing is sent to them any more. Cheap to clone.
+/// Replicas that lost entries which they had acknowledged. Leaders send them nothing any more. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reverted(Arc<Mutex<BTreeSet<(GroupId, ReplicaId)>>>);
 
 impl Reverted {
-    /// Says so in the log, the first time.
+    /// Adds a replica. Logs an error the first time.
     pub(crate) fn note(&self, group: GroupId, replica: ReplicaId, index: u64) {
         let is_new = self.held().insert((group, replica));
         if is_new {
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_acknowledged_counts_in_its_term_only() {
+    fn an_acknowledgement_counts_only_in_its_own_term() {
         let acknowledged = Acknowledged::default();
         assert!(!acknowledged.covers(1, 0));
         acknowledged.note(3, 10);
@@ -93,7 +95,7 @@ mod tests {
         acknowledged.note(3, 50);
         assert!(
             !acknowledged.covers(3, 50) && acknowledged.covers(5, 2),
-            "an old leader's is late"
+            "a late response to an old leader"
         );
     }
 }

@@ -1,3 +1,20 @@
+//! The state machine as openraft sees it: applies committed entries, stores checkpoints, makes and installs
+//! snapshots.
+//!
+//! ```text
+//! log index 0 ......... S ............... H ............ C ............ A .......... last entry
+//!            purged        not readable       readable       readable      not applied
+//!
+//! S snapshot: the state as of the last purged entry      H trim horizon: the first readable entry
+//! C checkpoint: the state as of one entry                A the first entry that is not applied
+//! ```
+//!
+//! A `Checkpoint` entry makes every replica store its state in a row. A `Trim` entry moves the horizon. After that
+//! upkeep asks openraft for a snapshot, which is the newest checkpoint below the horizon, and then for a purge up to
+//! it.
+//!
+//! This never happens: a snapshot covers a readable entry, or a write is acknowledged before readers can see it.
+
 use std::io;
 use std::sync::Arc;
 
@@ -32,7 +49,7 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    /// Takes up where the newest checkpoint left off.
+    /// Restores the state of the newest checkpoint or snapshot. openraft then applies the entries after it.
     pub(crate) fn open(
         log: Arc<dyn GroupLog>,
         machine: Box<dyn Machine>,
@@ -46,7 +63,7 @@ impl Applier {
         let mut kept = Vec::new();
         for (index, checkpoint) in applier.log.checkpoints() {
             if last.is_none_or(|last| index > last.index) {
-                continue; // the entry that it covers was lost with a crash
+                continue; // a crash lost the entry that this row covers
             }
             let message = decode(checkpoint.clone())?;
             let arrival = Timestamp::from_millis(message.last_arrival_millis);
@@ -149,7 +166,7 @@ impl Applier {
     }
 }
 
-/// The row of a checkpoint that goes.
+/// The write that deletes the checkpoint at `index`.
 const fn removed(index: u64) -> (StateKey, Option<Bytes>) {
     (StateKey::Checkpoint(index), None)
 }
@@ -158,7 +175,7 @@ fn decode(checkpoint: Bytes) -> io::Result<pb::Checkpoint> {
     pb::Checkpoint::decode(checkpoint).map_err(io::Error::other)
 }
 
-/// Entries that are applied between two notices to who waits for them.
+/// Maximum number of entries that are applied before waiting readers are notified.
 const APPLY_BATCH: usize = 256;
 
 impl RaftStateMachine<TypeConfig> for Applier {
@@ -181,7 +198,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
                 let outcome = self.apply_entry(entry)?;
                 answers.extend(responder.map(|responder| (responder, outcome)));
             }
-            // First everyone can see it, then it is acknowledged.
+            // First readers can see the entries, then the writers get their responses. So an acknowledged record can
+            // be read.
             self.machine.publish();
             self.progress.notify();
             answers.into_iter().for_each(|(responder, outcome)| responder.send(outcome));
@@ -200,11 +218,13 @@ impl RaftStateMachine<TypeConfig> for Applier {
     ) -> Result<(), io::Error> {
         let mut message = decode(data)?;
         let last = meta.last_log_id.as_ref().map(log_id);
+        // The log goes on right after the snapshot. So its first entry is the horizon here.
         message.trim_horizon = last.map_or(0, |last| last.index + 1);
         let checkpoint: Bytes = message.encode_to_vec().into();
         let old = self.progress.checkpoints().clear();
         let mut rows: Vec<_> = old.into_iter().map(removed).collect();
         rows.push((StateKey::Snapshot, Some(checkpoint.clone())));
+        // The rows must be on disk before openraft purges the entries that the snapshot replaces.
         put_durably(&self.log, rows).await?;
         self.restore(checkpoint)
     }
@@ -238,7 +258,8 @@ async fn put_durably(
     result.map_err(into_io)
 }
 
-/// Makes the snapshot: the newest checkpoint below the trim horizon, never anything newer.
+/// Makes the snapshot from the newest checkpoint below the trim horizon. Never from a newer one: a follower that
+/// gets the snapshot must still get all retained records as entries.
 pub(crate) struct TrimSnapshot {
     log: Arc<dyn GroupLog>,
     progress: Arc<Progress>,
@@ -274,7 +295,7 @@ impl RaftSnapshotBuilder<TypeConfig> for TrimSnapshot {
     }
 }
 
-/// The log id of a stored snapshot or checkpoint, if it can be read.
+/// The last log id that a stored snapshot or checkpoint covers, if the row can be decoded.
 pub(crate) fn checkpoint_log_id(row: Bytes) -> Option<LogId> {
     let last = decode(row).ok()?.last?;
     Some(LogId { term: last.term, index: last.index })

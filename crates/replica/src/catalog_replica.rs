@@ -1,3 +1,8 @@
+//! This node's replica of the catalog.
+//!
+//! A change is a command that the leader replicates. Every replica applies it and publishes the new version to the
+//! node ([`CatalogReplica::watch`]). The version on a node may be old. Only the leader can tell the newest one.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -18,27 +23,27 @@ pub struct CatalogReplica {
 }
 
 impl CatalogReplica {
-    /// Has the catalog apply `command`; on the leader only.
+    /// Replicates `command` and returns its outcome once it is applied here. Works on the leader only.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if it may have been applied or not; after any other it was not.
+    /// [`Error::Unknown`] if the command may or may not be applied. After any other error it is not.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, Error> {
         self.group.leading_term()?;
         self.group.check_followed().await?;
         let payload = Payload::Command(anabranch_proto::encode_command(command));
         match self.group.propose(payload).await? {
             (_, machine::Outcome::Catalog(outcome)) => Ok(outcome),
-            _ => Err(Error::Unknown("the entry was no catalog command".into())),
+            _ => Err(Error::Unknown("the entry was not a command of the catalog".into())),
         }
     }
 
-    /// The versions of the catalog as this replica applies them.
+    /// A watch of the newest version of the catalog that this replica has applied.
     pub fn watch(&self) -> watch::Receiver<Arc<Catalog>> {
         self.catalog.clone()
     }
 
-    /// The newest version of the catalog, which every change acknowledged before this call is in; on
-    /// the leader only.
+    /// Number of the newest version of the catalog. That version includes every change that was acknowledged before
+    /// this call. Works on the leader only.
     ///
     /// # Errors
     /// [`Error::NotLeader`].
@@ -47,23 +52,23 @@ impl CatalogReplica {
         Ok(self.catalog.borrow().version)
     }
 
-    /// Whether this replica leads, has applied all that earlier leaders committed, and no other can
+    /// Whether this replica leads, has applied everything that earlier leaders committed, and no other replica can
     /// lead now.
     pub async fn leads(&self) -> bool {
         self.group.read_index().await.is_ok()
     }
 
-    /// The catalog's voters, if this replica leads and no change of them is under way.
+    /// The voters of the catalog, if this replica leads and no change of them is under way.
     pub fn settled_voters(&self) -> Option<BTreeSet<ReplicaId>> {
         self.group.settled_voters()
     }
 
-    /// Whether the two are one opening of a replica.
+    /// Whether `other` is a clone of this handle. False for a handle from another opening of the same replica.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.group, &other.group)
     }
 
-    /// What the replica says of itself.
+    /// State of the replica.
     pub fn status(&self) -> GroupStatus {
         self.group.status()
     }

@@ -1,40 +1,41 @@
-//! Which checkpoints a replica keeps: at most [`MOST`], spread evenly over the time that its log covers.
+//! Which checkpoints a replica keeps: at most [`MAX_CHECKPOINTS`], spread evenly over the time that its log covers.
 //!
-//! Each one that is added beyond the bound makes one of the others go: the one between whose neighbours the least time
-//! passes. The oldest and the newest stay. So a trim, which goes to a checkpoint, comes later than retention wants by at
-//! most [`MOST`]'s share of the log's time, however long that is; and a search by time begins between two checkpoints.
+//! If there are more, some are removed: those whose two neighbours are the closest in time. The oldest and the
+//! newest always stay. A trim goes to a checkpoint. So it may come later than retention asks, but only by a small
+//! share of the log's time (4 of [`MAX_CHECKPOINTS`] parts), however long that time is. And a search by time begins
+//! between two checkpoints.
 //!
-//! Each replica thins by itself. So a replica may lack the checkpoint that the leader trims to: it then purges up to the
-//! one before that.
+//! Each replica removes checkpoints by itself. So a replica may lack the checkpoint to which the leader trims. Then
+//! it purges up to the checkpoint before that.
 
 use anabranch_types::Timestamp;
 
-/// How many are kept. Two neighbours are apart by at most four of so many parts of the time that the log covers, unless no
-/// checkpoint was made in between.
-pub(crate) const MOST: usize = 512;
+/// Maximum number of checkpoints. The time between two neighbours is at most 4/512 of the time that the log covers,
+/// unless no checkpoint was made in between.
+pub(crate) const MAX_CHECKPOINTS: usize = 512;
 
 /// The checkpoints of one replica.
 ///
-/// Invariant: log indexes rise; arrivals never fall, as they don't along the log.
+/// Invariant: log indexes rise, and arrival times never fall.
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints(Vec<Kept>);
 
 /// A checkpoint that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
-    /// Log index of its entry.
+    /// Log index of the `Checkpoint` entry.
     pub(crate) index: u64,
-    /// When the newest record up to it arrived.
+    /// Arrival time of the newest record up to that entry.
     pub(crate) arrival: Timestamp,
 }
 
 impl Checkpoints {
-    /// Adds the newest one. Gives the indexes of those that are kept no more.
+    /// Adds the newest checkpoint. Returns the indexes of the checkpoints that were removed for it.
     pub(crate) fn add(&mut self, index: u64, arrival: Timestamp) -> Vec<u64> {
         self.extend([Kept { index, arrival }])
     }
 
-    /// Adds several, by rising index. Gives the indexes of those that are kept no more.
+    /// Adds checkpoints with rising indexes. Returns the indexes of the checkpoints that were removed for them.
     pub(crate) fn extend(&mut self, newer: impl IntoIterator<Item = Kept>) -> Vec<u64> {
         for kept in newer {
             if self.newest().is_none_or(|newest| newest.index < kept.index) {
@@ -42,14 +43,16 @@ impl Checkpoints {
             }
         }
         let mut gone = Vec::new();
-        while let Some(over) = self.0.len().checked_sub(MOST).filter(|over| *over > 0) {
-            // An eighth at a time: among those that are near each other there are always so many without a neighbour.
+        while let Some(over) = self.0.len().checked_sub(MAX_CHECKPOINTS).filter(|over| *over > 0) {
+            // At most an eighth at a time: there are always that many close checkpoints of which no two are
+            // neighbours. If neighbours were removed together, their gaps would add up.
             gone.extend(self.thin(over.min(self.0.len().div_ceil(8))));
         }
         gone
     }
 
-    /// Removes up to `count`, no two of them neighbours: those whose neighbours are the nearest in time.
+    /// Removes up to `count` checkpoints, no two of them neighbours. Removes those first whose two neighbours are
+    /// the closest in time. Returns their indexes.
     fn thin(&mut self, count: usize) -> Vec<u64> {
         let mut places: Vec<usize> = (1..self.0.len().saturating_sub(1)).collect();
         places.sort_by_key(|place| self.0[place + 1].arrival.since(self.0[place - 1].arrival));
@@ -67,34 +70,34 @@ impl Checkpoints {
         gone.into_iter().map(|(gone, _)| gone.index).collect()
     }
 
-    /// Removes those below `index`. Gives their indexes.
+    /// Removes the checkpoints below `index`. Returns their indexes.
     pub(crate) fn remove_below(&mut self, index: u64) -> Vec<u64> {
         let below = self.0.partition_point(|kept| kept.index < index);
         self.0.drain(..below).map(|kept| kept.index).collect()
     }
 
-    /// Removes all. Gives their indexes.
+    /// Removes all checkpoints. Returns their indexes.
     pub(crate) fn clear(&mut self) -> Vec<u64> {
         self.remove_below(u64::MAX)
     }
 
-    /// The newest one.
+    /// The newest checkpoint.
     pub(crate) fn newest(&self) -> Option<Kept> {
         self.0.last().copied()
     }
 
-    /// The newest one at or below `index`.
+    /// The newest checkpoint at or below `index`.
     pub(crate) fn newest_up_to(&self, index: u64) -> Option<Kept> {
         let after = self.0.partition_point(|kept| kept.index <= index);
         self.0.get(after.checked_sub(1)?).copied()
     }
 
-    /// The indexes of those below `index`.
+    /// The indexes of the checkpoints below `index`.
     pub(crate) fn below(&self, index: u64) -> Vec<u64> {
         self.0.iter().map(|kept| kept.index).take_while(|known| *known < index).collect()
     }
 
-    /// The newest one up to which all records arrived before `time`, and the one after it.
+    /// The newest checkpoint up to which all records arrived before `time`, and the checkpoint after it.
     pub(crate) fn around(&self, time: Timestamp) -> (Option<Kept>, Option<Kept>) {
         let after = self.0.partition_point(|kept| kept.arrival < time);
         let before = after.checked_sub(1).and_then(|place| self.0.get(place));
@@ -115,7 +118,8 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    /// Checkpoints, one for each step of time before it, at every third index.
+    /// One checkpoint for each step, at every third index. A step is the time since the checkpoint before, in
+    /// milliseconds.
     fn made(steps: &[u64]) -> Vec<Kept> {
         let times = steps.iter().scan(1_000_000, |time, step| {
             *time += step;
@@ -129,14 +133,14 @@ mod tests {
         ends.map_or(Duration::ZERO, |(first, last)| last.arrival.since(first.arrival))
     }
 
-    /// Checks what is kept of `all`, and what was given as gone.
+    /// Checks which checkpoints of `all` are kept, and that `gone` are the others.
     fn check(kept: &Checkpoints, all: &[Kept], mut gone: Vec<u64>) {
-        assert!(kept.0.len() <= MOST);
+        assert!(kept.0.len() <= MAX_CHECKPOINTS);
         assert_eq!((kept.0.first(), kept.0.last()), (all.first(), all.last()));
         gone.extend(kept.0.iter().map(|kept| kept.index));
         gone.sort_unstable();
         assert_eq!(gone, all.iter().map(|one| one.index).collect::<Vec<_>>(), "each once");
-        let share = span(all) * 4 / u32::try_from(MOST).unwrap();
+        let share = span(all) * 4 / u32::try_from(MAX_CHECKPOINTS).unwrap();
         for pair in kept.0.windows(2) {
             let after = all.partition_point(|one| one.index <= pair[0].index);
             let is_natural = all.get(after) == Some(&pair[1]);
@@ -149,7 +153,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_kept_is_bounded_and_spread_over_time(
+        fn checkpoints_are_bounded_and_spread_over_time(
             steps in vec(prop_oneof![8 => 0u64..100, 2 => 0u64..5_000, 1 => 0u64..2_000_000], 1..4_000),
             at_once in any::<bool>(),
         ) {
@@ -163,7 +167,7 @@ mod tests {
         }
 
         #[test]
-        fn searches_find_what_a_walk_finds(
+        fn searches_find_the_same_as_a_linear_scan(
             steps in vec(0u64..4, 0..40),
             time in 999_990u64..1_000_100,
             index in 0u64..130,
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_of_minutes_is_thinned_at_once() {
+    fn a_year_of_checkpoints_is_thinned_in_one_call() {
         let all = made(&vec![60_000; 525_600]);
         let mut kept = Checkpoints::default();
         let gone = kept.extend(all.iter().copied());
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn one_wrong_stamp_does_not_thin_the_others() {
-        let mut steps = vec![60_000; MOST - 1];
+        let mut steps = vec![60_000; MAX_CHECKPOINTS - 1];
         steps.push(u64::from(u32::MAX) * 1000);
         let all = made(&steps);
         let mut kept = Checkpoints::default();

@@ -1,4 +1,6 @@
-//! Between openraft's values, storage's and the wire's.
+//! Conversions of log ids, votes and memberships between openraft, the log store and protobuf messages.
+//!
+//! A term has at most one leader, so a log id is only a term and an index: the leader in openraft's id is not kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 

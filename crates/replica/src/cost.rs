@@ -1,4 +1,4 @@
-//! Entries of a shard's log as every replica applies them.
+//! Cost tests: applying the entries of a shard's log, as every replica does.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use crate::payload::Payload;
 
 const ENTRIES: u64 = 64;
 
-/// The payload of an append of 8 records of 1 KiB by a call of its own.
+/// Payload of an append of 8 records of 1 KiB each. Each number `call` is a call of its own.
 fn stored(call: u64) -> Bytes {
     let id = Bytes::from(format!("6f1ed002-ab5b-4f1e-9d3c-{call:012x}"));
     let mut builder = BatchBuilder::new(Some(Producer { id, sequence: 0 }));

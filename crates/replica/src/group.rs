@@ -1,3 +1,24 @@
+//! One replica of a Raft group: the facade in front of openraft.
+//!
+//! [`Group::open`] claims the log of the replica, restores its state (`applier.rs`) and starts openraft. After that
+//! three things happen side by side:
+//! - The leader proposes entries ([`Group::propose`], [`Group::propose_many`]). openraft writes them to the log,
+//!   sends them to the followers, and applies them once a majority has them.
+//! - Requests of other nodes come in through [`Group::receive_appends`] and [`Group::receive`].
+//! - Upkeep calls the `follow_…` functions again and again. They purge the log up to the trim horizon and bring the
+//!   membership to what the catalog wants.
+//!
+//! A replica serves as the leader only while all of this is true ([`Group::leading_term`], [`Group::leads_alone`]):
+//!
+//! ```text
+//! openraft says "leader"      and  an entry of this term is applied  (so all entries of earlier terms are, too)
+//! term > renounced_term       and  the disk is not stalled
+//! for reads: the leader lease holds, or a majority confirms the leader now
+//! ```
+//!
+//! This never happens: openraft makes no snapshot and purges nothing by itself, and a replica never leads in a term
+//! that it has renounced.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,50 +63,51 @@ mod report;
 pub use hand_over::HandOver;
 pub use report::{GroupReport, MemberReport};
 
-/// Which replica of which group a node is to hold.
+/// A replica that a node is to hold, and the group that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSpec {
-    /// The group.
+    /// Id of the group.
     pub group: GroupId,
-    /// This node's replica of it.
+    /// Id of this node's replica of the group.
     pub replica: ReplicaId,
-    /// All replicas.
+    /// All replicas of the group, this one included.
     pub members: Vec<Replica>,
-    /// Whether the group is new: only then may an empty log begin it.
+    /// Whether the group is new. A replica with an empty log initialises the group only if this is set: in an older
+    /// group the entries are on the other replicas.
     pub is_new: bool,
-    /// The resharding job that made the shard; 0 for a stream's first shards and the catalog.
+    /// Number of the resharding job that made the shard. 0 for the first shards of a stream and for the catalog.
     pub born: u64,
 }
 
-/// What a replica says of itself.
+/// State of a replica, as the replica itself knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupStatus {
-    /// The replica.
+    /// Id of the replica.
     pub replica: ReplicaId,
-    /// Node of the leader that it follows or is.
+    /// Node of the leader, if the replica knows one. It may be this node.
     pub leader: Option<NodeId>,
-    /// Its term.
+    /// Raft term of the replica.
     pub term: u64,
-    /// First log index that it hasn't applied.
+    /// First log index that the replica has not applied.
     pub applied: u64,
-    /// First log index that isn't trimmed.
+    /// First log index that is not trimmed.
     pub trim_horizon: u64,
-    /// Log index of its newest checkpoint.
+    /// Log index of the replica's newest checkpoint.
     pub checkpoint: Option<u64>,
-    /// Its last purged and last entry.
+    /// Last entry that was purged from the log.
     pub purged: Option<LogId>,
-    /// Its last entry.
+    /// Last entry of the log, committed or not.
     pub last: Option<LogId>,
-    /// Voters of the group.
+    /// Voters of the group, by the newest membership in the log.
     pub voters: Vec<ReplicaId>,
-    /// Why it is out of service, if it is.
+    /// Why the replica is quarantined, if it is.
     pub quarantined: Option<String>,
 }
 
-/// How long a majority that hasn't been heard lately may take to say that nobody else leads. Some round trips: a leader
-/// that is cut off says so soon, and the caller asks another node.
+/// How long a leader without a lease waits for a majority to confirm that it still leads. This is several round
+/// trips. A leader that is cut off reports an error after this time, and the caller asks another node.
 const MAJORITY_PATIENCE: Duration = Duration::from_secs(1);
-/// Why the outcome of a write is unknown that waited for a stalled disk.
+/// Reason in [`Error::Unknown`] for a write that was waiting for the disk when the disk stalled.
 pub(crate) const DISK_STALLED: &str = "the disk of the leader is stalled";
 
 /// One replica of a Raft group: the facade in front of openraft.
@@ -98,17 +120,19 @@ pub(crate) struct Group {
     pub(crate) raft: Raft,
     pub(crate) transport: Transport,
     settings: ReplicaSettings,
-    /// Highest term in which this replica gave up to lead: whatever openraft says, it leads in no term up
-    /// to this. 0 for none.
-    given_up: AtomicU64,
-    /// Held while an heir has its time to take over.
-    telling_heir: Mutex<()>,
-    /// Whether a majority of the voters' disks take no records. Found out by upkeep.
-    pub(crate) is_crowded: Arc<AtomicBool>,
+    /// Highest term in which this replica renounced the leadership. The replica leads in no term up to this one,
+    /// whatever openraft says. 0 if it never renounced a term.
+    renounced_term: AtomicU64,
+    /// Held while a leadership transfer is under way, so that only one target at a time is told to start an
+    /// election.
+    transferring: Mutex<()>,
+    /// Whether no majority of the voters is alive with a disk that takes records. Upkeep updates it.
+    pub(crate) lacks_writable_majority: Arc<AtomicBool>,
 }
 
 impl Group {
-    /// Opens the replica that `spec` names, from what the node's log store holds of it.
+    /// Opens the replica `spec.replica` from its log in the node's log store. A replica without a log there starts
+    /// with an empty one.
     pub(crate) async fn open(
         spec: &GroupSpec,
         store: &Arc<dyn LogStore>,
@@ -126,13 +150,13 @@ impl Group {
         let out_of_service = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
         let applier = Applier::open(Arc::clone(&log), machine, Arc::clone(&progress))
             .map_err(|error| out_of_service(&error))?;
-        let is_crowded = Arc::new(AtomicBool::new(false));
+        let lacks_writable_majority = Arc::new(AtomicBool::new(false));
         let network = NetworkFactory {
             group: spec.group,
             log: Arc::clone(&log),
             transport: transport.clone(),
             pace: Arc::clone(pace),
-            is_crowded: Arc::clone(&is_crowded),
+            lacks_writable_majority: Arc::clone(&lacks_writable_majority),
             acknowledged: Arc::default(),
             reverted: reverted.clone(),
         };
@@ -149,27 +173,29 @@ impl Group {
             raft,
             transport: transport.clone(),
             settings: settings.clone(),
-            given_up: AtomicU64::new(0),
-            telling_heir: Mutex::default(),
-            is_crowded,
+            renounced_term: AtomicU64::new(0),
+            transferring: Mutex::default(),
+            lacks_writable_majority,
         })
     }
 
-    /// Whether the replica still takes part. It stops when its log fails, or refuses what the replica had
-    /// counted on; it is then to be opened again.
+    /// Whether openraft still runs for this replica. openraft stops when the log fails, or when the log refuses an
+    /// entry that openraft had counted on. The node then opens the replica again.
     pub(crate) fn runs(&self) -> bool {
         self.raft.metrics().borrow_watched().running_state.is_ok()
     }
 
-    /// Begins a new group with `members` as its voters. Harmless if it has begun.
+    /// Initialises a new group with `members` as its voters. Does nothing if the group is initialised already.
     pub(crate) async fn begin(&self, members: &[Replica]) {
         let members: BTreeMap<_, _> =
             members.iter().map(|r| (r.id.0, Member { node: r.node })).collect();
         if let Err(error) = self.raft.initialize(members).await {
-            tracing::info!(group = %self.id, %error, "group has begun already");
+            tracing::info!(group = %self.id, %error, "the group is initialised already");
         }
     }
 
+    /// Whether the group is initialised. If openraft has stopped, this is true as well, so that no caller
+    /// initialises the group.
     pub(crate) async fn has_begun(&self) -> bool {
         self.raft.is_initialized().await.unwrap_or(true)
     }
@@ -196,15 +222,15 @@ impl Group {
         }
     }
 
-    /// Node of the leader, as far as this replica knows.
+    /// Node of the leader, if this replica knows one.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         leader_node(metrics.current_leader, &metrics.membership_config)
     }
 
-    /// Whether records may have been acknowledged that this replica hasn't applied: its log goes on, or nobody leads
-    /// who would tell it.
+    /// Whether there may be acknowledged records that this replica has not applied. That is so if its log holds
+    /// entries that it has not applied, or if it hears no leader that would send it new ones.
     pub(crate) fn may_lack_records(&self) -> bool {
         let last = self.log.log_state().last.map_or(0, |last| last.index);
         let leader = self.leader();
@@ -212,14 +238,18 @@ impl Group {
         !is_led || last >= self.progress.applied()
     }
 
-    /// The term that this replica leads in, once it has applied everything of earlier terms.
+    /// The term that this replica leads in. An error until the replica has applied all entries of earlier terms,
+    /// because until then it may lack acknowledged records.
     pub(crate) fn leading_term(&self) -> Result<u64, Error> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let term = metrics.vote.leader_id.term;
-        if self.has_given_up(term) || self.is_stalled(&metrics.membership_config) {
+        // openraft may report a leader in a term that this replica has renounced, or while the disk is stalled.
+        if self.has_renounced(term) || self.is_stalled(&metrics.membership_config) {
             return Err(Error::NotLeader { leader: None });
         }
+        // A leader begins its term with a blank entry. If an entry of this term is applied, all entries before it
+        // are, too.
         if metrics.state == ServerState::Leader && self.progress.applied_term() == term {
             return Ok(term);
         }
@@ -227,17 +257,20 @@ impl Group {
         Err(Error::NotLeader { leader })
     }
 
-    /// Whether this replica leads no more in `term`, as it is handing over or has.
-    fn has_given_up(&self, term: u64) -> bool {
-        self.given_up.load(Ordering::Acquire) >= term
+    /// Whether this replica has renounced the leadership in `term`, for a leadership transfer or because its disk
+    /// stalled.
+    fn has_renounced(&self, term: u64) -> bool {
+        self.renounced_term.load(Ordering::Acquire) >= term
     }
 
-    /// Whether this node's disk is stalled and another replica could lead: no other replica can where this one votes alone.
+    /// Whether this replica must not lead because this node's disk is stalled. The only voter of a group leads even
+    /// then, because no other replica could take over.
     fn is_stalled(&self, membership: &StoredMembership) -> bool {
         self.transport.is_stalled() && !self.votes_alone(membership)
     }
 
-    /// Returns when this node's disk is stalled and others may lead: what waits for this replica waits in vain.
+    /// Returns when this node's disk is stalled and other replicas may lead. Then it is useless to wait for this
+    /// replica any longer. Never returns for the only voter of a group.
     pub(crate) async fn until_stalled(&self) {
         let metrics = self.raft.server_metrics();
         let votes_alone = self.votes_alone(&metrics.borrow_watched().membership_config);
@@ -247,6 +280,7 @@ impl Group {
         self.transport.until_stalled().await;
     }
 
+    /// Whether this replica is the only voter of the group.
     pub(crate) fn votes_alone(&self, membership: &StoredMembership) -> bool {
         membership.voter_ids().eq([self.replica.0])
     }
@@ -255,19 +289,22 @@ impl Group {
         Error::NotLeader { leader: self.leader() }
     }
 
-    /// Whether everything that was acknowledged before this call is applied here, as far as that is known without asking
-    /// anybody.
+    /// Whether this replica leads and holds the leader lease. Then it has applied everything that was acknowledged
+    /// before this call. Sends no request, so false only means that this is not known.
     pub(crate) fn leads_alone(&self) -> bool {
         let Ok(term) = self.leading_term() else { return false };
         let metrics = self.raft.server_metrics();
         let is_stalled = self.is_stalled(&metrics.borrow_watched().membership_config);
-        // Only who had not given up by now led alone.
-        self.holds_lease() && !self.has_given_up(term) && !is_stalled
+        // The lease counts only if this replica had not renounced its term by the time at which the lease was
+        // checked. So this is checked last.
+        self.holds_lease() && !self.has_renounced(term) && !is_stalled
     }
 
-    /// Waits until everything that was acknowledged before this call is applied here; on the leader only.
+    /// Waits until this replica has applied everything that was acknowledged before this call. Returns the first
+    /// index that is not applied. Works on the leader only.
     ///
-    /// By lease if a majority of nodes proved to live just now, else by asking a majority.
+    /// If the leader lease holds, no request is needed. Otherwise a majority must confirm that this replica still
+    /// leads (Raft's ReadIndex).
     pub(crate) async fn read_index(&self) -> Result<u64, Error> {
         let term = self.leading_term()?;
         if !self.holds_lease() {
@@ -281,20 +318,25 @@ impl Group {
             return Ok(self.progress.applied());
         }
         let applied = self.progress.applied();
-        // Only who had not given up by now led alone when that was read.
+        // `applied` counts only if this replica still led alone when it was read. So this is checked after reading
+        // it.
         let metrics = self.raft.server_metrics();
         let is_stalled = self.is_stalled(&metrics.borrow_watched().membership_config);
-        if self.has_given_up(term) || is_stalled { Err(self.not_leader()) } else { Ok(applied) }
+        if self.has_renounced(term) || is_stalled { Err(self.not_leader()) } else { Ok(applied) }
     }
 
-    /// Whether no other replica can lead now.
+    /// Whether this replica leads and no other replica can lead now (the leader lease).
     ///
-    /// A survivor takes over in three ways only: it heard nothing of this node for the silence limit,
-    /// and a voter that answered a ping less than the lease ago can't have; or nothing of this group
-    /// for the election timeout, and a majority heard this leader more recently; or this replica told it
-    /// to, and has given up its term before.
+    /// Another replica takes over in one of three ways only:
+    /// - It has declared this node silent. A voter that answered a ping which was sent within the leader lease has
+    ///   not done that, because the lease is shorter than the silence limit.
+    /// - It has heard nothing of this group for the election timeout. A majority heard this leader more recently
+    ///   (`heard`).
+    /// - This replica told it to start an election. Before that, this replica renounced its term, and the callers
+    ///   check that.
     fn holds_lease(&self) -> bool {
         let Ok(leader) = self.raft.as_leader() else { return false };
+        // A margin below the election timeout.
         let recent = self.settings.election_timeout.mul_f64(0.8);
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
@@ -305,7 +347,8 @@ impl Group {
         alone || (heard && self.is_majority(&membership, true, lives))
     }
 
-    /// Whether the nodes of a majority can't have left this leader for another, as far as pings tell.
+    /// Whether pings show that the nodes of a majority still follow this leader. This is weaker than the lease: a
+    /// node counts as a follower also if it is known for less than the silence limit and has not answered yet.
     pub(crate) fn has_followers(&self) -> bool {
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
@@ -314,9 +357,10 @@ impl Group {
         self.is_majority(&membership, true, follows)
     }
 
-    /// Refuses what a leader without followers would let into its log. A majority would never take it, but it would lie on
-    /// this node's disk until a successor has it cut off, perhaps in plain where the successor seals (ADR-0020). A
-    /// leader that has heard no majority lately asks one first.
+    /// Refuses new entries on a leader that may have lost its followers. A majority would never accept such an
+    /// entry, but the entry would stay on this node's disk until a new leader truncates it. By then the new leader
+    /// may encrypt the records of the shard, while this entry is in plain text (ADR-0020). If pings do not show a
+    /// majority, the leader asks the majority.
     pub(crate) async fn check_followed(&self) -> Result<(), Error> {
         if self.has_followers() {
             return Ok(());
@@ -324,7 +368,8 @@ impl Group {
         self.read_index().await.map(|_| ())
     }
 
-    /// Whether those voters are a majority whose nodes `counts` says yes to, and this replica if `own`.
+    /// Whether the voters that count are a majority. `own` says whether this replica counts, and `counts` says it
+    /// for the node of each other voter. During a change of the membership both sets of voters need a majority.
     pub(crate) fn is_majority(
         &self,
         membership: &StoredMembership,
@@ -340,7 +385,7 @@ impl Group {
         configs.iter().all(|voters| voters.iter().filter(is_counted).count() > voters.len() / 2)
     }
 
-    /// Proposes payloads in order; their outcomes come in the same order.
+    /// Proposes `payloads` in order. The outcomes come in the same order, each once its entry is applied.
     pub(crate) async fn propose_many(
         &self,
         payloads: Vec<Stored>,
@@ -357,8 +402,9 @@ impl Group {
             .boxed())
     }
 
-    /// Refuses what no entry can hold. The log would refuse it too, but only once openraft counts on it: the leader would
-    /// end, and the next one with the next attempt.
+    /// Refuses a payload of `bytes` bytes if one entry can't hold it. The log would refuse it too, but only after
+    /// openraft counts on the entry. Then the leader's replica would stop, and the next leader's replica at the
+    /// caller's next attempt.
     pub(crate) fn check_fits(&self, bytes: usize) -> Result<(), Error> {
         let limit = self.log.payload_limit();
         if bytes <= limit {
@@ -369,6 +415,7 @@ impl Group {
         )))
     }
 
+    /// Proposes one payload and waits until its entry is applied.
     pub(crate) async fn propose(&self, payload: Payload) -> Result<(LogId, Outcome), Error> {
         let stored = payload.stored();
         self.check_fits(stored.0.len())?;
@@ -384,14 +431,15 @@ impl Group {
         }
     }
 
-    /// Whether the log is to be purged further than it is.
+    /// Whether this replica can purge entries below the trim horizon now.
     pub(crate) fn trim_is_behind(&self) -> bool {
         let purged = self.log.log_state().purged.map_or(0, |purged| purged.index + 1);
         purged < self.progress.trim_horizon()
             && self.purge_target().is_some_and(|target| purged <= target)
     }
 
-    /// Up to which entry the trim horizon lets this replica purge: one of which it has the state.
+    /// The last entry that this replica may purge: the newest checkpoint below the trim horizon, or the last entry
+    /// of the snapshot. The state as of that entry must be stored, because it becomes the snapshot.
     fn purge_target(&self) -> Option<u64> {
         let last_trimmed = self.progress.trim_horizon().checked_sub(1)?;
         let kept = self.progress.checkpoints().newest_up_to(last_trimmed);
@@ -403,13 +451,14 @@ impl Group {
         self.log.state(StateKey::Snapshot).ok().flatten().and_then(checkpoint_log_id)
     }
 
-    /// Brings snapshot and purge to where the trim horizon is. A trigger may be dropped and a crash
-    /// may come between the two, so this is called again and again.
+    /// Makes the snapshot below the trim horizon, then purges the log up to the snapshot. Upkeep calls this again
+    /// and again, because openraft may drop a trigger, and a crash may come between the two steps.
     pub(crate) async fn follow_trim_horizon(&self) {
         if !self.trim_is_behind() {
             return;
         }
         let Some(target) = self.purge_target() else { return };
+        // The snapshot comes first: a follower that lacks purged entries gets the snapshot instead of them.
         let result = match self.snapshot() {
             Some(snapshot) if snapshot.index >= target => {
                 self.raft.trigger().purge_log(snapshot.index).await
@@ -421,7 +470,7 @@ impl Group {
         }
     }
 
-    /// Whether this replica leads and the group's membership isn't what the catalog wants.
+    /// Whether this replica leads and the membership of the group is not what the catalog wants.
     pub(crate) fn differs_from(&self, wanted: &[Replica]) -> bool {
         if self.leading_term().is_err() || wanted.is_empty() {
             return false;
@@ -432,13 +481,18 @@ impl Group {
         membership.nodes().count() != ids.len() || *membership.get_joint_config() != [ids]
     }
 
-    /// Brings the group's membership to what the catalog wants; on the leader only.
+    /// Changes the membership of the group to `wanted`, which the catalog wants. Works on the leader only.
+    ///
+    /// Order: new replicas become learners. Once they have caught up, the leadership moves to a replica that stays.
+    /// Then the voters are changed. Upkeep calls this again until the membership is as wanted.
     pub(crate) async fn follow_membership(&self, wanted: &[Replica]) {
         if !self.differs_from(wanted) {
             return;
         }
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        // A learner receives entries but does not vote. So it can catch up without making a majority harder to
+        // reach.
         for replica in wanted.iter().filter(|r| membership.get_node(&r.id.0).is_none()) {
             let member = Member { node: replica.node };
             if let Err(error) = self.raft.add_learner(replica.id.0, member, false).await {
@@ -448,14 +502,16 @@ impl Group {
         }
         let ids: BTreeSet<u64> = wanted.iter().map(|replica| replica.id.0).collect();
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
-        // One that votes already and is away doesn't hold up those that come.
+        // Only the new voters have to catch up. A voter that is away must not delay the change.
         if !self.have_caught_up(ids.difference(&voters)) {
             return;
         }
-        // A leader that is to leave would be missed until the others notice: one that stays leads first, and goes on here.
+        // If this leader is to leave the group, a replica that stays takes over first and continues the change.
+        // Otherwise the group would have no leader until the others notice.
         if !ids.contains(&self.replica.0) {
             let stays = |node| wanted.iter().any(|replica| replica.node == node);
             match self.hand_over(stays).await {
+                // No replica that stays can lead now. The change goes on all the same.
                 HandOver::NoHeir => {}
                 HandOver::Done | HandOver::NotYet => return,
             }
@@ -466,6 +522,7 @@ impl Group {
         }
     }
 
+    /// Whether each of `replicas` lacks at most `NEAR` entries. It gets those soon.
     fn have_caught_up<'a>(&self, mut replicas: impl Iterator<Item = &'a u64>) -> bool {
         const NEAR: u64 = 256;
         let last = self.log.log_state().last.map_or(0, |last| last.index);
@@ -479,7 +536,8 @@ impl Group {
         })
     }
 
-    /// The group's voters, on its leader, once a change of them is over and applied.
+    /// The voters of the group, if this replica leads and no change of them is under way: the newest membership has
+    /// one set of voters, and it is applied.
     pub(crate) fn settled_voters(&self) -> Option<BTreeSet<ReplicaId>> {
         self.leading_term().ok()?;
         let metrics = self.raft.server_metrics();
@@ -492,23 +550,26 @@ impl Group {
         }
     }
 
-    /// Stands for election if nobody leads, or who leads is on a node that is gone. Waits first, each
-    /// voter for another time, so that they don't stand against each other.
+    /// Stands for election if the group has no leader, or if the leader's node is `gone`. Waits before that. Each
+    /// voter waits for a different time, so that the voters do not compete.
     pub(crate) async fn stand_if_leaderless(&self, gone: impl Fn(NodeId) -> bool) {
-        let Some(rank) = self.leaderless(&gone) else { return };
-        // A voter that lets the others stand first lets the lost leader go before: they need its vote.
+        let Some(rank) = self.election_rank(&gone) else { return };
+        // This voter lets the others go first, and they need its vote. So it releases the lost leader before it
+        // waits.
         if !self.suits_as_leader() {
             self.release_lost_leader().await;
         }
         tokio::time::sleep(self.settings.election_stagger * rank).await;
-        if self.leaderless(&gone).is_none() {
+        if self.election_rank(&gone).is_none() {
             return;
         }
         self.release_lost_leader().await;
         let _stopping = self.raft.trigger().elect(true).await;
     }
 
-    /// Gives up the lease that the lost leader had from this replica; nobody is to lead by it.
+    /// Ends the lease that the lost leader holds at this replica, so that this replica can vote at once. openraft
+    /// does that when it handles a leadership transfer. This transfer names the lost leader itself, so no replica
+    /// starts an election because of it.
     async fn release_lost_leader(&self) {
         let metrics = self.raft.server_metrics();
         let (vote, leader) = {
@@ -521,62 +582,64 @@ impl Group {
         }
     }
 
-    /// Whether this replica could take records as the leader, and its clock is right.
+    /// Whether this node's disk takes records and its wall clock is right.
     fn suits_as_leader(&self) -> bool {
         self.log.disk().takes_records() && !self.has_wrong_clock()
     }
 
-    /// Whether somebody ought to take over, and this replica could.
+    /// Whether the group needs a new leader, and this replica could become it.
     pub(crate) fn is_leaderless(&self, gone: impl Fn(NodeId) -> bool) -> bool {
-        self.leaderless(&gone).is_some()
+        self.election_rank(&gone).is_some()
     }
 
-    /// This voter's place among those who could take over, if somebody must.
-    fn leaderless(&self, gone: &impl Fn(NodeId) -> bool) -> Option<u32> {
+    /// Rank of this voter in the order in which the voters start an election. `None` if the group needs no new
+    /// leader, or if this replica can't lead.
+    fn election_rank(&self, gone: &impl Fn(NodeId) -> bool) -> Option<u32> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let leader = leader_node(metrics.current_leader, &metrics.membership_config);
         let own = voters.iter().position(|voter| *voter == self.replica.0)?;
-        // After a restart the stored vote still names the leader of before; if that is this replica,
-        // it leads no more.
+        // After a restart the stored vote still names the leader from before the restart. If that is this replica,
+        // it does not lead any more.
         let is_gone = leader.is_some_and(|leader| leader == self.node || gone(leader));
-        // A leader begins with an entry, which a full disk refuses.
-        // Neither can a candidate whose disk is stalled save its vote.
+        // A new leader first writes an entry, and a full disk refuses it. A candidate whose disk is stalled can't
+        // save its vote.
         let cannot = metrics.state == ServerState::Leader
             || self.log.disk() == DiskState::Full
             || self.transport.is_stalled();
         if cannot || !(leader.is_none() || is_gone) {
             return None;
         }
-        // Rotated by the group, so that survivors share the groups of a lost node.
+        // The order is rotated by the group id, so that the surviving nodes share the groups of a lost node.
         let turn = usize::try_from(self.id.0 % voters.len() as u64).unwrap_or(0);
-        // A replica that couldn't take records as the leader, or whose clock is wrong, lets the others stand first. It
-        // stands after them, as it may be the only one that has all committed entries.
+        // A replica whose disk takes no records, or whose clock is wrong, comes after all others. It still takes
+        // part, because it may be the only replica that has all committed entries.
         let last = if self.suits_as_leader() { 0 } else { voters.len() };
         u32::try_from((own + turn) % voters.len() + last).ok()
     }
 
-    /// Receives appends of another node: one answer for each.
+    /// Receives a stream of appends from another node. Gives one response for each append, in order.
     ///
-    /// Records for which the disk has no room are refused here, before openraft knows of them: it counts on
-    /// every entry that it has seen. The leader tries again, and the replica has lost and promised nothing.
+    /// If the disk has no free space for the records of an append, the append is refused here, before openraft sees
+    /// it. openraft counts on every entry that it has seen. A refused append changes nothing: this replica has
+    /// promised nothing and lost nothing, and the leader sends the append again.
     pub(crate) fn receive_appends(
         &self,
         requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
     ) -> BoxStream<'static, ResponseBody> {
         let (group, log) = (self.id, Arc::clone(&self.log));
-        let is_crowded = Arc::clone(&self.is_crowded);
+        let lacks_writable_majority = Arc::clone(&self.lacks_writable_majority);
         let refused = Arc::new(AtomicBool::new(false));
         let noticed = Arc::clone(&refused);
         let requests = futures::stream::unfold(requests, move |mut requests| {
             let (log, is_refused) = (Arc::clone(&log), Arc::clone(&noticed));
-            let is_crowded = Arc::clone(&is_crowded);
+            let lacks_writable_majority = Arc::clone(&lacks_writable_majority);
             async move {
                 let message = requests.recv().await?;
-                let is_crowded = is_crowded.load(Ordering::Relaxed);
+                let lacks_writable_majority = lacks_writable_majority.load(Ordering::Relaxed);
                 let last = log.log_state().last;
-                if refuses(log.disk(), is_crowded, group, last, &message) {
+                if refuses(log.disk(), lacks_writable_majority, group, last, &message) {
                     is_refused.store(true, Ordering::Relaxed);
                     return None;
                 }
@@ -595,13 +658,14 @@ impl Group {
             Err(fatal) => ResponseBody::Failed(format!("group {group}: {fatal}")),
         });
         let refusal = futures::stream::once(async move {
-            let reason = || ResponseBody::Failed(format!("group {group}: no room on the disk"));
+            let reason =
+                || ResponseBody::Failed(format!("group {group}: no free space on the disk"));
             refused.load(Ordering::Relaxed).then(reason)
         });
         answers.fuse().chain(refusal.filter_map(std::future::ready)).boxed()
     }
 
-    /// Receives any other request of another node.
+    /// Handles any other request of another node.
     pub(crate) async fn receive(&self, body: RequestBody) -> ResponseBody {
         let answer = match body {
             RequestBody::Vote(request) => self
@@ -638,7 +702,7 @@ impl Group {
             AppendEntriesResponse::Success => Ok(prev),
             AppendEntriesResponse::PartialSuccess(last) => Ok(last),
             AppendEntriesResponse::Conflict => {
-                let prev = prev.ok_or("a conflict about no entry")?;
+                let prev = prev.ok_or("a conflict without an entry")?;
                 Err(StreamAppendError::Conflict(prev))
             }
             AppendEntriesResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
@@ -663,7 +727,7 @@ impl Group {
         Ok(ResponseBody::Snapshot(vote_message(&installed.vote)))
     }
 
-    /// Stops taking part. What is on disk stays.
+    /// Stops openraft for this replica. The log on disk stays.
     pub(crate) async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.id, %error, "stop");
@@ -701,7 +765,7 @@ fn vote_reply(response: VoteResponse<TypeConfig>) -> ResponseBody {
     })
 }
 
-/// openraft's settings for a group. What is not set here keeps openraft's default.
+/// Settings of openraft for a group. Settings that are not named here keep openraft's defaults.
 pub(crate) fn raft_config(
     settings: &ReplicaSettings,
 ) -> Result<Arc<Config>, openraft::ConfigError> {
@@ -712,10 +776,11 @@ pub(crate) fn raft_config(
         election_timeout_min: millis(settings.election_timeout),
         election_timeout_max: millis(settings.election_timeout) * 3 / 2,
         enable_pre_vote: Some(true),
-        // A restarted leader whose log is shorter than what it had committed must not go on in its
-        // term: new entries would get log ids that exist, and logs would part silently.
+        // After a restart the log of a leader may be shorter than what it had committed. Such a leader must not
+        // continue in its term: new entries would get log ids that exist already, and the logs would diverge
+        // silently.
         enable_leader_restore: Some(settings.unsafe_leader_restore),
-        // The log is the data: nothing but a replicated trim may remove an entry.
+        // The log is the data: only a replicated trim may remove an entry.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,
         purge_batch_size: 1,

@@ -1,4 +1,5 @@
-//! Reads of a group's log that wait where an entry is damaged, while the node fetches a copy of it from another node.
+//! Reads of a group's log that wait if an entry is damaged. Meanwhile the node fetches a copy of the entry from
+//! another node and writes it in place (entry repair, ADR-0022).
 
 use std::ops::Range;
 use std::time::Duration;
@@ -6,12 +7,13 @@ use std::time::Duration;
 use anabranch_storage::{Entry, Error, GroupLog};
 use tokio::time::{Instant, timeout_at};
 
-/// For the group itself, which stops without an answer and is then opened again.
+/// How long openraft's own reads wait. If the entry is still damaged then, openraft stops, and the replica is opened
+/// again.
 pub(crate) const GROUP_PATIENCE: Duration = Duration::from_secs(30);
-/// For a reader, who may ask another replica.
+/// How long a reader waits. It may ask another replica after that.
 pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(1);
 
-/// As [`GroupLog::read`], but waits so long for damaged entries to be mended.
+/// As [`GroupLog::read`], but waits up to `patience` until damaged entries are repaired.
 pub(crate) async fn read(
     log: &dyn GroupLog,
     range: Range<u64>,

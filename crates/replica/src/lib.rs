@@ -1,15 +1,21 @@
-//! Replicas of Raft groups: what a node holds of each shard and of the catalog.
+//! Raft replicas of a node: one for each shard that the node holds, and one for the catalog.
 //!
-//! The only crate that names openraft. Everyone else sees [`ShardReplica`] and [`CatalogReplica`]
-//! through [`Replicas`], the registry of a node.
+//! This is the only crate that names openraft. Other crates see [`ShardReplica`] and [`CatalogReplica`], and get
+//! them from [`Replicas`], the registry of a node.
 //!
-//! What always holds:
-//! - A record's bytes are in the log only; the state machine is tiny, its checkpoints are rows that
-//!   travel in the same queue as the entries they cover (never durable before them).
-//! - Nothing is purged but what a replicated `Trim` allowed, and only up to a checkpoint, so that a
-//!   snapshot holds state and membership exactly as of the first entry that is left.
-//! - A leader stamps arrivals no earlier than any it applied, so they never fall along the log.
-//! - A replica that may have lost what it acknowledged neither votes nor serves.
+//! Order of events on the leader: `shard_replica.rs` checks an append and gives it to `proposer.rs`, which proposes
+//! it to openraft. openraft writes the entry to the log (`log_adapter.rs`) and sends it to the followers
+//! (`network.rs`). Once a majority has synced the entry, `applier.rs` applies it, on the followers too. Then the
+//! caller gets its response.
+//!
+//! Invariants:
+//! - The bytes of a record are in the log only. The state machine is small. Its checkpoints are rows that go through
+//!   the same write queue as the entries, so a checkpoint is never durable before the entries that it covers.
+//! - An entry is purged only after a replicated `Trim` allowed it, and only up to a checkpoint. So a snapshot holds
+//!   state and membership exactly as of the last purged entry.
+//! - A leader stamps a batch with an arrival time that is not earlier than any it has applied. So arrival times
+//!   never fall along the log.
+//! - A replica that may have lost what it acknowledged is quarantined: it neither votes nor serves.
 //!
 //! Start at [`Replicas::open_shard`], then `group.rs`.
 
@@ -53,7 +59,7 @@ pub use shard_replica::ShardReplica;
 #[doc(hidden)]
 pub mod fuzzing;
 
-/// For tests of this crate against openraft's own suite.
+/// For the tests of this crate with openraft's own suite.
 #[doc(hidden)]
 pub mod suite {
     pub use crate::log_adapter::LogAdapter;

@@ -1,12 +1,15 @@
+//! Measures the load on a shard whose stream is scaled by its load (`docs/on-demand.md`).
+//!
+//! The leader counts the batches that it has appended, by hash key. The count belongs to its term: in a new term it
+//! begins again. For all other shards nothing is counted.
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anabranch_catalog::scaling::{LoadHistogram, ShardLoad};
 use anabranch_shard::Batch;
 use anabranch_types::{HashKeyRange, Timestamp};
 
-/// What arrives at a shard whose stream follows its load, as the leader of a term counted it.
-///
-/// Of any other shard nothing is counted.
+/// The load on a shard, as the leader of a term counts it.
 #[derive(Debug, Default)]
 pub(crate) struct LoadMeter {
     meter: Mutex<Meter>,
@@ -14,7 +17,7 @@ pub(crate) struct LoadMeter {
 
 #[derive(Debug, Default)]
 struct Meter {
-    /// The shard's hash keys, if it is measured.
+    /// Hash keys of the shard. `None` if it is not measured.
     range: Option<HashKeyRange>,
     counted: Option<Counted>,
 }
@@ -26,7 +29,7 @@ struct Counted {
 }
 
 impl LoadMeter {
-    /// Measures from now on, or no more. Goes on counting if nothing changes.
+    /// Starts the measurement, or stops it with `None`. If `range` does not change, counting goes on.
     pub(crate) fn measure(&self, range: Option<HashKeyRange>) {
         let mut meter = self.lock();
         if meter.range != range {
@@ -34,12 +37,12 @@ impl LoadMeter {
         }
     }
 
-    /// Whether anything is counted.
+    /// Whether the shard is measured.
     pub(crate) fn is_on(&self) -> bool {
         self.lock().range.is_some()
     }
 
-    /// Counts a batch that the leader of `term` took.
+    /// Counts a batch that the leader of `term` appended.
     pub(crate) fn count(&self, term: u64, now: Timestamp, batch: &Batch) {
         let mut meter = self.lock();
         let Some(histogram) = meter.of(term, now) else { return };
@@ -49,8 +52,8 @@ impl LoadMeter {
         }
     }
 
-    /// The load as of `now`, from the time on that `term` was first asked for or counted in; `None` if the shard isn't
-    /// measured.
+    /// The load as of `now`. It is measured since `term` was counted or queried for the first time. `None` if the
+    /// shard is not measured.
     pub(crate) fn load(&self, term: u64, now: Timestamp) -> Option<ShardLoad> {
         Some(self.lock().of(term, now)?.load(now))
     }
@@ -89,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_counted_unless_it_is_to_be() {
+    fn nothing_is_counted_while_the_measurement_is_off() {
         let meter = LoadMeter::default();
         meter.count(1, at(0), &batch(&["a"]));
         assert_eq!(meter.load(1, at(20)), None);
     }
 
     #[test]
-    fn a_term_counts_what_it_took_and_the_next_one_begins_anew() {
+    fn each_term_begins_with_an_empty_count() {
         let meter = LoadMeter::default();
         meter.measure(Some(HashKeyRange::FULL));
         assert_eq!(meter.load(1, at(0)).unwrap().records_per_second(), 0);

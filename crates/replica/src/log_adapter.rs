@@ -1,3 +1,13 @@
+//! The log of a group in the form that openraft wants.
+//!
+//! - Writes go into the write queue of the log store in call order, and complete in that order. An append reports to
+//!   openraft once it is synced. A vote is awaited until it is synced.
+//! - Reads wait while a damaged entry is being repaired (`intact.rs`).
+//! - The commit index is stored lazily. After a crash it may be older than what was committed, and it is limited to
+//!   the last entry that survived.
+//!
+//! This never happens: an entry or a vote counts for openraft before it is on disk.
+
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -17,28 +27,28 @@ use crate::intact;
 use crate::payload::Payload;
 use crate::raft_types::{RaftEntry, RaftLogId, RaftVote, Stored, TypeConfig};
 
-/// A group's log as openraft wants it. Cheap to clone; a clone is a reader.
+/// The log of a group with openraft's interface. Cheap to clone. A clone serves as a reader.
 #[derive(Clone)]
 pub struct LogAdapter {
     log: Arc<dyn GroupLog>,
 }
 
-/// Bytes that one read for replication or apply asks for.
+/// Bytes that one read for replication or for apply requests.
 const READ_BYTES: usize = 4 << 20;
-/// The same for a replica that is far behind: so few that no message and no round of the log that carries them keeps a
-/// live write waiting.
+/// The same for a replica that is far behind. It is small, so that neither the message nor the round of the log that
+/// carries these entries makes a live write wait.
 const CATCH_UP_READ_BYTES: usize = 256 << 10;
-/// What begins so many entries before the log's end is for a replica that is far behind.
+/// A read that begins more than this many entries before the end of the log is for a replica that is far behind.
 const CATCH_UP_ENTRIES: u64 = 1024;
 
-/// Whether what begins at entry `first` is for a replica that is far behind.
+/// Whether a read of the entries from `first` on is for a replica that is far behind.
 pub(crate) fn is_catch_up(log: &dyn GroupLog, first: u64) -> bool {
     let last = log.log_state().last.map_or(0, |last| last.index);
     first + CATCH_UP_ENTRIES < last
 }
 
 impl LogAdapter {
-    /// The log of one group.
+    /// Wraps the log of one group.
     pub fn new(log: Arc<dyn GroupLog>) -> Self {
         Self { log }
     }
@@ -70,7 +80,7 @@ fn raft_entry(entry: Entry) -> io::Result<RaftEntry> {
     Ok(RaftEntry { log_id: id, payload })
 }
 
-/// The stored form of an entry; a proposal's bytes are passed on as they are.
+/// The stored form of an entry. The bytes of a proposal are passed on unchanged.
 pub(crate) fn stored_entry(entry: RaftEntry) -> Entry {
     let log_id = log_id(&entry.log_id());
     let payload = match entry.payload {
@@ -81,7 +91,7 @@ pub(crate) fn stored_entry(entry: RaftEntry) -> Entry {
     Entry { log_id, payload }
 }
 
-/// The entry that a stored or received one is.
+/// Converts a stored or received entry to openraft's form.
 pub(crate) fn entry_from(log_id: LogId, payload: Bytes) -> io::Result<RaftEntry> {
     raft_entry(Entry { log_id, payload })
 }
@@ -168,6 +178,8 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     }
 
     async fn save_vote(&mut self, raft_vote: &RaftVote) -> Result<(), io::Error> {
+        // Wait for the sync. Otherwise this replica could forget its vote in a crash and vote again in the same
+        // term.
         let (done, saved) = oneshot::channel();
         self.log.save_vote(vote(raft_vote), Box::new(move |result| drop(done.send(result))));
         let result = saved.await.map_err(|_| io::Error::other("the log store is gone"))?;
@@ -190,7 +202,8 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         let row = self.log.state(StateKey::Committed).map_err(into_io)?;
         let Some(mut row) = row.filter(|row| row.len() == 16) else { return Ok(None) };
         let id = LogId { term: row.get_u64_le(), index: row.get_u64_le() };
-        // A lazy row may be newer than the entries that survived a crash of the machine.
+        // The row is written lazily. After a crash of the machine it may name a newer entry than the last one on
+        // disk.
         let last = self.log.log_state().last;
         Ok(last.map(|last| id.min(last)).map(raft_log_id))
     }
@@ -206,6 +219,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     {
         let entries = entries.into_iter().map(stored_entry).collect();
         let done = move |result: Result<(), Error>| callback.io_completed(result.map_err(into_io));
+        // The write queue is bounded only if its callers wait here. Meanwhile openraft takes no further proposals.
         if let Some(room) = self.log.room() {
             room.await;
         }
@@ -214,7 +228,8 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> Result<(), io::Error> {
-        // Later appends complete after it, in order, so nobody has to wait for it.
+        // Later appends complete after the truncation, because the log store works in call order. So openraft need
+        // not wait.
         self.log.truncate_after(last.map(|id| id.index()), Box::new(warn_of_failure));
         Ok(())
     }

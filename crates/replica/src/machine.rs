@@ -1,3 +1,9 @@
+//! The state machines behind the logs of groups: one for shards, one for the catalog.
+//!
+//! The applier calls [`Machine::apply`] for each committed command in log order, and [`Machine::publish`] after
+//! several. A checkpoint stores [`Machine::encode`], and a restart gives the bytes to [`Machine::restore`]. A
+//! machine reads no clock and does no I/O, so replicas that apply the same log have the same state.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_catalog::Catalog;
@@ -6,19 +12,19 @@ use anabranch_types::Timestamp;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// What applying a command came to.
+/// Result of applying an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The entry was no command.
+    /// The entry was not a command.
     None,
-    /// A shard's answer.
+    /// Outcome of a command of a shard.
     Shard(anabranch_shard::Outcome),
-    /// The catalog's answer.
+    /// Outcome of a command of the catalog.
     Catalog(anabranch_catalog::Outcome),
 }
 
 impl Outcome {
-    /// Whether the command was a step of a resharding job.
+    /// Whether the command was a step of a resharding job. Only these can change the gate of a shard.
     pub(crate) fn may_have_moved_gate(&self) -> bool {
         use anabranch_shard::Outcome as Shard;
         match self {
@@ -30,8 +36,8 @@ impl Outcome {
     }
 }
 
-/// Stored bytes that the machine can't read: another version wrote them, or they are damaged in a
-/// way that no checksum caught. The replica stops rather than guess.
+/// Stored bytes that the machine can't read: another version wrote them, or they are damaged in a way that no
+/// checksum detected. The replica stops and does not guess.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("state machine: {0}")]
 pub(crate) struct MachineError(pub(crate) String);
@@ -42,26 +48,26 @@ pub(crate) trait Machine: Send + Sync + 'static {
     fn apply(&mut self, log_index: u64, command: Bytes) -> Result<Outcome, MachineError>;
     /// The state, to be stored in a checkpoint.
     fn encode(&self) -> Bytes;
-    /// Takes over a state that [`Self::encode`] gave.
+    /// Replaces the state by the encoded `state`, which [`Self::encode`] returned.
     fn restore(&mut self, state: Bytes) -> Result<(), MachineError>;
-    /// When the newest record arrived; the epoch for machines without records.
+    /// Arrival time of the newest record. The epoch for machines without records.
     fn last_arrival(&self) -> Timestamp;
-    /// Several commands were applied: tell who waits for them.
+    /// Called after several commands were applied: notifies the tasks that follow the state.
     fn publish(&mut self);
-    /// Whether a shard takes records, and where in its log appends don't count.
+    /// Whether a shard takes records, and the ranges of its log in which appends do not count.
     fn gate(&self) -> (Gate, Voids) {
         Default::default()
     }
 }
 
-/// A shard's state, and the window of repeats that the proposer shares.
+/// The state of a shard, and its deduplication window, which is shared with the proposer.
 pub(crate) struct ShardMachine {
     state: ShardState,
     window: Arc<Mutex<DuplicateWindow>>,
 }
 
 impl ShardMachine {
-    /// The machine of a shard that the job `born` makes; 0 for a stream's first shards.
+    /// The machine of a shard that resharding job `born` made. `born` is 0 for the first shards of a stream.
     pub(crate) fn new(born: u64, window: Arc<Mutex<DuplicateWindow>>) -> Self {
         Self { state: ShardState::born(born), window }
     }
@@ -97,7 +103,7 @@ impl Machine for ShardMachine {
     }
 }
 
-/// Puts an append into the window of repeats, if it says who sent it.
+/// Adds an append to the deduplication window, if its batch names its producer.
 pub(crate) fn remember(
     window: &Mutex<DuplicateWindow>,
     command: Command,
@@ -111,7 +117,7 @@ pub(crate) fn remember(
     }
 }
 
-/// The catalog, and who follows its versions.
+/// The catalog, and the channel on which its versions are published.
 pub(crate) struct CatalogMachine {
     catalog: Catalog,
     published: watch::Sender<Arc<Catalog>>,

@@ -1,5 +1,9 @@
-//! What a node does for its groups again and again: checkpoints, trims, purges, membership, and
-//! standing for election where nobody leads. Every step is idempotent.
+//! Which checkpoints and trims the leader of a group proposes in a round of upkeep.
+//!
+//! A checkpoint is due after some time with new records, or after a number of entries. A trim is due when all
+//! records below some checkpoint have expired: it moves the trim horizon to just above that checkpoint. The catalog
+//! is trimmed to its newest checkpoint. The rest of upkeep is in `replicas.rs` and `group.rs`: purge, membership,
+//! elections. Every step is idempotent.
 
 use std::time::Duration;
 
@@ -10,12 +14,13 @@ use tokio::time::Instant;
 use crate::group::Group;
 use crate::payload::Payload;
 
-/// Entries after which a checkpoint is due even if time isn't up: what a restart replays at most.
+/// A checkpoint is due after this number of entries even if the interval has not passed. A restart replays at most
+/// these.
 const CHECKPOINT_ENTRIES: u64 = 16_384;
-/// Commands after which the catalog's log is cut.
+/// A checkpoint of the catalog is due after this number of entries. A trim follows it.
 const CATALOG_ENTRIES: u64 = 256;
 
-/// What maintenance remembers of a group between two rounds.
+/// State of a group that upkeep keeps between two rounds.
 pub(crate) struct Upkeep {
     checkpointed: Instant,
 }
@@ -25,7 +30,8 @@ impl Upkeep {
         Self { checkpointed: Instant::now() }
     }
 
-    /// What the leader of `group` ought to propose now; nothing on other replicas.
+    /// The payload that the leader of `group` should propose now. `None` on other replicas, and while the disk is
+    /// full.
     pub(crate) fn due(
         &mut self,
         group: &Group,
@@ -54,11 +60,11 @@ impl Upkeep {
     }
 }
 
-/// Up to where the log may be trimmed now, if that is further than it is.
+/// The new trim horizon, if it is above the present one.
 fn due_horizon(group: &Group, retained_from: Timestamp) -> Option<u64> {
     let checkpoints = group.progress.checkpoints();
     let newest_expired = if group.id == GroupId::CATALOG {
-        checkpoints.newest() // its state is all there is to keep
+        checkpoints.newest() // its state replaces all entries before it
     } else {
         checkpoints.around(retained_from).0
     };

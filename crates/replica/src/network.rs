@@ -1,4 +1,17 @@
-//! How openraft on this node reaches replicas on others: through the transport's streams.
+//! How openraft on this node reaches the replicas on other nodes: through the streams of the transport.
+//!
+//! ```text
+//! openraft -- append requests --> pump task --> append channel --> replica on another node
+//!    ^                               | what was sent, in order          |
+//!    +------ checked responses <-----+--<--- one response for each -----+
+//! ```
+//!
+//! - Requests of one replica go out and are answered in order. If anything fails, the stream ends, and openraft
+//!   opens a new one after a pause.
+//! - Old entries, for replicas that are behind, go at a limited rate. Heartbeats of all groups leave together
+//!   ([`Pace`]).
+//! - openraft never sees a conflict about an entry that the receiver had acknowledged in the same term
+//!   (`acknowledged.rs`). A replica that lost such an entry gets no more requests.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,18 +40,19 @@ use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_
 use crate::log_adapter::{is_catch_up, stored_entry};
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
 
-/// Makes the connections of one group.
+/// Makes the connections of one group for openraft.
 #[derive(Clone)]
 pub(crate) struct NetworkFactory {
     pub(crate) group: GroupId,
     pub(crate) log: Arc<dyn GroupLog>,
     pub(crate) transport: Transport,
     pub(crate) pace: Arc<Pace>,
-    /// Whether a majority of the voters' disks take no records.
-    pub(crate) is_crowded: Arc<AtomicBool>,
-    /// What each replica acknowledged to this one. Connections come and go within a term.
+    /// Whether no majority of the voters is alive with a disk that takes records.
+    pub(crate) lacks_writable_majority: Arc<AtomicBool>,
+    /// The acknowledgements of each replica to this one, by replica id. They are kept here because connections come
+    /// and go within a term.
     pub(crate) acknowledged: Arc<Mutex<BTreeMap<u64, Arc<Acknowledged>>>>,
-    /// Replicas of this node's groups that lost what they had acknowledged.
+    /// Replicas, of all groups, that lost entries which they had acknowledged.
     pub(crate) reverted: Reverted,
 }
 
@@ -67,30 +81,32 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     }
 }
 
-/// The way to one replica of one group.
+/// A connection to one replica of one group.
 #[derive(Clone)]
 pub(crate) struct Network {
     factory: NetworkFactory,
     node: NodeId,
     to: ReplicaId,
     purpose: Purpose,
-    /// Where the append began that the receiver refused last; 0 for none, as no record is there.
+    /// First index of the append that the receiver refused last. 0 if it refused none, because no record has index
+    /// 0.
     refused_from: Arc<AtomicU64>,
     acknowledged: Arc<Acknowledged>,
 }
 
-/// How long news of a commit waits for entries to travel with.
+/// How long a request that only carries a new commit index waits for a request with entries.
 const COMMIT_NOTICE_WAIT: Duration = Duration::from_millis(3);
-/// A receiver that answers nothing for so long is treated as gone.
+/// A receiver that sends no response for this long is treated as unreachable.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Between two looks whether a replica takes records again: each may read what would be sent.
+/// Pause between two attempts to send to a replica whose disk takes no records. It is long, because each attempt may
+/// read the entries from disk.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is remembered of a request until its answer comes.
+/// Facts about a request that are kept until its response comes.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// Where it begins.
+    /// Index of the first entry in the request.
     from: u64,
     /// Term of the leader.
     term: u64,
@@ -101,22 +117,25 @@ struct Sent {
 type AppendAnswer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
 impl Network {
-    fn is_old(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
+    fn is_for_catch_up(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
         let first = request.entries.first().map(|entry| entry.log_id.index());
         first.is_some_and(|first| is_catch_up(self.factory.log.as_ref(), first))
     }
 
-    /// Whether the receiver has refused this and would again, and others have the room that it lacks. What it has not
-    /// refused is sent whatever its disk: a new leader doesn't know how much of it the receiver has.
-    fn is_in_vain(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
+    /// Whether the receiver would refuse this request: its disk takes no records, and it has refused a request from
+    /// this index before. A request that it has not refused is sent whatever its disk, because a new leader does not
+    /// know how many of the entries the receiver has already.
+    fn would_be_refused(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
         let from = next_index(&request.prev_log_id);
-        let is_needed = self.factory.is_crowded.load(Ordering::Relaxed)
+        // No majority has free space, and the leader does not know that these entries are committed: this receiver
+        // may be needed.
+        let is_needed = self.factory.lacks_writable_majority.load(Ordering::Relaxed)
             && next_index(&request.leader_commit) <= from;
         let refused = self.refused_from.load(Ordering::Relaxed);
         self.is_refused() && !is_needed && refused > 0 && refused == from
     }
 
-    /// What to remember of a request that is sent now.
+    /// The facts to keep about a request that is sent now.
     fn sent(&self, request: &AppendEntriesRequest<TypeConfig>) -> Sent {
         let (from, term) = (next_index(&request.prev_log_id), request.vote.leader_id.term);
         let prev = from.checked_sub(1);
@@ -124,9 +143,9 @@ impl Network {
         Sent { from, term, is_anchored }
     }
 
-    /// What openraft is to hear of an answer to `sent`. A conflict about what the receiver had acknowledged to this leader
-    /// is none: the receiver lost it, and openraft would count on it all the same.
-    fn judged(&self, sent: Sent, body: ResponseBody) -> AppendAnswer {
+    /// The response to `sent` as openraft gets it. A conflict about an entry that the receiver had acknowledged to
+    /// this leader becomes an error: the receiver lost the entry, but openraft would still count on it.
+    fn checked(&self, sent: Sent, body: ResponseBody) -> AppendAnswer {
         let answer = append_answer(body)?;
         if sent.is_anchored && matches!(answer, Err(StreamAppendError::Conflict(_))) {
             let NetworkFactory { group, reverted, .. } = &self.factory;
@@ -155,7 +174,7 @@ impl Network {
         transport.call(self.node, purpose, *group, self.to, body, deadline).await
     }
 
-    /// A heartbeat, sent at the same moment as those of all other groups, so that they share messages.
+    /// Sends a heartbeat at the same moment as the heartbeats of all other groups, so that they share messages.
     async fn beat(
         &self,
         request: AppendEntriesRequest<TypeConfig>,
@@ -164,7 +183,7 @@ impl Network {
         let sent = self.sent(&request);
         let body = RequestBody::Heartbeat(append_message(request));
         match self.call(Purpose::Control, body, ANSWER_DEADLINE).await {
-            Ok(body) => self.judged(sent, body),
+            Ok(body) => self.checked(sent, body),
             Err(error) => Err(unreachable(&error)),
         }
     }
@@ -190,9 +209,9 @@ impl Network {
         }
     }
 
-    /// Sends what openraft gives, in order, each old request only when the catch-up rate allows it. A
-    /// request that only says how far entries are committed waits a moment for one with entries, which
-    /// says it too: under load that halves the messages.
+    /// Sends the requests of openraft in order. A request with old entries waits until the catch-up rate allows it.
+    /// A request that only carries a new commit index waits a moment for a request with entries, which carries the
+    /// commit index too. Under load that halves the number of messages.
     async fn pump<S>(
         self,
         first: AppendEntriesRequest<TypeConfig>,
@@ -203,7 +222,8 @@ impl Network {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
     {
         let mut rest = rest.fuse();
-        let mut begins = true; // the first one tells whether the receiver is there
+        // The first request does not wait for entries: its response tells whether the receiver is there.
+        let mut begins = true;
         let mut next = Some(first);
         while let Some(request) = next {
             if request.entries.is_empty()
@@ -215,7 +235,7 @@ impl Network {
             }
             begins = false;
             let bytes = request.entries.iter().map(payload_bytes).sum();
-            if self.is_old(&request) {
+            if self.is_for_catch_up(&request) {
                 self.factory.pace.catch_up(bytes).await;
             } else {
                 self.factory.pace.count_live(bytes);
@@ -231,7 +251,7 @@ impl Network {
     }
 }
 
-/// Index of the entry after `id`.
+/// Index of the entry after `id`. 0 for `None`.
 fn next_index(id: &Option<RaftLogId>) -> u64 {
     id.as_ref().map_or(0, |id| id.index() + 1)
 }
@@ -283,7 +303,7 @@ fn append_answer(body: ResponseBody) -> AppendAnswer {
     }
 }
 
-/// Ends a task with the stream that it serves.
+/// Aborts the pump task when the stream of responses is dropped.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -327,34 +347,37 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 return Ok(stream::empty().boxed());
             };
             network.check_not_reverted()?;
-            if network.is_in_vain(&first) {
-                return Err(unreachable(&Error::Failed("no room on the disk".into())));
+            if network.would_be_refused(&first) {
+                return Err(unreachable(&Error::Failed("no free space on the disk".into())));
             }
             if network.purpose == Purpose::Control {
                 let answer = network.beat(first).await?;
                 return Ok(stream::once(async { Ok(answer) }).boxed());
             }
-            let purpose = if network.is_old(&first) { Purpose::CatchUp } else { network.purpose };
+            let purpose =
+                if network.is_for_catch_up(&first) { Purpose::CatchUp } else { network.purpose };
             let NetworkFactory { group, transport, .. } = &network.factory;
             let channel = transport.open(network.node, purpose, *group, network.to);
             let channel = channel.map_err(|error| unreachable(&error))?;
             let (sent, unanswered) = mpsc::unbounded_channel(); // bounded by the channel
-            let judge = Arc::new(network.clone());
+            let checker = Arc::new(network.clone());
             let pump = network.pump(first, input, channel.requests(), sent);
             let pump = AbortOnDrop(tokio::spawn(pump));
             let answers = stream::unfold(Some((channel, unanswered, pump)), move |state| {
-                let judge = Arc::clone(&judge);
+                let checker = Arc::clone(&checker);
                 async move {
                     let (mut channel, mut unanswered, pump) = state?;
                     let sent = unanswered.recv().await?;
                     match timeout(ANSWER_DEADLINE, channel.answer()).await {
                         Ok(Ok(body)) => {
+                            // Never true at present: `AppendChannel::answer` returns `Failed` as an error, see the
+                            // arm below.
                             if matches!(body, ResponseBody::Failed(_)) {
-                                judge.refused_from.store(sent.from, Ordering::Relaxed);
+                                checker.refused_from.store(sent.from, Ordering::Relaxed);
                             }
-                            let answer = judge.judged(sent, body);
+                            let answer = checker.checked(sent, body);
                             if let Ok(Ok(Some(last))) = &answer {
-                                judge.acknowledged.note(sent.term, last.index());
+                                checker.acknowledged.note(sent.term, last.index());
                             }
                             let goes_on = matches!(answer, Ok(Ok(_)));
                             Some((answer, goes_on.then_some((channel, unanswered, pump))))
@@ -432,22 +455,22 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 }
 
-/// When the replicas of a node may send what is not urgent: old entries at a limited rate, so that they never starve
-/// live writes, and heartbeats at common moments.
+/// Decides when the replicas of a node may send what is not urgent. Old entries go at a limited rate, so that they
+/// never starve live writes. Heartbeats go at common moments.
 ///
-/// A replica that was away must come nearer under any load. So the rate of old entries is the settings', or twice the
-/// rate of live ones where that is more.
+/// A replica that was away must catch up under any load. So the rate of old entries is `catch_up_bytes_per_second`,
+/// or twice the rate of live entries where that is more.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Old entries that may be sent a second whatever the load.
+    /// Minimum rate of old entries whatever the load, in bytes per second.
     floor: u64,
-    /// Bytes of live entries that were sent, ever.
+    /// Bytes of live entries that were sent since the start.
     live_bytes: AtomicU64,
     old: Mutex<OldEntries>,
     began: Instant,
 }
 
-/// When old entries may be sent next, and the live rate as it was measured last.
+/// When old entries may be sent next, and the last measurement of the live rate.
 #[derive(Debug)]
 struct OldEntries {
     free_at: Instant,
@@ -456,11 +479,11 @@ struct OldEntries {
     live_per_second: u64,
 }
 
-/// Heartbeats of all groups leave together, at multiples of this.
+/// Heartbeats of all groups leave together, at multiples of this time.
 const BEAT: Duration = Duration::from_millis(50);
-/// How long the live rate is measured.
+/// The live rate is measured over at least this time.
 const MEASURED: Duration = Duration::from_millis(500);
-/// Old entries go so many times as fast as live ones, at least.
+/// Old entries are sent at least this many times as fast as live ones.
 const CATCH_UP_FACTOR: u64 = 2;
 
 impl Pace {
@@ -481,12 +504,12 @@ impl Pace {
         self.began + BEAT * u32::try_from(beats).unwrap_or(u32::MAX)
     }
 
-    /// Takes note of live entries that are sent.
+    /// Counts live entries that are sent.
     fn count_live(&self, bytes: usize) {
         self.live_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Waits for `bytes` of old entries to be allowed.
+    /// Waits until `bytes` bytes of old entries may be sent.
     async fn catch_up(&self, bytes: usize) {
         let start = {
             let mut old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
@@ -503,7 +526,7 @@ impl Pace {
 }
 
 impl OldEntries {
-    /// Bytes of live entries a second, of which `live` were sent up to `now`.
+    /// Rate of live entries in bytes per second. `live` is the number of bytes that were sent up to `now`.
     fn live_rate(&mut self, live: u64, now: Instant) -> u64 {
         let micros = (now - self.measured_at).as_micros();
         if micros >= MEASURED.as_micros() {
@@ -515,7 +538,7 @@ impl OldEntries {
     }
 }
 
-/// The append request that a message is.
+/// Converts a message to openraft's append request.
 pub(crate) fn append_request(
     message: pb::AppendEntries,
 ) -> std::io::Result<AppendEntriesRequest<TypeConfig>> {
@@ -531,7 +554,7 @@ pub(crate) fn append_request(
     })
 }
 
-/// The message that answers an append.
+/// Converts openraft's result of an append to the response message.
 pub(crate) fn append_reply(result: StreamAppendResult<TypeConfig>) -> ResponseBody {
     match result {
         Ok(last) => {
@@ -550,7 +573,7 @@ pub(crate) fn append_reply(result: StreamAppendResult<TypeConfig>) -> ResponseBo
 mod tests {
     use super::*;
 
-    /// How long 8 MiB of old entries take beside `live` bytes of live ones a second.
+    /// How long 8 MiB of old entries take while live entries are sent at `live` bytes per second.
     async fn catch_up_beside(live: usize) -> Duration {
         let pace = Pace::new(1 << 20);
         let live_entries = async {
@@ -563,7 +586,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let began = Instant::now();
             for _ in 0..9 {
-                pace.catch_up(1 << 20).await; // the first one goes at once
+                pace.catch_up(1 << 20).await; // the first one is sent at once
             }
             began.elapsed()
         };
@@ -574,12 +597,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn old_entries_go_at_the_settings_rate_where_nothing_else_is_sent() {
+    async fn old_entries_are_sent_at_the_configured_rate_if_nothing_else_is_sent() {
         assert_eq!(catch_up_beside(0).await.as_secs(), 8);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn old_entries_go_faster_than_live_ones_come() {
+    async fn old_entries_are_sent_faster_than_live_ones_arrive() {
         let took = catch_up_beside(4 << 20).await;
         assert!(took < Duration::from_millis(1500), "{took:?} at four times the settings' rate");
     }

@@ -1,4 +1,7 @@
-//! What an entry's stored payload says: one tag byte, then the rest.
+//! The stored payload of a log entry: one tag byte, then the content.
+//!
+//! A payload is written to disk and sent to followers in this form. So a tag is never reused. The tests hold golden
+//! bytes.
 
 use anabranch_proto::replica as pb;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -7,16 +10,16 @@ use prost::Message;
 use crate::convert::{membership_message, membership_of};
 use crate::raft_types::{Membership, Stored};
 
-/// An entry's payload. Stored: append variants, never reuse a tag.
+/// The payload of an entry. It is stored: add variants at the end, never reuse a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
-    /// Tag 0: nothing; a new leader's first entry.
+    /// Tag 0: empty. The first entry of a new leader.
     Blank,
     /// Tag 1: a protobuf `Membership`.
     Membership(Membership),
     /// Tag 2: a command of the group's machine.
     Command(Bytes),
-    /// Tag 3: every replica keeps its state as of this entry.
+    /// Tag 3: every replica stores its state as of this entry.
     Checkpoint,
     /// Tag 4: everything below this log index (8 bytes, little endian) is trimmed.
     Trim { horizon: u64 },
@@ -28,7 +31,7 @@ pub(crate) const COMMAND: u8 = 2;
 const CHECKPOINT: u8 = 3;
 const TRIM: u8 = 4;
 
-/// The stored payload is none that this version writes.
+/// The bytes are not a payload that this version can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("log entry: payload with tag {tag:?} can't be read")]
 pub(crate) struct PayloadError {
@@ -91,7 +94,7 @@ mod tests {
     use crate::raft_types::Member;
 
     #[test]
-    fn payloads_read_what_they_wrote() {
+    fn encoded_payloads_decode_to_themselves() {
         let members = BTreeMap::from([(7, Member { node: NodeId(1) })]);
         let membership = Membership::new(vec![BTreeSet::from([7])], members).unwrap();
         for payload in [

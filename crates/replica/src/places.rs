@@ -1,11 +1,17 @@
-//! Where in a node's log store the log of a group lies.
+//! Which logs in a node's log store belong to a group, and which replica owns each of them.
 //!
-//! A group has two places there: its own number, and the same with the highest bit set. One holds the log of this node's
-//! replica. Where that replica took the place of another one, the other place keeps the old one's log until the new one votes:
-//! it may hold the only good copy of an entry (ADR-0022).
+//! The log store keeps one log under each number. A group has two numbers there, called *places*: its own id, and
+//! its id with the highest bit set. One place holds the log of this node's replica. If that replica replaced another
+//! one on this node, the other place keeps the log of the old replica until the new replica votes: the old log may
+//! hold the only good copy of an entry (ADR-0022). The row [`StateKey::Replica`] of each log names its owner.
 //!
-//! The row [`StateKey::Replica`] says whose log lies in a place. An old log has a verdict or the mark [`GIVEN_UP`] in that row, so at
-//! most one place holds a log that a replica may go on with. The mark is synced before the new log begins.
+//! ```text
+//! place          log                    row StateKey::Replica
+//! 7              of replica 1, old      1 and the mark REPLACED, or the log is quarantined
+//! 7 | 1 << 63    of replica 9           9
+//! ```
+//!
+//! Always: at most one place has a log that a replica may continue. The mark is synced before the new log begins.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,148 +23,159 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 
+/// The bit that tells the second place of a group from the first.
 const SECOND: u64 = 1 << 63;
-/// Stands behind the id in the row of a log whose replica was replaced.
-const GIVEN_UP: u8 = 1;
+/// Follows the id in the row of a log whose replica was replaced.
+const REPLACED: u8 = 1;
 
 /// The two places of a group.
 fn places(group: GroupId) -> [GroupId; 2] {
     [group, GroupId(group.0 | SECOND)]
 }
 
-/// The group whose log lies in a place.
+/// The group that a place belongs to.
 pub(crate) fn group_in(place: GroupId) -> GroupId {
     GroupId(place.0 & !SECOND)
 }
 
-/// The groups that the store holds anything of, in order.
+/// The groups that have a log in the store.
 pub(crate) fn stored_groups(store: &dyn LogStore) -> BTreeSet<GroupId> {
     store.groups().into_iter().map(group_in).collect()
 }
 
-/// What lies in a place.
+/// The log in one place.
 struct Found {
     place: GroupId,
     log: Arc<dyn GroupLog>,
-    whose: Whose,
+    owner: Owner,
 }
 
 /// A replica and its log.
 pub(crate) type Owned = (ReplicaId, Arc<dyn GroupLog>);
 
-enum Whose {
-    Nobody,
+/// The owner of a log.
+enum Owner {
+    /// The log is empty and has no owner yet.
+    Empty,
     Replica(ReplicaId),
-    /// A log that no replica goes on with: it was given up, or doesn't say whose it is.
-    NoReplica,
-    /// There is a verdict about it.
+    /// No replica may continue the log: its replica was replaced, or the log has content but names no owner.
+    Abandoned,
+    /// The log is quarantined, so its row can't be trusted.
     Quarantined,
 }
 
-/// What lies in the two places. Makes nothing in a place that holds nothing, but for the first one.
-fn look(group: GroupId, store: &dyn LogStore) -> Result<Vec<Found>, Error> {
+/// The logs in the two places. Creates an empty log in the first place if that is free, but never in the second
+/// place.
+fn find_logs(group: GroupId, store: &dyn LogStore) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     for place in places(group) {
         if place != group && !store.holds(place) {
             continue;
         }
         let log = store.group(place)?;
-        let whose = whose(&*log)?;
-        found.push(Found { place, log, whose });
+        let owner = owner_of(&*log)?;
+        found.push(Found { place, log, owner });
     }
     Ok(found)
 }
 
-fn whose(log: &dyn GroupLog) -> Result<Whose, Error> {
+fn owner_of(log: &dyn GroupLog) -> Result<Owner, Error> {
     if matches!(log.health(), Health::Quarantined { .. }) {
-        return Ok(Whose::Quarantined);
+        return Ok(Owner::Quarantined);
     }
     let replica = |row: &Bytes| Some(ReplicaId(u64::from_le_bytes(row[..].try_into().ok()?)));
     match log.state(StateKey::Replica) {
-        Ok(Some(row)) => Ok(replica(&row).map_or(Whose::NoReplica, Whose::Replica)),
-        Ok(None) if log.log_state().last.is_some() || log.vote().is_some() => Ok(Whose::NoReplica),
-        Ok(None) => Ok(Whose::Nobody),
-        Err(StoreError::Quarantined { .. }) => Ok(Whose::Quarantined),
+        Ok(Some(row)) => Ok(replica(&row).map_or(Owner::Abandoned, Owner::Replica)),
+        Ok(None) if log.log_state().last.is_some() || log.vote().is_some() => Ok(Owner::Abandoned),
+        Ok(None) => Ok(Owner::Empty),
+        Err(StoreError::Quarantined { .. }) => Ok(Owner::Quarantined),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The replica of `group` that this store has a sound log of, and that log.
+/// The replica of `group` that owns a healthy log in this store, and that log.
 ///
 /// # Errors
-/// [`Error::OutOfService`] if the store has ended.
+/// [`Error::OutOfService`] if the log store has stopped.
 pub(crate) fn current(group: GroupId, store: &dyn LogStore) -> Result<Option<Owned>, Error> {
     if !places(group).iter().any(|place| store.holds(*place)) {
         return Ok(None);
     }
-    let of = |found: Found| match found.whose {
-        Whose::Replica(id) => Some((id, found.log)),
-        Whose::Nobody | Whose::NoReplica | Whose::Quarantined => None,
+    let of = |found: Found| match found.owner {
+        Owner::Replica(id) => Some((id, found.log)),
+        Owner::Empty | Owner::Abandoned | Owner::Quarantined => None,
     };
-    Ok(look(group, store)?.into_iter().find_map(of))
+    Ok(find_logs(group, store)?.into_iter().find_map(of))
 }
 
 /// Every log of `group` in the store: first the log of the current replica, then the old one.
 pub(crate) fn logs(group: GroupId, store: &dyn LogStore) -> Vec<Arc<dyn GroupLog>> {
     let held = places(group).into_iter().filter(|place| store.holds(*place));
     let mut logs: Vec<_> = held.filter_map(|place| store.group(place).ok()).collect();
-    logs.sort_by_key(|log| !matches!(whose(&**log), Ok(Whose::Replica(_))));
+    logs.sort_by_key(|log| !matches!(owner_of(&**log), Ok(Owner::Replica(_))));
     logs
 }
 
-/// The log of `replica`. What other replicas left there is not this one's: it begins beside that. But a log with a verdict may
-/// be this replica's own, so it is given back, unless [`begin_anew`] was called for this replica before.
+/// The log of `replica`. If `replica` has no log yet, it gets an empty one beside the logs of other replicas. But a
+/// quarantined log may be this replica's own log. So it is returned, unless [`begin_anew`] was called for this
+/// replica before.
 pub(crate) async fn claim(
     group: GroupId,
     replica: ReplicaId,
     store: &Arc<dyn LogStore>,
 ) -> Result<Arc<dyn GroupLog>, Error> {
-    let mut found = look(group, &**store)?;
-    let own = |found: &Found| matches!(found.whose, Whose::Replica(id) if id == replica);
+    let mut found = find_logs(group, &**store)?;
+    let own = |found: &Found| matches!(found.owner, Owner::Replica(id) if id == replica);
     if let Some(at) = found.iter().position(own) {
         return Ok(found.swap_remove(at).log);
     }
-    let is_newer = |found: &Found| matches!(found.whose, Whose::Replica(id) if id > replica);
+    let is_newer = |found: &Found| matches!(found.owner, Owner::Replica(id) if id > replica);
     if found.iter().any(is_newer) {
-        // Ids are counted up. The catalog was recovered from an older replica of it, and has forgotten this one.
+        // Replica ids only grow. So the catalog was recovered from an older replica of it, and has forgotten the
+        // newer replica.
         return Err(Error::OutOfService("this node holds a newer replica of the group".into()));
     }
-    // The verdict is about the replica whose log this was. Which one that was can no longer be read, so only a replica
-    // that the catalog made after it may begin beside it.
-    if let Some(at) = found.iter().position(|found| matches!(found.whose, Whose::Quarantined)) {
+    // The owner of a quarantined log can't be read any more, so the log may belong to this very replica. Only a
+    // replica that the catalog made as a replacement may begin beside it. For such a replica the node calls
+    // `begin_anew`.
+    if let Some(at) = found.iter().position(|found| matches!(found.owner, Owner::Quarantined)) {
         return Ok(found.swap_remove(at).log);
     }
     begin_anew(group, replica, store).await
 }
 
-/// Gives `replica`, which has no log here, a place with an empty one, beside what another replica left.
+/// Gives `replica` a place with an empty log, beside the logs of other replicas. If it has a log already, returns
+/// that one.
 pub(crate) async fn begin_anew(
     group: GroupId,
     replica: ReplicaId,
     store: &Arc<dyn LogStore>,
 ) -> Result<Arc<dyn GroupLog>, Error> {
-    let found = look(group, &**store)?;
-    if let Some(own) = found.iter().find(|f| matches!(f.whose, Whose::Replica(id) if id == replica))
+    let found = find_logs(group, &**store)?;
+    if let Some(own) = found.iter().find(|f| matches!(f.owner, Owner::Replica(id) if id == replica))
     {
         return Ok(Arc::clone(&own.log));
     }
     let is_free = |place: &GroupId| {
-        found.iter().all(|f| f.place != *place || matches!(f.whose, Whose::Nobody))
+        found.iter().all(|f| f.place != *place || matches!(f.owner, Owner::Empty))
     };
     let place = match places(group).into_iter().find(is_free) {
         Some(place) => place,
         None => {
-            // Both are taken. What votes no more and never did is worth less than what once did.
+            // Both places are taken. The shorter log is deleted: its replica probably never caught up and never
+            // voted.
             let place = found.iter().max_by_key(|found| worth_removing(found));
             let place = place.map_or(group, |found| found.place);
             remove_place(place, store).await?;
             place
         }
     };
+    // Mark the other log before the new one begins, so that a crash never leaves two logs that a replica may
+    // continue.
     for old in found.iter().filter(|found| found.place != place) {
-        if let Whose::Replica(id) = old.whose {
-            let given_up = [&id.0.to_le_bytes()[..], &[GIVEN_UP]].concat();
-            write_row(&*old.log, given_up.into()).await?;
+        if let Owner::Replica(id) = old.owner {
+            let replaced = [&id.0.to_le_bytes()[..], &[REPLACED]].concat();
+            write_row(&*old.log, replaced.into()).await?;
         }
     }
     let log = store.group(place)?;
@@ -174,17 +191,17 @@ async fn write_row(log: &dyn GroupLog, row: Bytes) -> Result<(), Error> {
     Ok(())
 }
 
-/// The shorter log goes first.
+/// Sort key: the shortest log is the maximum, because it is worth the least.
 fn worth_removing(found: &Found) -> std::cmp::Reverse<Option<u64>> {
     std::cmp::Reverse(found.log.log_state().last.map(|last| last.index))
 }
 
-/// Whether two logs of `group` lie in the store.
+/// Whether both places of `group` hold a log.
 pub(crate) fn is_doubled(group: GroupId, store: &dyn LogStore) -> bool {
     places(group).iter().all(|place| store.holds(*place))
 }
 
-/// Removes the old log beside the log of `replica`. Returns whether there was one.
+/// Deletes the old log beside the log of `replica`. Returns whether there was one.
 pub(crate) async fn remove_old(
     group: GroupId,
     replica: ReplicaId,
@@ -193,8 +210,8 @@ pub(crate) async fn remove_old(
     if !is_doubled(group, &**store) {
         return Ok(false);
     }
-    let found = look(group, &**store)?;
-    let own = |found: &Found| matches!(found.whose, Whose::Replica(id) if id == replica);
+    let found = find_logs(group, &**store)?;
+    let own = |found: &Found| matches!(found.owner, Owner::Replica(id) if id == replica);
     let Some(own) = found.iter().find(|found| own(found)) else { return Ok(false) };
     for other in found.iter().filter(|other| other.place != own.place) {
         remove_place(other.place, store).await?;
@@ -202,7 +219,7 @@ pub(crate) async fn remove_old(
     Ok(true)
 }
 
-/// Forgets what the node holds of `group`.
+/// Deletes every log of `group` on this node.
 pub(crate) async fn remove(group: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
     for place in places(group) {
         if place == group || store.holds(place) {
@@ -249,8 +266,8 @@ mod tests {
         assert_eq!(stored_groups(&*store), BTreeSet::from([GROUP]));
         assert_eq!(current(GROUP, &*store).unwrap().map(|(id, _)| id), Some(ReplicaId(2)));
         let old = claim(GROUP, ReplicaId(1), &store).await;
-        assert!(matches!(old, Err(Error::OutOfService(_))), "a replica that was given up");
-        // Nor is the old one taken for this node's once the new one has a verdict.
+        assert!(matches!(old, Err(Error::OutOfService(_))), "a replica that was replaced");
+        // If the new log is quarantined, the old log does not become current again.
         sim.quarantine(GroupId(GROUP.0 | SECOND), "rot");
         assert!(current(GROUP, &*store).unwrap().is_none());
         assert_eq!(logs(GROUP, &*store).len(), 2);
@@ -269,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_log_with_a_verdict_is_given_back_until_another_replica_may_begin() {
+    async fn a_quarantined_log_is_returned_until_another_replica_may_begin() {
         let (sim, store) = store();
         vote(&*claim(GROUP, ReplicaId(1), &store).await.unwrap(), 5);
         sim.quarantine(GROUP, "rot");
@@ -281,7 +298,7 @@ mod tests {
         let log = claim(GROUP, ReplicaId(2), &store).await.unwrap();
         assert_eq!((log.health(), log.vote()), (Health::Healthy, None));
         assert_eq!(logs(GROUP, &*store).len(), 2);
-        // Also where the second one is damaged too.
+        // The same if the second log is quarantined, too.
         sim.quarantine(GroupId(GROUP.0 | SECOND), "rot");
         assert!(matches!(
             claim(GROUP, ReplicaId(2), &store).await.unwrap().health(),

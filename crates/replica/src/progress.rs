@@ -1,3 +1,9 @@
+//! How far a replica has applied and trimmed its log.
+//!
+//! Only the applier writes these values. The proposer, readers and upkeep read them at any time without waiting for
+//! it. The applied index is always written last. So a reader that sees an index also sees the term, the arrival time
+//! and the gate that belong to it.
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,21 +13,21 @@ use tokio::sync::watch;
 
 use crate::checkpoints::Checkpoints;
 
-/// How far a replica has come, for everyone to see. Written by the applier only.
+/// Progress of a replica.
 ///
-/// Invariant: `trim_horizon <= applied`, both counted as "first index that is not".
+/// Invariant: `trim_horizon <= applied`. Both are the first index that is not trimmed or not applied.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// First log index that isn't applied.
+    /// First log index that is not applied.
     applied: AtomicU64,
     /// Term of the last applied entry.
     applied_term: AtomicU64,
-    /// First log index that isn't trimmed.
+    /// First log index that is not trimmed.
     trim_horizon: AtomicU64,
-    /// When the newest applied record arrived, in milliseconds.
+    /// Arrival time of the newest applied record, in milliseconds.
     last_arrival: AtomicU64,
     checkpoints: Mutex<Checkpoints>,
-    /// Whether `gate` lets records in; asked for every append.
+    /// Whether `gate` shuts records out. A copy outside the mutex, because every append reads it.
     is_shut: AtomicBool,
     gate: Mutex<(Gate, Voids)>,
     changed: watch::Sender<u64>,
@@ -59,12 +65,12 @@ impl Progress {
         Timestamp::from_millis(self.last_arrival.load(Ordering::Acquire))
     }
 
-    /// Checkpoints that are kept.
+    /// The checkpoints that this replica keeps.
     pub(crate) fn checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
         self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the shard takes no records, if it doesn't.
+    /// Why the shard takes no records. `None` if it takes records.
     pub(crate) fn shut(&self) -> Option<Shut> {
         if self.is_shut.load(Ordering::Acquire) { self.gate().shut() } else { None }
     }
@@ -74,18 +80,19 @@ impl Progress {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Where appends don't count; right for every entry below what [`Self::applied`] said before.
+    /// Ranges of the log in which appends do not count. Complete for all entries below a value of [`Self::applied`]
+    /// that was read before this call.
     pub(crate) fn voids(&self) -> Voids {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
-    /// Called before the entry that moved the gate counts as applied.
+    /// Must be called before the entry that changed the gate counts as applied.
     pub(crate) fn set_gate(&self, gate: (Gate, Voids)) {
         self.is_shut.store(gate.0.shut().is_some(), Ordering::Release);
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
     }
 
-    /// A feed that changes after entries were applied or trimmed.
+    /// A watch that changes after entries were applied. Its value is the first index that is not applied.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

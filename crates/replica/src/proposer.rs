@@ -1,3 +1,16 @@
+//! The task that appends to a shard on its leader. There is one for each open replica of a shard.
+//!
+//! It takes all events that have arrived and handles them in order:
+//! 1. A retry of a call in flight waits for that call. A retry of a call in the deduplication window gets the
+//!    positions of the first attempt at once.
+//! 2. A new batch gets its arrival time, and is sealed if the stream is encrypted.
+//! 3. All new batches are proposed together (group commit). Another task waits for the outcomes and answers the
+//!    callers.
+//! 4. When a call is decided, its waiting retries begin again at step 1.
+//!
+//! This never happens: two attempts of one call are in flight at the same time, or an arrival time is earlier than
+//! one before it in the log.
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,61 +27,60 @@ use crate::machine::Outcome;
 use crate::payload;
 use crate::raft_types::Stored;
 
-/// A batch that wants to be appended, and who waits for it.
+/// A batch to append, and the caller that waits for the result.
 pub(crate) struct Proposal {
     pub(crate) batch: Batch,
-    /// Seals what is stored of it; `None` if that is the batch as it is.
+    /// Seals the batch before it is stored. `None` stores it in plain text.
     pub(crate) sealer: Option<Arc<BatchSealer>>,
     pub(crate) answer: oneshot::Sender<Result<Vec<Run>, Error>>,
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
-/// What the proposer of a shard hears.
+/// An event for the proposer of a shard.
 pub(crate) enum Event {
     /// A batch to append.
     Propose(Proposal),
-    /// A call that named its producer is decided; repeats of it may go on.
+    /// The outcome of this producer's call is known. The retries that wait for it go on.
     Decided(Producer),
 }
 
-/// The one task that appends to a shard on its leader: tells repeats from new calls, stamps arrival
-/// times in log order, and proposes whatever gathered meanwhile as one piece.
+/// State of the task. No other task appends to the shard on this node.
 pub(crate) struct Proposer {
     pub(crate) group: Arc<Group>,
     pub(crate) window: Arc<Mutex<DuplicateWindow>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: mpsc::UnboundedSender<Event>, // bounded by the node's append permits
-    /// Newest stamp that was given out.
+    /// Newest arrival time that this task has stamped.
     pub(crate) stamped: Timestamp,
-    /// Calls that are under way, with their repeats, which wait for them.
-    pub(crate) under_way: HashMap<Producer, Vec<Proposal>>,
+    /// Calls in flight, each with its retries that wait for it.
+    pub(crate) in_flight: HashMap<Producer, Vec<Proposal>>,
 }
 
-/// Events that are taken together.
-const GATHER: usize = 512;
+/// Maximum number of events that are handled together.
+const MAX_EVENTS: usize = 512;
 
-/// A proposal on its way: what to add to the answer, and how.
+/// A proposed batch, and what the response to its caller needs.
 struct Pending {
     proposal: Proposal,
-    /// For a call of which some records were known: for each record of the original batch, where it
-    /// stands, or `None` if it is in the new entry.
+    /// Set if earlier attempts had written some records of the call. For each record of the original batch its
+    /// position, or `None` if the record is in the new entry.
     known: Option<Vec<Option<Run>>>,
-    /// Records in the new entry.
+    /// Number of records in the new entry.
     records: u32,
 }
 
 impl Proposer {
     pub(crate) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
-        let mut gathered = Vec::with_capacity(GATHER);
-        while events.recv_many(&mut gathered, GATHER).await > 0 {
+        let mut gathered = Vec::with_capacity(MAX_EVENTS);
+        while events.recv_many(&mut gathered, MAX_EVENTS).await > 0 {
             let mut payloads = Vec::with_capacity(gathered.len());
             let mut pending = Vec::with_capacity(gathered.len());
             for event in gathered.drain(..) {
                 match event {
                     Event::Propose(proposal) => self.take(proposal, &mut payloads, &mut pending),
                     Event::Decided(producer) => {
-                        for repeat in self.under_way.remove(&producer).unwrap_or_default() {
-                            self.take(repeat, &mut payloads, &mut pending);
+                        for retry in self.in_flight.remove(&producer).unwrap_or_default() {
+                            self.take(retry, &mut payloads, &mut pending);
                         }
                     }
                 }
@@ -86,18 +98,20 @@ impl Proposer {
         }
     }
 
-    /// What came while a majority was asked in vain fares no better.
+    /// Refuses the events that arrived while a majority was asked in vain. Asking again for each of them would only
+    /// take longer.
     fn refuse_waiting(&mut self, events: &mut mpsc::UnboundedReceiver<Event>, error: &Error) {
         while let Ok(event) = events.try_recv() {
             let refused = match event {
                 Event::Propose(proposal) => vec![proposal],
-                Event::Decided(producer) => self.under_way.remove(&producer).unwrap_or_default(),
+                Event::Decided(producer) => self.in_flight.remove(&producer).unwrap_or_default(),
             };
             refused.into_iter().for_each(|proposal| answer(proposal, Err(error.clone())));
         }
     }
 
     fn take(&mut self, proposal: Proposal, payloads: &mut Vec<Stored>, pending: &mut Vec<Pending>) {
+        // The caller has stopped waiting, so nothing needs to be written.
         if proposal.answer.is_closed() {
             return;
         }
@@ -105,28 +119,33 @@ impl Proposer {
             return answer(proposal, Err(error));
         }
         if let Some(producer) = proposal.batch.producer() {
-            if let Some(repeats) = self.under_way.get_mut(producer) {
-                return repeats.push(proposal);
+            // An attempt of the same call is in flight: wait for its outcome.
+            if let Some(retries) = self.in_flight.get_mut(producer) {
+                return retries.push(proposal);
             }
+            // An earlier attempt may be in the log already.
             let known =
                 self.window.lock().unwrap_or_else(PoisonError::into_inner).find(&proposal.batch);
             if let Some(known) = known {
-                return self.take_repeat(proposal, known, payloads, pending);
+                return self.take_retry(proposal, known, payloads, pending);
             }
         }
+        // Checked after the deduplication window: a retry of a call that was written before the shard was shut still
+        // gets its positions.
         if let Some(shut) = self.group.progress.shut() {
             return answer(proposal, Err(shut.into()));
         }
         if let Some(producer) = proposal.batch.producer() {
-            self.under_way.insert(producer.clone(), Vec::new());
+            self.in_flight.insert(producer.clone(), Vec::new());
         }
         payloads.push(self.stamp(&proposal.batch, proposal.sealer.as_deref()));
         let records = proposal.batch.record_count();
         pending.push(Pending { proposal, known: None, records });
     }
 
-    /// A call of which some or all records are in the log already.
-    fn take_repeat(
+    /// Handles a retry of a call of which some or all records are in the log already. Proposes only the missing
+    /// records.
+    fn take_retry(
         &mut self,
         proposal: Proposal,
         known: Vec<Option<Run>>,
@@ -141,13 +160,14 @@ impl Proposer {
         if let Some(shut) = self.group.progress.shut() {
             return answer(proposal, Err(shut.into()));
         }
-        self.under_way.extend(rest.producer().map(|producer| (producer.clone(), Vec::new())));
+        self.in_flight.extend(rest.producer().map(|producer| (producer.clone(), Vec::new())));
         payloads.push(self.stamp(&rest, proposal.sealer.as_deref()));
         let records = rest.record_count();
         pending.push(Pending { proposal, known: Some(known), records });
     }
 
-    /// The stored form of an append of `batch`, stamped now but never before an earlier one.
+    /// The stored form of an append of `batch`. Its arrival time is now, but never earlier than a time that was
+    /// stamped or applied before.
     fn stamp(&mut self, batch: &Batch, sealer: Option<&BatchSealer>) -> Stored {
         self.stamped = self.clock.now().max(self.stamped).max(self.group.progress.last_arrival());
         let command = Command::Append {
@@ -182,7 +202,8 @@ impl Proposer {
     }
 }
 
-/// Answers a proposal and lets repeats of its call go on.
+/// Answers the caller, then lets the retries of its call go on. If the call was applied, it is in the deduplication
+/// window by now, so the retries find it there.
 fn finish(
     pending: Pending,
     result: Result<(LogId, Outcome), Error>,
@@ -196,7 +217,7 @@ fn finish(
     }
 }
 
-/// Where the records of a batch stand, in its order.
+/// Positions of the records of a batch, in its order.
 fn runs(
     outcome: &Outcome,
     known: Option<Vec<Option<Run>>>,
@@ -207,7 +228,7 @@ fn runs(
         Outcome::Shard(Appended { log_index, arrival }) => (log_index, arrival),
         Outcome::Shard(Refused(shut)) => return Err((*shut).into()),
         Outcome::Shard(Frozen(_) | Stale | Stepped) | Outcome::None | Outcome::Catalog(_) => {
-            return Err(Error::Unknown("the entry was no append".into()));
+            return Err(Error::Unknown("the entry was not an append".into()));
         }
     };
     let new = Run { first: Position::entry(*log_index), records, arrival: *arrival };

@@ -9,7 +9,7 @@ use crate::applier::Applier;
 use crate::machine::Outcome;
 
 openraft::declare_raft_types!(
-    /// Replica ids are Raft's node ids; terms have one leader.
+    /// Replica ids are Raft's node ids. Each term has at most one leader.
     pub TypeConfig:
         D = Stored,
         R = Outcome,
@@ -19,7 +19,7 @@ openraft::declare_raft_types!(
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
 );
 
-/// A proposal in the form in which it is stored: see `payload.rs`.
+/// A proposal in its stored form, see `payload.rs`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stored(pub Bytes);
 
@@ -35,10 +35,10 @@ impl fmt::Display for Stored {
     }
 }
 
-/// Where a replica lives.
+/// The node of a replica, as it is in the membership.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Member {
-    /// Its node.
+    /// Node that holds the replica.
     pub node: NodeId,
 }
 

@@ -1,3 +1,11 @@
+//! Reads the records of a shard from a replica's log.
+//!
+//! A page begins at a position and takes entry after entry: it skips entries without records, entries that are
+//! trimmed or expired, and appends that do not count because the shard was shut. A sealed batch is opened. The page
+//! ends when it is full, or at the last applied entry. A search by time is a binary search between two checkpoints.
+//!
+//! This never happens: a reader sees a record that is not applied.
+
 use std::time::Duration;
 
 use anabranch_encryption::{KeyError, Opened, ShardKeys};
@@ -10,28 +18,28 @@ use crate::group::Group;
 use crate::intact;
 use crate::payload::Payload;
 
-/// Records of an entry, decoded as far as a reader needs.
+/// The append in an entry. Its head is decoded, its records are not.
 struct Appended {
     arrival: Timestamp,
     records: u32,
     batch: Bytes,
 }
 
-/// How much of a page may be filled.
+/// Maximum size of a page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageBounds {
     pub(crate) max_records: u32,
     pub(crate) max_bytes: usize,
 }
 
-/// What a page says at least that isn't known to end at the tip. By the clock it may be nothing: arrivals are stamped by
-/// another machine's.
+/// Minimum lag of a page that is not known to end at the tip of the shard, because zero means the tip. By the clock
+/// the lag may be zero: arrival times come from the clock of another machine.
 pub(crate) const LEAST_BEHIND: Duration = Duration::from_millis(1);
-/// Bytes of one read of the log; a page of small records takes one or a few.
+/// Bytes of one read of the log. A page of small records needs one or a few reads.
 const READ_BYTES: usize = 1 << 20;
 
 impl Group {
-    /// Records from `from` on, of what is applied, trimmed and expired ones left out.
+    /// A page of applied records from `from` on, without trimmed and expired ones.
     pub(crate) async fn read_page(
         &self,
         from: Position,
@@ -50,6 +58,7 @@ impl Group {
             if page.next.log_index >= applied {
                 return Ok(page);
             }
+            // Read after `applied`: so these are complete for all entries of this read.
             let voids = self.progress.voids();
             let want = READ_BYTES.min(bytes_left.saturating_add(4096));
             let entries = match self.read_entries(page.next.log_index, applied, want).await {
@@ -67,7 +76,8 @@ impl Group {
                     continue;
                 };
                 if appended.arrival < retained_from && !skipped_expired {
-                    // Expired, though not trimmed yet: no reader sees it again.
+                    // Expired but not trimmed yet: no reader may see it. Go on at the first record that has not
+                    // expired.
                     skipped_expired = true;
                     page.next = self.first_arrival_since(retained_from).await?;
                     break;
@@ -75,7 +85,7 @@ impl Group {
                 let arrival = appended.arrival;
                 let Opened { batch, encrypted } = match open(appended.batch, keys).await {
                     Ok(opened) => opened,
-                    // What was read before is told first; the next call begins with what can't be opened.
+                    // Return what was read before. The next call begins with this batch and reports the error.
                     Err(_) if !page.batches.is_empty() => {
                         page.behind = clock.now().since(arrival).max(LEAST_BEHIND);
                         return Ok(page);
@@ -114,12 +124,13 @@ impl Group {
         }
     }
 
-    /// Position of the first record that arrived at `time` or later, or the end.
+    /// Position of the first record that arrived at `time` or later. The end of the applied log if no such record is
+    /// applied.
     ///
-    /// Arrival times never fall along the log, so a search that halves the log finds it.
+    /// Arrival times never fall along the log, so a binary search finds it.
     pub(crate) async fn first_arrival_since(&self, time: Timestamp) -> Result<Position, Error> {
         let mut low = self.progress.trim_horizon(); // everything below is earlier or trimmed
-        let mut high = self.progress.applied(); // everything from here on is later or not there
+        let mut high = self.progress.applied(); // everything from here on is not earlier, or not applied
         let (before, after) = self.progress.checkpoints().around(time);
         low = low.max(before.map_or(0, |kept| kept.index));
         high = high.min(after.map_or(u64::MAX, |kept| kept.index));
@@ -133,7 +144,7 @@ impl Group {
         Ok(Position::entry(low))
     }
 
-    /// Index and arrival of the first append at or after `from`, before `to`.
+    /// Index and arrival time of the first append at or after `from` and before `to`.
     async fn next_append(&self, from: u64, to: u64) -> Result<Option<(u64, Timestamp)>, Error> {
         let mut from = from;
         let voids = self.progress.voids();
@@ -168,7 +179,7 @@ impl Group {
     }
 }
 
-/// The batch of an entry, as it was before it was sealed.
+/// The batch of an entry in plain text. Opens it if it is sealed.
 async fn open(stored: Bytes, keys: Option<&ShardKeys>) -> Result<Opened, KeyError> {
     match keys {
         Some(keys) => keys.open(stored).await,
@@ -193,7 +204,7 @@ fn appended(payload: Bytes) -> Result<Option<Appended>, Error> {
     }
 }
 
-/// The append of an entry that is one, and its arrival.
+/// The append command in a payload, and its arrival time. `None` if the payload is no append.
 pub(crate) fn append_of(payload: Bytes) -> Option<(Command, Timestamp)> {
     match Payload::decode(payload).ok()? {
         Payload::Command(command) => match Command::decode(command).ok()? {
@@ -208,7 +219,8 @@ pub(crate) fn append_of(payload: Bytes) -> Option<(Command, Timestamp)> {
     }
 }
 
-/// How many records from `first` on fit into what is left; at least one if the page is empty.
+/// How many records from `first` on fit into the rest of the page. At least one if the page is empty, or a large
+/// record could never be read.
 fn take(
     appended: &Appended,
     first: u16,
@@ -217,7 +229,7 @@ fn take(
     page_is_empty: bool,
 ) -> u32 {
     let available = appended.records.saturating_sub(u32::from(first));
-    // An encoded batch is larger than its data and keys, so what fits encoded fits.
+    // An encoded batch is larger than the data and keys in it. So if the encoded batch fits, all its records fit.
     if available <= *records_left && appended.batch.len() <= *bytes_left {
         let sizes = Records::new(appended.batch.clone()).skip(usize::from(first)).map(|r| size(&r));
         *bytes_left -= sizes.sum::<usize>();

@@ -1,15 +1,19 @@
-//! A group that has lost its majority for good goes on from the log of one replica (ADR-0007).
+//! Recovers a group that has lost its majority for good: the group goes on from the log of one replica (ADR-0007).
 //!
-//! The log is taken over for another replica id. Three things are written, each behind the other in the queue:
-//! 1. the vote, for the new id, in a term above any that the log has seen;
-//! 2. an entry of that term with the membership: the new id alone;
-//! 3. the row `StateKey::Replica` with the new id. From here on the log is the new replica's.
+//! The log gets a new owner: a new replica id, which is the only voter. Three writes go into the queue, in this
+//! order:
+//! 1. The vote, for the new id, in a term far above every term that the log has seen.
+//! 2. An entry of that term with the membership: the new id alone.
+//! 3. The row [`StateKey::Replica`] with the new id. From here on the log belongs to the new replica.
 //!
-//! After a crash before 3 the log is still the old replica's, with an entry or two more, and taking over begins again: the
-//! catalog then has the new id from its own log. What is written is what a leader that votes alone leaves behind when it stops, so openraft opens it as that.
+//! After a crash before write 3 the log still belongs to the old replica and has one or two entries more. The
+//! recovery is then started again. For the catalog, that second recovery reads the new id from the log. The three
+//! writes are the same as what a leader that is the only voter leaves behind when it stops, so openraft opens the
+//! log like that.
 //!
-//! Nothing is cut off: everything in the log counts from now on, also what was never committed. Requests between nodes
-//! name the receiving replica, so what old replicas say is refused here.
+//! This never happens: an entry is truncated. Every entry of the log counts from now on, even if it was never
+//! committed. And old replicas have no influence: requests between nodes name the receiving replica, so requests to
+//! the old id are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,12 +32,13 @@ use crate::places;
 use crate::progress::Progress;
 use crate::raft_types::{Member, Membership};
 
-/// Terms that are left out when a log is taken over.
-const LEFT_OUT_TERMS: u64 = 1 << 32;
-/// Bytes that one read of the log asks for.
+/// Number of terms that are skipped when a log gets a new owner.
+const SKIPPED_TERMS: u64 = 1 << 32;
+/// Bytes that one read of the log requests.
 const READ_BYTES: usize = 4 << 20;
 
-/// Has the log that `recovered.from` wrote in `store` go on as that of `recovered.to`. Does nothing if it does already.
+/// Makes the log of replica `recovered.from` in `store` the log of replica `recovered.to`. Does nothing if that is
+/// done.
 pub(crate) async fn take_over_log(
     store: &Arc<dyn LogStore>,
     group: GroupId,
@@ -42,9 +47,10 @@ pub(crate) async fn take_over_log(
 ) -> Result<(), Error> {
     match places::current(group, &**store)? {
         Some((id, _)) if id == recovered.to => Ok(()),
-        // A later id on the same node is of a catalog that was lost, and recovered from an older replica.
+        // An id between the two was given by a catalog that was lost. The catalog was then recovered from an older
+        // replica.
         Some((id, log)) if id >= recovered.from && id < recovered.to => {
-            tracing::warn!(%group, from = %recovered.from, to = %recovered.to, "takes a log over");
+            tracing::warn!(%group, from = %recovered.from, to = %recovered.to, "a replica takes over a log");
             take_over(log.as_ref(), recovered.to, member, None).await
         }
         _ => Err(Error::OutOfService(format!(
@@ -54,7 +60,8 @@ pub(crate) async fn take_over_log(
     }
 }
 
-/// Makes `id` the only voter, behind everything that the log holds; behind that stands `command`, if there is one.
+/// Makes `id` the only voter, by an entry after the last entry of the log. `command`, if there is one, comes after
+/// that entry.
 async fn take_over(
     log: &dyn GroupLog,
     id: ReplicaId,
@@ -63,8 +70,8 @@ async fn take_over(
 ) -> Result<(), Error> {
     let last = log.log_state().last;
     let seen = log.vote().map_or(0, |vote| vote.term).max(last.map_or(0, |last| last.term));
-    // Lost replicas may have led in later terms than this log has seen, and a term has one leader.
-    let term = seen + LEFT_OUT_TERMS;
+    // A term has only one leader, and lost replicas may have led in later terms than this log has seen.
+    let term = seen + SKIPPED_TERMS;
     let voters = vec![BTreeSet::from([id.0])];
     let membership = Membership::new(voters, BTreeMap::from([(id.0, member)]));
     let membership = membership.map_err(|error| Error::OutOfService(error.to_string()))?;
@@ -74,14 +81,14 @@ async fn take_over(
         let log_id = LogId { term, index };
         Entry { log_id, payload: payload.encode() }
     };
-    // Committed, as the vote of a leader that has written entries is.
+    // The vote is marked as committed, like the vote of a leader that has written entries.
     let vote = Vote { term, replica: id, committed: true };
     let (done, voted) = written();
     log.save_vote(vote, done);
     let (done, appended) = written();
     log.append(entries.map(entry).collect(), done);
     let [voted, appended] = [voted.await, appended.await];
-    // The id must not be durable where the entry is not.
+    // The new id must not become durable without the entry. So both writes must succeed first.
     voted.and(appended)?;
     let (done, renamed) = written();
     let row = Bytes::copy_from_slice(&id.0.to_le_bytes());
@@ -89,7 +96,7 @@ async fn take_over(
     renamed.await
 }
 
-/// What the log store calls once a write is done, and what that tells.
+/// A completion for one write of the log store, and a future that returns the result of that write.
 fn written() -> (Completion, impl Future<Output = Result<(), Error>>) {
     let (done, written) = oneshot::channel::<Result<(), anabranch_storage::Error>>();
     let told = async {
@@ -104,25 +111,25 @@ fn unreadable(what: &str) -> Error {
     Error::OutOfService(format!("{what} can't be read"))
 }
 
-/// The replica of the catalog in a log store that no node runs on.
+/// The replica of the catalog in a log store that no running node uses.
 pub struct StoredCatalog {
     log: Arc<dyn GroupLog>,
-    /// The replica.
+    /// Id and node of the replica.
     pub replica: Replica,
-    /// The catalog after everything that the log holds, committed or not.
+    /// The catalog after all entries of the log, committed or not.
     pub catalog: Catalog,
-    /// The last entry.
+    /// Last entry of the log.
     pub last: Option<LogId>,
-    /// The id that a recovery gave it which did not come to its end.
+    /// The new id of this replica, from an earlier recovery that was interrupted.
     begun_as: Option<ReplicaId>,
 }
 
 impl StoredCatalog {
-    /// Reads what `store` holds.
+    /// Reads the replica of the catalog from `store`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if it holds no replica of the catalog; [`Error::OutOfService`] if it can't be trusted or read,
-    /// or if the catalog had given the replica up.
+    /// [`Error::NotFound`] if `store` holds no replica of the catalog. [`Error::OutOfService`] if the replica can't
+    /// be trusted or read, or if the catalog had removed it.
     pub async fn read(store: &Arc<dyn LogStore>) -> Result<Self, Error> {
         let Some((id, log)) = places::current(GroupId::CATALOG, &**store)? else {
             let verdict = |log: &Arc<dyn GroupLog>| match log.health() {
@@ -134,21 +141,22 @@ impl StoredCatalog {
         };
         let (catalog, last) = (replay(&log).await?, log.log_state().last);
         let own = catalog.own_group().holders().find(|held| held.id == id);
-        // A recovery from this replica that did not come to its end.
+        // An earlier recovery from this replica may have been interrupted.
         let begun = catalog.recovered.get(&GroupId::CATALOG).filter(|begun| begun.from == id);
         let begun =
             begun.and_then(|begun| catalog.replicas.iter().find(|held| held.id == begun.to));
-        let gone = || Error::OutOfService(format!("the catalog had given its replica {id} up"));
+        let gone = || Error::OutOfService(format!("the catalog has removed its replica {id}"));
         let begun_as = begun.map(|begun| begun.id);
         let own = own.or_else(|| begun.map(|begun| Replica { id, ..*begun }));
         let replica = own.ok_or_else(gone)?;
         Ok(Self { log, replica, catalog, last, begun_as })
     }
 
-    /// Makes it the only voter of the catalog, under another id, and has the catalog say so. Gives what it is then.
+    /// Makes this replica the only voter of the catalog, under a new id, and records that in the catalog. Returns
+    /// the new replica.
     ///
     /// # Errors
-    /// [`Error::OutOfService`] or [`Error::Throttled`] if it can't be written.
+    /// [`Error::OutOfService`] or [`Error::Throttled`] if the log can't be written.
     pub async fn recover(self) -> Result<Replica, Error> {
         let Replica { id: from, node } = self.replica;
         let group = GroupId::CATALOG;
@@ -161,10 +169,10 @@ impl StoredCatalog {
     }
 }
 
-/// Has `store`, on which no node runs, forget its replica of the catalog. Says whether it held one.
+/// Deletes the replica of the catalog from `store`, which no running node uses. Returns whether there was one.
 ///
 /// # Errors
-/// [`Error::OutOfService`] if it can't be written.
+/// [`Error::OutOfService`] if `store` can't be written.
 pub async fn give_up_catalog(store: &Arc<dyn LogStore>) -> Result<bool, Error> {
     let holds = places::stored_groups(&**store).contains(&GroupId::CATALOG);
     if holds {
@@ -173,10 +181,10 @@ pub async fn give_up_catalog(store: &Arc<dyn LogStore>) -> Result<bool, Error> {
     Ok(holds)
 }
 
-/// The catalog after the last entry of its log.
+/// The catalog after the last entry of the log. Begins with the newest checkpoint, or with the first catalog.
 async fn replay(log: &Arc<dyn GroupLog>) -> Result<Catalog, Error> {
     let out_of_service = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
-    let first = log.state(StateKey::Founders)?.ok_or_else(|| unreadable("what it began with"))?;
+    let first = log.state(StateKey::Founders)?.ok_or_else(|| unreadable("the first catalog"))?;
     let first = anabranch_proto::decode_catalog(first).map_err(|error| out_of_service(&error))?;
     let machine = Box::new(CatalogMachine::new(first).0);
     let applier = Applier::open(Arc::clone(log), machine, Arc::new(Progress::default()));
@@ -185,7 +193,7 @@ async fn replay(log: &Arc<dyn GroupLog>) -> Result<Catalog, Error> {
     let end = log.log_state().last.map_or(0, |last| last.index + 1);
     while next < end {
         let entries = log.read(next..end, READ_BYTES).await?;
-        next = entries.last().ok_or_else(|| unreadable("its log"))?.log_id.index + 1;
+        next = entries.last().ok_or_else(|| unreadable("the log of the catalog"))?.log_id.index + 1;
         for entry in entries {
             let payload = Payload::decode(entry.payload).map_err(|error| out_of_service(&error))?;
             if let Payload::Command(command) = payload {
@@ -216,7 +224,7 @@ mod tests {
         Payload::Command(anabranch_proto::encode_command(&command))
     }
 
-    /// What node 2 of three holds, which voted for node 3 in term 7: two registrations.
+    /// The log store of node 2 of three. The node voted for node 3 in term 7, and its log holds two registrations.
     async fn stored() -> Arc<dyn LogStore> {
         let store: Arc<dyn LogStore> = Arc::new(SimStore::new(SimSettings::default()));
         let log = store.group(GroupId::CATALOG).unwrap();
@@ -253,10 +261,7 @@ mod tests {
         let current = places::current(GroupId::CATALOG, &*store).unwrap();
         assert_eq!(current.map(|(id, _)| id), Some(recovered.id));
         let vote = log.vote().unwrap();
-        assert!(
-            vote.term > 1 << 32 && vote.replica == recovered.id,
-            "no lower term counts any more"
-        );
+        assert!(vote.term > 1 << 32 && vote.replica == recovered.id, "no lower term counts");
         let written = log.read(3..9, READ_BYTES).await.unwrap();
         assert!(written.iter().all(|entry| entry.log_id.term == vote.term));
         let Ok(Payload::Membership(membership)) = Payload::decode(written[0].payload.clone())
@@ -265,7 +270,7 @@ mod tests {
         };
         assert_eq!(membership.get_joint_config(), &[BTreeSet::from([recovered.id.0])]);
 
-        // Read again, it is what the next start finds.
+        // The next start finds the same.
         let again = StoredCatalog::read(&store).await.unwrap();
         assert_eq!((again.replica, &again.catalog.replicas[..]), (recovered, &[recovered][..]));
         assert_eq!(again.catalog.recovered_as(), Some(recovered.id));
@@ -273,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_recovery_that_was_interrupted_before_the_id_was_written_is_repeated() {
+    async fn an_interrupted_recovery_is_done_again_with_the_same_id() {
         let store = stored().await;
         let log = store.group(GroupId::CATALOG).unwrap();
         let recovered = StoredCatalog::read(&store).await.unwrap().recover().await.unwrap();
@@ -287,10 +292,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_sound_replica_of_the_catalog_is_not_recovered() {
+    async fn a_missing_or_quarantined_replica_of_the_catalog_is_not_recovered() {
         let empty: Arc<dyn LogStore> = Arc::new(SimStore::new(SimSettings::default()));
         assert!(matches!(StoredCatalog::read(&empty).await, Err(Error::NotFound)));
-        assert_eq!(empty.groups(), [], "looking makes nothing");
+        assert_eq!(empty.groups(), [], "reading creates no log");
         let store = stored().await;
         assert_eq!(give_up_catalog(&store).await, Ok(true));
         assert!(matches!(StoredCatalog::read(&store).await, Err(Error::NotFound)));

@@ -1,3 +1,14 @@
+//! The registry of all replicas on a node, and the tasks that look after them.
+//!
+//! The node opens and closes replicas here and finds them by group. Requests of other nodes come in through
+//! [`Handler`] and go to the replica that they name. Two tasks run as long as the registry exists:
+//! - `look_after` does a round of upkeep over all groups once per maintenance interval.
+//! - `follow_liveness` waits for nodes that fall silent or restart. Then replicas here start an election in the
+//!   groups that such a node led.
+//!
+//! This never happens: a replica is opened after [`Replicas::shutdown`]. A request that names another replica id, or
+//! a quarantined replica, never reaches openraft.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +43,7 @@ use crate::shard_replica::{ShardReplica, rebuild_window};
 
 mod leading;
 
-/// Every replica that this node holds. Cheap to clone.
+/// All replicas that are open on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Replicas {
     inner: Arc<Inner>,
@@ -46,9 +57,9 @@ struct Inner {
     pace: Arc<Pace>,
     reverted: Reverted,
     append_permits: Arc<Semaphore>,
-    /// Whether the node is about to stop: then nobody here stands for election.
+    /// Whether the node is about to stop. Then no replica here starts an election.
     leaving: AtomicBool,
-    /// Whether every replica was stopped: then none is opened any more.
+    /// Whether all replicas were stopped. Then no replica is opened any more.
     stopped: AtomicBool,
     held: Mutex<BTreeMap<GroupId, Held>>,
     tasks: Mutex<JoinSet<()>>,
@@ -64,7 +75,7 @@ struct Held {
 }
 
 impl Replicas {
-    /// The replicas of a node, none yet.
+    /// An empty registry. Starts the tasks that look after the replicas.
     pub fn new(
         store: Arc<dyn LogStore>,
         transport: Transport,
@@ -96,11 +107,13 @@ impl Replicas {
         replicas
     }
 
-    /// Opens this node's replica of a shard; the one that is open if it is and takes part, with the keys that it has. `keys`
-    /// encrypt its records where its stream wants that; without any they are stored as they are.
+    /// Opens this node's replica of a shard. If that replica is open already and runs, returns it with the keys that
+    /// it was opened with. `keys` encrypt the records if the stream is encrypted. Without `keys` the records are
+    /// stored in plain text.
     ///
     /// # Errors
-    /// [`Error::OutOfService`] if its log can't be trusted, with the reason; [`Error::NotFound`] after [`Self::shutdown`].
+    /// [`Error::OutOfService`] with the reason if its log can't be trusted. [`Error::Unknown`] if its log can't be
+    /// read at the moment. [`Error::NotFound`] after [`Self::shutdown`].
     pub async fn open_shard(
         &self,
         spec: &GroupSpec,
@@ -150,7 +163,8 @@ impl Replicas {
             held.wanted.clone_from(&spec.members);
             return Ok(catalog);
         }
-        // Kept beside the log: a restart may find no node that could tell what it began with.
+        // The first catalog is stored beside the log. After a restart there may be no other node that could tell it,
+        // and a recovery replays the log on top of it (`recovery.rs`).
         let founders = anabranch_proto::encode_catalog(&first);
         let (machine, watcher) = CatalogMachine::new(first);
         let group = self.open(spec, Box::new(machine)).await?;
@@ -160,19 +174,20 @@ impl Replicas {
         Ok(catalog)
     }
 
-    /// Says who belongs to a group; its leader brings the membership there.
+    /// Sets the members that the catalog wants for a group. The group's leader changes the membership in its next
+    /// round of upkeep.
     pub fn want(&self, group: GroupId, members: &[Replica]) {
         if let Some(held) = self.held().get_mut(&group) {
             held.wanted = members.to_vec();
         }
     }
 
-    /// The shard replica that is open for `group`.
+    /// The open replica of the shard with the id `group`.
     pub fn shard(&self, group: GroupId) -> Option<ShardReplica> {
         self.held().get(&group)?.shard.clone()
     }
 
-    /// The shards here that take no records for now, but may again: a resharding job has to be decided.
+    /// Shards here that take no records until a resharding job is committed or aborted.
     pub fn undecided_shards(&self) -> BTreeMap<GroupId, ShardReplica> {
         let held = self.held();
         let shards = held.iter().filter_map(|(group, held)| Some((*group, held.shard.as_ref()?)));
@@ -180,78 +195,80 @@ impl Replicas {
         pending.map(|(group, shard)| (group, shard.clone())).collect()
     }
 
-    /// The load on the measured shards that replicas here lead.
+    /// Load on each shard that is measured and whose leader is here.
     pub fn loads(&self) -> BTreeMap<GroupId, ShardLoad> {
         let held = self.held();
         let load = |held: &Held| held.shard.as_ref()?.load();
         held.iter().filter_map(|(group, held)| Some((*group, load(held)?))).collect()
     }
 
-    /// The shards that replicas here lead.
+    /// Replicas here that lead their shards.
     pub fn led_shards(&self) -> Vec<ShardReplica> {
         let held = self.held();
         let shards = held.values().filter_map(|held| held.shard.clone());
         shards.filter(ShardReplica::leads).collect()
     }
 
-    /// Groups that are open here.
+    /// Groups that have an open replica here.
     pub fn groups(&self) -> BTreeSet<GroupId> {
         self.held().keys().copied().collect()
     }
 
-    /// Groups whose replicas are open here and take part.
+    /// Groups whose replica here is open, runs, and is not quarantined.
     pub fn working(&self) -> BTreeSet<GroupId> {
         let held = self.held();
         let works = |held: &Held| held.group.runs() && quarantine(&held.group).is_none();
         held.iter().filter(|(_, held)| works(held)).map(|(group, _)| *group).collect()
     }
 
-    /// Whether the replica of `group` is open here and takes part.
+    /// Whether the replica of `group` here is open, runs, and is not quarantined.
     pub fn works(&self, group: GroupId) -> bool {
         let held = self.held();
         held.get(&group).is_some_and(|held| held.group.runs() && quarantine(&held.group).is_none())
     }
 
-    /// What the replica of `group` that is open here knows of it.
+    /// State of `group` as the open replica here knows it.
     pub fn report(&self, group: GroupId) -> Option<GroupReport> {
         let group = Arc::clone(&self.held().get(&group)?.group);
         Some(group.report())
     }
 
-    /// Groups that the node's log store holds anything of.
+    /// Groups that have a log in the node's log store.
     pub fn stored_groups(&self) -> BTreeSet<GroupId> {
         places::stored_groups(&*self.inner.store)
     }
 
-    /// The logs of `group` that the node's log store holds: that of the replica here, and perhaps that of one before it.
+    /// The logs of `group` in the node's log store: the log of the replica here, and perhaps the log of the replica
+    /// before it.
     pub fn stored_logs(&self, group: GroupId) -> Vec<Arc<dyn GroupLog>> {
         places::logs(group, &*self.inner.store)
     }
 
-    /// The replica of `group` whose log the node's log store holds, if that log is sound.
+    /// The replica of `group` that owns a healthy log in the node's log store, and that log.
     pub fn stored_replica(&self, group: GroupId) -> Option<(ReplicaId, Arc<dyn GroupLog>)> {
         places::current(group, &*self.inner.store).ok()?
     }
 
-    /// Groups here that have entries which are known to be damaged, each with the logs that they are in.
+    /// Logs here with entries that are known to be damaged, each with its group.
     pub fn damaged(&self) -> Vec<(GroupId, Arc<dyn GroupLog>)> {
         let places = self.inner.store.damaged_groups().into_iter();
         let log = |place| Some((places::group_in(place), self.inner.store.group(place).ok()?));
         places.filter_map(log).collect()
     }
 
-    /// Lets `replica` begin with an empty log where a damaged one lies, because the catalog made it in that one's place. The old
-    /// log stays until [`Self::remove_old_logs`].
+    /// Lets `replica` begin with an empty log although this node has a damaged log of the group. The catalog made
+    /// `replica` to replace the damaged replica. The old log stays until [`Self::remove_old_logs`] removes it.
     ///
     /// # Errors
-    /// [`Error::OutOfService`] if the log store can't.
+    /// [`Error::OutOfService`] if the log store can't write.
     pub async fn begin_anew(&self, group: GroupId, replica: ReplicaId) -> Result<(), Error> {
         self.close(group).await;
         places::begin_anew(group, replica, &self.inner.store).await?;
         Ok(())
     }
 
-    /// Removes the old logs of replicas whose successors here vote by now; every old log if the disk is short of room.
+    /// Removes the old log of a replaced replica once the new replica votes. If the disk is short of free space, the
+    /// old log is removed even before that. In both cases the group must have a leader that this node hears.
     pub async fn remove_old_logs(&self) {
         let is_short = self.inner.store.disk() != DiskState::Normal;
         let held: Vec<_> = self.held().values().map(|held| Arc::clone(&held.group)).collect();
@@ -274,19 +291,19 @@ impl Replicas {
         }
     }
 
-    /// Replicas on other nodes that lost what they had acknowledged to leaders here: their disks went back in time. The
-    /// leaders send them nothing any more. The catalog is to give their nodes others in their place.
+    /// Replicas on other nodes that lost entries which they had acknowledged to leaders here: their disks went back
+    /// in time. The leaders send them nothing any more. The catalog has to replace them.
     pub fn reverted(&self) -> Vec<(GroupId, ReplicaId)> {
         self.inner.reverted.all()
     }
 
-    /// The catalog has replaced that replica.
+    /// Forgets a replica from [`Self::reverted`], because the catalog has replaced it.
     pub fn forget_reverted(&self, group: GroupId, replica: ReplicaId) {
         self.inner.reverted.forget(group, replica);
     }
 
-    /// Stops a replica; what it has on disk stays. One that is quarantined and led has the others elect a
-    /// leader at once: they hear this node and would wait for long.
+    /// Stops a replica. Its log on disk stays. A quarantined replica that led its group tells the others to elect a
+    /// leader at once. They still hear this node, so without that they would wait for the election timeout.
     pub async fn close(&self, group: GroupId) {
         let held = self.held().remove(&group);
         if let Some(held) = held {
@@ -298,11 +315,11 @@ impl Replicas {
         }
     }
 
-    /// Has the log that `recovered.from` wrote here go on as that of `recovered.to`, the only voter of its group: what a
-    /// group that lost its majority is recovered with. Does nothing if it does already.
+    /// Recovers a group that has lost its majority for good. The log that replica `recovered.from` wrote here
+    /// becomes the log of replica `recovered.to`, the only voter of the group. Does nothing if that is done already.
     ///
     /// # Errors
-    /// [`Error::OutOfService`] if another replica wrote the log, or it can't be trusted or written.
+    /// [`Error::OutOfService`] if another replica wrote the log, or if the log can't be trusted or written.
     pub async fn take_over(&self, group: GroupId, recovered: Recovered) -> Result<(), Error> {
         self.check_not_stopped()?;
         let is_open =
@@ -315,17 +332,17 @@ impl Replicas {
         recovery::take_over_log(&self.inner.store, group, recovered, member).await
     }
 
-    /// Stops a replica and forgets what it has on disk.
+    /// Stops a replica and deletes its logs.
     ///
     /// # Errors
-    /// [`Error::OutOfService`] if the log store can't.
+    /// [`Error::OutOfService`] if the log store can't delete them.
     pub async fn remove(&self, group: GroupId) -> Result<(), Error> {
         self.close(group).await;
         places::remove(group, &self.inner.store).await
     }
 
-    /// Stops every replica. None is opened from now on: it would stand for election, with a vote that the log store, which
-    /// is about to be closed, may refuse.
+    /// Stops every replica. From now on no replica is opened: it would start an election, and the log store, which
+    /// is about to be closed, may refuse its vote.
     pub async fn shutdown(&self) {
         self.inner.stopped.store(true, Ordering::SeqCst);
         self.tasks().abort_all();
@@ -339,12 +356,14 @@ impl Replicas {
         spec: &GroupSpec,
         machine: Box<dyn crate::machine::Machine>,
     ) -> Result<Arc<Group>, Error> {
-        self.close(spec.group).await; // a replica with another id
+        // The replica that is open has another id, or openraft has stopped for it.
+        self.close(spec.group).await;
         let Inner { store, transport, pace, settings, reverted, .. } = &*self.inner;
         self.check_not_stopped()?;
         let group = Group::open(spec, store, machine, transport, pace, settings, reverted).await?;
         if let Err(stopped) = self.check_not_stopped() {
-            group.stop().await; // the shutdown came while it was opened, and didn't find it
+            // The shutdown came while this replica was being opened, and did not see it.
+            group.stop().await;
             return Err(stopped);
         }
         Ok(Arc::new(group))
@@ -352,7 +371,7 @@ impl Replicas {
 
     fn check_not_stopped(&self) -> Result<(), Error> {
         match self.inner.stopped.load(Ordering::SeqCst) {
-            // Not out of service: such a replica would be replaced.
+            // `NotFound` and not `OutOfService`, because the catalog replaces a replica that is out of service.
             true => Err(Error::NotFound),
             false => Ok(()),
         }
@@ -373,17 +392,19 @@ impl Replicas {
         self.tasks().spawn(async move { replicas.settle(&group, &spec).await });
     }
 
-    /// After a replica was opened: begins a new group, and finds a leader without waiting for the
-    /// group's own long timers.
+    /// Runs after a replica was opened. Initialises the group if it is new. Then starts an election if there is no
+    /// leader, without waiting for the election timeout.
     async fn settle(&self, group: &Group, spec: &GroupSpec) {
         let place = spec.members.iter().filter(|member| member.id < spec.replica).count() as u64;
-        // Rotated by the group, so that the nodes share the leaders of a new stream.
+        // The order is rotated by the group id, so that the nodes share the leaders of a new stream.
         let rank = (place + spec.group.0) % spec.members.len().max(1) as u64;
         let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+        // One replica initialises the group first. The others wait long enough to find it initialised.
         if spec.is_new && !group.has_begun().await {
             tokio::time::sleep(self.inner.settings.election_stagger * 4 * rank).await;
             if !group.has_begun().await {
-                group.begin(&spec.members).await; // which others miss that haven't opened it yet
+                // Replicas that are not open yet miss this election. `stand_if_leaderless` below makes up for it.
+                group.begin(&spec.members).await;
             }
         }
         tokio::time::sleep(self.inner.settings.election_stagger * 2).await;
@@ -398,6 +419,7 @@ impl Replicas {
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The replica that a request of another node names. The error text goes back to the sender.
     fn find(&self, group: GroupId, to: ReplicaId) -> Result<Arc<Group>, String> {
         if self.is_stalled() {
             return Err("the disk of this node is stalled".into());
@@ -413,25 +435,25 @@ impl Replicas {
         Ok(Arc::clone(&held.group))
     }
 
-    /// One round of upkeep over all groups.
+    /// One round of upkeep over all groups. Work that may wait runs in tasks of its own.
     async fn upkeep(&self) {
         if self.is_stalled() {
-            return; // nothing of it would come to an end, and more would gather each round
+            return; // no write would complete, and tasks would pile up
         }
         let held: Vec<Held> = self.held().values().cloned().collect();
         while self.tasks().try_join_next().is_some() {}
         for held in held {
             if quarantine(&held.group).is_some() {
-                continue; // the node closes it
+                continue; // the node closes this replica
             }
             self.follow_leadership(&held);
-            held.group.look_for_room();
-            if held.group.leads_without_room() {
+            held.group.check_voters_disks();
+            if held.group.leads_on_full_disk() {
                 let group = Arc::clone(&held.group);
-                self.tasks().spawn(async move { group.leave_to_room().await });
+                self.tasks().spawn(async move { group.transfer_to_free_disk().await });
             } else if held.group.leads_with_wrong_clock() {
                 let group = Arc::clone(&held.group);
-                self.tasks().spawn(async move { group.leave_to_right_clock().await });
+                self.tasks().spawn(async move { group.transfer_to_right_clock().await });
             }
             let retained_from =
                 held.shard.as_ref().map_or(Timestamp::default(), ShardReplica::retained_from);
@@ -449,7 +471,8 @@ impl Replicas {
 }
 
 impl Held {
-    /// Does what is due. Most rounds of most groups have nothing.
+    /// Proposes `due`, purges the log and changes the membership, where needed. Most groups need nothing in most
+    /// rounds.
     async fn work(self, due: Option<Payload>) {
         if let Some(payload) = due
             && let Err(error) = self.group.propose(payload).await
@@ -468,7 +491,7 @@ fn quarantine(group: &Group) -> Option<String> {
     }
 }
 
-/// Looks after all groups at the settings' interval, for as long as there is somebody to.
+/// Does rounds of upkeep at the maintenance interval, as long as the registry exists.
 async fn look_after(replicas: std::sync::Weak<Inner>) {
     let Some(every) = replicas.upgrade().map(|inner| inner.settings.maintenance_interval) else {
         return;
@@ -482,7 +505,7 @@ async fn look_after(replicas: std::sync::Weak<Inner>) {
     }
 }
 
-/// When a node falls silent or restarts, the survivors take over what it led.
+/// When a node falls silent or restarts, replicas here start an election in the groups that it led.
 async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
     let Some(mut events) = replicas.upgrade().map(|inner| inner.transport.liveness().events())
     else {

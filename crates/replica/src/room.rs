@@ -1,10 +1,16 @@
-//! What a replica does where disks have no room for records: its own, or those of the group's other voters.
+//! How a replica behaves if disks have no free space for records: its own disk, or those of the group's other voters
+//! (ADR-0014).
 //!
-//! A leader whose disk is almost full refuses records, and so does one that couldn't have them on a majority. A follower
-//! refuses them before openraft has seen them ([`Group::receive_appends`]), but for those that a majority may lack and
-//! can't have elsewhere: what leaders took before they knew is committed on the reserve, or nothing behind it could be.
-//! The leader learns from pongs who would refuse again what it refused, and goes on as soon as they say so. Entries
-//! without records are sent and taken.
+//! - A leader refuses records if its disk is almost full, or if no majority of the voters is alive with a disk that
+//!   takes records.
+//! - A follower whose disk is almost full refuses an append with records before openraft sees it
+//!   ([`Group::receive_appends`]). Exception: if no majority takes records, it accepts records that may not be
+//!   committed yet. A leader took those before it knew of the full disks. They go onto the reserve of the disk,
+//!   because no entry after them could be committed otherwise.
+//! - The leader learns from pongs which nodes refuse records. It sends again as soon as their pongs say that they
+//!   take records.
+//! - Entries without records (trims, checkpoints, memberships) are always sent. They are accepted until the disk is
+//!   full.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,12 +25,12 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::reader::append_of;
 
-/// Whether a follower in state `disk`, whose log ends with `last`, refuses these entries of a leader. Those that it has
-/// already take no room: a new leader, who doesn't know where logs are equal, begins with them. `is_crowded` if there is
-/// no majority without disks such as this.
+/// Whether a follower refuses the entries of `message`. `disk` is the state of its disk, and `last` is the last
+/// entry of its log. Entries that it has already need no space: a new leader does not know how far the logs are
+/// equal, so it sends some entries again. `lacks_writable_majority` says that no majority of the voters takes records.
 pub(crate) fn refuses(
     disk: DiskState,
-    is_crowded: bool,
+    lacks_writable_majority: bool,
     group: GroupId,
     last: Option<LogId>,
     message: &pb::AppendEntries,
@@ -38,50 +44,53 @@ pub(crate) fn refuses(
         DiskState::Normal => false,
         DiskState::AlmostFull => {
             let holds = index(&message.prev).max(last.map(|last| last.index));
-            let may_be_needed = is_crowded && index(&message.commit) <= holds;
+            // If the leader has not committed more than this follower holds, these records may still need it for a
+            // majority.
+            let may_be_needed = lacks_writable_majority && index(&message.commit) <= holds;
             !may_be_needed && lacked.any(|payload| adds_records(group, payload))
         }
         DiskState::Full => lacked.next().is_some(),
     }
 }
 
-/// Whether this payload of one of `group`'s entries holds records. All others are small, and the disk's
-/// reserve is for them.
+/// Whether `payload`, of an entry of `group`, holds records. All other payloads are small, and the reserve of the
+/// disk is for them.
 fn adds_records(group: GroupId, payload: &Bytes) -> bool {
     group != GroupId::CATALOG && append_of(payload.clone()).is_some()
 }
 
 impl Group {
-    /// Whether this leader may take records, as far as disks are concerned.
-    pub(crate) fn check_room(&self) -> Result<(), Error> {
+    /// Refuses records if this leader's disk has no free space for them, or the disks of a majority have none.
+    pub(crate) fn check_free_space(&self) -> Result<(), Error> {
         if !self.log.disk().takes_records() {
             Err(Error::Throttled("the disk of the leader is full"))
-        } else if self.is_crowded.load(Ordering::Relaxed) {
-            Err(Error::Throttled("no majority of the replicas has room on its disk"))
+        } else if self.lacks_writable_majority.load(Ordering::Relaxed) {
+            Err(Error::Throttled("no majority of the replicas has free space on its disk"))
         } else {
             Ok(())
         }
     }
 
-    /// Finds out whether a majority of the voters live and have disks that take records.
-    pub(crate) fn look_for_room(&self) {
+    /// Updates `lacks_writable_majority`: whether no majority of the voters is alive with a disk that takes records.
+    pub(crate) fn check_voters_disks(&self) {
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
         let liveness = self.transport.liveness();
         let takes_records = |node| !liveness.is_silent(node) && !liveness.refuses_records(node);
         let own = self.log.disk().takes_records();
-        let is_crowded = !self.is_majority(&membership, own, takes_records);
-        self.is_crowded.store(is_crowded, Ordering::Relaxed);
+        let lacks_writable_majority = !self.is_majority(&membership, own, takes_records);
+        self.lacks_writable_majority.store(lacks_writable_majority, Ordering::Relaxed);
     }
 
-    /// Has a voter lead whose disk takes records, if this one leads and its own takes none.
-    pub(crate) async fn leave_to_room(&self) {
+    /// Transfers the leadership to a voter whose disk takes records.
+    pub(crate) async fn transfer_to_free_disk(&self) {
         let liveness = self.transport.liveness();
         let _tried_again_next_round = self.hand_over(|node| !liveness.refuses_records(node)).await;
     }
 
-    /// Whether [`Self::leave_to_room`] has something to do.
-    pub(crate) fn leads_without_room(&self) -> bool {
+    /// Whether this replica leads although its disk takes no records. Then [`Self::transfer_to_free_disk`] has
+    /// something to do.
+    pub(crate) fn leads_on_full_disk(&self) -> bool {
         self.leading_term().is_ok() && !self.log.disk().takes_records()
     }
 }
@@ -125,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn records_are_refused_where_others_have_them_and_everything_at_the_last_segment() {
+    fn an_almost_full_disk_refuses_committed_records_and_a_full_disk_refuses_all_entries() {
         let (records, trim) = (records(), Payload::Trim { horizon: 3 }.encode());
         let refuses = |disk, commit, payload| {
             let message = append(commit, &[payload]);
-            let with_room_elsewhere = refuses(disk, false, GROUP, last(5), &message);
-            (refuses(disk, true, GROUP, last(5), &message), with_room_elsewhere)
+            let with_space_elsewhere = refuses(disk, false, GROUP, last(5), &message);
+            (refuses(disk, true, GROUP, last(5), &message), with_space_elsewhere)
         };
         assert_eq!(refuses(DiskState::Normal, 9, &records), (false, false));
         assert_eq!(refuses(DiskState::AlmostFull, 9, &records), (true, true));
@@ -139,11 +148,11 @@ mod tests {
         assert_eq!(refuses(DiskState::AlmostFull, 9, &trim), (false, false));
         assert_eq!(refuses(DiskState::Full, 5, &trim), (true, true));
         let news = super::refuses(DiskState::Full, true, GROUP, last(5), &append(9, &[]));
-        assert!(!news, "of a commit");
+        assert!(!news, "a new commit index needs no space");
     }
 
     #[test]
-    fn what_a_new_leader_sends_again_takes_no_room() {
+    fn entries_that_the_follower_has_already_are_not_refused() {
         let (records, trim) = (records(), Payload::Trim { horizon: 3 }.encode());
         let refuses = |disk, last, commit| {
             let message = append(commit, &[&records, &records, &trim]);
@@ -152,11 +161,11 @@ mod tests {
         for disk in [DiskState::AlmostFull, DiskState::Full] {
             assert!(!refuses(disk, last(8), 8), "{disk}");
         }
-        assert!(!refuses(DiskState::AlmostFull, last(7), 7), "lacks the trim");
-        assert!(!refuses(DiskState::AlmostFull, last(6), 6), "a majority may too");
+        assert!(!refuses(DiskState::AlmostFull, last(7), 7), "only the trim is missing");
+        assert!(!refuses(DiskState::AlmostFull, last(6), 6), "a majority may lack the record, too");
         assert!(refuses(DiskState::AlmostFull, last(6), 7));
         let of_older_term = Some(LogId { term: 0, index: 8 });
-        assert!(refuses(DiskState::Full, of_older_term, 8), "these are others");
+        assert!(refuses(DiskState::Full, of_older_term, 8), "entries of another term");
     }
 
     #[test]

@@ -1,41 +1,45 @@
+//! Settings of the replicas on a node, with their defaults. The configuration file is read and checked by the
+//! program.
+
 use std::time::Duration;
 
 /// Settings of the replicas on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaSettings {
-    /// How often the leader of a group without news says that it leads. Default: 3 s: fail-over
-    /// doesn't wait for it, the liveness of nodes decides.
+    /// Time between two heartbeats of a leader whose group has nothing else to send. Default: 3 s. Fail-over does
+    /// not wait for heartbeats, because it follows the liveness of nodes.
     pub heartbeat_interval: Duration,
-    /// Silence of a group's leader after which a follower stands for election although the leader's
-    /// node lives: from this to one and a half times this. Default: 15 s.
+    /// A follower starts an election if it has not heard its leader for this time, even if the leader's node is
+    /// alive. Each follower waits between this and one and a half times this. Default: 15 s.
     pub election_timeout: Duration,
-    /// How long a leader reads alone after a majority of nodes answered its ping. Default: 700 ms.
-    /// Below the transport's silence limit, or two leaders could answer.
+    /// A leader answers reads without asking a majority, as long as a majority of the nodes has answered pings that
+    /// it sent within this time. Default: 700 ms. Must be below the transport's silence limit, or two leaders could
+    /// answer reads.
     pub leader_lease: Duration,
-    /// Pause between the survivors' attempts to take over from a silent node. Default: 150 ms.
+    /// Pause between the attempts of the surviving voters to take over from a silent node. Default: 150 ms.
     pub election_stagger: Duration,
-    /// How often a leader writes a checkpoint while records arrive; retention trims whole
-    /// checkpoints, so it is also how exactly it trims. Default: 60 s.
+    /// Time between two checkpoints while records arrive. Retention trims up to a checkpoint, so this is also how
+    /// exact trims are. Default: 60 s.
     pub checkpoint_interval: Duration,
-    /// How often a node looks after its groups. Default: 1 s.
+    /// Time between two rounds of upkeep. Default: 1 s.
     pub maintenance_interval: Duration,
-    /// How long an append may take before its outcome is called unknown. Default: 10 s.
+    /// The outcome of an append that takes longer than this is reported as unknown. Default: 10 s.
     pub append_deadline: Duration,
-    /// Bytes of appends that may be under way on this node; more are throttled. Default: 256 MiB.
+    /// Maximum bytes of appends in flight on this node. Further appends are throttled. Default: 256 MiB.
     pub append_bytes_in_flight: usize,
-    /// How long a node that stops goes on serving while it hands over what it leads. Default: 5 s; it takes
-    /// milliseconds where the others have caught up. 0 hands nothing over.
+    /// How long a stopping node still serves while it transfers the leadership of its groups. Default: 5 s. It takes
+    /// milliseconds if the other replicas have caught up. With 0 nothing is transferred.
     pub hand_over_limit: Duration,
-    /// Bytes a second that this node may send to replicas that are behind, at least: more where live records come faster.
-    /// Default: 32 MiB.
+    /// Minimum rate at which this node may send old entries to replicas that are behind, in bytes per second. The
+    /// rate is higher while live records come faster. Default: 32 MiB.
     pub catch_up_bytes_per_second: u64,
-    /// How far a node's wall clock may be from the median of a majority before the node gives up what it leads and
-    /// nothing expires by its clock. Default: 1 s.
+    /// How far a node's wall clock may be from the median of a majority. If it is farther, the node gives its
+    /// leadership to other nodes, and nothing expires by its clock. Default: 1 s.
     pub max_clock_skew: Duration,
-    /// Whether shards take and give no more than those of the service. Default: no.
+    /// Whether shards have the read and write limits of the Kinesis service. Default: no.
     pub service_limits: bool,
-    /// Lets a restarted leader go on without an election. Always false: it loses acknowledged records.
-    /// Here so that a test can show that it would be caught.
+    /// Lets a restarted leader go on without an election. Always false, because it loses acknowledged records. It is
+    /// here so that a test can show that this loss would be found.
     #[doc(hidden)]
     pub unsafe_leader_restore: bool,
 }

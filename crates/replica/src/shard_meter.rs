@@ -1,6 +1,11 @@
-//! The service's limits of one shard, for clusters that are to have them.
+//! The limits of the Kinesis service for one shard, for clusters that turn them on.
 //!
-//! Source: API reference, PutRecord, PutRecords and GetRecords; 1 MiB a second is the average of what they say.
+//! Each limit is a token bucket that holds one second's worth. A call passes while anything is left and may take
+//! more than is left. Then the next calls are throttled until the bucket is above zero again. So the limits hold on
+//! average.
+//!
+//! Source: API reference, PutRecord, PutRecords and GetRecords. Where they say 1 MiB per second, that is the
+//! average.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +14,7 @@ use anabranch_types::{RateLimit, Timestamp, limits};
 
 use crate::error::Error;
 
-/// What passes through a shard, as its leader counts it.
+/// Counts the calls, records and bytes of a shard, on its leader.
 #[derive(Debug)]
 pub(crate) struct ShardMeter(Mutex<Meter>);
 
@@ -35,33 +40,33 @@ impl ShardMeter {
     /// Counts a batch that is to be written.
     ///
     /// # Errors
-    /// [`Error::Throttled`] if the shard had its share.
+    /// [`Error::Throttled`] if the records or bytes of the shard are used up.
     pub(crate) fn write(&self, batch: &Batch, now: Timestamp) -> Result<(), Error> {
         let mut meter = self.lock();
         let (records, bytes) = (meter.records.has_any(now), meter.bytes.has_any(now));
         if !records || !bytes {
-            return Err(Error::Throttled("its records or bytes of this second are used up"));
+            return Err(Error::Throttled("the shard's records or bytes per second are used up"));
         }
         meter.records.take(batch.record_count().into());
         meter.bytes.take(batch.bytes().len() as u64);
         Ok(())
     }
 
-    /// Counts a call of a reader.
+    /// Counts one call of a reader.
     ///
     /// # Errors
-    /// [`Error::Throttled`] if readers had their share.
+    /// [`Error::Throttled`] if the calls or bytes of readers are used up.
     pub(crate) fn read(&self, now: Timestamp) -> Result<(), Error> {
         let mut meter = self.lock();
         let (reads, bytes) = (meter.reads.has_any(now), meter.read_bytes.has_any(now));
         if !reads || !bytes {
-            return Err(Error::Throttled("its reads or the bytes for readers are used up"));
+            return Err(Error::Throttled("the shard's reads or read bytes per second are used up"));
         }
         meter.reads.take(1);
         Ok(())
     }
 
-    /// Counts what the call got.
+    /// Counts the bytes that a call returned.
     pub(crate) fn got(&self, page: &Page) {
         let bytes =
             page.records().map(|(_, _, record)| record.data.len() + record.partition_key.len());

@@ -1,3 +1,17 @@
+//! This node's replica of a shard: appends, reads, and the steps of resharding jobs.
+//!
+//! An append passes these steps. Each step before the proposer may refuse it without any effect. After that, an
+//! error may be [`Error::Unknown`].
+//!
+//! ```text
+//! leader? -> free space on disks? -> fits an entry? -> service limits -> memory permit -> data key
+//!   -> proposer (a retry? else stamp, seal, propose) -> synced by a majority -> applied here -> positions
+//! ```
+//!
+//! Reads show applied entries only. A read with `leader_only` first proves that this replica still leads.
+//!
+//! This never happens: a replica that does not lead reports that a page ends at the tip of the shard.
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,11 +38,12 @@ use crate::reader::{LEAST_BEHIND, PageBounds, append_of};
 use crate::settings::ReplicaSettings;
 use crate::shard_meter::ShardMeter;
 
-/// How long an append waits for a resharding job to be decided: some times what that takes, and less
-/// than a client waits.
+/// How long an append waits until a resharding job is decided. Several times longer than a job needs for that, and
+/// shorter than a client waits.
 const FROZEN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// More than a stored entry has besides its batch: the command's head, and what sealing adds.
+/// Upper bound for what a stored entry has besides its batch: the head of the command, and the bytes that sealing
+/// adds.
 const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
 /// This node's replica of a shard. Cheap to clone.
@@ -41,10 +56,10 @@ pub struct ShardReplica {
     clock: Arc<dyn Clock>,
     retention_hours: Arc<AtomicU32>,
     load: Arc<LoadMeter>,
-    /// Counts against the service's limits, where there are any.
+    /// Counts calls and bytes against the limits of the Kinesis service. `None` if these limits are off.
     meter: Option<Arc<ShardMeter>>,
     append_deadline: Duration,
-    /// Encryption of its records; `None` where there is none ever.
+    /// Keys that encrypt the records of the shard. `None` if its records are never encrypted.
     keys: Option<Arc<ShardKeys>>,
 }
 
@@ -65,9 +80,9 @@ impl ShardReplica {
             clock: Arc::clone(&clock),
             events: events.clone(),
             stamped: Timestamp::default(),
-            under_way: HashMap::new(),
+            in_flight: HashMap::new(),
         };
-        // Ends when the replica is stopped: the group then refuses, and nobody sends.
+        // Once the replica is stopped, this task is idle: the group refuses proposals, and no caller sends any.
         tokio::spawn(proposer.run(receiver));
         let retention_hours = Arc::new(AtomicU32::new(retention_hours));
         let load = Arc::default();
@@ -87,13 +102,13 @@ impl ShardReplica {
         }
     }
 
-    /// Appends a batch; answered once a majority has it on disk. Says where the records stand, in the
-    /// order of the batch. On the leader only. Waits for a while where a resharding job is about to
-    /// decide whether the shard takes records.
+    /// Appends a batch and returns the positions of its records, in the order of the batch. Works on the leader
+    /// only. Returns once a majority has the batch on disk and this replica has applied it. If a resharding job has
+    /// frozen the shard, waits up to a second until the job is decided.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if the batch may have been written or not; after any other it was not. After
-    /// [`Error::Closed`] it is nowhere in this shard, whatever became of earlier attempts.
+    /// [`Error::Unknown`] if the batch may or may not have been written. After any other error this call wrote
+    /// nothing. After [`Error::Closed`] the batch is not in this shard at all, not even from an earlier attempt.
     pub async fn append(&self, batch: Batch) -> Result<Vec<Run>, Error> {
         let deadline = Instant::now() + FROZEN_PATIENCE;
         loop {
@@ -112,7 +127,7 @@ impl ShardReplica {
         }
     }
 
-    /// Waits until the shard takes records or never will again.
+    /// Waits until the shard takes records or is closed. Returns false if `deadline` comes first.
     async fn is_decided_before(&self, deadline: Instant) -> bool {
         let mut changes = self.group.progress.changes();
         let decided = changes.wait_for(|_| !self.is_undecided());
@@ -121,15 +136,16 @@ impl ShardReplica {
 
     async fn append_now(&self, batch: Batch) -> Result<Vec<Run>, Error> {
         self.group.leading_term()?;
-        self.group.check_room()?;
+        self.group.check_free_space()?;
         self.group.check_fits(batch.bytes().len() + ENTRY_OVERHEAD_BYTES)?;
         if let Some(meter) = &self.meter {
             meter.write(&batch, self.clock.now())?;
         }
         let bytes = u32::try_from(batch.bytes().len()).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.permits).try_acquire_many_owned(bytes);
-        let permit = permit.map_err(|_| Error::Throttled("appends under way fill their memory"))?;
-        // Asked with the permit in hand: whoever waits for a key is counted.
+        let permit =
+            permit.map_err(|_| Error::Throttled("appends in flight use all of their memory"))?;
+        // The permit comes first, so that appends which wait for a key count against the memory limit.
         let sealer = match &self.keys {
             Some(keys) => keys.sealer().await?,
             None => None,
@@ -142,7 +158,8 @@ impl ShardReplica {
         let answered = tokio::select! {
             biased;
             answered = timeout(self.append_deadline, answered) => answered,
-            // Others lead now. Whoever sends it again is told from them whether it was written.
+            // Another replica takes over. If the caller retries there, the new leader knows from its deduplication
+            // window whether this batch was written.
             () = self.group.until_stalled() => return Err(Error::Unknown(DISK_STALLED.into())),
         };
         match answered {
@@ -152,10 +169,11 @@ impl ShardReplica {
         }
     }
 
-    /// Takes a step of a resharding job; says what came of it. On the leader only.
+    /// Replicates and applies one step of a resharding job. Works on the leader only.
     ///
     /// # Errors
-    /// [`Error::NotLeader`], [`Error::OutOfService`]: nothing was done. [`Error::Unknown`].
+    /// [`Error::NotLeader`] or [`Error::OutOfService`] if nothing was done. [`Error::Unknown`] if the step may have
+    /// been applied.
     pub async fn step(&self, step: Step) -> Result<Outcome, Error> {
         self.group.leading_term()?;
         let command = Command::Reshard(step);
@@ -163,30 +181,31 @@ impl ShardReplica {
         command.encode(&mut stored);
         match self.group.propose(Payload::Command(stored.freeze())).await? {
             (_, crate::machine::Outcome::Shard(outcome)) => Ok(outcome),
-            (_, other) => Err(Error::Unknown(format!("a step came to {other:?}"))),
+            (_, other) => Err(Error::Unknown(format!("unexpected outcome of a step: {other:?}"))),
         }
     }
 
-    /// Whether the shard takes records, as this replica knows.
+    /// Whether the shard takes records, as of the newest entry that this replica has applied.
     pub fn gate(&self) -> Gate {
         self.group.progress.gate()
     }
 
-    /// Whether the shard takes no records for now, until a resharding job is decided.
+    /// Whether the shard takes no records until a resharding job is committed or aborted.
     pub(crate) fn is_undecided(&self) -> bool {
         self.group.progress.shut() == Some(Shut::Pending)
     }
 
-    /// Whether this replica leads and knows everything that was decided before.
+    /// Whether this replica leads and has applied all entries of earlier terms.
     pub fn leads(&self) -> bool {
         self.group.leading_term().is_ok()
     }
 
-    /// For each record of a call that may be a repeat where it stands in this shard, which is closed; so
-    /// any replica knows, once it has applied that.
+    /// For each record of `batch` the position at which an earlier attempt of the same call wrote it, or `None` if
+    /// this shard does not hold the record. For closed shards only: they get no records any more, so every replica
+    /// that has applied the close knows the answer.
     ///
     /// # Errors
-    /// [`Error::Frozen`] if this replica doesn't know yet that the shard is closed.
+    /// [`Error::Frozen`] if this replica does not know yet that the shard is closed.
     pub fn recall(&self, batch: &Batch) -> Result<Vec<Option<Run>>, Error> {
         if !self.gate().closed {
             return Err(Error::Frozen);
@@ -195,8 +214,9 @@ impl ShardReplica {
         Ok(known.unwrap_or_else(|| vec![None; batch.record_count() as usize]))
     }
 
-    /// Finds where a reader begins. `Latest` on the leader only, and with `leader_only` everything. A replica that doesn't
-    /// lead knows where the first record since a time is only if it has one: else the leader may.
+    /// Finds the position at which a reader begins. [`Start::Latest`] works on the leader only, and so does every
+    /// start with `leader_only`. A replica that does not lead answers [`Start::AtTimestamp`] only if it has applied
+    /// a record that arrived at that time or later. Otherwise only the leader may have such a record.
     ///
     /// # Errors
     /// [`Error::NotLeader`], [`Error::OutOfService`].
@@ -219,12 +239,13 @@ impl ShardReplica {
         }
     }
 
-    /// Records from `from` on, of what this replica has applied. With `leader_only` it must lead, and
-    /// then every acknowledged record is seen. Else a page may end before the tip: one of a replica that doesn't lead
-    /// never says that it ends there.
+    /// Reads applied records from `from` on. With `leader_only` this replica must lead, and then the page misses no
+    /// acknowledged record. Without it the page may end before the tip of the shard. A replica that does not lead
+    /// never reports that a page ends at the tip.
     ///
     /// # Errors
-    /// [`Error::NotLeader`], also of a replica that hasn't come to `from` yet; [`Error::OutOfService`].
+    /// [`Error::NotLeader`], also if this replica does not lead and has not applied the log up to `from` yet.
+    /// [`Error::OutOfService`].
     pub async fn read(
         &self,
         from: Position,
@@ -238,13 +259,16 @@ impl ShardReplica {
         let (bounds, clock) = (PageBounds { max_records, max_bytes }, self.clock.as_ref());
         let retained_from = self.retained_from();
         let knows_tip = leader_only || self.group.leads_alone();
-        // Its reader has seen what stands there, so it is acknowledged; there is more than this replica knows.
+        // Another replica gave this position to the reader. So the records before it are acknowledged, and this
+        // replica lacks some of them.
         if !knows_tip && from > Position::entry(self.group.progress.applied()) {
             return Err(self.group.not_leader());
         }
         let may_lack_records = !knows_tip && self.group.may_lack_records();
         let keys = self.keys.as_deref();
         let mut page = self.group.read_page(from, bounds, retained_from, clock, keys).await?;
+        // The page ends where this replica ends, perhaps before the tip. Its lag is the age of the newest record
+        // here.
         if may_lack_records && page.behind.is_zero() {
             let newest = self.group.progress.last_arrival().max(retained_from);
             page.behind = clock.now().since(newest);
@@ -255,7 +279,7 @@ impl ShardReplica {
         Ok(page)
     }
 
-    /// As [`Self::read`]. If there are no records, waits for the first one as long as `wait`.
+    /// As [`Self::read`], but if there are no records, waits up to `wait` for the first one.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -277,16 +301,17 @@ impl ShardReplica {
             if left.is_zero() {
                 return Ok(page);
             }
-            // Entries without records move on what is waited for.
+            // Entries without records advance the position too. The first record comes after them.
             from = page.next;
             self.wait_for(from, left).await;
         }
     }
 
-    /// As [`Self::read_or_wait`], for a reader that polls: within the service's limits, if the shard has them.
+    /// As [`Self::read_or_wait`], for a reader that polls. Counts against the limits of the Kinesis service if they
+    /// are on.
     ///
     /// # Errors
-    /// As [`Self::read`]; [`Error::Throttled`].
+    /// As [`Self::read`]. [`Error::Throttled`] if the limit is used up.
     pub async fn poll(
         &self,
         from: Position,
@@ -307,7 +332,8 @@ impl ShardReplica {
         Ok(page)
     }
 
-    /// How long whoever was pushed so many bytes is to be pushed nothing.
+    /// How long to pause after `bytes` bytes were pushed to a subscriber, so that the subscriber stays within the
+    /// read limit of the Kinesis service. Zero if the limits are off.
     pub fn pause_after_push(&self, bytes: usize) -> Duration {
         match self.meter {
             Some(_) => Duration::from_micros(
@@ -317,29 +343,30 @@ impl ShardReplica {
         }
     }
 
-    /// Returns when there may be something at `from`, or after `longest`.
+    /// Returns once the entry of `from` is applied, or after `longest`.
     pub async fn wait_for(&self, from: Position, longest: Duration) {
         let mut changes = self.group.progress.changes();
         let reached = changes.wait_for(|applied| *applied > from.log_index);
         let _either_way = timeout(longest, reached).await;
     }
 
-    /// Encryption of the shard's records.
+    /// Keys that encrypt the records of the shard, if there are any.
     pub fn keys(&self) -> Option<&ShardKeys> {
         self.keys.as_deref()
     }
 
-    /// The shard's voters, if this replica leads and no change of them is under way.
+    /// The voters of the shard, if this replica leads and no change of them is under way.
     pub fn settled_voters(&self) -> Option<BTreeSet<ReplicaId>> {
         self.group.settled_voters()
     }
 
-    /// What the replica says of itself.
+    /// State of the replica.
     pub fn status(&self) -> GroupStatus {
         self.group.status()
     }
 
-    /// Measures the load on the shard, which has these hash keys, while this replica leads; or no more.
+    /// Starts to measure the load on the shard, whose hash keys are `range`, whenever this replica leads. `None`
+    /// stops the measurement.
     pub fn measure_load(&self, range: Option<HashKeyRange>) {
         self.load.measure(range);
     }
@@ -349,13 +376,13 @@ impl ShardReplica {
         self.load.load(self.group.leading_term().ok()?, self.clock.now())
     }
 
-    /// Follows a change of the stream's retention.
+    /// Sets the retention of the stream, in hours.
     pub fn set_retention_hours(&self, hours: u32) {
         self.retention_hours.store(hours, Ordering::Relaxed);
     }
 
-    /// Records that arrived before this are expired. None are while the time isn't agreed on: a wrong clock neither
-    /// trims a record nor hides it.
+    /// Records that arrived before this time are expired. While no majority of the nodes agrees on the time, no
+    /// record is expired, because a wrong clock must neither trim nor hide records.
     pub(crate) fn retained_from(&self) -> Timestamp {
         let Some(now) = self.clock.agreed() else { return Timestamp::default() };
         let hours = self.retention_hours.load(Ordering::Relaxed);
@@ -363,19 +390,21 @@ impl ShardReplica {
     }
 }
 
-/// Fills the window of repeats from the end of the log, as far back as a repeat may come.
+/// Fills the deduplication window from the end of the log, back to the oldest call of which a retry may still come.
 ///
 /// # Errors
-/// If the log can't be read. A replica with a window that lacks calls would write their repeats twice.
+/// If the log can't be read. If the window lacked a call, this replica would write the records of a retry a second
+/// time.
 pub(crate) async fn rebuild_window(
     group: &Group,
     window: &Mutex<DuplicateWindow>,
 ) -> Result<(), Error> {
-    const MOST_ENTRIES: u64 = DuplicateWindow::MAX_CALLS as u64;
+    const MAX_ENTRIES: u64 = DuplicateWindow::MAX_CALLS as u64;
     let since = group.progress.last_arrival().minus(DuplicateWindow::LENGTH);
     let end = group.progress.applied();
-    let start = group.first_arrival_since(since).await.map_err(|error| not_now(group, &error))?;
-    let mut from = start.log_index.max(end.saturating_sub(MOST_ENTRIES));
+    let start =
+        group.first_arrival_since(since).await.map_err(|error| read_error(group, &error))?;
+    let mut from = start.log_index.max(end.saturating_sub(MAX_ENTRIES));
     let voids = group.progress.voids();
     while from < end {
         let entries = match group.read_entries(from, end, limits::PUT_RECORDS_MAX_BYTES).await {
@@ -383,7 +412,7 @@ pub(crate) async fn rebuild_window(
                 from = first;
                 continue;
             }
-            entries => entries.map_err(|error| not_now(group, &error))?,
+            entries => entries.map_err(|error| read_error(group, &error))?,
         };
         for entry in entries {
             from = entry.log_id.index + 1;
@@ -398,8 +427,9 @@ pub(crate) async fn rebuild_window(
     Ok(())
 }
 
-/// What a read that failed says of the replica: out of service if its log has a verdict, else to be opened again.
-fn not_now(group: &Group, error: &dyn std::fmt::Display) -> Error {
+/// The error after a failed read of the log: out of service if the log is quarantined. Otherwise the node opens the
+/// replica again later.
+fn read_error(group: &Group, error: &dyn std::fmt::Display) -> Error {
     match group.log.health() {
         Health::Quarantined { reason } => Error::OutOfService(reason),
         Health::Healthy => Error::Unknown(format!("the log can't be read now: {error}")),

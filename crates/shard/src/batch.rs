@@ -1,68 +1,71 @@
-//! The batch: records as they travel from a gateway to the log and back to readers, encoded once.
+//! The batch: records as they travel from a gateway to the log and back to readers. They are encoded only once.
 //!
-//! Shape: the protobuf message `anabranch.v1.RecordBatch`, written and read here by hand so that a
-//! record costs two lengths and no allocation. The builder writes producer and call indexes before
-//! the records; the reader takes fields in any order and skips those it doesn't know.
+//! Shape: the protobuf message `anabranch.v1.RecordBatch`. It is written and read here by hand, so that a record
+//! costs two lengths and no allocation. The builder writes producer and call indexes before the records. The reader
+//! takes fields in any order and skips fields that it does not know.
+//!
+//! The leader may seal a batch (ADR-0020). Then producer and call indexes stay in plain text, and one field holds
+//! the rest.
 
 use anabranch_types::{HashKey, partition_key_hash};
 use bytes::Bytes;
 
-/// Who sent a call, so that a repeat of it can be told from a new one.
+/// Identifies a call, so that a retry of it can be told from a new call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Producer {
-    /// `amz-sdk-invocation-id` of an SDK's call, or the id that a gRPC client chose; 1 to 64 bytes.
+    /// `amz-sdk-invocation-id` of an SDK's call, or the id that a gRPC client chose. 1 to 64 bytes.
     pub id: Bytes,
-    /// The client's own count of its calls; 0 for an SDK's call, whose id is fresh each time.
+    /// The client's own count of its calls. 0 for an SDK's call, whose id is new each time.
     pub sequence: u64,
 }
 
 /// Why bytes are not a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// A length or a tag runs past the end, or a tag is of a type that the field doesn't have.
+    /// A length or a tag runs past the end, or a tag has a type that the field does not have.
     #[error("batch: malformed at byte {at}")]
     Malformed {
-        /// Where reading stopped, from the start of the message that is malformed.
+        /// Byte at which reading stopped, from the start of the malformed message.
         at: usize,
     },
-    /// No record, or more than fit the 16-bit offset of a position.
+    /// There is no record, or more than fit the 16-bit offset of a position.
     #[error("batch: has {records} records, must have 1 to 65536")]
     RecordCount {
-        /// How many it has.
+        /// Number of records.
         records: usize,
     },
-    /// Call indexes are given, but not one for each record.
+    /// There are call indexes, but their number is not the number of records.
     #[error("batch: has {indexes} call indexes for {records} records")]
     CallIndexes {
-        /// How many indexes.
+        /// Number of call indexes.
         indexes: usize,
-        /// How many records.
+        /// Number of records.
         records: usize,
     },
-    /// A producer id of no bytes or of more than 64.
+    /// The producer id is empty or longer than 64 bytes.
     #[error("batch: producer id has {bytes} bytes, must have 1 to 64")]
     ProducerId {
-        /// How many bytes.
+        /// Length of the id in bytes.
         bytes: usize,
     },
-    /// A sealed part: only the shard's leader seals.
+    /// There is a sealed part. Only the shard's leader seals batches, so no client may send one.
     #[error("batch: must not be sealed")]
     Sealed,
-    /// A partition key that isn't UTF-8 or is longer than 256 characters.
+    /// A partition key is not UTF-8 or is longer than 256 characters.
     #[error("batch: partition key must be UTF-8 of at most 256 characters")]
     PartitionKey,
 }
 
-/// A record inside a batch; its bytes are slices of the batch.
+/// A record inside a batch. Its bytes are slices of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// What the user stored.
+    /// The user's data.
     pub data: Bytes,
     /// The user's partition key, UTF-8.
     pub partition_key: Bytes,
 }
 
-/// A batch that has been checked: at least one record, every length in bounds.
+/// A batch that has been checked: it has at least one record, and every length is in bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     bytes: Bytes,
@@ -88,7 +91,7 @@ impl Batch {
     /// Checks `bytes` and keeps them as they are.
     ///
     /// # Errors
-    /// [`BatchError`] says what is wrong and where.
+    /// [`BatchError`], with the place of the error if the bytes are malformed.
     pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
         let (mut records, mut producer, mut call_indexes) = (0usize, None, Vec::new());
         let mut fields = Fields::new(&bytes);
@@ -119,8 +122,8 @@ impl Batch {
         Ok(Self { bytes, records, producer, call_indexes, hash_keys: Bytes::new() })
     }
 
-    /// Who sent an encoded batch and the call indexes that it names, without looking into its records;
-    /// `None` if it doesn't say who.
+    /// The producer and the call indexes of an encoded batch, without a look into its records. `None` if the batch
+    /// names no producer.
     pub fn call_of(bytes: &Bytes) -> Option<(Producer, Vec<u32>)> {
         let (mut producer, mut call_indexes) = (None, Vec::new());
         let mut fields = Fields::new(bytes);
@@ -135,20 +138,21 @@ impl Batch {
                 _ => {}
             }
         }
-        // The id is a slice of the batch: a copy doesn't keep the records in memory.
+        // The id is a slice of the batch. A copy of it does not keep the records in memory.
         let Producer { id, sequence } = producer?;
         Some((Producer { id: Bytes::copy_from_slice(&id), sequence }, call_indexes))
     }
 
-    /// What is stored before the sealed form of the batch, which has `sealed_bytes` bytes: who sent it and the call
-    /// indexes, in the clear, so that repeats are known without a key; then tag and length of the sealed part.
+    /// The bytes that are stored before the sealed part of the batch, which has `sealed_bytes` bytes. First producer
+    /// and call indexes in plain text, so that retries are recognised without a key. Then tag and length of the
+    /// sealed part.
     pub fn sealed_head(&self, sealed_bytes: usize) -> Vec<u8> {
         let mut head = encode_head(self.producer.as_ref(), &self.call_indexes);
         put_head(&mut head, SEALED, sealed_bytes);
         head
     }
 
-    /// The sealed part of a stored batch and what stands before it; `None` if the batch isn't sealed.
+    /// The bytes before the sealed part of a stored batch, and the sealed part. `None` if the batch is not sealed.
     pub fn sealed_part(stored: &Bytes) -> Option<(Bytes, Bytes)> {
         let mut fields = Fields::new(stored);
         loop {
@@ -167,34 +171,35 @@ impl Batch {
         &self.bytes
     }
 
-    /// How many records it holds; at least 1, at most 65,536.
+    /// Number of records, 1 to 65,536.
     pub fn record_count(&self) -> u32 {
         self.records
     }
 
-    /// Who sent it, if that was said.
+    /// The producer, if the batch names one.
     pub fn producer(&self) -> Option<&Producer> {
         self.producer.as_ref()
     }
 
-    /// For each record its index in the call that it came with: 0, 1, 2, … unless it was said.
+    /// For each record its index in the call that it came with: 0, 1, 2, … unless the batch has call indexes.
     pub fn call_indexes(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.records).map(|i| self.call_indexes.get(i as usize).copied().unwrap_or(i))
     }
 
-    /// The batch with the hash keys that its records were routed by, 16 bytes each, big endian: not encoded with
-    /// it, and nothing to rely on. Who measures load goes by them, and by the partition keys where they aren't given.
+    /// The batch with the hash keys by which its records were routed, 16 bytes each, big endian. They are not
+    /// encoded with the batch, and nothing may rely on them. The measurement of load uses them. If they are missing,
+    /// it uses the partition keys.
     pub fn with_hash_keys(mut self, hash_keys: Bytes) -> Self {
         self.hash_keys = hash_keys;
         self
     }
 
-    /// What [`Self::with_hash_keys`] was given; else empty.
+    /// The hash keys that [`Self::with_hash_keys`] got, or empty.
     pub fn hash_keys(&self) -> &Bytes {
         &self.hash_keys
     }
 
-    /// Of each record its hash key and its bytes, partition key included.
+    /// For each record its hash key and its size in bytes, partition key included.
     pub fn loads(&self) -> impl Iterator<Item = (HashKey, u64)> + '_ {
         let are_given = self.hash_keys.len() == self.records as usize * size_of::<u128>();
         let mut given = self.hash_keys.chunks_exact(size_of::<u128>());
@@ -211,12 +216,13 @@ impl Batch {
         })
     }
 
-    /// The records, lazily.
+    /// Iterates over the records. Each is decoded when it is reached.
     pub fn records(&self) -> Records {
         Records::new(self.bytes.clone())
     }
 
-    /// The batch with only those records whose place `keep` names, in order; `None` if none is left.
+    /// The batch with only those records for whose index in the batch `keep` returns true, in order. `None` if no
+    /// record is left.
     pub fn retain(&self, keep: impl Fn(usize) -> bool) -> Option<Self> {
         let mut builder = BatchBuilder::new(self.producer.clone());
         let indexes = self.call_indexes();
@@ -278,7 +284,7 @@ fn parse_call_indexes(packed: &[u8], indexes: &mut Vec<u32>) -> Result<(), Batch
     Ok(())
 }
 
-/// Iterator over the records of a batch. Stops at the end, and at bytes that no checked batch has.
+/// Iterator over the records of a batch. Stops at the end, or at malformed bytes, which no checked batch has.
 #[derive(Clone, Debug)]
 pub struct Records {
     bytes: Bytes,
@@ -320,19 +326,19 @@ impl Iterator for Records {
 /// Builds a batch record by record.
 #[derive(Clone, Debug, Default)]
 pub struct BatchBuilder {
-    /// Room for what stands before the records, then the records.
+    /// `reserved` bytes for the fields before the records, then the records.
     bytes: Vec<u8>,
-    room: usize,
+    reserved: usize,
     count: usize,
     producer: Option<Producer>,
     call_indexes: Vec<u32>,
 }
 
-/// What a record costs besides its data and its partition key, at most: three tags and lengths.
+/// Maximum bytes of a record besides its data and its partition key: three tags and lengths.
 const RECORD_OVERHEAD_BYTES: usize = 3 * (1 + 5);
-/// What a producer costs besides its id, at most.
+/// Maximum bytes of a producer besides its id.
 const PRODUCER_OVERHEAD_BYTES: usize = 2 * (1 + 2) + (1 + 10);
-/// A call index, at most, in a call of up to two million records.
+/// Maximum bytes of a call index, in a call of up to two million records.
 const CALL_INDEX_BYTES: usize = 3;
 
 impl BatchBuilder {
@@ -341,17 +347,17 @@ impl BatchBuilder {
         Self { producer, ..Self::default() }
     }
 
-    /// As [`Self::new`], with room for `records` records of `bytes` bytes of data and partition keys
-    /// together: a batch that keeps to that is put together in one piece of memory.
+    /// As [`Self::new`], but with memory for `records` records with `bytes` bytes of data and partition keys
+    /// together. A batch that keeps to these sizes is built in one allocation.
     pub fn with_room(producer: Option<Producer>, records: usize, bytes: usize) -> Self {
-        let room = producer.as_ref().map_or(0, |producer| {
+        let reserved = producer.as_ref().map_or(0, |producer| {
             PRODUCER_OVERHEAD_BYTES + producer.id.len() + (1 + 5) + records * CALL_INDEX_BYTES
         });
-        let mut buffer = Vec::with_capacity(room + records * RECORD_OVERHEAD_BYTES + bytes);
-        buffer.resize(room, 0);
+        let mut buffer = Vec::with_capacity(reserved + records * RECORD_OVERHEAD_BYTES + bytes);
+        buffer.resize(reserved, 0);
         let indexes = if producer.is_some() { records } else { 0 };
         let call_indexes = Vec::with_capacity(indexes);
-        Self { bytes: buffer, room, count: 0, producer, call_indexes }
+        Self { bytes: buffer, reserved, count: 0, producer, call_indexes }
     }
 
     /// Adds a record that has index `call_index` in its call.
@@ -359,7 +365,7 @@ impl BatchBuilder {
         self.push_with(call_index, partition_key, data.len(), |out| out.extend_from_slice(data));
     }
 
-    /// As [`Self::push`], with data that `write` appends: exactly `data_bytes` bytes.
+    /// As [`Self::push`], but `write` appends the data: exactly `data_bytes` bytes.
     pub fn push_with(
         &mut self,
         call_index: u32,
@@ -375,7 +381,7 @@ impl BatchBuilder {
         put_head(out, RECORD_DATA, data_bytes);
         let start = out.len();
         write(out);
-        assert_eq!(out.len() - start, data_bytes, "the data has another length than was said");
+        assert_eq!(out.len() - start, data_bytes, "the data has another length than `data_bytes`");
         put_bytes(out, RECORD_PARTITION_KEY, partition_key);
         self.count += 1;
         if self.producer.is_some() {
@@ -383,9 +389,9 @@ impl BatchBuilder {
         }
     }
 
-    /// Bytes of the records so far.
+    /// Encoded bytes of the records so far.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.room
+        self.bytes.len() - self.reserved
     }
 
     /// Whether it has no record yet.
@@ -393,7 +399,7 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// The batch; `None` if it has no record or more than 65,536.
+    /// The finished batch. `None` if it has no record or more than 65,536.
     pub fn finish(mut self) -> Option<Batch> {
         if !(1..=MAX_RECORDS).contains(&self.count) {
             return None;
@@ -401,13 +407,15 @@ impl BatchBuilder {
         let in_order = self.call_indexes.iter().zip(0..).all(|(index, place)| *index == place);
         let call_indexes = if in_order { Vec::new() } else { self.call_indexes };
         let head = encode_head(self.producer.as_ref(), &call_indexes);
-        let start = match self.room.checked_sub(head.len()) {
+        // The fields before the records go into the reserved bytes, directly in front of the records. If these are
+        // too few, the records are moved.
+        let start = match self.reserved.checked_sub(head.len()) {
             Some(start) => {
-                self.bytes[start..self.room].copy_from_slice(&head);
+                self.bytes[start..self.reserved].copy_from_slice(&head);
                 start
             }
             None => {
-                self.bytes.splice(..self.room, head);
+                self.bytes.splice(..self.reserved, head);
                 0
             }
         };
@@ -418,7 +426,7 @@ impl BatchBuilder {
     }
 }
 
-/// What stands before the records.
+/// The fields before the records: producer and call indexes.
 fn encode_head(producer: Option<&Producer>, call_indexes: &[u32]) -> Vec<u8> {
     let mut head = Vec::new();
     if let Some(producer) = producer {
@@ -541,7 +549,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn built_batches_parse_to_what_was_put_in(
+        fn built_batches_parse_to_the_same_records(
             records in vec((0u32..500, "\\PC{1,40}", vec(any::<u8>(), 0..300)), 1..20),
             producer in proptest::option::of((vec(any::<u8>(), 1..65), any::<u64>())),
         ) {
@@ -596,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn retain_keeps_places_and_their_call_indexes() {
+    fn retain_keeps_the_call_indexes_of_its_records() {
         let producer = Producer { id: Bytes::from_static(b"p"), sequence: 0 };
         let records = ["a", "b", "c"].map(|k| (0, k.to_owned(), k.as_bytes().to_vec()));
         let mut records = records.to_vec();

@@ -1,18 +1,23 @@
+//! The commands in a shard's log, and their stored form.
+//!
+//! The bytes are on disk and are sent between nodes. So a tag is never reused, and the tests hold golden bytes.
+//! Decoding checks the head only. The batch stays a slice of the entry.
+
 use anabranch_types::Timestamp;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// One change to a shard. Replicated and stored: append variants, never reuse a tag.
+/// One change to a shard. It is replicated and stored: add variants at the end, never reuse a tag.
 ///
-/// Shape of the stored bytes, little endian: a tag byte; for `Append` (tag 1) the arrival in
-/// milliseconds (8), the number of records (4), then the batch to the end; for the steps of a
-/// resharding job (tags 2 to 5) the job (8).
+/// Shape of the stored bytes, little endian, with the bytes of each field in parentheses: a tag (1). After tag 1
+/// (`Append`) the arrival time in milliseconds (8), the number of records (4), and the batch to the end. After tags
+/// 2 to 5 (the steps of a resharding job) the number of the job (8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Records of one call.
     Append {
-        /// The leader's clock when it took them; replicas have none.
+        /// Time on the leader's clock when it took the records. Other replicas use this time and no clock.
         arrival: Timestamp,
-        /// How many records the batch holds; at least 1.
+        /// Number of records in the batch, at least 1.
         records: u32,
         /// The encoded batch.
         batch: Bytes,
@@ -21,17 +26,17 @@ pub enum Command {
     Reshard(Step),
 }
 
-/// A step of a resharding job in the log of one of its shards. The job's number is the catalog's log
-/// index of its beginning, so a later job has a higher one.
+/// A step of a resharding job, in the log of one of its shards. Each step has the number of its job: the log index
+/// in the catalog at which the job began. So a later job has a higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Tag 2: takes no more records, until the job is committed or aborted.
+    /// Tag 2: the shard takes no more records until the job is committed or aborted.
     Freeze(u64),
-    /// Tag 3: the job was aborted; records are taken again.
+    /// Tag 3: the job was aborted. The shard takes records again.
     Unfreeze(u64),
-    /// Tag 4: the job that made this shard was committed; records are taken from now on.
+    /// Tag 4: the job that made this shard was committed. The shard takes records from now on.
     Open(u64),
-    /// Tag 5: the job that froze this shard was committed; no record is taken ever again.
+    /// Tag 5: the job that froze this shard was committed. The shard never takes records again.
     Close(u64),
 }
 
@@ -55,7 +60,7 @@ const APPEND_HEAD_BYTES: usize = 12;
 const STEP_BYTES: usize = 8;
 
 impl Command {
-    /// Bytes that [`Self::encode`] writes.
+    /// Number of bytes that [`Self::encode`] writes.
     pub fn encoded_bytes(&self) -> usize {
         match self {
             Self::Append { batch, .. } => 1 + APPEND_HEAD_BYTES + batch.len(),
@@ -63,7 +68,7 @@ impl Command {
         }
     }
 
-    /// Writes the stored form.
+    /// Appends the stored form to `out`.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Append { arrival, records, batch } => {
@@ -85,7 +90,7 @@ impl Command {
         }
     }
 
-    /// Reads the stored form; the batch is a slice of `bytes`.
+    /// Decodes the stored form. The batch is a slice of `bytes`.
     ///
     /// # Errors
     /// [`CommandError`] for an unknown tag or missing bytes.

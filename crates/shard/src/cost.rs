@@ -1,4 +1,4 @@
-//! A call of 500 records of 1 KiB on its way through a shard, and the window of repeats.
+//! Cost tests: a call of 500 records of 1 KiB on its way through a shard, and the deduplication window.
 
 use anabranch_cost::{counted, noise};
 use anabranch_types::Timestamp;
@@ -12,11 +12,11 @@ use crate::{
 const RECORDS: u32 = 500;
 const RECORD_BYTES: usize = 1024;
 const ENTRIES: usize = 1000;
-/// So many that the chance in the map's hashes evens out.
+/// Large enough to even out the random hashes of the map.
 const CALLS: u64 = 10_000;
 const NOW: Timestamp = Timestamp::from_millis(1_764_000_000_000);
 
-/// As the gateway has it: every other record of the call, so that call indexes are stored.
+/// A batch as the gateway builds it. It holds every other record of a call, so that call indexes are stored.
 fn build(producer: Option<Producer>, records: u32, data: &[u8]) -> Batch {
     let mut builder = BatchBuilder::new(producer);
     for i in 0..records {

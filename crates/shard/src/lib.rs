@@ -1,8 +1,9 @@
-//! The rules of one shard, pure: what an entry of its log says, what applying it changes, which
-//! repeats of a call are answered from memory.
+//! The rules of one shard, without I/O: what an entry of its log means, what applying it changes, and which retries
+//! of a call are recognised.
 //!
-//! Invariant: nothing here reads a clock, draws a random number or does I/O. The leader stamps
-//! arrival times; replicas take them from the log.
+//! Invariant: nothing here reads a clock, draws a random number or does I/O. The leader stamps arrival times, and
+//! replicas take them from the log.
+//!
 //! Start at [`ShardState::apply`].
 
 mod batch;

@@ -1,3 +1,7 @@
+//! A page of records, as a reader of a shard gets it.
+//!
+//! A page holds parts of entries. The batches are not copied: each record is a slice of its batch.
+
 use std::time::Duration;
 
 use anabranch_types::Timestamp;
@@ -6,14 +10,14 @@ use bytes::Bytes;
 use crate::batch::{Record, Records};
 use crate::position::Position;
 
-/// Records of a shard from some position on, as they stand in its log.
+/// Records of a shard from some position on, in log order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Neighbouring pieces of entries, in order. Empty at the tip.
+    /// Parts of consecutive entries, in order. Empty at the tip of the shard.
     pub batches: Vec<PageBatch>,
-    /// Where the next page begins.
+    /// Position at which the next page begins.
     pub next: Position,
-    /// Age of the first record that is not in this page; zero at the tip.
+    /// Age of the first record that is not in this page. Zero at the tip of the shard.
     pub behind: Duration,
 }
 
@@ -22,15 +26,15 @@ pub struct Page {
 pub struct PageBatch {
     /// Log index of the entry.
     pub log_index: u64,
-    /// When its records arrived.
+    /// Arrival time of its records.
     pub arrival: Timestamp,
-    /// Place of the first record of the entry that belongs to the page.
+    /// Offset in the entry of the first record that belongs to the page.
     pub first: u16,
-    /// How many records of the entry belong to the page.
+    /// Number of records of the entry that belong to the page.
     pub records: u32,
     /// The entry's whole batch, encoded.
     pub batch: Bytes,
-    /// Whether the entry is stored encrypted; here the batch never is.
+    /// Whether the entry is stored encrypted. `batch` is in plain text in any case.
     pub encrypted: bool,
 }
 
@@ -41,7 +45,7 @@ impl Page {
         self.batches.get(at).is_some_and(|batch| batch.encrypted)
     }
 
-    /// The records with their positions and arrival times, in order. Data are slices of the batches.
+    /// The records with their positions and arrival times, in order. The data of a record is a slice of its batch.
     pub fn records(&self) -> impl Iterator<Item = (Position, Timestamp, Record)> + '_ {
         self.batches.iter().flat_map(|batch| {
             let log_index = batch.log_index;

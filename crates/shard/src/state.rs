@@ -1,12 +1,28 @@
+//! The state machine of a shard: its newest record, whether it takes records, and which appends in its log do not
+//! count.
+//!
+//! A resharding job freezes a shard. Then it closes the shard (the job is committed) or unfreezes it (aborted). A
+//! shard that a job made is hidden until that job opens it (ADR-0013). While a shard is frozen, hidden or closed,
+//! its log may still get appends, because the leader proposed them before. They do not count:
+//!
+//! ```text
+//! log index   1        2          3        4            5        6         7
+//! entry       append   Freeze(9)  append   Unfreeze(9)  append   Freeze(12) Close(12)
+//! counts      yes                 no                    yes
+//! voids                [2 .................... 4)                [6 ....................
+//! ```
+//!
+//! This never happens: `last_arrival` falls, or a closed shard takes records again.
+
 use anabranch_types::Timestamp;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::command::{Command, CommandError, Step};
 use crate::position::Position;
 
-/// The state machine of a shard: as little as its log does not say at a glance.
+/// State of a shard. It is small, because the records themselves are only in the log.
 ///
-/// Invariants: `last_arrival` never falls; a shard that is closed stays closed.
+/// Invariants: `last_arrival` never falls. A closed shard stays closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardState {
     last_arrival: Timestamp,
@@ -15,70 +31,72 @@ pub struct ShardState {
     voids: Voids,
 }
 
-/// Whether a shard takes records, and which resharding job has a say in that.
+/// Whether a shard takes records, and which resharding jobs may change that.
 ///
-/// The rules (architecture, section 6; checked by the model in `catalog`): a job below the highest that
-/// was seen has no say; a job that was undone stays undone; only the job that froze a shard thaws or
-/// closes it; only the job that made a shard opens it.
+/// The rules (ADR-0013; checked by the model in `catalog`):
+/// - A job below the highest job that was seen is ignored.
+/// - An aborted job stays aborted: it can't freeze the shard again.
+/// - Only the job that froze a shard unfreezes or closes it.
+/// - Only the job that made a shard opens it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Gate {
-    /// The job that made this shard; 0 for a stream's first shards.
+    /// The job that made this shard. 0 for the first shards of a stream.
     pub born: u64,
-    /// Made by a job that isn't known to be committed yet.
+    /// Whether the shard is hidden, because the job that made it is not known to be committed yet.
     pub hidden: bool,
-    /// The highest job that froze this shard; 0 if none.
+    /// The highest job that ever froze this shard. 0 if no job did.
     pub job: u64,
-    /// Frozen by `job`.
+    /// Whether `job` holds the shard frozen.
     pub frozen: bool,
-    /// Closed for good.
+    /// Whether the shard is closed for good.
     pub closed: bool,
 }
 
 /// Why a shard takes no records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shut {
-    /// For the moment: a resharding job decides soon.
+    /// For the moment, until a resharding job is decided.
     Pending,
-    /// For good: its children go on.
+    /// For good, because its child shards take the records now.
     Closed,
 }
 
-/// Stretches of the log in which appends don't count, because the shard was shut: `[from, to)`, rising.
-/// The last one has no end while it is shut.
+/// Ranges of the log in which appends do not count, because the shard took no records. Half-open, `[from, to)`, in
+/// rising order. The last range has no end while the shard takes no records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Voids(Vec<(u64, Option<u64>)>);
 
-/// What applying a command came to.
+/// Result of applying a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The records stand at the entry's index, in the order of the batch.
+    /// The records are appended. The position of each is the log index of the entry and its place in the batch.
     Appended {
-        /// Index of the entry.
+        /// Log index of the entry.
         log_index: u64,
-        /// When they arrived.
+        /// Arrival time of the records.
         arrival: Timestamp,
     },
-    /// The records don't count: no reader ever sees them.
+    /// The shard takes no records. So the records of this entry do not count, and no reader ever sees them.
     Refused(Shut),
-    /// Frozen by the job; this is where its records end.
+    /// The job has frozen the shard. The records of the shard end here.
     Frozen(Ending),
-    /// The job is undone or has been overtaken: nothing changed.
+    /// The job is aborted, or a later job has taken its place. Nothing changed.
     Stale,
-    /// The step is done.
+    /// The step has its effect.
     Stepped,
 }
 
 /// Where the records of a shard end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ending {
-    /// Its newest record; `None` if it never had one.
+    /// Position of the newest record. `None` if the shard never had one.
     pub last_record: Option<Position>,
-    /// When that arrived.
+    /// Arrival time of that record.
     pub last_arrival: Timestamp,
 }
 
 impl Gate {
-    /// Why no record is taken; `None` if records are.
+    /// Why the shard takes no records. `None` if it takes records.
     pub const fn shut(self) -> Option<Shut> {
         match self {
             Self { closed: true, .. } => Some(Shut::Closed),
@@ -87,12 +105,13 @@ impl Gate {
         }
     }
 
-    /// The job that holds this shard frozen.
+    /// The job that holds this shard frozen. `None` if the shard is not frozen, or is closed.
     pub const fn frozen_by(self) -> Option<u64> {
         if self.frozen && !self.closed { Some(self.job) } else { None }
     }
 
-    /// Takes a step; says whether the step has its effect, now or already.
+    /// Applies a step. Returns whether the step has its effect, now or from an earlier time: a leader may send a
+    /// step twice.
     fn step(&mut self, step: Step) -> bool {
         match step {
             Step::Freeze(job) => {
@@ -102,7 +121,8 @@ impl Gate {
                 self.frozen_by() == Some(job)
             }
             Step::Unfreeze(job) => {
-                // Its leader sends it only once it has seen the shard frozen by this very job.
+                // The leader proposes this step only after it has seen that this very job froze the shard. So it
+                // never comes before the freeze.
                 let is_undone = self.frozen_by() == Some(job);
                 self.frozen &= !is_undone;
                 is_undone
@@ -122,14 +142,14 @@ impl Gate {
 }
 
 impl Voids {
-    /// Whether an append at `log_index` doesn't count.
+    /// Whether an append at `log_index` does not count.
     pub fn contain(&self, log_index: u64) -> bool {
         let after = self.0.partition_point(|(from, _)| *from <= log_index);
         let last = after.checked_sub(1).and_then(|place| self.0.get(place));
         last.is_some_and(|(_, to)| to.is_none_or(|to| log_index < to))
     }
 
-    /// Follows the gate after the entry at `log_index` was applied.
+    /// Begins or ends a range, if the entry at `log_index` changed whether the shard takes records.
     fn follow(&mut self, log_index: u64, is_shut: bool) {
         let shut_now = self.0.last().is_some_and(|(_, to)| to.is_none());
         match (self.0.last_mut(), shut_now, is_shut) {
@@ -141,14 +161,16 @@ impl Voids {
 }
 
 impl ShardState {
-    /// A shard that the job `born` makes; 0 for a stream's first shards, which take records at once.
+    /// State of a shard that resharding job `born` makes. It is hidden, unless `born` is 0: the first shards of a
+    /// stream take records at once.
     pub fn born(born: u64) -> Self {
         let hidden = born != 0;
         let voids = if hidden { Voids(vec![(0, None)]) } else { Voids::default() };
         Self { gate: Gate { born, hidden, ..Gate::default() }, voids, ..Self::default() }
     }
 
-    /// Applies the command at `log_index`. Equal on every replica: it depends on nothing else.
+    /// Applies the command at `log_index`. The result is the same on every replica, because it depends on nothing
+    /// but the state and the arguments.
     pub fn apply(&mut self, log_index: u64, command: &Command) -> Outcome {
         match command {
             Command::Append { arrival, records, .. } => self.append(log_index, *arrival, *records),
@@ -161,8 +183,8 @@ impl ShardState {
             return Outcome::Refused(shut);
         }
         let last = u16::try_from(records.saturating_sub(1)).unwrap_or(u16::MAX);
-        // A leader stamps no earlier than the last arrival it applied, so this clamp only guards
-        // against an entry that another program wrote.
+        // A leader never stamps a time before the newest arrival that it has applied. So this matters only for an
+        // entry that another program wrote.
         self.last_arrival = self.last_arrival.max(arrival);
         self.last_record = Some(Position { log_index, offset: last });
         Outcome::Appended { log_index, arrival: self.last_arrival }
@@ -181,29 +203,30 @@ impl ShardState {
         }
     }
 
-    /// When the newest record arrived; the epoch if there was none.
+    /// Arrival time of the newest record. The epoch if there was none.
     pub fn last_arrival(&self) -> Timestamp {
         self.last_arrival
     }
 
-    /// Where the newest record stands, trimmed or not.
+    /// Position of the newest record, trimmed or not.
     pub fn last_record(&self) -> Option<Position> {
         self.last_record
     }
 
-    /// Whether it takes records, and who has a say in that.
+    /// Whether the shard takes records, and which jobs may change that.
     pub fn gate(&self) -> Gate {
         self.gate
     }
 
-    /// Where appends don't count.
+    /// Ranges of the log in which appends do not count.
     pub fn voids(&self) -> &Voids {
         &self.voids
     }
 
-    /// The state as a checkpoint stores it: version 2, arrival (8), flag (1), index (8), offset (2), job
-    /// that made it (8), highest job (8), flags of the gate (1), stretches without records: their number
-    /// (4), and of each from (8) and to (8; 0 while it lasts). Version 1 ends after the offset.
+    /// Encodes the state for a checkpoint. Shape, little endian, with the bytes of each field in parentheses:
+    /// version 2 (1), newest arrival (8), whether there is a newest record (1), its index (8) and offset (2), the
+    /// job that made the shard (8), the highest job (8), flags of the gate (1), number of voids (4), and for each
+    /// void from (8) and to (8; 0 if it has no end). Version 1 ends after the offset.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(41 + 16 * self.voids.0.len());
         out.put_u8(2);
@@ -224,7 +247,7 @@ impl ShardState {
         out.freeze()
     }
 
-    /// Reads what [`Self::encode`] wrote, of this version or the one before.
+    /// Decodes what [`Self::encode`] wrote, of this version or of version 1.
     ///
     /// # Errors
     /// [`CommandError`] for another version or missing bytes.
@@ -268,7 +291,7 @@ mod tests {
         Command::Append { arrival: Timestamp::from_millis(arrival), records, batch: Bytes::new() }
     }
 
-    /// Applies steps from index 1 on, and an append after each; says which of these were taken.
+    /// Applies `steps` from index 1 on, and an append after each. Returns which of these appends were taken.
     fn taken(shard: &mut ShardState, steps: &[Step]) -> Vec<bool> {
         let mut index = 0;
         let mut apply = |command: &Command| {
@@ -293,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frozen_shard_says_where_it_ends_and_takes_nothing() {
+    fn a_frozen_shard_reports_its_last_record_and_takes_no_more() {
         let mut shard = ShardState::default();
         shard.apply(1, &append(50, 3));
         let ending = Ending {
@@ -311,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_job_that_froze_thaws_and_an_undone_one_stays_undone() {
+    fn only_the_job_that_froze_a_shard_unfreezes_it_and_an_aborted_job_stays_aborted() {
         use Step::{Close, Freeze, Unfreeze};
         let mut shard = ShardState::default();
         let steps = [Freeze(3), Unfreeze(2), Unfreeze(4), Unfreeze(3), Freeze(3), Close(3)];
@@ -322,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_opens_for_the_job_that_made_it() {
+    fn only_the_job_that_made_a_child_opens_it() {
         use Step::{Close, Freeze, Open};
         let mut shard = ShardState::born(5);
         assert_eq!(taken(&mut shard, &[Open(4), Open(5)]), [false, true]);
@@ -333,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_read_what_they_wrote() {
+    fn encoded_states_decode_to_themselves() {
         let mut shard = ShardState::born(4);
         assert_eq!(ShardState::decode(&shard.encode()), Ok(shard.clone()));
         for (index, step) in (1..).zip([Step::Open(4), Step::Freeze(6), Step::Unfreeze(6)]) {
@@ -347,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_of_version_1_is_an_open_shard() {
+    fn a_checkpoint_of_version_1_decodes_to_an_open_shard() {
         let stored = b"\x01\x07\0\0\0\0\0\0\0\x01\x09\0\0\0\0\0\0\0\x02\0";
         let shard = ShardState::decode(stored).unwrap();
         assert_eq!(shard.last_record(), Some(Position { log_index: 9, offset: 2 }));
@@ -357,7 +380,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_append_counts_exactly_where_it_was_taken(
+        fn an_append_is_outside_of_all_voids_exactly_if_it_was_taken(
             born in 0u64..3,
             steps in proptest::collection::vec((0u8..5, 0u64..5), 0..40),
         ) {

@@ -1,3 +1,12 @@
+//! The deduplication window of a shard: recognises retries of the calls of the last two minutes (ADR-0008).
+//!
+//! Every replica adds each append that it applies, so a new leader knows the calls that the old leader acknowledged.
+//! The leader looks up each batch before it proposes it. A record that is found is not written again: its caller
+//! gets the position of the first attempt.
+//!
+//! The window is bounded by time and by number. A retry of a call that is no longer in the window counts as a new
+//! call.
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -6,10 +15,9 @@ use anabranch_types::Timestamp;
 use crate::batch::{Batch, Producer};
 use crate::position::{Position, Run};
 
-/// The calls of the last two minutes, so that a repeat of one is answered with its first result.
+/// The calls of the last two minutes, with the positions of their records.
 ///
-/// Fed by every replica as it applies, so that a new leader knows what the old one acknowledged.
-/// Bounded by time and by number: a call that fell out is taken for a new one.
+/// Bounded by [`Self::LENGTH`] and [`Self::MAX_CALLS`].
 #[derive(Debug, Default)]
 pub struct DuplicateWindow {
     calls: HashMap<Producer, Vec<Known>>,
@@ -22,7 +30,7 @@ struct Known {
     log_index: u64,
     arrival: Timestamp,
     records: u32,
-    /// Index in the call of each record; empty if they are 0, 1, 2, …
+    /// For each record its index in the call. Empty if the indexes are 0, 1, 2, …
     call_indexes: Box<[u32]>,
 }
 
@@ -40,13 +48,13 @@ impl Known {
 }
 
 impl DuplicateWindow {
-    /// How long a call is remembered (design, "Duplicates").
+    /// How long a call is remembered (ADR-0008).
     pub const LENGTH: Duration = Duration::from_secs(120);
-    /// How many calls are remembered at most.
+    /// Maximum number of calls that are remembered.
     pub const MAX_CALLS: usize = 65_536;
 
-    /// Remembers a call of which `records` records stand in the entry at `log_index`. `call_indexes`
-    /// says which, as [`Batch::call_of`] gives them.
+    /// Remembers that the entry at `log_index` holds `records` records of a call. `call_indexes` are their indexes
+    /// in the call, as [`Batch::call_of`] returns them.
     pub fn insert(
         &mut self,
         producer: Producer,
@@ -55,7 +63,8 @@ impl DuplicateWindow {
         log_index: u64,
         arrival: Timestamp,
     ) {
-        // Before it is put in: what is known of an old call goes without what comes now under its name.
+        // Evict before the insert. If an earlier call of the same producer has expired, only its old records must
+        // go, not the new ones.
         self.evict(arrival);
         let known = Known { log_index, arrival, records, call_indexes: call_indexes.into() };
         match self.calls.get_mut(&producer) {
@@ -68,8 +77,8 @@ impl DuplicateWindow {
         }
     }
 
-    /// For each record of `batch` where it already stands, or `None` if it is new. `None` for the
-    /// whole if no record is known.
+    /// For each record of `batch` its position if an earlier attempt wrote it, or `None` if it is new. `None` for
+    /// the whole batch if no record is known.
     pub fn find(&self, batch: &Batch) -> Option<Vec<Option<Run>>> {
         let call = self.calls.get(batch.producer()?)?;
         let known = |index| call.iter().find_map(|entry| entry.find(index));
@@ -77,17 +86,17 @@ impl DuplicateWindow {
         found.iter().any(Option::is_some).then_some(found)
     }
 
-    /// How many calls are remembered.
+    /// Number of calls that are remembered.
     pub fn len(&self) -> usize {
         self.calls.len()
     }
 
-    /// Whether none is.
+    /// Whether no call is remembered.
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
 
-    /// Makes room for one more call.
+    /// Removes the calls that are too old, and the oldest call if there are too many for one more.
     fn evict(&mut self, now: Timestamp) {
         while let Some((arrival, _)) = self.oldest_first.front() {
             if self.oldest_first.len() < Self::MAX_CALLS && now.since(*arrival) <= Self::LENGTH {
@@ -129,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_is_known_record_by_record() {
+    fn a_retry_is_recognised_record_by_record() {
         let mut window = DuplicateWindow::default();
         insert(&mut window, &call("a", &[1, 4]), 7, at(10));
         assert_eq!(window.find(&call("b", &[1])), None);
@@ -139,15 +148,15 @@ mod tests {
         assert_eq!(positions, [Some(1), None, Some(0)]);
     }
 
-    /// A call: its name, when it arrived, and where each of its records stands.
+    /// A call: its name, its arrival time, and the position of each of its records.
     type Call = (&'static str, Timestamp, Vec<(u32, Position)>);
 
-    /// What the window is to know, by walking over all that was ever put in: each call with when it came first, and the
-    /// records of its entries.
+    /// A simple model of the window: the list of all calls that have not expired, each with its first arrival and
+    /// its records.
     #[derive(Default)]
-    struct Walk(Vec<Call>);
+    struct Model(Vec<Call>);
 
-    impl Walk {
+    impl Model {
         fn insert(&mut self, id: &'static str, indexes: &[u32], log_index: u64, now: Timestamp) {
             self.0.retain(|(_, came, _)| now.since(*came) <= DuplicateWindow::LENGTH);
             let places = (0..).zip(indexes).map(|(offset, i)| (*i, Position { log_index, offset }));
@@ -165,21 +174,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_is_found_where_its_call_put_it_first_for_two_minutes(
+        fn for_two_minutes_a_record_is_found_at_its_first_position(
             calls in vec((select(&["a", "b", "c"][..]), hash_set(0u32..6, 1..4), 0u64..90), 1..30),
         ) {
-            let (mut window, mut walk) = (DuplicateWindow::default(), Walk::default());
+            let (mut window, mut model) = (DuplicateWindow::default(), Model::default());
             let mut now = at(1000);
             for (log_index, (id, indexes, seconds)) in (1..).zip(calls) {
                 now = now.plus(Duration::from_secs(seconds));
                 let indexes: Vec<u32> = indexes.into_iter().collect();
                 insert(&mut window, &call(id, &indexes), log_index, now);
-                walk.insert(id, &indexes, log_index, now);
+                model.insert(id, &indexes, log_index, now);
                 for id in ["a", "b", "c"] {
                     let found = window.find(&call(id, &[0, 1, 2, 3, 4, 5]));
                     let found = found.unwrap_or_else(|| vec![None; 6]);
                     let found: Vec<_> = found.iter().map(|run| run.map(|run| run.first)).collect();
-                    let expected: Vec<_> = (0..6).map(|index| walk.find(id, index)).collect();
+                    let expected: Vec<_> = (0..6).map(|index| model.find(id, index)).collect();
                     prop_assert_eq!(found, expected, "{} at {}", id, now);
                 }
             }

@@ -1,5 +1,7 @@
-//! A file system of a few megabytes, for tests of what happens when it is full: an ext4 in a file, mounted over a loop
-//! device. Only root can mount it, and only where there are loop devices.
+//! A mounted file system of a few megabytes, for tests of full, hanging and failed disks.
+//!
+//! It is an ext4 in a file, mounted over a loop device. Only root can mount it, and only where loop devices exist.
+//! Elsewhere [`SmallDisk::mount`] returns `None`, and the test is skipped.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,15 +10,15 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A mounted file system. Dropped, it is gone.
+/// A mounted file system. Dropping it unmounts and deletes it.
 #[derive(Debug)]
 pub struct SmallDisk {
     dir: TempDir,
 }
 
 impl SmallDisk {
-    /// A file system of so many bytes, its own tables included. Prints why there is none where it can't be
-    /// made: the test is then to be skipped.
+    /// Mounts a file system of this size, its own tables included. If that is not possible, prints the reason and
+    /// returns `None`. The test must then be skipped.
     pub fn mount(bytes: u64) -> Option<Self> {
         match Self::try_mount(bytes) {
             Ok(disk) => Some(disk),
@@ -35,24 +37,24 @@ impl SmallDisk {
         file.set_len(bytes).map_err(|error| error.to_string())?;
         let root = dir.path().join("root");
         fs::create_dir(&root).map_err(|error| error.to_string())?;
-        // No room is kept for root: the tests run as root, and the disk is to be full for them.
+        // Reserve no blocks for root (`-m 0`): the tests run as root, and the disk must be full for them too.
         run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))?;
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&root))?;
         Ok(Self { dir })
     }
 
-    /// Where it is mounted.
+    /// Path at which it is mounted.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("root")
     }
 
-    /// Bytes that are free.
+    /// Free bytes.
     pub fn available(&self) -> u64 {
         let stats = rustix::fs::statvfs(self.path()).expect("the file system is mounted");
         stats.f_bavail * stats.f_frsize
     }
 
-    /// Has somebody else take all that is free but `bytes`.
+    /// Fills the disk with a file until only `bytes` are free, as another program would.
     pub fn fill_but(&self, bytes: u64) {
         let filler = File::options().append(true).create(true).open(self.filler());
         let filler = filler.expect("a name costs nothing");
@@ -69,7 +71,7 @@ impl SmallDisk {
         }
     }
 
-    /// Gives back what [`SmallDisk::fill_but`] took.
+    /// Deletes the file of [`SmallDisk::fill_but`].
     pub fn clear(&self) {
         match fs::remove_file(self.filler()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -79,10 +81,10 @@ impl SmallDisk {
         }
     }
 
-    /// Has every write to it wait until what is given back is dropped, as on a disk that hangs.
+    /// Makes every write wait until the returned value is dropped, like a disk that hangs.
     ///
     /// # Panics
-    /// If it can't be frozen.
+    /// If the file system cannot be frozen.
     #[must_use]
     pub fn freeze(&self) -> Frozen {
         let path = self.path();
@@ -90,10 +92,10 @@ impl SmallDisk {
         Frozen(path)
     }
 
-    /// Lets every later access fail with EIO, as a disk does that is gone. What wasn't synced is lost.
+    /// Makes every later access fail with EIO, like a disk that was removed. Unsynced data is lost.
     ///
     /// # Panics
-    /// If it can't be shut down.
+    /// If the file system cannot be shut down.
     pub fn fail(&self) {
         // EXT4_IOC_SHUTDOWN without a flush of the journal.
         let script = "import fcntl, os, struct, sys\n\
@@ -103,10 +105,10 @@ impl SmallDisk {
         shut.expect("a mounted ext4 can be shut down");
     }
 
-    /// Mounts it anew after [`SmallDisk::fail`], once nobody has a file of it open.
+    /// Mounts the file system again after [`SmallDisk::fail`]. All of its files must be closed.
     ///
     /// # Panics
-    /// If it can't be mounted.
+    /// If it cannot be mounted.
     pub fn mount_again(&self) {
         run(Command::new("umount").arg(self.path())).expect("nobody has a file open");
         let image = self.dir.path().join("image");
@@ -119,7 +121,7 @@ impl SmallDisk {
     }
 }
 
-/// A file system to which no write comes to an end. Dropped, it goes on.
+/// A file system on which writes hang. Dropping this value lets them continue.
 #[derive(Debug)]
 pub struct Frozen(PathBuf);
 
@@ -135,7 +137,7 @@ const BLOCK: u64 = 4096;
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a process that a failed test left behind may still hold a file.
+        // A lazy unmount: a process that a failed test left behind may still have a file open.
         if let Err(reason) = run(Command::new("umount").arg("-l").arg(self.path())) {
             println!("stays mounted: {reason}");
         }

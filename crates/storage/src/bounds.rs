@@ -1,25 +1,31 @@
+//! The bounds of a group's log: where it begins, where it ends, and the term of each live entry.
+//!
+//! Both stores keep one [`Bounds`] for each group and change it with every append, truncation and purge. It holds no
+//! entries and does no I/O.
+
 use anabranch_types::LogId;
 
 use crate::LogState;
 
-/// Where a group's log begins and ends, and the term of every live entry. Both stores keep their book with it.
+/// Where a group's log begins and ends, and the term of every live entry.
 ///
 /// ```text
-///   purged.index    first          last        next = last + 1
-///   ────┤ (maybe nothing) ├──────────┤
+///  purged.index     first ............ last     next = last + 1
+///  ───────────┤ gap │     live entries     │     (the gap is usually empty)
 /// ```
-/// Invariant: `purged.index < first <= next`; terms cover `first..next`. They never fall, as Raft never lets them.
+/// Invariant: `purged.index < first <= next`. `terms` covers `first..next`. Terms rise along the log, because Raft
+/// never appends an entry of a lower term.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bounds {
     purged: Option<LogId>,
     first: u64,
     next: u64,
-    /// (first index, term) of each stretch of entries of one term.
+    /// (First index, term) of each stretch of consecutive entries with one term.
     terms: Vec<(u64, u64)>,
 }
 
 impl Bounds {
-    /// Puts stored parts together again; `None` if they break the invariant.
+    /// Builds bounds from stored parts. Returns `None` if the parts break the invariant.
     pub(crate) fn from_parts(
         purged: Option<LogId>,
         first: u64,
@@ -39,7 +45,7 @@ impl Bounds {
         self.purged
     }
 
-    /// Index of the first live entry, if there is one; else of the next entry.
+    /// Index of the first live entry. If the log is empty, index of the next entry.
     pub(crate) fn first(&self) -> u64 {
         self.first
     }
@@ -73,12 +79,13 @@ impl Bounds {
         LogState { purged: self.purged, last: last.or(self.purged) }
     }
 
-    /// Index that an append must begin with; `None` if the log is empty and takes any index from `next` on.
+    /// Index at which an append must begin. `None` if the log is empty: then any index from `next` on is valid.
     pub(crate) fn expected(&self) -> Option<u64> {
         (!self.is_empty()).then_some(self.next)
     }
 
-    /// The first entry of `ids` that does not continue the log, as (expected, actual).
+    /// Checks that `ids` continue the log without a gap. The error is (expected index, actual index) of the first id
+    /// that does not.
     pub(crate) fn check_append(&self, ids: impl Iterator<Item = LogId>) -> Result<(), (u64, u64)> {
         let mut expected = self.expected();
         for id in ids {
@@ -91,7 +98,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// Adds an entry that [`Bounds::check_append`] has let through.
+    /// Adds an entry that passed [`Bounds::check_append`].
     pub(crate) fn append(&mut self, id: LogId) {
         if self.is_empty() {
             self.first = id.index;
@@ -99,13 +106,14 @@ impl Bounds {
         }
         self.next = id.index + 1;
         match self.terms.last() {
-            // A term below its predecessor's cannot come from Raft; it is kept apart all the same.
+            // Raft never sends a term below the one before. Such a term would get its own stretch here, so nothing is
+            // lost.
             Some((_, term)) if *term == id.term => {}
             _ => self.terms.push((id.index, id.term)),
         }
     }
 
-    /// Removes every entry from `from` on.
+    /// Removes every entry from index `from` on.
     pub(crate) fn truncate(&mut self, from: u64) {
         if from >= self.next {
             return;
@@ -119,7 +127,7 @@ impl Bounds {
         }
     }
 
-    /// Removes every entry up to `up_to`; whether that changed anything.
+    /// Removes every entry up to and including `up_to`. Returns whether that changed anything.
     pub(crate) fn purge(&mut self, up_to: LogId) -> bool {
         if self.purged.is_some_and(|purged| purged.index >= up_to.index) {
             return false;
@@ -176,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn truncating_everything_goes_back_to_the_purged_id() {
+    fn after_truncating_everything_the_last_id_is_the_purged_id() {
         let mut log = bounds(&[(1, 5), (1, 6), (1, 7)]);
         log.purge(id(1, 5));
         log.truncate(6);
@@ -185,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_read_back_and_nonsense_is_refused() {
+    fn valid_parts_are_accepted_and_contradictory_parts_are_refused() {
         let log = bounds(&[(1, 3), (2, 4)]);
         let parts = Bounds::from_parts(None, 3, 5, vec![(3, 1), (4, 2)]);
         assert_eq!(parts, Some(log));

@@ -1,7 +1,8 @@
-//! The newest entries of every group in memory, bounded by bytes over all groups.
+//! Cache of the newest entries of every group. One limit in bytes holds for all groups together.
 //!
-//! What always holds: a group's cached entries are the end of its log without a gap, and no entry leaves before it
-//! is on the disk. Each append costs one push per entry, under its group's lock only; the writer evicts.
+//! Guarantees: the cached entries of a group are the end of its log without a gap, and no entry is evicted before it
+//! is on the disk. An append costs one push for each entry, under the lock of its group only. The writer thread
+//! evicts entries in the order in which their appends reached the disk.
 
 use std::{
     collections::VecDeque,
@@ -13,12 +14,12 @@ use std::{
 
 use crate::{Entry, group::Group, model::Budget};
 
-/// Memory of a cached entry besides its payload.
+/// Approximate memory of a cached entry besides its payload.
 const OVERHEAD_BYTES: usize = 64;
-/// Handles that the evictor keeps before it looks for dead ones.
+/// Number of append handles at which the evictor first drops the handles whose entries are gone.
 const COMPACT_FROM: usize = 1 << 16;
 
-/// One group's cached entries. A ticket numbers the append that brought an entry.
+/// Cached entries of one group, each with its ticket. A ticket is the number of the append that brought the entry.
 #[derive(Debug, Default)]
 pub(crate) struct GroupCache {
     entries: VecDeque<(Entry, u64)>,
@@ -33,13 +34,13 @@ impl GroupCache {
         self.entries.front().map(|(_, ticket)| *ticket)
     }
 
-    /// Adds the entries of one append; returns their bytes.
+    /// Adds the entries of one append. Returns their bytes.
     pub(crate) fn push(&mut self, entries: &[Entry], ticket: u64) -> usize {
         self.entries.extend(entries.iter().map(|entry| (entry.clone(), ticket)));
         entries.iter().map(cost).sum()
     }
 
-    /// Drops entries from index `from` on; returns their bytes.
+    /// Drops entries from index `from` on. Returns their bytes.
     pub(crate) fn truncate(&mut self, from: u64) -> usize {
         let mut freed = 0;
         while self.entries.back().is_some_and(|(entry, _)| entry.log_id.index >= from) {
@@ -48,17 +49,17 @@ impl GroupCache {
         freed
     }
 
-    /// Drops entries below index `first`; returns their bytes.
+    /// Drops entries below index `first`. Returns their bytes.
     pub(crate) fn purge(&mut self, first: u64) -> usize {
         self.pop_while(|entry, _| entry.log_id.index < first)
     }
 
-    /// Drops what appends up to `ticket` brought; returns the bytes.
+    /// Drops the entries of all appends up to `ticket`. Returns their bytes.
     pub(crate) fn evict(&mut self, ticket: u64) -> usize {
         self.pop_while(|_, brought_by| brought_by <= ticket)
     }
 
-    /// Entries from `start` to below `end` as long as the budget admits them.
+    /// Copies entries from `start` up to below `end` into `out` while the budget admits them.
     pub(crate) fn read(&self, start: u64, end: u64, budget: &mut Budget, out: &mut Vec<Entry>) {
         let skipped = self.first().map_or(0, |first| start.saturating_sub(first));
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
@@ -86,7 +87,7 @@ fn cost(entry: &Entry) -> usize {
     entry.payload.len() + OVERHEAD_BYTES
 }
 
-/// Knows in which order appends reached the disk, and evicts the oldest. Owned by the writer.
+/// Evicts the oldest entries. It remembers the order in which appends reached the disk. Owned by the writer.
 pub(crate) struct Evictor {
     appends: VecDeque<(Arc<Group>, u64)>,
     limit_bytes: usize,
@@ -98,7 +99,7 @@ impl Evictor {
         Self { appends: VecDeque::new(), limit_bytes, compact_at: COMPACT_FROM }
     }
 
-    /// Notes an append that is on the disk now.
+    /// Remembers an append that is on the disk now.
     pub(crate) fn add(&mut self, group: &Arc<Group>, ticket: u64) {
         self.appends.push_back((Arc::clone(group), ticket));
     }
@@ -109,6 +110,7 @@ impl Evictor {
             group.evict(ticket);
         }
         if self.appends.len() >= self.compact_at {
+            // Handles whose entries were truncated or purged are useless, and they keep their groups in memory.
             self.appends.retain(|(group, ticket)| {
                 group.oldest_ticket().is_some_and(|oldest| oldest <= *ticket)
             });

@@ -1,7 +1,8 @@
-//! What every log store must do, as tests: [`run`] has the examples, [`random_writes`] the random sequences.
+//! Test suite for every log store. [`run`] runs fixed examples. [`random_writes`] runs random sequences of writes and
+//! crashes.
 //!
-//! A store brings a [`Fixture`]; the suite panics with what did not hold. Segment stores should run it with small
-//! segments, so that a few hundred entries fill several.
+//! A store provides a [`Fixture`]. The suite panics with a description of the broken guarantee. Segment stores should
+//! use small segments, so that a few hundred entries fill several segments.
 
 use std::{
     collections::BTreeMap,
@@ -19,9 +20,9 @@ use crate::{
     model::{Change, Model},
 };
 
-/// A store under test, and the place where it lives.
+/// A store under test, and its directory or memory.
 pub trait Fixture {
-    /// Opens the store; again after a [`Fixture::crash`] or a [`LogStore::close`].
+    /// Opens the store. Also called after [`Fixture::crash`] and [`LogStore::close`].
     fn open(&mut self) -> Arc<dyn LogStore>;
 
     /// Ends the open store as a crash does.
@@ -30,7 +31,7 @@ pub trait Fixture {
 
 type Example = fn(&mut dyn Fixture);
 
-/// Runs every example, each in a place of its own that `fixture` makes.
+/// Runs every example. `fixture` makes a new, empty store for each.
 pub fn run<F: Fixture>(mut fixture: impl FnMut() -> F) {
     let examples: &[(&str, Example)] = &[
         ("a new group is empty", new_group_is_empty),
@@ -81,12 +82,12 @@ fn entries_read_back(fixture: &mut dyn Fixture) {
         wait(|done| log.append(batch.to_vec(), done)).unwrap_or_else(unexpected);
     }
     assert_eq!(log.log_state(), LogState { purged: None, last: Some(id(1, 299)) });
-    assert_eq!(seen(&*log, 0..u64::MAX), Ok(told(&written)));
-    assert_eq!(seen(&*log, 100..103), Ok(told(&written[100..103])));
+    assert_eq!(seen(&*log, 0..u64::MAX), Ok(summaries(&written)));
+    assert_eq!(seen(&*log, 100..103), Ok(summaries(&written[100..103])));
     assert_eq!(seen(&*log, 300..400), Ok(vec![]));
     assert_eq!(seen(&*log, 5..5), Ok(vec![]));
     if let Some(cached) = log.read_cached(299..300, usize::MAX) {
-        assert_eq!(told(&cached), told(&written[299..]));
+        assert_eq!(summaries(&cached), summaries(&written[299..]));
     }
 }
 
@@ -144,7 +145,7 @@ fn check_filled_group(log: &dyn GroupLog) {
     assert_eq!(log.log_state(), LogState { purged: Some(id(1, 9)), last: Some(id(2, 89)) });
     let mut expected = entries(1, 10..80, 900);
     expected.extend(entries(2, 80..90, 900));
-    assert_eq!(seen(log, 10..u64::MAX), Ok(told(&expected)));
+    assert_eq!(seen(log, 10..u64::MAX), Ok(summaries(&expected)));
     assert_eq!(seen(log, 9..20), Err(Error::Purged { first: 10 }));
     assert_eq!(log.vote(), Some(vote(3, 4)));
     assert_eq!(log.state(StateKey::Snapshot), Ok(Some(Bytes::from_static(b"snapshot"))));
@@ -160,10 +161,10 @@ fn truncate_then_append(fixture: &mut dyn Fixture) {
     wait(|done| log.truncate_after(Some(50), done)).unwrap_or_else(unexpected);
     let mut expected = entries(1, 0..5, 100);
     expected.extend(entries(2, 5..8, 100));
-    assert_eq!(seen(&*log, 0..100), Ok(told(&expected)));
+    assert_eq!(seen(&*log, 0..100), Ok(summaries(&expected)));
     fixture.crash();
     let store = fixture.open();
-    assert_eq!(seen(&*open(&*store, 1), 0..100), Ok(told(&expected)));
+    assert_eq!(seen(&*open(&*store, 1), 0..100), Ok(summaries(&expected)));
 }
 
 fn truncate_everything(fixture: &mut dyn Fixture) {
@@ -175,7 +176,7 @@ fn truncate_everything(fixture: &mut dyn Fixture) {
     assert_eq!(log.log_state(), LogState { purged: Some(id(1, 3)), last: Some(id(1, 3)) });
     assert_eq!(seen(&*log, 4..10), Ok(vec![]));
     wait(|done| log.append(entries(4, 4..6, 100), done)).unwrap_or_else(unexpected);
-    assert_eq!(seen(&*log, 4..10), Ok(told(&entries(4, 4..6, 100))));
+    assert_eq!(seen(&*log, 4..10), Ok(summaries(&entries(4, 4..6, 100))));
 }
 
 fn purge_is_inclusive(fixture: &mut dyn Fixture) {
@@ -187,7 +188,7 @@ fn purge_is_inclusive(fixture: &mut dyn Fixture) {
     assert_eq!(log.log_state(), LogState { purged: Some(id(1, 4)), last: Some(id(1, 9)) });
     assert_eq!(seen(&*log, 4..10), Err(Error::Purged { first: 5 }));
     assert_eq!(log.read_cached(4..10, usize::MAX), None);
-    assert_eq!(seen(&*log, 5..10), Ok(told(&entries(1, 5..10, 100))));
+    assert_eq!(seen(&*log, 5..10), Ok(summaries(&entries(1, 5..10, 100))));
     wait(|done| log.purge(id(1, 9), done)).unwrap_or_else(unexpected);
     assert_eq!(log.log_state(), LogState { purged: Some(id(1, 9)), last: Some(id(1, 9)) });
 }
@@ -207,7 +208,7 @@ fn purge_beyond_the_end(fixture: &mut dyn Fixture) {
     let log = open(&*store, 1);
     assert_eq!(log.log_state(), empty);
     wait(|done| log.append(entries(5, 100..101, 100), done)).unwrap_or_else(unexpected);
-    assert_eq!(seen(&*log, 100..200), Ok(told(&entries(5, 100..101, 100))));
+    assert_eq!(seen(&*log, 100..200), Ok(summaries(&entries(5, 100..101, 100))));
 }
 
 fn empty_log_begins_anywhere(fixture: &mut dyn Fixture) {
@@ -215,10 +216,10 @@ fn empty_log_begins_anywhere(fixture: &mut dyn Fixture) {
     let log = open(&*store, 1);
     wait(|done| log.append(entries(1, 5..8, 100), done)).unwrap_or_else(unexpected);
     assert_eq!(log.log_state(), LogState { purged: None, last: Some(id(1, 7)) });
-    assert_eq!(seen(&*log, 0..100), Ok(told(&entries(1, 5..8, 100))));
+    assert_eq!(seen(&*log, 0..100), Ok(summaries(&entries(1, 5..8, 100))));
     fixture.crash();
     let store = fixture.open();
-    assert_eq!(seen(&*open(&*store, 1), 0..100), Ok(told(&entries(1, 5..8, 100))));
+    assert_eq!(seen(&*open(&*store, 1), 0..100), Ok(summaries(&entries(1, 5..8, 100))));
 }
 
 fn gaps_and_overlaps_are_refused(fixture: &mut dyn Fixture) {
@@ -230,7 +231,7 @@ fn gaps_and_overlaps_are_refused(fixture: &mut dyn Fixture) {
         let error = Error::NotContiguous { group: GroupId(1), expected: 3, actual };
         assert_eq!(refused, Err(error));
     }
-    assert_eq!(seen(&*log, 0..100), Ok(told(&entries(1, 0..3, 100))));
+    assert_eq!(seen(&*log, 0..100), Ok(summaries(&entries(1, 0..3, 100))));
 }
 
 fn votes_are_replaced(fixture: &mut dyn Fixture) {
@@ -292,12 +293,12 @@ fn lazy_rows_ride_along(fixture: &mut dyn Fixture) {
     fixture.crash();
     let store = fixture.open();
     let log = open(&*store, 1);
-    assert_eq!(log.state(StateKey::Committed), Ok(row), "the vote came after it");
+    assert_eq!(log.state(StateKey::Committed), Ok(row), "the vote was written after the row");
     let row = Some(Bytes::from_static(b"8"));
     log.put_state(vec![(StateKey::Committed, row.clone())], None);
     block_on(store.close());
     let store = fixture.open();
-    assert_eq!(open(&*store, 1).state(StateKey::Committed), Ok(row), "closing writes it");
+    assert_eq!(open(&*store, 1).state(StateKey::Committed), Ok(row), "closing writes the row");
 }
 
 fn removed_group_starts_afresh(fixture: &mut dyn Fixture) {
@@ -317,7 +318,7 @@ fn removed_group_starts_afresh(fixture: &mut dyn Fixture) {
     fixture.crash();
     let store = fixture.open();
     let log = open(&*store, 7);
-    assert_eq!(seen(&*log, 0..100), Ok(told(&entries(8, 0..3, 100))));
+    assert_eq!(seen(&*log, 0..100), Ok(summaries(&entries(8, 0..3, 100))));
     assert_eq!((log.vote(), log.state(StateKey::Snapshot)), (None, Ok(None)));
     wait(|done| store.remove_group(GroupId(7), done)).unwrap_or_else(unexpected);
     fixture.crash();
@@ -339,21 +340,21 @@ fn groups_do_not_mix(fixture: &mut dyn Fixture) {
     let store = fixture.open();
     for term in 1..=10 {
         let log = open(&*store, term - 1);
-        assert_eq!(seen(&*log, term + 1..100), Ok(told(&entries(term, term + 1..50, 300))));
+        assert_eq!(seen(&*log, term + 1..100), Ok(summaries(&entries(term, term + 1..50, 300))));
     }
 }
 
 fn large_entries(fixture: &mut dyn Fixture) {
     let store = fixture.open();
     let log = open(&*store, 1);
-    // Each is most of the smallest segment that a fixture may use.
+    // Each entry takes most of a segment of the smallest size that a fixture may use.
     let large = entries(1, 0..6, 40_000);
     log.append(large[..4].to_vec(), ignore());
     wait(|done| log.append(large[4..].to_vec(), done)).unwrap_or_else(unexpected);
-    assert_eq!(seen(&*log, 0..10), Ok(told(&large)));
+    assert_eq!(seen(&*log, 0..10), Ok(summaries(&large)));
     fixture.crash();
     let store = fixture.open();
-    assert_eq!(seen(&*open(&*store, 1), 0..10), Ok(told(&large)));
+    assert_eq!(seen(&*open(&*store, 1), 0..10), Ok(summaries(&large)));
 }
 
 fn completions_keep_their_order(fixture: &mut dyn Fixture) {
@@ -374,7 +375,7 @@ fn completions_keep_their_order(fixture: &mut dyn Fixture) {
     }
     wait(|done| log.save_vote(vote(999, 1), done)).unwrap_or_else(unexpected);
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    assert_eq!(*seen, (0..200).collect::<Vec<u64>>(), "refusals take their turn");
+    assert_eq!(*seen, (0..200).collect::<Vec<u64>>(), "refusals keep the order of the queue");
 }
 
 fn unflushed_entries_can_be_read(fixture: &mut dyn Fixture) {
@@ -384,7 +385,7 @@ fn unflushed_entries_can_be_read(fixture: &mut dyn Fixture) {
         let entry = entries(1, index..index + 1, 200);
         log.append(entry.clone(), ignore());
         assert_eq!(log.log_state().last, Some(id(1, index)));
-        assert_eq!(seen(&*log, index..index + 1), Ok(told(&entry)));
+        assert_eq!(seen(&*log, index..index + 1), Ok(summaries(&entry)));
     }
 }
 
@@ -393,7 +394,7 @@ fn closed_store_refuses(fixture: &mut dyn Fixture) {
     let log = open(&*store, 1);
     wait(|done| log.append(entries(1, 0..3, 100), done)).unwrap_or_else(unexpected);
     assert_eq!(store.check(), Ok(()));
-    assert_eq!(store.groups(), [GroupId(1)], "asking makes nothing");
+    assert_eq!(store.groups(), [GroupId(1)], "`check` creates no group");
     block_on(store.close());
     block_on(store.close());
     assert_eq!(store.check(), Err(Error::Closed));
@@ -401,9 +402,11 @@ fn closed_store_refuses(fixture: &mut dyn Fixture) {
     assert!(store.group(GroupId(99)).is_err());
 }
 
-/// Random writes to a few groups, crashes and closes between them; after each, every group must be as some prefix of
-/// its writes left it, one that has everything that was completed. `mangle` is called between a crash and the open
-/// that follows, and may do what a power loss can do.
+/// Makes random writes to a few groups, with crashes and closes between them.
+///
+/// After each crash every group must be in the state that some prefix of its writes produces. The prefix must contain
+/// every write that was completed. `mangle` is called between a crash and the next opening. It may change files in
+/// any way in which a power loss can.
 pub fn random_writes(
     fixture: &mut dyn Fixture,
     seed: u64,
@@ -443,12 +446,12 @@ struct Trial {
     groups: BTreeMap<GroupId, History>,
 }
 
-/// A group's writes since it was last known for sure.
+/// Writes of a group since its state was last known for certain.
 #[derive(Default)]
 struct History {
     certain: Model,
     since: Vec<Change>,
-    /// How many of them were completed.
+    /// Number of writes in `since` that were completed.
     completed: Arc<Mutex<usize>>,
 }
 
@@ -465,7 +468,7 @@ impl History {
         self.completed = Arc::default();
     }
 
-    /// A completion for the write that is added next: all up to it are durable.
+    /// Completion for the write that is added next. When it is called, all writes up to that one are durable.
     fn completion(&self) -> Completion {
         let completed = Arc::clone(&self.completed);
         let count = self.since.len() + 1;
@@ -503,12 +506,12 @@ impl Trial {
         let history = self.groups.entry(id).or_default();
         let vote = vote(history.since.len() as u64, 1);
         let done = history.completion();
-        wait(|told| {
+        wait(|report| {
             log.save_vote(
                 vote,
                 Box::new(move |result| {
                     done(result.clone());
-                    told(result);
+                    report(result);
                 }),
             );
         })
@@ -526,8 +529,8 @@ impl Trial {
         let end = rng.random_range(start..=start + 20);
         let max_bytes = rng.random_range(0..20_000);
         let expected = model.read(start..end, max_bytes);
-        let read = block_on(log.read(start..end, max_bytes)).map(|entries| told(&entries));
-        assert_eq!(read, Ok(told(&expected)), "seed {seed}");
+        let read = block_on(log.read(start..end, max_bytes)).map(|entries| summaries(&entries));
+        assert_eq!(read, Ok(summaries(&expected)), "seed {seed}");
     }
 
     fn check_after_restart(&mut self, seed: u64) {
@@ -541,7 +544,10 @@ impl Trial {
                 .find(|model| model_view(model) == seen);
             let Some(survivor) = survivor else {
                 let expected = model_view(&history.model(completed));
-                assert_eq!(seen, expected, "seed {seed} group {id}: as no prefix of its writes");
+                assert_eq!(
+                    seen, expected,
+                    "seed {seed} group {id}: no prefix of its writes gives this state"
+                );
                 return;
             };
             *history = History { certain: survivor, ..History::default() };
@@ -549,8 +555,8 @@ impl Trial {
     }
 }
 
-/// A group as it can be seen from outside.
-type View = (LogState, Option<Vote>, Vec<(StateKey, Bytes)>, Vec<Told>);
+/// State of a group as a caller sees it.
+type View = (LogState, Option<Vote>, Vec<(StateKey, Bytes)>, Vec<Summary>);
 
 fn observe(log: &dyn GroupLog) -> View {
     let state = log.log_state();
@@ -568,7 +574,7 @@ fn observe(log: &dyn GroupLog) -> View {
 fn model_view(model: &Model) -> View {
     let rows = model.rows.iter().map(|(key, value)| (*key, value.clone())).collect();
     let entries: Vec<Entry> = model.entries.values().cloned().collect();
-    (model.bounds.state(), model.vote, rows, told(&entries))
+    (model.bounds.state(), model.vote, rows, summaries(&entries))
 }
 
 fn random_change(model: &Model, rng: &mut StdRng) -> Change {
@@ -611,7 +617,7 @@ fn random_row(rng: &mut StdRng) -> (StateKey, Option<Bytes>) {
     (key, value)
 }
 
-/// Entries of one term, whose payloads tell term and index.
+/// Entries of one term. Each payload depends on term and index.
 #[must_use]
 pub fn entries(term: u64, indexes: Range<u64>, payload_bytes: usize) -> Vec<Entry> {
     let entry = |index| Entry {
@@ -627,7 +633,7 @@ fn payload(term: u64, index: u64, bytes: usize, salt: u8) -> Bytes {
     (0..bytes).map(byte).collect()
 }
 
-/// Opens a group, and panics if that fails.
+/// Opens a group. Panics if that fails.
 #[must_use]
 pub fn open(store: &dyn LogStore, group: u64) -> Arc<dyn GroupLog> {
     store.group(GroupId(group)).unwrap_or_else(unexpected)
@@ -636,14 +642,14 @@ pub fn open(store: &dyn LogStore, group: u64) -> Arc<dyn GroupLog> {
 /// Makes a write and waits for its completion.
 ///
 /// # Errors
-/// What the completion got.
+/// The error that the completion got.
 pub fn wait(write: impl FnOnce(Completion)) -> Result<(), Error> {
     let (sender, receiver) = mpsc::channel();
     write(Box::new(move |result| drop(sender.send(result))));
     receiver.recv().unwrap_or(Err(Error::Closed))
 }
 
-/// Reads without a limit.
+/// Reads entries without a limit of bytes.
 ///
 /// # Errors
 /// As [`GroupLog::read`].
@@ -651,26 +657,27 @@ pub fn read(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<Entry>, Error> 
     block_on(log.read(range, usize::MAX))
 }
 
-/// An entry as failures show it: id, payload bytes, checksum.
-type Told = (LogId, usize, u32);
+/// Summary of an entry for failure messages: id, payload bytes, checksum.
+type Summary = (LogId, usize, u32);
 
-fn told(entries: &[Entry]) -> Vec<Told> {
-    let tell = |entry: &Entry| (entry.log_id, entry.payload.len(), crc32c::crc32c(&entry.payload));
-    entries.iter().map(tell).collect()
+fn summaries(entries: &[Entry]) -> Vec<Summary> {
+    let summary =
+        |entry: &Entry| (entry.log_id, entry.payload.len(), crc32c::crc32c(&entry.payload));
+    entries.iter().map(summary).collect()
 }
 
-fn seen(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<Told>, Error> {
-    read(log, range).map(|entries| told(&entries))
+fn seen(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<Summary>, Error> {
+    read(log, range).map(|entries| summaries(&entries))
 }
 
-/// Runs a future on a runtime that the suite keeps.
+/// Runs a future on a runtime that all tests of the suite share.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let build = || Builder::new_multi_thread().worker_threads(1).build();
     RUNTIME.get_or_init(|| build().unwrap_or_else(unexpected)).block_on(future)
 }
 
-/// A completion that takes every answer.
+/// A completion that ignores its result.
 #[must_use]
 pub fn ignore() -> Completion {
     Box::new(|_| {})

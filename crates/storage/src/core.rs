@@ -1,4 +1,8 @@
-//! What a [`crate::SegmentStore`]'s threads and handles share.
+//! State that the threads and handles of a [`crate::SegmentStore`] share.
+//!
+//! [`Core`] holds the queue, the index, the segments and the groups. It also reports damage: [`Core::quarantine`] for
+//! a group, [`Core::end_if_index_is_damaged`] for the index. [`Counters`] holds the figures of [`crate::Stats`], and
+//! [`Maintenance`] wakes the maintenance thread.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +28,7 @@ use crate::{
     verdict::Verdicts,
 };
 
-/// Reads of the disk that run side by side.
+/// Most disk reads that run at the same time.
 const READS_AT_ONCE: usize = 64;
 
 pub(crate) struct Core {
@@ -36,35 +40,36 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     pub(crate) verdicts: Verdicts,
     pub(crate) groups: RwLock<HashMap<GroupId, Arc<Group>>>,
-    /// Segments that can be read. A reader that holds one pins it: its file gets no new life meanwhile.
+    /// Segments that can be read. A reader holds the `Arc` of its segment. While it does, the file is not recycled.
     segments: RwLock<BTreeMap<u64, Arc<SegmentFile>>>,
-    /// What the index knows of each segment. Changed by checkpoints, and by the reclaim thread when one is dead.
+    /// The index's row of each segment. Checkpoints change rows. The maintenance thread removes the rows of dead
+    /// segments.
     pub(crate) segment_rows: Mutex<BTreeMap<u64, SegmentRow>>,
-    /// Sum of the live bytes in `segment_rows`, as of the last look.
+    /// Sum of the live bytes in `segment_rows` when they were last read. See [`Core::live_bytes`].
     live_bytes: AtomicU64,
     pub(crate) cached_bytes: AtomicUsize,
-    /// What reads of the disk need: a disk that hangs holds up so many blocking threads and no more.
+    /// One permit for each disk read. If the disk hangs, at most this many blocking threads hang with it.
     pub(crate) reads: tokio::sync::Semaphore,
     pub(crate) counters: Counters,
     pub(crate) maintenance: Maintenance,
-    /// Told when damage of an entry is found.
+    /// Notified when a damaged entry is found.
     pub(crate) damage_found: tokio::sync::Notify,
-    /// How many entries were mended.
+    /// Number of entries that were repaired.
     pub(crate) mended: AtomicU64,
-    /// What the maintenance thread verifies when.
+    /// Tells the maintenance thread what to verify and when.
     pub(crate) scrubs: Mutex<Schedule>,
-    /// Lets every later round fail as a failed sync does.
+    /// Makes every later round fail as a failed sync does.
     #[cfg(test)]
     pub(crate) fail_rounds: std::sync::atomic::AtomicBool,
-    /// Lets rounds find no room when they are half written.
+    /// Makes rounds run out of disk space when they are half written.
     #[cfg(test)]
     pub(crate) short_of_space: std::sync::atomic::AtomicBool,
-    /// Lets rounds hang.
+    /// Makes rounds hang while a test holds the lock.
     #[cfg(test)]
     pub(crate) hold_rounds: Mutex<()>,
 }
 
-/// What [`crate::Stats`] counts.
+/// Counters of [`crate::Stats`].
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) payload_bytes: AtomicU64,
@@ -77,17 +82,17 @@ pub(crate) struct Counters {
     pub(crate) sync_times: SyncTimes,
 }
 
-/// How long syncs take. Times are microseconds.
+/// Durations of syncs in microseconds.
 pub(crate) struct SyncTimes {
-    /// What the other times are measured from.
+    /// Time zero of `writing_since`.
     origin: Instant,
     average: AtomicU64,
     longest: AtomicU64,
-    /// When the round began that is being written; 0 if none is.
+    /// When the current round began. 0 if no round is being written.
     writing_since: AtomicU64,
 }
 
-/// Of a sync's time, the part that goes into the average is one by this.
+/// Divisor of the moving average: each sync has a weight of 1/16.
 const AVERAGE_OF: u64 = 16;
 
 impl Default for SyncTimes {
@@ -102,7 +107,7 @@ impl SyncTimes {
         self.writing_since.store(micros(self.origin.elapsed()).max(1), Relaxed);
     }
 
-    /// The round is written; its syncs took `sync`.
+    /// Records the end of a round whose syncs took `sync`.
     pub(crate) fn end_round(&self, sync: Duration) {
         let sync = micros(sync);
         let average = self.average.load(Relaxed);
@@ -133,7 +138,7 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The parts that a core is put together from.
+/// The components of a new core.
 pub(crate) struct Parts {
     pub(crate) dir: DataDir,
     pub(crate) settings: StorageSettings,
@@ -143,7 +148,7 @@ pub(crate) struct Parts {
     pub(crate) verdicts: Verdicts,
     pub(crate) segments: BTreeMap<u64, Arc<SegmentFile>>,
     pub(crate) segment_rows: BTreeMap<u64, SegmentRow>,
-    /// Sealed segments, with their bytes, that the opening left to the scrub.
+    /// Sealed segments that the opening did not verify, with their bytes. The scrub verifies them first.
     pub(crate) unverified: Vec<(u64, u64)>,
 }
 
@@ -211,8 +216,8 @@ impl Core {
         scrubs.progress(Instant::now())
     }
 
-    /// Frame bytes of live entries in sealed segments. Never waits: whoever changes the rows may be waiting for the disk,
-    /// and then this is as of the last look.
+    /// Frame bytes of live entries in sealed segments. Never waits: another thread may hold the rows while it waits
+    /// for the disk. Then this returns the sum of the last successful call.
     pub(crate) fn live_bytes(&self) -> u64 {
         if let Ok(rows) = self.segment_rows.try_lock() {
             let sum = rows.values().map(|row| row.live_bytes).sum();
@@ -231,12 +236,13 @@ impl Core {
         groups.values().map(Arc::clone).collect()
     }
 
-    /// Quarantines a group, durably, and has the rest of what is damaged looked for.
+    /// Quarantines a group, durably. If the file cannot be written, the store ends, except when the disk is full.
     pub(crate) fn quarantine(&self, id: GroupId, reason: &str) {
         error!(group = %id, reason, "replica quarantined");
         if let Err(error) = self.verdicts.add(id, reason) {
             error!(%error, "quarantine verdict could not be stored");
-            // A verdict that a restart would forget must not be acted on. For want of room it is stored later.
+            // A restart would forget a quarantine that is not stored. So nobody may rely on it, and the store ends.
+            // If only disk space is missing, the watcher thread stores it later.
             if !is_short_of_space(&error) {
                 self.fail(Error::Failed { detail: format!("store quarantine verdicts: {error}") });
             }
@@ -246,7 +252,7 @@ impl Core {
         }
     }
 
-    /// Takes note of what a segment's damage did to a group.
+    /// Acts on what the damage of a segment did to a group: quarantines the group, or marks its damaged entries.
     pub(crate) fn report_hit(&self, id: GroupId, hit: &Hit) {
         match hit {
             Hit::Lost(damage) => self.quarantine(id, &damage.to_string()),
@@ -259,18 +265,18 @@ impl Core {
         }
     }
 
-    /// Ends the store if its index turned out to be damaged; the next opening makes it anew.
-    pub(crate) fn give_up_damaged_index(&self) {
+    /// Ends the store if its index is damaged. The next opening rebuilds the index.
+    pub(crate) fn end_if_index_is_damaged(&self) {
         if let Some(damage) = self.index.damage()
             && self.queue.refusal().is_none()
         {
             index_loading::note_damage(&self.dir, damage);
-            let detail = format!("the index is damaged, the next start makes it anew: {damage}");
+            let detail = format!("the index is damaged, the next start rebuilds it: {damage}");
             self.fail(Error::Failed { detail });
         }
     }
 
-    /// Ends the store for good: whatever is queued fails with `error`.
+    /// Ends the store for good. Every queued write fails with `error`.
     pub(crate) fn fail(&self, error: Error) {
         error!(%error, "log store stopped");
         for op in self.queue.fail(error.clone()) {
@@ -285,7 +291,7 @@ impl Core {
     }
 }
 
-/// The wake-up of the maintenance thread.
+/// Wakes the maintenance thread.
 #[derive(Default)]
 pub(crate) struct Maintenance {
     flags: Mutex<Flags>,
@@ -298,7 +304,7 @@ struct Flags {
     stop: bool,
 }
 
-/// What woke the maintenance thread.
+/// Why the maintenance thread woke up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     Reclaim,
@@ -307,7 +313,7 @@ pub(crate) enum Wake {
 }
 
 impl Maintenance {
-    /// Something may be reclaimable now.
+    /// Tells the maintenance thread that there may be dead segments.
     pub(crate) fn want_reclaim(&self) {
         let mut flags = self.lock();
         if !flags.reclaim {
@@ -321,7 +327,7 @@ impl Maintenance {
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to do, or, if `idle` is given, that long at most.
+    /// Waits until there is something to do, but at most for `idle`.
     pub(crate) fn wait(&self, idle: Option<Duration>) -> Wake {
         let waiting = |flags: &mut Flags| !flags.stop && !flags.reclaim;
         let flags = self.lock();
@@ -344,13 +350,13 @@ impl Maintenance {
         }
     }
 
-    /// Lets time pass; whether the thread is to stop.
+    /// Waits for `time`. Returns whether the thread must stop.
     pub(crate) fn pause(&self, time: Duration) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), time, |flags| !flags.stop);
         waited.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
-    /// As long as `bytes` take at a rate; whether the thread is to stop.
+    /// Waits as long as `bytes` take at this rate. Returns whether the thread must stop.
     pub(crate) fn pace(&self, bytes: u64, bytes_per_second: u64) -> bool {
         let micros = bytes.saturating_mul(1_000_000) / bytes_per_second.max(1);
         self.pause(Duration::from_micros(micros))

@@ -1,4 +1,4 @@
-//! A round of 64 entries on its way to the disk and back.
+//! Cost tests: writing a round of 64 entries to the disk, and reading it back.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ fn segment() -> (TempDir, Arc<SegmentFile>) {
     (dir, Arc::new(segment))
 }
 
-/// Puts the entries into a round and writes it; the system's share is not counted.
+/// Puts the entries into a round and writes it. The work of the kernel is not counted.
 fn write(segment: &Arc<SegmentFile>, heads: Vec<u8>, entries: &[Entry]) -> (Written, Vec<Place>) {
     let bytes = entries.iter().map(|entry| (HEADER_BYTES + entry.payload.len()) as u64).sum();
     let end = LogEnd { segment: 1, offset: DATA_START, round: 0 };

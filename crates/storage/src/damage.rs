@@ -1,6 +1,6 @@
 use std::{fmt, path::Path};
 
-/// Something on the disk that is not as it was written.
+/// Content of a file that differs from what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     pub(crate) file: String,

@@ -1,4 +1,8 @@
-//! The data directory: its lock, its format file, and the names of what is in it.
+//! The data directory: its lock, its format file, and the paths in it.
+//!
+//! [`DataDir::open`] takes the lock and creates the directory if it is missing. The opening of the store then reads
+//! everything. Only after that does [`DataDir::upgrade`] write the current version into the format file, so a failed
+//! opening leaves the directory as it was. Two processes never have one directory open.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -21,27 +25,28 @@ use crate::{
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
 const VERSION_WORDS: &str = "anabranch storage, version ";
-/// What this binary writes.
+/// Version that this binary writes.
 const VERSION: u32 = 2;
-/// The oldest that it reads. Opening brings the directory to [`VERSION`].
+/// Oldest version that this binary reads. The opening upgrades the directory to [`VERSION`].
 const OLDEST_VERSION: u32 = 1;
 
 /// Serial of the first segment of a store.
 pub(crate) const FIRST_SEGMENT: u64 = 1;
 
-/// An opened and locked data directory.
+/// A data directory that is open and locked.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     root: PathBuf,
     pub(crate) incarnation: Incarnation,
-    /// Whether opening made it.
+    /// Whether the opening created the directory.
     pub(crate) fresh: bool,
-    /// The version that its format file names.
+    /// Version in the format file.
     version: u32,
 }
 
 impl DataDir {
-    /// Locks the directory, and makes it if it is empty or missing. The lock lasts as long as the file given back.
+    /// Locks the directory. Creates it if it is empty or missing. The lock lasts as long as the returned file is
+    /// open.
     pub(crate) fn open(root: &Path) -> Result<(Self, File), Error> {
         let problem = |error: io::Error| directory_error(root, &error);
         fs::create_dir_all(root).map_err(problem)?;
@@ -58,10 +63,10 @@ impl DataDir {
         Ok((Self { root: root.to_owned(), incarnation, fresh, version }, lock))
     }
 
-    /// Has the format file name this binary's version, so that an older binary refuses the directory from now on. To be
-    /// called before anything is written that an older binary would misread.
+    /// Writes this binary's version into the format file, so that an older binary refuses the directory from now on.
+    /// Call it before writing anything that an older binary would misread.
     ///
-    /// One replacement of one file: a crash leaves either version, and this binary opens both.
+    /// This replaces one file in one step. A crash leaves either version, and this binary opens both.
     pub(crate) fn upgrade(&mut self) -> Result<(), Error> {
         if self.version == VERSION {
             return Ok(());
@@ -85,12 +90,12 @@ impl DataDir {
     }
 }
 
-/// Where the log of a new store begins.
+/// Position at which the log of a new store begins.
 pub(crate) fn log_start() -> LogEnd {
     LogEnd { segment: FIRST_SEGMENT, offset: DATA_START, round: 0 }
 }
 
-/// Replaces a file in one step that a crash cannot tear.
+/// Replaces a file atomically: after a crash the file has either the old content or the new content.
 pub(crate) fn replace_file(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.new"));
     let mut file = File::create(&temporary)?;
@@ -104,8 +109,8 @@ pub(crate) fn directory_error(path: &Path, error: &io::Error) -> Error {
     Error::Directory { path: path.display().to_string(), detail: error.to_string() }
 }
 
-/// Refuses a directory that another process or store has open. Creates nothing and keeps no lock, so it is only for
-/// callers that write beside the directory before they open it: opening takes the lock.
+/// Refuses a directory that another process or store has open. Creates nothing and keeps no lock. It is only for
+/// callers that write files next to the directory before they open the store. The opening itself takes the lock.
 pub(crate) fn check_free(root: &Path) -> Result<(), Error> {
     if root.join(LOCK_FILE).exists() { lock(root).map(drop) } else { Ok(()) }
 }
@@ -124,7 +129,7 @@ fn lock(root: &Path) -> Result<File, Error> {
     }
 }
 
-/// Makes a new directory. The format file comes last: without it, what is there is an unfinished creation.
+/// Creates a new directory. The format file is written last: a directory without it is an unfinished creation.
 fn create(root: &Path) -> Result<Incarnation, Error> {
     let problem = |error: io::Error| directory_error(root, &error);
     if root.join("index").exists() {
@@ -176,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_the_oldest_version_opens_and_is_upgraded_with_its_incarnation() {
+    fn a_directory_of_the_oldest_version_is_upgraded_and_keeps_its_incarnation() {
         let dir = tempfile::tempdir().unwrap();
         let (made, lock) = DataDir::open(dir.path()).unwrap();
         drop(lock);
@@ -186,7 +191,7 @@ mod tests {
         fs::write(dir.path().join(FORMAT_FILE), &old).unwrap();
         let (mut opened, lock) = DataDir::open(dir.path()).unwrap();
         assert_eq!((opened.incarnation, opened.fresh), (made.incarnation, false));
-        assert_eq!(format_of(dir.path()), old, "not before the rest of it was read");
+        assert_eq!(format_of(dir.path()), old, "opening alone does not upgrade it");
         opened.upgrade().unwrap();
         assert_eq!(format_of(dir.path()), new);
         drop(lock);
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_file_that_makes_no_sense_is_named() {
+    fn the_error_for_an_invalid_format_file_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         drop(DataDir::open(dir.path()).unwrap());
         for text in ["", "something else", "anabranch storage, version 2\n"] {

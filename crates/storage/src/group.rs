@@ -1,4 +1,7 @@
-//! One group's log in memory: what callers see at once, and what the writer has put on the disk.
+//! One group's log in memory. It has two states: the state that callers see, and the state that is on the disk.
+//!
+//! A write first changes the state that callers see and joins the queue, in one step under the group's lock. Once its
+//! round is synced, the writer thread changes [`Synced`]. So `Synced` never contains a write that is not on the disk.
 
 mod handle;
 mod mend;
@@ -25,36 +28,37 @@ use crate::{
     segment::queue::{Op, Work},
 };
 
-/// What one op costs in the queue besides its payload.
+/// Approximate bytes of one op in the queue besides its payload.
 const OP_BYTES: usize = 128;
 
-/// A group that is open. Shared by its handles, the writer, and the store's map.
+/// An open group. The handles, the writer and the store's map share it.
 pub(crate) struct Group {
     pub(crate) id: GroupId,
     core: Arc<Core>,
     inner: Mutex<Inner>,
-    /// Count of [`Inner::damaged`].
+    /// Number of entries in [`Inner::damaged`].
     damage: watch::Sender<usize>,
 }
 
 pub(crate) struct Inner {
-    /// What callers see: every write that was accepted.
+    /// Every write that was accepted: the state that callers see.
     pub(crate) bounds: Bounds,
     pub(crate) vote: Option<Vote>,
     pub(crate) rows: BTreeMap<StateKey, Bytes>,
     pub(crate) cache: GroupCache,
-    /// The number of the last append.
+    /// Number of the last append. See [`GroupCache`].
     pub(crate) ticket: u64,
     pub(crate) quarantine: Option<String>,
     pub(crate) removed: bool,
-    /// Entries that can't be read, by index, each with what was found. Some may have been purged or truncated since.
+    /// Entries that cannot be read, by index, each with a description of the damage. Some may have been purged or
+    /// truncated meanwhile.
     pub(crate) damaged: BTreeMap<u64, (LogId, String)>,
-    /// What is on the disk. Only the writer changes it.
+    /// State on the disk. Only the writer changes it.
     pub(crate) synced: Synced,
 }
 
 impl Group {
-    /// A group with what recovery or the index gave.
+    /// A group with the state that recovery or the index provides.
     pub(crate) fn new(
         id: GroupId,
         core: Arc<Core>,
@@ -80,7 +84,8 @@ impl Group {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets `change` alter what callers see, and queues the work that it returns, in one step.
+    /// Runs `change` on the state that callers see, and queues the work that `change` returns. Both happen under the
+    /// group's lock, so the queue has the writes of a group in the order in which callers see them.
     pub(crate) fn submit(
         &self,
         bytes: usize,
@@ -89,9 +94,11 @@ impl Group {
     ) {
         let mut inner = self.lock();
         let work = self.check(&inner).and_then(|()| change(&mut inner));
+        // A refusal joins the queue too, so that completions are called in the order of the calls.
         let work = work.unwrap_or_else(Work::Refused);
         let urgent = done.is_some();
         let pushed = self.core.queue.push(Op { work, done }, bytes + OP_BYTES, urgent);
+        // If the queue has ended, the completion is called here. That must happen without the lock.
         drop(inner);
         if let Err((op, error)) = pushed
             && let Some(done) = op.done
@@ -100,7 +107,7 @@ impl Group {
         }
     }
 
-    /// Why this group takes and gives nothing, if so.
+    /// The error of every call if the group is removed or quarantined.
     pub(crate) fn check(&self, inner: &Inner) -> Result<(), Error> {
         if inner.removed {
             return Err(Error::Removed { group: self.id });
@@ -111,7 +118,7 @@ impl Group {
         }
     }
 
-    /// Marks the group as removed; its handles answer [`Error::Removed`] from here on.
+    /// Marks the group as removed. From now on its handles return [`Error::Removed`].
     pub(crate) fn retire(&self) {
         let mut inner = self.lock();
         inner.removed = true;

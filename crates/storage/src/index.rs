@@ -1,7 +1,8 @@
-//! RocksDB: where old entries lie, and everything that is looked up by key.
+//! RocksDB: the locations of old entries, and all state that is looked up by key.
 //!
-//! Its write-ahead log is off: what its memtables lose in a crash is replayed from the segment log, from
-//! [`Position`] on. Both families are flushed together, so their rows always belong to one position.
+//! Its write-ahead log is off. After a crash, the rows that only its memtables had are replayed from the segment log,
+//! from [`Position`] on. Both column families are flushed together, so their rows always belong to one position. Any
+//! damage that a call finds is remembered in [`Index::damage`].
 
 mod checkpoint;
 pub(crate) mod copy;
@@ -29,17 +30,17 @@ use crate::{
 const INDEX_FAMILY: &str = "index";
 const STATE_FAMILY: &str = "state";
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
-/// Rows that are verified between two pauses.
+/// Bytes of rows that are verified between two pauses.
 const VERIFY_BYTES: u64 = 1 << 20;
 const WRITE_BUFFER_BYTES: usize = 4 << 20;
 
-/// A run's head, and its value for whoever needs the places too.
+/// Head of a run, and the run's value, which also has the locations of its entries.
 pub(crate) type RunRow = (RunHead, Box<[u8]>);
 
-/// The open database. [`Index::close`] releases it even while handles to the store are still around.
+/// The open database. [`Index::close`] releases it even while handles to the store exist.
 pub(crate) struct Index {
     db: RwLock<Option<DB>>,
-    /// What was found out of order first, if anything.
+    /// The first damage that was found.
     damage: OnceLock<String>,
 }
 
@@ -53,7 +54,7 @@ impl Index {
         options.set_max_open_files(128);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
-        // By default four megabytes are set aside at each opening: more than a full disk may have.
+        // By default RocksDB reserves four megabytes at each opening. A full disk may not have them.
         options.set_manifest_preallocation_size(64 << 10);
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let family = |name| ColumnFamilyDescriptor::new(name, family_options(&cache));
@@ -62,7 +63,7 @@ impl Index {
         Ok(Self { db: RwLock::new(Some(db)), damage: OnceLock::new() })
     }
 
-    /// The run that holds a group's entry.
+    /// The run that contains an entry of a group.
     pub(crate) fn find_run(&self, group: GroupId, index: u64) -> Result<Option<Run>, Error> {
         let found = self.with(|db| {
             let key = Key::Run { group, first: index }.encode();
@@ -80,7 +81,8 @@ impl Index {
         Ok(run.filter(|run| index < run.end()))
     }
 
-    /// A group's runs that end above `from`, in index order, up to the first that begins at `to` or above.
+    /// Runs of a group that end above `from`, in index order. Stops before the first run that begins at `to` or
+    /// above.
     pub(crate) fn runs(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<RunRow>, Error> {
         let start = self.find_run(group, from)?.map_or(from, |run| run.first);
         self.with(|db| {
@@ -152,7 +154,7 @@ impl Index {
         self.with(|db| Ok(db.write_opt(batch, &options)?))
     }
 
-    /// Every state row as of one moment, so all of one position.
+    /// All state rows at one moment, so all of them belong to one position.
     pub(crate) fn state_dump(&self) -> Result<copy::RawRows, Error> {
         self.with(|db| {
             let snapshot = db.snapshot();
@@ -184,7 +186,7 @@ impl Index {
         self.write(batch)
     }
 
-    /// Makes every row written so far durable.
+    /// Makes all rows durable that were written so far.
     pub(crate) fn flush(&self) -> Result<(), Error> {
         self.with(|db| {
             let families = [index_family(db)?, state_family(db)?];
@@ -192,8 +194,8 @@ impl Index {
         })
     }
 
-    /// Reads every row, so that RocksDB checks the blocks that they are in. `pace` is told how many bytes were read, and
-    /// answers whether to stop. What is damaged shows in [`Index::damage`].
+    /// Reads every row, so that RocksDB checks the blocks of the rows. Calls `pace` with the number of bytes read,
+    /// and stops if `pace` returns true. Damage appears in [`Index::damage`].
     pub(crate) fn verify(&self, mut pace: impl FnMut(u64) -> bool) -> Result<(), Error> {
         for family in [INDEX_FAMILY, STATE_FAMILY] {
             let mut from = Vec::new();
@@ -207,7 +209,8 @@ impl Index {
         Ok(())
     }
 
-    /// Reads rows from a key on; gives the last one's key and how many bytes there were, unless there were none.
+    /// Reads rows from a key on. Returns the key of the last row and the bytes of all rows, or `None` if there are no
+    /// rows.
     fn verify_rows(&self, name: &str, from: &[u8]) -> Result<Option<Verified>, Error> {
         self.with(|db| {
             let mut options = ReadOptions::default();
@@ -255,14 +258,14 @@ impl Index {
         called.inspect_err(|error| self.note(error))
     }
 
-    /// Takes note of damage, whoever came upon it.
+    /// Remembers the damage in an error, whichever call found it.
     fn note(&self, error: &Error) {
         if let Error::IndexDamaged { detail } = error {
             self.damage.get_or_init(|| detail.clone());
         }
     }
 
-    /// What is damaged, if anything was found to be.
+    /// The damage that was found first, if any.
     pub(crate) fn damage(&self) -> Option<&str> {
         self.damage.get().map(String::as_str)
     }
@@ -281,7 +284,7 @@ fn family_options(cache: &Cache) -> Options {
     options
 }
 
-/// Rows that were read: the key of the last one, and their bytes.
+/// Result of reading rows: the key of the last row, and the bytes of all rows.
 type Verified = (Box<[u8]>, u64);
 
 type Row = (Box<[u8]>, Box<[u8]>);

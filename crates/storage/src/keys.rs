@@ -1,4 +1,7 @@
-//! Every key kind in RocksDB, one file each: its bytes, its value, who writes it, how long it lives.
+//! The kinds of keys in RocksDB. One file for each kind describes its bytes, its value, its writer and its lifetime.
+//!
+//! Keys are a tag and big-endian words, so rows of one kind sort by group and index. Values are varints. A tag is
+//! never reused.
 
 mod group_row;
 mod placed;
@@ -17,12 +20,13 @@ pub(crate) use segment_row::SegmentRow;
 
 use crate::StateKey;
 
-/// A key. Stored: append variants, never reuse a tag. All rows are written by the writer thread (the
-/// reclaim thread deletes dead [`Key::Segment`] rows), always in one batch with the [`Key::Position`] that they reflect.
+/// A key in RocksDB. Stored: append variants, never reuse a tag. The writer thread writes all rows in a checkpoint,
+/// one batch with the [`Key::Position`] that they reflect. The opening writes rows in the same way when it rebuilds
+/// the index. The maintenance thread deletes the [`Key::Segment`] rows of dead segments.
 ///
 /// | tag | family | key after the tag (big-endian) | value | lifetime |
 /// | --- | --- | --- | --- | --- |
-/// | 1 | index | group u64, first log index u64 | [`Run`]: where a run of entries lies | until purged, truncated, moved or removed |
+/// | 1 | index | group u64, first log index u64 | [`Run`]: locations of its entries | until its entries are gone |
 /// | 2 | index | segment u64, group u64, first log index u64 | empty | as its run |
 /// | 3 | state | | [`Position`]: rows reflect the log up to here | overwritten |
 /// | 4 | state | segment u64 | [`SegmentRow`]: length and live share | as long as the segment |
@@ -71,7 +75,7 @@ impl Key {
     }
 }
 
-/// What all keys of `tag` begin with that have these words first.
+/// Common prefix of all keys with this tag and these first words.
 pub(crate) fn prefix(tag: u8, words: &[u64]) -> Vec<u8> {
     let mut bytes = vec![tag];
     bytes.extend(words.iter().flat_map(|word| word.to_be_bytes()));
@@ -97,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_is_no_key(bytes: Vec<u8>) {
+        fn bytes_decode_only_if_they_are_the_encoding_of_a_key(bytes: Vec<u8>) {
             if let Some(key) = Key::decode(&bytes) {
                 prop_assert_eq!(key.encode(), bytes);
             }

@@ -1,8 +1,9 @@
-//! The node's log: every group's entries, votes and state rows, on one disk, through one queue.
+//! The log store of a node: entries, votes and state rows of every group, on one disk, through one queue.
 //!
-//! [`LogStore`] and [`GroupLog`] say what a log store does and what always holds. [`SegmentStore`] keeps it on a
-//! disk; [`SimStore`] keeps it in memory and loses unsynced writes on demand; [`contract`] is the suite that both pass.
-//! How bytes lie on the disk, and what opening does after a crash, is written in `OVERVIEW.md`.
+//! [`LogStore`] and [`GroupLog`] define what a log store does and what it guarantees. [`SegmentStore`] implements
+//! them on a disk. [`SimStore`] implements them in memory and loses unsynced writes on demand. [`contract`] is the
+//! test suite that both implementations pass. `OVERVIEW.md` describes every file on the disk and the opening after a
+//! crash.
 //!
 //! Start reading at [`LogStore`]. This crate never names the consensus library and never looks into a payload.
 

@@ -1,11 +1,18 @@
-//! The log store as its users see it: [`LogStore`] holds the logs of all groups of a node,
-//! [`GroupLog`] is one group's.
+//! The interface of the log store. [`LogStore`] holds the logs of all groups of a node. [`GroupLog`] is the log of
+//! one group.
 //!
-//! What always holds, for every implementation:
+//! Every implementation guarantees:
 //! - All writes of one group take effect, become durable and complete in the order of the calls.
-//! - A write is visible to reads when its call returns, and durable when its [`Completion`] is called with `Ok`.
-//! - What a completion reported is there after any crash, or the replica is [`Health::Quarantined`].
-//! - A write that was never reported may survive a crash or not, an append also in part, but never out of order.
+//! - Reads see a write as soon as its call returns. The write is durable when its [`Completion`] is called with `Ok`.
+//! - A write whose completion got `Ok` survives every crash, or the replica is [`Health::Quarantined`].
+//! - A write whose completion was not called may survive a crash or not. An append may survive in part. Writes never
+//!   survive out of order.
+//!
+//! ```text
+//! append() returns    round is synced    completion gets Ok
+//!        |                   |                    |
+//!        +-- visible --------+-- durable ---------+-- reported: survives every crash
+//! ```
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
@@ -15,211 +22,218 @@ use futures::future::BoxFuture;
 
 use crate::{DiskState, Error, StateKey};
 
-/// One item of a group's log.
+/// One entry of a group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Term and index.
+    /// Term and index of the entry.
     pub log_id: LogId,
-    /// Opaque to the store; written and read back as the same bytes.
+    /// The store never looks into the payload. It reads back the same bytes that were written.
     pub payload: Bytes,
 }
 
-/// A Raft vote of one replica.
+/// The Raft vote of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Vote {
-    /// Term that was voted in.
+    /// Term of the vote.
     pub term: u64,
-    /// Who the vote went to.
+    /// Replica that got the vote.
     pub replica: ReplicaId,
-    /// Whether a quorum granted it.
+    /// Whether a quorum granted the vote.
     pub committed: bool,
 }
 
-/// Called once, after the sync that covers the write, or with the reason why there was none.
+/// Callback of one write. The store calls it once: after the sync that covers the write, or with the reason why the
+/// write was not synced.
 ///
-/// Runs on the store's writer thread: it must be short and must not call the store. An `Err` other than
-/// [`Error::Failed`] and [`Error::Closed`] is a refusal (the write did not happen); those two leave the outcome unknown.
-/// A crash of the simulated store drops completions uncalled, as a crash of the process does.
+/// It runs on the store's writer thread, so it must be short and must not call the store. [`Error::Failed`] and
+/// [`Error::Closed`] leave the outcome of the write unknown. Any other error is a refusal: the write did not happen.
+/// A crash of the simulated store drops completions without calling them, as a crash of the process does.
 pub type Completion = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
-/// Where a group's log begins and ends.
+/// First and last id of a group's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogState {
-    /// The last entry that was purged.
+    /// Last entry that was purged.
     pub purged: Option<LogId>,
-    /// The last entry; equals `purged` if the log is empty.
+    /// Last entry of the log. Equals `purged` if the log is empty.
     pub last: Option<LogId>,
 }
 
-/// Whether a replica's log can be trusted.
+/// Whether the log of a replica can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Nothing wrong is known.
+    /// No damage is known that may have lost an entry.
     Healthy,
-    /// Damage was found that may have cost acknowledged entries. The verdict survives restarts;
-    /// only [`LogStore::remove_group`] ends it.
+    /// The store found damage that may have lost acknowledged entries. The quarantine survives restarts. Only
+    /// [`LogStore::remove_group`] ends it.
     Quarantined {
-        /// File, offset, what was expected there and what was found.
+        /// File, offset, the content that was expected there, and the content that was found.
         reason: String,
     },
 }
 
-/// Counters and sizes of a log store, since it was opened.
+/// Counters since the store was opened, and current sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Bytes of entry payloads that were written, copies not counted.
+    /// Bytes of appended entry payloads. Entries that were copied forward are not counted.
     pub payload_bytes: u64,
-    /// Bytes of frames that were written, copies included.
+    /// Bytes of all frames that were written, entries that were copied forward included.
     pub written_bytes: u64,
-    /// The same in whole blocks as the device sees them, with the zeroes that prepare fresh segments.
+    /// Bytes in whole blocks, as the device sees them: the rounds, the zeroes that prepare fresh segments, and the
+    /// last round if the opening wrote it again.
     pub device_bytes: u64,
-    /// Rounds written.
+    /// Rounds that were written.
     pub rounds: u64,
     /// Calls of fdatasync on segment files by the writer.
     pub syncs: u64,
-    /// Microseconds that it took to write and sync those rounds, together.
+    /// Total duration of these syncs in microseconds.
     pub sync_micros: u64,
-    /// Segments that hold live entries, the active one included.
+    /// Segments of the log that are not reclaimed yet, the active one included.
     pub segments_live: u64,
-    /// Segments that stand ready to be written.
+    /// Prepared segments that are ready to be written.
     pub segments_free: u64,
-    /// Segments that were emptied and reused or deleted.
+    /// Dead segments whose file was recycled or deleted.
     pub segments_reclaimed: u64,
-    /// Bytes of entries copied forward out of old segments.
+    /// Bytes of entries that were copied forward out of old segments.
     pub copied_forward_bytes: u64,
     /// Bytes in the cache of newest entries.
     pub cache_bytes: u64,
-    /// Frame bytes of entries in sealed segments that are not purged (whole runs are counted).
+    /// Frame bytes of live entries in sealed segments. A run counts in full until all of it is purged.
     pub live_bytes: u64,
     /// Bytes that wait in the write queue.
     pub queued_bytes: u64,
-    /// Groups in quarantine.
+    /// Number of quarantined groups.
     pub quarantined_groups: u64,
-    /// How much room there is.
+    /// State of the free disk space.
     pub disk: DiskState,
-    /// Bytes that the file system has free for this process.
+    /// Bytes of the file system that this process can still use.
     pub available_bytes: u64,
-    /// Bytes of the ballast, which is given back when the disk is full.
+    /// Bytes that the ballast files take now. The store deletes them when the disk is full.
     pub ballast_bytes: u64,
-    /// How long a sync takes: the average, of which each one makes a sixteenth.
+    /// Moving average of the duration of a sync. Each sync has a weight of one sixteenth.
     pub sync_time: Duration,
-    /// How long the longest sync took.
+    /// Duration of the longest sync.
     pub longest_sync: Duration,
-    /// For how long the round has been written that is being written now; zero if none is. A disk that hangs shows
-    /// here only.
+    /// How long the writer has been writing the current round. Zero if there is no such round. This is the only value
+    /// that shows a disk that hangs, because the other times change only after a sync.
     pub writing_for: Duration,
-    /// How far the scrub is.
+    /// Progress of the scrub.
     pub scrub: ScrubProgress,
 }
 
-/// How far the scrub is: it verifies everything that is stored, again and again.
+/// Progress of the scrub. The scrub verifies everything that is stored, in one pass after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScrubProgress {
     /// Passes that ended since the store was opened.
     pub passes: u64,
-    /// Bytes of sealed segments that this pass has verified.
+    /// Bytes of sealed segments that the current pass has begun to verify.
     pub done_bytes: u64,
-    /// Bytes of sealed segments that this pass verifies in all.
+    /// Bytes of sealed segments that the current pass has to verify in total.
     pub total_bytes: u64,
-    /// How long ago the last pass ended, if one did.
+    /// Time since the last pass ended. `None` if no pass has ended.
     pub since_pass: Option<Duration>,
 }
 
-/// One group's log, vote and state rows on this node.
+/// The log, the vote and the state rows of one group on this node.
 pub trait GroupLog: Send + Sync {
-    /// Adds entries behind the last one. An empty log may begin at any index above the purged one.
+    /// Appends entries after the last one. An empty log may begin at any index above the purged one.
     ///
-    /// Never blocks. What waits to be written is bounded only if the caller waits for [`GroupLog::room`] first.
+    /// Never blocks. The write queue is bounded only if the caller first waits for [`GroupLog::room`].
     fn append(&self, entries: Vec<Entry>, done: Completion);
 
-    /// The largest payload that the log takes.
+    /// Largest payload in bytes that one entry may have.
     fn payload_limit(&self) -> usize;
 
-    /// Something to wait for before the next [`GroupLog::append`], if the write queue is full.
+    /// Returns `None` if the write queue has capacity. Otherwise returns a future that ends when it has. Callers
+    /// await the future before the next [`GroupLog::append`].
     fn room(&self) -> Option<BoxFuture<'_, ()>>;
 
-    /// Replaces the vote.
+    /// Replaces the stored vote.
     fn save_vote(&self, vote: Vote, done: Completion);
 
-    /// Removes every entry above `last_kept`; `None` removes all live entries. The purged id stays.
+    /// Removes every entry above `last_kept`. `None` removes all live entries. The purged id does not change.
     fn truncate_after(&self, last_kept: Option<u64>, done: Completion);
 
-    /// Removes every entry up to `up_to`, inclusive.
+    /// Removes every entry up to and including `up_to`.
     ///
-    /// If `up_to` is beyond the last entry (a snapshot was installed) the log is then empty and starts after it.
-    /// Nothing happens if it is below what is purged already.
+    /// `up_to` may be beyond the last entry, after a snapshot was installed. Then the log is empty and starts after
+    /// `up_to`. Nothing happens if `up_to` is below the index that is already purged.
     fn purge(&self, up_to: LogId, done: Completion);
 
-    /// Writes (`Some`) or deletes (`None`) state rows, all or none of them.
+    /// Writes (`Some`) or deletes (`None`) state rows, all of them or none.
     ///
-    /// Without `done` the rows are lazy: they ride with the next round and force no sync of their own.
+    /// Without `done` the rows are lazy: they are written with the next round and cause no sync of their own.
     fn put_state(&self, rows: Vec<(StateKey, Option<Bytes>)>, done: Option<Completion>);
 
-    /// Where the log begins and ends, writes in flight included.
+    /// First and last id of the log. Includes writes that are not durable yet.
     fn log_state(&self) -> LogState;
 
-    /// The vote, writes in flight included.
+    /// The vote. Includes a write that is not durable yet.
     fn vote(&self) -> Option<Vote>;
 
-    /// One state row, writes in flight included.
+    /// Value of one state row. Includes writes that are not durable yet.
     ///
     /// # Errors
     /// [`Error::Quarantined`], [`Error::Removed`] or [`Error::Closed`].
     fn state(&self, key: StateKey) -> Result<Option<Bytes>, Error>;
 
-    /// The [`StateKey::Checkpoint`] rows in index order.
+    /// Indexes and values of the [`StateKey::Checkpoint`] rows, in index order.
     fn checkpoints(&self) -> Vec<(u64, Bytes)>;
 
-    /// Entries from `range.start` on, without gaps, until `range.end`, the end of the log, or before the payloads
-    /// exceed `max_bytes`; at least one entry if there is any.
+    /// Reads consecutive entries from `range.start` on. Stops at `range.end`, at the end of the log, or before the
+    /// payloads exceed `max_bytes`. Returns at least one entry if there is one.
     ///
-    /// Entries in the cache are answered at once. Disk reads run on tokio's blocking threads, so the future must be
-    /// polled inside a runtime. Fails with [`Error::Purged`] if `range.start` lies before the first live entry.
+    /// The answer is immediate if the entries are in the cache. Disk reads run on tokio's blocking threads, so the
+    /// future must be polled inside a runtime. Fails with [`Error::Purged`] if `range.start` is below the first live
+    /// entry. Fails with [`Error::Damaged`] only if the first entry of the answer is damaged.
     fn read(&self, range: Range<u64>, max_bytes: usize)
     -> BoxFuture<'_, Result<Vec<Entry>, Error>>;
 
-    /// As [`GroupLog::read`], but `None` unless all of the answer is in the cache.
+    /// As [`GroupLog::read`], but returns `None` unless the cache holds the whole answer.
     fn read_cached(&self, range: Range<u64>, max_bytes: usize) -> Option<Vec<Entry>>;
 
-    /// Whether this replica may have lost something.
+    /// Whether this replica is quarantined.
     fn health(&self) -> Health;
 
-    /// Live entries that are known to be damaged: reads of them fail with [`Error::Damaged`].
+    /// Live entries that are known to be damaged. Reads of them fail with [`Error::Damaged`].
     fn damaged(&self) -> Vec<LogId>;
 
-    /// Returns once no live entry is known to be damaged, or the group has a verdict or is removed.
+    /// Returns once no live entry is known to be damaged. Also returns when the group is quarantined or removed.
     fn until_mended(&self) -> BoxFuture<'_, ()>;
 
-    /// Puts a damaged entry right, from a copy that another replica has of it: Raft gives a term and an index to one entry
-    /// only. Durable when the future ends. Does nothing to an entry that can be read.
+    /// Repairs a damaged entry with a copy from another replica. Such a copy is the same entry, because Raft gives a
+    /// term and an index to one entry only. The repair is durable when the future ends. An entry that can be read is
+    /// not changed.
     ///
     /// Runs on tokio's blocking threads, so the future must be polled inside a runtime.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if `entry` isn't the one that was written here; what [`GroupLog::read`] fails with; [`Error::Read`]
-    /// if the disk takes no write.
+    /// [`Error::Damaged`] if `entry` is not the entry that was written here. [`Error::Read`] if the disk cannot be
+    /// written. Otherwise the errors of [`GroupLog::read`].
     fn mend(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Puts a damaged entry right by its checksum alone, if one bit of it is wrong; says whether it was. For an entry of which
-    /// nobody else has a copy.
+    /// Repairs a damaged entry without a copy, if its checksum shows that exactly one bit is wrong. Returns whether
+    /// the entry can be read now. For entries of which no other replica has a copy.
     ///
     /// # Errors
     /// As [`GroupLog::mend`].
     fn mend_by_checksum(&self, id: LogId) -> BoxFuture<'_, Result<bool, Error>>;
 
-    /// The entry as this log has it; `None` if it isn't in it. Also of a replica with a verdict: what can be read is what was
-    /// written.
+    /// Returns this log's copy of an entry, or `None` if the log does not contain the entry. Works on a quarantined
+    /// replica too: an entry whose checksum is right is the entry that was written.
     ///
     /// Runs on tokio's blocking threads, as [`GroupLog::read`].
     ///
     /// # Errors
-    /// [`Error::Damaged`] if it can't be read; [`Error::Removed`], [`Error::Closed`], [`Error::Read`] or [`Error::Index`].
+    /// [`Error::Damaged`] if the entry cannot be read; [`Error::Removed`], [`Error::Closed`], [`Error::Read`] or
+    /// [`Error::Index`].
     fn copy_of(&self, id: LogId) -> BoxFuture<'_, Result<Option<Entry>, Error>>;
 
-    /// Gives the replica up, durably, as damage that can't be mended does. Waits for the disk.
+    /// Quarantines the replica, as damage beyond repair does. The quarantine is durable when this returns, unless the
+    /// disk is full. Waits for the disk.
     fn condemn(&self, reason: &str);
 
-    /// How much room the disk under it has. Cheap enough to be asked for each append.
+    /// State of the free disk space under this log. Cheap enough to be called for each append.
     fn disk(&self) -> DiskState;
 }
 
@@ -227,62 +241,67 @@ pub trait GroupLog: Send + Sync {
 pub trait LogStore: Send + Sync + 'static {
     /// Opens a group's log, or starts an empty one.
     ///
-    /// A quarantined replica opens too; its [`GroupLog::health`] says so. After damage whose extent cannot be proven
-    /// *every* group id is quarantined, also one that this store has not seen, until [`LogStore::bound_damage`].
+    /// A quarantined replica opens too, and its [`GroupLog::health`] tells that it is quarantined. Sometimes the
+    /// extent of damage cannot be determined. Then *every* group id is quarantined, also ids that this store has
+    /// never seen, until [`LogStore::bound_damage`] is called.
     ///
     /// # Errors
     /// [`Error::Closed`] or [`Error::Failed`].
     fn group(&self, id: GroupId) -> Result<Arc<dyn GroupLog>, Error>;
 
-    /// Whether the store goes on. Makes nothing, as [`LogStore::group`] does of a group that it hasn't seen.
+    /// Returns an error once the store has ended. Unlike [`LogStore::group`], it does not create a group.
     ///
     /// # Errors
-    /// [`Error::Closed`] or [`Error::Failed`], once it has ended.
+    /// [`Error::Closed`] or [`Error::Failed`].
     fn check(&self) -> Result<(), Error>;
 
-    /// The groups that this store holds anything of, or has open, in order.
+    /// Groups that this store has data of or has opened, in order.
     fn groups(&self) -> Vec<GroupId>;
 
-    /// Whether it holds anything of a group, or has it open. Makes nothing.
+    /// Whether the store has data of this group or has opened it. Does not create the group.
     fn holds(&self, id: GroupId) -> bool;
 
-    /// The groups that have entries which are known to be damaged, in order.
+    /// Groups with entries that are known to be damaged, in order.
     fn damaged_groups(&self) -> Vec<GroupId>;
 
-    /// Returns when damage of an entry was found since the last call returned.
+    /// Returns when a damaged entry was found since the last call returned.
     fn until_damaged(&self) -> BoxFuture<'_, ()>;
 
-    /// Forgets a group's log, vote, state and quarantine. From the call on, [`LogStore::group`] gives a fresh log.
+    /// Deletes a group's log, vote, state rows and quarantine. After this call [`LogStore::group`] returns a new,
+    /// empty log.
     fn remove_group(&self, id: GroupId, done: Completion);
 
-    /// Ends a verdict about every group: the groups in `existing`, and those that the store holds anything of, keep it
-    /// until they are removed; every other group is healthy. Does nothing without such a verdict.
+    /// Limits a quarantine of every group to the groups in `existing` and the groups that the store has data of.
+    /// These stay quarantined until they are removed. Every other group is healthy. Does nothing if there is no
+    /// quarantine of every group.
     ///
     /// `existing` must name every group of which this directory may have held a replica when the damage was found.
     ///
     /// # Errors
-    /// [`Error::Failed`] if the verdicts cannot be stored; after a crash the verdict is about every group again.
+    /// [`Error::Failed`] if the quarantine file cannot be written. After a crash every group is then quarantined
+    /// again.
     fn bound_damage(&self, existing: &BTreeSet<GroupId>) -> Result<(), Error>;
 
-    /// Counters and sizes.
+    /// Counters and sizes for monitoring.
     fn stats(&self) -> Stats;
 
-    /// How much room the disk has.
+    /// State of the free disk space.
     fn disk(&self) -> DiskState;
 
-    /// For how long the disk has made no progress with what is to be written, once that is longer than the settings
-    /// allow. A disk without room isn't stalled. Never waits for the disk.
+    /// How long the disk has made no progress with writes. `None` if that is below the limit in the settings. A full
+    /// disk is not stalled. Never waits for the disk.
     fn stalled(&self) -> Option<Duration>;
 
-    /// Whether the store has ended, or is about to, for damage that the next opening repairs.
+    /// Whether the store has ended, or is about to end, because of damage that the next opening repairs.
     fn heals_by_restart(&self) -> bool;
 
-    /// The life of this data directory.
+    /// Identity of this data directory, drawn at random when it was created.
     fn incarnation(&self) -> Incarnation;
 
-    /// How often this data directory was opened, this time included; 0 if that isn't known.
+    /// How often this data directory was opened, this opening included. 0 if the number is unknown.
     fn starts(&self) -> u64;
 
-    /// Writes what is queued, makes lazy rows durable, and ends the store. Later calls fail with [`Error::Closed`].
+    /// Writes the queued writes, makes lazy rows durable, and ends the store. Later calls fail with
+    /// [`Error::Closed`].
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -1,3 +1,9 @@
+//! A group's log as plain values, and the budget of a read.
+//!
+//! [`Model`] is the data of the simulated store, and tests compare the segment store with it. Each write is a
+//! [`Change`], and [`Model::apply`] is deterministic and does no I/O. [`Budget`] decides for every store how many
+//! entries fit into one answer.
+
 use std::{collections::BTreeMap, ops::Range};
 
 use anabranch_types::LogId;
@@ -5,7 +11,7 @@ use bytes::Bytes;
 
 use crate::{Entry, StateKey, Vote, bounds::Bounds};
 
-/// One group's log as plain values: what the simulated store keeps, and what tests compare with.
+/// A group's log as plain values. The simulated store keeps its data in it, and tests compare results with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Model {
     pub(crate) bounds: Bounds,
@@ -23,7 +29,7 @@ pub(crate) enum Change {
     Truncate(u64),
     Purge(LogId),
     State(Vec<(StateKey, Option<Bytes>)>),
-    /// The group is forgotten.
+    /// Removes the group with everything in it.
     Remove,
 }
 
@@ -58,7 +64,7 @@ impl Model {
         }
     }
 
-    /// The answer to a read that begins at a live entry.
+    /// Result of a read that begins at a live entry.
     pub(crate) fn read(&self, range: Range<u64>, max_bytes: usize) -> Vec<Entry> {
         let mut budget = Budget::new(max_bytes);
         let live = self.entries.range(range.start..range.end.max(range.start)).map(|(_, e)| e);
@@ -66,7 +72,7 @@ impl Model {
     }
 }
 
-/// Counts payload bytes of one read: the first entry always fits, later ones only below the limit.
+/// Counts the payload bytes of one read. The first entry always fits. Later entries fit only within the limit.
 #[derive(Clone)]
 pub(crate) struct Budget {
     left: usize,
@@ -87,12 +93,12 @@ impl Budget {
         fits
     }
 
-    /// Refuses from here on.
+    /// Refuses every entry from now on.
     pub(crate) fn spend(&mut self) {
         self.spent = true;
     }
 
-    /// Whether an entry was refused: no later one is admitted.
+    /// Whether an entry was refused. Then every later one is refused too.
     pub(crate) fn is_spent(&self) -> bool {
         self.spent
     }

@@ -1,5 +1,7 @@
-//! State rows as the payload of a [`Kind::State`](crate::segment::frame::Kind::State) frame: for each row the encoded
-//! key, a byte (1: a value follows, 0: deleted), and for a value its length (u32, little-endian) and bytes.
+//! Encoding of state rows as the payload of a [`Kind::State`](crate::segment::frame::Kind::State) frame.
+//!
+//! Each row is: the encoded key, one byte (1: a value follows, 0: the row is deleted), and for a value its length
+//! (u32, little-endian) and its bytes. Both functions are pure.
 
 use bytes::Bytes;
 

@@ -1,6 +1,7 @@
-//! The segment log: files of fixed size, written front to back by one thread, recycled when nothing in them lives.
+//! The segment log: files of fixed size. One thread writes them from front to back. A file is recycled when it holds
+//! no live data.
 //!
-//! Start at [`writer`] for what happens to a write, at [`recovery`] for what opening makes of the files.
+//! Start at [`writer`] for the path of a write, and at [`recovery`] for the replay at an opening.
 
 pub(crate) mod file;
 pub(crate) mod frame;

@@ -1,3 +1,9 @@
+//! Settings of the segment store.
+//!
+//! A settings file is read into [`RawStorageSettings`], which has the keys as they are in the file. The conversion to
+//! [`StorageSettings`] checks every rule, so a value that was read from a file is always valid. The error names the
+//! key and the rule.
+
 use std::time::Duration;
 
 use crate::{
@@ -7,41 +13,49 @@ use crate::{
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Settings of a [`crate::SegmentStore`]. A value read from a file has been checked; [`StorageSettings::check`] does it.
+/// Settings of a [`crate::SegmentStore`]. A value that was read from a file is already checked. Other callers use
+/// [`StorageSettings::check`].
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "RawStorageSettings")]
 pub struct StorageSettings {
-    /// Size of a segment file. Default: 128 MiB. From 64 KiB to 2 GiB, in whole blocks of 4 KiB.
+    /// Size of a segment file. Default: 128 MiB. From 64 KiB to 2 GiB, a multiple of 4 KiB.
     pub segment_bytes: u64,
-    /// Bytes that may wait for the writer before callers wait for room. Default: 32 MiB; a quarter of a segment is the most that is used.
+    /// Bytes in the write queue above which callers wait for capacity. Default: 32 MiB. At most a quarter of a
+    /// segment is used.
     pub queue_bytes: usize,
-    /// Bytes of newest entries kept in memory, all groups together. Default: 256 MiB.
+    /// Bytes of newest entries kept in memory, for all groups together. Default: 256 MiB.
     pub cache_bytes: usize,
-    /// Empty segments kept ready, at least 2 (the last is a reserve for a full disk). Default: 2. More than that are deleted.
+    /// Empty segments kept ready. At least 2, because the last one is a reserve for a full disk. Default: 2. Surplus
+    /// segments are deleted.
     pub free_segments: usize,
-    /// A sealed segment with a smaller live share is copied forward. Default: 50 percent.
+    /// Share of live bytes below which a sealed segment is copied forward. Default: 50 percent.
     pub copy_forward_below_percent: u8,
-    /// How long its live share must have stayed as it is: what is dying anyway is not worth a copy. Default: 60 s.
+    /// How long this share must not have changed before the segment is copied forward. A segment whose entries are
+    /// still being purged is not worth a copy. Default: 60 s.
     pub copy_forward_after: Duration,
-    /// Speed limit of copying forward. Default: 32 MiB.
+    /// Speed limit of copying forward, in bytes per second. Default: 32 MiB.
     pub copy_forward_bytes_per_second: u64,
-    /// Newest sealed segments to verify before the store opens. Default: 8 GiB. The scrub verifies the rest.
+    /// Bytes of sealed segments, newest first, that are verified before the store opens. Default: 8 GiB. The scrub
+    /// verifies the rest.
     pub verify_bytes_at_open: u64,
-    /// Speed limit of the background scrub. Default: 16 MiB.
+    /// Speed limit of the background scrub, in bytes per second. Default: 16 MiB.
     pub scrub_bytes_per_second: u64,
-    /// How long the background scrub takes to verify everything once, before it begins again. Default: a week. The pass
-    /// after an opening doesn't wait.
+    /// How long one pass of the background scrub takes. A pass verifies everything once, and then the next pass
+    /// begins. Default: one week. The pass after an opening runs without pauses between segments.
     pub scrub_period: Duration,
-    /// Shortest time between two looks for segments to reclaim. Default: 200 ms.
+    /// Shortest time between two searches for segments to reclaim. Default: 200 ms.
     pub reclaim_interval: Duration,
-    /// Bytes that all segment files together may take; the disk counts as full above. Default: no limit.
+    /// Bytes that all segment files together may take. The disk counts as full above that. Default: no limit.
     pub max_segment_bytes_total: Option<u64>,
-    /// Segments that stand ready or can be made below which the disk is almost full: no more records. Default: 4; at
-    /// least 3. From there to the last segment is what appends that are under way may need.
+    /// The disk is almost full, and takes no more records, when fewer segments than this are ready or can be made.
+    /// Default: 4. At least 3. The segments between this number and the last one are for appends that are already
+    /// under way.
     pub reserve_segments: usize,
-    /// Time without progress after which the disk counts as stalled, and the node as silent. Default: 3 s; at least 100 ms.
+    /// Time without progress after which the disk counts as stalled, and the node as silent. Default: 3 s. At least
+    /// 100 ms.
     pub stall_limit: Duration,
-    /// Bytes of the ballast, given back when the disk is full. Default: 128 MiB. A half of that is left free besides it.
+    /// Bytes of the ballast, which is deleted when the disk is full. Default: 128 MiB. Segments leave another half of
+    /// that free.
     pub ballast_bytes: u64,
 }
 
@@ -68,17 +82,17 @@ impl Default for StorageSettings {
 }
 
 impl StorageSettings {
-    /// The largest payload of an entry that fits into a segment, also once it is copied forward.
+    /// Largest payload of an entry that fits into a segment, also after the entry was copied forward with its prefix.
     #[must_use]
     pub fn payload_limit(&self) -> usize {
         let limit = round::payload_limit(self.segment_bytes);
         usize::try_from(limit).unwrap_or(usize::MAX) - MOVED_PREFIX_BYTES
     }
 
-    /// Tells whether every value keeps its rule.
+    /// Checks the rules of all values.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the first key that does not.
+    /// [`Error::Setting`] with the first key whose value breaks its rule.
     pub fn check(&self) -> Result<(), Error> {
         let rules = [
             (
@@ -115,7 +129,7 @@ impl StorageSettings {
     }
 }
 
-/// What a settings file may say.
+/// The keys of a settings file.
 #[derive(serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct RawStorageSettings {
@@ -190,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_keep_every_rule() {
+    fn the_defaults_satisfy_every_rule() {
         assert_eq!(StorageSettings::default().check(), Ok(()));
         assert_eq!(
             StorageSettings::try_from(RawStorageSettings::default()),
@@ -199,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_rule_names_its_key() {
+    fn the_error_for_an_invalid_setting_names_its_key() {
         let settings = StorageSettings { segment_bytes: 100_000, ..StorageSettings::default() };
         let text = settings.check().unwrap_err().to_string();
         assert_eq!(text, "segment-bytes: must be 64 KiB to 2 GiB in whole blocks of 4 KiB");

@@ -1,8 +1,8 @@
-//! A log store in memory that loses unsynced writes the way a disk does.
+//! A log store in memory for tests. It loses unsynced writes as a disk does.
 //!
-//! Writes wait in one queue until a sync; [`SimStore::crash`] drops what waits (but for a random prefix, as a real
-//! crash may spare it) and gives back the store as it would reopen. It never does I/O, never reads a clock, and
-//! with the same seeds and the same calls it does the same things.
+//! Writes wait in one queue until a sync. [`SimStore::crash`] drops the waiting writes, except for a random prefix,
+//! because a real crash may spare some. It returns the store that would open afterwards. The store does no I/O and
+//! reads no clock. With the same seeds and the same calls it does the same things.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -38,15 +38,15 @@ pub enum SimSync {
 pub struct SimSettings {
     /// When writes become durable.
     pub sync: SimSync,
-    /// What [`LogStore::incarnation`] answers.
+    /// Result of [`LogStore::incarnation`].
     pub incarnation: Incarnation,
 }
 
-/// The simulated store. A cheap handle: clones are the same store.
+/// The simulated store. A clone is a cheap handle to the same store.
 #[derive(Clone)]
 pub struct SimStore(Arc<Mutex<State>>, Arc<Damage>);
 
-/// Entries that can't be read.
+/// Entries that cannot be read.
 #[derive(Default)]
 struct Damage {
     entries: watch::Sender<BTreeMap<GroupId, BTreeSet<u64>>>,
@@ -55,12 +55,12 @@ struct Damage {
 
 struct State {
     settings: SimSettings,
-    /// What reads see.
+    /// The state that reads see.
     visible: BTreeMap<GroupId, Visible>,
-    /// What a crash leaves.
+    /// The state that survives a crash.
     durable: BTreeMap<GroupId, Model>,
     pending: VecDeque<Pending>,
-    /// Completions that are due, called outside the lock in this order.
+    /// Completions to call, with their results. They are called in this order and without the lock.
     due: VecDeque<(Completion, Result<(), Error>)>,
     calling: bool,
     quarantined: BTreeMap<GroupId, String>,
@@ -73,7 +73,7 @@ struct State {
 }
 
 struct Visible {
-    /// Tells a removed group's old handles from its successor's.
+    /// Number that distinguishes the handles of a removed group from those of a later group with the same id.
     life: u64,
     model: Model,
 }
@@ -91,29 +91,29 @@ struct SimGroup {
 }
 
 impl SimStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new(settings: SimSettings) -> Self {
         Self::with_durable(settings, BTreeMap::new(), BTreeMap::new())
     }
 
-    /// Makes everything durable that was written so far, and completes it.
+    /// Makes all writes so far durable and completes them.
     pub fn sync(&self) {
         let mut state = self.lock();
         state.sync();
         self.call_completions(state);
     }
 
-    /// Writes that wait for a sync.
+    /// Number of writes that wait for a sync.
     #[must_use]
     pub fn unsynced(&self) -> usize {
         self.lock().pending.len()
     }
 
-    /// Ends this store as a power loss does, and gives the store that opens afterwards.
+    /// Ends this store as a power loss does. Returns the store that opens afterwards.
     ///
-    /// A prefix of the unsynced writes survives; `seed` decides how long it is. Handles of the old store answer
-    /// [`Error::Closed`]; completions of its unsynced writes are dropped uncalled.
+    /// A prefix of the unsynced writes survives. `seed` decides its length. Handles of the old store return
+    /// [`Error::Closed`]. Completions of its unsynced writes are dropped without being called.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         let mut state = self.lock();
@@ -132,7 +132,7 @@ impl SimStore {
         next
     }
 
-    /// A copy of what the disk holds now, as a backup or a snapshot of a volume makes it.
+    /// A copy of the durable state, like a backup or a snapshot of a volume.
     #[must_use]
     pub fn copy(&self) -> Self {
         let state = self.lock();
@@ -144,7 +144,7 @@ impl SimStore {
         self.lock().quarantined.insert(group, reason.to_owned());
     }
 
-    /// Damages an entry, as rot of its payload does.
+    /// Damages an entry, as a wrong bit in its payload does.
     pub fn damage(&self, group: GroupId, index: u64) {
         self.1.entries.send_modify(|damaged| {
             damaged.entry(group).or_default().insert(index);
@@ -152,7 +152,7 @@ impl SimStore {
         self.1.found.notify_one();
     }
 
-    /// Lets every later write fail with [`Error::Failed`], as a failed fsync does.
+    /// Makes every later write fail with [`Error::Failed`], as a failed fsync does.
     pub fn fail(&self, detail: &str) {
         let mut state = self.lock();
         let error = Error::Failed { detail: detail.to_owned() };
@@ -164,17 +164,17 @@ impl SimStore {
         self.call_completions(state);
     }
 
-    /// Fills the disk, or gives space back. A full one refuses appends.
+    /// Sets the state of the disk. A full disk refuses appends.
     pub fn set_disk(&self, disk: DiskState) {
         self.lock().disk = disk;
     }
 
-    /// What [`LogStore::stalled`] says from now on. Whether anything is synced is up to the test.
+    /// Sets the result of [`LogStore::stalled`]. It does not stop syncs: the test decides about those.
     pub fn set_stalled(&self, stalled: Option<Duration>) {
         self.lock().stalled = stalled;
     }
 
-    /// The largest payload from now on, as small segments make it.
+    /// Sets the largest payload, as small segments would limit it.
     pub fn set_payload_limit(&self, bytes: usize) {
         self.lock().payload_limit = bytes;
     }
@@ -212,7 +212,7 @@ impl SimStore {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls what is due. One thread at a time does, so completions keep their order.
+    /// Calls the waiting completions. Only one thread at a time does that, so completions keep their order.
     fn call_completions<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         if state.calling {
             return;
@@ -343,7 +343,7 @@ impl LogStore for SimStore {
         self.call_completions(state);
     }
 
-    /// Damage is always of one group here.
+    /// Does nothing: damage here always concerns one group.
     fn bound_damage(&self, _existing: &BTreeSet<GroupId>) -> Result<(), Error> {
         Ok(())
     }
@@ -373,7 +373,7 @@ impl LogStore for SimStore {
         self.lock().settings.incarnation
     }
 
-    /// A simulated disk doesn't count.
+    /// Always 0: a simulated disk does not count.
     fn starts(&self) -> u64 {
         0
     }

@@ -1,9 +1,12 @@
-//! Watches the room that the disk has, and keeps the ballast.
+//! Watches the free space of the disk, and keeps the ballast.
 //!
-//! The room is looked at whenever a segment is taken or comes back, and every second, because others use the disk
-//! too; never per record. The ballast is two files of blocks that nobody reads: the large one is given back when next
-//! to nothing is free, so that RocksDB can compact and forget segments, which is how space comes back at all; the small
-//! one only for an opening that would have no room otherwise. Both are made again when there is room.
+//! Space is measured whenever a segment is taken or returned, and every second, because other programs use the disk
+//! too. It is never measured per record.
+//!
+//! The ballast is two files of blocks without data. The large file is deleted when almost no space is free. Then
+//! RocksDB can compact and forget segments, and only that frees more space. The small file is deleted only for an
+//! opening that would have no space otherwise. Both are made again when there is enough free space. The rules are in
+//! `disk.rs`.
 
 use std::{
     fs::{self, OpenOptions},
@@ -20,37 +23,37 @@ use tracing::{info, warn};
 
 use crate::{
     DiskState, StorageSettings,
-    disk::{Room, Thresholds},
+    disk::{FreeSpace, Thresholds},
 };
 
-/// Between two looks at the disk.
-const LOOK: Duration = Duration::from_secs(1);
-/// The large part of the ballast, and the part that is left for an opening.
+/// Time between two measurements.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+/// The large file of the ballast, and the small one that is kept for an opening.
 const BALLAST_FILES: [&str; 2] = ["ballast", "ballast.open"];
 
-/// Bytes that a process may still take from the file system of a directory.
+/// Function that returns the bytes that this process can still use in the file system of a directory.
 pub(crate) type Source = Box<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>;
 
-/// The room of a store.
+/// Free space of a store's disk.
 pub(crate) struct Space {
     root: PathBuf,
     thresholds: Thresholds,
     /// Bytes that all segment files may take.
     limit: u64,
     source: Source,
-    /// Bytes that segment files take.
+    /// Bytes that segment files take now.
     allocated: AtomicU64,
     /// Segments that only need a header.
     ready: AtomicU64,
-    /// Bytes of ballast.
+    /// Bytes of the ballast files.
     ballast: AtomicU64,
     available: AtomicU64,
-    /// Segments that can be made of what is free.
+    /// Number of segments that fit into the free space.
     allocatable: AtomicU64,
     state: AtomicU8,
-    /// A round has no place to be written, and is tried again.
+    /// A round has no disk space and is tried again.
     round_waits: AtomicBool,
-    /// RocksDB had no room for the last checkpoint.
+    /// RocksDB had no disk space for the last checkpoint.
     index_waits: AtomicBool,
     flags: Mutex<Flags>,
     changed: Condvar,
@@ -58,7 +61,7 @@ pub(crate) struct Space {
 
 #[derive(Default)]
 struct Flags {
-    look: bool,
+    state_changed: bool,
     stop: bool,
 }
 
@@ -94,7 +97,7 @@ impl Space {
             flags: Mutex::default(),
             changed: Condvar::new(),
         };
-        space.weigh_ballast();
+        space.measure_ballast();
         space
     }
 
@@ -110,18 +113,18 @@ impl Space {
         self.ballast.load(Relaxed)
     }
 
-    /// Whether another segment may be made.
-    pub(crate) fn has_room_for_segment(&self) -> bool {
-        self.look();
+    /// Whether there is space for another segment. Measures the disk first.
+    pub(crate) fn has_space_for_segment(&self) -> bool {
+        self.update();
         self.allocatable.load(Relaxed) > 0
     }
 
-    /// Whether appends have to be refused: what is left is for what gives space back.
+    /// Whether appends must be refused, because the remaining space is for writes that free space.
     pub(crate) fn refuses_appends(&self) -> bool {
         self.state() == DiskState::Full
     }
 
-    /// Whether the log or the index found no room for what it had to write.
+    /// Whether the log or the index waits for disk space.
     pub(crate) fn is_waited_for(&self) -> bool {
         self.round_waits.load(Relaxed) || self.index_waits.load(Relaxed)
     }
@@ -146,83 +149,84 @@ impl Space {
         self.allocated.fetch_sub(bytes, Relaxed);
     }
 
-    /// The writer found no room for a round, or did now.
+    /// Called when the writer begins or stops to wait for disk space.
     pub(crate) fn set_round_waits(&self, waits: bool) {
         if self.round_waits.swap(waits, Relaxed) != waits {
-            self.look();
+            self.update();
         }
     }
 
-    /// RocksDB found no room for a checkpoint, or did now.
+    /// Called when RocksDB had no disk space for a checkpoint, and when it has again.
     pub(crate) fn set_index_waits(&self, waits: bool) {
         if self.index_waits.swap(waits, Relaxed) != waits {
-            self.look();
+            self.update();
         }
     }
 
-    /// Finds out what state the disk is in. The watcher acts on it.
-    pub(crate) fn look(&self) {
-        let Some(room) = self.room() else { return };
-        // One look at a time, so that an older one doesn't overwrite a newer one's state.
+    /// Measures the disk and updates the state. The watcher thread acts on a new state.
+    pub(crate) fn update(&self) {
+        let Some(space) = self.measure() else { return };
+        // One thread at a time updates the state, so that an older measurement does not overwrite a newer state.
         let mut flags = self.lock();
         let before = self.state();
+        // A write that found no space is better evidence than any measurement.
         let state = if self.is_waited_for() {
             DiskState::Full
         } else {
-            self.thresholds.state(&room, before)
+            self.thresholds.state(&space, before)
         };
-        self.allocatable.store(self.thresholds.allocatable(&room), Relaxed);
-        self.available.store(room.available, Relaxed);
+        self.allocatable.store(self.thresholds.allocatable(&space), Relaxed);
+        self.available.store(space.available, Relaxed);
         if state == before {
             return;
         }
         self.state.store(state.into(), Relaxed);
-        flags.look = true;
+        flags.state_changed = true;
         self.changed.notify_all();
         drop(flags);
-        let (available, ready) = (room.available, room.ready);
+        let (available, ready) = (space.available, space.ready);
         if state > before {
-            warn!(%state, available, ready, "disk has less room");
+            warn!(%state, available, ready, "disk has less free space");
         } else {
-            info!(%state, available, ready, "disk has more room");
+            info!(%state, available, ready, "disk has more free space");
         }
     }
 
-    /// Gives all of the ballast back if an opening might find no room otherwise.
+    /// Deletes both ballast files if an opening might have too little space otherwise.
     pub(crate) fn prepare_for_opening(&self) {
-        let Some(room) = self.room() else { return };
-        if self.thresholds.is_too_little_to_open(&room) {
-            self.give_back(&BALLAST_FILES);
+        let Some(space) = self.measure() else { return };
+        if self.thresholds.is_too_little_to_open(&space) {
+            self.delete_ballast(&BALLAST_FILES);
         }
     }
 
-    /// Waits for the next look; whether the store ends.
+    /// Waits until the state has changed, but at most for [`MEASURE_INTERVAL`]. Returns whether the store ends.
     pub(crate) fn wait(&self) -> bool {
-        let waiting = |flags: &mut Flags| !flags.look && !flags.stop;
-        let waited = self.changed.wait_timeout_while(self.lock(), LOOK, waiting);
+        let waiting = |flags: &mut Flags| !flags.state_changed && !flags.stop;
+        let waited = self.changed.wait_timeout_while(self.lock(), MEASURE_INTERVAL, waiting);
         let mut flags = waited.unwrap_or_else(PoisonError::into_inner).0;
-        flags.look = false;
+        flags.state_changed = false;
         flags.stop
     }
 
-    /// Lets a moment pass; whether the store ends.
+    /// Waits for `time`. Returns whether the store ends.
     pub(crate) fn pause(&self, time: Duration) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), time, |flags| !flags.stop);
         waited.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
-    /// Whoever waits for room waits no longer.
+    /// Wakes all threads that wait here, because the store ends.
     pub(crate) fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();
     }
 
-    /// Gives the ballast back or makes it, as the room of the disk wants it.
-    pub(crate) fn tend_ballast(&self) {
-        let Some(room) = self.room() else { return };
-        if self.is_waited_for() || self.thresholds.needs_ballast(&room) {
-            self.give_back(&BALLAST_FILES[..1]);
-        } else if self.thresholds.has_room_for_ballast(&room)
+    /// Deletes the large ballast file, or makes the ballast, as the free space requires.
+    pub(crate) fn adjust_ballast(&self) {
+        let Some(space) = self.measure() else { return };
+        if self.is_waited_for() || self.thresholds.needs_ballast(&space) {
+            self.delete_ballast(&BALLAST_FILES[..1]);
+        } else if self.thresholds.has_space_for_ballast(&space)
             && let Err(error) = self.make_ballast()
         {
             warn!(%error, "ballast could not be made");
@@ -237,39 +241,39 @@ impl Space {
                 rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
             }
         }
-        self.weigh_ballast();
-        self.look();
+        self.measure_ballast();
+        self.update();
         Ok(())
     }
 
-    /// The sizes of the ballast's files.
+    /// Sizes of the ballast files.
     fn parts(&self) -> [u64; 2] {
         let small = self.thresholds.ballast_bytes / 8;
         [self.thresholds.ballast_bytes - small, small]
     }
 
-    fn give_back(&self, names: &[&str]) {
+    fn delete_ballast(&self, names: &[&str]) {
         for name in names {
             let path = self.root.join(name);
             match fs::remove_file(&path) {
-                Ok(()) => info!(file = %path.display(), "ballast given back"),
+                Ok(()) => info!(file = %path.display(), "ballast deleted"),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => warn!(%error, "ballast could not be given back"),
+                Err(error) => warn!(%error, "ballast could not be deleted"),
             }
         }
-        self.weigh_ballast();
+        self.measure_ballast();
     }
 
-    fn weigh_ballast(&self) {
+    fn measure_ballast(&self) {
         let bytes = |name| fs::metadata(self.root.join(name)).map_or(0, |file| file.len());
         self.ballast.store(BALLAST_FILES.into_iter().map(bytes).sum(), Relaxed);
     }
 
-    fn room(&self) -> Option<Room> {
+    fn measure(&self) -> Option<FreeSpace> {
         let available = (self.source)(&self.root).inspect_err(|error| {
-            warn!(%error, "free space could not be found out");
+            warn!(%error, "free space could not be measured");
         });
-        Some(Room {
+        Some(FreeSpace {
             available: available.ok()?,
             ballast: self.ballast(),
             ready: self.ready.load(Relaxed),
@@ -287,8 +291,8 @@ fn available_bytes(root: &Path) -> io::Result<u64> {
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 
-/// Whether the system had no room for a write. Nothing that was not synced before is durable then, and nothing that
-/// was is lost.
+/// Whether a write failed for lack of disk space. Such an error loses nothing that was synced before, and makes
+/// nothing durable.
 pub(crate) fn is_short_of_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -301,7 +305,7 @@ mod tests {
 
     const BALLAST: u64 = 1 << 20;
 
-    /// A store's space over a disk of which a test says how much is free besides the ballast.
+    /// A store's free space on a simulated disk. The test sets the free bytes besides the ballast.
     struct Fake {
         dir: tempfile::TempDir,
         free: Arc<AtomicU64>,
@@ -313,7 +317,7 @@ mod tests {
         let free = Arc::new(AtomicU64::new(1 << 30));
         let settings = StorageSettings { ballast_bytes: BALLAST, ..StorageSettings::default() };
         let source = Arc::clone(&free);
-        // What the files really take comes from the same disk.
+        // The ballast files take their real size from the simulated disk.
         let taken = |root: &Path| -> u64 {
             let bytes = |name| fs::metadata(root.join(name)).map_or(0, |file| file.len());
             BALLAST_FILES.into_iter().map(bytes).sum()
@@ -328,36 +332,40 @@ mod tests {
     impl Fake {
         fn with_free(&self, bytes: u64) -> (DiskState, u64) {
             self.free.store(bytes, Relaxed);
-            self.space.look();
-            self.space.tend_ballast();
+            self.space.update();
+            self.space.adjust_ballast();
             (self.space.state(), self.space.ballast())
         }
     }
 
     #[test]
-    fn the_ballast_is_given_back_when_nothing_else_is_free_and_made_again_when_something_is() {
+    fn the_ballast_is_deleted_when_the_disk_is_full_and_made_again_when_space_is_free() {
         let disk = fake();
         assert_eq!(disk.with_free(1 << 30), (DiskState::Normal, BALLAST));
         let part = BALLAST / 8;
-        assert_eq!(disk.with_free(0), (DiskState::AlmostFull, part), "a part is left to open with");
+        assert_eq!(
+            disk.with_free(0),
+            (DiskState::AlmostFull, part),
+            "the small file is left for an opening"
+        );
         assert_eq!(disk.with_free(BALLAST / 4), (DiskState::AlmostFull, part));
         assert_eq!(disk.with_free(BALLAST / 2), (DiskState::AlmostFull, BALLAST));
         assert_eq!(disk.with_free(1 << 30), (DiskState::Normal, BALLAST));
     }
 
     #[test]
-    fn an_opening_on_a_full_disk_has_all_of_the_ballast() {
+    fn an_opening_on_a_full_disk_deletes_both_ballast_files() {
         let disk = fake();
         disk.with_free(1 << 30);
         disk.space.prepare_for_opening();
-        assert_eq!(disk.space.ballast(), BALLAST, "there is room");
+        assert_eq!(disk.space.ballast(), BALLAST, "there is enough free space");
         disk.free.store(0, Relaxed);
         disk.space.prepare_for_opening();
         assert_eq!(fs::read_dir(disk.dir.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn who_finds_no_room_makes_the_disk_full_until_there_was_room() {
+    fn a_write_without_disk_space_makes_the_disk_full_until_it_succeeds() {
         let disk = fake();
         disk.with_free(1 << 30);
         assert!(!disk.space.refuses_appends());

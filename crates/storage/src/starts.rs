@@ -1,11 +1,12 @@
 //! The file `starts`: how often a data directory was opened.
 //!
-//! The catalog remembers the number. A disk that was put back to an older copy of itself counts less than the catalog
-//! remembers, or counts the same for another process, so the catalog notices that the disk went back in time (ADR-0007).
+//! The catalog remembers the number. If an operator restores an older copy of the disk, the file has a lower number
+//! than the catalog, or the same number for another process. So the catalog notices that the disk went back in time
+//! (ADR-0007).
 //!
-//! Text, replaced as a whole and synced: one line, `starts N`. A missing file counts as 0. A file that makes no sense
-//! counts as 0 too: then the catalog takes the disk for an older copy and has its replicas made anew. That is safe, and
-//! the disk is damaged anyway. A file that can't be read is an error.
+//! The file is text: one line, `starts N`. It is replaced as a whole and synced. A missing file counts as 0. A file
+//! with invalid content counts as 0 too: then the catalog takes the disk for an older copy and rebuilds its replicas.
+//! That is safe, and the disk is damaged in any case. A file that cannot be read is an error.
 
 use std::{fs, io, path::Path};
 
@@ -17,14 +18,15 @@ use crate::{
 
 const FILE: &str = "starts";
 
-/// Counts one more start of the directory, whose lock the caller holds, and says how many there were. 0 if the disk has
-/// no room for the file: an unknown number is never judged, and the count stays as it was.
+/// Adds one to the number of starts and returns the new number. The caller holds the lock of the directory. Returns 0
+/// if the disk has no space for the file: then the number is unknown, the catalog does not compare it, and the file
+/// keeps the old number.
 pub(crate) fn raise(root: &Path) -> Result<u64, Error> {
     let path = root.join(FILE);
     let problem = |error: io::Error| directory_error(&path, &error);
     let before = match fs::read(&path) {
         Ok(text) => parse(&text).unwrap_or_else(|| {
-            tracing::error!(file = %path.display(), "the count of starts makes no sense: it begins again");
+            tracing::error!(file = %path.display(), "the count of starts is invalid: it begins again");
             0
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -34,7 +36,7 @@ pub(crate) fn raise(root: &Path) -> Result<u64, Error> {
     match replace_file(root, FILE, format!("starts {starts}\n").as_bytes()) {
         Ok(()) => Ok(starts),
         Err(error) if is_short_of_space(&error) => {
-            tracing::warn!(file = %path.display(), "no room to count this start");
+            tracing::warn!(file = %path.display(), "no disk space to count this start");
             Ok(0)
         }
         Err(error) => Err(problem(error)),
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_start_counts_one_more_from_none_on() {
+    fn each_start_adds_one_and_the_first_is_number_one() {
         let dir = tempfile::tempdir().unwrap();
         let counted: Vec<_> = (0..3).map(|_| raise(dir.path()).unwrap()).collect();
         assert_eq!(counted, [1, 2, 3]);
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_copy_of_the_file_counts_from_there() {
+    fn counting_continues_from_a_restored_older_file() {
         let dir = tempfile::tempdir().unwrap();
         raise(dir.path()).unwrap();
         let copy = fs::read(dir.path().join(FILE)).unwrap();
@@ -71,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_counts_as_none() {
+    fn an_invalid_file_counts_as_zero() {
         let torn: [&[u8]; 7] = [
             b"",
             b"starts",
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_named() {
+    fn the_error_for_an_unreadable_file_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(FILE)).unwrap();
         let error = raise(dir.path()).unwrap_err().to_string();

@@ -1,37 +1,42 @@
+//! Names of a group's state rows, and their stored form: one tag byte and a log index.
+//!
+//! The replica writes the rows and knows their values. The store only keeps them. A tag is never reused, because rows
+//! of older releases stay on the disk.
+
 /// Name of one state row of a group. Stored: append variants, never reuse a tag.
 ///
-/// | tag | variant | value, written by | lifetime |
+/// | tag | variant | value | lifetime |
 /// | --- | --- | --- | --- |
 /// | 1 | `Committed` | the replica's committed log id | until overwritten |
 /// | 2 | `Snapshot` | the replica's current snapshot | until overwritten |
-/// | 3 | `Checkpoint(log index)` | membership and machine state as of the index | until trimmed past |
+/// | 3 | `Checkpoint(log index)` | membership and machine state as of the index | until the log is trimmed past it |
 /// | 4 | `Replica` | the replica's id and how it was made | as long as the replica |
 /// | 5 | `Machine` | the machine state as of its last applied entry | until overwritten |
 /// | 6 | `Founders` | the replicas that the catalog's group began with | as long as the replica |
 ///
-/// Encoded as the tag byte followed by the log index (0 where there is none) as eight big-endian bytes, so
-/// that checkpoints sort by index.
+/// Encoded as the tag byte and the log index (0 for variants without one) as eight big-endian bytes. So checkpoints
+/// sort by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateKey {
-    /// The last log id known to be committed.
+    /// Last log id known to be committed.
     Committed,
-    /// The current snapshot.
+    /// Current snapshot.
     Snapshot,
-    /// The state as of a log index.
+    /// Membership and machine state as of a log index.
     Checkpoint(u64),
-    /// What this replica is.
+    /// The replica's id and how it was made.
     Replica,
-    /// The machine's latest state.
+    /// Latest state of the machine.
     Machine,
-    /// The replicas that the catalog's group began with.
+    /// Replicas that the catalog's group began with.
     Founders,
 }
 
 impl StateKey {
-    /// Bytes of an encoded key.
+    /// Length of an encoded key.
     pub const ENCODED_BYTES: usize = 9;
 
-    /// The stored form.
+    /// Stored form of the key.
     #[must_use]
     pub fn encode(self) -> [u8; Self::ENCODED_BYTES] {
         let (tag, index) = match self {
@@ -48,7 +53,7 @@ impl StateKey {
         bytes
     }
 
-    /// Reads the stored form; `None` if it is not exactly one.
+    /// Decodes the stored form. Returns `None` if the bytes are not exactly one key.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, index) = bytes.split_first()?;
@@ -95,7 +100,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_no_key(bytes: Vec<u8>) {
+        fn bytes_decode_only_if_they_are_the_encoding_of_a_key(bytes: Vec<u8>) {
             if let Some(key) = StateKey::decode(&bytes) {
                 prop_assert_eq!(&key.encode()[..], &bytes[..]);
             }

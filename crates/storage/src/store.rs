@@ -1,4 +1,13 @@
-//! The log store on a disk: the segment log for the records, RocksDB for what is looked up.
+//! The log store on a disk: the segment log for the data, and RocksDB for lookups.
+//!
+//! ```text
+//! callers ──> GroupHandle ──> queue ──> writer ──> segments, tail file ──> completions
+//!                                         ├─────> index (checkpoints)
+//! preparer ── ready segments ─────────────┘
+//! maintainer: reclaims segments, copies forward, scrubs      watcher: disk space, ballast, damage of the index
+//! ```
+//! [`SegmentStore`] starts and ends these four threads. No call on it waits for the disk, except disk reads,
+//! [`GroupLog::condemn`] and [`LogStore::bound_damage`].
 
 pub(crate) mod index_loading;
 mod index_rebuild;
@@ -29,15 +38,15 @@ use crate::{
 
 /// The log store on a disk.
 ///
-/// What always holds: everything that a [`Completion`] reported is there when the directory is opened again, or its
-/// group is quarantined. Dropping the store without [`LogStore::close`] is a crash: what is queued is lost.
+/// Guarantee: every write that was completed with `Ok` is still there when the directory is opened again, or its
+/// group is quarantined. Dropping the store without [`LogStore::close`] is a crash: queued writes are lost.
 pub struct SegmentStore {
     core: Arc<Core>,
     starts: u64,
     shutdown: Arc<Shutdown>,
 }
 
-/// What ends a store: its threads, and the directory's lock.
+/// The parts that end with the store: its threads and the lock of its directory.
 struct Shutdown {
     core: Arc<Core>,
     maintainer: Mutex<Option<JoinHandle<()>>>,
@@ -48,21 +57,23 @@ struct Shutdown {
 }
 
 impl SegmentStore {
-    /// Opens the store in `dir`, or makes one there; replays what a crash left, and verifies what it can.
+    /// Opens the store in `dir`, or creates one there. Replays the log after a crash, and verifies stored data up to
+    /// the limit in the settings.
     ///
-    /// Damage is no error: the groups that it may have hit open quarantined.
+    /// Damage is not an error. Groups that may have lost entries open quarantined.
     ///
     /// # Errors
-    /// [`Error::Setting`]; [`Error::Directory`] if the directory is in use or not of this version; [`Error::Index`] if
-    /// RocksDB cannot open; [`Error::Read`], [`Error::Failed`] or [`Error::DiskFull`] if the files cannot be read or written.
+    /// [`Error::Setting`]. [`Error::Directory`] if the directory is in use or has an unknown version.
+    /// [`Error::Index`] if RocksDB cannot open. [`Error::Read`], [`Error::Failed`] or [`Error::DiskFull`] if the
+    /// files cannot be read or written.
     pub fn open(dir: impl AsRef<Path>, settings: StorageSettings) -> Result<Arc<Self>, Error> {
         settings.check()?;
         let (opened, starts) = opening::open(dir.as_ref(), settings)?;
         Ok(Arc::new(Self { core: Arc::clone(&opened.core), starts, shutdown: Arc::new(opened) }))
     }
 
-    /// Refuses a directory that another process or store has open. Keeps no lock: for callers that write beside the store
-    /// before they open it.
+    /// Refuses a directory that another process or store has open. Keeps no lock. For callers that write files next
+    /// to the store before they open it.
     ///
     /// # Errors
     /// [`Error::Directory`].
@@ -70,9 +81,10 @@ impl SegmentStore {
         dir::check_free(dir.as_ref())
     }
 
-    /// Ends the store at once, as a crash does: what is queued is lost, its completions are dropped uncalled.
+    /// Ends the store at once, as a crash does. Queued writes are lost, and their completions are dropped without
+    /// being called.
     ///
-    /// Blocks until a round that is being written is done. For tests; a server lets [`LogStore::close`] finish.
+    /// Blocks until the round that is being written is done. For tests. A server uses [`LogStore::close`].
     pub fn abort(&self) {
         self.shutdown.run(End::Abort);
     }
@@ -85,22 +97,25 @@ impl Drop for SegmentStore {
 }
 
 impl Shutdown {
-    /// Ends every thread and lets go of every file. Does nothing the second time.
+    /// Ends all threads and closes all files. A second call has no effect.
     fn run(&self, end: End) {
         self.core.maintenance.stop();
         self.core.space.stop();
+        // The maintainer may wait for the writer. On an abort the end of the queue wakes it. On a clean close the
+        // writer serves it first, so the queue ends only after the maintainer.
         if matches!(end, End::Abort) {
             self.core.queue.end(End::Abort);
         }
         join(&self.maintainer);
         self.core.queue.end(end);
         join(&self.writer);
+        // The writer may need one more segment for its last round, so the pool stops after it.
         self.core.pool.stop();
         join(&self.preparer);
         join(&self.watcher);
         self.core.index.close();
         self.core.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
-        // Unlocked by name, because a process being forked may hold the file open a little longer.
+        // Unlock explicitly: a process that is being forked may hold the file open a little longer.
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Err(error)) = lock.map(|lock| lock.unlock()) {
             tracing::warn!(%error, "data directory could not be unlocked");
@@ -157,7 +172,8 @@ impl LogStore for SegmentStore {
     }
 
     fn remove_group(&self, id: GroupId, done: Completion) {
-        // Held until the removal is queued, so that a successor's writes come after it.
+        // Hold the lock of the map until the removal is queued. So the writes of a new group with this id are queued
+        // after it.
         let mut groups = self.core.groups.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = groups.remove(&id) {
             group.retire();
@@ -266,7 +282,7 @@ mod tests {
         }
     }
 
-    /// The outcome of a write, once it has one.
+    /// Receives the result of a write.
     type Outcome = mpsc::Receiver<Result<(), Error>>;
 
     fn begin(write: impl FnOnce(Completion)) -> Outcome {
@@ -275,7 +291,7 @@ mod tests {
         receiver
     }
 
-    fn has_none(outcome: &Outcome) -> bool {
+    fn is_pending(outcome: &Outcome) -> bool {
         outcome.recv_timeout(Duration::from_millis(300)) == Err(RecvTimeoutError::Timeout)
     }
 
@@ -283,26 +299,26 @@ mod tests {
         Vote { term, replica: ReplicaId(1), committed: true }
     }
 
-    /// A store with entries 0 to 2, and a round of entries 3 to 8 of which half is written: there is no room.
+    /// A store with entries 0 to 2 and a half-written round of entries 3 to 8. The disk has no space for the rest.
     fn half_a_round(dir: &std::path::Path) -> (Arc<SegmentStore>, Arc<dyn GroupLog>, Outcome) {
         let store = SegmentStore::open(dir, small()).unwrap();
         let log = open(&*store, 1);
         wait(|done| log.append(entries(1, 0..3, 1000), done)).unwrap();
         store.core.short_of_space.store(true, Relaxed);
         let appended = begin(|done| log.append(entries(1, 3..9, 1000), done));
-        assert!(has_none(&appended), "half of it is written");
+        assert!(is_pending(&appended), "half of the round is written");
         (store, log, appended)
     }
 
     #[test]
-    fn a_round_that_finds_no_room_waits_for_it_and_nothing_is_acknowledged_meanwhile() {
+    fn a_round_without_disk_space_waits_and_nothing_is_acknowledged_meanwhile() {
         let dir = tempfile::tempdir().unwrap();
         let (store, log, appended) = half_a_round(dir.path());
         assert_eq!(store.disk(), DiskState::Full);
         assert!(store.stats().writing_for > Duration::from_millis(100));
         let voted = begin(|done| log.save_vote(vote(7), done));
         let refused = begin(|done| log.append(entries(1, 9..10, 1000), done));
-        assert!(has_none(&refused), "it is refused in its turn");
+        assert!(is_pending(&refused), "it is refused in the order of the queue");
         assert_eq!(log.log_state().last.map(|last| last.index), Some(8));
         store.core.short_of_space.store(false, Relaxed);
         assert_eq!(appended.recv(), Ok(Ok(())));
@@ -321,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_that_never_found_room_leaves_a_log_that_opens_without_it() {
+    fn a_store_opens_after_a_crash_in_a_round_without_disk_space() {
         let dir = tempfile::tempdir().unwrap();
         let (store, log, appended) = half_a_round(dir.path());
         drop((log, store));
@@ -334,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_of_a_disk_that_hangs_is_bounded() {
+    fn the_queue_stays_bounded_while_the_disk_hangs() {
         const AT_ONCE: usize = 4;
         let dir = tempfile::tempdir().unwrap();
         let store = SegmentStore::open(dir.path(), small()).unwrap();
@@ -374,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_hangs_blocks_no_caller_and_shows_as_stalled_until_it_goes_on() {
+    fn a_disk_that_hangs_blocks_no_caller_and_is_reported_as_stalled() {
         let dir = tempfile::tempdir().unwrap();
         let stall_limit = Duration::from_millis(100);
         let store = SegmentStore::open(dir.path(), StorageSettings { stall_limit, ..small() });
@@ -383,8 +399,8 @@ mod tests {
         wait(|done| log.append(entries(1, 0..3, 1000), done)).unwrap();
         let held = store.core.hold_rounds.lock().unwrap();
         let first = begin(|done| log.append(entries(1, 3..4, 1000), done));
-        assert!(has_none(&first));
-        // More than the queue takes: none of these calls may wait for the disk.
+        assert!(is_pending(&first));
+        // More bytes than the queue limit. None of these calls may wait for the disk.
         let appended = begin(|done| log.append(entries(1, 4..100, 1000), done));
         assert!(log.room().is_some());
         let voted = begin(|done| log.save_vote(vote(7), done));
@@ -405,11 +421,11 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_that_can_not_be_stored_ends_the_store() {
+    fn a_quarantine_that_cannot_be_stored_ends_the_store() {
         let dir = tempfile::tempdir().unwrap();
         let store = SegmentStore::open(dir.path(), small()).unwrap();
         let log = open(&*store, 1);
-        // A directory stands where the file is to be written.
+        // A directory takes the place of the file, so the file cannot be written.
         std::fs::create_dir(dir.path().join("quarantine.new")).unwrap();
         store.core.quarantine(GroupId(1), "rot");
         assert!(matches!(store.check(), Err(Error::Failed { .. })));
@@ -418,18 +434,18 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_after_a_crash_writes_the_last_round_once_more_and_one_after_a_clean_end_does_not()
-    {
+    fn an_opening_rewrites_the_last_round_after_a_crash_but_not_after_a_clean_close() {
         const BYTES: usize = 50_000;
         let dir = tempfile::tempdir().unwrap();
         let store = SegmentStore::open(dir.path(), small()).unwrap();
         let log = open(&*store, 1);
-        // All in one segment: a round that seals one is covered by the index, which is written after its sync.
+        // Both entries fit into one segment. A round that seals a segment would be followed by a checkpoint, and then
+        // the opening would not replay it.
         for first in [0, 1] {
             wait(|done| log.append(entries(1, first..first + 1, BYTES), done)).unwrap();
         }
         drop((log, store));
-        // Without the zeroes of segments that are being prepared.
+        // Does not include the zeroes that prepare segments.
         let written = |store: &SegmentStore| store.core.counters.device_bytes.load(Relaxed);
         let store = SegmentStore::open(dir.path(), small()).unwrap();
         assert!(written(&store) >= BYTES as u64, "{:?}", store.stats());
@@ -441,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_sync_nothing_is_taken_and_everything_synced_is_there() {
+    fn after_a_failed_sync_every_write_fails_and_synced_entries_survive() {
         let dir = tempfile::tempdir().unwrap();
         let settings = StorageSettings { segment_bytes: 128 << 10, ..StorageSettings::default() };
         let store = SegmentStore::open(dir.path(), settings.clone()).unwrap();
@@ -451,7 +467,10 @@ mod tests {
         let failed = |result| matches!(result, Err(Error::Failed { .. }));
         assert!(failed(wait(|done| log.append(entries(1, 3..4, 100), done))));
         store.core.fail_rounds.store(false, Relaxed);
-        assert!(failed(wait(|done| log.append(entries(1, 4..5, 100), done))), "never retried");
+        assert!(
+            failed(wait(|done| log.append(entries(1, 4..5, 100), done))),
+            "the store never retries"
+        );
         assert!(failed(wait(|done| log.purge(LogId { term: 1, index: 0 }, done))));
         assert!(failed(store.group(GroupId(2)).map(drop)));
         drop(log);

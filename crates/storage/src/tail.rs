@@ -1,9 +1,10 @@
 //! The tail file: how far the log is known to be synced.
 //!
-//! Two slots, written in turn after each round's sync and never synced themselves (but on close): what they say is a
-//! lower bound. If the log ends below it, the log was shortened.
+//! The file has two slots. The writer writes them in turn after each round's sync. It does not sync the file, except
+//! on close and at the opening. So a slot may be older than the log: its position is only a lower bound. If the log
+//! ends before that position, the log was shortened, and that is damage.
 //!
-//! Slot: counter u64, clean u8, segment u64, offset u64, round u64, CRC-32C of those; one slot per 4 KiB block.
+//! Slot: counter u64, clean u8, segment u64, offset u64, round u64, CRC-32C of these. One slot for each 4 KiB block.
 
 use std::{
     fs::{File, OpenOptions},
@@ -25,11 +26,11 @@ pub(crate) struct Tail {
     counter: u64,
 }
 
-/// What the newest valid slot says.
+/// Content of the newest valid slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hint {
     pub(crate) end: LogEnd,
-    /// The store was closed, and wrote nothing after this.
+    /// The store was closed cleanly and wrote nothing after this position.
     pub(crate) clean: bool,
 }
 
@@ -43,7 +44,7 @@ impl Tail {
         tail.file.sync_all()
     }
 
-    /// Opens the file; the hint is `None` if no slot is valid.
+    /// Opens the file. The hint is `None` if no slot is valid.
     pub(crate) fn open(dir: &Path) -> io::Result<(Self, Option<Hint>)> {
         let file = OpenOptions::new().read(true).write(true).open(dir.join(TAIL_FILE))?;
         let slots = [read_slot(&file, 0)?, read_slot(&file, 1)?];
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_slot_counts_and_one_torn_slot_does_no_harm() {
+    fn the_newest_valid_slot_counts_even_if_the_other_one_is_torn() {
         let dir = tempfile::tempdir().unwrap();
         let end = |round| LogEnd { segment: 1, offset: 4096 + round, round };
         Tail::create(dir.path(), end(0)).unwrap();

@@ -1,11 +1,13 @@
-//! The quarantine verdicts, kept in a file so that a restart still refuses.
+//! The quarantine file: which replicas are quarantined, and why. It exists so that the quarantine survives restarts.
 //!
-//! Text, replaced as a whole: a version line; `all REASON` if damage could not be pinned to groups, then `cleared ID`
-//! for each group removed since; `group ID REASON`; last `crc HEX` over the lines before. A file that cannot be
-//! read counts as `all`.
+//! The file is text and is replaced as a whole. It has a version line; `all REASON` if every group is quarantined
+//! because the extent of the damage is unknown, followed by `cleared ID` for each group that was removed since;
+//! `group ID REASON` for each other quarantined group; and at the end `crc HEX` over the lines before. A file that
+//! cannot be decoded counts as `all`.
 //!
-//! `all` lasts only until the node knows which groups it could have held when the damage was found
-//! ([`Verdicts::bound`]): from then on each of these has a verdict of its own, and groups made later have none.
+//! `all` lasts until the node knows which groups the directory could have held when the damage was found
+//! ([`Verdicts::bound`]). Then each of these groups gets a line of its own, and groups made later are healthy. Until
+//! a change is stored, the file may name too many groups, but never too few.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,14 +27,15 @@ use crate::dir::replace_file;
 const FILE: &str = "quarantine";
 const VERSION_LINE: &str = "anabranch quarantine, version 1";
 
-/// Which groups of this store are quarantined, and why.
+/// The quarantined groups of this store, and the reasons.
 ///
-/// Nobody who asks for a verdict waits for the disk: `state` is locked for a moment only, and `file` while it is written.
+/// A lookup never waits for the disk: `state` is locked only for a moment. `file` is locked while the file is
+/// written.
 pub(crate) struct Verdicts {
     root: PathBuf,
     state: Mutex<State>,
     file: Mutex<()>,
-    /// Whether the file could not be written as it ought to be.
+    /// Whether the last attempt to write the file failed.
     unsaved: AtomicBool,
 }
 
@@ -40,9 +43,9 @@ pub(crate) struct Verdicts {
 struct State {
     all: Option<String>,
     groups: BTreeMap<GroupId, String>,
-    /// Groups that `all` does not cover any more.
+    /// Groups to which `all` no longer applies.
     cleared: BTreeSet<GroupId>,
-    /// Groups whose removal is on its way to the disk. Not stored.
+    /// Groups whose removal is not durable yet. Not stored.
     clearing: BTreeSet<GroupId>,
 }
 
@@ -67,7 +70,7 @@ impl Verdicts {
         })
     }
 
-    /// Why a group is quarantined, if it is.
+    /// The reason for a group's quarantine. `None` if the group is healthy.
     pub(crate) fn reason(&self, group: GroupId) -> Option<String> {
         let state = self.lock();
         if state.clearing.contains(&group) {
@@ -84,7 +87,7 @@ impl Verdicts {
         self.save()
     }
 
-    /// Quarantines every group, those not heard of included.
+    /// Quarantines every group, unknown groups included.
     pub(crate) fn add_all(&self, reason: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.all = Some(one_line(reason));
@@ -93,7 +96,8 @@ impl Verdicts {
         self.save()
     }
 
-    /// Replaces the verdict about every group by one about each group in `existing`. Does nothing without such a verdict.
+    /// Replaces the quarantine of every group with one for each group in `existing`. Does nothing if there is no
+    /// quarantine of every group.
     pub(crate) fn bound(&self, existing: impl Iterator<Item = GroupId>) -> io::Result<()> {
         let mut state = self.lock();
         let Some(reason) = state.all.take() else { return Ok(()) };
@@ -102,11 +106,11 @@ impl Verdicts {
             state.groups.entry(group).or_insert_with(|| reason.clone());
         }
         drop(state);
-        // As long as it isn't stored, the file says more than is so.
+        // If this fails, the file still quarantines every group. That is safe.
         self.save()
     }
 
-    /// The group is being removed: no verdict holds, until a crash.
+    /// Called when the removal of a group begins. The quarantine no longer applies, but it does again after a crash.
     pub(crate) fn begin_clearing(&self, group: GroupId) {
         let mut state = self.lock();
         if state.all.is_some() || state.groups.contains_key(&group) {
@@ -114,7 +118,7 @@ impl Verdicts {
         }
     }
 
-    /// The group's removal is on the disk.
+    /// Called when the removal of a group is durable.
     pub(crate) fn finish_clearing(&self, group: GroupId) -> io::Result<()> {
         let mut state = self.lock();
         if !state.clearing.remove(&group) {
@@ -128,7 +132,7 @@ impl Verdicts {
         self.save()
     }
 
-    /// Writes the file if that failed before.
+    /// Writes the file again if the last attempt failed.
     pub(crate) fn save_again(&self) {
         if self.unsaved.load(Relaxed)
             && let Err(error) = self.save()
@@ -200,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_outlives_a_restart_until_the_removal_is_on_the_disk() {
+    fn a_quarantine_survives_restarts_until_the_removal_is_durable() {
         let dir = tempfile::tempdir().unwrap();
         let open = || Verdicts::load(dir.path()).unwrap();
         let verdicts = open();
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_without_bounds_covers_groups_not_heard_of_until_each_is_removed() {
+    fn damage_of_unknown_extent_quarantines_unknown_groups_until_each_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let verdicts = Verdicts::load(dir.path()).unwrap();
         verdicts.add_all("hole").unwrap();
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_about_every_group_ends_as_one_about_each_group_that_existed() {
+    fn bounding_the_damage_quarantines_only_the_groups_that_existed() {
         let dir = tempfile::tempdir().unwrap();
         let open = || Verdicts::load(dir.path()).unwrap();
         let verdicts = open();
@@ -250,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_garbled_file_quarantines_everything() {
+    fn an_invalid_file_quarantines_every_group() {
         let dir = tempfile::tempdir().unwrap();
         Verdicts::load(dir.path()).unwrap().add(GroupId(7), "rot").unwrap();
         let path = dir.path().join(FILE);

@@ -12,16 +12,16 @@ use crate::files::{KeyFiles, provider, unusable};
 use crate::reloading::Reloading;
 use crate::stream::Stream;
 
-/// TLS 1.2 and 1.3 of an HTTP port for everybody: clients show no certificate. Cheap to clone.
+/// TLS 1.2 and 1.3 for an HTTP port whose clients show no certificate. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApiTls(Reloading<ServerConfig>);
 
-/// What the port speaks, dearest first. Who offers nothing may speak either.
+/// Application protocols of the port, preferred one first. A client that offers none may speak either.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 impl ApiTls {
-    /// Reads the certificate and key at `files`, and again when they change, looking each `every`. Needs a tokio
-    /// runtime.
+    /// Reads the certificate and key at `files`. Checks every `every` whether they have changed, and then reads them
+    /// again. Needs a tokio runtime.
     ///
     /// # Errors
     /// [`Error`], which names the file.
@@ -29,10 +29,10 @@ impl ApiTls {
         Reloading::new(files.paths(), every, move || config(&files)).map(Self)
     }
 
-    /// Makes the handshake, for as long as it takes the client.
+    /// Makes the handshake with a client. There is no time limit here: the caller sets one.
     ///
     /// # Errors
-    /// What went wrong with it; the client was told.
+    /// The reason why the handshake failed. The client has been told.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
         let stream = TlsAcceptor::from(self.0.current()).accept(stream).await?;
         Ok(Stream::Tls(Box::new(stream)))

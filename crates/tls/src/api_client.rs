@@ -11,13 +11,13 @@ use crate::error::Error;
 use crate::files::{provider, read_roots, unusable};
 use crate::stream::ClientStream;
 
-/// The other end of an HTTP port for everybody: shows no certificate, and wants one of an authority for the host that
-/// it means. Cheap to clone.
+/// A TLS client of an HTTP port. It shows no certificate. The server's certificate must be of a trusted authority and
+/// must be valid for the host that the client wants. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApiClient(Arc<ClientConfig>);
 
 impl ApiClient {
-    /// Trusts the authorities in the file `ca`, PEM, and speaks `protocol` alone: `h2` or `http/1.1`.
+    /// Trusts the authorities in the PEM file `ca`, and offers only `protocol`: `h2` or `http/1.1`.
     ///
     /// # Errors
     /// [`Error`], which names the file.
@@ -30,10 +30,10 @@ impl ApiClient {
         Ok(Self(Arc::new(config)))
     }
 
-    /// Makes the handshake with `host`, a name or an address without brackets.
+    /// Makes the handshake with `host`, which is a name or an IP address (IPv6 without brackets).
     ///
     /// # Errors
-    /// What went wrong with it.
+    /// The reason why the handshake failed.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<ClientStream> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await

@@ -1,25 +1,25 @@
 use std::path::PathBuf;
 
-/// Why certificates can't be used.
+/// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file can't be read.
+    /// A file cannot be read.
     #[error("{path}: {error}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's answer.
+        /// Error of the operating system.
         error: std::io::Error,
     },
-    /// A file doesn't hold what it must.
+    /// The contents of a file are not usable.
     #[error("{path}: {reason}")]
     Unusable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with the contents.
         reason: String,
     },
-    /// A certificate can't be made.
+    /// A certificate cannot be made.
     #[error("{0}")]
     Issue(String),
 }

@@ -1,3 +1,8 @@
+//! Reads certificates, keys and authorities from PEM files.
+//!
+//! Errors always name the file. A private key stays inside of the value that signs with it: no error and no log
+//! contains it.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,21 +14,21 @@ use rustls::sign::CertifiedKey;
 
 use crate::error::Error;
 
-/// A certificate with its key, in PEM.
+/// Files with a certificate and its private key, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFiles {
-    /// The certificate, then those between it and the authority's, if there are any.
+    /// File with the certificate. It may continue with the intermediate certificates, up to the authority's.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// File with the private key.
     pub key: PathBuf,
 }
 
-/// What one end of a mutual connection needs, in PEM.
+/// Files that one end of a mutual TLS connection needs, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MutualFiles {
-    /// What it shows.
+    /// The own certificate and key.
     pub own: KeyFiles,
-    /// The authorities whose certificates it takes; several while one follows another.
+    /// File with the trusted authorities. It may hold several, for example while a new authority replaces an old one.
     pub ca: PathBuf,
 }
 
@@ -32,7 +37,7 @@ impl KeyFiles {
         vec![self.certificate.clone(), self.key.clone()]
     }
 
-    /// Reads both and checks that they belong together.
+    /// Reads both files and checks that key and certificate belong together.
     pub(crate) fn read(&self) -> Result<CertifiedKey, Error> {
         let chain = certificates(&self.certificate)?;
         let key = read(&self.key)?;
@@ -50,7 +55,7 @@ impl MutualFiles {
     }
 }
 
-/// The authorities in a file.
+/// Reads the authorities in a file.
 pub(crate) fn read_roots(ca: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca)? {
@@ -59,7 +64,7 @@ pub(crate) fn read_roots(ca: &Path) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// The one implementation of cryptography that TLS uses here.
+/// The implementation of cryptography that all TLS of the program uses.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
@@ -72,7 +77,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| Error::Read { path: path.to_owned(), error })
 }
 
-/// The certificates in a file; there is one at least.
+/// Reads the certificates in a file. A file without a certificate is an error.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let text = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();

@@ -1,3 +1,8 @@
+//! Reads from a certificate which member of the cluster its owner is.
+//!
+//! The name is a URI among the certificate's alternative names. A host name would not do, because nodes move between
+//! addresses. The caller must have checked before that the certificate is of the trusted authority.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -5,43 +10,43 @@ use anabranch_types::NodeId;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Who a certificate says that its owner is.
+/// The owner that a certificate names.
 ///
-/// Shape: the one URI among the certificate's alternative names whose scheme is `anabranch`:
-/// `anabranch://CLUSTER/node/ID`, `anabranch://CLUSTER/operator/NAME` or `anabranch://CLUSTER/client/NAME`; see [`is_name`].
-/// Source: ADR-0019.
+/// Shape: the only URI of the alternative names with the scheme `anabranch`: `anabranch://CLUSTER/node/ID`,
+/// `anabranch://CLUSTER/operator/NAME` or `anabranch://CLUSTER/client/NAME`. For the names see [`is_name`]. Source:
+/// ADR-0019.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: String,
-    /// What the owner is in it.
+    /// Role of the owner in the cluster.
     pub role: Role,
 }
 
-/// What the owner of a certificate is in its cluster.
+/// The role of a certificate's owner in its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// This node of it.
+    /// The node with this id.
     Node(NodeId),
-    /// Who looks after it.
+    /// A person or program that administers the cluster.
     Operator(String),
-    /// A program that writes and reads records.
+    /// A program that writes and reads records over the native API.
     Client(String),
 }
 
-/// Why a certificate says nobody.
+/// Why a certificate names no owner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    /// It is no certificate, or one that can't be read.
+    /// The certificate is malformed.
     #[error("the certificate can't be read")]
     Unreadable,
-    /// It has no name of this kind.
+    /// The certificate has no name with this scheme.
     #[error("the certificate has no name anabranch://CLUSTER/ROLE/NAME")]
     Nameless,
-    /// It has more than one.
+    /// The certificate has more than one such name.
     #[error("the certificate has more than one name anabranch://")]
     Ambiguous,
-    /// It has one that is none of the three forms.
+    /// The name has none of the three forms.
     #[error(
         "{0}: must be anabranch://CLUSTER/node/ID, anabranch://CLUSTER/operator/NAME or anabranch://CLUSTER/client/NAME"
     )]
@@ -50,18 +55,19 @@ pub enum IdentityError {
 
 const SCHEME: &str = "anabranch://";
 
-/// Whether a text can be a cluster's, an operator's or a client's name in a certificate: 1 to 64 letters, digits, `-`, `_`
-/// and `.`, so that it stands in a URI as it is.
+/// Whether a text can be the name of a cluster, an operator or a client in a certificate: 1 to 64 letters, digits,
+/// `-`, `_` and `.`. Such a name needs no escaping in a URI.
 pub fn is_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(fits)
 }
 
 impl Identity {
-    /// Who the owner of `certificate` is.
+    /// Reads the owner's name from `certificate`.
     ///
     /// # Errors
-    /// [`IdentityError`]. That the certificate is of the right authority has to be checked before.
+    /// [`IdentityError`]. This function does not check the certificate's signature: the caller must have verified
+    /// that first.
     pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
         let (_, certificate) =
             X509Certificate::from_der(certificate).map_err(|_| IdentityError::Unreadable)?;
@@ -101,7 +107,7 @@ impl FromStr for Identity {
     }
 }
 
-/// From 1, without leading zeros or a sign: each node has one name.
+/// A node id from 1, without leading zeros and without a sign, so each node has exactly one name.
 fn node_id(text: &str) -> Option<NodeId> {
     let id: u64 = text.parse().ok()?;
     (id > 0 && id.to_string() == text).then_some(NodeId(id))
@@ -133,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_read_back_as_they_were_written() {
+    fn an_identity_parses_from_its_own_text() {
         for role in
             [Role::Node(NodeId(7)), Role::Operator("ops".into()), Role::Client("a-1".into())]
         {
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_of_the_forms_is_nobody() {
+    fn a_name_with_another_form_is_refused() {
         for wrong in [
             "",
             "https://c/node/1",

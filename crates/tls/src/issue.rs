@@ -1,6 +1,8 @@
-//! Makes certificates: an authority of one cluster, and what it signs for its nodes, operators and clients.
+//! Makes certificates: an authority for one cluster, and the certificates that it signs for nodes, operators and
+//! clients.
 //!
-//! Keys are ECDSA P-256. Everything here is in memory; who calls it writes the files.
+//! Keys are ECDSA P-256. Nothing here touches the disk: the caller writes the files. A later run reads the authority
+//! back ([`Authority::read`]) to sign further certificates.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,17 +19,18 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::error::Error;
 use crate::identity::{Identity, Role, is_name};
 
-/// From when and until when a certificate holds.
+/// When a certificate begins and ends to be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// From then on.
+    /// First moment.
     pub from: SystemTime,
-    /// Until then.
+    /// Last moment.
     pub until: SystemTime,
 }
 
 impl Validity {
-    /// So many days, from an hour before `now`: clocks differ.
+    /// Valid for `days` days after `now`. It begins an hour before `now`, because the clocks of other machines may be
+    /// behind.
     pub fn days(days: u32, now: SystemTime) -> Self {
         const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
         const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -35,12 +38,12 @@ impl Validity {
     }
 }
 
-/// A certificate and its key, both in PEM. Shows nothing of the key.
+/// A certificate and its private key, both in PEM. `Debug` does not show the key.
 #[derive(Clone)]
 pub struct Issued {
     /// The certificate.
     pub certificate: String,
-    /// Its private key.
+    /// The private key.
     pub key: String,
 }
 
@@ -50,7 +53,7 @@ impl fmt::Debug for Issued {
     }
 }
 
-/// Who signs the certificates of one cluster.
+/// The authority that signs the certificates of one cluster.
 #[derive(Debug)]
 pub struct Authority {
     cluster: String,
@@ -60,10 +63,10 @@ pub struct Authority {
 const COMMON_NAME: &str = "Anabranch authority";
 
 impl Authority {
-    /// A new one, with its certificate and key.
+    /// Makes a new authority, and its certificate and key.
     ///
     /// # Errors
-    /// [`Error::Issue`] if the cluster's name is none that a certificate can carry, or no key can be made.
+    /// [`Error::Issue`] if the cluster's name does not fit into a certificate, or if no key can be made.
     pub fn new(cluster: &str, validity: Validity) -> Result<(Self, Issued), Error> {
         let key = new_key()?;
         let mut params = authority(cluster)?;
@@ -74,10 +77,11 @@ impl Authority {
         Ok((Self { cluster: cluster.to_owned(), issuer }, issued))
     }
 
-    /// One that [`Self::new`] made.
+    /// Reads an authority back that [`Self::new`] made.
     ///
     /// # Errors
-    /// [`Error::Issue`] if `issued` isn't of it, or certificate and key don't belong together.
+    /// [`Error::Issue`] if the certificate is not of such an authority, or if certificate and key do not belong
+    /// together.
     pub fn read(issued: &Issued) -> Result<Self, Error> {
         let foreign = || Error::Issue("is not an authority that was made here".into());
         let der =
@@ -96,16 +100,16 @@ impl Authority {
         Ok(Self { cluster: cluster.to_owned(), issuer: Issuer::new(authority(cluster)?, key) })
     }
 
-    /// Whose certificates it signs.
+    /// Name of the cluster whose certificates it signs.
     pub fn cluster(&self) -> &str {
         &self.cluster
     }
 
-    /// A certificate that says that its owner is `role`. A node's is good for `hosts` too, names and addresses, so that
-    /// clients of the Kinesis API take it.
+    /// Issues a certificate that names `role` as its owner. The certificate of a node is also valid for `hosts`
+    /// (names and addresses), so that clients of the Kinesis API accept it.
     ///
     /// # Errors
-    /// [`Error::Issue`], which says what can't be put into a certificate.
+    /// [`Error::Issue`] says what does not fit into a certificate.
     pub fn issue(&self, role: Role, hosts: &[String], validity: Validity) -> Result<Issued, Error> {
         let mut purposes = vec![ExtendedKeyUsagePurpose::ClientAuth];
         match &role {
@@ -133,7 +137,8 @@ impl Authority {
     }
 }
 
-/// What an authority's certificate says, but for its dates: the same each time, or what it signs would not lead to it.
+/// The contents of an authority's certificate, without its dates. `read` must make the same contents as `new`, or the
+/// certificates that it signs would not lead to the authority's.
 fn authority(cluster: &str) -> Result<CertificateParams, Error> {
     check_name(cluster)?;
     let mut params = CertificateParams::default();

@@ -1,12 +1,15 @@
-//! TLS of every port: certificates from files that are read again when they change, and who their owners are.
+//! TLS of every port: reads certificates from files, reads them again when they change, and identifies the owner of a
+//! certificate.
 //!
-//! A port for everybody ([`ApiTls`]) shows a certificate and asks its clients ([`ApiClient`]) for none. The gRPC port and who calls it
-//! ([`MutualTls`]) show one each, both of the cluster's authority, and each says in a name who its owner is ([`Identity`]).
-//! [`issue`] makes such certificates.
+//! - The Kinesis API ([`ApiTls`]) shows a certificate and asks its clients ([`ApiClient`]) for none. Clients sign
+//!   their requests instead.
+//! - The gRPC port ([`MutualTls`]) uses mutual TLS. Both ends show a certificate of the cluster's authority. A name
+//!   in the certificate says who its owner is ([`Identity`]).
+//! - [`issue`] makes certificates for `anabranch ctl certs`.
 //!
-//! Invariants: connections that are there already are never touched; files that can't be used leave what was read
-//! before in force; a key is never logged. What an owner may do is not decided here, but where services are served.
-//! Start at [`MutualTls::load`].
+//! Invariants: open connections are never touched. If files cannot be used, the certificates that were read before
+//! stay in use. A key is never logged. This crate does not decide what an owner may do: the services decide that
+//! (`node/src/access.rs`). Start at [`MutualTls::load`].
 
 mod api;
 mod api_client;

@@ -1,3 +1,14 @@
+//! Mutual TLS 1.3 between the members of a cluster.
+//!
+//! ```text
+//! accept:   any certificate of the authority    the result says who the client is; services decide what it may do
+//! connect:  a certificate of the authority that names a node of this cluster, and the wanted node if one is given
+//! ```
+//!
+//! The files are checked for changes all the time, and each new connection uses the newest certificates. Therefore no
+//! session is resumed: a resumed session would skip the check of the certificate. The identity of this process never
+//! changes while the process runs: a certificate of another owner is refused.
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +31,16 @@ use crate::reloading::Reloading;
 use crate::stream::{ClientStream, Stream};
 use crate::verifier::NodeVerifier;
 
-/// Both ends of mutual TLS 1.3 between the members of a cluster. Cheap to clone.
+/// Mutual TLS 1.3 for both ends of a connection. Cheap to clone.
 ///
-/// Every connection makes its handshake in full: what was reloaded holds for each new one.
+/// Every connection makes a full handshake, so each new connection uses the newest certificates.
 #[derive(Clone, Debug)]
 pub struct MutualTls {
     identity: Arc<Identity>,
     current: Reloading<Ends>,
 }
 
-/// Of one reading of the files.
+/// Configuration from one reading of the files.
 #[derive(Debug)]
 struct Ends {
     server: Arc<ServerConfig>,
@@ -38,25 +49,26 @@ struct Ends {
     provider: Arc<CryptoProvider>,
 }
 
-/// Who is at the other end of an accepted connection.
+/// The client of an accepted connection.
 #[derive(Clone, Debug)]
 pub enum Peer {
-    /// Anybody: the port is without TLS.
+    /// Unknown: the port is without TLS.
     Anybody,
-    /// The owner of a certificate of the right authority.
+    /// The owner of a certificate of the trusted authority.
     Certified(Arc<Identity>),
-    /// As [`Self::Certified`], but the certificate doesn't say who that is.
+    /// The certificate is of the trusted authority, but does not name its owner.
     Nobody(IdentityError),
 }
 
-/// gRPC is HTTP/2.
+/// Application protocol: gRPC is HTTP/2.
 const PROTOCOL: &[u8] = b"h2";
 
 impl MutualTls {
-    /// Reads what `files` name, and again when it changes, looking each `every`. Needs a tokio runtime.
+    /// Reads the certificates at `files`. Checks every `every` whether they have changed, and then reads them again.
+    /// Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`Error`], which names the file. Later on a certificate of another owner is an error too.
+    /// [`Error`], which names the file. A later certificate of another owner is refused and logged.
     pub fn load(files: MutualFiles, every: Duration) -> Result<Self, Error> {
         let identity = Arc::new(ends(&files)?.0);
         let (owner, paths) = (Arc::clone(&identity), files.paths());
@@ -64,15 +76,16 @@ impl MutualTls {
         Ok(Self { identity, current })
     }
 
-    /// Who the own certificate says that this is.
+    /// The owner that this side's certificate names.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Makes the handshake with a client, for as long as it takes that one; it must show a certificate of the authority.
+    /// Makes the handshake with a client, which must show a certificate of the authority. There is no time limit
+    /// here: the caller sets one.
     ///
     /// # Errors
-    /// What went wrong with it; the client was told.
+    /// The reason why the handshake failed. The client has been told.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<(Stream, Peer)> {
         let config = Arc::clone(&self.current.current().server);
         let stream = TlsAcceptor::from(config).accept(stream).await?;
@@ -84,10 +97,11 @@ impl MutualTls {
         Ok((Stream::Tls(Box::new(stream)), peer))
     }
 
-    /// Makes the handshake with a server, which must be a node of the own cluster: `node`, if that is said.
+    /// Makes the handshake with a server. It must be a node of this cluster, and the node `node` if one is given.
     ///
     /// # Errors
-    /// What went wrong with it. That the server doesn't take the own certificate shows only when something is read.
+    /// The reason why the handshake failed. If the server refuses this side's certificate, only the next read shows it:
+    /// in TLS 1.3 the client finishes its handshake before the server has checked that certificate.
     pub async fn connect(
         &self,
         stream: TcpStream,
@@ -113,12 +127,12 @@ impl MutualTls {
             .with_client_cert_resolver(Arc::clone(&current.own) as _);
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         config.resumption = Resumption::disabled();
-        config.enable_sni = false; // the name is that of nobody
+        config.enable_sni = false; // the server's name is a placeholder
         Ok(Arc::new(config))
     }
 }
 
-/// Of a certificate that must be of `owner`: who this is never changes.
+/// Reads the files. The certificate must name `owner`, because a running process never becomes another member.
 fn ends_of(files: &MutualFiles, owner: &Identity) -> Result<Ends, Error> {
     let (found, ends) = ends(files)?;
     if found == *owner {
@@ -158,7 +172,7 @@ mod tests {
     use crate::issue::{Authority, Validity};
 
     #[test]
-    fn a_certificate_of_another_owner_is_not_taken_over() {
+    fn a_certificate_of_another_owner_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name| dir.path().join(name);
         let today = Validity::days(1, SystemTime::now());

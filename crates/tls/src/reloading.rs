@@ -1,3 +1,11 @@
+//! A value that is made from files, and made again when the files change.
+//!
+//! 1. Every `every`, look at inode, time and length of each file.
+//! 2. If they differ from the files that were loaded, wait until two looks in a row are the same. Certificate and key
+//!    are replaced one after the other, and must not be read in between.
+//! 3. Load. If the files changed meanwhile, drop the result and look again.
+//! 4. If loading fails, keep the old value. The same error is logged once, not at every look.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +16,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::error::Error;
 
-/// How often files are looked at. What replaces them is in force within two of these.
+/// Time between two looks at the files. New files are in use after at most two of these intervals.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A value that is made of files, and anew when they change. Cheap to clone; the last clone ends the watch.
+/// A value that is made from files, and made again when they change. Cheap to clone. The task that watches the files
+/// ends with the last clone.
 #[derive(Debug)]
 pub struct Reloading<T> {
     current: Arc<ArcSwap<T>>,
@@ -34,17 +43,17 @@ impl<T> Clone for Reloading<T> {
 }
 
 impl<T: Send + Sync + 'static> Reloading<T> {
-    /// Has `load` make the value of the files at `paths`, now and whenever they changed, looking at them each `every`.
-    /// Needs a tokio runtime.
+    /// Makes the value with `load` now, and again whenever the files at `paths` change. Looks at the files every
+    /// `every`. Needs a tokio runtime.
     ///
     /// # Errors
-    /// What `load` says now; what it says later is logged, and the value stays.
+    /// The error of `load` now. A later error is logged, and the old value stays.
     pub fn new(
         paths: Vec<PathBuf>,
         every: Duration,
         load: impl Fn() -> Result<T, Error> + Send + 'static,
     ) -> Result<Self, Error> {
-        let loaded = look(&paths);
+        let loaded = file_states(&paths);
         let current = Arc::new(ArcSwap::from_pointee(load()?));
         let watcher = Watcher {
             paths,
@@ -52,40 +61,41 @@ impl<T: Send + Sync + 'static> Reloading<T> {
             current: Arc::clone(&current),
             loaded,
             changed: None,
-            complaint: None,
+            last_error: None,
         };
         let watch = tokio::spawn(watcher.run(every));
         Ok(Self { current, _watch: Arc::new(Watch(watch)) })
     }
 
-    /// The value as of now.
+    /// The value of the newest files that could be loaded.
     pub fn current(&self) -> Arc<T> {
         self.current.load_full()
     }
 }
 
-/// What tells whether files are the same as before: of each its inode, time and length, as far as it is there.
-type Looks = Vec<Option<(u64, i64, i64, u64)>>;
+/// For each file its inode, modification time (seconds, nanoseconds) and length; `None` if it is missing. Two equal
+/// values mean the files have not changed.
+type FileStates = Vec<Option<(u64, i64, i64, u64)>>;
 
-fn look(paths: &[PathBuf]) -> Looks {
+fn file_states(paths: &[PathBuf]) -> FileStates {
     use std::os::unix::fs::MetadataExt;
-    let looks = |path: &PathBuf| {
+    let state = |path: &PathBuf| {
         let found = std::fs::metadata(path).ok()?;
         Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
     };
-    paths.iter().map(looks).collect()
+    paths.iter().map(state).collect()
 }
 
 struct Watcher<T, F> {
     paths: Vec<PathBuf>,
     load: F,
     current: Arc<ArcSwap<T>>,
-    /// Of what `current` was made.
-    loaded: Looks,
-    /// How the files looked last, if not so.
-    changed: Option<Looks>,
-    /// What was logged last of files that can't be used.
-    complaint: Option<String>,
+    /// State of the files that `current` was made from.
+    loaded: FileStates,
+    /// State of the files at the last look, if it differs from `loaded`.
+    changed: Option<FileStates>,
+    /// Last error that was logged.
+    last_error: Option<String>,
 }
 
 impl<T, F> Watcher<T, F>
@@ -105,39 +115,40 @@ where
             match looked.await {
                 Ok(watcher) => self = watcher,
                 Err(error) => {
-                    return tracing::error!(%error, "certificates are watched no more");
+                    return tracing::error!(%error, "certificates are no longer watched");
                 }
             }
         }
     }
 
-    /// Certificate and key are replaced one after the other, so they are read once they have looked the same twice.
+    /// One look at the files. Loads them when they have looked the same twice, because certificate and key are
+    /// replaced one after the other.
     fn look(&mut self) {
-        let looks = look(&self.paths);
-        if looks == self.loaded {
-            (self.changed, self.complaint) = (None, None);
+        let states = file_states(&self.paths);
+        if states == self.loaded {
+            (self.changed, self.last_error) = (None, None);
             return;
         }
-        if self.changed.as_ref() != Some(&looks) {
-            self.changed = Some(looks);
+        if self.changed.as_ref() != Some(&states) {
+            self.changed = Some(states);
             return;
         }
         let loaded = (self.load)();
-        if look(&self.paths) != looks {
+        if file_states(&self.paths) != states {
             return;
         }
         match loaded {
             Ok(fresh) => {
                 self.current.store(Arc::new(fresh));
-                self.loaded = looks;
-                (self.changed, self.complaint) = (None, None);
+                self.loaded = states;
+                (self.changed, self.last_error) = (None, None);
                 tracing::info!(files = ?self.paths, "certificates reloaded");
             }
             Err(error) => {
-                let complaint = error.to_string();
-                if self.complaint.as_ref() != Some(&complaint) {
-                    tracing::error!(%error, "certificates not reloaded, those of before stay in force");
-                    self.complaint = Some(complaint);
+                let text = error.to_string();
+                if self.last_error.as_ref() != Some(&text) {
+                    tracing::error!(%error, "certificates not reloaded, the old ones stay in use");
+                    self.last_error = Some(text);
                 }
             }
         }

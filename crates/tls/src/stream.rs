@@ -1,3 +1,7 @@
+//! One type for accepted connections with and without TLS.
+//!
+//! Readers and writers see plain bytes in both cases. Every method only forwards to the connection inside.
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,20 +10,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A connection that was accepted: what passes here is above TLS, where there is any.
+/// An accepted connection, with or without TLS.
 #[derive(Debug)]
 pub enum Stream {
     /// Without TLS.
     Plain(TcpStream),
-    /// After its handshake.
+    /// With TLS, after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A connection that was made, above TLS.
+/// A connection to a server, with TLS.
 pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
 
 impl Stream {
-    /// Whether it keeps written bytes until it is flushed.
+    /// Whether written bytes may stay in a buffer until the connection is flushed.
     pub fn is_buffered(&self) -> bool {
         matches!(self, Self::Tls(_))
     }

@@ -1,3 +1,9 @@
+//! The client's check of a server certificate on the gRPC port.
+//!
+//! A certificate is accepted if its chain leads to the cluster's authority, and if it names a node of this cluster
+//! (the wanted node, if there is one). Host names and addresses are not compared, because nodes move. An operator's
+//! or client's certificate never passes, so its owner cannot pretend to be a node.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,19 +17,19 @@ use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore,
 
 use crate::identity::{Identity, IdentityError, Role};
 
-/// Takes a server that is a node of the cluster, and the one that is wanted, whatever its address: nodes move.
+/// Accepts the certificate of a node of the cluster, at whatever address.
 #[derive(Debug)]
 pub(crate) struct NodeVerifier {
     pub(crate) roots: Arc<RootCertStore>,
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) cluster: String,
-    /// Any node if `None`.
+    /// The wanted node; any node if `None`.
     pub(crate) node: Option<NodeId>,
 }
 
-/// Why the owner of a good certificate isn't who is wanted.
+/// Why the owner of a valid certificate is not the wanted node.
 #[derive(Debug, thiserror::Error)]
-enum Mistaken {
+enum WrongServer {
     #[error(transparent)]
     Nobody(#[from] IdentityError),
     #[error("the server is {found}, wanted is {wanted}")]
@@ -31,7 +37,7 @@ enum Mistaken {
 }
 
 impl NodeVerifier {
-    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Mistaken> {
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), WrongServer> {
         let found = Identity::of(certificate)?;
         let fits = match &found.role {
             Role::Node(node) => self.node.is_none_or(|wanted| wanted == *node),
@@ -41,7 +47,7 @@ impl NodeVerifier {
             return Ok(());
         }
         let node = self.node.map_or_else(|| "a node".to_owned(), |node| format!("node {}", node.0));
-        Err(Mistaken::Another { found, wanted: format!("{node} of cluster {}", self.cluster) })
+        Err(WrongServer::Another { found, wanted: format!("{node} of cluster {}", self.cluster) })
     }
 }
 
@@ -65,8 +71,8 @@ impl ServerCertVerifier for NodeVerifier {
         )?;
         match self.check(end_entity) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err(mistaken) => {
-                Err(CertificateError::Other(OtherError(Arc::new(Said(mistaken.to_string()))))
+            Err(wrong) => {
+                Err(CertificateError::Other(OtherError(Arc::new(ReadableError(wrong.to_string()))))
                     .into())
             }
         }
@@ -97,12 +103,12 @@ impl ServerCertVerifier for NodeVerifier {
     }
 }
 
-/// A reason that is read by people: rustls prints what it wraps in the debug form.
+/// An error with a readable `Debug` form, because rustls prints wrapped errors in that form.
 #[derive(thiserror::Error)]
 #[error("{0}")]
-struct Said(String);
+struct ReadableError(String);
 
-impl fmt::Debug for Said {
+impl fmt::Debug for ReadableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

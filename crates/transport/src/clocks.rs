@@ -1,19 +1,20 @@
-//! What time it is, in a cluster in which a node's wall clock may be wrong.
+//! The time of the cluster, although the wall clock of any node may be wrong (ADR-0024).
 //!
-//! Each pong carries the wall clock of the node that answers, as it is. A reading is that clock less this process's
-//! monotonic clock, in the middle of the round trip. So readings stay right while this node's own wall clock steps. The
-//! agreed time is the median of the readings and the own clock, if a majority of all nodes is within the limit of it
+//! Each pong carries the wall clock of its node, uncorrected. A reading is that clock minus this process's monotonic
+//! clock in the middle of the round trip. So readings stay right if this node's own wall clock is set. The agreed
+//! time is the median of the readings and the own clock, if a majority of all nodes is within the limit of it
 //! (`agreement.rs`). Then:
 //!
-//! - [`Clock::now`] is the own clock while that is within the limit of the agreed time, else the agreed time. It stamps.
-//! - [`Clock::agreed`] decides what has expired. It is `None` while no majority agrees and while the own clock is wrong:
-//!   then nothing expires.
-//! - [`Clocks::is_far`] says whose clock is wrong. Such a node leads nothing if another one can.
+//! - [`Clock::now`] is the own clock while that is within the limit of the agreed time, and otherwise the agreed
+//!   time. It stamps records.
+//! - [`Clock::agreed`] decides what has expired. It is `None` while no majority agrees and while the own clock is
+//!   wrong. Then nothing expires.
+//! - [`Clocks::is_far`] says whether a node's clock is wrong. Such a node leads no group that another node can lead.
 //!
-//! When the majority is lost, the last agreed time goes on by the monotonic clock, for all but what expires.
+//! If the majority is lost, the last agreed time goes on by the monotonic clock, for everything except expiry.
 //!
-//! Never: a corrected time in a pong, or an error would feed itself; expiry by the own clock alone, but on the only node
-//! of a cluster.
+//! This never happens: a pong carries a corrected time, because an error would then confirm itself. And nothing
+//! expires by the own clock alone, except on the only node of a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -27,73 +28,79 @@ use crate::clocks::agreement::median_of_majority;
 
 mod agreement;
 
-/// How long a reading counts after the last pong of its node. Some pings, as one may be lost.
-const LASTS: Duration = Duration::from_secs(2);
-/// A pong that took longer says too little about the time.
+/// How long a reading counts after the last pong of its node. Several ping intervals, because a ping may be lost.
+const READING_LIFETIME: Duration = Duration::from_secs(2);
+/// A pong with a longer round trip is ignored, because its reading would be too inexact.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(1);
-/// How long a clock must be wrong before its node gives up what it leads: all clocks may be set at about the same time.
+/// How long this node's clock must be wrong before the node gives its leadership to others. If all clocks are set at
+/// about the same time, none of them is wrong for that long.
 const FAR_AFTER: Duration = Duration::from_secs(1);
-/// How long a state must last before it is logged: at the start no other clock is known.
-const SAID_AFTER: Duration = Duration::from_secs(3);
-/// No majority has agreed yet.
+/// How long a state of the own clock must last before it is logged. At the start no other clock is known yet.
+const LOGGED_AFTER: Duration = Duration::from_secs(3);
+/// Value of `agreed` if no majority has agreed yet.
 const NONE: i64 = i64::MIN;
-/// This is the only node.
+/// Value of `agreed` if this is the only node.
 const ALONE: i64 = i64::MAX;
 
-/// The clocks of all nodes, as this one knows them.
+/// The clocks of all nodes, as this node knows them.
 pub struct Clocks {
     node: NodeId,
     own: Arc<dyn Clock>,
-    /// How far a clock may be from the agreed time, in milliseconds.
+    /// Maximum difference of a clock from the agreed time, in milliseconds.
     limit: u64,
-    /// Where this process's monotonic clock began.
+    /// Zero of this process's monotonic clock.
     origin: Instant,
-    /// The last agreed time less the monotonic clock; or [`NONE`], [`ALONE`]. Read for every append.
+    /// The last agreed time minus the monotonic clock, in milliseconds, or [`NONE`] or [`ALONE`]. Atomic, because
+    /// every append reads it.
     agreed: AtomicI64,
-    /// Whether a majority agrees on it now.
+    /// Whether a majority agrees on `agreed` now.
     is_agreed: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The other nodes of the cluster; `None` until they are known.
+    /// The other nodes of the cluster. `None` until they are known.
     others: Option<BTreeSet<NodeId>>,
     readings: BTreeMap<NodeId, Reading>,
-    /// Since when the own clock is wrong.
+    /// Since when the own clock is wrong. `None` if it is right.
     far_since: Option<Instant>,
-    standing: Standing,
-    /// Since when `standing` is so.
+    own_clock: OwnClock,
+    /// Since when `own_clock` has this value.
     since: Instant,
-    said: Standing,
+    /// The last value of `own_clock` that was logged.
+    logged: OwnClock,
 }
 
-/// How the own clock stands to the others.
+/// The own clock, compared with the agreed time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum OwnClock {
+    /// Within the limit.
     Near,
+    /// Wrong: it was beyond the limit, and is not yet back within half of the limit.
     Far,
+    /// No majority agrees on the time.
     NoMajority,
 }
 
-/// Another node's clock.
+/// A reading of another node's clock.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
-    /// Its wall clock less this process's monotonic clock, in milliseconds.
+    /// The node's wall clock minus this process's monotonic clock, in milliseconds.
     ahead: i64,
-    /// How far off that may be.
+    /// Maximum error of `ahead`, in milliseconds.
     error: u64,
-    /// When it was found, or found to be right still.
+    /// When the reading was taken, or last confirmed by another pong.
     taken: Instant,
 }
 
-/// The clocks, for operators.
+/// State of the clocks, for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClockReport {
     /// Whether a majority agrees on the time.
     pub is_agreed: bool,
-    /// By how many milliseconds each node's clock is ahead of the agreed time, or of this node's clock if there has been
-    /// no agreed time yet. Only nodes that answered lately.
+    /// For each node, by how many milliseconds its clock is ahead of the agreed time. If there was no agreed time
+    /// yet, ahead of this node's clock. Holds only nodes that answered lately.
     pub ahead_millis: BTreeMap<NodeId, i64>,
     /// Nodes whose clocks are wrong.
     pub far: BTreeSet<NodeId>,
@@ -106,9 +113,9 @@ impl Clocks {
             others: None,
             readings: BTreeMap::new(),
             far_since: None,
-            standing: Standing::NoMajority,
+            own_clock: OwnClock::NoMajority,
             since: origin,
-            said: Standing::Near,
+            logged: OwnClock::Near,
         };
         Self {
             node,
@@ -121,20 +128,21 @@ impl Clocks {
         }
     }
 
-    /// Says which nodes the cluster has. Until then nobody's clock is trusted.
+    /// Sets the nodes of the cluster. Before that no clock is trusted.
     pub fn set_nodes(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let others = nodes.into_iter().filter(|node| *node != self.node).collect();
         let mut state = self.lock();
         state.others = Some(others);
-        self.judge(&mut state);
+        self.update(&mut state);
     }
 
-    /// This node's own clock, as it is: what pongs carry.
+    /// This node's own clock in milliseconds, uncorrected, for pongs.
     pub(crate) fn own_millis(&self) -> u64 {
         self.own.now().as_millis()
     }
 
-    /// Takes the clock in a pong to the ping that was sent at `sent`; 0 from a node that doesn't say it.
+    /// Takes the wall clock from a pong. Its ping was sent at `sent`. A node of an earlier version sends 0, which is
+    /// ignored.
     pub(crate) fn read(&self, node: NodeId, sent: Instant, wall_millis: u64) {
         let round_trip = sent.elapsed();
         if wall_millis == 0 || round_trip > LONGEST_ROUND_TRIP {
@@ -143,52 +151,53 @@ impl Clocks {
         let half = round_trip / 2;
         let wall = Timestamp::from_millis(wall_millis);
         let (ahead, taken) = (self.ahead(wall, sent + half), Instant::now());
-        // Both clocks are in whole milliseconds.
+        // Both clocks are rounded to whole milliseconds. That adds one to the error.
         let error = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         let new = Reading { ahead, error, taken };
         let mut state = self.lock();
         state.readings.entry(node).and_modify(|known| known.take(new)).or_insert(new);
-        self.judge(&mut state);
+        self.update(&mut state);
     }
 
-    /// Looks at all clocks again, and logs what has changed for long enough.
+    /// Finds the agreed time again. If the state of the own clock has changed for long enough, logs it.
     pub(crate) fn check(&self) {
         let mut state = self.lock();
-        self.judge(&mut state);
+        self.update(&mut state);
         if state.others.is_none()
-            || state.said == state.standing
-            || state.since.elapsed() < SAID_AFTER
+            || state.logged == state.own_clock
+            || state.since.elapsed() < LOGGED_AFTER
         {
             return;
         }
-        state.said = state.standing;
+        state.logged = state.own_clock;
         let report = self.report_of(&state);
         let own = report.ahead_millis.get(&self.node).copied().unwrap_or_default();
         let ahead = &report.ahead_millis;
-        match state.standing {
-            Standing::Far => tracing::warn!(
+        match state.own_clock {
+            OwnClock::Far => tracing::warn!(
                 ahead_millis = own,
                 limit_millis = self.limit,
                 "this node's wall clock is wrong: set it right; until then it leads nothing that another node can lead, \
                  stamps records with the other nodes' time, and trims nothing"
             ),
-            Standing::NoMajority => tracing::warn!(
+            OwnClock::NoMajority => tracing::warn!(
                 ?ahead,
                 limit_millis = self.limit,
                 "no majority of the nodes agrees on the time: nothing is trimmed until one does"
             ),
-            Standing::Near => {
+            OwnClock::Near => {
                 tracing::warn!(ahead_millis = own, "this node's wall clock is right again")
             }
         }
     }
 
-    /// Whether the clock of `node` is wrong by the agreed time.
+    /// Whether the clock of `node` is wrong: farther from the agreed time than the limit. This node's own clock must
+    /// be wrong for a second first. It then counts as wrong until it is within half of the limit.
     pub fn is_far(&self, node: NodeId) -> bool {
         self.is_far_in(&self.lock(), node)
     }
 
-    /// The clocks, for operators.
+    /// State of the clocks, for operators.
     pub fn report(&self) -> ClockReport {
         self.report_of(&self.lock())
     }
@@ -217,8 +226,8 @@ impl Clocks {
         agreed.zip(reading).is_some_and(|(agreed, ahead)| ahead.abs_diff(agreed) > self.limit)
     }
 
-    /// Finds the agreed time, and how the own clock stands to it.
-    fn judge(&self, state: &mut State) {
+    /// Finds the agreed time, and compares the own clock with it.
+    fn update(&self, state: &mut State) {
         let own = self.own_ahead();
         let agreed = state.others.as_ref().and_then(|others| {
             let known = others.iter().filter_map(|node| state.fresh(*node));
@@ -230,8 +239,9 @@ impl Clocks {
             self.agreed.store(agreed, Ordering::Release);
         }
         self.is_agreed.store(agreed.is_some(), Ordering::Release);
-        // Only a majority finds a clock wrong, or right again. Far is above the limit, near is below half of it: a clock
-        // at the limit doesn't move leaders to and fro.
+        // Only while a majority agrees, the own clock is found wrong or right again. It is wrong above the limit,
+        // and right again only below half of the limit. So a clock near the limit does not move leaders back and
+        // forth.
         let off = self.agreed_ahead(own).filter(|_| agreed.is_some()).map(|at| own.abs_diff(at));
         match off {
             Some(off) if off > self.limit => {
@@ -240,17 +250,17 @@ impl Clocks {
             Some(off) if off <= self.limit / 2 => state.far_since = None,
             Some(_) | None => {}
         }
-        let standing = match (off, state.far_since) {
-            (None, _) => Standing::NoMajority,
-            (Some(_), Some(_)) => Standing::Far,
-            (Some(_), None) => Standing::Near,
+        let own_clock = match (off, state.far_since) {
+            (None, _) => OwnClock::NoMajority,
+            (Some(_), Some(_)) => OwnClock::Far,
+            (Some(_), None) => OwnClock::Near,
         };
-        if state.standing != standing {
-            (state.standing, state.since) = (standing, Instant::now());
+        if state.own_clock != own_clock {
+            (state.own_clock, state.since) = (own_clock, Instant::now());
         }
     }
 
-    /// `wall`, which was read at `moment`, less the monotonic clock.
+    /// `wall` minus the monotonic clock at `moment`, at which `wall` was read. In milliseconds.
     fn ahead(&self, wall: Timestamp, moment: Instant) -> i64 {
         let wall = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX - 1);
         wall.saturating_sub(self.monotonic_millis(moment))
@@ -265,7 +275,7 @@ impl Clocks {
         i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The last agreed time less the monotonic clock.
+    /// The last agreed time minus the monotonic clock, in milliseconds. `None` if there was no agreed time yet.
     fn agreed_ahead(&self, own: i64) -> Option<i64> {
         match self.agreed.load(Ordering::Acquire) {
             NONE => None,
@@ -274,7 +284,8 @@ impl Clocks {
         }
     }
 
-    /// The own clock, and the last agreed time where the own clock is not within the limit of it.
+    /// The own clock. Also the last agreed time, if the own clock is not within the limit of it. `None` if there was
+    /// no agreed time yet.
     fn own_and_correction(&self) -> Option<(Timestamp, Option<Timestamp>)> {
         let (own, moment) = (self.own.now(), Instant::now());
         let ahead = self.ahead(own, moment);
@@ -307,15 +318,16 @@ impl Clock for Clocks {
 }
 
 impl State {
-    /// What is known of the clock of `node`, if it answered lately.
+    /// The reading of the clock of `node`, if the node answered lately.
     fn fresh(&self, node: NodeId) -> Option<i64> {
         let reading = self.readings.get(&node)?;
-        (reading.taken.elapsed() <= LASTS).then_some(reading.ahead)
+        (reading.taken.elapsed() <= READING_LIFETIME).then_some(reading.ahead)
     }
 }
 
 impl Reading {
-    /// Takes a newer reading. The known one stays if it is as exact, unless they contradict each other: then the clock was set.
+    /// Takes a newer reading. The known reading stays if it is at least as exact and the two do not contradict each
+    /// other. If they do, the clock was set, and only the new reading is right.
     fn take(&mut self, new: Self) {
         let agree = self.ahead.abs_diff(new.ahead) <= self.error.saturating_add(new.error);
         if agree && self.error <= new.error {

@@ -1,3 +1,8 @@
+//! How this node connects to other nodes: over TCP, over TLS, or over the network of a test.
+//!
+//! A failed TLS handshake counts as a refused connection: the other end has seen no part of a call, so
+//! [`crate::was_not_sent`] is true.
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,28 +19,28 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
-/// Where a connection leads, and to whom.
+/// Address of a connection, and the node that must be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
     /// `host:port`.
     pub address: String,
-    /// The node that must be there, where connections tell who is. Any node of the cluster if `None`.
+    /// The node that must be there. Checked with TLS only. With `None` any node of the cluster is accepted.
     pub node: Option<NodeId>,
 }
 
 impl Destination {
-    /// `node`, which is said to be at `address`.
+    /// Destination `address`, at which `node` must be.
     pub fn node(node: NodeId, address: impl Into<String>) -> Self {
         Self { address: address.into(), node: Some(node) }
     }
 
-    /// Whichever node is at `address`.
+    /// Destination `address`, at which any node of the cluster may be.
     pub fn any(address: impl Into<String>) -> Self {
         Self { address: address.into(), node: None }
     }
 }
 
-/// How a connection to a node is made: TCP, TLS over it, or what a test puts between two nodes.
+/// Makes connections to nodes: over TCP, over TLS, or over the network of a test.
 pub trait Connector: Send + Sync + 'static {
     /// Connects to `to`.
     fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Io>>>;
@@ -45,8 +50,8 @@ pub trait Connector: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpConnector;
 
-/// How long a connection may take to be made. Past a lost packet a new attempt is sooner there than the system's next
-/// one, which comes after one second, then two, then four.
+/// Maximum time to make a connection. If a packet is lost, a new attempt after this time is faster than the
+/// operating system, which sends it again after one second, then two, then four.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 async fn connect_tcp(address: String) -> io::Result<TcpStream> {
@@ -61,7 +66,7 @@ impl Connector for TcpConnector {
     }
 }
 
-/// Mutual TLS over TCP: who is there must have a certificate of the node that is wanted.
+/// Mutual TLS over TCP. The other end must show a certificate of the node that is wanted.
 #[derive(Clone, Debug)]
 pub struct TlsConnector {
     tls: MutualTls,
@@ -88,7 +93,7 @@ impl Connector for TlsConnector {
                     if complaints.is_due(Instant::now()) {
                         tracing::warn!(address, %error, "no TLS connection");
                     }
-                    // Nothing of a call was sent, as where nobody listens.
+                    // No part of a call was sent, as if no process listened at the address.
                     Err(io::Error::new(io::ErrorKind::ConnectionRefused, error))
                 }
             }
@@ -96,5 +101,5 @@ impl Connector for TlsConnector {
     }
 }
 
-/// How long a handshake may take either side.
+/// Maximum time of a TLS handshake, on either end.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,3 +1,17 @@
+//! The sending end of one stream to a peer: many channels share one connection.
+//!
+//! ```text
+//! call, AppendRequests --> permits --> queue --> gathered into messages --> connection
+//! caller               <-- its channel, found by number <-- responses <-------'
+//! ```
+//!
+//! A *channel* is one conversation: a call with one response, or a stream of appends. Each request and response
+//! carries the number of its channel. A request waits for permits while too many requests or bytes are unanswered,
+//! so memory is bounded.
+//!
+//! This never happens: a channel goes on after its connection has ended. So the requests of a channel are never
+//! reordered, and none is missing between two that arrive.
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,16 +28,16 @@ use tonic::transport::Channel;
 use crate::Error;
 use crate::server::RequestBody;
 
-/// What a receiver answered.
+/// Body of a response.
 pub use pb::response_frame::Body as ResponseBody;
 
-/// Bytes of requests that may be unanswered on a lane; more waits with the sender.
+/// Maximum bytes of unanswered requests on a lane. Further requests wait at the sender.
 pub(crate) const LANE_BYTES_IN_FLIGHT: u32 = 64 << 20;
-/// Bytes that one message gathers before it is sent; a larger request travels alone.
+/// Requests are added to a message until it has at least this many bytes.
 const MESSAGE_BYTES: usize = 1 << 20;
-/// Requests that one message gathers.
+/// Maximum number of requests in one message.
 const MESSAGE_FRAMES: usize = 1024;
-/// Requests that may be unanswered on one append channel.
+/// Maximum number of unanswered requests on one append channel.
 const CHANNEL_REQUESTS_IN_FLIGHT: usize = 64;
 
 /// The sending end of one stream: to one peer, for one purpose.
@@ -37,16 +51,16 @@ pub(crate) struct Lane {
 
 #[derive(Debug, Default)]
 struct State {
-    /// To the connection, while there is one.
+    /// Queue to the connection. `None` while there is no connection.
     queue: Option<mpsc::UnboundedSender<pb::RequestFrame>>,
-    /// Who waits for answers on it.
+    /// The callers that wait for responses, by channel number.
     channels: HashMap<u64, Waiter>,
 }
 
 #[derive(Debug)]
 enum Waiter {
     Once(oneshot::Sender<ResponseBody>),
-    Many(mpsc::UnboundedSender<ResponseBody>), // one answer for each request in flight
+    Many(mpsc::UnboundedSender<ResponseBody>), // one response for each request in flight
 }
 
 impl Lane {
@@ -59,7 +73,7 @@ impl Lane {
         }
     }
 
-    /// One request, one answer.
+    /// Sends one request and waits for its response.
     pub(crate) async fn call(
         &self,
         group: GroupId,
@@ -81,7 +95,7 @@ impl Lane {
         }
     }
 
-    /// A channel for a stream of appends.
+    /// Opens a channel for a stream of appends.
     pub(crate) fn open(
         self: Arc<Self>,
         group: GroupId,
@@ -126,7 +140,7 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one connection until it breaks. Every channel that was open ends with it.
+    /// Runs one connection until it breaks. All channels on it end with it.
     pub(crate) async fn run(
         &self,
         channel: Channel,
@@ -135,7 +149,7 @@ impl Lane {
     ) -> Result<(), tonic::Status> {
         let (queue, outgoing) = mpsc::unbounded_channel(); // bounded by `in_flight`
         let hello = pb::ExchangeRequest { hello: Some(hello), frames: Vec::new() };
-        // Polled by the connection itself, when it can send: what waits by then is one message.
+        // The connection polls this stream when it can send. All requests that wait at that time form one message.
         let requests = stream::unfold((Some(hello), outgoing), |(hello, mut outgoing)| async {
             let request = match hello {
                 Some(hello) => hello,
@@ -164,6 +178,7 @@ impl Lane {
         let channels = &mut self.lock().channels;
         match channels.get(&channel) {
             Some(Waiter::Many(answers)) => {
+                // Any other response than `Appended` ends the channel.
                 let last = !matches!(body, ResponseBody::Appended(_));
                 let gone = answers.send(body).is_err();
                 if last || gone {
@@ -180,7 +195,7 @@ impl Lane {
     }
 }
 
-/// Ends every channel when a connection is over, however it ended.
+/// Ends all channels when a connection is over, for whatever reason.
 struct Disconnect<'a>(&'a Lane);
 
 impl Drop for Disconnect<'_> {
@@ -189,7 +204,7 @@ impl Drop for Disconnect<'_> {
     }
 }
 
-/// `first` and what else is waiting, up to the bounds of a message.
+/// A message of `first` and the requests that wait behind it, up to the bounds of a message.
 fn gather_from(
     first: pb::RequestFrame,
     outgoing: &mut mpsc::UnboundedReceiver<pb::RequestFrame>,
@@ -204,7 +219,7 @@ fn gather_from(
     pb::ExchangeRequest { hello: None, frames }
 }
 
-/// Bytes that a request keeps in memory, near enough.
+/// Approximate bytes that a request uses in memory.
 fn bytes_of(body: &RequestBody) -> usize {
     const OVERHEAD: usize = 64;
     match body {
@@ -224,7 +239,7 @@ fn bytes_of(body: &RequestBody) -> usize {
 
 type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
-/// A stream of appends to one replica: requests go out in order, answers come back in order.
+/// A stream of appends to one replica. Requests go out in order, and responses come back in order.
 #[derive(Debug)]
 pub struct AppendChannel {
     sender: Arc<AppendSender>,
@@ -241,7 +256,7 @@ struct AppendSender {
     requests: Arc<Semaphore>,
 }
 
-/// The half of an [`AppendChannel`] that sends. Waits while too much is unanswered.
+/// The sending half of an [`AppendChannel`]. Waits while too many requests or bytes are unanswered.
 #[derive(Clone, Debug)]
 pub struct AppendRequests {
     sender: Arc<AppendSender>,
@@ -249,17 +264,18 @@ pub struct AppendRequests {
 }
 
 impl AppendChannel {
-    /// The sending half; may move to a task of its own.
+    /// The sending half. It may move to another task.
     pub fn requests(&self) -> AppendRequests {
         AppendRequests { sender: Arc::clone(&self.sender), permits: self.permits.0.clone() }
     }
 
-    /// The next answer.
+    /// Waits for the next response.
     ///
     /// # Errors
-    /// [`Error::Failed`] if the receiver refused; [`Error::Unreachable`] once the stream is broken.
+    /// [`Error::Failed`] if the receiver refused. [`Error::Unreachable`] once the stream is broken.
     pub async fn answer(&mut self) -> Result<ResponseBody, Error> {
         let answer = self.answers.recv().await;
+        // The response frees the permits of its request.
         drop(self.permits.1.try_recv());
         match answer {
             Some(ResponseBody::Failed(reason)) => Err(Error::Failed(reason)),
@@ -270,7 +286,7 @@ impl AppendChannel {
 }
 
 impl AppendRequests {
-    /// Sends one request.
+    /// Sends one request. Waits for permits first.
     ///
     /// # Errors
     /// [`Error::Unreachable`] once the stream is broken.

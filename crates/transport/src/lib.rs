@@ -1,12 +1,13 @@
-//! What nodes say to each other: one gRPC stream per peer and purpose, requests and answers of all
-//! groups multiplexed and batched on it, and the liveness of nodes.
+//! Messages between nodes, and the liveness of nodes.
 //!
-//! What arrives while one message is under way makes the next, so a busy stream carries few large
-//! messages and an idle one delays nothing. Everything queued is bounded in bytes.
+//! There is one gRPC stream per peer and purpose. Requests and responses of all groups share it and are sent in
+//! batches. Requests that arrive while one message is being sent form the next message. So a busy stream carries few
+//! large messages, and an idle stream delays nothing. Everything that is queued is bounded in bytes.
 //!
-//! Invariants: requests of one channel are delivered and answered in order; a channel whose stream
-//! broke never continues on another one. This crate never looks into a log entry.
-//! Start at [`Transport`] (to send), [`Listener`] and [`ReplicaServer`] (to receive).
+//! Invariants: the requests of one channel are delivered and answered in order. If a stream breaks, its channels end
+//! and never go on on another stream. This crate never looks into a log entry.
+//!
+//! Start at [`Transport`] to send, and at [`Listener`] and [`ReplicaServer`] to receive.
 
 mod clocks;
 mod connector;
@@ -28,16 +29,16 @@ pub use peer::{
 };
 pub use server::{Handler, ReplicaServer, RequestBody};
 
-/// Why a request got no answer. The receiver may have acted on it or not.
+/// Why a request got no response. The receiver may or may not have acted on the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No stream to the node is up.
+    /// No stream to the node is connected.
     #[error("node {0} is unreachable")]
     Unreachable(anabranch_types::NodeId),
-    /// The stream broke, or the receiver refused: it doesn't hold the group, or is stopping.
+    /// The stream broke, or the receiver refused: it does not hold the group, or is stopping.
     #[error("request failed: {0}")]
     Failed(String),
-    /// No answer came in time.
+    /// No response came in time.
     #[error("no answer in time")]
     Timeout,
 }

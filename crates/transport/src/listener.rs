@@ -1,3 +1,9 @@
+//! The gRPC port of a node: accepts connections, and does the TLS handshakes if TLS is on.
+//!
+//! Handshakes run side by side, so a slow client does not make the others wait. At most 1,024 handshakes and 4,096
+//! connections are open. A connection that is too many is closed at once. A failure of one connection is logged, at
+//! a limited rate, and never ends the listener.
+
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,7 +23,7 @@ use tonic::transport::server::Connected;
 
 use crate::connector::HANDSHAKE_TIMEOUT;
 
-/// A gRPC port that is bound: plain, or with mutual TLS.
+/// A bound gRPC port, plain or with mutual TLS.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
@@ -32,17 +38,17 @@ impl From<TcpListener> for Listener {
 }
 
 impl Listener {
-    /// With mutual TLS: only who has a certificate of the cluster's authority may connect.
+    /// With mutual TLS: only a client with a certificate of the cluster's authority may connect.
     pub fn mutual(listener: TcpListener, tls: MutualTls) -> Self {
         Self { listener, tls: Some(tls) }
     }
 
-    /// Whether calls tell who calls.
+    /// Whether connections use mutual TLS, so that the caller of each call is known.
     pub fn is_mutual(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Connections, each once its handshake is done. Never ends.
+    /// The connections, each once its handshake is done. The stream never ends.
     pub fn connections(self) -> impl futures::Stream<Item = Result<Connection, Infallible>> {
         let accepting = Accepting {
             listener: self.listener,
@@ -57,7 +63,7 @@ impl Listener {
     }
 }
 
-/// A connection to this node, above TLS.
+/// A connection to this node. Its bytes are decrypted if TLS is on.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
@@ -65,12 +71,13 @@ pub struct Connection {
     _slot: OwnedSemaphorePermit,
 }
 
-/// Handshakes at a time; who comes then waits in the listener's queue.
+/// Maximum number of handshakes at a time. Further connections wait in the queue of the port.
 const HANDSHAKES: usize = 1024;
-/// Connections at a time. Three come from each other node; the rest are of clients and operators. One more is closed at
-/// once.
+/// Maximum number of connections at a time. Three come from each other node, and the rest from clients and
+/// operators. A further connection is closed at once.
 const CONNECTIONS: usize = 4096;
-/// Until `accept` is tried again when the process has no file descriptor or memory left.
+/// Pause before the next `accept` after a failure, for example because the process has no file descriptor or memory
+/// left.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
 
 struct Accepting {
@@ -99,7 +106,7 @@ impl Accepting {
                 accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES => {
                     match accepted {
                         Ok((stream, _)) => {
-                            // Without it small answers wait for the acknowledgement of the one before.
+                            // Without this, a small response waits for the acknowledgement of the one before.
                             let _ = stream.set_nodelay(true);
                             let Some(tls) = &self.tls else {
                                 match self.connection(Stream::Plain(stream), Peer::Anybody) {
@@ -128,13 +135,13 @@ async fn shake_hands(tls: MutualTls, stream: TcpStream) -> io::Result<(Stream, P
 }
 
 impl Accepting {
-    /// The connection, if there are not too many.
+    /// The connection, or `None` if there are too many.
     fn connection(&self, stream: Stream, peer: Peer) -> Option<Connection> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(Connection { stream, peer, _slot: slot });
         }
         if self.complaints.is_due(Instant::now()) {
-            tracing::warn!(connections = CONNECTIONS, "a gRPC connection too many");
+            tracing::warn!(connections = CONNECTIONS, "too many gRPC connections: one is closed");
         }
         None
     }

@@ -1,3 +1,21 @@
+//! Which other nodes are alive, as this node knows it, and what their responses to pings prove.
+//!
+//! ```text
+//! this node                                        peer
+//! sends a ping at t  --------------------------->
+//!                    <---------------------------  pong: "I have declared you silent n times so far"
+//! n is the same as before: at t the peer had not declared this node silent
+//! ```
+//!
+//! So the peer helps no other node to take over until t plus the silence limit (leader lease, ADR-0005). A proof
+//! counts from when the ping was sent, not from when the pong came.
+//!
+//! A peer is *silent* if nothing was heard from it for the silence limit, or if its last pong said that its disk is
+//! stalled.
+//!
+//! This never happens: the response of a node that restarted, or that declared this node silent, is a proof right
+//! away. Such a node may follow another leader. It must *settle* first, for five silence limits.
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,22 +25,23 @@ use anabranch_types::NodeId;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-/// Something happened to another node's life.
+/// A change of the liveness of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerEvent {
-    /// Nothing was heard from it for the silence limit, or it says that its disk is stalled.
+    /// Nothing was heard from the node for the silence limit, or it said that its disk is stalled.
     Silent(NodeId),
-    /// It is heard again, for the first time, or its disk works again.
+    /// The node is heard after it was silent, or its disk works again.
     Heard(NodeId),
-    /// Its process is another one than before: what it led, it leads no more.
+    /// The node runs another process than before. It no longer leads the groups that it led.
     Restarted(NodeId),
 }
 
-/// What this node knows of the life of the others.
+/// Liveness of the other nodes, as this node knows it.
 ///
-/// A peer is heard when it opens a stream to this node, sends a request or answers one. With each ping that it
-/// answers it says how often it has given this node up. If that is as often as before, it hadn't by when it answered: so a leader
-/// that has such proof from a majority, younger than the silence limit less a margin, leads alone.
+/// A peer is heard when it opens a stream to this node, sends a request or responds to one. Each pong says how often
+/// the peer has declared this node silent. If that number has not changed, the peer had not done it by the time of
+/// the pong. So a leader that has such proofs from a majority, younger than the silence limit less a margin, is the
+/// only leader.
 #[derive(Debug)]
 pub struct Liveness {
     silence: Duration,
@@ -33,26 +52,26 @@ pub struct Liveness {
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     boot: Option<u64>,
-    /// Since when it is this process and hasn't given this node up, as far as this node knows.
+    /// Since when the peer runs this process and has not declared this node silent, by what this node knows.
     known_since: Instant,
-    /// How often it has given this node up, as it said last.
-    given_up: Option<u64>,
-    /// When it was found to have given this node up, or to be another process than before, last.
+    /// How often the peer has declared this node silent, from its last pong.
+    reported_silences: Option<u64>,
+    /// When this node last found that the peer had declared it silent, or had restarted.
     left: Option<Instant>,
-    /// How often this node has given it up.
+    /// How often this node has declared the peer silent.
     silences: u64,
     heard: Instant,
     silent: bool,
     answered_ping: Option<Instant>,
-    /// Round trip of its recent pings.
+    /// Mean round trip of recent pings to the peer.
     round_trip: Option<Duration>,
     refuses_records: bool,
-    /// It said with its last pong that its disk is stalled: it can do nothing, so it counts as silent.
+    /// The last pong said that the peer's disk is stalled. Such a peer can do nothing, so it counts as silent.
     stalled: bool,
 }
 
 const EVENTS_KEPT: usize = 1024;
-/// Silence limits after which a process that started has heard from the leaders that it follows.
+/// A process that started has heard from the leaders that it follows after this many silence limits.
 const SETTLES_IN_SILENCES: u32 = 5;
 
 impl Liveness {
@@ -60,30 +79,30 @@ impl Liveness {
         Self { silence, peers: Mutex::default(), events: broadcast::channel(EVENTS_KEPT).0 }
     }
 
-    /// Events from now on.
+    /// The events from now on.
     pub fn events(&self) -> broadcast::Receiver<PeerEvent> {
         self.events.subscribe()
     }
 
-    /// Whether `node` has been silent for too long, or has a stalled disk. A node that was never heard is not judged
-    /// until it could have been.
+    /// Whether `node` was not heard for the silence limit, or has a stalled disk. For a node that was never heard,
+    /// the silence limit begins when this node starts to watch it.
     pub fn is_silent(&self, node: NodeId) -> bool {
         self.lock().get(&node).is_some_and(|peer| peer.silent || peer.stalled)
     }
 
-    /// Whether nothing was heard from `node` for too long: what it says of its disk doesn't count.
+    /// Whether nothing was heard from `node` for the silence limit. Whether its disk is stalled makes no difference.
     pub(crate) fn is_unheard(&self, node: NodeId) -> bool {
         self.lock().get(&node).is_some_and(|peer| peer.silent)
     }
 
-    /// Whether `node` is one that this node knows the address of, so that it can be heard.
+    /// Whether this node knows the address of `node` and so may hear it.
     pub fn watches(&self, node: NodeId) -> bool {
         self.lock().contains_key(&node)
     }
 
-    /// Whether `node` answered a ping that was sent no longer than `age` ago, and has been the same
-    /// process for long enough to know whom it follows. A voter that just restarted doesn't yet, and
-    /// might vote for another one: its answers prove nothing.
+    /// Whether `node` answered a ping that was sent at most `age` ago, and has settled: it has run the same process
+    /// for long enough to know the leaders that it follows. A voter that just restarted does not know them and might
+    /// vote for another replica, so its responses prove nothing.
     pub fn answered_within(&self, node: NodeId, age: Duration) -> bool {
         let peers = self.lock();
         let Some(peer) = peers.get(&node) else { return false };
@@ -91,8 +110,9 @@ impl Liveness {
         settled && peer.answered_ping.is_some_and(|sent| sent.elapsed() <= age)
     }
 
-    /// Whether `node` may follow another leader than this node: it hasn't answered a ping that was sent no longer than
-    /// `age` ago, though there was time for that, or has given this node up or started anew lately.
+    /// Whether `node` may follow another leader than this node. That is so if it answered no ping that was sent at
+    /// most `age` ago although there was time for a response. It is also so if the node restarted or declared this
+    /// node silent a short time ago.
     pub fn may_have_left(&self, node: NodeId, age: Duration) -> bool {
         let peers = self.lock();
         let Some(peer) = peers.get(&node) else { return true };
@@ -105,12 +125,12 @@ impl Liveness {
         has_left_lately || !answers
     }
 
-    /// How often this node has given `node` up.
+    /// How often this node has declared `node` silent.
     pub(crate) fn silences(&self, node: NodeId) -> u64 {
         self.lock().get(&node).map_or(0, |peer| peer.silences)
     }
 
-    /// Forgets what answers have proved so far: for the time in which a process settles, no node follows this one for sure.
+    /// Forgets all proofs. Until the time to settle has passed again, no response of any node is a proof.
     pub fn unsettle(&self) {
         let now = Instant::now();
         for peer in self.lock().values_mut() {
@@ -118,26 +138,25 @@ impl Liveness {
         }
     }
 
-    /// How long a ping to each node that isn't silent takes and its answer: a mean of the last two seconds,
-    /// near enough.
+    /// Mean round trip of a ping to each node that is not silent, over about the last two seconds.
     pub fn round_trips(&self) -> BTreeMap<NodeId, Duration> {
         let peers = self.lock();
         let heard = peers.iter().filter(|(_, peer)| !peer.silent);
         heard.filter_map(|(node, peer)| Some((*node, peer.round_trip?))).collect()
     }
 
-    /// Whether `node` said with its last pong that its disk has no room for records.
+    /// Whether the last pong of `node` said that its disk has no free space for records.
     pub fn refuses_records(&self, node: NodeId) -> bool {
         self.lock().get(&node).is_some_and(|peer| peer.refuses_records)
     }
 
-    /// Begins to watch over `node`.
+    /// Begins to watch `node`.
     pub(crate) fn watch(&self, node: NodeId) {
         let now = Instant::now();
         let fresh = Peer {
             boot: None,
             known_since: now,
-            given_up: None,
+            reported_silences: None,
             left: None,
             silences: 0,
             heard: now,
@@ -150,6 +169,7 @@ impl Liveness {
         self.lock().entry(node).or_insert(fresh);
     }
 
+    /// Notes that `node` was heard. `boot` identifies its process, if the message said it.
     pub(crate) fn heard(&self, node: NodeId, boot: Option<u64>) {
         let mut peers = self.lock();
         let Some(peer) = peers.get_mut(&node) else { return };
@@ -161,8 +181,10 @@ impl Liveness {
         };
         peer.boot = boot.or(peer.boot);
         if restarted {
+            // The new process does not know which leaders the old one followed. So the proofs of the old process no
+            // longer count.
             (peer.known_since, peer.left) = (peer.heard, Some(peer.heard));
-            (peer.answered_ping, peer.given_up) = (None, None);
+            (peer.answered_ping, peer.reported_silences) = (None, None);
             peer.round_trip = None;
             peer.refuses_records = false;
             peer.stalled = false;
@@ -176,13 +198,15 @@ impl Liveness {
         }
     }
 
-    /// Takes the answer to a ping that was sent at `sent`.
+    /// Handles the pong to a ping that was sent at `sent`.
     pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant, pong: &pb::Ping) {
         self.heard(node, None);
         let mut peers = self.lock();
         let Some(peer) = peers.get_mut(&node) else { return };
-        let given_up = pong.given_up;
-        if peer.given_up.replace(given_up).is_some_and(|before| before != given_up) {
+        let silences = pong.given_up;
+        // Another number: the peer has declared this node silent since its last pong, and may have voted for another
+        // leader.
+        if peer.reported_silences.replace(silences).is_some_and(|before| before != silences) {
             let now = Instant::now();
             (peer.known_since, peer.left) = (now, Some(now));
         }
@@ -191,8 +215,8 @@ impl Liveness {
         peer.refuses_records = pong.refuses_records;
         let was_stalled = std::mem::replace(&mut peer.stalled, pong.stalled);
         if pong.stalled {
-            // A node that can't write can neither follow nor lead: its answer proves nothing for a lease. This node
-            // gives it up, and its next pong tells it so.
+            // A node that can't write can neither follow nor lead, so its pong is no proof for a lease. This node
+            // declares it silent, and tells it so with its next pong.
             peer.silences += u64::from(!was_stalled);
         } else {
             peer.answered_ping = peer.answered_ping.max(Some(sent));
@@ -205,14 +229,14 @@ impl Liveness {
         }
     }
 
-    /// Finds peers that fell silent since the last call.
+    /// Finds the peers that fell silent since the last call.
     pub(crate) fn check(&self) {
         let mut silent = Vec::new();
         for (node, peer) in self.lock().iter_mut() {
             if !peer.silent && peer.heard.elapsed() > self.silence {
                 peer.silent = true;
                 if peer.stalled {
-                    continue; // it was given up already
+                    continue; // it was declared silent already
                 }
                 peer.silences += 1;
                 silent.push(*node);
@@ -237,8 +261,8 @@ mod tests {
 
     const NODE: NodeId = NodeId(2);
 
-    fn pong(given_up: u64) -> pb::Ping {
-        pb::Ping { given_up, ..pb::Ping::default() }
+    fn pong(silences: u64) -> pb::Ping {
+        pb::Ping { given_up: silences, ..pb::Ping::default() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -274,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_proves_life_from_when_the_ping_was_sent() {
+    async fn a_pong_proves_life_from_when_its_ping_was_sent() {
         let liveness = Liveness::new(Duration::from_secs(1));
         liveness.watch(NODE);
         tokio::time::advance(Duration::from_secs(5)).await;
@@ -287,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gave_this_node_up_proves_nothing_by_an_answer_until_it_has_settled() {
+    async fn a_node_that_declared_this_one_silent_proves_nothing_until_it_has_settled() {
         let liveness = Liveness::new(Duration::from_secs(1));
         let age = Duration::from_millis(700);
         liveness.watch(NODE);
@@ -296,7 +320,7 @@ mod tests {
         assert!(liveness.may_have_left(NODE, age));
         liveness.ping_answered(NODE, Instant::now(), &pong(7));
         assert!(liveness.answered_within(NODE, age) && !liveness.may_have_left(NODE, age));
-        // Cut off for a while, in which it may have voted for another.
+        // The peer was cut off for a while and may have voted for another leader.
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
         for _ in 0..2 {
@@ -326,7 +350,7 @@ mod tests {
             assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
         }
         assert_eq!(liveness.silences(NODE), 1);
-        // Its process hangs too: that is no second loss.
+        // Its process hangs, too. The node is not declared silent a second time.
         tokio::time::advance(Duration::from_secs(2)).await;
         liveness.check();
         assert!(liveness.is_unheard(NODE));

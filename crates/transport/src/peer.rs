@@ -1,3 +1,19 @@
+//! The streams from this node to all other nodes.
+//!
+//! ```text
+//! Transport --- peer 2 --- lane Control   pings, votes, heartbeats
+//!           |          --- lane Append    new log entries
+//!           |          --- lane CatchUp   old log entries, snapshots
+//!           +-- peer 3 ---     ...
+//! ```
+//!
+//! Each lane has a task, its keeper, that connects, runs the stream until it breaks, and connects again after 20 to
+//! 500 ms. A keeper also ends a stream whose peer is silent, because a stream over a dead network does not break by
+//! itself. Another task for each peer sends pings on the control lane. The pongs feed liveness (`liveness.rs`) and
+//! clocks (`clocks.rs`).
+//!
+//! This never happens: a request is sent again. A retry is the caller's decision.
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,8 +34,8 @@ use crate::lane::{AppendChannel, Lane, ResponseBody};
 use crate::liveness::Liveness;
 use crate::server::RequestBody;
 
-/// What a stream between two nodes is for. Each purpose has a stream of its own, so that large
-/// requests never hold up small ones.
+/// Purpose of a stream between two nodes. Each purpose has a stream of its own, so that large requests do not delay
+/// small ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     /// Pings, votes and heartbeats.
@@ -32,25 +48,25 @@ pub enum Purpose {
 
 const PURPOSES: [Purpose; 3] = [Purpose::Control, Purpose::Append, Purpose::CatchUp];
 
-/// Who this node is and how it listens for others.
+/// Identity of this node, and how it watches the other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportSettings {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
-    /// The life of this process.
+    /// Identifies this process. A restarted node has another boot.
     pub boot: u64,
-    /// The cluster's name; peers of another one are refused.
+    /// Name of the cluster. Streams of nodes of another cluster are refused.
     pub cluster: String,
-    /// How often a node says that it lives. Default: 200 ms.
+    /// Time between two pings to each node. Default: 200 ms.
     pub ping_interval: Duration,
-    /// Silence after which a node is given up. Default: 1 s. Several pings long.
+    /// A node that was not heard for this time is declared silent. Default: 1 s. Must be several ping intervals.
     pub silence: Duration,
-    /// How far a node's wall clock may be from the median of a majority. Default: 1 s.
+    /// Maximum difference of a node's wall clock from the median of a majority. Default: 1 s.
     pub max_clock_skew: Duration,
 }
 
 impl TransportSettings {
-    /// The defaults for `node`.
+    /// Default times for `node`.
     pub fn new(node: NodeId, boot: u64, cluster: String) -> Self {
         let (ping_interval, silence) = (Duration::from_millis(200), Duration::from_secs(1));
         let max_clock_skew = Duration::from_secs(1);
@@ -82,7 +98,7 @@ struct Peer {
 }
 
 impl Transport {
-    /// A transport without peers. `clock` is this node's wall clock, as it is.
+    /// A transport without peers. `clock` is this node's own wall clock, uncorrected.
     pub fn new(
         settings: TransportSettings,
         connector: Arc<dyn Connector>,
@@ -99,39 +115,41 @@ impl Transport {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Who this node is.
+    /// Settings of this transport.
     pub fn settings(&self) -> &TransportSettings {
         &self.inner.settings
     }
 
-    /// What is known of the life of the others.
+    /// Liveness of the other nodes.
     pub fn liveness(&self) -> &Arc<Liveness> {
         &self.inner.liveness
     }
 
-    /// Has pongs say from now on that this node's disk makes no progress or has failed, or that it works again. Others
-    /// take over as soon as they hear it, so the caller has given up first whatever this node led.
+    /// Sets what pongs say about this node's disk: stalled (it makes no progress or has failed), or working. The
+    /// other nodes take over as soon as they hear of a stall. So the caller must have renounced the leadership of
+    /// all groups before.
     pub fn set_stalled(&self, stalled: bool) {
         self.inner.stalled.send_replace(stalled);
     }
 
-    /// What pongs say of this node's disk.
+    /// Whether pongs say that this node's disk is stalled.
     pub fn is_stalled(&self) -> bool {
         *self.inner.stalled.borrow()
     }
 
-    /// Returns while or as soon as pongs say that this node's disk is stalled.
+    /// Returns at once if pongs say that this node's disk is stalled. Otherwise waits until they do.
     pub async fn until_stalled(&self) {
         let mut stalled = self.inner.stalled.subscribe();
         let _this_transport_keeps_the_sender = stalled.wait_for(|stalled| *stalled).await;
     }
 
-    /// The time, as this node's clock and those of the others tell it.
+    /// The time of the cluster, from the clocks of this node and of the others.
     pub fn clocks(&self) -> &Arc<Clocks> {
         &self.inner.clocks
     }
 
-    /// Says where `node` is, the first time or after it moved.
+    /// Sets the address of `node`. If it is new or has changed, the old streams to `node` end and new ones are
+    /// opened.
     pub fn set_peer(&self, node: NodeId, address: &str) {
         let mut peers = self.inner.lock();
         if node == self.inner.settings.node
@@ -163,10 +181,10 @@ impl Transport {
         peers.insert(node, peer);
     }
 
-    /// One request to the replica `to` of `group` on `node`, and its answer.
+    /// Sends one request to the replica `to` of `group` on `node`, and returns the response.
     ///
     /// # Errors
-    /// [`Error`]; the receiver may have acted on the request all the same.
+    /// [`Error`]. The receiver may have acted on the request even so.
     pub async fn call(
         &self,
         node: NodeId,
@@ -179,10 +197,10 @@ impl Transport {
         self.lane(node, purpose)?.call(group, to, body, deadline).await
     }
 
-    /// A channel for a stream of appends to the replica `to` of `group` on `node`.
+    /// Opens a channel for a stream of appends to the replica `to` of `group` on `node`.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no stream to the node is up.
+    /// [`Error::Unreachable`] if no stream to the node is connected.
     pub fn open(
         &self,
         node: NodeId,
@@ -199,7 +217,7 @@ impl Transport {
         lane.cloned().ok_or(Error::Unreachable(node))
     }
 
-    /// Ends every stream.
+    /// Ends all streams and stops watching the other nodes.
     pub fn shutdown(&self) {
         self.inner.lock().clear();
         self.inner.monitor.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
@@ -235,6 +253,7 @@ async fn ping(
         ticks.tick().await;
         let sent = Instant::now();
         let body = RequestBody::Ping(pb::Ping { sequence, ..pb::Ping::default() });
+        // A ping is for the node. The server reads neither group nor replica.
         let answer = lane.call(GroupId::CATALOG, ReplicaId(0), body, 5 * every).await;
         if let Ok(ResponseBody::Pong(pong)) = answer {
             clocks.read(node, sent, pong.clock_millis);
@@ -243,7 +262,7 @@ async fn ping(
     }
 }
 
-/// Keeps one stream to a peer up: connects, runs it until it breaks, and again.
+/// Keeps one stream to a peer connected: connects, runs the stream until it breaks, and connects again.
 struct Keeper {
     lane: Arc<Lane>,
     to: NodeId,
@@ -281,8 +300,8 @@ impl Keeper {
         }
     }
 
-    /// Returns when the peer is silent, a while after the connection began: a stream over a dead
-    /// network doesn't break by itself.
+    /// Returns when the peer is silent, because a stream over a dead network does not break by itself. Looks for the
+    /// first time two silence limits after the connection began, so that there is time to hear the peer.
     async fn silent(&self) {
         loop {
             sleep(2 * self.settings.silence).await;
@@ -297,30 +316,31 @@ impl Keeper {
     }
 }
 
-/// What either end of a gRPC connection may send ahead on one stream.
+/// Bytes that either end of a gRPC connection may send on one stream before the other end has read them.
 pub const STREAM_WINDOW_BYTES: u32 = 16 << 20;
-/// What either end may send ahead on one connection.
+/// Bytes that either end may send on one connection before the other end has read them.
 pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-/// What is sent ahead to a reader that may be slow: a page.
+/// The window of a stream whose reader may be slow: about one page.
 const SLOW_STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// The largest window that HTTP/2 knows.
+/// The largest window that HTTP/2 allows.
 const UNLIMITED_WINDOW_BYTES: u32 = (1 << 31) - 1;
-/// The longest HTTP/2 frame that either end takes. In frames of the default 16 KiB, a message of a megabyte
-/// costs the sender and the receiver some sixty passes through their codecs.
+/// The longest HTTP/2 frame that either end accepts. The default is 16 KiB. In frames of that size, a message of one
+/// megabyte costs the sender and the receiver some sixty passes through their codecs.
 pub const FRAME_BYTES: u32 = 1 << 20;
 
-/// A connection on which something is awaited and nothing comes is asked for a sign of life after this.
+/// If a connection with open calls receives nothing for this time, an HTTP/2 ping is sent on it.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
-/// A connection that gives none for so long is closed: its peer hangs, or the network lost it. TCP alone notices
-/// neither within minutes.
+/// If that ping is not answered within this time, the connection is closed: its peer hangs, or the network lost it.
+/// TCP alone would take minutes to notice either.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// A gRPC channel to `to` that connects when it is first used, and again when it broke.
+/// A gRPC channel to `to`. It connects at the first use, and again after it broke.
 pub fn channel(connector: &Arc<dyn Connector>, to: Destination) -> Channel {
     channel_with_windows(connector, to, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES)
 }
 
-/// As [`channel`], for streams whose readers may be slow: each is sent little ahead, and none keeps another waiting.
+/// As [`channel`], for streams whose readers may be slow. Each stream has a small window and the connection has an
+/// unlimited one. So little is sent ahead to each reader, and a slow reader does not make the others wait.
 pub fn channel_of_slow_readers(connector: &Arc<dyn Connector>, to: Destination) -> Channel {
     channel_with_windows(connector, to, SLOW_STREAM_WINDOW_BYTES, UNLIMITED_WINDOW_BYTES)
 }
@@ -345,13 +365,13 @@ fn channel_with_windows(
         .connect_with_connector_lazy(connect)
 }
 
-/// The status of a call that was not sent, for `reason`.
+/// The status of a call that was not sent because of `reason`.
 pub fn not_sent(reason: &str) -> tonic::Status {
     let error = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, reason.to_owned());
     tonic::Status::from_error(error.into())
 }
 
-/// Whether a call failed because no connection could be made: then nobody did anything.
+/// Whether a call failed because no connection could be made. Then no node has acted on it.
 pub fn was_not_sent(status: &tonic::Status) -> bool {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
@@ -373,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_was_not_sent_says_so() {
+    fn a_call_that_was_not_sent_is_recognised() {
         assert!(was_not_sent(&not_sent("the node is silent")));
         assert!(!was_not_sent(&tonic::Status::unavailable("the node is silent")));
     }

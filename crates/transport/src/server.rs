@@ -1,3 +1,13 @@
+//! The receiving end of the streams of other nodes.
+//!
+//! The first message of a stream is a `Hello`. It names cluster, sender and receiver, and is checked against this
+//! node and the sender's certificate. Then requests come in frames:
+//! - A ping is answered at once, by this file.
+//! - The appends of one channel go to the handler as one stream, in order.
+//! - Any other request is handled in a task of its own, so that a slow one does not hold up the stream.
+//!
+//! Responses are gathered into messages like requests. When the stream ends, all its tasks are aborted.
+
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,13 +28,13 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::lane::{LANE_BYTES_IN_FLIGHT, ResponseBody};
 use crate::peer::Transport;
 
-/// What a sender asks.
+/// Body of a request.
 pub use pb::request_frame::Body as RequestBody;
 
-/// Who acts on requests of other nodes: the replicas of this one.
+/// Handles the requests of other nodes. The replicas of this node implement it.
 pub trait Handler: Send + Sync + 'static {
-    /// A stream of appends to the replica `to` of `group`: one answer for each, in order, until one
-    /// is not [`ResponseBody::Appended`].
+    /// Handles a stream of appends to the replica `to` of `group`. Gives one response for each, in order, until a
+    /// response is not [`ResponseBody::Appended`].
     fn append(
         &self,
         group: GroupId,
@@ -32,10 +42,10 @@ pub trait Handler: Send + Sync + 'static {
         requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
     ) -> BoxStream<'static, ResponseBody>;
 
-    /// Whether this node's disk has no room for records; the other nodes hear it with every pong.
+    /// Whether this node's disk has no free space for records. Each pong tells that to the other nodes.
     fn refuses_records(&self) -> bool;
 
-    /// Any other request to the replica `to` of `group`.
+    /// Handles any other request to the replica `to` of `group`.
     fn call(
         &self,
         group: GroupId,
@@ -52,15 +62,16 @@ pub struct ReplicaServer {
     streams: Arc<Semaphore>,
 }
 
-/// The largest message of another node: what may be on its way to this node at once, and its frame.
+/// The largest message that another node may send: all the bytes that it may have in flight, and as much again for
+/// framing.
 const MAX_MESSAGE_BYTES: usize = 2 * LANE_BYTES_IN_FLIGHT as usize;
-/// Streams at a time. Each other node has three; those of one that broke may still be open.
+/// Maximum number of open streams. Each other node has three, and broken ones may still be open.
 const STREAMS: usize = 1024;
-/// How long a stream may take to say whose it is.
+/// How long a new stream may take to send its `Hello`.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl ReplicaServer {
-    /// The gRPC service of a node: hands requests to `handler`, and tells `transport` who was heard.
+    /// The gRPC service of a node. It gives requests to `handler`, and tells `transport` which node was heard.
     pub fn service(transport: Transport, handler: Arc<dyn Handler>) -> ReplicaServiceServer<Self> {
         let streams = Arc::new(Semaphore::new(STREAMS));
         ReplicaServiceServer::new(Self { transport, handler, streams })
@@ -68,7 +79,7 @@ impl ReplicaServer {
             .max_encoding_message_size(usize::MAX)
     }
 
-    /// The first message of a stream.
+    /// Receives the `Hello`, the first message of a stream.
     async fn hello(requests: &mut Streaming<pb::ExchangeRequest>) -> Result<pb::Hello, Status> {
         let first = timeout(HELLO_TIMEOUT, requests.message()).await;
         let first = first.map_err(|_elapsed| Status::deadline_exceeded("hello: missing"))??;
@@ -76,7 +87,8 @@ impl ReplicaServer {
         hello.ok_or_else(|| Status::invalid_argument("hello: missing"))
     }
 
-    /// Whether the stream is for this node, and of the one whose certificate the connection has shown.
+    /// Checks that the stream is for this cluster and this node, and that its sender is the node of the certificate
+    /// which the connection has shown. Returns the sender.
     fn check(&self, hello: &pb::Hello, peer: Option<&Peer>) -> Result<NodeId, Status> {
         let own = self.transport.settings();
         if hello.cluster != own.cluster {
@@ -114,7 +126,8 @@ impl ReplicaService for ReplicaServer {
         let hello = Self::hello(&mut requests).await?;
         let node = self.check(&hello, peer.as_ref())?;
         self.transport.liveness().heard(node, Some(hello.boot));
-        // Answers are bounded by the requests in flight, which the sender bounds.
+        // There is one response for each request in flight, and the sender bounds those. So this queue needs no
+        // bound.
         let (answers, queued) = mpsc::unbounded_channel();
         let exchange = Exchange {
             node,
@@ -133,7 +146,7 @@ impl ReplicaService for ReplicaServer {
 
 const MESSAGE_FRAMES: usize = 1024;
 
-/// One stream of another node.
+/// State of one stream of another node.
 struct Exchange {
     node: NodeId,
     server: ReplicaServer,

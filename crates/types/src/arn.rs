@@ -1,15 +1,20 @@
+//! Amazon Resource Names of streams and consumers, with their parts.
+//!
+//! A value is always well-formed, because parsing is the only way in for text. Parsing a written value yields the
+//! same value, with one exception: the partition is not kept, and `aws` is written.
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::names::{ConsumerName, ParseError, StreamName};
 
-/// Twelve digits that name an account; a cluster that was told nothing uses `000000000000`.
+/// The id of an account: twelve digits. The default is `000000000000`, for a cluster without a setting for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(Arc<str>);
 
 impl AccountId {
-    /// The id as text.
+    /// The twelve digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -36,12 +41,12 @@ impl fmt::Display for AccountId {
     }
 }
 
-/// A region's name, as it stands in ARNs. Clients of any region are served.
+/// Name of a region, as ARNs contain it. Only the form is checked: clients of any region are served.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Region(Arc<str>);
 
 impl Region {
-    /// The region as text.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -69,17 +74,17 @@ impl fmt::Display for Region {
     }
 }
 
-/// `arn:aws:kinesis:<region>:<account>:stream/<name>`. Any partition (`aws`, `aws-cn`, …) is read;
-/// `aws` is written.
+/// `arn:aws:kinesis:<region>:<account>:stream/<name>`. Any partition (`aws`, `aws-cn`, …) is read, and `aws` is
+/// written.
 ///
 /// Source: the pattern of `StreamARN` in the service model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StreamArn {
-    /// The region that the ARN names.
+    /// Region in the ARN. It need not be the region of this cluster.
     pub region: Region,
-    /// The account that owns the stream.
+    /// Account that owns the stream.
     pub account: AccountId,
-    /// The stream.
+    /// Name of the stream.
     pub stream: StreamName,
 }
 
@@ -109,16 +114,17 @@ impl fmt::Display for StreamArn {
     }
 }
 
-/// `<stream ARN>/consumer/<name>:<seconds>`. The creation time tells a consumer from an earlier one of its name.
+/// `<stream ARN>/consumer/<name>:<seconds>`. The creation time distinguishes a consumer from an earlier one of the
+/// same name.
 ///
 /// Source: the pattern of `ConsumerARN` in the service model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConsumerArn {
-    /// The stream.
+    /// ARN of the consumer's stream.
     pub stream: StreamArn,
-    /// The consumer.
+    /// Name of the consumer.
     pub consumer: ConsumerName,
-    /// When it was registered, in seconds since 1970-01-01 UTC.
+    /// Creation time of the consumer, in seconds since 1970-01-01 UTC.
     pub created_seconds: u64,
 }
 
@@ -149,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn consumer_arns_read_what_they_write() {
+    fn a_consumer_arn_parses_from_its_own_text() {
         let text = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders/consumer/app:1764000000";
         assert_eq!(text.parse::<ConsumerArn>().unwrap().to_string(), text);
         let stream = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
@@ -167,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn stream_arns_read_what_they_write() {
+    fn a_stream_arn_parses_from_its_own_text() {
         let text = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
         assert_eq!(text.parse::<StreamArn>().unwrap().to_string(), text);
         for bad in [

@@ -1,15 +1,17 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Keeps what goes wrong again and again, or what a stranger can make go wrong, from filling the log.
+/// Limits how often a log message is written: for failures that repeat, and for messages that a stranger can cause.
+/// Without it they would fill the log.
 #[derive(Debug, Default)]
 pub struct Complaints(Mutex<Option<Instant>>);
 
-/// Until the next one is written.
+/// Shortest time between two messages.
 const PAUSE: Duration = Duration::from_secs(10);
 
 impl Complaints {
-    /// Whether the last one was written long enough before `now`; then `now` is when the last one was written.
+    /// Whether a message may be written at `now`: yes if the last message is at least ten seconds old, or if this is
+    /// the first one. If so, `now` becomes the time of the last message.
     pub fn is_due(&self, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
@@ -26,7 +28,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "an instant to count from; there is no other")]
-    fn one_complaint_is_written_in_ten_seconds() {
+    fn one_message_is_due_every_ten_seconds() {
         let (complaints, began) = (Complaints::default(), Instant::now());
         let due = |seconds| complaints.is_due(began + Duration::from_secs(seconds));
         assert_eq!(

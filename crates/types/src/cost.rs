@@ -1,4 +1,4 @@
-//! What each record of a call costs here.
+//! Cost of the steps that every record of a call needs.
 
 use std::fmt::Write;
 

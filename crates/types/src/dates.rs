@@ -1,4 +1,8 @@
-//! Moments as text: those of ISO 8601, of HTTP, of signatures and of the service's messages.
+//! Times as text: ISO 8601, the `Date` header of HTTP, signatures, and messages of the service.
+//!
+//! All texts are in UTC. Years from 1970 to 9999 are read. Writing never fails: a time after the year 9999 is written
+//! as its last second, except in `service_text`, where the year gets more digits. Parsing never panics: it returns
+//! `None`.
 
 use crate::clock::Timestamp;
 
@@ -8,29 +12,29 @@ const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// The last second that has a year of four digits.
+/// The last second of the year 9999.
 const LATEST_SECONDS: u64 = 253_402_300_799;
 
-/// `20260131T235959Z`, the form of signatures; what is later than the year 9999 is its end.
+/// `20260131T235959Z`, the form in signatures. A time after the year 9999 is written as its last second.
 pub fn basic_text(moment: Timestamp) -> String {
     let ([year, month, day], [hour, minute, second]) = parts(moment);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// `2026-01-31T23:59:59Z`; what is later than the year 9999 is its end.
+/// `2026-01-31T23:59:59Z`, without the milliseconds. A time after the year 9999 is written as its last second.
 pub fn iso_8601_text(moment: Timestamp) -> String {
     let ([year, month, day], [hour, minute, second]) = parts(moment);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// `2026-01-31T10:20:30.500Z`; what is later than the year 9999 is its last second.
+/// `2026-01-31T10:20:30.500Z`. A time after the year 9999 is written in its last second.
 pub fn iso_8601(moment: Timestamp) -> String {
     let ([year, month, day], [hour, minute, second]) = parts(moment);
     let millis = moment.as_millis() % 1000;
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// `Thu Jan 22 01:22:02 UTC 2015`, as the service writes it in ExpiredIteratorException.
+/// `Thu Jan 22 01:22:02 UTC 2015`, the form in the message of ExpiredIteratorException.
 pub fn service_text(moment: Timestamp) -> String {
     let seconds = i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
     let (days, second) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
@@ -48,7 +52,7 @@ fn parts(moment: Timestamp) -> ([i64; 3], [i64; 3]) {
     ([year, month, day], [second / 3600, second / 60 % 60, second % 60])
 }
 
-/// Reads `20260131T235959Z`.
+/// Parses `20260131T235959Z`.
 pub fn parse_basic(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let number = |range: std::ops::Range<usize>| digits(text.get(range)?);
@@ -59,7 +63,7 @@ pub fn parse_basic(text: &str) -> Option<Timestamp> {
     moment(date, [number(9..11)?, number(11..13)?, number(13..15)?], 0, 0)
 }
 
-/// Reads `Sun, 06 Nov 1994 08:49:37 GMT`, the `Date` header of HTTP.
+/// Parses `Sun, 06 Nov 1994 08:49:37 GMT`, the `Date` header of HTTP. The day of the week is not checked.
 pub fn parse_http(text: &str) -> Option<Timestamp> {
     let (_weekday, rest) = text.split_once(", ")?;
     let mut words = rest.split(' ');
@@ -76,7 +80,8 @@ pub fn parse_http(text: &str) -> Option<Timestamp> {
     moment([year, month, day], clock, 0, 0)
 }
 
-/// `2026-01-31T10:20:30.5Z`, with `Z`, `+hh:mm` or `-hh:mm`; the fraction may be absent.
+/// Parses `2026-01-31T10:20:30.5Z`. The offset is `Z`, `+hh:mm` or `-hh:mm`. The fraction may be missing; digits
+/// after the third are cut off.
 pub fn parse_iso_8601(text: &str) -> Option<Timestamp> {
     let (date, time) = text.split_once(['T', ' '])?;
     let mut date = date.splitn(3, '-').map(digits);
@@ -88,7 +93,9 @@ pub fn parse_iso_8601(text: &str) -> Option<Timestamp> {
     moment(date, clock, offset_minutes, fraction_millis(fraction)?)
 }
 
-/// The moment of a date `[year, month, day]` and a time `[hour, minute, second]`, if there is such a one.
+/// The time of a date `[year, month, day]` and a time of day `[hour, minute, second]`. `None` if a field is out of
+/// range. The day may be up to 31 in any month: February 30 is taken as March 1 or 2. The second may be 60, for leap
+/// seconds.
 fn moment(
     [year, month, day]: [i64; 3],
     [hour, minute, second]: [i64; 3],
@@ -132,7 +139,8 @@ fn fraction_millis(fraction: &str) -> Option<u64> {
     padded.parse().ok()
 }
 
-/// Days since 1970-01-01 of a date of the Gregorian calendar, counting years from March.
+/// Days from 1970-01-01 to a date of the Gregorian calendar. Counts years from March, so the leap day is the last one
+/// of a year.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -141,7 +149,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-/// Year, month from 1 and day from 1 of a number of days since 1970-01-01.
+/// Year, month and day (the last two from 1) of a number of days since 1970-01-01.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days.saturating_add(719_468);
     let era = days.div_euclid(146_097);
@@ -163,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn iso_8601_is_read() {
+    fn iso_8601_is_parsed() {
         let read = |text: &str| parse_iso_8601(text).map(Timestamp::as_millis);
         assert_eq!(read("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(read("2015-01-22T01:22:02Z"), Some(1_421_889_722_000));
@@ -178,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_written_as_the_service_writes_them() {
+    fn service_texts_have_the_form_of_the_service() {
         let moment = |seconds: u64| service_text(Timestamp::from_millis(seconds * 1000));
         assert_eq!(moment(1_421_889_722), "Thu Jan 22 01:22:02 UTC 2015");
         assert_eq!(moment(0), "Thu Jan 01 00:00:00 UTC 1970");
@@ -187,12 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn the_farthest_moment_is_written_without_a_panic() {
+    fn the_latest_timestamp_is_written_without_a_panic() {
         assert!(service_text(Timestamp::from_millis(u64::MAX)).contains("UTC"));
     }
 
     #[test]
-    fn dates_of_signatures_and_of_http_are_read_and_written() {
+    fn dates_of_signatures_and_of_http_are_parsed_and_written() {
         let leap = Timestamp::from_millis(951_868_799_000);
         assert_eq!(basic_text(leap), "20000229T235959Z");
         assert_eq!(iso_8601_text(leap), "2000-02-29T23:59:59Z");
@@ -212,14 +220,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(seconds in 0..=LATEST_SECONDS) {
+        fn written_times_parse_to_the_same_second(seconds in 0..=LATEST_SECONDS) {
             let moment = Timestamp::from_millis(seconds * 1000);
             prop_assert_eq!(parse_basic(&basic_text(moment)), Some(moment));
             prop_assert_eq!(parse_iso_8601(&iso_8601_text(moment)), Some(moment));
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in ".{0,40}", moment in any::<u64>()) {
+        fn no_text_makes_the_parsers_panic(text in ".{0,40}", moment in any::<u64>()) {
             let _ = (parse_basic(&text), parse_http(&text), parse_iso_8601(&text));
             let moment = Timestamp::from_millis(moment);
             prop_assert_eq!(basic_text(moment).len(), 16);

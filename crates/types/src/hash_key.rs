@@ -1,3 +1,14 @@
+//! Hash keys and ranges of them. A record belongs to the shard whose range contains the hash key of its partition
+//! key.
+//!
+//! ```text
+//! 0                                                                  2^128 - 1
+//! [ shard 0: start ..= end ][ shard 1: start ..= end ][ shard 2: start ..= end ]
+//! ```
+//!
+//! Both ends of a range are inclusive, as in the Kinesis API. The open shards of a stream cover the whole space
+//! without gaps.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -6,13 +17,14 @@ use md5::Md5;
 
 use crate::names::ParseError;
 
-/// A point of the hash key space 0..=2^128-1; on the wire a decimal string without leading zeros.
+/// A hash key: 0..=2^128-1. On the wire it is a decimal string without leading zeros.
 ///
 /// Source: Kinesis API reference, `HashKeyRange`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashKey(pub u128);
 
-/// MD5 of the partition key's UTF-8 bytes, as an unsigned big-endian number (API reference, `PutRecord`).
+/// The hash key of a partition key: the MD5 of its UTF-8 bytes, as an unsigned big-endian number (API reference,
+/// `PutRecord`).
 pub fn partition_key_hash(partition_key: &str) -> HashKey {
     HashKey(u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into()))
 }
@@ -35,7 +47,7 @@ impl fmt::Display for HashKey {
     }
 }
 
-/// `[start, end]` of the hash key space, both ends inclusive, never empty.
+/// A range of hash keys, both ends inclusive. It is never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashKeyRange {
     start: HashKey,
@@ -43,37 +55,37 @@ pub struct HashKeyRange {
 }
 
 impl HashKeyRange {
-    /// The whole space.
+    /// All hash keys.
     pub const FULL: Self = Self { start: HashKey(0), end: HashKey(u128::MAX) };
 
-    /// `start..=end`; `None` if `end` is below `start`.
+    /// The range `start..=end`; `None` if `end` is below `start`.
     pub fn new(start: HashKey, end: HashKey) -> Option<Self> {
         (start <= end).then_some(Self { start, end })
     }
 
-    /// Lowest key of the range.
+    /// Lowest hash key of the range.
     pub const fn start(&self) -> HashKey {
         self.start
     }
 
-    /// Highest key of the range.
+    /// Highest hash key of the range.
     pub const fn end(&self) -> HashKey {
         self.end
     }
 
-    /// Whether `key` lies in the range.
+    /// Whether `key` is in the range.
     pub fn contains(&self, key: HashKey) -> bool {
         self.start <= key && key <= self.end
     }
 
-    /// The whole space cut into `count` ranges of width ⌊2^128 / count⌋, the last one taking the
-    /// rest, as the service cuts a new stream. Empty for a `count` of zero.
+    /// Splits all hash keys into `count` ranges of width ⌊2^128 / count⌋. The last range gets the remainder. AWS
+    /// splits a new stream in the same way. Empty if `count` is zero.
     pub fn split_evenly(count: u32) -> Vec<Self> {
         let Some(width) = (u128::MAX / u128::from(count.max(1))).checked_add(1) else {
             return vec![Self::FULL];
         };
-        // ⌊2^128 / count⌋ without 129-bit arithmetic: one more than ⌊(2^128-1) / count⌋ only
-        // where count divides 2^128, which is where it is a power of two.
+        // Computes ⌊2^128 / count⌋ without 129-bit arithmetic. It is ⌊(2^128-1) / count⌋, and one more if `count`
+        // divides 2^128, which means that `count` is a power of two.
         let width = if count.is_power_of_two() { width } else { width - 1 };
         (0..count)
             .map(|i| {
@@ -90,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn even_ranges_tile_the_whole_space() {
+    fn even_ranges_cover_all_hash_keys_without_gaps() {
         for count in [1, 2, 3, 4, 5, 7, 16, 1000, 4096] {
             let ranges = HashKeyRange::split_evenly(count);
             assert_eq!(ranges.len(), count as usize);
@@ -103,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn four_shards_have_the_ranges_of_the_service() {
+    fn the_ranges_of_new_streams_are_those_of_aws() {
         let ranges = HashKeyRange::split_evenly(4);
         assert_eq!(ranges[0].end().to_string(), "85070591730234615865843651857942052863");
         assert_eq!(ranges[3].end().to_string(), "340282366920938463463374607431768211455");
@@ -117,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn hash_keys_refuse_what_the_pattern_refuses() {
+    fn text_that_is_not_a_hash_key_is_refused() {
         for bad in ["", "01", "-1", "+1", " 1", "1a", "340282366920938463463374607431768211456"] {
             assert_eq!(bad.parse::<HashKey>(), Err(ParseError::HashKey), "{bad}");
         }

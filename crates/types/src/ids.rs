@@ -15,33 +15,37 @@ macro_rules! id {
 }
 
 id! {
-    /// A machine's place in the cluster, as the configuration names it. Never reused.
+    /// Number of a node, set in its configuration. It names a place in the cluster: it stays when the disk is
+    /// replaced (ADR-0007), and is never reused.
     NodeId
 }
 id! {
-    /// A Raft group: the catalog ([`GroupId::CATALOG`]) or one shard. Given out by the catalog, never reused.
+    /// Number of a Raft group: the catalog ([`GroupId::CATALOG`]) or one shard. The catalog assigns it and never
+    /// reuses it.
     GroupId
 }
 id! {
-    /// One node's copy of a group. A wiped disk comes back under a new replica id, never under the old one.
+    /// Number of a replica: one node's copy of a group. After a disk was wiped, its node gets new replica ids. An old
+    /// id would claim votes and entries that the disk has lost.
     ReplicaId
 }
 id! {
-    /// One life of a node's data directory: drawn at random when the directory is first made.
+    /// Random number of a node's data directory, drawn when the directory is created. A new one means that the node
+    /// has lost its data.
     Incarnation
 }
 
 impl GroupId {
-    /// The group of the catalog.
+    /// Group of the catalog.
     pub const CATALOG: Self = Self(0);
 }
 
-/// Position of an entry in a group's log: terms never fall along indexes.
+/// Position of an entry in a group's log. In one log, an entry with a higher index never has a lower term.
 ///
-/// Ordered by term first, as Raft compares logs.
+/// Ordered by term first, then by index, as Raft compares logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId {
-    /// Term of the leader that wrote the entry.
+    /// Term of the leader that created the entry.
     pub term: u64,
     /// Index of the entry; the first entry of a group has index 0.
     pub index: u64,

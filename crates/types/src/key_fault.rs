@@ -1,24 +1,24 @@
-/// Why a master key could not be used: the errors of AWS KMS that Kinesis passes on.
+/// Why a master key cannot be used. Each value is one of the AWS KMS errors that Kinesis passes on.
 ///
 /// Source: Kinesis API reference, errors of PutRecord, GetRecords and StartStreamEncryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyFault {
-    /// Who asks may not use the key.
+    /// The caller of the key service is not allowed to use the key.
     AccessDenied,
     /// The key is disabled.
     Disabled,
-    /// The key is in a state in which it can't be used, as one that is about to be deleted.
+    /// The state of the key forbids its use, for example if it is going to be deleted.
     InvalidState,
-    /// There is no such key.
+    /// The key does not exist.
     NotFound,
-    /// Nothing is configured that has keys.
+    /// The node has no key provider.
     OptInRequired,
-    /// The keys' holder takes no more calls for now, or doesn't answer.
+    /// The key service throttles, or does not respond. A later try may succeed.
     Throttled,
 }
 
 impl KeyFault {
-    /// Every one.
+    /// All values.
     pub const ALL: [Self; 6] = [
         Self::AccessDenied,
         Self::Disabled,

@@ -1,8 +1,8 @@
-//! The words of Anabranch: ids, ranges, positions, limits and the clock.
+//! Basic types of all crates: ids, names, ranges, positions, limits and the clock.
 //!
-//! Nothing here does I/O, awaits or reads a clock by itself ([`SystemClock`] is the one place that
-//! does, and only when asked). Every name that a user can send exists only parsed: a value of
-//! [`StreamName`] has been checked.
+//! Nothing here does I/O, waits or reads a clock. The only exception is [`SystemClock::now`], which reads the
+//! machine's clock when it is called. A name that a user sends exists only in its checked form: a value of
+//! [`StreamName`] is always a valid name.
 
 mod arn;
 mod clock;

@@ -1,10 +1,15 @@
+//! Names of streams, consumers and users, and ids of shards, as users send them.
+//!
+//! A value can only be made by parsing, so it is always valid. [`ParseError`] says which rule a text breaks, and
+//! never repeats the text.
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::limits;
 
-/// Why a text is not the name, id or number that it should be. Carries no text of the user.
+/// A text is not the name, id or number that was expected. The error does not contain the user's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// Not 1 to 128 of `[a-zA-Z0-9_.-]`.
@@ -16,10 +21,10 @@ pub enum ParseError {
     /// Not 1 to 64 of `[A-Za-z0-9+=,.@_-]`.
     #[error("a user name has 1 to 64 characters of [A-Za-z0-9+=,.@_-]")]
     UserName,
-    /// Not `shardId-` and a number.
+    /// Not `shardId-` and a number of at most twelve digits that fits 32 bits.
     #[error("a shard id is shardId- and twelve digits")]
     ShardId,
-    /// Not a decimal number of 0..=2^128-1 without leading zeros.
+    /// Not a decimal number from 0 to 2^128-1 without leading zeros.
     #[error("a hash key is a decimal number from 0 to 2^128-1 without leading zeros")]
     HashKey,
     /// Not a sequence number of version 2.
@@ -39,7 +44,7 @@ pub enum ParseError {
     Region,
 }
 
-/// A stream's name: 1 to 128 characters of `[a-zA-Z0-9_.-]`. Cheap to clone.
+/// Name of a stream: 1 to 128 characters of `[a-zA-Z0-9_.-]`. Cheap to clone.
 ///
 /// Source: Kinesis API reference, `CreateStream`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,8 +71,8 @@ fn is_name(text: &str) -> bool {
     length.contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// The name of a consumer with enhanced fan-out: 1 to 128 characters of `[a-zA-Z0-9_.-]`, unique within its stream.
-/// Cheap to clone.
+/// Name of a consumer with enhanced fan-out: 1 to 128 characters of `[a-zA-Z0-9_.-]`, unique within its stream. Cheap
+/// to clone.
 ///
 /// Source: the service model, `ConsumerName`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,14 +93,14 @@ impl FromStr for ConsumerName {
     }
 }
 
-/// The name of a user: 1 to 64 characters of `[A-Za-z0-9+=,.@_-]`. Cheap to clone.
+/// Name of a user: 1 to 64 characters of `[A-Za-z0-9+=,.@_-]`. Cheap to clone.
 ///
 /// Source: IAM API reference, `CreateUser`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserName(Arc<str>);
 
 impl UserName {
-    /// The user that stands for the account itself and may do everything.
+    /// Name of the root user. The root user may do everything in its own account.
     pub const ROOT: &'static str = "root";
 
     /// The name as text.
@@ -103,7 +108,7 @@ impl UserName {
         &self.0
     }
 
-    /// Whether it is [`Self::ROOT`].
+    /// Whether this is [`Self::ROOT`].
     pub fn is_root(&self) -> bool {
         self.as_str() == Self::ROOT
     }
@@ -138,7 +143,7 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// A shard's number within its stream, in order of creation; on the wire `shardId-%012d`.
+/// Number of a shard within its stream, in order of creation. On the wire: `shardId-` and twelve digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u32);
 
@@ -175,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn user_names_follow_the_pattern() {
+    fn user_names_match_the_pattern_of_iam() {
         assert!("a.B+c=d,e@f_g-9".parse::<UserName>().is_ok_and(|name| !name.is_root()));
         assert!("x".repeat(64).parse::<UserName>().is_ok());
         assert!("root".parse::<UserName>().is_ok_and(|name| name.is_root()));
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn stream_names_follow_the_pattern() {
+    fn stream_names_match_the_pattern_of_the_api() {
         assert!("a_B.c-9".parse::<StreamName>().is_ok());
         assert!("x".repeat(128).parse::<StreamName>().is_ok());
         for bad in ["", "a b", "ä", "a/b", &"x".repeat(129)] {

@@ -1,47 +1,58 @@
+//! A token bucket, as a value without a clock.
+//!
+//! The bucket refills at `per_second` and holds at most one second's worth. `take` may take more than the bucket
+//! holds: the bucket is then in debt, and refills from there. So one large piece passes, and the average holds all
+//! the same.
+//!
+//! ```text
+//! per_second = 10:   10  --take(35)-->  -25  --2.5 s-->  0  --0.1 s-->  1: has_any
+//! ```
+//!
+//! The bucket never refuses by itself: the caller asks `has_any` or `has` first.
+
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// So much a second on average, and a second's worth at once. What is more than is left is taken all the same, as long as
-/// anything is left, and owed: so a single large piece passes where the average allows it.
-///
-/// Pure: whoever asks brings the clock. Amounts are in the caller's unit; none is above 2^53.
+/// A token bucket. Amounts are in the caller's unit, and none is above 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     per_second: u64,
-    /// Thousandths of a unit that are left; negative if owed.
+    /// Thousandths of a unit in the bucket; negative if it is in debt.
     left_milli: i64,
     filled: Timestamp,
 }
 
-/// Callers read the clock at about the same time: what is more than this is no such difference.
+/// Largest step back of the clock that counts as normal: threads read the clock at slightly different times. A larger
+/// step means that the clock was corrected.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 impl RateLimit {
-    /// `per_second` units, of which a second's worth is left at `now`.
+    /// A bucket that refills at `per_second` and is full at `now`.
     pub fn new(per_second: u64, now: Timestamp) -> Self {
         Self { per_second, left_milli: milli(per_second), filled: now }
     }
 
-    /// Whether anything is left.
+    /// Whether the bucket is not empty.
     pub fn has_any(&mut self, now: Timestamp) -> bool {
         self.fill(now);
         self.left_milli > 0
     }
 
-    /// Whether so much is left.
+    /// Whether the bucket holds `amount`.
     pub fn has(&mut self, amount: u64, now: Timestamp) -> bool {
         self.fill(now);
         self.left_milli >= milli(amount)
     }
 
-    /// Whether a second's worth is left, as in a new one.
+    /// Whether the bucket is full. A full bucket behaves like a new one, so it need not be kept.
     pub fn is_full(&mut self, now: Timestamp) -> bool {
         self.has(self.per_second, now)
     }
 
     fn fill(&mut self, now: Timestamp) {
-        // A clock that was ahead and has been set right must not stop everybody until that time comes.
+        // The clock was ahead and has been corrected. Without this the bucket would not refill until the clock
+        // reaches `filled` again.
         if self.filled.since(now) > CLOCK_STEP {
             self.filled = now;
         }
@@ -51,7 +62,7 @@ impl RateLimit {
         self.filled = self.filled.max(now);
     }
 
-    /// Takes so much, whatever is left.
+    /// Takes `amount` out, also if the bucket holds less.
     pub fn take(&mut self, amount: u64) {
         self.left_milli = self.left_milli.saturating_sub(milli(amount));
     }
@@ -66,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_average_is_kept_and_a_large_piece_is_owed() {
+    fn a_large_amount_is_taken_at_once_and_the_average_holds() {
         let at = |millis: u64| Timestamp::from_millis(10_000 + millis);
         let mut limit = RateLimit::new(10, at(0));
         assert!(limit.has_any(at(0)));
@@ -77,11 +88,11 @@ mod tests {
         assert!(!limit.has_any(at(2_600)));
         assert!(limit.has_any(at(60_000)));
         limit.take(10);
-        assert!(!limit.has_any(at(60_000)), "no more than a second's worth was left");
+        assert!(!limit.has_any(at(60_000)), "the bucket held one second's worth");
     }
 
     #[test]
-    fn who_owes_nothing_waits_for_whole_units() {
+    fn a_bucket_without_debt_refills_to_whole_units() {
         let at = Timestamp::from_millis;
         let mut limit = RateLimit::new(1, at(1_000));
         assert!(limit.is_full(at(1_000)));
@@ -91,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_read_a_little_earlier_gives_nothing() {
+    fn a_slightly_earlier_reading_of_the_clock_refills_nothing() {
         let mut limit = RateLimit::new(1000, Timestamp::from_millis(5_000));
         limit.take(2000);
         assert!(!limit.has_any(Timestamp::from_millis(4_500)));
@@ -100,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_gives_nothing_and_holds_nobody_up() {
+    fn after_the_clock_was_set_back_the_bucket_refills_at_the_same_rate() {
         let at = |seconds: u64| Timestamp::from_millis(1_000_000 + seconds * 1000);
         let mut limit = RateLimit::new(5, at(3600));
         limit.take(5);

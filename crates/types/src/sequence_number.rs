@@ -1,34 +1,44 @@
+//! Sequence numbers: the position of a record in its shard, in the format of Kinesis.
+//!
+//! A number is computed from the log index of the record's entry and the record's place in that entry, so records are
+//! stored without it. Every gateway computes the same number. Only numbers of the service's version 2 are parsed;
+//! every other text is refused.
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::clock::Timestamp;
 use crate::names::{ParseError, ShardId};
 
-/// Position of a record within its shard; strictly increases in commit order.
+/// Position of a record within its shard. Numbers of a shard strictly increase in commit order.
 ///
-/// Shape: 186 bits as 47 hex digits, most significant first: `2`, second of the shard's birth (9),
-/// low nibble of the shard's number (1), position (16, below 2^63), zero (2), arrival second (9),
-/// shard's number (8), version `2` (1). The position is the log index of the record's entry in the
-/// upper 47 bits and the record's place in that entry in the lower 16. On the wire a decimal string
-/// without leading zeros.
+/// Shape: 186 bits, written as 47 hex digits from the most significant one:
 ///
-/// Source: Kinesis API reference, `SequenceNumber`; the layout is the one that the service's numbers
-/// of version 2 have. Compare as a number, never as text ("9" > "10").
+/// ```text
+/// 2 | birth second (9) | shard number, low 4 bits (1) | position (16) | 00 | arrival second (9) | shard number (8) | 2
+/// ```
+///
+/// The position is below 2^63. Its upper 47 bits are the log index of the record's entry, and its lower 16 bits the
+/// place of the record in that entry. On the wire the number is a decimal string without leading zeros.
+///
+/// Source: Kinesis API reference, `SequenceNumber`. The layout is that of version 2 of the service's numbers. Compare
+/// as a number, never as text ("9" > "10").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SequenceNumber([u64; 3]);
 
-/// What a [`SequenceNumber`] is made of.
+/// The parts of a [`SequenceNumber`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SequenceNumberParts {
-    /// Second since the epoch in which the shard was born, which is mostly that in which it was created; below 2^36.
+    /// Birth of the shard, in seconds since 1970, below 2^36. It identifies the shard, and is mostly the second of
+    /// its creation. It is later if a former shard under the same stream name has that second already (ADR-0028).
     pub shard_born_seconds: u64,
-    /// The shard.
+    /// Number of the shard within its stream.
     pub shard: ShardId,
     /// Log index of the record's entry; below 2^47.
     pub log_index: u64,
-    /// Place of the record in its entry.
+    /// Place of the record in its entry, from 0.
     pub offset: u16,
-    /// Second since the epoch in which the record arrived; below 2^36.
+    /// When the record arrived, in seconds since 1970, below 2^36.
     pub arrival_seconds: u64,
 }
 
@@ -36,14 +46,14 @@ const SECONDS_MASK: u64 = (1 << 36) - 1;
 const LOG_INDEX_MASK: u64 = (1 << 47) - 1;
 
 impl SequenceNumber {
-    /// Builds a number; parts beyond their width are cut to it.
+    /// Builds a number. Bits beyond a part's width are dropped.
     pub fn new(parts: SequenceNumberParts) -> Self {
         let created = parts.shard_born_seconds & SECONDS_MASK;
         let arrival = parts.arrival_seconds & SECONDS_MASK;
         let shard = u64::from(parts.shard.0);
         let position = (parts.log_index & LOG_INDEX_MASK) << 16 | u64::from(parts.offset);
-        // Bits from the top: version mark 4 (187..184, top digit 2), created 36, nibble 4,
-        // position 64, zero 8, arrival 36, shard 32, version 4: 188 bits in all.
+        // Bits from the top: version mark 4 (bits 187..184, whose value 2 makes 186 bits), birth 36, nibble 4,
+        // position 64, zero 8, arrival 36, shard 32, version 4. That is 188 bits in all.
         let mut bits = Bits::default();
         bits.push(2, 4);
         bits.push(created, 36);
@@ -56,7 +66,7 @@ impl SequenceNumber {
         Self(bits.0)
     }
 
-    /// The number that stands before every record of a shard: its `StartingSequenceNumber`.
+    /// The number before every record of a shard: its `StartingSequenceNumber`.
     pub fn shard_start(shard: ShardId, birth: Timestamp, created: Timestamp) -> Self {
         Self::new(SequenceNumberParts {
             shard_born_seconds: birth.as_secs(),
@@ -67,7 +77,7 @@ impl SequenceNumber {
         })
     }
 
-    /// The number that stands after every record of a shard: its `EndingSequenceNumber`.
+    /// The number after every record of a shard: its `EndingSequenceNumber`.
     pub fn shard_end(shard: ShardId, birth: Timestamp, closed: Timestamp) -> Self {
         Self::new(SequenceNumberParts {
             shard_born_seconds: birth.as_secs(),
@@ -78,13 +88,14 @@ impl SequenceNumber {
         })
     }
 
-    /// Whether it is the number after every record of some shard. No record has it: a log never gets that long.
+    /// Whether this is the `EndingSequenceNumber` of some shard. No record has such a number, because no log gets
+    /// that long.
     pub fn is_shard_end(self) -> bool {
         let SequenceNumberParts { log_index, offset, .. } = self.parts();
         (log_index, offset) == (LOG_INDEX_MASK, u16::MAX)
     }
 
-    /// The parts that the number was built from.
+    /// The parts that this number was built from.
     pub fn parts(self) -> SequenceNumberParts {
         let position = self.field(80, 64);
         let [shard, offset] = [self.field(4, 32), position & 0xffff];
@@ -97,7 +108,7 @@ impl SequenceNumber {
         }
     }
 
-    /// The `width` bits that have `low` bits below them.
+    /// The `width` bits above the lowest `low` bits.
     fn field(self, low: u32, width: u32) -> u64 {
         let word = |i: usize| if i < 3 { self.0[2 - i] } else { 0 };
         let (index, shift) = ((low / 64) as usize, low % 64);
@@ -116,7 +127,7 @@ impl SequenceNumber {
     }
 }
 
-/// 192 bits that are filled from the low end by shifting up.
+/// 192 bits. New bits are appended at the low end.
 #[derive(Default)]
 struct Bits([u64; 3]);
 
@@ -169,14 +180,14 @@ impl fmt::Display for SequenceNumber {
     }
 }
 
-/// Decimal digits that always fit a word.
+/// Number of decimal digits that always fit into 64 bits.
 const CHUNK_DIGITS: usize = 19;
 
 impl SequenceNumber {
-    /// The number in base 10^19, lowest chunk first.
+    /// The number in base 10^19, lowest digit first.
     fn decimal_chunks(self) -> [u64; 3] {
         const BASE: u128 = 10_u128.pow(19);
-        // 2^64 and 2^128 in that base, lowest first; a number of 186 bits fits three chunks.
+        // 2^64 and 2^128 in base 10^19, lowest digit first. A number of 186 bits has three such digits.
         const MIDDLE: [u128; 3] = [8_446_744_073_709_551_616, 1, 0];
         const HIGH: [u128; 3] = [3_374_607_431_768_211_456, 4_028_236_692_093_846_346, 3];
         let [high, middle, low] = self.0.map(u128::from);
@@ -189,7 +200,7 @@ impl SequenceNumber {
     }
 }
 
-/// Writes `number` with leading zeros.
+/// Fills `digits` with `number` in decimal, with leading zeros.
 fn write_digits(mut number: u64, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + u8::try_from(number % 10).expect("below 10");
@@ -220,14 +231,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn number_to_text_and_back(parts in parts()) {
+        fn a_number_parses_from_its_own_text(parts in parts()) {
             let number = SequenceNumber::new(parts);
             prop_assert_eq!(number.parts(), parts);
             prop_assert_eq!(number.to_string().parse(), Ok(number));
         }
 
         #[test]
-        fn within_a_shard_order_is_order_of_positions(a in parts(), b in parts()) {
+        fn numbers_of_a_shard_are_ordered_by_position(a in parts(), b in parts()) {
             let b = SequenceNumberParts {
                 shard: a.shard,
                 shard_born_seconds: a.shard_born_seconds,
@@ -239,7 +250,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_refused_or_reads_back(text in "[0-9]{0,60}") {
+        fn digits_are_refused_or_parse_to_the_same_number(text in "[0-9]{0,60}") {
             if let Ok(number) = text.parse::<SequenceNumber>() {
                 prop_assert_eq!(number.to_string(), text);
             }
@@ -247,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_56_digits_and_the_layout_of_the_service() {
+    fn numbers_have_56_digits_and_the_layout_of_aws() {
         // The first number of shard 0 created at second 1,400,000,000: hex 2 053724e00 0 0{16} 00 053724e00 00000000 2.
         let second = Timestamp::from_millis(1_400_000_000_000);
         let start = SequenceNumber::shard_start(ShardId(0), second, second);
@@ -273,7 +284,7 @@ mod tests {
         assert_eq!(end.to_string().parse(), Ok(end));
     }
 
-    /// Decimal text of a hex number, by long multiplication over digits: shares no code with the codec.
+    /// Decimal text of a hex number, by long multiplication. Shares no code with the codec.
     fn num_from_hex(hex: &str) -> String {
         let mut digits = vec![0u32];
         for nibble in hex.chars().filter_map(|c| c.to_digit(16)) {

@@ -1,5 +1,5 @@
-//! Chores of the workspace, as commands. `tidy` checks what the compiler doesn't: the layers of the
-//! crates, who may depend on what, and that no test is switched off. The same check runs as a test.
+//! Tasks of the workspace, as commands. `tidy` checks rules that the compiler does not know: the layers of the crates
+//! and their dependencies, lint settings, and that no test is switched off. The same check runs as a test.
 //!
 //! Start at [`tidy::findings`].
 
@@ -28,12 +28,13 @@ fn run_tidy() -> Result<ExitCode> {
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The folder of the workspace.
+/// Root folder of the workspace.
 fn root() -> Result<PathBuf> {
-    // Asked of cargo when it runs: what was compiled in may be another clone with the same target folder.
+    // Read when the program runs, not when it is compiled: two clones with one target folder share the compiled
+    // program.
     let own = std::env::var_os("CARGO_MANIFEST_DIR").context("run it with cargo")?;
     let root = Path::new(&own).ancestors().nth(2);
-    Ok(root.context("this crate stands two folders below the workspace")?.to_owned())
+    Ok(root.context("this crate is two folders below the workspace")?.to_owned())
 }
 
 #[cfg(test)]

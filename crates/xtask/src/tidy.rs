@@ -1,7 +1,7 @@
-//! The rules about the workspace that no compiler checks.
+//! Rules about the workspace that no compiler checks.
 //!
-//! A rule is a pure function from a [`Tree`] (every manifest, lint setting and test file, parsed)
-//! to sentences about what is wrong; it never touches the disk, so each has a test on bad input.
+//! A rule is a pure function from a [`Tree`] (all manifests, lint settings and sources, parsed) to sentences about
+//! what is wrong. It never touches the disk, so each rule has a test with bad input.
 
 mod dependencies;
 mod lints;
@@ -12,7 +12,7 @@ mod tree;
 
 pub(crate) use tree::Tree;
 
-/// Everything wrong with `tree`, one sentence each, in a stable order.
+/// All findings about `tree`, one sentence each, in a stable order.
 pub(crate) fn findings(tree: &Tree) -> Vec<String> {
     let rules = [
         dependencies::layers,

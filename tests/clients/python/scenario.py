@@ -1,5 +1,5 @@
-"""The scenario of botocore, which speaks JSON over HTTP/1.1: create, put, split, encrypt, read with
-lineage, subscribe, delete.
+"""The scenario with botocore, in JSON over HTTP/1.1: create, put, split, encrypt, read in the order of the lineage,
+subscribe, delete.
 
 Usage: python scenario.py ENDPOINT STREAM
 """
@@ -54,7 +54,7 @@ def ids(children):
 
 
 def read(shard):
-    """All records of a shard, and what follows it."""
+    """All records of a shard, and the ids of its children."""
     start = client.get_shard_iterator(StreamName=STREAM, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
     iterator, records = start["ShardIterator"], []
     while iterator:
@@ -69,7 +69,7 @@ def read(shard):
 
 
 def subscribe(parent, records, children):
-    """The whole parent is pushed, then its end with the children; what is put meanwhile is pushed to a subscriber."""
+    """Checks that the whole parent is pushed, then its end with the children, and that a new record is pushed."""
     arn = summary()["StreamARN"]
     consumer = client.register_stream_consumer(StreamARN=arn, ConsumerName="python")["Consumer"]["ConsumerARN"]
 

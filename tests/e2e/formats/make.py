@@ -1,8 +1,9 @@
-"""Makes the data directory of a release, for test_formats.py to start with the present one.
+"""Makes the data directory of a release. test_formats.py starts it with the current release.
 
     python tests/e2e/formats/make.py BINARY NAME      # writes NAME.tar.xz beside this file
 
-Three nodes with a killed one in between, and all of them killed at the end: what is found is what a crash leaves.
+Runs three nodes, kills one of them in between, and kills all of them at the end. So the directory is in the state
+after a crash.
 """
 
 import json
@@ -25,7 +26,7 @@ def main(binary, name):
         with Cluster(root, nodes=3, binary=binary) as cluster:
             (Path(scratch) / "written.json").write_text(json.dumps(write(cluster)))
         archive = Path(__file__).with_name(f"{name}.tar.xz").resolve()
-        # What says where it was made, and what `dev` makes anew.
+        # Leaves out files that contain paths of this machine, and files that `dev` makes again.
         left_out = [f"--exclude={name}" for name in ("LOG", "LOG.old.*", "cluster.json", "node.pid", "node.toml")]
         command = ["tar", "--sparse", *left_out, "-C", scratch, "-cJf", archive, "data", "written.json"]
         subprocess.run(command, check=True, env={"XZ_OPT": "-9", "PATH": "/usr/bin:/bin"})
@@ -33,7 +34,7 @@ def main(binary, name):
 
 
 def write(cluster):
-    """Writes, and says what was acknowledged: shard, sequence number, partition key, data."""
+    """Writes records. Returns the acknowledged ones as (shard, sequence number, partition key, data)."""
     client = kinesis(cluster.nodes[0].endpoint)
     create_stream(client, STREAM, shards=2)
     client.create_stream(StreamName="tagged", ShardCount=1, Tags={"team": "a"})

@@ -1,1 +1,1 @@
-"""What the end-to-end tests and the demo share: processes, clients, and the oracle that judges what was read."""
+"""Code that the end-to-end tests, the demo and the benchmarks share: processes, clients, and the oracle."""

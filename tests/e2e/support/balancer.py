@@ -1,4 +1,4 @@
-"""A load balancer, as far as a client of several endpoints needs one."""
+"""A simple load balancer in front of several boto3 clients."""
 
 import itertools
 import threading
@@ -7,9 +7,10 @@ from support.waiting import wait_until
 
 
 class Balancer:
-    """Looks like a boto3 client; each call goes to the next of the nodes that are in, and is never sent to another one.
+    """Looks like a boto3 client. Each call goes to the next active node, and its retries go to the same node.
 
-    `retried` counts what the SDK sent again, `failed_records` the records that a PutRecords answered without a place.
+    `retried` counts the calls that the SDK sent again. `failed_records` counts the records that PutRecords did not
+    acknowledge.
     """
 
     def __init__(self, clients):
@@ -22,7 +23,7 @@ class Balancer:
         self.failed_records = 0
 
     def take_out(self, node):
-        """Sends nothing more to the node, and returns when its open calls are answered."""
+        """Sends no more calls to the node. Returns when its open calls are answered."""
         with self._lock:
             self._in.discard(node)
         wait_until(f"node {node} has answered", lambda: self._open[node] == 0)

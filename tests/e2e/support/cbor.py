@@ -1,18 +1,18 @@
-"""Bodies in CBOR, in the dialect of the Java SDKs: written here, read by botocore."""
+"""Bodies in CBOR, in the dialect of the Java SDKs. Encoding is implemented here, decoding is botocore's."""
 
 import datetime
 
 from botocore.parsers import BaseCBORParser
 
 CONTENT_TYPE = "application/x-amz-cbor-1.1"
-# Major types, as they stand in the first byte.
+# Major types, shifted to their bits in the first byte.
 UNSIGNED, NEGATIVE, BYTES, TEXT, TAG = (major << 5 for major in (0, 1, 2, 3, 6))
 TAG_TIME = 1
 LIST, MAP, BREAK = b"\x9f", b"\xbf", b"\xff"
 
 
 def encode(value):
-    """As those SDKs write it: lists and maps until a break, moments as tag 1 and whole milliseconds."""
+    """Encodes a value like the Java SDKs: lists and maps end with a break, times have tag 1 and whole milliseconds."""
     match value:
         case bool():
             return b"\xf5" if value else b"\xf4"
@@ -32,7 +32,7 @@ def encode(value):
 
 
 def head(major, argument):
-    """A major type with its argument in the shortest form."""
+    """Encodes a major type with its argument in the shortest form."""
     if argument < 24:
         return bytes([major | argument])
     width = next(width for width in range(4) if argument < 1 << (8 << width))
@@ -40,6 +40,6 @@ def head(major, argument):
 
 
 def decode(body):
-    """What an answer says."""
+    """Decodes the body of a response."""
     parser = BaseCBORParser()
     return parser.parse_data_item(parser.get_peekable_stream_from_bytes(body))

@@ -1,4 +1,4 @@
-"""The real clients: boto3 as it comes, the AWS CLI, and a signed request by hand where a test needs a header."""
+"""The real clients: unmodified boto3, the AWS CLI, and requests signed by hand if a test needs special headers."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SECRET_KEY = "anabranch-testing-secret"
 
 
 def kinesis(endpoint, **config):
-    """A boto3 client with the SDK's own retries, and no look at the machine's configuration."""
+    """A boto3 client with the SDK's own retries, independent of the machine's configuration."""
     return boto3.session.Session().client(
         "kinesis",
         endpoint_url=endpoint,
@@ -32,7 +32,7 @@ def kinesis(endpoint, **config):
 
 
 def cli(endpoint, *arguments, timeout=60, environment=None):
-    """Runs `aws kinesis ...` and returns what it printed, parsed; raises with its message when it fails."""
+    """Runs `aws kinesis ...` and returns its parsed output. Raises RuntimeError with its message if it fails."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "HOME": "/nonexistent",
@@ -52,7 +52,7 @@ def cli(endpoint, *arguments, timeout=60, environment=None):
 
 
 def signed_request(endpoint, operation, body, headers=None, content_type="application/x-amz-json-1.1"):
-    """A signed request of botocore that nobody has sent yet."""
+    """A signed request of botocore that has not been sent yet."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = AWSRequest(
         method="POST",
@@ -69,7 +69,7 @@ def signed_request(endpoint, operation, body, headers=None, content_type="applic
 
 
 def signed_call(endpoint, operation, body, headers=None, content_type="application/x-amz-json-1.1"):
-    """Sends one signed request, once. Returns (HTTP status, headers, body)."""
+    """Sends one signed request without retries. Returns (HTTP status, headers, body)."""
     request = signed_request(endpoint, operation, body, headers, content_type)
     plain = urllib.request.Request(request.url, data=request.data, headers=dict(request.headers), method="POST")
     try:

@@ -1,4 +1,4 @@
-"""`anabranch dev` as real processes on free loopback ports, and their sudden deaths."""
+"""Runs `anabranch dev` as real processes on free loopback ports, and kills and restarts its nodes."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ STOP_TIMEOUT = 30.0
 
 
 def release_binary():
-    """The binary that `make build` makes."""
+    """The path of the binary that `make build` builds."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     target = Path(os.environ.get("CARGO_TARGET_DIR") or cache / "anabranch" / "target")
     return target / "release" / "anabranch"
@@ -28,7 +28,7 @@ def release_binary():
 
 @dataclass(frozen=True)
 class Node:
-    """One line of `cluster.json`."""
+    """A node, as described in `cluster.json`."""
 
     id: int
     pid: int
@@ -39,17 +39,17 @@ class Node:
 
     @property
     def endpoint(self):
-        """Where an AWS client finds this node."""
+        """The endpoint URL of this node for AWS clients."""
         return self.api if self.api.startswith("http") else f"http://{self.api}"
 
 
 class Cluster:
-    """A running `anabranch dev`. As a context manager it leaves nothing behind, however the block ends.
+    """A running `anabranch dev`. The context manager ends all processes, however the block ends.
 
-    `self.nodes` is what `cluster.json` said at the start, in the order of the ids, with the process ids of
-    nodes that were started again kept up to date.
+    `self.nodes` holds the nodes from `cluster.json` as of the start, ordered by id. The process id of a restarted node
+    is updated.
 
-    With `clock`, seconds since 1970, the wall clocks of all nodes show that time at the start and go on from there.
+    With `clock` (seconds since 1970), the wall clocks of all nodes begin with that time at the start.
     """
 
     def __init__(self, data_dir, nodes=1, binary=None, environment=None, arguments=(), clock=None):
@@ -79,7 +79,7 @@ class Cluster:
         self.kill_everything()
 
     def start(self):
-        """Starts it and waits until every node answers."""
+        """Starts the cluster and waits until every node is ready."""
         if not self.binary.exists():
             raise FileNotFoundError(f"{self.binary} is missing: run `make build`")
         command = [self.binary, "dev", "--listen", "127.0.0.1:0", "--data-dir", self.data_dir]
@@ -96,7 +96,7 @@ class Cluster:
         )
         self._reader = threading.Thread(target=self._read_output, args=(self._parent.stdout,), daemon=True)
         self._reader.start()
-        self._wait("it prints a line that begins with `ready`", self._is_ready)
+        self._wait("anabranch dev prints a line that begins with `ready`", self._is_ready)
         listed = json.loads((self.data_dir / "cluster.json").read_text())["nodes"]
         self.nodes = sorted((self._node(entry) for entry in listed), key=lambda node: node.id)
         for node in self.nodes:
@@ -104,13 +104,13 @@ class Cluster:
         return self
 
     def set_clock(self, seconds):
-        """Sets the wall clocks of all nodes, forward or back. A node notices within 100 ms."""
+        """Sets the wall clocks of all nodes, forward or back. A node applies the change within 100 ms."""
         fresh = self.clock_file.with_suffix(".new")
         fresh.write_text(str(round(seconds - time.time())))
         fresh.replace(self.clock_file)
 
     def stop(self):
-        """SIGTERM. Returns the exit status of each process that was told to stop, by process id."""
+        """Sends SIGTERM. Returns the exit status of each process that got it, by process id."""
         statuses = {}
         processes = [self._parent, *self._restarted.values()]
         for process in processes:
@@ -122,17 +122,17 @@ class Cluster:
         return statuses
 
     def kill(self, node):
-        """SIGKILL to one node; returns when the process is dead."""
+        """Kills one node with SIGKILL. Returns when the process is dead."""
         os.kill(node.pid, signal.SIGKILL)
         wait_until(f"node {node.id} is dead", lambda: not is_running(node.pid))
 
     def terminate(self, node):
-        """SIGTERM to one node; returns when the process has ended."""
+        """Stops one node with SIGTERM. Returns when the process has ended."""
         os.kill(node.pid, signal.SIGTERM)
         wait_until(f"node {node.id} ends", lambda: not is_running(node.pid), STOP_TIMEOUT)
 
     def kill_everything(self):
-        """SIGKILL to every process of this cluster, the parent included."""
+        """Kills every process of this cluster with SIGKILL, including the parent."""
         for pid in self.running():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -142,7 +142,7 @@ class Cluster:
         wait_until("every process is gone", lambda: not self.running())
 
     def restart(self, node):
-        """Starts a dead node with the command that `cluster.json` gives for it, and returns it."""
+        """Starts a dead node with its command from `cluster.json`. Returns the node once it is ready."""
         process = subprocess.Popen(
             list(node.command),
             stdin=subprocess.DEVNULL,
@@ -158,18 +158,18 @@ class Cluster:
         return alive
 
     def wait_ready(self, node):
-        """Returns when the node answers 200 on /readyz."""
+        """Waits until the node answers 200 on /readyz."""
         self._wait(f"node {node.id} answers 200 on /readyz", lambda: status_of(f"{node.endpoint}/readyz") == 200)
 
     def leaders(self, stream, through=None):
-        """Which node leads each shard of a stream, by shard id, as a living node sees it (`GET /cluster`)."""
+        """The leader of each shard of a stream, by shard id, as a living node knows it (`GET /cluster`)."""
         node = through or self.nodes[0]
         with urllib.request.urlopen(f"{node.endpoint}/cluster", timeout=5) as response:
             shards = json.load(response)["shards"]
         return {shard["shard"]: shard["leader"] for shard in shards if shard["stream"] == stream}
 
     def leader_of_most(self, stream, shards):
-        """The node that leads most shards of a stream; None while one of them has no leader."""
+        """The node that leads most shards of a stream. None while a shard has no leader."""
         leaders = [leader for leader in self.leaders(stream).values() if leader]
         if len(leaders) < shards:
             return None
@@ -177,7 +177,7 @@ class Cluster:
         return next(node for node in self.nodes if node.id == most)
 
     def running(self):
-        """Process ids of this cluster: those it told us, and everything that names its data directory."""
+        """Ids of the cluster's running processes: known ones, and all whose command line names its data folder."""
         mark = str(self.data_dir).encode()
         own = {node.pid for node in self.nodes} | ({self._parent.pid} if self._parent else set())
         named = {pid for pid in all_pids() if pid != os.getpid() and mark in command_line(pid)}
@@ -195,7 +195,7 @@ class Cluster:
             raise TimeoutError(f"{error}\noutput:\n{self.tail()}") from None
 
     def tail(self, lines=40):
-        """The end of what the processes printed."""
+        """The last lines of the processes' output."""
         return "".join(self.output[-lines:])
 
     def _read_output(self, stream):
@@ -209,7 +209,7 @@ class Cluster:
 
 
 def status_of(url, ca=None):
-    """HTTP status of a GET; None without an answer. Of HTTPS the authorities in the file `ca` are trusted alone."""
+    """The HTTP status of a GET, None without a response. With HTTPS only authorities in the file `ca` are trusted."""
     context = ssl.create_default_context(cafile=ca) if ca else None
     try:
         with urllib.request.urlopen(url, timeout=2, context=context) as response:
@@ -221,12 +221,12 @@ def status_of(url, ca=None):
 
 
 def all_pids():
-    """Every process id there is."""
+    """The ids of all processes of the machine."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def command_line(pid):
-    """The command line of a process; empty when it is gone."""
+    """The command line of a process. Empty if the process is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -234,8 +234,11 @@ def command_line(pid):
 
 
 def is_running(pid):
-    """Whether the process exists and holds anything: its first thread is a zombie as soon as it has ended, while others
-    may still hold the memory, which takes long to give back, and the ports."""
+    """Whether the process exists and holds resources.
+
+    The first thread of a process is a zombie as soon as this thread has ended. Meanwhile other threads may still hold
+    the ports and the memory, which takes long to free.
+    """
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         threads = len(os.listdir(f"/proc/{pid}/task"))

@@ -1,8 +1,9 @@
-"""What was acknowledged against what was read: the judge of the tests and of the demo.
+"""The oracle of the tests and of the demo: it compares the records that were read with the acknowledgements.
 
-A payload may be written more than once; what counts is that it is read once per acknowledgement, byte for byte, at the
-place that the acknowledgement named, and that every shard's records come in the order of their sequence numbers.
-A call that ended in an error leaves open whether its records were written: they may be there, but need not.
+A test may write a payload more than once. The rules are:
+- Each record is read once per acknowledgement, byte for byte, at the position that the acknowledgement named.
+- The records of each shard are in the order of their sequence numbers.
+- A call that ended in an error has an unknown outcome: its records may exist, but need not.
 """
 
 import itertools
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Record:
-    """A record as it was acknowledged or read."""
+    """A record that was acknowledged or read."""
 
     shard: str
     sequence_number: int
@@ -23,7 +24,7 @@ class Record:
 
 @dataclass
 class Verdict:
-    """Everything wrong with what was read; a verdict without a problem is true."""
+    """All problems with the records that were read. A verdict without a problem is true."""
 
     lost: list = field(default_factory=list)
     duplicated: list = field(default_factory=list)
@@ -41,7 +42,7 @@ class Verdict:
 
 
 class Oracle:
-    """Remembers what was acknowledged. Any number of threads may tell it."""
+    """Remembers the acknowledgements. Safe for any number of threads."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -49,28 +50,28 @@ class Oracle:
         self._unknown = Counter()
 
     def acknowledged(self, shard, sequence_number, key, data):
-        """A put of this record was answered with this place."""
+        """A put of this record was acknowledged with this position."""
         with self._lock:
             self._acknowledged.append(Record(shard, int(sequence_number), key, bytes(data)))
 
     def unknown(self, key, data):
-        """A put of this record got no answer, or an error that leaves it open."""
+        """A put of this record got no response, or an error with an unknown outcome."""
         with self._lock:
             self._unknown[key, bytes(data)] += 1
 
     @property
     def count(self):
-        """How many acknowledgements there were."""
+        """The number of acknowledgements."""
         with self._lock:
             return len(self._acknowledged)
 
     def places(self):
-        """Where acknowledged records stand: pairs of shard and sequence number."""
+        """The positions of the acknowledged records: pairs of shard and sequence number."""
         with self._lock:
             return {(record.shard, record.sequence_number) for record in self._acknowledged}
 
     def judge(self, read):
-        """Compares with `read`: for each shard, its records in the order in which they were read."""
+        """Compares with `read`: the records of each shard in the order in which they were read."""
         with self._lock:
             acknowledged, unknown = list(self._acknowledged), Counter(self._unknown)
         verdict = Verdict()
@@ -88,7 +89,7 @@ class Oracle:
                     verdict.changed.append(record)
         verdict.lost += [record for place, record in places.items() if not seen[place]]
         verdict.duplicated += [places[place] for place, times in seen.items() if times > 1 and place in places]
-        # Two acknowledgements at one place: the server gave the place away twice.
+        # Two acknowledgements with one position: the server assigned the position twice.
         verdict.duplicated += [
             record for record in acknowledged if places[record.shard, record.sequence_number] is not record
         ]
@@ -103,7 +104,7 @@ class Oracle:
 
 
 def out_of_order(records):
-    """The records whose sequence number is not above that of the one before."""
+    """The records whose sequence number is not above that of the previous record."""
     return [later for earlier, later in itertools.pairwise(records) if later.sequence_number <= earlier.sequence_number]
 
 
@@ -125,16 +126,17 @@ def read_shard(client, stream, shard, limit=10_000):
 
 
 def read_stream(client, stream):
-    """Everything in a stream, by shard."""
+    """All records of a stream, by shard."""
     shards = client.get_paginator("list_shards").paginate(StreamName=stream).search("Shards[].ShardId")
     return {shard: read_shard(client, stream, shard) for shard in shards}
 
 
 def read_by_lineage(client, stream):
-    """Every record in the order in which a consumer gets it that drains parents before their children.
+    """All records in the order in which a consumer gets them if it reads parents to their end before their children.
 
-    Follows ChildShards from the shards without parents on, as the Kinesis Client Library does, and checks what such a
-    consumer relies on: a shard ends if and only if it names its children, and only after its last record.
+    Begins with the shards without parents and follows ChildShards, as the Kinesis Client Library does. Checks two
+    rules on which such a consumer relies: a shard ends if and only if it names its children, and only after its last
+    record.
     """
     listed = client.get_paginator("list_shards").paginate(StreamName=stream).search("Shards[]")
     listed = {shard["ShardId"]: shard for shard in listed}
@@ -154,7 +156,7 @@ def read_by_lineage(client, stream):
 
 
 def read_to_end(client, stream, shard, limit=10_000):
-    """The records of a shard, and the children that its last page names if it is closed."""
+    """The records of a shard and, if it is closed, the children that its last page names."""
     iterator = client.get_shard_iterator(StreamName=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
     iterator, records = iterator["ShardIterator"], []
     while True:
@@ -170,9 +172,9 @@ def read_to_end(client, stream, shard, limit=10_000):
 
 
 def put_records(client, oracle, stream, records):
-    """PutRecords until every record is acknowledged; what was throttled or failed within a call is sent again.
+    """Calls PutRecords until every record is acknowledged. Sends throttled and failed records of a call again.
 
-    `records` are (key, data). Tells the oracle, and returns the number of calls.
+    `records` are (key, data). Reports the results to the oracle. Returns the number of calls.
     """
     pending, calls = list(records), 0
     while pending:
@@ -189,7 +191,8 @@ def put_records(client, oracle, stream, records):
             if "SequenceNumber" in result:
                 oracle.acknowledged(result["ShardId"], result["SequenceNumber"], key, data)
             else:
-                # An internal failure leaves open whether the record was written; a throttled one was not.
+                # After an internal failure it is unknown whether the record was written. A throttled record was not
+                # written.
                 if result["ErrorCode"] == "InternalFailure":
                     oracle.unknown(key, data)
                 again.append((key, data))

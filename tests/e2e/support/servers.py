@@ -1,4 +1,4 @@
-"""`anabranch server` as real processes: a cluster whose nodes read configuration files, as in production."""
+"""Runs `anabranch server` as real processes: a cluster whose nodes read configuration files, as in production."""
 
 import contextlib
 import os
@@ -15,11 +15,11 @@ from support.waiting import wait_until
 
 
 class Servers:
-    """Some running nodes. As a context manager it leaves nothing behind, however the block ends."""
+    """Some running nodes. The context manager ends all processes, however the block ends."""
 
     def __init__(self, data_dir, nodes=1, settings=(), binary=None, environment=None, certs=None, plain=()):
-        """`settings` are further lines of each node's file, tables last. With a directory `certs`, of `ctl certs`,
-        every port has TLS but the Kinesis API of the nodes `plain`."""
+        """`settings` are further lines of each node's configuration file, tables last. `certs` is a folder from `ctl
+        certs`: with it every port has TLS, except the Kinesis API of the nodes `plain`."""
         self.data_dir = Path(data_dir)
         self.size = nodes
         self.settings = list(settings)
@@ -40,7 +40,7 @@ class Servers:
         self.kill_everything()
 
     def start(self):
-        """Starts every node and waits until it answers."""
+        """Starts every node and waits until all are ready."""
         ports = free_ports(2 * self.size)
         addresses = [(f"127.0.0.1:{ports[2 * i]}", f"127.0.0.1:{ports[2 * i + 1]}") for i in range(self.size)]
         peers = ", ".join(f'{{ node = {id}, grpc = "{grpc}" }}' for id, (_, grpc) in enumerate(addresses, 1))
@@ -70,7 +70,7 @@ class Servers:
         return self
 
     def _tls(self, id):
-        """The lines of a node's file about TLS."""
+        """The TLS lines of a node's configuration file."""
         yield "[tls]"
         yield f'certificate = "{self.certs / f"node-{id}.pem"}"'
         yield f'key = "{self.certs / f"node-{id}.key"}"'
@@ -79,19 +79,19 @@ class Servers:
             yield 'api = "plain"'
 
     def set_clock_ahead(self, node, seconds):
-        """Sets a node's wall clock ahead of the machine's; behind it if the seconds are negative."""
+        """Sets a node's wall clock ahead of the machine's clock, or behind it if the seconds are negative."""
         file = clock_file(node.data_dir)
         fresh = file.with_suffix(".new")
         fresh.write_text(str(seconds))
         fresh.replace(file)
 
     def kill(self, node):
-        """SIGKILL to a node."""
+        """Kills a node with SIGKILL."""
         self._processes[node.id].kill()
         self._processes[node.id].wait(timeout=STOP_TIMEOUT)
 
     def restart(self, node):
-        """SIGKILL to a node, and the same one again; returns it once it is ready."""
+        """Kills a node with SIGKILL and starts it again. Returns the node once it is ready."""
         self.kill(node)
         alive = self._launch(node)
         self.nodes = [alive if known.id == node.id else known for known in self.nodes]
@@ -112,17 +112,17 @@ class Servers:
         return replace(node, pid=process.pid)
 
     def output(self, node):
-        """What a node has printed."""
+        """The output of a node."""
         return (Path(node.data_dir) / "output.log").read_text(errors="replace")
 
     def stop(self):
-        """SIGTERM to every node. Returns their exit statuses."""
+        """Stops every node with SIGTERM. Returns their exit statuses."""
         for process in self._processes.values():
             process.send_signal(signal.SIGTERM)
         return [process.wait(timeout=STOP_TIMEOUT) for process in self._processes.values()]
 
     def kill_everything(self):
-        """SIGKILL to every node that still runs."""
+        """Kills every node that still runs with SIGKILL."""
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -140,13 +140,16 @@ class Servers:
 
 
 def clock_file(data_dir):
-    """Where a node reads by how many seconds its clock is ahead."""
+    """The file from which a node reads by how many seconds its clock is ahead."""
     return Path(data_dir) / "clock-offset"
 
 
 def free_ports(count):
-    """Ports that nobody listens on at the moment, all different: below those that the kernel gives to connections, or
-    one of these might take a port before its node does."""
+    """Different ports that no process listens on at the moment.
+
+    They are below the ports that the kernel assigns to outgoing connections. Otherwise such a connection could take a
+    port before its node does.
+    """
     ports = []
     while len(ports) < count:
         port = random.randrange(10_000, 32_000)

@@ -1,4 +1,4 @@
-"""Streams for tests."""
+"""Helpers for streams: create, list shards, read."""
 
 from support.waiting import wait_until
 
@@ -6,19 +6,22 @@ HASH_KEYS = 2**128
 
 
 def status(client, name):
-    """The stream's status."""
+    """The status of a stream, for example ACTIVE."""
     return client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamStatus"]
 
 
 def create_stream(client, name, shards):
-    """Creates a stream and waits until it is ACTIVE, more often than boto3's waiter looks. Returns the name."""
+    """Creates a stream and waits until it is ACTIVE. Checks more often than boto3's waiter. Returns the name."""
     client.create_stream(StreamName=name, ShardCount=shards)
     wait_until(f"stream {name} is ACTIVE", lambda: status(client, name) == "ACTIVE")
     return name
 
 
 def shards(client, name):
-    """All shards of a stream, over all pages. boto3's paginator names stream and token together, which is refused."""
+    """All shards of a stream, from all pages.
+
+    boto3's paginator sends the stream name and the token together, which the service refuses.
+    """
     page = client.list_shards(StreamName=name)
     found = page["Shards"]
     while "NextToken" in page:
@@ -34,6 +37,6 @@ def iterator(client, stream, kind, shard="shardId-000000000000", **where):
 
 
 def data_at(client, stream, kind, shard="shardId-000000000000", **where):
-    """The data of the records that one GetRecords from there answers."""
+    """The data of the records that one GetRecords returns from this position."""
     page = client.get_records(ShardIterator=iterator(client, stream, kind, shard, **where))
     return [record["Data"] for record in page["Records"]]

@@ -1,4 +1,4 @@
-"""`anabranch server` processes with certificates by `anabranch ctl certs`."""
+"""Runs `anabranch server` processes with certificates from `anabranch ctl certs`."""
 
 import socket
 import ssl
@@ -8,13 +8,13 @@ from pathlib import Path
 from support.cluster import release_binary
 from support.servers import Servers
 
-# That of all servers in tests.
+# The cluster name of all servers in tests.
 CLUSTER = "e2e"
 TIMEOUT = 60.0
 
 
 def run(*arguments):
-    """Runs the binary; what it printed. Raises with what it says when it fails."""
+    """Runs the binary and returns its output. Raises RuntimeError with its message if it fails."""
     command = [str(part) for part in (release_binary(), *arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if done.returncode != 0:
@@ -23,7 +23,7 @@ def run(*arguments):
 
 
 def refused(*arguments):
-    """What a call of the binary that fails says."""
+    """The error message of a run of the binary that must fail."""
     try:
         said = run(*arguments)
     except RuntimeError as error:
@@ -32,7 +32,7 @@ def refused(*arguments):
 
 
 class TlsCluster(Servers):
-    """Nodes with TLS on every port, which take any credentials."""
+    """Nodes with TLS on every port that accept any credentials."""
 
     def __init__(self, directory, nodes=3, days=365):
         certs = Path(directory) / "certs"
@@ -42,16 +42,16 @@ class TlsCluster(Servers):
         self.ca = certs / "ca.pem"
 
     def connect(self, node):
-        """A TLS connection to a node's Kinesis API that trusts the authority alone."""
+        """A TLS connection to a node's Kinesis API that trusts only the cluster's authority."""
         context = ssl.create_default_context(cafile=self.ca)
         host, port = node.endpoint.removeprefix("https://").rsplit(":", 1)
         plain = socket.create_connection((host, int(port)), timeout=TIMEOUT)
         return context.wrap_socket(plain, server_hostname="localhost")
 
     def ctl(self, *arguments):
-        """The arguments of the binary for `anabranch ctl` on the first node, without a certificate."""
+        """The arguments for `anabranch ctl` against the first node, without a certificate."""
         return ("ctl", "--node", self.nodes[0].grpc, *arguments)
 
     def shown(self, name):
-        """The arguments that show the certificate of that name."""
+        """The arguments that make `ctl` use the certificate of this name."""
         return ("--ca", self.ca, "--certificate", self.certs / f"{name}.pem", "--key", self.certs / f"{name}.key")

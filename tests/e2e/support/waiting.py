@@ -1,10 +1,10 @@
-"""Waiting for conditions: always with a deadline, always saying what didn't happen."""
+"""Waits for conditions. Each wait has a deadline, and its error names the missing condition."""
 
 import time
 
 
 def wait_until(what, condition, timeout=30.0, pause=0.02):
-    """Returns the first true value of `condition()`; raises when there is none within `timeout` seconds."""
+    """Returns the first true value of `condition()`. Raises TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()

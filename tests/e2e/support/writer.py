@@ -1,4 +1,4 @@
-"""Load that tells the oracle, and measures how long nothing was acknowledged."""
+"""A write load that reports to the oracle and measures how long no put was acknowledged."""
 
 import itertools
 import threading
@@ -8,18 +8,18 @@ from support.oracle import put_records
 
 
 def distinct_batches(records=20, record_bytes=200):
-    """Batches without end, of records that all differ, as (key, data)."""
+    """Yields endless batches of records as (key, data). All records differ."""
     for call in itertools.count():
         names = [f"{call}-{number}" for number in range(records)]
         yield [(name, name.encode().ljust(record_bytes, b".")) for name in names]
 
 
 class Writer:
-    """A thread per boto3 client; together they put the batches, each as fast as its calls are answered. `put` is
-    what puts one: `put_records`, or anything that is called like it.
+    """One thread per boto3 client. Together they put the batches, each as fast as its calls are answered.
 
-    A context manager: leaving the block stops the threads. An error that reaches a client in spite of its retries
-    ends that thread, and is kept in `errors`.
+    `put` puts one batch: `put_records`, or a function with the same arguments. Leaving the block of the context manager
+    stops the threads. If an error reaches a client in spite of its retries, its thread ends and the error is kept in
+    `errors`.
     """
 
     def __init__(self, oracle, stream, clients, batches, put=put_records):
@@ -47,16 +47,16 @@ class Writer:
             raise TimeoutError("a put has neither been acknowledged nor failed for two minutes")
 
     def is_over(self):
-        """Whether every batch is written, or every client has met an error."""
+        """Whether every batch is written or every client has got an error."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def longest_silence(self, since):
-        """The longest time without an acknowledgement, from the moment `since` on (of `time.monotonic`)."""
+        """The longest time without an acknowledgement since the time `since` (of `time.monotonic`)."""
         moments = [since, *sorted(moment for moment in list(self._acknowledged_at) if moment >= since)]
         return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=float("inf"))
 
     def acknowledged_since(self, moment):
-        """How many calls were acknowledged after `moment`."""
+        """The number of calls that were acknowledged after `moment`."""
         return sum(at > moment for at in list(self._acknowledged_at))
 
     def _write(self, client):
@@ -68,7 +68,7 @@ class Writer:
             start = time.monotonic()
             try:
                 self._put(client, self._oracle, self._stream, batch)
-            except Exception as error:  # noqa: BLE001 - whatever reaches a client is what is looked for
+            except Exception as error:  # noqa: BLE001 - the test checks every error that reaches a client
                 self.errors.append(error)
                 return
             end = time.monotonic()

@@ -1,4 +1,17 @@
-//! `Condition`: operators, keys and values.
+//! The `Condition` element of a statement: operators, keys and values.
+//!
+//! Each key of each operator becomes one [`Condition`]. All conditions of a statement must hold. If the request has
+//! no value for the key, the result depends on the operator:
+//!
+//! | operator | without a value |
+//! | --- | --- |
+//! | `…IfExists`, `ForAllValues:…` | holds |
+//! | `ForAnyValue:…` | does not hold |
+//! | negated, such as `StringNotEquals` | holds |
+//! | any other | does not hold |
+//! | `Null` | holds if the value is `true` |
+//!
+//! Source: AWS documentation, "IAM JSON policy elements: Condition operators".
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,7 +23,8 @@ use super::facts::Facts;
 use super::key::Key;
 use super::pattern::{ArnPattern, Pattern};
 
-/// One key of one operator: it holds if one of the values fits, or with a negated operator none of them.
+/// One key of one operator. It holds if the request's value fits one of the values, or, with a negated operator, none
+/// of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Condition {
     key: Key,
@@ -20,7 +34,7 @@ pub(super) struct Condition {
     test: Test,
 }
 
-/// What an operator is without key and values.
+/// An operator, without its key and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operator {
     set: Option<Set>,
@@ -29,7 +43,7 @@ pub(super) struct Operator {
     kind: OperatorKind,
 }
 
-/// How the values of a key with several of them are taken.
+/// How a key with several values is compared: `ForAllValues` or `ForAnyValue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
     All,
@@ -56,7 +70,7 @@ enum Order {
     GreaterOrEqual,
 }
 
-/// The values, by the kind of the operator.
+/// The values of the condition, parsed for the kind of operator.
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
     Text {
@@ -68,12 +82,12 @@ enum Test {
     Truth(Vec<bool>),
     Address(Vec<(IpAddr, u8)>),
     Arn(Vec<ArnPattern>),
-    /// Whether the key is to be absent.
+    /// `true`: the key must be absent. `false`: the key must be present.
     Null(Vec<bool>),
 }
 
 impl Operator {
-    /// The operator of that name.
+    /// The operator with this name, prefix and suffix included. `None` if it is unknown.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let (set, name) = match name.split_once(':') {
             Some(("ForAllValues", rest)) => (Some(Set::All), rest),
@@ -96,7 +110,7 @@ impl Operator {
             "Bool" => (false, OperatorKind::Truth),
             "IpAddress" => (false, OperatorKind::Address),
             "NotIpAddress" => (true, OperatorKind::Address),
-            // The service takes both forms for the same.
+            // AWS treats both forms as the same operator.
             "ArnEquals" | "ArnLike" => (false, OperatorKind::Arn),
             "ArnNotEquals" | "ArnNotLike" => (true, OperatorKind::Arn),
             "Null" if set.is_none() && !if_exists => (false, OperatorKind::Null),
@@ -126,7 +140,7 @@ impl Condition {
     /// Compiles one key of an operator.
     ///
     /// # Errors
-    /// What is wrong with the key or a value.
+    /// The rule that the key or a value breaks.
     pub(super) fn parse(
         operator: Operator,
         key: &str,
@@ -134,8 +148,7 @@ impl Condition {
         variables: bool,
     ) -> Result<Self, String> {
         let Operator { set, if_exists, negated, kind } = operator;
-        let key =
-            Key::of_name(key).ok_or_else(|| "no condition key of that name is known".to_owned())?;
+        let key = Key::of_name(key).ok_or_else(|| "unknown condition key".to_owned())?;
         if values.is_empty() {
             return Err("it has no values".to_owned());
         }
@@ -156,11 +169,13 @@ impl Condition {
         Ok(Self { key, set, if_exists, negated, test })
     }
 
-    /// Whether every variable in it has a value.
-    pub(super) fn is_known(&self, facts: &Facts<'_>) -> bool {
+    /// Whether the request has a value for every variable.
+    pub(super) fn has_all_values(&self, facts: &Facts<'_>) -> bool {
         match &self.test {
-            Test::Text { patterns, .. } => patterns.iter().all(|pattern| pattern.is_known(facts)),
-            Test::Arn(patterns) => patterns.iter().all(|pattern| pattern.is_known(facts)),
+            Test::Text { patterns, .. } => {
+                patterns.iter().all(|pattern| pattern.has_all_values(facts))
+            }
+            Test::Arn(patterns) => patterns.iter().all(|pattern| pattern.has_all_values(facts)),
             Test::Number(..)
             | Test::Date(..)
             | Test::Truth(_)
@@ -169,12 +184,12 @@ impl Condition {
         }
     }
 
-    /// The name of its key, if no call here has it.
+    /// The name of the key, if no request here has this key (`Key::Absent`).
     pub(super) const fn absent_key(&self) -> Option<&str> {
         if let Key::Absent(name) = &self.key { Some(name.as_str()) } else { None }
     }
 
-    /// The largest number of variables in one of its values.
+    /// The largest number of variables in one of the values.
     pub(super) fn variables(&self) -> usize {
         let most = match &self.test {
             Test::Text { patterns, .. } => patterns.iter().map(Pattern::variables).max(),
@@ -188,7 +203,7 @@ impl Condition {
         most.unwrap_or(0)
     }
 
-    /// Whether it holds of a call, in a statement of this effect.
+    /// Whether the condition holds for a request, in a statement with this effect.
     pub(super) fn holds(&self, facts: &Facts<'_>, effect: Effect) -> bool {
         let values = facts.values(&self.key);
         if let Test::Null(absent) = &self.test {
@@ -203,8 +218,8 @@ impl Condition {
             };
         };
         let fits = |value: &Cow<'_, str>| self.test.fits(value, facts) != self.negated;
-        // Two tags whose keys differ in case alone: nothing is allowed by the one, and everything is denied that the other
-        // one denies.
+        // A resource may have two tags whose keys differ in case alone. To be on the safe side, an `Allow` needs the
+        // values of both to fit, and a `Deny` needs only one of them to fit.
         let is_tag = matches!(self.key, Key::RequestTag(_) | Key::ResourceTag(_));
         match (self.set, effect, self.negated) {
             (Some(Set::All), _, _) => values.iter().all(fits),
@@ -218,7 +233,7 @@ impl Condition {
 }
 
 impl Test {
-    /// Whether one of the values of the condition fits the one of the call.
+    /// Whether the request's value fits one of the values of the condition.
     fn fits(&self, value: &str, facts: &Facts<'_>) -> bool {
         match self {
             Self::Text { patterns, ignore_case } => {
@@ -235,7 +250,7 @@ impl Test {
             Self::Address(networks) => value
                 .parse::<IpAddr>()
                 .is_ok_and(|address| networks.iter().any(|network| is_in(address, *network))),
-            // Answered by the key alone.
+            // `Condition::holds` has decided it already, because it depends on the key alone.
             Self::Null(_) => false,
         }
     }
@@ -259,10 +274,10 @@ fn each<T>(values: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Resu
 
 fn number(text: &str) -> Result<f64, String> {
     let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
-    number.ok_or_else(|| "a value is no number".to_owned())
+    number.ok_or_else(|| "a value is not a number".to_owned())
 }
 
-/// ISO 8601, a date alone, or seconds since 1970.
+/// Parses an ISO 8601 time, a date without a time, or seconds since 1970.
 fn date(text: &str) -> Result<Timestamp, String> {
     let seconds = || {
         let seconds: u64 = text.parse().ok()?;
@@ -270,7 +285,7 @@ fn date(text: &str) -> Result<Timestamp, String> {
     };
     let whole_day = || dates::parse_iso_8601(&format!("{text}T00:00:00Z"));
     let moment = dates::parse_iso_8601(text).or_else(seconds).or_else(whole_day);
-    moment.ok_or_else(|| "a value is no date of ISO 8601 and no number of seconds".to_owned())
+    moment.ok_or_else(|| "a value is neither an ISO 8601 date nor a number of seconds".to_owned())
 }
 
 fn truth(text: &str) -> Result<bool, String> {
@@ -281,9 +296,9 @@ fn truth(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `10.0.0.0/8`, or an address alone.
+/// Parses `10.0.0.0/8`, or a single address.
 fn network(text: &str) -> Result<(IpAddr, u8), String> {
-    let wrong = || "a value is no IP address and no range of them in CIDR form".to_owned();
+    let wrong = || "a value is neither an IP address nor a CIDR range".to_owned();
     let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
     let address: IpAddr = address.parse().map_err(|_| wrong())?;
     let longest = if address.is_ipv4() { 32 } else { 128 };

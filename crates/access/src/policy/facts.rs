@@ -1,3 +1,11 @@
+//! The request context: the value of each condition key for one request.
+//!
+//! Policies read it in conditions and in variables. The caller of `decide` fills it in, so nothing here asks a clock,
+//! a socket or the catalog. A key without a value is `None`, never an empty text: IAM treats a missing key in a
+//! special way.
+//!
+//! Source: AWS documentation, "AWS global condition context keys".
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,40 +14,41 @@ use anabranch_types::{Timestamp, dates};
 
 use super::key::Key;
 
-/// What is known of a call.
+/// The request context.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// `aws:username`
+    /// `aws:username` and `aws:userid`
     pub username: &'a str,
     /// `aws:PrincipalArn`
     pub principal_arn: &'a str,
     /// `aws:PrincipalAccount`
     pub principal_account: &'a str,
-    /// `aws:SourceIp`: where the connection comes from.
+    /// `aws:SourceIp`: the address of the client's connection. Behind a proxy it is the proxy's.
     pub source_ip: IpAddr,
-    /// `aws:SecureTransport`: whether the connection is encrypted.
+    /// `aws:SecureTransport`: whether the connection uses TLS.
     pub is_secure: bool,
-    /// `aws:UserAgent`; its first [`MAX_VALUE_BYTES`] are looked at.
+    /// `aws:UserAgent`. Conditions see its first [`MAX_VALUE_BYTES`] bytes.
     pub user_agent: Option<&'a str>,
     /// `aws:CurrentTime`, `aws:EpochTime`
     pub now: Timestamp,
-    /// `aws:TokenIssueTime`: when the session began, for temporary credentials.
+    /// `aws:TokenIssueTime`: when the session was issued. `None` for a long-term key.
     pub token_issued: Option<Timestamp>,
     /// `aws:RequestedRegion`
     pub region: &'a str,
     /// `aws:ResourceAccount`
     pub resource_account: &'a str,
-    /// `aws:ResourceTag/…`: of the stream or consumer.
+    /// `aws:ResourceTag/…`: the tags of the stream or consumer.
     pub resource_tags: Option<&'a BTreeMap<String, String>>,
-    /// `aws:RequestTag/…` and `aws:TagKeys`: keys of the request, with values where it has some.
+    /// `aws:RequestTag/…` and `aws:TagKeys`: the tags in the request. A tag to remove has a key and no value.
     pub request_tags: &'a [(Cow<'a, str>, Option<Cow<'a, str>>)],
 }
 
-/// The longest value that conditions compare. Only the caller's user agent can be longer.
+/// Longest value that conditions compare, in bytes. Only the user agent of the client can be longer.
 pub const MAX_VALUE_BYTES: usize = 2048;
 
 impl Facts<'_> {
-    /// Values of a key; `None` if the call has none. A tag has several if keys of tags differ in case alone.
+    /// All values of a key; `None` if the request has none. A tag has several values if the keys of tags differ in
+    /// case alone.
     pub(super) fn values(&self, key: &Key) -> Option<Vec<Cow<'_, str>>> {
         let values: Vec<_> = if *key == Key::TagKeys {
             self.request_tags.iter().map(|(key, _)| Cow::Borrowed(&**key)).collect()
@@ -64,10 +73,11 @@ impl Facts<'_> {
         named.filter_map(|(_, value)| value.as_deref()).map(Cow::Borrowed)
     }
 
-    /// The value of a key that has one, and no other.
+    /// The value of a key that has exactly one. `None` if it has none or several.
     pub(super) fn value(&self, key: &Key) -> Option<Cow<'_, str>> {
         match key {
-            // The service gives users an opaque id; here their names are never given to somebody else meanwhile.
+            // AWS gives each user an opaque id. Here the name is the id: two users with one name never exist at the
+            // same time.
             Key::Username | Key::UserId => Some(self.username.into()),
             Key::PrincipalArn => Some(self.principal_arn.into()),
             Key::PrincipalAccount => Some(self.principal_account.into()),
@@ -86,7 +96,7 @@ impl Facts<'_> {
                 self.token_issued.map(|issued| dates::iso_8601_text(issued).into())
             }
             Key::MultiFactorAuthPresent => self.token_issued.map(|_| "false".into()),
-            // No service calls in anybody's name here.
+            // Here no AWS service calls on behalf of a user.
             Key::PrincipalIsAwsService | Key::ViaAwsService => Some("false".into()),
             Key::ResourceTag(tag) => only(self.resource_tag(tag)),
             Key::RequestTag(tag) => only(self.request_tag(tag)),
@@ -99,7 +109,7 @@ fn only<T>(mut values: impl Iterator<Item = T>) -> Option<T> {
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Keys of tags have no case in conditions.
+/// Whether two keys of tags are equal without case, as conditions compare them.
 fn is_same_tag(one: &str, other: &str) -> bool {
     let [one, other] = [one, other].map(|key| key.chars().flat_map(char::to_lowercase));
     one.eq(other)

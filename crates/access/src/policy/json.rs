@@ -1,15 +1,16 @@
-//! JSON with everything that stands in it: an object keeps members that stand twice, so that they can be refused.
+//! JSON that keeps duplicate members. An object is a list of its members, so the parser of policies can refuse a
+//! member that appears twice. `serde_json::Value` would silently keep only the last one.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A value. Numbers and truths are kept as their text, which is what conditions take them for.
+/// A value. Numbers and booleans are kept as text, because conditions take them as text.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
     Null,
     Text(String),
-    /// A number or a truth.
+    /// A number or a boolean.
     Bare(String),
     List(Vec<Json>),
     Object(Vec<(String, Json)>),

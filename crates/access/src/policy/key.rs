@@ -1,11 +1,10 @@
-//! What conditions and variables can ask about.
+//! Condition keys, which conditions and variables refer to.
 //!
-//! Keys that IAM gives to every call have a value here too. Keys that no call here has are understood and find nothing;
-//! a statement that denies may not ask for them, because it would deny nothing, or everything.
+//! Every key that IAM gives to every request has a value here too. Keys that no request has here are known, and have
+//! no value. A statement with `Deny` must not use such a key: it would deny nothing, or, with a negated operator,
+//! everything.
 
-/// A condition key. Names have no case.
-///
-/// Source: AWS documentation, "AWS global condition context keys".
+/// A condition key. Names are compared without case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Username,
@@ -20,22 +19,22 @@ pub(super) enum Key {
     EpochTime,
     RequestedRegion,
     ResourceAccount,
-    /// Of temporary credentials alone, as in IAM.
+    /// Only requests with temporary credentials have it, as in IAM.
     TokenIssueTime,
-    /// Of temporary credentials alone, as in IAM.
+    /// Only requests with temporary credentials have it, as in IAM.
     MultiFactorAuthPresent,
     PrincipalIsAwsService,
     ViaAwsService,
     TagKeys,
-    /// A tag by its key; keys of tags have no case here.
+    /// The tag with this key; the key is compared without case.
     RequestTag(String),
-    /// As [`Self::RequestTag`].
+    /// The tag of the stream or consumer with this key, compared as in [`Self::RequestTag`].
     ResourceTag(String),
-    /// A key of AWS that no call here has, by its name.
+    /// A global key of AWS that no request has here, by its name.
     Absent(String),
 }
 
-/// Global keys of AWS that no call here has: conditions on them are understood, and find nothing.
+/// Global keys of AWS that no request has here. Conditions may use them and find no value.
 const ABSENT: [&str; 27] = [
     "aws:CalledVia",
     "aws:CalledViaFirst",
@@ -67,7 +66,7 @@ const ABSENT: [&str; 27] = [
 ];
 
 impl Key {
-    /// The key of that name, if there is one.
+    /// The key with this name; `None` if the name is unknown.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         if let Some((prefix, tag)) = name.split_once('/') {
             let named = !tag.is_empty();

@@ -1,4 +1,9 @@
-//! From a document to a [`Policy`]. Errors name the field and the rule.
+//! Compiles a policy document to a [`Policy`]. Errors name the field and the rule that it breaks.
+//!
+//! 1. Parse the JSON, keeping duplicate members.
+//! 2. Take each known member out of its object and compile it.
+//! 3. Refuse the document if a member is left. So no member is ever ignored.
+//! 4. For a new document, also refuse what older documents may still contain (`check_new`).
 
 use super::condition::{Condition, Operator};
 use super::json::Json;
@@ -8,16 +13,16 @@ use super::{Effect, Kind, Listed, Policy, Statement};
 
 /// Longest document, in bytes.
 ///
-/// Source: IAM quotas for resource-based policies; the API reference of PutResourcePolicy gives none.
+/// Source: IAM quotas for resource-based policies. The API reference of PutResourcePolicy names no limit.
 pub const MAX_DOCUMENT_BYTES: usize = 20_480;
 
-/// What is wrong with a document: where, and which rule it breaks.
+/// A rule that a document breaks, and the field that breaks it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]
 pub struct ParseError {
-    /// `Statement[0].Effect`
+    /// Path of the field, such as `Statement[0].Effect`.
     pub field: String,
-    /// What the field must be.
+    /// The rule, such as `it is missing`.
     pub rule: String,
 }
 
@@ -26,11 +31,11 @@ fn wrong(field: impl Into<String>, rule: impl Into<String>) -> ParseError {
 }
 
 impl Policy {
-    /// Compiles a document.
+    /// Compiles a document that may have been attached by an earlier version.
     ///
     /// # Errors
-    /// [`ParseError`]: it is too long, no JSON, has members that aren't known or stand twice, or values that mean
-    /// nothing.
+    /// [`ParseError`] if the document is too long, is not JSON, has unknown or duplicate members, or has malformed
+    /// values.
     pub fn parse(document: &str, kind: Kind) -> Result<Self, ParseError> {
         if document.len() > MAX_DOCUMENT_BYTES {
             let rule = format!("it is longer than {MAX_DOCUMENT_BYTES} bytes");
@@ -63,17 +68,17 @@ impl Policy {
         let mut sids: Vec<_> = statements.iter().filter_map(|(_, sid)| sid.as_deref()).collect();
         sids.sort_unstable();
         if sids.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(wrong("Sid", "it is that of another statement too"));
+            return Err(wrong("Sid", "another statement has the same Sid"));
         }
         let statements = statements.into_iter().map(|(statement, _)| statement).collect();
         Ok(Self { statements, bytes: document.len() })
     }
 
-    /// Compiles a document that is about to be attached. It is refused also for what [`Self::parse`] takes, because
-    /// documents that were attached earlier may have it: see `check_new`.
+    /// Compiles a document that is about to be attached. `check_new` has additional rules for it. Documents that were
+    /// attached earlier may break these rules and stay valid.
     ///
     /// # Errors
-    /// [`ParseError`].
+    /// [`ParseError`], as [`Self::parse`] and for the additional rules.
     pub fn parse_new(document: &str, kind: Kind) -> Result<Self, ParseError> {
         let policy = Self::parse(document, kind)?;
         for (number, statement) in policy.statements.iter().enumerate() {
@@ -83,7 +88,7 @@ impl Policy {
     }
 }
 
-/// Refuses a denial that asks for what no call here has, and values with very many variables.
+/// Refuses a `Deny` on a condition key that no request has here, and values with too many variables.
 fn check_new(number: usize, statement: &Statement) -> Result<(), ParseError> {
     let path = format!("Statement[{number}]");
     let mut absent = statement.conditions.iter().filter_map(Condition::absent_key);
@@ -91,7 +96,7 @@ fn check_new(number: usize, statement: &Statement) -> Result<(), ParseError> {
         && let Some(key) = absent.next()
     {
         let rule = format!(
-            "{} has no value in any call here, so a Deny that asks for it denies nothing, or everything",
+            "no request has a value for {} here, so a Deny on it would deny nothing, or everything",
             cut(key)
         );
         return Err(wrong(format!("{path}.Condition"), rule));
@@ -131,7 +136,7 @@ fn statement(
     let principals = members.principals(effect)?;
     match (kind, &principals) {
         (Kind::Identity, Some(_)) => {
-            let rule = "it stands in policies of resources only";
+            let rule = "it is allowed only in policies of resources";
             return Err(wrong(format!("{path}.Principal"), rule));
         }
         (Kind::Resource, None) => {
@@ -144,7 +149,7 @@ fn statement(
     Ok((Statement { effect, principals, actions, resources, conditions }, sid))
 }
 
-/// Members of an object that have not been looked at.
+/// The members of a JSON object that have not been taken out yet.
 struct Members {
     path: String,
     members: Vec<(String, Json)>,
@@ -155,7 +160,7 @@ impl Members {
         match json {
             Json::Object(members) => Ok(Self { path: path.to_owned(), members }),
             Json::Null | Json::Text(_) | Json::Bare(_) | Json::List(_) => {
-                Err(wrong(path, "it is no JSON object"))
+                Err(wrong(path, "it is not a JSON object"))
             }
         }
     }
@@ -164,14 +169,14 @@ impl Members {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// The member of that name, which may stand once.
+    /// Takes the member with this name out. It may appear only once.
     fn take(&mut self, name: &str) -> Result<Option<Json>, ParseError> {
         let Some(at) = self.members.iter().position(|(known, _)| known == name) else {
             return Ok(None);
         };
         let (_, json) = self.members.remove(at);
         if self.members.iter().any(|(known, _)| known == name) {
-            return Err(wrong(self.field(name), "it stands more than once"));
+            return Err(wrong(self.field(name), "it appears more than once"));
         }
         Ok(Some(json))
     }
@@ -180,11 +185,11 @@ impl Members {
         match self.take(name)? {
             None => Ok(None),
             Some(Json::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(wrong(self.field(name), "it is no text")),
+            Some(_) => Err(wrong(self.field(name), "it is not a string")),
         }
     }
 
-    /// The members of `name`, or of its opposite.
+    /// Takes the texts of `name`, or of its negated form `opposite`, out and parses each. Both at once are an error.
     fn listed<T>(
         &mut self,
         name: &str,
@@ -196,7 +201,10 @@ impl Members {
             (Some(json), None) => (json, false, name),
             (None, Some(json)) => (json, true, opposite),
             (Some(_), Some(_)) => {
-                return Err(wrong(self.field(name), format!("it stands beside {opposite}")));
+                return Err(wrong(
+                    self.field(name),
+                    format!("it cannot be combined with {opposite}"),
+                ));
             }
         };
         let field = self.field(name);
@@ -212,12 +220,15 @@ impl Members {
             (Some(json), None) => (json, "Principal"),
             (None, Some(json)) => (json, "NotPrincipal"),
             (Some(_), Some(_)) => {
-                return Err(wrong(self.field("Principal"), "it stands beside NotPrincipal"));
+                return Err(wrong(
+                    self.field("Principal"),
+                    "it cannot be combined with NotPrincipal",
+                ));
             }
         };
         let field = self.field(name);
         if name == "NotPrincipal" && effect == Effect::Allow {
-            return Err(wrong(field, "it stands with the effect Deny only"));
+            return Err(wrong(field, "it is allowed only with the effect Deny"));
         }
         let members = match json {
             Json::Text(text) if text == "*" => vec![Principal::Everybody],
@@ -246,9 +257,8 @@ impl Members {
         operators.check_unique()?;
         for (name, json) in operators.members {
             let field = format!("{}.{}", operators.path, cut(&name));
-            let operator = Operator::of_name(&name).ok_or_else(|| {
-                wrong(field.clone(), "no condition operator of that name is known")
-            })?;
+            let operator = Operator::of_name(&name)
+                .ok_or_else(|| wrong(field.clone(), "unknown condition operator"))?;
             let keys = Members::of(&field, json)?;
             keys.check_unique()?;
             for (key, json) in keys.members {
@@ -265,24 +275,22 @@ impl Members {
         let mut names: Vec<_> = self.members.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(wrong(self.field(&cut(pair[0])), "it stands more than once")),
+            Some(pair) => Err(wrong(self.field(&cut(pair[0])), "it appears more than once")),
             None => Ok(()),
         }
     }
 
     fn finish(self) -> Result<(), ParseError> {
         match self.members.first() {
-            Some((name, _)) => {
-                Err(wrong(self.field(&cut(name)), "no member of that name is known"))
-            }
+            Some((name, _)) => Err(wrong(self.field(&cut(name)), "unknown member")),
             None => Ok(()),
         }
     }
 }
 
-/// A text or a list of them; not none.
+/// Reads a string or a list of strings that is not empty.
 fn texts(field: &str, json: Json) -> Result<Vec<String>, ParseError> {
-    let rule = "it is a text or a list of texts";
+    let rule = "it must be a string or a list of strings";
     let text = |json| match json {
         Json::Text(text) => Ok(text),
         Json::Null | Json::Bare(_) | Json::List(_) | Json::Object(_) => Err(wrong(field, rule)),
@@ -296,12 +304,12 @@ fn texts(field: &str, json: Json) -> Result<Vec<String>, ParseError> {
     }
 }
 
-/// As [`texts`], with numbers and truths too.
+/// Reads a string, number or boolean, or a list of these.
 fn scalars(field: &str, json: Json) -> Result<Vec<String>, ParseError> {
     let scalar = |json| match json {
         Json::Text(text) | Json::Bare(text) => Ok(text),
         Json::Null | Json::List(_) | Json::Object(_) => {
-            Err(wrong(field, "it is a value or a list of values"))
+            Err(wrong(field, "it must be a value or a list of values"))
         }
     };
     match json {
@@ -312,7 +320,7 @@ fn scalars(field: &str, json: Json) -> Result<Vec<String>, ParseError> {
     }
 }
 
-/// The beginning of a text of the user, for a message.
+/// The first 128 characters of a user's text, for an error message.
 fn cut(text: &str) -> String {
     text.chars().take(128).collect()
 }

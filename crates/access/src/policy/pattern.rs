@@ -1,7 +1,8 @@
 //! Patterns with `*`, `?` and variables.
 //!
-//! A pattern is cut at its stars into segments. The first segment stands at the beginning of the text, the last one at its
-//! end, and those between are looked for from left to right, each behind the one before:
+//! A pattern is split at its stars into segments. The first segment must be at the beginning of the text, and the
+//! last one at its end. The segments between them are searched from left to right, each one after the end of the
+//! segment before:
 //!
 //! ```text
 //!   pattern   ab * c?d * ${aws:username}
@@ -9,9 +10,10 @@
 //!             strip    find       strip from the end
 //! ```
 //!
-//! Taking the first place for each segment is enough: a later place leaves less for the rest. So a match takes time in
-//! the length of the text for each segment, or a 64th of the product of both lengths where a segment has a `?`. Values of
-//! variables are compared where they are; nothing is ever put together that is longer than the text.
+//! It is enough to take the first place where a segment matches: a later place would leave less text for the other
+//! segments. So nothing is ever tried twice. For each segment, a match takes time in proportion to the length of the
+//! text. If the segment has a `?`, it takes a 64th of the product of both lengths. Values of variables are compared
+//! in place. No text longer than the compared one is ever built.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,13 +21,13 @@ use std::collections::HashMap;
 use super::facts::Facts;
 use super::key::Key;
 
-/// Variables in one pattern of a document that is attached. Documents have one or two.
+/// Most variables in one pattern of a new document. Real documents have one or two.
 pub(super) const MAX_VARIABLES: usize = 16;
 
-/// A text with pieces that stand for others.
+/// A compiled pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Pattern {
-    /// What stands between the stars; at least one.
+    /// The parts between the stars; there is at least one.
     segments: Vec<Segment>,
     variables: Vec<Variable>,
 }
@@ -34,11 +36,11 @@ type Segment = Vec<Piece>;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Piece {
-    /// These characters.
+    /// Exactly these characters.
     Text(String),
-    /// `?`: any one.
+    /// `?`: any one character.
     Any,
-    /// The value of this variable, whatever stands in it.
+    /// The value of the variable with this number. A `*` or `?` in the value is an ordinary character.
     Variable(usize),
 }
 
@@ -48,14 +50,14 @@ struct Variable {
     default: Option<String>,
 }
 
-/// Values of the variables of a pattern.
+/// Values of the variables of a pattern, by number.
 type Values<'a> = [Cow<'a, str>];
 
 impl Pattern {
-    /// Compiles a text. `wild` says whether `*` and `?` mean others, `variables` whether `${…}` does.
+    /// Compiles a pattern. `wild`: whether `*` and `?` are wildcards. `variables`: whether `${…}` is a variable.
     ///
     /// # Errors
-    /// What is wrong with a variable.
+    /// The rule that a variable breaks.
     pub(super) fn parse(text: &str, wild: bool, variables: bool) -> Result<Self, String> {
         let mut pattern = Self { segments: vec![Segment::new()], variables: Vec::new() };
         let mut rest = text;
@@ -97,7 +99,7 @@ impl Pattern {
         }
     }
 
-    /// Several stars in a row are one.
+    /// Adds a star. Several stars in a row are one.
     fn push_star(&mut self) {
         let is_repeated =
             self.segments.len() > 1 && self.segments.last().is_some_and(Vec::is_empty);
@@ -106,20 +108,20 @@ impl Pattern {
         }
     }
 
-    /// How many variables it has.
+    /// Number of variables.
     pub(super) const fn variables(&self) -> usize {
         self.variables.len()
     }
 
-    /// Whether every variable has a value.
-    pub(super) fn is_known(&self, facts: &Facts<'_>) -> bool {
+    /// Whether the request has a value, or the pattern a default, for every variable.
+    pub(super) fn has_all_values(&self, facts: &Facts<'_>) -> bool {
         self.variables
             .iter()
             .all(|Variable { key, default }| default.is_some() || facts.value(key).is_some())
     }
 
-    /// Whether the whole text matches; never, with a variable that has no value. Only a text without `*` is compared
-    /// without case.
+    /// Whether the whole text matches. Never true if a variable has no value. `ignore_case` may be set only for
+    /// patterns without `*`, because only the first segment is compared without case.
     pub(super) fn matches(&self, text: &str, facts: &Facts<'_>, ignore_case: bool) -> bool {
         let values = self.variables.iter().map(|Variable { key, default }| {
             facts.value(key).or_else(|| default.as_deref().map(Cow::Borrowed))
@@ -144,7 +146,7 @@ impl Pattern {
 }
 
 impl Piece {
-    /// The characters that it stands for; `None` for any one.
+    /// The characters that the piece matches; `None` for any one character.
     fn literal<'a>(&'a self, values: &'a Values<'_>) -> Option<&'a str> {
         match self {
             Self::Text(text) => Some(text),
@@ -154,7 +156,7 @@ impl Piece {
     }
 }
 
-/// What follows a segment at the beginning of a text.
+/// If the text begins with the segment: the rest of the text.
 fn strip<'t>(
     segment: &Segment,
     text: &'t str,
@@ -184,13 +186,13 @@ fn tail_after_one(text: &str) -> Option<&str> {
     rest.next().map(|_| rest.as_str())
 }
 
-/// How many characters a segment stands for.
+/// Number of characters that a segment matches.
 fn characters(segment: &Segment, values: &Values<'_>) -> usize {
     let pieces = segment.iter().map(|piece| piece.literal(values));
     pieces.map(|literal| literal.map_or(1, |literal| literal.chars().count())).sum()
 }
 
-/// The last `count` characters of a text.
+/// The last `count` characters of a text; `None` if it is shorter.
 fn tail(text: &str, count: usize) -> Option<&str> {
     match count.checked_sub(1) {
         None => Some(""),
@@ -198,7 +200,7 @@ fn tail(text: &str, count: usize) -> Option<&str> {
     }
 }
 
-/// What follows the first place of a segment in a text.
+/// If the text contains the segment: the rest of the text after its first occurrence.
 fn find<'t>(segment: &Segment, text: &'t str, values: &Values<'_>) -> Option<&'t str> {
     let literals: Option<Vec<&str>> = segment.iter().map(|piece| piece.literal(values)).collect();
     match literals.as_deref() {
@@ -215,13 +217,13 @@ fn after_first<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
     text.split_once(literal).map(|(_, after)| after)
 }
 
-/// As [`find`], for segments with `?`: a bit for each character of the segment says whether the text matches up to there
-/// (Baeza-Yates and Gonnet, "A new approach to text searching", 1992).
+/// [`find`] for segments with `?`. One bit for each character of the segment says whether the segment matches up to
+/// there at the current place of the text (Baeza-Yates and Gonnet, "A new approach to text searching", 1992).
 fn find_with_any<'t>(segment: &Segment, text: &'t str, values: &Values<'_>) -> Option<&'t str> {
     let count = characters(segment, values);
     tail(text, count)?;
     let mut any = vec![0u64; count.div_ceil(64)];
-    // Of each character, where the segment has it or any.
+    // For each character: the positions of the segment that this character matches, those of `?` included.
     let mut places: HashMap<char, Vec<u64>> = HashMap::new();
     let mut wanted = Vec::with_capacity(count);
     for piece in segment {
@@ -256,7 +258,7 @@ fn find_with_any<'t>(segment: &Segment, text: &'t str, values: &Values<'_>) -> O
     None
 }
 
-/// `aws:username`, or `aws:username, 'default'`.
+/// Parses the inside of a variable: `aws:username`, or `aws:username, 'default'`.
 fn variable(text: &str) -> Result<Variable, String> {
     let (name, default) = match text.split_once(',') {
         None => (text, None),
@@ -269,21 +271,21 @@ fn variable(text: &str) -> Result<Variable, String> {
     };
     match Key::of_name(name) {
         None | Some(Key::TagKeys | Key::Absent(_)) => {
-            Err(format!("${{{name}}} is no variable that is known"))
+            Err(format!("${{{name}}} is not a known variable"))
         }
         Some(key) => Ok(Variable { key, default }),
     }
 }
 
-/// `kinesis:Put*`, without case.
+/// A pattern of actions such as `kinesis:Put*`, compared without case.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ActionPattern(Pattern);
 
 impl ActionPattern {
-    /// Compiles a text.
+    /// Compiles an action pattern.
     ///
     /// # Errors
-    /// What it must look like.
+    /// The form that an action must have.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let is_valid = text == "*"
             || text.split_once(':').is_some_and(|(service, action)| {
@@ -299,26 +301,27 @@ impl ActionPattern {
         }
     }
 
-    /// Whether it means the action, which is in lower case.
+    /// Whether the pattern matches the action, which must be in lower case.
     pub(super) fn matches(&self, action: &str) -> bool {
         self.0.matches_with(action, &[], false)
     }
 }
 
-/// A pattern of ARNs: each of the six parts for itself.
+/// A pattern of ARNs. Each of the six parts is matched on its own, so a `*` in one part never matches a colon between
+/// parts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ArnPattern {
-    /// `*`
+    /// `*`: any ARN.
     All,
-    /// Partition, service, region, account and resource.
+    /// Patterns of partition, service, region, account and resource. The first part is always `arn`.
     Parts(Box<[Pattern; 5]>),
 }
 
 impl ArnPattern {
-    /// Compiles a text.
+    /// Compiles an ARN pattern.
     ///
     /// # Errors
-    /// What it must look like.
+    /// The form that an ARN must have.
     pub(super) fn parse(text: &str, wild: bool, variables: bool) -> Result<Self, String> {
         if text == "*" && wild {
             return Ok(Self::All);
@@ -338,7 +341,7 @@ impl ArnPattern {
         parts.try_into().map(|parts| Self::Parts(Box::new(parts))).map_err(|_| wrong())
     }
 
-    /// The largest number of variables in one of its parts.
+    /// The largest number of variables in one of the parts.
     pub(super) fn variables(&self) -> usize {
         match self {
             Self::All => 0,
@@ -346,11 +349,11 @@ impl ArnPattern {
         }
     }
 
-    /// Whether every variable has a value.
-    pub(super) fn is_known(&self, facts: &Facts<'_>) -> bool {
+    /// Whether the request has a value for every variable.
+    pub(super) fn has_all_values(&self, facts: &Facts<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::Parts(parts) => parts.iter().all(|part| part.is_known(facts)),
+            Self::Parts(parts) => parts.iter().all(|part| part.has_all_values(facts)),
         }
     }
 
@@ -364,7 +367,7 @@ impl ArnPattern {
     }
 }
 
-/// Where the first colon is that stands in no variable.
+/// Position of the first colon that is not inside a variable.
 fn part_end(text: &str, variables: bool) -> Option<usize> {
     let mut in_variable = false;
     text.char_indices().find_map(|(at, c)| {
@@ -388,7 +391,7 @@ mod tests {
         Pattern::parse(pattern, true, false).unwrap().matches_with(text, &[], false)
     }
 
-    /// By trying everything.
+    /// Reference implementation: tries every length for every star.
     fn slow(pattern: &[char], text: &[char]) -> bool {
         match (pattern, text) {
             ([], []) => true,
@@ -400,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_and_question_marks_match_as_they_do_in_policies() {
+    fn stars_and_question_marks_match_as_in_iam() {
         for (pattern, text) in [
             ("", ""),
             ("*", ""),
@@ -418,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn long_patterns_and_texts_take_no_time() {
+    fn long_patterns_match_long_texts_in_linear_time() {
         let text = "a".repeat(1_000_000);
         for pattern in [
             "a*".repeat(5_000) + "b",
@@ -432,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_with_any_are_found_across_words() {
+    fn segments_with_question_marks_may_be_longer_than_one_word() {
         let middle = "x?".repeat(50) + "y";
         let text = "xx".repeat(60) + "y";
         assert!(glob(&format!("*{middle}*"), &text));
@@ -444,7 +447,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn matching_is_what_trying_everything_finds(pattern in "[abä*?]{0,8}", text in "[abä]{0,10}") {
+        fn matching_agrees_with_the_reference_implementation(pattern in "[abä*?]{0,8}", text in "[abä]{0,10}") {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(glob(&pattern, &text), slow(&chars(&pattern), &chars(&text)));
         }

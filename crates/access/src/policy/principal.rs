@@ -1,28 +1,31 @@
-//! `Principal` and `NotPrincipal` of policies of resources.
+//! `Principal` and `NotPrincipal` in policies of resources.
+//!
+//! A principal names a user, an account or everybody. An account as a principal allows its root user directly. Its
+//! other users also need an `Allow` in one of their own policies, so the two cases are told apart ([`Grant`]).
 
 use anabranch_types::AccountId;
 
 use super::Caller;
 
-/// Who a statement is about.
+/// The callers that a statement is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Principals {
     pub(super) negated: bool,
     pub(super) members: Vec<Principal>,
 }
 
-/// One of them.
+/// One caller, one account, or everybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Principal {
     /// `*`
     Everybody,
-    /// Twelve digits, or `arn:aws:iam::<account>:root`: the account, which may pass on what it is allowed.
+    /// Twelve digits, or `arn:aws:iam::<account>:root`: the account, which may pass its rights on to its users.
     Account(String),
     /// `arn:aws:iam::<account>:user/<name>`
     User(String),
 }
 
-/// How a statement means the caller.
+/// How a statement includes the caller: by its name (or everybody), or only by its account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grant {
     ByName,
@@ -30,10 +33,10 @@ pub(super) enum Grant {
 }
 
 impl Principal {
-    /// Reads a principal.
+    /// Parses a principal.
     ///
     /// # Errors
-    /// What it must look like.
+    /// The rule that the text breaks.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let is_account = |text: &str| text.parse::<AccountId>().is_ok();
         if text == "*" {
@@ -58,7 +61,7 @@ impl Principal {
     }
 }
 
-/// `user/<name>`
+/// Whether the text is `user/` and a user name.
 fn is_user(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b);
     let name = text.strip_prefix("user/").unwrap_or_default();
@@ -66,7 +69,7 @@ fn is_user(text: &str) -> bool {
 }
 
 impl Principals {
-    /// How the caller is meant, if at all.
+    /// How the statement includes the caller; `None` if the statement is not about the caller.
     pub(super) fn grant(&self, caller: &Caller<'_>) -> Option<Grant> {
         let mut found = None;
         for member in &self.members {
@@ -85,7 +88,7 @@ impl Principals {
         }
         match (self.negated, found) {
             (false, found) => found,
-            // An account that is excepted doesn't except its users.
+            // `NotPrincipal` with an account exempts the root user of that account, but not its other users.
             (true, Some(Grant::ByName)) => None,
             (true, Some(Grant::ByAccount) | None) => Some(Grant::ByName),
         }

@@ -1,3 +1,6 @@
+//! Evaluates policies: identity and resource policies, accounts, conditions, variables, and documents that are
+//! refused.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -40,7 +43,7 @@ fn resource(text: &str) -> Policy {
     Policy::parse(text, Kind::Resource).unwrap()
 }
 
-fn ask(
+fn decision(
     caller: Caller<'static>,
     action: &str,
     policies: &[&str],
@@ -52,7 +55,7 @@ fn ask(
     decide(&question, &policies, of_resource.map(resource).as_ref())
 }
 
-/// An identity policy of one statement.
+/// An identity policy with one statement.
 fn one(effect: &str, action: &str, of: &str, condition: &str) -> String {
     format!(
         r#"{{"Version":"2012-10-17","Statement":{{"Effect":"{effect}","Action":"{action}",
@@ -64,7 +67,7 @@ fn allow(action: &str, of: &str) -> String {
     one("Allow", action, of, "{}")
 }
 
-/// A resource policy of one statement.
+/// A resource policy with one statement.
 fn grant(effect: &str, principal: &str) -> String {
     format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"s","Effect":"{effect}",
@@ -78,10 +81,10 @@ fn to(principal: &str) -> String {
 }
 
 #[test]
-fn nothing_is_allowed_unless_a_policy_says_so() {
+fn a_request_is_denied_unless_a_policy_allows_it() {
     let put = "kinesis:PutRecord";
-    assert_eq!(ask(ALICE, put, &[], None), Err(Denial::NotAllowedByIdentity));
-    assert_eq!(ask(ALICE, put, &[&allow("kinesis:PutRecord", STREAM)], None), Ok(()));
+    assert_eq!(decision(ALICE, put, &[], None), Err(Denial::NotAllowedByIdentity));
+    assert_eq!(decision(ALICE, put, &[&allow("kinesis:PutRecord", STREAM)], None), Ok(()));
     for (action, of) in [
         ("*", "*"),
         ("kinesis:*", "*"),
@@ -89,7 +92,7 @@ fn nothing_is_allowed_unless_a_policy_says_so() {
         ("KINESIS:Put?ecord", "arn:aws:kinesis:*:*:stream/ord*"),
         ("kinesis:PutRecord", "arn:*:kinesis:*:111111111111:stream/?rders"),
     ] {
-        assert_eq!(ask(ALICE, put, &[&allow(action, of)], None), Ok(()), "{action} {of}");
+        assert_eq!(decision(ALICE, put, &[&allow(action, of)], None), Ok(()), "{action} {of}");
     }
     for (action, of) in [
         ("kinesis:PutRecords", "*"),
@@ -97,34 +100,34 @@ fn nothing_is_allowed_unless_a_policy_says_so() {
         ("firehose:PutRecord", "*"),
         ("kinesis:PutRecord", "arn:aws:kinesis:us-east-1:111111111111:stream/Orders"),
         ("kinesis:PutRecord", "arn:aws:kinesis:us-east-1:111111111111:stream/order"),
-        // A star doesn't go beyond a colon of the first five parts.
+        // A star does not match across a colon of the first five parts.
         ("kinesis:PutRecord", "arn:aws:kinesis:us-east-1:*:orders"),
         ("kinesis:PutRecord", "arn:aws:s3:*:*:*"),
     ] {
         let denied = Err(Denial::NotAllowedByIdentity);
-        assert_eq!(ask(ALICE, put, &[&allow(action, of)], None), denied, "{action} {of}");
+        assert_eq!(decision(ALICE, put, &[&allow(action, of)], None), denied, "{action} {of}");
     }
 }
 
 #[test]
-fn a_denial_wins() {
+fn a_deny_wins_over_an_allow() {
     let (all, put) = (allow("*", "*"), "kinesis:PutRecord");
     let deny = one("Deny", "kinesis:PutRecord", "*", "{}");
-    assert_eq!(ask(ALICE, put, &[&all, &deny], None), Err(Denial::DeniedByIdentity));
-    assert_eq!(ask(ALICE, put, &[&deny, &all], None), Err(Denial::DeniedByIdentity));
-    assert_eq!(ask(ALICE, "kinesis:GetRecords", &[&all, &deny], None), Ok(()));
+    assert_eq!(decision(ALICE, put, &[&all, &deny], None), Err(Denial::DeniedByIdentity));
+    assert_eq!(decision(ALICE, put, &[&deny, &all], None), Err(Denial::DeniedByIdentity));
+    assert_eq!(decision(ALICE, "kinesis:GetRecords", &[&all, &deny], None), Ok(()));
     let deny = grant("Deny", "\"*\"");
-    assert_eq!(ask(ALICE, put, &[&all], Some(&deny)), Err(Denial::DeniedByResource));
+    assert_eq!(decision(ALICE, put, &[&all], Some(&deny)), Err(Denial::DeniedByResource));
 }
 
 #[test]
-fn what_is_not_named_is_meant_by_its_opposite() {
+fn not_action_and_not_resource_match_everything_else() {
     let but = |field: &str, value: &str| {
         let text = format!(
             r#"{{"Statement":{{"Effect":"Allow",{field}:"{value}",{}}}}}"#,
             if field.contains("Action") { r#""Resource":"*""# } else { r#""Action":"*""# }
         );
-        ask(ALICE, "kinesis:PutRecord", &[&text], None)
+        decision(ALICE, "kinesis:PutRecord", &[&text], None)
     };
     assert_eq!(but("\"NotAction\"", "kinesis:Delete*"), Ok(()));
     assert_eq!(but("\"NotAction\"", "kinesis:Put*"), Err(Denial::NotAllowedByIdentity));
@@ -133,59 +136,64 @@ fn what_is_not_named_is_meant_by_its_opposite() {
 }
 
 #[test]
-fn in_one_account_the_user_or_the_resource_allows() {
+fn in_the_own_account_a_policy_of_the_user_or_of_the_resource_is_enough() {
     let put = "kinesis:PutRecord";
-    assert_eq!(ask(ALICE, put, &[], Some(&to(ALICE.arn))), Ok(()));
-    assert_eq!(ask(ALICE, put, &[], Some(&to("*"))), Ok(()));
-    assert_eq!(ask(ALICE, put, &[], Some(&grant("Allow", "\"*\""))), Ok(()));
+    assert_eq!(decision(ALICE, put, &[], Some(&to(ALICE.arn))), Ok(()));
+    assert_eq!(decision(ALICE, put, &[], Some(&to("*"))), Ok(()));
+    assert_eq!(decision(ALICE, put, &[], Some(&grant("Allow", "\"*\""))), Ok(()));
     let denied = Err(Denial::NotAllowedByIdentity);
-    // The account may pass it on; it has not.
-    assert_eq!(ask(ALICE, put, &[], Some(&to(OWN))), denied);
-    assert_eq!(ask(ALICE, put, &[], Some(&to("arn:aws:iam::111111111111:user/bob"))), denied);
-    assert_eq!(ask(ALICE, "kinesis:DeleteStream", &[], Some(&to("*"))), denied);
+    // The account may pass the right on to its users, but no policy of this user does.
+    assert_eq!(decision(ALICE, put, &[], Some(&to(OWN))), denied);
+    assert_eq!(decision(ALICE, put, &[], Some(&to("arn:aws:iam::111111111111:user/bob"))), denied);
+    assert_eq!(decision(ALICE, "kinesis:DeleteStream", &[], Some(&to("*"))), denied);
 }
 
 #[test]
-fn across_accounts_both_have_to() {
+fn across_accounts_both_policies_must_allow() {
     let (put, all) = ("kinesis:PutRecord", allow("*", "*"));
     let no_identity = Err(Denial::NotAllowedByIdentity);
     let no_resource = Err(Denial::NotAllowedByResource);
-    assert_eq!(ask(STRANGER, put, &[&all], None), no_resource);
-    assert_eq!(ask(STRANGER, put, &[], Some(&to("*"))), no_identity);
+    assert_eq!(decision(STRANGER, put, &[&all], None), no_resource);
+    assert_eq!(decision(STRANGER, put, &[], Some(&to("*"))), no_identity);
     for principal in ["*", "222222222222", "arn:aws:iam::222222222222:root", STRANGER.arn] {
-        assert_eq!(ask(STRANGER, put, &[&all], Some(&to(principal))), Ok(()), "{principal}");
+        assert_eq!(decision(STRANGER, put, &[&all], Some(&to(principal))), Ok(()), "{principal}");
     }
     for principal in [OWN, "arn:aws:iam::111111111111:user/bob"] {
-        assert_eq!(ask(STRANGER, put, &[&all], Some(&to(principal))), no_resource, "{principal}");
+        assert_eq!(
+            decision(STRANGER, put, &[&all], Some(&to(principal))),
+            no_resource,
+            "{principal}"
+        );
     }
 }
 
 #[test]
-fn root_may_do_everything_in_its_own_account() {
+fn the_root_user_may_do_everything_in_its_own_account() {
     let deny = grant("Deny", "\"*\"");
-    assert_eq!(ask(ROOT, "kinesis:PutRecord", &[], None), Ok(()));
-    assert_eq!(ask(ROOT, "kinesis:PutRecord", &[], Some(&deny)), Ok(()));
+    assert_eq!(decision(ROOT, "kinesis:PutRecord", &[], None), Ok(()));
+    assert_eq!(decision(ROOT, "kinesis:PutRecord", &[], Some(&deny)), Ok(()));
     let other =
         Caller { account: "222222222222", arn: "arn:aws:iam::222222222222:root", is_root: true };
     let put = "kinesis:PutRecord";
-    assert_eq!(ask(other, put, &[], None), Err(Denial::NotAllowedByResource));
-    assert_eq!(ask(other, put, &[], Some(&to("222222222222"))), Ok(()));
+    assert_eq!(decision(other, put, &[], None), Err(Denial::NotAllowedByResource));
+    assert_eq!(decision(other, put, &[], Some(&to("222222222222"))), Ok(()));
 }
 
 #[test]
-fn those_who_are_excepted_from_a_denial_are_named() {
+fn not_principal_exempts_a_caller_only_by_name() {
     let text = |principal: &str| {
         grant("Deny", &format!(r#"{{"AWS":"{principal}"}}"#)).replace("Principal", "NotPrincipal")
     };
     let all = allow("*", "*");
-    let ask = |principal| ask(ALICE, "kinesis:PutRecord", &[&all], Some(&text(principal)));
-    assert_eq!(ask(ALICE.arn), Ok(()));
-    assert_eq!(ask(STRANGER.arn), Err(Denial::DeniedByResource));
-    assert_eq!(ask(OWN), Err(Denial::DeniedByResource));
+    let decision =
+        |principal| decision(ALICE, "kinesis:PutRecord", &[&all], Some(&text(principal)));
+    assert_eq!(decision(ALICE.arn), Ok(()));
+    assert_eq!(decision(STRANGER.arn), Err(Denial::DeniedByResource));
+    assert_eq!(decision(OWN), Err(Denial::DeniedByResource));
 }
 
 #[test]
-fn denials_are_told_as_the_service_tells_them() {
+fn denials_have_the_messages_of_aws() {
     let facts = facts(&ALICE);
     let question = Question {
         caller: ALICE,
@@ -233,7 +241,7 @@ fn holds(condition: &str) -> bool {
 }
 
 #[test]
-fn conditions_decide_by_their_operators() {
+fn each_condition_operator_compares_as_in_iam() {
     for condition in [
         r#"{"StringEquals":{"aws:username":"alice"}}"#,
         r#"{"StringEquals":{"AWS:UserName":["bob","alice"]}}"#,
@@ -291,7 +299,7 @@ fn conditions_decide_by_their_operators() {
         r#"{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}"#,
         r#"{"ForAnyValue:StringEquals":{"aws:TagKeys":["a"]}}"#,
         r#"{"ForAnyValue:StringNotEquals":{"aws:TagKeys":["a"]}}"#,
-        // A variable without a value allows nothing, in whatever it stands.
+        // An Allow with a variable that has no value never matches, whatever the operator.
         r#"{"StringNotEquals":{"aws:username":"${aws:RequestTag/owner}"}}"#,
     ] {
         assert!(!holds(condition), "{condition}");
@@ -299,7 +307,7 @@ fn conditions_decide_by_their_operators() {
 }
 
 #[test]
-fn conditions_on_tags_look_at_the_resource_and_at_the_request() {
+fn conditions_compare_tags_of_the_resource_and_of_the_request() {
     let tags = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
     let asked = [
         (Cow::Borrowed("team"), Some(Cow::Borrowed("red"))),
@@ -327,7 +335,8 @@ fn conditions_on_tags_look_at_the_resource_and_at_the_request() {
     }
 }
 
-/// Whether a policy that allows everything, and denies under this condition, lets the call pass.
+/// Whether a user may make the request with two policies: one allows everything, the other denies under this
+/// condition.
 fn passes(condition: &str, facts: &Facts<'_>) -> bool {
     let policies = [allow("*", "*"), one("Deny", "*", "*", condition)];
     let policies = policies.map(|text| Policy::parse_new(&text, Kind::Identity).unwrap());
@@ -337,7 +346,7 @@ fn passes(condition: &str, facts: &Facts<'_>) -> bool {
 }
 
 #[test]
-fn a_denial_finds_every_key_that_iam_gives_to_a_call() {
+fn a_deny_sees_a_value_for_every_key_that_iam_gives_to_a_request() {
     let tags = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
     let asked = [(Cow::Borrowed("Owner"), Some(Cow::Borrowed("me")))];
     let facts = Facts {
@@ -368,13 +377,13 @@ fn a_denial_finds_every_key_that_iam_gives_to_a_call() {
     ] {
         assert!(passes(condition, &facts), "{condition}");
     }
-    // As in IAM, a user who calls with a long-term key has no token.
+    // As in IAM, a request with a long-term key has no token issue time.
     let facts = Facts { token_issued: None, ..facts };
     assert!(passes(r#"{"DateLessThan":{"aws:TokenIssueTime":"2030-01-01T00:00:00Z"}}"#, &facts));
 }
 
 #[test]
-fn two_tags_that_differ_in_case_alone_both_deny_and_neither_allows_alone() {
+fn with_two_tags_that_differ_in_case_either_denies_and_only_both_allow() {
     let tags = [("Env", "prod"), ("env", "test")];
     let tags: BTreeMap<_, _> = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let facts = Facts { resource_tags: Some(&tags), ..facts(&ALICE) };
@@ -389,21 +398,24 @@ fn two_tags_that_differ_in_case_alone_both_deny_and_neither_allows_alone() {
 }
 
 #[test]
-fn a_new_document_may_not_deny_by_what_no_call_has() {
+fn a_new_document_with_a_deny_on_an_absent_key_is_refused() {
     for key in ["aws:PrincipalOrgID", "aws:SourceVpce", "aws:PrincipalTag/team", "AWS:Referer"] {
         let condition = format!(r#"{{"StringEquals":{{"{key}":"x"}}}}"#);
         let deny = one("Deny", "*", "*", &condition);
         let error = Policy::parse_new(&deny, Kind::Identity).unwrap_err().to_string();
-        let rule = "has no value in any call here, so a Deny that asks for it denies nothing, or everything";
-        assert_eq!(error, format!("Statement[0].Condition: {key} {rule}"));
-        // What was attached by an earlier version stays what it was, and an Allow simply allows nothing.
+        let rule = "so a Deny on it would deny nothing, or everything";
+        assert_eq!(
+            error,
+            format!("Statement[0].Condition: no request has a value for {key} here, {rule}")
+        );
+        // Documents that earlier versions attached stay valid. An Allow on such a key just never matches.
         assert!(Policy::parse(&deny, Kind::Identity).is_ok());
         assert!(Policy::parse_new(&one("Allow", "*", "*", &condition), Kind::Identity).is_ok());
     }
 }
 
 #[test]
-fn values_are_bounded_in_length_and_variables_in_number() {
+fn the_length_of_values_and_the_number_of_variables_are_limited() {
     let document = |count: usize| {
         let value = "*".to_owned() + &"${aws:UserAgent}".repeat(count);
         one("Deny", "*", "*", &format!(r#"{{"StringLike":{{"aws:username":"{value}"}}}}"#))
@@ -414,14 +426,14 @@ fn values_are_bounded_in_length_and_variables_in_number() {
     assert!(Policy::parse(&document(200), Kind::Identity).is_ok());
     let resource = allow("*", &format!("arn:aws:kinesis:*:*:{}", "${aws:username}".repeat(17)));
     assert!(Policy::parse_new(&resource, Kind::Identity).is_err());
-    // Of a user agent the beginning is looked at.
+    // Only the beginning of a user agent is compared.
     let agent = "a".repeat(MAX_VALUE_BYTES - 1) + "\u{e4}b";
     let facts = Facts { user_agent: Some(&agent), ..facts(&ALICE) };
     assert!(holds_of(r#"{"StringLike":{"aws:UserAgent":"a*a"}}"#, &facts));
 }
 
 #[test]
-fn variables_stand_for_their_values_and_for_nothing_else() {
+fn variables_are_replaced_by_their_values_without_wildcards() {
     let put = "kinesis:PutRecord";
     let own = |of: &str, version: &str| {
         let text = allow("*", of).replace("2012-10-17", version);
@@ -436,7 +448,7 @@ fn variables_stand_for_their_values_and_for_nothing_else() {
     assert!(!own("arn:aws:kinesis:*:*:stream/${*}", "2012-10-17"));
     assert!(!own("arn:aws:kinesis:*:*:stream/${aws:RequestTag/x}", "2012-10-17"));
     assert!(own("arn:aws:kinesis:*:*:stream/${aws:RequestTag/x, 'orders'}", "2012-10-17"));
-    // A value with a star is a name with a star.
+    // A star in the value of a variable is an ordinary character.
     let facts = Facts { username: "*", ..facts(&ALICE) };
     let question =
         Question { caller: ALICE, action: put, resource: STREAM, owner: OWN, facts: &facts };
@@ -445,7 +457,7 @@ fn variables_stand_for_their_values_and_for_nothing_else() {
 }
 
 #[test]
-fn documents_that_mean_something_else_are_refused_with_field_and_rule() {
+fn invalid_documents_are_refused_with_field_and_rule() {
     let error = |text: &str, kind| Policy::parse(text, kind).unwrap_err().to_string();
     let statement = |members: &str| {
         let text = format!(r#"{{"Statement":[{{{members}}}]}}"#);
@@ -457,7 +469,7 @@ fn documents_that_mean_something_else_are_refused_with_field_and_rule() {
     };
     let whole = |text: &str| error(text, Kind::Identity);
     assert_eq!(whole("{"), "Policy: it is no JSON document");
-    assert_eq!(whole("[]"), "Policy: it is no JSON object");
+    assert_eq!(whole("[]"), "Policy: it is not a JSON object");
     assert_eq!(whole("{}"), "Statement: it is missing");
     assert_eq!(whole(r#"{"Statement":[]}"#), "Statement: it is empty");
     assert_eq!(
@@ -478,19 +490,19 @@ fn documents_that_mean_something_else_are_refused_with_field_and_rule() {
     );
     assert_eq!(
         statement(&format!(r#"{allow},"NotAction":"*""#)),
-        "Statement[0].Action: it stands beside NotAction"
+        "Statement[0].Action: it cannot be combined with NotAction"
     );
     assert_eq!(
         statement(&format!(r#"{allow},"Effect":"Deny""#)),
-        "Statement[0].Effect: it stands more than once"
+        "Statement[0].Effect: it appears more than once"
     );
     assert_eq!(
         statement(&format!(r#"{allow},"Conditions":{{}}"#)),
-        "Statement[0].Conditions: no member of that name is known"
+        "Statement[0].Conditions: unknown member"
     );
     assert_eq!(
         statement(&format!(r#"{allow},"Principal":"*""#)),
-        "Statement[0].Principal: it stands in policies of resources only"
+        "Statement[0].Principal: it is allowed only in policies of resources"
     );
     assert!(
         statement(r#""Effect":"Allow","Action":"PutRecord","Resource":"*""#)
@@ -503,33 +515,33 @@ fn documents_that_mean_something_else_are_refused_with_field_and_rule() {
     let condition = |text: &str| statement(&format!(r#"{allow},"Condition":{text}"#));
     assert_eq!(
         condition(r#"{"StringEqual":{"aws:username":"x"}}"#),
-        "Statement[0].Condition.StringEqual: no condition operator of that name is known"
+        "Statement[0].Condition.StringEqual: unknown condition operator"
     );
     assert_eq!(
         condition(r#"{"NullIfExists":{"aws:username":"true"}}"#),
-        "Statement[0].Condition.NullIfExists: no condition operator of that name is known"
+        "Statement[0].Condition.NullIfExists: unknown condition operator"
     );
     assert_eq!(
         condition(r#"{"StringEquals":{"aws:usernam":"x"}}"#),
-        "Statement[0].Condition.StringEquals.aws:usernam: no condition key of that name is known"
+        "Statement[0].Condition.StringEquals.aws:usernam: unknown condition key"
     );
     assert_eq!(
         condition(r#"{"IpAddress":{"aws:SourceIp":"10.0.0.0/33"}}"#),
-        "Statement[0].Condition.IpAddress.aws:SourceIp: a value is no IP address and no range of \
-         them in CIDR form"
+        "Statement[0].Condition.IpAddress.aws:SourceIp: a value is neither an IP address \
+         nor a CIDR range"
     );
     assert_eq!(
         condition(r#"{"StringEquals":{"aws:username":"x"},"StringEquals":{"aws:username":"y"}}"#),
-        "Statement[0].Condition.StringEquals: it stands more than once"
+        "Statement[0].Condition.StringEquals: it appears more than once"
     );
     assert_eq!(of_resource(""), "Statement[0].Principal: it is missing");
     assert_eq!(
         of_resource(r#""Principal":{"Service":"x"},"#),
-        "Statement[0].Principal.Service: no member of that name is known"
+        "Statement[0].Principal.Service: unknown member"
     );
     assert_eq!(
         of_resource(r#""NotPrincipal":"*","#),
-        "Statement[0].NotPrincipal: it stands with the effect Deny only"
+        "Statement[0].NotPrincipal: it is allowed only with the effect Deny"
     );
     assert!(
         of_resource(r#""Principal":{"AWS":"arn:aws:iam::111111111111:user/*"},"#)
@@ -537,17 +549,17 @@ fn documents_that_mean_something_else_are_refused_with_field_and_rule() {
     );
     let twice = r#"{"Statement":[{"Sid":"a","Effect":"Allow","Action":"*","Resource":"*"},
         {"Sid":"a","Effect":"Allow","Action":"*","Resource":"*"}]}"#;
-    assert_eq!(whole(twice), "Sid: it is that of another statement too");
+    assert_eq!(whole(twice), "Sid: another statement has the same Sid");
 }
 
 proptest! {
     #[test]
-    fn any_text_is_a_policy_or_refused(text in ".{0,300}") {
+    fn no_text_makes_the_parser_panic(text in ".{0,300}") {
         let _ = Policy::parse(&text, Kind::Identity);
     }
 
     #[test]
-    fn any_statement_is_compiled_and_asked_or_refused(
+    fn no_statement_makes_the_parser_or_the_evaluation_panic(
         action in "[a-z:*?]{0,12}",
         of in "[a-z:*?$\\{\\}/ ]{0,24}",
         operator in "(String|Arn|Date|Numeric|Bool|Null)[A-Za-z]{0,12}",

@@ -1,17 +1,31 @@
-//! The canonical request: the one text that client and service make of a request, and sign.
+//! The canonical request: the text that client and server both make of a request. The signature is an HMAC over its
+//! hash.
+//!
+//! ```text
+//! POST                        method
+//! /                           path
+//! a=1&b=2                     query, sorted
+//! host:127.0.0.1:4567         signed headers, one line each
+//! x-amz-date:20260131T...
+//!                             an empty line
+//! host;x-amz-date             names of the signed headers
+//! 44136fa3...                 SHA-256 of the body, always of the body that arrived
+//! ```
+//!
+//! Source: AWS documentation, "Create a signed AWS API request".
 
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 
 use super::query::{self, Query};
 use super::{ALGORITHM, Request, hex};
 
-/// The hash of a canonical request.
+/// SHA-256 of a canonical request.
 #[derive(Debug)]
 pub(super) struct Canonical(Digest);
 
 impl Canonical {
-    /// Of a request and the headers that are signed; `None` if one of them isn't there, or if a header says another
-    /// hash of the body than it has.
+    /// Makes the canonical request for the given signed headers. `None` if the request lacks one of them, or if its
+    /// `x-amz-content-sha256` header is not the hash of the body.
     pub(super) fn of<'a, H>(request: &Request<'a, H>, signed_headers: &str) -> Option<Self>
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -37,14 +51,15 @@ impl Canonical {
         Some(Self(digest(&SHA256, &text)))
     }
 
-    /// What is signed.
+    /// The text that the signing key signs: algorithm, time, scope and hash of the canonical request.
     pub(super) fn string_to_sign(&self, moment: &str, scope: &str) -> Vec<u8> {
         let hash = hex(self.0.as_ref());
         [ALGORITHM.as_bytes(), moment.as_bytes(), scope.as_bytes(), &hash].join(&b'\n')
     }
 }
 
-/// The path without empty and dotted segments, encoded once more.
+/// Appends the path without empty segments, `.` and `..`. Each segment is percent-encoded once more, although it is
+/// encoded already: Signature version 4 demands that for every service except S3.
 fn write_path(path: &str, out: &mut Vec<u8>) {
     let mut segments = Vec::new();
     for segment in path.split('/') {
@@ -65,7 +80,8 @@ fn write_path(path: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// `name:value` with all values of the header, each trimmed and with one space for several.
+/// Appends `name:value`. Several values of one header are joined with `,`. Each is trimmed, and several spaces in a
+/// row become one. `None` if the request has no such header.
 fn write_header<'a, H>(request: &Request<'a, H>, name: &str, out: &mut Vec<u8>) -> Option<()>
 where
     H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -107,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_normal_and_encoded_once_more() {
+    fn paths_are_normalised_and_encoded_once_more() {
         for (given, canonical) in [
             ("/", "/"),
             ("", "/"),
@@ -122,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_trimmed_and_repeated_headers_joined() {
+    fn values_are_trimmed_and_values_of_one_header_are_joined() {
         let headers: [(&str, &[u8]); 3] = [("My", b"  a   b "), ("other", b"x"), ("my", b"c")];
         let request = Request {
             method: "POST",

@@ -1,4 +1,4 @@
-//! The signature of a PutRecord of 1 KiB, as an SDK sends it.
+//! Cost of verifying the signature of a PutRecord of 1 KiB, as an SDK sends it.
 
 use anabranch_cost::{counted, noise};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_440_938_160_000);
 
-/// Size of the body of a PutRecord with 1 KiB of data in base64.
+/// Size of the body of a PutRecord with 1 KiB of data, in base64.
 const BODY_BYTES: usize = 1448;
 
 fn headers() -> [(&'static str, &'static [u8]); 6] {

@@ -1,10 +1,13 @@
-//! The query of a request: its parameters, decoded, and their canonical form.
+//! The query of a request: reads its parameters, and writes the canonical form that is signed.
+//!
+//! The canonical form is sorted and encoded in one way. So client and server get the same text, whatever order and
+//! encoding the client sent. `+` is an ordinary character here, not a space.
 
 use std::borrow::Cow;
 
 use super::Error;
 
-/// The query as it came.
+/// The query as it is in the request, percent-encoded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Query<'a>(&'a str);
 
@@ -13,35 +16,35 @@ impl<'a> Query<'a> {
         Self(text)
     }
 
-    /// Names and values, not decoded.
+    /// Names and values, still percent-encoded. A parameter without `=` has an empty value.
     fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let pairs = self.0.split('&').filter(|pair| !pair.is_empty());
         pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 
-    /// Whether the parameter is there.
+    /// Whether the query has this parameter.
     pub(super) fn has(self, name: &str) -> bool {
         self.pairs().any(|(known, _)| decoded(known) == name)
     }
 
-    /// Whether the parameter is there and has a value.
+    /// Whether the query has this parameter with a value that is not empty.
     pub(super) fn has_value(self, name: &str) -> bool {
         self.pairs().any(|(known, value)| decoded(known) == name && !value.is_empty())
     }
 
-    /// The decoded value of a parameter that may stand only once.
+    /// The decoded value of a parameter that may appear only once. `None` if the query does not have it.
     pub(super) fn only(self, name: &str) -> Result<Option<Cow<'a, str>>, Error> {
         let mut values = self.pairs().filter(|(known, _)| decoded(known) == name);
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
             (Some((_, value)), None) => Ok(Some(decoded(value))),
             (Some(_), Some(_)) => Err(Error::Incomplete(format!(
-                "The query-string parameter '{name}' stands more than once."
+                "The query-string parameter '{name}' appears more than once."
             ))),
         }
     }
 
-    /// Appends the parameters but `X-Amz-Signature`: encoded, sorted by name and value.
+    /// Appends all parameters except `X-Amz-Signature`: encoded again, sorted by name and value, joined with `&`.
     pub(super) fn write_canonical(self, out: &mut Vec<u8>) {
         if self.0.is_empty() {
             return;
@@ -66,7 +69,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Text without `%xx`; what is no text then has no name that anybody asks for.
+/// Decodes `%xx`. Bytes that are not UTF-8 become U+FFFD, so they match the name of no parameter.
 fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
@@ -74,7 +77,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&decoded_bytes(text)).into_owned())
 }
 
-/// Bytes with `%xx` taken for what it means; `%` before anything else, and `+`, stand for themselves.
+/// Decodes `%xx`. A `%` without two hexadecimal digits after it stays, and so does `+`.
 fn decoded_bytes(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let digit =
@@ -96,7 +99,8 @@ fn decoded_bytes(text: &str) -> Vec<u8> {
     out
 }
 
-/// Appends bytes with all but unreserved characters (RFC 3986) and those of `also` as `%XX`.
+/// Appends `bytes` percent-encoded, with uppercase digits. The unreserved characters of RFC 3986 and the characters
+/// of `also` stay.
 pub(super) fn encode(bytes: &[u8], also: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
@@ -123,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_sorted_and_encoded_in_one_way() {
+    fn the_canonical_query_is_sorted_and_encoded_in_one_way() {
         assert_eq!(canonical(""), "");
         assert_eq!(canonical("b=2&a=1"), "a=1&b=2");
         assert_eq!(canonical("a=2&a=1&a"), "a=&a=1&a=2");
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_stands_twice_has_no_value() {
+    fn a_parameter_that_appears_twice_is_an_error() {
         let query = Query::new("a=1&b=%2F&a=2");
         assert!(query.only("a").is_err());
         assert_eq!(query.only("b").unwrap().as_deref(), Some("/"));

@@ -1,7 +1,8 @@
-//! What the AWS SDK for Rust signs is verified, and signed alike: its crate `aws-sigv4` is an implementation by others.
+//! Compares this crate with an independent implementation, the crate `aws-sigv4` of the AWS SDK for Rust: this crate
+//! verifies what the SDK signs, and signs as the SDK does.
 //!
-//! Left out is what SDKs differ about, and no call to this service has: a `+` in the query, which some take for a space,
-//! and a path that ends with a dotted segment.
+//! Two things are left out, because SDKs disagree about them and no call to this service has them: a `+` in the
+//! query, which some take for a space, and a path that ends with a dotted segment.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +23,7 @@ const HOST: &str = "127.0.0.1:4567";
 
 type Call = http::Request<Vec<u8>>;
 
-/// A call that nobody has signed yet.
+/// A call without a signature.
 fn call(path: &str, query: &str, headers: &[(String, String)], body: &[u8]) -> Call {
     let uri = format!("http://{HOST}{path}?{query}");
     let mut call = Call::new(body.to_vec());
@@ -40,7 +41,7 @@ fn call(path: &str, query: &str, headers: &[(String, String)], body: &[u8]) -> C
     call
 }
 
-/// The call as the SDK sends it.
+/// The call with the signature of the SDK.
 fn signed(mut call: Call, settings: SigningSettings, token: Option<&str>) -> Call {
     let mut credentials = aws_credential_types::Credentials::builder()
         .access_key_id(KEY_ID)
@@ -77,7 +78,7 @@ fn in_query(expires: Duration) -> SigningSettings {
     settings
 }
 
-/// Names and values of what is sent, `Host` among them.
+/// Names and values of all headers, `Host` included.
 fn sent(call: &Call) -> Vec<(&str, &[u8])> {
     let headers = call.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     headers.chain([("host", HOST.as_bytes())]).collect()
@@ -97,7 +98,7 @@ fn verify(call: &Call) -> Result<(), Error> {
     signature.verify(&request, &signature.signing_key(SECRET.as_bytes()))
 }
 
-/// The call as this crate signs it.
+/// The call with the signature of this crate.
 fn signed_here(mut call: Call, token: Option<&str>) -> Call {
     let credentials = Credentials {
         key_id: KEY_ID.into(),
@@ -115,7 +116,7 @@ fn signed_here(mut call: Call, token: Option<&str>) -> Call {
     call
 }
 
-/// Bytes of the query that stand for themselves, and such as are escaped, in either case.
+/// Text of a query: characters that are never escaped, and escapes with upper and lower case digits.
 fn escaped() -> impl Strategy<Value = String> {
     "([a-zA-Z0-9._~-]|[!$'()*,;:@/?]|%[2-7][0-9A-F]|%[2-7][0-9a-f]|%C3%A9|%00){0,6}"
 }
@@ -138,7 +139,7 @@ fn escaped_segment() -> impl Strategy<Value = String> {
     "([a-zA-Z0-9_~-]|[!$&'()*+,;=:@]|%[2-7][0-9A-F]|%C3%A9){0,5}"
 }
 
-/// Some of them repeated, with spaces wherever there may be some.
+/// Headers, some with the same name, with spaces around and inside of the values.
 fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
     prop::collection::vec(("my-[ab]{1,2}", " {0,2}([!-~]| ){0,12} {0,2}"), 0..6)
 }
@@ -157,7 +158,7 @@ fn checksum() -> impl Strategy<Value = PayloadChecksumKind> {
 
 proptest! {
     #[test]
-    fn what_the_sdk_signs_in_a_header_is_verified(
+    fn a_signature_of_the_sdk_in_the_header_verifies(
         path in path(),
         query in query(),
         headers in headers(),
@@ -176,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_sdk_signs_in_the_query_is_verified(
+    fn a_signature_of_the_sdk_in_the_query_verifies(
         path in path(),
         query in query(),
         headers in headers(),
@@ -194,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_is_signed_here_as_by_the_sdk(
+    fn this_crate_and_the_sdk_sign_a_request_alike(
         path in path(),
         query in query(),
         headers in headers(),
@@ -213,7 +214,7 @@ fn mismatch() -> Result<(), Error> {
 }
 
 #[test]
-fn a_query_of_the_sdk_may_say_the_hash_of_the_body_in_a_header() {
+fn a_presigned_request_may_have_the_hash_of_its_body_in_a_header() {
     let of_body = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
     for (said, verified) in
         [(of_body, Ok(())), ("UNSIGNED-PAYLOAD", mismatch()), (&of_body[1..], mismatch())]

@@ -1,4 +1,8 @@
-//! The other side: signing requests that this program sends itself.
+//! Signs requests that this program sends itself, for example to a key management service.
+//!
+//! The signer adds `X-Amz-Date` and, for temporary credentials, `X-Amz-Security-Token`, and signs every header. It
+//! never reads a clock: the caller passes the time in. It keeps the signing key of the last day, because deriving it
+//! costs four HMACs.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,14 +11,14 @@ use anabranch_types::{Timestamp, dates};
 use super::canonical::Canonical;
 use super::{ALGORITHM, Request, SigningKey, TERMINATOR};
 
-/// An access key with its secret. Shows only the id.
+/// An access key with its secret. `Debug` shows only the id.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The access key's id.
+    /// Access key id.
     pub key_id: String,
-    /// The access key's secret.
+    /// Secret access key.
     pub secret: String,
-    /// Session token of temporary credentials.
+    /// Session token, if the credentials are temporary.
     pub token: Option<String>,
 }
 
@@ -24,7 +28,7 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Signs requests to one service in one region. Keeps the day's key.
+/// Signs requests to one service in one region. Keeps the signing key of the last day it signed for.
 #[derive(Debug)]
 pub struct Signer {
     credentials: Credentials,
@@ -33,26 +37,27 @@ pub struct Signer {
     key: Mutex<Option<(String, SigningKey)>>,
 }
 
-/// Headers to add to the request that was signed.
+/// Headers that the caller adds to the request that was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
     /// `Authorization`
     pub authorization: String,
     /// `X-Amz-Date`
     pub date: String,
-    /// `X-Amz-Security-Token`, with temporary credentials.
+    /// `X-Amz-Security-Token`, for temporary credentials only.
     pub token: Option<String>,
 }
 
 impl Signer {
-    /// A signer with these credentials.
+    /// Makes a signer for requests to `service` in `region`.
     pub fn new(credentials: Credentials, region: &str, service: &str) -> Self {
         let (region, service) = (region.to_owned(), service.to_owned());
         Self { credentials, region, service, key: Mutex::new(None) }
     }
 
-    /// Signs a request with all of its headers, which must be those that are sent as they are, `Host` among them, and
-    /// neither `X-Amz-Date` nor `X-Amz-Security-Token`: they are added here.
+    /// Signs a request with all its headers. The caller sends exactly these headers, `Host` among them, and the
+    /// headers in [`Signed`]. The given headers must contain neither `X-Amz-Date` nor `X-Amz-Security-Token`, because
+    /// this function adds both.
     pub fn sign<'a, H>(&self, request: &Request<'a, H>, now: Timestamp) -> Signed
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
@@ -80,7 +85,8 @@ impl Signer {
         let scope = [day, &self.region, &self.service, TERMINATOR].join("/");
         let canonical = Canonical::of(&request, &names);
         let text = canonical.map(|canonical| canonical.string_to_sign(date, &scope));
-        // Without a text a header contradicts the body: no signature makes that right.
+        // There is no text only if an `x-amz-content-sha256` header contradicts the body. No signature makes such a
+        // request valid, so it does not matter what is signed.
         let signature = self.key(day).sign(&text.unwrap_or_default());
         format!(
             "{ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
@@ -101,7 +107,7 @@ impl Signer {
     }
 }
 
-/// A header that lives no longer than what is added to the request.
+/// Shortens the lifetime of a header to that of the added headers, so that both fit into one iterator.
 const fn shortened<'b, 'a: 'b>((name, value): (&'a str, &'a [u8])) -> (&'b str, &'b [u8]) {
     (name, value)
 }

@@ -1,3 +1,6 @@
+//! Verifies signatures in the header and in the query: the example of the AWS documentation, changed requests,
+//! clocks, malformed input.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -7,7 +10,7 @@ const NOW: u64 = 1_440_938_160_000; // 20150830T123600Z
 
 type Headers = Vec<(String, Vec<u8>)>;
 
-/// A request that owns what it is made of.
+/// A request that owns its parts.
 #[derive(Clone, Debug)]
 struct Owned {
     path: String,
@@ -42,7 +45,7 @@ impl Owned {
         self.headers.push((name.to_owned(), value.as_bytes().to_vec()));
     }
 
-    /// Signed as a client would.
+    /// The request with a signature in the header, as a client makes it.
     fn signed(mut self, token: Option<&str>) -> Self {
         let credentials = Credentials {
             key_id: "AKIDEXAMPLE".into(),
@@ -59,7 +62,7 @@ impl Owned {
         self
     }
 
-    /// With a signature in the query, as `botocore.auth.SigV4QueryAuth` makes it.
+    /// The request with a signature in the query, as `botocore.auth.SigV4QueryAuth` makes it.
     fn presigned(mut self, expires: u32) -> Self {
         self.query = format!(
             "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2F\
@@ -90,9 +93,9 @@ fn mismatch() -> Result<(), Error> {
     Err(Error::Invalid(MISMATCH.to_owned()))
 }
 
-/// The example of the AWS documentation, "Create a signed AWS API request" (IAM's ListUsers).
+/// The example of the AWS documentation, "Create a signed AWS API request" (ListUsers of IAM).
 #[test]
-fn the_example_of_the_documentation_is_signed_as_it_says() {
+fn the_example_of_the_aws_documentation_gets_its_signature() {
     let headers = [
         ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
         ("host", "iam.amazonaws.com"),
@@ -112,7 +115,7 @@ fn the_example_of_the_documentation_is_signed_as_it_says() {
 }
 
 #[test]
-fn what_was_signed_is_verified_and_nothing_else_is() {
+fn a_signature_matches_only_the_request_that_was_signed() {
     let signed = put(b"{}").signed(None);
     assert_eq!(signed.verify(), Ok(()));
     assert_eq!(put(b"{}").signed(Some("token/+=")).verify(), Ok(()));
@@ -134,12 +137,12 @@ fn what_was_signed_is_verified_and_nothing_else_is() {
         request.headers.push(target);
     };
     assert_eq!(changed(twice), mismatch());
-    // What isn't signed may change on its way.
+    // A header that is not signed may change on its way.
     assert_eq!(changed(|request| request.set("user-agent", "x")), Ok(()));
 }
 
 #[test]
-fn spaces_in_values_and_the_case_of_names_mean_nothing() {
+fn spaces_around_values_and_the_case_of_header_names_do_not_matter() {
     let mut signed = put(b"{}").signed(None);
     signed.set("host", "  127.0.0.1:4567 ");
     let (name, _) = &mut signed.headers[0];
@@ -179,7 +182,7 @@ fn clocks_may_be_five_minutes_apart() {
 }
 
 #[test]
-fn the_date_header_counts_where_there_is_no_other() {
+fn the_date_header_replaces_a_missing_x_amz_date() {
     let mut request = put(b"{}");
     request.set("date", "Sun, 30 Aug 2015 12:36:00 GMT");
     let names = "content-type;date;host;x-amz-target";
@@ -201,7 +204,7 @@ fn the_date_header_counts_where_there_is_no_other() {
 }
 
 #[test]
-fn a_query_may_carry_the_signature_for_as_long_as_it_says() {
+fn a_signature_in_the_query_is_valid_until_it_expires() {
     let signed = put(b"{}").presigned(60);
     assert_eq!(signed.verify(), Ok(()));
     assert_eq!(signed.verify_at(NOW + 60_000), Ok(()));
@@ -224,7 +227,7 @@ fn a_query_may_carry_the_signature_for_as_long_as_it_says() {
 }
 
 #[test]
-fn a_payload_must_be_signed() {
+fn an_unsigned_payload_is_refused() {
     let hash = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
     let mut with_hash = put(b"{}");
     with_hash.set("x-amz-content-sha256", hash);
@@ -235,7 +238,7 @@ fn a_payload_must_be_signed() {
 }
 
 #[test]
-fn what_decides_about_the_call_must_be_signed() {
+fn headers_that_change_the_meaning_of_a_call_must_be_signed() {
     let refused = |change: fn(&str) -> String| {
         let mut signed = put(b"{}").signed(Some("t"));
         let text = signed.request().header("authorization").unwrap().to_vec();
@@ -258,7 +261,7 @@ fn what_decides_about_the_call_must_be_signed() {
 }
 
 #[test]
-fn none_and_two_signatures_are_told_apart() {
+fn a_missing_signature_and_two_signatures_are_different_errors() {
     assert_eq!(require(&put(b"").request()), Err(Error::Missing));
     let mut both = put(b"").signed(None);
     both.query = "X-Amz-Signature=00&a=b".into();
@@ -266,7 +269,7 @@ fn none_and_two_signatures_are_told_apart() {
 }
 
 #[test]
-fn what_is_missing_is_listed() {
+fn the_error_lists_all_missing_parts() {
     let request = owned("", &[("authorization", "AWS4-HMAC-SHA256 Credential=a")], b"");
     let error = require(&request.request()).unwrap_err();
     assert_eq!(
@@ -289,7 +292,7 @@ fn what_is_missing_is_listed() {
 }
 
 #[test]
-fn nothing_secret_is_shown() {
+fn debug_output_contains_no_secret() {
     let key = SigningKey::derive(SECRET.as_bytes(), "20150830", "us-east-1", "kinesis");
     let credentials =
         Credentials { key_id: "AKID".into(), secret: SECRET.into(), token: Some("tok".into()) };
@@ -303,7 +306,7 @@ fn header() -> impl Strategy<Value = (String, String)> {
 
 proptest! {
     #[test]
-    fn any_request_that_is_signed_is_verified(
+    fn any_signed_request_verifies(
         path in "(/[a-z%.]{0,5}){0,4}",
         query in "([a-z%2F+=~ ]{0,6}&){0,4}",
         headers in prop::collection::vec(header(), 0..6),
@@ -318,7 +321,7 @@ proptest! {
     }
 
     #[test]
-    fn any_changed_byte_is_noticed(
+    fn any_changed_byte_is_refused(
         body in prop::collection::vec(any::<u8>(), 1..100),
         at in any::<prop::sample::Index>(),
         flip in 1u8..,
@@ -334,14 +337,14 @@ proptest! {
         let at = at.index(value.len());
         let before = value[at];
         value[at] = if before == b'0' { b'1' } else { b'0' };
-        // The key id says whose secret it is, and is no part of what is signed.
+        // The key id selects the secret. It is not part of the signed text.
         let request = changed.request();
         let other_key = Signature::parse(&request).is_ok_and(|s| s.key_id() != "AKIDEXAMPLE");
         prop_assert!(other_key || changed.verify().is_err());
     }
 
     #[test]
-    fn any_header_and_any_query_is_parsed_or_refused(
+    fn no_header_and_no_query_makes_the_parser_panic(
         authorization in ".{0,200}",
         date in ".{0,20}",
         query in ".{0,200}",
@@ -359,7 +362,7 @@ proptest! {
     }
 
     #[test]
-    fn any_parts_of_a_query_are_parsed_or_refused(
+    fn no_query_parameters_make_the_parser_panic(
         parts in prop::collection::vec((prop::sample::select(&QUERY_PARTS[..]), "[ -~é]{0,30}"), 0..8),
     ) {
         let pairs: Vec<_> = parts.iter().map(|(name, value)| format!("{name}={value}")).collect();

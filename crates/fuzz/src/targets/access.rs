@@ -1,4 +1,7 @@
-//! Signatures, policies and session tokens, as callers send them.
+//! Signatures, policies and session tokens, as clients send them.
+//!
+//! None of the inputs was made with the right key. So a signature or a token must never be accepted, whatever the
+//! bytes are.
 
 use anabranch_access::SecretSealer;
 use std::net::Ipv4Addr;
@@ -7,7 +10,7 @@ use anabranch_access::policy::{self, Caller, Facts, Kind, Policy, Question};
 use anabranch_access::signature::{Request, Signature};
 use anabranch_types::Timestamp;
 
-/// Two lines: an `Authorization` header and a query. What is taken apart is checked against a key, and never fits it.
+/// Input: two lines, an `Authorization` header and a query. If they parse as a signature, it must not match.
 pub(super) fn signature(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (header, query) = text.split_once('\n').unwrap_or((text, ""));
@@ -21,7 +24,7 @@ pub(super) fn signature(input: &[u8]) {
     assert!(signature.verify(&request, &key).is_err(), "a signature that nobody made");
 }
 
-/// A document, compiled for a user and for a resource, and asked.
+/// Input: a policy document. It is compiled for a user and for a resource, and a request is evaluated with it.
 pub(super) fn policy(input: &[u8]) {
     let Ok(document) = std::str::from_utf8(input) else { return };
     let [identity, resource] =
@@ -51,7 +54,8 @@ pub(super) fn policy(input: &[u8]) {
     }
 }
 
-/// A session token, which only who knows the cluster's key can make, and a secret as the catalog keeps it.
+/// Input: a session token, and a sealed secret as the catalog stores it. Neither was sealed with the cluster key, so
+/// neither may open.
 pub(super) fn session(input: &[u8]) {
     let sealer = SecretSealer::new(&[7; 32]);
     assert!(sealer.open("AKIAIOSFODNN7EXAMPLE", input).is_none(), "a secret that nobody sealed");

@@ -1,4 +1,6 @@
-//! The catalog's messages: what any native client may propose, and what is kept.
+//! Messages of the catalog: commands, which any native client may propose, and the stored forms.
+//!
+//! A decoded value must encode to the same value again. A decoded command must never make the state machine panic.
 
 use anabranch_catalog::{
     Catalog, Command, ConsumerCommand, NewStream, NodeCommand, NodeRegistration, Replica,
@@ -10,8 +12,8 @@ use anabranch_proto::{
 use anabranch_types::{NodeId, ReplicaId, SequenceNumber, ShardId, StreamName, Timestamp};
 use bytes::Bytes;
 
-/// A command that converts is one that can be applied, to a catalog with everything in it, and twice: the catalog says no
-/// where it must, and stays as it should be. Whatever the command left can be split after it.
+/// Input: a command. If it decodes, it is applied twice to a catalog with streams and consumers. The catalog may
+/// refuse it, but must keep its invariants. Afterwards all streams are split.
 pub(super) fn command(input: &[u8]) {
     let Ok(command) = decode_command(Bytes::copy_from_slice(input)) else { return };
     let again = decode_command(encode_command(&command));
@@ -25,7 +27,7 @@ pub(super) fn command(input: &[u8]) {
     }
 }
 
-/// Doubles the shards of every stream that can be changed.
+/// Doubles the number of shards of every stream that can be changed.
 fn split_all(catalog: &mut Catalog) {
     let streams = catalog.streams.iter();
     let streams: Vec<_> = streams.map(|(name, stream)| (name.clone(), stream.id)).collect();
@@ -52,14 +54,14 @@ fn split_all(catalog: &mut Catalog) {
     }
 }
 
-/// What a catalog answers.
+/// Input: the outcome of a command.
 pub(super) fn outcome(input: &[u8]) {
     if let Ok(outcome) = decode_outcome(Bytes::copy_from_slice(input)) {
         assert_eq!(decode_outcome(encode_outcome(&outcome)), Ok(outcome));
     }
 }
 
-/// A catalog as a node sends it and a checkpoint keeps it.
+/// Input: a whole catalog, as a node sends it and a checkpoint stores it.
 pub(super) fn catalog(input: &[u8]) {
     if let Ok(catalog) = decode_catalog(Bytes::copy_from_slice(input)) {
         let again = decode_catalog(encode_catalog(&catalog)).expect("what is written is read");
@@ -67,7 +69,7 @@ pub(super) fn catalog(input: &[u8]) {
     }
 }
 
-/// Three nodes; a stream of each mode, one with a consumer.
+/// A catalog with three nodes and a stream of each mode. One stream has a consumer.
 pub(crate) fn populated() -> Catalog {
     let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
     let mut catalog = Catalog::bootstrap(&voters);
@@ -77,7 +79,7 @@ pub(crate) fn populated() -> Catalog {
     catalog
 }
 
-/// How [`populated`] came about.
+/// The commands that make [`populated`].
 pub(crate) fn history() -> Vec<Command> {
     let name = |text: &str| -> StreamName { text.parse().expect("a good name") };
     let now = Timestamp::from_millis(1_800_000_000_000);

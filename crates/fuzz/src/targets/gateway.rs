@@ -1,4 +1,7 @@
-//! What clients of the Kinesis API send.
+//! Requests of clients of the Kinesis API, and the formats that the gateway writes.
+//!
+//! The gateway runs over a fake cluster, which has a catalog, empty shards, and refuses all writes. No input may
+//! cause a panic or an unexpected status code.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -16,7 +19,8 @@ use futures::{FutureExt, StreamExt};
 
 use crate::targets::catalog::populated;
 
-/// A name of an operation, a line end, `J` or `C` for the format, the body: decoded, checked, carried out, answered.
+/// Input: the name of an operation, a line end, `J` (JSON) or `C` (CBOR), and the body of the request. The whole
+/// request is handled.
 pub(super) fn call(input: &[u8]) {
     let Some(at) = input.iter().position(|byte| *byte == b'\n') else { return };
     let Ok(name) = std::str::from_utf8(&input[..at]) else { return };
@@ -26,23 +30,25 @@ pub(super) fn call(input: &[u8]) {
     let (gateway, _) = gateway();
     let called = anabranch_gateway::fuzzing::call(&gateway, &target, content_type, body);
     let Some(status) = wait(called) else { return };
-    // The cluster refuses every change as unknown, which is a failure inside; nothing else may be.
+    // The fake cluster answers every write with an unknown outcome, which becomes status 500. Nothing else may.
     let is_change = status == 500;
     assert!(matches!(status, 200 | 400) || is_change, "{name} was answered {status}");
 }
 
-/// A body in gzip inflates to what another decoder makes of it, if that is one member, or is refused.
+/// Input: a gzip body. It must decompress to the same bytes as with another decoder if it is exactly one gzip member.
+/// Otherwise it is refused.
 pub(super) fn gzip(input: &[u8]) {
     let inflated = wait(anabranch_gateway::fuzzing::inflate(&gateway().0, input));
     let (mut rest, mut expected) = (input, Vec::new());
-    // At once, where the gateway takes pieces.
+    // This decoder gets the whole body, and the gateway gets it in pieces.
     let mut decoder = flate2::bufread::GzDecoder::new(&mut rest).take(MAX_BODY_BYTES as u64 + 1);
     let is_good = decoder.read_to_end(&mut expected).is_ok() && expected.len() <= MAX_BODY_BYTES;
     let is_alone = is_good && rest.is_empty();
     assert_eq!(inflated, is_alone.then_some(expected));
 }
 
-/// A token as it comes, and the inside of one, which only its seal protects from being anything.
+/// Input: a token as a client sends it, and the plain contents of a token. Only the seal prevents clients from
+/// choosing the contents.
 pub(super) fn token(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
         assert!(
@@ -53,7 +59,7 @@ pub(super) fn token(input: &[u8]) {
     anabranch_kinesis::fuzzing::read_token(input);
 }
 
-/// A frame of an event stream around any payload is taken apart again.
+/// Input: a payload. The frame of an event stream around it must parse back to the same headers and payload.
 pub(super) fn event_stream(input: &[u8]) {
     for (cbor, content_type) in [(false, JSON), (true, CBOR)] {
         let bytes = anabranch_kinesis::fuzzing::event(cbor, "SubscribeToShardEvent", input);
@@ -66,10 +72,10 @@ pub(super) fn event_stream(input: &[u8]) {
     }
 }
 
-/// Headers and payload.
+/// Headers and payload of a frame.
 type Parsed<'a> = (Vec<(&'a str, &'a str)>, &'a [u8]);
 
-/// The headers and the payload of a frame that is all of `bytes`.
+/// Parses a frame that fills all of `bytes`.
 fn parse_frame(bytes: &[u8]) -> Option<Parsed<'_>> {
     let number = |at: usize| {
         let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
@@ -92,7 +98,7 @@ fn parse_frame(bytes: &[u8]) -> Option<Parsed<'_>> {
     is_whole.then_some((headers, payload))
 }
 
-/// The largest body.
+/// Largest body that the gateway accepts.
 const MAX_BODY_BYTES: usize = 128 * 1024;
 
 const JSON: &str = "application/x-amz-json-1.1";
@@ -109,14 +115,15 @@ fn gateway() -> (Gateway, Kinesis) {
     (Gateway::new(platform).with_service(kinesis.clone()), kinesis)
 }
 
-/// What the future comes to, under a clock that runs as soon as all wait for it.
+/// Runs a future to its end. The clock is paused and jumps ahead when every task waits, so timeouts take no real
+/// time.
 fn wait<F: Future>(future: F) -> F::Output {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build();
     runtime.expect("a runtime without I/O needs nothing").block_on(future)
 }
 
-/// A cluster that shows a catalog, and whose shards are empty and take nothing.
+/// A fake cluster with a catalog. Its shards are empty and take no records.
 #[derive(Debug)]
 struct ReadOnly(Arc<View>);
 

@@ -1,4 +1,4 @@
-//! Records and what stands in logs.
+//! Records, batches, and the entries of logs.
 
 use anabranch_client::Aggregate;
 use anabranch_replica::fuzzing;
@@ -7,7 +7,7 @@ use anabranch_storage::StateKey;
 use bytes::{Bytes, BytesMut};
 use md5::{Digest, Md5};
 
-/// An aggregated record, as it came and with the checksum that it should have.
+/// Input: an aggregated record as it is, and the same bytes with the right magic bytes and checksum.
 pub(super) fn aggregate(input: &[u8]) {
     let mut sealed = vec![0xf3, 0x89, 0x9a, 0xc2];
     sealed.extend_from_slice(input);
@@ -19,7 +19,7 @@ pub(super) fn aggregate(input: &[u8]) {
     }
 }
 
-/// A batch as a gateway of another node or a native client sends it.
+/// Input: a batch, as a gateway of another node or a native client sends it.
 pub(super) fn batch(input: &[u8]) {
     let bytes = Bytes::copy_from_slice(input);
     drop(Batch::call_of(&bytes));
@@ -34,7 +34,7 @@ pub(super) fn batch(input: &[u8]) {
     assert_eq!(odd.map_or(0, |odd| odd.record_count()), expected);
 }
 
-/// A shard's command as it stands in a log.
+/// Input: a command of a shard, as a log entry contains it.
 pub(super) fn command(input: &[u8]) {
     let Ok(command) = Command::decode(Bytes::copy_from_slice(input)) else { return };
     let mut bytes = BytesMut::new();
@@ -43,7 +43,7 @@ pub(super) fn command(input: &[u8]) {
     assert_eq!(Command::decode(bytes.freeze()), Ok(command));
 }
 
-/// An entry's payload and the key of a row, as they stand on the disk.
+/// Input: the payload of an entry, and the key of a state row, as they are on the disk.
 pub(super) fn entry(input: &[u8]) {
     let _either_way = fuzzing::payload(Bytes::copy_from_slice(input));
     if let Some(key) = StateKey::decode(input) {

@@ -1,4 +1,4 @@
-//! Names, numbers and moments as text.
+//! Names, numbers and times as text. A parsed value must parse from its own text to the same value.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,11 +1,12 @@
-//! What nodes and native clients send over gRPC. The messages are prost's; conversions are ours.
+//! gRPC messages of nodes and native clients. prost decodes them. The conversions to our own types are what is
+//! tested.
 
 use anabranch_proto::{node, replica as pb, v1};
 use anabranch_replica::fuzzing;
 use anabranch_shard::{Position, Run};
 use prost::Message;
 
-/// The native API's.
+/// Input: messages of the native API.
 pub(super) fn native(input: &[u8]) {
     if let Ok(position) = v1::Position::decode(input)
         && let Ok(position) = Position::try_from(position)
@@ -22,7 +23,7 @@ pub(super) fn native(input: &[u8]) {
     drop(v1::ReadResponse::decode(input));
 }
 
-/// Those between nodes.
+/// Input: messages between nodes.
 pub(super) fn replica(input: &[u8]) {
     drop(pb::ExchangeRequest::decode(input));
     drop(pb::ExchangeResponse::decode(input));

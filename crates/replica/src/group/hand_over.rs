@@ -1,8 +1,16 @@
-//! Giving the leadership of a group to another replica.
+//! Leadership transfer: a leader ends its term and asks another replica, the target, to start an election
+//! (ADR-0015).
 //!
-//! What always holds: a replica gives its term up before it tells anybody to stand. From then on it neither
-//! takes an append nor answers a read as the leader, whatever comes of it, so the heir needn't wait for
-//! anybody's lease. There is no way back: a hand-over that didn't work is tried again, with any heir.
+//! ```text
+//! leader                                     target                           other voters
+//! 1. renounces its term
+//! 2. TransferLeader(target, last entry) ---> waits until it has that entry    forget the leader's lease
+//! 3. waits up to a second                    3. starts an election --------> vote for it
+//! ```
+//!
+//! Always: the leader renounces its term before any replica is told to start an election. From then on it takes no
+//! append and answers no read as the leader, whether the transfer succeeds or not. So the target need not wait until
+//! a lease ends. A renounced term is never taken back: if a transfer fails, it is tried again, with any target.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,78 +24,80 @@ use openraft::async_runtime::WatchReceiver as _;
 use crate::convert::vote_message;
 use crate::group::Group;
 
-/// What came of a hand-over.
+/// Result of a leadership transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandOver {
-    /// Another replica leads, or this one didn't.
+    /// Another replica leads, or this replica was not the leader.
     Done,
-    /// Who could lead hasn't caught up, or didn't take over in time. To be tried again.
+    /// The possible targets have not caught up, or the target did not take over in time. The caller may try again.
     NotYet,
-    /// No other voter is where it was to be.
+    /// There is no possible target: no other voter is on a suitable node that is alive.
     NoHeir,
 }
 
-/// How long an heir may take until another one is told.
+/// How long a target may take before another target is told.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Entries that an heir may lack of what is being written: it gets them before it stands.
+/// Entries that a target may lack when a transfer begins. It gets them before it starts an election.
 const NEAR: u64 = 256;
 
 /// A voter that could take over.
 #[derive(Clone, Copy, Debug)]
-struct Heir {
+struct Target {
     replica: ReplicaId,
     node: NodeId,
-    /// Log index up to which it is known to have the log.
+    /// Log index up to which its log is known to match this replica's log.
     matched: Option<u64>,
     /// Whether its disk takes no records.
-    lacks_room: bool,
+    lacks_space: bool,
 }
 
 impl Group {
-    /// Whether this replica leads as far as openraft knows, also one that is handing over.
+    /// Whether openraft says that this replica leads. True also while a transfer is under way.
     pub(crate) fn is_leader(&self) -> bool {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
-    /// Whether this replica gave up to lead, and nobody has taken over yet.
+    /// Whether this replica has renounced its term, and no other replica has taken over yet.
     pub(crate) fn is_handing_over(&self) -> bool {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        metrics.state == ServerState::Leader && self.has_given_up(metrics.vote.leader_id.term)
+        metrics.state == ServerState::Leader && self.has_renounced(metrics.vote.leader_id.term)
     }
 
-    /// Hands the leadership to a voter on a node that `suits`, lives, and has caught up. Nothing happens if
-    /// there is none. Else this replica leads no more from now on; returns once another one does, or after
-    /// a second.
+    /// Transfers the leadership to a voter that has caught up, on a node that is alive and `suits`. If there is
+    /// none, nothing happens. Otherwise this replica stops leading at once. Returns once another replica leads, or
+    /// after a second.
     pub(crate) async fn hand_over(&self, suits: impl Fn(NodeId) -> bool) -> HandOver {
         if !self.is_leader() {
             return HandOver::Done;
         }
-        // Two heirs at a time would stand against each other.
-        let Ok(_only) = self.telling_heir.try_lock() else { return HandOver::NotYet };
-        let mut heirs = self.heirs();
-        heirs.retain(|heir| suits(heir.node));
-        if heirs.is_empty() {
+        // Only one transfer at a time: two targets would compete in the election.
+        let Ok(_only) = self.transferring.try_lock() else { return HandOver::NotYet };
+        let mut targets = self.targets();
+        targets.retain(|target| suits(target.node));
+        if targets.is_empty() {
             return HandOver::NoHeir;
         }
-        // Who has no room for records would only hand over again: not while another could take them, even if that one has
-        // yet to catch up.
-        if heirs.iter().any(|heir| !heir.lacks_room) {
-            heirs.retain(|heir| !heir.lacks_room);
+        // A target whose disk takes no records would only transfer the leadership again. So it is not used while
+        // another target takes records, even if that one has not caught up yet.
+        if targets.iter().any(|target| !target.lacks_space) {
+            targets.retain(|target| !target.lacks_space);
         }
         let last = self.log.log_state().last.map_or(0, |last| last.index);
-        // Where disks are full an heir may never get what it lacks, and what is here doesn't grow.
+        // If this disk takes no records, the target may never get an entry that it lacks. The log here does not grow
+        // any more, so the target can be required to have all of it.
         let near = if self.log.disk().takes_records() { NEAR } else { 0 };
-        heirs.retain(|heir| heir.matched.is_some_and(|matched| matched + near >= last));
-        if heirs.is_empty() {
+        targets.retain(|target| target.matched.is_some_and(|matched| matched + near >= last));
+        if targets.is_empty() {
             return HandOver::NotYet;
         }
-        // Rotated by the group, so that the others share what a node hands over.
-        let turn = usize::try_from(self.id.0 % heirs.len() as u64).unwrap_or(0);
-        let Heir { replica, node, .. } = heirs[turn];
+        // Chosen by the group id, so that the other nodes share the groups that one node transfers.
+        let turn = usize::try_from(self.id.0 % targets.len() as u64).unwrap_or(0);
+        let Target { replica, node, .. } = targets[turn];
         let term = self.raft.server_metrics().borrow_watched().vote.leader_id.term;
-        self.given_up.fetch_max(term, Ordering::AcqRel);
-        tracing::info!(group = %self.id, %replica, %node, term, "hands over");
+        // From here on this replica serves nothing as the leader. Only then is the target told.
+        self.renounced_term.fetch_max(term, Ordering::AcqRel);
+        tracing::info!(group = %self.id, %replica, %node, term, "leadership transfer begins");
         let _stopping = self.raft.trigger().transfer_leader(replica.0).await;
         let own = self.replica.0;
         let led = |leader: Option<u64>| leader.is_some_and(|leader| leader != own);
@@ -95,18 +105,19 @@ impl Group {
         match waiting.metrics(|metrics| led(metrics.current_leader), "another leader").await {
             Ok(_) => HandOver::Done,
             Err(error) => {
-                tracing::warn!(group = %self.id, %replica, %node, %error, "not taken over");
+                tracing::warn!(group = %self.id, %replica, %node, %error, "the target has not taken over in time");
                 HandOver::NotYet
             }
         }
     }
 
-    /// Gives up the term that this replica leads in, if others could lead. The caller makes known that they may.
+    /// Renounces the term that this replica leads in, unless it is the only voter. Afterwards the caller tells the
+    /// other nodes that they may take over.
     pub(crate) fn renounce(&self) {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         if metrics.state == ServerState::Leader && !self.votes_alone(&metrics.membership_config) {
-            self.given_up.fetch_max(metrics.vote.leader_id.term, Ordering::AcqRel);
+            self.renounced_term.fetch_max(metrics.vote.leader_id.term, Ordering::AcqRel);
         }
     }
 
@@ -115,66 +126,68 @@ impl Group {
         self.transport.clocks().is_far(self.node)
     }
 
-    /// Whether [`Self::leave_to_right_clock`] has something to do.
+    /// Whether this replica leads although this node's clock is wrong. Then [`Self::transfer_to_right_clock`] has
+    /// something to do.
     pub(crate) fn leads_with_wrong_clock(&self) -> bool {
         self.is_leader() && self.has_wrong_clock()
     }
 
-    /// Has a voter lead whose node's clock is right, if this one leads and its own is wrong. If there is none, this
-    /// replica goes on: it stamps with the agreed time and trims nothing.
-    pub(crate) async fn leave_to_right_clock(&self) {
+    /// Transfers the leadership to a voter on a node whose clock is right. If there is no such voter, this replica
+    /// keeps leading: it stamps records with the agreed time and trims nothing.
+    pub(crate) async fn transfer_to_right_clock(&self) {
         let clocks = self.transport.clocks();
         let _tried_again_next_round = self.hand_over(|node| !clocks.is_far(node)).await;
     }
 
-    /// Tells the others to elect a leader at once, although this node lives: for a replica that led and
-    /// can't go on. One after the other is told to stand: who has room for records first, then who has most of the
-    /// log; who stands without what a majority has isn't elected.
+    /// Tells the other replicas to elect a leader at once, although this node is alive. For a replica that led its
+    /// group and can't go on. The targets are told one after the other to start an election. Targets whose disks
+    /// take records come first, and among them the targets with more of the log. A candidate that lacks an entry
+    /// which a majority has is not elected.
     pub(crate) async fn call_successors(&self) {
         let vote = self.raft.server_metrics().borrow_watched().vote;
         if !vote.is_committed() || vote.leader_id.voted_for != self.replica.0 {
             return;
         }
-        self.given_up.fetch_max(vote.leader_id.term, Ordering::AcqRel);
-        let mut heirs = self.heirs();
-        heirs.sort_by_key(|heir| (heir.lacks_room, std::cmp::Reverse(heir.matched)));
-        for Heir { replica, node, .. } in &heirs {
-            tracing::info!(group = %self.id, %replica, %node, "is called to lead");
+        self.renounced_term.fetch_max(vote.leader_id.term, Ordering::AcqRel);
+        let mut targets = self.targets();
+        targets.sort_by_key(|target| (target.lacks_space, std::cmp::Reverse(target.matched)));
+        for Target { replica, node, .. } in &targets {
+            tracing::info!(group = %self.id, %replica, %node, "tells a replica to start an election");
             let transfer = pb::TransferLeader {
                 from: Some(vote_message(&vote)),
                 to_replica: replica.0,
                 last: None,
             };
-            join_all(heirs.iter().map(|heir| self.tell(*heir, transfer))).await;
+            join_all(targets.iter().map(|target| self.tell(*target, transfer))).await;
             tokio::time::sleep(self.settings.election_stagger * 4).await;
         }
     }
 
-    async fn tell(&self, heir: Heir, transfer: pb::TransferLeader) {
-        let Heir { replica, node, .. } = heir;
+    async fn tell(&self, target: Target, transfer: pb::TransferLeader) {
+        let Target { replica, node, .. } = target;
         let body = RequestBody::Transfer(transfer);
         let told =
             self.transport.call(node, Purpose::Control, self.id, replica, body, PATIENCE).await;
         if let Err(error) = told {
-            tracing::info!(group = %self.id, %replica, %node, %error, "call to lead");
+            tracing::info!(group = %self.id, %replica, %node, %error, "could not tell the replica");
         }
     }
 
-    /// The other voters on nodes that aren't silent, and how much of the log each has.
-    fn heirs(&self) -> Vec<Heir> {
+    /// The other voters on nodes that are not silent, and how much of the log each is known to have.
+    fn targets(&self) -> Vec<Target> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = &metrics.membership_config;
         let liveness = self.transport.liveness();
         let others = membership.voter_ids().filter(|voter| *voter != self.replica.0);
-        let heir = |voter| {
+        let target = |voter| {
             let node = membership.get_node(&voter)?.node;
             let matched = metrics.replication.as_ref().and_then(|all| all.get(&voter)?.as_ref());
             let matched = matched.map(|matched| matched.index());
-            let lacks_room = liveness.refuses_records(node);
-            Some(Heir { replica: ReplicaId(voter), node, matched, lacks_room })
+            let lacks_space = liveness.refuses_records(node);
+            Some(Target { replica: ReplicaId(voter), node, matched, lacks_space })
         };
-        let lives = |heir: &Heir| !liveness.is_silent(heir.node);
-        others.filter_map(heir).filter(lives).collect()
+        let lives = |target: &Target| !liveness.is_silent(target.node);
+        others.filter_map(target).filter(lives).collect()
     }
 }

@@ -1,4 +1,7 @@
-//! What a replica knows of its whole group, for operators.
+//! State of a whole group as one of its replicas knows it, for operators.
+//!
+//! Only the leader knows how far the other members are. A report is a copy of what openraft and the log know at the
+//! moment. It sends no request, so it may be out of date.
 
 use std::collections::BTreeSet;
 
@@ -11,48 +14,49 @@ use crate::convert::log_id;
 use crate::group::Group;
 use crate::raft_types::StoredMembership;
 
-/// What one replica knows of its group.
+/// State of a group as one replica knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupReport {
-    /// The group.
+    /// Id of the group.
     pub group: GroupId,
-    /// The replica.
+    /// Id of the replica.
     pub replica: ReplicaId,
-    /// Whether it leads, and hears a majority of the voters' nodes.
+    /// Whether the replica leads and hears the nodes of a majority of the voters.
     pub leads: bool,
-    /// Whether it led and is handing over: nobody has taken over yet.
+    /// Whether a leadership transfer is under way: the replica has renounced its term, and no other replica has
+    /// taken over yet.
     pub is_handing_over: bool,
-    /// Its term.
+    /// Raft term of the replica.
     pub term: u64,
-    /// Its last entry.
+    /// Last entry of its log, committed or not.
     pub last: Option<LogId>,
-    /// The last entry that it knows to be committed.
+    /// Last entry that the replica knows to be committed.
     pub committed: Option<LogId>,
-    /// First log index that it hasn't applied.
+    /// First log index that the replica has not applied.
     pub applied: u64,
-    /// The members of the group as it knows them.
+    /// Members of the group, by the newest membership that the replica knows.
     pub members: Vec<MemberReport>,
-    /// Whether voters are being changed: it knows of two sets.
+    /// Whether a change of the voters is under way: the membership has two sets of voters.
     pub voters_change: bool,
-    /// Why its log can't be trusted, if it can't.
+    /// Why the replica is quarantined, if it is.
     pub quarantined: Option<String>,
 }
 
 /// A member of a group, as a replica knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberReport {
-    /// Its replica id.
+    /// Replica id of the member.
     pub replica: ReplicaId,
-    /// Its node.
+    /// Node of the member.
     pub node: NodeId,
-    /// Whether it votes; else it is a learner.
+    /// Whether the member votes. Otherwise it is a learner.
     pub votes: bool,
-    /// Log index up to which its log is known to be the leader's; only the leader knows.
+    /// Log index up to which its log is known to match the leader's log. Only the leader knows it.
     pub matched: Option<u64>,
 }
 
 impl Group {
-    /// What this replica knows of its group.
+    /// State of the group as this replica knows it.
     pub(crate) fn report(&self) -> GroupReport {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -75,8 +79,8 @@ impl Group {
         GroupReport {
             group: self.id,
             replica: self.replica,
-            leads: is_leader && !self.has_given_up(term) && self.hears_majority(membership),
-            is_handing_over: is_leader && self.has_given_up(term),
+            leads: is_leader && !self.has_renounced(term) && self.hears_majority(membership),
+            is_handing_over: is_leader && self.has_renounced(term),
             term,
             last,
             committed: metrics.local_committed.as_ref().map(log_id),
@@ -90,7 +94,7 @@ impl Group {
         }
     }
 
-    /// Whether the nodes of a majority of the voters aren't silent.
+    /// Whether the nodes of a majority of the voters are not silent.
     fn hears_majority(&self, membership: &StoredMembership) -> bool {
         let liveness = self.transport.liveness();
         self.is_majority(membership, true, |node| !liveness.is_silent(node))

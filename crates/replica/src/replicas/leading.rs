@@ -1,4 +1,8 @@
-//! What of its groups a node leads, and how it gives that to others.
+//! Which groups a node leads, and how it gives the leadership to other nodes.
+//!
+//! A node gives leadership up one group at a time ([`Replicas::hand_over`]), or for all groups at once when its disk
+//! stalls ([`Replicas::set_stalled`]). In both cases the replicas renounce their terms before another node hears of
+//! it. So no lease is used here after another replica leads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,16 +14,16 @@ use crate::group::HandOver;
 use crate::replicas::{Held, Replicas};
 
 impl Replicas {
-    /// Groups that replicas here lead, the catalog's included.
+    /// Groups that replicas here lead, including the group of the catalog.
     pub fn leading(&self) -> BTreeSet<GroupId> {
         let held = self.held();
         let leading = held.iter().filter(|(_, held)| held.group.is_leader());
         leading.map(|(group, _)| *group).collect()
     }
 
-    /// Hands the leadership of `group` to a voter on a node that `suits`, lives, and has caught up. Nothing
-    /// happens if there is none; else the replica here leads no more from now on, and this returns once
-    /// another one does, or after a second.
+    /// Transfers the leadership of `group` to a voter that has caught up, on a node that is alive and `suits`. If
+    /// there is no such voter, nothing happens. Otherwise the replica here stops leading at once. Returns once
+    /// another replica leads, or after a second.
     pub async fn hand_over(&self, group: GroupId, suits: impl Fn(NodeId) -> bool) -> HandOver {
         let held = self.held().get(&group).map(|held| held.group.clone());
         match held {
@@ -28,21 +32,24 @@ impl Replicas {
         }
     }
 
-    /// From now on no replica here stands for election by itself: the node is about to stop.
+    /// The node is about to stop. From now on no replica here starts an election by itself.
     pub fn leave(&self) {
         self.inner.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Says that the log store makes no progress or has failed, or that it works again. While it doesn't, no replica here
-    /// leads, stands for election or takes requests, and the other nodes hear that and take over.
+    /// Says whether the log store is stalled: it makes no progress, or has failed. While it is, no replica here
+    /// leads, starts an election or takes requests, except that the only voter of a group keeps leading. The other
+    /// nodes hear of the stall and take over.
     pub fn set_stalled(&self, stalled: bool) {
         if stalled {
-            // Given up before anybody hears of it, so no lease is used after another replica leads.
+            // Renounce the terms before another node hears of the stall, so that no lease is used after another
+            // replica leads.
             let groups: Vec<_> = self.held().values().map(|held| Arc::clone(&held.group)).collect();
             groups.iter().for_each(|group| group.renounce());
         } else {
-            // A vote that was on its way to the disk may have made a replica here leader meanwhile. The others still
-            // take this node for silent until the next pong, and may elect again: so it has no lease for a while.
+            // Meanwhile a vote that was on its way to the disk may have made a replica here the leader. The other
+            // nodes count this node as silent until its next pong, and may elect another leader. So no replica here
+            // has a lease for a while.
             self.inner.transport.liveness().unsettle();
         }
         self.inner.transport.set_stalled(stalled);
@@ -56,11 +63,11 @@ impl Replicas {
         self.inner.leaving.load(Ordering::Relaxed)
     }
 
-    /// What a round of upkeep does for leadership: stands where nobody leads, and tries again to hand over
-    /// what this node gave up and nobody took.
+    /// The part of a round of upkeep that concerns leadership. Stands for election if the group has no leader. If
+    /// this replica has renounced its term and no other replica has taken over, starts another transfer.
     pub(super) fn follow_leadership(&self, held: &Held) {
         if self.is_leaving() {
-            return; // `hand_over` is called again and again
+            return; // the caller of `leave` calls `hand_over` again and again
         }
         let (group, transport) = (held.group.clone(), self.inner.transport.clone());
         let silent = move |node| transport.liveness().is_silent(node);

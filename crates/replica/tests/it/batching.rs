@@ -1,4 +1,4 @@
-//! What arrives while one message or one sync is under way makes the next; nothing waits for company.
+//! Group commit: requests that arrive during one message or one sync form the next one. No request waits for others.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn a_lone_append_waits_for_disks_and_for_no_timer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn followers_hear_of_a_commit_soon_though_nothing_follows_it() {
+async fn followers_hear_of_a_commit_soon_even_if_no_entry_follows() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("first").await.unwrap();
     let leader = cluster.leader().await;

@@ -1,5 +1,5 @@
-//! Nodes whose wall clocks are wrong: nothing is lost, trimmed or hidden by them, and records are stamped with the time
-//! of a majority.
+//! Nodes whose wall clocks are wrong: no record is lost, trimmed or hidden because of them, and records are stamped
+//! with the time of a majority.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use anabranch_testkit::{Cluster, eventually, fast_settings};
 use anabranch_types::{Clock, NodeId, Timestamp};
 
 const HOUR: i64 = 3600 * 1000;
-/// Some checkpoints, rounds of upkeep and, where that is due, a change of the leader.
+/// Long enough for several checkpoints and rounds of upkeep, and for a change of the leader if one is due.
 const A_WHILE: Duration = Duration::from_secs(8);
-/// The wall clocks of the tests stand still between pings, so the agreed time may be off by a ping.
+/// In milliseconds. The wall clocks of the tests do not advance between pings, so the agreed time may be off by a
+/// ping interval.
 const PRECISION: u64 = 500;
 
 fn texts(records: &[(Position, String)]) -> Vec<&str> {
@@ -30,7 +31,7 @@ async fn page(cluster: &Cluster, node: u64) -> Page {
     cluster.shard(node).unwrap().read(Position::default(), 1000, 1 << 20, false).await.unwrap()
 }
 
-/// When each record arrived, as the leader shows it.
+/// Arrival time of each record, as the leader shows it.
 async fn arrivals(cluster: &Cluster) -> Vec<Timestamp> {
     let leader = cluster.leader().await;
     page(cluster, leader).await.batches.iter().map(|batch| batch.arrival).collect()
@@ -53,7 +54,7 @@ async fn another_leads(cluster: &Cluster, node: u64) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_whose_clock_is_a_day_ahead_trims_and_hides_nothing_and_leads_no_more() {
+async fn a_leader_whose_clock_is_a_day_ahead_trims_and_hides_nothing_and_stops_leading() {
     let cluster = start(fast_settings()).await;
     let wrong = cluster.leader().await;
     for i in 0..3 {
@@ -75,7 +76,7 @@ async fn records_that_a_leader_with_a_late_clock_took_are_not_expired_when_it_is
     let cluster = start(fast_settings()).await;
     let wrong = cluster.leader().await;
     cluster.set_clock_wrong(wrong, -25 * HOUR);
-    // The shard is empty: nothing else than the clock says when this arrives.
+    // The shard is empty, so only the clock decides the arrival time.
     cluster.append_at(wrong, Cluster::call("first", &["first"])).await.unwrap();
     let arrival = arrivals(&cluster).await[0];
     assert!(arrival.ahead_of(cluster.clock.now()).unsigned_abs() <= PRECISION, "{arrival}");
@@ -86,7 +87,7 @@ async fn records_that_a_leader_with_a_late_clock_took_are_not_expired_when_it_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_of_a_follower_hides_nothing_there() {
+async fn a_wrong_clock_of_a_follower_hides_no_records_there() {
     let cluster = start(fast_settings()).await;
     cluster.append("r").await.unwrap();
     cluster.settled().await;
@@ -107,7 +108,7 @@ async fn a_node_whose_clock_is_wrong_is_not_elected_while_another_can_lead() {
     cluster.set_clock_wrong(wrong, 25 * HOUR);
     tokio::time::sleep(A_WHILE).await;
     assert!(cluster.clocks(right).unwrap().is_far(NodeId(wrong)));
-    // Two of three clocks are left. They differ, so nobody is wrong any more, and nothing expires.
+    // Two of three clocks are left, and they differ. So no clock counts as wrong any more, and nothing expires.
     cluster.crash(lost, 1).await;
     assert_eq!(cluster.leader().await, right);
     tokio::time::sleep(A_WHILE).await;
@@ -118,7 +119,7 @@ async fn a_node_whose_clock_is_wrong_is_not_elected_while_another_can_lead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_majority_that_agrees_all_is_served_and_nothing_trimmed() {
+async fn without_an_agreed_time_all_records_are_served_and_none_is_trimmed() {
     let cluster = start(fast_settings()).await;
     for (node, days) in [(2, 2), (3, 4)] {
         cluster.set_clock_wrong(node, days * 24 * HOUR);
@@ -136,7 +137,7 @@ async fn without_a_majority_that_agrees_all_is_served_and_nothing_trimmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_expired_by_the_clocks_of_a_majority_is_trimmed() {
+async fn records_that_expired_by_the_clocks_of_a_majority_are_trimmed() {
     let cluster = start(fast_settings()).await;
     let last = cluster.append("old").await.unwrap();
     let wrong = cluster.leader().await % 3 + 1;

@@ -1,4 +1,4 @@
-//! Power cuts and partitions at random moments: nothing acknowledged is lost or changed.
+//! Power cuts and partitions at random moments: no acknowledged record is lost or changed.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use anabranch_testkit::{Cluster, Oracle, fast_settings};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Appends without a pause until `calls` are decided; what was acknowledged goes to the oracle.
+/// Makes `calls` appends without a pause. Tells the oracle which of them were acknowledged.
 async fn write(
     cluster: &Cluster,
     oracle: &RefCell<Oracle>,
@@ -32,7 +32,7 @@ async fn write(
     Ok(())
 }
 
-/// One run: rounds of load, each ended by a fault; then everything is up again and checked.
+/// One run: rounds of load, each ended by a fault. Then all nodes come up again, and the records are checked.
 async fn run(seed: u64, settings: ReplicaSettings, rounds: u32) -> Result<usize, String> {
     let mut random = StdRng::seed_from_u64(seed);
     let oracle = RefCell::new(Oracle::default());
@@ -58,7 +58,7 @@ async fn run(seed: u64, settings: ReplicaSettings, rounds: u32) -> Result<usize,
     let leader = cluster.leader().await;
     let horizon = cluster.shard(leader).ok_or("no leader")?.status().trim_horizon;
     let first = shown.first().map_or(Position::entry(u64::MAX), |(position, _)| *position);
-    // What has expired isn't shown any more, trimmed or not.
+    // Expired records are not shown any more, whether they are trimmed or not.
     oracle.borrow().check(first.max(Position::entry(horizon)), &shown)?;
     Ok(oracle.borrow().len())
 }
@@ -94,17 +94,17 @@ fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_whatever_fails() {
+fn no_acknowledged_record_is_lost_whatever_fails() {
     let mut acknowledged = 0;
     for seed in 0..24 {
         let result = in_virtual_time(run(seed, fast_settings(), 12));
         acknowledged += result.unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
-    assert!(acknowledged > 1000, "the load must bite: {acknowledged}");
+    assert!(acknowledged > 1000, "too little was acknowledged: {acknowledged}");
 }
 
-/// Shows that the test above would catch a leader that goes on in its term after a restart with a
-/// shorter log: the option must be off, always.
+/// Shows that the test above would find a leader that goes on in its term after a restart with a shorter log. So the
+/// option must always be off.
 #[test]
 fn a_leader_restored_without_an_election_loses_acknowledged_records_and_is_caught() {
     let settings = ReplicaSettings { unsafe_leader_restore: true, ..fast_settings() };
@@ -117,8 +117,8 @@ fn a_leader_restored_without_an_election_loses_acknowledged_records_and_is_caugh
     }
 }
 
-/// The leader's disk is slow to sync, so a crash of all leaves its log shorter than what the
-/// followers committed; afterwards it is back first.
+/// The leader's disk does not sync. So after a crash of all nodes its log is shorter than what the followers
+/// committed. The leader is the first node to restart.
 async fn restored_leader(seed: u64, settings: ReplicaSettings) -> Result<(), String> {
     let oracle = RefCell::new(Oracle::default());
     let mut cluster = Cluster::start(3, settings).await;

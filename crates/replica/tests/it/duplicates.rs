@@ -1,4 +1,4 @@
-//! A repeated call makes no second record.
+//! A retried call writes no second record.
 
 use anabranch_shard::Position;
 use anabranch_testkit::{Cluster, eventually, fast_settings};
@@ -8,18 +8,18 @@ fn texts(records: &[(Position, String)]) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_is_answered_with_the_first_result() {
+async fn a_retry_gets_the_result_of_the_first_attempt() {
     let cluster = Cluster::start(3, fast_settings()).await;
     let leader = cluster.leader().await;
     let call = Cluster::call("p", &["a", "b"]);
     let first = cluster.append_at(leader, call.clone()).await.unwrap();
-    let repeat = cluster.append_at(leader, call).await.unwrap();
-    assert_eq!(repeat[0].first, first[0].first);
+    let retry = cluster.append_at(leader, call).await.unwrap();
+    assert_eq!(retry[0].first, first[0].first);
     assert_eq!(texts(&cluster.settled().await), ["a", "b"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeats_at_the_same_time_make_one_record() {
+async fn concurrent_attempts_of_one_call_write_one_record() {
     let cluster = Cluster::start(3, fast_settings()).await;
     let leader = cluster.leader().await;
     let calls = (0..8).map(|_| cluster.append_at(leader, Cluster::call("p", &["a"])));
@@ -47,7 +47,7 @@ async fn a_new_leader_knows_the_calls_of_the_old_one() {
     let call = Cluster::call("p", &["a"]);
     let first = cluster.append_at(old, call.clone()).await.unwrap();
     cluster.crash(old, 5).await;
-    let repeat = eventually("the new leader's answer", || async {
+    let retry = eventually("the new leader's answer", || async {
         for node in cluster.up() {
             if let Ok(runs) = cluster.append_at(node, call.clone()).await {
                 return Some(runs);
@@ -55,7 +55,7 @@ async fn a_new_leader_knows_the_calls_of_the_old_one() {
         }
         None
     });
-    assert_eq!(repeat.await[0].first, first[0].first);
+    assert_eq!(retry.await[0].first, first[0].first);
     cluster.restart(old).await;
     assert_eq!(texts(&cluster.settled().await), ["a"]);
 }
@@ -66,7 +66,7 @@ async fn calls_are_known_after_a_restart_from_a_checkpoint() {
     let call = Cluster::call("p", &["a"]);
     let leader = cluster.leader().await;
     let first = cluster.append_at(leader, call.clone()).await.unwrap();
-    // A checkpoint covers the call, so a restart doesn't apply its entry again.
+    // A checkpoint covers the call, so a restart does not apply its entry again.
     eventually("a checkpoint", || async {
         (cluster.shard(1)?.status().last?.index > first[0].first.log_index).then_some(())
     })
@@ -75,7 +75,7 @@ async fn calls_are_known_after_a_restart_from_a_checkpoint() {
     cluster.stop(1).await;
     cluster.restart(1).await;
     let leader = cluster.leader().await;
-    let repeat = cluster.append_at(leader, call).await.unwrap();
-    assert_eq!(repeat[0].first, first[0].first);
+    let retry = cluster.append_at(leader, call).await.unwrap();
+    assert_eq!(retry[0].first, first[0].first);
     assert_eq!(texts(&cluster.settled().await), ["a", "b"]);
 }

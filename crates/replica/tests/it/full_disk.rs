@@ -1,4 +1,4 @@
-//! Disks without room for records: their replicas stay, stop taking records, and go on once there is room.
+//! Disks without free space for records: their replicas stay, take no records, and go on once there is space.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn texts(records: &[(Position, String)]) -> Vec<&str> {
     records.iter().map(|(_, text)| text.as_str()).collect()
 }
 
-/// A cluster with one record on every replica, its leader, and the two others.
+/// A cluster with one record on every replica, the node of its leader, and the two other nodes.
 async fn scene() -> (Cluster, u64, [u64; 2]) {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("before").await.unwrap();
@@ -21,8 +21,8 @@ async fn scene() -> (Cluster, u64, [u64; 2]) {
     (cluster, leader, others)
 }
 
-/// Long enough for every node to hear of the disks of the others, and to look after its groups.
-async fn the_news_is_out() {
+/// Waits until every node has heard of the disks of the others, and has looked after its groups.
+async fn pongs_have_spread() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
@@ -31,12 +31,13 @@ fn last_index(cluster: &Cluster, node: u64) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_without_room_takes_no_records_and_catches_up_once_it_has() {
+async fn a_follower_without_free_space_takes_no_records_and_catches_up_later() {
     let (cluster, leader, [full, other]) = scene().await;
-    // At first the leader doesn't know: what it sends may be needed, so the follower takes it on its reserve.
+    // At first the leader does not know of the full disk. A record may need this follower, so it goes onto the
+    // reserve.
     cluster.store(full).set_disk(AlmostFull);
     cluster.append("a").await.unwrap();
-    the_news_is_out().await;
+    pongs_have_spread().await;
     let had = last_index(&cluster, full);
     for text in ["b", "c", "d"] {
         cluster.append(text).await.unwrap();
@@ -47,25 +48,26 @@ async fn a_follower_without_room_takes_no_records_and_catches_up_once_it_has() {
         shown.iter().all(|shown| texts(shown) == all).then_some(())
     })
     .await;
-    assert_eq!(last_index(&cluster, full), had, "nothing was stored without room");
+    assert_eq!(last_index(&cluster, full), had, "nothing was stored without free space");
     let shown = cluster.read_all(full).await.unwrap();
     assert!(["before", "a"].starts_with(&texts(&shown)), "it still serves: {shown:?}");
     assert_eq!(cluster.shard(full).unwrap().status().quarantined, None);
-    assert_eq!(cluster.leader().await, leader, "nobody stood against the leader");
+    assert_eq!(cluster.leader().await, leader, "no other replica stood for election");
     cluster.store(full).set_disk(Normal);
     assert_eq!(texts(&cluster.settled().await), ["before", "a", "b", "c", "d"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn trims_reach_a_follower_without_room() {
+async fn trims_reach_a_follower_without_free_space() {
     let (mut cluster, _, [full, _]) = scene().await;
     cluster.store(full).set_disk(AlmostFull);
     let before = cluster.append("a").await.unwrap();
-    the_news_is_out().await;
-    // Behind the record that it has no room for it gets the snapshot, and is rid of what it had.
+    pongs_have_spread().await;
+    // The trim is behind a record for which the follower has no space. So it gets the snapshot and drops its old
+    // records.
     cluster.trim_past(before).await;
     assert_eq!(cluster.read_all(full).await.unwrap(), []);
-    // Once it has what the others have, trims come as entries.
+    // Once it has all entries, trims come as entries.
     cluster.store(full).set_disk(Normal);
     let next = cluster.append("b").await.unwrap();
     cluster.settled().await;
@@ -78,7 +80,7 @@ async fn trims_reach_a_follower_without_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_without_room_hands_over_to_one_that_has() {
+async fn a_leader_without_free_space_transfers_the_leadership() {
     let (cluster, leader, _) = scene().await;
     cluster.store(leader).set_disk(AlmostFull);
     let refused = cluster.append_at(leader, Cluster::call("a", &["a"])).await;
@@ -91,50 +93,51 @@ async fn a_leader_without_room_hands_over_to_one_that_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_without_room_inherits_while_another_can() {
+async fn a_replica_without_free_space_is_no_target_while_another_has_some() {
     let (cluster, leader, [full, other]) = scene().await;
     cluster.store(full).set_disk(AlmostFull);
-    the_news_is_out().await;
+    pongs_have_spread().await;
     let hand_over =
         async |from: u64| cluster.replicas(from).unwrap().hand_over(GROUP, |_| true).await;
     assert_eq!(hand_over(leader).await, HandOver::Done);
     assert_eq!(cluster.leader().await, other);
-    // Whoever must go hands over to who is there.
+    // A leader that must give up the leadership takes a target without free space if there is no other.
     cluster.store(leader).set_disk(AlmostFull);
-    the_news_is_out().await;
+    pongs_have_spread().await;
     assert_eq!(hand_over(other).await, HandOver::Done);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_room_on_a_majority_writers_are_throttled_and_readers_served() {
+async fn without_free_space_on_a_majority_writes_are_throttled_and_reads_served() {
     let (cluster, leader, [second, third]) = scene().await;
     for node in [second, third] {
         cluster.store(node).set_disk(AlmostFull);
     }
-    // What the leader takes before it knows is committed: trims would wait behind it for ever.
+    // A record that the leader takes before it knows of the full disks is committed. Otherwise trims would wait
+    // behind it for ever.
     cluster.append_at(leader, Cluster::call("taken", &["taken"])).await.unwrap();
-    the_news_is_out().await;
+    pongs_have_spread().await;
     let refused = cluster.append_at(leader, Cluster::call("a", &["a"])).await;
     assert!(matches!(refused, Err(Error::Throttled(_))), "{refused:?}");
     let shard = cluster.shard(leader).unwrap();
     assert!(shard.read(Position::default(), 10, 1000, true).await.is_ok(), "it leads and is read");
     cluster.store(second).set_disk(Normal);
-    the_news_is_out().await;
+    pongs_have_spread().await;
     cluster.append("b").await.unwrap();
     cluster.store(third).set_disk(Normal);
     assert_eq!(texts(&cluster.settled().await), ["before", "taken", "b"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_whose_log_refused_it_is_opened_again_and_has_lost_nothing() {
-    // Long silences, so that the group keeps its leader.
+async fn a_replica_that_stopped_because_its_disk_was_full_is_reopened_without_loss() {
+    // No rounds of upkeep, so that the group keeps its leader.
     let settings =
         ReplicaSettings { maintenance_interval: Duration::from_secs(3600), ..fast_settings() };
     let mut cluster = Cluster::start(3, settings).await;
     cluster.append("before").await.unwrap();
     cluster.settled().await;
     let leader = cluster.leader().await;
-    // More than the reserve was under way when the disk filled: the log refuses what openraft counts on.
+    // The disk filled while more than its reserve was in flight: the log refuses entries on which openraft counts.
     let calls = ["a", "b", "c", "d"].map(|text| Cluster::call(text, &[text]));
     let appends = calls.map(|call| cluster.append_at(leader, call));
     let fills = async { cluster.store(leader).set_disk(Full) };

@@ -1,5 +1,4 @@
-//! Leaders that give their groups to others: planned, under load, to an heir that fails, and because they
-//! can't go on.
+//! Leadership transfers: planned, under load, to a target that fails, and from a leader that can't go on.
 
 use std::time::Duration;
 
@@ -9,13 +8,13 @@ use anabranch_testkit::{Cluster, GROUP, eventually, fast_settings};
 use anabranch_types::NodeId;
 use tokio::time::Instant;
 
-async fn hand_over(cluster: &Cluster, from: u64, to: u64) -> HandOver {
+async fn transfer(cluster: &Cluster, from: u64, to: u64) -> HandOver {
     cluster.replicas(from).unwrap().hand_over(GROUP, |node| node == NodeId(to)).await
 }
 
-/// Appends at `node`, once it knows that it leads.
+/// Appends at `node`, as soon as the node knows that it leads.
 async fn append_at(cluster: &Cluster, node: u64, text: &str) {
-    eventually("an append where the heir is", || async {
+    eventually("an append at the target", || async {
         match cluster.append_at(node, Cluster::call(text, &[text])).await {
             Err(Error::NotLeader { .. }) => None,
             decided => Some(decided.unwrap()),
@@ -29,31 +28,31 @@ fn others(node: u64) -> [u64; 2] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_heir_leads_within_a_few_round_trips() {
+async fn the_target_leads_within_a_few_round_trips() {
     let cluster = Cluster::start(3, ReplicaSettings::default()).await;
     cluster.append("before").await.unwrap();
     let old = cluster.leader().await;
-    let [heir, _] = others(old);
+    let [target, _] = others(old);
     let term = cluster.shard(old).unwrap().status().term;
     let began = Instant::now();
-    assert_eq!(hand_over(&cluster, old, heir).await, HandOver::Done);
-    append_at(&cluster, heir, "after").await;
+    assert_eq!(transfer(&cluster, old, target).await, HandOver::Done);
+    append_at(&cluster, target, "after").await;
     assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
-    assert_eq!(cluster.shard(heir).unwrap().status().term, term + 1);
-    assert_eq!(cluster.replicas(heir).unwrap().leading(), [GROUP].into());
+    assert_eq!(cluster.shard(target).unwrap().status().term, term + 1);
+    assert_eq!(cluster.replicas(target).unwrap().leading(), [GROUP].into());
     assert_eq!(cluster.replicas(old).unwrap().leading(), [].into());
     let shown: Vec<_> = cluster.settled().await.into_iter().map(|(_, text)| text).collect();
     assert_eq!(shown, ["before", "after"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn handed_round_under_load_nothing_is_lost_refused_or_written_twice() {
+async fn many_transfers_under_load_lose_and_duplicate_no_record() {
     let cluster = Cluster::start(3, fast_settings()).await;
     let mut expected = Vec::new();
     let writing = async {
         for number in 0..600 {
             let text = format!("r{number}");
-            // A producer that sends again what is unknown, as the client does.
+            // A producer that retries after an unknown outcome, as the client does.
             let position = eventually("an acknowledgement", || async {
                 for node in cluster.up() {
                     let call = Cluster::call(&text, &[&text]);
@@ -70,8 +69,8 @@ async fn handed_round_under_load_nothing_is_lost_refused_or_written_twice() {
     let moving = async {
         for _ in 0..30 {
             let old = cluster.leader().await;
-            let [heir, _] = others(old);
-            assert_eq!(hand_over(&cluster, old, heir).await, HandOver::Done);
+            let [target, _] = others(old);
+            assert_eq!(transfer(&cluster, old, target).await, HandOver::Done);
             tokio::time::sleep(Duration::from_millis(17)).await;
         }
     };
@@ -82,33 +81,33 @@ async fn handed_round_under_load_nothing_is_lost_refused_or_written_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_voter_that_is_behind_or_silent_inherits_nothing() {
+async fn a_voter_that_is_behind_or_silent_is_no_target() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     let leader = cluster.leader().await;
-    let [heir, third] = others(leader);
-    assert_eq!(hand_over(&cluster, leader, 9).await, HandOver::NoHeir);
-    cluster.network.isolate(heir, 1..=3);
+    let [target, third] = others(leader);
+    assert_eq!(transfer(&cluster, leader, 9).await, HandOver::NoHeir);
+    cluster.network.isolate(target, 1..=3);
     for number in 0..600 {
         cluster.append(&format!("{number}")).await.unwrap();
     }
-    let came = hand_over(&cluster, leader, heir).await;
+    let came = transfer(&cluster, leader, target).await;
     assert!(matches!(came, HandOver::NotYet | HandOver::NoHeir), "{came:?}");
     cluster.append_at(leader, Cluster::call("b", &["b"])).await.unwrap();
-    assert_eq!(hand_over(&cluster, leader, third).await, HandOver::Done);
+    assert_eq!(transfer(&cluster, leader, third).await, HandOver::Done);
     append_at(&cluster, third, "c").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_heir_does_not_hear_of_it_another_one_leads_and_nobody_reads_meanwhile() {
+async fn if_the_target_is_unreachable_another_replica_leads_and_no_read_is_served_before() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     cluster.settled().await;
     let old = cluster.leader().await;
-    let [heir, third] = others(old);
-    cluster.network.isolate(heir, 1..=3); // not silent yet
+    let [target, third] = others(old);
+    cluster.network.isolate(target, 1..=3); // not silent yet
     let began = Instant::now();
-    assert_eq!(hand_over(&cluster, old, heir).await, HandOver::NotYet);
+    assert_eq!(transfer(&cluster, old, target).await, HandOver::NotYet);
     let shard = cluster.shard(old).unwrap();
     let refused = shard.append(Cluster::call("b", &["b"])).await;
     assert!(matches!(refused, Err(Error::NotLeader { leader: None })), "{refused:?}");
@@ -121,8 +120,8 @@ async fn when_the_heir_does_not_hear_of_it_another_one_leads_and_nobody_reads_me
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quarantined_leader_on_a_living_node_is_followed_at_once() {
-    // The group's own timers take fifteen seconds or more.
+async fn a_quarantined_leader_on_a_living_node_is_replaced_at_once() {
+    // The election timeout is fifteen seconds or more.
     let cluster = Cluster::start(3, ReplicaSettings::default()).await;
     cluster.append("before").await.unwrap();
     cluster.settled().await;
@@ -144,7 +143,7 @@ async fn a_quarantined_leader_on_a_living_node_is_followed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quarantined_leader_is_followed_by_who_has_what_was_acknowledged() {
+async fn the_successor_of_a_quarantined_leader_has_all_acknowledged_records() {
     for seed in 0..2 {
         let cluster = Cluster::start(3, ReplicaSettings::default()).await;
         cluster.append("a").await.unwrap();
@@ -159,7 +158,7 @@ async fn a_quarantined_leader_is_followed_by_who_has_what_was_acknowledged() {
         cluster.network.heal();
         let found = Instant::now();
         cluster.replicas(damaged).unwrap().close(GROUP).await;
-        eventually("the one that has it all leads", || async {
+        eventually("the replica with all records leads", || async {
             cluster.append_at(third, Cluster::call("c", &["c"])).await.ok()
         })
         .await;
@@ -171,14 +170,14 @@ async fn a_quarantined_leader_is_followed_by_who_has_what_was_acknowledged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_leaves_does_not_stand_for_what_it_gave_away() {
+async fn a_leaving_node_does_not_stand_for_election_again() {
     let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
     cluster.append("a").await.unwrap();
     let old = cluster.leader().await;
-    let [heir, third] = others(old);
+    let [target, third] = others(old);
     cluster.replicas(old).unwrap().leave();
-    assert_eq!(hand_over(&cluster, old, heir).await, HandOver::Done);
-    cluster.crash(heir, 1).await;
+    assert_eq!(transfer(&cluster, old, target).await, HandOver::Done);
+    cluster.crash(target, 1).await;
     cluster.append("b").await.unwrap();
     assert_eq!(cluster.leader().await, third);
 }

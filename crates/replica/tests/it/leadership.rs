@@ -1,4 +1,4 @@
-//! Who leads, who may read, and how soon another one takes over.
+//! Which replica leads, which replicas may serve reads, and how soon another replica takes over.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
 async fn survivors_take_over_in_about_two_seconds() {
-    // The group's own timers take fifteen seconds or more: the liveness of nodes must decide.
+    // The election timeout is fifteen seconds or more. So the liveness of nodes must decide.
     let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
     cluster.append("before").await.unwrap();
     let leader = cluster.leader().await;
@@ -47,7 +47,7 @@ async fn a_leader_that_restarts_at_once_is_replaced_or_elected_again_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_off_leader_answers_no_question_that_only_a_leader_can() {
+async fn a_cut_off_leader_answers_no_request_that_needs_the_leader() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     let old = cluster.leader().await;
@@ -66,12 +66,12 @@ async fn a_cut_off_leader_answers_no_question_that_only_a_leader_can() {
     let latest =
         tokio::time::timeout(Duration::from_secs(60), shard.seek(Start::Latest, true)).await;
     assert!(!matches!(latest, Ok(Ok(_))), "a stale end of the shard: {latest:?}");
-    // What it has applied it still shows to those who don't insist.
+    // Readers that do not insist on the leader still see what this replica has applied.
     assert_eq!(cluster.read_all(old).await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn followers_read_up_to_what_they_applied_and_refuse_what_needs_the_leader() {
+async fn followers_serve_applied_records_and_refuse_requests_that_need_the_leader() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     cluster.settled().await;
@@ -96,7 +96,7 @@ async fn a_minority_takes_no_append() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_gets_into_the_log_of_a_leader_who_may_have_a_successor() {
+async fn a_leader_that_may_have_a_successor_adds_nothing_to_its_log() {
     let settings = ReplicaSettings::default();
     let lease = settings.leader_lease;
     let cluster = Cluster::start(3, settings).await;
@@ -129,14 +129,17 @@ async fn arrival_times_never_fall_over_a_change_of_leader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_nobody_leads_does_not_say_that_its_end_is_the_tip() {
+async fn a_replica_without_a_leader_does_not_report_the_tip() {
     let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
     cluster.append("before").await.unwrap();
     for node in 1..=3 {
         cluster.crash(node, 7).await;
     }
     cluster.restart(1).await;
-    assert!(read_at(&cluster, 1).await.behind > Duration::ZERO, "it can't know what else there is");
+    assert!(
+        read_at(&cluster, 1).await.behind > Duration::ZERO,
+        "there may be records that it does not know"
+    );
     cluster.restart(2).await;
     cluster.restart(3).await;
     let page = eventually("the leader is at the tip", || async {
@@ -146,14 +149,14 @@ async fn a_replica_that_nobody_leads_does_not_say_that_its_end_is_the_tip() {
     assert_eq!(page.await.records().count(), 1);
 }
 
-/// What a replica shows to a reader who doesn't insist on the leader.
+/// The page of a reader that does not insist on the leader.
 async fn read_at(cluster: &Cluster, node: u64) -> Page {
     let shard = cluster.shard(node).unwrap();
     shard.read(Position::default(), 100, 1 << 20, false).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_leader_says_that_its_end_is_the_tip() {
+async fn only_the_leader_reports_the_tip() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     cluster.settled().await;
@@ -170,7 +173,7 @@ async fn only_the_leader_says_that_its_end_is_the_tip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_cut_is_not_at_the_tip_though_no_time_has_passed() {
+async fn a_full_page_is_not_at_the_tip_even_if_no_time_has_passed() {
     let cluster = Cluster::start(1, fast_settings()).await;
     let leader = cluster.leader().await;
     cluster.append_at(leader, Cluster::call("p", &["a", "b"])).await.unwrap();
@@ -185,7 +188,7 @@ async fn a_page_that_is_cut_is_not_at_the_tip_though_no_time_has_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_has_not_come_to_a_position_or_a_time_does_not_answer_for_it() {
+async fn a_replica_that_is_behind_a_position_or_a_time_refuses_to_answer() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("before").await.unwrap();
     cluster.settled().await;
@@ -199,7 +202,7 @@ async fn a_replica_that_has_not_come_to_a_position_or_a_time_does_not_answer_for
     let shard = cluster.shard(behind).unwrap();
     let read = shard.read(second, 100, 1 << 20, false).await;
     assert!(matches!(read, Err(Error::NotLeader { .. })), "{read:?}");
-    // Where it ends itself it has nothing to show, and doesn't claim to be at the tip.
+    // At its own end it has no records to show, and it does not report the tip.
     let page = shard.read(first, 100, 1 << 20, false).await.unwrap();
     assert!(page.batches.is_empty() && page.behind > Duration::ZERO, "{page:?}");
     let sought = shard.seek(Start::AtTimestamp(since), false).await;
@@ -219,7 +222,7 @@ async fn a_replica_that_has_not_come_to_a_position_or_a_time_does_not_answer_for
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_restart_of_all_somebody_leads_without_waiting_for_the_groups_own_timers() {
+async fn after_a_restart_of_all_nodes_a_leader_is_elected_before_the_election_timeout() {
     for seed in 0..8 {
         let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
         cluster.append("before").await.unwrap();
@@ -241,7 +244,7 @@ async fn after_a_restart_of_all_somebody_leads_without_waiting_for_the_groups_ow
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_stops_opens_no_replica_any_more() {
-    // It would stand for election while the node closes its log store.
+    // It would start an election while the node closes its log store.
     let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
     cluster.append("before").await.unwrap();
     let leader = cluster.leader().await;

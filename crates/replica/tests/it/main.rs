@@ -1,4 +1,4 @@
-//! Replicas over a network and disks that fail: each trap of the design has a test with its name.
+//! Replicas over a network and disks that fail. Each trap of the design has a test with its name.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the way a test fails")]
 

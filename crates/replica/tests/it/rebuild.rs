@@ -1,4 +1,4 @@
-//! A replica that may have lost what it acknowledged neither votes nor serves, and is made anew.
+//! A replica that may have lost what it acknowledged neither votes nor serves, and is replaced by a new one.
 
 use anabranch_replica::Error;
 use anabranch_shard::Position;
@@ -19,7 +19,7 @@ async fn a_quarantined_replica_neither_votes_nor_serves() {
     cluster.store(damaged).quarantine(GROUP, "segment 3: byte 17");
     cluster.restart(damaged).await;
     assert!(cluster.shard(damaged).is_none(), "it must not open");
-    // With its vote the third node could lead; without it nobody can.
+    // With its vote the third node could lead. Without its vote no node can.
     cluster.stop(leader).await;
     let refused = cluster.append_at(third, Cluster::call("b", &["b"])).await;
     assert!(matches!(refused, Err(Error::NotLeader { .. } | Error::Unknown(_))), "{refused:?}");
@@ -52,7 +52,7 @@ async fn a_quarantined_replica_is_rebuilt_under_a_new_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_another_replica_id_left_is_not_taken_over() {
+async fn the_log_of_another_replica_id_is_not_taken_over() {
     let mut cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     cluster.settled().await;

@@ -1,4 +1,4 @@
-//! A group that has lost its majority for good goes on from one replica's log, and from nothing else.
+//! A group that has lost its majority for good goes on from the log of one replica, and of no other.
 
 use anabranch_catalog::Recovered;
 use anabranch_replica::Error;
@@ -14,7 +14,8 @@ fn recovered(from: u64, to: u64) -> Recovered {
     Recovered { from: ReplicaId(from), to: ReplicaId(to) }
 }
 
-/// A cluster that holds "a" and "b", of which only one node is left, with "c" in its log that nobody else took. Says which.
+/// A cluster that holds "a" and "b", of which only one node is left. That node also has "c" in its log, which no
+/// other node has. Returns the cluster and the node.
 async fn remnant() -> (Cluster, u64) {
     let mut cluster = Cluster::start(3, fast_settings()).await;
     for text in ["a", "b"] {
@@ -31,7 +32,7 @@ async fn remnant() -> (Cluster, u64) {
 }
 
 async fn has_voters(cluster: &Cluster, node: u64, expected: &[u64]) {
-    eventually("the voters that are wanted", || async {
+    eventually("the expected voters", || async {
         let voters = cluster.shard(node)?.status().voters;
         voters.iter().map(|voter| voter.0).eq(expected.iter().copied()).then_some(())
     })
@@ -46,10 +47,10 @@ async fn a_group_goes_on_from_one_replica_and_grows_again() {
     cluster.set_members(&[(9, survivor)]).await;
     assert_eq!(cluster.leader().await, survivor);
     cluster.append("d").await.unwrap();
-    // Everything in its log counts, what was never acknowledged included.
+    // Everything in its log counts, even a record that was never acknowledged.
     assert_eq!(texts(&cluster.settled().await), ["a", "b", "c", "d"]);
     has_voters(&cluster, survivor, &[9]).await;
-    // Again: nothing happens.
+    // The second time nothing happens.
     replicas.take_over(GROUP, recovered(survivor, 9)).await.unwrap();
     cluster.append("e").await.unwrap();
 
@@ -62,7 +63,7 @@ async fn a_group_goes_on_from_one_replica_and_grows_again() {
     }
     has_voters(&cluster, survivor, &[9, 10, 11]).await;
     assert_eq!(texts(&cluster.settled().await), ["a", "b", "c", "d", "e"]);
-    // It is a group as any other: a majority goes on.
+    // It is a normal group again: a majority can go on alone.
     cluster.crash(survivor, 1).await;
     cluster.append("f").await.unwrap();
     cluster.restart(survivor).await;
@@ -70,14 +71,15 @@ async fn a_group_goes_on_from_one_replica_and_grows_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_replicas_that_come_back_have_no_say() {
+async fn old_replicas_that_come_back_are_ignored() {
     let (mut cluster, survivor) = remnant().await;
     let replicas = cluster.replicas(survivor).unwrap().clone();
     replicas.take_over(GROUP, recovered(survivor, 9)).await.unwrap();
     cluster.set_members(&[(9, survivor)]).await;
     assert_eq!(cluster.leader().await, survivor);
     let term = cluster.shard(survivor).unwrap().status().term;
-    // They come back under their old ids, as nodes do that haven't heard of it, and elect one of themselves.
+    // They come back under their old ids, like nodes that have not heard of the recovery, and elect one of
+    // themselves.
     cluster.let_starters_believe_in(&[1, 2, 3].map(|node| (node, node)));
     let others: Vec<_> = (1..=3).filter(|node| *node != survivor).collect();
     for node in &others {
@@ -120,7 +122,7 @@ async fn a_crash_while_a_log_is_taken_over_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_log_that_is_named_is_taken_over() {
+async fn only_the_named_log_is_taken_over() {
     let (mut cluster, survivor) = remnant().await;
     let replicas = cluster.replicas(survivor).unwrap().clone();
     let refused = replicas.take_over(GROUP, recovered(8, 9)).await;

@@ -1,4 +1,5 @@
-//! Disks that make no progress: their nodes lead nothing, the others take over at once, and no lease outlives that.
+//! Disks that make no progress: their nodes lead nothing, other nodes take over at once, and no lease outlives the
+//! stall.
 
 use std::time::Duration;
 
@@ -26,10 +27,10 @@ async fn another_takes(cluster: &Cluster, node: u64, text: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_whose_disk_stalls_is_followed_by_another_and_reads_nothing_more_by_its_lease() {
+async fn a_leader_whose_disk_stalls_is_replaced_and_serves_no_read_by_its_lease() {
     let cluster = Cluster::start(3, ReplicaSettings::default()).await;
     cluster.append("before").await.unwrap();
-    // Long enough for a lease.
+    // Long enough to have a lease.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let old = cluster.leader().await;
     cluster.stop_syncing(old);
@@ -65,13 +66,13 @@ async fn an_append_that_waits_for_a_stalled_disk_ends_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_whose_disk_stalls_is_no_heir_and_one_that_recovers_takes_part_again() {
+async fn a_node_with_a_stalled_disk_is_no_target_and_takes_part_again_after_it() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     let leader = cluster.leader().await;
     let sick = leader % 3 + 1;
     stall(&cluster, sick, true);
-    // Until the next pong tells.
+    // Wait until a pong has told the leader.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let handed = cluster.replicas(leader).unwrap().hand_over(GROUP, |node| node == NodeId(sick));
     assert_eq!(handed.await, HandOver::NoHeir);
@@ -83,7 +84,7 @@ async fn a_node_whose_disk_stalls_is_no_heir_and_one_that_recovers_takes_part_ag
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_nobody_could_follow_goes_on_or_is_replaced_when_all_disks_work_again() {
+async fn after_all_disks_stalled_the_group_gets_a_leader_again() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     for node in cluster.up() {
@@ -99,7 +100,7 @@ async fn a_leader_that_nobody_could_follow_goes_on_or_is_replaced_when_all_disks
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_votes_alone_goes_on_leading() {
+async fn the_only_voter_keeps_leading_with_a_stalled_disk() {
     let cluster = Cluster::start(1, fast_settings()).await;
     cluster.append("a").await.unwrap();
     stall(&cluster, 1, true);
@@ -109,7 +110,7 @@ async fn a_replica_that_votes_alone_goes_on_leading() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_no_segment_holds_is_refused_and_the_leader_stays() {
+async fn a_record_too_large_for_a_segment_is_refused_and_the_leader_stays() {
     let cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     let leader = cluster.leader().await;

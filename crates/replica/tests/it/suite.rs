@@ -1,5 +1,5 @@
-//! openraft's own suite for log stores, on both of ours. The suite wants a state machine too; it gets
-//! one that keeps its snapshot in memory.
+//! openraft's own suite for log stores, on both log stores. The suite needs a state machine too. The tests give it a
+//! state machine that keeps its snapshot in memory.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -84,7 +84,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 }
 
-/// Keeps what a store needs for as long as it is tested.
+/// Keeps what a store needs as long as the store is being tested.
 type Guard = (Arc<dyn LogStore>, Option<tempfile::TempDir>);
 
 fn adapter(

@@ -1,5 +1,5 @@
-//! The snapshot as of the trim horizon. openraft doesn't promise that it takes a snapshot that is
-//! older than what is applied; these tests do, at every change of its version.
+//! The snapshot at the trim horizon. openraft does not promise to accept a snapshot that is older than the applied
+//! entries. These tests check it at every change of openraft's version.
 
 use anabranch_replica::Error;
 use anabranch_shard::Position;
@@ -17,7 +17,7 @@ fn texts(records: &[(Position, String)]) -> Vec<&str> {
     records.iter().map(|(_, text)| text.as_str()).collect()
 }
 
-/// Three nodes on which "old" records were trimmed and purged, and "new" ones are retained.
+/// Three nodes on which the "old" records are trimmed and purged, and the "new" records are retained.
 async fn trimmed() -> Cluster {
     let cluster = Cluster::start(3, fast_settings()).await;
     let last_old = fill(&cluster, "old", 20).await;
@@ -61,7 +61,7 @@ async fn a_new_learner_gets_exactly_the_retained_records() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_was_away_beyond_the_purge_gets_exactly_the_retained_records() {
+async fn a_follower_that_missed_purged_entries_gets_exactly_the_retained_records() {
     let mut cluster = Cluster::start(3, fast_settings()).await;
     fill(&cluster, "early", 3).await;
     cluster.settled().await;
@@ -87,11 +87,11 @@ async fn a_restarted_node_has_exactly_the_retained_records() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_leader_drops_the_old_ones_uncommitted_tail() {
+async fn a_new_leader_makes_the_old_one_drop_its_uncommitted_tail() {
     let cluster = trimmed().await;
     let old_leader = cluster.leader().await;
     cluster.network.isolate(old_leader, 1..=3);
-    // The old leader takes the record into its log, but no majority will.
+    // The old leader takes the record into its log, but no majority ever has it.
     let lost = cluster.append_at(old_leader, Cluster::call("lost", &["lost"])).await;
     assert!(matches!(lost, Err(Error::Unknown(_) | Error::NotLeader { .. })), "{lost:?}");
     let others: Vec<_> = cluster.up().into_iter().filter(|node| *node != old_leader).collect();

@@ -1,4 +1,5 @@
-//! A disk that goes back in time under a follower: the leader notices, counts on it no more, and has it replaced.
+//! A disk of a follower that goes back in time: the leader notices it, no longer counts on the replica, and has it
+//! replaced.
 
 use anabranch_shard::Position;
 use anabranch_testkit::{Cluster, GROUP, eventually, fast_settings};
@@ -9,7 +10,7 @@ fn texts(records: &[(Position, String)]) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_lost_what_it_acknowledged_is_named_and_replaced() {
+async fn a_follower_that_lost_acknowledged_entries_is_reported_and_replaced() {
     let mut cluster = Cluster::start(3, fast_settings()).await;
     cluster.append("a").await.unwrap();
     cluster.settled().await;
@@ -30,7 +31,7 @@ async fn a_follower_that_lost_what_it_acknowledged_is_named_and_replaced() {
         (replicas.reverted() == [(GROUP, ReplicaId(victim))]).then_some(())
     })
     .await;
-    // The leader and the third node go on; the victim gets nothing under its old id.
+    // The leader and the third node go on. The victim gets nothing under its old id.
     cluster.append("e").await.unwrap();
     assert_eq!(cluster.leader().await, leader);
     assert!(cluster.shard(victim).unwrap().status().last < before);
@@ -49,12 +50,13 @@ async fn a_follower_that_lost_what_it_acknowledged_is_named_and_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn followers_that_lost_nothing_are_never_named() {
+async fn followers_that_lost_nothing_are_never_reported() {
     let mut cluster = Cluster::start(3, fast_settings()).await;
     for round in 0..12 {
         cluster.append(&format!("r{round}")).await.unwrap();
         let leader = cluster.leader().await;
-        // A leader that is cut off keeps entries that its successor cuts away; then one that crashes and comes back.
+        // A leader that is cut off keeps entries that its successor truncates. In other rounds a node crashes and
+        // comes back.
         if round % 3 == 0 {
             cluster.network.isolate(leader, 1..=3);
             let _never_acknowledged = cluster.append_at(leader, Cluster::call("x", &["x"])).await;

@@ -1,3 +1,8 @@
+//! The handle through which callers use a group: [`GroupLog`] on a disk.
+//!
+//! A write checks its arguments, changes the state that callers see, and joins the queue. It never waits for the
+//! disk. A read answers from memory if it can. Otherwise it runs on a blocking thread of tokio, with a permit.
+
 use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -13,11 +18,11 @@ use crate::{
     segment::queue::Work, sim::checkpoint_rows,
 };
 
-/// A caller's handle to a [`Group`].
+/// Handle of a caller to a [`Group`].
 pub(crate) struct GroupHandle(pub(crate) Arc<Group>);
 
 impl GroupHandle {
-    /// Runs what waits for the disk on a thread that may, and few of those at a time.
+    /// Runs disk work on a blocking thread. A permit limits the number of such threads.
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -66,7 +71,7 @@ impl GroupLog for GroupHandle {
 
     fn room(&self) -> Option<BoxFuture<'_, ()>> {
         let queue = &self.0.core().queue;
-        queue.is_full().then(|| queue.room().boxed())
+        queue.is_full().then(|| queue.until_capacity().boxed())
     }
 
     fn save_vote(&self, vote: Vote, done: Completion) {

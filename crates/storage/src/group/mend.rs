@@ -1,8 +1,12 @@
-//! Entries that can't be read, and how they come back: another replica's copy is written where the entry lies.
+//! Repair of damaged entries (ADR-0022): a copy from another replica is written in place.
 //!
-//! A copy is the entry if it has the same term, index and length: Raft gives a term and an index to one entry only. Where
-//! the frame's checksum is whole it must agree too. The frame is written in place, so the segment is again what it was,
-//! for the index, for a replay and for the scrub.
+//! A copy is the same entry if it has the same term, index and length, because Raft gives a term and an index to one
+//! entry only. If the old frame's header is intact, the copy must also match the old checksum. The frame is written
+//! to the place of the old one. So the segment is again as it was written, for the index, for a replay and for the
+//! scrub.
+//!
+//! Order: a read, the scrub or the opening calls [`Group::note_damage`]. The node fetches a copy and calls
+//! [`Group::mend`]. The frame is written and synced, then read again, and only then the entry counts as repaired.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -19,11 +23,12 @@ use crate::{
     },
 };
 
-/// Damaged entries of one group beyond which it is given up: it is rebuilt from its peers faster.
+/// Most damaged entries in one group. With more, the replica is quarantined, because rebuilding it from its peers is
+/// faster.
 const MOST_DAMAGED: usize = 1024;
 
 impl Group {
-    /// Takes note that an entry can't be read.
+    /// Records that an entry cannot be read. Ignores entries that are not live.
     pub(crate) fn note_damage(&self, id: LogId, reason: &str) {
         let mut inner = self.lock();
         if self.check(&inner).is_err() || !is_live(&inner, id) {
@@ -42,12 +47,12 @@ impl Group {
         self.core.damage_found.notify_one();
     }
 
-    /// Whether entries are known that can't be read. Some of them may have been purged or truncated.
+    /// Whether any entry is known to be unreadable. Some of these may have been purged or truncated meanwhile.
     pub(crate) fn is_damaged(&self) -> bool {
         *self.damage.borrow() > 0
     }
 
-    /// The live entries that can't be read.
+    /// Live entries that cannot be read.
     pub(crate) fn damaged(&self) -> Vec<LogId> {
         let mut inner = self.lock();
         let mut damaged = std::mem::take(&mut inner.damaged);
@@ -59,24 +64,24 @@ impl Group {
 
     pub(crate) async fn until_mended(&self) {
         let mut damage = self.damage.subscribe();
-        // The sender lives as long as the group.
+        // `wait_for` does not fail, because the sender lives as long as the group.
         let _is_open = damage.wait_for(|count| *count == 0).await;
     }
 
-    /// As [`crate::GroupLog::mend`], on a thread that may block.
+    /// As [`crate::GroupLog::mend`]. Blocks the thread.
     pub(crate) fn mend(&self, entry: &Entry) -> Result<(), Error> {
         let frame = |segment: &SegmentFile, wanted| self.frame_of(segment, wanted, entry).map(Some);
-        self.put_right(entry.log_id, frame).map(drop)
+        self.repair_with(entry.log_id, frame).map(drop)
     }
 
-    /// As [`crate::GroupLog::mend_by_checksum`], on a thread that may block.
+    /// As [`crate::GroupLog::mend_by_checksum`]. Blocks the thread.
     pub(crate) fn mend_by_checksum(&self, id: LogId) -> Result<bool, Error> {
-        self.put_right(id, |segment, wanted| Ok(self.corrected(segment, wanted)))
+        self.repair_with(id, |segment, wanted| Ok(self.corrected(segment, wanted)))
     }
 
-    /// Writes the frame that `frame` makes where the entry lies, unless the entry can be read or is live no more. Returns
-    /// whether the entry can be read now; no if `frame` makes none.
-    fn put_right(
+    /// Repairs an entry with the frame that `frame` makes. Writes nothing if the entry can be read or is no longer
+    /// live. Returns whether the entry can be read now: `false` if `frame` makes none.
+    fn repair_with(
         &self,
         id: LogId,
         frame: impl FnOnce(&SegmentFile, Wanted) -> Result<Option<Vec<u8>>, Error>,
@@ -88,9 +93,9 @@ impl Group {
             let Some(frame) = frame(&segment, wanted)? else { return Ok(false) };
             let offset = u64::from(wanted.loc.offset);
             let write = segment.mend(&frame, offset);
-            write.map_err(|error| self.refused(&segment, &error.to_string()))?;
+            write.map_err(|error| self.repair_failed(&segment, &error.to_string()))?;
             if !self.is_readable(&segment, wanted)? {
-                return Err(self.refused(&segment, "what was written can't be read"));
+                return Err(self.repair_failed(&segment, "the repaired entry cannot be read"));
             }
             warn!(group = %self.id, entry = %id, file = %segment.path.display(), offset, "entry is mended");
         }
@@ -98,7 +103,8 @@ impl Group {
         Ok(true)
     }
 
-    /// The frame at `wanted` with its one wrong bit corrected, if it is then that of the entry.
+    /// The frame at `wanted` with its one wrong bit corrected. `None` if no single bit explains the checksum, or if
+    /// the corrected frame is not the frame of this entry.
     fn corrected(&self, segment: &SegmentFile, wanted: Wanted) -> Option<Vec<u8>> {
         let mut frame = vec![0; HEADER_BYTES + wanted.loc.payload_bytes as usize];
         segment.read_exact_at(&mut frame, u64::from(wanted.loc.offset)).ok()?;
@@ -109,7 +115,7 @@ impl Group {
         (found == (self.id.0, wanted.id.term, wanted.id.index)).then_some(frame)
     }
 
-    /// As [`crate::GroupLog::copy_of`], on a thread that may block.
+    /// As [`crate::GroupLog::copy_of`]. Blocks the thread.
     pub(crate) fn copy_of(&self, id: LogId) -> Result<Option<Entry>, Error> {
         {
             let inner = self.lock();
@@ -143,12 +149,12 @@ impl Group {
         self.core.mended.fetch_add(1, Relaxed);
     }
 
-    fn refused(&self, segment: &SegmentFile, why: &str) -> Error {
+    fn repair_failed(&self, segment: &SegmentFile, why: &str) -> Error {
         let detail = format!("mend {} of group {}: {why}", segment.path.display(), self.id);
         Error::Read { detail }
     }
 
-    /// Segment and place of an entry; `None` if the entry was purged or truncated.
+    /// Segment and location of an entry. `None` if the entry was purged or truncated.
     fn locate(&self, id: LogId) -> Result<Option<(Arc<SegmentFile>, Wanted)>, Error> {
         let placed = {
             let inner = self.lock();
@@ -167,7 +173,7 @@ impl Group {
         };
         let found = placed.and_then(|(segment, loc)| Some((self.core.segment(segment)?, loc)));
         let Some((segment, loc)) = found else {
-            let detail = format!("entry {id} of group {} lies nowhere", self.id);
+            let detail = format!("entry {id} of group {} has no location", self.id);
             return Err(Error::Read { detail });
         };
         Ok(Some((segment, Wanted { id, loc })))
@@ -181,7 +187,7 @@ impl Group {
         }
     }
 
-    /// The frame that lay at `wanted`, made from a copy of the entry.
+    /// Builds the frame that was at `wanted` from a copy of the entry.
     fn frame_of(
         &self,
         segment: &SegmentFile,
@@ -199,7 +205,8 @@ impl Group {
                 return Err(Error::Damaged { group: self.id, log_id: wanted.id, reason });
             }
         };
-        // What can be read of the old one: its checksum tells whether the rest of the header and the prefix are right.
+        // Read the header and the prefix of the old frame. With the copy as payload, the checksum tells whether they
+        // are right, or which one bit of them is wrong.
         let mut old = vec![0; HEADER_BYTES + prefix_bytes];
         let _unreadable = segment.read_exact_at(&mut old, u64::from(wanted.loc.offset));
         let mut whole = old;
@@ -226,14 +233,14 @@ impl Group {
             && claimed == Some(right)
             && raw.is_some_and(|raw| raw.payload_bytes as usize == payload_bytes)
         {
-            // The header is whole, so its checksum counts.
+            // The header is intact, so its checksum is valid, and the copy does not match it.
             let reason = "the copy does not match the checksum of what was written".into();
             return Err(Error::Damaged { group: self.id, log_id: wanted.id, reason });
         }
         let prefix = &whole[HEADER_BYTES..HEADER_BYTES + prefix_bytes];
         let mut frame = Vec::with_capacity(whole.len());
         let encoded = frame::encode_header(&mut frame, segment.seed, right, prefix, &entry.payload);
-        encoded.ok_or_else(|| self.refused(segment, "the copy is too long"))?;
+        encoded.ok_or_else(|| self.repair_failed(segment, "the copy is too long"))?;
         frame.extend_from_slice(prefix);
         frame.extend_from_slice(&entry.payload);
         Ok(frame)

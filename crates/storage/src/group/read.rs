@@ -1,7 +1,13 @@
-//! Reads: cache of newest entries, then the index, then the segments.
+//! Reads: first the cache of newest entries, then the index, then the segments.
 //!
-//! A place that was looked up stays readable while its segment is pinned. Entries may move or go between two steps;
-//! so what does not fit is looked up afresh, and only what fails again and again in the same way is damage.
+//! ```text
+//! plan() ── in the cache ───────────────> done
+//!    ├───── in a run without a row ─────> fetch() from the segment
+//!    └───── older ──> index ──> pick() ─> fetch() from the segment
+//! ```
+//! A reader keeps its segment open, so a location that it looked up stays readable. But entries may be moved or
+//! truncated between two steps. So a frame that does not match is looked up again, and only the fourth failure in a
+//! row counts as damage.
 
 use std::{io, ops::Range};
 
@@ -20,14 +26,14 @@ use crate::{
     },
 };
 
-/// Longest stretch of a segment that is read at once, unless one entry is longer.
+/// Longest part of a segment that is read at once. One longer entry is read at once too.
 const READ_BYTES: u64 = 1 << 20;
-/// Bytes of other groups that are read along rather than starting another read.
+/// Longest gap between two entries that is read along with them. It is cheaper than a second read.
 const GAP_BYTES: u64 = 16 << 10;
-/// How often a place is looked up afresh before its failure counts.
+/// Number of failures in a row after which an entry counts as damaged.
 const ATTEMPTS: usize = 4;
 
-/// An entry that is to be read, and where it lies.
+/// An entry that a read needs, and its location in the segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) id: LogId,
@@ -37,15 +43,15 @@ pub(crate) struct Wanted {
 /// Why entries could not be read.
 pub(crate) enum ReadFailure {
     System(Error),
-    /// Of this entry, or of more than entries if none is named.
+    /// The damaged entry. `None` if the damage concerns more than single entries.
     Damage(Option<LogId>, Damage),
 }
 
 enum Step {
     Done,
-    /// Take these from one segment.
+    /// Read these entries from this segment.
     Fetch(u64, Vec<Wanted>),
-    /// Look for the run in RocksDB.
+    /// Look up the run in RocksDB.
     Lookup {
         end: u64,
         truncations: u64,
@@ -53,7 +59,7 @@ enum Step {
 }
 
 impl Group {
-    /// The answer to a read, if no disk is needed for it.
+    /// The result of a read, if memory is enough for it.
     pub(crate) fn read_in_memory(
         &self,
         range: &Range<u64>,
@@ -72,7 +78,7 @@ impl Group {
         Some(Ok(entries))
     }
 
-    /// As [`crate::GroupLog::read`], on a thread that may block.
+    /// As [`crate::GroupLog::read`]. Blocks the thread.
     pub(crate) fn read_blocking(
         &self,
         range: &Range<u64>,
@@ -102,7 +108,7 @@ impl Group {
                 }
                 Err(ReadFailure::System(error)) => return Err(error),
                 Err(ReadFailure::Damage(entry, damage)) => {
-                    // Entries before the damaged one are an answer.
+                    // After the last attempt, the entries before the damaged one are the result.
                     failures += 1;
                     if failures == ATTEMPTS {
                         let error = self.give_up(entry, &damage);
@@ -116,13 +122,13 @@ impl Group {
         Ok(entries)
     }
 
-    /// The live entries of a run that has a row in the index, with the terms that they must have.
+    /// The live entries of a run that has a row in the index, with their expected terms.
     pub(crate) fn live(&self, run: &Run) -> Vec<Wanted> {
         let inner = self.lock();
         inner.synced.live(run, inner.bounds.first())
     }
 
-    /// Where in its log a read begins and ends.
+    /// First index and end of a read, limited to the live entries.
     fn clip(&self, inner: &Inner, range: &Range<u64>) -> Result<(u64, u64), Error> {
         self.check(inner)?;
         let first = inner.bounds.first();
@@ -135,7 +141,7 @@ impl Group {
         }
     }
 
-    /// Takes what the cache has from the start of `range` on, or says where to look instead.
+    /// Takes entries from the cache if it holds the start of `range`. Otherwise returns where to look.
     fn plan(
         &self,
         range: &Range<u64>,
@@ -182,13 +188,14 @@ impl Group {
         let wanted = {
             let inner = self.lock();
             if inner.synced.indexed_below().1 != truncations {
-                // The run may be one of before the truncation: look again.
+                // The entries were truncated after the lookup began, so this run may be older than the truncation.
+                // Look it up again.
                 return Ok(Vec::new());
             }
             pick(&run, start, end.min(inner.bounds.next()), &inner, budget)
         };
         if wanted.is_empty() {
-            // The log became shorter meanwhile, or the budget is used up; the next plan sees which.
+            // Either the log became shorter meanwhile, or the budget is used up. The next call of `plan` finds out.
             return Ok(Vec::new());
         }
         self.fetch(run.segment, &wanted)
@@ -206,7 +213,8 @@ impl Group {
         }
     }
 
-    /// Takes note of a damaged entry; quarantines the group if the damage is of more than entries. Says why it can't be read.
+    /// Records a damaged entry. If the damage concerns more than single entries, quarantines the group. Returns the
+    /// error of the read.
     fn give_up(&self, entry: Option<LogId>, damage: &Damage) -> Error {
         if let Err(error) = self.check(&self.lock()) {
             return error;
@@ -221,8 +229,9 @@ impl Group {
     }
 }
 
-/// The entries of `run` from `start` to `end` that the budget may admit. What it does admit shows when they are read:
-/// a frame that was copied forward has some bytes before its payload.
+/// The entries of `run` from `start` to `end` that the budget may admit. The caller checks the budget again after the
+/// read, because a frame that was copied forward has a prefix before its payload, which this function can only
+/// estimate.
 fn pick(run: &Run, start: u64, end: u64, inner: &Inner, budget: &mut Budget) -> Vec<Wanted> {
     let mut left = budget.clone();
     let mut wanted = Vec::new();
@@ -240,7 +249,7 @@ fn pick(run: &Run, start: u64, end: u64, inner: &Inner, budget: &mut Budget) -> 
     wanted
 }
 
-/// Reads entries of one group out of one segment, neighbours in one go.
+/// Reads entries of one group from one segment. Neighbours are read together.
 pub(crate) fn read_wanted(
     segment: &SegmentFile,
     group: GroupId,
@@ -254,7 +263,7 @@ pub(crate) fn read_wanted(
         let start = u64::from(first.loc.offset);
         let end = now.last().map_or(start, |last| last.loc.end());
         let chunk = match read_chunk(segment, start, end) {
-            // One of them, perhaps: each is read by itself.
+            // Perhaps only one of these entries is damaged, so each is read by itself.
             Err(ReadFailure::Damage(..)) if count > 1 => {
                 for one in now {
                     entries.extend(read_wanted(segment, group, std::slice::from_ref(one))?);
@@ -303,7 +312,8 @@ fn read_chunk(segment: &SegmentFile, start: u64, end: u64) -> Result<Bytes, Read
     let mut chunk = vec![0; length];
     match segment.read_exact_at(&mut chunk, start) {
         Ok(()) => Ok(Bytes::from(chunk)),
-        // A block that the device cannot read, or a file that became shorter, is damage; the rest is the system's trouble.
+        // A block that the device cannot read, or a file that became shorter, is damage. Every other error is a
+        // problem of the system.
         Err(error) if is_damage(&error) => {
             let damage = Damage::new(&segment.path, start, "a frame", error.to_string());
             Err(ReadFailure::Damage(None, damage))
@@ -356,7 +366,7 @@ fn entry_in(
         }
         _ => None,
     };
-    // A slice keeps its whole chunk in memory: a small part of a large chunk is copied out.
+    // A slice keeps its whole chunk in memory. So a small part of a large chunk is copied.
     let own = |payload: Bytes| {
         if payload.len() * 4 < chunk.len() { Bytes::copy_from_slice(&payload) } else { payload }
     };

@@ -1,3 +1,9 @@
+//! A group as it is on the disk, and the part of it that RocksDB does not have yet.
+//!
+//! The writer applies each frame here after the round's sync. The opening applies the frames that it replays. Both
+//! use the same functions in frame order, so both arrive at the same state. A checkpoint takes [`Synced::changes`],
+//! writes them to RocksDB, and then calls [`Synced::indexed`].
+
 use std::collections::{BTreeMap, VecDeque};
 
 use anabranch_types::LogId;
@@ -12,19 +18,16 @@ use crate::{
     segment::round::Place,
 };
 
-/// A group as its frames on the disk have it, and what RocksDB does not know of that yet.
-///
-/// The writer applies each frame here after the round's sync; opening applies the frames it replays. Both come to the
-/// same state, because both go through these functions in frame order.
+/// A group as its frames on the disk have it, and the changes that RocksDB does not have yet.
 #[derive(Debug, Default)]
 pub(crate) struct Synced {
     pub(crate) bounds: Bounds,
     pub(crate) vote: Option<Vote>,
-    /// Entries without an index row yet: consecutive, up to the last entry.
+    /// Entries that have no row in the index yet: consecutive, up to the last entry.
     runs: VecDeque<Run>,
-    /// Entries from here on that the index still has are gone.
+    /// Rows of the index for entries from this index on are outdated: these entries were truncated.
     truncated_from: Option<u64>,
-    /// How often entries were truncated: what was looked up in the index before may be gone.
+    /// Number of truncations. A reader compares it to learn whether a row that it looked up may be outdated.
     truncations: u64,
     purged: bool,
     moves: Vec<Moved>,
@@ -36,7 +39,7 @@ impl Synced {
         Self { bounds: row.bounds, vote: row.vote, ..Self::default() }
     }
 
-    /// A group whose rows in RocksDB are about to be deleted.
+    /// A group whose rows in RocksDB will be deleted by the next checkpoint.
     pub(crate) fn fresh() -> Self {
         Self { truncated_from: Some(0), ..Self::default() }
     }
@@ -78,7 +81,8 @@ impl Synced {
         }
     }
 
-    /// An entry was copied forward from segment `from`. Stale copies are recognized later, when the row is looked up.
+    /// Applies an entry that was copied forward from segment `from`. The next checkpoint ignores a copy whose entry
+    /// was moved or truncated meanwhile.
     pub(crate) fn moved(&mut self, from: u64, index: u64, place: Place, payload_bytes: u32) {
         if self.truncated_from.is_some_and(|cut| index >= cut) {
             return;
@@ -103,19 +107,20 @@ impl Synced {
         self.rows.extend(rows);
     }
 
-    /// The run without an index row that holds an entry.
+    /// The run that holds an entry, if the run has no row in the index yet.
     pub(crate) fn find_run(&self, index: u64) -> Option<&Run> {
         let at = self.runs.partition_point(|run| run.end() <= index);
         self.runs.get(at).filter(|run| run.first <= index)
     }
 
-    /// Index below which entries have a row in the index, and the count of truncations for which that holds.
+    /// Entries below this index have a row in the index. The second value is the number of truncations for which that
+    /// holds.
     pub(crate) fn indexed_below(&self) -> (u64, u64) {
         (self.runs.front().map_or(u64::MAX, |run| run.first), self.truncations)
     }
 
-    /// The entries of an indexed run that are live, from `floor` on. An entry that was truncated is not, though
-    /// another one may have its index by now.
+    /// Live entries, from `floor` on, of a run that has a row in the index. A truncated entry is not live, even if a
+    /// newer entry has its index by now.
     pub(crate) fn live(&self, run: &Run, floor: u64) -> Vec<Wanted> {
         let from = self.bounds.first().max(floor).max(run.first);
         let to = self.truncated_from.unwrap_or(u64::MAX).min(self.bounds.next()).min(run.end());
@@ -126,8 +131,9 @@ impl Synced {
         (from..to).map_while(wanted).collect()
     }
 
-    /// What the next checkpoint has to write. It stays until [`Synced::indexed`], for readers and because RocksDB may
-    /// have no room for it: only the writer changes it, and it does nothing in between.
+    /// The changes that the next checkpoint writes. They are kept until [`Synced::indexed`], because readers need
+    /// them, and because RocksDB may have no disk space for the checkpoint. Only the writer changes them, and it does
+    /// nothing else in between.
     pub(crate) fn changes(&self) -> Changes {
         Changes {
             row: GroupRow { bounds: self.bounds.clone(), vote: self.vote },
@@ -139,7 +145,7 @@ impl Synced {
         }
     }
 
-    /// The checkpoint is in RocksDB.
+    /// The checkpoint is in RocksDB, so these changes are no longer needed.
     pub(crate) fn indexed(&mut self) {
         self.runs = VecDeque::new();
         self.truncated_from = None;

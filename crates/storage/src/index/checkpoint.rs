@@ -1,3 +1,9 @@
+//! A checkpoint: one batch that brings RocksDB's rows from one position of the log to a later one.
+//!
+//! The writer collects the changes of each group, and the checkpoint turns them into rows: new runs are added,
+//! truncated and purged runs are deleted, and runs whose entries were copied forward are split. The batch contains
+//! the new position, so rows and position never disagree. A checkpoint never contains a write that is not synced.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_types::GroupId;
@@ -11,24 +17,24 @@ use crate::{
     segment::round::LogEnd,
 };
 
-/// What happened to a group since the last checkpoint.
+/// Changes of a group since the last checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) row: GroupRow,
-    /// Entries from here on, of those that had rows before, are gone.
+    /// Entries that had rows before are gone from this index on.
     pub(crate) truncated_from: Option<u64>,
     pub(crate) purged: bool,
-    /// Entries copied forward.
+    /// Entries that were copied forward.
     pub(crate) moves: Vec<Moved>,
-    /// Entries written, in index order.
+    /// Entries that were written, in index order.
     pub(crate) runs: Vec<Run>,
     pub(crate) rows: BTreeMap<StateKey, Option<Bytes>>,
 }
 
-/// Entries that lie in another segment now.
+/// Entries that were copied to another segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Moved {
-    /// The segment they were copied out of; nothing moves if they lie elsewhere by now.
+    /// Segment from which they were copied. Entries that are in a different segment by now are not moved.
     pub(crate) from: u64,
     pub(crate) run: Run,
 }
@@ -43,7 +49,7 @@ pub(crate) struct Checkpoint<'a> {
 }
 
 impl<'a> Checkpoint<'a> {
-    /// `segments` is kept in step with the rows.
+    /// `segments` are the segment rows in memory. The checkpoint changes them as it changes the stored rows.
     pub(crate) fn new(index: &'a Index, segments: &'a mut BTreeMap<u64, SegmentRow>) -> Self {
         Self { index, segments, puts: Vec::new(), deletes: Vec::new(), touched: BTreeSet::new() }
     }
@@ -69,7 +75,7 @@ impl<'a> Checkpoint<'a> {
         Ok(())
     }
 
-    /// Adds a group's changes. `wiped`: its older rows are deleted in this same checkpoint.
+    /// Adds a group's changes. `wiped` means that this checkpoint deletes the group's older rows.
     pub(crate) fn group(
         &mut self,
         group: GroupId,
@@ -119,7 +125,7 @@ impl<'a> Checkpoint<'a> {
         self.index.write(batch)
     }
 
-    /// Brings the rows that a group had before in line with truncations, purges and moves.
+    /// Applies truncations, purges and moves to the rows that the group already has.
     fn revise_runs(&mut self, group: GroupId, changes: &Changes) -> Result<(), Error> {
         let cut = changes.truncated_from.unwrap_or(u64::MAX);
         let purged_to = changes.row.bounds.purged().map_or(0, |id| id.index.saturating_add(1));
@@ -196,8 +202,14 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
-/// What replaces `run` once entries from `cut` on are gone and the runs in `moves` lie elsewhere. What is
-/// purged but shares the run with live entries stays, unless pieces move out of it.
+/// The runs that replace `run` after entries from `cut` on are gone and the runs in `moves` are in other segments.
+/// Purged entries that share the run with live entries stay in it, unless entries move out of the run.
+///
+/// ```text
+/// run    | 10 ............. segment 1 ............. 19 |       `cut` is 18
+/// moves           | 13, 14: segment 5 |
+/// result | 10..13 | 13..15: segment 5 | 15..18 |
+/// ```
 fn repointed(run: &Run, cut: u64, purged_to: u64, moves: &[&Run]) -> Vec<Run> {
     let floor = if moves.is_empty() { run.first } else { run.first.max(purged_to) };
     let mut moves = moves.to_vec();
@@ -239,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncation_clips_what_stays() {
+    fn a_truncation_shortens_the_run() {
         assert_eq!(spans(&repointed(&run(1, 10, 10), 14, 0, &[])), [(1, 10, 14)]);
     }
 
@@ -251,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_live_entry_has_one_place(
+        fn every_live_entry_has_exactly_one_location(
             cut in 10_u64..22, purged_to in 5_u64..22, moves in prop::collection::vec((8_u64..22, 1_u64..6), 0..4)
         ) {
             let mut from = 0;

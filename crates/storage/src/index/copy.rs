@@ -1,10 +1,11 @@
-//! A copy of the index's state rows in a plain file, `index.copy`, for the day on which RocksDB's files are damaged.
+//! A copy of the index's state rows in a plain file, `index.copy`, in case RocksDB's files are damaged.
 //!
-//! Segments hold every live entry, but not every vote, row and bound: those of a segment that was reclaimed are in RocksDB
-//! alone. So before segments are forgotten, all state rows are copied as of one position. What always holds: every segment
-//! to which the copy's index would point is there, and so is the log from the copy's position on.
+//! The segments hold every live entry. But votes, rows and bounds from a reclaimed segment are only in RocksDB. So
+//! all state rows are copied, as of one position, before the index forgets segments. Guarantee: every segment with
+//! entries that are live in the copy exists, and so does the log from the copy's position on.
 //!
-//! Magic, version u32, count u64; per row key length u32, key, value length u32, value; CRC-32C of all before.
+//! Format: magic, version u32, count u64; for each row key length u32, key, value length u32, value; CRC-32C of all
+//! bytes before it.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
@@ -23,26 +24,26 @@ const FILE: &str = "index.copy";
 const MAGIC: &[u8; 8] = b"ANABRIDX";
 const VERSION: u32 = 1;
 
-/// Keys and values of state rows, as RocksDB has them.
+/// Keys and values of state rows, as they are in RocksDB.
 pub(crate) type RawRows = Vec<(Box<[u8]>, Box<[u8]>)>;
 
-/// What a copy says.
+/// The content of a copy, decoded.
 pub(crate) struct Copy {
     pub(crate) position: LogEnd,
     pub(crate) segments: BTreeMap<u64, SegmentRow>,
     pub(crate) groups: BTreeMap<GroupId, GroupRow>,
-    /// Rows that go into the new index as they are: those of groups.
+    /// The rows of groups. They go into the new index unchanged.
     pub(crate) rows: RawRows,
 }
 
-/// Replaces the copy by one of the index as it is now; says how many bytes it has. Without room there is none then: an
-/// older one must not outlive the segments that it speaks of.
+/// Replaces the copy with one of the current index. Returns its bytes. If the disk has no space for it, the old copy
+/// is deleted: the segments that it refers to will be reclaimed next, so it would be wrong.
 pub(crate) fn write(index: &Index, root: &Path) -> Result<u64, Error> {
     let bytes = encode(&index.state_dump()?);
     match replace_file(root, FILE, &bytes) {
         Ok(()) => Ok(bytes.len() as u64),
         Err(error) if is_short_of_space(&error) => {
-            tracing::warn!(%error, "no room for a copy of the index");
+            tracing::warn!(%error, "no disk space for a copy of the index");
             remove(root).map_err(|error| directory_error(root, &error))?;
             Ok(0)
         }
@@ -50,12 +51,12 @@ pub(crate) fn write(index: &Index, root: &Path) -> Result<u64, Error> {
     }
 }
 
-/// Whether there is a copy.
+/// Whether a copy exists.
 pub(crate) fn exists(root: &Path) -> bool {
     root.join(FILE).exists()
 }
 
-/// The copy; `None` if there is none, or none that is whole.
+/// Reads the copy. `None` if there is no copy, or if its content is invalid.
 pub(crate) fn read(root: &Path) -> io::Result<Option<Copy>> {
     match fs::read(root.join(FILE)) {
         Ok(bytes) => Ok(decode(&bytes).and_then(interpret)),
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_reads_back_and_a_changed_one_is_none() {
+    fn a_copy_reads_back_and_a_changed_or_shortened_copy_is_rejected() {
         let end = LogEnd { segment: 3, offset: 4096, round: 9 };
         let row = (Key::Position.encode().into(), Position(end).encode().into());
         let bytes = encode(&vec![row]);

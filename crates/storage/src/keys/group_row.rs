@@ -1,3 +1,8 @@
+//! The row of a group: its bounds and its vote.
+//!
+//! A checkpoint writes it whenever the group changed. It is deleted when the group is removed. A value that breaks
+//! the invariant of [`Bounds`] does not decode, so the index then counts as damaged.
+
 use anabranch_types::{GroupId, LogId, ReplicaId};
 
 use super::{GROUP_TAG, Key, prefix, varint, words};
@@ -14,8 +19,8 @@ pub(super) fn decode_key(rest: &[u8]) -> Option<Key> {
 
 /// A group's bounds and vote.
 ///
-/// Value, varints: 0 or 1 and then purged term and index; first; next; count of terms, each first index and term;
-/// 0 or 1 and then the vote's term, replica, committed (0 or 1).
+/// Value, in varints: 0, or 1 and the purged term and index; first; next; number of terms, and for each its first
+/// index and the term; 0, or 1 and the vote's term, replica, and committed (0 or 1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupRow {
     pub(crate) bounds: Bounds,

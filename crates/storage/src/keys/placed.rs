@@ -1,4 +1,4 @@
-//! Which runs lie in a segment: one empty row per run, written and deleted with it.
+//! The runs of a segment: one empty row for each run, written and deleted together with it.
 
 use anabranch_types::GroupId;
 

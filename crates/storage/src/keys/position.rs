@@ -5,7 +5,8 @@ pub(super) fn key() -> Vec<u8> {
     prefix(POSITION_TAG, &[])
 }
 
-/// The rows reflect every round up to this one, and none after it. Opening replays the log from here.
+/// Position of the log that the rows reflect: every round up to this one, and no later one. The opening replays the
+/// log from here.
 ///
 /// Value: segment, offset, round; varints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,3 +1,9 @@
+//! The row of a run: the locations of consecutive entries of one group in one segment.
+//!
+//! A checkpoint writes it. A reader finds the run of an entry by the greatest first index that is not above the
+//! entry's index. The row is deleted when all its entries are purged, truncated or moved, or when the group is
+//! removed.
+
 use anabranch_types::GroupId;
 
 use super::{Key, RUN_TAG, prefix, varint, words};
@@ -12,11 +18,11 @@ pub(super) fn decode_key(rest: &[u8]) -> Option<Key> {
     Some(Key::Run { group: GroupId(group), first })
 }
 
-/// Where one entry's frame lies in its segment.
+/// Location of one entry's frame in its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Loc {
     pub(crate) offset: u32,
-    /// Bytes behind the frame's header.
+    /// Bytes after the frame's header.
     pub(crate) payload_bytes: u32,
 }
 
@@ -30,10 +36,11 @@ impl Loc {
     }
 }
 
-/// Entries of one group with consecutive indexes in one segment. Written when a segment is sealed.
+/// Entries of one group with consecutive indexes in one segment. Written by the checkpoint after the entries.
 ///
-/// Value: segment, count, frame bytes together; then per entry the distance of its frame from the end of the frame before
-/// (zigzag, because entries copied forward may mix) and its payload bytes; all varints.
+/// Value: segment, count, total frame bytes; then for each entry the distance of its frame from the end of the frame
+/// before, and its payload bytes. All are varints. The distance is zigzag-encoded, because it may be negative:
+/// entries that were copied forward may be in another order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) segment: u64,
@@ -41,7 +48,7 @@ pub(crate) struct Run {
     pub(crate) locs: Vec<Loc>,
 }
 
-/// A run without the places of its entries.
+/// A run without the locations of its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunHead {
     pub(crate) segment: u64,
@@ -88,7 +95,7 @@ impl Run {
         }
     }
 
-    /// The entries of this run in `from..to`; `None` if there are none.
+    /// The entries of this run that are in `from..to`. `None` if there are no such entries.
     pub(crate) fn slice(&self, from: u64, to: u64) -> Option<Self> {
         let from = from.max(self.first);
         let to = to.min(self.end());

@@ -1,3 +1,7 @@
+//! The row of a segment: where it ends, and how much of it is live.
+//!
+//! Checkpoints keep the counters up to date. The maintenance thread deletes the row of a dead segment.
+
 use super::{Key, SEGMENT_TAG, prefix, varint, words};
 
 pub(super) fn key(serial: u64) -> Vec<u8> {
@@ -9,18 +13,18 @@ pub(super) fn decode_key(rest: &[u8]) -> Option<Key> {
     Some(Key::Segment { serial })
 }
 
-/// What the index knows of a segment. Deleted, and the deletion flushed, before the file gets a new life.
+/// State of a segment in the index. Before the file is recycled, the row is deleted and the deletion is flushed.
 ///
 /// Value: end, runs, live bytes, held (0 or 1); varints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SegmentRow {
-    /// Offset behind the seal; 0 while the segment is not sealed.
+    /// Offset after the seal. 0 while the segment is not sealed.
     pub(crate) end: u64,
-    /// Runs that have a row.
+    /// Number of runs in the segment that have a row.
     pub(crate) runs: u64,
-    /// Frame bytes of those runs.
+    /// Total frame bytes of these runs.
     pub(crate) live_bytes: u64,
-    /// The segment is damaged evidence: kept until no group is quarantined.
+    /// The segment is evidence of damage. It is kept until no group is quarantined.
     pub(crate) held: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A group's state rows; the value is the row's bytes as given.
+//! State rows of a group. The value is the row's bytes as the caller gave them.
 
 use anabranch_types::GroupId;
 

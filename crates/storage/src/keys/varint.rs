@@ -1,4 +1,4 @@
-//! Unsigned LEB128, the packing of all values.
+//! Unsigned LEB128: the encoding of the numbers in all values.
 
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

@@ -1,3 +1,13 @@
+//! One segment file: its header, and reading and writing at offsets.
+//!
+//! ```text
+//! 0         4096                                    end of file
+//! | header  | frames, one after the other ... | old bytes or zeroes |
+//! ```
+//! A *life* of a file is one use of it, from the writing of a header until the file is recycled. The header has a
+//! random life number, and the checksum of every frame depends on it. So frames of an earlier life are never valid.
+//! No function here decides what is damage, except that [`SegmentFile::open`] checks the header.
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, IoSlice},
@@ -10,35 +20,35 @@ use tracing::warn;
 
 use crate::{damage::Damage, segment::frame};
 
-/// The unit in which the device is written, and the size of a segment's header.
+/// Unit in which the device is written, and size of a segment's header.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
-/// The header block as an array's length.
+/// Length of the header block as an array.
 const HEADER_BLOCK_BYTES: usize = 4096;
-/// Where the first frame of a segment lies.
+/// Offset of the first frame of a segment.
 pub(crate) const DATA_START: u64 = BLOCK_BYTES;
 
 const MAGIC: [u8; 8] = *b"ANABRSEG";
 const VERSION: u32 = 1;
 const HEADER_FIELDS_BYTES: usize = 44;
-/// Slices that one pwritev takes.
+/// Most slices that one pwritev accepts.
 const IOV_MAX: usize = 1024;
 
-/// One life of a segment file: the file, and the serial that it has in this life.
+/// A segment file in one life, with its serial in this life.
 ///
-/// Header block: magic, version u32, incarnation u64, serial u64, file length u64, life u64 (drawn
-/// at random for each life), CRC-32C of those; zeroes to 4 KiB.
+/// Header block: magic, version u32, incarnation u64, serial u64, file length u64, life u64 (random for each life),
+/// CRC-32C of these; zeroes up to 4 KiB.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     pub(crate) serial: u64,
     pub(crate) bytes: u64,
     pub(crate) path: PathBuf,
-    /// Seed of the round headers in this life.
+    /// Seed of the checksums of all frames in this life.
     pub(crate) seed: u32,
     file: File,
 }
 
 impl SegmentFile {
-    /// The name of the file with this serial; names sort as serials do.
+    /// Name of the file with this serial. Names sort as serials do.
     pub(crate) fn file_name(serial: u64) -> String {
         format!("{serial:020}.segment")
     }
@@ -48,7 +58,7 @@ impl SegmentFile {
         (Self::file_name(serial) == name).then_some(serial)
     }
 
-    /// Gives `file` a new life: writes its header and syncs it. The caller renames it to its name.
+    /// Begins a new life of `file`: writes the header and syncs it. The caller then renames the file.
     pub(crate) fn begin(
         file: File,
         dir: &Path,
@@ -64,10 +74,10 @@ impl SegmentFile {
         Ok(Self { serial, bytes, path, seed, file })
     }
 
-    /// Opens a segment that exists.
+    /// Opens an existing segment. Corrects one wrong bit in its header.
     ///
     /// # Errors
-    /// Outer: the operating system's. Inner: the file is not that segment, or not whole.
+    /// Outer: errors of the operating system. Inner: the file is not this segment, or it is incomplete.
     pub(crate) fn open(
         dir: &Path,
         serial: u64,
@@ -94,7 +104,7 @@ impl SegmentFile {
             return Ok(Err(Damage::new(&path, 0, expected, found)));
         };
         if !is_whole {
-            warn!(file = %path.display(), "a wrong bit of the segment's header was put right");
+            warn!(file = %path.display(), "a wrong bit in the segment's header was corrected");
             file.write_all_at(&header(serial, length, incarnation, life), 0)?;
             file.sync_data()?;
         }
@@ -106,11 +116,11 @@ impl SegmentFile {
         self.file.read_exact_at(bytes, offset)
     }
 
-    /// Writes over what is there, and syncs.
+    /// Overwrites bytes in place, and syncs.
     ///
-    /// The file is opened anew for that: the system reports a failed write to each opening of a file once, and the writer
-    /// must hear of its own. Where the device can't read a block, it gets zeroes first, because a part of such a block can't
-    /// be written.
+    /// The file is opened again for that. The operating system reports a failed write once to each open file, and the
+    /// writer must get the reports of its own writes. A block that the device cannot read is first overwritten with
+    /// zeroes, because a part of such a block cannot be written.
     pub(crate) fn mend(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         match file.write_all_at(bytes, offset) {
@@ -133,7 +143,7 @@ impl SegmentFile {
         file.sync_data()
     }
 
-    /// Writes all slices, one behind the other.
+    /// Writes all slices, one after the other.
     pub(crate) fn write_all_vectored_at(
         &self,
         mut slices: &mut [IoSlice<'_>],
@@ -153,7 +163,7 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Overwrites what is not zero from `offset` to the end of the file with zeroes, and syncs.
+    /// Overwrites the rest of the file from `offset` on with zeroes where it is not zero, and syncs.
     pub(crate) fn zero_from(&self, offset: u64) -> io::Result<()> {
         let mut chunk = vec![0; 1 << 20];
         let zeroes = vec![0; 1 << 20];
@@ -169,13 +179,13 @@ impl SegmentFile {
         self.file.sync_data()
     }
 
-    /// Gives a segment that holds nothing a new life under the same serial.
+    /// Begins a new life with the same serial, for a segment that holds no data.
     pub(crate) fn begin_again(self, dir: &Path, incarnation: Incarnation) -> io::Result<Self> {
         Self::begin(self.file, dir, self.serial, self.bytes, incarnation)
     }
 
-    /// Writes what is there from `offset` to `end` once more, so that the next sync takes it to the disk whatever the
-    /// kernel believes of it. Says how many bytes that were.
+    /// Writes the bytes from `offset` to `end` once more, so that the next sync writes them to the disk even if the
+    /// kernel considers them clean. Returns the number of bytes.
     pub(crate) fn rewrite(&self, offset: u64, end: u64) -> io::Result<u64> {
         let mut chunk = vec![0; 1 << 20];
         let mut at = offset;
@@ -193,8 +203,8 @@ impl SegmentFile {
     }
 }
 
-/// The life that a header block of this segment names, and whether the block is whole. One wrong bit in its fields is put
-/// right; the zeroes behind them say nothing.
+/// The life number in a header block of this segment, and whether the whole block is as it was written. One wrong bit
+/// in the fields is corrected. The zeroes after the fields carry no information.
 fn life_in(
     block: &[u8; HEADER_BLOCK_BYTES],
     serial: u64,
@@ -237,7 +247,7 @@ fn header(
     block
 }
 
-/// Whether the device can't read a block.
+/// Whether the device cannot read a block (EIO).
 pub(crate) fn is_unreadable(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }

@@ -1,49 +1,50 @@
-//! Frames: the only thing a segment holds behind its header block.
+//! Frames: after its header block, a segment contains only frames.
 //!
 //! ```text
 //! | crc u32 | length u32 | kind u8 | group u64 | term u64 | index u64 | payload (length bytes) |
 //! 0         4            8         9           17         25          33
 //! ```
-//! Little-endian. The CRC-32C covers everything behind it and starts from [`segment_seed`], so a frame is valid only in
-//! the life of the segment file that it was written in: what a recycled file held before never validates.
+//! Integers are little-endian. The CRC-32C covers everything after it and starts from [`segment_seed`]. So a frame is
+//! valid only in the life of the segment file in which it was written: frames of an earlier use of a recycled file
+//! are never valid.
 
 use anabranch_types::Incarnation;
 
 /// Bytes of a frame before its payload.
 pub(crate) const HEADER_BYTES: usize = 33;
-/// Start of a round header's payload; what the search for later rounds looks for.
+/// First bytes of a round header's payload. The search for later rounds looks for them.
 pub(crate) const ROUND_MAGIC: [u8; 8] = *b"\xABrndANA1";
-/// Payload of a round header: the magic, then segment and offset where the round before it ended.
+/// Payload of a round header: the magic, then segment and offset of the end of the round before it.
 pub(crate) const ROUND_PAYLOAD_BYTES: usize = ROUND_MAGIC.len() + 16;
 /// Bytes of a round header.
 pub(crate) const ROUND_BYTES: usize = HEADER_BYTES + ROUND_PAYLOAD_BYTES;
 /// Bytes of a seal.
 pub(crate) const SEAL_BYTES: usize = HEADER_BYTES;
-/// Bytes at the start of a moved entry's payload: the segment it came from.
+/// Bytes at the start of a moved entry's payload: the segment from which it was copied.
 pub(crate) const MOVED_PREFIX_BYTES: usize = 8;
 
-/// What a frame is. Stored: append variants, never reuse a number.
+/// Kind of a frame. Stored: append variants, never reuse a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// A round begins, or goes on in a new segment: `group` is the part, `term` the serial of the round
-    /// before it in the log, `index` its own serial; payload [`round_payload`].
+    /// A round begins, or continues in a new segment. `group` is the part, `term` the serial of the round before it
+    /// in the log, `index` its own serial. The payload is [`round_payload`].
     Round = 1,
     /// An entry of a group's log.
     Entry = 2,
-    /// A vote: `term` and replica (`index`); one payload byte says whether it is committed.
+    /// A vote: `term` and replica (`index`). The one payload byte tells whether it is committed.
     Vote = 3,
-    /// Entries from `index` on are gone.
+    /// Entries from `index` on are truncated.
     Truncate = 4,
-    /// Entries up to (`term`, `index`) are gone.
+    /// Entries up to (`term`, `index`) are purged.
     Purge = 5,
-    /// State rows, as [`crate::rows`] writes them.
+    /// State rows, as [`crate::rows`] encodes them.
     State = 6,
-    /// The group is forgotten.
+    /// The group is removed.
     Remove = 7,
-    /// An entry copied forward; its payload follows eight bytes with the segment it came from.
+    /// An entry that was copied forward. Eight bytes with the segment from which it was copied precede its payload.
     Moved = 8,
-    /// The log goes on in the next segment.
+    /// The log continues in the next segment.
     Seal = 9,
 }
 
@@ -64,7 +65,7 @@ impl Kind {
     }
 }
 
-/// The fields before a payload.
+/// Fields of a frame before its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
@@ -73,14 +74,14 @@ pub(crate) struct Header {
     pub(crate) index: u64,
 }
 
-/// Seed of the frames of one life of a segment file.
+/// Seed of the checksums of all frames in one life of a segment file.
 pub(crate) fn segment_seed(incarnation: Incarnation, segment: u64, life: u64) -> u32 {
     let crc = crc32c::crc32c(&incarnation.0.to_le_bytes());
     let crc = crc32c::crc32c_append(crc, &segment.to_le_bytes());
     crc32c::crc32c_append(crc, &life.to_le_bytes())
 }
 
-/// Payload of the header of a round that follows one that ended at (`segment`, `offset`).
+/// Payload of a round header. The round before it ended at (`segment`, `offset`).
 pub(crate) fn round_payload(segment: u64, offset: u64) -> [u8; ROUND_PAYLOAD_BYTES] {
     let mut bytes = [0; ROUND_PAYLOAD_BYTES];
     bytes[..8].copy_from_slice(&ROUND_MAGIC);
@@ -89,15 +90,15 @@ pub(crate) fn round_payload(segment: u64, offset: u64) -> [u8; ROUND_PAYLOAD_BYT
     bytes
 }
 
-/// Segment and offset in a round header's payload.
+/// Segment and offset in the payload of a round header.
 pub(crate) fn decode_round_payload(payload: &[u8]) -> Option<(u64, u64)> {
     let payload: &[u8; ROUND_PAYLOAD_BYTES] = payload.try_into().ok()?;
     payload.starts_with(&ROUND_MAGIC).then(|| (u64_at(payload, 8), u64_at(payload, 16)))
 }
 
-/// Appends a frame's header to `out`; its payload, `prefix` and then `payload`, has to follow.
+/// Appends the header of a frame to `out`. The caller then appends the payload: first `prefix`, then `payload`.
 ///
-/// Returns `None` if the payload is longer than a length field can say.
+/// Returns `None` if the payload is too long for the length field.
 #[inline]
 pub(crate) fn encode_header(
     out: &mut Vec<u8>,
@@ -120,7 +121,7 @@ pub(crate) fn encode_header(
     Some(())
 }
 
-/// A header as read, before its CRC is checked.
+/// A header before its CRC is checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawHeader {
     crc: u32,
@@ -130,7 +131,7 @@ pub(crate) struct RawHeader {
 }
 
 impl RawHeader {
-    /// Splits the first [`HEADER_BYTES`] bytes; `None` if there are fewer.
+    /// Reads the first [`HEADER_BYTES`] bytes. `None` if there are fewer.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
         let mut header_crc_input = [0; HEADER_BYTES - 4];
@@ -143,7 +144,7 @@ impl RawHeader {
         })
     }
 
-    /// The fields as they stand there, right or wrong; `None` if the kind is none.
+    /// The fields as they are on the disk, not checked. `None` if the kind is unknown.
     pub(crate) fn claimed(&self) -> Option<Header> {
         let bytes = &self.header_crc_input;
         Some(Header {
@@ -154,7 +155,7 @@ impl RawHeader {
         })
     }
 
-    /// The fields, if the CRC over them and `payload` is right and the kind is known.
+    /// The fields. `None` if the CRC over them and `payload` is wrong, or if the kind is unknown.
     pub(crate) fn validate(&self, seed: u32, payload: &[u8]) -> Option<Header> {
         let crc = crc32c::crc32c_append(seed, &self.header_crc_input);
         if crc32c::crc32c_append(crc, payload) != self.crc {
@@ -164,12 +165,12 @@ impl RawHeader {
     }
 }
 
-/// The one bit of `frame` (its number, from the first byte's lowest on) whose flip makes the checksum right; `None` if
-/// there is none, or if the checksum is right.
+/// Finds the one bit of `frame` whose flip makes the checksum right. The result is the bit's number, counted from the
+/// lowest bit of the first byte. `None` if there is no such bit, or if the checksum is right already.
 ///
-/// A CRC is linear: what one flipped bit changes in it depends on nothing but how far the bit is from the end. CRC-32C tells
-/// all bits of a frame apart, as its Hamming distance is at least 4 up to 2^31 bits (Koopman, "32-bit cyclic redundancy codes for
-/// Internet applications", 2002).
+/// A CRC is linear: a flipped bit changes the CRC in a way that depends only on the distance of the bit from the end.
+/// CRC-32C distinguishes all single bits of a frame, because its Hamming distance is at least 4 for up to 2^31 bits
+/// (Koopman, "32-bit cyclic redundancy codes for Internet applications", 2002).
 pub(crate) fn wrong_bit(seed: u32, frame: &[u8]) -> Option<usize> {
     const CRC_BYTES: usize = 4;
     let covered = frame.get(CRC_BYTES..)?;
@@ -179,7 +180,7 @@ pub(crate) fn wrong_bit(seed: u32, frame: &[u8]) -> Option<usize> {
         1 => return usize::try_from(difference.trailing_zeros()).ok(),
         _ => {}
     }
-    // Without the inversions before and after, so that equal bytes cancel out.
+    // The CRC without its inversions before and after, so that equal bytes cancel out.
     let plain = |crc: u32, bytes: &[u8]| !crc32c::crc32c_append(!crc, bytes);
     let mut changes: [u32; 8] = std::array::from_fn(|bit| plain(0, &[1 << bit]));
     for byte in (CRC_BYTES..frame.len()).rev() {
@@ -224,7 +225,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_read_back_and_only_under_their_seed(
+        fn frames_read_back_only_with_their_own_seed(
             seed: u32, other: u32, group: u64, term: u64, index: u64, kind in 1_u8..=9, payload: Vec<u8>
         ) {
             let header = Header { kind: Kind::from_byte(kind).unwrap(), group, term, index };
@@ -234,7 +235,7 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_is_seen(payload: Vec<u8>, at: prop::sample::Index, bit in 0_u8..8) {
+        fn a_flipped_bit_is_detected(payload: Vec<u8>, at: prop::sample::Index, bit in 0_u8..8) {
             let header = Header { kind: Kind::Entry, group: 1, term: 2, index: 3 };
             let mut bytes = encode(7, header, &payload);
             let at = at.index(bytes.len());
@@ -245,7 +246,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_wrong_bit_is_found_and_several_are_not_taken_for_one(
+        fn one_wrong_bit_is_located_and_several_are_not_mistaken_for_one(
             payload in prop::collection::vec(any::<u8>(), 0..300),
             at: prop::sample::Index,
             others in prop::collection::btree_set(0_usize..33 * 8, 2..4),

@@ -1,9 +1,13 @@
-//! Ready segments: prepared ahead by a thread of their own, so that the writer never waits for an allocation.
+//! Prepared segments. A thread of its own, the preparer, makes them in advance, so that the writer rarely waits for
+//! an allocation.
 //!
-//! What always holds: ready segments have consecutive serials, and each has its header and its name on the disk. All of
-//! its blocks have been written once, so that no later sync has to commit extent conversions; but for those that were
-//! still unwritten when a heavy load came, whose rounds are so large that the conversions cost less than writing every
-//! block twice.
+//! Order for each segment: recycle a dead file or allocate a new one, zero a new file, write and sync the header,
+//! rename the file, sync the directory. Then the segment is ready.
+//!
+//! Guarantees: ready segments have consecutive serials, and header and name of each are on the disk. All blocks of a
+//! ready segment have been written once, so no later sync has to convert extents. The exception is a file whose
+//! zeroing was stopped by a heavy load. Rounds are large then, and the conversions cost less than writing every block
+//! twice.
 
 use std::{
     collections::VecDeque,
@@ -27,29 +31,30 @@ use crate::{
     space::{Space, is_short_of_space},
 };
 
-/// Zeroes between two syncs: so few that no sync of the writer waits for long.
+/// Bytes of zeroes between two syncs. Few, so that no sync of the writer waits for long.
 const ZEROES_BYTES: usize = 1 << 20;
-/// Zeroes are written this fast: twice what a light load takes, and a small part of a core.
+/// Speed of zeroing: twice the rate of a light load, and a small part of one core.
 const ZEROES_BYTES_PER_SECOND: u64 = 32 << 20;
-/// Zeroes between two looks at how heavy the load is.
-const ZEROES_PER_LOOK: u64 = 8 << 20;
-/// How long a full disk is left alone.
+/// Bytes of zeroes between two checks of the load.
+const ZEROES_PER_CHECK: u64 = 8 << 20;
+/// How long the preparer waits after it found the disk full.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a returning file is waited for before a fresh one is zeroed, which costs the device a segment of writes.
+/// How long the preparer waits for a file to recycle before it zeroes a new one. Zeroing costs the device a whole
+/// segment of writes.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A load of more than this many bytes a second is heavy.
+/// A load is heavy above this rate.
 const HEAVY_BYTES_PER_SECOND: u64 = 16 << 20;
 const TEMPORARY_NAME: &str = "preparing";
 
-/// The ready segments, and what the preparer thread needs to make more.
+/// The ready segments, and the work of the preparer thread.
 pub(crate) struct Pool {
     dir: PathBuf,
     incarnation: Incarnation,
     segment_bytes: u64,
-    /// How many to keep ready.
+    /// Number of segments to keep ready.
     target: usize,
     space: Arc<Space>,
-    /// Whether the last attempt to make a segment found no room.
+    /// Whether the last attempt to make a segment failed for lack of disk space.
     full: AtomicBool,
     pub(crate) zeroes_written: AtomicU64,
     pub(crate) reclaimed: AtomicU64,
@@ -61,13 +66,13 @@ pub(crate) struct Pool {
 
 struct State {
     ready: VecDeque<Arc<SegmentFile>>,
-    /// Files without live data that may get a new life.
+    /// Files without live data that may be recycled.
     recycled: Vec<PathBuf>,
     next_serial: u64,
-    /// Segments taken since the last look for dead ones, and between the two looks before it.
+    /// Segments taken since the last search for dead segments, and between the two searches before it.
     taken: usize,
     demand: usize,
-    /// Segments taken since a file came back.
+    /// Segments taken since a file was last returned for recycling.
     taken_since_return: usize,
     last_taken: Option<Instant>,
     /// Whether the last segment was filled under a heavy load.
@@ -85,7 +90,7 @@ enum Task {
 }
 
 impl Pool {
-    /// A pool that continues after `ready`, or from serial `next_serial` on.
+    /// A pool that continues after the segments in `ready`. The next segment gets `next_serial`.
     pub(crate) fn new(
         dir: &Path,
         incarnation: Incarnation,
@@ -122,7 +127,7 @@ impl Pool {
         }
     }
 
-    /// The next segment. Waits for the preparer, unless the disk is full.
+    /// Takes the next ready segment. Waits for the preparer, unless the disk is full.
     pub(crate) fn take(&self) -> Result<Arc<SegmentFile>, Error> {
         let mut state = self.lock();
         loop {
@@ -134,7 +139,7 @@ impl Pool {
                 state.heavy = last.is_some_and(|last| is_heavy(self.segment_bytes, last.elapsed()));
                 self.announce(&state);
                 drop(state);
-                self.space.look();
+                self.space.update();
                 return Ok(segment);
             }
             if let Some(detail) = &state.failure {
@@ -152,12 +157,12 @@ impl Pool {
         }
     }
 
-    /// Takes note of a round: zeroes give way to a heavy load.
+    /// Records the bytes of a round. Zeroing stops under a heavy load.
     pub(crate) fn round_written(&self, bytes: u64) {
         self.rounds_written.fetch_add(bytes, Relaxed);
     }
 
-    /// Deletes what is left of a segment that cannot be used.
+    /// Deletes the file of a dead segment that could not be opened.
     pub(crate) fn discard(&self, serial: u64) {
         let path = self.dir.join(SegmentFile::file_name(serial));
         match fs::remove_file(&path) {
@@ -172,9 +177,10 @@ impl Pool {
         self.lock().ready.len()
     }
 
-    /// A look for dead segments begins. As many files as were taken since the last look are kept besides the
-    /// target, because as many may be taken until the next; what was kept and not taken is deleted.
-    pub(crate) fn begin_look(&self) {
+    /// Called when a search for dead segments begins. It keeps the target number of files, and in addition as many as
+    /// were taken since the last search, because as many may be taken until the next search. Surplus files are
+    /// deleted.
+    pub(crate) fn begin_pass(&self) {
         let surplus = {
             let mut state = self.lock();
             state.demand = std::mem::take(&mut state.taken);
@@ -185,16 +191,16 @@ impl Pool {
             surplus
         };
         surplus.iter().for_each(|path| self.delete(path, self.segment_bytes));
-        self.space.look();
+        self.space.update();
     }
 
-    /// Whether files are kept that only a load like the last one will need.
+    /// Whether more files are kept than the target. Only another load like the last one needs them.
     pub(crate) fn has_surplus(&self) -> bool {
         let state = self.lock();
         state.ready.len() + state.recycled.len() > self.target
     }
 
-    /// Takes back a file whose segment is dead. It gets a new life if one is wanted, else it is deleted.
+    /// Takes back the file of a dead segment. The file is recycled if it is needed, and deleted otherwise.
     pub(crate) fn recycle(&self, path: PathBuf, bytes: u64) {
         self.reclaimed.fetch_add(1, Relaxed);
         let mut state = self.lock();
@@ -209,7 +215,7 @@ impl Pool {
             drop(state);
             self.delete(&path, bytes);
         }
-        self.space.look();
+        self.space.update();
     }
 
     fn delete(&self, path: &Path, bytes: u64) {
@@ -281,11 +287,11 @@ impl Pool {
         self.full.store(false, Relaxed);
         self.announce(&state);
         drop(state);
-        self.space.look();
+        self.space.update();
     }
 
-    /// Waits until a file comes back or a while has passed. `recycled` is a file that did and for whose new name
-    /// there was no room.
+    /// Waits until a file is returned, but at most for [`RETRY`]. `recycled` is a returned file for whose new name
+    /// the disk had no space.
     fn wait_for_space(&self, recycled: Option<PathBuf>) {
         let mut state = self.lock();
         self.full.store(true, Relaxed);
@@ -302,7 +308,7 @@ impl Pool {
     }
 
     fn allocate(&self, serial: u64) -> io::Result<SegmentFile> {
-        if !self.space.has_room_for_segment() {
+        if !self.space.has_space_for_segment() {
             return Err(rustix::io::Errno::NOSPC.into());
         }
         let path = self.dir.join(TEMPORARY_NAME);
@@ -322,7 +328,7 @@ impl Pool {
         Ok(file)
     }
 
-    /// Writes every block of a fresh file, until the load gets heavy.
+    /// Writes zeroes to every block of a new file. Stops when the load becomes heavy.
     fn zero(&self, file: &File) -> io::Result<()> {
         let zeroes = vec![0; ZEROES_BYTES];
         let (mut looked, mut seen) = (Instant::now(), self.rounds_written.load(Relaxed));
@@ -336,7 +342,7 @@ impl Pool {
             offset += bytes;
             self.zeroes_written.fetch_add(bytes, Relaxed);
             self.pause_until(began + duration_of(bytes, ZEROES_BYTES_PER_SECOND));
-            if offset.is_multiple_of(ZEROES_PER_LOOK) {
+            if offset.is_multiple_of(ZEROES_PER_CHECK) {
                 let written = self.rounds_written.load(Relaxed);
                 if is_heavy(written - seen, looked.elapsed()) {
                     return Ok(());
@@ -347,7 +353,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Unless the writer waits for a segment.
+    /// Waits until `end`, but not while the writer waits for a segment.
     fn pause_until(&self, end: Instant) {
         let paused = |state: &mut State| !state.stop && !state.awaited;
         let left = end.saturating_duration_since(Instant::now());
@@ -362,7 +368,7 @@ impl Pool {
         Ok(segment)
     }
 
-    /// Tells everybody that files came or went.
+    /// Tells other threads that files were added or taken.
     fn announce(&self, state: &State) {
         self.space.set_ready(state.ready.len() + state.recycled.len());
         self.changed.notify_all();
@@ -374,7 +380,8 @@ impl Pool {
 }
 
 impl State {
-    /// Whether a file may come back before it is needed: files did lately, and only one segment is missing.
+    /// Whether a file will probably be returned before it is needed: files were returned recently, and only one
+    /// segment is missing.
     fn expects_return(&self, target: usize) -> bool {
         self.taken_since_return <= target && self.ready.len() + 1 == target
     }
@@ -395,7 +402,7 @@ mod tests {
 
     const SEGMENT_BYTES: u64 = 16 << 20;
 
-    /// Zeroes that a pool writes for two segments, while rounds write `bytes` again and again.
+    /// Bytes of zeroes that a pool writes for two segments, while rounds write `bytes` again and again.
     fn zeroes_written(bytes: u64) -> u64 {
         let dir = tempfile::tempdir().unwrap();
         let settings =
@@ -417,8 +424,8 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_give_way_to_a_heavy_load_as_soon_as_it_comes() {
+    fn zeroing_stops_as_soon_as_the_load_is_heavy() {
         assert_eq!(zeroes_written(0), 2 * SEGMENT_BYTES);
-        assert_eq!(zeroes_written(1 << 30), 2 * ZEROES_PER_LOOK);
+        assert_eq!(zeroes_written(1 << 30), 2 * ZEROES_PER_CHECK);
     }
 }

@@ -1,3 +1,11 @@
+//! The write queue: callers push writes, and the writer takes all of them at once as its next round (group commit).
+//!
+//! `push` never waits, because callers run on threads of the runtime. The queue stays bounded because callers that
+//! bring records first wait for capacity: [`Queue::until_capacity`] without blocking, [`Queue::wait_for_capacity`] on
+//! a thread of its own. Lazy writes wake nobody. They wait for the next urgent write.
+//!
+//! The queue also measures how long the writer has been busy, and it decides how the store ends ([`End`]).
+
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -15,7 +23,7 @@ pub(crate) struct Op {
     pub(crate) done: Option<Completion>,
 }
 
-/// What a write does. Variants with a [`Group`] keep it alive until the write has reached the disk.
+/// Effect of a write. Variants with a [`Group`] keep the group alive until the write is on the disk.
 pub(crate) enum Work {
     Append {
         group: Arc<Group>,
@@ -42,34 +50,31 @@ pub(crate) enum Work {
     Remove {
         group: GroupId,
     },
-    /// Entries copied forward out of segment `from`.
+    /// Entries that were copied forward from segment `from`.
     Move {
         group: Arc<Group>,
         from: u64,
         entries: Vec<Entry>,
     },
-    /// Nothing is written; the index is brought up to here.
+    /// Brings the index up to this point. Writes no frames.
     Checkpoint,
-    /// Nothing is written; the completion gets this, in its turn.
+    /// A refused write. Its completion gets the error in the order of the queue. Writes no frames.
     Refused(Error),
 }
 
 impl Work {
-    /// Whether it puts frames into the log.
+    /// Whether this work writes frames to the log.
     pub(crate) fn writes(&self) -> bool {
         !matches!(self, Self::Checkpoint | Self::Refused(_))
     }
 }
 
-/// The writer's inbox: whatever arrives while the writer is busy becomes its next round.
-///
-/// `push` never waits, because it is called on threads of the runtime. The bytes stay bounded because callers that bring
-/// records wait for room first: [`Queue::room`] without blocking, [`Queue::wait_for_space`] on a thread of their own.
+/// The inbox of the writer. Everything that arrives while the writer is busy becomes its next round.
 pub(crate) struct Queue {
     state: Mutex<State>,
     work: Condvar,
-    space: Condvar,
-    room: Notify,
+    capacity: Condvar,
+    capacity_changed: Notify,
     limit_bytes: usize,
 }
 
@@ -77,35 +82,35 @@ pub(crate) struct Queue {
 struct State {
     ops: Vec<Op>,
     bytes: usize,
-    /// Whether an op waits that must not wait for others.
+    /// Whether the queue holds a write that must not wait for others.
     urgent: bool,
     writer_waits: bool,
-    /// Whether the writer waits for room on the disk. Appends are refused then; what else comes is little, and
-    /// must not keep its caller waiting.
-    stalled: bool,
-    /// Since when the writer has been at work on what it took last; `None` while it waits for work.
+    /// Whether the writer waits for disk space. Appends are refused then. Other writes are small, and their callers
+    /// must not wait.
+    waits_for_disk_space: bool,
+    /// Since when the writer has been busy with the ops that it took last. `None` while it waits for work.
     busy_since: Option<Instant>,
     end: Option<End>,
 }
 
 impl State {
     fn is_full(&self, limit_bytes: usize) -> bool {
-        self.bytes >= limit_bytes && !self.stalled && self.end.is_none()
+        self.bytes >= limit_bytes && !self.waits_for_disk_space && self.end.is_none()
     }
 }
 
 /// How the queue ends.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
-    /// What is queued is still written.
+    /// Queued writes are still written.
     Drain,
-    /// What is queued is dropped, as by a crash.
+    /// Queued writes are dropped, as in a crash.
     Abort,
-    /// What is queued fails with this.
+    /// Queued writes fail with this error.
     Failed(Error),
 }
 
-/// What the writer has to do next.
+/// The next work of the writer.
 pub(crate) enum Next {
     Round(Vec<Op>),
     End(End, Vec<Op>),
@@ -113,15 +118,15 @@ pub(crate) enum Next {
 
 impl Queue {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        let (state, work, space) = (Mutex::default(), Condvar::new(), Condvar::new());
-        Self { state, work, space, room: Notify::new(), limit_bytes }
+        let (state, work, capacity) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Self { state, work, capacity, capacity_changed: Notify::new(), limit_bytes }
     }
 
-    /// Blocks while the queue is full.
-    pub(crate) fn wait_for_space(&self) {
+    /// Blocks the thread while the queue is full.
+    pub(crate) fn wait_for_capacity(&self) {
         let mut state = self.lock();
         while state.is_full(self.limit_bytes) {
-            state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.capacity.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -129,11 +134,12 @@ impl Queue {
         self.lock().is_full(self.limit_bytes)
     }
 
-    /// Returns once the queue isn't full.
-    pub(crate) async fn room(&self) {
+    /// Returns once the queue is not full.
+    pub(crate) async fn until_capacity(&self) {
         loop {
-            let mut changed = std::pin::pin!(self.room.notified());
-            // From here on a change is noticed, so none is missed between the look and the wait.
+            let mut changed = std::pin::pin!(self.capacity_changed.notified());
+            // `enable` registers for notifications before the check, so a change between the check and the wait is
+            // not missed.
             changed.as_mut().enable();
             if !self.is_full() {
                 return;
@@ -142,20 +148,20 @@ impl Queue {
         }
     }
 
-    /// For how long the writer has been at work without coming to an end, other than for want of room on the disk.
+    /// How long the writer has been busy with one round. Zero while it waits for disk space.
     pub(crate) fn busy_for(&self) -> Duration {
         let state = self.lock();
-        let since = state.busy_since.filter(|_| !state.stalled && state.end.is_none());
+        let since = state.busy_since.filter(|_| !state.waits_for_disk_space && state.end.is_none());
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// More may come now, or nothing ever will.
-    fn announce_space(&self) {
-        self.space.notify_all();
-        self.room.notify_waiters();
+    /// Wakes the callers that wait for capacity: the queue has capacity, or it has ended.
+    fn announce_capacity(&self) {
+        self.capacity.notify_all();
+        self.capacity_changed.notify_waiters();
     }
 
-    /// Adds a write. A write without urgency wakes nobody: it rides with the next round.
+    /// Adds a write. A write that is not urgent does not wake the writer. It is written with the next round.
     pub(crate) fn push(&self, op: Op, bytes: usize, urgent: bool) -> Result<(), (Op, Error)> {
         let mut state = self.lock();
         match &state.end {
@@ -172,7 +178,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Everything that waits, as soon as something urgent does. `spare` becomes the next inbox.
+    /// Returns all queued writes as soon as an urgent one arrives. `spare` becomes the next inbox.
     pub(crate) fn next(&self, spare: Vec<Op>) -> Next {
         let mut state = self.lock();
         state.busy_since = None;
@@ -185,45 +191,45 @@ impl Queue {
         state.bytes = 0;
         state.urgent = false;
         state.busy_since = Some(Instant::now());
-        self.announce_space();
+        self.announce_capacity();
         match &state.end {
             Some(end) => Next::End(end.clone(), ops),
             None => Next::Round(ops),
         }
     }
 
-    /// Ends the queue; the first end given counts.
+    /// Ends the queue. Only the first call has an effect.
     pub(crate) fn end(&self, end: End) {
         let mut state = self.lock();
         state.end.get_or_insert(end);
         self.work.notify_all();
-        self.announce_space();
+        self.announce_capacity();
     }
 
-    /// Ends the queue with an error, whatever ended it before.
+    /// Ends the queue with an error, even if it has ended before. Returns the queued writes.
     pub(crate) fn fail(&self, error: Error) -> Vec<Op> {
         let mut state = self.lock();
         state.end = Some(End::Failed(error));
         self.work.notify_all();
-        self.announce_space();
+        self.announce_capacity();
         std::mem::take(&mut state.ops)
     }
 
-    /// The writer waits for room on the disk, or does no longer.
-    pub(crate) fn set_stalled(&self, stalled: bool) {
+    /// Called when the writer begins or stops to wait for disk space.
+    pub(crate) fn set_waits_for_disk_space(&self, waits: bool) {
         let mut state = self.lock();
-        state.stalled = stalled;
-        // What was spent waiting for room isn't the disk's fault.
+        state.waits_for_disk_space = waits;
+        // The time that was spent waiting for space does not count as a hanging disk.
         state.busy_since = Some(Instant::now());
         drop(state);
-        self.announce_space();
+        self.announce_capacity();
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.lock().bytes
     }
 
-    /// The reason why nothing is taken any more.
+    /// The error of every new write, once the queue has ended.
     pub(crate) fn refusal(&self) -> Option<Error> {
         match &self.lock().end {
             None => None,

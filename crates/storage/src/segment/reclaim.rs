@@ -1,7 +1,9 @@
-//! The maintenance thread: gives dead segments back, copies the rest of nearly dead ones forward, scrubs old ones.
+//! The maintenance thread. It recycles dead segments, copies the live entries of nearly dead segments forward, and
+//! scrubs sealed segments.
 //!
-//! Order that keeps a crash harmless: the index forgets a segment, that is flushed, and only then its file gets a new
-//! life or is deleted. A file that the index does not know and the log does not need is an orphan of such a crash.
+//! Order that makes a crash harmless: the state rows are copied to `index.copy`, the index forgets the segment,
+//! RocksDB is flushed, and only then is the file recycled or deleted. After a crash in between, the file is in
+//! neither the index nor the log, and the next opening deletes it.
 
 use std::{
     collections::BTreeMap,
@@ -28,26 +30,26 @@ use crate::{
     },
 };
 
-/// Entries copied forward at a time.
+/// Bytes of entries that are copied forward at a time.
 const MOVE_BYTES: u64 = 1 << 20;
-/// Dead segments have at least so many times the bytes of the copy that is made before they are reclaimed.
+/// Dead segments are reclaimed once they have at least this many times the bytes of the copy that must be made first.
 const COPY_SHARE: u64 = 4;
-/// Between two looks whether a reader let go of a dead segment.
+/// Shortest wait between two checks whether a reader has released a dead segment.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
-/// After a look that failed, because RocksDB had no room for one.
+/// Wait after a pass that failed because RocksDB had no disk space.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Maintainer {
     core: Arc<Core>,
-    /// Dead segments that a reader still had pinned.
+    /// Dead segments that a reader still uses.
     pinned: Vec<Arc<SegmentFile>>,
-    /// Segments that could not be emptied, with the count of runs that stayed.
+    /// Segments that could not be emptied, with the number of runs that stayed in them.
     stuck: BTreeMap<u64, u64>,
-    /// How many entries had been mended when they got stuck.
+    /// Number of repaired entries when these segments were recorded.
     mended: u64,
-    /// Sparse segments, with the count of their runs and since when it has been that.
+    /// Sparse segments, with their number of runs and the time since when that number has not changed.
     sparse: BTreeMap<u64, (u64, Instant)>,
-    /// Whether the last look ended with an error.
+    /// Whether the last pass ended with an error.
     failed: bool,
     /// Bytes of the last copy of the index's state rows.
     copy_bytes: u64,
@@ -87,7 +89,7 @@ impl Maintainer {
         }
     }
 
-    /// After how long to look for space without being woken; never if there is nothing to come back to.
+    /// How long to wait for a wake-up before the next pass. `None` if there is nothing to check again.
     fn idle_time(&self) -> Option<Duration> {
         let settings = &self.core.settings;
         if !self.pinned.is_empty() || self.core.pool.has_surplus() {
@@ -101,7 +103,7 @@ impl Maintainer {
         }
     }
 
-    /// One look for space; whether the store has ended.
+    /// Makes one pass and logs its error. Returns whether the store has ended.
     fn reclaim_logged(&mut self) -> bool {
         let reclaimed = self.reclaim();
         self.failed = reclaimed.is_err();
@@ -116,8 +118,9 @@ impl Maintainer {
     }
 
     fn reclaim(&mut self) -> Result<(), Error> {
-        self.core.pool.begin_look();
+        self.core.pool.begin_pass();
         let mended = self.core.mended.load(Relaxed);
+        // Segments with unreadable entries got stuck. After a repair they can be emptied.
         if std::mem::replace(&mut self.mended, mended) != mended {
             self.stuck.clear();
         }
@@ -140,22 +143,22 @@ impl Maintainer {
         Ok(())
     }
 
-    /// Has the writer bring the index up to date.
+    /// Makes the writer bring the index up to date.
     fn checkpoint(&self) -> Result<(), Error> {
-        self.ask(Work::Checkpoint, 0)
+        self.run_on_writer(Work::Checkpoint, 0)
     }
 
     /// Queues work for the writer and waits until it is done.
-    fn ask(&self, work: Work, bytes: usize) -> Result<(), Error> {
+    fn run_on_writer(&self, work: Work, bytes: usize) -> Result<(), Error> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let done = Box::new(move |result| drop(sender.send(result)));
-        self.core.queue.wait_for_space();
+        self.core.queue.wait_for_capacity();
         let pushed = self.core.queue.push(Op { work, done: Some(done) }, bytes, true);
         pushed.map_err(|(_, error)| error)?;
         receiver.recv().unwrap_or(Err(Error::Closed))
     }
 
-    /// Gives back every segment without live entries.
+    /// Recycles or deletes every segment without live entries.
     fn free_dead(&mut self) -> Result<(), Error> {
         let dead: Vec<u64> = {
             let held = self.quarantine_lasts();
@@ -184,8 +187,11 @@ impl Maintainer {
         Ok(())
     }
 
-    /// Copies the index's state rows, because what the segments in `dead` held besides entries is there alone from now on.
-    /// Waits for more of them, which is to say answers no, while they are small beside the copy and the disk has room.
+    /// Copies the index's state rows. After the segments in `dead` are gone, their votes, rows and bounds are only in
+    /// the index.
+    ///
+    /// Returns false, without a copy, to wait for more dead segments. That is while the dead segments are small
+    /// compared with the copy and the disk has enough space.
     fn copy_index_before(&mut self, dead: &[u64]) -> Result<bool, Error> {
         let bytes: u64 = {
             let rows = self.core.rows();
@@ -199,7 +205,7 @@ impl Maintainer {
         Ok(true)
     }
 
-    /// A directory of version 1 may have reclaimed segments without a copy.
+    /// Makes the first copy if it is missing. A directory of version 1 may have reclaimed segments without a copy.
     fn copy_index_once(&mut self) -> Result<(), Error> {
         let first = self.core.rows().keys().next().copied();
         let is_due = first > Some(FIRST_SEGMENT) && !copy::exists(self.core.dir.root());
@@ -212,11 +218,12 @@ impl Maintainer {
     }
 
     fn forget(&self, dead: &[u64]) -> Result<(), Error> {
+        // Flushed before a file is recycled. Otherwise a crash would bring back rows of segments that no longer exist.
         self.core.index.forget_segments(dead)?;
         self.core.index.flush()
     }
 
-    /// Whether evidence of damage has to be kept.
+    /// Whether evidence of damage must be kept.
     fn quarantine_lasts(&self) -> bool {
         self.core.all_groups().iter().any(|group| group.is_quarantined())
     }
@@ -230,9 +237,9 @@ impl Maintainer {
         }
     }
 
-    /// The oldest sealed segment whose live share is, and stays, too small.
+    /// The oldest sealed segment whose live share has been too small for long enough.
     fn sparse_segment(&mut self) -> Option<(u64, SegmentRow)> {
-        // A copy gives back more than it takes, but first it takes.
+        // Copying forward frees more space than it takes, but it takes the space first.
         if self.core.space.is_waited_for() || self.core.pool.ready_count() == 0 {
             return None;
         }
@@ -264,7 +271,7 @@ impl Maintainer {
         sparse.into_iter().find(|(serial, _)| settled(serial))
     }
 
-    /// Copies a segment's live entries to the end of the log; whether the thread is to stop.
+    /// Copies the live entries of a segment to the end of the log. Returns whether the thread must stop.
     fn copy_forward(&self, serial: u64) -> Result<bool, Error> {
         let Some(segment) = self.core.segment(serial) else { return Ok(false) };
         for (id, first) in self.core.index.placed(serial)? {
@@ -305,7 +312,7 @@ impl Maintainer {
             };
             let bytes = now.iter().map(|wanted| wanted.loc.frame_bytes()).sum();
             let work = Work::Move { group: Arc::clone(group), from: segment.serial, entries };
-            self.ask(work, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+            self.run_on_writer(work, usize::try_from(bytes).unwrap_or(usize::MAX))?;
             Core::add(&self.core.counters.copied_forward_bytes, bytes);
             let rate = self.core.settings.copy_forward_bytes_per_second;
             if self.core.maintenance.pace(bytes, rate) {
@@ -320,13 +327,14 @@ impl Maintainer {
         self.core.scrubs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Verifies what is due, if anything is; whether the thread is to stop.
+    /// Verifies the next item if one is due. Returns whether the thread must stop.
     fn scrub_one(&self) -> bool {
         let now = Instant::now();
         if !self.scrubs().wait(now).is_zero() {
             return false;
         }
-        // Before the schedule is locked: others ask it how far it is, and mustn't wait for the disk as the rows may.
+        // The rows are read before the schedule is locked. The lock of the rows may be held during disk work, and
+        // callers that ask the schedule for its progress must not wait for that.
         let rows = self.core.rows();
         let sealed = rows.iter().filter(|(_, row)| row.end > 0 && !row.held);
         let sealed = sealed.map(|(serial, row)| (*serial, row.end)).collect();
@@ -339,7 +347,7 @@ impl Maintainer {
         }
     }
 
-    /// Damage of the index ends the store; whoever watches over the space sees to that.
+    /// Verifies the index. If it is damaged, the watcher thread of the disk space ends the store.
     fn scrub_index(&self) -> bool {
         let mut stopped = false;
         let rate = self.core.settings.scrub_bytes_per_second;
@@ -379,11 +387,11 @@ impl Maintainer {
                     self.core.report_hit(group, &hit);
                 }
             }
-            Err(error) => warn!(segment = serial, %error, "damage could not be looked into"),
+            Err(error) => warn!(segment = serial, %error, "damage could not be examined"),
         }
     }
 
-    /// Has everything looked for that a segment's damage hits.
+    /// Finds everything that the damage of a segment affects.
     fn report_damage(&self, serial: u64, group: GroupId, damage: &Damage) {
         warn!(segment = serial, group = %group, %damage, "entry could not be copied forward");
         if let Some(segment) = self.core.segment(serial) {
@@ -392,7 +400,7 @@ impl Maintainer {
     }
 }
 
-/// The live entries of a run, with the terms that they must have.
+/// The live entries of a run, with their expected terms.
 fn live_entries(group: &Group, run: &Run) -> Vec<Wanted> {
     group.live(run)
 }

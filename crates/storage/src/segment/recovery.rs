@@ -1,10 +1,16 @@
-//! What opening makes of the files: replays the log from the index's position, finds its end, and tells a torn tail
-//! from damage.
+//! Replay at the opening: reads the log from the index's position, finds its end, and distinguishes a torn tail from
+//! damage.
 //!
-//! A round that was never reported may be there in part, in any part, after a power loss. The log ends at its first
-//! missing frame, and that is no damage as long as nothing says that the round had been synced. What says so:
-//! - a round that came later, anywhere behind the break (a round is written only after the one before it is synced);
-//! - the tail file, whose newest slot is a lower bound of what was synced.
+//! After a power loss, any part of a round that was never reported may be on the disk. The log ends at the first
+//! missing frame. That is a torn tail and not damage, unless something proves that the round had been synced:
+//! - a later round anywhere behind the break, because a round is written only after the one before it was synced;
+//! - the tail file, because its newest slot is a lower bound of what was synced.
+//!
+//! ```text
+//! | round 7 | round 8 | break ...                    torn tail
+//! | round 7 | round 8 | break ... | round 10 |       damage: round 9 had been synced
+//! ```
+//! A damaged log is never cut silently. [`salvage`] tries to repair a single bad frame first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,17 +39,17 @@ use crate::{
     tail::{Hint, TAIL_FILE},
 };
 
-/// The groups as the index has them, brought forward by the frames of the log.
+/// The groups as the index has them, updated by the frames of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
     pub(crate) groups: BTreeMap<GroupId, Replayed>,
-    /// Groups whose rows in the index are to be deleted.
+    /// Groups whose rows in the index must be deleted.
     pub(crate) wiped: BTreeSet<GroupId>,
-    /// Groups that the index does not know in full.
+    /// Groups whose changes are not all in the index.
     pub(crate) dirty: BTreeSet<GroupId>,
-    /// Segments that were sealed behind the index's position.
+    /// Segments that were sealed after the index's position, with their lengths.
     pub(crate) sealed: Vec<(u64, u64)>,
-    /// Entries of which only the payload is bad.
+    /// Entries of which only the payload is damaged.
     pub(crate) bad: Vec<(GroupId, LogId, Damage)>,
 }
 
@@ -55,14 +61,14 @@ pub(crate) struct Replayed {
 
 /// How the log ends.
 pub(crate) enum Outcome {
-    /// Everything that was synced is there. `torn`: behind the end there may be pieces of a round that was not.
-    /// The last round follows `before_last`.
+    /// Every synced frame is intact. `torn` means that parts of an unsynced round may follow the end. The last round
+    /// begins after `before_last`.
     Whole { end: LogEnd, before_last: LogEnd, torn: bool },
-    /// Something that was synced is not there as it was written.
+    /// A synced frame is missing or differs from what was written.
     Damaged(Damage),
 }
 
-/// The segment files of a store, opened as they are needed.
+/// The segment files of a store. A file is opened when it is first needed.
 pub(crate) struct Files {
     pub(crate) dir: PathBuf,
     pub(crate) incarnation: Incarnation,
@@ -87,7 +93,7 @@ impl Files {
 
 /// Replays the log from `from` on.
 ///
-/// `later` are the serials of the files that exist.
+/// `later` has the serials of all files that exist.
 pub(crate) fn replay(
     root: &Path,
     files: &mut Files,
@@ -116,7 +122,7 @@ pub(crate) fn replay(
                 let applied = payload.and_then(|payload| replay.apply(header, payload, place));
                 if applied.is_none() {
                     let path = &scanner.segment.path;
-                    let found = format!("{header:?} that makes no sense");
+                    let found = format!("{header:?}, which does not fit");
                     return Ok(Outcome::Damaged(Damage::new(path, offset, "a frame", found)));
                 }
             }
@@ -130,11 +136,11 @@ pub(crate) fn replay(
             }
             Step::Broken => {
                 let ends = (cursor.before_last(), cursor.end);
-                let outcome = judge(files, later, &mut scanner, ends, hint)?;
+                let outcome = classify_end(files, later, &mut scanner, ends, hint)?;
                 let Outcome::Damaged(damage) = outcome else { break outcome };
                 match salvage(&mut scanner, &cursor, hint, replay)? {
                     Some(Salvaged::Corrected) => {
-                        warn!(%damage, "one wrong bit of the log was put right");
+                        warn!(%damage, "one wrong bit of the log was corrected");
                     }
                     Some(Salvaged::Entry { header, payload_bytes }) => {
                         let found = "a checksum that doesn't match";
@@ -148,19 +154,20 @@ pub(crate) fn replay(
             }
         }
     };
-    // A copy that was read later, or a truncation, may have made up for it.
+    // A copy forward that was read later, or a truncation, may have replaced a damaged entry.
     replay.forget_replaced();
     Ok(outcome)
 }
 
-/// Tells whether the log may end at `end`.
-fn judge(
+/// Decides whether the log may end at `end`: cleanly, with a torn tail, or not at all because it is damaged.
+fn classify_end(
     files: &mut Files,
     later: &BTreeSet<u64>,
     scanner: &mut Scanner,
     (before_last, end): (LogEnd, LogEnd),
     hint: Hint,
 ) -> io::Result<Outcome> {
+    // The tail file is only written after a sync, so the log must reach at least as far as it says.
     let position = |end: LogEnd| (end.round, end.segment, end.offset);
     let path = scanner.segment.path.clone();
     if position(hint.end) > position(end) {
@@ -168,12 +175,13 @@ fn judge(
         let found = format!("no valid frame, round {} before it", end.round);
         return Ok(Outcome::Damaged(Damage::new(&path, end.offset, expected, found)));
     }
+    // After a clean close nothing was written, so there is no torn round to search for.
     if hint.clean && hint.end == end {
         return Ok(Outcome::Whole { end, before_last, torn: false });
     }
     let mut rounds = scanner.rounds_from(end.offset)?;
     for serial in later.range(end.segment + 1..) {
-        // A header that cannot be read: the file was being prepared, or the evidence in it is lost.
+        // Skip a file whose header cannot be read. It was being prepared, or the evidence in it is lost.
         if let Ok(segment) = files.segment(*serial)? {
             rounds.extend(Scanner::new(segment).rounds_from(0)?);
         }
@@ -193,10 +201,10 @@ fn judge(
     }
 }
 
-/// Whether a round found behind the end of the log shows that the log went on there.
+/// Whether a round that was found behind the end of the log proves that the log had continued there.
 ///
-/// A piece of the very next round, which follows exactly where the log ends, is a torn tail; a round that is not
-/// newer than the log's last was torn earlier.
+/// A part of the very next round, which follows exactly at the end, is a torn tail. A round with a serial that is not
+/// above the log's last was torn earlier.
 fn proves_damage(round: &RoundHeader, end: LogEnd) -> bool {
     round.serial > end.round && round.previous != end
 }
@@ -206,7 +214,7 @@ fn describe(end: LogEnd) -> String {
 }
 
 impl Replay {
-    /// What the index knows.
+    /// Loads the groups as the index has them.
     pub(crate) fn load(index: &Index) -> Result<Self, Error> {
         let mut groups: BTreeMap<GroupId, Replayed> = index
             .groups()?
@@ -221,14 +229,14 @@ impl Replay {
         Ok(Self { groups, ..Self::default() })
     }
 
-    /// Applies an entry's frame whose payload is bad.
+    /// Applies an entry's frame whose payload is damaged.
     fn pass(&mut self, header: Header, payload_bytes: usize, at: LogEnd, damage: Damage) {
         let Some(group) = self.groups.get_mut(&GroupId(header.group)) else { return };
         let id = LogId { term: header.term, index: header.index };
         let offset = u32::try_from(at.offset).unwrap_or(u32::MAX);
         let place = Place { segment: at.segment, offset };
         let bytes = u32::try_from(payload_bytes).unwrap_or(u32::MAX);
-        // The place of a copy that can't be read is no better than the place that the entry had before.
+        // The location of a copy that cannot be read is no better than the earlier location of the entry.
         if header.kind == Kind::Entry {
             group.synced.append(id, place, bytes);
             self.bad.push((GroupId(header.group), id, damage));
@@ -236,7 +244,7 @@ impl Replay {
         }
     }
 
-    /// Forgets bad entries that are in no log any more.
+    /// Forgets damaged entries that are no longer in any log.
     fn forget_replaced(&mut self) {
         let groups = &self.groups;
         self.bad.retain(|(group, id, _)| {
@@ -245,7 +253,7 @@ impl Replay {
         });
     }
 
-    /// Applies a frame as the writer did; `None` if its payload is not one of its kind.
+    /// Applies a frame as the writer did. `None` if the frame does not fit its kind or the log before it.
     fn apply(&mut self, header: Header, payload: &[u8], place: Place) -> Option<()> {
         let id = GroupId(header.group);
         let log_id = LogId { term: header.term, index: header.index };
@@ -256,6 +264,7 @@ impl Replay {
             self.wiped.insert(id);
             return Some(());
         }
+        // The group was removed after its entries were queued for copying.
         if header.kind == Kind::Moved && !self.groups.contains_key(&id) {
             return Some(());
         }
@@ -269,6 +278,7 @@ impl Replay {
             }
             Kind::Moved => {
                 let from = payload.get(..MOVED_PREFIX_BYTES)?.try_into().ok()?;
+                // The copy may be an entry of the removed group, not of the new group with this id.
                 if !wiped {
                     group.synced.moved(u64::from_le_bytes(from), log_id.index, place, bytes);
                 }
@@ -314,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_round_that_came_after_a_synced_one_proves_damage() {
+    fn only_a_round_that_follows_a_synced_round_proves_damage() {
         let end = at(5000, 10);
         assert!(!proves_damage(&round(11, end), end), "a piece of the torn round itself");
         assert!(!proves_damage(&round(9, at(4500, 8)), end), "left from an earlier torn tail");

@@ -1,7 +1,12 @@
-//! One round: the frames of everything that was queued, laid out over one or more segments.
+//! One round: the frames of all writes that were queued, placed in one or more segments.
 //!
-//! Payloads are never copied (but for those so small that a slice of their own would cost more): a round is a list of
-//! slices, headers from one buffer and payloads from where they came.
+//! ```text
+//! segment 7   ... | header part 0 | frame | frame | seal |
+//! segment 8   | header part 1 | frame | frame |
+//! ```
+//! Order: all parts are written, then each touched segment is synced. Payloads are not copied: a round is a list of
+//! slices, with the headers in one buffer and the payloads in the memory of the callers. Only small payloads are
+//! copied behind their headers, because a slice of their own would cost more.
 
 use std::{
     io::{self, IoSlice},
@@ -19,24 +24,24 @@ use crate::{
     space::is_short_of_space,
 };
 
-/// Payloads up to this are copied behind their headers.
+/// Payloads up to this size are copied behind their headers. Larger ones are written from the memory of the caller.
 const COPIED_BYTES: usize = 512;
-/// What stays free behind every frame: room for an empty round and its seal.
+/// Bytes that stay free behind every frame, for an empty round and its seal.
 const RESERVE_BYTES: u64 = (ROUND_BYTES + SEAL_BYTES) as u64;
 
-/// The largest payload that a segment of this size takes.
+/// Largest payload that a segment of this size can hold.
 pub(crate) fn payload_limit(segment_bytes: u64) -> u64 {
     segment_bytes - DATA_START - (ROUND_BYTES + HEADER_BYTES) as u64 - RESERVE_BYTES
 }
 
-/// Where a frame came to lie.
+/// Location of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) segment: u64,
     pub(crate) offset: u32,
 }
 
-/// A position behind a whole round.
+/// The position after a complete round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogEnd {
     pub(crate) segment: u64,
@@ -50,7 +55,7 @@ enum Piece<'a> {
     Payload(&'a [u8]),
 }
 
-/// A stretch of a round in one segment.
+/// The part of a round in one segment.
 struct Extent {
     segment: Arc<SegmentFile>,
     start: u64,
@@ -58,10 +63,10 @@ struct Extent {
     pieces: Range<usize>,
 }
 
-/// A round that is being laid out.
+/// A round that is being built.
 pub(crate) struct Round<'a> {
     serial: u64,
-    /// Where the round before it ended.
+    /// End of the round before it.
     previous: LogEnd,
     part: u64,
     heads: Vec<u8>,
@@ -76,7 +81,7 @@ pub(crate) struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    /// Begins round `serial` behind `end` in `segment`. `bytes` is what its frames take, about.
+    /// Begins round `serial` after `end` in `segment`. `bytes` is the approximate size of its frames.
     pub(crate) fn begin(
         heads: Vec<u8>,
         segment: Arc<SegmentFile>,
@@ -103,7 +108,7 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// Adds a frame; `next` gives the segment to go on in if this one is full.
+    /// Adds a frame. If it does not fit into the segment, the round continues in the segment that `next` returns.
     pub(crate) fn frame(
         &mut self,
         header: Header,
@@ -120,7 +125,7 @@ impl<'a> Round<'a> {
         Ok(place)
     }
 
-    /// Goes on in the segment that `next` gives, if there is no room here for another round and its seal.
+    /// Continues in the segment that `next` returns, if this segment has no space for another round and its seal.
     pub(crate) fn roll_if_tight(
         &mut self,
         next: impl FnOnce() -> Result<Arc<SegmentFile>, Error>,
@@ -128,11 +133,13 @@ impl<'a> Round<'a> {
         if self.offset + RESERVE_BYTES > self.segment.bytes { self.roll(next()?) } else { Ok(()) }
     }
 
-    /// Writes everything and syncs every segment touched. Nothing of the round is on the disk for sure before `Ok`.
+    /// Writes all parts and syncs every segment that the round touches. Before this returns `Ok`, no part of the
+    /// round is guaranteed to be on the disk.
     ///
-    /// A write that finds no room is repeated once `wait` returns: the same bytes to the same places, so pieces that
-    /// the disk has already are right whatever happens. That holds for writes alone. After a failed sync nothing is
-    /// repeated, whatever its reason, because the kernel may have dropped the pages and say `Ok` the next time.
+    /// If a write fails for lack of disk space, it is repeated after `wait` returns: the same bytes to the same
+    /// places. Parts that are already on the disk stay correct. Only writes are repeated. After a failed sync nothing
+    /// is repeated, whatever the reason, because the kernel may have dropped the pages and may report success the
+    /// next time.
     pub(crate) fn write(
         mut self,
         mut wait: impl FnMut() -> Result<(), Error>,
@@ -146,6 +153,7 @@ impl<'a> Round<'a> {
                 wait()?;
             }
         }
+        // All writes have succeeded before the first sync. From here on nothing of the round is written again.
         let began = Instant::now();
         for extent in &self.extents {
             let synced = extent.segment.sync_data();
@@ -165,7 +173,7 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Writes a half of the first extent, as a write does that runs out of room on its way.
+    /// Writes half of the first part, as a write that runs out of space does.
     #[cfg(test)]
     pub(crate) fn write_half(&self) {
         let bytes: Vec<u8> = self.pieces[self.first_piece..]
@@ -229,7 +237,8 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Adds what `heads` holds from `from` on, joined with the piece before if that is a head of the same extent.
+    /// Adds the bytes of `heads` from `from` on. Joins them with the piece before, if that is also a head of the same
+    /// extent.
     fn push_head(&mut self, from: usize) {
         let to = self.heads.len();
         let joins = self.pieces.len() > self.first_piece;
@@ -256,21 +265,21 @@ impl<'a> Round<'a> {
     }
 }
 
-/// A round on the disk.
+/// A round that is on the disk.
 pub(crate) struct Written {
     pub(crate) end: LogEnd,
-    /// The segments it touched, in order.
+    /// Segments that the round touches, in order.
     pub(crate) segments: Vec<Arc<SegmentFile>>,
     pub(crate) sealed: Vec<(u64, u64)>,
     pub(crate) bytes: u64,
     pub(crate) device_bytes: u64,
-    /// How long its syncs took.
+    /// Duration of its syncs.
     pub(crate) sync: Duration,
-    /// Given back to be filled again.
+    /// Buffer for the next round.
     pub(crate) heads: Vec<u8>,
 }
 
-/// Where a round of `bytes` begins: at `offset`, or at the next block if it then touches fewer blocks.
+/// Start of a round of `bytes`: at `offset`, or at the next block if the round then touches fewer blocks.
 fn aligned_start(offset: u64, bytes: u64, segment_bytes: u64) -> u64 {
     let within = offset % BLOCK_BYTES;
     let aligned = offset.next_multiple_of(BLOCK_BYTES);
@@ -287,13 +296,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_begins_at_a_block_only_if_it_then_touches_fewer() {
+    fn a_round_begins_at_a_block_only_if_it_then_touches_fewer_blocks() {
         let at = |offset, bytes| aligned_start(offset, bytes, 1 << 20);
         assert_eq!(at(4096, 1100), 4096);
         assert_eq!(at(5196, 1100), 5196);
-        assert_eq!(at(7396, 1100), 8192, "would straddle");
+        assert_eq!(at(7396, 1100), 8192, "would touch two blocks");
         assert_eq!(at(7396, 65_536), 8192, "sixteen blocks instead of seventeen");
         assert_eq!(at(4196, 65_700), 4196, "seventeen blocks either way");
-        assert_eq!(at((1 << 20) - 1000, 1100), (1 << 20) - 1000, "no room for padding");
+        assert_eq!(at((1 << 20) - 1000, 1100), (1 << 20) - 1000, "no space for padding");
     }
 }

@@ -1,8 +1,10 @@
-//! What opening does about one bad frame before the synced end of the log: it puts the frame right where one bit is
-//! wrong, or passes over an entry of which only the payload is bad. A peer has that payload (ADR-0022).
+//! Handling of one bad frame before the synced end of the log, at the opening. If one bit is wrong, the frame is
+//! corrected on the disk. If only the payload of an entry is bad, the replay passes over it, and the node fetches the
+//! payload from another replica (ADR-0022).
 //!
-//! A frame is passed over only if everything but its payload is proven: its length by what follows it, its group, term and
-//! index by the group's log before it. Frames of other kinds hold votes and rows, which no peer has.
+//! A frame is passed over only if everything except its payload is proven. The bytes that follow prove its length.
+//! The group's log before it proves its group, term and index. Frames of other kinds are never passed over: they hold
+//! votes and rows, which no other replica has.
 
 use std::io;
 
@@ -20,21 +22,22 @@ use crate::{
     tail::Hint,
 };
 
-/// The longest frame, but for the payload of an entry, in which a wrong bit is put right. A frame that is damaged in another way
-/// looks like one with one wrong bit with a chance of its bits in 2^32: below 1 in 100,000.
+/// Longest frame in which a wrong bit is corrected anywhere except in an entry's payload. In longer frames, a wrong
+/// bit is corrected only in the header. A frame with other damage may look like a frame with one wrong bit. The
+/// probability of that is its number of bits divided by 2^32: less than 1 in 100,000 for this length.
 const LONGEST_BYTES: usize = 4096;
-/// The longest frame whose header is looked at for a wrong bit: that takes a moment for each byte.
+/// Longest frame that is searched for a wrong bit. The search takes time for each byte.
 const LONGEST_SEARCHED_BYTES: usize = 16 << 20;
 
-/// What was done about a bad frame.
+/// Result for a bad frame.
 pub(crate) enum Salvaged {
-    /// It is right again on the disk: it can be read at the cursor.
+    /// The frame is corrected on the disk and can be read at the cursor.
     Corrected,
-    /// An entry's frame: the cursor may pass over it.
+    /// The frame of an entry. The cursor may pass over it.
     Entry { header: Header, payload_bytes: usize },
 }
 
-/// Looks into the bad frame at the cursor; `None` if it proves too little.
+/// Examines the bad frame at the cursor. `None` if too little about it is proven.
 pub(crate) fn salvage(
     scanner: &mut Scanner,
     cursor: &Cursor,
@@ -60,7 +63,8 @@ pub(crate) fn salvage(
     Ok(proven.then_some(Salvaged::Entry { header, payload_bytes }))
 }
 
-/// The frame at `offset` without its one wrong bit, if it has one and may then stand there.
+/// The frame at `offset` with its one wrong bit corrected. `None` if it does not have exactly one wrong bit, or may
+/// not be at this place.
 fn corrected(scanner: &mut Scanner, cursor: &Cursor, offset: u64) -> io::Result<Option<Bytes>> {
     let Some(raw) = scanner.bytes(offset, HEADER_BYTES)?.and_then(RawHeader::read) else {
         return Ok(None);
@@ -83,7 +87,7 @@ fn corrected(scanner: &mut Scanner, cursor: &Cursor, offset: u64) -> io::Result<
             right[bit / 8] ^= 1 << (bit % 8);
             let is_entry = matches!(kind_of(&right), Some(Kind::Entry | Kind::Moved));
             if is_entry && bit >= HEADER_BYTES * 8 {
-                continue; // a peer says for sure what it holds
+                continue; // a copy from another replica is certain, a corrected bit is only probable
             }
         } else {
             right[4..8].copy_from_slice(&length.to_le_bytes());
@@ -110,7 +114,8 @@ fn may_stand(cursor: &Cursor, offset: u64, seed: u32, frame: &[u8]) -> bool {
     }
 }
 
-/// Whether something valid says that a frame of the cursor's round ends at `offset`.
+/// Whether valid data proves that a frame of the cursor's round ends at `offset`: the tail file, a valid frame, or
+/// the header of the next round.
 fn ends_at(scanner: &mut Scanner, cursor: &Cursor, offset: u64, hint: Hint) -> io::Result<bool> {
     let end = LogEnd { offset, ..cursor.end };
     if hint.end == end {
@@ -125,7 +130,7 @@ fn ends_at(scanner: &mut Scanner, cursor: &Cursor, offset: u64, hint: Hint) -> i
     Ok(next.is_some_and(|(round, _)| round.previous == end))
 }
 
-/// Whether the entry that a header speaks of comes next in its group's log, or is in it, copied forward.
+/// Whether a header belongs to the next entry of its group's log, or to an entry of the log that was copied forward.
 fn continues_log(header: Header, replay: &Replay) -> bool {
     let Some(group) = replay.groups.get(&GroupId(header.group)) else { return false };
     let bounds = &group.synced.bounds;

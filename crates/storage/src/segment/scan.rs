@@ -1,6 +1,7 @@
-//! Reading a segment's frames one after the other, and the rules by which they follow each other.
+//! Reads the frames of a segment one after the other, and knows which frame may follow which.
 //!
-//! Recovery and the scrub read with the same rules; they differ in what they make of a break.
+//! Recovery and the scrub use the same rules. They differ in their reaction to a break. Nothing here decides what is
+//! damage.
 
 use std::{io, sync::Arc};
 
@@ -12,48 +13,48 @@ use crate::segment::{
 
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// Reads a segment through a window.
+/// Reads a segment through a window in memory.
 pub(crate) struct Scanner {
     pub(crate) segment: Arc<SegmentFile>,
     window: Vec<u8>,
     start: u64,
 }
 
-/// A round header that stands somewhere.
+/// A round header that was found in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoundHeader {
     pub(crate) serial: u64,
     pub(crate) part: u64,
-    /// The round before it and where that ended.
+    /// The end of the round before it, with that round's serial.
     pub(crate) previous: LogEnd,
 }
 
-/// How far a chain of frames has been followed.
+/// Position up to which a chain of frames was followed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor {
-    /// Where the next frame has to be, and the round it is in or follows.
+    /// Offset of the next frame. `round` is the round that the cursor is in, or the last one it passed.
     pub(crate) end: LogEnd,
-    /// Whether the round's header has been passed in this segment.
+    /// Whether the cursor has passed the header of this round in this segment.
     inside: bool,
     part: u64,
-    /// Where the round began to differ from its predecessor.
+    /// The end of the round before this one.
     previous: LogEnd,
-    /// Whether the first header is taken as it comes.
+    /// Whether any round header is accepted as the first one.
     any: bool,
 }
 
-/// What stands at a cursor.
+/// Result of a step: the item at the cursor.
 pub(crate) enum Step {
-    /// A frame that is no round header; the payload is `payload_bytes` behind the header at `offset`.
+    /// A frame other than a round header. Its payload has `payload_bytes` and follows the header at `offset`.
     Frame { header: Header, offset: u64, payload_bytes: usize },
-    /// The segment's end; the log goes on in the next one.
+    /// The end of the segment. The log continues in the next segment.
     Sealed,
-    /// Neither a frame of the round nor the next round's header.
+    /// Neither a frame of the round nor the header of the next round.
     Broken,
 }
 
 impl RoundHeader {
-    /// What a frame's header and payload say, if it is a round header.
+    /// The content of a round header. `None` if the frame is of another kind.
     pub(crate) fn read(header: Header, payload: &[u8]) -> Option<Self> {
         let (segment, offset) = frame::decode_round_payload(payload)?;
         let previous = LogEnd { segment, offset, round: header.term };
@@ -66,7 +67,7 @@ impl RoundHeader {
 }
 
 impl Cursor {
-    /// Expects the round after the one that ended at `end`.
+    /// Expects the next round. The round before it ended at `end`.
     pub(crate) fn after(end: LogEnd) -> Self {
         Self { end, inside: false, part: 0, previous: end, any: false }
     }
@@ -77,24 +78,24 @@ impl Cursor {
         Self { end, inside: false, part: 0, previous: end, any: true }
     }
 
-    /// The cursor behind a seal.
+    /// The cursor after a seal, at the start of the next segment.
     pub(crate) fn next_segment(self) -> Self {
         let end =
             LogEnd { segment: self.end.segment + 1, offset: DATA_START, round: self.end.round };
         Self { end, inside: false, ..self }
     }
 
-    /// Where the round before the last one ended: the last one is what follows.
+    /// End of the round before the last one: the last round follows it.
     pub(crate) fn before_last(&self) -> LogEnd {
         self.previous
     }
 
-    /// Whether the next frame may be one of the round that the cursor is in.
+    /// Whether the next frame may belong to the cursor's round.
     pub(crate) fn is_inside(&self) -> bool {
         self.inside
     }
 
-    /// Goes on behind a frame of the round that can't be read.
+    /// Moves past a frame of the round that cannot be read.
     pub(crate) fn pass(&mut self, frame_bytes: u64) {
         self.end.offset += frame_bytes;
     }
@@ -123,7 +124,7 @@ impl Scanner {
         Self { segment, window: Vec::new(), start: 0 }
     }
 
-    /// Follows the chain by one frame, round headers passed over.
+    /// Moves forward by one frame. Passes over round headers.
     pub(crate) fn step(&mut self, cursor: &mut Cursor) -> io::Result<Step> {
         loop {
             let offset = cursor.end.offset;
@@ -144,7 +145,7 @@ impl Scanner {
         }
     }
 
-    /// Bytes of the segment; `None` if they reach beyond it.
+    /// Bytes of the segment. `None` if they reach beyond its end.
     pub(crate) fn bytes(&mut self, offset: u64, count: usize) -> io::Result<Option<&[u8]>> {
         let Some(end) = offset.checked_add(count as u64).filter(|end| *end <= self.segment.bytes)
         else {
@@ -157,7 +158,7 @@ impl Scanner {
         Ok(self.window.get(from..from + count))
     }
 
-    /// Every valid round header of this life of the segment from `offset` on, wherever it stands.
+    /// All valid round headers of this life of the segment from `offset` on, at any place.
     pub(crate) fn rounds_from(&mut self, offset: u64) -> io::Result<Vec<RoundHeader>> {
         let mut found = Vec::new();
         let mut at = offset;
@@ -176,13 +177,13 @@ impl Scanner {
         Ok(found)
     }
 
-    /// Forgets what was read: the file has changed.
+    /// Drops the window, because the file was changed.
     pub(crate) fn forget(&mut self) {
         self.window.clear();
         self.start = 0;
     }
 
-    /// A round header that may follow at the cursor: there, or at the next block.
+    /// The round header that follows at the cursor: at its offset, or at the next block.
     pub(crate) fn next_round(&mut self, cursor: &Cursor) -> io::Result<Option<(RoundHeader, u64)>> {
         let here = cursor.end.offset;
         let block = here.next_multiple_of(BLOCK_BYTES);
@@ -202,7 +203,7 @@ impl Scanner {
         Ok(payload.and_then(|payload| RoundHeader::read(header, payload)))
     }
 
-    /// The valid frame at `offset`, with the bytes of its payload.
+    /// The valid frame at `offset`, with the number of its payload bytes.
     pub(crate) fn frame(&mut self, offset: u64) -> io::Result<Option<(Header, usize)>> {
         let Some(raw) = self.bytes(offset, HEADER_BYTES)?.and_then(RawHeader::read) else {
             return Ok(None);
@@ -225,7 +226,7 @@ impl Scanner {
         }
     }
 
-    /// Reads what the device can read. What it can't counts as zeroes, of which no frame is made.
+    /// Reads block by block. Blocks that the device cannot read count as zeroes, and zeroes are never a valid frame.
     fn fill_by_blocks(&mut self, offset: u64) -> io::Result<()> {
         let segment = Arc::clone(&self.segment);
         let mut at = offset;

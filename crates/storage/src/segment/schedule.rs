@@ -1,8 +1,9 @@
-//! When the scrub verifies what.
+//! Schedule of the scrub.
 //!
-//! The first pass is what the opening left, without pauses. After it one pass follows the other for as long as the store is
-//! open: every sealed segment once, then the index, spread evenly over the period in the settings. Each store begins its
-//! passes at another place, so the nodes of a cluster don't read copies of the same records at the same time.
+//! The first pass verifies what the opening left, without pauses. After that, one pass follows the other as long as
+//! the store is open. A pass verifies every sealed segment once and then the index, evenly spread over the period in
+//! the settings. Each store begins its passes at another segment. So the nodes of a cluster do not read the copies of
+//! the same records at the same time.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,10 +12,10 @@ use std::{
 
 use crate::ScrubProgress;
 
-/// How soon a store without sealed segments looks again.
+/// How soon a store without sealed segments checks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
-/// Something to verify.
+/// An item to verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     Segment(u64),
@@ -24,10 +25,10 @@ pub(crate) enum Item {
 /// The passes of one store.
 pub(crate) struct Schedule {
     period: Duration,
-    /// Says where passes begin.
+    /// Selects the segment at which passes begin.
     seed: u64,
     left: VecDeque<(Item, u64)>,
-    /// When the next item is due, and how far apart those of this pass are.
+    /// When the next item is due, and the time between two items of this pass.
     due: Instant,
     slot: Duration,
     progress: ScrubProgress,
@@ -35,7 +36,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// `first` are segments, with their bytes, that are to be verified at once.
+    /// `first` are segments that must be verified at once, with their bytes.
     pub(crate) fn new(
         period: Duration,
         seed: u64,
@@ -49,12 +50,12 @@ impl Schedule {
         schedule
     }
 
-    /// How long until something is due.
+    /// Time until the next item is due.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
         self.due.saturating_duration_since(now)
     }
 
-    /// What is due, if anything is. `segments` gives the sealed segments with their bytes, for a new pass.
+    /// The item that is due, if any. For a new pass, `segments` returns the sealed segments with their bytes.
     pub(crate) fn next(
         &mut self,
         now: Instant,
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn after_what_the_opening_left_each_pass_takes_the_period_and_begins_elsewhere() {
+    fn after_the_first_pass_each_pass_takes_one_period_and_begins_where_the_seed_says() {
         let began = Instant::now();
         let mut schedule = Schedule::new(8 * HOUR, 10, [(1, 70)], began);
         assert_eq!(schedule.next(began, three), Some(Item::Segment(1)), "at once");
@@ -130,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn a_store_without_sealed_segments_looks_again() {
+    fn a_store_without_sealed_segments_checks_again_later() {
         let began = Instant::now();
         let mut schedule = Schedule::new(100 * HOUR, 0, [], began);
         assert_eq!(schedule.next(began, BTreeMap::new), Some(Item::Index));
         assert_eq!(schedule.next(began, BTreeMap::new), None);
         assert_eq!(schedule.wait(began), HOUR);
-        assert_eq!(schedule.next(began + HOUR, three), None, "now there is something to do");
+        assert_eq!(schedule.next(began + HOUR, three), None, "a pass begins");
         assert_eq!(schedule.wait(began + HOUR), 25 * HOUR);
     }
 }

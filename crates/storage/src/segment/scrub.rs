@@ -1,8 +1,8 @@
-//! Verification of sealed segments that the index covers: before the store opens for the newest, in the background for
-//! the rest.
+//! Verification of sealed segments that the index covers. The opening verifies the newest before the store opens. The
+//! scrub verifies the rest in the background.
 //!
-//! Fast path: follow the frames to the seal. If that fails, every live entry of the segment is read by its place in the
-//! index: those that cannot be read are damaged.
+//! Fast path: follow the frames to the seal. If that fails, read every live entry of the segment at its location in
+//! the index. The entries that cannot be read are damaged.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -20,14 +20,14 @@ use crate::{
     },
 };
 
-/// Gives the live range of a group and the terms in it.
+/// Knows which entries are live, and their terms.
 pub(crate) trait LiveEntries {
-    /// The entries of `run` that are live.
+    /// The live entries of `run`.
     fn wanted(&self, group: GroupId, run: &Run) -> Vec<Wanted>;
 }
 
-/// Whether a segment's frames are all there up to `end`: behind its seal, or behind a round. `pace` is told how many
-/// bytes were read, and answers whether to stop.
+/// Whether all frames of a segment are intact up to `end`, which is after its seal or after a round. Calls `pace`
+/// with the number of bytes read, and stops if `pace` returns true.
 pub(crate) fn frames_are_whole(
     segment: &Arc<SegmentFile>,
     end: u64,
@@ -52,16 +52,16 @@ pub(crate) fn frames_are_whole(
     Ok(cursor.end.offset == end)
 }
 
-/// What of a group can't be read in a segment.
+/// Damage of a segment as it concerns one group.
 #[derive(Debug)]
 pub(crate) enum Hit {
-    /// These entries.
+    /// These entries cannot be read.
     Entries(Vec<(LogId, Damage)>),
-    /// More than single entries.
+    /// More than single entries is lost.
     Lost(Damage),
 }
 
-/// The groups whose live entries in a segment cannot be read.
+/// The groups with live entries in a segment that cannot be read.
 pub(crate) fn hit_groups(
     index: &Index,
     segment: Result<&Arc<SegmentFile>, &Damage>,
@@ -79,7 +79,7 @@ pub(crate) fn hit_groups(
             continue;
         }
         let found = damage_in(segment, group, &wanted)?;
-        // A run that was truncated or moved meanwhile is not what was looked at.
+        // If the run was truncated or moved meanwhile, the result does not count.
         if index.find_run(group, first)? != Some(run) {
             continue;
         }
@@ -106,7 +106,7 @@ fn damage_in(
     let mut damaged = Vec::new();
     for chunk in wanted.chunks(256) {
         let mut rest = chunk;
-        // Up to the first damaged entry, and then behind it.
+        // Read up to the first damaged entry, and then continue after it.
         while !rest.is_empty() {
             match read_wanted(segment, group, rest) {
                 Ok(_) => break,

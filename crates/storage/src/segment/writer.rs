@@ -1,12 +1,16 @@
-//! The writer: one thread that turns whatever is queued into a round, syncs it, and tells everybody.
+//! The writer: one thread that turns all queued writes into a round, syncs the round, and completes the writes.
 //!
-//! Order within a round, which readers and recovery rely on:
-//! 1. frames are written and synced;
-//! 2. the tail file says so;
-//! 3. groups learn where their entries lie;
-//! 4. completions are called;
-//! 5. entries over the cache's limit leave it;
-//! 6. if a segment was sealed, the index is brought up to date.
+//! Order within a round. Readers and recovery rely on it:
+//! 1. Frames are written and synced.
+//! 2. The tail file gets the new end of the log.
+//! 3. Groups learn the locations of their entries.
+//! 4. Completions are called, in queue order.
+//! 5. Entries beyond the cache's limit are evicted.
+//! 6. If a segment was sealed, or too many entries have no row, a checkpoint brings the index up to date. If a caller
+//!    waits for a checkpoint, it comes before step 4 instead.
+//!
+//! A completion is never called with `Ok` before its round is synced. The next round is never written before this one
+//! is synced.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,33 +37,33 @@ use crate::{
     tail::Tail,
 };
 
-/// Entries without an index row before rows are written though no segment is full.
+/// Number of entries without a row in the index after which a checkpoint is made although no segment is full.
 const UNINDEXED_LIMIT: usize = 1 << 18;
-/// Between two attempts of a round that finds no room.
+/// Wait between two attempts to write a round without disk space.
 const RETRY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Writer {
     pub(crate) core: Arc<Core>,
     pub(crate) tail: Tail,
     pub(crate) active: Arc<SegmentFile>,
-    /// The end of the log on the disk.
+    /// End of the log on the disk.
     pub(crate) end: LogEnd,
     /// Serial of the next round.
     pub(crate) next_round: u64,
     /// Groups that changed since the last checkpoint.
     pub(crate) dirty: BTreeMap<GroupId, Arc<Group>>,
-    /// Groups removed since then.
+    /// Groups removed since the last checkpoint.
     pub(crate) wiped: BTreeSet<GroupId>,
-    /// Segments sealed since then.
+    /// Segments sealed since the last checkpoint, with their lengths.
     pub(crate) sealed: Vec<(u64, u64)>,
     pub(crate) unindexed: usize,
     pub(crate) evictor: Evictor,
-    /// Buffers that rounds use in turn.
+    /// Buffers that are reused from round to round.
     pub(crate) heads: Vec<u8>,
     pub(crate) places: Vec<Place>,
 }
 
-/// A panic, here or in a completion, must not leave others waiting.
+/// A panic here or in a completion must not leave callers waiting.
 impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -99,7 +103,7 @@ impl Writer {
         }
     }
 
-    /// Writes one round, and completes it.
+    /// Writes one round and completes its writes.
     fn round(&mut self, ops: &mut [Op]) -> Result<(), Error> {
         let mut places = std::mem::take(&mut self.places);
         places.clear();
@@ -116,7 +120,8 @@ impl Writer {
             checkpoint |= matches!(op.work, Work::Checkpoint);
         }
         self.places = places;
-        // A checkpoint that somebody waits for comes before its completion, any other one after.
+        // If a caller waits for a checkpoint, the checkpoint comes before the completions. Otherwise it comes after
+        // them, so that no write waits for RocksDB.
         let waited_for = ops.iter().any(|op| matches!(op.work, Work::Checkpoint));
         let checkpointed = if waited_for { self.try_checkpoint()? } else { Ok(()) };
         complete(ops, &checkpointed);
@@ -136,17 +141,17 @@ impl Writer {
         let active = Arc::clone(&self.active);
         let mut round = Round::begin(heads, active, self.end, self.next_round, bytes)?;
         let core = Arc::clone(&self.core);
-        let stall = Stall(&core);
+        let space_wait = SpaceWait(&core);
         core.counters.sync_times.begin_round();
         for op in ops {
-            put_frames(&mut round, &op.work, places, &|| stall.segment())?;
+            put_frames(&mut round, &op.work, places, &|| space_wait.segment())?;
         }
         #[cfg(test)]
-        injected_faults(&core, &round, &stall)?;
-        round.write(|| stall.wait())
+        injected_faults(&core, &round, &space_wait)?;
+        round.write(|| space_wait.wait())
     }
 
-    /// Takes note of a round that is on the disk.
+    /// Records a round that is on the disk.
     pub(crate) fn advance(&mut self, written: Written) -> Result<(), Error> {
         let counters = &self.core.counters;
         Core::add(&counters.rounds, 1);
@@ -165,13 +170,13 @@ impl Writer {
         }
         self.heads = written.heads;
         match self.tail.write(self.end, false) {
-            // It says less than it could: a lower bound all the same.
+            // The tail file keeps an older position. It is only a lower bound, so that is safe.
             Err(error) if is_short_of_space(&error) => Ok(()),
             written => written.map_err(|error| tail_error(&error)),
         }
     }
 
-    /// Brings a group's synced state up to a write that is on the disk now.
+    /// Applies a write that is now on the disk to the group's synced state.
     fn publish(
         &mut self,
         work: &Work,
@@ -193,6 +198,7 @@ impl Writer {
             }
             Work::Move { group, from, entries } => {
                 let mut inner = group.lock();
+                // The group may have been removed after these entries were read.
                 let stale = inner.removed || self.wiped.contains(&group.id);
                 for (entry, place) in entries.iter().zip(places.by_ref()) {
                     let bytes = payload_bytes(entry.payload.len() + MOVED_PREFIX_BYTES);
@@ -225,7 +231,7 @@ impl Writer {
                 self.dirty.remove(group);
                 self.wiped.insert(*group);
                 match self.core.verdicts.finish_clearing(*group) {
-                    // The file says more than is so, until the next attempt.
+                    // Until the next attempt the file has a quarantine too many. That is safe.
                     Err(error) if is_short_of_space(&error) => {}
                     cleared => cleared.map_err(|error| Error::Failed {
                         detail: format!("store quarantine verdicts: {error}"),
@@ -241,8 +247,8 @@ impl Writer {
         self.dirty.entry(group.id).or_insert_with(|| Arc::clone(group));
     }
 
-    /// As [`Writer::checkpoint`]. The inner result tells whether RocksDB had room; if it hasn't, that is no failure:
-    /// everything stays as it is, and the next attempt writes it.
+    /// As [`Writer::checkpoint`]. The inner result is [`Error::DiskFull`] if RocksDB has no disk space. That is not
+    /// fatal: all changes are kept in memory, and the next attempt writes them.
     fn try_checkpoint(&mut self) -> Result<Result<(), Error>, Error> {
         let checkpointed = self.checkpoint();
         let is_full = checkpointed == Err(Error::DiskFull);
@@ -266,6 +272,7 @@ impl Writer {
             let changes = group.lock().synced.changes();
             checkpoint.group(*id, changes, self.wiped.contains(id))?;
         }
+        // Only after the batch is written do the rows in memory change. So a failed checkpoint can be repeated.
         checkpoint.write(self.end)?;
         *rows = next_rows;
         for group in self.dirty.values() {
@@ -278,17 +285,19 @@ impl Writer {
         Ok(())
     }
 
-    /// The last thing before a clean end.
+    /// Last step of a clean close.
     fn finish(&mut self) -> Result<(), Error> {
         match self.checkpoint().and_then(|()| self.core.index.flush()) {
-            Err(Error::DiskFull) => warn!("no room for the index, the next opening replays more"),
+            Err(Error::DiskFull) => {
+                warn!("no disk space for the index, the next opening replays more")
+            }
             flushed => flushed?,
         }
         self.tail.write_synced(self.end, true).map_err(|error| tail_error(&error))
     }
 
     fn fail(&self, ops: Vec<Op>, error: Error) {
-        self.core.give_up_damaged_index();
+        self.core.end_if_index_is_damaged();
         let error = if matches!(error, Error::Failed { .. } | Error::Closed) {
             error
         } else {
@@ -301,11 +310,11 @@ impl Writer {
     }
 }
 
-/// What the writer does where the disk has no room: it waits, and nobody is told that anything was written.
-struct Stall<'a>(&'a Core);
+/// Waits while the disk has no space for a round. No write of the round completes meanwhile.
+struct SpaceWait<'a>(&'a Core);
 
-impl Stall<'_> {
-    /// The next segment, as soon as there is one.
+impl SpaceWait<'_> {
+    /// The next segment, once one is ready.
     fn segment(&self) -> Result<Arc<SegmentFile>, Error> {
         loop {
             match next_segment(self.0) {
@@ -315,27 +324,31 @@ impl Stall<'_> {
         }
     }
 
-    /// Lets a moment pass in which whoever gives space back does so. Fails if the store is to end.
+    /// Waits a moment, so that other threads can free space. Fails if the store ends.
     fn wait(&self) -> Result<(), Error> {
-        self.0.queue.set_stalled(true);
+        self.0.queue.set_waits_for_disk_space(true);
         self.0.space.set_round_waits(true);
         if self.0.space.pause(RETRY) { Err(Error::Closed) } else { Ok(()) }
     }
 }
 
-/// The round has what it waited for, or never will.
-impl Drop for Stall<'_> {
+/// The round is written, or the store has ended.
+impl Drop for SpaceWait<'_> {
     fn drop(&mut self) {
         if self.0.space.round_waits() {
             self.0.space.set_round_waits(false);
-            self.0.queue.set_stalled(false);
+            self.0.queue.set_waits_for_disk_space(false);
         }
     }
 }
 
-/// The faults that tests ask for.
+/// Faults that tests inject.
 #[cfg(test)]
-fn injected_faults(core: &Core, round: &Round<'_>, stall: &Stall<'_>) -> Result<(), Error> {
+fn injected_faults(
+    core: &Core,
+    round: &Round<'_>,
+    space_wait: &SpaceWait<'_>,
+) -> Result<(), Error> {
     use std::sync::{PoisonError, atomic::Ordering::Relaxed};
     drop(core.hold_rounds.lock().unwrap_or_else(PoisonError::into_inner));
     if core.fail_rounds.load(Relaxed) {
@@ -343,12 +356,12 @@ fn injected_faults(core: &Core, round: &Round<'_>, stall: &Stall<'_>) -> Result<
     }
     while core.short_of_space.load(Relaxed) {
         round.write_half();
-        stall.wait()?;
+        space_wait.wait()?;
     }
     Ok(())
 }
 
-/// The next segment, readable from now on.
+/// Takes the next segment and makes it readable.
 pub(crate) fn next_segment(core: &Core) -> Result<Arc<SegmentFile>, Error> {
     let segment = core.pool.take()?;
     core.add_segment(Arc::clone(&segment));

@@ -1,11 +1,13 @@
-//! Opens the index, and makes it anew where it is damaged.
+//! Opens the index, and rebuilds it if it is damaged.
 //!
-//! Everything in RocksDB comes from the segments. As long as none has been reclaimed the log is replayed from its beginning
-//! into an empty index. After that a copy of the state rows says what reclaimed segments held (`index/copy.rs`), and the
-//! places of entries are found in the segments that are left (`index_rebuild.rs`). Without a copy that is whole, the replay
-//! finds the log without its beginning, and that is damage as any other: a verdict on the replicas.
+//! All data in RocksDB comes from the segments. While no segment has been reclaimed, the log is replayed from its
+//! beginning into an empty index. After that, a copy of the state rows has what the reclaimed segments held
+//! (`index/copy.rs`), and the remaining segments are searched for the locations of entries (`index_rebuild.rs`).
+//! Without a valid copy, the replay finds that the beginning of the log is missing. That is damage like any other,
+//! and the replicas are quarantined.
 //!
-//! Damage that is found while the store is open leaves a note; the store ends, and the next opening acts on the note.
+//! If damage of the index is found while the store is open, a note is written and the store ends. The next opening
+//! finds the note and rebuilds the index.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
@@ -20,24 +22,24 @@ use crate::{
     store::index_rebuild::{self, Missing},
 };
 
-/// Says that the index was found damaged while the store was open, and why.
+/// Note that the index was found damaged while the store was open, with the reason.
 const NOTE: &str = "index.note";
-/// Where a damaged index is kept, for whoever wants to look into it.
+/// The damaged index is kept here for later analysis.
 const SET_ASIDE: &str = "index.damaged";
-/// Where a new index is made.
+/// A new index is built here.
 const NEW: &str = "index.new";
 
-/// The index, and what it says.
+/// The index and its content.
 pub(super) struct Loaded {
     pub(super) index: Index,
     pub(super) segment_rows: BTreeMap<u64, SegmentRow>,
     pub(super) replay: Replay,
     pub(super) start: Option<Position>,
-    /// Entries that a new index should have and has not.
+    /// Entries that the new index should have but that were not found.
     pub(super) missing: Missing,
 }
 
-/// Opens and reads the index; an empty one if that cannot be done for damage.
+/// Opens and reads the index. If it is damaged, rebuilds it.
 pub(super) fn load(dir: &DataDir) -> Result<Loaded, Error> {
     let damage = match fs::read_to_string(dir.root().join(NOTE)) {
         Ok(note) => note,
@@ -59,10 +61,10 @@ pub(super) fn load(dir: &DataDir) -> Result<Loaded, Error> {
     Ok(Loaded { missing, ..read(dir)? })
 }
 
-/// Leaves the note that the index is damaged. It is on the disk when this returns.
+/// Writes the note that the index is damaged. The note is durable when this returns.
 pub(crate) fn note_damage(dir: &DataDir, damage: &str) {
     if let Err(error) = replace_file(dir.root(), NOTE, damage.as_bytes()) {
-        warn!(%error, "damage of the index could not be noted, the next opening has to find it again");
+        warn!(%error, "the note about the damaged index could not be written, the next opening has to find the damage again");
     }
 }
 
@@ -74,16 +76,17 @@ fn read(dir: &DataDir) -> Result<Loaded, Error> {
     Ok(Loaded { index, segment_rows, replay, start, missing: Missing::new() })
 }
 
-/// An index that is gone is damaged, unless it can be empty: an opening may have died before it made one.
+/// A missing index is damage if a copy of its state rows exists. Without a copy the index may have been empty: the
+/// first opening may have crashed before it made one.
 fn read_unless_gone(dir: &DataDir) -> Result<Loaded, Error> {
     if copy::exists(dir.root()) && !dir.index().join("CURRENT").exists() {
-        return Err(Error::IndexDamaged { detail: "there is none".to_owned() });
+        return Err(Error::IndexDamaged { detail: "there is no index".to_owned() });
     }
     read(dir)
 }
 
-/// Puts the index in `new`, or an empty one if there is none, in the place of the damaged one. The note goes last. A crash
-/// in between is met by the next opening with the note, or by that there is no index.
+/// Replaces the damaged index with the index in `new`, or with an empty one if there is no `new`. The note is deleted
+/// last. After a crash in between, the next opening finds the note, or finds that the index is missing.
 fn replace(dir: &DataDir, new: &Path) -> io::Result<()> {
     if dir.index().exists() {
         let aside = dir.root().join(SET_ASIDE);

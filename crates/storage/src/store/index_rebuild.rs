@@ -1,9 +1,11 @@
-//! Makes an index anew from the copy of its state rows and the segments.
+//! Rebuilds an index from the copy of its state rows and the segments.
 //!
-//! The copy says which entries are live, as of its position. Where they lie is found by reading every segment before that
-//! position, newest first: of several frames of one entry the last one counts, as entries are copied forward. The log from
-//! the position on is replayed by the opening, as after any crash. Entries that are in no segment are named: unless the
-//! log says that they were purged or truncated after the position, their groups get a verdict.
+//! The copy tells which entries are live as of its position. Their locations are found by reading every segment
+//! before that position, newest first. If an entry has several frames, the last one counts, because entries are
+//! copied forward. The opening then replays the log from the copy's position on, as after any crash.
+//!
+//! Live entries that are in no segment are returned. Their groups are quarantined, unless the log shows that the
+//! entries were purged or truncated after the copy's position.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,10 +30,11 @@ use crate::{
     },
 };
 
-/// Indexes of entries that are in no segment.
+/// Indexes of live entries that are in no segment.
 pub(super) type Missing = BTreeMap<GroupId, Vec<Range<u64>>>;
 
-/// Writes the index of `copy` and the segments into `path`. Gives the entries that were live as of the copy and are nowhere.
+/// Builds the index in `path` from `copy` and the segments. Returns the entries that were live as of the copy and are
+/// in no segment.
 pub(super) fn rebuild(dir: &DataDir, copy: &Copy, path: &Path) -> Result<Missing, Error> {
     let problem = |error: io::Error| directory_error(&dir.segments(), &error);
     let index = Index::open(path)?;
@@ -63,7 +66,7 @@ pub(super) fn rebuild(dir: &DataDir, copy: &Copy, path: &Path) -> Result<Missing
     Ok(copy.groups.iter().map(gaps).filter(|(_, gaps)| !gaps.is_empty()).collect())
 }
 
-/// The segments in which the copy's entries are, and up to where, newest first.
+/// The segments that may hold entries of the copy, newest first, each with the offset up to which it must be read.
 fn segments(copy: &Copy) -> impl Iterator<Item = (u64, u64)> {
     let sealed = copy.segments.iter().rev().filter(|(serial, row)| {
         row.end > 0 && **serial < copy.position.segment && (row.runs > 0 || row.held)
@@ -74,7 +77,7 @@ fn segments(copy: &Copy) -> impl Iterator<Item = (u64, u64)> {
 
 type Places = BTreeMap<(GroupId, u64), Loc>;
 
-/// The last frame of each live entry in a segment. What stands behind a break in it isn't seen.
+/// The last frame of each live entry in a segment. Frames behind a break in the segment are not found.
 fn live_places(
     segment: &Arc<SegmentFile>,
     end: u64,
@@ -101,7 +104,8 @@ fn live_places(
     Ok(places)
 }
 
-/// The entries of each group that have a row already: stretches by their first index, with the index after them.
+/// The entries of each group that already have a row: stretches by their first index, with the index after the last
+/// entry.
 #[derive(Default)]
 struct Covered(HashMap<GroupId, BTreeMap<u64, u64>>);
 
@@ -124,7 +128,7 @@ impl Covered {
         runs
     }
 
-    /// What of `range` has no row.
+    /// The parts of `range` without a row.
     fn gaps(&self, group: GroupId, range: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
         let mut next = range.start;
@@ -152,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_where_the_newest_segment_has_it() {
+    fn the_newest_segment_with_an_entry_determines_its_location() {
         let loc = Loc { offset: 4096, payload_bytes: 1 };
         let places = |indexes: &[u64]| -> Places {
             indexes.iter().map(|index| ((GroupId(1), *index), loc)).collect()

@@ -1,4 +1,9 @@
-//! Opening a data directory, step by step; what can be found there is written in `OVERVIEW.md`.
+//! Opens a data directory. `OVERVIEW.md` describes the files and the steps.
+//!
+//! Order: lock the directory, load the index, replay the log and find its end, upgrade the format file, and verify
+//! what the index covers. Then clean up behind the end, write the opening round, and start the threads. Before the
+//! upgrade, nothing is written that an older binary would misread. Only damage of unknown extent makes the log begin
+//! in a new segment, and then the old segments are kept as evidence.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -43,7 +48,7 @@ use crate::{
     verdict::Verdicts,
 };
 
-/// Opens or makes the store in `root` and starts its threads. Says how often it was opened, this time included.
+/// Opens or creates the store in `root` and starts its threads. Returns how often it was opened, this time included.
 pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<(Shutdown, u64), Error> {
     raise_file_limit();
     let (dir, lock) = DataDir::open(root)?;
@@ -74,13 +79,13 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<(Shutdown, 
     let start = match log {
         Found::New => opening.start_new(),
         Found::Whole { end, before_last, torn } => {
-            opening.condemn_missing(&missing)?;
+            opening.quarantine_missing(&missing)?;
             opening.verify_covered()?;
             opening.keep(end, before_last, torn)?
         }
         Found::Damaged(damage) => opening.start_over(&damage, hint)?,
     };
-    // Counted last: an opening that fails is no start.
+    // Raised last, because a failed opening does not count as a start.
     let starts = starts::raise(root)?;
     Ok((opening.launch(start, tail, lock)?, starts))
 }
@@ -93,19 +98,19 @@ struct Opening {
     index: Index,
     segment_rows: BTreeMap<u64, SegmentRow>,
     replay: Replay,
-    /// The index's position, if it has one.
+    /// Position of the index. `None` if the index is new.
     start: Option<Position>,
     files: Files,
     /// Serials of the segment files that exist.
     serials: BTreeSet<u64>,
-    /// Sealed segments left to the scrub.
+    /// Sealed segments that are left to the scrub, with their bytes.
     unverified: Vec<(u64, u64)>,
-    /// Groups whose entries can't be read.
+    /// Groups with entries that cannot be read.
     hit: Vec<(GroupId, Hit)>,
 }
 
 enum Found {
-    /// Nothing was ever written.
+    /// No round was ever written.
     New,
     Whole {
         end: LogEnd,
@@ -115,17 +120,17 @@ enum Found {
     Damaged(Damage),
 }
 
-/// Where and how the log goes on.
+/// Position and segments with which the log continues.
 struct Start {
     end: LogEnd,
-    /// The segment that `end` is in; none if it has to be made.
+    /// The segment of `end`. `None` if it must be made.
     active: Option<Arc<SegmentFile>>,
-    /// Prepared segments that follow it.
+    /// Prepared segments that follow the active one.
     ready: VecDeque<Arc<SegmentFile>>,
     next_serial: u64,
-    /// The index's position is to be moved here before anything is written.
+    /// The index's position must be moved to `end` before any round is written.
     restarted: bool,
-    /// Bytes of the last round that were written once more.
+    /// Bytes of the last round that were written again.
     rewritten: u64,
 }
 
@@ -157,7 +162,8 @@ impl Opening {
         }
     }
 
-    /// Goes on where the log ends: clears away the torn tail, and deletes what belongs to nothing.
+    /// Continues at the end of the log. Removes the torn tail, and deletes files that neither the index nor the log
+    /// needs.
     fn keep(&mut self, end: LogEnd, before_last: LogEnd, torn: bool) -> Result<Start, Error> {
         let dir = self.files.dir.clone();
         let problem = |error: io::Error| read_error(&dir, &error);
@@ -169,11 +175,13 @@ impl Opening {
         let mut rewritten = 0;
         if torn {
             rewritten = self.rewrite(before_last, end).map_err(problem)?;
+            // The last round may be in several segments, so the rewritten parts in earlier ones are synced too.
             for serial in from..end.segment {
                 if let Ok(segment) = self.files.segment(serial).map_err(problem)? {
                     segment.sync_data().map_err(problem)?;
                 }
             }
+            // Otherwise a frame of the torn round could follow the next round and look valid.
             active.zero_from(end.offset).map_err(problem)?;
         }
         let needed = |serial: &u64| {
@@ -192,8 +200,9 @@ impl Opening {
         Ok(Start { end, active: Some(active), ready, next_serial, restarted: false, rewritten })
     }
 
-    /// Writes the last round once more. Its sync may have failed: then the kernel shows it and takes it for written, though
-    /// it is not on the disk, and no sync to come would take it there. Rounds before it were synced.
+    /// Writes the last round again. Its sync may have failed before the crash. Then the kernel shows the data and
+    /// considers it clean, although it is not on the disk, and no later sync would write it. Earlier rounds were
+    /// synced.
     fn rewrite(&mut self, before: LogEnd, end: LogEnd) -> io::Result<u64> {
         let mut rewritten = 0;
         for serial in before.segment..=end.segment {
@@ -206,7 +215,7 @@ impl Opening {
         Ok(rewritten)
     }
 
-    /// Gives the prepared segments behind the log a new life each, so that pieces of a torn round in them are void.
+    /// Begins a new life of each prepared segment behind the log, so that parts of a torn round in it become invalid.
     fn revive_ready(
         &mut self,
         first: u64,
@@ -230,11 +239,12 @@ impl Opening {
         Ok(ready)
     }
 
-    /// Damage that cannot be pinned to groups: all are quarantined, and the log begins anew in a new segment.
+    /// Handles damage of unknown extent: quarantines every group, and begins the log anew in a new segment.
     fn start_over(&mut self, damage: &Damage, hint: Option<Hint>) -> Result<Start, Error> {
         error!(%damage, "log is damaged, every replica of this store is quarantined");
         let root = self.dir.root().to_owned();
         let problem = |error: io::Error| read_error(&root, &error);
+        // First of all: a crash in the next steps must not leave a log that looks healthy.
         self.verdicts.add_all(&damage.to_string()).map_err(problem)?;
         let from = self.start.map_or(log_start(), |position| position.0);
         let mut round = from.round.max(hint.map_or(0, |hint| hint.end.round));
@@ -245,9 +255,11 @@ impl Opening {
                 let rounds = Scanner::new(Arc::clone(&segment)).rounds_from(0).map_err(problem)?;
                 round = rounds.iter().map(|found| found.serial).fold(round, u64::max);
             }
+            // Held segments are never reclaimed while a group is quarantined.
             let row = self.segment_rows.entry(existing).or_default();
             (row.end, row.held) = (self.settings.segment_bytes, true);
         }
+        // A new serial and a new round number: nothing in the old segments can be taken for a part of the new log.
         serial = self.segment_rows.keys().copied().fold(serial, u64::max) + 1;
         self.replay.sealed.clear();
         let end = LogEnd { segment: serial, offset: DATA_START, round: round + 1 };
@@ -261,7 +273,8 @@ impl Opening {
         })
     }
 
-    /// Verifies what the index covers, newest first, as far as the settings say; the header of every segment.
+    /// Verifies the segments that the index covers, newest first, up to the number of bytes in the settings. Verifies
+    /// the header of every segment.
     fn verify_covered(&mut self) -> Result<(), Error> {
         let mut budget = self.settings.verify_bytes_at_open;
         let dir = self.files.dir.clone();
@@ -287,17 +300,17 @@ impl Opening {
         Ok(())
     }
 
-    /// Quarantines the groups whose live entries are in no segment.
-    fn condemn_missing(&self, missing: &Missing) -> Result<(), Error> {
+    /// Quarantines the groups with live entries that are in no segment.
+    fn quarantine_missing(&self, missing: &Missing) -> Result<(), Error> {
         for (group, gaps) in missing {
             let Some(replayed) = self.replay.groups.get(group) else { continue };
             let bounds = &replayed.synced.bounds;
-            // What was appended since has its place from the replay.
+            // Entries that were appended after the copy got their location from the replay.
             let live = bounds.first()..bounds.next().min(replayed.synced.indexed_below().0);
             let lost = gaps.iter().find(|gap| gap.start < live.end && live.start < gap.end);
             let Some(lost) = lost.filter(|_| !self.replay.wiped.contains(group)) else { continue };
             let expected = format!("entry {} of group {group}", lost.start.max(live.start));
-            let damage = Damage::new(&self.files.dir, 0, expected, "it in no segment");
+            let damage = Damage::new(&self.files.dir, 0, expected, "no segment with it");
             error!(group = %group, %damage, "replica quarantined");
             let added = self.verdicts.add(*group, &damage.to_string());
             added.map_err(|error| directory_error(self.dir.root(), &error))?;
@@ -305,7 +318,7 @@ impl Opening {
         Ok(())
     }
 
-    /// The segments whose frames are in the index, and up to where they are, newest first.
+    /// The segments whose frames are in the index, newest first, each with the offset up to which they are.
     fn covered(&self) -> Vec<(u64, u64)> {
         let Some(Position(position)) = self.start else { return Vec::new() };
         let sealed = self.segment_rows.iter().rev();
@@ -361,7 +374,7 @@ impl Opening {
             });
         let writer = writer.inspect_err(|_| shutdown.run(crate::segment::queue::End::Abort))?;
         *hold(&shutdown.writer) = Some(spawn_with("storage-write", move || writer.run())?);
-        core.space.look();
+        core.space.update();
         *hold(&shutdown.watcher) = Some(spawn("storage-space", &core, watch_space)?);
         let maintainer = Maintainer::new(Arc::clone(&core));
         *hold(&shutdown.maintainer) =
@@ -388,8 +401,8 @@ fn add_groups(core: &Arc<Core>, groups: BTreeMap<GroupId, recovery::Replayed>) {
     }
 }
 
-/// Makes the writer, and writes the opening round: once it is synced, everything before it is durable, and the serial of
-/// every later round is new.
+/// Makes the writer and writes the opening round. Once that is synced, all rounds before it are durable, and no later
+/// round has a serial that was used before.
 fn prepare_writer(
     core: &Arc<Core>,
     active: Option<Arc<SegmentFile>>,
@@ -407,6 +420,7 @@ fn prepare_writer(
         tail,
         active: Arc::clone(&active),
         end,
+        // Skips one serial: the torn round may have used `end.round + 1`.
         next_round: end.round + 2,
         dirty: BTreeMap::new(),
         wiped: BTreeSet::new(),
@@ -417,11 +431,12 @@ fn prepare_writer(
         places: Vec::new(),
     };
     fill(&mut writer);
+    // After damage the old log cannot be replayed, so the index must point behind it before the new log begins.
     if restarted {
         writer.checkpoint()?;
         core.index.flush()?;
     }
-    // From here on the tail file no longer says that nothing follows a clean end.
+    // From now on the tail file no longer says that the log ends here cleanly.
     let opened = writer.tail.write_synced(end, false);
     opened.map_err(|error| read_error(core.dir.root(), &error))?;
     let mut round = Round::begin(Vec::new(), active, end, writer.next_round, 0)?;
@@ -431,13 +446,14 @@ fn prepare_writer(
     Ok(writer)
 }
 
-/// The thread that follows the room on the disk, and has that done again which found none.
+/// The watcher thread. Once a second, and when the state of the disk changes, it measures the disk, keeps the
+/// ballast, and tries again what failed for lack of disk space.
 fn watch_space(core: &Core) {
     loop {
-        core.space.look();
-        core.space.tend_ballast();
+        core.space.update();
+        core.space.adjust_ballast();
         core.verdicts.save_again();
-        core.give_up_damaged_index();
+        core.end_if_index_is_damaged();
         if core.space.index_waits() {
             let op = Op { work: Work::Checkpoint, done: None };
             let _store_is_ending = core.queue.push(op, 0, true);
@@ -465,7 +481,7 @@ fn find_files(dir: &DataDir) -> Result<BTreeSet<u64>, Error> {
     Ok(serials)
 }
 
-/// A missing tail file is damage, told by its having no hint.
+/// Opens the tail file. If it is missing, makes a new one but returns no hint, and recovery treats that as damage.
 fn open_tail(root: &Path) -> Result<(Tail, Option<Hint>), Error> {
     match Tail::open(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -481,7 +497,7 @@ fn allocated_bytes(segments: &Path) -> io::Result<u64> {
     fs::read_dir(segments)?.map(|file| Ok(file?.metadata()?.len())).sum()
 }
 
-/// Every segment is an open file: the process may need more than the soft limit.
+/// Raises the soft limit of open files, because every segment is an open file.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

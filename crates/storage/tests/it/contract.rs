@@ -1,3 +1,5 @@
+//! Both log stores pass the contract, with fixed examples and with random writes.
+
 use anabranch_storage::{SimSettings, contract};
 
 use crate::fixtures::{Disk, Memory, seeds, small, uncached};

@@ -1,5 +1,5 @@
-//! Damage before the synced end is never cut, and never forgotten: single entries come back from a copy, more than that
-//! quarantines.
+//! Damage before the synced end of the log is never truncated and never forgotten. Single entries are repaired from a
+//! copy. More damage quarantines the replica.
 
 use std::{
     fs::{self, OpenOptions},
@@ -18,7 +18,7 @@ use crate::{
     torn_tail::synced_end,
 };
 
-/// A store with two groups over several segments, closed or crashed.
+/// A store with two groups in several segments, closed or crashed.
 fn filled(settings: StorageSettings, close: bool) -> Disk {
     let mut disk = Disk::new(settings);
     let store = disk.open_store();
@@ -57,8 +57,8 @@ fn check_refuses(store: &dyn LogStore, group: u64) {
     assert!(matches!(read(&*log, 0..1), Err(Error::Quarantined { .. })));
 }
 
-/// Reads all 200 entries of a filled group; copies of those that are damaged come from elsewhere, as from a peer. Says how
-/// many were.
+/// Reads all 200 entries of a filled group, and repairs damaged ones with a copy, as from a peer. Returns the number
+/// of repaired entries.
 fn read_mending(store: &dyn LogStore, group: u64, what: &str) -> usize {
     let log = open(store, group);
     let whole = entries(1, 0..200, 1000);
@@ -86,7 +86,7 @@ fn read_mending(store: &dyn LogStore, group: u64, what: &str) -> usize {
 }
 
 #[test]
-fn one_wrong_bit_anywhere_in_a_segment_costs_no_replica() {
+fn one_wrong_bit_anywhere_in_a_segment_quarantines_no_replica() {
     use rand::{Rng, SeedableRng};
     for seed in seeds(0, 120) {
         let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
@@ -95,7 +95,7 @@ fn one_wrong_bit_anywhere_in_a_segment_costs_no_replica() {
         let segments = disk.segments();
         let at = rng.random_range(0..usize::try_from(active).unwrap());
         let end = if at + 1 == usize::try_from(active).unwrap() { end } else { 128 << 10 };
-        // Every eighth time in the header.
+        // Every eighth seed damages the header.
         let offset = rng.random_range(if seed % 8 == 0 { 0..4096 } else { 4096..end });
         flip(&segments[at], offset);
         let what = format!("seed {seed}: segment {} at {offset}", at + 1);
@@ -107,7 +107,7 @@ fn one_wrong_bit_anywhere_in_a_segment_costs_no_replica() {
         }
         assert!(mended <= 1, "{what}: {mended}");
         store.abort();
-        // What was mended is as it was written, for every way to read it.
+        // A repaired entry is as it was written, whichever way it is read.
         let store = SegmentStore::open(disk.path(), uncached()).unwrap();
         for group in [1, 2] {
             assert_eq!(
@@ -122,11 +122,11 @@ fn one_wrong_bit_anywhere_in_a_segment_costs_no_replica() {
 }
 
 #[test]
-fn two_damaged_entries_of_the_unindexed_tail_are_both_mended() {
+fn two_damaged_entries_of_the_unindexed_tail_are_both_repaired() {
     let disk = filled(small(), false);
     let (active, end) = synced_end(disk.path());
     let path = &disk.segments()[usize::try_from(active).unwrap() - 1];
-    // In the payloads of two entries that lie apart.
+    // These offsets are in the payloads of two entries that are not neighbours.
     for offset in [4096 + 400, end - 500] {
         flip(path, offset);
     }
@@ -138,7 +138,7 @@ fn two_damaged_entries_of_the_unindexed_tail_are_both_mended() {
 }
 
 #[test]
-fn a_copy_that_is_not_the_entry_is_refused_and_a_condemned_replica_stays_so() {
+fn a_wrong_copy_is_refused_and_a_condemned_replica_stays_quarantined() {
     let settings = StorageSettings { verify_bytes_at_open: 0, ..uncached() };
     let mut disk = filled(settings, true);
     let store = disk.open_store();
@@ -161,13 +161,13 @@ fn a_copy_that_is_not_the_entry_is_refused_and_a_condemned_replica_stays_so() {
         assert!(matches!(refused, Err(Error::Damaged { .. })), "{payload_bytes}: {refused:?}");
     }
     assert_eq!(log.damaged(), [damaged]);
-    log.condemn("no peer has it");
+    log.condemn("no peer has the entry");
     block_on(log.until_mended());
     assert!(matches!(read(&*log, 0..1), Err(Error::Quarantined { .. })));
 }
 
 #[test]
-fn an_entry_of_which_nobody_has_a_copy_is_mended_by_its_checksum_if_one_bit_is_wrong() {
+fn an_entry_without_a_copy_is_repaired_by_its_checksum_if_one_bit_is_wrong() {
     let settings = StorageSettings { verify_bytes_at_open: 0, ..uncached() };
     for wrong_bytes in [1, 2] {
         let mut disk = filled(settings.clone(), true);
@@ -189,7 +189,7 @@ fn an_entry_of_which_nobody_has_a_copy_is_mended_by_its_checksum_if_one_bit_is_w
 }
 
 #[test]
-fn rot_anywhere_before_the_synced_end_is_never_cut() {
+fn damage_before_the_synced_end_is_never_truncated() {
     for close in [false, true] {
         let disk = filled(small(), close);
         let (active, end) = synced_end(disk.path());
@@ -211,7 +211,7 @@ fn rot_anywhere_before_the_synced_end_is_never_cut() {
     }
 }
 
-/// Every group has all of its 200 entries, those included of which there are copies, or is quarantined.
+/// Checks that every group is quarantined or has all of its 200 entries after repairs.
 fn check_all_there_or_quarantined(dir: &Path, what: &str) {
     for again in [false, true] {
         let store = SegmentStore::open(dir, uncached()).unwrap();
@@ -224,13 +224,13 @@ fn check_all_there_or_quarantined(dir: &Path, what: &str) {
             }
             hit += read_mending(&*store, group, what);
         }
-        assert!(hit > 0 || again || !what.contains("at 20700"), "{what}: unseen");
+        assert!(hit > 0 || again || !what.contains("at 20700"), "{what}: damage was not found");
         store.abort();
     }
 }
 
 #[test]
-fn a_shortened_log_is_told_from_a_torn_tail_by_the_tail_file() {
+fn the_tail_file_distinguishes_a_shortened_log_from_a_torn_tail() {
     let mut disk = filled(small(), false);
     let (segment, end) = synced_end(disk.path());
     let path = disk.segments().into_iter().find(|path| {
@@ -243,7 +243,7 @@ fn a_shortened_log_is_told_from_a_torn_tail_by_the_tail_file() {
 }
 
 #[test]
-fn damage_without_bounds_quarantines_groups_not_heard_of_until_they_are_removed() {
+fn damage_of_unknown_extent_quarantines_unknown_groups_until_they_are_removed() {
     let mut disk = filled(small(), false);
     fs::write(disk.path().join("tail"), vec![7; 5000]).unwrap();
     let store = disk.open_store();
@@ -266,7 +266,7 @@ fn damage_without_bounds_quarantines_groups_not_heard_of_until_they_are_removed(
 }
 
 #[test]
-fn damage_without_bounds_spares_groups_that_are_made_after_it() {
+fn after_the_damage_is_bounded_groups_that_are_made_later_are_healthy() {
     let mut disk = filled(small(), false);
     fs::write(disk.path().join("tail"), vec![7; 5000]).unwrap();
     let store = disk.open_store();
@@ -306,7 +306,7 @@ fn missing_and_shortened_segments_are_damage() {
             assert!(reason.contains(path.file_name().unwrap().to_str().unwrap()), "{reason}");
             assert!(reason.contains("expected") && reason.contains("found"), "{reason}");
             let store = disk.open_store();
-            assert!(quarantined(&*store, 1).is_some(), "the verdict outlives a restart");
+            assert!(quarantined(&*store, 1).is_some(), "the quarantine survives a restart");
         }
     }
 }
@@ -324,7 +324,7 @@ fn a_segment_of_another_store_is_damage() {
 fn only_live_entries_of_a_damaged_sealed_segment_are_damaged() {
     let mut disk = Disk::new(small());
     let store = disk.open_store();
-    // Group 1 fills the first segments, group 2 comes behind.
+    // Group 1 fills the first segments, and group 2 the following ones.
     for group in [1, 2] {
         let log = open(&*store, group);
         wait(|done| log.append(entries(1, 0..300, 1000), done)).unwrap();
@@ -337,7 +337,7 @@ fn only_live_entries_of_a_damaged_sealed_segment_are_damaged() {
     let damaged = log.damaged();
     assert!(matches!(damaged[..], [LogId { term: 1, index: 0..100 }]), "{damaged:?}");
     assert_eq!(store.stats().quarantined_groups, 0);
-    // Purged past the damage, it is harmless.
+    // After a purge past the damaged entry, the damage is harmless.
     wait(|done| log.purge(LogId { term: 1, index: 150 }, done)).unwrap();
     assert_eq!(log.damaged(), []);
     let store = disk.open_store();
@@ -346,7 +346,7 @@ fn only_live_entries_of_a_damaged_sealed_segment_are_damaged() {
 }
 
 #[test]
-fn rot_that_nobody_looked_for_at_open_is_found_by_the_read() {
+fn damage_that_the_opening_did_not_check_is_found_by_a_read() {
     let settings = StorageSettings { verify_bytes_at_open: 0, ..uncached() };
     let mut disk = filled(settings, true);
     let store = disk.open_store();
@@ -360,7 +360,7 @@ fn rot_that_nobody_looked_for_at_open_is_found_by_the_read() {
 }
 
 #[test]
-fn a_garbled_directory_is_refused_and_a_used_one_locked() {
+fn an_invalid_directory_is_refused_and_an_open_one_is_locked() {
     let mut disk = filled(small(), true);
     let store = disk.open_store();
     let again = SegmentStore::open(disk.path(), small());
@@ -371,7 +371,7 @@ fn a_garbled_directory_is_refused_and_a_used_one_locked() {
 }
 
 #[test]
-fn a_lost_index_is_rebuilt_from_the_log_or_told() {
+fn a_lost_index_is_rebuilt_from_the_log_or_quarantines_the_replicas() {
     let mut disk = filled(small(), true);
     fs::remove_dir_all(disk.path().join("index")).unwrap();
     let store = disk.open_store();
@@ -381,7 +381,7 @@ fn a_lost_index_is_rebuilt_from_the_log_or_told() {
         assert_eq!(read(&*log, 0..1000), Ok(entries(1, 0..200, 1000)));
         log.purge(LogId { term: 1, index: 150 }, ignore());
     }
-    // Without its first segments, the log cannot be replayed from its beginning.
+    // Without its first segment, the log cannot be replayed from its beginning.
     block_on(store.close());
     fs::remove_dir_all(disk.path().join("index")).unwrap();
     fs::remove_file(&disk.segments()[0]).unwrap();

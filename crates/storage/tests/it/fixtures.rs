@@ -1,3 +1,5 @@
+//! Fixtures of the storage tests: small settings, and stores that can be crashed and opened again.
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -10,7 +12,7 @@ use anabranch_storage::{
 };
 use tempfile::TempDir;
 
-/// Settings under which a few hundred entries fill several segments.
+/// Settings with which a few hundred entries fill several segments.
 pub(crate) fn small() -> StorageSettings {
     StorageSettings {
         segment_bytes: 128 << 10,
@@ -23,12 +25,12 @@ pub(crate) fn small() -> StorageSettings {
     }
 }
 
-/// As [`small`], with next to no cache, so that reads go to the disk.
+/// As [`small`], but without a cache, so that reads go to the disk.
 pub(crate) fn uncached() -> StorageSettings {
     StorageSettings { cache_bytes: 0, ..small() }
 }
 
-/// Seeds of a random test: `count` from `first` on, or as many as `ANABRANCH_TEST_SEEDS` says.
+/// Seeds of a random test: `count` of them from `first` on. The variable `ANABRANCH_TEST_SEEDS` overrides `count`.
 pub(crate) fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
     let wished = std::env::var("ANABRANCH_TEST_SEEDS").ok().and_then(|count| count.parse().ok());
     first..first + wished.unwrap_or(count)
@@ -63,7 +65,7 @@ impl Disk {
     }
 }
 
-/// A directory in memory where there is such a thing: these tests are about order, not about the device.
+/// A directory in memory if the system has one. These tests are about order and not about the device.
 pub(crate) fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -100,7 +102,7 @@ impl Fixture for Disk {
     }
 }
 
-/// A simulated store, opened again as what its crash left.
+/// A simulated store. Opening it again gives what its crash left.
 pub(crate) struct Memory {
     store: SimStore,
     seed: u64,

@@ -1,4 +1,5 @@
-//! A damaged index is made anew from the segments, at the opening and after damage that shows only later.
+//! A damaged index is rebuilt from the segments, at the opening or after damage that is found while the store is
+//! open.
 
 use std::{
     fs::{self, OpenOptions},
@@ -22,7 +23,7 @@ fn vote() -> Vote {
     Vote { term: 3, replica: ReplicaId(7), committed: true }
 }
 
-/// A closed store with two groups over several segments, all of which are there.
+/// A closed store with two groups in several segments. No segment is reclaimed.
 fn filled() -> Disk {
     let mut disk = Disk::new(uncached());
     let store = disk.open_store();
@@ -57,7 +58,8 @@ fn flip(path: &Path, offset: u64) {
     file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
 }
 
-/// Whether both groups are there in full. A read that finds damage ends the store, which is to be opened again.
+/// Checks that both groups are complete. Returns false if a read found damage of the index: then the store has ended
+/// and must be opened again.
 fn holds_everything(store: &Arc<SegmentStore>, what: &str) -> bool {
     for group in [1, 2] {
         let log = open(&**store, group);
@@ -76,14 +78,14 @@ fn holds_everything(store: &Arc<SegmentStore>, what: &str) -> bool {
                 assert!(store.heals_by_restart(), "{what}");
                 return false;
             }
-            Err(error) => assert_eq!(error.to_string(), "", "{what}: no such error is expected"),
+            Err(error) => assert_eq!(error.to_string(), "", "{what}: this error is not expected"),
         }
     }
     true
 }
 
 #[test]
-fn wherever_a_bit_of_the_index_flips_everything_is_there_at_the_latest_after_the_next_opening() {
+fn a_flipped_bit_anywhere_in_the_index_loses_nothing_after_one_more_opening() {
     let disk = filled();
     for path in index_files(disk.path()) {
         let name = path.file_name().unwrap().to_owned();
@@ -105,7 +107,7 @@ fn wherever_a_bit_of_the_index_flips_everything_is_there_at_the_latest_after_the
 }
 
 #[test]
-fn an_index_that_lacks_files_or_is_gone_is_made_anew() {
+fn an_index_with_missing_files_is_rebuilt() {
     let disk = filled();
     let mut victims = index_files(disk.path());
     victims.push(disk.path().join("index"));
@@ -123,8 +125,8 @@ fn an_index_that_lacks_files_or_is_gone_is_made_anew() {
     }
 }
 
-/// A closed store of which segments were reclaimed and entries copied forward. Group 1 keeps its last entries, group 2 some
-/// that are as old as the store.
+/// A closed store with reclaimed segments and entries that were copied forward. Group 1 keeps its last entries, and
+/// group 2 keeps entries that are as old as the store.
 fn reclaimed() -> Disk {
     let mut disk = Disk::new(uncached());
     let store = disk.open_store();
@@ -140,7 +142,7 @@ fn reclaimed() -> Disk {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(store.stats().copied_forward_bytes > 0 && store.stats().segments_reclaimed >= 3);
-    // And some that the copy doesn't know.
+    // Add entries that the copy of the index does not know.
     wait(|done| log.append(entries(1, 600..620, 1000), done)).unwrap();
     wait(|done| log.truncate_after(Some(609), done)).unwrap();
     block_on(store.close());
@@ -149,7 +151,7 @@ fn reclaimed() -> Disk {
 }
 
 #[test]
-fn a_damaged_index_over_reclaimed_segments_is_made_anew_from_its_copy() {
+fn after_segments_were_reclaimed_a_damaged_index_is_rebuilt_from_its_copy() {
     let mut disk = reclaimed();
     for path in index_files(disk.path()).iter().filter(|path| path.ends_with("CURRENT")) {
         flip(path, 1);
@@ -172,7 +174,7 @@ fn a_damaged_index_over_reclaimed_segments_is_made_anew_from_its_copy() {
 }
 
 #[test]
-fn an_opening_that_dies_while_it_makes_the_index_anew_is_made_up_for_by_the_next() {
+fn the_next_opening_completes_a_rebuild_that_a_crash_interrupted() {
     let disk = reclaimed();
     fs::rename(disk.path().join("index"), disk.path().join("index.damaged")).unwrap();
     fs::create_dir(disk.path().join("index.new")).unwrap();
@@ -182,7 +184,7 @@ fn an_opening_that_dies_while_it_makes_the_index_anew_is_made_up_for_by_the_next
 }
 
 #[test]
-fn without_its_copy_a_damaged_index_over_reclaimed_segments_is_a_verdict_and_the_store_opens() {
+fn without_its_copy_a_damaged_index_quarantines_the_replicas_but_the_store_opens() {
     let mut disk = reclaimed();
     fs::remove_file(disk.path().join("index.copy")).unwrap();
     fs::remove_dir_all(disk.path().join("index")).unwrap();

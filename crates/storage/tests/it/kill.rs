@@ -1,6 +1,6 @@
-//! A process that is killed at any moment loses nothing that it reported.
+//! A process that is killed at any moment loses no write that it reported as completed.
 //!
-//! The test runs itself again as the writer, with the directory in an environment variable.
+//! The test starts its own binary again as the writer, with the directory in an environment variable.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ fn settings() -> StorageSettings {
     StorageSettings { cache_bytes: 64 << 10, ..small() }
 }
 
-/// A group as the writer and the parent see it.
+/// State of a group as the writer and the parent see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
     /// Index of each entry, and the checksum of its payload.
@@ -38,15 +38,15 @@ struct Seen {
     purged: Option<u64>,
 }
 
-/// What the writer said of one group: each write before it was made, and how many were completed.
+/// Output of the writer about one group: each write before it was made, and the number of completed writes.
 #[derive(Default)]
-struct Told {
+struct Report {
     writes: Vec<String>,
     completed: usize,
 }
 
 impl Seen {
-    /// `append INDEX:CRC …`, `truncate FROM` or `purge INDEX`.
+    /// Applies a line: `append INDEX:CRC …`, `truncate FROM` or `purge INDEX`.
     fn apply(&mut self, write: &str) {
         let mut words = write.split(' ');
         let verb = words.next().unwrap();
@@ -67,7 +67,7 @@ impl Seen {
     }
 }
 
-/// The writer; an ordinary test run passes through.
+/// The writer. In an ordinary test run it returns at once.
 #[test]
 fn writer_that_the_kill_test_runs() {
     let Ok(dir) = env::var(DIRECTORY) else { return };
@@ -124,7 +124,7 @@ fn writer_that_the_kill_test_runs() {
     }
 }
 
-/// One line in one write, so that lines of two threads do not mix.
+/// Writes a line in one call, so that the lines of two threads do not mix.
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -138,10 +138,10 @@ fn nothing_reported_is_lost_when_the_process_is_killed() {
     let mut before = found(dir.path());
     for round in 0..ROUNDS {
         let mut child = writer(dir.path(), round);
-        let told = listen(&mut child, rng.random_range(1..800));
+        let report = listen(&mut child, rng.random_range(1..800));
         let after = found(dir.path());
         for (group, seen) in &after {
-            check(&before[group], told.get(group).unwrap_or(&Told::default()), seen, round);
+            check(&before[group], report.get(group).unwrap_or(&Report::default()), seen, round);
         }
         before = after;
     }
@@ -157,19 +157,19 @@ fn writer(dir: &Path, seed: u64) -> Child {
         .unwrap()
 }
 
-/// Reads some lines, kills the writer, and reads what it still had said.
-fn listen(child: &mut Child, lines: usize) -> BTreeMap<u64, Told> {
+/// Reads `lines` lines, kills the writer, and reads the rest of its output.
+fn listen(child: &mut Child, lines: usize) -> BTreeMap<u64, Report> {
     let mut reader = BufReader::new(child.stdout.take().unwrap());
-    let mut told: BTreeMap<u64, Told> = BTreeMap::new();
+    let mut report: BTreeMap<u64, Report> = BTreeMap::new();
     let mut line = String::new();
     let mut count = 0;
     while reader.read_line(&mut line).unwrap() > 0 {
         if let Some((group, write)) = parse(&line) {
             count += 1;
-            let told = told.entry(group).or_default();
+            let report = report.entry(group).or_default();
             match write {
-                "completed" => told.completed += 1,
-                write => told.writes.push(write.to_owned()),
+                "completed" => report.completed += 1,
+                write => report.writes.push(write.to_owned()),
             }
         }
         line.clear();
@@ -177,19 +177,20 @@ fn listen(child: &mut Child, lines: usize) -> BTreeMap<u64, Told> {
             child.kill().unwrap();
         }
     }
-    assert!(count >= lines, "the writer ended by itself");
+    assert!(count >= lines, "the writer was not killed but ended");
     child.wait().unwrap();
-    told
+    report
 }
 
-/// A whole line of the writer; the harness's own output, and a last line cut short, are none.
+/// Parses a complete line of the writer. `None` for the output of the test harness and for a last line that is
+/// incomplete.
 fn parse(line: &str) -> Option<(u64, &str)> {
     let (group, write) = line.strip_suffix('\n')?.split_once(' ')?;
     let known = ["completed", "append ", "truncate ", "purge "];
     known.iter().any(|verb| write.starts_with(verb)).then_some((group.parse().ok()?, write))
 }
 
-/// What a store holds.
+/// The content of a store.
 fn found(dir: &Path) -> BTreeMap<u64, Seen> {
     let store = SegmentStore::open(dir, settings()).unwrap();
     let groups = (0..GROUPS).map(|group| {
@@ -208,12 +209,13 @@ fn found(dir: &Path) -> BTreeMap<u64, Seen> {
     groups
 }
 
-/// The group is as some prefix of its writes left it, one with everything that was completed.
-fn check(before: &Seen, told: &Told, seen: &Seen, round: u64) {
-    // An append that was not completed may be there in part: each of its entries is a step.
+/// Checks that the group's state is what some prefix of its writes produces, and that the prefix contains every
+/// completed write.
+fn check(before: &Seen, report: &Report, seen: &Seen, round: u64) {
+    // An append that was not completed may survive in part, so each of its entries is a step.
     let steps = |writes: &[String]| writes.iter().flat_map(|write| steps_of(write)).collect();
-    let all: Vec<String> = steps(&told.writes);
-    let completed: Vec<String> = steps(&told.writes[..told.completed]);
+    let all: Vec<String> = steps(&report.writes);
+    let completed: Vec<String> = steps(&report.writes[..report.completed]);
     let mut state = before.clone();
     let mut kept = None;
     for count in 0..=all.len() {

@@ -1,4 +1,4 @@
-//! Both log stores against the contract, and the segment store against crashes, damage and full disks.
+//! Tests both log stores against the contract, and the segment store with crashes, damage and full disks.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

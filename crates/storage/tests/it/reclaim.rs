@@ -1,4 +1,4 @@
-//! Space comes back: by recycling, by deletion, and by copying the long-lived forward.
+//! Disk space is freed by recycling segments, by deleting them, and by copying long-lived entries forward.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn purge(log: &dyn GroupLog, index: u64) {
     wait(|done| log.purge(LogId { term: 1, index }, done)).unwrap();
 }
 
-/// Waits for the maintenance thread, which nothing else tells about.
+/// Waits for the maintenance thread. Only the counters show its progress.
 fn until(store: &SegmentStore, what: &str, reached: impl Fn(&Stats) -> bool) {
     let begun = Instant::now();
     while !reached(&store.stats()) {
@@ -30,14 +30,14 @@ fn until(store: &SegmentStore, what: &str, reached: impl Fn(&Stats) -> bool) {
 }
 
 #[test]
-fn disk_usage_returns_after_a_purge() {
+fn disk_usage_falls_after_a_purge() {
     let mut disk = Disk::new(small());
     let store = disk.open_store();
     let log = open(&*store, 1);
     append(&*log, 0, 2000);
     until(&store, "segments in use", |stats| stats.segments_live > 15);
     purge(&*log, 1999);
-    until(&store, "all but the active given back", |stats| stats.segments_live == 1);
+    until(&store, "only the active segment is left", |stats| stats.segments_live == 1);
     until(&store, "few files left", |_| disk.segments().len() <= 4);
     block_on(store.close());
     let store = disk.open_store();
@@ -48,7 +48,7 @@ fn disk_usage_returns_after_a_purge() {
 }
 
 #[test]
-fn segments_are_recycled_while_a_window_moves_along() {
+fn segments_are_recycled_while_old_entries_are_purged_and_new_ones_appended() {
     let mut disk = Disk::new(uncached());
     let store = disk.open_store();
     let log = open(&*store, 1);
@@ -60,7 +60,7 @@ fn segments_are_recycled_while_a_window_moves_along() {
             assert_eq!(read(&*log, first..first + 3), Ok(entries(1, first..first + 3, 1000)));
         }
     }
-    until(&store, "old segments given back", |stats| {
+    until(&store, "old segments are reclaimed", |stats| {
         stats.segments_live < 8 && stats.segments_reclaimed > 15
     });
     let store = disk.open_store();
@@ -68,12 +68,12 @@ fn segments_are_recycled_while_a_window_moves_along() {
 }
 
 #[test]
-fn a_removed_group_gives_its_space_back() {
+fn removing_a_group_frees_its_space() {
     let mut disk = Disk::new(small());
     let store = disk.open_store();
     append(&*open(&*store, 1), 0, 1000);
     wait(|done| store.remove_group(GroupId(1), done)).unwrap();
-    until(&store, "all but the active given back", |stats| stats.segments_live == 1);
+    until(&store, "only the active segment is left", |stats| stats.segments_live == 1);
 }
 
 #[test]
@@ -105,9 +105,9 @@ fn long_lived_entries_survive_being_copied_forward() {
             block_on(store.close());
         }
     }
-    // What was copied dies like anything else.
+    // Entries that were copied forward can be purged like all others.
     let store = disk.open_store();
     purge(&*open(&*store, 2), 170);
     purge(&*open(&*store, 1), 2399);
-    until(&store, "all but the active given back", |stats| stats.segments_live == 1);
+    until(&store, "only the active segment is left", |stats| stats.segments_live == 1);
 }

@@ -1,4 +1,4 @@
-//! A full disk refuses appends and nothing else; a device that fails stops everything.
+//! A full disk refuses only appends.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::fixtures::{Disk, small};
 
 #[test]
-fn a_full_disk_refuses_appends_and_takes_everything_else() {
+fn a_full_disk_refuses_appends_and_accepts_everything_else() {
     let limit = 8 * (128 << 10);
     let mut disk = Disk::new(StorageSettings { max_segment_bytes_total: Some(limit), ..small() });
     let store = disk.open_store();
@@ -36,18 +36,18 @@ fn a_full_disk_refuses_appends_and_takes_everything_else() {
         let rows = vec![(StateKey::Committed, Some(Bytes::from_static(b"row")))];
         wait(|done| log.put_state(rows, Some(done))).unwrap();
     }
-    // Still full when opened again.
+    // The disk is still full when the store is opened again.
     let store = disk.open_store();
     let log = open(&*store, 1);
     assert_eq!(log.vote().map(|vote| vote.term), Some(49));
     wait(|done| log.purge(LogId { term: 1, index: index - 1 }, done)).unwrap();
     let taken = (0..1_000_000)
         .find_map(|_| wait(|done| log.append(entries(1, index..index + 1, 1000), done)).ok());
-    assert_eq!(taken, Some(()), "the purge gave space back");
+    assert_eq!(taken, Some(()), "the purge freed space");
 }
 
 #[test]
-fn an_entry_that_no_segment_can_take_is_refused() {
+fn an_entry_larger_than_a_segment_is_refused() {
     let mut disk = Disk::new(small());
     let store = disk.open_store();
     let log = open(&*store, 1);
@@ -60,7 +60,7 @@ fn an_entry_that_no_segment_can_take_is_refused() {
     assert_eq!(read(&*open(&*store, 1), 0..3), Ok(largest));
 }
 
-/// Settings under which a few megabytes are many segments.
+/// Settings with which a few megabytes hold many segments.
 fn on_a_small_disk() -> StorageSettings {
     StorageSettings { segment_bytes: 1 << 20, ballast_bytes: 8 << 20, ..small() }
 }
@@ -78,8 +78,8 @@ fn wait_for(store: &SegmentStore, state: DiskState) {
     until(store, &format!("the disk is {state}"), || store.disk() == state);
 }
 
-/// Appends records until the disk says that it is almost full, as a leader does. Gives the next index.
-fn append_while_there_is_room(store: &SegmentStore, log: &dyn GroupLog, from: u64) -> u64 {
+/// Appends records until the disk is almost full, as a leader does. Returns the next index.
+fn append_until_almost_full(store: &SegmentStore, log: &dyn GroupLog, from: u64) -> u64 {
     let mut index = from;
     while log.disk().takes_records() {
         wait(|done| log.append(entries(1, index..index + 8, 30_000), done)).unwrap();
@@ -89,8 +89,8 @@ fn append_while_there_is_room(store: &SegmentStore, log: &dyn GroupLog, from: u6
     index
 }
 
-/// Everything but records: what a full disk must take.
-fn takes_what_is_small(log: &dyn GroupLog, times: u64) {
+/// Makes votes and state rows: writes that a full disk must accept.
+fn accepts_small_writes(log: &dyn GroupLog, times: u64) {
     for term in 0..times {
         let vote = Vote { term, replica: ReplicaId(1), committed: true };
         wait(|done| log.save_vote(vote, done)).unwrap();
@@ -100,7 +100,7 @@ fn takes_what_is_small(log: &dyn GroupLog, times: u64) {
 }
 
 #[test]
-fn a_disk_fills_and_empties_and_nothing_is_lost() {
+fn nothing_is_lost_while_a_disk_fills_and_empties() {
     let Some(disk) = SmallDisk::mount(64 << 20) else { return };
     let dir = disk.path().join("store");
     let open_store = || SegmentStore::open(&dir, on_a_small_disk()).unwrap();
@@ -109,21 +109,21 @@ fn a_disk_fills_and_empties_and_nothing_is_lost() {
     let other = open(&*store, 2);
     wait(|done| other.append(entries(1, 0..3, 1000), done)).unwrap();
     wait_for(&store, DiskState::Normal);
-    let end = append_while_there_is_room(&store, &*log, 0);
+    let end = append_until_almost_full(&store, &*log, 0);
     assert!(end > 500, "{end} entries on a disk of 64 MiB");
-    assert_eq!(store.stats().ballast_bytes, 8 << 20, "the ballast is there");
-    // Small entries, votes and rows go on.
+    assert_eq!(store.stats().ballast_bytes, 8 << 20, "the ballast is complete");
+    // Small entries, votes and rows are still accepted.
     wait(|done| other.append(entries(1, 3..9, 100), done)).unwrap();
-    takes_what_is_small(&*log, 50);
+    accepts_small_writes(&*log, 50);
 
-    // Somebody else takes what was left: the ballast is given back, and everything goes on all the same.
+    // Another program uses the remaining space. The ballast is deleted, and all of these writes are still accepted.
     disk.fill_but(0);
-    until(&store, "the ballast is given back", || store.stats().ballast_bytes < 8 << 20);
+    until(&store, "the ballast is deleted", || store.stats().ballast_bytes < 8 << 20);
     wait(|done| other.append(entries(1, 9..12, 100), done)).unwrap();
-    takes_what_is_small(&*log, 50);
+    accepts_small_writes(&*log, 50);
     assert_eq!(read(&*log, 0..end), Ok(entries(1, 0..end, 30_000)));
 
-    // Opened on the full disk, after the ballast's space has been taken too.
+    // Open the store on the full disk, after another program took the space of the ballast too.
     drop((log, other, store));
     disk.fill_but(0);
     assert_eq!(disk.available(), 0);
@@ -132,15 +132,15 @@ fn a_disk_fills_and_empties_and_nothing_is_lost() {
     let log = open(&*store, 1);
     assert_eq!(log.health(), Health::Healthy);
     assert_eq!(read(&*log, 0..end), Ok(entries(1, 0..end, 30_000)));
-    takes_what_is_small(&*log, 10);
+    accepts_small_writes(&*log, 10);
 
-    // A purge gives space back although nobody else does.
+    // A purge frees space, although no other program does.
     wait(|done| log.purge(LogId { term: 1, index: end - 10 }, done)).unwrap();
     wait_for(&store, DiskState::Normal);
-    let next = append_while_there_is_room(&store, &*log, end);
+    let next = append_until_almost_full(&store, &*log, end);
     assert!(next > end + 500);
 
-    // So does somebody else.
+    // The other program frees its space too.
     disk.clear();
     wait_for(&store, DiskState::Normal);
     let last = next + 8;
@@ -154,23 +154,23 @@ fn a_disk_fills_and_empties_and_nothing_is_lost() {
 }
 
 #[test]
-fn an_index_without_room_is_written_once_there_is_some() {
+fn the_index_is_written_once_disk_space_is_free_again() {
     let Some(disk) = SmallDisk::mount(64 << 20) else { return };
     let dir = disk.path().join("store");
-    // Without a ballast nothing helps RocksDB.
+    // Without a ballast RocksDB gets no space.
     let settings = StorageSettings { ballast_bytes: 0, ..on_a_small_disk() };
     let store = SegmentStore::open(&dir, settings.clone()).unwrap();
     let log = open(&*store, 1);
     wait(|done| log.append(entries(1, 0..200, 30_000), done)).unwrap();
     disk.fill_but(0);
-    // Dead segments have to be forgotten by RocksDB before they can be given back: it can't.
+    // RocksDB must forget dead segments before their files can be freed. It cannot, because it has no space.
     wait(|done| log.purge(LogId { term: 1, index: 100 }, done)).unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(store.stats().segments_reclaimed, 0, "{:?}", store.stats());
     assert_eq!(read(&*log, 101..200), Ok(entries(1, 101..200, 30_000)));
-    takes_what_is_small(&*log, 50);
+    accepts_small_writes(&*log, 50);
     disk.clear();
-    until(&store, "RocksDB goes on", || store.stats().segments_reclaimed > 0);
+    until(&store, "RocksDB continues", || store.stats().segments_reclaimed > 0);
     wait_for(&store, DiskState::Normal);
     wait(|done| log.append(entries(1, 200..300, 30_000), done)).unwrap();
     drop((log, store));

@@ -1,4 +1,5 @@
-//! What a power loss leaves behind the synced end is cut; nothing before it ever is.
+//! The part of the log that a power loss leaves after the synced end is truncated. Data before the synced end is
+//! never truncated.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,7 +15,7 @@ use rand::{Rng, rngs::StdRng};
 
 use crate::fixtures::{Disk, copy_dir, directory, seeds, segments_in, small};
 
-/// Where the log ends, as the newest slot of the tail file says: (segment, offset).
+/// End of the log as the newest slot of the tail file has it: (segment, offset).
 pub(crate) fn synced_end(dir: &Path) -> (u64, u64) {
     let tail = File::open(dir.join("tail")).unwrap();
     let slot = |at: u64| {
@@ -27,7 +28,7 @@ pub(crate) fn synced_end(dir: &Path) -> (u64, u64) {
     (segment, offset)
 }
 
-/// Does to the unsynced rest of the log what a power loss may do: pieces are there, garbled, or as they were.
+/// Changes the unsynced part of the log as a power loss may: parts of it are as written, overwritten, or zero.
 fn tear(dir: &Path, rng: &mut StdRng) {
     let (segment, offset) = synced_end(dir);
     for path in segments_in(dir) {
@@ -57,9 +58,9 @@ fn random_writes_survive_torn_tails() {
     }
 }
 
-/// The round that was being written when the power failed, cut after every part of it.
+/// The round that was being written when the power failed is cut after each of its parts.
 #[test]
-fn a_round_that_was_never_reported_is_cut_wherever_it_tears() {
+fn an_unreported_round_is_truncated_wherever_it_is_torn() {
     let mut disk = Disk::new(small());
     let store = disk.open_store();
     let log = open(&*store, 1);
@@ -80,7 +81,7 @@ fn a_round_that_was_never_reported_is_cut_wherever_it_tears() {
     }
 }
 
-/// Entries up to some index of the torn round are there, and others can take the place of the rest.
+/// Checks that the log has the torn round's entries up to some index, and that other entries can replace the rest.
 fn check_cut(dir: &Path, kept: u64) {
     let store = SegmentStore::open(dir, small()).unwrap();
     let log = open(&*store, 1);

@@ -6,14 +6,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::set::{LOOK, Set, node, today};
 
-/// A port with a certificate for 127.0.0.1.
+/// A server with a certificate for 127.0.0.1.
 fn port(set: &Set) -> ApiTls {
     let hosts = ["127.0.0.1".to_owned()];
     set.write("api", &set.authority.issue(node(1), &hosts, today()).unwrap());
     ApiTls::load(set.files("api").own, LOOK).unwrap()
 }
 
-/// The protocol that client and port agree on, where the client takes the port for `host`.
+/// The protocol that client and server agree on. The client wants a certificate for `host`.
 async fn agree(port: &ApiTls, client: &ApiClient, host: &str) -> io::Result<Option<Vec<u8>>> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -32,7 +32,7 @@ async fn agree(port: &ApiTls, client: &ApiClient, host: &str) -> io::Result<Opti
 }
 
 #[tokio::test]
-async fn a_client_speaks_what_it_says_to_the_host_of_the_certificate() {
+async fn a_client_gets_its_protocol_and_checks_the_host_name() {
     let set = Set::of("c");
     let port = port(&set);
     for protocol in ["h2", "http/1.1"] {
@@ -45,7 +45,7 @@ async fn a_client_speaks_what_it_says_to_the_host_of_the_certificate() {
 }
 
 #[tokio::test]
-async fn a_client_trusts_its_authorities_alone() {
+async fn a_client_trusts_only_the_authorities_in_its_file() {
     let (set, other) = (Set::of("c"), Set::of("c"));
     let client = ApiClient::load(&other.path("ca.pem"), "h2").unwrap();
     let error = agree(&port(&set), &client, "127.0.0.1").await.unwrap_err().to_string();

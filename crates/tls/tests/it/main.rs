@@ -1,4 +1,4 @@
-//! Mutual TLS over real sockets and certificates from files that change.
+//! TLS over real sockets, with certificates from files that change.
 
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
 

@@ -1,3 +1,5 @@
+//! Handshakes of mutual TLS: which certificates either end accepts, and who the peer is.
+
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::set::{Set, node};
 
-/// What either end says of a connection: the server who came, the client whether it got an answer from `node`.
+/// Connects `client` to `server`. Returns the peer that the server sees, and whether the client got a byte from
+/// `node`.
 async fn meet(
     server: &MutualTls,
     client: &MutualTls,
@@ -34,7 +37,7 @@ async fn meet(
     tokio::join!(accepted, answered)
 }
 
-fn who(peer: io::Result<Peer>) -> String {
+fn peer_name(peer: io::Result<Peer>) -> String {
     match peer.unwrap() {
         Peer::Certified(identity) => identity.to_string(),
         Peer::Nobody(error) => error.to_string(),
@@ -43,7 +46,7 @@ fn who(peer: io::Result<Peer>) -> String {
 }
 
 #[tokio::test]
-async fn each_member_is_known_by_its_certificate() {
+async fn a_server_knows_each_member_by_its_certificate() {
     let set = Set::of("c");
     let server = set.member(node(1));
     for (role, name) in [
@@ -52,14 +55,14 @@ async fn each_member_is_known_by_its_certificate() {
         (Role::Client("app".into()), "anabranch://c/client/app"),
     ] {
         let (peer, answered) = meet(&server, &set.member(role), Some(1)).await;
-        assert_eq!(who(peer), name);
+        assert_eq!(peer_name(peer), name);
         answered.unwrap();
         assert!(set.member(node(1)).identity().to_string().ends_with("c/node/1"));
     }
 }
 
 #[tokio::test]
-async fn the_server_must_be_the_node_that_is_wanted() {
+async fn a_client_refuses_another_node_than_the_wanted_one() {
     let set = Set::of("c");
     let (server, client) = (set.member(node(1)), set.member(node(3)));
     meet(&server, &client, None).await.1.unwrap();
@@ -71,7 +74,7 @@ async fn the_server_must_be_the_node_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn an_operator_or_client_serves_nobody() {
+async fn a_client_refuses_a_server_with_the_certificate_of_an_operator_or_client() {
     let set = Set::of("c");
     for role in [Role::Operator("ops".into()), Role::Client("app".into())] {
         let (_, answered) = meet(&set.member(role), &set.member(node(1)), None).await;
@@ -80,11 +83,11 @@ async fn an_operator_or_client_serves_nobody() {
 }
 
 #[tokio::test]
-async fn a_member_of_another_authority_is_refused_whatever_it_says() {
+async fn a_certificate_of_another_authority_is_refused_by_both_ends() {
     let (set, foreign) = (Set::of("c"), Set::of("c"));
     let (server, client) = (set.member(node(1)), set.member(node(2)));
     let intruder = foreign.member(node(2));
-    // It would take our server's certificate, but shows one of its own authority.
+    // It trusts our server's certificate, but shows a certificate of its own authority.
     std::fs::copy(set.path("ca.pem"), foreign.path("ca.pem")).unwrap();
     let deceived = foreign.member(node(2));
     let (peer, answered) = meet(&server, &deceived, None).await;
@@ -94,10 +97,10 @@ async fn a_member_of_another_authority_is_refused_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn a_node_of_another_cluster_of_the_same_authority_is_not_connected_to() {
+async fn a_client_refuses_a_node_of_another_cluster_with_the_same_authority() {
     let set = Set::of("c");
     let other = Set::of("d");
-    // One authority for both clusters.
+    // Both clusters have the same authority.
     let theirs = other.authority.issue(node(1), &[], crate::set::today()).unwrap();
     set.write("theirs", &theirs);
     std::fs::copy(other.path("ca.pem"), set.path("ca.pem")).unwrap();
@@ -108,7 +111,7 @@ async fn a_node_of_another_cluster_of_the_same_authority_is_not_connected_to() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_refused_by_either_end() {
+async fn an_expired_certificate_is_refused_by_both_ends() {
     let set = Set::of("c");
     let hours = |hours: u64| SystemTime::now() - Duration::from_secs(hours * 3600);
     let expired = Validity { from: hours(3), until: hours(1) };

@@ -1,3 +1,5 @@
+//! Reading files again when they change, and errors for files that cannot be used.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +13,7 @@ use crate::set::{LOOK, Set, node, today};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A value made of one file, which must not say "broken", and how often it was read.
+/// A value made from one file, which must not contain "broken", and the number of times that it was read.
 struct OfFile {
     value: Reloading<String>,
     readings: Arc<AtomicUsize>,
@@ -53,7 +55,7 @@ async fn until(is_true: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn what_changes_is_read_again_and_what_is_broken_is_not_taken() {
+async fn changed_files_are_read_again_and_broken_files_keep_the_old_value() {
     let set = Set::of("c");
     let path = set.path("file");
     std::fs::write(&path, "one").unwrap();
@@ -73,7 +75,7 @@ async fn what_changes_is_read_again_and_what_is_broken_is_not_taken() {
 }
 
 #[tokio::test]
-async fn files_that_do_not_fit_are_named() {
+async fn errors_name_the_file_that_cannot_be_used() {
     let set = Set::of("c");
     set.issue("one", node(1), today());
     set.issue("two", node(2), today());
@@ -101,7 +103,7 @@ async fn files_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn an_authority_reads_back_and_signs_on() {
+fn an_authority_can_be_read_back() {
     let (authority, issued) = Authority::new("c", today()).unwrap();
     assert_eq!(Authority::read(&issued).unwrap().cluster(), authority.cluster());
     let (_, other) = Authority::new("c", today()).unwrap();

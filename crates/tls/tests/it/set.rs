@@ -1,4 +1,4 @@
-//! Certificates in a temporary directory.
+//! Helpers: an authority and its certificates in a temporary directory.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use anabranch_tls::{KeyFiles, MutualFiles, MutualTls, Role};
 use anabranch_types::NodeId;
 use tempfile::TempDir;
 
-/// Soon enough for a test.
+/// Interval between two looks at files in tests.
 pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
 pub(crate) fn node(id: u64) -> Role {
@@ -19,7 +19,7 @@ pub(crate) fn today() -> Validity {
     Validity::days(1, SystemTime::now())
 }
 
-/// An authority and the certificates that it has signed, each with its name.
+/// An authority, and the folder with the certificates that it has signed, each under a name.
 pub(crate) struct Set {
     pub authority: Authority,
     pub dir: TempDir,
@@ -55,7 +55,7 @@ impl Set {
         self.write(name, &self.authority.issue(role, &[], validity).unwrap());
     }
 
-    /// Loads a new certificate for `role`.
+    /// Issues a certificate for `role` and loads it.
     pub(crate) fn member(&self, role: Role) -> MutualTls {
         self.member_until(role, today())
     }

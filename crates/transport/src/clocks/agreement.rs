@@ -1,13 +1,18 @@
-//! The rule by which the clocks of a cluster agree on the time.
+//! The rule by which the clocks of a cluster agree on the time (ADR-0024): the median, if a majority of all nodes is
+//! near it.
+//!
+//! So wrong clocks can't move the agreed time out of the range of the right ones, however wrong they are, as long as
+//! a majority is right. Nodes whose clock is not known count against the majority.
 
-/// The median of `clocks`, if more than half of all `nodes` have a clock within `limit` of it. `clocks` are the known
-/// ones, all in one unit and from one origin.
+/// The median of `clocks`, if more than half of all `nodes` have a clock within `limit` of it. `clocks` are the
+/// known clocks, all in one unit and from one origin.
 ///
-/// If a majority of all nodes have clocks within `limit` of each other, the result lies between the earliest and the
-/// latest of these, whatever the other clocks show: fewer clocks than half can be on either side of them.
+/// If a majority of all nodes have clocks within `limit` of each other, the result is between the earliest and the
+/// latest of these, whatever the other clocks show: fewer than half of the clocks can be on either side of them.
 pub(super) fn median_of_majority(mut clocks: Vec<i64>, nodes: usize, limit: u64) -> Option<i64> {
     clocks.sort_unstable();
-    // Of two in the middle the earlier one: what has expired by it has expired by the other.
+    // Of two clocks in the middle take the earlier one: a record that has expired by it has expired by the other
+    // one, too.
     let median = *clocks.get(clocks.len().checked_sub(1)? / 2)?;
     let near = clocks.iter().filter(|clock| clock.abs_diff(median) <= limit).count();
     (near > nodes / 2).then_some(median)
@@ -70,7 +75,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_agreed_is_near_the_clocks_of_a_majority(
+        fn the_agreed_time_is_near_the_clocks_of_a_majority(
             clocks in prop::collection::vec(-3000..3000_i64, 1..8),
             away in 0..4_usize,
         ) {

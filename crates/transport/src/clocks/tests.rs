@@ -1,3 +1,5 @@
+//! The agreed time of one node of three: wrong clocks, clocks that are set, and lost majorities.
+
 use anabranch_types::ManualClock;
 
 use super::*;
@@ -15,7 +17,7 @@ struct Node {
     began: Instant,
 }
 
-/// A clock that runs with tokio's, ahead by what is set.
+/// A clock that runs with tokio's time, and is ahead of it by `ahead` milliseconds.
 struct SetClock {
     ahead: AtomicI64,
     began: Instant,
@@ -45,14 +47,14 @@ impl Node {
         self.own.ahead.store(ahead, Ordering::Relaxed);
     }
 
-    /// A pong of each of the other nodes, whose clocks are ahead by so much.
+    /// A pong of each of the other nodes. `ahead` says by how many milliseconds their clocks are ahead.
     fn pongs(&self, ahead: [i64; 2]) {
         for (node, ahead) in OTHERS.into_iter().zip(ahead) {
             self.clocks.read(node, Instant::now(), self.time().shifted(ahead).as_millis());
         }
     }
 
-    /// Time passes, with pongs of nodes whose clocks are ahead by so much.
+    /// Lets `millis` pass, with pongs each 200 ms. `ahead` says by how many milliseconds the other clocks are ahead.
     async fn pass(&self, millis: u64, ahead: [i64; 2]) {
         for _ in 0..millis / 200 {
             tokio::time::advance(Duration::from_millis(200)).await;
@@ -61,7 +63,7 @@ impl Node {
         }
     }
 
-    /// By how much `now` is wrong.
+    /// By how many milliseconds [`Clock::now`] is ahead of the right time.
     fn error(&self) -> i64 {
         self.clocks.now().ahead_of(self.time())
     }
@@ -94,7 +96,7 @@ async fn a_step_of_the_own_clock_changes_nothing_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_is_far_once_it_was_wrong_for_a_second_and_until_it_is_right() {
+async fn a_clock_is_far_after_it_was_wrong_for_a_second_and_until_it_is_right() {
     let node = Node::start();
     node.pass(1000, [0, 0]).await;
     node.set_own(5_000);
@@ -111,7 +113,7 @@ async fn a_clock_is_far_once_it_was_wrong_for_a_second_and_until_it_is_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_node_whose_clock_is_wrong_is_found_and_has_no_say() {
+async fn a_wrong_clock_of_another_node_is_found_and_ignored() {
     let node = Node::start();
     node.pass(1000, [0, -DAY]).await;
     assert_eq!((node.error(), node.clocks.agreed()), (0, Some(node.time())));
@@ -135,7 +137,7 @@ async fn nothing_expires_while_no_majority_agrees() {
 async fn clocks_of_nodes_that_fell_silent_do_not_count() {
     let node = Node::start();
     node.pass(1000, [0, 0]).await;
-    tokio::time::advance(LASTS + Duration::from_millis(1)).await;
+    tokio::time::advance(READING_LIFETIME + Duration::from_millis(1)).await;
     node.clocks.check();
     assert_eq!(node.clocks.agreed(), None);
     node.clocks.read(OTHERS[0], Instant::now(), node.time().as_millis());
@@ -143,14 +145,14 @@ async fn clocks_of_nodes_that_fell_silent_do_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_its_majority_the_last_agreed_time_goes_on_and_nothing_expires() {
+async fn without_a_majority_the_last_agreed_time_goes_on_and_nothing_expires() {
     let node = Node::start();
     node.set_own(DAY);
     node.pass(2000, [0, 0]).await;
     tokio::time::advance(Duration::from_secs(3600)).await;
     node.clocks.check();
     assert_eq!((node.error(), node.clocks.agreed()), (0, None));
-    assert!(node.clocks.is_far(ME), "nobody has found it right");
+    assert!(node.clocks.is_far(ME), "no majority has found it right");
     node.set_own(0);
     assert_eq!(node.clocks.agreed(), None);
     node.pongs([0, 0]);
@@ -169,7 +171,7 @@ async fn a_cluster_follows_when_all_its_clocks_are_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_pong_is_read_in_the_middle_of_its_round_trip_and_a_fast_one_is_kept() {
+async fn a_slow_pong_counts_for_the_middle_of_its_round_trip_and_a_fast_one_is_kept() {
     let node = Node::start();
     let pong = async |answered_after: u64, takes: u64| {
         let sent = Instant::now();
@@ -189,14 +191,14 @@ async fn a_slow_pong_is_read_in_the_middle_of_its_round_trip_and_a_fast_one_is_k
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_of_an_earlier_version_says_no_time() {
+async fn pongs_without_a_clock_are_ignored() {
     let node = Node::start();
     OTHERS.iter().for_each(|other| node.clocks.read(*other, Instant::now(), 0));
     assert_eq!(node.clocks.agreed(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_only_node_of_a_cluster_trusts_its_clock_once_it_knows_that_it_is() {
+async fn the_only_node_of_a_cluster_trusts_its_clock_once_it_knows_the_nodes() {
     let own = Arc::new(ManualClock::new(START));
     let clocks = Clocks::new(ME, Arc::<ManualClock>::clone(&own), LIMIT);
     assert_eq!((clocks.now(), clocks.agreed()), (START, None));
@@ -207,7 +209,7 @@ async fn the_only_node_of_a_cluster_trusts_its_clock_once_it_knows_that_it_is() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_node_has_no_say() {
+async fn the_clock_of_a_removed_node_is_ignored() {
     let node = Node::start();
     node.pass(1000, [DAY, 0]).await;
     node.clocks.set_nodes([ME, OTHERS[0]]);

@@ -1,4 +1,15 @@
-//! Who may name whom.
+//! Rules about dependencies between crates, and about their versions.
+//!
+//! Each crate has a layer (`[package.metadata] layer`). Dependencies point to the same or a lower layer:
+//!
+//! ```text
+//! 5 anabranch (the program)        2 storage, transport, tls, encryption, proto
+//! 4 gateway, client                1 access, catalog, shard (deterministic)
+//! 3 node, replica                  0 types
+//! ```
+//!
+//! Crates of the layer "tests" may be dev-dependencies of any crate. No crate depends on a crate of the layer
+//! "tools".
 
 use std::collections::BTreeMap;
 
@@ -6,8 +17,7 @@ use toml::Value;
 
 use crate::tidy::tree::{Crate, Dependency, Layer, Tree};
 
-/// Every crate has a layer, and its dependencies stand in the same or a lower one. Helpers of tests
-/// are for tests; tools are for nobody.
+/// Every crate has a layer, and depends only on crates of the same or a lower layer.
 pub(super) fn layers(tree: &Tree) -> Vec<String> {
     let layers: BTreeMap<&str, Option<Layer>> =
         tree.crates.iter().map(|member| (member.name(), member.layer())).collect();
@@ -31,7 +41,7 @@ pub(super) fn layers(tree: &Tree) -> Vec<String> {
     findings
 }
 
-/// Why a crate of layer `from` can't depend on one of layer `to`.
+/// Why a crate of layer `from` must not depend on a crate of layer `to`; `None` if it may.
 fn refused(from: Layer, to: Layer, dev: bool) -> Option<String> {
     match (from, to) {
         (_, Layer::Tools) => Some("nothing depends on a tool".into()),
@@ -39,7 +49,7 @@ fn refused(from: Layer, to: Layer, dev: bool) -> Option<String> {
             Some("helpers of tests belong in dev-dependencies".into())
         }
         (Layer::Numbered(from), Layer::Numbered(to)) if from < to => {
-            Some(format!("layer {from} stands below layer {to}"))
+            Some(format!("layer {from} is below layer {to}"))
         }
         (Layer::Numbered(_) | Layer::Tests | Layer::Tools, Layer::Numbered(_) | Layer::Tests) => {
             None
@@ -47,13 +57,14 @@ fn refused(from: Layer, to: Layer, dev: bool) -> Option<String> {
     }
 }
 
-/// A service speaks to the cluster, never to a disk.
+/// No crate of layer 4 depends on storage: services reach records only through the cluster.
 pub(super) fn services_without_storage(tree: &Tree) -> Vec<String> {
     let services = tree.crates.iter().filter(|member| member.layer() == Some(Layer::Numbered(4)));
     naming(services, "anabranch-storage", "a service doesn't name storage")
 }
 
-/// A new version of the consensus library, or another library, is the matter of one crate.
+/// Only one crate depends on openraft, so only that crate changes with a new version of it or another consensus
+/// library.
 pub(super) fn openraft_in_one_crate(tree: &Tree) -> Vec<String> {
     let others = tree.crates.iter().filter(|member| member.name() != "anabranch-replica");
     naming(others, "openraft", "only anabranch-replica does")
@@ -70,7 +81,7 @@ fn naming<'a>(
         .collect()
 }
 
-/// The root's `[workspace.dependencies]` alone says versions and paths.
+/// All versions and paths are in `[workspace.dependencies]` of the root, and nowhere else.
 pub(super) fn versions_in_one_place(tree: &Tree) -> Vec<String> {
     let inherits = |dependency: &Dependency<'_>| {
         dependency.value.get("workspace").and_then(Value::as_bool) == Some(true)

@@ -1,10 +1,11 @@
-//! Lint settings reach every crate.
+//! Rules about lint settings: every crate has the lints of the workspace, and the deterministic crates ban clocks and
+//! I/O.
 
 use toml::{Table, Value};
 
 use crate::tidy::tree::{Layer, Tree};
 
-/// What would make a state machine differ between replicas, and must be banned in layers 0 and 1.
+/// Functions that would make a state machine differ between replicas. Crates of layers 0 and 1 must ban them.
 const NONDETERMINISTIC: [&str; 4] = [
     "std::time::SystemTime::now",
     "std::time::Instant::now",
@@ -12,7 +13,7 @@ const NONDETERMINISTIC: [&str; 4] = [
     "std::fs::File::open",
 ];
 
-/// Every crate takes the workspace's lints.
+/// Every crate inherits the lints of the workspace.
 pub(super) fn inherited(tree: &Tree) -> Vec<String> {
     let inherits = |manifest: &Table| {
         manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(Value::as_bool)
@@ -25,7 +26,7 @@ pub(super) fn inherited(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
-/// Crates of layers 0 and 1 ban clocks, sleeping and files.
+/// Crates of layers 0 and 1 ban clocks, sleeping and files in their `clippy.toml`.
 pub(super) fn deterministic_below_layer_two(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
     for member in &tree.crates {
@@ -46,7 +47,7 @@ fn banned_methods(clippy: Option<&Table>) -> Vec<&str> {
     methods.filter_map(|method| method.get("path").and_then(Value::as_str)).collect()
 }
 
-/// A crate's `clippy.toml` replaces the root's, so it repeats the root's keys.
+/// A crate's own `clippy.toml` repeats the keys of the root's, because it replaces that file.
 pub(super) fn shared_keys_repeated(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
     for member in &tree.crates {

@@ -2,12 +2,12 @@
 
 use crate::tidy::tree::{Source, Tree};
 
-/// How a Rust test is switched off, in halves: whole, this file would be a finding.
+/// Marks that switch a Rust test off. Each is split in two, because the whole mark would make this file a finding.
 const RUST: [(&str, &str); 3] = [("#[", "ignore"), (", ", "ignore)]"), ("```", "ignore")];
-/// The same for pytest.
+/// Marks that switch a pytest test off.
 const PYTHON: [(&str, &str); 3] = [("mark.", "skip"), ("mark.", "xfail"), ("pytest.", "skip")];
 
-/// A test that doesn't run proves nothing: it is repaired or removed.
+/// Finds tests that are switched off. Such a test proves nothing: repair it or remove it.
 pub(super) fn tests(tree: &Tree) -> Vec<String> {
     let rust = tree.crates.iter().flat_map(|member| &member.sources);
     let rust = rust.flat_map(|source| switched_off(source, &RUST));

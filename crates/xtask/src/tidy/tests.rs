@@ -1,9 +1,9 @@
-//! Every rule on bad input.
+//! Each rule on a workspace that breaks it.
 
 use super::tree::{Crate, Source};
 use super::*;
 
-/// A crate whose manifest ends in `rest`; nothing else is wrong with it.
+/// A crate whose manifest ends in `rest`. Without `rest` it has no findings.
 fn member(name: &str, layer: &str, rest: &str) -> Crate {
     let manifest = format!(
         "[package]\nname = \"{name}\"\n[package.metadata]\nlayer = {layer}\n[lints]\nworkspace = true\n{rest}"
@@ -25,7 +25,7 @@ fn check(tree: &Tree, expected: &[&str]) {
 }
 
 #[test]
-fn a_crate_says_its_layer() {
+fn a_crate_must_have_a_layer() {
     let nowhere = "none of 0 to 5, \"tests\", \"tools\"";
     for layer in ["6", "\"cellar\"", "true"] {
         let expected = format!("a: [package.metadata] layer is {nowhere}");
@@ -34,19 +34,19 @@ fn a_crate_says_its_layer() {
 }
 
 #[test]
-fn dependencies_point_down_or_sideways() {
+fn dependencies_must_point_to_the_same_or_a_lower_layer() {
     let stack = |of: &str, on: &str| tree([member("a", of, &depends("b")), member("b", on, "")]);
     check(&stack("3", "2"), &[]);
     check(&stack("3", "3"), &[]);
-    check(&stack("2", "3"), &["a names b: layer 2 stands below layer 3"]);
+    check(&stack("2", "3"), &["a names b: layer 2 is below layer 3"]);
     check(&stack("5", "\"tests\""), &["a names b: helpers of tests belong in dev-dependencies"]);
     check(&stack("\"tests\"", "5"), &[]);
     check(&stack("5", "\"tools\""), &["a names b: nothing depends on a tool"]);
 }
 
 #[test]
-fn a_dependency_can_not_hide() {
-    let upward = ["a names b: layer 2 stands below layer 3"];
+fn every_kind_of_dependency_is_checked() {
+    let upward = ["a names b: layer 2 is below layer 3"];
     for rest in [
         "[build-dependencies]\nb.workspace = true",
         "[dev-dependencies]\nb.workspace = true",
@@ -58,13 +58,13 @@ fn a_dependency_can_not_hide() {
 }
 
 #[test]
-fn tests_may_use_their_helpers() {
+fn test_helpers_may_be_dev_dependencies() {
     let rest = "[dev-dependencies]\nb.workspace = true";
     check(&tree([member("a", "2", rest), member("b", "\"tests\"", "")]), &[]);
 }
 
 #[test]
-fn a_service_does_not_name_storage() {
+fn a_service_must_not_depend_on_storage() {
     let storage = || member("anabranch-storage", "2", "");
     let names = depends("anabranch-storage");
     check(&tree([member("node", "3", &names), storage()]), &[]);
@@ -75,7 +75,7 @@ fn a_service_does_not_name_storage() {
 }
 
 #[test]
-fn one_crate_names_openraft() {
+fn only_one_crate_may_depend_on_openraft() {
     check(&tree([member("anabranch-replica", "3", &depends("openraft"))]), &[]);
     check(
         &tree([member("a", "3", &depends("openraft"))]),
@@ -84,7 +84,7 @@ fn one_crate_names_openraft() {
 }
 
 #[test]
-fn versions_stand_in_the_root_manifest() {
+fn versions_must_be_in_the_root_manifest() {
     for rest in ["b = \"1\"", "b = { path = \"../b\" }", "b = { workspace = false }"] {
         let tree = tree([member("a", "3", &format!("[dependencies]\n{rest}"))]);
         check(&tree, &["a: b doesn't say `workspace = true`"]);
@@ -92,14 +92,14 @@ fn versions_stand_in_the_root_manifest() {
 }
 
 #[test]
-fn lints_are_inherited() {
+fn lints_must_be_inherited() {
     let mut own = member("a", "3", "");
     own.manifest.remove("lints");
     check(&tree([own]), &["a: [lints] doesn't say `workspace = true`"]);
 }
 
 #[test]
-fn the_rules_layers_ban_clocks_and_files() {
+fn layers_0_and_1_must_ban_clocks_and_files() {
     let mut machine = member("a", "1", "");
     let banned = ["std::time::SystemTime::now", "std::time::Instant::now"];
     let banned = banned.map(|path| format!("{{ path = \"{path}\" }}")).join(", ");
@@ -114,7 +114,7 @@ fn the_rules_layers_ban_clocks_and_files() {
 }
 
 #[test]
-fn a_crates_clippy_settings_repeat_the_shared_ones() {
+fn the_clippy_settings_of_a_crate_must_repeat_the_shared_ones() {
     let mut own = member("a", "3", "");
     own.clippy = Some("allow-unwrap-in-tests = false".parse().unwrap());
     let mut tree = tree([own]);
@@ -124,7 +124,7 @@ fn a_crates_clippy_settings_repeat_the_shared_ones() {
 }
 
 #[test]
-fn no_test_is_switched_off() {
+fn a_test_that_is_switched_off_is_found() {
     let off = |text: &str| Source { path: "it.rs".into(), text: format!("fn a() {{}}\n{text}") };
     for mark in [["#[", "ignore]"], ["#[cfg_attr(x, ", "ignore)]"], ["/// ```", "ignore"]] {
         let mut own = member("a", "3", "");

@@ -1,4 +1,7 @@
-//! What the rules look at.
+//! The workspace as data: the input of all rules.
+//!
+//! [`Tree::read`] reads and parses everything once. After that, no rule touches the disk. Files are read in sorted
+//! order, so findings always have the same order.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,56 +9,56 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use toml::{Table, Value};
 
-/// The workspace as parsed files.
+/// The workspace: all files that the rules look at.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    /// The root's `clippy.toml`; empty when there is none.
+    /// The root's `clippy.toml`; empty if the file is missing.
     pub(crate) clippy: Table,
-    /// Every folder of `crates/`, by name.
+    /// All crates in the folder `crates/`, by name of the folder.
     pub(crate) crates: Vec<Crate>,
-    /// Python tests.
+    /// All Python files below `tests/`.
     pub(crate) python: Vec<Source>,
 }
 
 /// One crate.
 #[derive(Debug)]
 pub(crate) struct Crate {
-    /// Its `Cargo.toml`.
+    /// Parsed `Cargo.toml`.
     pub(crate) manifest: Table,
-    /// Its own `clippy.toml`, which replaces the root's.
+    /// The crate's own `clippy.toml`, which replaces the root's.
     pub(crate) clippy: Option<Table>,
-    /// Its Rust files, tests included.
+    /// All Rust files, tests included.
     pub(crate) sources: Vec<Source>,
 }
 
 /// One text file.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// Where it stands, from the root.
+    /// Path from the root.
     pub(crate) path: String,
-    /// What it says.
+    /// Contents.
     pub(crate) text: String,
 }
 
-/// Where a crate stands in the pyramid.
+/// Layer of a crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// 0 (words) to 5 (the binary).
+    /// 0 (basic types) to 5 (the program).
     Numbered(i64),
-    /// Helps tests; may be named by their `dev-dependencies` alone.
+    /// Helps tests. May be used as a `dev-dependency` only.
     Tests,
-    /// Works on the workspace; nobody names it.
+    /// Works on the workspace. No crate depends on it.
     Tools,
 }
 
-/// One line of a dependency table.
+/// One dependency of a crate.
 #[derive(Debug)]
 pub(crate) struct Dependency<'a> {
-    /// The package, whatever it is renamed to.
+    /// Name of the package, also if the manifest renames it.
     pub(crate) package: &'a str,
-    /// Whether only the crate's own tests see it.
+    /// Whether only the crate's own tests use it.
     pub(crate) dev: bool,
-    /// What the manifest says about it.
+    /// Value in the manifest, such as `{ workspace = true }`.
     pub(crate) value: &'a Value,
 }
 
@@ -87,7 +90,7 @@ impl Crate {
         name.and_then(Value::as_str).unwrap_or("(a crate without a name)")
     }
 
-    /// What `[package.metadata]` says; `None` for nothing or nonsense.
+    /// The layer in `[package.metadata]`; `None` if it is missing or unknown.
     pub(crate) fn layer(&self) -> Option<Layer> {
         let layer = self.manifest.get("package")?.get("metadata")?.get("layer")?;
         match (layer.as_integer(), layer.as_str()) {
@@ -98,7 +101,7 @@ impl Crate {
         }
     }
 
-    /// Every dependency, those of one target only included.
+    /// All dependencies, those for one target only included.
     pub(crate) fn dependencies(&self) -> Vec<Dependency<'_>> {
         let targets = self.manifest.get("target").and_then(Value::as_table);
         let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
@@ -124,7 +127,7 @@ fn read_table(path: &Path) -> Result<Table> {
     text.parse().with_context(|| format!("parsing {}", path.display()))
 }
 
-/// Every file below `folder` whose name ends in `.extension`.
+/// All files below `folder` with the given extension.
 fn read_sources(root: &Path, folder: &Path, extension: &str) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for path in children(folder)? {
@@ -139,7 +142,7 @@ fn read_sources(root: &Path, folder: &Path, extension: &str) -> Result<Vec<Sourc
     Ok(sources)
 }
 
-/// What stands in `folder`, sorted; nothing when there is no such folder.
+/// All entries of `folder`, sorted. Empty if there is no such folder.
 fn children(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.exists() {
         return Ok(Vec::new());
