@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling lint audit fix
+.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling lint audit fix
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -15,11 +15,15 @@ help: ## This list
 setup: ## Install what is missing: .venv with the AWS clients, libclang
 	@scripts/setup.sh
 
-build: setup ## Build the binary (ten minutes the first time, most of it RocksDB)
+build: setup ## Build the binaries anabranch and anabranch-bench (ten minutes the first time, most of it RocksDB)
 	@scripts/build.sh
 
-dist: setup ## The binary to deploy: a fifth less CPU than `make build`, and what the benchmarks run
-	@scripts/build.sh dist
+dist: setup ## The binary to deploy: a fifth less CPU than `make build`
+	@scripts/build.sh dist anabranch
+
+# What the benchmarks run: the binary to deploy, and the load generator of the same profile.
+dist-bench: setup
+	@scripts/build.sh dist anabranch anabranch-bench
 
 test: setup ## All tests: cargo's, then the real AWS clients against real processes
 	@scripts/test.sh
@@ -44,16 +48,16 @@ demo: build ## Three nodes, a real data set, a killed leader, every record check
 dev: build ## One node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
 	@$(ENV) sh -c 'exec "$$CARGO_TARGET_DIR/release/anabranch" dev $(ARGS)'
 
-bench: dist ## Beside the peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
+bench: dist-bench ## Beside the peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
 	@scripts/bench.sh peers $(ARGS)
 
-curves: dist ## How it scales, as plots (ARGS="--rounds 1 --seconds 1")
+curves: dist-bench ## How it scales, as plots (ARGS="--rounds 1 --seconds 1")
 	@scripts/bench.sh curves $(ARGS)
 
-limits: dist ## A thousand idle shards, minutes of overload, a thousand slow readers
+limits: dist-bench ## A thousand idle shards, minutes of overload, a thousand slow readers
 	@scripts/bench.sh limits $(ARGS)
 
-costs: dist ## System calls, copies and sleeps of a record, counted (root, perf)
+costs: dist-bench ## System calls, copies and sleeps of a record, counted (root, perf)
 	@scripts/bench.sh costs $(ARGS)
 
 outages: dist ## How long clients notice a fault of another node, by kind of fault (root; ARGS="--faults 3 --only stopped")

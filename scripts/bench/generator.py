@@ -1,4 +1,4 @@
-"""`anabranch bench`, run once against a running contestant."""
+"""`anabranch-bench`, run once against a running contestant."""
 
 import json
 import os
@@ -11,9 +11,9 @@ class Failed(Exception):
     """Why there is no figure."""
 
 
-def measure(binary, running, load, seconds, disk, saturation=None):
+def measure(generator, running, load, seconds, disk, saturation=None):
     """One measurement: the generator's JSON object, with the peak of the servers' resident memory."""
-    command = [binary, "bench", *load.arguments(seconds, saturation)]
+    command = [generator, *load.arguments(seconds, saturation)]
     command += ["--endpoint", running.endpoint(load.api), "--disk", disk]
     command += ["--server-pids", ",".join(map(str, running.pids))]
     reset_peak(running.pids)
@@ -23,9 +23,9 @@ def measure(binary, running, load, seconds, disk, saturation=None):
     return result
 
 
-def warm_up(binary, running, load, seconds, saturation=None):
+def warm_up(generator, running, load, seconds, saturation=None):
     """The same load, not measured."""
-    command = [binary, "bench", *load.arguments(seconds, saturation), "--endpoint", running.endpoint(load.api)]
+    command = [generator, *load.arguments(seconds, saturation), "--endpoint", running.endpoint(load.api)]
     generate(command, seconds)
 
 

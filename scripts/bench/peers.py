@@ -2,7 +2,7 @@
 """Anabranch beside its peers, on this machine, in one run: `make bench`.
 
 Installs the peers into the user's cache, then runs rounds. A round runs every contestant once: its servers are started
-on an empty directory, each of its loads is sent by `anabranch bench`, first unmeasured for a moment and then measured,
+on an empty directory, each of its loads is sent by `anabranch-bench`, first unmeasured for a moment and then measured,
 and the servers are ended. Only one contestant's servers run at a time, and nothing of them is left on the disk.
 
 Writes every measurement as a JSON line, and from those lines a table and plots; `--redraw` makes them from the lines
@@ -124,7 +124,7 @@ def describe(arguments, present, absent):
 
 def run_round(arguments, number, contestants, record):
     """Everyone once, and what the machine can do at that moment."""
-    for line in machine.floor(arguments.binary, arguments.data_dir):
+    for line in machine.floor(arguments.generator, arguments.data_dir):
         record({"line": "floor", "round": number, **line})
     for contestant, _ in contestants:
         say(f"round {number} of {arguments.rounds}: {contestant.name}")
@@ -142,15 +142,15 @@ def run_loads(arguments, number, contestant, running, record):
     loads = [load for load in contestant.loads if not arguments.loads or load.name in arguments.loads.split(",")]
     if contestant.settling_seconds:
         for load in loads:
-            warm_up(arguments.binary, running, load, contestant.settling_seconds / len(loads))
+            warm_up(arguments.generator, running, load, contestant.settling_seconds / len(loads))
     for load in loads:
         if load.rate_share is not None and saturation is None:
             record(failed(number, contestant, load.name, "there is no figure of `batch` to take a share of"))
             continue
         try:
             if load.command == "put":
-                warm_up(arguments.binary, running, load, arguments.warm_up, saturation)
-            result = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir, saturation)
+                warm_up(arguments.generator, running, load, arguments.warm_up, saturation)
+            result = measure(arguments.generator, running, load, arguments.seconds, arguments.data_dir, saturation)
         except Failed as failure:
             record(failed(number, contestant, load.name, failure))
             continue

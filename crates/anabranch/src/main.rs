@@ -1,23 +1,18 @@
 //! The one binary: a node, everything in one process for trying out, and the tools around them.
 
-mod bench;
 mod clock_offset;
-mod cluster_file;
 mod config;
-mod ctl;
 mod dev;
 mod local_node;
+mod pid_file;
 mod privacy;
-mod reach;
 mod running;
 mod server;
-mod stream;
-mod tls_args;
-mod tls_config;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use anabranch_cli::{ctl, stream};
 use clap::{Parser, Subcommand};
 
 /// Bodies and batches come and go by the hundred kilobytes on every thread: glibc's allocator gives such
@@ -43,8 +38,6 @@ enum Command {
     Ctl(ctl::CtlArgs),
     /// Prints the records of a stream as they come, or puts lines into it
     Stream(stream::StreamArgs),
-    /// Measures a Kinesis endpoint: put, get, put to receipt
-    Bench(bench::BenchArgs),
 }
 
 #[tokio::main]
@@ -54,7 +47,6 @@ async fn main() -> ExitCode {
         Command::Server(args) => server::run(args).await,
         Command::Ctl(args) => ctl::run(args).await,
         Command::Stream(args) => stream::run(args).await,
-        Command::Bench(args) => bench::run(args).await,
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     eprintln!("anabranch: {error:#}");

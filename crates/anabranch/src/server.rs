@@ -6,7 +6,8 @@ use anabranch_types::limits::PUT_RECORDS_MAX_BYTES;
 use clap::Args;
 
 use crate::config::NodeConfig;
-use crate::{cluster_file, privacy, running};
+use crate::pid_file::PidFile;
+use crate::{privacy, running};
 
 /// `anabranch server`
 #[derive(Debug, Args)]
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
             "warning: segment-bytes: calls with more than {largest} bytes for a shard are refused"
         );
     }
-    let pid_file = cluster_file::PidFile::write(&config.data_dir)?;
+    let pid_file = PidFile::write(&config.data_dir)?;
     let result = running::run(config, move |addresses| {
         println!("ready node {node}: Kinesis API on {}, gRPC on {}", addresses.api, addresses.grpc);
         Ok(())

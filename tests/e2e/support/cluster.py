@@ -19,11 +19,11 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 
 
-def release_binary():
-    """The binary that `make build` makes."""
+def release_binary(name="anabranch"):
+    """A binary that `make build` makes: `anabranch` or `anabranch-bench`."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     target = Path(os.environ.get("CARGO_TARGET_DIR") or cache / "anabranch" / "target")
-    return target / "release" / "anabranch"
+    return target / "release" / name
 
 
 @dataclass(frozen=True)
