@@ -1,22 +1,27 @@
 //! The rules about the workspace that no compiler checks.
 //!
-//! A rule is a pure function from a [`Tree`] (every manifest, lint setting and test file, parsed)
-//! to sentences about what is wrong; it never touches the disk, so each has a test on bad input.
+//! A rule is a pure function from a [`Tree`] (manifests, lint settings, sources and documents, read once) to findings, one
+//! sentence each. No rule reads the disk, so each rule has a test on bad input.
 
 mod dependencies;
 mod lints;
+mod prose;
 mod skipped;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-pub(crate) use tree::Tree;
+pub(crate) use prose::{Place, Prose, groups as prose_groups};
+#[cfg(test)]
+pub(crate) use tree::Crate;
+pub(crate) use tree::{Source, Tree};
 
-/// Everything wrong with `tree`, one sentence each, in a stable order.
+/// Every finding about `tree`, in a stable order.
 pub(crate) fn findings(tree: &Tree) -> Vec<String> {
     let rules = [
         dependencies::layers,
         dependencies::services_without_storage,
+        dependencies::services_without_services,
         dependencies::openraft_in_one_crate,
         dependencies::versions_in_one_place,
         lints::inherited,

@@ -7,7 +7,7 @@ const RUST: [(&str, &str); 3] = [("#[", "ignore"), (", ", "ignore)]"), ("```", "
 /// The same for pytest.
 const PYTHON: [(&str, &str); 3] = [("mark.", "skip"), ("mark.", "xfail"), ("pytest.", "skip")];
 
-/// A test that doesn't run proves nothing: it is repaired or removed.
+/// A test that does not run proves nothing: repair it or remove it.
 pub(super) fn tests(tree: &Tree) -> Vec<String> {
     let rust = tree.crates.iter().flat_map(|member| &member.sources);
     let rust = rust.flat_map(|source| switched_off(source, &RUST));

@@ -1,4 +1,4 @@
-//! What the rules look at.
+//! The files that the rules look at, read once and parsed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,10 @@ pub(crate) struct Tree {
     pub(crate) crates: Vec<Crate>,
     /// Python tests.
     pub(crate) python: Vec<Source>,
+    /// Markdown outside the crates: in the root and in `docs/`.
+    pub(crate) documents: Vec<Source>,
+    /// Protocol definitions.
+    pub(crate) protos: Vec<Source>,
 }
 
 /// One crate.
@@ -26,36 +30,38 @@ pub(crate) struct Crate {
     pub(crate) clippy: Option<Table>,
     /// Its Rust files, tests included.
     pub(crate) sources: Vec<Source>,
+    /// Its Markdown files.
+    pub(crate) documents: Vec<Source>,
 }
 
 /// One text file.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// Where it stands, from the root.
+    /// Path from the root.
     pub(crate) path: String,
-    /// What it says.
+    /// Content of the file.
     pub(crate) text: String,
 }
 
-/// Where a crate stands in the pyramid.
+/// Level of a crate in the pyramid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// 0 (words) to 5 (the binary).
+    /// 0 words, 1 rules, 2 machines, 3 cluster, 4 platform, 5 services, 6 programs.
     Numbered(i64),
-    /// Helps tests; may be named by their `dev-dependencies` alone.
+    /// Helps tests: only `dev-dependencies` may name it.
     Tests,
-    /// Works on the workspace; nobody names it.
+    /// Works on the workspace: no crate may name it.
     Tools,
 }
 
 /// One line of a dependency table.
 #[derive(Debug)]
 pub(crate) struct Dependency<'a> {
-    /// The package, whatever it is renamed to.
+    /// Name of the package, also if the manifest renames it.
     pub(crate) package: &'a str,
-    /// Whether only the crate's own tests see it.
+    /// Whether only the crate's own tests use it.
     pub(crate) dev: bool,
-    /// What the manifest says about it.
+    /// The right-hand side of the line.
     pub(crate) value: &'a Value,
 }
 
@@ -63,10 +69,14 @@ impl Tree {
     /// Reads the workspace at `root`.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let folders = children(&root.join("crates"))?.into_iter().filter(|path| path.is_dir());
+        let mut documents = read_files(root, children(root)?, "md")?;
+        documents.extend(read_sources(root, &root.join("docs"), "md")?);
         Ok(Self {
             clippy: read_table(&root.join("clippy.toml"))?,
             crates: folders.map(|path| Crate::read(root, &path)).collect::<Result<_>>()?,
             python: read_sources(root, &root.join("tests"), "py")?,
+            documents,
+            protos: read_sources(root, &root.join("proto"), "proto")?,
         })
     }
 }
@@ -78,6 +88,7 @@ impl Crate {
             manifest: read_table(&folder.join("Cargo.toml"))?,
             clippy: clippy.exists().then(|| read_table(&clippy)).transpose()?,
             sources: read_sources(root, folder, "rs")?,
+            documents: read_sources(root, folder, "md")?,
         })
     }
 
@@ -87,18 +98,18 @@ impl Crate {
         name.and_then(Value::as_str).unwrap_or("(a crate without a name)")
     }
 
-    /// What `[package.metadata]` says; `None` for nothing or nonsense.
+    /// The layer in `[package.metadata]`; `None` if it is missing or no layer.
     pub(crate) fn layer(&self) -> Option<Layer> {
         let layer = self.manifest.get("package")?.get("metadata")?.get("layer")?;
         match (layer.as_integer(), layer.as_str()) {
-            (Some(layer @ 0..=5), None) => Some(Layer::Numbered(layer)),
+            (Some(layer @ 0..=6), None) => Some(Layer::Numbered(layer)),
             (None, Some("tests")) => Some(Layer::Tests),
             (None, Some("tools")) => Some(Layer::Tools),
             _ => None,
         }
     }
 
-    /// Every dependency, those of one target only included.
+    /// Every dependency, also those of a single target.
     pub(crate) fn dependencies(&self) -> Vec<Dependency<'_>> {
         let targets = self.manifest.get("target").and_then(Value::as_table);
         let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
@@ -126,20 +137,29 @@ fn read_table(path: &Path) -> Result<Table> {
 
 /// Every file below `folder` whose name ends in `.extension`.
 fn read_sources(root: &Path, folder: &Path, extension: &str) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
-    for path in children(folder)? {
-        if path.is_dir() {
-            sources.extend(read_sources(root, &path, extension)?);
-        } else if path.extension().is_some_and(|found| found == extension) {
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-            sources.push(Source { path, text });
-        }
+    let (folders, files): (Vec<_>, Vec<_>) =
+        children(folder)?.into_iter().partition(|path| path.is_dir());
+    let mut sources = read_files(root, files, extension)?;
+    for folder in folders {
+        sources.extend(read_sources(root, &folder, extension)?);
     }
     Ok(sources)
 }
 
-/// What stands in `folder`, sorted; nothing when there is no such folder.
+/// Those of `paths` that are files whose name ends in `.extension`.
+fn read_files(root: &Path, paths: Vec<PathBuf>, extension: &str) -> Result<Vec<Source>> {
+    let wanted =
+        |path: &PathBuf| path.is_file() && path.extension().is_some_and(|found| found == extension);
+    let mut sources = Vec::new();
+    for path in paths.into_iter().filter(wanted) {
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        sources.push(Source { path, text });
+    }
+    Ok(sources)
+}
+
+/// The entries of `folder`, sorted; empty if there is no such folder.
 fn children(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.exists() {
         return Ok(Vec::new());
