@@ -17,7 +17,7 @@ pub(crate) struct OffsetClock {
     seen: Mutex<Seen>,
 }
 
-/// What the file said, and when it was read by the machine's clock.
+/// Offset in the file, and the machine's time when the file was read.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     at: Timestamp,

@@ -1,3 +1,12 @@
+//! The configuration of a node: a TOML file with keys in kebab-case.
+//!
+//! The file is parsed into [`RawNodeConfig`], which refuses unknown keys. [`NodeConfig::read`] checks it and makes a
+//! [`NodeConfig`]; an error names the key and the rule. Sections are in the modules below: `[replication]`,
+//! `[encryption]` and `[tls]`. `anabranch dev` writes such files too, from the same types.
+//!
+//! Nothing is open by default: without an explicit setting every call needs a signature, and a plain gRPC port is
+//! only on loopback.
+
 mod encryption;
 mod file;
 mod replication;
@@ -24,34 +33,35 @@ pub(crate) use replication::RawReplicaSettings;
 pub(crate) use tls::{RawTls, Tls};
 pub(crate) use token_key::new_token_key;
 
-/// A node's configuration. A value of this type has been checked.
+/// Configuration of a node. A value of this type has been checked.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeConfig {
-    /// This node's id; from 1.
+    /// Id of this node; from 1.
     pub(crate) node: NodeId,
-    /// The cluster's name; the same on every node.
+    /// Name of the cluster; the same on every node.
     pub(crate) cluster: String,
     /// `host:port` of the Kinesis API.
     pub(crate) listen_api: String,
     /// `host:port` of the gRPC API, which other nodes use too.
     pub(crate) listen_grpc: String,
-    /// `host:port` at which other nodes and clients reach `listen_grpc`. Default: the address that is listened on.
+    /// `host:port` under which other nodes and clients reach `listen_grpc`. Default: the address of `listen_grpc`.
     pub(crate) advertise_grpc: Option<String>,
-    /// Whether the gRPC port is plain where others than this machine reach it: then anybody there is a node and an operator.
+    /// Whether the gRPC port may be plain on an address beyond loopback. Every program that reaches such a port is a
+    /// node and an operator.
     pub(crate) plain_grpc: bool,
-    /// Where everything is kept.
+    /// Data directory.
     pub(crate) data_dir: PathBuf,
-    /// Failure zone; empty if there are none.
+    /// Failure zone; empty if the cluster has no zones.
     pub(crate) zone: String,
     /// Replicas of each shard of a new stream. Default: 3.
     pub(crate) replicas: u32,
-    /// Whose limits hold. Default: none but those of memory and disk.
+    /// Which limits hold. Default: only those of memory and disk.
     pub(crate) limits: Limits,
     /// How long GetRecords waits for records at the tip of a shard. Default: 50 ms.
     pub(crate) tip_wait: Duration,
-    /// Who may call the Kinesis API. Default: users whose signatures are right.
+    /// Which callers the Kinesis API admits. Default: users with valid signatures.
     pub(crate) authentication: Authentication,
-    /// Origins whose pages may call without a signature, beside those of loopback.
+    /// Origins of pages that may call without a signature, in addition to those of loopback.
     pub(crate) allow_origins: Vec<String>,
     /// Account in ARNs.
     pub(crate) account: AccountId,
@@ -59,32 +69,33 @@ pub(crate) struct NodeConfig {
     pub(crate) region: Region,
     /// Seals iterators, paging tokens and the secrets of access keys; the same on every node.
     pub(crate) token_key: TokenKey,
-    /// The nodes that the cluster begins with, this one included; none for a node that joins.
+    /// The nodes that the cluster begins with, this node included; empty for a node that joins.
     pub(crate) nodes: Vec<Peer>,
-    /// `host:port` of gRPC ports of nodes of the cluster that this one joins.
+    /// `host:port` of gRPC ports of a cluster that this node joins.
     pub(crate) join: Vec<String>,
-    /// How long a node is silent before its replicas are made anew elsewhere. Default: 15 minutes.
+    /// How long a node is silent before its replicas are replaced on other nodes. Default: 15 minutes.
     pub(crate) replace_after: Duration,
     /// Settings of the log store.
     pub(crate) storage: StorageSettings,
     /// Settings of the replicas.
     pub(crate) replication: ReplicaSettings,
-    /// Who holds the master keys of encrypted streams. Default: nobody, and no stream can be encrypted.
+    /// Where the master keys of encrypted streams are. Default: nowhere, and no stream can be encrypted.
     pub(crate) key_holder: KeyHolder,
-    /// How data keys are used.
+    /// How long and for how many bytes a data key is used.
     pub(crate) encryption: EncryptionSettings,
-    /// Which ports speak TLS. Default: none.
+    /// TLS of both ports. Default: both ports are plain.
     pub(crate) tls: Tls,
-    /// For tests: a file with the whole seconds by which this node's clock is ahead (`clock_offset.rs`). Default: none.
+    /// For tests: a file with the number of whole seconds by which this node's clock is ahead (`clock_offset.rs`).
+    /// Default: no such file.
     pub(crate) clock_offset_file: Option<PathBuf>,
 }
 
-/// What the catalog writes has to fit into a segment: were it refused, the cluster couldn't go on. A call of records that
-/// doesn't fit is refused by itself.
+/// An entry of the catalog must fit into a segment: if the store refused it, the cluster could not go on. A call with
+/// too many records for a segment is refused alone.
 const LEAST_SEGMENT_BYTES: u64 = 1 << 20;
 
 impl NodeConfig {
-    /// Reads and checks the file at `path`. Nodes of `join` come before those that it says to join.
+    /// Reads and checks the file at `path`. The addresses in `join` come before the ones in the file.
     pub(crate) fn read(path: &Path, join: Vec<String>) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let mut raw: RawNodeConfig =
@@ -161,7 +172,7 @@ fn check_numbers(raw: &RawNodeConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A node either begins a cluster with the nodes of a list, itself among them, or joins one.
+/// A node either begins a cluster with a list of nodes, itself among them, or joins a cluster.
 fn check_members(raw: &RawNodeConfig) -> anyhow::Result<()> {
     match (raw.nodes.is_empty(), raw.join.is_empty()) {
         (true, false) => {}
@@ -176,13 +187,14 @@ fn check_members(raw: &RawNodeConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Longer than a second, and clients would take the call for one that hangs.
+/// Clients would take a call that waits longer than a second for a call that hangs.
 fn tip_wait(millis: u64) -> anyhow::Result<Duration> {
     ensure!(millis <= 1_000, "tip-wait-ms: must be at most 1000");
     Ok(Duration::from_millis(millis))
 }
 
-/// Whoever reaches a plain gRPC port is a node and an operator, so one beyond loopback must be asked for by name.
+/// Every program that reaches a plain gRPC port is a node and an operator. So a plain port beyond loopback must be
+/// asked for explicitly.
 fn check_grpc(address: &str, is_plain_wanted: bool, is_mutual: bool) -> anyhow::Result<()> {
     match (is_mutual, is_plain_wanted) {
         (true, true) => {
@@ -275,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_grpc_port_beyond_loopback_is_asked_for_by_name() {
+    fn a_plain_grpc_port_beyond_loopback_needs_an_explicit_setting() {
         let at = |address: &'static str, plain_grpc: bool, tls: bool| {
             let parsed = parse(move |raw| {
                 raw.listen_grpc = address.into();
@@ -309,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn a_written_configuration_reads_back() {
         let text = format!(
             "node = 2\ncluster = 'c'\nlisten-api = 'a'\nlisten-grpc = '[::1]:1'\ndata-dir = 'd'\n\
              token-key = '{}'\n[[nodes]]\nnode = 2\ngrpc = 'g'\n",

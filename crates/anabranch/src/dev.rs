@@ -1,8 +1,8 @@
 //! `anabranch dev`: one node in this process, or several as child processes on loopback.
 //!
 //! Order of a start: the folder of the cluster is locked ([`FolderLock`]), then certificates and configurations are
-//! written, then the nodes start. When all nodes serve, `cluster.json` is written and a line that begins with `ready` is
-//! printed. So a second `dev` on a folder in use changes nothing that the running nodes need.
+//! written, then the nodes start. When all nodes serve, `cluster.json` is written and a line that begins with `ready`
+//! is printed. So a second `dev` on a folder in use changes nothing that the running nodes need.
 //!
 //! With several nodes this process only starts and stops `anabranch server` processes.
 

@@ -1,4 +1,5 @@
-//! The one binary: a node, everything in one process for trying out, and the tools around them.
+//! The shipped binary: a node (`server`), a cluster in one process for trying it out (`dev`), and the commands of the
+//! crate `cli` that ask a running cluster (`ctl`, `stream`).
 
 mod clock_offset;
 mod config;
@@ -15,8 +16,8 @@ use std::process::ExitCode;
 use anabranch_cli::{ctl, stream};
 use clap::{Parser, Subcommand};
 
-/// Bodies and batches come and go by the hundred kilobytes on every thread: glibc's allocator gives such
-/// memory back to the system and takes it anew, and every page of it is cleared again.
+/// Every thread allocates and frees bodies and batches of hundreds of kilobytes all the time. glibc's allocator
+/// returns such memory to the system and takes it again, and the kernel clears every page anew. mimalloc keeps it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -32,11 +33,11 @@ struct Cli {
 enum Command {
     /// Everything in one process, nothing to configure: for a laptop or CI
     Dev(dev::DevArgs),
-    /// A cluster node, as its configuration file says
+    /// A cluster node, started with its configuration file
     Server(server::ServerArgs),
     /// Looks after a cluster: nodes, shards, moves
     Ctl(ctl::CtlArgs),
-    /// Prints the records of a stream as they come, or puts lines into it
+    /// Prints the records of a stream as they arrive, or puts lines into it
     Stream(stream::StreamArgs),
 }
 
@@ -53,13 +54,13 @@ async fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What is logged by default: warnings, of openraft, h2 and hyper errors. Two modules of openraft log as an error that a
-/// group has been stopped, which is what happens when a stream is deleted or a node stops. A group that stops by itself is
-/// logged by its core, and by the node that replaces it.
+/// The default filter: warnings, and only errors of openraft, h2 and hyper. Two modules of openraft log as an error
+/// that a group was stopped, which also happens when a stream is deleted or a node stops. They are silent: if a group
+/// stops by itself, openraft's core and the node that replaces the replica log it.
 const DEFAULT_LOG: &str =
     "warn,openraft=error,openraft::raft=off,openraft::core::heartbeat=off,h2=error,hyper=error";
 
-/// Logs to stderr what `ANABRANCH_LOG` asks for; by default [`DEFAULT_LOG`].
+/// Logs to stderr, filtered by `ANABRANCH_LOG` or else by [`DEFAULT_LOG`].
 fn init_logging() {
     use tracing_subscriber::EnvFilter;
     let filter =

@@ -1,17 +1,17 @@
-//! `node.pid`, in which each node says its process id.
+//! `node.pid`: the process id of a running node, in its data directory.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// `DIR/node.pid` for as long as a node runs.
+/// The file `DIR/node.pid`. It exists as long as the node runs: it is removed when this value is dropped.
 pub(crate) struct PidFile(PathBuf);
 
 impl PidFile {
     const NAME: &str = "node.pid";
 
-    /// Writes this process's id. A node starts without it where the disk is full.
+    /// Writes the id of this process. On a full disk the node starts without the file.
     pub(crate) fn write(dir: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
         let path = dir.join(Self::NAME);
@@ -24,7 +24,8 @@ impl PidFile {
         Ok(Self(path))
     }
 
-    /// The process that runs on `dir`, if it is one that was started with `mark` on its command line.
+    /// Id of the process that runs on `dir`, if `mark` is an argument of its command line. A process id may have been
+    /// used again by another program; the mark excludes that.
     pub(crate) fn running(dir: &Path, mark: &str) -> Option<i32> {
         let text = std::fs::read_to_string(dir.join(Self::NAME)).ok()?;
         let pid: i32 = text.trim().parse().ok()?;

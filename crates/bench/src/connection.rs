@@ -1,5 +1,5 @@
-//! One connection to a Kinesis endpoint, as cheap as the generator needs it: the kernel's socket, hyper's wire code,
-//! nothing pooled. A connection that breaks is opened again by the next call.
+//! One connection to a Kinesis endpoint, cheap enough for a load generator: a socket, hyper's wire code, no pool. A
+//! broken connection is opened again by the next call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use tokio::time::timeout;
 
 use crate::options::{Address, Target};
 
-/// Attempts of one call, the first included: enough to outlast the election of a new leader.
+/// Attempts of one call, the first included. They last longer than the election of a new leader.
 const ATTEMPTS: u32 = 12;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where connections lead, and how calls are made; shared by all of them.
+/// Address of an endpoint and the way to call it; all connections to it share this.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     host: String,
@@ -35,7 +35,7 @@ pub(crate) struct Endpoint {
     host_header: HeaderValue,
     authorization: HeaderValue,
     date: HeaderValue,
-    /// Signs requests really, where credentials are in the environment.
+    /// Signs requests if the environment has credentials; `None` sends a made-up signature.
     signer: Option<Signer>,
     tls: Option<ApiClient>,
     http2: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Endpoint {
     attempts: u32,
 }
 
-/// A connection and what went wrong on it.
+/// A connection, and the number of its failed attempts.
 #[derive(Debug)]
 pub(crate) struct Connection {
     endpoint: Arc<Endpoint>,
@@ -61,19 +61,19 @@ enum Sender {
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    /// No connection, or it broke.
+    /// The connection could not be opened, or it broke.
     #[error("no connection: {0}")]
     Connection(String),
-    /// No answer in time.
+    /// No response within the timeout.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// An answer that is not 200.
+    /// A response with another status than 200.
     #[error("{status}: {body}")]
     Refused { status: StatusCode, body: String },
 }
 
 impl CallError {
-    /// Whether an SDK would send the call again.
+    /// Whether an SDK would retry the call.
     fn is_transient(&self) -> bool {
         match self {
             Self::Connection(_) | Self::Timeout(_) => true,
@@ -89,10 +89,10 @@ impl CallError {
 }
 
 impl Endpoint {
-    /// All of `--endpoint`: connection `number` takes the one at `number`, modulo how many there are.
+    /// Every endpoint of `--endpoint`. Connection `number` uses endpoint `number`, modulo their count.
     ///
     /// # Errors
-    /// When one of them is no `http://HOST:PORT` or `https://HOST:PORT`, or an authority is missing.
+    /// When an endpoint is not `http://HOST:PORT` or `https://HOST:PORT`, or an authority is missing.
     pub(crate) fn all(target: &Target) -> Result<Vec<Arc<Self>>> {
         target.addresses()?.into_iter().map(|address| Self::new(target, address)).collect()
     }
@@ -103,7 +103,7 @@ impl Endpoint {
         let tls = is_https.then(|| target.tls.api_client(protocol)).transpose()?;
         let scheme = if is_https { "https" } else { "http" };
         let date = dates::basic_text(SystemClock.now());
-        // HTTP/2 carries scheme and authority in the request, HTTP/1.1 the path alone and a Host header.
+        // In HTTP/2 the request carries scheme and authority; in HTTP/1.1 it carries the path, and a Host header.
         let uri = if target.http2 { format!("{scheme}://{authority}/") } else { "/".into() };
         Ok(Arc::new(Self {
             host: host.trim_matches(['[', ']']).to_owned(),
@@ -129,13 +129,13 @@ impl Endpoint {
         }
     }
 
-    /// Begins HTTP on a connection.
+    /// Begins HTTP on an open connection.
     async fn begin<S>(&self, stream: S) -> Result<Sender, CallError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let io = TokioIo::new(stream);
-        // The tasks end when their senders are dropped; how they end, the next call sees.
+        // The task of a connection ends when its sender is dropped. If it ends with an error, the next call fails.
         if self.http2 {
             let handshake = http2::handshake(TokioExecutor::new(), io).await;
             let (sender, connection) = handshake.map_err(broken)?;
@@ -148,7 +148,7 @@ impl Endpoint {
         }
     }
 
-    /// One attempt of a call. Every attempt of the same call carries the same id, as an SDK's do.
+    /// The request of one attempt. All attempts of a call carry the same invocation id, as those of an SDK do.
     fn request(
         &self,
         operation: &str,
@@ -181,7 +181,7 @@ impl Endpoint {
         request
     }
 
-    /// Replaces the made-up signature by a real one.
+    /// Replaces the made-up signature by a valid one.
     fn sign(&self, signer: &Signer, headers: &mut HeaderMap, body: &[u8]) {
         headers.remove(AUTHORIZATION);
         headers.remove("x-amz-date");
@@ -209,20 +209,20 @@ impl Endpoint {
 }
 
 impl Connection {
-    /// A connection that opens with its first call.
+    /// A connection that is opened by its first call.
     pub(crate) fn new(endpoint: &Arc<Endpoint>) -> Self {
         Self { endpoint: Arc::clone(endpoint), sender: None, errors: 0 }
     }
 
-    /// `count` of them, in turn to each of `endpoints`.
+    /// `count` connections, distributed over `endpoints` in turn.
     pub(crate) fn spread(endpoints: &[Arc<Endpoint>], count: u32) -> impl Iterator<Item = Self> {
         endpoints.iter().cycle().zip(0..count).map(|(endpoint, _)| Self::new(endpoint))
     }
 
-    /// Calls `operation`, as often as an SDK would if need be, and returns the body of the answer.
+    /// Calls `operation`, with the retries of an SDK, and returns the body of the response.
     ///
     /// # Errors
-    /// The last attempt's.
+    /// The error of the last attempt.
     pub(crate) async fn call(&mut self, operation: &str, body: Bytes) -> Result<Bytes, CallError> {
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let mut pause = FIRST_PAUSE;
@@ -260,7 +260,7 @@ impl Connection {
         answer
     }
 
-    /// One attempt of `operation`, whose answer comes piece by piece; returns once it begins.
+    /// One attempt of an operation with a streaming response. Returns when the response begins.
     ///
     /// # Errors
     /// [`CallError`].
@@ -310,7 +310,8 @@ impl Connection {
 }
 
 impl Sender {
-    /// Whether a request can be sent. A server may close a connection between two calls; that is no error.
+    /// Whether a request can be sent. A server may close a connection between two calls; that is not counted as an
+    /// error.
     async fn is_ready(&mut self) -> bool {
         match self {
             Self::Http1(sender) => sender.ready().await.is_ok(),
@@ -330,7 +331,7 @@ fn broken(error: impl std::fmt::Display) -> CallError {
     CallError::Connection(error.to_string())
 }
 
-/// A signer with the credentials and the region of the environment, as SDKs read them.
+/// A signer with the credentials and the region of the environment, as SDKs read them. `None` without credentials.
 fn signer() -> Option<Signer> {
     let is_plain =
         |value: &String| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
@@ -344,7 +345,7 @@ fn signer() -> Option<Signer> {
     Some(Signer::new(credentials, region.as_deref().unwrap_or("us-east-1"), "kinesis"))
 }
 
-/// A header in the form of a signature (version 4). Nothing is signed: the key is made up.
+/// An Authorization header in the form of signature version 4 with a made-up key. Nothing is signed.
 fn authorization(date: &str) -> String {
     let day = date.split('T').next().unwrap_or_default();
     format!(
@@ -359,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sdks_send_again_what_throttling_and_failures_answer() {
+    fn throttled_and_failed_calls_are_retried_as_by_an_sdk() {
         let refused = |status: StatusCode, body: &str| {
             CallError::Refused { status, body: body.to_owned() }.is_transient()
         };

@@ -1,4 +1,8 @@
-//! `anabranch bench e2e`.
+//! `anabranch-bench e2e`: the time from the acknowledgement of a put to the receipt of its record.
+//!
+//! Each record carries a mark with its number and the moment at which it should have been sent ([`journeys`]). Order:
+//! readers connect at the tip of every shard, writers send, readers wait for the last acknowledged records. Records
+//! that never arrive or arrive twice are counted.
 
 mod journeys;
 
@@ -27,11 +31,12 @@ use crate::put::schedule;
 use crate::report::{Baseline, Percentiles, Report, Tally};
 use crate::schedule::Schedule;
 
-/// How long readers may take for what was acknowledged last.
+/// How long readers may take for the records that were acknowledged last.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Writes records one by one while one reader per shard follows (polling, unless `--push`; through gRPC the server pushes), and measures from the acknowledgement of each put
-/// to its receipt. A receipt before the acknowledgement counts as 1 µs.
+/// Writes records one by one while one reader per shard follows, and measures from the acknowledgement of each put to
+/// its receipt. Readers poll, unless `--push` is given; over gRPC the server pushes. A receipt before the
+/// acknowledgement counts as 1 µs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -44,10 +49,10 @@ pub(crate) struct Args {
     /// Records per second over all connections; without it each connection waits for its last acknowledgement
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// How long a reader waits after an empty answer
+    /// How long a reader waits after an empty response
     #[arg(long, default_value = "0s", value_parser = duration)]
     poll_interval: Duration,
-    /// Readers subscribe (SubscribeToShard), as a consumer of their own, instead of polling
+    /// Readers subscribe (SubscribeToShard) as a separate consumer, instead of polling
     #[arg(long)]
     push: bool,
 }
@@ -65,13 +70,13 @@ struct Parameters {
     send_to_receipt_p50_us: u64,
     send_to_receipt_p99_us: u64,
     send_to_receipt_p999_us: u64,
-    /// Acknowledged and never received.
+    /// Records that were acknowledged and never received.
     missing: u64,
-    /// Received twice, or received although the put was never acknowledged.
+    /// Records that were received twice, or received without an acknowledgement.
     unexpected: u64,
 }
 
-/// What writers and readers share.
+/// Shared by writers and readers.
 struct Load {
     stream: String,
     run: u64,
@@ -88,17 +93,17 @@ enum Writer {
     Native(Native),
 }
 
-/// A connection that follows one shard, from the shard's end when it was made.
+/// A connection that follows one shard, from its tip at the time of the connection.
 enum Reader {
     Kinesis { connection: Connection, iterator: String },
     Pushed { events: Events, _connection: Connection },
     Native(BoxStream<'static, Result<Page, anabranch_client::Error>>),
 }
 
-/// Measures and prints.
+/// Measures, and prints the report.
 ///
 /// # Errors
-/// When the stream can't be read or written at all.
+/// When the stream cannot be read or written at all.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let target = &args.target;
     let consumer = if args.push { Some(register(target).await?) } else { None };
@@ -204,7 +209,7 @@ fn parameters(args: &Args, shards: usize, puts: &Tally, totals: &Totals) -> Para
     }
 }
 
-/// Starts the readers, and waits until each that polls has done so once.
+/// Starts the readers, and waits until each reader that polls has polled once.
 async fn start_readers(load: &Arc<Load>, readers: Vec<Reader>) -> Result<JoinSet<Result<()>>> {
     let ready = Arc::new(Barrier::new(readers.len() + 1));
     let mut tasks = JoinSet::new();
@@ -282,7 +287,7 @@ impl Writer {
 }
 
 impl Reader {
-    /// Follows the shard until it closes or nobody writes any more.
+    /// Follows the shard until it closes or all writers are done.
     async fn follow(self, load: Arc<Load>, ready: Arc<Barrier>) -> Result<()> {
         match self {
             Self::Kinesis { connection, iterator } => {

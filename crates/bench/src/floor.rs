@@ -1,4 +1,8 @@
-//! `bench floor`: the physical limits under everything else: what one sync costs, and one round trip.
+//! `anabranch-bench floor`: the physical limits of this machine: the time of a sync, and of a round trip over
+//! loopback.
+//!
+//! Each size is written and synced for a while, once to a file that grows and once to a preallocated file that is
+//! overwritten. No server can acknowledge a record faster than that.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -16,13 +20,13 @@ use serde_json::{Value, json};
 /// Bytes of the preallocated file.
 const FILE_BYTES: u64 = 64 << 20;
 
-/// What to measure.
+/// Options of the measurement.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Directory on the disk to measure; a file is made there and removed
     #[arg(long, default_value = ".")]
     data_dir: PathBuf,
-    /// How long each size is written
+    /// How long each size is measured
     #[arg(long, default_value_t = 1000)]
     milliseconds: u64,
 }
@@ -99,7 +103,7 @@ fn sync_samples(
     Ok(samples)
 }
 
-/// One byte there and back over loopback.
+/// One byte to an echo server over loopback and back.
 fn round_trips(time: Duration) -> Result<Value> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;

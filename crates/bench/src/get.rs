@@ -1,4 +1,4 @@
-//! `anabranch bench get`.
+//! `anabranch-bench get`: reads a stream, and checks that the records of each shard are in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +16,14 @@ use crate::native::Native;
 use crate::options::{Api, Target, Until};
 use crate::report::{Baseline, Report, Tally};
 
-/// Reads every shard from its oldest record to its end; with `--duration`, over and over until then.
+/// Reads every shard from its oldest record to its end; with `--duration`, again and again until then.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
     until: Until,
-    /// Records asked for in a call
+    /// Most records of a call
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }
@@ -40,7 +40,7 @@ enum Reader {
     Native { session: Native, shards: Vec<Arc<ShardRoute>> },
 }
 
-/// How far the readers may go, all together.
+/// Limits for all readers together.
 struct Bounds {
     limit: u32,
     end: Option<Instant>,
@@ -48,10 +48,10 @@ struct Bounds {
     left: AtomicU64,
 }
 
-/// Measures and prints.
+/// Measures, and prints the report.
 ///
 /// # Errors
-/// When a call fails for good, or a shard's records come out of order.
+/// When a call fails for good, or records are out of order.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let target = &args.target;
     let (readers, shards) = readers(target).await?;
@@ -107,7 +107,8 @@ async fn readers(target: &Target) -> Result<(Vec<Reader>, usize)> {
     Ok((readers, shard_count))
 }
 
-/// Connection `number` of `connections` reads every `connections`-th shard; one more than there are shards reads one again.
+/// Connection `number` of `connections` reads every `connections`-th shard. With more connections than shards, some
+/// shards are read several times.
 fn share<T: Clone>(all: &[T], number: usize, connections: usize) -> Vec<T> {
     let own: Vec<T> = all.iter().skip(number).step_by(connections).cloned().collect();
     if own.is_empty() { all.iter().cycle().skip(number).take(1).cloned().collect() } else { own }
@@ -129,7 +130,7 @@ impl Reader {
                     }
                 }
             }
-            // To the end once; until a moment, again and again.
+            // Without `--duration` once to the end, with it again and again.
             if bounds.end.is_none() || bounds.are_met() {
                 break;
             }
@@ -199,7 +200,7 @@ async fn read_native(
 impl Bounds {
     fn take(&self, records: u64) {
         let less = |left: u64| Some(left.saturating_sub(records));
-        // The closure always gives a value, so this can't fail.
+        // The closure always returns a value, so this cannot fail.
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
@@ -208,7 +209,7 @@ impl Bounds {
     }
 }
 
-/// Fails when a record doesn't come after the one before it. `last` is that of the page before.
+/// Fails unless each record comes after the one before it. `last` is the last sequence number of the page before.
 fn check_order(page: &Page<'_>, last: &mut String) -> Result<()> {
     for record in &page.records {
         let number = &*record.sequence_number;

@@ -1,4 +1,5 @@
-//! The calls that the measurements make, as far as they look at the answers.
+//! The Kinesis calls of the measurements. Only the needed members of responses are parsed, as parsing costs the
+//! generator CPU time.
 
 use std::borrow::Cow;
 
@@ -8,19 +9,19 @@ use serde::Deserialize;
 
 use crate::connection::Connection;
 
-/// An answer to GetRecords.
+/// A response to GetRecords.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Page<'a> {
     #[serde(borrow)]
     pub(crate) records: Vec<Record<'a>>,
-    /// Where to go on; none at the end of a closed shard.
+    /// Iterator for the next call; `None` at the end of a closed shard.
     pub(crate) next_shard_iterator: Option<Cow<'a, str>>,
     #[serde(default)]
     pub(crate) millis_behind_latest: u64,
 }
 
-/// A record as GetRecords answers it.
+/// A record in a response to GetRecords.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Record<'a> {
@@ -31,19 +32,20 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Size of the data, without decoding it.
+    /// Size of the data in bytes, computed without decoding.
     pub(crate) fn data_bytes(&self) -> u64 {
         let padding = self.data.bytes().rev().take_while(|byte| *byte == b'=').count();
         (self.data.len() / 4 * 3).saturating_sub(padding) as u64
     }
 
-    /// The data.
+    /// The data, decoded.
     pub(crate) fn decoded(&self) -> Result<Vec<u8>> {
         base64_simd::STANDARD.decode_to_vec(self.data.as_bytes()).context("Data is no base64")
     }
 }
 
-/// Sequence numbers are decimal without leading zeros: the longer is the greater.
+/// Whether `later` is the greater sequence number. Both are decimal without leading zeros, so the longer one is
+/// greater.
 pub(crate) fn follows(later: &str, earlier: &str) -> bool {
     (later.len(), later) > (earlier.len(), earlier)
 }
@@ -101,7 +103,7 @@ pub(crate) fn get_records(iterator: &str, limit: u32) -> Bytes {
     serde_json::json!({ "ShardIterator": iterator, "Limit": limit }).to_string().into()
 }
 
-/// How many records of a PutRecords were refused.
+/// Number of refused records in a response to PutRecords.
 pub(crate) fn refused_records(answer: &[u8]) -> Result<u64> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

@@ -1,7 +1,7 @@
-//! `bench log`: the segment store against a bare file that takes the same batches.
+//! `anabranch-bench log`: the segment store against a bare file that takes the same batches.
 //!
-//! Both write in the same run, in turns, and medians are compared: what else the machine does meets both alike. The store
-//! is given a retention of a few segments and is warmed up until its segments are recycled, as in a server's long run.
+//! Both write in the same run, in turns, and medians are compared: other load on the machine slows both down. The
+//! store retains a few segments and is warmed up until its segments are reused, as after a long run of a server.
 
 use std::{
     collections::VecDeque,
@@ -19,24 +19,24 @@ use bytes::Bytes;
 use rand::RngCore;
 use serde_json::{Value, json};
 
-/// Bytes that stay before they are purged.
+/// Bytes that are retained; older entries are purged.
 const RETAINED_BYTES: u64 = 512 << 20;
-/// Batches under way at a time: one is written while the next is queued.
+/// Batches under way at a time: one is written while the next waits.
 const IN_FLIGHT: usize = 2;
 
-/// What to measure.
+/// Options of the measurement.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Raft groups that each batch is spread over
+    /// Raft groups; each batch is distributed over them
     #[arg(long, default_value_t = 64)]
     groups: u64,
-    /// Payload of an entry
+    /// Payload of an entry in bytes
     #[arg(long, default_value_t = 1024)]
     entry_bytes: usize,
-    /// Payload that is handed over together, and synced together in the bare file
+    /// Payload of a batch in bytes; the bare file is synced after each batch
     #[arg(long, default_value_t = 1 << 20)]
     batch_bytes: usize,
-    /// Payload written in each round, once to the store and once to the file
+    /// Payload of a round in bytes, written once to the store and once to the file
     #[arg(long, default_value_t = 1 << 30)]
     total_bytes: u64,
     /// Rounds; medians are reported
@@ -87,14 +87,14 @@ fn measure(args: &Args, dir: &Path) -> Result<Value> {
     }))
 }
 
-/// The store with its load.
+/// The store and its load.
 struct StoreLoad {
     store: Arc<SegmentStore>,
     logs: Vec<Arc<dyn GroupLog>>,
     next: Vec<u64>,
     payloads: Vec<Bytes>,
     entries_per_batch: usize,
-    /// Entries that each group keeps.
+    /// Entries that each group retains.
     retained: u64,
     turn: usize,
 }
@@ -129,7 +129,7 @@ impl StoreLoad {
         under_way.into_iter().try_for_each(|batch| wait(Some(batch)))
     }
 
-    /// Hands over one batch, spread over as many groups as it has entries for.
+    /// Appends one batch, distributed over at most as many groups as it has entries.
     fn submit(&mut self) -> (mpsc::Receiver<Result<(), anabranch_storage::Error>>, usize) {
         let (sender, receiver) = mpsc::channel();
         let groups = self.logs.len().min(self.entries_per_batch);
@@ -182,7 +182,7 @@ fn wait(
     Ok(())
 }
 
-/// A preallocated, already written file that takes each batch with one write and one fdatasync.
+/// A preallocated file that was written before. Each batch is one write and one fdatasync.
 struct BareFile {
     file: File,
     batch: Vec<u8>,
@@ -215,13 +215,13 @@ impl BareFile {
     }
 }
 
-/// What writing some bytes took.
+/// The cost of writing some bytes.
 struct Cost {
     mb_per_s: f64,
     cpu_s_per_gb: f64,
-    /// What the kernel charged this process for, per byte.
+    /// Bytes that the kernel charged to this process, per byte.
     process_bytes_per_byte: f64,
-    /// What the device took from everybody meanwhile, per byte.
+    /// Bytes that the device wrote meanwhile for all processes, per byte.
     device_bytes_per_byte: f64,
 }
 

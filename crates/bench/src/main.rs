@@ -1,10 +1,11 @@
-//! `anabranch-bench`: measures a Kinesis endpoint, this one's or another's, with its own cheap HTTP client, or the
-//! native API with its client; puts into [`peers`] too, which speak something else.
+//! The load generator `anabranch-bench`. It measures a Kinesis endpoint of any server with its own cheap HTTP client,
+//! or the native API with its client. Puts also drive other logs ([`peers`]).
 //!
-//! Every subcommand prints one JSON line. Latencies of an open loop (`--rate`) count from the moment a call
-//! should have been sent, so a server that stalls can't hide what waited behind it.
-//! [`floor`] and [`mod@log`] measure what lies below: the machine, and the segment log alone.
-//! Start at [`put`]; [`schedule`] decides when, [`connection`] sends, [`report`] adds up.
+//! Every subcommand prints one JSON line. With `--rate` the load is an open loop: the latency of a call counts from
+//! the moment at which the call should have been sent. So a server that stalls cannot hide the calls that waited
+//! behind the stall. [`floor`] and [`mod@log`] measure the machine and the segment log alone.
+//!
+//! Start at [`put`]; [`schedule`] decides when calls are sent, [`connection`] sends them, [`report`] adds up.
 
 mod connection;
 mod e2e;
@@ -29,7 +30,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tokio::task::block_in_place;
 
-/// The allocator of the binary `anabranch`: the store that `log` measures runs on it there.
+/// The same allocator as in the binary `anabranch`, so that `log` measures the store as it runs there.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -45,9 +46,9 @@ struct Cli {
 enum Command {
     /// Writes records: PutRecord, or PutRecords with more than one record per call
     Put(put::Args),
-    /// Reads every shard from its oldest record on, and checks the order
+    /// Reads every shard from its oldest record, and checks the order
     Get(get::Args),
-    /// Measures from an acknowledged put to its receipt by a tailing reader
+    /// Measures the time from an acknowledged put to its receipt by a tailing reader
     E2e(e2e::Args),
     /// Measures how long a split or a merge makes writers wait
     Reshard(reshard::Args),
@@ -70,7 +71,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Get(args) => get::run(args).await,
         Command::E2e(args) => e2e::run(args).await,
         Command::Reshard(args) => reshard::run(args).await,
-        // These two block on the disk: they are told to the runtime as what they are.
+        // These two block on the disk; the runtime must know that.
         Command::Floor(args) => block_in_place(|| floor::run(args)),
         Command::Log(args) => block_in_place(|| log::run(args)),
     }

@@ -1,4 +1,4 @@
-//! The same measurements over the native gRPC API, which a program reaches through `anabranch-client`.
+//! The measurements over the native gRPC API, with the client that any program uses (`anabranch-client`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use rand::seq::IndexedRandom;
 use crate::options::Target;
 use crate::payload::random_data;
 
-/// One client of the native API, with connections of its own, and the shards of one stream.
+/// A client of the native API with its own connections, and the shards of one stream.
 #[derive(Debug)]
 pub(crate) struct Native {
     client: Client,
@@ -23,10 +23,10 @@ pub(crate) struct Native {
 }
 
 impl Native {
-    /// Connects to a node whose gRPC port is in `--endpoint`, and from there to the others.
+    /// Connects to a node of `--endpoint`, and through it to the other nodes.
     ///
     /// # Errors
-    /// When no node answers, or there is no such stream.
+    /// When no node answers, or the stream does not exist.
     pub(crate) async fn connect(target: &Target) -> Result<Self> {
         let nodes = target.authorities()?.into_iter().map(|(host, port)| format!("{host}:{port}"));
         let nodes: Vec<_> = nodes.collect();
@@ -46,10 +46,11 @@ impl Native {
         &self.shards
     }
 
-    /// Appends to any shard. A batch goes to one shard: a native producer groups its records first.
+    /// Appends to a random shard. A batch goes to a single shard: a native producer groups its records by shard
+    /// first.
     ///
     /// # Errors
-    /// What the client could not make good by itself.
+    /// When the append fails after the client's own retries.
     pub(crate) async fn append(&mut self, batch: Batch) -> Result<()> {
         let shard = self.shards.choose(&mut rand::rng()).context("no shard")?;
         let appended = self.client.append(shard, batch).await;
@@ -57,7 +58,7 @@ impl Native {
         Ok(())
     }
 
-    /// Where a reader of `shard` begins.
+    /// The position at which a reader of `shard` begins.
     ///
     /// # Errors
     /// The client's.
@@ -78,7 +79,7 @@ impl Native {
         self.client.read(shard, from, max_records, 10 << 20, Duration::ZERO).await.context("Read")
     }
 
-    /// Pages of `shard` as the server pushes them.
+    /// Pages of `shard`, pushed by the server.
     pub(crate) fn tail(
         &self,
         shard: &ShardRoute,
@@ -88,7 +89,7 @@ impl Native {
     }
 }
 
-/// A batch of records of these data, each with a random partition key.
+/// A batch with one record for each `data`, each with a random partition key.
 pub(crate) fn batch<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Result<Batch> {
     let mut builder = BatchBuilder::new(None);
     for (index, data) in (0..).zip(data) {
@@ -98,7 +99,7 @@ pub(crate) fn batch<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Result<Batc
     builder.finish().context("a batch has 1 to 65,536 records")
 }
 
-/// A batch of random records, which no compression makes smaller.
+/// A batch of random records, which cannot be compressed.
 pub(crate) fn random_batch(records: u32, record_bytes: usize) -> Result<Batch> {
     let data = random_data(record_bytes * records as usize);
     batch(data.chunks(record_bytes.max(1)))

@@ -6,61 +6,61 @@ use std::time::Duration;
 use anabranch_cli::TlsArgs;
 use anyhow::{Context, Result, bail, ensure};
 
-/// What to measure, and how hard.
+/// The target of a measurement, and the form of the load.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Target {
-    /// Address of the endpoint, as `http://HOST:PORT` whatever the API, or `https://HOST:PORT` of a Kinesis API with `--ca`
-    /// or `--tls-dir`; connections take turns over several
+    /// Address of the endpoint: `http://HOST:PORT` for every API, or `https://HOST:PORT` of a Kinesis API with `--ca`
+    /// or `--tls-dir`. Connections are distributed over several endpoints in turn
     #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:4567")]
     pub(crate) endpoint: Vec<http::Uri>,
-    /// Which API to speak; for gRPC the endpoint is a node's gRPC port. `nats`, `kafka` and `etcd` are other logs, which
-    /// take puts alone
+    /// API of the server. For gRPC the endpoint is the gRPC port of a node. `nats`, `kafka` and `etcd` are other
+    /// logs, for puts only
     #[arg(long, value_enum, default_value_t = Api::Kinesis)]
     pub(crate) api: Api,
-    /// Stream to use; it must exist. Of NATS it is one JetStream stream or several, `a,b`; of Kafka the topic; of etcd a
-    /// prefix of keys
+    /// Stream to use; it must exist. For NATS it is one JetStream stream or several, `a,b`; for Kafka a topic; for
+    /// etcd a prefix of keys
     #[arg(long)]
     pub(crate) stream: String,
-    /// Connections, each with one call under way at a time
+    /// Connections; each has one call under way at a time
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections: u32,
-    /// HTTP/2 instead of HTTP/1.1, with prior knowledge where there is no TLS
+    /// HTTP/2 instead of HTTP/1.1; without TLS by prior knowledge
     #[arg(long)]
     pub(crate) http2: bool,
-    /// Counts a throttled or failed call and goes on, instead of sending it again
+    /// Counts a throttled or failed call as an error, without a retry
     #[arg(long)]
     pub(crate) no_retry: bool,
-    /// Gives a call up after this long
+    /// Timeout of a call
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub(crate) timeout: Duration,
-    /// Processes of the server: their CPU seconds and resident set are reported
+    /// Processes of the server, to report their CPU seconds and resident set
     #[arg(long, value_delimiter = ',')]
     pub(crate) server_pids: Vec<u32>,
-    /// A directory on the disk of the server: what the device writes meanwhile, for whomever, is reported
+    /// A directory on the disk of the server, to report the bytes that the device writes meanwhile, for all processes
     #[arg(long)]
     pub(crate) disk: Option<PathBuf>,
-    /// For gRPC, and of `https://` endpoints the authority
+    /// Certificates for gRPC; the authority of `https://` endpoints
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 }
 
-/// What a server is measured through.
+/// The API through which a server is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Api {
-    /// The Kinesis API in JSON: any endpoint.
+    /// The Kinesis API in JSON, of any server.
     Kinesis,
-    /// The native API: Anabranch alone.
+    /// The native gRPC API of Anabranch.
     Grpc,
-    /// NATS JetStream's.
+    /// The API of NATS JetStream.
     Nats,
-    /// Apache Kafka's.
+    /// The API of Apache Kafka.
     Kafka,
-    /// etcd's.
+    /// The API of etcd.
     Etcd,
 }
 
-/// Where a Kinesis API is.
+/// Address of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) host: String,
@@ -69,18 +69,18 @@ pub(crate) struct Address {
 }
 
 impl Target {
-    /// Host and port that connection `number` leads to, without TLS or with that of gRPC.
+    /// Host and port for connection `number`, without TLS or with that of gRPC.
     ///
     /// # Errors
-    /// Says what an endpoint must look like.
+    /// Names the valid form of an endpoint.
     pub(crate) fn authority(&self, number: usize) -> Result<(String, u16)> {
         authority(self.endpoint.get(number % self.endpoint.len().max(1)))
     }
 
-    /// Every endpoint, of the Kinesis API.
+    /// Every endpoint of the Kinesis API.
     ///
     /// # Errors
-    /// Says what an endpoint must look like.
+    /// Names the valid form of an endpoint.
     pub(crate) fn addresses(&self) -> Result<Vec<Address>> {
         self.endpoint.iter().map(|endpoint| address(Some(endpoint))).collect()
     }
@@ -88,7 +88,7 @@ impl Target {
     /// Host and port of every endpoint, without TLS or with that of gRPC.
     ///
     /// # Errors
-    /// Says what an endpoint must look like.
+    /// Names the valid form of an endpoint.
     pub(crate) fn authorities(&self) -> Result<Vec<(String, u16)>> {
         self.endpoint.iter().map(|endpoint| authority(Some(endpoint))).collect()
     }
@@ -106,7 +106,7 @@ pub(crate) struct Until {
 }
 
 impl Until {
-    /// The limits with `default` as duration when neither is given.
+    /// These limits, or `default` as the duration if there is neither limit.
     pub(crate) fn or(self, default: Duration) -> Self {
         let neither = self.duration.is_none() && self.count.is_none();
         Self { duration: if neither { Some(default) } else { self.duration }, ..self }
@@ -120,7 +120,7 @@ fn authority(endpoint: Option<&http::Uri>) -> Result<(String, u16)> {
     Ok((host, port))
 }
 
-/// What an `http://` or `https://` endpoint says.
+/// The address in an `http://` or `https://` URL.
 fn address(endpoint: Option<&http::Uri>) -> Result<Address> {
     let endpoint = endpoint.context("--endpoint: must be http://HOST:PORT")?;
     let (is_https, port) = match endpoint.scheme_str() {
@@ -135,7 +135,7 @@ fn address(endpoint: Option<&http::Uri>) -> Result<Address> {
 /// Parses `10s`, `500ms`, `2m`.
 ///
 /// # Errors
-/// Says which forms there are.
+/// Names the valid forms.
 pub(crate) fn duration(text: &str) -> Result<Duration> {
     let unit = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit);

@@ -1,23 +1,26 @@
-//! What is written: random bytes, which no compression makes smaller.
+//! The written data: random bytes, which cannot be compressed.
+//!
+//! Bodies are made before the measurement begins, within a fixed amount of memory, and are sent in random order.
 
 use bytes::Bytes;
 use rand::RngCore;
 use rand::seq::IndexedRandom;
 
-/// What every call holds.
+/// Size of every call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) records: u32,
     pub(crate) record_bytes: usize,
 }
 
-/// Request bodies made ahead, so that sending one costs nothing but the sending.
+/// Request bodies that are made before the measurement, so that a call costs only the sending.
 #[derive(Debug)]
 pub(crate) struct Bodies(Vec<Bytes>);
 
-/// Enough different bodies that nothing profits from seeing one again...
+/// Largest number of different bodies. There are several, as a server must not profit from seeing one body again and
+/// again.
 const MOST_BODIES: usize = 256;
-/// ...within this much memory.
+/// Most memory for all bodies.
 const MOST_BYTES: usize = 128 << 20;
 
 impl Bodies {
@@ -26,14 +29,14 @@ impl Bodies {
         Self::repeat(|| body(stream, record_bytes, records_per_call))
     }
 
-    /// As many of what `make` makes as there should be.
+    /// As many results of `make` as memory allows.
     pub(crate) fn repeat(mut make: impl FnMut() -> Bytes) -> Self {
         let first = make();
         let rest = (1..copies(first.len())).map(|_| make());
         Self(std::iter::once(first).chain(rest).collect())
     }
 
-    /// Any of them.
+    /// A random body.
     pub(crate) fn any(&self) -> Bytes {
         self.0.choose(&mut rand::rng()).cloned().unwrap_or_default()
     }
@@ -46,7 +49,7 @@ pub(crate) fn random_data(bytes: usize) -> Vec<u8> {
     data
 }
 
-/// How many bodies of `body_bytes` to make.
+/// Number of bodies to make if each has `body_bytes`.
 pub(crate) fn copies(body_bytes: usize) -> usize {
     (MOST_BYTES / body_bytes).clamp(2, MOST_BODIES)
 }
@@ -77,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_valid_and_differ() {
+    fn bodies_are_valid_json_and_different() {
         let bodies = Bodies::new("s", 100, 2);
         assert_eq!(bodies.0.len(), MOST_BODIES);
         assert_ne!(bodies.0[0], bodies.0[1]);
@@ -90,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn large_bodies_are_few() {
+    fn there_are_fewer_large_bodies() {
         assert_eq!([copies(100), copies(1 << 20), copies(1 << 30)], [MOST_BODIES, 128, 2]);
     }
 }

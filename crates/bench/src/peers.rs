@@ -1,8 +1,8 @@
 //! Other logs, driven by the same generator with the same records: NATS JetStream, Apache Kafka and etcd.
 //!
-//! Each speaks just enough of its protocol to write, from calls that were serialised ahead. Nothing is sent again: a
-//! call that fails is counted, its connection is thrown away, and the next call opens another.
-//! Invariant: a record counts as written only when the server acknowledged it.
+//! Each module implements as much of a protocol as a put needs, with calls that are serialised before the
+//! measurement. There are no retries: a failed call is counted, its connection is closed, and the next call opens a
+//! new one. Invariant: a record counts as written only when the server acknowledged it.
 
 mod etcd;
 mod kafka;
@@ -16,10 +16,10 @@ use tokio::time::{sleep, timeout};
 use crate::options::{Api, Target};
 use crate::payload::Shape;
 
-/// How long a connection rests after a call that failed, so that a dead server is not asked in a loop.
+/// Pause of a connection after a failed call, so that a dead server is not called in a tight loop.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A connection to a peer and what went wrong on it.
+/// A connection to a peer, and the number of its failed calls.
 #[derive(Debug)]
 pub(crate) struct Peer {
     session: Session,
@@ -35,10 +35,10 @@ enum Session {
     Etcd(etcd::Session),
 }
 
-/// A connection for each of `--connections`, all of them open.
+/// One open connection for each of `--connections`.
 ///
 /// # Errors
-/// When one can't be opened: a load on fewer connections is not the one that was asked for.
+/// When one cannot be opened: a load over fewer connections would be another load.
 pub(crate) async fn connect(target: &Target, shape: Shape) -> Result<Vec<Peer>> {
     let sessions: Vec<Session> = match target.api {
         Api::Nats => nats::sessions(target, shape)?.into_iter().map(Session::Nats).collect(),
@@ -57,10 +57,10 @@ pub(crate) async fn connect(target: &Target, shape: Shape) -> Result<Vec<Peer>> 
 }
 
 impl Peer {
-    /// One call; says how many of its records were refused.
+    /// Sends one call; returns the number of its refused records.
     ///
     /// # Errors
-    /// When the call as a whole was not acknowledged.
+    /// When the whole call was not acknowledged.
     pub(crate) async fn send(&mut self) -> Result<u64> {
         let answer = timeout(self.limit, self.session.call()).await;
         let answer = answer.context("no answer in time").flatten();

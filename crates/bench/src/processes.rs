@@ -1,4 +1,4 @@
-//! What processes and disks have done, as the kernel counts it.
+//! CPU time, memory and disk writes, as the kernel counts them.
 
 use std::fs;
 use std::os::linux::fs::MetadataExt;
@@ -6,31 +6,31 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Ticks per second of the times in `/proc/PID/stat`: fixed for user space on every Linux port.
+/// Ticks per second of the times in `/proc/PID/stat`: the same on every Linux port.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What a set of processes has used up to a moment.
+/// Resources that a set of processes has used until a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Usage {
     /// CPU seconds, user and system.
     pub(crate) cpu_s: f64,
-    /// Resident set now.
+    /// Resident set at this moment.
     pub(crate) resident_bytes: u64,
 }
 
 impl Usage {
-    /// Of this process.
+    /// The usage of this process.
     ///
     /// # Errors
-    /// Where there is no `/proc`.
+    /// When there is no `/proc`.
     pub(crate) fn own() -> Result<Self> {
         Self::of("self")
     }
 
-    /// Of all `pids` together.
+    /// The sum over all `pids`.
     ///
     /// # Errors
-    /// When one of them doesn't run.
+    /// When a process does not run.
     pub(crate) fn of_all(pids: &[u32]) -> Result<Self> {
         let mut sum = Self::default();
         for pid in pids {
@@ -53,11 +53,12 @@ impl Usage {
     }
 }
 
-/// Bytes that the block device under `directory` has written since the system started, after writing out what is dirty.
-/// The counters of `/proc/PID/io` don't tell: they count whole large folios for each byte that changes in one.
+/// Bytes that the block device under `directory` has written since the system started. Dirty pages are written out
+/// first. The counters of `/proc/PID/io` are not usable: they count a whole large folio for each byte that changes in
+/// it.
 ///
 /// # Errors
-/// When the directory lies on no block device.
+/// When the directory is not on a block device.
 pub(crate) fn written_by_device(directory: &Path) -> Result<u64> {
     const SECTOR_BYTES: u64 = 512;
     rustix::fs::sync();
@@ -75,7 +76,8 @@ fn sectors_written(stat: &str) -> Option<u64> {
     stat.split_whitespace().nth(6)?.parse().ok()
 }
 
-/// Fields 14 and 15 of `/proc/PID/stat`, counted behind the name, which may hold anything but `)` last.
+/// Fields 14 and 15 of `/proc/PID/stat`. They are counted from the end of the process name: the name may hold any
+/// character, but its last is `)`.
 fn cpu_s(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let user: f64 = fields.next()?.parse().ok()?;
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_time_stands_behind_any_process_name() {
+    fn cpu_time_is_found_behind_any_process_name() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 99 1 1";
         assert_eq!(cpu_s(stat), Some(2.0));
         assert_eq!(cpu_s("7 (a"), None);

@@ -1,4 +1,7 @@
 //! A consumer with enhanced fan-out, and the events that a shard pushes to it.
+//!
+//! Events are frames of the event stream encoding of AWS: prelude, headers, payload, checksum. Checksums are not
+//! verified.
 
 use std::time::Duration;
 
@@ -17,9 +20,9 @@ use crate::kinesis::Record;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Before the headers of a frame: its length, theirs, a checksum.
+/// Bytes before the headers of a frame: total length, length of the headers, checksum.
 const PRELUDE_BYTES: usize = 12;
-/// Behind its payload.
+/// Bytes behind the payload of a frame: a checksum.
 const CHECKSUM_BYTES: usize = 4;
 
 /// A consumer of a stream.
@@ -28,7 +31,7 @@ pub(crate) struct Consumer {
     arn: String,
 }
 
-/// What an event holds, as far as the measurement looks at it.
+/// The needed members of an event.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Event<'a> {
@@ -44,7 +47,7 @@ pub(crate) struct Events {
 }
 
 impl Consumer {
-    /// Registers a consumer of a name that no other run has, and waits until it is ACTIVE.
+    /// Registers a consumer with a random name, and waits until it is ACTIVE.
     pub(crate) async fn register(connection: &mut Connection, stream: &str) -> Result<Self> {
         let request = json!({ "StreamName": stream });
         let summary = call(connection, "DescribeStreamSummary", &request).await?;
@@ -66,14 +69,14 @@ impl Consumer {
         }
     }
 
-    /// Removes it.
+    /// Removes the consumer.
     pub(crate) async fn deregister(&self, connection: &mut Connection) -> Result<()> {
         let request = json!({ "ConsumerARN": self.arn }).to_string();
         connection.call("DeregisterStreamConsumer", request.into()).await?;
         Ok(())
     }
 
-    /// Subscribes to what comes from now on; returns once the stream has begun.
+    /// Subscribes to new records; returns when the event stream has begun.
     pub(crate) async fn subscribe(
         &self,
         connection: &mut Connection,
@@ -97,7 +100,7 @@ async fn call(connection: &mut Connection, operation: &str, request: &Value) -> 
 }
 
 impl Events {
-    /// The payload of the next event; `None` at the end. Nothing is lost if it is dropped before it is done.
+    /// The payload of the next event; `None` at the end. Cancellation loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some(frame) = self.next_frame().await? else { return Ok(None) };
         let payload = payload(&frame);
@@ -120,7 +123,7 @@ impl Events {
     }
 }
 
-/// The first frame, once all of it is there.
+/// The first frame; `None` until it is complete.
 fn split_frame(received: &mut BytesMut) -> Option<Bytes> {
     let length = received.get(..4)?.get_u32() as usize;
     (received.len() >= length).then(|| received.split_to(length).freeze())
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_split_as_they_come() {
+    fn frames_are_split_as_bytes_arrive() {
         let frame = b"\x00\x00\x00\x17\x00\x00\x00\x03CRC1abc{}\0\0CRC2";
         let mut received = BytesMut::from(&frame[..10]);
         assert_eq!(split_frame(&mut received), None);

@@ -1,4 +1,7 @@
-//! `anabranch bench put`.
+//! `anabranch-bench put`: writes random records, as fast as the connections allow or at a rate.
+//!
+//! All calls are made before the measurement. Each connection has one call under way at a time and takes the next one
+//! from the [`Schedule`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +21,7 @@ use crate::peers::{self, Peer};
 use crate::report::{Baseline, Report, Tally};
 use crate::schedule::Schedule;
 
-/// Writes random records as fast as the connections take them, or at a rate.
+/// Writes random records as fast as the connections allow, or at a rate.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -28,11 +31,11 @@ pub(crate) struct Args {
     /// Bytes of data in a record
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_485_760))]
     record_size: u32,
-    /// Records in a call: 1 sends PutRecord, more PutRecords, and so in the other APIs: published before the first is
-    /// acknowledged (NATS), in one batch (Kafka), in one transaction (etcd)
+    /// Records in a call: 1 sends PutRecord, more send PutRecords. In the other APIs they are published before the
+    /// first is acknowledged (NATS), in one batch (Kafka), or in one transaction (etcd)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
     records_per_call: u32,
-    /// Records per second over all connections, sent when they are due and not when the ones before them are done
+    /// Records per second over all connections. Each call is sent when it is due, also if earlier calls are not done
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
 }
@@ -44,7 +47,7 @@ struct Parameters {
     rate: Option<u32>,
 }
 
-/// A connection and what it sends.
+/// A connection and its calls.
 enum Sender {
     Kinesis { connection: Connection, operation: &'static str, bodies: Arc<Bodies> },
     Native { session: Native, batches: Arc<Vec<Batch>> },
@@ -58,7 +61,7 @@ struct Size {
     record_bytes: u64,
 }
 
-/// Measures and prints.
+/// Measures, and prints the report.
 ///
 /// # Errors
 /// When no call succeeds.
@@ -78,7 +81,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     Report::new("put", target, parameters, &baseline, schedule.start(), &tally)?.print()
 }
 
-/// The schedule of calls that hold `records_per_call` records each; ten seconds when nothing is said.
+/// The schedule of calls with `records_per_call` records each. Without a limit it is ten seconds long.
 pub(crate) fn schedule(until: Until, records_per_call: u32, rate: Option<u32>) -> Schedule {
     let until = until.or(Duration::from_secs(10));
     let count = until.count.map(|count| count.div_ceil(records_per_call.into()));
@@ -91,7 +94,7 @@ pub(crate) fn schedule(until: Until, records_per_call: u32, rate: Option<u32>) -
     Schedule::open(count.or(until.duration.map(in_time)).unwrap_or(0), interval)
 }
 
-/// A sender for each connection; all send from the same supply.
+/// A sender for each connection; all senders share the same calls.
 async fn senders(args: &Args) -> Result<Vec<Sender>> {
     let target = &args.target;
     let record_bytes = usize::try_from(args.record_size).context("--record-size")?;
@@ -138,7 +141,7 @@ async fn all(senders: Vec<Sender>, schedule: &Arc<Schedule>, size: Size) -> Resu
 }
 
 impl Sender {
-    /// Sends whatever is due until nothing is.
+    /// Sends each call when it is due, until there are no more.
     async fn run(mut self, schedule: Arc<Schedule>, size: Size) -> Result<Tally> {
         let mut tally = Tally::new();
         let mut last_error = None;
@@ -163,7 +166,7 @@ impl Sender {
         }
     }
 
-    /// One call; says how many of its records were refused.
+    /// Sends one call; returns the number of its refused records.
     async fn send(&mut self) -> Result<u64> {
         match self {
             Self::Kinesis { connection, operation, bodies } => {

@@ -1,4 +1,4 @@
-//! The JSON line at the end.
+//! The JSON line at the end of a measurement: records, latencies, errors, and the usage of processes and disk.
 
 use std::time::{Duration, Instant};
 
@@ -21,22 +21,22 @@ pub(crate) struct Percentiles {
     pub(crate) p999_us: u64,
 }
 
-/// What one task has done.
+/// The sums of one task.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Of the calls that succeeded.
+    /// Latencies of successful calls.
     pub(crate) latencies: Latencies,
-    /// Records acknowledged, or read.
+    /// Acknowledged or read records.
     pub(crate) records: u64,
-    /// Their data.
+    /// Bytes of data of these records.
     pub(crate) bytes: u64,
-    /// Attempts that failed, and records that were refused within a call.
+    /// Failed attempts, and refused records within a call.
     pub(crate) errors: u64,
-    /// When the last call ended.
+    /// End of the last call.
     pub(crate) end: Option<Instant>,
 }
 
-/// What the processes had used when the measurement began.
+/// The usage of processes and disk at the start of the measurement.
 #[derive(Debug)]
 pub(crate) struct Baseline {
     own: Usage,
@@ -44,7 +44,7 @@ pub(crate) struct Baseline {
     disk_bytes: Option<u64>,
 }
 
-/// One line of output. `null` stands for what was not asked for.
+/// One line of output. A figure that was not requested is `null`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report<'a, Parameters> {
     pub(crate) bench: &'static str,
@@ -76,7 +76,7 @@ impl Latencies {
         Self(Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are in order"))
     }
 
-    /// Counts one call; what lies outside the bounds counts at the bound.
+    /// Counts one call. A latency outside the bounds counts as the bound.
     pub(crate) fn record(&mut self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(micros.max(1));
@@ -104,7 +104,7 @@ impl Tally {
         Self { latencies: Latencies::new(), records: 0, bytes: 0, errors: 0, end: None }
     }
 
-    /// Counts a call that was due at `due`, ended now, and moved `records` with `bytes` of data.
+    /// Counts a call that was due at `due` and has ended now, with `records` records and `bytes` bytes of data.
     pub(crate) fn succeeded(&mut self, due: Instant, records: u64, bytes: u64) {
         let end = Instant::now();
         self.latencies.record(end.saturating_duration_since(due));
@@ -123,10 +123,10 @@ impl Tally {
 }
 
 impl Baseline {
-    /// What was used up to now.
+    /// The usage until now.
     ///
     /// # Errors
-    /// When a process of `--server-pids` doesn't run, or `--disk` is on no disk.
+    /// When a process of `--server-pids` does not run, or `--disk` is not on a disk.
     pub(crate) fn now(target: &Target) -> Result<Self> {
         let disk_bytes = target.disk.as_deref().map(written_by_device).transpose()?;
         Ok(Self { own: Usage::own()?, server: Usage::of_all(&target.server_pids)?, disk_bytes })
@@ -134,7 +134,7 @@ impl Baseline {
 }
 
 impl<'a, Parameters: Serialize> Report<'a, Parameters> {
-    /// The line about what ran from `start` on.
+    /// The line about a measurement that began at `start`.
     ///
     /// # Errors
     /// When a process of `--server-pids` is gone.
@@ -192,7 +192,7 @@ fn per_second(amount: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(amount as f64 / seconds) } else { 0.0 }
 }
 
-/// To three decimals: more is noise, and unreadable.
+/// Rounded to three decimals; more would be noise.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_of_all_tasks_together() {
+    fn percentiles_are_computed_over_all_tasks() {
         let mut all = Latencies::new();
         for micros in 1..=1000 {
             let mut one = Latencies::new();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_zero_not_nan() {
+    fn without_measurements_figures_are_zero_and_not_nan() {
         assert_eq!(per_second(0, 0.0), 0.0);
         assert_eq!(Latencies::new().percentiles().p999_us, 0);
     }

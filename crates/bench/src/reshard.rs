@@ -1,4 +1,4 @@
-//! `anabranch bench reshard`.
+//! `anabranch-bench reshard`: how long a split or a merge makes puts wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +14,14 @@ use crate::connection::{Connection, Endpoint};
 use crate::options::{Api, Target};
 use crate::payload::{put_record, random_data, record_members};
 
-/// Splits the shard of the lowest hash keys and merges its halves again, in turn, while connections write to these
-/// keys and as many to all others, one record at a time. Each time the longest wait of a put on either side is taken,
-/// and beside it that of a stretch as long in which nothing is split. Other load may run beside it.
+/// Splits the shard with the lowest hash keys and merges its halves again, in turn. Meanwhile connections write
+/// single records, as many to these keys as to all others. For each resharding, the report has the longest put to
+/// either keys, and the longest put of an equal time without a resharding. Other load may run beside it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
-    /// Splits and merges together
+    /// Number of splits and merges together
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
     /// Bytes of data in a record
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     record_size: u32,
 }
 
-/// The line of output; times in microseconds.
+/// The line of output; times are in microseconds.
 #[derive(Debug, Serialize)]
 struct Line {
     bench: &'static str,
@@ -38,24 +38,25 @@ struct Line {
     reshardings: usize,
     puts: usize,
     errors: u64,
-    /// The longest put to the keys of the shards that are split and merged: median and maximum over all reshardings.
+    /// The longest put to the hash keys of the shards that are split and merged: median and maximum over all
+    /// reshardings.
     pause_p50_us: u64,
     pause_max_us: u64,
-    /// The longest put to all other keys meanwhile.
+    /// The longest put to all other hash keys in the same time.
     rest_p50_us: u64,
     rest_max_us: u64,
-    /// The longest put to the keys of the former, in stretches as long without a resharding.
+    /// The longest put to the first hash keys in an equal time without a resharding.
     quiet_p50_us: u64,
     quiet_max_us: u64,
-    /// From the call to ACTIVE.
+    /// From the call until the stream is ACTIVE.
     job_p50_us: u64,
     job_max_us: u64,
 }
 
-/// What the puts to some hash keys came to.
+/// The puts to one range of hash keys.
 #[derive(Debug, Default)]
 struct Side {
-    /// When each ended, and how long it took.
+    /// End and duration of each put.
     puts: Mutex<Vec<(Instant, Duration)>>,
 }
 
@@ -80,15 +81,15 @@ struct Numbers {
     ending_sequence_number: Option<String>,
 }
 
-/// How often it is looked whether the stream is ACTIVE again.
+/// Interval of checks whether the stream is ACTIVE again.
 const LOOK: Duration = Duration::from_millis(2);
-/// What is watched after that: puts that began before end within it.
+/// How long after that puts still count: a put that began earlier ends within this time.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
-/// Measures and prints.
+/// Measures, and prints the line.
 ///
 /// # Errors
-/// When the stream has one shard only, or can't be written or resharded.
+/// When the stream has only one shard, or cannot be written or resharded.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let target = &args.target;
     ensure!(target.api == Api::Kinesis, "--api: shards are split through the Kinesis API");
@@ -96,7 +97,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let mut control = Connection::new(endpoints.first().context("--endpoint")?);
     let boundary = match &open_shards(&mut control, &target.stream).await?[..] {
         [lowest, _, ..] => end_of(lowest)?,
-        _ => bail!("--stream: needs two open shards, one of them to be left alone"),
+        _ => bail!("--stream: needs two open shards, as one of them is never split"),
     };
     let sides = [Arc::new(Side::default()), Arc::new(Side::default())];
     let stop = Arc::new(AtomicBool::new(false));
@@ -147,7 +148,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Puts one record after the other to hash keys of `keys`; says how many attempts failed.
+/// Puts one record after the other to random hash keys of `keys`; returns the number of failed attempts.
 async fn probe(
     mut connection: Connection,
     stream: String,
@@ -197,7 +198,7 @@ async fn reshard_lowest(control: &mut Connection, stream: &str, split: bool) -> 
     }
 }
 
-/// The open shards, by hash key.
+/// The open shards, ordered by hash key.
 async fn open_shards(control: &mut Connection, stream: &str) -> Result<Vec<Shard>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -242,7 +243,7 @@ impl Side {
     }
 }
 
-/// In microseconds.
+/// Median and maximum in microseconds.
 fn median_and_max(mut times: Vec<Duration>) -> (u64, u64) {
     times.sort_unstable();
     let micros = |time: Option<&Duration>| {
@@ -256,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_put_is_that_of_its_stretch() {
+    fn only_puts_that_ended_in_the_interval_count() {
         let side = Side::default();
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);

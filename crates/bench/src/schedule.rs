@@ -1,4 +1,7 @@
-//! When calls are sent.
+//! The moments at which calls are sent.
+//!
+//! A closed loop sends the next call of a connection when the last one is done, so a slow server gets fewer calls. An
+//! open loop sends calls at fixed moments, whatever the server does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -6,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-/// Hands out the moments at which calls should be sent, to any number of connections.
+/// Gives the moments at which calls should be sent to any number of connections.
 ///
-/// Invariant: call `n` of an open loop is due at `start + n × interval`, however late the ones before it are.
+/// Invariant: call `n` of an open loop is due at `start + n × interval`, however late earlier calls are.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     start: Instant,
@@ -28,28 +31,28 @@ struct Pace {
 /// A call to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
-    /// How many calls come before it.
+    /// Number of the call; from 0.
     pub(crate) number: u64,
-    /// When it should be sent: its latency counts from here.
+    /// When the call should be sent. Its latency counts from here.
     pub(crate) due: Instant,
 }
 
 impl Schedule {
-    /// Calls as fast as the connections take them: `calls` of them, or until `duration` has passed.
+    /// Calls as fast as the connections allow: `calls` of them, or until `duration` has passed.
     pub(crate) fn closed(calls: Option<u64>, duration: Option<Duration>) -> Self {
         let start = Instant::now();
         let end = duration.map(|duration| start + duration);
         Self { start, next: AtomicU64::new(0), calls, end, pace: None }
     }
 
-    /// `calls` calls, one each `interval`. [`Self::run_pace`] must be running for them to be handed out.
+    /// `calls` calls, one in each `interval`. [`Self::run_pace`] must run, or no call becomes due.
     pub(crate) fn open(calls: u64, interval: Duration) -> Self {
         let pace = Pace { interval, due: Semaphore::new(0) };
         let next = AtomicU64::new(0);
         Self { start: Instant::now(), next, calls: Some(calls), end: None, pace: Some(pace) }
     }
 
-    /// When the first call was due.
+    /// When the first call is due.
     pub(crate) fn start(&self) -> Instant {
         self.start
     }
@@ -72,8 +75,8 @@ impl Schedule {
         }
     }
 
-    /// Makes the calls of an open loop due, one after another, and ends. For a thread of its own: the timers
-    /// of the async runtime are a millisecond coarse, as long as the calls they would time.
+    /// Makes the calls of an open loop due, one after another, and returns. It needs a thread of its own: timers of
+    /// the async runtime have a resolution of one millisecond, which is as long as the calls.
     pub(crate) fn run_pace(&self) {
         let (Some(pace), Some(calls)) = (&self.pace, self.calls) else { return };
         for number in 0..calls {
@@ -81,7 +84,7 @@ impl Schedule {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             pace.due.add_permits(1);
         }
-        // Whoever still waits finds out that there are no more.
+        // Connections that still wait find that there are no more calls.
         pace.due.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 }
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_count_is_a_number_of_calls() {
+    async fn a_closed_loop_ends_after_a_count_or_a_duration() {
         assert_eq!(drain(&Schedule::closed(Some(3), None)).await.len(), 3);
         assert_eq!(drain(&Schedule::closed(None, Some(Duration::ZERO))).await.len(), 0);
     }

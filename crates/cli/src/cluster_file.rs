@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::replace_file;
 
-/// What `cluster.json` says.
+/// The content of `cluster.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClusterFile {
     /// Directory with the certificates; `None` if the ports are plain.

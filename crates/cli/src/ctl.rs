@@ -1,8 +1,9 @@
-//! `anabranch ctl`: what an operator wants to know of a cluster, and has it do.
+//! `anabranch ctl`: shows an operator the state of a cluster, and changes it.
 //!
-//! Speaks `AdminService` (`proto/anabranch/admin/v1/admin.proto`) with the first node that takes a connection, and
-//! knows nothing else of the cluster. Each response becomes lines for people and JSON for programs in the modules
-//! below, without I/O; `docs/ctl.md` says what the JSON holds.
+//! The commands call `AdminService` (`proto/anabranch/admin/v1/admin.proto`) on the first node that accepts a
+//! connection, and know nothing else of the cluster. The modules below turn each response into lines for people and
+//! JSON for programs, without I/O; `docs/ctl.md` describes the JSON. `certs`, `master-key` and `recover catalog` work
+//! on local files.
 
 mod admin;
 pub mod certs;
@@ -28,7 +29,7 @@ use crate::{TlsArgs, reach};
 /// Arguments of `anabranch ctl`.
 #[derive(Debug, clap::Args)]
 pub struct CtlArgs {
-    /// gRPC ports of nodes to ask, `HOST:PORT`; the first that answers is asked. Default: those of ./anabranch-data
+    /// gRPC ports of nodes, `HOST:PORT`; the first that answers is asked. Default: those of ./anabranch-data
     #[arg(long, global = true, value_delimiter = ',', value_name = "HOST:PORT")]
     node: Vec<String>,
     /// Prints JSON
@@ -42,7 +43,7 @@ pub struct CtlArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Makes an authority and certificates for TLS, or adds some; asks no node
+    /// Makes an authority and certificates for TLS, or adds certificates; asks no node
     Certs(certs::Args),
     #[command(flatten)]
     Cluster(ClusterCommand),
@@ -55,23 +56,23 @@ enum Command {
 enum ClusterCommand {
     /// Nodes, streams, moves and jobs in a few lines
     Status,
-    /// Each node, its state, and what it holds and leads
+    /// Each node, its state, its replicas and leaders
     Nodes,
-    /// Groups: who leads, and how far behind each replica is
+    /// Groups: the leader, and how far behind each replica is
     Groups {
-        /// Only those of this stream's shards
+        /// Only groups of this stream's shards
         #[arg(long)]
         stream: Option<StreamName>,
-        /// Only those with a replica on this node
+        /// Only groups with a replica on this node
         #[arg(long, value_name = "NODE")]
         on: Option<u64>,
     },
-    /// One group, its replicas and what is under way
+    /// One group, its replicas and the work under way
     Group {
         /// Number of the group; 0 is the catalog
         group: u64,
     },
-    /// The shards of a stream as a tree: who came from whom
+    /// The shards of a stream as a tree, children below their parents
     Shards {
         /// The stream
         stream: StreamName,
@@ -97,42 +98,43 @@ enum ClusterCommand {
         #[arg(value_name = "NODE")]
         number: u64,
     },
-    /// Forgets a node that holds nothing any more
+    /// Removes a node without replicas from the cluster
     Remove {
         /// Number of the node
         #[arg(value_name = "NODE")]
         number: u64,
     },
-    /// Has another node lead a group
+    /// Transfers the leadership of a group to another node
     TransferLeader {
         /// Number of the group; 0 is the catalog
         group: u64,
-        /// Number of the node that is to lead it
+        /// Number of the new leader's node
         to: u64,
     },
-    /// Last resort: has a group that lost its majority for good go on from one replica; what only the others had is lost
+    /// Last resort: makes a group that lost its majority for good go on from one replica; entries that only the
+    /// others had are lost
     Recover(recover::Args),
-    /// Evens out leaders and replicas once, also while balancing is paused
+    /// Balances leaders and replicas once, also while balancing is paused
     Rebalance,
-    /// Moves nothing any more only for evenness
+    /// Pauses balancing: nothing is moved only to balance the nodes
     PauseBalancing,
-    /// Evens out again as ever
+    /// Resumes balancing
     ResumeBalancing,
-    /// Users: who may sign requests
+    /// Users that may sign requests
     #[command(subcommand)]
     User(users::UserCommand),
     /// Access keys of users, and temporary credentials
     #[command(subcommand)]
     Key(users::KeyCommand),
-    /// Policies of users: what they may do
+    /// Policies of users, which say what a user may do
     #[command(subcommand)]
     Policy(users::PolicyCommand),
 }
 
-/// Does what `args` say.
+/// Runs the command of `args`, and prints its output.
 ///
 /// # Errors
-/// When no node answers, or the cluster refuses; says why.
+/// When no node answers or the cluster refuses; the error has the reason.
 pub async fn run(args: CtlArgs) -> Result<()> {
     let output = match args.command {
         Command::Certs(args) => certs::output(&certs::make(&args)?),
@@ -152,9 +154,9 @@ pub async fn run(args: CtlArgs) -> Result<()> {
     output.print(args.json)
 }
 
-/// Groups of one page.
+/// Groups of one page of a listing.
 const GROUPS: u32 = 1_000;
-/// Shards of one page.
+/// Shards of one page of a listing.
 const SHARDS: u32 = 10_000;
 
 async fn call(admin: &mut Admin, command: ClusterCommand) -> Result<Output> {

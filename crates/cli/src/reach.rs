@@ -1,5 +1,5 @@
-//! Finds a node that takes calls, and names the mistake when there is none: nothing listens at the address, or the address
-//! is that of the Kinesis API while the tools speak to the gRPC port.
+//! Finds a node that answers, and explains the common mistakes: nothing listens at the address, or the address is
+//! that of the Kinesis API, while these commands need the gRPC port.
 
 use std::io;
 use std::path::Path;
@@ -15,14 +15,14 @@ use tokio::time::{sleep, timeout};
 use crate::TlsArgs;
 use crate::cluster_file::ClusterFile;
 
-/// How long a port may take to say what it is.
+/// How long a port may take to answer a request of HTTP/1.1.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// gRPC ports to ask, and how to connect to them: as given, or those of the cluster of `anabranch dev` in this directory
-/// when `named` is empty. That cluster's certificates are used unless `tls` names some.
+/// The gRPC ports to ask, and the TLS arguments. If no port is `named`, they are those of the cluster of `anabranch
+/// dev` in this directory, with the certificates of that cluster unless `tls` names some.
 ///
 /// # Errors
-/// When no port is given and there is no readable `cluster.json`.
+/// When no port is named and there is no readable `cluster.json`.
 pub(crate) fn nodes(named: Vec<String>, tls: TlsArgs) -> Result<(Vec<String>, TlsArgs)> {
     if !named.is_empty() {
         return Ok((named, tls));
@@ -37,10 +37,10 @@ pub(crate) fn nodes(named: Vec<String>, tls: TlsArgs) -> Result<(Vec<String>, Tl
     }
 }
 
-/// The first of the nodes that takes a connection.
+/// The first of the nodes that accepts a connection.
 ///
 /// # Errors
-/// If none does; says why not.
+/// When no node accepts one; the error has the reason of the last.
 pub(crate) async fn first(connector: &Arc<dyn Connector>, nodes: &[String]) -> Result<String> {
     let mut reason = "there is no address".to_owned();
     for node in nodes {
@@ -52,10 +52,10 @@ pub(crate) async fn first(connector: &Arc<dyn Connector>, nodes: &[String]) -> R
     bail!("no node answers at {}: {reason}", nodes.join(", "))
 }
 
-/// The mistake, if `node` is the address of a Kinesis API.
+/// An explanation, if `node` is the address of a Kinesis API.
 pub(crate) async fn wrong_port(node: &str) -> Option<anyhow::Error> {
     let beginning = timeout(PATIENCE, greet(node)).await.ok()?.ok()?;
-    // A gRPC port answers in HTTP/2, or not at all.
+    // A gRPC port answers in HTTP/2, or does not answer.
     (beginning == *b"HTTP/1.1").then(|| {
         anyhow!(
             "{node} is the port of a Kinesis API: give the gRPC port of the node (listen-grpc in its \
@@ -64,7 +64,8 @@ pub(crate) async fn wrong_port(node: &str) -> Option<anyhow::Error> {
     })
 }
 
-/// As [`wrong_port`], for a call that has no answer yet: looks after a moment, and never returns if that isn't the mistake.
+/// As [`wrong_port`], for use beside a call without a response yet. It asks after a moment, and never returns if the
+/// port is not that of a Kinesis API.
 pub(crate) async fn wrong_port_at_last(node: &str) -> anyhow::Error {
     sleep(PATIENCE).await;
     match wrong_port(node).await {
@@ -73,7 +74,7 @@ pub(crate) async fn wrong_port_at_last(node: &str) -> anyhow::Error {
     }
 }
 
-/// The first bytes of an answer to a request of HTTP/1.1.
+/// The first eight bytes of the response to a request of HTTP/1.1.
 async fn greet(node: &str) -> io::Result<[u8; 8]> {
     let mut stream = TcpStream::connect(node).await?;
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n");
@@ -90,8 +91,8 @@ mod tests {
 
     use super::*;
 
-    /// A port that says this to the first connection.
-    async fn says(answer: &'static [u8]) -> String {
+    /// A port that sends `answer` to the first connection.
+    async fn answers(answer: &'static [u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move {
@@ -103,17 +104,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_port_of_a_kinesis_api_is_named_and_no_other() {
-        let api = says(b"HTTP/1.1 200 OK\r\n\r\n").await;
+    async fn only_the_port_of_a_kinesis_api_is_explained() {
+        let api = answers(b"HTTP/1.1 200 OK\r\n\r\n").await;
         let mistake = wrong_port(&api).await.unwrap().to_string();
         assert!(mistake.starts_with(&format!("{api} is the port of a Kinesis API")), "{mistake}");
         let settings = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-        assert!(wrong_port(&says(settings).await).await.is_none());
-        assert!(wrong_port(&says(b"").await).await.is_none());
+        assert!(wrong_port(&answers(settings).await).await.is_none());
+        assert!(wrong_port(&answers(b"").await).await.is_none());
     }
 
     #[tokio::test]
-    async fn a_port_on_which_nobody_listens_is_named() {
+    async fn an_error_names_the_port_on_which_nothing_listens() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap().to_string();
         let closed = {

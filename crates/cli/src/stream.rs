@@ -1,7 +1,7 @@
-//! `anabranch stream`: the records of a stream on a terminal or in a pipe, out of it and into it.
+//! `anabranch stream`: prints the records of a stream on a terminal or into a pipe, and puts lines into a stream.
 //!
-//! Speaks the native API through `anabranch-client`, as any program may. [`tail`] follows the shards of a stream through
-//! splits and merges, [`mod@line`] writes a record as text or JSON, [`put`] reads lines.
+//! It uses the native API through `anabranch-client`, as any program may. [`tail`] follows the shards of a stream
+//! through splits and merges, [`mod@line`] formats a record as text or JSON, [`put`] reads lines.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ mod tail;
 /// Arguments of `anabranch stream`.
 #[derive(Debug, clap::Args)]
 pub struct StreamArgs {
-    /// gRPC ports of nodes, `HOST:PORT`; the others are found through them. Default: those of ./anabranch-data
+    /// gRPC ports of nodes, `HOST:PORT`; the other nodes are found through them. Default: those of ./anabranch-data
     #[arg(long, global = true, value_delimiter = ',', value_name = "HOST:PORT")]
     node: Vec<String>,
     #[command(flatten)]
@@ -30,16 +30,16 @@ pub struct StreamArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Prints records as they come, aggregated ones taken apart
+    /// Prints records as they arrive; aggregated records are taken apart
     Tail(tail::Args),
     /// Puts each line of the standard input as a record
     Put(put::Args),
 }
 
-/// Does what `args` say.
+/// Runs the command of `args`.
 ///
 /// # Errors
-/// When no node answers, there is no such stream, or a call fails for good.
+/// When no node answers, the stream does not exist, or a call fails for good.
 pub async fn run(args: StreamArgs) -> Result<()> {
     let (nodes, tls) = reach::nodes(args.node, args.tls)?;
     let connector = tls.connector("client")?;
@@ -55,7 +55,7 @@ pub async fn run(args: StreamArgs) -> Result<()> {
     }
 }
 
-/// The newest version of the catalog, which must have the stream.
+/// The newest version of the catalog; an error if the stream is not in it.
 async fn view_with(client: &Client, name: &StreamName) -> Result<Arc<View>> {
     let view = client.newest_view().await.context("asking for the newest catalog")?;
     view.stream(name).with_context(|| format!("there is no stream {name}"))?;

@@ -1,8 +1,8 @@
 //! Files of a crate that import each other.
 //!
 //! A circle is a strongly connected component of the graph of files: file A imports file B if A names an item of B's
-//! module, in `use` or in any other path that begins with `crate`, `super`, `self` or a child module of A. A name that a
-//! file only passes on (`pub use`) leads to the file that defines it. So a table of contents is in no circle.
+//! module, in `use` or in any other path that begins with `crate`, `super`, `self` or a child module of A. A name
+//! that a file only passes on (`pub use`) leads to the file that defines it. So a table of contents is in no circle.
 //!
 //! The text is scanned, not compiled. Comments, strings and everything under `#[cfg(test)]` are left out. A glob import
 //! leads to the module itself. An inline module is read as a part of its file.

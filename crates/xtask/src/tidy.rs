@@ -1,7 +1,7 @@
 //! The rules about the workspace that no compiler checks.
 //!
-//! A rule is a pure function from a [`Tree`] (manifests, lint settings, sources and documents, read once) to findings, one
-//! sentence each. No rule reads the disk, so each rule has a test on bad input.
+//! A rule is a pure function from a [`Tree`] (manifests, lint settings, sources and documents, read once) to
+//! findings, one sentence each. No rule reads the disk, so each rule has a test on bad input.
 
 mod dependencies;
 mod lints;

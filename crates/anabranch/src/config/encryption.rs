@@ -1,3 +1,8 @@
+//! Section `[encryption]` of a node's configuration: where master keys are, and how long a data key is used.
+//!
+//! Master keys are in a file or in a key management service, never in both. A value that has no use, such as a region
+//! without an endpoint, is an error.
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -5,11 +10,11 @@ use anabranch_encryption::EncryptionSettings;
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
-/// What a configuration file says of encryption at rest.
+/// Section `[encryption]` of a configuration file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RawEncryption {
-    /// A file that `anabranch ctl master-key` made.
+    /// A file made by `anabranch ctl master-key create`.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_file: Option<PathBuf>,
     /// Base URL of a service with the API of AWS KMS.
@@ -25,24 +30,24 @@ pub(crate) struct RawEncryption {
     data_key_max_bytes: Option<u64>,
 }
 
-/// Who holds master keys.
+/// Where the master keys are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyHolder {
-    /// Nobody.
+    /// Nowhere: no stream can be encrypted.
     None,
-    /// A file of this node.
+    /// In a file of this node.
     File(PathBuf),
-    /// A service with the API of AWS KMS.
+    /// In a service with the API of AWS KMS.
     Kms {
-        /// Its base URL.
+        /// Base URL of the service.
         endpoint: String,
-        /// The region in signatures.
+        /// Region in signatures.
         region: String,
     },
 }
 
 impl RawEncryption {
-    /// Master keys in a file, and defaults.
+    /// Master keys in a file; everything else as by default.
     pub(crate) fn of_file(key_file: PathBuf) -> Self {
         Self { key_file: Some(key_file), ..Self::default() }
     }
@@ -80,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn master_keys_have_one_holder() {
+    fn master_keys_are_in_one_place_only() {
         let holder = |text: &str| {
             let raw: RawEncryption = toml::from_str(text).unwrap();
             raw.check().map(|(holder, _)| holder).map_err(|error| error.to_string())

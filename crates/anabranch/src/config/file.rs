@@ -1,3 +1,6 @@
+//! The configuration file as it is written, with its defaults. Nothing is checked here beyond names and types of
+//! keys.
+
 use std::path::PathBuf;
 
 use anabranch_gateway::Authentication;
@@ -8,7 +11,7 @@ use crate::config::encryption::RawEncryption;
 use crate::config::replication::RawReplicaSettings;
 use crate::config::tls::RawTls;
 
-/// What a configuration file says, before it is checked.
+/// The content of a configuration file, before it is checked.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RawNodeConfig {
@@ -18,7 +21,7 @@ pub(crate) struct RawNodeConfig {
     pub(crate) listen_grpc: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) advertise_grpc: Option<String>,
-    /// Nothing is open unless the file says so in so many words.
+    /// A plain port beyond loopback needs an explicit `true`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) plain_grpc: bool,
     pub(crate) data_dir: PathBuf,
@@ -30,7 +33,7 @@ pub(crate) struct RawNodeConfig {
     pub(crate) limits: Limits,
     #[serde(default = "fifty_ms")]
     pub(crate) tip_wait_ms: u64,
-    /// Nothing is open unless the file says so in so many words.
+    /// Calls without a signature need an explicit `any`.
     #[serde(default)]
     pub(crate) authentication: RawAuthentication,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,18 +62,18 @@ pub(crate) struct RawNodeConfig {
     pub(crate) clock_offset_file: Option<PathBuf>,
 }
 
-/// Whose limits hold.
+/// Which limits hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Limits {
-    /// None but those of memory and disk
+    /// Only those of memory and disk
     #[default]
     Unlimited,
-    /// Those of the public service: of each shard, and of how often operations may be called
+    /// Those of the public service: for each shard, and for how often operations may be called
     Aws,
 }
 
-/// What a configuration file says of [`Authentication`].
+/// [`Authentication`] as a configuration file names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RawAuthentication {
@@ -88,7 +91,7 @@ impl From<RawAuthentication> for Authentication {
     }
 }
 
-/// A node of the list.
+/// A node in the list of first nodes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RawPeer {

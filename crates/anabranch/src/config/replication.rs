@@ -1,3 +1,9 @@
+//! Section `[replication]` of a node's configuration.
+//!
+//! Every key is optional and keeps the default of [`ReplicaSettings`]. The check compares keys with each other: a
+//! leader lease must be shorter than the silence after which other nodes elect a new leader, or two leaders could
+//! answer reads.
+
 use std::time::Duration;
 
 use anabranch_replica::ReplicaSettings;
@@ -6,7 +12,8 @@ use anabranch_types::NodeId;
 use anyhow::bail;
 use serde::Deserialize;
 
-/// What a configuration file says of the replicas: [`ReplicaSettings`], which says what each key is.
+/// Section `[replication]`: [`ReplicaSettings`] with times in milliseconds. The meaning of each key is described
+/// there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RawReplicaSettings {
@@ -96,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replicas_are_set_key_by_key_and_keep_their_defaults() {
+    fn each_key_is_optional_and_has_a_default() {
         let raw: RawReplicaSettings = toml::from_str("checkpoint-interval-ms = 250").unwrap();
         let expected = ReplicaSettings {
             checkpoint_interval: Duration::from_millis(250),

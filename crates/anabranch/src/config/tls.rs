@@ -1,4 +1,7 @@
-//! `[tls]` of a node's configuration.
+//! Section `[tls]` of a node's configuration.
+//!
+//! `certificate`, `key` and `ca` together switch on mutual TLS of the gRPC port. The Kinesis API uses the same
+//! certificate, unless `api-certificate` and `api-key` name another one or `api` is `plain`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,16 +11,16 @@ use anabranch_types::NodeId;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-/// Which ports of a node speak TLS, and with what. A value of this type has been checked.
+/// TLS of a node's ports. A value of this type has been checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
-    /// Mutual TLS of the gRPC port and of connections to other nodes; plain without.
+    /// Mutual TLS of the gRPC port and of connections to other nodes; `None` if they are plain.
     pub(crate) mutual: Option<MutualFiles>,
-    /// TLS of the Kinesis API; plain without.
+    /// TLS of the Kinesis API; `None` if it is plain.
     pub(crate) api: Option<KeyFiles>,
 }
 
-/// What a configuration file says of TLS.
+/// Section `[tls]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RawTls {
@@ -35,7 +38,7 @@ pub(crate) struct RawTls {
     pub(crate) api_key: Option<PathBuf>,
 }
 
-/// What the Kinesis API is served over.
+/// Whether the Kinesis API is plain or uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ApiPort {
@@ -44,7 +47,7 @@ pub(crate) enum ApiPort {
 }
 
 impl RawTls {
-    /// Checks what the section says, in a configuration of `cluster`.
+    /// Checks the section, in a configuration of `cluster`.
     ///
     /// # Errors
     /// Names the key and the rule.
@@ -80,7 +83,7 @@ impl RawTls {
 }
 
 impl Tls {
-    /// Every file with certificates, once.
+    /// Every file with certificates, each one once.
     pub(crate) fn certificates(&self) -> Vec<PathBuf> {
         let own = self.mutual.iter().map(|files| &files.own).chain(&self.api);
         let authorities = self.mutual.iter().map(|files| &files.ca);
@@ -91,7 +94,7 @@ impl Tls {
     /// Reads the certificates of the node `node` of `cluster`. Needs a tokio runtime.
     ///
     /// # Errors
-    /// Names the file that can't be used, or whose it is.
+    /// Names the file that cannot be used, or the owner of its certificate if it is not this node.
     pub(crate) fn load(
         self,
         node: NodeId,
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_shows_the_nodes_certificate_unless_it_has_one_of_its_own() {
+    fn the_api_uses_the_certificate_of_the_node_unless_it_has_its_own() {
         let both = check(MUTUAL).unwrap();
         let mutual = Some(MutualFiles { own: keys("c", "k"), ca: "a".into() });
         assert_eq!(both, Tls { mutual: mutual.clone(), api: Some(keys("c", "k")) });

@@ -1,6 +1,7 @@
 use anabranch_gateway::TokenKey;
 use anyhow::Context;
 
+/// Parses `token-key`: 64 hexadecimal digits.
 pub(super) fn parse(hex: &str) -> anyhow::Result<TokenKey> {
     let digit = |pair: &[u8]| {
         let text = std::str::from_utf8(pair).ok()?;
@@ -11,7 +12,7 @@ pub(super) fn parse(hex: &str) -> anyhow::Result<TokenKey> {
     Ok(TokenKey::new(bytes.context("token-key: must be 64 hex digits")?))
 }
 
-/// A fresh token key, as a configuration file carries it.
+/// A new random token key in the form of a configuration file.
 pub(crate) fn new_token_key() -> String {
     rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,31 +10,34 @@ use crate::config::Limits;
 /// `anabranch dev`
 #[derive(Debug, clap::Args)]
 pub(crate) struct DevArgs {
-    /// Where the Kinesis API listens; with several nodes each takes the next port. Port 0 takes free ones
+    /// Address of the Kinesis API; with several nodes each takes the next port. Port 0 takes free ports
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4567", value_parser = listen_address)]
     pub(super) listen: SocketAddr,
-    /// Where everything is kept
+    /// Data directory
     #[arg(long, value_name = "DIR", default_value = "./anabranch-data")]
     pub(super) data_dir: PathBuf,
-    /// How many nodes; more than one run as child processes, really replicated
+    /// Number of nodes; several nodes run as child processes and replicate really
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub(super) nodes: u16,
-    /// Whose limits hold
-    #[arg(long, value_enum, value_name = "WHOSE", default_value_t = Limits::Unlimited)]
+    /// Which limits hold
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Limits::Unlimited)]
     pub(super) limits: Limits,
-    /// HTTPS, and mutual TLS of the gRPC ports, with certificates that are made in DATA-DIR/tls
+    /// HTTPS, and mutual TLS of the gRPC ports; the certificates are made in DATA-DIR/tls
     #[arg(long)]
     pub(super) tls: bool,
-    /// Lets the pages of this origin call, beside those of loopback: `https://console.example`. May be given repeatedly
+    /// Admits the pages of this origin, in addition to those of loopback: `https://console.example`. May be given
+    /// repeatedly
     #[arg(long, value_name = "ORIGIN")]
     pub(super) allow_origin: Vec<String>,
-    /// For tests: a file with the whole seconds by which the nodes' clocks are ahead of the machine's (may be negative)
+    /// For tests: a file with the number of whole seconds by which the nodes' clocks are ahead of the machine's (may
+    /// be negative)
     #[arg(long, value_name = "FILE")]
     clock_offset_file: Option<PathBuf>,
 }
 
 impl DevArgs {
-    /// Program and arguments that start the only node again on `dir`, without `--listen`.
+    /// Program and arguments that start the only node again with its data in `dir`. `--listen` is missing: the port
+    /// is known later.
     pub(super) fn command(&self, dir: &Path) -> anyhow::Result<Vec<String>> {
         let mut command = vec![
             std::env::current_exe()?.display().to_string(),
@@ -57,14 +60,14 @@ impl DevArgs {
         Ok(command)
     }
 
-    /// Absolute, as nodes that are started again may have another working directory.
+    /// The path is absolute: a node that is started again may have another working directory.
     pub(super) fn clock_offset_file(&self) -> anyhow::Result<Option<PathBuf>> {
         let file = self.clock_offset_file.as_deref().map(std::path::absolute);
         file.transpose().context("clock-offset-file")
     }
 }
 
-/// The address that a text means: of a name, the first in IPv4, or else the first.
+/// The address that `text` names. Of a host name, the first IPv4 address is taken, or else the first address.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let resolved = text.to_socket_addrs().map_err(|error| format!("must be HOST:PORT: {error}"))?;
     let addresses: Vec<SocketAddr> = resolved.collect();

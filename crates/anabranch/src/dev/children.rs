@@ -110,7 +110,8 @@ impl Children {
     }
 }
 
-/// Waits for the line in which a node says that it serves, and goes on reading its output: a full pipe would stop the node.
+/// Waits for the line in which a node says that it serves. Goes on reading its output afterwards: a full pipe would
+/// stop the node.
 async fn wait_ready(child: &mut Child) -> anyhow::Result<()> {
     let output = child.stdout.take().context("a node's output was taken")?;
     let mut lines = BufReader::new(output).lines();

@@ -1,3 +1,5 @@
+//! The configuration files that `anabranch dev` writes at each start, one for each node.
+
 use std::path::{Path, PathBuf};
 
 use anabranch_cli::replace_file;
@@ -13,11 +15,12 @@ use crate::dev::args::DevArgs;
 use crate::dev::ports::Reserved;
 
 const CONFIG: &str = "node.toml";
-/// The master key of Kinesis itself in an account of AWS; consoles and examples name it.
+/// The alias that AWS gives to the own master key of Kinesis. Consoles and examples name it.
 const DEFAULT_MASTER_KEY: &str = "alias/aws/kinesis";
 pub(super) const CLUSTER: &str = "dev";
 
-/// The file of master keys of the cluster in `dir`; made with the key that clients take by default.
+/// The file of master keys of the cluster in `dir`. A new file has one key, under the alias that clients use by
+/// default.
 fn master_keys(dir: &Path) -> anyhow::Result<PathBuf> {
     let file = dir.join("keys.toml");
     if !file.exists() {
@@ -26,8 +29,8 @@ fn master_keys(dir: &Path) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-/// Writes each node's configuration; what must stay the same over restarts is kept from the file that
-/// is there.
+/// Writes the configuration of each node, and returns the files, ordered by node. The token key of an existing file
+/// is kept: iterators and sealed secrets must stay valid over restarts.
 pub(super) fn write(
     dir: &Path,
     nodes: &[Reserved],
@@ -72,7 +75,7 @@ pub(super) fn write(
             replicas: 3,
             limits: args.limits,
             tip_wait_ms: fifty_ms(),
-            // On loopback, for whoever tries it out.
+            // The cluster is for trying out, and no signature is needed.
             authentication: RawAuthentication::Any,
             allow_origins: args.allow_origin.clone(),
             account: None,

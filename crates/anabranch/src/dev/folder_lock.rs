@@ -1,16 +1,18 @@
+//! The lock of a cluster's folder: one `anabranch dev` at a time changes the files in it.
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 
 use anabranch_storage::SegmentStore;
 use anyhow::{Context, bail};
 
-/// The right to change what is in the folder of a cluster, for as long as this process runs.
+/// The right to change the folder of a cluster. It ends with this process, however the process ends.
 pub(super) struct FolderLock(#[expect(dead_code, reason = "dropping the file ends the lock")] File);
 
 impl FolderLock {
     const NAME: &str = "dev.lock";
 
-    /// Refuses a folder on which another `dev` runs, or a node that outlived its `dev`.
+    /// Locks the folder. Fails if another `dev` has locked it, or if a node still runs on it that outlived its `dev`.
     pub(super) fn take(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(Self::NAME);
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);

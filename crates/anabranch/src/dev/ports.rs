@@ -4,19 +4,20 @@ use anyhow::Context;
 
 use crate::dev::args::DevArgs;
 
-/// Where free ports are looked for: below those that the kernel gives to connections (Linux: from 32,768), or one of these
-/// might take the port before its node does.
+/// Free ports are searched in this range. It is below the ports that the kernel gives to connections (Linux: from
+/// 32,768), as a connection could otherwise take the port before its node does.
 const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
 const ATTEMPTS: usize = 1000;
 
-/// Addresses of the i-th node.
+/// Addresses of one node.
 pub(super) struct Reserved {
     pub(super) api: SocketAddr,
     pub(super) grpc: SocketAddr,
 }
 
-/// The port that was asked for, or a free one; and a free one for gRPC, on loopback unless it speaks TLS: all nodes are on
-/// this machine. A free port may be taken by somebody else before the node binds it; it then says so and ends.
+/// Chooses the ports of node `i` (from 0). The port of the Kinesis API is the requested one or a free one. The gRPC
+/// port is always a free one. It is on loopback unless the ports use TLS: all nodes are on this machine. Another
+/// process can still take a free port before the node binds it; the node then names the port and ends.
 pub(super) fn reserve(args: &DevArgs, i: u16) -> anyhow::Result<Reserved> {
     let (host, ports) = (args.listen.ip(), 2 * args.nodes);
     let is_open = !host.is_loopback() && !args.tls;
@@ -29,7 +30,7 @@ pub(super) fn reserve(args: &DevArgs, i: u16) -> anyhow::Result<Reserved> {
     Ok(Reserved { api: SocketAddr::new(host, api), grpc: SocketAddr::new(grpc_host, grpc) })
 }
 
-/// Free port `number` of `count`, each another one.
+/// A free port. Calls with different `number` (below `count`) never return the same port.
 fn free_port(host: IpAddr, number: u16, count: u16) -> anyhow::Result<u16> {
     let any = || rand::random_range(FREE_PORTS) / count * count + number;
     let free = |port: &u16| TcpListener::bind((host, *port)).is_ok();

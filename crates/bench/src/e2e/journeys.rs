@@ -1,4 +1,7 @@
-//! Each record's way from the writer to a reader.
+//! The way of each record from the writer to a reader.
+//!
+//! A journey is complete when the record was both acknowledged and received. The latency is the time between the two,
+//! in either order; a receipt before the acknowledgement counts as zero.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use crate::report::Latencies;
 
-/// What a record says about itself, in its first 24 bytes: run, number, nanoseconds from the start of the run.
+/// The first 24 bytes of a record: run, number, nanoseconds from the start of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Tells this run's records from others in the same stream.
+    /// Number of the run: other runs may have written to the same stream.
     pub(crate) run: u64,
     pub(crate) number: u64,
-    /// When it should have been sent, from the start of the run.
+    /// When the record should have been sent, from the start of the run.
     pub(crate) sent: Duration,
 }
 
 impl Mark {
-    /// `filler` with the mark in front, of the same length.
+    /// The mark, followed by bytes of `filler` up to its length.
     pub(crate) fn stamp(&self, filler: &[u8]) -> Vec<u8> {
         let nanos = u64::try_from(self.sent.as_nanos()).unwrap_or(u64::MAX);
         let mut data: Vec<u8> =
@@ -27,7 +30,7 @@ impl Mark {
         data
     }
 
-    /// The mark of a record, if it is long enough to have one.
+    /// The mark of a record; `None` if the record is too short for one.
     pub(crate) fn of(data: &[u8]) -> Option<Self> {
         let mut words = data.chunks_exact(8).map(|word| {
             u64::from_be_bytes(word.try_into().expect("chunks_exact gives eight bytes"))
@@ -37,7 +40,7 @@ impl Mark {
     }
 }
 
-/// The records that were acknowledged or received, but not yet both.
+/// The records that were either acknowledged or received, but not both yet.
 #[derive(Debug)]
 pub(crate) struct Journeys(Mutex<State>);
 
@@ -54,7 +57,7 @@ enum Half {
     Received,
 }
 
-/// What all journeys came to.
+/// The sums over all journeys.
 #[derive(Debug)]
 pub(crate) struct Totals {
     pub(crate) from_acknowledgement: Latencies,
@@ -70,7 +73,7 @@ impl Journeys {
         Self(Mutex::new(State { half: HashMap::new(), from_acknowledgement, from_send }))
     }
 
-    /// The put of record `number` was acknowledged.
+    /// Notes that the put of record `number` was acknowledged.
     pub(crate) fn acknowledged(&self, number: u64, at: Instant) {
         let mut state = self.lock();
         match state.half.entry(number) {
@@ -84,7 +87,7 @@ impl Journeys {
         }
     }
 
-    /// A reader has record `number`, which was sent at `sent`.
+    /// Notes that a reader has record `number`, sent at `sent`.
     pub(crate) fn received(&self, number: u64, sent: Instant, at: Instant) {
         let mut state = self.lock();
         state.from_send.record(at.saturating_duration_since(sent));
@@ -95,12 +98,12 @@ impl Journeys {
         }
     }
 
-    /// How many records are acknowledged and not received.
+    /// Number of records that are acknowledged and not received.
     pub(crate) fn under_way(&self) -> usize {
         self.lock().under_way()
     }
 
-    /// Empties the table. Whoever still waits for a record after this waits in vain.
+    /// Empties the table and returns the sums. Records that arrive later are not counted.
     pub(crate) fn totals(&self) -> Totals {
         let mut state = self.lock();
         let missing = state.under_way();
@@ -117,7 +120,7 @@ impl Journeys {
         }
     }
 
-    /// No one panics while holding the lock in a way that leaves the table wrong.
+    /// A panic under this lock cannot leave the table half changed.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_survives_the_journey() {
+    fn a_mark_reads_back_from_the_data() {
         let mark = Mark { run: 1, number: 2, sent: Duration::from_micros(3) };
         let data = mark.stamp(&[9; 30]);
         assert_eq!(data.len(), 30);
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journey_counts_from_the_acknowledgement_or_not_at_all() {
+    fn the_latency_counts_from_the_acknowledgement_and_is_never_negative() {
         let journeys = Journeys::new();
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_and_repeats_are_told_apart() {
+    fn missing_and_unexpected_records_are_counted() {
         let journeys = Journeys::new();
         let now = Instant::now();
         journeys.acknowledged(1, now);

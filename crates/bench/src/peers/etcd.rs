@@ -1,7 +1,7 @@
-//! etcd: a call is a `KV.Put`, or a `KV.Txn` of one put per record. Every record has a key of its own.
+//! etcd: a call is a `KV.Put`, or a `KV.Txn` with one put for each record. Every record has its own key.
 //!
-//! gRPC over HTTP/2, written by hand so that a call is serialised once, ahead. Messages are those of etcd's `rpc.proto`
-//! (API version 3), as far as they are used.
+//! gRPC over HTTP/2, written by hand, so that a call is serialised only once, before the measurement. Messages are
+//! those of etcd's `rpc.proto` (API version 3), with the members that are used.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::options::Target;
 use crate::payload::{Bodies, Shape, random_data};
 
-/// A connection, and how it is made.
+/// A connection, and everything needed to open it.
 #[derive(Debug)]
 pub(crate) struct Session {
     address: (String, u16),
@@ -45,7 +45,7 @@ struct RequestOp {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct TxnRequest {
-    /// What is done when every comparison holds: there is none.
+    /// Requests that run when every comparison holds. There is no comparison, so they always run.
     #[prost(message, repeated, tag = "2")]
     success: Vec<RequestOp>,
 }
@@ -58,14 +58,14 @@ struct TxnResponse {
     responses: Vec<ResponseOp>,
 }
 
-/// Its content is of no interest.
+/// The content is not needed.
 #[derive(Clone, PartialEq, prost::Message)]
 struct ResponseOp {}
 
 /// A session for each connection; `--stream` is the prefix of all keys.
 ///
 /// # Errors
-/// When an endpoint is none.
+/// When an endpoint is not valid.
 pub(crate) fn sessions(target: &Target, shape: Shape) -> Result<Vec<Session>> {
     let bodies = Arc::new(Bodies::repeat(|| random_call(&target.stream, shape)));
     let method = if shape.records == 1 { "Put" } else { "Txn" };
@@ -82,7 +82,7 @@ impl Session {
     /// Opens the connection unless it is open.
     ///
     /// # Errors
-    /// When nothing that speaks HTTP/2 is there.
+    /// When no HTTP/2 server answers.
     pub(crate) async fn open(&mut self) -> Result<()> {
         if self.sender.is_none() {
             let (host, port) = &self.address;
@@ -91,7 +91,7 @@ impl Session {
             stream.set_nodelay(true)?;
             let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
             let (sender, connection) = handshake.context("handshake")?;
-            // The task ends when the sender is dropped; how it ends, the next call sees.
+            // The task ends when the sender is dropped. If it ends with an error, the next call fails.
             tokio::spawn(connection);
             self.sender = Some(sender);
         }
@@ -114,7 +114,7 @@ impl Session {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         let response = sender.send_request(request).await?;
         ensure!(response.status() == StatusCode::OK, "HTTP status {}", response.status());
-        // An error without a message has its status in the headers.
+        // A response without a message has its gRPC status in the headers.
         let headers = response.headers().clone();
         let answer = response.into_body().collect().await?;
         check_status(answer.trailers().unwrap_or(&headers))?;
@@ -127,7 +127,7 @@ impl Session {
     }
 }
 
-/// Whether gRPC's status is OK.
+/// Fails unless the gRPC status is OK.
 fn check_status(trailers: &HeaderMap) -> Result<()> {
     let text = |name| trailers.get(name).and_then(|value| value.to_str().ok());
     match text("grpc-status") {
@@ -140,7 +140,7 @@ fn check_status(trailers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// Whether an answer acknowledges each of `records`. A transaction is done as a whole, so it may as well be checked as one.
+/// Fails unless the response acknowledges all `records`. A transaction is atomic, so it is checked as a whole.
 fn acknowledged(mut answer: Bytes, records: u32) -> Result<()> {
     ensure!(answer.len() >= 5 && answer.get_u8() == 0, "an answer without a message");
     let bytes = usize::try_from(answer.get_u32())?;
@@ -166,7 +166,7 @@ fn random_call(prefix: &str, shape: Shape) -> Bytes {
     message(&TxnRequest { success })
 }
 
-/// A message as gRPC sends it, uncompressed.
+/// A message in gRPC framing, uncompressed.
 fn message(content: &impl Message) -> Bytes {
     let bytes = content.encoded_len();
     let mut message = BytesMut::with_capacity(5 + bytes);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_puts_each_record() {
+    fn a_transaction_has_one_put_for_each_record() {
         let call = random_call("bench", Shape { records: 100, record_bytes: 1000 });
         let request = TxnRequest::decode(&call[5..]).unwrap();
         assert_eq!(request.success.len(), 100);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_transaction_acknowledges() {
+    fn only_a_complete_transaction_acknowledges() {
         let answer = |succeeded, done| {
             message(&TxnResponse { succeeded, responses: vec![ResponseOp {}; done] })
         };

@@ -1,8 +1,8 @@
-//! Apache Kafka: a call is one Produce request with one record batch, to the leader of any partition, acknowledged by
-//! all replicas in sync (`acks=-1`).
+//! Apache Kafka: a call is one Produce request with one record batch. It goes to the leader of a random partition and
+//! is acknowledged by all replicas in sync (`acks=-1`).
 //!
-//! Kafka protocol guide: Metadata version 4, Produce version 7 (the newest versions without tagged fields that every
-//! Kafka from 1.0 to 4 speaks), record batches of format 2.
+//! Source: Kafka protocol guide. Metadata version 4 and Produce version 7 are the newest versions without tagged
+//! fields, and every Kafka from 1.0 to 4 supports them. Record batches have format 2.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::payload::{Bodies, Shape, random_data};
 const PRODUCE: (i16, i16) = (0, 7);
 const METADATA: (i16, i16) = (3, 4);
 const CLIENT_ID: &str = "anabranch-bench";
-/// All replicas in sync have the batch before it is acknowledged.
+/// All replicas in sync must have the batch before it is acknowledged.
 const ACKS_ALL: i16 = -1;
 
-/// Connections to all leaders, and how they are made.
+/// Connections to all leaders, and everything needed to open them.
 #[derive(Debug)]
 pub(crate) struct Session {
     bootstrap: (String, u16),
@@ -33,7 +33,7 @@ pub(crate) struct Session {
     route: Option<Route>,
 }
 
-/// Who leads what, and an open connection to each of them.
+/// The leader of each partition, and an open connection to each leader.
 #[derive(Debug)]
 struct Route {
     partitions: Vec<Partition>,
@@ -46,7 +46,7 @@ struct Partition {
     leader: i32,
 }
 
-/// What an answer to Metadata says about one topic.
+/// A response to Metadata about one topic.
 #[derive(Debug, PartialEq, Eq)]
 struct Metadata {
     brokers: BTreeMap<i32, (String, u16)>,
@@ -56,7 +56,7 @@ struct Metadata {
 /// A session for each connection; `--stream` is the topic.
 ///
 /// # Errors
-/// When an endpoint is none.
+/// When an endpoint is not valid.
 pub(crate) fn sessions(target: &Target, shape: Shape) -> Result<Vec<Session>> {
     let batches = Arc::new(Bodies::repeat(|| random_batch(shape)));
     let timeout_ms = i32::try_from(target.timeout.as_millis()).unwrap_or(i32::MAX);
@@ -68,10 +68,10 @@ pub(crate) fn sessions(target: &Target, shape: Shape) -> Result<Vec<Session>> {
 }
 
 impl Session {
-    /// Finds the leaders and connects to them, unless that was done.
+    /// Finds the leaders and connects to them, unless that is done.
     ///
     /// # Errors
-    /// When there is no such topic, or one of its partitions has no leader that answers.
+    /// When the topic does not exist, or the leader of a partition does not answer.
     pub(crate) async fn open(&mut self) -> Result<()> {
         if self.route.is_none() {
             let mut stream = connect(&self.bootstrap).await?;
@@ -118,7 +118,7 @@ async fn connect((host, port): &(String, u16)) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request and returns what follows the header of the answer.
+/// Sends a request and returns the response without its header.
 async fn exchange(stream: &mut TcpStream, request: &mut impl Buf) -> Result<Bytes> {
     stream.write_all_buf(request).await.context("sending")?;
     let bytes = stream.read_u32().await.context("receiving")?;
@@ -130,7 +130,7 @@ async fn exchange(stream: &mut TcpStream, request: &mut impl Buf) -> Result<Byte
     Ok(answer)
 }
 
-/// Length, header and body of a request. One call is under way at a time, so all have the correlation id 0.
+/// Length, header and body of a request. Only one call is under way at a time, so the correlation id is always 0.
 fn frame(api: (i16, i16), body: &[u8]) -> Bytes {
     let mut frame = BytesMut::new();
     put_header(&mut frame, api, body.len());
@@ -150,7 +150,7 @@ fn metadata_request(topic: &str) -> Bytes {
     let mut body = BytesMut::new();
     body.put_i32(1);
     put_string(&mut body, topic);
-    body.put_u8(0); // no topic is made for having been asked for
+    body.put_u8(0); // the request must not create the topic
     body.freeze()
 }
 
@@ -164,7 +164,7 @@ fn metadata(answer: Bytes) -> Result<Metadata> {
         brokers.insert(id, (host, u16::try_from(port)?));
     }
     let (_cluster, _controller) = (answer.string()?, answer.i32()?);
-    ensure!(answer.i32()? == 1, "asked for one topic, told of another number of them");
+    ensure!(answer.i32()? == 1, "asked for one topic, the response has another number");
     let (error, name, _is_internal) = (answer.i16()?, answer.string()?, answer.i8()?);
     ensure!(error == 0, "topic {name}: error {error}");
     let mut partitions = Vec::new();
@@ -181,7 +181,7 @@ fn metadata(answer: Bytes) -> Result<Metadata> {
     Ok(Metadata { brokers, partitions })
 }
 
-/// Everything of a Produce request before the batch.
+/// A Produce request up to the batch.
 fn produce_head(topic: &str, partition: i32, timeout_ms: i32, batch_bytes: usize) -> Bytes {
     let mut body = BytesMut::new();
     body.put_i16(-1); // no transaction
@@ -198,12 +198,12 @@ fn produce_head(topic: &str, partition: i32, timeout_ms: i32, batch_bytes: usize
     head.freeze()
 }
 
-/// Whether the answer to a Produce acknowledges its batch.
+/// Fails unless the response to a Produce acknowledges the batch.
 fn produced(answer: Bytes) -> Result<()> {
     let mut answer = Answer(answer);
-    ensure!(answer.i32()? == 1, "wrote to one topic, told of another number of them");
+    ensure!(answer.i32()? == 1, "wrote to one topic, the response has another number");
     let topic = answer.string()?;
-    ensure!(answer.i32()? == 1, "wrote to one partition, told of another number of them");
+    ensure!(answer.i32()? == 1, "wrote to one partition, the response has another number");
     let (partition, error, offset) = (answer.i32()?, answer.i16()?, answer.i64()?);
     if error != 0 || offset < 0 {
         bail!("{topic}, partition {partition}: error {error}");
@@ -228,7 +228,7 @@ fn batch(timestamp_ms: i64, records: impl Iterator<Item = (String, Vec<u8>)>) ->
         put_record(&mut body, count, key.as_bytes(), &value);
         count += 1;
     }
-    // What the checksum covers.
+    // The part that the checksum covers.
     let mut checked = BytesMut::with_capacity(40 + body.len());
     checked.put_i16(0); // attributes
     checked.put_i32(count - 1); // offset of the last record
@@ -289,7 +289,7 @@ fn as_i64(length: usize) -> i64 {
     i64::try_from(length).expect("lengths are below 2^63")
 }
 
-/// An answer that is taken apart from the front.
+/// A response that is parsed from the front.
 struct Answer(Bytes);
 
 impl Answer {
@@ -309,7 +309,7 @@ impl Answer {
         Ok(self.0.try_get_i64()?)
     }
 
-    /// Null is empty.
+    /// A null string is an empty string here.
     fn string(&mut self) -> Result<String> {
         let length = usize::try_from(self.i16()?).unwrap_or(0);
         ensure!(self.0.len() >= length, "a string is cut off");
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_covers_what_follows_it() {
+    fn a_length_counts_the_bytes_behind_it() {
         let batch = random_batch(Shape { records: 500, record_bytes: 1000 });
         assert_eq!(u64::from((&batch[8..12]).get_u32()), batch.len() as u64 - 12);
         let head = produce_head("topic", 3, 30_000, batch.len());
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_says_who_leads() {
+    fn metadata_names_the_leaders() {
         let mut answer = BytesMut::new();
         answer.put_i32(0);
         answer.put_i32(1);

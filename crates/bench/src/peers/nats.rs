@@ -1,7 +1,7 @@
-//! NATS JetStream: a call publishes its messages one behind the other and waits for an acknowledgement of each.
+//! NATS JetStream: a call publishes its messages one after the other and waits for an acknowledgement of each.
 //!
-//! Text protocol of the NATS client documentation ("Client Protocol"); acknowledgements are the JSON `PubAck` of the
-//! JetStream wire API (ADR-1 of nats-architecture-and-design).
+//! Source: the text protocol in the NATS client documentation ("Client Protocol"). Acknowledgements are the JSON
+//! `PubAck` of the JetStream wire API (ADR-1 of nats-architecture-and-design).
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes, BytesMut};
@@ -14,22 +14,22 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use crate::options::Target;
 use crate::payload::{Shape, copies, random_data};
 
-/// Subjects of a stream that messages are spread over: `STREAM.0` to `STREAM.7`.
+/// Subjects of a stream over which messages are distributed: `STREAM.0` to `STREAM.7`.
 const SUBJECTS: u32 = 8;
 
-/// A connection, and how it is made.
+/// A connection, and everything needed to open it.
 #[derive(Debug)]
 pub(crate) struct Session {
     address: (String, u16),
-    /// Each call goes to one of them.
+    /// Each call goes to a single stream.
     streams: Vec<String>,
     shape: Shape,
-    /// How many connections share the memory for serialised calls.
+    /// Number of connections that share the memory for serialised calls.
     connections: usize,
     link: Option<Link>,
 }
 
-/// An open connection. Its calls name its own inbox, so they are made for it.
+/// An open connection. The calls name the inbox of this connection, so they are made for it.
 #[derive(Debug)]
 struct Link {
     input: OwnedReadHalf,
@@ -38,12 +38,12 @@ struct Link {
     calls: Vec<Bytes>,
 }
 
-/// What a server sends.
+/// A message of the server.
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     /// A message for the inbox.
     Message(Bytes),
-    /// A message with headers: the inbox gets one only when no stream took what was published.
+    /// A message with headers. The inbox gets one only if no stream took a published message.
     NoResponders,
     Ping,
     Pong,
@@ -54,7 +54,7 @@ enum Event {
 /// A session for each connection; `--stream` is one JetStream stream or several with commas between them.
 ///
 /// # Errors
-/// When an endpoint is none.
+/// When an endpoint is not valid.
 pub(crate) fn sessions(target: &Target, shape: Shape) -> Result<Vec<Session>> {
     let streams: Vec<String> = target.stream.split(',').map(str::to_owned).collect();
     let connections = usize::try_from(target.connections)?;
@@ -69,7 +69,7 @@ impl Session {
     /// Opens the connection unless it is open.
     ///
     /// # Errors
-    /// When the server doesn't answer as one of NATS.
+    /// When the server does not answer like a NATS server.
     pub(crate) async fn open(&mut self) -> Result<()> {
         if self.link.is_none() {
             let inbox = format!("_INBOX.{:016x}", rand::random::<u64>());
@@ -84,7 +84,7 @@ impl Session {
         Ok(())
     }
 
-    /// Publishes a call's messages; says how many the stream refused.
+    /// Publishes the messages of a call; returns the number that the stream refused.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -125,7 +125,7 @@ impl Link {
     }
 }
 
-/// Waits for `count` answers; says how many of them refuse, and how many pings came between them.
+/// Waits for `count` acknowledgements; returns the number of refusals among them and of pings between them.
 async fn acknowledgements(
     input: &mut OwnedReadHalf,
     received: &mut BytesMut,
@@ -160,7 +160,7 @@ async fn next_event(input: &mut OwnedReadHalf, received: &mut BytesMut) -> Resul
     }
 }
 
-/// Takes the first event off `received`; none when it is not complete.
+/// Removes the first event from `received`; `None` if it is not complete.
 fn take_event(received: &mut BytesMut) -> Result<Option<Event>> {
     let Some(end) = received.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
     let line = std::str::from_utf8(&received[..end]).context("a line is no text")?.trim_end();
@@ -189,7 +189,7 @@ fn take_event(received: &mut BytesMut) -> Result<Option<Event>> {
     Ok(Some(event))
 }
 
-/// Whether a `PubAck` says where the message is stored.
+/// Whether a `PubAck` has the sequence of the stored message.
 fn is_acknowledgement(answer: &[u8]) -> Result<bool> {
     #[derive(Deserialize)]
     struct PubAck {
@@ -200,7 +200,7 @@ fn is_acknowledgement(answer: &[u8]) -> Result<bool> {
     Ok(answer.error.is_none() && answer.seq.is_some_and(|seq| seq > 0))
 }
 
-/// A call: `PUB` for each of its records, with replies to the inbox.
+/// The bytes of a call: a `PUB` for each record, with replies to the inbox.
 fn publishes(stream: &str, inbox: &str, shape: Shape) -> Bytes {
     let mut call = Vec::new();
     for number in 0..shape.records {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_taken_apart() {
+    fn events_are_parsed() {
         let text = "INFO {\"a\":1} \r\nPING\r\nMSG _INBOX.a.1 1 5\r\nhel\r\n\r\n\
                     HMSG _INBOX.a.1 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\nPONG\r\n";
         let message = Event::Message(Bytes::from("hel\r\n"));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_not_complete_is_waited_for() {
+    fn an_incomplete_event_stays_in_the_buffer() {
         let text = "MSG _INBOX.a.1 1 5\r\nhello\r\n";
         for length in 0..text.len() {
             assert_eq!(events(&text[..length]), [], "{length}");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sequence_acknowledges() {
+    fn an_acknowledgement_has_a_sequence() {
         assert!(is_acknowledgement(br#"{"stream":"S","seq":7}"#).unwrap());
         let refused = br#"{"error":{"code":503,"err_code":10077,"description":"x"},"seq":0}"#;
         assert!(!is_acknowledgement(refused).unwrap());

@@ -13,12 +13,12 @@ use crate::{TlsArgs, reach};
 
 pub(super) type Admin = AdminServiceClient<Channel>;
 
-/// Longer than a node looks for the catalog's leader.
+/// Deadline of a call; longer than a node searches the leader of the catalog.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// A page of ten thousand shards has two megabytes; this is far more.
+/// Limit of a message. A page of ten thousand shards has two megabytes.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
-/// A connection to the first of the nodes that takes one, and which node that is.
+/// Connects to the first of the nodes that accepts a connection; returns its address too.
 pub(super) async fn connect(seeds: &[String], tls: &TlsArgs) -> Result<(Admin, String)> {
     let connector: Arc<dyn Connector> = tls.connector("operator")?;
     let node = reach::first(&connector, seeds).await?;
@@ -43,7 +43,7 @@ pub(super) fn response<T>(answered: Result<Response<T>, Status>) -> Result<T> {
     })
 }
 
-/// Why a connection broke, TLS or not; a refusal by the node has no such cause.
+/// The innermost cause of a broken connection, with TLS or without; `None` for a refusal by the node.
 fn innermost(status: &Status) -> Option<String> {
     let mut cause = std::error::Error::source(status)?;
     while let Some(deeper) = cause.source() {
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_said_as_the_node_says_it() {
+    fn the_error_is_the_message_of_the_node() {
         let refused: Result<Response<()>, _> = Err(Status::not_found("node 9 is not known"));
         assert_eq!(response(refused).unwrap_err().to_string(), "node 9 is not known");
         let wordless: Result<Response<()>, _> = Err(Status::new(tonic::Code::Unavailable, ""));

@@ -1,4 +1,8 @@
-//! `anabranch ctl certs`: the certificates of a cluster, without asking any node.
+//! `anabranch ctl certs`: makes the certificates of a cluster. It asks no node.
+//!
+//! A directory has one authority (`ca.pem`, `ca.key`) and, for each node, operator and client, a certificate and a
+//! key signed by it. The first run makes the authority; later runs add certificates. Keys are readable only for their
+//! user. No file is overwritten without `--renew`, and the authority never is.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -15,7 +19,7 @@ use crate::replace_file;
 /// Arguments of `anabranch ctl certs`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where the files are to be. With an authority that is there already, certificates are added to its own
+    /// Directory of the files. If it has an authority, certificates are added to that one
     pub dir: PathBuf,
     /// Name of the cluster; needed for a new authority
     #[arg(long, value_name = "NAME")]
@@ -23,29 +27,29 @@ pub struct Args {
     /// Nodes that get a certificate
     #[arg(long, value_delimiter = ',', value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
     pub nodes: Vec<u64>,
-    /// Names and addresses by which clients of the Kinesis API know these nodes
+    /// Names and addresses under which clients of the Kinesis API know these nodes
     #[arg(long, value_delimiter = ',', value_name = "HOST", default_values = ["localhost", "127.0.0.1", "::1"])]
     pub hosts: Vec<String>,
-    /// Operators that get a certificate; with a new authority `operator` does too
+    /// Operators that get a certificate; with a new authority there is also `operator`
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub operators: Vec<String>,
-    /// Clients that get a certificate; with a new authority `client` does too
+    /// Clients that get a certificate; with a new authority there is also `client`
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub clients: Vec<String>,
-    /// For how long the certificates hold; a new authority holds for ten years
+    /// How long the certificates are valid; a new authority is valid for ten years
     #[arg(long, default_value_t = 365, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub days: u32,
-    /// Replaces the certificates of those that are named; the authority stays
+    /// Replaces existing certificates of the named owners; the authority stays
     #[arg(long)]
     pub renew: bool,
 }
 
-/// What was made.
+/// The files that were made.
 #[derive(Debug)]
 pub struct Made {
     cluster: String,
     files: Vec<PathBuf>,
-    /// What clients are to trust.
+    /// Certificate of the authority, which clients must trust.
     authority: PathBuf,
 }
 
@@ -54,10 +58,11 @@ const AUTHORITY_DAYS: u32 = 3653;
 const OPERATOR: &str = "operator";
 const CLIENT: &str = "client";
 
-/// Makes what `args` say, all of it or nothing.
+/// Makes the certificates of `args`. Everything is checked before the first file is written.
 ///
 /// # Errors
-/// When a file exists that would be overwritten, a name can't stand in a certificate, or the directory can't be written.
+/// When a file exists that would be overwritten, a name cannot be in a certificate, or the directory cannot be
+/// written.
 pub fn make(args: &Args) -> Result<Made> {
     let now = SystemTime::now();
     let dir = &args.dir;
@@ -103,7 +108,7 @@ pub fn make(args: &Args) -> Result<Made> {
     Ok(Made { cluster, files: written, authority: file(dir, AUTHORITY, "pem") })
 }
 
-/// The files, and what to do with the authority's.
+/// The files, and a note which file clients must trust.
 pub(super) fn output(made: &Made) -> Output {
     let files: Vec<_> = made.files.iter().map(|path| path.display().to_string()).collect();
     let authority = made.authority.display().to_string();
@@ -112,7 +117,7 @@ pub(super) fn output(made: &Made) -> Output {
     Output { lines, json: json!({ "cluster": made.cluster, "ca": authority, "files": files }) }
 }
 
-/// Each certificate that is wanted: the name of its files, and whose it is.
+/// The certificates to make: base name of the files, and owner.
 fn wanted(args: &Args, is_new: bool) -> Vec<(String, Role)> {
     let named = |kind: &str, name: &str| match name == kind {
         true => kind.to_owned(),
@@ -166,7 +171,7 @@ mod tests {
         args: Args,
     }
 
-    /// What `ctl certs` makes in `dir`, as names of files.
+    /// The certificates that `ctl certs` makes in `dir`, as names of files.
     fn certs(dir: &TempDir, words: &str) -> Result<Vec<String>> {
         let dir = dir.path().display().to_string();
         let words = ["certs", &dir].into_iter().chain(words.split_whitespace());
@@ -180,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_whole_and_its_keys_are_its_owners() {
+    fn a_new_set_is_complete_and_keys_are_readable_only_for_their_user() {
         let dir = tempfile::tempdir().unwrap();
         let made = certs(&dir, "--cluster c --nodes 1,2 --operators bob").unwrap();
         let all = ["ca", "client", "node-1", "node-2", "operator", "operator-bob"];
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_grows_and_nothing_in_it_is_overwritten() {
+    fn certificates_are_added_and_no_file_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         certs(&dir, "--cluster c --nodes 1").unwrap();
         let read = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
@@ -215,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_certificate_carries_are_refused_before_anything_is_written() {
+    fn an_invalid_name_is_refused_before_anything_is_written() {
         let dir = tempfile::tempdir().unwrap();
         assert!(refused(&dir, "--nodes 1").starts_with("--cluster: a new authority needs it"));
         assert!(

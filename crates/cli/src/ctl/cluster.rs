@@ -1,4 +1,6 @@
-//! The cluster, its nodes, and what became of changes to them.
+//! Output about the cluster as a whole, its nodes, and changes to them.
+//!
+//! A value that the answering node does not know is `?` in lines and null in JSON; it never becomes 0.
 
 use anabranch_proto::admin as pb;
 use serde_json::{Value, json};
@@ -147,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_says_what_is_not_as_ever() {
+    fn the_status_names_everything_unusual() {
         let quiet = pb::StatusResponse {
             catalog_version: 9,
             catalog_nodes: vec![1, 2, 3],

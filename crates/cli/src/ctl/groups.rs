@@ -1,4 +1,4 @@
-//! Groups and their replication.
+//! Output about groups: leader, log positions, and each replica with its lag.
 
 use anabranch_proto::admin as pb;
 use serde_json::{Value, json};
@@ -156,7 +156,7 @@ fn replica_json(replica: &pb::GroupReplica) -> Value {
 mod tests {
     use super::*;
 
-    /// A group that node 1 leads; 2 lags, 3 is away, 4 comes.
+    /// A group with node 1 as leader; node 2 lags, node 3 is unreachable, node 4 has a learner.
     fn group() -> pb::Group {
         let replica = |node, state: pb::ReplicaState, lag_entries| pb::GroupReplica {
             replica: node + 10,
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_without_a_leader_says_so() {
+    fn a_group_without_a_leader_is_shown_as_such() {
         let leaderless = pb::Group { leader_node: 0, committed_index: None, ..group() };
         let output = describe(&leaderless);
         assert!(output.lines[0].ends_with("no leader that answers"), "{}", output.lines[0]);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_said() {
+    fn the_work_under_way_is_shown() {
         let moving = pb::Move {
             group: 5,
             from_node: 3,

@@ -1,4 +1,4 @@
-//! What is under way: splits, merges, and replicas that move.
+//! Output about the work under way: splits, merges, and replicas that move, each with its step.
 
 use anabranch_proto::admin as pb;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_says_its_step() {
+    fn a_job_is_shown_with_its_step() {
         let text = |step| reshard_text(&job(step));
         let begins = "orders: job 40, shards 0 become 1, 2; ";
         let electing = text(pb::ReshardStep::Electing);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_under_way_is_an_empty_list() {
+    fn without_work_the_list_is_empty() {
         let output = list(&pb::ListJobsResponse::default());
         assert_eq!((output.lines, output.json), (vec!["nothing is under way".into()], json!([])));
     }

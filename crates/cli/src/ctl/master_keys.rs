@@ -1,4 +1,7 @@
-//! `anabranch ctl master-key`: the file of master keys of a node. Asks no node.
+//! `anabranch ctl master-key`: the file of master keys of a node. It asks no node.
+//!
+//! A node reads the file at each use, so a key is enabled and disabled without a restart. The
+//! output never has a key itself.
 
 use std::path::PathBuf;
 
@@ -10,7 +13,7 @@ use crate::ctl::output::Output;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum MasterKeys {
-    /// Makes a file with one key, which only its owner may read
+    /// Makes a file with one key; only its owner may read it
     Create {
         /// The file, `key-file` of the section `encryption` of a node's configuration
         file: PathBuf,
@@ -22,16 +25,16 @@ pub(super) enum MasterKeys {
     Add {
         /// The file
         file: PathBuf,
-        /// Names of the key; none of another one
+        /// Names of the key; no other key may have them
         #[arg(long, value_name = "ALIAS")]
         alias: Vec<String>,
     },
-    /// The keys and whether they may be used; never what they are
+    /// Lists the keys and whether they may be used; never the keys themselves
     List {
         /// The file
         file: PathBuf,
     },
-    /// Has an alias name another key: new data keys are wrapped by that one, old ones stay readable
+    /// Moves an alias to another key: new data keys are wrapped by that key, old ones stay readable
     Alias {
         /// The file
         file: PathBuf,
@@ -40,14 +43,14 @@ pub(super) enum MasterKeys {
         /// The alias
         alias: String,
     },
-    /// Has a key be used again
+    /// Enables a key
     Enable {
         /// The file
         file: PathBuf,
         /// Id of the key, or a name that it has
         key: String,
     },
-    /// Has a key not be used any more: streams under it neither take nor give records
+    /// Disables a key: streams under it neither take nor return records
     Disable {
         /// The file
         file: PathBuf,

@@ -1,9 +1,9 @@
-//! What `ctl` says: lines for people and JSON for programs, and the words in them.
+//! The output of a command: lines for people and JSON for programs, and the words in them.
 
 use anyhow::Result;
 use serde_json::Value;
 
-/// The response, for people and for programs.
+/// The output of one command.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) lines: Vec<String>,
@@ -15,7 +15,7 @@ impl Output {
         Self { lines: vec![line.into()], json }
     }
 
-    /// Writes the response to the standard output.
+    /// Prints the output.
     pub(super) fn print(&self, as_json: bool) -> Result<()> {
         if as_json {
             println!("{}", serde_json::to_string_pretty(&self.json)?);
@@ -26,7 +26,7 @@ impl Output {
     }
 }
 
-/// The name of an enum's value as JSON has it, without its prefix; UNKNOWN for the value that says nothing.
+/// The name of an enum's value without its prefix, as JSON has it; UNKNOWN for the unspecified value.
 pub(super) fn word<'a>(name: &'a str, prefix: &str) -> &'a str {
     match name.strip_prefix(prefix).unwrap_or(name) {
         "UNSPECIFIED" => "UNKNOWN",
@@ -34,7 +34,7 @@ pub(super) fn word<'a>(name: &'a str, prefix: &str) -> &'a str {
     }
 }
 
-/// As in a sentence: `CATCHING_UP` is "catching up".
+/// A word as in a sentence: `CATCHING_UP` is "catching up".
 pub(super) fn spoken(word: &str) -> String {
     word.to_lowercase().replace('_', " ")
 }
@@ -43,12 +43,12 @@ pub(super) fn numbers(numbers: &[u64]) -> String {
     numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A number, or what stands for one that isn't known.
+/// A number, or `?` if it is not known.
 pub(super) fn known(number: Option<u64>) -> String {
     number.map_or_else(|| "?".into(), |number| number.to_string())
 }
 
-/// A node's number, where 0 means none.
+/// Number of a node; in messages 0 means no node.
 pub(super) fn some_node(node: u64) -> Option<u64> {
     (node != 0).then_some(node)
 }

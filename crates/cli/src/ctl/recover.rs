@@ -1,7 +1,8 @@
 //! `anabranch ctl recover`: a last resort for a group that has lost its majority for good.
 //!
-//! A shard's group is recovered by the cluster, which is asked as for anything else. The catalog can't be asked when it
-//! has lost its own majority: the replica of it in a data directory is made its only voter there, while no node runs on it.
+//! The cluster recovers the group of a shard, and is asked over gRPC as for any other change. A catalog without a
+//! majority cannot be asked: its replica in a data directory is made the only voter there, while no node runs on the
+//! directory. Without `--accept-loss` nothing is changed, and the error says what would be lost.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -21,16 +22,16 @@ pub(super) struct Args {
     /// Number of the group, or `catalog`
     #[arg(value_name = "GROUP")]
     what: What,
-    /// Of a group: the node whose replica is kept
+    /// Of a group: node with the replica to keep
     #[arg(long, value_name = "NODE")]
     from: Option<u64>,
-    /// Of the catalog: data directory of the node whose replica is kept; no node may run on it
+    /// Of the catalog: data directory with the replica to keep; no node may run on it
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Of the catalog: has the directory forget its replica, as the catalog is recovered from another node's
+    /// Of the catalog: removes the replica from the directory, as the catalog is recovered from another node's
     #[arg(long)]
     give_up: bool,
-    /// Does it. Without this, it only says what would be lost
+    /// Recovers. Without this option, the command only says what would be lost
     #[arg(long)]
     accept_loss: bool,
 }
@@ -61,7 +62,7 @@ impl Args {
     }
 }
 
-/// Has the cluster recover a shard's group.
+/// Asks the cluster to recover the group of a shard.
 pub(super) async fn group(admin: &mut Admin, args: &Args) -> Result<Output> {
     let (What::Group(group), None, false) = (args.what, &args.data_dir, args.give_up) else {
         bail!("--data-dir and --give-up are for `recover catalog`");
@@ -77,7 +78,7 @@ pub(super) async fn group(admin: &mut Admin, args: &Args) -> Result<Output> {
     Ok(Output::line(line, json))
 }
 
-/// Makes the replica of the catalog in a data directory its only voter, or has the directory forget it.
+/// Makes the replica of the catalog in a data directory the only voter, or removes it from the directory.
 pub(super) async fn catalog(args: &Args) -> Result<Output> {
     if args.from.is_some() {
         bail!(
@@ -145,7 +146,7 @@ fn explained(dir: &Path, error: &Error) -> anyhow::Error {
     anyhow!("{dir}: {error}")
 }
 
-/// Opens a node's log store, and takes its lock. A directory that is none is not made one.
+/// Opens the log store of a node and takes its lock. It never makes a new store in a directory without one.
 async fn open(dir: &Path) -> Result<Arc<dyn LogStore>> {
     if !dir.join("format").exists() {
         bail!("{} is no data directory of a node", dir.display());
@@ -156,7 +157,7 @@ async fn open(dir: &Path) -> Result<Arc<dyn LogStore>> {
     Ok(opened?)
 }
 
-/// Segments of the size that the node's settings gave them, and no ballast.
+/// The segment size is the one of the existing segments. No ballast file is made.
 fn settings(dir: &Path) -> Result<StorageSettings> {
     let settings = StorageSettings { ballast_bytes: 0, ..StorageSettings::default() };
     let segments = dir.join("segments");
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_without_a_replica_of_the_catalog_is_told_and_nothing_is_made() {
+    async fn a_directory_without_a_replica_of_the_catalog_is_refused_and_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let args = |data_dir: &Path| Args {
             what: What::Catalog,

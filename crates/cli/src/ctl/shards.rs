@@ -1,4 +1,4 @@
-//! The shards of a stream as a tree, and why a shard's replicas are where they are.
+//! Output about shards: the shards of a stream as a tree, and why the replicas of a shard are on their nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use crate::ctl::cluster::node_state;
 use crate::ctl::groups::place_word;
 use crate::ctl::output::{Output, numbers};
 
-/// The shards without listed parents, and below each its children. A merged shard is drawn below its first parent
-/// and names the other.
+/// The shards without listed parents, and below each shard its children. A merged shard is drawn below its first
+/// parent and names the other parent.
 pub(super) fn tree(name: &StreamName, status: &str, shards: &[pb::Shard]) -> Output {
     let mut lines = vec![format!("{name}  {status}  {} shards", shards.len())];
     let listed: BTreeSet<&str> = shards.iter().map(|shard| shard.shard.as_str()).collect();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn children_stand_below_their_first_parent_and_orphans_alone() {
+    fn children_are_below_their_first_parent_and_shards_without_parents_at_the_top() {
         let shards = [
             shard("a", false, &["gone"]),
             shard("b", false, &[]),

@@ -1,4 +1,7 @@
-//! Users, their access keys and their policies.
+//! Users, their access keys and their policies: the calls and their output.
+//!
+//! A secret is printed once, in the output of the call that made it. The cluster stores it sealed and never returns
+//! it again.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,11 +16,11 @@ use crate::ctl::output::Output;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum UserCommand {
-    /// Creates a user, who has no key and may do nothing yet; a user named root may do everything
+    /// Creates a user without a key and without permissions; a user named root may do everything
     Create {
         /// 1 to 64 characters of letters, digits and +=,.@_-
         name: UserName,
-        /// Account whose resources are its own. Default: the cluster's
+        /// Account of the user. Default: the account of the cluster
         #[arg(long, value_name = "12 DIGITS")]
         account: Option<AccountId>,
     },
@@ -37,7 +40,7 @@ pub(crate) enum UserCommand {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Makes an access key and shows its secret, this once
+    /// Makes an access key and shows its secret, only this once
     Create {
         /// The user
         user: UserName,
@@ -47,12 +50,12 @@ pub(crate) enum KeyCommand {
         /// The user
         user: Option<UserName>,
     },
-    /// Has requests taken that are signed with the key
+    /// Enables a key: requests signed with it are accepted
     Enable {
         /// The access key id
         id: String,
     },
-    /// Has requests refused that are signed with the key
+    /// Disables a key: requests signed with it are refused
     Disable {
         /// The access key id
         id: String,
@@ -66,7 +69,7 @@ pub(crate) enum KeyCommand {
     Session {
         /// The user
         user: UserName,
-        /// How long they are good: 900 to 43200
+        /// How long the credentials are valid: 900 to 43200
         #[arg(long, default_value_t = 3600)]
         seconds: u32,
     },
@@ -74,7 +77,7 @@ pub(crate) enum KeyCommand {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Gives a user a policy, in place of the one of the same name
+    /// Attaches a policy to a user; replaces the policy of the same name
     Put {
         /// The user
         user: UserName,
@@ -83,14 +86,14 @@ pub(crate) enum PolicyCommand {
         /// File with the policy document, - for stdin
         file: PathBuf,
     },
-    /// Prints a policy as it was written
+    /// Prints a policy as it was put
     Get {
         /// The user
         user: UserName,
         /// Name of the policy
         name: String,
     },
-    /// Takes a policy from a user
+    /// Removes a policy from a user
     Delete {
         /// The user
         user: UserName,
@@ -253,7 +256,7 @@ fn keys(users: &[pb::User]) -> Output {
     Output { lines, json: json.into() }
 }
 
-/// The lines are what a shell takes; what stands behind `#` is for who reads.
+/// A shell can run the lines; the lines with `#` are for the reader.
 fn created_key(user: &UserName, key: &pb::CreateAccessKeyResponse) -> Output {
     let lines = vec![
         format!("# Access key of {user}. Its secret is shown this once and stored only sealed."),
@@ -332,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_listed_with_who_has_them() {
+    fn keys_are_listed_with_their_user() {
         let output = keys(&[ann(), pb::User::default()]);
         assert_eq!(output.lines, ["AKIA1  enabled   ann", "AKIA2  disabled  ann"]);
         assert_eq!(output.json[0]["user"], json!("ann"));
@@ -340,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_takes_the_lines_of_a_new_key() {
+    fn a_shell_can_run_the_lines_of_a_new_key() {
         let user = "ann".parse().unwrap();
         let [access_key_id, secret_access_key] = ["AKIA1", "s/+"].map(str::to_owned);
         let output =

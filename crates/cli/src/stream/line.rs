@@ -1,4 +1,6 @@
-//! A record as a line.
+//! A record as a line of text or JSON.
+//!
+//! The producer of a record must not be able to change the format or the terminal, so control characters are escaped.
 
 use std::fmt::Write;
 
@@ -6,28 +8,29 @@ use anabranch_types::{HashKey, SequenceNumber, ShardId, Timestamp, dates};
 use base64_simd::STANDARD;
 use serde_json::json;
 
-/// What is told of one record.
+/// The printed fields of one record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {
-    /// The shard that it came to.
+    /// Shard of the record.
     pub shard: ShardId,
-    /// Its number; user records of one aggregated record share theirs.
+    /// Sequence number; the user records of one aggregated record share it.
     pub number: SequenceNumber,
-    /// Its place in an aggregated record; `None` if it came alone.
+    /// Position in an aggregated record; `None` for a record that was put alone.
     pub place: Option<u32>,
-    /// When it arrived.
+    /// Arrival time.
     pub arrival: Timestamp,
-    /// Its partition key.
+    /// Partition key.
     pub partition_key: &'a [u8],
-    /// The hash key that a producer gave it in an aggregated record; of others nobody knows it.
+    /// Explicit hash key of a user record in an aggregated record. For other records it is not stored.
     pub explicit_hash_key: Option<HashKey>,
-    /// What it holds.
+    /// Data of the record.
     pub data: &'a [u8],
 }
 
 impl Line<'_> {
-    /// For people: arrival, shard, number and place, partition key, data, with tabs between. Data that isn't UTF-8 are
-    /// in base64. What would move the cursor, or colour the screen, is escaped.
+    /// For people: arrival, shard, sequence number and position, partition key, and data, separated by tabs. Data
+    /// that is not UTF-8 is printed in base64. Characters that would move the cursor or colour the screen are
+    /// escaped.
     pub(super) fn text(&self) -> String {
         let mut line = String::new();
         let (arrival, shard, number) = (dates::iso_8601(self.arrival), self.shard, self.number);
@@ -63,7 +66,7 @@ impl Line<'_> {
     }
 }
 
-/// Appends `text` so that it stays on its line and does nothing to a terminal.
+/// Appends `text` and escapes the characters that end a line or control a terminal.
 fn escape(line: &mut String, text: &str) {
     for character in text.chars() {
         if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn text_has_the_data_as_it_is_where_it_is_text() {
+    fn data_in_utf_8_is_printed_as_it_is_and_other_data_in_base64() {
         let number = line("", b"", None).number;
         let begin = format!("2015-01-22T01:22:02.250Z\tshardId-000000000003\t{number}");
         assert_eq!(line("k", "dätä".as_bytes(), None).text(), format!("{begin}\tk\tdätä"));
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_terminal_obeys_comes_through() {
+    fn control_characters_are_escaped() {
         let text = line("a\nb", b"\x1b[2J\r\tx\xc2\x9b", None).text();
         assert!(text.ends_with("\ta\\nb\t\\u{1b}[2J\\r\\tx\\u{9b}"), "{text}");
     }

@@ -1,4 +1,6 @@
-//! In which order the shards of a stream are read: children after their parents.
+//! The order in which the shards of a stream are read: a child comes after all its parents.
+//!
+//! So the records of one partition key are printed in the order of their puts, also through splits and merges.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +8,7 @@ use anabranch_catalog::{Shard, ShardStatus, Stream};
 use anabranch_shard::Position;
 use anabranch_types::ShardId;
 
-/// Which shards of a stream are being read, and which have been.
+/// The shards of a stream that a reader has begun, and the shards that it has read to the end.
 #[derive(Debug, Default)]
 pub(super) struct Lineage {
     begun: BTreeSet<ShardId>,
@@ -14,14 +16,15 @@ pub(super) struct Lineage {
 }
 
 impl Lineage {
-    /// Of a reader that wants nothing of the shards that are closed in this version of the stream.
+    /// For a reader that starts at the tip: shards that are closed in this version of the stream count as read.
     pub(super) fn from_open(stream: &Stream) -> Self {
         let closed = stream.shards.values().filter(|shard| !shard.is_open());
         let closed: BTreeSet<_> = closed.map(|shard| shard.id).collect();
         Self { begun: closed.clone(), ended: closed }
     }
 
-    /// Shards that can be read now and weren't before: all their parents have been read, or are gone.
+    /// Begins the shards that can be read now and were not begun before: all their parents have been read to the end,
+    /// or have expired.
     pub(super) fn begin(&mut self, stream: &Stream) -> Vec<ShardId> {
         let is_read =
             |parent: &ShardId| self.ended.contains(parent) || !stream.shards.contains_key(parent);
@@ -33,13 +36,13 @@ impl Lineage {
         shards
     }
 
-    /// A shard was read to its end.
+    /// Notes that a shard was read to its end.
     pub(super) fn end(&mut self, shard: ShardId) {
         self.ended.insert(shard);
     }
 }
 
-/// Whether nothing comes at `next` or later: the shard is closed and its last record lies before.
+/// Whether no record can be at `next` or later: the shard is closed, and its last record is before `next`.
 pub(super) fn is_over(shard: &Shard, next: Position) -> bool {
     match shard.status {
         ShardStatus::Open => false,
@@ -58,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    /// Shards by number: their parents, and whether they are closed.
+    /// A stream with these shards: number, parents, and whether the shard is closed.
     fn stream(shards: &[(u32, &[u32], bool)]) -> Stream {
         let created = Timestamp::from_millis(1_000);
         let shard = |(number, parents, is_closed): &(u32, &[u32], bool)| {
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_whose_parents_have_expired_come_first() {
+    fn a_shard_with_expired_parents_can_begin_at_once() {
         let stream = stream(&[(3, &[2], true), (5, &[3, 4], false)]);
         let mut lineage = Lineage::default();
         assert_eq!(ids(&lineage.begin(&stream)), [3]);
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_what_is_new_begins_with_the_open_shards() {
+    fn a_reader_from_the_tip_begins_with_the_open_shards() {
         let stream = stream(&[(0, &[], true), (1, &[0], false), (2, &[0], false)]);
         let mut lineage = Lineage::from_open(&stream);
         assert_eq!(ids(&lineage.begin(&stream)), [1, 2]);

@@ -1,4 +1,8 @@
 //! `anabranch stream put`: each line of the standard input becomes a record.
+//!
+//! Order: lines are gathered into a round; the round is divided by shard; each part is one batch. The next round
+//! begins when every batch of the round is acknowledged, so records of one key keep their order. All batches carry a
+//! producer id and the number of the round, so a retry makes no second record.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -20,29 +24,30 @@ use crate::stream::view_with;
 pub(super) struct Args {
     /// The stream
     stream: StreamName,
-    /// Partition key of all records; without it each gets one of its own
+    /// Partition key of all records; without it each record gets its own
     #[arg(long, value_name = "KEY")]
     partition_key: Option<String>,
 }
 
-/// Records of one round, at most.
+/// Most records of one round.
 const ROUND: usize = 500;
-/// How long records look for a shard that takes them.
+/// How long records are retried at a shard that is being split or merged.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Before a shard that is being split or merged is asked again.
+/// Pause before the next attempt, unless the catalog changes earlier.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A record and its place in the round, which tells a repeat of it.
+/// A record and its index in the round, by which a shard recognises a retry.
 struct Record {
     place: u32,
     key: String,
     data: Vec<u8>,
 }
 
-/// Puts until the standard input ends. Lines that are there at once go together.
+/// Puts until the standard input ends. Lines that are available together form one round.
 ///
 /// # Errors
-/// When a record is too long, and when a put fails or may have; says how many records were acknowledged before.
+/// When a record is too long, and when a put fails or its outcome is unknown. The error says how many records were
+/// acknowledged before.
 pub(super) async fn run(client: Client, args: Args) -> Result<()> {
     let fits = args.partition_key.as_ref().is_none_or(|key| {
         (1..=limits::PARTITION_KEY_MAX_CHARACTERS).contains(&key.chars().count())
@@ -77,7 +82,7 @@ pub(super) async fn run(client: Client, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Lines of the standard input without their ends, as they come. A thread of its own waits for them.
+/// Lines of the standard input, without their ends, as they arrive. A separate thread blocks on the input.
 fn read_lines() -> mpsc::Receiver<std::io::Result<Vec<u8>>> {
     let (sender, lines) = mpsc::channel(ROUND);
     std::thread::spawn(move || {
@@ -90,7 +95,7 @@ fn read_lines() -> mpsc::Receiver<std::io::Result<Vec<u8>>> {
     lines
 }
 
-/// Puts all records, those of one shard as one batch. What a shard doesn't take any more goes to its children.
+/// Puts all records. The records of one shard form one batch. Records of a shard that has closed go to its children.
 async fn put(
     client: &Client,
     stream: &StreamName,

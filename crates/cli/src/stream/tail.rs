@@ -1,4 +1,9 @@
-//! `anabranch stream tail`: prints records as they come.
+//! `anabranch stream tail`: prints records as they arrive.
+//!
+//! A reader task for each shard sends pages through one bounded queue, and one loop prints them. When a shard has
+//! been read to its end, its children begin ([`Lineage`] decides). With `--from latest`, children are read from their
+//! first record: nothing is skipped over a split. Aggregated records are taken apart; user records that belong to
+//! another shard are left out, as the producer sends them there again.
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -22,7 +27,7 @@ use crate::stream::view_with;
 pub(super) struct Args {
     /// The stream
     stream: StreamName,
-    /// Where to begin: `latest`, `trim-horizon`, or a moment, as in 2026-01-31T10:20:30Z or in seconds since 1970
+    /// Where to begin: `latest`, `trim-horizon`, or a time, such as 2026-01-31T10:20:30Z or seconds since 1970
     #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = parse_start)]
     from: Start,
     /// Only this shard, by its number or id
@@ -31,10 +36,10 @@ pub(super) struct Args {
     /// Prints a JSON object for each record, with its data in base64
     #[arg(long)]
     json: bool,
-    /// Prints aggregated records as they are
+    /// Prints aggregated records without taking them apart
     #[arg(long)]
     raw: bool,
-    /// Ends after so many records
+    /// Ends after N records
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 }
@@ -67,17 +72,17 @@ fn parse_shard(text: &str) -> Result<ShardId, String> {
     }
 }
 
-/// Pages that wait for the terminal.
+/// Pages that may wait for the terminal.
 const PAGES: usize = 8;
-/// Shards that are asked at once where to begin.
+/// Shards whose start is looked up at the same time.
 const SEEKS: usize = 64;
-/// The catalog is looked at so often, if it says nothing by itself.
+/// How often the catalog is checked when it reports no change.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Prints until `--count` records are printed, the only shard has ended, or nobody reads on.
+/// Prints until `--count` records are printed, the only shard has ended, or the reader of the pipe is gone.
 ///
 /// # Errors
-/// When the stream isn't there or goes away, and when a shard can't be read.
+/// When the stream does not exist or is deleted, and when a shard cannot be read.
 pub(super) async fn run(client: Client, args: Args) -> Result<()> {
     let mut printer = Printer { json: args.json, raw: args.raw, left: args.count };
     let mut tail = Tail::begin(client, &args).await?;
@@ -93,27 +98,27 @@ pub(super) async fn run(client: Client, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// A shard that is read.
+/// A shard that is being read, with its hash keys.
 #[derive(Debug)]
 struct Source {
     route: Arc<ShardRoute>,
     range: HashKeyRange,
 }
 
-/// What the reader of a shard has to say.
+/// A message from the reader of a shard.
 enum Event {
     Page(Arc<Source>, Page),
     Ended(ShardId),
     Failed(ShardId, Error),
 }
 
-/// The readers of all shards, each a task of its own.
+/// The readers of all shards; each reader is a task.
 struct Tail {
     client: Client,
     stream: StreamName,
     id: StreamId,
     only: Option<ShardId>,
-    /// Where those shards begin that come after others.
+    /// Where the children of shards begin.
     later: Start,
     lineage: Lineage,
     events: mpsc::Receiver<Event>,
@@ -122,7 +127,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// Finds where to begin in every shard, then says so: what is put from then on is printed.
+    /// Looks up the start in every shard, then reports on stderr: every record put from then on is printed.
     async fn begin(client: Client, args: &Args) -> Result<Self> {
         let view = view_with(&client, &args.stream).await?;
         let found = view.stream(&args.stream).context("it was there")?;
@@ -172,7 +177,7 @@ impl Tail {
         }
     }
 
-    /// Reads those shards that can be read now; says how many.
+    /// Starts readers for the shards that can be read now; returns their number.
     async fn begin_shards(&mut self, start: Start) -> Result<usize> {
         let view = self.client.view();
         let found = view.stream(&self.stream).filter(|found| found.stream.id == self.id);
@@ -200,14 +205,14 @@ impl Tail {
     }
 }
 
-/// Sends the pages of one shard, then how it ended.
+/// Sends the pages of one shard, then the event that it has ended or failed.
 async fn read(client: Client, source: Arc<Source>, from: Position, events: mpsc::Sender<Event>) {
     let shard = source.route.shard;
     let event = match read_pages(&client, source, from, &events).await {
         Ok(()) => Event::Ended(shard),
         Err(error) => Event::Failed(shard, error),
     };
-    // Nobody is there to hear it once the command ends.
+    // When the command ends, the receiver is gone.
     let _ = events.send(event).await;
 }
 
@@ -225,7 +230,7 @@ async fn read_pages(
         match found.map(|found| found.stream.shards.get(&source.route.shard)) {
             None => return Err(Error::NotFound),
             Some(Some(shard)) if !is_over(shard, next) => {}
-            // Over, or so old that it is not listed any more.
+            // The shard has ended, or it has expired and is no longer listed.
             Some(_) => return Ok(()),
         }
         let page = tokio::select! {
@@ -247,7 +252,7 @@ async fn read_pages(
 struct Printer {
     json: bool,
     raw: bool,
-    /// How many more.
+    /// Records that may still be printed; `None` without a limit.
     left: Option<u64>,
 }
 
@@ -310,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beginnings_are_words_or_moments() {
+    fn a_start_is_a_word_or_a_time() {
         assert_eq!(parse_start("latest"), Ok(Start::Latest));
         assert_eq!(parse_start("trim-horizon"), Ok(Start::TrimHorizon));
         let at = |millis| Ok(Start::AtTimestamp(Timestamp::from_millis(millis)));
@@ -322,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_named_by_number_or_id() {
+    fn a_shard_is_named_by_number_or_id() {
         assert_eq!(parse_shard("3"), Ok(ShardId(3)));
         assert_eq!(parse_shard("shardId-000000000003"), Ok(ShardId(3)));
         assert!(parse_shard("three").is_err());

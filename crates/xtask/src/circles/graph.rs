@@ -1,3 +1,5 @@
+//! Strongly connected components of a directed graph.
+
 use std::collections::BTreeSet;
 
 /// Strongly connected components of the graph in which node `i` points to `targets[i]` (Tarjan 1972). Every node is in

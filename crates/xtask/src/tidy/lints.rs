@@ -1,5 +1,5 @@
-//! Rules about lint settings: each crate takes the workspace's lints and repeats the shared keys of `clippy.toml`, and the
-//! crates of layers 0 and 1 ban clocks and files.
+//! Rules about lint settings: each crate takes the workspace's lints and repeats the shared keys of `clippy.toml`,
+//! and the crates of layers 0 and 1 ban clocks and files.
 
 use toml::{Table, Value};
 

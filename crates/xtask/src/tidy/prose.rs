@@ -1,8 +1,8 @@
 //! How comments and documents read.
 //!
 //! Three rules: a limit on mannered turns (turns of phrase that make a reader go back), a `//!` comment at the top of
-//! each longer file, and a limit on the width of a comment line. [`Prose`] holds the counts of one group: a crate with its
-//! Rust and Markdown files, the documents outside the crates, or the protocol definitions.
+//! each longer file, and a limit on the width of a comment line. [`Prose`] holds the counts of one group: a crate
+//! with its Rust and Markdown files, the documents outside the crates, or the protocol definitions.
 //!
 //! Comment lines are lines of which the first characters are `//`. In Markdown every line of text counts, except
 //! headings, code fences and what is quoted. The turns are a thermometer: a text without any may still be a riddle.
@@ -13,7 +13,7 @@ use regex_lite::Regex;
 
 use crate::tidy::tree::{Source, Tree};
 
-/// At most one turn in so many comment lines, begun ones included.
+/// Comment lines for each turn that is allowed. A part of that number allows one turn too.
 const LINES_PER_TURN: usize = 100;
 /// Longer files begin with a `//!` comment.
 const LONG_FILE_LINES: usize = 60;
@@ -40,7 +40,7 @@ static PATTERNS: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
 static QUOTED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""[^"]*"|`[^`]*`"#).expect("the pattern is a constant"));
 
-/// What was found in one group of files.
+/// Counts and places of one group of files.
 #[derive(Debug)]
 pub(crate) struct Prose {
     /// Name of the package, `documents` or `proto`.
@@ -61,7 +61,7 @@ pub(crate) struct Place {
     pub(crate) path: String,
     /// From 1.
     pub(crate) line: usize,
-    /// What is wrong with the line.
+    /// The broken rule, and the text.
     pub(crate) reason: String,
 }
 

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 /// The workspace as parsed files.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    /// The root's `clippy.toml`; empty when there is none.
+    /// The root's `clippy.toml`.
     pub(crate) clippy: Table,
     /// Every folder of `crates/`, by name.
     pub(crate) crates: Vec<Crate>,
