@@ -55,7 +55,7 @@ pub(crate) struct NodeConfig {
     pub(crate) zone: String,
     /// Replicas of each shard of a new stream. Default: 3.
     pub(crate) replicas: u32,
-    /// Which limits hold. Default: only those of memory and disk.
+    /// Which limits hold. Default: only the limits of memory and disk.
     pub(crate) limits: Limits,
     /// How long GetRecords waits for records at the tip of a shard. Default: 50 ms.
     pub(crate) tip_wait: Duration,

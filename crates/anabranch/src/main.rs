@@ -35,7 +35,7 @@ enum Command {
     Dev(dev::DevArgs),
     /// A cluster node, started with its configuration file
     Server(server::ServerArgs),
-    /// Looks after a cluster: nodes, shards, moves
+    /// Shows and changes a cluster: nodes, shards, moves
     Ctl(ctl::CtlArgs),
     /// Prints the records of a stream as they arrive, or puts lines into it
     Stream(stream::StreamArgs),

@@ -150,7 +150,7 @@ async fn register(target: &Target) -> Result<Consumer> {
     Consumer::register(&mut Connection::new(first), &target.stream).await
 }
 
-/// Writers as many as there are connections, and a reader for each shard.
+/// A writer for each connection, and a reader for each shard.
 async fn connect(
     target: &Target,
     consumer: Option<&Consumer>,

@@ -6,10 +6,10 @@
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anabranch_storage::{Entry, GroupLog, LogStore, SegmentStore, Stats, StorageSettings};
@@ -18,6 +18,9 @@ use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use rand::RngCore;
 use serde_json::{Value, json};
+
+use crate::processes::{Usage, device_bytes};
+use crate::report::rounded;
 
 /// Bytes that are retained; older entries are purged.
 const RETAINED_BYTES: u64 = 512 << 20;
@@ -227,17 +230,18 @@ struct Cost {
 
 impl Cost {
     fn of(dir: &Path, bytes: u64, work: impl FnOnce() -> Result<()>) -> Result<Self> {
-        let (cpu, io, device) = (cpu_time()?, process_writes()?, device_writes(dir));
+        let (cpu_s, io) = (Usage::own()?.cpu_s, process_writes()?);
+        let device = device_bytes(dir).ok();
         let begun = Instant::now();
         work()?;
         let taken = begun.elapsed();
         let per_byte = |now: u64, before: u64| now.saturating_sub(before) as f64 / bytes as f64;
         Ok(Self {
             mb_per_s: bytes as f64 / 1e6 / taken.as_secs_f64(),
-            cpu_s_per_gb: (cpu_time()? - cpu).as_secs_f64() / (bytes as f64 / 1e9),
+            cpu_s_per_gb: (Usage::own()?.cpu_s - cpu_s) / (bytes as f64 / 1e9),
             process_bytes_per_byte: per_byte(process_writes()?, io),
-            device_bytes_per_byte: match (device_writes(dir), device) {
-                (Some(now), Some(before)) => per_byte(now, before),
+            device_bytes_per_byte: match (device_bytes(dir), device) {
+                (Ok(now), Some(before)) => per_byte(now, before),
                 _ => f64::NAN,
             },
         })
@@ -271,10 +275,6 @@ fn median(costs: &[Cost], value: impl Fn(&Cost) -> f64) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
-}
-
 fn payloads(bytes: usize) -> Vec<Bytes> {
     let mut random = vec![0; bytes];
     (0..16)
@@ -285,29 +285,9 @@ fn payloads(bytes: usize) -> Vec<Bytes> {
         .collect()
 }
 
-/// User and system time of this process (proc(5), stat: fields 14 and 15, in hundredths of a second).
-fn cpu_time() -> Result<Duration> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let after_name = stat.rsplit(')').next().context("/proc/self/stat has no name")?;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |at: usize| -> Result<u64> {
-        Ok(fields.get(at).context("/proc/self/stat is short")?.parse()?)
-    };
-    Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
-}
-
 /// Bytes that this process caused to be written (proc(5), io: `write_bytes`).
 fn process_writes() -> Result<u64> {
     let io = fs::read_to_string("/proc/self/io")?;
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     Ok(line.context("/proc/self/io has no write_bytes")?.parse()?)
-}
-
-/// Bytes that the device below a directory has written (kernel documentation, block/stat: field 7, sectors of 512).
-fn device_writes(dir: &Path) -> Option<u64> {
-    let device = fs::metadata(dir).ok()?.dev();
-    let (major, minor) = (device >> 8 & 0xfff, device & 0xff);
-    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
-    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
-    Some(sectors * 512)
 }

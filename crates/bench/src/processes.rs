@@ -60,8 +60,16 @@ impl Usage {
 /// # Errors
 /// When the directory is not on a block device.
 pub(crate) fn written_by_device(directory: &Path) -> Result<u64> {
-    const SECTOR_BYTES: u64 = 512;
     rustix::fs::sync();
+    device_bytes(directory)
+}
+
+/// As [`written_by_device`], without the dirty pages that are still to be written.
+///
+/// # Errors
+/// When the directory is not on a block device.
+pub(crate) fn device_bytes(directory: &Path) -> Result<u64> {
+    const SECTOR_BYTES: u64 = 512;
     let device = fs::metadata(directory).with_context(|| directory.display().to_string())?.st_dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let path = format!("/sys/dev/block/{major}:{minor}/stat");

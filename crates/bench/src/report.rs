@@ -193,7 +193,7 @@ fn per_second(amount: u64, seconds: f64) -> f64 {
 }
 
 /// Rounded to three decimals; more would be noise.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 

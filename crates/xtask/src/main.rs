@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::circles::{Circles, circles};
-use crate::tidy::{Place, Prose, Tree, findings, prose_groups};
+use crate::tidy::{Place, Prose, Tree, findings, prose_findings, prose_groups};
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +60,7 @@ fn run_prose(tree: &Tree, crates: &[String]) {
     let places =
         chosen.flat_map(|prose| prose.turns.iter().chain(&prose.undescribed).chain(&prose.wide));
     places.map(Place::in_short).for_each(|place| println!("{place}"));
+    println!("prose: {} findings", prose_findings(tree).len());
 }
 
 /// A line for each crate; its largest circle is named if it has one.

@@ -31,3 +31,9 @@ pub(crate) fn findings(tree: &Tree) -> Vec<String> {
     ];
     rules.iter().flat_map(|rule| rule(tree)).collect()
 }
+
+/// Every finding about the prose of `tree`.
+pub(crate) fn prose_findings(tree: &Tree) -> Vec<String> {
+    let rules = [prose::few_mannered_turns, prose::files_described, prose::comments_narrow];
+    rules.iter().flat_map(|rule| rule(tree)).collect()
+}

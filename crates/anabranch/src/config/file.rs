@@ -66,10 +66,10 @@ pub(crate) struct RawNodeConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Limits {
-    /// Only those of memory and disk
+    /// Only the limits of memory and disk
     #[default]
     Unlimited,
-    /// Those of the public service: for each shard, and for how often operations may be called
+    /// The limits of the public service: for each shard, and for how often operations may be called
     Aws,
 }
 

@@ -49,7 +49,7 @@ pub(super) fn code(text: &str) -> String {
     code
 }
 
-/// Where the item that begins at `start` ends: behind its `;`, or behind the brace that closes its first one.
+/// The end of the item that begins at `start`: behind its `;` or its closing brace.
 fn item_end(code: &str, start: usize) -> usize {
     let mut depth = 0_usize;
     for (offset, character) in code[start..].char_indices() {

@@ -13,7 +13,7 @@ use regex_lite::Regex;
 
 use crate::tidy::tree::{Source, Tree};
 
-/// Comment lines for each turn that is allowed. A part of that number allows one turn too.
+/// One turn is allowed for each 100 comment lines, rounded up.
 const LINES_PER_TURN: usize = 100;
 /// Longer files begin with a `//!` comment.
 const LONG_FILE_LINES: usize = 60;
@@ -36,7 +36,7 @@ static PATTERNS: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
     TURNS.iter().map(|(name, pattern)| (*name, compiled(pattern))).collect()
 });
 
-/// Quoted words and code, which a document may name without saying them itself.
+/// Quotations and code in a document. They are not the document's own words.
 static QUOTED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""[^"]*"|`[^`]*`"#).expect("the pattern is a constant"));
 
@@ -83,18 +83,18 @@ pub(crate) fn groups(tree: &Tree) -> Vec<Prose> {
 }
 
 /// Mannered turns are rare: at most one in 100 lines.
-pub(crate) fn few_mannered_turns(tree: &Tree) -> Vec<String> {
+pub(super) fn few_mannered_turns(tree: &Tree) -> Vec<String> {
     let many = |prose: &&Prose| prose.turns.len() > prose.lines.div_ceil(LINES_PER_TURN);
     groups(tree).iter().filter(many).map(Prose::turns_in_short).collect()
 }
 
 /// A file of more than 60 lines begins with a `//!` comment.
-pub(crate) fn files_described(tree: &Tree) -> Vec<String> {
+pub(super) fn files_described(tree: &Tree) -> Vec<String> {
     groups(tree).iter().flat_map(|prose| &prose.undescribed).map(Place::in_short).collect()
 }
 
 /// A comment line has at most 120 characters.
-pub(crate) fn comments_narrow(tree: &Tree) -> Vec<String> {
+pub(super) fn comments_narrow(tree: &Tree) -> Vec<String> {
     groups(tree).iter().flat_map(|prose| &prose.wide).map(Place::in_short).collect()
 }
 
