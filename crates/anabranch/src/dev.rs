@@ -25,12 +25,12 @@ use crate::dev::children::Children;
 use crate::dev::folder_lock::FolderLock;
 use crate::dev::ports::reserve;
 use crate::pid_file::PidFile;
-use crate::privacy;
 use crate::running::{self, Addresses};
+use crate::{logging, privacy};
 
 /// Runs the cluster until SIGTERM or SIGINT.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
-    crate::init_logging();
+    logging::init();
     privacy::keep();
     privacy::make_dir(&args.data_dir)?;
     let data_dir = std::path::absolute(&args.data_dir)?;

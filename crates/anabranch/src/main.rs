@@ -5,12 +5,12 @@ mod clock_offset;
 mod config;
 mod dev;
 mod local_node;
+mod logging;
 mod pid_file;
 mod privacy;
 mod running;
 mod server;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anabranch_cli::{ctl, stream};
@@ -52,24 +52,6 @@ async fn main() -> ExitCode {
     let Err(error) = done else { return ExitCode::SUCCESS };
     eprintln!("anabranch: {error:#}");
     ExitCode::FAILURE
-}
-
-/// The default filter: warnings, and only errors of openraft, h2 and hyper. Two modules of openraft log as an error
-/// that a group was stopped, which also happens when a stream is deleted or a node stops. They are silent: if a group
-/// stops by itself, openraft's core and the node that replaces the replica log it.
-const DEFAULT_LOG: &str =
-    "warn,openraft=error,openraft::raft=off,openraft::core::heartbeat=off,h2=error,hyper=error";
-
-/// Logs to stderr, filtered by `ANABRANCH_LOG` or else by [`DEFAULT_LOG`].
-fn init_logging() {
-    use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_env("ANABRANCH_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    let _was_set_already = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
 }
 
 #[cfg(test)]

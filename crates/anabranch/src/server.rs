@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::config::NodeConfig;
 use crate::pid_file::PidFile;
-use crate::{privacy, running};
+use crate::{logging, privacy, running};
 
 /// `anabranch server`
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub(crate) struct ServerArgs {
 
 /// Runs a node until it is asked to stop.
 pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
-    crate::init_logging();
+    logging::init();
     privacy::keep();
     privacy::look_at(&args.config);
     let config = NodeConfig::read(&args.config, args.join)?;

@@ -77,6 +77,10 @@ pub(super) fn uses(code: &str) -> Vec<Use> {
 /// Takes a tree of imports apart: `a::{b, c::d}` is `a::b` and `a::c::d`.
 fn expand(prefix: Vec<String>, tree: &str, uses: &mut Vec<Use>) {
     let tree = tree.trim();
+    // Behind a trailing comma.
+    if tree.is_empty() {
+        return;
+    }
     if let Some((head, rest)) = tree.split_once('{') {
         let mut path = prefix;
         path.extend(segments(head));

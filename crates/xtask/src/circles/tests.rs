@@ -68,10 +68,10 @@ fn a_parent_and_a_child_can_be_a_circle() {
 fn a_table_of_contents_is_in_no_circle() {
     let lib =
         ("lib.rs", "mod error;\nmod b;\npub use b::B;\npub use error::{Error, Other as Named};");
-    let files = [lib, ("error.rs", ""), ("b.rs", "use crate::{Error, Named};")];
+    let files = [lib, ("error.rs", ""), ("b.rs", "use crate::{\n    Error,\n    Named,\n};")];
     check(&files, &[]);
     let error = ("error.rs", "use crate::B;");
-    check(&[lib, error, ("b.rs", "use crate::Error;")], &[&["b.rs", "error.rs"]]);
+    check(&[lib, ("b.rs", "use crate::Error;"), error], &[&["b.rs", "error.rs"]]);
 }
 
 #[test]
