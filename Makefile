@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling lint audit fix
+.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling lint audit fix
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -15,11 +15,15 @@ help: ## Show this list
 setup: ## Install what is missing: .venv with the AWS clients, libclang
 	@scripts/setup.sh
 
-build: setup ## Build the binary (ten minutes the first time, most of it RocksDB)
+build: setup ## Build the binaries anabranch and anabranch-bench (ten minutes the first time, most of it RocksDB)
 	@scripts/build.sh
 
-dist: setup ## Build the binary to deploy, which uses a fifth less CPU than `make build`; benchmarks run this one
-	@scripts/build.sh dist
+dist: setup ## Build the binary to deploy, which uses a fifth less CPU than `make build`
+	@scripts/build.sh dist anabranch
+
+# What the benchmarks run: the binary to deploy, and the load generator of the same profile.
+dist-bench: setup
+	@scripts/build.sh dist anabranch anabranch-bench
 
 test: setup ## Run all tests: cargo's, then the real AWS clients against real processes
 	@scripts/test.sh
@@ -44,16 +48,16 @@ demo: build ## Run three nodes with a real data set, kill a leader, check every 
 dev: build ## Run one node on 127.0.0.1:4567 (ARGS="--nodes 3" for three)
 	@$(ENV) sh -c 'exec "$$CARGO_TARGET_DIR/release/anabranch" dev $(ARGS)'
 
-bench: dist ## Measure Anabranch and its peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
+bench: dist-bench ## Measure Anabranch and its peers: half an hour (ARGS="--rounds 1 --only nats,3 nodes")
 	@scripts/bench.sh peers $(ARGS)
 
-curves: dist ## Measure how it scales, and draw plots (ARGS="--rounds 1 --seconds 1")
+curves: dist-bench ## Measure how it scales, and draw plots (ARGS="--rounds 1 --seconds 1")
 	@scripts/bench.sh curves $(ARGS)
 
-limits: dist ## Measure a thousand idle shards, minutes of overload, a thousand slow readers
+limits: dist-bench ## Measure a thousand idle shards, minutes of overload, a thousand slow readers
 	@scripts/bench.sh limits $(ARGS)
 
-costs: dist ## Count the system calls, copies and sleeps of a record (root, perf)
+costs: dist-bench ## Count the system calls, copies and sleeps of a record (root, perf)
 	@scripts/bench.sh costs $(ARGS)
 
 outages: dist ## Measure how long clients notice each kind of fault of another node (root; ARGS="--faults 3 --only stopped")

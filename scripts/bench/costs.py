@@ -97,14 +97,14 @@ def cost(arguments, cluster, load):
     apis = {"kinesis": [node.api for node in cluster.nodes], "grpc": [node.grpc for node in cluster.nodes]}
     running = Running(pids, **apis)
     if load.command == "put":
-        warm_up(arguments.binary, running, load, arguments.seconds / 2)
+        warm_up(arguments.generator, running, load, arguments.seconds / 2)
     else:
         filling = replace(LOADS["PutRecords × 500"], stream=load.stream)
-        warm_up(arguments.binary, running, filling, FILLING_SECONDS)
-    timed = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir)
+        warm_up(arguments.generator, running, filling, FILLING_SECONDS)
+    timed = measure(arguments.generator, running, load, arguments.seconds, arguments.data_dir)
     slept = sleeps(pids)
     with tracing.Counters(pids, arguments.data_dir) as seen:
-        counted = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir)
+        counted = measure(arguments.generator, running, load, arguments.seconds, arguments.data_dir)
     slept = sleeps(pids) - slept
     records = counted["records"]
 

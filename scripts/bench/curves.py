@@ -150,9 +150,9 @@ def measure_point(arguments, point, cluster):
     make_led_stream(cluster, STREAM, point.shards)
     running = Running([node.pid for node in cluster.nodes], kinesis=[node.api for node in cluster.nodes])
     load = point.load()
-    warm_up(arguments.binary, running, load, arguments.warm_up)
+    warm_up(arguments.generator, running, load, arguments.warm_up)
     before = threads.cpu_seconds(running.pids)
-    result = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir)
+    result = measure(arguments.generator, running, load, arguments.seconds, arguments.data_dir)
     result["component_cpu_s"] = threads.since(before, running.pids)
     return result
 

@@ -1,4 +1,4 @@
-"""Runs `anabranch bench` once against a running contestant."""
+"""Runs `anabranch-bench` once against a running contestant."""
 
 import json
 import os
@@ -11,9 +11,9 @@ class Failed(Exception):
     """The generator failed. The message is the reason."""
 
 
-def measure(binary, running, load, seconds, disk, saturation=None):
+def measure(generator, running, load, seconds, disk, saturation=None):
     """Measures a load. Returns the generator's JSON object and the peak of the servers' resident memory."""
-    command = [binary, "bench", *load.arguments(seconds, saturation)]
+    command = [generator, *load.arguments(seconds, saturation)]
     command += ["--endpoint", running.endpoint(load.api), "--disk", disk]
     command += ["--server-pids", ",".join(map(str, running.pids))]
     reset_peak(running.pids)
@@ -23,9 +23,9 @@ def measure(binary, running, load, seconds, disk, saturation=None):
     return result
 
 
-def warm_up(binary, running, load, seconds, saturation=None):
+def warm_up(generator, running, load, seconds, saturation=None):
     """Sends the load without measuring it."""
-    command = [binary, "bench", *load.arguments(seconds, saturation), "--endpoint", running.endpoint(load.api)]
+    command = [generator, *load.arguments(seconds, saturation), "--endpoint", running.endpoint(load.api)]
     generate(command, seconds)
 
 

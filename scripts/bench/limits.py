@@ -109,7 +109,7 @@ def running(cluster):
 
 def run_load(arguments, cluster, load, seconds):
     """Measures a load. Returns the figures that these scenes need."""
-    result = measure(arguments.binary, running(cluster), load, seconds, arguments.data_dir)
+    result = measure(arguments.generator, running(cluster), load, seconds, arguments.data_dir)
     kept = ("records_per_s", "p50_us", "p99_us", "errors", "server_peak_resident_bytes")
     return {name: result[name] for name in kept}
 
@@ -137,7 +137,7 @@ def idle(arguments, cluster):
 def overload(arguments, cluster):
     """Figures during a flood, and in each second after it."""
     make_led_stream(cluster, STREAM, SHARDS)
-    warm_up(arguments.binary, running(cluster), SATURATING, arguments.seconds)
+    warm_up(arguments.generator, running(cluster), SATURATING, arguments.seconds)
     before = run_load(arguments, cluster, SATURATING, arguments.seconds)
     flood = replace(SATURATING, name="flood", connections=arguments.overload_connections, no_retry=True)
     meanwhile = run_load(arguments, cluster, flood, arguments.overload_seconds)
@@ -157,7 +157,7 @@ def overload(arguments, cluster):
 def slow_readers(arguments, cluster):
     """Figures of writers without slow readers and with them."""
     make_led_stream(cluster, STREAM, SHARDS)
-    warm_up(arguments.binary, running(cluster), SATURATING, arguments.seconds)
+    warm_up(arguments.generator, running(cluster), SATURATING, arguments.seconds)
     before = run_load(arguments, cluster, SATURATING, arguments.seconds)
     readers = SlowReaders(cluster, arguments.readers)
     with readers:
@@ -285,13 +285,13 @@ def ctl(arguments, cluster, *what):
 
 
 def command(arguments, cluster, what, *rest):
-    """A command line of `anabranch bench` against all nodes."""
+    """A command line of `anabranch-bench` against all nodes."""
     endpoints = ",".join(node.endpoint for node in cluster.nodes)
-    return [str(arguments.binary), "bench", what, "--endpoint", endpoints, "--stream", STREAM, *rest]
+    return [str(arguments.generator), what, "--endpoint", endpoints, "--stream", STREAM, *rest]
 
 
 def bench(arguments, cluster, what, *rest):
-    """Runs `anabranch bench` and returns the line that it prints."""
+    """Runs `anabranch-bench` and returns the line that it prints."""
     done = subprocess.run(command(arguments, cluster, what, *rest), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Failed(done.stderr.strip())

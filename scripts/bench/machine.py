@@ -13,9 +13,9 @@ from support.cluster import release_binary
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def binary():
-    """The path of the binary that `make dist` builds."""
-    return release_binary().parents[1] / "dist" / "anabranch"
+def binary(name="anabranch"):
+    """The path of a binary of the profile `dist`: `anabranch`, which `make dist` ships, or `anabranch-bench`."""
+    return release_binary().parents[1] / "dist" / name
 
 
 def run(directory):
@@ -53,8 +53,8 @@ def revision():
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
-def floor(binary, directory):
-    """The current cost of syncs and round trips (`anabranch bench floor`): one object for each."""
-    command = [binary, "bench", "floor", "--data-dir", directory]
+def floor(generator, directory):
+    """The current cost of syncs and round trips (`anabranch-bench floor`): one object for each."""
+    command = [generator, "floor", "--data-dir", directory]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -2,7 +2,7 @@
 """Compares Anabranch with its peers, on this machine, in one run: `make bench`.
 
 Installs the peers into the user's cache, then runs rounds. A round runs every contestant once: it starts the servers
-on an empty directory, sends each load with `anabranch bench`, and ends the servers. Each load is first sent for a
+on an empty directory, sends each load with `anabranch-bench`, and ends the servers. Each load is first sent for a
 moment without a measurement, and then measured. Only one contestant's servers run at a time, and none of their files
 stay on the disk.
 
@@ -128,7 +128,7 @@ def describe(arguments, present, absent):
 
 def run_round(arguments, number, contestants, record):
     """Measures the machine's syncs and round trips at this moment, then runs every contestant once."""
-    for line in machine.floor(arguments.binary, arguments.data_dir):
+    for line in machine.floor(arguments.generator, arguments.data_dir):
         record({"line": "floor", "round": number, **line})
     for contestant, _ in contestants:
         say(f"round {number} of {arguments.rounds}: {contestant.name}")
@@ -146,7 +146,7 @@ def run_loads(arguments, number, contestant, running, record):
     loads = [load for load in contestant.loads if not arguments.loads or load.name in arguments.loads.split(",")]
     if contestant.settling_seconds:
         for load in loads:
-            warm_up(arguments.binary, running, load, contestant.settling_seconds / len(loads))
+            warm_up(arguments.generator, running, load, contestant.settling_seconds / len(loads))
     for load in loads:
         if load.rate_share is not None and saturation is None:
             record(
@@ -155,8 +155,8 @@ def run_loads(arguments, number, contestant, running, record):
             continue
         try:
             if load.command == "put":
-                warm_up(arguments.binary, running, load, arguments.warm_up, saturation)
-            result = measure(arguments.binary, running, load, arguments.seconds, arguments.data_dir, saturation)
+                warm_up(arguments.generator, running, load, arguments.warm_up, saturation)
+            result = measure(arguments.generator, running, load, arguments.seconds, arguments.data_dir, saturation)
         except Failed as failure:
             record(failed(number, contestant, load.name, failure))
             continue

@@ -1,4 +1,4 @@
-"""`anabranch bench` against one node: its reports match the content of the stream."""
+"""`anabranch-bench` against one node: its reports match the content of the stream."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def bench(one, stream):
 
     def run(what, *arguments, api="kinesis"):
         endpoint = node.endpoint if api == "kinesis" else f"http://{node.grpc}"
-        command = [release_binary(), "bench", what, "--api", api, "--endpoint", endpoint, "--stream", stream]
+        command = [release_binary("anabranch-bench"), what, "--api", api, "--endpoint", endpoint, "--stream", stream]
         command += ["--server-pids", node.pid, *arguments]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr

@@ -146,11 +146,11 @@ def test_plain_http_gets_an_error_on_an_https_port(secure):
 def test_bench_measures_https(secure, http):
     client = https(secure.nodes[0], secure.ca)
     stream = create_stream(client, f"bench{len(http)}", shards=1)
-    put = ("bench", "put", "--endpoint", secure.nodes[1].endpoint, "--stream", stream, "--count", "20", *http)
-    report = json.loads(run(*put, "--ca", secure.ca))
+    put = ("put", "--endpoint", secure.nodes[1].endpoint, "--stream", stream, "--count", "20", *http)
+    report = json.loads(run(*put, "--ca", secure.ca, binary="anabranch-bench"))
     assert (report["records"], report["errors"]) == (20, 0)
     assert len(read_all(client, stream)) == 20
-    assert "https:// needs --ca or --tls-dir" in refused(*put)
+    assert "https:// needs --ca or --tls-dir" in refused(*put, binary="anabranch-bench")
 
 
 def test_the_aws_cli_works_over_https(secure):

@@ -107,6 +107,9 @@ const MISMATCH: &str = "The request signature we calculated does not match the s
                         Secret Access Key and signing method. Consult the service documentation for details.";
 
 /// Checks only that the request has exactly one signature with all its parts. Does not look at their values.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Two`], or [`Error::Incomplete`] with the missing parts.
 pub fn require<'a, H>(request: &Request<'a, H>) -> Result<(), Error>
 where
     H: Iterator<Item = (&'a str, &'a [u8])> + Clone,

@@ -1,8 +1,8 @@
 //! The clock of a node whose configuration has a `clock-offset-file`: tests set the date with it.
 //!
-//! The file holds whole seconds, with a sign. The clock is the machine's and these seconds. The file is read again
-//! when it was last read 100 ms ago, so a test can move the clock of a running node forward and back. A file that is
-//! missing or cannot be parsed leaves the offset as it was.
+//! The file holds whole seconds, with a sign. The clock shows the machine's time plus these seconds. The file is read
+//! again after 100 ms, so a test can move the clock of a running node forward and back. A file that is missing or
+//! cannot be parsed leaves the offset unchanged.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ pub(crate) struct OffsetClock {
     seen: Mutex<Seen>,
 }
 
-/// What the file said, and when it was read by the machine's clock.
+/// Offset in the file, and the machine's time when the file was read.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     at: Timestamp,
@@ -27,7 +27,7 @@ struct Seen {
 const READ_AGAIN: Duration = Duration::from_millis(100);
 
 impl OffsetClock {
-    /// A clock with the offset in `file`; without an offset while there is no such file.
+    /// A clock with the offset in `file`; without an offset as long as the file is missing.
     pub(crate) fn new(file: PathBuf) -> Self {
         let offset_millis = read_millis(&file).unwrap_or_default();
         Self { file, seen: Mutex::new(Seen { at: SystemClock.now(), offset_millis }) }

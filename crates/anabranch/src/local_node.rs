@@ -1,4 +1,5 @@
-//! The node of this process, as the native client sees it: calls without gRPC.
+//! The node of this process as the native client uses it: function calls instead of gRPC. The gateway of a node
+//! reaches its own node this way, and all other nodes over gRPC.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use anabranch_types::{GroupId, NodeId};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-/// A [`Node`] for a [`anabranch_client::Client`] in the same process.
+/// A [`Node`] for an [`anabranch_client::Client`] in the same process.
 pub(crate) struct InProcess(pub(crate) Node);
 
 impl InProcess {

@@ -1,27 +1,23 @@
-//! The one binary: a node, everything in one process for trying out, and the tools around them.
+//! The shipped binary: a node (`server`), a cluster in one process for trying it out (`dev`), and the commands of the
+//! crate `cli` that ask a running cluster (`ctl`, `stream`).
 
-mod bench;
 mod clock_offset;
-mod cluster_file;
 mod config;
-mod ctl;
 mod dev;
 mod local_node;
+mod logging;
+mod pid_file;
 mod privacy;
-mod reach;
 mod running;
 mod server;
-mod stream;
-mod tls_args;
-mod tls_config;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use anabranch_cli::{ctl, stream};
 use clap::{Parser, Subcommand};
 
-/// Bodies and batches come and go by the hundred kilobytes on every thread: glibc's allocator gives such
-/// memory back to the system and takes it anew, and every page of it is cleared again.
+/// Every thread allocates and frees bodies and batches of hundreds of kilobytes all the time. glibc's allocator
+/// returns such memory to the system and takes it again, and the kernel clears every page anew. mimalloc keeps it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -37,14 +33,12 @@ struct Cli {
 enum Command {
     /// Everything in one process, nothing to configure: for a laptop or CI
     Dev(dev::DevArgs),
-    /// A cluster node, as its configuration file says
+    /// A cluster node, started with its configuration file
     Server(server::ServerArgs),
-    /// Looks after a cluster: nodes, shards, moves
+    /// Shows and changes a cluster: nodes, shards, moves
     Ctl(ctl::CtlArgs),
-    /// Prints the records of a stream as they come, or puts lines into it
+    /// Prints the records of a stream as they arrive, or puts lines into it
     Stream(stream::StreamArgs),
-    /// Measures a Kinesis endpoint: put, get, put to receipt
-    Bench(bench::BenchArgs),
 }
 
 #[tokio::main]
@@ -54,29 +48,10 @@ async fn main() -> ExitCode {
         Command::Server(args) => server::run(args).await,
         Command::Ctl(args) => ctl::run(args).await,
         Command::Stream(args) => stream::run(args).await,
-        Command::Bench(args) => bench::run(args).await,
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     eprintln!("anabranch: {error:#}");
     ExitCode::FAILURE
-}
-
-/// What is logged by default: warnings, of openraft, h2 and hyper errors. Two modules of openraft log as an error that a
-/// group has been stopped, which is what happens when a stream is deleted or a node stops. A group that stops by itself is
-/// logged by its core, and by the node that replaces it.
-const DEFAULT_LOG: &str =
-    "warn,openraft=error,openraft::raft=off,openraft::core::heartbeat=off,h2=error,hyper=error";
-
-/// Logs to stderr what `ANABRANCH_LOG` asks for; by default [`DEFAULT_LOG`].
-fn init_logging() {
-    use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_env("ANABRANCH_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    let _was_set_already = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
 }
 
 #[cfg(test)]

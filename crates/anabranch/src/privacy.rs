@@ -1,7 +1,7 @@
-//! What a node keeps to its own user: the files that it writes, and its memory.
+//! The files and the memory of a node belong to its user alone.
 //!
-//! Records, keys and `token-key` are in both. Whatever the shell's umask says, a node's files are for its user alone, and
-//! a crash leaves no core file.
+//! Records, keys and `token-key` are in both. A node's files are readable only for its user, whatever umask the shell
+//! has, and a crash leaves no core file.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, setrlimit, umask};
 const USER_ALONE: u32 = 0o700;
 const OTHERS: u32 = 0o077;
 
-/// For this process: files that it makes from now on are its user's alone, and it dumps no core.
+/// From now on, files that this process makes are readable only for its user, and the process dumps no core.
 pub(crate) fn keep() {
     umask(Mode::from_raw_mode(OTHERS));
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
@@ -22,7 +22,8 @@ pub(crate) fn keep() {
     }
 }
 
-/// Makes the folder, and its user's alone, with all that is in it already.
+/// Makes the folder if it is missing, and closes it to other users. An existing folder is closed too, with everything
+/// in it.
 pub(crate) fn make_dir(dir: &Path) -> anyhow::Result<()> {
     let named = || format!("data-dir {}", dir.display());
     fs::create_dir_all(dir).with_context(named)?;
@@ -34,7 +35,7 @@ pub(crate) fn make_dir(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Warns if others than its user can read the file.
+/// Warns if other users can read the file.
 pub(crate) fn look_at(file: &Path) {
     if is_open(file).unwrap_or(false) {
         eprintln!(
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_data_is_its_users_alone_also_if_it_was_there_before() {
+    fn a_data_folder_is_closed_to_other_users_also_if_it_existed_before() {
         let outside = tempfile::tempdir().unwrap();
         let mode = |dir: &Path| fs::metadata(dir).unwrap().permissions().mode() & 0o777;
         let open = outside.path().join("open");

@@ -1,4 +1,9 @@
-//! A node and its gateway in this process, from its configuration to its clean end.
+//! A node and its gateway in this process, from the configuration to a clean end.
+//!
+//! Order of a start: bind both ports, open the log store, start the node, start the gateway; `ready` is called when
+//! the node serves. Order of an end: the node transfers leadership to other nodes, the gateway stops accepting
+//! requests and finishes the open ones, the node stops and closes its store. If the log store fails, the process ends
+//! at once with an exit code of its own; nothing waits for a disk that hangs.
 
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
@@ -24,15 +29,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock_offset::OffsetClock;
 use crate::config::{KeyHolder, Limits, NodeConfig};
 
-/// Where a node that runs can be reached.
+/// Addresses of a running node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
     pub(crate) api: SocketAddr,
     pub(crate) grpc: SocketAddr,
 }
 
-/// Runs the node until SIGTERM or SIGINT; then it hands over what it leads and ends in order. A second signal
-/// ends it at once. Calls `ready` once it serves.
+/// Runs the node until SIGTERM or SIGINT. Then it transfers the leadership of its groups to other nodes and ends in
+/// order. A second signal ends the process at once. `ready` is called once the node serves.
 pub(crate) async fn run(
     config: NodeConfig,
     ready: impl FnOnce(Addresses) -> anyhow::Result<()>,
@@ -80,11 +85,11 @@ pub(crate) async fn run(
     }
 }
 
-/// The exit code of a process whose log store has failed: EX_IOERR of sysexits.h.
+/// Exit code of a process whose log store has failed: EX_IOERR of sysexits.h.
 const DISK_FAILED: i32 = 74;
 
-/// Ends the process at once, or has it start again where that repairs the store. Nothing is waited for: threads that are in
-/// a call to a disk that hangs never return.
+/// Ends the process at once, or starts it again in place if a restart repairs the store. It waits for no thread: a
+/// thread inside a call to a disk that hangs never returns.
 fn end_with_failed_disk(failure: &DiskFailure) -> ! {
     let reason = &failure.reason;
     if failure.heals_by_restart {
@@ -99,10 +104,11 @@ fn end_with_failed_disk(failure: &DiskFailure) -> ! {
     std::process::exit(DISK_FAILED)
 }
 
-/// The exit code of a process whose catalog was recovered from another node: EX_TEMPFAIL of sysexits.h.
+/// Exit code of a process whose catalog was recovered from another node: EX_TEMPFAIL of sysexits.h.
 const SUPERSEDED: i32 = 75;
 
-/// Ends a process that knows a catalog which counts no more. Nothing is handed over: it is of that catalog.
+/// Ends a process whose catalog is no longer valid. It transfers no leadership: the groups that it leads belong to
+/// that catalog.
 fn end_superseded() -> ! {
     eprintln!(
         "anabranch: the catalog was recovered from another node, this node ends with code {SUPERSEDED}: start it again"
@@ -110,7 +116,8 @@ fn end_superseded() -> ! {
     std::process::exit(SUPERSEDED)
 }
 
-/// Ends a process that was asked to stop and whose disk takes nothing: a crash, which the next start recovers from.
+/// Ends a process that was asked to stop while its disk makes no progress. For the next start this is a crash, and it
+/// recovers from that.
 fn end_with_stalled_disk() -> ! {
     eprintln!(
         "anabranch: the disk makes no progress, this node ends with code {DISK_FAILED} without closing its log store"
@@ -139,8 +146,8 @@ impl StopSignals {
         }
     }
 
-    /// Returns when somebody asks once more. What comes within a second of the first signal is the same
-    /// request: a terminal tells every process of a group, and who started this one tells it too.
+    /// Returns at the second request to stop. Signals within a second of the first one are the same request: a
+    /// terminal signals every process of a group, and the process that started this one signals it as well.
     async fn again(&mut self) {
         const SAME: Duration = Duration::from_secs(1);
         let first = Instant::now();
@@ -153,7 +160,7 @@ impl StopSignals {
     }
 }
 
-/// Ends only if `settled` fails.
+/// Returns only if `settled` fails.
 async fn announced_then_forever(
     settled: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
@@ -243,8 +250,8 @@ fn key_provider(holder: &KeyHolder) -> anyhow::Result<Arc<dyn KeyProvider>> {
     })
 }
 
-/// What this node knows of the cluster: the nodes, where the leader of each shard is, how its own
-/// replicas stand, and what its log store holds.
+/// The body of `GET /cluster`: the nodes, the leader of each shard, the state of this node's replicas, and the
+/// figures of its log store, as this node knows them.
 fn cluster_report(node: &Node, stored: &Stats) -> String {
     let catalog = node.catalog();
     let catalog = catalog.borrow();
@@ -314,7 +321,7 @@ fn cluster_report(node: &Node, stored: &Stats) -> String {
     report.to_string()
 }
 
-/// Whether a majority agrees on the time, and by how much each node's clock is ahead of that.
+/// Whether a majority agrees on the time, and how far each node's clock is ahead of the agreed time.
 fn clocks(report: &ClockReport) -> serde_json::Value {
     let ahead = report.ahead_millis.iter().map(|(node, ahead)| {
         json!({ "node": node.0, "ahead_millis": ahead, "wrong": report.far.contains(node) })
@@ -326,8 +333,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Has the process end when an invariant of the replicated parts breaks: the other replicas go on, and a
-/// node that answers with a dead group inside helps nobody. A panic in a service ends one request only.
+/// Makes a panic in replicated code end the process: an invariant is broken there. The other replicas go on, while a
+/// node with a dead group inside would go on answering. A panic in a service ends only its request.
 fn stop_on_broken_invariants() {
     const REPLICATED: [&str; 7] = [
         "crates/catalog/",
@@ -348,8 +355,8 @@ fn stop_on_broken_invariants() {
     }));
 }
 
-/// Raises the limit of open files as far as the system lets a process, and says how many connections
-/// fit beside the log's own files.
+/// Raises the limit of open files to the hard limit, and returns how many connections fit beside the files of the
+/// log.
 fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     const OWN_FILES: u64 = 1024;

@@ -6,40 +6,41 @@ use anabranch_types::limits::PUT_RECORDS_MAX_BYTES;
 use clap::Args;
 
 use crate::config::NodeConfig;
-use crate::{cluster_file, privacy, running};
+use crate::pid_file::PidFile;
+use crate::{logging, privacy, running};
 
 /// `anabranch server`
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The node's configuration, TOML
+    /// Configuration of the node, a TOML file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Joins the cluster that the node with this gRPC port belongs to, instead of beginning one. Several may be named
+    /// Joins the cluster of the node with this gRPC port, instead of beginning a cluster. Several ports may be given
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     join: Vec<String>,
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is asked to stop.
 pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
-    crate::init_logging();
+    logging::init();
     privacy::keep();
     privacy::look_at(&args.config);
     let config = NodeConfig::read(&args.config, args.join)?;
     let node = config.node;
     if config.authentication == Authentication::Any {
         eprintln!(
-            "warning: authentication = \"any\": whoever reaches {} may do everything",
+            "warning: authentication = \"any\": any program that reaches {} may do everything",
             config.listen_api
         );
     }
     if config.plain_grpc {
         eprintln!(
-            "warning: plain-grpc = true: whoever reaches {} is a node and an operator",
+            "warning: plain-grpc = true: any program that reaches {} is a node and an operator",
             config.listen_grpc
         );
     }
     privacy::make_dir(&config.data_dir)?;
-    // A second server on the folder must not replace the first one's process id.
+    // A second server on the same folder must not replace the process id of the first.
     SegmentStore::check_free(&config.data_dir)?;
     let largest = config.storage.payload_limit();
     if largest < PUT_RECORDS_MAX_BYTES {
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
             "warning: segment-bytes: calls with more than {largest} bytes for a shard are refused"
         );
     }
-    let pid_file = cluster_file::PidFile::write(&config.data_dir)?;
+    let pid_file = PidFile::write(&config.data_dir)?;
     let result = running::run(config, move |addresses| {
         println!("ready node {node}: Kinesis API on {}, gRPC on {}", addresses.api, addresses.grpc);
         Ok(())

@@ -19,11 +19,11 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 
 
-def release_binary():
-    """The path of the binary that `make build` builds."""
+def release_binary(name="anabranch"):
+    """The path of a binary that `make build` builds: `anabranch` or `anabranch-bench`."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     target = Path(os.environ.get("CARGO_TARGET_DIR") or cache / "anabranch" / "target")
-    return target / "release" / "anabranch"
+    return target / "release" / name
 
 
 @dataclass(frozen=True)

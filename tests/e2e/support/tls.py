@@ -13,19 +13,19 @@ CLUSTER = "e2e"
 TIMEOUT = 60.0
 
 
-def run(*arguments):
-    """Runs the binary and returns its output. Raises RuntimeError with its message if it fails."""
-    command = [str(part) for part in (release_binary(), *arguments)]
+def run(*arguments, binary="anabranch"):
+    """Runs a binary and returns its output. Raises RuntimeError with its message if it fails."""
+    command = [str(part) for part in (release_binary(binary), *arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())
     return done.stdout
 
 
-def refused(*arguments):
-    """The error message of a run of the binary that must fail."""
+def refused(*arguments, binary="anabranch"):
+    """The error message of a run of a binary that must fail."""
     try:
-        said = run(*arguments)
+        said = run(*arguments, binary=binary)
     except RuntimeError as error:
         return str(error)
     raise AssertionError(f"{arguments}: {said}")

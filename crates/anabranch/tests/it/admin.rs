@@ -1,4 +1,4 @@
-//! AdminService as a program of an operator's sees it: what it is told, and with which codes it is refused.
+//! AdminService as an operator's program sees it: what it returns, and the gRPC codes of its refusals.
 
 use anabranch_proto::admin as pb;
 use anabranch_proto::admin::admin_service_client::AdminServiceClient;
@@ -13,35 +13,38 @@ fn admin(node: &Server) -> AdminServiceClient<Channel> {
     AdminServiceClient::new(node.channel.clone())
 }
 
-/// The code of a refusal, and its words.
+/// The code and the message of a refusal.
 fn refusal<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> (Code, String) {
-    let status = answer.expect_err("it was to be refused");
+    let status = answer.expect_err("the call must be refused");
     (status.code(), status.message().to_owned())
 }
 
-/// The group, once all of its replicas are open and have all of the leader's log.
+/// The group, once all its replicas are open and have the whole log of the leader.
 async fn settled(node: &Server, group: GroupId) -> pb::Group {
-    wait_for(format!("group {group} has a leader, and all of it everywhere"), async || {
-        let asked = pb::DescribeGroupRequest { group: group.0 };
-        let answer = admin(node).describe_group(asked).await.map_err(|s| s.to_string())?;
-        let group = answer.into_inner().group.unwrap();
-        let is_there = |replica: &pb::GroupReplica| {
-            replica.state() == pb::ReplicaState::Open && replica.lag_entries == Some(0)
-        };
-        let is_settled = group.leader_node != 0 && group.replicas.iter().all(is_there);
-        if is_settled { Ok(group) } else { Err(format!("{group:?}")) }
-    })
+    wait_for(
+        format!("group {group} has a leader, and every replica has the whole log"),
+        async || {
+            let asked = pb::DescribeGroupRequest { group: group.0 };
+            let answer = admin(node).describe_group(asked).await.map_err(|s| s.to_string())?;
+            let group = answer.into_inner().group.unwrap();
+            let is_there = |replica: &pb::GroupReplica| {
+                replica.state() == pb::ReplicaState::Open && replica.lag_entries == Some(0)
+            };
+            let is_settled = group.leader_node != 0 && group.replicas.iter().all(is_there);
+            if is_settled { Ok(group) } else { Err(format!("{group:?}")) }
+        },
+    )
     .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn operators_programs_see_a_cluster_and_are_refused_with_the_right_codes() {
+async fn an_operators_program_sees_the_cluster_and_gets_the_right_codes_of_refusals() {
     let mut cluster = Cluster::start(3, "").await;
     let client = cluster.client().await;
     let shards = cluster.create_stream(&client, 2).await;
     let node = &cluster.nodes[0];
 
-    // Every node says the same of a group, whoever leads it.
+    // Every node describes a group in the same way, whichever node leads it.
     let group = settled(node, shards[0].group).await;
     assert_eq!((group.stream.as_str(), group.shard.as_str()), ("it", "shardId-000000000000"));
     assert_eq!(group.gate(), pb::Gate::Open);
@@ -62,11 +65,11 @@ async fn operators_programs_see_a_cluster_and_are_refused_with_the_right_codes()
 
     refuses_what_is_wrong(node, shards[0].group).await;
 
-    // With two of three nodes dead it says what it knows, and what it doesn't.
+    // With two of three nodes dead, the last node answers with what it knows, and says which nodes do not answer.
     cluster.nodes[0].kill();
     cluster.nodes[1].kill();
     let last = &cluster.nodes[2];
-    wait_for("the catalog is seen to have no leader", async || {
+    wait_for("the catalog has no leader, as this node sees it", async || {
         let status = admin(last).status(pb::StatusRequest {}).await.map_err(|s| s.to_string())?;
         let leader = status.into_inner().catalog_leader;
         if leader == 0 { Ok(()) } else { Err(format!("node {leader}")) }

@@ -29,7 +29,7 @@ use tonic::transport::Channel;
 
 use crate::waiting::wait_for;
 
-/// Settings with small segments and short intervals: segments fill, are emptied and used again within seconds.
+/// Settings with small segments and short intervals: segments are filled, emptied and used again within seconds.
 pub(crate) const BUSY_LOGS: &str = "
 [storage]
 segment-bytes = 1048576
@@ -40,7 +40,7 @@ checkpoint-interval-ms = 150
 maintenance-interval-ms = 50
 ";
 
-/// Clusters run one after the other: two cores are few, and the tests measure patience.
+/// Clusters run one after the other: the tests measure times, and a machine may have only two cores.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 const BINARY: &str = env!("CARGO_BIN_EXE_anabranch");
@@ -48,8 +48,8 @@ const CALL: Duration = Duration::from_secs(5);
 /// How long records are kept in the streams of the tests.
 pub(crate) const RETENTION_HOURS: u32 = 24;
 
-/// A cluster of processes. Dropped, it leaves nothing behind, however the test ended; a test that
-/// failed keeps its directory and shows what the nodes said last.
+/// A cluster of processes. When it is dropped, it kills the processes and removes its directory. If the test failed,
+/// it keeps the directory and prints the last log lines of each node.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Server>,
     clock_file: PathBuf,
@@ -58,7 +58,7 @@ pub(crate) struct Cluster {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// One node: its process, if it lives, and what outlives it.
+/// One node: its process, if it runs, and everything that remains when the process is killed.
 pub(crate) struct Server {
     pub(crate) id: u64,
     pub(crate) data_dir: PathBuf,
@@ -70,7 +70,7 @@ pub(crate) struct Server {
     pub(crate) channel: Channel,
 }
 
-/// A record as a reader gets it.
+/// A record as a reader receives it.
 pub(crate) type Seen = (Position, Timestamp, Record);
 
 impl Cluster {
@@ -79,7 +79,7 @@ impl Cluster {
         Self::start_with(nodes, "", settings, |id, dir| dir.join(format!("node-{id}"))).await
     }
 
-    /// As [`Self::start`], each node on a disk of its own of `disk_bytes`. `None` where no disk can be mounted.
+    /// As [`Self::start`], each node on its own disk of `disk_bytes`. `None` if this machine cannot mount disks.
     pub(crate) async fn on_small_disks(
         nodes: u64,
         disk_bytes: u64,
@@ -95,8 +95,8 @@ impl Cluster {
         Some((cluster, disks))
     }
 
-    /// As [`Self::start`], with the data of node `id` in `data_dir(id, directory of the cluster)`. `head` are keys of the
-    /// configuration that stand before its tables.
+    /// As [`Self::start`], with the data of node `id` in `data_dir(id, directory of the cluster)`. `head` has keys of
+    /// the configuration that come before its tables.
     pub(crate) async fn start_with(
         nodes: u64,
         head: &str,
@@ -140,7 +140,7 @@ impl Cluster {
         self.nodes.iter_mut().for_each(Server::start);
     }
 
-    /// SIGKILL to every node, as close together as can be.
+    /// Sends SIGKILL to every node, with as little time between them as possible.
     pub(crate) fn kill_all(&mut self) {
         self.nodes.iter_mut().for_each(Server::signal_kill);
         self.nodes.iter_mut().for_each(Server::kill);
@@ -158,12 +158,12 @@ impl Cluster {
         Client::connect(seeds, connector()).await.unwrap()
     }
 
-    /// Creates a stream and waits until it is active. Gives the routes to its shards.
+    /// Creates a stream and waits until it is active. Returns the routes to its shards.
     pub(crate) async fn create_stream(&self, client: &Client, shards: u32) -> Vec<Arc<ShardRoute>> {
         self.create_stream_named(client, "it", shards).await
     }
 
-    /// As [`Self::create_stream`], under a name.
+    /// As [`Self::create_stream`], with a name.
     pub(crate) async fn create_stream_named(
         &self,
         client: &Client,
@@ -193,13 +193,13 @@ impl Cluster {
         .await
     }
 
-    /// The clock that the nodes have.
+    /// The time on the clocks of the nodes.
     pub(crate) fn now(&self) -> Timestamp {
         SystemClock.now().plus(self.offset)
     }
 
-    /// Sets the clock of every node forward, and waits until each has noticed. What is under way meanwhile
-    /// would be stamped with either time.
+    /// Sets the clock of every node forward, and waits until each node has noticed. A call under way at that moment
+    /// may be stamped with either time.
     pub(crate) async fn advance(&mut self, hours: u64) {
         self.offset += Duration::from_secs(hours * 3600);
         let fresh = self.clock_file.with_extension("new");
@@ -215,7 +215,7 @@ impl Cluster {
         }
     }
 
-    /// Every record that the leader of `group` shows, which are all that were acknowledged.
+    /// Every record that the leader of `group` returns: all acknowledged records.
     pub(crate) async fn read_leader(&self, group: GroupId) -> Vec<Seen> {
         wait_for(format!("a leader of group {group}"), async || {
             let mut last = String::new();
@@ -230,8 +230,8 @@ impl Cluster {
         .await
     }
 
-    /// Waits until every replica of `group` shows the same records as its leader. What a replica shows
-    /// before that must be the same as far as it goes.
+    /// Waits until every replica of `group` returns the same records as its leader. Until then, the records of a
+    /// replica must be equal to those of the leader wherever both have a record.
     pub(crate) async fn replicas_are_equal(&self, group: GroupId) -> Vec<Seen> {
         let records = self.read_leader(group).await;
         for node in &self.nodes {
@@ -261,8 +261,8 @@ impl Cluster {
         records
     }
 
-    /// Waits until every replica of `group` has all that there is, in a checkpoint: only what a checkpoint ends can be
-    /// trimmed without what comes later.
+    /// Waits until every replica of `group` has applied everything and has a checkpoint at its last entry. A trim
+    /// goes only to a checkpoint, so without one the newest records could not be trimmed before more arrive.
     pub(crate) async fn checkpoints_cover_all(&self, group: GroupId) {
         for node in &self.nodes {
             wait_for(format!("a checkpoint ends group {group} on node {}", node.id), async || {
@@ -324,7 +324,7 @@ impl Server {
         }
     }
 
-    /// Writes its configuration.
+    /// Writes the configuration file.
     fn configure(&self, clock_file: &Path, head: &str, tables: &str) {
         let own = format!(
             "node = {}\ncluster = 'it'\nlisten-api = '{}'\nlisten-grpc = '{}'\ndata-dir = '{}'\n\
@@ -349,7 +349,7 @@ impl Server {
         self.process = Some(command.spawn().unwrap());
     }
 
-    /// SIGKILL; returns when the process is dead.
+    /// Sends SIGKILL, and returns when the process is dead.
     pub(crate) fn kill(&mut self) {
         self.signal_kill();
         if let Some(mut process) = self.process.take() {
@@ -363,7 +363,7 @@ impl Server {
         }
     }
 
-    /// SIGTERM; returns when the process has ended, and well.
+    /// Sends SIGTERM, and returns when the process has ended with success.
     pub(crate) async fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
         kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
@@ -374,7 +374,7 @@ impl Server {
         assert!(status.success(), "node {}: {status}", self.id);
     }
 
-    /// Waits until the process has ended by itself; says how.
+    /// Waits until the process has ended by itself; returns its exit status.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap();
         wait_for(format!("node {} ends", self.id), async || {
@@ -383,7 +383,7 @@ impl Server {
         .await
     }
 
-    /// What `anabranch ctl` prints when it asks this node, or why it fails.
+    /// The output of `anabranch ctl` against this node, or its error text.
     pub(crate) fn ctl(&self, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new(BINARY);
         command.args(["ctl", "--node", &self.grpc.to_string()]).args(args);
@@ -395,12 +395,12 @@ impl Server {
         }
     }
 
-    /// The status of a GET.
+    /// The HTTP status of a GET.
     pub(crate) async fn get(&self, path: &str) -> Result<u16, String> {
         Ok(get(self.api, path).await?.0)
     }
 
-    /// Waits until it answers 200 on `/readyz`.
+    /// Waits until the node answers 200 on `/readyz`.
     pub(crate) async fn ready(&mut self) {
         let process = self.process.as_mut().expect("was started");
         let (id, api) = (self.id, self.api);
@@ -416,28 +416,28 @@ impl Server {
         .await;
     }
 
-    /// Whether it answers 200 on `/readyz`.
+    /// Whether the node answers 200 on `/readyz`.
     pub(crate) async fn is_ready(&self) -> bool {
         matches!(get(self.api, "/readyz").await, Ok((200, _)))
     }
 
-    /// `GET /cluster`, if the node answers.
+    /// The answer to `GET /cluster`, or the reason why the node gives no answer.
     pub(crate) async fn try_report(&self) -> Result<Value, String> {
         let (_, body) = get(self.api, "/cluster").await?;
         serde_json::from_slice(&body).map_err(|error| error.to_string())
     }
 
-    /// `GET /cluster`
+    /// The answer to `GET /cluster`, as soon as the node gives one.
     pub(crate) async fn report(&self) -> Value {
         wait_for(format!("report of node {}", self.id), async || self.try_report().await).await
     }
 
-    /// What the report says of one shard.
+    /// The part of the node's report about one shard.
     pub(crate) async fn report_of(&self, group: GroupId) -> Value {
         shard_of(&self.report().await, group)
     }
 
-    /// Every record that the node's replica of `group` shows, or why it shows none.
+    /// Every record that the node's replica of `group` returns, or the refusal.
     pub(crate) async fn read(
         &self,
         group: GroupId,
@@ -465,12 +465,12 @@ impl Server {
         }
     }
 
-    /// What the process printed, in all its lives.
+    /// Everything that the process printed, since the first start of the node.
     pub(crate) fn log_text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Segment files of its log, oldest first.
+    /// Segment files of the log, oldest first.
     pub(crate) fn segments(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(self.data_dir.join("segments")).unwrap();
         let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
@@ -494,7 +494,7 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     assert!(status.success(), "{status}");
 }
 
-/// The part of a report that is about `group`; null if it has none.
+/// The part of a report about `group`; null if the report has no such group.
 pub(crate) fn shard_of(report: &Value, group: GroupId) -> Value {
     let mut shards = report["shards"].as_array().into_iter().flatten();
     shards.find(|shard| shard["group"] == group.0).cloned().unwrap_or_default()
@@ -530,7 +530,7 @@ async fn get(address: SocketAddr, path: &str) -> Result<(u16, Bytes), String> {
     Ok((status, body.to_bytes()))
 }
 
-/// A port that stays free while its node is dead: below those that the system gives to connections.
+/// A port that stays free while its node is dead: below the ports that the system gives to connections.
 fn free_port() -> SocketAddr {
     let free = || {
         let address = SocketAddr::from(([127, 0, 0, 1], rand::rng().random_range(12_000..32_000)));

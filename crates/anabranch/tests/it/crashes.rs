@@ -13,12 +13,12 @@ use crate::cluster::{BUSY_LOGS, Cluster};
 use crate::load::Load;
 
 const ROUNDS: u64 = 100;
-/// Records are kept for 24 hours, so those of the last twelve rounds are there.
+/// Records are kept for 24 hours, so records of the last twelve rounds can be read.
 const HOURS_A_ROUND: u64 = 2;
-/// Rounds between two comparisons of all replicas.
+/// Rounds from one comparison of all replicas to the next.
 const COMPARE_EVERY: u64 = 10;
 
-/// A cluster under load, and what was seen of it.
+/// A cluster under load, and counts of what happened to it.
 struct Trial {
     load: Load,
     cluster: Cluster,
@@ -59,7 +59,7 @@ impl Trial {
         env::var("ANABRANCH_TEST_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap())
     }
 
-    /// Lets the load go on up to a random moment.
+    /// Lets the load go on until a random moment, at which the caller kills nodes.
     async fn random_moment(&mut self) {
         let calls = self.rng.random_range(50..400);
         self.load.calls(calls).await;
@@ -68,8 +68,8 @@ impl Trial {
         self.kills_in_flight += u64::from(self.load.in_flight() > 0);
     }
 
-    /// After everyone lives again: every call ends, every record is judged, and the clock moves
-    /// on. It moves between two calls: the repeat of one is known for two minutes.
+    /// For the time when all nodes run again. Waits until every call has ended, checks every record, and moves the
+    /// clock on. The clock must not move during a call: a retry is recognised for two minutes only.
     async fn judge(&mut self, round: u64) {
         let awaited = Instant::now();
         let _quiet = self.load.pause().await;
@@ -98,7 +98,7 @@ impl Trial {
         }
     }
 
-    /// Compares all replicas to the end, and checks that the trial was one: that kills hit calls, and that
+    /// Compares all replicas to the end. Checks that the trial was a real one: most kills hit a call under way, and
     /// logs were trimmed and their segments used again all the time.
     async fn finish(mut self) {
         let _quiet = self.load.pause().await;

@@ -1,5 +1,6 @@
-//! Logs that are damaged, cut short or gone: the node says so, holds none of it against its peers, and has everything
-//! again: single entries in place, more than that under new replica ids.
+//! Logs that are damaged, cut short or missing. The node reports the damage, answers nothing from the damaged part,
+//! and gets everything again from the other nodes: a single damaged entry is repaired in place, a replica with more
+//! damage is replaced under a new replica id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -17,7 +18,7 @@ use crate::load::write;
 use crate::oracle::Oracle;
 use crate::waiting::wait_for;
 
-/// A cluster whose logs have been trimmed and hold several segments.
+/// A cluster whose logs have been trimmed and fill several segments.
 struct Scene {
     cluster: Cluster,
     client: Client,
@@ -45,14 +46,14 @@ impl Scene {
         scene
     }
 
-    /// Four segments' worth.
+    /// Writes enough records for four segments.
     async fn write(&mut self) {
         let Self { client, shards, oracle, .. } = self;
         let lengths = [100, 20_000, 100, 300];
         assert_eq!(write(client, oracle, shards, 200, &lengths, 8).await, 800);
     }
 
-    /// Judges what the leaders show, and compares the replicas with it.
+    /// Checks the records of the leaders against the oracle, and the replicas against the leaders.
     async fn judge(&mut self) {
         for shard in &self.shards {
             let began = self.cluster.now();
@@ -61,8 +62,8 @@ impl Scene {
         }
     }
 
-    /// Kills a node, has `harm` done to its data directory, given the data of a record there, while others write, and starts it again. Says
-    /// which replicas it held before.
+    /// Kills a node, and calls `harm` with the node and the data of a record in its log. Then writes records, starts
+    /// the node again, and returns the replicas that it held before.
     async fn harm(
         &mut self,
         victim: usize,
@@ -78,7 +79,7 @@ impl Scene {
         held
     }
 
-    /// Data of the oldest large record that is retained: it lies in a segment that is full.
+    /// Data of the oldest large record that is retained. Its segment is full.
     async fn retained(&self) -> Bytes {
         let records = self.cluster.read_leader(self.shards[0].group).await;
         records
@@ -88,14 +89,14 @@ impl Scene {
             .unwrap()
     }
 
-    /// Own replicas of the node that made this report.
+    /// The replicas of the node that made this report.
     fn held(&self, report: &Value) -> BTreeMap<GroupId, u64> {
         let replica = |group| shard_of(report, group)["replica"].as_u64();
         self.shards.iter().filter_map(|shard| Some((shard.group, replica(shard.group)?))).collect()
     }
 
-    /// Waits until the victim holds another replica than `before` of each of `groups`, which is a voter, and
-    /// the one that it held isn't any more. From its start on, it must not have held that one.
+    /// Waits until the victim holds a new replica of each of `groups`, with another id than `before`. The new replica
+    /// must be a voter, and the old replica none. From the start of the victim on, it must never hold an old replica.
     async fn replaced(
         &mut self,
         victim: usize,
@@ -107,8 +108,8 @@ impl Scene {
             wait_for(format!("another replica of group {group} than {old}"), async || {
                 let own = self.cluster.nodes[victim].try_report().await?;
                 let held = self.held(&own).get(group).copied();
-                assert_ne!(held, Some(old), "the node holds a replica that it can't trust: {own}");
-                let new = held.ok_or("none is held")?;
+                assert_ne!(held, Some(old), "the node holds a damaged replica: {own}");
+                let new = held.ok_or("no replica is held")?;
                 for node in &self.cluster.nodes {
                     let report = shard_of(&node.try_report().await?, *group);
                     let voters: Vec<_> = report["voters"]
@@ -127,8 +128,8 @@ impl Scene {
         }
     }
 
-    /// Waits until the catalog stands on three replicas again, one on each node and all alike. Harm to
-    /// another node before that is harm to a majority.
+    /// Waits until the catalog has three replicas again, one on each node and all equal. Damage to another node
+    /// before that would be damage to a majority.
     async fn catalog_is_whole(&self) {
         wait_for("three equal replicas of the catalog", async || {
             let mut own = BTreeSet::new();
@@ -150,7 +151,7 @@ impl Scene {
         .await;
     }
 
-    /// Groups of which the node said since `from` that its replica is out of service.
+    /// Groups whose replica the node has reported as out of service, in its log from byte `from` on.
     fn out_of_service(&self, victim: usize, from: usize) -> BTreeSet<GroupId> {
         let text = self.cluster.nodes[victim].log_text();
         let lines =
@@ -163,8 +164,8 @@ impl Scene {
         lines.filter_map(group).collect()
     }
 
-    /// How many entries the node has said since `from` that it mended.
-    fn mended(&self, victim: usize, from: usize) -> usize {
+    /// How many repaired entries the node has reported, in its log from byte `from` on.
+    fn repaired(&self, victim: usize, from: usize) -> usize {
         let text = self.cluster.nodes[victim].log_text();
         text[from..].lines().filter(|line| line.contains("entry is mended")).count()
     }
@@ -177,7 +178,7 @@ impl Scene {
         [large.next().unwrap(), large.next().unwrap()]
     }
 
-    async fn is_mended_after(
+    async fn is_repaired_after(
         &mut self,
         victim: usize,
         what: &str,
@@ -185,8 +186,8 @@ impl Scene {
     ) {
         let said = self.cluster.nodes[victim].log_text().len();
         let before = self.harm(victim, harm).await;
-        wait_for(format!("an entry is mended: {what}"), async || {
-            if self.mended(victim, said) > 0 { Ok(()) } else { Err("it says nothing") }
+        wait_for(format!("an entry is repaired: {what}"), async || {
+            if self.repaired(victim, said) > 0 { Ok(()) } else { Err("nothing is reported") }
         })
         .await;
         self.cluster.nodes[victim].ready().await;
@@ -211,14 +212,14 @@ impl Scene {
                 .into_iter()
                 .filter(|group| before.contains_key(group))
                 .collect();
-            if groups.is_empty() { Err("it says nothing") } else { Ok(groups) }
+            if groups.is_empty() { Err("nothing is reported") } else { Ok(groups) }
         })
         .await;
         println!("{what}: node {} says that {lost:?} are out of service", victim + 1);
         self.cluster.nodes[victim].ready().await;
         self.replaced(victim, &before, &lost).await;
         self.catalog_is_whole().await;
-        let lost = self.out_of_service(victim, said); // which may have become more
+        let lost = self.out_of_service(victim, said); // more replicas may have joined them
         let held = self.held(&self.cluster.nodes[victim].report().await);
         for (group, old) in &before {
             assert_eq!(
@@ -233,7 +234,7 @@ impl Scene {
     }
 }
 
-/// The newest segment that holds anything, and where what it holds ends.
+/// The newest segment with entries, and where its entries end.
 fn newest(node: &Server) -> (PathBuf, usize) {
     const HEADER_BYTES: usize = 4096;
     let segments = node.segments().into_iter().rev();
@@ -261,8 +262,8 @@ fn flip(path: &PathBuf, at: u64) {
     file.sync_all().unwrap();
 }
 
-/// Where `data` lies in the segments: once, and in each segment that it was copied from and that is
-/// still there.
+/// The positions of `data` in the segments. There is one, and one more in each segment that it was copied from and
+/// that still exists.
 fn find(node: &Server, data: &[u8]) -> Vec<(PathBuf, u64)> {
     let place = |path: PathBuf| {
         let bytes = fs::read(&path).unwrap();
@@ -270,22 +271,22 @@ fn find(node: &Server, data: &[u8]) -> Vec<(PathBuf, u64)> {
         Some((path, at as u64))
     };
     let found: Vec<_> = node.segments().into_iter().filter_map(place).collect();
-    assert!(!found.is_empty(), "the record is nowhere");
+    assert!(!found.is_empty(), "the record is in no segment");
     found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_log_is_mended_or_rebuilt_from_its_peers() {
+async fn a_damaged_log_is_repaired_or_rebuilt_from_its_peers() {
     let mut scene = Scene::set().await;
     scene
-        .is_mended_after(0, "bytes of a record changed", |node, retained| {
+        .is_repaired_after(0, "bytes of a record changed", |node, retained| {
             find(node, retained).iter().for_each(|(path, at)| flip(path, at + 500));
         })
         .await;
     scene
         .is_rebuilt_after(1, "frames of the newest segment changed", |node, _| {
             let (path, end) = newest(node);
-            // More than any frame is long, so that headers are among it.
+            // More bytes than the longest frame has, so frame headers are among them.
             for at in (4096 + end as u64 / 2..).step_by(64).take(400) {
                 flip(&path, at);
             }
@@ -306,7 +307,7 @@ async fn a_damaged_log_is_mended_or_rebuilt_from_its_peers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wiped_disk_comes_back_under_new_replica_ids() {
+async fn a_node_with_a_wiped_disk_gets_new_replica_ids() {
     let mut scene = Scene::set().await;
     for victim in 0..3 {
         let before =
@@ -320,7 +321,7 @@ async fn a_wiped_disk_comes_back_under_new_replica_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_goes_back_in_time_comes_back_under_new_replica_ids() {
+async fn a_node_whose_disk_is_restored_to_an_older_copy_gets_new_replica_ids() {
     const VICTIM: usize = 0;
     let mut scene = Scene::set().await;
     let before = scene.held(&scene.cluster.nodes[VICTIM].report().await);
@@ -330,7 +331,7 @@ async fn a_disk_that_goes_back_in_time_comes_back_under_new_replica_ids() {
     let backup = data_dir.with_extension("backup");
     scene.cluster.nodes[VICTIM].stop().await;
     copy_dir(&data_dir, &backup);
-    // It goes on, through two more starts. Nothing is wrong with its disk so far.
+    // The node goes on, through two more starts. Its disk is correct so far.
     for _ in 0..2 {
         scene.cluster.nodes[VICTIM].start();
         scene.cluster.nodes[VICTIM].ready().await;
@@ -359,7 +360,7 @@ async fn a_disk_that_goes_back_in_time_comes_back_under_new_replica_ids() {
     scene.judge().await;
     scene.write().await;
     scene.judge().await;
-    // From here on its count is right again: another start changes nothing.
+    // From here on the node's count of starts is right again, so another start changes nothing.
     let after = scene.held(&report);
     scene.cluster.nodes[VICTIM].kill();
     scene.cluster.nodes[VICTIM].start();
@@ -369,7 +370,7 @@ async fn a_disk_that_goes_back_in_time_comes_back_under_new_replica_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_finds_a_damaged_entry_while_it_runs_mends_it() {
+async fn a_leader_repairs_a_damaged_entry_that_it_finds_while_it_runs() {
     let mut scene = Scene::set().await;
     let shard = Arc::clone(&scene.shards[0]);
     let report = scene.cluster.nodes[0].report_of(shard.group).await;
@@ -379,11 +380,11 @@ async fn a_leader_that_finds_a_damaged_entry_while_it_runs_mends_it() {
     let said = scene.cluster.nodes[victim].log_text().len();
     let places = find(&scene.cluster.nodes[victim], &retained);
     places.iter().for_each(|(path, at)| flip(path, at + 500));
-    wait_for("a read past the damage, which is mended", async || {
+    wait_for("a read past the damaged entry, which is repaired", async || {
         let node = &scene.cluster.nodes[victim];
         node.read(shard.group, true).await.map_err(|error| error.to_string())?;
-        let mended = scene.mended(victim, said);
-        if mended == 0 { Err("nothing was mended".to_owned()) } else { Ok(()) }
+        let repaired = scene.repaired(victim, said);
+        if repaired == 0 { Err("nothing was repaired".to_owned()) } else { Ok(()) }
     })
     .await;
     assert_eq!(scene.held(&scene.cluster.nodes[victim].report().await), before);
@@ -394,7 +395,7 @@ async fn a_leader_that_finds_a_damaged_entry_while_it_runs_mends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_of_three_logs_with_a_damaged_entry_each_heal_by_themselves() {
+async fn two_of_three_logs_with_a_damaged_entry_each_are_repaired() {
     let mut scene = Scene::set().await;
     let before: Vec<_> = {
         let mut held = Vec::new();
@@ -415,7 +416,7 @@ async fn two_of_three_logs_with_a_damaged_entry_each_heal_by_themselves() {
         scene.cluster.nodes[victim].ready().await;
         assert_eq!(scene.held(&scene.cluster.nodes[victim].report().await), *before);
         assert_eq!(scene.out_of_service(victim, said[victim]), BTreeSet::new());
-        assert_eq!(scene.mended(victim, said[victim]) > 0, victim < 2, "node {}", victim + 1);
+        assert_eq!(scene.repaired(victim, said[victim]) > 0, victim < 2, "node {}", victim + 1);
     }
     scene.judge().await;
     scene.write().await;

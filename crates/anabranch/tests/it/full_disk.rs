@@ -1,5 +1,5 @@
-//! Full disks: a node without room costs nobody anything, a cluster without room throttles and serves, and both go on
-//! as soon as there is room, without a restart.
+//! Full disks. A node without free space slows down no client. A cluster without free space throttles writers and
+//! serves everything else. Both go on without a restart as soon as there is free space.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::load::write;
 use crate::oracle::Oracle;
 use crate::waiting::wait_for;
 
-/// Small segments; a reserve of more than what may be under way.
+/// Small segments, and a reserve that is larger than all appends that may be under way.
 const SETTINGS: &str = "
 [storage]
 segment-bytes = 1048576
@@ -31,14 +31,14 @@ append-deadline-ms = 3000
 const DISK_BYTES: u64 = 96 << 20;
 const RECORD_BYTES: usize = 50_000;
 
-/// A cluster of which each node has a small disk of its own.
+/// A cluster in which each node has its own small disk.
 struct Scene {
     cluster: Cluster,
     disks: Vec<SmallDisk>,
     client: Client,
 }
 
-/// The records of one stream.
+/// One stream and its records.
 struct Stream {
     shards: Vec<Arc<ShardRoute>>,
     oracle: Oracle,
@@ -56,14 +56,14 @@ impl Scene {
         Stream { shards, oracle: Oracle::default() }
     }
 
-    /// Writes records, and says how many were acknowledged.
+    /// Writes records, and returns how many were acknowledged.
     async fn write(&self, stream: &mut Stream, calls: usize) -> usize {
         let Stream { shards, oracle } = stream;
         let acknowledged = write(&self.client, oracle, shards, calls, &[RECORD_BYTES], 8).await;
         usize::try_from(acknowledged).unwrap()
     }
 
-    /// Every record that was acknowledged is there on the leaders; with `everywhere` on all replicas.
+    /// Checks that the leaders return every acknowledged record; with `everywhere`, that all replicas do.
     async fn judge(&self, stream: &mut Stream, everywhere: bool) {
         for shard in &stream.shards {
             let began = self.cluster.now();
@@ -85,7 +85,7 @@ impl Scene {
         .await;
     }
 
-    /// Waits until `node` leads no shard of `stream` and others do.
+    /// Waits until `node` leads no shard of `stream` and other nodes lead them.
     async fn leads_nothing(&self, node: usize, stream: &Stream) {
         let id = self.cluster.nodes[node].id;
         for shard in &stream.shards {
@@ -102,7 +102,7 @@ impl Scene {
         }
     }
 
-    /// Writes until nothing is taken any more.
+    /// Writes until every record is refused.
     async fn write_until_throttled(&self, stream: &mut Stream) {
         for _ in 0..100 {
             if self.write(stream, 40).await == 0 {
@@ -116,37 +116,37 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn full_disks_throttle_writers_and_nothing_else_and_room_ends_that() {
+async fn full_disks_throttle_only_writers_and_only_until_there_is_free_space() {
     let Some(mut scene) = Scene::set().await else { return };
     let mut kept = scene.stream("kept").await;
     let mut dropped = scene.stream("dropped").await;
     assert_eq!(scene.write(&mut kept, 40).await, 40);
 
-    // One disk: the two other nodes take over what it led, and everything that comes.
+    // One disk is full: the two other nodes take over what the node led, and all new records.
     scene.disks[0].fill_but(0);
     scene.disk_is(0, &["almost full", "full"]).await;
     scene.leads_nothing(0, &kept).await;
-    assert_eq!(scene.write(&mut kept, 40).await, 40, "two of three have room");
+    assert_eq!(scene.write(&mut kept, 40).await, 40, "two of three disks have free space");
     scene.judge(&mut kept, false).await;
-    // It starts there too, but is ready only once it has room for the rest.
+    // A node can start on a full disk. It is ready only once it has free space for the records that it lacks.
     scene.cluster.nodes[0].kill();
     scene.disks[0].fill_but(0);
     scene.cluster.nodes[0].start();
     scene.disk_is(0, &["almost full", "full"]).await;
     assert_eq!(scene.write(&mut kept, 40).await, 40);
-    assert!(!scene.cluster.nodes[0].is_ready().await, "it lacks what the others took");
+    assert!(!scene.cluster.nodes[0].is_ready().await, "it lacks the records that the others took");
     scene.disks[0].clear();
     scene.disk_is(0, &["normal"]).await;
     scene.cluster.nodes[0].ready().await;
     scene.judge(&mut kept, true).await;
 
-    // All disks: no more is taken, what is there can be read.
+    // All disks are full: no more records are taken, and all existing records can be read.
     scene.write_until_throttled(&mut dropped).await;
-    scene.write_until_throttled(&mut kept).await; // not yet, where a leader moved to the last disk with room
+    scene.write_until_throttled(&mut kept).await; // a leader may have moved to the last disk with free space
     scene.judge(&mut kept, false).await;
     scene.judge(&mut dropped, false).await;
 
-    // A deleted stream gives its space back.
+    // A deleted stream frees its space.
     let name = "dropped".parse().unwrap();
     scene
         .client

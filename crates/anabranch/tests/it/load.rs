@@ -1,4 +1,4 @@
-//! Writers that never rest, until they are asked to.
+//! Writers that send calls all the time, until they are asked to pause.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +15,11 @@ use tokio::time::sleep;
 
 use crate::oracle::Oracle;
 
-/// Writers of each shard; the last of them doesn't say who it is, so that its calls are sent but once.
+/// Writers of each shard. The last of them has no producer id, so the client sends its calls only once.
 const WRITERS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Writers at work. Dropped, they stop.
+/// Running writers. They stop when this value is dropped.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     calls: watch::Receiver<u64>,
@@ -52,18 +52,18 @@ impl Load {
         Self { shared, calls, writers }
     }
 
-    /// Returns when so many more calls have begun.
+    /// Returns when `more` further calls have begun.
     pub(crate) async fn calls(&mut self, more: u64) {
         let until = *self.calls.borrow() + more;
         self.calls.wait_for(|begun| *begun >= until).await.unwrap();
     }
 
-    /// Calls that wait for their answer.
+    /// Number of calls without a response yet.
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Lets every call end, and none begin while the guard lives.
+    /// Waits until every call has ended. No call begins while the guard lives.
     pub(crate) async fn pause(&mut self) -> OwnedRwLockWriteGuard<()> {
         if let Some(ended) = self.writers.try_join_next() {
             ended.unwrap();
@@ -95,13 +95,13 @@ async fn go_on(shared: Arc<Shared>, shard: Arc<ShardRoute>, name: Option<String>
         shared.in_flight.fetch_sub(1, Ordering::SeqCst);
         shared.oracle().ended(&call, &result);
         if result.is_err() {
-            sleep(PAUSE).await; // who doesn't try again by itself would fail as fast as it can
+            sleep(PAUSE).await; // a writer without retries would otherwise fail in a tight loop
         }
     }
 }
 
-/// Sends `calls` calls with records of `lengths`, to one shard after the other, `at_once` at a time. Says
-/// how many records were acknowledged.
+/// Sends `calls` calls with records of `lengths`, to one shard after the other, `at_once` at a time. Returns how many
+/// records were acknowledged.
 pub(crate) async fn write(
     client: &Client,
     oracle: &mut Oracle,
@@ -130,7 +130,8 @@ pub(crate) async fn write(
     oracle.counts.acknowledged - before
 }
 
-/// Lengths of the records of a call: mostly a few small ones, now and then one that fills rounds.
+/// Lengths of the records of a call: mostly a few small records, sometimes a record that is larger than a round of
+/// the log.
 fn lengths(rng: &mut StdRng) -> Vec<usize> {
     if rng.random_ratio(1, 100) {
         return vec![rng.random_range(32_000..200_000)];

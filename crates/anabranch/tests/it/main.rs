@@ -1,10 +1,10 @@
-//! The process, from outside: clusters of `anabranch server` that are killed, damaged and overloaded, and
-//! an oracle that knows what they acknowledged.
+//! Tests of the process from outside: clusters of `anabranch server` that are killed, damaged and overloaded, and an
+//! oracle that knows every acknowledged record.
 //!
-//! `ANABRANCH_TEST_SEED` repeats the random choices of a run that printed its seed; `ANABRANCH_TEST_ROUNDS`
-//! makes the crash tests shorter or longer.
+//! `ANABRANCH_TEST_SEED` repeats the random choices of a run that printed its seed. `ANABRANCH_TEST_ROUNDS` makes the
+//! crash tests shorter or longer.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the way a test fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod admin;
 mod cluster;

@@ -1,4 +1,4 @@
-//! Nodes that join, are drained, are removed, and die for good, under load.
+//! Nodes that join, are drained, are removed, and die for good, all under load.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::load::Load;
 use crate::waiting::wait_for;
 
-/// A node is given up after three seconds, and logs are trimmed all the time.
+/// A silent node is replaced after three seconds (`HEAD`), and logs are trimmed all the time.
 const SETTINGS: &str = "
 [replication]
 checkpoint-interval-ms = 150
@@ -21,7 +21,7 @@ maintenance-interval-ms = 50
 ";
 const HEAD: &str = "replace-after-ms = 3000\n";
 
-/// Waits until nothing moves, and every group has three replicas, on none but these nodes.
+/// Waits until no replica moves, and every group has three replicas, all of them on `nodes`.
 async fn placed_on(client: &Client, nodes: &[u64]) {
     wait_for(format!("all replicas are on {nodes:?}"), async || {
         let view = client.view();
@@ -49,7 +49,7 @@ async fn judge(cluster: &Cluster, load: &mut Load, shards: &[Arc<ShardRoute>]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_come_and_go_under_load_and_nothing_is_lost() {
+async fn no_record_is_lost_while_nodes_join_and_leave_under_load() {
     let mut cluster =
         Cluster::start_with(3, HEAD, SETTINGS, |id, dir| dir.join(format!("node-{id}"))).await;
     let client = cluster.client().await;
@@ -57,7 +57,7 @@ async fn nodes_come_and_go_under_load_and_nothing_is_lost() {
     let mut load = Load::start(client.clone(), &shards, &mut StdRng::seed_from_u64(7));
     load.calls(200).await;
 
-    // A fourth takes its share of the replicas, by itself.
+    // A fourth node takes its share of the replicas without being told.
     cluster.join(4, HEAD, SETTINGS).await;
     wait_for("node 4 has replicas", async || {
         let view = client.view();
@@ -68,7 +68,7 @@ async fn nodes_come_and_go_under_load_and_nothing_is_lost() {
     .await;
     load.calls(200).await;
 
-    // One that holds replicas can't be removed; drained, it can.
+    // A node with replicas cannot be removed. A drained node can.
     let node = NodeId(1);
     let refused = client.propose(Command::Node(NodeCommand::Remove { node })).await;
     assert!(matches!(refused, Err(Error::Refused(Refusal::NodeInUse { .. }))), "{refused:?}");
@@ -80,7 +80,7 @@ async fn nodes_come_and_go_under_load_and_nothing_is_lost() {
     load.calls(200).await;
     judge(&cluster, &mut load, &shards).await;
 
-    // One that dies for good is replaced after a while, by one that joined meanwhile.
+    // A node that dies for good is replaced after a while by the node that joined last.
     cluster.join(5, HEAD, SETTINGS).await;
     cluster.nodes[1].kill();
     placed_on(&client, &[3, 4, 5]).await;
@@ -89,7 +89,7 @@ async fn nodes_come_and_go_under_load_and_nothing_is_lost() {
     let unknown = client.propose(Command::Node(NodeCommand::Remove { node })).await;
     assert!(matches!(unknown, Err(Error::Refused(Refusal::NodeNotFound { .. }))), "{unknown:?}");
 
-    // All that are left start again, none of them a founder of the catalog but one.
+    // All remaining nodes start again. Only one of them was there when the catalog was made.
     let quiet = load.pause().await;
     for place in [2, 3, 4] {
         cluster.nodes[place].kill();

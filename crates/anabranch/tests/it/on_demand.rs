@@ -1,4 +1,4 @@
-//! A stream whose shards follow its load, in real time: the first split takes a minute.
+//! An on-demand stream whose shards follow its load, in real time: the first split takes a minute.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::cluster::Cluster;
 use crate::waiting::wait_for;
 
-/// 800 KiB a second: more than half of what a shard takes.
+/// 800 KiB a second: more than half of the limit of a shard.
 const EVERY: Duration = Duration::from_millis(100);
 const RECORDS: u32 = 8;
 const RECORD: [u8; 10 << 10] = [7; 10 << 10];
-/// Three times as long as it should take.
+/// Three times as many rounds as a split should take.
 const MOST_ROUNDS: u32 = 2_000;
 
-/// The first keys of the open shards.
+/// The lowest hash keys of the open shards.
 fn starts(client: &Client, name: &StreamName) -> Vec<HashKey> {
     let view = client.view();
     let stream = view.stream(name).expect("the stream stays").stream;
@@ -29,7 +29,7 @@ fn starts(client: &Client, name: &StreamName) -> Vec<HashKey> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hot_shard_is_split_where_its_load_is() {
+async fn a_hot_shard_is_split_inside_the_range_of_its_load() {
     let cluster = Cluster::start(3, "").await;
     let client = cluster.client().await;
     let name: StreamName = "it".parse().unwrap();
@@ -49,7 +49,7 @@ async fn a_hot_shard_is_split_where_its_load_is() {
     })
     .await;
 
-    // All load is on the lowest 64th of the first shard, whatever the partition keys say.
+    // All load is on the lowest 64th of the first shard's hash keys, whatever the partition keys are.
     let hot = before[1].0 / 64;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,7 +67,7 @@ async fn a_hot_shard_is_split_where_its_load_is() {
         let batch = builder.finish().unwrap().with_hash_keys(Bytes::from(keys));
         let view = client.view();
         let route = view.stream(&name).unwrap().shard_for(HashKey(0)).unwrap();
-        // Closed under the batch: the next one goes to the child.
+        // A shard may close before the batch arrives. The next batch goes to its child.
         let _split_or_appended = client.append(route, batch).await;
         if starts(&client, &name).len() > before.len() {
             break;
@@ -76,5 +76,5 @@ async fn a_hot_shard_is_split_where_its_load_is() {
     let after = starts(&client, &name);
     let new: Vec<_> = after.iter().filter(|start| !before.contains(start)).collect();
     assert_eq!((new.len(), after.len()), (1, 5), "{after:?}");
-    assert!(new[0].0 <= hot, "cut at {}, where the load ends at {hot}", new[0]);
+    assert!(new[0].0 <= hot, "cut at {}, but the load ends at {hot}", new[0]);
 }

@@ -1,7 +1,7 @@
-//! Knows what was sent and what was acknowledged, and judges what is read.
+//! Knows every record that was sent and every record that was acknowledged, and checks what readers return.
 //!
-//! A record carries its number, its length and a checksum, and the rest of it follows from its number: so a
-//! record that is read can be told from every other, and from a damaged one, without keeping its bytes.
+//! A record carries its number, its length and a checksum; the rest of its bytes is computed from the number. So the
+//! oracle can tell a record from every other record, and from a damaged one, without keeping its bytes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::cluster::{RETENTION_HOURS, Seen};
 
-/// What was sent to every shard, and what became of it.
+/// The records sent to each shard, and how their calls ended.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     shards: BTreeMap<GroupId, Ledger>,
@@ -26,9 +26,9 @@ pub(crate) struct Oracle {
 pub(crate) struct Counts {
     /// Records that were acknowledged.
     pub(crate) acknowledged: u64,
-    /// Calls whose outcome stayed unknown.
+    /// Calls with unknown outcome.
     pub(crate) unknown: u64,
-    /// Calls of unknown outcome whose records were found.
+    /// Calls with unknown outcome whose records were found later.
     pub(crate) found: u64,
     /// Calls that were refused: nothing was written.
     pub(crate) refused: u64,
@@ -38,11 +38,12 @@ pub(crate) struct Counts {
 
 #[derive(Debug, Default)]
 struct Ledger {
-    /// Records whose place is known: acknowledged there, or read there once. They stay until they expire.
+    /// Records with a known position: acknowledged there, or read there once. They must be readable until they
+    /// expire.
     placed: BTreeMap<Position, Placed>,
-    /// Records of calls that aren't answered, or whose outcome is unknown, with their call.
+    /// Records of calls without a response, or with unknown outcome; with their call.
     open: HashMap<u64, Sent>,
-    /// Records of calls that were answered with an error which says that nothing was written.
+    /// Records of calls that failed with an error which guarantees that nothing was written.
     refused: HashSet<u64>,
 }
 
@@ -55,12 +56,12 @@ struct Placed {
 
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// Number of the call's first record, and how many it has.
+    /// Number of the call's first record, and the number of its records.
     call: (u64, u32),
     bytes: usize,
 }
 
-/// A call that was handed out to be sent.
+/// A call to be sent.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) batch: Batch,
@@ -69,7 +70,7 @@ pub(crate) struct Call {
 }
 
 impl Oracle {
-    /// A call with records of these lengths, to be sent to `group`.
+    /// A call to `group` with records of these lengths.
     pub(crate) fn call(
         &mut self,
         group: GroupId,
@@ -88,7 +89,7 @@ impl Oracle {
         Call { batch: builder.finish().unwrap(), group, first }
     }
 
-    /// How a call ended.
+    /// Records how a call ended.
     pub(crate) fn ended(&mut self, call: &Call, result: &Result<Vec<Run>, Error>) {
         let ledger = self.shards.get_mut(&call.group).unwrap();
         let numbers = call.first..call.first + u64::from(call.batch.record_count());
@@ -119,8 +120,8 @@ impl Oracle {
         }
     }
 
-    /// Judges what a reader got of `group` who began and ended between the two moments of `during`,
-    /// after every call was answered.
+    /// Checks the `records` that a reader got of `group`. The reader began and ended between the two moments of
+    /// `during`, after every call had ended.
     pub(crate) fn judge(
         &mut self,
         group: GroupId,
@@ -165,12 +166,12 @@ impl Oracle {
                 right.assert_is(gone, group, *position);
             } else {
                 let lost = missing.peek().filter(|lost| *lost < position);
-                assert!(lost.is_none(), "group {group}: {lost:?} was acknowledged and isn't there");
+                assert!(lost.is_none(), "group {group}: {lost:?} was acknowledged and is missing");
                 let open = ledger.open.remove(&number);
                 let is_refused = ledger.refused.contains(&number);
                 let placed = ledger.placed.iter().find(|(_, placed)| placed.number == number);
                 let sent = open.unwrap_or_else(|| {
-                    panic!("group {group}: record {number} at {position:?} oughtn't be there (refused: {is_refused}, known: {placed:?})")
+                    panic!("group {group}: record {number} at {position:?} must not be there (refused: {is_refused}, known: {placed:?})")
                 });
                 assert_eq!(sent.bytes, record.data.len(), "group {group}: length at {position:?}");
                 adopted.push((*position, right, sent.call));
@@ -186,7 +187,8 @@ impl Oracle {
         self.adopt(group, adopted);
     }
 
-    /// Records of unknown outcome that were found: from now on they are to stay, and their calls are whole.
+    /// Takes over records of unknown outcome that were found. From now on they must stay. A call must be there as a
+    /// whole.
     fn adopt(&mut self, group: GroupId, adopted: Vec<(Position, Placed, (u64, u32))>) {
         let ledger = self.shards.get_mut(&group).unwrap();
         let mut calls: HashMap<(u64, u32), u32> = HashMap::new();
@@ -214,10 +216,11 @@ impl Placed {
 }
 
 const RETENTION: Duration = Duration::from_secs(RETENTION_HOURS as u64 * 3600);
-/// What two readings of one clock may differ by.
+/// Largest difference between two readings of one clock.
 const NOTICE: Duration = Duration::from_secs(2);
 
-/// Where the records begin that arrived at `time` or later; arrivals never fall along positions.
+/// Position of the first record that arrived at `time` or later. Arrival times never fall from one position to the
+/// next.
 fn first_since(placed: &BTreeMap<Position, Placed>, time: Timestamp) -> Option<Position> {
     placed.iter().find(|(_, placed)| placed.arrival >= time).map(|(position, _)| *position)
 }
@@ -234,7 +237,7 @@ fn partition_key(number: u64) -> Vec<u8> {
 
 const HEAD_BYTES: usize = 16;
 
-/// The data of a record: number, length, checksum of what follows, and bytes that follow from the number.
+/// The data of a record: number, length, checksum of the rest, and bytes that are computed from the number.
 fn data(number: u64, bytes: usize) -> Vec<u8> {
     assert!(bytes >= HEAD_BYTES);
     let mut filler = Vec::with_capacity(bytes);
@@ -253,9 +256,9 @@ fn data(number: u64, bytes: usize) -> Vec<u8> {
     data
 }
 
-/// The number of the record that `found` is, byte for byte.
+/// The number of the record with the data `found`. Fails unless every byte is the expected one.
 fn number_of(found: &Bytes, at: Position) -> u64 {
-    assert!(found.len() >= HEAD_BYTES, "nobody wrote what stands at {at:?}: {found:?}");
+    assert!(found.len() >= HEAD_BYTES, "no call wrote the data at {at:?}: {found:?}");
     let number = u64::from_le_bytes(found[..8].try_into().unwrap());
     let bytes = u32::from_le_bytes(found[8..12].try_into().unwrap()) as usize;
     let crc = u32::from_le_bytes(found[12..16].try_into().unwrap());
@@ -276,7 +279,7 @@ mod tests {
     const GROUP: GroupId = GroupId(1);
     const NOW: Timestamp = Timestamp::from_millis(1 << 40);
 
-    /// An oracle that saw one call of two records acknowledged, and what a reader should see.
+    /// An oracle with one acknowledged call of two records, and the records that a reader should get.
     fn acknowledged() -> (Oracle, Vec<Seen>) {
         let mut oracle = Oracle::default();
         let call = oracle.call(GROUP, None, &[16, 40]);
@@ -293,13 +296,13 @@ mod tests {
             .collect()
     }
 
-    fn complaint(mut oracle: Oracle, records: &[Seen]) -> String {
+    fn failure(mut oracle: Oracle, records: &[Seen]) -> String {
         let judged = catch_unwind(AssertUnwindSafe(|| oracle.judge(GROUP, records, (NOW, NOW))));
         *judged.unwrap_err().downcast::<String>().unwrap()
     }
 
     #[test]
-    fn what_is_right_is_right() {
+    fn correct_records_pass_until_they_expire() {
         let (mut oracle, records) = acknowledged();
         oracle.judge(GROUP, &records, (NOW, NOW));
         oracle.judge(GROUP, &records, (NOW, NOW));
@@ -309,53 +312,53 @@ mod tests {
     }
 
     #[test]
-    fn loss_change_and_repetition_are_found() {
+    fn lost_changed_and_repeated_records_are_found() {
         let (oracle, records) = acknowledged();
-        assert!(complaint(oracle, &records[..1]).contains("1 records are lost"));
+        assert!(failure(oracle, &records[..1]).contains("1 records are lost"));
         let (oracle, records) = acknowledged();
-        assert!(complaint(oracle, &records[1..]).contains("isn't there"));
+        assert!(failure(oracle, &records[1..]).contains("is missing"));
         let (oracle, mut records) = acknowledged();
         let mut bytes = records[1].2.data.to_vec();
         bytes[30] ^= 1;
         records[1].2.data = bytes.into();
-        assert!(complaint(oracle, &records).contains("is damaged"));
+        assert!(failure(oracle, &records).contains("is damaged"));
         let (oracle, mut records) = acknowledged();
         let (_, arrival, record) = records[0].clone();
         records.push((Position::entry(8), arrival, record));
-        assert!(complaint(oracle, &records).contains("oughtn't be there"));
+        assert!(failure(oracle, &records).contains("must not be there"));
         let (oracle, mut records) = acknowledged();
         records.swap(0, 1);
-        assert!(!complaint(oracle, &records).is_empty());
+        assert!(!failure(oracle, &records).is_empty());
         let (oracle, mut records) = acknowledged();
         records[0].2 = Record { partition_key: Bytes::from_static(b"k"), ..records[0].2.clone() };
-        assert!(complaint(oracle, &records).contains("key at"));
+        assert!(failure(oracle, &records).contains("key at"));
     }
 
     #[test]
-    fn an_unknown_outcome_is_settled_by_who_sees_it_first() {
+    fn the_first_reader_settles_an_unknown_outcome() {
         let (mut oracle, mut records) = acknowledged();
         let call = oracle.call(GROUP, None, &[20, 20]);
         oracle.ended(&call, &Err(Error::Unknown(String::new())));
         oracle.judge(GROUP, &records, (NOW, NOW));
-        let unsettled = records.clone();
+        let without_call = records.clone();
         records.extend(seen(&call, 9, NOW));
         oracle.judge(GROUP, &records, (NOW, NOW));
         assert_eq!(oracle.counts.found, 1);
-        assert!(complaint(oracle, &unsettled).contains("2 records are lost"));
+        assert!(failure(oracle, &without_call).contains("2 records are lost"));
     }
 
     #[test]
-    fn half_a_call_and_a_refused_call_are_found() {
+    fn a_partial_call_and_records_of_a_refused_call_are_found() {
         let (mut oracle, mut records) = acknowledged();
         let call = oracle.call(GROUP, None, &[20, 20]);
         oracle.ended(&call, &Err(Error::Unknown(String::new())));
         records.push(seen(&call, 9, NOW)[0].clone());
-        assert!(complaint(oracle, &records).contains("a part of the call"));
+        assert!(failure(oracle, &records).contains("a part of the call"));
         let (mut oracle, mut records) = acknowledged();
         let call = oracle.call(GROUP, None, &[20]);
         oracle.ended(&call, &Err(Error::NoLeader));
         records.extend(seen(&call, 9, NOW));
-        assert!(complaint(oracle, &records).contains("refused: true"));
+        assert!(failure(oracle, &records).contains("refused: true"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::load::write;
 use crate::oracle::Oracle;
 
-/// 12 MiB of appends under way, and little else.
+/// 12 MiB of appends under way, and small queues and caches.
 const SETTINGS: &str = "
 [storage]
 segment-bytes = 16777216
@@ -22,7 +22,7 @@ append-bytes-in-flight = 12582912
 const RECORD_BYTES: usize = 512 << 10;
 const CALLS: usize = 1000;
 const AT_ONCE: usize = 100;
-/// What a node may need for a load of [`AT_ONCE`] records that come in and are sent on.
+/// Memory that a node may use for [`AT_ONCE`] records that arrive and are forwarded at the same time.
 const MOST_RESIDENT_BYTES: u64 = 400 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! Groups that have lost their majority for good: `anabranch ctl recover`.
+//! Recovery of groups that have lost their majority for good: `anabranch ctl recover`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::load::write;
 use crate::oracle::Oracle;
 use crate::waiting::wait_for;
 
-/// A stream that every node which holds some of it holds all of.
+/// A stream with equal replicas on all nodes that hold it.
 struct Scene {
     cluster: Cluster,
     client: Client,
@@ -40,7 +40,7 @@ impl Scene {
         assert_eq!(written, 3 * calls as u64);
     }
 
-    /// Waits until every replica that the catalog names is on a node that shows all that the leader does.
+    /// Waits until every replica that the catalog names returns the same records as the leader.
     async fn has_equal_replicas(&self, group: GroupId) {
         let records = self.cluster.read_leader(group).await;
         for node in &self.cluster.nodes {
@@ -55,7 +55,7 @@ impl Scene {
         }
     }
 
-    /// Judges what the leaders show: every record that was acknowledged is there.
+    /// Checks that the leaders return every acknowledged record.
     async fn judge(&mut self) {
         for shard in &self.shards {
             let began = self.cluster.now();
@@ -64,7 +64,7 @@ impl Scene {
         }
     }
 
-    /// What `ctl recover` says of a group, as node `asked` is told to keep the replica on node `from`.
+    /// The output of `ctl recover` for a group. Node `asked` gets the request to keep the replica on node `from`.
     fn recover(
         &self,
         asked: usize,
@@ -77,7 +77,7 @@ impl Scene {
         self.cluster.nodes[asked].ctl(&[&args[..], more].concat())
     }
 
-    /// Waits until each of the stream's groups, and the catalog, has three voters, none of them with an id of `old`.
+    /// Waits until each group of the stream, and the catalog, has three voters, and no voter has an id of `old`.
     async fn has_three_voters(&self, old: &BTreeSet<u64>) {
         wait_for("three voters of each group", async || {
             let mut leader_seen = BTreeSet::new();
@@ -102,32 +102,36 @@ impl Scene {
         .await;
     }
 
-    /// Ids of all replicas that node `asked` knows of.
+    /// Ids of all replicas that node `asked` knows.
     async fn replica_ids(&self, asked: usize) -> BTreeSet<u64> {
         let report = self.cluster.nodes[asked].report().await;
         let shards = report["shards"].as_array().unwrap().iter();
         shards.chain([&report["catalog"]]).flat_map(|group| numbers(&group["voters"])).collect()
     }
 
-    /// Recovers each of these groups from the replica on node `from`, which is refused before the loss is accepted.
+    /// Recovers each of these groups from the replica on node `from`. The first request of each is refused, as it
+    /// does not accept the loss.
     async fn recover_all(&self, groups: &[GroupId], from: usize) {
         let id = self.cluster.nodes[from].id;
         for group in groups {
-            let said = wait_for("the group is seen to have no leader", async || {
-                match self.recover(from, *group, id, &[]) {
-                    Ok(said) => panic!("recovered without being told to accept the loss: {said}"),
-                    Err(said) if said.contains("Nothing was done") => Ok(said),
-                    Err(said) => Err(said),
-                }
-            })
-            .await;
+            let said =
+                wait_for("the group has no leader, as the node sees it", async || {
+                    match self.recover(from, *group, id, &[]) {
+                        Ok(said) => {
+                            panic!("recovered without being told to accept the loss: {said}")
+                        }
+                        Err(said) if said.contains("Nothing was done") => Ok(said),
+                        Err(said) => Err(said),
+                    }
+                })
+                .await;
             assert!(said.contains(&format!("node {id} has entries up to")), "{said}");
             let said = self.recover(from, *group, id, &["--accept-loss"]).unwrap();
             assert!(said.contains(&format!("group {group} goes on from node {id}")), "{said}");
         }
         for group in groups {
             self.cluster.read_leader(*group).await;
-            let refused = wait_for("the leader is seen", async || {
+            let refused = wait_for("the node knows the leader", async || {
                 match self.recover(from, *group, id, &["--accept-loss"]) {
                     Ok(said) => panic!("recovered again: {said}"),
                     Err(said) if said.contains("there is nothing to recover") => Ok(said),
@@ -157,21 +161,21 @@ async fn catalog_and_shards_are_recovered_from_the_last_of_three_nodes() {
         fs::remove_dir_all(&lost.data_dir).unwrap();
     }
 
-    // The catalog, in the directory of a node that is stopped.
+    // Recovers the catalog in the directory of a node that is stopped.
     let dir = data_dir.to_str().unwrap();
     let recover = ["recover", "catalog", "--data-dir", dir];
     let accepted = ["recover", "catalog", "--data-dir", dir, "--accept-loss"];
     let refused = scene.cluster.nodes[LAST].ctl(&recover).unwrap_err();
     assert!(refused.contains("the replica of node 3 has version"), "{refused}");
     scene.cluster.nodes[LAST].start();
-    scene.cluster.nodes[LAST].report().await; // it has its directory
+    scene.cluster.nodes[LAST].report().await; // now it has locked its directory
     let refused = scene.cluster.nodes[LAST].ctl(&recover).unwrap_err();
     assert!(refused.contains("in use"), "{refused}");
     scene.cluster.nodes[LAST].kill();
     let said = scene.cluster.nodes[LAST].ctl(&accepted).unwrap();
     assert!(said.contains("It is the only voter now") && said.contains("1 streams"), "{said}");
 
-    // Its node first, then two empty ones.
+    // Starts this node first, then two empty nodes.
     scene.cluster.nodes[LAST].start();
     wait_for("the catalog has a leader", async || {
         let report = scene.cluster.nodes[LAST].try_report().await?;
@@ -188,7 +192,8 @@ async fn catalog_and_shards_are_recovered_from_the_last_of_three_nodes() {
     scene.write().await;
     scene.judge().await;
 
-    // A node comes back with what it held before: its old replica of the catalog stays closed, and it takes its place.
+    // A node returns with its old data. Its old replica of the catalog stays closed, and the node becomes a member
+    // again with a new one.
     let back = &mut scene.cluster.nodes[0];
     back.kill();
     fs::remove_dir_all(&back.data_dir).unwrap();
@@ -206,7 +211,7 @@ async fn shards_are_recovered_while_the_catalog_has_its_majority() {
     let mut cluster = Cluster::start(3, BUSY_LOGS).await;
     cluster.join(4, "", BUSY_LOGS).await;
     let mut scene = Scene::set(cluster, 8).await;
-    let (kept, lost) = (0, [1, 3]); // which leaves two of three replicas of the catalog
+    let (kept, lost) = (0, [1, 3]); // two of three replicas of the catalog are left
     let report = scene.cluster.nodes[kept].report().await;
     let held_by = |shard: &Value, node: usize| {
         let replicas = shard["replicas"].as_array().unwrap().iter();
@@ -228,7 +233,7 @@ async fn shards_are_recovered_while_the_catalog_has_its_majority() {
         fs::remove_dir_all(&scene.cluster.nodes[node].data_dir).unwrap();
     }
     let (group, left) = of_lost[0];
-    wait_for("a dead node is refused as the one to keep", async || {
+    wait_for("a dead node is refused as the node to keep", async || {
         match scene.recover(left, group, 2, &["--accept-loss"]) {
             Err(said) if said.contains("node 2 doesn't answer") => Ok(()),
             said => Err(format!("{said:?}")),
@@ -241,7 +246,7 @@ async fn shards_are_recovered_while_the_catalog_has_its_majority() {
     scene.judge().await;
     scene.write().await;
     scene.judge().await;
-    // Nodes that come back, empty, get replicas again.
+    // Nodes that return with empty disks get replicas again.
     for node in lost {
         scene.cluster.nodes[node].start();
     }
@@ -252,7 +257,7 @@ async fn shards_are_recovered_while_the_catalog_has_its_majority() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_run_on_while_the_catalog_is_recovered_elsewhere_end_and_come_back() {
+async fn nodes_with_the_old_catalog_end_and_join_the_recovered_one() {
     const KEPT: usize = 2;
     let mut scene = Scene::set(Cluster::start(3, BUSY_LOGS).await, 1).await;
     let old = scene.replica_ids(KEPT).await;
@@ -260,7 +265,7 @@ async fn nodes_that_run_on_while_the_catalog_is_recovered_elsewhere_end_and_come
     let dir = scene.cluster.nodes[KEPT].data_dir.to_str().unwrap().to_owned();
     let recover = ["recover", "catalog", "--data-dir", dir.as_str(), "--accept-loss"];
     scene.cluster.nodes[KEPT].ctl(&recover).unwrap();
-    // Two old replicas of the catalog lead a catalog of their own, until they hear of the new one.
+    // The two other nodes still run with the old catalog and have a majority of it, until they hear of the new one.
     scene.cluster.nodes[KEPT].start();
     for node in &mut scene.cluster.nodes[..KEPT] {
         let status = node.ended().await;

@@ -1,4 +1,5 @@
-//! Disks that fail or hang under a process that lives: the others take over, and the node says what it has.
+//! Disks that fail or hang while the process runs. The other nodes take over, and the node reports the state of its
+//! disk.
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ stall-limit-ms = 1000
 ";
 const DISK_BYTES: u64 = 96 << 20;
 const RECORD_BYTES: usize = 2_000;
-/// The exit code of a node whose log store has failed.
+/// Exit code of a node whose log store has failed.
 const DISK_FAILED: i32 = 74;
 
-/// A cluster of which each node has a disk of its own, with one stream.
+/// A cluster in which each node has its own disk, with one stream.
 struct Scene {
     cluster: Cluster,
     disks: Vec<SmallDisk>,
@@ -38,7 +39,7 @@ impl Scene {
         Some(Self { cluster, disks, client, shards, oracle: Oracle::default() })
     }
 
-    /// Writes records until so many are acknowledged.
+    /// Writes records until `acknowledged` of them are acknowledged.
     async fn write(&mut self, acknowledged: u64) {
         let Self { client, shards, oracle, .. } = self;
         let mut so_far = 0;
@@ -47,7 +48,7 @@ impl Scene {
         }
     }
 
-    /// The place of the node that leads the first shard.
+    /// Index of the node that leads the first shard.
     async fn leader(&self) -> usize {
         let group = self.shards[0].group;
         let id = wait_for("a leader of the first shard", async || {
@@ -78,7 +79,7 @@ async fn a_node_whose_disk_fails_ends_by_itself_and_the_others_go_on() {
     assert_eq!(status.code(), Some(DISK_FAILED));
     let log = scene.cluster.nodes[victim].log_text();
     assert!(log.contains("the log store has failed, this node ends with code 74"), "{log}");
-    // What was synced is there when the disk is.
+    // With the disk mounted again, every synced record is there.
     scene.disks[victim].mount_again();
     scene.cluster.nodes[victim].start();
     scene.cluster.all_ready().await;
@@ -87,14 +88,14 @@ async fn a_node_whose_disk_fails_ends_by_itself_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_disk_hangs_counts_as_silent_and_says_so_until_it_goes_on() {
+async fn a_node_whose_disk_hangs_counts_as_silent_and_is_not_ready_until_the_disk_works() {
     let Some(mut scene) = Scene::set().await else { return };
     scene.write(40).await;
     let victim = scene.leader().await;
     let frozen = scene.disks[victim].freeze();
     scene.write(200).await;
     let node = &scene.cluster.nodes[victim];
-    wait_for("it is not ready, but answers", async || {
+    wait_for("the node is not ready, but answers", async || {
         match (node.get("/readyz").await?, node.get("/healthz").await?) {
             (503, 200) => Ok(()),
             statuses => Err(format!("{statuses:?}")),

@@ -6,8 +6,7 @@ use tokio::time::{Instant, sleep};
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Returns what `condition` finds, as soon as it finds it. Panics after a minute with what was awaited and
-/// with why it isn't so.
+/// Polls `condition` and returns its first `Ok`. Panics after a minute; the message has `what` and the last error.
 pub(crate) async fn wait_for<T, E: fmt::Display>(
     what: impl fmt::Display,
     mut condition: impl AsyncFnMut() -> Result<T, E>,

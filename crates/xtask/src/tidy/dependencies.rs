@@ -1,15 +1,4 @@
-//! Rules about dependencies between crates, and about their versions.
-//!
-//! Each crate has a layer (`[package.metadata] layer`). Dependencies point to the same or a lower layer:
-//!
-//! ```text
-//! 5 anabranch (the program)        2 storage, transport, tls, encryption, proto
-//! 4 gateway, client                1 access, catalog, shard (deterministic)
-//! 3 node, replica                  0 types
-//! ```
-//!
-//! Crates of the layer "tests" may be dev-dependencies of any crate. No crate depends on a crate of the layer
-//! "tools".
+//! Which crate may depend on which: the layers of `ARCHITECTURE.md`, and four rules beside them.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +6,13 @@ use toml::Value;
 
 use crate::tidy::tree::{Crate, Dependency, Layer, Tree};
 
-/// Every crate has a layer, and depends only on crates of the same or a lower layer.
+/// The layer of the crates that serve one API each.
+const SERVICES: i64 = 5;
+/// The layer of the gateway and of the engines that services use.
+const PLATFORM: i64 = 4;
+
+/// Every crate has a layer, and its dependencies are in the same layer or a lower one. Helpers of tests are only for
+/// tests, and no crate depends on a tool. So the gateway (layer 4) names no service (layer 5).
 pub(super) fn layers(tree: &Tree) -> Vec<String> {
     let layers: BTreeMap<&str, Option<Layer>> =
         tree.crates.iter().map(|member| (member.name(), member.layer())).collect();
@@ -25,7 +20,7 @@ pub(super) fn layers(tree: &Tree) -> Vec<String> {
     for member in &tree.crates {
         let Some(layer) = member.layer() else {
             findings.push(format!(
-                "{}: [package.metadata] layer is none of 0 to 5, \"tests\", \"tools\"",
+                "{}: [package.metadata] layer must be 0 to 6, \"tests\" or \"tools\"",
                 member.name()
             ));
             continue;
@@ -41,7 +36,7 @@ pub(super) fn layers(tree: &Tree) -> Vec<String> {
     findings
 }
 
-/// Why a crate of layer `from` must not depend on a crate of layer `to`; `None` if it may.
+/// Why a crate of layer `from` cannot depend on a crate of layer `to`; `None` if it may.
 fn refused(from: Layer, to: Layer, dev: bool) -> Option<String> {
     match (from, to) {
         (_, Layer::Tools) => Some("nothing depends on a tool".into()),
@@ -57,14 +52,30 @@ fn refused(from: Layer, to: Layer, dev: bool) -> Option<String> {
     }
 }
 
-/// No crate of layer 4 depends on storage: services reach records only through the cluster.
+/// A service uses the cluster through the platform: it never opens a log store. The same holds for the platform.
 pub(super) fn services_without_storage(tree: &Tree) -> Vec<String> {
-    let services = tree.crates.iter().filter(|member| member.layer() == Some(Layer::Numbered(4)));
-    naming(services, "anabranch-storage", "a service doesn't name storage")
+    let served =
+        |member: &&Crate| matches!(member.layer(), Some(Layer::Numbered(PLATFORM | SERVICES)));
+    let reason = "a crate of layer 4 or 5 does not name storage";
+    naming(tree.crates.iter().filter(served), "anabranch-storage", reason)
 }
 
-/// Only one crate depends on openraft, so only that crate changes with a new version of it or another consensus
-/// library.
+/// Services meet only in streams and tables of the cluster. Code that two services need belongs below layer 5.
+pub(super) fn services_without_services(tree: &Tree) -> Vec<String> {
+    let services: Vec<&Crate> = tree
+        .crates
+        .iter()
+        .filter(|member| member.layer() == Some(Layer::Numbered(SERVICES)))
+        .collect();
+    let mut findings = Vec::new();
+    for service in &services {
+        let reason = "a service names no other service";
+        findings.extend(naming(services.iter().copied(), service.name(), reason));
+    }
+    findings
+}
+
+/// A change of the consensus library concerns a single crate.
 pub(super) fn openraft_in_one_crate(tree: &Tree) -> Vec<String> {
     let others = tree.crates.iter().filter(|member| member.name() != "anabranch-replica");
     naming(others, "openraft", "only anabranch-replica does")
@@ -81,7 +92,7 @@ fn naming<'a>(
         .collect()
 }
 
-/// All versions and paths are in `[workspace.dependencies]` of the root, and nowhere else.
+/// Versions and paths are in one place: the root's `[workspace.dependencies]`.
 pub(super) fn versions_in_one_place(tree: &Tree) -> Vec<String> {
     let inherits = |dependency: &Dependency<'_>| {
         dependency.value.get("workspace").and_then(Value::as_bool) == Some(true)
@@ -90,7 +101,7 @@ pub(super) fn versions_in_one_place(tree: &Tree) -> Vec<String> {
     for member in &tree.crates {
         for dependency in member.dependencies().iter().filter(|found| !inherits(found)) {
             findings.push(format!(
-                "{}: {} doesn't say `workspace = true`",
+                "{}: {} does not say `workspace = true`",
                 member.name(),
                 dependency.package
             ));

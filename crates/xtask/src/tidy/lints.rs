@@ -1,11 +1,11 @@
-//! Rules about lint settings: every crate has the lints of the workspace, and the deterministic crates ban clocks and
-//! I/O.
+//! Rules about lint settings: each crate takes the workspace's lints and repeats the shared keys of `clippy.toml`,
+//! and the crates of layers 0 and 1 ban clocks and files.
 
 use toml::{Table, Value};
 
 use crate::tidy::tree::{Layer, Tree};
 
-/// Functions that would make a state machine differ between replicas. Crates of layers 0 and 1 must ban them.
+/// Calls that would make a state machine differ between replicas. Layers 0 and 1 must ban them.
 const NONDETERMINISTIC: [&str; 4] = [
     "std::time::SystemTime::now",
     "std::time::Instant::now",
@@ -22,7 +22,7 @@ pub(super) fn inherited(tree: &Tree) -> Vec<String> {
     tree.crates
         .iter()
         .filter(|member| !inherits(&member.manifest))
-        .map(|member| format!("{}: [lints] doesn't say `workspace = true`", member.name()))
+        .map(|member| format!("{}: [lints] does not say `workspace = true`", member.name()))
         .collect()
 }
 
@@ -35,7 +35,7 @@ pub(super) fn deterministic_below_layer_two(tree: &Tree) -> Vec<String> {
         }
         let banned = banned_methods(member.clippy.as_ref());
         for path in NONDETERMINISTIC.iter().filter(|path| !banned.contains(*path)) {
-            findings.push(format!("{}: its clippy.toml doesn't ban {path}", member.name()));
+            findings.push(format!("{}: its clippy.toml does not ban {path}", member.name()));
         }
     }
     findings
@@ -55,7 +55,7 @@ pub(super) fn shared_keys_repeated(tree: &Tree) -> Vec<String> {
         for (key, value) in &tree.clippy {
             if own.get(key) != Some(value) {
                 findings.push(format!(
-                    "{}: its clippy.toml doesn't repeat `{key} = {value}` of the root's",
+                    "{}: its clippy.toml does not repeat `{key} = {value}` of the root's",
                     member.name()
                 ));
             }

@@ -7,7 +7,7 @@ const RUST: [(&str, &str); 3] = [("#[", "ignore"), (", ", "ignore)]"), ("```", "
 /// Marks that switch a pytest test off.
 const PYTHON: [(&str, &str); 3] = [("mark.", "skip"), ("mark.", "xfail"), ("pytest.", "skip")];
 
-/// Finds tests that are switched off. Such a test proves nothing: repair it or remove it.
+/// A test that does not run proves nothing: repair it or remove it.
 pub(super) fn tests(tree: &Tree) -> Vec<String> {
     let rust = tree.crates.iter().flat_map(|member| &member.sources);
     let rust = rust.flat_map(|source| switched_off(source, &RUST));

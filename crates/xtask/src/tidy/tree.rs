@@ -1,7 +1,4 @@
-//! The workspace as data: the input of all rules.
-//!
-//! [`Tree::read`] reads and parses everything once. After that, no rule touches the disk. Files are read in sorted
-//! order, so findings always have the same order.
+//! The files that the rules look at, read once and parsed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +9,16 @@ use toml::{Table, Value};
 /// The workspace: all files that the rules look at.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    /// The root's `clippy.toml`; empty if the file is missing.
+    /// The root's `clippy.toml`.
     pub(crate) clippy: Table,
     /// All crates in the folder `crates/`, by name of the folder.
     pub(crate) crates: Vec<Crate>,
     /// All Python files below `tests/`.
     pub(crate) python: Vec<Source>,
+    /// Markdown outside the crates: in the root and in `docs/`.
+    pub(crate) documents: Vec<Source>,
+    /// Protocol definitions.
+    pub(crate) protos: Vec<Source>,
 }
 
 /// One crate.
@@ -29,6 +30,8 @@ pub(crate) struct Crate {
     pub(crate) clippy: Option<Table>,
     /// All Rust files, tests included.
     pub(crate) sources: Vec<Source>,
+    /// Its Markdown files.
+    pub(crate) documents: Vec<Source>,
 }
 
 /// One text file.
@@ -36,18 +39,18 @@ pub(crate) struct Crate {
 pub(crate) struct Source {
     /// Path from the root.
     pub(crate) path: String,
-    /// Contents.
+    /// Content of the file.
     pub(crate) text: String,
 }
 
-/// Layer of a crate.
+/// Level of a crate in the pyramid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// 0 (basic types) to 5 (the program).
+    /// 0 words, 1 rules, 2 machines, 3 cluster, 4 platform, 5 services, 6 programs.
     Numbered(i64),
-    /// Helps tests. May be used as a `dev-dependency` only.
+    /// Helps tests: only `dev-dependencies` may name it.
     Tests,
-    /// Works on the workspace. No crate depends on it.
+    /// Works on the workspace: no crate may name it.
     Tools,
 }
 
@@ -58,7 +61,7 @@ pub(crate) struct Dependency<'a> {
     pub(crate) package: &'a str,
     /// Whether only the crate's own tests use it.
     pub(crate) dev: bool,
-    /// Value in the manifest, such as `{ workspace = true }`.
+    /// The right-hand side of the line.
     pub(crate) value: &'a Value,
 }
 
@@ -66,10 +69,14 @@ impl Tree {
     /// Reads the workspace at `root`.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let folders = children(&root.join("crates"))?.into_iter().filter(|path| path.is_dir());
+        let mut documents = read_files(root, children(root)?, "md")?;
+        documents.extend(read_sources(root, &root.join("docs"), "md")?);
         Ok(Self {
             clippy: read_table(&root.join("clippy.toml"))?,
             crates: folders.map(|path| Crate::read(root, &path)).collect::<Result<_>>()?,
             python: read_sources(root, &root.join("tests"), "py")?,
+            documents,
+            protos: read_sources(root, &root.join("proto"), "proto")?,
         })
     }
 }
@@ -81,6 +88,7 @@ impl Crate {
             manifest: read_table(&folder.join("Cargo.toml"))?,
             clippy: clippy.exists().then(|| read_table(&clippy)).transpose()?,
             sources: read_sources(root, folder, "rs")?,
+            documents: read_sources(root, folder, "md")?,
         })
     }
 
@@ -90,18 +98,18 @@ impl Crate {
         name.and_then(Value::as_str).unwrap_or("(a crate without a name)")
     }
 
-    /// The layer in `[package.metadata]`; `None` if it is missing or unknown.
+    /// The layer in `[package.metadata]`; `None` if it is missing or no layer.
     pub(crate) fn layer(&self) -> Option<Layer> {
         let layer = self.manifest.get("package")?.get("metadata")?.get("layer")?;
         match (layer.as_integer(), layer.as_str()) {
-            (Some(layer @ 0..=5), None) => Some(Layer::Numbered(layer)),
+            (Some(layer @ 0..=6), None) => Some(Layer::Numbered(layer)),
             (None, Some("tests")) => Some(Layer::Tests),
             (None, Some("tools")) => Some(Layer::Tools),
             _ => None,
         }
     }
 
-    /// All dependencies, those for one target only included.
+    /// Every dependency, also those of a single target.
     pub(crate) fn dependencies(&self) -> Vec<Dependency<'_>> {
         let targets = self.manifest.get("target").and_then(Value::as_table);
         let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
@@ -129,20 +137,29 @@ fn read_table(path: &Path) -> Result<Table> {
 
 /// All files below `folder` with the given extension.
 fn read_sources(root: &Path, folder: &Path, extension: &str) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
-    for path in children(folder)? {
-        if path.is_dir() {
-            sources.extend(read_sources(root, &path, extension)?);
-        } else if path.extension().is_some_and(|found| found == extension) {
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-            sources.push(Source { path, text });
-        }
+    let (folders, files): (Vec<_>, Vec<_>) =
+        children(folder)?.into_iter().partition(|path| path.is_dir());
+    let mut sources = read_files(root, files, extension)?;
+    for folder in folders {
+        sources.extend(read_sources(root, &folder, extension)?);
     }
     Ok(sources)
 }
 
-/// All entries of `folder`, sorted. Empty if there is no such folder.
+/// Those of `paths` that are files whose name ends in `.extension`.
+fn read_files(root: &Path, paths: Vec<PathBuf>, extension: &str) -> Result<Vec<Source>> {
+    let wanted =
+        |path: &PathBuf| path.is_file() && path.extension().is_some_and(|found| found == extension);
+    let mut sources = Vec::new();
+    for path in paths.into_iter().filter(wanted) {
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        sources.push(Source { path, text });
+    }
+    Ok(sources)
+}
+
+/// The entries of `folder`, sorted; empty if there is no such folder.
 fn children(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.exists() {
         return Ok(Vec::new());
