@@ -18,6 +18,7 @@ pub(crate) fn findings(tree: &Tree) -> Vec<String> {
         dependencies::layers,
         dependencies::services_without_storage,
         dependencies::openraft_in_one_crate,
+        dependencies::prometheus_in_one_crate,
         dependencies::versions_in_one_place,
         lints::inherited,
         lints::deterministic_below_layer_two,
