@@ -4,7 +4,7 @@
 //! the frame's checksum is whole it must agree too. The frame is written in place, so the segment is again what it was,
 //! for the index, for a replay and for the scrub.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use anabranch_types::LogId;
 use tracing::warn;
@@ -30,6 +30,7 @@ impl Group {
             return;
         }
         if inner.damaged.insert(id.index, (id, reason.to_owned())).is_none() {
+            self.core.metrics.damaged_entries.increment();
             warn!(group = %self.id, entry = %id, reason, "entry is damaged");
         }
         let count = inner.damaged.len();
@@ -44,7 +45,12 @@ impl Group {
 
     /// Whether entries are known that can't be read. Some of them may have been purged or truncated.
     pub(crate) fn is_damaged(&self) -> bool {
-        *self.damage.borrow() > 0
+        self.damage_count() > 0
+    }
+
+    /// How many entries are known that can't be read.
+    pub(crate) fn damage_count(&self) -> usize {
+        *self.damage.borrow()
     }
 
     /// The live entries that can't be read.
@@ -140,7 +146,7 @@ impl Group {
         let mut inner = self.lock();
         inner.damaged.remove(&id.index);
         self.damage.send_replace(inner.damaged.len());
-        self.core.mended.fetch_add(1, Relaxed);
+        self.core.metrics.repaired_entries.increment();
     }
 
     fn refused(&self, segment: &SegmentFile, why: &str) -> Error {

@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use anabranch_metrics::Registry;
 use anabranch_types::GroupId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, info, warn};
@@ -26,6 +27,7 @@ use crate::{
     group::{Group, Wanted},
     index::Index,
     keys::{Position, Run, SegmentRow},
+    metrics::{self, Metrics},
     segment::{
         file::{DATA_START, SegmentFile, sync_dir},
         pool::Pool,
@@ -44,7 +46,11 @@ use crate::{
 };
 
 /// Opens or makes the store in `root` and starts its threads. Says how often it was opened, this time included.
-pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<(Shutdown, u64), Error> {
+pub(super) fn open(
+    root: &Path,
+    settings: StorageSettings,
+    registry: &Registry,
+) -> Result<(Shutdown, u64), Error> {
     raise_file_limit();
     let (dir, lock) = DataDir::open(root)?;
     let files = find_files(&dir)?;
@@ -82,7 +88,9 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<(Shutdown, 
     };
     // Counted last: an opening that fails is no start.
     let starts = starts::raise(root)?;
-    Ok((opening.launch(start, tail, lock)?, starts))
+    let opened = opening.launch(start, tail, lock, Metrics::new(registry))?;
+    metrics::show(&opened.core, registry);
+    Ok((opened, starts))
 }
 
 struct Opening {
@@ -316,14 +324,21 @@ impl Opening {
     }
 
     /// Writes the opening round and starts the threads.
-    fn launch(self, start: Start, tail: Tail, lock: fs::File) -> Result<Shutdown, Error> {
+    fn launch(
+        self,
+        start: Start,
+        tail: Tail,
+        lock: fs::File,
+        metrics: Metrics,
+    ) -> Result<Shutdown, Error> {
         let (dir, incarnation) = (self.files.dir.clone(), self.dir.incarnation);
         let space = Arc::clone(&self.space);
-        let pool =
-            Pool::new(&dir, incarnation, &self.settings, space, start.ready, start.next_serial);
+        let (settings, next) = (&self.settings, start.next_serial);
+        let pool = Pool::new(&dir, incarnation, settings, space, start.ready, next, &metrics);
         let core = Core::new(Parts {
             dir: self.dir,
             settings: self.settings,
+            metrics,
             pool,
             space: self.space,
             index: self.index,
@@ -341,7 +356,7 @@ impl Opening {
                 group.note_damage(*id, &damage.to_string());
             }
         }
-        Core::add(&core.counters.device_bytes, start.rewritten);
+        core.metrics.device_bytes.add(start.rewritten);
         let shutdown = Shutdown {
             core: Arc::clone(&core),
             maintainer: Mutex::default(),
