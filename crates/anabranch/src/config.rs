@@ -25,6 +25,9 @@ pub(crate) struct NodeConfig {
     pub(crate) listen_api: String,
     /// `host:port` of the gRPC API, which other nodes use too.
     pub(crate) listen_grpc: String,
+    /// `host:port` for metrics and health checks in plain HTTP. Default: none; where any credentials are accepted, the
+    /// Kinesis API's port has them.
+    pub(crate) listen_metrics: Option<String>,
     /// `host:port` at which other nodes and clients reach `listen_grpc`. Default: the address that is listened on.
     pub(crate) advertise_grpc: Option<String>,
     /// Whether the gRPC port is plain where others than this machine reach it: then anybody there is a node and an operator.
@@ -77,6 +80,8 @@ pub(crate) struct RawNodeConfig {
     pub(crate) cluster: String,
     pub(crate) listen_api: String,
     pub(crate) listen_grpc: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listen_metrics: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) advertise_grpc: Option<String>,
     /// Nothing is open unless the file says so in so many words.
@@ -388,6 +393,7 @@ impl NodeConfig {
             cluster: raw.cluster,
             listen_api: raw.listen_api,
             listen_grpc: raw.listen_grpc,
+            listen_metrics: raw.listen_metrics,
             advertise_grpc: raw.advertise_grpc,
             data_dir: raw.data_dir,
             zone: raw.zone,
@@ -475,6 +481,7 @@ mod tests {
             cluster: "c".into(),
             listen_api: "127.0.0.1:0".into(),
             listen_grpc: "127.0.0.1:0".into(),
+            listen_metrics: None,
             advertise_grpc: None,
             plain_grpc: false,
             data_dir: "d".into(),

@@ -140,7 +140,7 @@ async fn one(args: DevArgs, dir: &Path, tls_dir: Option<PathBuf>) -> anyhow::Res
         command.extend(["--clock-offset-file".into(), file.display().to_string()]);
     }
     let dir = dir.to_owned();
-    let result = running::run(config, move |Addresses { api, grpc }| {
+    let result = running::run(config, move |Addresses { api, grpc, .. }| {
         let command = [command, vec!["--listen".into(), api.to_string()]].concat();
         let (api, grpc) = (api.to_string(), grpc.to_string());
         let pid = std::process::id();
@@ -385,6 +385,7 @@ fn write_configs(
             cluster: CLUSTER.into(),
             listen_api: reserved.api.to_string(),
             listen_grpc: reserved.grpc.to_string(),
+            listen_metrics: None,
             advertise_grpc: None,
             plain_grpc: false,
             data_dir: node_dir.to_owned(),

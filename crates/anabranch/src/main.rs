@@ -7,6 +7,7 @@ mod config;
 mod ctl;
 mod dev;
 mod local_node;
+mod metrics_server;
 mod privacy;
 mod reach;
 mod running;

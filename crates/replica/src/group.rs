@@ -26,6 +26,7 @@ use crate::convert::{
 use crate::error::Error;
 use crate::log_adapter::LogAdapter;
 use crate::machine::{Machine, Outcome};
+use crate::metrics::Metrics;
 use crate::network::{NetworkFactory, Pace, append_reply, append_request};
 use crate::payload::Payload;
 use crate::places;
@@ -40,6 +41,7 @@ mod hand_over;
 mod report;
 
 pub use hand_over::HandOver;
+pub(crate) use report::Standing;
 pub use report::{GroupReport, MemberReport};
 
 /// Which replica of which group a node is to hold.
@@ -97,6 +99,7 @@ pub(crate) struct Group {
     pub(crate) progress: Arc<Progress>,
     pub(crate) raft: Raft,
     pub(crate) transport: Transport,
+    pub(crate) metrics: Arc<Metrics>,
     settings: ReplicaSettings,
     /// Highest term in which this replica gave up to lead: whatever openraft says, it leads in no term up
     /// to this. 0 for none.
@@ -107,31 +110,41 @@ pub(crate) struct Group {
     pub(crate) is_crowded: Arc<AtomicBool>,
 }
 
+/// What the replicas of a node share.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a> {
+    pub(crate) store: &'a Arc<dyn LogStore>,
+    pub(crate) transport: &'a Transport,
+    pub(crate) pace: &'a Arc<Pace>,
+    pub(crate) settings: &'a ReplicaSettings,
+    pub(crate) reverted: &'a Reverted,
+    pub(crate) metrics: &'a Arc<Metrics>,
+}
+
 impl Group {
     /// Opens the replica that `spec` names, from what the node's log store holds of it.
     pub(crate) async fn open(
         spec: &GroupSpec,
-        store: &Arc<dyn LogStore>,
         machine: Box<dyn Machine>,
-        transport: &Transport,
-        pace: &Arc<Pace>,
-        settings: &ReplicaSettings,
-        reverted: &Reverted,
+        shared: Shared<'_>,
     ) -> Result<Self, Error> {
+        let Shared { store, transport, pace, settings, reverted, metrics } = shared;
         let log = places::claim(spec.group, spec.replica, store).await?;
         if let Health::Quarantined { reason } = log.health() {
             return Err(Error::OutOfService(reason));
         }
         let progress = Arc::new(Progress::default());
         let out_of_service = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
-        let applier = Applier::open(Arc::clone(&log), machine, Arc::clone(&progress))
-            .map_err(|error| out_of_service(&error))?;
+        let applier =
+            Applier::open(Arc::clone(&log), machine, Arc::clone(&progress), Arc::clone(metrics));
+        let applier = applier.map_err(|error| out_of_service(&error))?;
         let is_crowded = Arc::new(AtomicBool::new(false));
         let network = NetworkFactory {
             group: spec.group,
             log: Arc::clone(&log),
             transport: transport.clone(),
             pace: Arc::clone(pace),
+            metrics: Arc::clone(metrics),
             is_crowded: Arc::clone(&is_crowded),
             acknowledged: Arc::default(),
             reverted: reverted.clone(),
@@ -148,6 +161,7 @@ impl Group {
             progress,
             raft,
             transport: transport.clone(),
+            metrics: Arc::clone(metrics),
             settings: settings.clone(),
             given_up: AtomicU64::new(0),
             telling_heir: Mutex::default(),
@@ -505,6 +519,7 @@ impl Group {
             return;
         }
         self.release_lost_leader().await;
+        self.metrics.elections.increment();
         let _stopping = self.raft.trigger().elect(true).await;
     }
 

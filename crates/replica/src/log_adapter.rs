@@ -29,7 +29,7 @@ const READ_BYTES: usize = 4 << 20;
 /// live write waiting.
 const CATCH_UP_READ_BYTES: usize = 256 << 10;
 /// What begins so many entries before the log's end is for a replica that is far behind.
-const CATCH_UP_ENTRIES: u64 = 1024;
+pub(crate) const CATCH_UP_ENTRIES: u64 = 1024;
 
 /// Whether what begins at entry `first` is for a replica that is far behind.
 pub(crate) fn is_catch_up(log: &dyn GroupLog, first: u64) -> bool {

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::acknowledged::{Acknowledged, Reverted};
 use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
 use crate::log_adapter::{is_catch_up, stored_entry};
+use crate::metrics::{Metrics, Sending};
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
 
 /// Makes the connections of one group.
@@ -34,6 +35,7 @@ pub(crate) struct NetworkFactory {
     pub(crate) log: Arc<dyn GroupLog>,
     pub(crate) transport: Transport,
     pub(crate) pace: Arc<Pace>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Whether a majority of the voters' disks take no records.
     pub(crate) is_crowded: Arc<AtomicBool>,
     /// What each replica acknowledged to this one. Connections come and go within a term.
@@ -215,11 +217,16 @@ impl Network {
             }
             begins = false;
             let bytes = request.entries.iter().map(payload_bytes).sum();
-            if self.is_old(&request) {
+            let sending = if self.is_old(&request) {
                 self.factory.pace.catch_up(bytes).await;
+                Sending::CatchUp
             } else {
                 self.factory.pace.count_live(bytes);
-            }
+                Sending::Live
+            };
+            let metrics = &self.factory.metrics;
+            metrics.sent_bytes.of(sending).add(bytes as u64);
+            metrics.sent_entries.of(sending).add(request.entries.len() as u64);
             let remembered = self.sent(&request);
             if requests.send(append_message(request)).await.is_err()
                 || sent.send(remembered).is_err()
@@ -396,6 +403,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             last: snapshot.meta.last_log_id.as_ref().map(log_id_message),
             checkpoint: snapshot.snapshot,
         });
+        self.factory.metrics.sent_snapshots.increment();
         match self.call(Purpose::CatchUp, body, ANSWER_DEADLINE).await {
             Ok(ResponseBody::Snapshot(vote)) => Ok(SnapshotResponse::new(raft_vote_of(vote))),
             Ok(other) => {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anabranch_catalog::scaling::ShardLoad;
 use anabranch_catalog::{Catalog, Recovered, Replica};
 use anabranch_encryption::ShardKeys;
+use anabranch_metrics::Registry;
 use anabranch_shard::DuplicateWindow;
 use anabranch_storage::{DiskState, GroupLog, LogStore, StateKey};
 use anabranch_transport::{Handler, PeerEvent, RequestBody, ResponseBody, Transport, pb};
@@ -19,9 +20,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::acknowledged::Reverted;
 use crate::catalog_replica::CatalogReplica;
 use crate::error::Error;
-use crate::group::{Group, GroupReport, GroupSpec};
+use crate::group::{Group, GroupReport, GroupSpec, Shared};
 use crate::machine::{CatalogMachine, ShardMachine};
 use crate::maintenance::Upkeep;
+use crate::metrics::{self, Metrics, Sums};
 use crate::network::Pace;
 use crate::payload::Payload;
 use crate::places;
@@ -43,6 +45,7 @@ struct Inner {
     transport: Transport,
     clock: Arc<dyn Clock>,
     settings: ReplicaSettings,
+    metrics: Arc<Metrics>,
     pace: Arc<Pace>,
     reverted: Reverted,
     append_permits: Arc<Semaphore>,
@@ -64,12 +67,13 @@ struct Held {
 }
 
 impl Replicas {
-    /// The replicas of a node, none yet.
+    /// The replicas of a node, none yet. Their metrics are registered in `registry`.
     pub fn new(
         store: Arc<dyn LogStore>,
         transport: Transport,
         clock: Arc<dyn Clock>,
         settings: ReplicaSettings,
+        registry: &Registry,
     ) -> Self {
         let pace = Arc::new(Pace::new(settings.catch_up_bytes_per_second));
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
@@ -80,6 +84,7 @@ impl Replicas {
             transport,
             clock,
             settings,
+            metrics: Arc::new(Metrics::new(registry)),
             pace,
             reverted: Reverted::default(),
             append_permits,
@@ -89,6 +94,7 @@ impl Replicas {
             tasks,
         };
         let replicas = Self { inner: Arc::new(inner) };
+        metrics::show(registry, Arc::downgrade(&replicas.inner), Inner::sums);
         let mut tasks = replicas.tasks();
         tasks.spawn(look_after(Arc::downgrade(&replicas.inner)));
         tasks.spawn(follow_liveness(Arc::downgrade(&replicas.inner)));
@@ -340,9 +346,10 @@ impl Replicas {
         machine: Box<dyn crate::machine::Machine>,
     ) -> Result<Arc<Group>, Error> {
         self.close(spec.group).await; // a replica with another id
-        let Inner { store, transport, pace, settings, reverted, .. } = &*self.inner;
+        let Inner { store, transport, pace, settings, reverted, metrics, .. } = &*self.inner;
         self.check_not_stopped()?;
-        let group = Group::open(spec, store, machine, transport, pace, settings, reverted).await?;
+        let shared = Shared { store, transport, pace, settings, reverted, metrics };
+        let group = Group::open(spec, machine, shared).await?;
         if let Err(stopped) = self.check_not_stopped() {
             group.stop().await; // the shutdown came while it was opened, and didn't find it
             return Err(stopped);
@@ -444,6 +451,20 @@ impl Replicas {
             {
                 self.tasks().spawn(held.work(due));
             }
+        }
+    }
+}
+
+impl Inner {
+    fn sums(&self) -> Sums {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups: Vec<_> = held.values().map(|held| Arc::clone(&held.group)).collect();
+        drop(held);
+        let (limit, free) =
+            (self.settings.append_bytes_in_flight, self.append_permits.available_permits());
+        Sums {
+            append_bytes_in_flight: limit.saturating_sub(free),
+            standings: groups.iter().map(|group| group.standing()).collect(),
         }
     }
 }

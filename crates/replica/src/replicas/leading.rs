@@ -17,6 +17,11 @@ impl Replicas {
         leading.map(|(group, _)| *group).collect()
     }
 
+    /// Whether the replica of `group` here leads.
+    pub fn leads(&self, group: GroupId) -> bool {
+        self.held().get(&group).is_some_and(|held| held.group.is_leader())
+    }
+
     /// Hands the leadership of `group` to a voter on a node that `suits`, lives, and has caught up. Nothing
     /// happens if there is none; else the replica here leads no more from now on, and this returns once
     /// another one does, or after a second.
