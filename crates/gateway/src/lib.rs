@@ -31,6 +31,7 @@ mod gateway;
 mod handshake;
 mod identity;
 mod lineage;
+pub mod metrics;
 mod newest;
 mod operations;
 mod origin;
