@@ -238,7 +238,8 @@ async fn start(
     let mut gateway = Gateway::new(client, settings, node.clock())
         .with_readiness(move || readiness.is_ready())
         .with_currency(move || currency.is_current())
-        .with_report(move || cluster_report(&report, &stored.stats()));
+        .with_report(move || cluster_report(&report, &stored.stats()))
+        .with_metrics(registry.clone());
     if let Some(tls) = api_tls {
         gateway = gateway.with_tls(tls);
     }

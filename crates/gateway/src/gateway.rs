@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use anabranch_client::Client;
+use anabranch_metrics::Registry;
 use anabranch_tls::ApiTls;
 use anabranch_types::Clock;
 use tokio::net::TcpListener;
@@ -46,6 +47,8 @@ pub struct Gateway {
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) currency: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What `GET /metrics` shows.
+    pub(crate) registry: Registry,
 }
 
 impl Gateway {
@@ -82,6 +85,7 @@ impl Gateway {
             readiness: Arc::new(|| true),
             currency: Arc::new(|| true),
             report: Arc::new(|| "{}".into()),
+            registry: Registry::default(),
         }
     }
 
@@ -100,6 +104,11 @@ impl Gateway {
     /// are, for people and tests that want to know.
     pub fn with_report(self, report: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self { report: Arc::new(report), ..self }
+    }
+
+    /// Has `GET /metrics` show `registry`, where any credentials are accepted.
+    pub fn with_metrics(self, registry: Registry) -> Self {
+        Self { registry, ..self }
     }
 
     /// Serves over TLS alone.

@@ -197,6 +197,11 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     build(status, "text/plain", text.into())
 }
 
+/// Metrics as text.
+pub(crate) fn metrics(text: String) -> Answer {
+    build(StatusCode::OK, anabranch_metrics::CONTENT_TYPE, text.into())
+}
+
 /// The answer to a browser that asks what it may send.
 pub(crate) fn preflight(request: &HeaderMap) -> Answer {
     let mut answer = Response::new(Body::from(Bytes::new()));

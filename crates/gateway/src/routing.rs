@@ -107,6 +107,10 @@ impl Received<'_> {
             (&Method::GET, "/cluster") if gateway.authenticator.is_none() => {
                 response::plain(StatusCode::OK, (gateway.report)())
             }
+            // Its numbers tell what others do: where callers must say who they are, it has a listener of its own.
+            (&Method::GET | &Method::HEAD, "/metrics") if gateway.authenticator.is_none() => {
+                response::metrics(gateway.registry.render())
+            }
             (&Method::OPTIONS, _) if parts.headers.contains_key(ORIGIN) => {
                 response::preflight(&parts.headers)
             }
