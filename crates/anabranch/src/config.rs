@@ -44,6 +44,9 @@ pub(crate) struct NodeConfig {
     pub(crate) listen_api: String,
     /// `host:port` of the gRPC API, which other nodes use too.
     pub(crate) listen_grpc: String,
+    /// `host:port` for metrics and health checks in plain HTTP. Default: none; where any credentials are accepted, the
+    /// Kinesis API's port has them.
+    pub(crate) listen_metrics: Option<String>,
     /// `host:port` under which other nodes and clients reach `listen_grpc`. Default: the address of `listen_grpc`.
     pub(crate) advertise_grpc: Option<String>,
     /// Whether the gRPC port may be plain on an address beyond loopback. Every program that reaches such a port is a
@@ -125,6 +128,7 @@ impl NodeConfig {
             cluster: raw.cluster,
             listen_api: raw.listen_api,
             listen_grpc: raw.listen_grpc,
+            listen_metrics: raw.listen_metrics,
             advertise_grpc: raw.advertise_grpc,
             data_dir: raw.data_dir,
             zone: raw.zone,
@@ -224,6 +228,7 @@ mod tests {
             cluster: "c".into(),
             listen_api: "127.0.0.1:0".into(),
             listen_grpc: "127.0.0.1:0".into(),
+            listen_metrics: None,
             advertise_grpc: None,
             plain_grpc: false,
             data_dir: "d".into(),

@@ -58,7 +58,7 @@ async fn one(args: DevArgs, dir: &Path, tls_dir: Option<PathBuf>) -> anyhow::Res
     let pid_file = PidFile::write(&node_dir)?;
     let command = args.command(dir)?;
     let dir = dir.to_owned();
-    let result = running::run(config, move |Addresses { api, grpc }| {
+    let result = running::run(config, move |Addresses { api, grpc, .. }| {
         let command = [command, vec!["--listen".into(), api.to_string()]].concat();
         let (api, grpc) = (api.to_string(), grpc.to_string());
         let pid = std::process::id();

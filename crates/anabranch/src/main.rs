@@ -6,6 +6,7 @@ mod config;
 mod dev;
 mod local_node;
 mod logging;
+mod metrics_server;
 mod pid_file;
 mod privacy;
 mod running;

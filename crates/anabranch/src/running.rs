@@ -5,6 +5,7 @@
 //! requests and finishes the open ones, the node stops and closes its store. If the log store fails, the process ends
 //! at once with an exit code of its own; nothing waits for a disk that hangs.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use std::time::{Duration, Instant};
 use anabranch_access::ClusterKey;
 use anabranch_catalog::ShardRef;
 use anabranch_client::Client;
-use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, Unprovided};
+use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, MeasuredProvider, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings, Platform};
 use anabranch_kinesis::{Kinesis, KinesisSettings};
-use anabranch_node::{DiskFailure, Node, NodeSettings, bind};
+use anabranch_metrics::Registry;
+use anabranch_node::{DiskFailure, Node, NodeParts, NodeSettings, bind};
 use anabranch_storage::{LogStore, SegmentStore, Stats};
 use anabranch_tls::remind;
 use anabranch_transport::{ClockReport, Connector, Listener, TcpConnector, TlsConnector};
@@ -28,12 +30,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock_offset::OffsetClock;
 use crate::config::{KeyHolder, Limits, NodeConfig};
+use crate::metrics_server::{self, Told};
 
 /// Addresses of a running node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
     pub(crate) api: SocketAddr,
     pub(crate) grpc: SocketAddr,
+    /// Where its metrics are, if they have a listener of their own.
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// The ports of a node, bound.
+struct Listeners {
+    api: TcpListener,
+    grpc: TcpListener,
+    metrics: Option<TcpListener>,
 }
 
 /// Runs the node until SIGTERM or SIGINT. Then it transfers the leadership of its groups to other nodes and ends in
@@ -46,9 +58,13 @@ pub(crate) async fn run(
     let mut signals = StopSignals::listen()?;
     let (api, api_address) = bind(&config.listen_api).await?;
     let (grpc, grpc_address) = bind(&config.listen_grpc).await?;
-    let addresses = Addresses { api: api_address, grpc: grpc_address };
+    let (metrics, metrics_address) = match &config.listen_metrics {
+        Some(address) => bind(address).await.map(|(metrics, at)| (Some(metrics), Some(at)))?,
+        None => (None, None),
+    };
+    let addresses = Addresses { api: api_address, grpc: grpc_address, metrics: metrics_address };
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let running = start(config, addresses, api, grpc, stopped);
+    let running = start(config, addresses, Listeners { api, grpc, metrics }, stopped);
     tokio::pin!(running);
     let (node, served) = tokio::select! {
         started = &mut running => started?,
@@ -173,13 +189,15 @@ type Served = tokio::task::JoinHandle<std::io::Result<()>>;
 async fn start(
     config: NodeConfig,
     addresses: Addresses,
-    api: TcpListener,
-    grpc: TcpListener,
+    listeners: Listeners,
     mut stopped: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<(Node, Served)> {
+    let Listeners { api, grpc, metrics } = listeners;
+    let registry = Registry::default();
     let (dir, storage) = (config.data_dir.clone(), config.storage.clone());
-    let opened = tokio::task::spawn_blocking(move || SegmentStore::open(dir, storage)).await?;
-    let store: Arc<dyn LogStore> = opened?;
+    let measured = registry.clone();
+    let open = move || SegmentStore::open_measured(dir, storage, &measured);
+    let store: Arc<dyn LogStore> = tokio::task::spawn_blocking(open).await??;
     let clock: Arc<dyn Clock> = match config.clock_offset_file {
         Some(file) => Arc::new(OffsetClock::new(file)),
         None => Arc::new(SystemClock),
@@ -205,9 +223,16 @@ async fn start(
     };
     let boot = rand::random();
     let stored = Arc::clone(&store);
-    let keyring = Keyring::new(key_provider(&config.key_holder)?, config.encryption);
-    let connection = Arc::clone(&connector);
-    let node = Node::start(settings, store, grpc, connection, clock, boot, keyring).await?;
+    let provider = MeasuredProvider::new(key_provider(&config.key_holder)?, &registry);
+    let keyring = Keyring::new(Arc::new(provider), config.encryption);
+    let parts = NodeParts {
+        store,
+        connector: Arc::clone(&connector),
+        clock,
+        keyring,
+        registry: registry.clone(),
+    };
+    let node = Node::start(settings, grpc, boot, parts).await?;
     let client = Client::local(Arc::new(crate::local_node::InProcess(node.clone())), connector);
     let mut settings = GatewaySettings::new(config.token_key);
     settings.account = config.account;
@@ -222,7 +247,7 @@ async fn start(
         tip_wait: config.tip_wait,
         ..KinesisSettings::default()
     };
-    let platform = Platform::new(Arc::new(client), settings, node.clock());
+    let platform = Platform::new(Arc::new(client), settings, node.clock(), registry.clone());
     let kinesis = Kinesis::new(&platform, kinesis);
     let mut gateway = Gateway::new(platform)
         .with_service(kinesis)
@@ -232,14 +257,24 @@ async fn start(
     if let Some(tls) = api_tls {
         gateway = gateway.with_tls(tls);
     }
+    let observed = node.clone();
+    let told = Told { registry, readiness: Box::new(move || observed.is_ready()) };
     let served = tokio::spawn(async move {
         let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
         tokio::select! {
             served = gateway.serve(api, shutdown) => served,
             never = remind(certificates) => match never {},
+            never = serve_metrics(metrics, told) => match never {},
         }
     });
     Ok((node, served))
+}
+
+async fn serve_metrics(listener: Option<TcpListener>, told: Told) -> Infallible {
+    match listener {
+        Some(listener) => metrics_server::serve(listener, told).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn key_provider(holder: &KeyHolder) -> anyhow::Result<Arc<dyn KeyProvider>> {

@@ -50,7 +50,11 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     }
     let pid_file = PidFile::write(&config.data_dir)?;
     let result = running::run(config, move |addresses| {
-        println!("ready node {node}: Kinesis API on {}, gRPC on {}", addresses.api, addresses.grpc);
+        let metrics = addresses.metrics.map(|at| format!(", metrics on {at}")).unwrap_or_default();
+        println!(
+            "ready node {node}: Kinesis API on {}, gRPC on {}{metrics}",
+            addresses.api, addresses.grpc
+        );
         Ok(())
     })
     .await;

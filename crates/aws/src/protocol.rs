@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::wire::{Format, Writer};
 
 /// Header with the error code. SDKs read it before the body.
-const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+pub const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 /// Header that marks requests and responses of rpc-v2-cbor.
 pub const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
 /// Value of [`SMITHY_PROTOCOL`].

@@ -5,7 +5,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes of bodies and answers that may be in memory at once. Cheap to clone; never waits: what
 /// doesn't fit is throttled.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Semaphore>);
+pub struct Budget {
+    left: Arc<Semaphore>,
+    limit: usize,
+}
 
 /// Bytes of a [`Budget`], given back when dropped.
 #[derive(Debug)]
@@ -14,23 +17,34 @@ pub struct Permit(OwnedSemaphorePermit);
 impl Budget {
     /// A budget of `bytes`.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+        let limit = bytes.min(Semaphore::MAX_PERMITS);
+        Self { left: Arc::new(Semaphore::new(limit)), limit }
+    }
+
+    /// Bytes that it has in all.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes that are in use.
+    pub(crate) fn used(&self) -> usize {
+        self.limit - self.left.available_permits()
     }
 
     /// Whether `bytes` would fit now.
     pub(crate) fn has(&self, bytes: usize) -> bool {
-        self.0.available_permits() >= bytes
+        self.left.available_permits() >= bytes
     }
 
     /// `bytes`, or nothing.
     pub fn take(&self, bytes: usize) -> Option<Permit> {
         let bytes = u32::try_from(bytes).ok()?;
-        Arc::clone(&self.0).try_acquire_many_owned(bytes).ok().map(Permit)
+        Arc::clone(&self.left).try_acquire_many_owned(bytes).ok().map(Permit)
     }
 
     /// As much of `wanted` as leaves seven eighths of the rest to others, but `least`, or nothing.
     pub fn take_fair(&self, wanted: usize, least: usize) -> Option<Permit> {
-        let fair = self.0.available_permits() / 8;
+        let fair = self.left.available_permits() / 8;
         self.take(wanted.min(fair).max(least))
     }
 }

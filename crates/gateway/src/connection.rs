@@ -44,6 +44,7 @@ pub(crate) async fn drive(
     stream: TcpStream,
     mut closing: watch::Receiver<bool>,
 ) {
+    let _open = gateway.platform.metrics.connection();
     // Without it small answers wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let address = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());

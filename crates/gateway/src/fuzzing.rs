@@ -28,7 +28,7 @@ pub async fn call(gateway: &Gateway, target: &str, content_type: &str, body: &[u
     let protocol = destination.protocol;
     let caller = auth::authenticate(gateway, &parts, None, body).await;
     let peer = Peer { address: Ipv4Addr::LOCALHOST.into(), is_secure: false };
-    let received = Received { protocol, body, parts: &parts, peer, caller };
+    let received = Received { protocol, body, parts: &parts, peer, caller, stages: None };
     Some(match service.perform(gateway, operation, received).await {
         Ok(_) => 200,
         Err(fault) => protocol.failure(&fault).status().as_u16(),

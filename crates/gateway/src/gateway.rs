@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::auth::Authenticator;
 use crate::host::{Host, Hosted};
+use crate::metrics::OperationMetrics;
 use crate::platform::Platform;
 use crate::server;
 use crate::service::Service;
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) currency: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Calls of no known operation.
+    pub(crate) unknown_calls: Arc<OperationMetrics>,
 }
 
 impl Gateway {
@@ -38,6 +41,7 @@ impl Gateway {
         Self {
             authenticator: authenticator.map(Arc::new),
             services: Vec::new(),
+            unknown_calls: Arc::new(platform.metrics.unknown_operation()),
             platform,
             tls: None,
             readiness: Arc::new(|| true),
@@ -49,7 +53,8 @@ impl Gateway {
     /// Hosts a service beside those that are hosted already.
     pub fn with_service<S: Service>(mut self, service: S) -> Self {
         let has_limits = self.platform.settings.service_limits;
-        self.services.push(Arc::new(Host::new(service, has_limits)));
+        let host = Host::new(service, has_limits, &self.platform.metrics);
+        self.services.push(Arc::new(host));
         self
     }
 

@@ -7,6 +7,8 @@
 //! forgotten.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anabranch_aws::fault::Fault;
 use anabranch_aws::protocol::{self, Protocol};
@@ -24,9 +26,12 @@ use crate::cooperative::cooperatively;
 use crate::dispatch::{Destination, Route};
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::host::{Hosted, OperationIndex};
+use crate::metrics::{self, Direction, Outcome, PutStage, PutStages};
 use crate::origin;
 use crate::response::{self, Done, HttpResponse};
 use crate::run::Received;
+use crate::service::Kind;
 use crate::trust::{Reservation, Trust};
 use crate::unverified::SMALL_BODY_BYTES;
 
@@ -41,6 +46,7 @@ pub(crate) struct Admitted<'a> {
 
 /// Handles one HTTP request. Never fails: every error becomes a response.
 pub(crate) async fn handle(gateway: &Gateway, request: Admitted<'_>) -> HttpResponse {
+    let began = Instant::now();
     let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     let Admitted { trust, peer, parts, body, reservation } = request;
     let route = Route::of(&gateway.services, &parts);
@@ -51,6 +57,7 @@ pub(crate) async fn handle(gateway: &Gateway, request: Admitted<'_>) -> HttpResp
         response::failure(route.protocol(), &Error::Internal.fault())
     });
     finish(gateway, &mut response, &parts, &route, id);
+    count(gateway, &parts, &route, &response, began.elapsed());
     response
 }
 
@@ -60,7 +67,43 @@ pub(crate) fn refuse(gateway: &Gateway, parts: &Parts, error: &Error) -> HttpRes
     let route = Route::of(&gateway.services, parts);
     let mut response = response::failure(route.protocol(), &route.fault(error));
     finish(gateway, &mut response, parts, &route, id);
+    count(gateway, parts, &route, &response, Duration::ZERO);
     response
+}
+
+/// Counts a call. Health checks and other pages of the gateway itself are no calls.
+fn count(
+    gateway: &Gateway,
+    parts: &Parts,
+    route: &Route<'_>,
+    response: &HttpResponse,
+    took: Duration,
+) {
+    if parts.method != Method::POST {
+        return;
+    }
+    let (callee, protocol) = match route {
+        Route::Call(destination) => (destination.callee(), label(destination.protocol)),
+        Route::WrongProtocol | Route::Unknown => (None, metrics::Protocol::Unknown),
+    };
+    let calls = callee.map(|(service, operation)| service.metrics(operation));
+    calls.unwrap_or(&gateway.unknown_calls).answered(protocol, outcome(response), took);
+}
+
+const fn label(protocol: Protocol) -> metrics::Protocol {
+    match protocol {
+        Protocol::Json10 | Protocol::Json11 => metrics::Protocol::Json,
+        Protocol::Cbor11 => metrics::Protocol::Cbor,
+        Protocol::RpcV2Cbor => metrics::Protocol::RpcCbor,
+    }
+}
+
+fn outcome(response: &HttpResponse) -> Outcome {
+    if response.status().is_success() {
+        return Outcome::Success;
+    }
+    let code = response.headers().get(protocol::ERROR_TYPE).and_then(|code| code.to_str().ok());
+    Outcome::of_failure(response.status(), code.unwrap_or_default())
 }
 
 fn finish(
@@ -104,7 +147,16 @@ impl Route<'_> {
     }
 }
 
-impl Destination<'_> {
+impl<'a> Destination<'a> {
+    /// Service and operation, if both are known.
+    fn callee(&self) -> Option<(&'a Arc<dyn Hosted>, OperationIndex)> {
+        self.service.zip(self.operation)
+    }
+
+    fn writes_records(&self) -> bool {
+        self.callee().is_some_and(|(service, operation)| service.kind(operation) == Kind::Write)
+    }
+
     fn fault(&self, error: &Error) -> Fault {
         match self.service {
             Some(service) => service.fault(self.operation, error),
@@ -120,6 +172,14 @@ struct Exchange<'a> {
     trust: &'a Trust,
     peer: Peer,
     parts: &'a Parts,
+}
+
+/// What the head of a request says of its body and its signature.
+#[derive(Clone, Copy)]
+struct Expected<'a> {
+    encoding: Encoding,
+    /// Name of the called service in signatures; `None` for an unknown service.
+    signing: Option<&'a str>,
 }
 
 /// A request that arrived completely.
@@ -159,6 +219,10 @@ impl Exchange<'_> {
             (&Method::GET, "/cluster") if gateway.authenticator.is_none() => {
                 response::plain(StatusCode::OK, (gateway.report)())
             }
+            // The figures tell what others do. Where callers must sign, a listener of its own has them.
+            (&Method::GET | &Method::HEAD, "/metrics") if gateway.authenticator.is_none() => {
+                response::metrics(gateway.platform.registry.render())
+            }
             (&Method::OPTIONS, _) if parts.headers.contains_key(ORIGIN) => {
                 response::preflight(&parts.headers)
             }
@@ -182,7 +246,11 @@ impl Exchange<'_> {
             }
         };
         match self.call(destination, body, reservation).await {
-            Ok(done) => response::success(destination.protocol, done),
+            Ok(done) => {
+                let sent = done.body_bytes();
+                self.gateway.platform.metrics.body_bytes(Direction::Out, sent);
+                response::success(destination.protocol, done)
+            }
             Err(fault) => response::failure(destination.protocol, &fault),
         }
     }
@@ -199,10 +267,15 @@ impl Exchange<'_> {
             return Err(Error::Starting.fault());
         }
         let encoding = Encoding::of(&parts.headers).map_err(failed)?;
-        let signing = destination.service.map(|service| service.names().signing);
-        let arrived = self.arrive_unless_refused(body, reservation, encoding, signing).await;
+        let metrics = &gateway.platform.metrics;
+        let mut stages = destination.writes_records().then(|| metrics.put());
+        let expected = Expected {
+            encoding,
+            signing: destination.service.map(|service| service.names().signing),
+        };
+        let arrived = self.arrive_unless_refused(body, reservation, expected, &mut stages).await;
         let Arrived { sent, caller, mut reservation } = arrived.map_err(failed)?;
-        let callee = destination.service.zip(destination.operation);
+        let callee = destination.callee();
         if sent.is_empty() {
             return Err(callee.map_or(Error::UnknownOperation, |_| Error::Malformed).fault());
         }
@@ -218,7 +291,7 @@ impl Exchange<'_> {
             cooperatively(bytes.len(), read).map_err(|error| Error::from(error).fault())?;
             return Err(Error::UnknownOperation.fault());
         };
-        let received = Received { protocol, body: &bytes, parts, peer, caller };
+        let received = Received { protocol, body: &bytes, parts, peer, caller, stages };
         // The reservation is held until the response is made.
         service.perform(gateway, operation, received).await
     }
@@ -227,16 +300,16 @@ impl Exchange<'_> {
         self,
         body: Incoming,
         reservation: Reservation,
-        encoding: Encoding,
-        signing: Option<&str>,
+        expected: Expected<'_>,
+        stages: &mut Option<PutStages<'_>>,
     ) -> Result<Arrived, Error> {
         let Some(refusal) = reservation.refusal() else {
-            return self.arrive(body, reservation, encoding, signing).await;
+            return self.arrive(body, reservation, expected, stages).await;
         };
         tokio::select! {
             biased;
             () = refusal.notified() => Err(Error::Throttled),
-            arrived = self.arrive(body, reservation, encoding, signing) => arrived,
+            arrived = self.arrive(body, reservation, expected, stages) => arrived,
         }
     }
 
@@ -246,10 +319,12 @@ impl Exchange<'_> {
         self,
         body: Incoming,
         mut reservation: Reservation,
-        encoding: Encoding,
-        signing: Option<&str>,
+        expected: Expected<'_>,
+        stages: &mut Option<PutStages<'_>>,
     ) -> Result<Arrived, Error> {
         let Self { gateway, trust, parts, .. } = self;
+        let Expected { encoding, signing } = expected;
+        let mut ended = |stage| stages.iter_mut().for_each(|stages| stages.ended(stage));
         if !body::is_small(&body)
             && let Err(error) = auth::check_head(gateway, parts, signing).await
         {
@@ -259,7 +334,10 @@ impl Exchange<'_> {
             return Err(error);
         }
         let sent = body::read(gateway, body, &mut reservation).await?;
+        gateway.platform.metrics.body_bytes(Direction::In, sent.len());
+        ended(PutStage::ReadBody);
         let caller = auth::authenticate(gateway, parts, signing, &sent).await;
+        ended(PutStage::Authenticate);
         trust.set(caller.is_ok());
         match &caller {
             Ok(_) => reservation = reservation.verified(gateway, sent.len())?,

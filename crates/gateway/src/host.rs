@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use crate::call_limits::CallLimits;
 use crate::error::{Error, TOO_MUCH_IN_FLIGHT};
 use crate::gateway::Gateway;
+use crate::metrics::{GatewayMetrics, OperationMetrics};
 use crate::response::Done;
 use crate::run::{Call, Received};
 use crate::service::{Kind, Limit, Scope as _, Service, ServiceNames};
@@ -15,6 +16,8 @@ pub(crate) struct Host<S: Service> {
     pub service: S,
     /// `None` where only memory and disk limit calls.
     limits: Option<CallLimits<S::Subject>>,
+    /// In the order of the table of operations.
+    metrics: Vec<OperationMetrics>,
 }
 
 /// A row of the table of operations of a hosted service.
@@ -43,13 +46,18 @@ pub(crate) trait Hosted: Send + Sync {
         received: Received<'a>,
     ) -> BoxFuture<'a, Result<Done, Fault>>;
 
+    fn kind(&self, operation: OperationIndex) -> Kind;
+
+    fn metrics(&self, operation: OperationIndex) -> &OperationMetrics;
+
     /// The fault of an error of the port. Where a byte budget is used up, the service decides the code.
     fn fault(&self, operation: Option<OperationIndex>, error: &Error) -> Fault;
 }
 
 impl<S: Service> Host<S> {
-    pub(crate) fn new(service: S, has_limits: bool) -> Self {
-        Self { service, limits: has_limits.then(CallLimits::default) }
+    pub(crate) fn new(service: S, has_limits: bool, metrics: &GatewayMetrics) -> Self {
+        let metrics = S::OPERATIONS.iter().map(|row| metrics.operation(row.name)).collect();
+        Self { service, limits: has_limits.then(CallLimits::default), metrics }
     }
 
     /// Counts a call, if limits hold. `subject` is `None` for the account.
@@ -91,11 +99,19 @@ impl<S: Service> Hosted for Host<S> {
         (operation.perform)(Call { gateway, host: self, operation, received }).future()
     }
 
+    fn kind(&self, operation: OperationIndex) -> Kind {
+        S::OPERATIONS[operation.0].kind
+    }
+
+    fn metrics(&self, operation: OperationIndex) -> &OperationMetrics {
+        &self.metrics[operation.0]
+    }
+
     fn fault(&self, operation: Option<OperationIndex>, error: &Error) -> Fault {
         if *error != Error::Throttled {
             return error.fault();
         }
-        let kind = operation.map_or(Kind::Control, |index| S::OPERATIONS[index.0].kind);
+        let kind = operation.map_or(Kind::Control, |index| self.kind(index));
         S::throttled(kind, TOO_MUCH_IN_FLIGHT.to_owned())
     }
 }

@@ -2,9 +2,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use anabranch_client::Cluster;
+use anabranch_metrics::Registry;
 use anabranch_types::Clock;
 
 use crate::budget::Budget;
+use crate::metrics::{BudgetName, GatewayMetrics};
 use crate::newest::Newest;
 use crate::settings::GatewaySettings;
 use crate::token::Sealer;
@@ -32,16 +34,21 @@ pub struct Platform {
     pub(crate) unverified: Unverified,
     /// Asks the catalog's leader for the newest version.
     pub(crate) newest: Newest,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: GatewayMetrics,
 }
 
 impl Platform {
-    /// The platform of one gateway.
+    /// The platform of one gateway. Its metrics are registered in `registry`, which `GET /metrics` shows.
     pub fn new(
         cluster: Arc<dyn Cluster>,
         settings: GatewaySettings,
         clock: Arc<dyn Clock>,
+        registry: Registry,
     ) -> Self {
-        Self {
+        let platform = Self {
+            metrics: GatewayMetrics::new(&registry),
+            registry,
             cluster,
             clock,
             sealer: Arc::new(Sealer::new(settings.token_key)),
@@ -51,7 +58,24 @@ impl Platform {
             unverified: Unverified::new(settings.max_unverified_bytes),
             newest: Newest::default(),
             settings: Arc::new(settings),
+        };
+        platform.show_budgets();
+        platform
+    }
+
+    fn show_budgets(&self) {
+        let budgets = [
+            (BudgetName::Bodies, &self.bodies),
+            (BudgetName::Responses, &self.responses),
+            (BudgetName::Pushes, &self.pushes),
+        ];
+        for (name, budget) in budgets {
+            let (limit, budget) = (budget.limit(), budget.clone());
+            self.metrics.show_budget(name, limit, move || budget.used());
         }
+        let unverified = self.unverified.clone();
+        let limit = self.settings.max_unverified_bytes;
+        self.metrics.show_budget(BudgetName::Unverified, limit, move || unverified.used());
     }
 }
 

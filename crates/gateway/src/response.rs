@@ -139,6 +139,16 @@ pub(crate) enum Done {
     Events(Events),
 }
 
+impl Done {
+    /// Bytes of the body; 0 for an event stream, which has no end yet.
+    pub(crate) fn body_bytes(&self) -> usize {
+        match self {
+            Self::Response(encoded) => encoded.bytes.len(),
+            Self::Events(_) => 0,
+        }
+    }
+}
+
 /// The response to a call that succeeded.
 pub(crate) fn success(protocol: Protocol, done: Done) -> HttpResponse {
     let mut response = match done {
@@ -188,6 +198,11 @@ pub(crate) fn without_host() -> HttpResponse {
 /// A line of text: health checks.
 pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse {
     build(status, "text/plain", text.into())
+}
+
+/// Metrics as text.
+pub(crate) fn metrics(text: String) -> HttpResponse {
+    build(StatusCode::OK, anabranch_metrics::CONTENT_TYPE, text.into())
 }
 
 /// The answer to a browser that asks what it may send.

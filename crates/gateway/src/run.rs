@@ -33,6 +33,7 @@ use crate::cooperative::cooperatively;
 use crate::error::{Error, TOO_MUCH_IN_FLIGHT};
 use crate::gateway::Gateway;
 use crate::host::Host;
+use crate::metrics::{PutStage, PutStages};
 use crate::response::{Done, Encoded};
 use crate::service::{
     Context, EventSource, Operation, Request, Response, Service, ServiceError as _, Target,
@@ -57,6 +58,17 @@ pub(crate) struct Received<'a> {
     pub peer: Peer,
     /// The caller, or why its signature is refused. A malformed body is reported first.
     pub caller: Result<Caller, Error>,
+    /// Set for calls that write records.
+    pub stages: Option<PutStages<'a>>,
+}
+
+impl Received<'_> {
+    /// A stage of a put is over. Nothing for other calls.
+    fn ended(&mut self, stage: PutStage) {
+        if let Some(stages) = &mut self.stages {
+            stages.ended(stage);
+        }
+    }
 }
 
 /// A call that is performed in the order of this file.
@@ -70,19 +82,21 @@ impl<'a> Performed<'a> {
 }
 
 /// Performs a call whose response is one body.
-pub fn run<'a, S, R>(call: Call<'a, S>) -> Performed<'a>
+pub fn run<'a, S, R>(mut call: Call<'a, S>) -> Performed<'a>
 where
     S: Service,
     R: Request<S, Response: Response> + Deserialize<'a> + 'a,
 {
     Performed(Box::pin(async move {
         let response = call.perform::<R>().await?;
-        call.encode(response)
+        let done = call.encode(response);
+        call.received.ended(PutStage::Encode);
+        done
     }))
 }
 
 /// Performs a call whose response is an event stream. A refusal is an ordinary error response.
-pub fn run_events<'a, S, R>(call: Call<'a, S>) -> Performed<'a>
+pub fn run_events<'a, S, R>(mut call: Call<'a, S>) -> Performed<'a>
 where
     S: Service,
     R: Request<S, Response: EventSource> + Deserialize<'a> + 'a,
@@ -102,9 +116,12 @@ struct Admitted<S: Service, R: Request<S>> {
 }
 
 impl<'a, S: Service> Call<'a, S> {
-    async fn perform<R: Request<S> + Deserialize<'a>>(&self) -> Result<R::Response, Fault> {
+    async fn perform<R: Request<S> + Deserialize<'a>>(&mut self) -> Result<R::Response, Fault> {
         let admitted = self.admit::<R>().await?;
-        self.attempt(&admitted).await
+        self.received.ended(PutStage::Decode);
+        let response = self.attempt(&admitted).await;
+        self.received.ended(PutStage::Append);
+        response
     }
 
     async fn admit<R: Request<S> + Deserialize<'a>>(&self) -> Result<Admitted<S, R>, Fault> {

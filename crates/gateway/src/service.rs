@@ -89,10 +89,12 @@ pub struct Operation<S: Service> {
 pub enum Kind {
     /// The catalog. It runs on the newest version, so it shows every change that any gateway acknowledged before.
     Control,
-    /// Records. It runs on this node's version, because a round trip to the catalog would cost more than the call. A
+    /// Writes records. As [`Kind::Read`].
+    Write,
+    /// Reads records. It runs on this node's version, because a round trip to the catalog would cost more than the call. A
     /// refusal is checked again with the newest version.
-    Data,
-    /// Records that are pushed over a long time. As [`Kind::Data`], but throttled as control operations are.
+    Read,
+    /// Records that are pushed over a long time. As [`Kind::Read`], but throttled as control operations are.
     Push,
 }
 

@@ -89,6 +89,11 @@ impl Unverified {
         Self { limit, claims: Arc::default() }
     }
 
+    /// Bytes that are claimed.
+    pub(crate) fn used(&self) -> usize {
+        self.lock().used
+    }
+
     /// Reservation for a request of `bytes` on the connection of `share`. `refusal` is told if the room is given to others.
     ///
     /// # Errors

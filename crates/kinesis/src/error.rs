@@ -86,7 +86,7 @@ impl Error {
     /// it is a limit of the account.
     pub(crate) fn throttled(kind: service::Kind, message: String) -> Self {
         match kind {
-            service::Kind::Data => Self::Throughput(message),
+            service::Kind::Read | service::Kind::Write => Self::Throughput(message),
             service::Kind::Control | service::Kind::Push => Self::Limit(message),
         }
     }

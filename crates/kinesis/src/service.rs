@@ -3,7 +3,7 @@
 use anabranch_aws::fault::Fault;
 use anabranch_aws::protocol::Protocol;
 use anabranch_gateway::run::{Call, Performed};
-use anabranch_gateway::service::Kind::{Control, Data, Push};
+use anabranch_gateway::service::Kind::{Control, Push, Read, Write};
 use anabranch_gateway::service::{Kind, Limit, Operation, Service, ServiceNames};
 use anabranch_gateway::{run, run_events};
 
@@ -35,9 +35,9 @@ const OPERATIONS: &[Operation<Kinesis>] = &[
     row("DescribeStreamSummary", Control, account(20), |call| run::<_, describe_stream_summary::DescribeStreamSummary<'_>>(call)),
     row("DisableEnhancedMonitoring", Control, account(5), |call| run::<_, enhanced_monitoring::SetEnhancedMonitoring<'_, false>>(call)),
     row("EnableEnhancedMonitoring", Control, account(5), |call| run::<_, enhanced_monitoring::SetEnhancedMonitoring<'_, true>>(call)),
-    row("GetRecords", Data, NONE, |call| run::<_, get_records::GetRecords<'_>>(call)),
+    row("GetRecords", Read, NONE, |call| run::<_, get_records::GetRecords<'_>>(call)),
     row("GetResourcePolicy", Control, NONE, |call| run::<_, resource_policy::GetResourcePolicy<'_>>(call)),
-    row("GetShardIterator", Data, each(5, Scope::OpenShard), |call| run::<_, get_shard_iterator::GetShardIterator<'_>>(call)),
+    row("GetShardIterator", Read, each(5, Scope::OpenShard), |call| run::<_, get_shard_iterator::GetShardIterator<'_>>(call)),
     row("IncreaseStreamRetentionPeriod", Control, account(5), |call| run::<_, retention_period::SetRetentionPeriod<'_, true>>(call)),
     row("ListShards", Control, each(1000, Scope::Stream), |call| run::<_, list_shards::ListShards<'_>>(call)),
     row("ListStreamConsumers", Control, each(5, Scope::Stream), |call| run::<_, list_stream_consumers::ListStreamConsumers<'_>>(call)),
@@ -45,8 +45,8 @@ const OPERATIONS: &[Operation<Kinesis>] = &[
     row("ListTagsForResource", Control, NONE, |call| run::<_, resource_tags::ListTagsForResource<'_>>(call)),
     row("ListTagsForStream", Control, account(5), |call| run::<_, stream_tags::ListTagsForStream<'_>>(call)),
     row("MergeShards", Control, account(5), |call| run::<_, merge_shards::MergeShards<'_>>(call)),
-    row("PutRecord", Data, NONE, |call| run::<_, put_record::PutRecord<'_>>(call)),
-    row("PutRecords", Data, NONE, |call| run::<_, put_records::PutRecords<'_>>(call)),
+    row("PutRecord", Write, NONE, |call| run::<_, put_record::PutRecord<'_>>(call)),
+    row("PutRecords", Write, NONE, |call| run::<_, put_records::PutRecords<'_>>(call)),
     row("PutResourcePolicy", Control, NONE, |call| run::<_, resource_policy::PutResourcePolicy<'_>>(call)),
     row("RegisterStreamConsumer", Control, account(5), |call| run::<_, register_stream_consumer::RegisterStreamConsumer<'_>>(call)),
     row("RemoveTagsFromStream", Control, account(5), |call| run::<_, stream_tags::RemoveTagsFromStream<'_>>(call)),

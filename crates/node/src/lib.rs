@@ -20,6 +20,7 @@ mod gates;
 mod group_reports;
 mod leaders;
 mod mending;
+mod metrics;
 mod moves;
 mod node;
 mod node_service;
@@ -37,6 +38,6 @@ mod went_back;
 
 pub use disk_watch::{DiskFailure, DiskHealth};
 pub use error::Error;
-pub use node::{Node, bind};
+pub use node::{Node, NodeParts, bind};
 pub use services::status_of;
 pub use settings::{NodeSettings, Peer};

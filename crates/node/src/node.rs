@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome, Start};
 use anabranch_encryption::Keyring;
+use anabranch_metrics::Registry;
 use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
 use anabranch_storage::LogStore;
 use anabranch_transport::{
@@ -27,7 +28,7 @@ use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
     admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    mending, node_service, readiness, reconcile, reverted, scaling, services, superseded,
+    mending, metrics, node_service, readiness, reconcile, reverted, scaling, services, superseded,
     went_back,
 };
 
@@ -35,6 +36,20 @@ use crate::{
 #[derive(Clone)]
 pub struct Node {
     pub(crate) inner: Arc<Inner>,
+}
+
+/// The components that a node is put together from.
+pub struct NodeParts {
+    /// Its log store, open.
+    pub store: Arc<dyn LogStore>,
+    /// Reaches the other nodes.
+    pub connector: Arc<dyn Connector>,
+    /// This machine's clock; [`Node::clock`] is the one to go by.
+    pub clock: Arc<dyn Clock>,
+    /// Has the data keys of encrypted streams.
+    pub keyring: Keyring,
+    /// Where the node registers its metrics.
+    pub registry: Registry,
 }
 
 pub(crate) struct Inner {
@@ -85,26 +100,24 @@ impl Inner {
 }
 
 impl Node {
-    /// Starts a node on `listener`, which is bound already, over `store`. Where `listener` and `connector` speak TLS,
-    /// callers may do what their roles allow. Returns once it serves the native API; [`Node::ready`] waits until it takes
-    /// part in the cluster. `clock` is this machine's; [`Node::clock`] is the one to go by. `keyring` has the data keys of
-    /// encrypted streams.
+    /// Starts a node on `listener`, which is bound already. Where `listener` and the connector in `parts` speak TLS, callers
+    /// may do what their roles allow. Returns once it serves the native API; [`Node::ready`] waits until it takes part in the
+    /// cluster. `boot` is a random number that tells this process from others on the same data directory.
     ///
     /// # Errors
     /// [`Error`] if its own replica of the catalog can't be opened.
     pub async fn start(
         settings: NodeSettings,
-        store: Arc<dyn LogStore>,
         listener: impl Into<Listener>,
-        connector: Arc<dyn Connector>,
-        clock: Arc<dyn Clock>,
         boot: u64,
-        keyring: Keyring,
+        parts: NodeParts,
     ) -> Result<Self, Error> {
+        let NodeParts { store, connector, clock, keyring, registry } = parts;
         let mut transport_settings =
             TransportSettings::new(settings.node, boot, settings.cluster.clone());
         transport_settings.max_clock_skew = settings.replicas.max_clock_skew;
-        let transport = Transport::new(transport_settings, Arc::clone(&connector), clock);
+        let transport =
+            Transport::new(transport_settings, Arc::clone(&connector), clock, &registry);
         // From here on nobody asks the node's own clock: it may be wrong.
         let clock: Arc<dyn Clock> = transport.clocks().clone();
         let remotes = Remotes::new(connector, Arc::clone(transport.liveness()));
@@ -121,6 +134,7 @@ impl Node {
             transport.clone(),
             Arc::clone(&clock),
             settings.replicas.clone(),
+            &registry,
         );
         let inner = Inner {
             incarnation: store.incarnation(),
@@ -148,6 +162,7 @@ impl Node {
             stop_serving: Mutex::default(),
         };
         let node = Self { inner: Arc::new(inner) };
+        metrics::show(&node, &registry);
         node.serve(listener.into());
         node.spawn(disk_watch::follow(node.clone()));
         node.spawn(mending::follow(node.clone()));

@@ -54,6 +54,11 @@ pub(crate) struct Seat {
 }
 
 impl Subscriptions {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().taken.len()
+    }
+
     /// Takes the seat of `consumer` at a shard for subscription `id`, which began `age` ago; zero for a new one. Whoever
     /// had it loses it.
     ///

@@ -17,6 +17,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anabranch_proto::replica as pb;
 use anabranch_storage::{GroupLog, StateKey};
@@ -33,6 +34,7 @@ use crate::checkpoints::Kept;
 use crate::convert::{log_id, log_id_message, membership_message, membership_of, raft_log_id_of};
 use crate::log_adapter::into_io;
 use crate::machine::{Machine, Outcome};
+use crate::metrics::Metrics;
 use crate::payload::Payload;
 use crate::progress::Progress;
 use crate::raft_types::{
@@ -44,6 +46,7 @@ pub(crate) struct Applier {
     log: Arc<dyn GroupLog>,
     machine: Box<dyn Machine>,
     progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
     applied: Option<RaftLogId>,
     membership: StoredMembership,
 }
@@ -54,9 +57,10 @@ impl Applier {
         log: Arc<dyn GroupLog>,
         machine: Box<dyn Machine>,
         progress: Arc<Progress>,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let mut applier =
-            Self { log, machine, progress, applied: None, membership: StoredMembership::default() };
+        let (applied, membership) = (None, StoredMembership::default());
+        let mut applier = Self { log, machine, progress, metrics, applied, membership };
         let snapshot = applier.log.state(StateKey::Snapshot).map_err(into_io)?;
         let last = applier.log.log_state().last;
         let mut newest = snapshot.clone();
@@ -192,7 +196,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
     {
         let mut batches = entries.ready_chunks(APPLY_BATCH);
         while let Some(batch) = batches.next().await {
-            let mut answers = Vec::with_capacity(batch.len());
+            let (began, count) = (Instant::now(), batch.len());
+            let mut answers = Vec::with_capacity(count);
             for item in batch {
                 let (entry, responder) = item?;
                 let outcome = self.apply_entry(entry)?;
@@ -203,6 +208,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
             self.machine.publish();
             self.progress.notify();
             answers.into_iter().for_each(|(responder, outcome)| responder.send(outcome));
+            self.metrics.applied_entries.add(count as u64);
+            self.metrics.apply_duration.observe_duration(began.elapsed());
         }
         Ok(())
     }

@@ -47,6 +47,7 @@ use crate::convert::{
 use crate::error::Error;
 use crate::log_adapter::LogAdapter;
 use crate::machine::{Machine, Outcome};
+use crate::metrics::Metrics;
 use crate::network::{NetworkFactory, Pace, append_reply, append_request};
 use crate::payload::Payload;
 use crate::places;
@@ -61,6 +62,7 @@ mod hand_over;
 mod report;
 
 pub use hand_over::HandOver;
+pub(crate) use report::Standing;
 pub use report::{GroupReport, MemberReport};
 
 /// A replica that a node is to hold, and the group that it belongs to.
@@ -119,6 +121,7 @@ pub(crate) struct Group {
     pub(crate) progress: Arc<Progress>,
     pub(crate) raft: Raft,
     pub(crate) transport: Transport,
+    pub(crate) metrics: Arc<Metrics>,
     settings: ReplicaSettings,
     /// Highest term in which this replica renounced the leadership. The replica leads in no term up to this one,
     /// whatever openraft says. 0 if it never renounced a term.
@@ -130,32 +133,42 @@ pub(crate) struct Group {
     pub(crate) lacks_writable_majority: Arc<AtomicBool>,
 }
 
+/// What the replicas of a node share.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a> {
+    pub(crate) store: &'a Arc<dyn LogStore>,
+    pub(crate) transport: &'a Transport,
+    pub(crate) pace: &'a Arc<Pace>,
+    pub(crate) settings: &'a ReplicaSettings,
+    pub(crate) reverted: &'a Reverted,
+    pub(crate) metrics: &'a Arc<Metrics>,
+}
+
 impl Group {
     /// Opens the replica `spec.replica` from its log in the node's log store. A replica without a log there starts
     /// with an empty one.
     pub(crate) async fn open(
         spec: &GroupSpec,
-        store: &Arc<dyn LogStore>,
         machine: Box<dyn Machine>,
-        transport: &Transport,
-        pace: &Arc<Pace>,
-        settings: &ReplicaSettings,
-        reverted: &Reverted,
+        shared: Shared<'_>,
     ) -> Result<Self, Error> {
+        let Shared { store, transport, pace, settings, reverted, metrics } = shared;
         let log = places::claim(spec.group, spec.replica, store).await?;
         if let Health::Quarantined { reason } = log.health() {
             return Err(Error::OutOfService(reason));
         }
         let progress = Arc::new(Progress::default());
         let out_of_service = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
-        let applier = Applier::open(Arc::clone(&log), machine, Arc::clone(&progress))
-            .map_err(|error| out_of_service(&error))?;
+        let applier =
+            Applier::open(Arc::clone(&log), machine, Arc::clone(&progress), Arc::clone(metrics));
+        let applier = applier.map_err(|error| out_of_service(&error))?;
         let lacks_writable_majority = Arc::new(AtomicBool::new(false));
         let network = NetworkFactory {
             group: spec.group,
             log: Arc::clone(&log),
             transport: transport.clone(),
             pace: Arc::clone(pace),
+            metrics: Arc::clone(metrics),
             lacks_writable_majority: Arc::clone(&lacks_writable_majority),
             acknowledged: Arc::default(),
             reverted: reverted.clone(),
@@ -172,6 +185,7 @@ impl Group {
             progress,
             raft,
             transport: transport.clone(),
+            metrics: Arc::clone(metrics),
             settings: settings.clone(),
             renounced_term: AtomicU64::new(0),
             transferring: Mutex::default(),
@@ -564,6 +578,7 @@ impl Group {
             return;
         }
         self.release_lost_leader().await;
+        self.metrics.elections.increment();
         let _stopping = self.raft.trigger().elect(true).await;
     }
 

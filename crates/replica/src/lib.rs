@@ -33,6 +33,7 @@ mod load_meter;
 mod log_adapter;
 mod machine;
 mod maintenance;
+mod metrics;
 mod network;
 mod payload;
 mod places;

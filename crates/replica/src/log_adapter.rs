@@ -39,7 +39,7 @@ const READ_BYTES: usize = 4 << 20;
 /// carries these entries makes a live write wait.
 const CATCH_UP_READ_BYTES: usize = 256 << 10;
 /// A read that begins more than this many entries before the end of the log is for a replica that is far behind.
-const CATCH_UP_ENTRIES: u64 = 1024;
+pub(crate) const CATCH_UP_ENTRIES: u64 = 1024;
 
 /// Whether a read of the entries from `first` on is for a replica that is far behind.
 pub(crate) fn is_catch_up(log: &dyn GroupLog, first: u64) -> bool {

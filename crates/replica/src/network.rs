@@ -38,6 +38,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::acknowledged::{Acknowledged, Reverted};
 use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
 use crate::log_adapter::{is_catch_up, stored_entry};
+use crate::metrics::{Metrics, Sending};
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
 
 /// Makes the connections of one group for openraft.
@@ -47,6 +48,7 @@ pub(crate) struct NetworkFactory {
     pub(crate) log: Arc<dyn GroupLog>,
     pub(crate) transport: Transport,
     pub(crate) pace: Arc<Pace>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Whether no majority of the voters is alive with a disk that takes records.
     pub(crate) lacks_writable_majority: Arc<AtomicBool>,
     /// The acknowledgements of each replica to this one, by replica id. They are kept here because connections come
@@ -235,11 +237,16 @@ impl Network {
             }
             begins = false;
             let bytes = request.entries.iter().map(payload_bytes).sum();
-            if self.is_for_catch_up(&request) {
+            let sending = if self.is_for_catch_up(&request) {
                 self.factory.pace.catch_up(bytes).await;
+                Sending::CatchUp
             } else {
                 self.factory.pace.count_live(bytes);
-            }
+                Sending::Live
+            };
+            let metrics = &self.factory.metrics;
+            metrics.sent_bytes.of(sending).add(bytes as u64);
+            metrics.sent_entries.of(sending).add(request.entries.len() as u64);
             let remembered = self.sent(&request);
             if requests.send(append_message(request)).await.is_err()
                 || sent.send(remembered).is_err()
@@ -419,6 +426,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             last: snapshot.meta.last_log_id.as_ref().map(log_id_message),
             checkpoint: snapshot.snapshot,
         });
+        self.factory.metrics.sent_snapshots.increment();
         match self.call(Purpose::CatchUp, body, ANSWER_DEADLINE).await {
             Ok(ResponseBody::Snapshot(vote)) => Ok(SnapshotResponse::new(raft_vote_of(vote))),
             Ok(other) => {

@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anabranch_encryption::BatchSealer;
 use anabranch_shard::{Batch, Command, DuplicateWindow, Position, Producer, Run};
@@ -152,6 +153,7 @@ impl Proposer {
         payloads: &mut Vec<Stored>,
         pending: &mut Vec<Pending>,
     ) {
+        self.group.metrics.deduplicated_batches.increment();
         let Some(rest) =
             proposal.batch.retain(|place| known.get(place).is_none_or(Option::is_none))
         else {
@@ -182,6 +184,8 @@ impl Proposer {
     }
 
     async fn propose(&self, payloads: Vec<Stored>, pending: Vec<Pending>) {
+        let (began, metrics) = (Instant::now(), Arc::clone(&self.group.metrics));
+        metrics.proposed_batches.observe(payloads.len() as u64);
         let results = self.group.propose_many(payloads).await;
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -196,6 +200,9 @@ impl Proposer {
             for pending in pending {
                 let gone = || Err(Error::Unknown("the group stopped".into()));
                 let result = results.next().await.unwrap_or_else(gone);
+                if result.is_ok() {
+                    metrics.append_duration.observe_duration(began.elapsed());
+                }
                 finish(pending, result, &events);
             }
         });

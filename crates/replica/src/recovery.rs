@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anabranch_catalog::{Catalog, Command, GroupCommand, Recovered, Replica};
+use anabranch_metrics::Registry;
 use anabranch_storage::{Completion, Entry, GroupLog, Health, LogStore, StateKey, Vote};
 use anabranch_types::{GroupId, LogId, ReplicaId};
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use tokio::sync::oneshot;
 use crate::applier::Applier;
 use crate::error::Error;
 use crate::machine::CatalogMachine;
+use crate::metrics::Metrics;
 use crate::payload::Payload;
 use crate::places;
 use crate::progress::Progress;
@@ -187,7 +189,9 @@ async fn replay(log: &Arc<dyn GroupLog>) -> Result<Catalog, Error> {
     let first = log.state(StateKey::Founders)?.ok_or_else(|| unreadable("the first catalog"))?;
     let first = anabranch_proto::decode_catalog(first).map_err(|error| out_of_service(&error))?;
     let machine = Box::new(CatalogMachine::new(first).0);
-    let applier = Applier::open(Arc::clone(log), machine, Arc::new(Progress::default()));
+    // Of no node: nobody reads them.
+    let metrics = Arc::new(Metrics::new(&Registry::default()));
+    let applier = Applier::open(Arc::clone(log), machine, Arc::new(Progress::default()), metrics);
     let (mut machine, applied) = applier.map_err(|error| out_of_service(&error))?.into_machine();
     let mut next = applied.map_or(0, |applied| applied.index + 1);
     let end = log.log_state().last.map_or(0, |last| last.index + 1);

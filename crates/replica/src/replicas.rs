@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anabranch_catalog::scaling::ShardLoad;
 use anabranch_catalog::{Catalog, Recovered, Replica};
 use anabranch_encryption::ShardKeys;
+use anabranch_metrics::Registry;
 use anabranch_shard::DuplicateWindow;
 use anabranch_storage::{DiskState, GroupLog, LogStore, StateKey};
 use anabranch_transport::{Handler, PeerEvent, RequestBody, ResponseBody, Transport, pb};
@@ -30,9 +31,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::acknowledged::Reverted;
 use crate::catalog_replica::CatalogReplica;
 use crate::error::Error;
-use crate::group::{Group, GroupReport, GroupSpec};
+use crate::group::{Group, GroupReport, GroupSpec, Shared};
 use crate::machine::{CatalogMachine, ShardMachine};
 use crate::maintenance::Upkeep;
+use crate::metrics::{self, Metrics, Sums};
 use crate::network::Pace;
 use crate::payload::Payload;
 use crate::places;
@@ -54,6 +56,7 @@ struct Inner {
     transport: Transport,
     clock: Arc<dyn Clock>,
     settings: ReplicaSettings,
+    metrics: Arc<Metrics>,
     pace: Arc<Pace>,
     reverted: Reverted,
     append_permits: Arc<Semaphore>,
@@ -75,12 +78,13 @@ struct Held {
 }
 
 impl Replicas {
-    /// An empty registry. Starts the tasks that look after the replicas.
+    /// No replicas yet. Their metrics are registered in `registry`. Starts the tasks that look after the replicas.
     pub fn new(
         store: Arc<dyn LogStore>,
         transport: Transport,
         clock: Arc<dyn Clock>,
         settings: ReplicaSettings,
+        registry: &Registry,
     ) -> Self {
         let pace = Arc::new(Pace::new(settings.catch_up_bytes_per_second));
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
@@ -91,6 +95,7 @@ impl Replicas {
             transport,
             clock,
             settings,
+            metrics: Arc::new(Metrics::new(registry)),
             pace,
             reverted: Reverted::default(),
             append_permits,
@@ -100,6 +105,7 @@ impl Replicas {
             tasks,
         };
         let replicas = Self { inner: Arc::new(inner) };
+        metrics::show(registry, Arc::downgrade(&replicas.inner), Inner::sums);
         let mut tasks = replicas.tasks();
         tasks.spawn(look_after(Arc::downgrade(&replicas.inner)));
         tasks.spawn(follow_liveness(Arc::downgrade(&replicas.inner)));
@@ -358,9 +364,10 @@ impl Replicas {
     ) -> Result<Arc<Group>, Error> {
         // The replica that is open has another id, or openraft has stopped for it.
         self.close(spec.group).await;
-        let Inner { store, transport, pace, settings, reverted, .. } = &*self.inner;
+        let Inner { store, transport, pace, settings, reverted, metrics, .. } = &*self.inner;
         self.check_not_stopped()?;
-        let group = Group::open(spec, store, machine, transport, pace, settings, reverted).await?;
+        let shared = Shared { store, transport, pace, settings, reverted, metrics };
+        let group = Group::open(spec, machine, shared).await?;
         if let Err(stopped) = self.check_not_stopped() {
             // The shutdown came while this replica was being opened, and did not see it.
             group.stop().await;
@@ -466,6 +473,20 @@ impl Replicas {
             {
                 self.tasks().spawn(held.work(due));
             }
+        }
+    }
+}
+
+impl Inner {
+    fn sums(&self) -> Sums {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups: Vec<_> = held.values().map(|held| Arc::clone(&held.group)).collect();
+        drop(held);
+        let (limit, free) =
+            (self.settings.append_bytes_in_flight, self.append_permits.available_permits());
+        Sums {
+            append_bytes_in_flight: limit.saturating_sub(free),
+            standings: groups.iter().map(|group| group.standing()).collect(),
         }
     }
 }

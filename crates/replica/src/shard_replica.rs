@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::group::{DISK_STALLED, Group, GroupStatus};
 use crate::load_meter::LoadMeter;
 use crate::machine::remember;
+use crate::metrics::AppendOutcome;
 use crate::payload::Payload;
 use crate::proposer::{Event, Proposal, Proposer};
 use crate::reader::{LEAST_BEHIND, PageBounds, append_of};
@@ -110,6 +111,13 @@ impl ShardReplica {
     /// [`Error::Unknown`] if the batch may or may not have been written. After any other error this call wrote
     /// nothing. After [`Error::Closed`] the batch is not in this shard at all, not even from an earlier attempt.
     pub async fn append(&self, batch: Batch) -> Result<Vec<Run>, Error> {
+        let result = self.append_unless_frozen(batch).await;
+        self.group.metrics.appends.of(AppendOutcome::of(&result)).increment();
+        result
+    }
+
+    /// As [`Self::append`].
+    async fn append_unless_frozen(&self, batch: Batch) -> Result<Vec<Run>, Error> {
         let deadline = Instant::now() + FROZEN_PATIENCE;
         loop {
             match self.append_now(batch.clone()).await {

@@ -17,11 +17,12 @@ use anabranch_types::GroupId;
 use tracing::error;
 
 use crate::{
-    Error, ScrubProgress, StorageSettings,
+    Error, ScrubProgress, Stats, StorageSettings,
     dir::DataDir,
     group::Group,
     index::Index,
     keys::SegmentRow,
+    metrics::Metrics,
     segment::{file::SegmentFile, pool::Pool, queue::Queue, schedule::Schedule, scrub::Hit},
     space::{Space, is_short_of_space},
     store::index_loading,
@@ -50,12 +51,11 @@ pub(crate) struct Core {
     pub(crate) cached_bytes: AtomicUsize,
     /// One permit for each disk read. If the disk hangs, at most this many blocking threads hang with it.
     pub(crate) reads: tokio::sync::Semaphore,
-    pub(crate) counters: Counters,
+    pub(crate) metrics: Metrics,
+    pub(crate) sync_times: SyncTimes,
     pub(crate) maintenance: Maintenance,
     /// Notified when a damaged entry is found.
     pub(crate) damage_found: tokio::sync::Notify,
-    /// Number of entries that were repaired.
-    pub(crate) mended: AtomicU64,
     /// Tells the maintenance thread what to verify and when.
     pub(crate) scrubs: Mutex<Schedule>,
     /// Makes every later round fail as a failed sync does.
@@ -69,23 +69,11 @@ pub(crate) struct Core {
     pub(crate) hold_rounds: Mutex<()>,
 }
 
-/// Counters of [`crate::Stats`].
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) payload_bytes: AtomicU64,
-    pub(crate) written_bytes: AtomicU64,
-    pub(crate) device_bytes: AtomicU64,
-    pub(crate) rounds: AtomicU64,
-    pub(crate) syncs: AtomicU64,
-    pub(crate) sync_micros: AtomicU64,
-    pub(crate) copied_forward_bytes: AtomicU64,
-    pub(crate) sync_times: SyncTimes,
-}
-
 /// Durations of syncs in microseconds.
 pub(crate) struct SyncTimes {
     /// Time zero of `writing_since`.
     origin: Instant,
+    total: AtomicU64,
     average: AtomicU64,
     longest: AtomicU64,
     /// When the current round began. 0 if no round is being written.
@@ -97,8 +85,8 @@ const AVERAGE_OF: u64 = 16;
 
 impl Default for SyncTimes {
     fn default() -> Self {
-        let [average, longest, writing_since] = [const { AtomicU64::new(0) }; 3];
-        Self { origin: Instant::now(), average, longest, writing_since }
+        let [total, average, longest, writing_since] = [const { AtomicU64::new(0) }; 4];
+        Self { origin: Instant::now(), total, average, longest, writing_since }
     }
 }
 
@@ -110,12 +98,17 @@ impl SyncTimes {
     /// Records the end of a round whose syncs took `sync`.
     pub(crate) fn end_round(&self, sync: Duration) {
         let sync = micros(sync);
+        self.total.fetch_add(sync, Relaxed);
         let average = self.average.load(Relaxed);
         let next =
             if average == 0 { sync } else { average - average / AVERAGE_OF + sync / AVERAGE_OF };
         self.average.store(next, Relaxed);
         self.longest.fetch_max(sync, Relaxed);
         self.writing_since.store(0, Relaxed);
+    }
+
+    fn total_micros(&self) -> u64 {
+        self.total.load(Relaxed)
     }
 
     pub(crate) fn average(&self) -> Duration {
@@ -142,6 +135,7 @@ fn micros(time: Duration) -> u64 {
 pub(crate) struct Parts {
     pub(crate) dir: DataDir,
     pub(crate) settings: StorageSettings,
+    pub(crate) metrics: Metrics,
     pub(crate) pool: Pool,
     pub(crate) space: Arc<Space>,
     pub(crate) index: Index,
@@ -161,8 +155,9 @@ impl Core {
             Instant::now(),
         );
         let quarter = usize::try_from(parts.settings.segment_bytes / 4).unwrap_or(usize::MAX);
+        let queue_wait = parts.metrics.queue_wait.clone();
         Arc::new(Self {
-            queue: Queue::new(parts.settings.queue_bytes.min(quarter)),
+            queue: Queue::new(parts.settings.queue_bytes.min(quarter), queue_wait),
             dir: parts.dir,
             settings: parts.settings,
             pool: parts.pool,
@@ -175,10 +170,10 @@ impl Core {
             live_bytes: AtomicU64::new(0),
             cached_bytes: AtomicUsize::new(0),
             reads: tokio::sync::Semaphore::new(READS_AT_ONCE),
-            counters: Counters::default(),
+            metrics: parts.metrics,
+            sync_times: SyncTimes::default(),
             maintenance: Maintenance::default(),
             damage_found: tokio::sync::Notify::new(),
-            mended: AtomicU64::new(0),
             scrubs: Mutex::new(scrubs),
             #[cfg(test)]
             fail_rounds: std::sync::atomic::AtomicBool::new(false),
@@ -286,8 +281,38 @@ impl Core {
         }
     }
 
-    pub(crate) fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Relaxed);
+    /// Counters and sizes. Never waits for the disk.
+    pub(crate) fn stats(&self) -> Stats {
+        let metrics = &self.metrics;
+        let quarantined = self.all_groups().iter().filter(|group| group.is_quarantined()).count();
+        Stats {
+            payload_bytes: metrics.payload_bytes.get(),
+            written_bytes: metrics.written_bytes.get(),
+            device_bytes: metrics.device_bytes.get() + metrics.zeroed_bytes.get(),
+            rounds: metrics.sync_duration.count(),
+            syncs: metrics.syncs.get(),
+            sync_micros: self.sync_times.total_micros(),
+            segments_live: self.segment_count() as u64,
+            segments_free: self.pool.ready_count() as u64,
+            segments_reclaimed: metrics.reclaimed_segments.get(),
+            copied_forward_bytes: metrics.copied_forward_bytes.get(),
+            cache_bytes: self.cached_bytes.load(Relaxed) as u64,
+            live_bytes: self.live_bytes(),
+            queued_bytes: self.queue.bytes() as u64,
+            quarantined_groups: quarantined as u64,
+            disk: self.space.state(),
+            available_bytes: self.space.available(),
+            ballast_bytes: self.space.ballast(),
+            sync_time: self.sync_times.average(),
+            longest_sync: self.sync_times.longest(),
+            writing_for: self.sync_times.writing_for(),
+            scrub: self.scrub_progress(),
+        }
+    }
+
+    /// How many entries are known to be damaged. Some may have been purged or truncated since.
+    pub(crate) fn unrepaired_entries(&self) -> u64 {
+        self.all_groups().iter().map(|group| group.damage_count() as u64).sum()
     }
 }
 

@@ -21,6 +21,7 @@ mod group;
 mod index;
 mod keys;
 mod log;
+mod metrics;
 mod model;
 mod rows;
 mod segment;

@@ -17,14 +17,12 @@ use std::{
     collections::BTreeSet,
     fs::File,
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
 
+use anabranch_metrics::Registry;
 use anabranch_types::{GroupId, Incarnation};
 use futures::{FutureExt, future::BoxFuture};
 
@@ -67,8 +65,20 @@ impl SegmentStore {
     /// [`Error::Index`] if RocksDB cannot open. [`Error::Read`], [`Error::Failed`] or [`Error::DiskFull`] if the
     /// files cannot be read or written.
     pub fn open(dir: impl AsRef<Path>, settings: StorageSettings) -> Result<Arc<Self>, Error> {
+        Self::open_measured(dir, settings, &Registry::default())
+    }
+
+    /// As [`Self::open`]; the store's metrics are registered in `registry`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_measured(
+        dir: impl AsRef<Path>,
+        settings: StorageSettings,
+        registry: &Registry,
+    ) -> Result<Arc<Self>, Error> {
         settings.check()?;
-        let (opened, starts) = opening::open(dir.as_ref(), settings)?;
+        let (opened, starts) = opening::open(dir.as_ref(), settings, registry)?;
         Ok(Arc::new(Self { core: Arc::clone(&opened.core), starts, shutdown: Arc::new(opened) }))
     }
 
@@ -198,32 +208,7 @@ impl LogStore for SegmentStore {
     }
 
     fn stats(&self) -> Stats {
-        let core = &self.core;
-        let count = |counter: &AtomicU64| counter.load(Relaxed);
-        let quarantined = core.all_groups().iter().filter(|group| group.is_quarantined()).count();
-        Stats {
-            payload_bytes: count(&core.counters.payload_bytes),
-            written_bytes: count(&core.counters.written_bytes),
-            device_bytes: count(&core.counters.device_bytes) + count(&core.pool.zeroes_written),
-            rounds: count(&core.counters.rounds),
-            syncs: count(&core.counters.syncs),
-            sync_micros: count(&core.counters.sync_micros),
-            segments_live: core.segment_count() as u64,
-            segments_free: core.pool.ready_count() as u64,
-            segments_reclaimed: count(&core.pool.reclaimed),
-            copied_forward_bytes: count(&core.counters.copied_forward_bytes),
-            cache_bytes: core.cached_bytes.load(Relaxed) as u64,
-            live_bytes: core.live_bytes(),
-            queued_bytes: core.queue.bytes() as u64,
-            quarantined_groups: quarantined as u64,
-            disk: core.space.state(),
-            available_bytes: core.space.available(),
-            ballast_bytes: core.space.ballast(),
-            sync_time: core.counters.sync_times.average(),
-            longest_sync: core.counters.sync_times.longest(),
-            writing_for: core.counters.sync_times.writing_for(),
-            scrub: core.scrub_progress(),
-        }
+        self.core.stats()
     }
 
     fn disk(&self) -> DiskState {
@@ -262,7 +247,10 @@ impl LogStore for SegmentStore {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::mpsc::{self, RecvTimeoutError},
+        sync::{
+            atomic::Ordering::Relaxed,
+            mpsc::{self, RecvTimeoutError},
+        },
         time::{Duration, Instant},
     };
 
@@ -446,7 +434,7 @@ mod tests {
         }
         drop((log, store));
         // Does not include the zeroes that prepare segments.
-        let written = |store: &SegmentStore| store.core.counters.device_bytes.load(Relaxed);
+        let written = |store: &SegmentStore| store.core.metrics.device_bytes.get();
         let store = SegmentStore::open(dir.path(), small()).unwrap();
         assert!(written(&store) >= BYTES as u64, "{:?}", store.stats());
         assert_eq!(read(&*open(&*store, 1), 0..2), Ok(entries(1, 0..2, BYTES)));

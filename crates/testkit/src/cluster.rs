@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anabranch_catalog::Replica;
+use anabranch_metrics::Registry;
 use anabranch_replica::{Error, GroupSpec, ReplicaSettings, Replicas, ShardReplica};
 use anabranch_shard::{Batch, BatchBuilder, Position, Producer, Run};
 use anabranch_storage::{LogStore, SimSettings, SimStore, SimSync};
@@ -57,6 +58,7 @@ struct Running {
     transport: Transport,
     server: JoinHandle<()>,
     disk: JoinHandle<()>,
+    registry: Registry,
     shard: Option<ShardReplica>,
 }
 
@@ -187,10 +189,13 @@ impl Cluster {
         self.boots += 1;
         let settings = TransportSettings::new(NodeId(node), self.boots, "test".into());
         let own = self.clocks.entry(node).or_insert_with(|| NodeClock::new(&self.clock));
-        let transport = Transport::new(settings, self.network.connector(node), own.clone());
+        let registry = Registry::default();
+        let connector = self.network.connector(node);
+        let transport = Transport::new(settings, connector, own.clone(), &registry);
         let store: Arc<dyn LogStore> = Arc::new(self.stores[&node].clone());
         let clock = transport.clocks().clone();
-        let replicas = Replicas::new(store, transport.clone(), clock, self.settings.clone());
+        let settings = self.settings.clone();
+        let replicas = Replicas::new(store, transport.clone(), clock, settings, &registry);
         let service = ReplicaServer::service(transport.clone(), Arc::new(replicas.clone()));
         let accepted =
             UnboundedReceiverStream::new(self.network.listen(node)).map(Ok::<_, std::io::Error>);
@@ -210,7 +215,8 @@ impl Cluster {
         transport.clocks().set_nodes(nodes());
         self.running.values().for_each(|running| running.transport.clocks().set_nodes(nodes()));
         let disk = tokio::spawn(sync_again_and_again(self.stores[&node].clone()));
-        self.running.insert(node, Running { replicas, transport, server, disk, shard: None });
+        let running = Running { replicas, transport, server, disk, registry, shard: None };
+        self.running.insert(node, running);
         self.open(node, is_new).await;
     }
 
@@ -235,6 +241,11 @@ impl Cluster {
     /// The registry of a node that runs.
     pub fn replicas(&self, node: u64) -> Option<&Replicas> {
         self.running.get(&node).map(|running| &running.replicas)
+    }
+
+    /// The metrics of a node that runs, as text.
+    pub fn metrics(&self, node: u64) -> Option<String> {
+        self.running.get(&node).map(|running| running.registry.render())
     }
 
     /// Nodes that run.

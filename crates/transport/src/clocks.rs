@@ -202,6 +202,12 @@ impl Clocks {
         self.report_of(&self.lock())
     }
 
+    /// By how many seconds this node's clock is ahead in `report`, which it made.
+    pub(crate) fn own_ahead_seconds(&self, report: &ClockReport) -> f64 {
+        let ahead = report.ahead_millis.get(&self.node).copied().unwrap_or_default();
+        ahead as f64 / 1000.0
+    }
+
     fn report_of(&self, state: &State) -> ClockReport {
         let own = self.own_ahead();
         let agreed = self.agreed_ahead(own);

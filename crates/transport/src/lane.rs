@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anabranch_metrics::Counter;
 use anabranch_proto::replica as pb;
 use anabranch_proto::replica::replica_service_client::ReplicaServiceClient;
 use anabranch_types::{GroupId, NodeId, ReplicaId};
@@ -47,6 +48,7 @@ pub(crate) struct Lane {
     next_channel: AtomicU64,
     state: Mutex<State>,
     in_flight: Arc<Semaphore>,
+    sent_bytes: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -64,12 +66,13 @@ enum Waiter {
 }
 
 impl Lane {
-    pub(crate) fn new(node: NodeId) -> Self {
+    pub(crate) fn new(node: NodeId, sent_bytes: Counter) -> Self {
         Self {
             node,
             next_channel: AtomicU64::new(1),
             state: Mutex::default(),
             in_flight: Arc::new(Semaphore::new(LANE_BYTES_IN_FLIGHT as usize)),
+            sent_bytes,
         }
     }
 
@@ -150,12 +153,13 @@ impl Lane {
         let (queue, outgoing) = mpsc::unbounded_channel(); // bounded by `in_flight`
         let hello = pb::ExchangeRequest { hello: Some(hello), frames: Vec::new() };
         // The connection polls this stream when it can send. All requests that wait at that time form one message.
-        let requests = stream::unfold((Some(hello), outgoing), |(hello, mut outgoing)| async {
+        let begin = (Some(hello), outgoing, self.sent_bytes.clone());
+        let requests = stream::unfold(begin, |(hello, mut outgoing, sent_bytes)| async {
             let request = match hello {
                 Some(hello) => hello,
-                None => gather_from(outgoing.recv().await?, &mut outgoing),
+                None => gather_from(outgoing.recv().await?, &mut outgoing, &sent_bytes),
             };
-            Some((request, (None, outgoing)))
+            Some((request, (None, outgoing, sent_bytes)))
         });
         let mut client = ReplicaServiceClient::new(channel)
             .max_decoding_message_size(usize::MAX)
@@ -204,10 +208,11 @@ impl Drop for Disconnect<'_> {
     }
 }
 
-/// A message of `first` and the requests that wait behind it, up to the bounds of a message.
+/// A message of `first` and the requests that wait behind it, up to the bounds of a message. Counts their bytes as sent.
 fn gather_from(
     first: pb::RequestFrame,
     outgoing: &mut mpsc::UnboundedReceiver<pb::RequestFrame>,
+    sent_bytes: &Counter,
 ) -> pb::ExchangeRequest {
     let mut bytes = first.body.as_ref().map_or(0, bytes_of);
     let mut frames = vec![first];
@@ -216,6 +221,7 @@ fn gather_from(
         bytes += next.body.as_ref().map_or(0, bytes_of);
         frames.push(next);
     }
+    sent_bytes.add(bytes as u64);
     pb::ExchangeRequest { hello: None, frames }
 }
 

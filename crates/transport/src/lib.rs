@@ -14,6 +14,7 @@ mod connector;
 mod lane;
 mod listener;
 mod liveness;
+mod metrics;
 mod peer;
 mod server;
 

@@ -70,6 +70,15 @@ struct Peer {
     stalled: bool,
 }
 
+/// The other nodes, as [`Liveness::is_silent`] says of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) heard: u64,
+    pub(crate) silent: u64,
+    /// How often this node has declared one of them silent.
+    pub(crate) silences: u64,
+}
+
 const EVENTS_KEPT: usize = 1024;
 /// A process that started has heard from the leaders that it follows after this many silence limits.
 const SETTLES_IN_SILENCES: u32 = 5;
@@ -148,6 +157,17 @@ impl Liveness {
     /// Whether the last pong of `node` said that its disk has no free space for records.
     pub fn refuses_records(&self, node: NodeId) -> bool {
         self.lock().get(&node).is_some_and(|peer| peer.refuses_records)
+    }
+
+    /// How many nodes are heard, and how many are not.
+    pub(crate) fn counts(&self) -> Counts {
+        let peers = self.lock();
+        let silent = peers.values().filter(|peer| peer.silent || peer.stalled).count() as u64;
+        Counts {
+            heard: peers.len() as u64 - silent,
+            silent,
+            silences: peers.values().map(|peer| peer.silences).sum(),
+        }
     }
 
     /// Begins to watch `node`.

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anabranch_metrics::Registry;
 use anabranch_proto::replica as pb;
 use anabranch_types::{Clock, GroupId, NodeId, ReplicaId};
 use hyper_util::rt::TokioIo;
@@ -32,6 +33,7 @@ use crate::clocks::Clocks;
 use crate::connector::{Connector, Destination};
 use crate::lane::{AppendChannel, Lane, ResponseBody};
 use crate::liveness::Liveness;
+use crate::metrics::{self, Metrics};
 use crate::server::RequestBody;
 
 /// Purpose of a stream between two nodes. Each purpose has a stream of its own, so that large requests do not delay
@@ -84,6 +86,7 @@ struct Inner {
     settings: TransportSettings,
     connector: Arc<dyn Connector>,
     liveness: Arc<Liveness>,
+    metrics: Arc<Metrics>,
     /// Whether pongs say that the disk is stalled.
     stalled: watch::Sender<bool>,
     clocks: Arc<Clocks>,
@@ -98,20 +101,25 @@ struct Peer {
 }
 
 impl Transport {
-    /// A transport without peers. `clock` is this node's own wall clock, uncorrected.
+    /// A transport without peers. `clock` is this node's own wall clock, uncorrected. Its metrics are registered in
+    /// `registry`.
     pub fn new(
         settings: TransportSettings,
         connector: Arc<dyn Connector>,
         clock: Arc<dyn Clock>,
+        registry: &Registry,
     ) -> Self {
         let liveness = Arc::new(Liveness::new(settings.silence));
         let clocks = Arc::new(Clocks::new(settings.node, clock, settings.max_clock_skew));
+        let metrics = Arc::new(Metrics::new(registry));
+        metrics::show(registry, &liveness, &clocks);
         let mut monitor = JoinSet::new();
         let every = settings.silence / 10;
         monitor.spawn(watch_over(Arc::clone(&liveness), Arc::clone(&clocks), every));
         let (peers, monitor) = (Mutex::default(), Mutex::new(monitor));
         let stalled = watch::channel(false).0;
-        let inner = Inner { settings, connector, liveness, stalled, clocks, peers, monitor };
+        let inner =
+            Inner { settings, connector, liveness, metrics, stalled, clocks, peers, monitor };
         Self { inner: Arc::new(inner) }
     }
 
@@ -160,7 +168,8 @@ impl Transport {
         self.inner.liveness.watch(node);
         let mut tasks = JoinSet::new();
         let lanes = PURPOSES.map(|purpose| {
-            let lane = Arc::new(Lane::new(node));
+            let sent_bytes = self.inner.metrics.sent_bytes.of(purpose).clone();
+            let lane = Arc::new(Lane::new(node, sent_bytes));
             let keeper = Keeper {
                 lane: Arc::clone(&lane),
                 to: node,
@@ -168,12 +177,20 @@ impl Transport {
                 settings: self.inner.settings.clone(),
                 connector: Arc::clone(&self.inner.connector),
                 liveness: Arc::clone(&self.inner.liveness),
+                metrics: Arc::clone(&self.inner.metrics),
             };
             tasks.spawn(keeper.run());
             if purpose == Purpose::Control {
                 let (lane, inner) = (Arc::clone(&lane), &self.inner);
-                let (liveness, clocks) = (Arc::clone(&inner.liveness), Arc::clone(&inner.clocks));
-                tasks.spawn(ping(lane, liveness, clocks, node, inner.settings.ping_interval));
+                let pinger = Pinger {
+                    lane,
+                    liveness: Arc::clone(&inner.liveness),
+                    clocks: Arc::clone(&inner.clocks),
+                    metrics: Arc::clone(&inner.metrics),
+                    node,
+                    every: inner.settings.ping_interval,
+                };
+                tasks.spawn(pinger.run());
             }
             (purpose, lane)
         });
@@ -240,24 +257,34 @@ async fn watch_over(liveness: Arc<Liveness>, clocks: Arc<Clocks>, every: Duratio
     }
 }
 
-async fn ping(
+/// Pings one other node.
+struct Pinger {
     lane: Arc<Lane>,
     liveness: Arc<Liveness>,
     clocks: Arc<Clocks>,
+    metrics: Arc<Metrics>,
     node: NodeId,
     every: Duration,
-) {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for sequence in 0.. {
-        ticks.tick().await;
-        let sent = Instant::now();
-        let body = RequestBody::Ping(pb::Ping { sequence, ..pb::Ping::default() });
-        // A ping is for the node. The server reads neither group nor replica.
-        let answer = lane.call(GroupId::CATALOG, ReplicaId(0), body, 5 * every).await;
-        if let Ok(ResponseBody::Pong(pong)) = answer {
-            clocks.read(node, sent, pong.clock_millis);
-            liveness.ping_answered(node, sent, &pong);
+}
+
+impl Pinger {
+    async fn run(self) {
+        let Self { lane, liveness, clocks, metrics, node, every } = self;
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for sequence in 0.. {
+            ticks.tick().await;
+            let sent = Instant::now();
+            let body = RequestBody::Ping(pb::Ping { sequence, ..pb::Ping::default() });
+            // A ping is for the node. The server reads neither group nor replica.
+            let answer = lane.call(GroupId::CATALOG, ReplicaId(0), body, 5 * every).await;
+            if let Ok(ResponseBody::Pong(pong)) = answer {
+                metrics.ping_round_trip.observe_duration(sent.elapsed());
+                clocks.read(node, sent, pong.clock_millis);
+                liveness.ping_answered(node, sent, &pong);
+            } else {
+                metrics.unanswered_pings.increment();
+            }
         }
     }
 }
@@ -270,6 +297,7 @@ struct Keeper {
     settings: TransportSettings,
     connector: Arc<dyn Connector>,
     liveness: Arc<Liveness>,
+    metrics: Arc<Metrics>,
 }
 
 const RECONNECT_FIRST: Duration = Duration::from_millis(20);
@@ -292,6 +320,7 @@ impl Keeper {
                 () = self.silent() => Err(tonic::Status::unavailable("peer is silent")),
             };
             if let Err(status) = over {
+                self.metrics.failed_streams.increment();
                 tracing::info!(node = %self.to, %status, "stream to peer is down");
             }
             let lasted = began.elapsed() > RECONNECT_LONGEST;

@@ -23,6 +23,7 @@ pub(crate) fn findings(tree: &Tree) -> Vec<String> {
         dependencies::services_without_storage,
         dependencies::services_without_services,
         dependencies::openraft_in_one_crate,
+        dependencies::prometheus_in_one_crate,
         dependencies::versions_in_one_place,
         lints::inherited,
         lints::deterministic_below_layer_two,

@@ -20,6 +20,8 @@ pub(crate) struct RawNodeConfig {
     pub(crate) listen_api: String,
     pub(crate) listen_grpc: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listen_metrics: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) advertise_grpc: Option<String>,
     /// A plain port beyond loopback needs an explicit `true`.
     #[serde(default, skip_serializing_if = "is_false")]

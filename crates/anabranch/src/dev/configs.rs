@@ -68,6 +68,7 @@ pub(super) fn write(
             cluster: CLUSTER.into(),
             listen_api: reserved.api.to_string(),
             listen_grpc: reserved.grpc.to_string(),
+            listen_metrics: None,
             advertise_grpc: None,
             plain_grpc: false,
             data_dir: node_dir.to_owned(),

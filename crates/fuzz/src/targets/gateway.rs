@@ -11,6 +11,7 @@ use anabranch_catalog::{Command, StreamId};
 use anabranch_client::{Cluster, Error, Page, Pages, ShardRoute, View};
 use anabranch_gateway::{Gateway, GatewaySettings, Platform, TokenKey};
 use anabranch_kinesis::{Kinesis, KinesisSettings};
+use anabranch_metrics::Registry;
 use anabranch_shard::{Batch, Position, Run, Start};
 use anabranch_types::{ManualClock, StreamName, Timestamp};
 use crc32fast::hash;
@@ -110,7 +111,7 @@ fn gateway() -> (Gateway, Kinesis) {
     settings.max_in_flight_bytes = 16 * MAX_BODY_BYTES;
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
     let cluster = Arc::new(ReadOnly(Arc::new(View::new(populated()))));
-    let platform = Platform::new(cluster, settings, clock);
+    let platform = Platform::new(cluster, settings, clock, Registry::default());
     let kinesis = Kinesis::new(&platform, KinesisSettings::default());
     (Gateway::new(platform).with_service(kinesis.clone()), kinesis)
 }

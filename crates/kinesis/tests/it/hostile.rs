@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_gateway::{Gateway, Platform, fuzzing};
+use anabranch_metrics::Registry;
 use anabranch_testkit::MemoryCluster;
 use anabranch_types::ManualClock;
 use http::StatusCode;
@@ -128,7 +129,7 @@ fn empty_blocks() -> Vec<u8> {
 async fn inflating_lets_others_have_their_turn_also_while_it_makes_nothing() {
     let clock = Arc::new(ManualClock::default());
     let cluster = Arc::new(MemoryCluster::new(Arc::clone(&clock)));
-    let gateway = Gateway::new(Platform::new(cluster, settings(), clock));
+    let gateway = Gateway::new(Platform::new(cluster, settings(), clock, Registry::default()));
     for (body, bytes) in [(empty_blocks(), 0), (gzip(&vec![b' '; MIB]), MIB)] {
         let mut inflated = pin!(fuzzing::inflate(&gateway, &body));
         let mut turns = 0;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anabranch_gateway::{Authentication, Gateway, GatewaySettings, Platform, TokenKey};
 use anabranch_kinesis::{Kinesis, KinesisSettings};
+use anabranch_metrics::Registry;
 use anabranch_testkit::MemoryCluster;
 use anabranch_types::{ManualClock, Timestamp};
 use flate2::Compression;
@@ -72,7 +73,7 @@ pub(crate) async fn start_kinesis(
 ) -> Server {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_123)));
     let cluster = Arc::new(MemoryCluster::new(Arc::clone(&clock)));
-    let platform = Platform::new(cluster.clone(), settings, clock.clone());
+    let platform = Platform::new(cluster.clone(), settings, clock.clone(), Registry::default());
     let kinesis = Kinesis::new(&platform, kinesis);
     let gateway = change(Gateway::new(platform).with_service(kinesis));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

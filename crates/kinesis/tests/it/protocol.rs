@@ -347,7 +347,7 @@ async fn services_that_are_not_hosted_answer_as_unknown_operations() {
         assert_eq!(&answer.body[..], b"<UnknownOperationException/>\n", "{path}");
     }
     // The console: a browser gets the answer that every GET gets.
-    for path in ["/", "/console/", "/metrics"] {
+    for path in ["/", "/console/"] {
         let html = [("accept", "text/html")];
         let answer = server.request(Method::GET, path, &html, Vec::new()).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");

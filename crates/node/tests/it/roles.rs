@@ -8,7 +8,8 @@ use anabranch_catalog::{
     StreamCommand, UserCommand,
 };
 use anabranch_encryption::{EncryptionSettings, Keyring, Unprovided};
-use anabranch_node::{Node, NodeSettings, Peer, bind};
+use anabranch_metrics::Registry;
+use anabranch_node::{Node, NodeParts, NodeSettings, Peer, bind};
 use anabranch_proto::admin::StatusRequest;
 use anabranch_proto::admin::admin_service_client::AdminServiceClient;
 use anabranch_proto::encode_command;
@@ -111,13 +112,14 @@ async fn start_trusting(other_ca: &str) -> Running {
         account: AccountId::default(),
         cluster_key: ClusterKey::new([7; 32]),
     };
-    let store = Arc::new(SimStore::new(SimSettings::default()));
-    let connector = Arc::new(TlsConnector::new(tls.clone()));
-    let listener = Listener::mutual(listener, tls);
-    let keyring = Keyring::new(Arc::new(Unprovided), EncryptionSettings::default());
-    let clock = Arc::new(SystemClock);
-    let node = Node::start(settings, store, listener, connector, clock, 1, keyring);
-    let node = node.await.unwrap();
+    let parts = NodeParts {
+        store: Arc::new(SimStore::new(SimSettings::default())),
+        connector: Arc::new(TlsConnector::new(tls.clone())),
+        clock: Arc::new(SystemClock),
+        keyring: Keyring::new(Arc::new(Unprovided), EncryptionSettings::default()),
+        registry: Registry::default(),
+    };
+    let node = Node::start(settings, Listener::mutual(listener, tls), 1, parts).await.unwrap();
     timeout(PATIENCE, node.ready()).await.unwrap();
     Running { node, address, signed }
 }

@@ -23,6 +23,7 @@ use openraft::async_runtime::WatchReceiver as _;
 
 use crate::convert::vote_message;
 use crate::group::Group;
+use crate::metrics::Transfer;
 
 /// Result of a leadership transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +104,12 @@ impl Group {
         let led = |leader: Option<u64>| leader.is_some_and(|leader| leader != own);
         let waiting = self.raft.wait(Some(PATIENCE));
         match waiting.metrics(|metrics| led(metrics.current_leader), "another leader").await {
-            Ok(_) => HandOver::Done,
+            Ok(_) => {
+                self.metrics.leadership_transfers.of(Transfer::TakenOver).increment();
+                HandOver::Done
+            }
             Err(error) => {
+                self.metrics.leadership_transfers.of(Transfer::NotTakenOver).increment();
                 tracing::warn!(group = %self.id, %replica, %node, %error, "the target has not taken over in time");
                 HandOver::NotYet
             }

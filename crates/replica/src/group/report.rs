@@ -1,4 +1,4 @@
-//! State of a whole group as one of its replicas knows it, for operators.
+//! State of a whole group as one of its replicas knows it, for operators and metrics.
 //!
 //! Only the leader knows how far the other members are. A report is a copy of what openraft and the log know at the
 //! moment. It sends no request, so it may be out of date.
@@ -11,7 +11,9 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
 
 use crate::convert::log_id;
-use crate::group::Group;
+use crate::group::{Group, leader_node};
+use crate::log_adapter::CATCH_UP_ENTRIES;
+use crate::metrics::Role;
 use crate::raft_types::StoredMembership;
 
 /// State of a group as one replica knows it.
@@ -55,7 +57,54 @@ pub struct MemberReport {
     pub matched: Option<u64>,
 }
 
+/// How a replica stands in its group, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) role: Role,
+    /// Whether it knows no leader, or the leader's node is silent.
+    pub(crate) is_leaderless: bool,
+    /// Entries that are committed and that it hasn't applied.
+    pub(crate) unapplied: u64,
+    /// On the leader: entries that the slowest other replica lacks. Else 0.
+    pub(crate) largest_lag: u64,
+    /// On the leader: how many other replicas are far behind. Else 0.
+    pub(crate) lagging: u64,
+}
+
 impl Group {
+    /// How this replica stands in its group.
+    pub(crate) fn standing(&self) -> Standing {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let role = match metrics.state {
+            _ if metrics.running_state.is_err() => Role::Stopped,
+            ServerState::Leader => Role::Leader,
+            ServerState::Follower => Role::Follower,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Learner => Role::Learner,
+            ServerState::Shutdown => Role::Stopped,
+        };
+        let leader = leader_node(metrics.current_leader, &metrics.membership_config);
+        let is_led = leader.is_some_and(|leader| {
+            leader == self.node || !self.transport.liveness().is_silent(leader)
+        });
+        let committed = metrics.local_committed.as_ref().map_or(0, |id| id.index() + 1);
+        let next = self.log.log_state().last.map_or(0, |last| last.index + 1);
+        let others = metrics.replication.iter().flatten();
+        let others = others.filter(|(replica, _)| **replica != self.replica.0);
+        let lags: Vec<u64> = others
+            .map(|(_, matched)| matched.as_ref().map_or(0, |matched| matched.index() + 1))
+            .map(|matched| next.saturating_sub(matched))
+            .collect();
+        Standing {
+            role,
+            is_leaderless: !is_led,
+            unapplied: committed.saturating_sub(self.progress.applied()),
+            largest_lag: lags.iter().copied().max().unwrap_or_default(),
+            lagging: lags.iter().filter(|lag| **lag > CATCH_UP_ENTRIES).count() as u64,
+        }
+    }
+
     /// State of the group as this replica knows it.
     pub(crate) fn report(&self) -> GroupReport {
         let metrics = self.raft.metrics();

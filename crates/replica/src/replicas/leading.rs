@@ -21,6 +21,11 @@ impl Replicas {
         leading.map(|(group, _)| *group).collect()
     }
 
+    /// Whether the replica of `group` here leads.
+    pub fn leads(&self, group: GroupId) -> bool {
+        self.held().get(&group).is_some_and(|held| held.group.is_leader())
+    }
+
     /// Transfers the leadership of `group` to a voter that has caught up, on a node that is alive and `suits`. If
     /// there is no such voter, nothing happens. Otherwise the replica here stops leading at once. Returns once
     /// another replica leads, or after a second.

@@ -9,6 +9,7 @@ mod duplicates;
 mod full_disk;
 mod hand_over;
 mod leadership;
+mod metrics;
 mod rebuild;
 mod recovery;
 mod stalled_disk;

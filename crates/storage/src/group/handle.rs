@@ -14,8 +14,8 @@ use futures::{FutureExt, future::BoxFuture};
 
 use super::Group;
 use crate::{
-    Completion, DiskState, Entry, Error, GroupLog, Health, LogState, StateKey, Vote, rows,
-    segment::queue::Work, sim::checkpoint_rows,
+    Completion, DiskState, Entry, Error, GroupLog, Health, LogState, StateKey, Vote,
+    metrics::Source, rows, segment::queue::Work, sim::checkpoint_rows,
 };
 
 /// Handle of a caller to a [`Group`].
@@ -144,15 +144,20 @@ impl GroupLog for GroupHandle {
         range: Range<u64>,
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<Entry>, Error>> {
+        let reads = &self.0.core().metrics.reads;
         if let Some(answer) = self.0.read_in_memory(&range, max_bytes) {
+            reads.of(Source::Cache).increment();
             return futures::future::ready(answer).boxed();
         }
+        reads.of(Source::Disk).increment();
         let group = Arc::clone(&self.0);
         self.on_disk(move || group.read_blocking(&range, max_bytes)).boxed()
     }
 
     fn read_cached(&self, range: Range<u64>, max_bytes: usize) -> Option<Vec<Entry>> {
-        self.0.read_in_memory(&range, max_bytes)?.ok()
+        let entries = self.0.read_in_memory(&range, max_bytes)?.ok()?;
+        self.0.core().metrics.reads.of(Source::Cache).increment();
+        Some(entries)
     }
 
     fn health(&self) -> Health {

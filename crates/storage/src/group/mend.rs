@@ -8,7 +8,7 @@
 //! Order: a read, the scrub or the opening calls [`Group::note_damage`]. The node fetches a copy and calls
 //! [`Group::mend`]. The frame is written and synced, then read again, and only then the entry counts as repaired.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use anabranch_types::LogId;
 use tracing::warn;
@@ -35,6 +35,7 @@ impl Group {
             return;
         }
         if inner.damaged.insert(id.index, (id, reason.to_owned())).is_none() {
+            self.core.metrics.damaged_entries.increment();
             warn!(group = %self.id, entry = %id, reason, "entry is damaged");
         }
         let count = inner.damaged.len();
@@ -49,7 +50,12 @@ impl Group {
 
     /// Whether any entry is known to be unreadable. Some of these may have been purged or truncated meanwhile.
     pub(crate) fn is_damaged(&self) -> bool {
-        *self.damage.borrow() > 0
+        self.damage_count() > 0
+    }
+
+    /// How many entries are known that can't be read.
+    pub(crate) fn damage_count(&self) -> usize {
+        *self.damage.borrow()
     }
 
     /// Live entries that cannot be read.
@@ -146,7 +152,7 @@ impl Group {
         let mut inner = self.lock();
         inner.damaged.remove(&id.index);
         self.damage.send_replace(inner.damaged.len());
-        self.core.mended.fetch_add(1, Relaxed);
+        self.core.metrics.repaired_entries.increment();
     }
 
     fn repair_failed(&self, segment: &SegmentFile, why: &str) -> Error {

@@ -22,11 +22,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anabranch_metrics::Counter;
 use anabranch_types::Incarnation;
 use tracing::warn;
 
 use crate::{
     Error,
+    metrics::Metrics,
     segment::file::{SegmentFile, sync_dir},
     space::{Space, is_short_of_space},
 };
@@ -56,8 +58,8 @@ pub(crate) struct Pool {
     space: Arc<Space>,
     /// Whether the last attempt to make a segment failed for lack of disk space.
     full: AtomicBool,
-    pub(crate) zeroes_written: AtomicU64,
-    pub(crate) reclaimed: AtomicU64,
+    zeroed_bytes: Counter,
+    reclaimed_segments: Counter,
     /// Bytes that rounds have written.
     rounds_written: AtomicU64,
     state: Mutex<State>,
@@ -98,6 +100,7 @@ impl Pool {
         space: Arc<Space>,
         ready: VecDeque<Arc<SegmentFile>>,
         next_serial: u64,
+        metrics: &Metrics,
     ) -> Self {
         space.set_ready(ready.len());
         Self {
@@ -107,8 +110,8 @@ impl Pool {
             target: settings.free_segments,
             space,
             full: AtomicBool::new(false),
-            zeroes_written: AtomicU64::new(0),
-            reclaimed: AtomicU64::new(0),
+            zeroed_bytes: metrics.zeroed_bytes.clone(),
+            reclaimed_segments: metrics.reclaimed_segments.clone(),
             rounds_written: AtomicU64::new(0),
             state: Mutex::new(State {
                 ready,
@@ -202,7 +205,7 @@ impl Pool {
 
     /// Takes back the file of a dead segment. The file is recycled if it is needed, and deleted otherwise.
     pub(crate) fn recycle(&self, path: PathBuf, bytes: u64) {
-        self.reclaimed.fetch_add(1, Relaxed);
+        self.reclaimed_segments.increment();
         let mut state = self.lock();
         state.taken_since_return = 0;
         let wanted = state.ready.len() + state.recycled.len() < self.target + state.demand;
@@ -340,7 +343,7 @@ impl Pool {
             file.write_all_at(&zeroes[..usize::try_from(bytes).unwrap_or(ZEROES_BYTES)], offset)?;
             file.sync_data()?;
             offset += bytes;
-            self.zeroes_written.fetch_add(bytes, Relaxed);
+            self.zeroed_bytes.add(bytes);
             self.pause_until(began + duration_of(bytes, ZEROES_BYTES_PER_SECOND));
             if offset.is_multiple_of(ZEROES_PER_CHECK) {
                 let written = self.rounds_written.load(Relaxed);
@@ -397,6 +400,8 @@ fn is_heavy(bytes: u64, within: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use anabranch_metrics::Registry;
+
     use super::*;
     use crate::StorageSettings;
 
@@ -409,7 +414,8 @@ mod tests {
             StorageSettings { segment_bytes: SEGMENT_BYTES, ..StorageSettings::default() };
         let incarnation = Incarnation(1);
         let space = Arc::new(Space::new(dir.path(), &settings, 0));
-        let pool = Pool::new(dir.path(), incarnation, &settings, space, VecDeque::new(), 1);
+        let (ready, metrics) = (VecDeque::new(), Metrics::new(&Registry::default()));
+        let pool = Pool::new(dir.path(), incarnation, &settings, space, ready, 1, &metrics);
         let deadline = Instant::now() + Duration::from_secs(60);
         std::thread::scope(|scope| {
             scope.spawn(|| pool.run());
@@ -420,7 +426,7 @@ mod tests {
             pool.stop();
         });
         assert_eq!(pool.ready_count(), 2);
-        pool.zeroes_written.load(Relaxed)
+        pool.zeroed_bytes.get()
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anabranch_metrics::Histogram;
 use anabranch_types::{GroupId, LogId};
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -76,14 +77,16 @@ pub(crate) struct Queue {
     capacity: Condvar,
     capacity_changed: Notify,
     limit_bytes: usize,
+    /// How long the oldest urgent write of each round waited.
+    wait: Histogram,
 }
 
 #[derive(Default)]
 struct State {
     ops: Vec<Op>,
     bytes: usize,
-    /// Whether the queue holds a write that must not wait for others.
-    urgent: bool,
+    /// Since when a write that must not wait for others is in the queue; `None` if there is none.
+    urgent_since: Option<Instant>,
     writer_waits: bool,
     /// Whether the writer waits for disk space. Appends are refused then. Other writes are small, and their callers
     /// must not wait.
@@ -117,9 +120,9 @@ pub(crate) enum Next {
 }
 
 impl Queue {
-    pub(crate) fn new(limit_bytes: usize) -> Self {
+    pub(crate) fn new(limit_bytes: usize, wait: Histogram) -> Self {
         let (state, work, capacity) = (Mutex::default(), Condvar::new(), Condvar::new());
-        Self { state, work, capacity, capacity_changed: Notify::new(), limit_bytes }
+        Self { state, work, capacity, capacity_changed: Notify::new(), limit_bytes, wait }
     }
 
     /// Blocks the thread while the queue is full.
@@ -171,8 +174,10 @@ impl Queue {
         }
         state.ops.push(op);
         state.bytes += bytes;
-        state.urgent |= urgent || state.bytes >= self.limit_bytes;
-        if state.urgent && state.writer_waits {
+        if state.urgent_since.is_none() && (urgent || state.bytes >= self.limit_bytes) {
+            state.urgent_since = Some(Instant::now());
+        }
+        if state.urgent_since.is_some() && state.writer_waits {
             self.work.notify_one();
         }
         Ok(())
@@ -182,15 +187,18 @@ impl Queue {
     pub(crate) fn next(&self, spare: Vec<Op>) -> Next {
         let mut state = self.lock();
         state.busy_since = None;
-        while !state.urgent && state.end.is_none() {
+        while state.urgent_since.is_none() && state.end.is_none() {
             state.writer_waits = true;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.writer_waits = false;
         }
         let ops = std::mem::replace(&mut state.ops, spare);
         state.bytes = 0;
-        state.urgent = false;
-        state.busy_since = Some(Instant::now());
+        let now = Instant::now();
+        if let Some(since) = state.urgent_since.take() {
+            self.wait.observe_duration(now - since);
+        }
+        state.busy_since = Some(now);
         self.announce_capacity();
         match &state.end {
             Some(end) => Next::End(end.clone(), ops),

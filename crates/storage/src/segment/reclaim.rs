@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering::Relaxed, mpsc},
+    sync::{Arc, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -119,7 +119,7 @@ impl Maintainer {
 
     fn reclaim(&mut self) -> Result<(), Error> {
         self.core.pool.begin_pass();
-        let mended = self.core.mended.load(Relaxed);
+        let mended = self.core.metrics.repaired_entries.get();
         // Segments with unreadable entries got stuck. After a repair they can be emptied.
         if std::mem::replace(&mut self.mended, mended) != mended {
             self.stuck.clear();
@@ -313,7 +313,7 @@ impl Maintainer {
             let bytes = now.iter().map(|wanted| wanted.loc.frame_bytes()).sum();
             let work = Work::Move { group: Arc::clone(group), from: segment.serial, entries };
             self.run_on_writer(work, usize::try_from(bytes).unwrap_or(usize::MAX))?;
-            Core::add(&self.core.counters.copied_forward_bytes, bytes);
+            self.core.metrics.copied_forward_bytes.add(bytes);
             let rate = self.core.settings.copy_forward_bytes_per_second;
             if self.core.maintenance.pace(bytes, rate) {
                 return Ok(true);

@@ -110,6 +110,7 @@ impl Writer {
         if ops.iter().any(|op| op.work.writes()) {
             let written = self.write(ops, &mut places)?;
             self.advance(written)?;
+            self.core.metrics.round_entries.observe(places.len() as u64);
         }
         let mut places_left = places.iter();
         let mut checkpoint = !self.sealed.is_empty() || self.unindexed > UNINDEXED_LIMIT;
@@ -142,7 +143,7 @@ impl Writer {
         let mut round = Round::begin(heads, active, self.end, self.next_round, bytes)?;
         let core = Arc::clone(&self.core);
         let space_wait = SpaceWait(&core);
-        core.counters.sync_times.begin_round();
+        core.sync_times.begin_round();
         for op in ops {
             put_frames(&mut round, &op.work, places, &|| space_wait.segment())?;
         }
@@ -153,14 +154,13 @@ impl Writer {
 
     /// Records a round that is on the disk.
     pub(crate) fn advance(&mut self, written: Written) -> Result<(), Error> {
-        let counters = &self.core.counters;
-        Core::add(&counters.rounds, 1);
-        Core::add(&counters.syncs, written.segments.len() as u64);
-        Core::add(&counters.written_bytes, written.bytes);
-        Core::add(&counters.device_bytes, written.device_bytes);
-        counters.sync_times.end_round(written.sync);
-        let micros = u64::try_from(written.sync.as_micros()).unwrap_or(u64::MAX);
-        Core::add(&counters.sync_micros, micros);
+        let metrics = &self.core.metrics;
+        metrics.syncs.add(written.segments.len() as u64);
+        metrics.written_bytes.add(written.bytes);
+        metrics.device_bytes.add(written.device_bytes);
+        metrics.round_bytes.observe(written.bytes);
+        metrics.sync_duration.observe_duration(written.sync);
+        self.core.sync_times.end_round(written.sync);
         self.core.pool.round_written(written.bytes);
         self.end = written.end;
         self.next_round = written.end.round + 1;
@@ -191,7 +191,7 @@ impl Writer {
                     inner.synced.append(entry.log_id, *place, payload_bytes(entry.payload.len()));
                 }
                 drop(inner);
-                Core::add(&self.core.counters.payload_bytes, bytes);
+                self.core.metrics.payload_bytes.add(bytes);
                 self.unindexed += entries.len();
                 self.evictor.add(group, *ticket);
                 self.touch(group);

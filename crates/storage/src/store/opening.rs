@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use anabranch_metrics::Registry;
 use anabranch_types::GroupId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, info, warn};
@@ -31,6 +32,7 @@ use crate::{
     group::{Group, Wanted},
     index::Index,
     keys::{Position, Run, SegmentRow},
+    metrics::{self, Metrics},
     segment::{
         file::{DATA_START, SegmentFile, sync_dir},
         pool::Pool,
@@ -49,7 +51,11 @@ use crate::{
 };
 
 /// Opens or creates the store in `root` and starts its threads. Returns how often it was opened, this time included.
-pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<(Shutdown, u64), Error> {
+pub(super) fn open(
+    root: &Path,
+    settings: StorageSettings,
+    registry: &Registry,
+) -> Result<(Shutdown, u64), Error> {
     raise_file_limit();
     let (dir, lock) = DataDir::open(root)?;
     let files = find_files(&dir)?;
@@ -87,7 +93,9 @@ pub(super) fn open(root: &Path, settings: StorageSettings) -> Result<(Shutdown, 
     };
     // Raised last, because a failed opening does not count as a start.
     let starts = starts::raise(root)?;
-    Ok((opening.launch(start, tail, lock)?, starts))
+    let opened = opening.launch(start, tail, lock, Metrics::new(registry))?;
+    metrics::show(&opened.core, registry);
+    Ok((opened, starts))
 }
 
 struct Opening {
@@ -329,14 +337,21 @@ impl Opening {
     }
 
     /// Writes the opening round and starts the threads.
-    fn launch(self, start: Start, tail: Tail, lock: fs::File) -> Result<Shutdown, Error> {
+    fn launch(
+        self,
+        start: Start,
+        tail: Tail,
+        lock: fs::File,
+        metrics: Metrics,
+    ) -> Result<Shutdown, Error> {
         let (dir, incarnation) = (self.files.dir.clone(), self.dir.incarnation);
         let space = Arc::clone(&self.space);
-        let pool =
-            Pool::new(&dir, incarnation, &self.settings, space, start.ready, start.next_serial);
+        let (settings, next) = (&self.settings, start.next_serial);
+        let pool = Pool::new(&dir, incarnation, settings, space, start.ready, next, &metrics);
         let core = Core::new(Parts {
             dir: self.dir,
             settings: self.settings,
+            metrics,
             pool,
             space: self.space,
             index: self.index,
@@ -354,7 +369,7 @@ impl Opening {
                 group.note_damage(*id, &damage.to_string());
             }
         }
-        Core::add(&core.counters.device_bytes, start.rewritten);
+        core.metrics.device_bytes.add(start.rewritten);
         let shutdown = Shutdown {
             core: Arc::clone(&core),
             maintainer: Mutex::default(),

@@ -108,6 +108,15 @@ fn only_one_crate_may_depend_on_openraft() {
 }
 
 #[test]
+fn one_crate_names_prometheus() {
+    check(&tree([member("anabranch-metrics", "0", &depends("prometheus"))]), &[]);
+    check(
+        &tree([member("a", "3", &depends("prometheus"))]),
+        &["a names prometheus: only anabranch-metrics does"],
+    );
+}
+
+#[test]
 fn versions_are_in_the_root_manifest() {
     for rest in ["b = \"1\"", "b = { path = \"../b\" }", "b = { workspace = false }"] {
         let tree = tree([member("a", "3", &format!("[dependencies]\n{rest}"))]);

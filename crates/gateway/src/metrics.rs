@@ -1,0 +1,390 @@
+//! The metrics of the gateway: names, help texts, and handles to observe with.
+//!
+//! Order of events: [`GatewayMetrics::new`] registers the metrics of a node's gateway. For each row of the table of
+//! operations [`GatewayMetrics::operation`] makes a handle, once. A connection holds an [`OpenConnection`]; a call that is
+//! answered is told to the handle of its operation; a put tells [`PutStages`] when each of its stages is over.
+//!
+//! A call costs a few atomic operations: no lock, no allocation, no lookup by name. Series of an operation, a protocol and
+//! an outcome exist from the first such call on, because most of them never have one.
+//!
+//! Never: names of streams, users or keys in labels.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anabranch_metrics::{
+    Buckets, Counter, CounterSet, Family, Gauge, Histogram, HistogramSet, Label, Metric, Registry,
+    label,
+};
+use http::StatusCode;
+
+const CALLS: Metric = Metric::new(
+    "anabranch_gateway_calls_total",
+    "Calls answered, by operation, protocol and outcome; operation \"unknown\" is none of ours.",
+);
+const CALL_DURATION: Metric = Metric::new(
+    "anabranch_gateway_call_duration_seconds",
+    "Time from the head of a request until its answer is made, by operation.",
+);
+const PUT_STAGE_DURATION: Metric = Metric::new(
+    "anabranch_gateway_put_stage_duration_seconds",
+    "Time of the stages of PutRecord and PutRecords.",
+);
+const BODY_BYTES: Metric = Metric::new(
+    "anabranch_gateway_body_bytes_total",
+    "Bytes of request bodies as they were sent, and of response bodies.",
+);
+const CONNECTIONS: Metric =
+    Metric::new("anabranch_gateway_connections", "Connections of clients that are open.");
+const ACCEPTED_CONNECTIONS: Metric = Metric::new(
+    "anabranch_gateway_accepted_connections_total",
+    "Connections of clients that were accepted.",
+);
+const BUDGET_USED: Metric = Metric::new(
+    "anabranch_gateway_budget_used_bytes",
+    "Bytes in memory that count against a budget of the gateway.",
+);
+const BUDGET_LIMIT: Metric = Metric::new(
+    "anabranch_gateway_budget_limit_bytes",
+    "Bytes that a budget of the gateway has in all; beyond it calls are throttled.",
+);
+
+label! {
+    /// How a call is encoded.
+    pub enum Protocol: "protocol" {
+        /// AWS JSON 1.0 or 1.1.
+        Json = "json",
+        /// AWS CBOR 1.1.
+        Cbor = "cbor",
+        /// Smithy RPC v2 CBOR.
+        RpcCbor = "rpc_cbor",
+        /// AWS Query: a form.
+        Query = "query",
+        /// None that is known.
+        Unknown = "unknown",
+    }
+}
+
+label! {
+    /// What became of a call: families of error codes.
+    pub enum Outcome: "outcome" {
+        /// It was done.
+        Success = "success",
+        /// A limit of a shard, of the account, or of memory: the client should send it again later.
+        Throttled = "throttled",
+        /// The signature is wrong, or a policy does not allow the call.
+        Denied = "denied",
+        /// The request is wrong, or what it names is not there or not in the right state.
+        Invalid = "invalid",
+        /// A fault of the service, or the result is not known: status 5xx.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// A stage of a put, in the order of events.
+    pub enum PutStage: "stage" {
+        /// Until the whole body is here.
+        ReadBody = "read_body",
+        /// Until the caller is known.
+        Authenticate = "authenticate",
+        /// Until the request is decoded and checked, and policies have allowed it.
+        Decode = "decode",
+        /// Until a majority of replicas has synced all records.
+        Append = "append",
+        /// Until the answer is encoded.
+        Encode = "encode",
+    }
+}
+
+label! {
+    /// Which way the bytes of a body go.
+    pub enum Direction: "direction" {
+        /// From a client.
+        In = "in",
+        /// To a client.
+        Out = "out",
+    }
+}
+
+label! {
+    /// A budget of bytes in memory.
+    pub enum BudgetName: "budget" {
+        /// Heads and bodies of requests whose signature has not been looked at.
+        Unverified = "unverified",
+        /// Heads and bodies of requests of callers that are known.
+        Bodies = "bodies",
+        /// Answers.
+        Responses = "responses",
+        /// Events for subscribers.
+        Pushes = "pushes",
+    }
+}
+
+impl Outcome {
+    /// The family of an error code.
+    pub(crate) fn of_failure(status: StatusCode, code: &str) -> Self {
+        const THROTTLED: [&str; 3] = ["LimitExceeded", "ThroughputExceeded", "Throttling"];
+        const DENIED: [&str; 7] = [
+            "AccessDeniedException",
+            "ExpiredTokenException",
+            "IncompleteSignatureException",
+            "InvalidSignatureException",
+            "KMSAccessDeniedException",
+            "MissingAuthenticationTokenException",
+            "UnrecognizedClientException",
+        ];
+        if status.is_server_error() {
+            Self::Failed
+        } else if THROTTLED.iter().any(|part| code.contains(part)) {
+            Self::Throttled
+        } else if DENIED.contains(&code) {
+            Self::Denied
+        } else {
+            Self::Invalid
+        }
+    }
+}
+
+/// The metrics of a gateway. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct GatewayMetrics {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    calls: CounterSet,
+    call_duration: HistogramSet,
+    put_stage_duration: Family<PutStage, Histogram>,
+    body_bytes: Family<Direction, Counter>,
+    connections: Gauge,
+    accepted_connections: Counter,
+    budget_used: Arc<Family<BudgetName, Gauge>>,
+    budget_limit: Family<BudgetName, Gauge>,
+}
+
+impl GatewayMetrics {
+    /// Registers the metrics of a node's gateway.
+    pub fn new(registry: &Registry) -> Self {
+        let inner = Inner {
+            registry: registry.clone(),
+            calls: registry.counter_set(CALLS, &["operation", Protocol::NAME, Outcome::NAME]),
+            call_duration: registry.histogram_set(CALL_DURATION, &["operation"], Buckets::Latency),
+            put_stage_duration: registry.histograms(PUT_STAGE_DURATION, Buckets::Latency),
+            body_bytes: registry.counters(BODY_BYTES),
+            connections: registry.gauge(CONNECTIONS),
+            accepted_connections: registry.counter(ACCEPTED_CONNECTIONS),
+            budget_used: Arc::new(registry.gauges(BUDGET_USED)),
+            budget_limit: registry.gauges(BUDGET_LIMIT),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The handle of an operation: `name` is that of a row in a table of operations. To be made once and kept.
+    pub fn operation(&self, name: &'static str) -> OperationMetrics {
+        let calls = (0..Protocol::ALL.len() * Outcome::ALL.len()).map(|_| OnceLock::new());
+        let calls = calls.collect();
+        OperationMetrics { metrics: self.clone(), name, calls, duration: OnceLock::new() }
+    }
+
+    /// The handle of calls that name no operation, or one that is in no table.
+    pub fn unknown_operation(&self) -> OperationMetrics {
+        self.operation("unknown")
+    }
+
+    /// A put begins: its head is here.
+    pub fn put(&self) -> PutStages<'_> {
+        PutStages { durations: &self.inner.put_stage_duration, since: Instant::now() }
+    }
+
+    /// A connection was accepted; it is counted as open until what is returned is dropped.
+    pub fn connection(&self) -> OpenConnection {
+        self.inner.accepted_connections.increment();
+        self.inner.connections.increment();
+        OpenConnection { open: self.inner.connections.clone() }
+    }
+
+    /// Counts bytes of a body, or of a part of one.
+    pub fn body_bytes(&self, direction: Direction, bytes: usize) {
+        self.inner.body_bytes.of(direction).add(bytes as u64);
+    }
+
+    /// Shows a budget of `limit` bytes, of which `used` says how many are in use. `used` is kept as long as the registry,
+    /// so it should hold no more than the budget itself.
+    pub fn show_budget(
+        &self,
+        budget: BudgetName,
+        limit: usize,
+        used: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        self.inner.budget_limit.of(budget).set_count(limit as u64);
+        let gauges = Arc::clone(&self.inner.budget_used);
+        self.inner.registry.before_render(move || gauges.of(budget).set_count(used() as u64));
+    }
+}
+
+/// The metrics of one operation.
+#[derive(Debug)]
+pub struct OperationMetrics {
+    metrics: GatewayMetrics,
+    name: &'static str,
+    /// By protocol, then by outcome.
+    calls: Box<[OnceLock<Counter>]>,
+    duration: OnceLock<Histogram>,
+}
+
+impl OperationMetrics {
+    /// Counts a call that is answered, `took` after its head was here.
+    pub fn answered(&self, protocol: Protocol, outcome: Outcome, took: Duration) {
+        let place = protocol.index() * Outcome::ALL.len() + outcome.index();
+        let series =
+            || self.metrics.inner.calls.with(&[self.name, protocol.value(), outcome.value()]);
+        self.calls[place].get_or_init(series).increment();
+        let series = || self.metrics.inner.call_duration.with(&[self.name]);
+        self.duration.get_or_init(series).observe_duration(took);
+    }
+}
+
+/// Where a put is, by the time that its stages take.
+#[derive(Debug)]
+pub struct PutStages<'a> {
+    durations: &'a Family<PutStage, Histogram>,
+    /// When the last stage ended.
+    since: Instant,
+}
+
+impl PutStages<'_> {
+    /// Counts the time since the stage before as that of `stage`.
+    pub fn ended(&mut self, stage: PutStage) {
+        let now = Instant::now();
+        self.durations.of(stage).observe_duration(now - self.since);
+        self.since = now;
+    }
+}
+
+/// A connection that is open until this is dropped.
+#[derive(Debug)]
+pub struct OpenConnection {
+    open: Gauge,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.open.decrement();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(registry: &Registry, part: &str) -> Vec<String> {
+        let text = registry.render();
+        let lines = text.lines().filter(|line| !line.starts_with('#') && line.contains(part));
+        lines.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn calls_are_counted_by_operation_protocol_and_outcome_from_the_first_one_on() {
+        let registry = Registry::default();
+        let metrics = GatewayMetrics::new(&registry);
+        let put = metrics.operation("PutRecord");
+        let unknown = metrics.unknown_operation();
+        assert!(lines(&registry, "calls_total").is_empty());
+        put.answered(Protocol::Cbor, Outcome::Success, Duration::from_millis(3));
+        put.answered(Protocol::Cbor, Outcome::Success, Duration::from_millis(3));
+        put.answered(Protocol::Json, Outcome::Throttled, Duration::from_millis(1));
+        unknown.answered(Protocol::Unknown, Outcome::Invalid, Duration::ZERO);
+        assert_eq!(
+            lines(&registry, "calls_total"),
+            [
+                "anabranch_gateway_calls_total{operation=\"PutRecord\",outcome=\"success\",protocol=\"cbor\"} 2",
+                "anabranch_gateway_calls_total{operation=\"PutRecord\",outcome=\"throttled\",protocol=\"json\"} 1",
+                "anabranch_gateway_calls_total{operation=\"unknown\",outcome=\"invalid\",protocol=\"unknown\"} 1",
+            ]
+        );
+        assert_eq!(
+            lines(&registry, "call_duration_seconds_count"),
+            [
+                "anabranch_gateway_call_duration_seconds_count{operation=\"PutRecord\"} 3",
+                "anabranch_gateway_call_duration_seconds_count{operation=\"unknown\"} 1",
+            ]
+        );
+    }
+
+    #[test]
+    fn error_codes_have_families() {
+        let of = |code| Outcome::of_failure(StatusCode::BAD_REQUEST, code);
+        assert_eq!(of("ProvisionedThroughputExceededException"), Outcome::Throttled);
+        assert_eq!(of("LimitExceededException"), Outcome::Throttled);
+        assert_eq!(of("KMSThrottlingException"), Outcome::Throttled);
+        assert_eq!(of("UnrecognizedClientException"), Outcome::Denied);
+        assert_eq!(of("ResourceNotFoundException"), Outcome::Invalid);
+        let failed =
+            Outcome::of_failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException");
+        assert_eq!(failed, Outcome::Failed);
+    }
+
+    #[test]
+    fn each_stage_of_a_put_is_counted_once() {
+        let registry = Registry::default();
+        let metrics = GatewayMetrics::new(&registry);
+        let mut put = metrics.put();
+        PutStage::ALL.iter().for_each(|stage| put.ended(*stage));
+        let counts = lines(&registry, "put_stage_duration_seconds_count");
+        assert_eq!(counts.len(), PutStage::ALL.len());
+        assert!(counts.iter().all(|line| line.ends_with(" 1")), "{counts:?}");
+    }
+
+    #[test]
+    fn a_connection_is_open_until_it_is_dropped() {
+        let registry = Registry::default();
+        let metrics = GatewayMetrics::new(&registry);
+        let (first, second) = (metrics.connection(), metrics.connection());
+        drop(first);
+        assert_eq!(lines(&registry, "_connections "), ["anabranch_gateway_connections 1"]);
+        drop(second);
+        assert_eq!(lines(&registry, "_connections "), ["anabranch_gateway_connections 0"]);
+        let accepted = lines(&registry, "accepted_connections_total");
+        assert_eq!(accepted, ["anabranch_gateway_accepted_connections_total 2"]);
+    }
+
+    #[test]
+    fn a_budget_is_looked_at_when_metrics_are_rendered() {
+        let registry = Registry::default();
+        let metrics = GatewayMetrics::new(&registry);
+        let used = Arc::new(std::sync::atomic::AtomicUsize::new(5));
+        let seen = Arc::clone(&used);
+        metrics.show_budget(BudgetName::Bodies, 100, move || {
+            seen.load(std::sync::atomic::Ordering::Relaxed)
+        });
+        let bodies = "{budget=\"bodies\"}";
+        assert_eq!(
+            lines(&registry, bodies),
+            [
+                "anabranch_gateway_budget_limit_bytes{budget=\"bodies\"} 100",
+                "anabranch_gateway_budget_used_bytes{budget=\"bodies\"} 5",
+            ]
+        );
+        used.store(7, std::sync::atomic::Ordering::Relaxed);
+        assert!(lines(&registry, bodies)[1].ends_with(" 7"));
+    }
+
+    #[test]
+    fn bytes_of_bodies_are_counted_by_direction() {
+        let registry = Registry::default();
+        let metrics = GatewayMetrics::new(&registry);
+        metrics.body_bytes(Direction::In, 10);
+        metrics.body_bytes(Direction::Out, 3);
+        metrics.body_bytes(Direction::In, 5);
+        assert_eq!(
+            lines(&registry, "body_bytes_total"),
+            [
+                "anabranch_gateway_body_bytes_total{direction=\"in\"} 15",
+                "anabranch_gateway_body_bytes_total{direction=\"out\"} 3",
+            ]
+        );
+    }
+}

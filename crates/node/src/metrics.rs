@@ -1,0 +1,177 @@
+//! The metrics of a node: its readiness, its replicas against what the catalog wants, and what the catalog holds.
+//!
+//! All of them are looked at when metrics are rendered. What the catalog holds is this node's copy of it, so it is the same
+//! on all nodes, but for the time that a version takes to reach them.
+
+use std::sync::{Arc, Weak};
+
+use anabranch_catalog::{Catalog, GroupRef, NodeState, StreamStatus};
+use anabranch_metrics::{Family, Gauge, Label as _, Metric, Registry, label};
+use anabranch_types::{GroupId, NodeId};
+
+use crate::disk_watch::DiskHealth;
+use crate::node::{Inner, Node};
+
+const READY: Metric =
+    Metric::new("anabranch_node_ready", "1 while GET /readyz answers 200, else 0.");
+const DISK_HEALTH: Metric = Metric::new(
+    "anabranch_node_disk_health",
+    "1 for the health of the disk under the log store, 0 for the others.",
+);
+const LEADS_CATALOG: Metric =
+    Metric::new("anabranch_node_leads_catalog", "1 on the node that leads the catalog, else 0.");
+const CATALOG_VERSION: Metric = Metric::new(
+    "anabranch_node_catalog_version",
+    "Version of the catalog that this node knows: the log index of its last change.",
+);
+const RECONCILED_VERSION: Metric = Metric::new(
+    "anabranch_node_reconciled_catalog_version",
+    "Version of the catalog that the replicas on this node are as.",
+);
+const REPLICAS: Metric = Metric::new(
+    "anabranch_node_replicas",
+    "Replicas that the catalog wants on this node, and replicas here that work.",
+);
+const SUBSCRIPTIONS: Metric = Metric::new(
+    "anabranch_node_subscriptions",
+    "Subscriptions of consumers that are pushed the records of shards led here.",
+);
+const NODES: Metric = Metric::new("anabranch_node_nodes", "Nodes in the catalog, by state.");
+const STREAMS: Metric = Metric::new("anabranch_node_streams", "Streams in the catalog.");
+const SHARDS: Metric = Metric::new("anabranch_node_shards", "Shards in the catalog, by state.");
+const JOBS: Metric = Metric::new(
+    "anabranch_node_jobs",
+    "Reshardings and replica moves that are under way in the cluster.",
+);
+
+label! {
+    /// How the disk is, as [`DiskHealth`].
+    enum Disk: "state" {
+        Works = "works",
+        Stalled = "stalled",
+        Failed = "failed",
+    }
+}
+
+label! {
+    enum Replica: "state" {
+        /// The catalog wants it here.
+        Wanted = "wanted",
+        /// It is open here and takes part.
+        Working = "working",
+    }
+}
+
+label! {
+    enum NodeIs: "state" {
+        Active = "active",
+        Draining = "draining",
+    }
+}
+
+label! {
+    enum ShardIs: "state" {
+        Open = "open",
+        /// It takes no records: it was split or merged, or its resharding has not ended.
+        Closed = "closed",
+    }
+}
+
+label! {
+    enum Job: "kind" {
+        Reshard = "reshard",
+        ReplicaMove = "replica_move",
+    }
+}
+
+struct Gauges {
+    ready: Gauge,
+    disk_health: Family<Disk, Gauge>,
+    leads_catalog: Gauge,
+    catalog_version: Gauge,
+    reconciled_version: Gauge,
+    replicas: Family<Replica, Gauge>,
+    subscriptions: Gauge,
+    nodes: Family<NodeIs, Gauge>,
+    streams: Gauge,
+    shards: Family<ShardIs, Gauge>,
+    jobs: Family<Job, Gauge>,
+}
+
+/// Has `registry` show how `node` is, for as long as it runs.
+pub(crate) fn show(node: &Node, registry: &Registry) {
+    let (inner, gauges): (Weak<Inner>, _) = (Arc::downgrade(&node.inner), Gauges::new(registry));
+    registry.before_render(move || {
+        if let Some(inner) = inner.upgrade() {
+            gauges.set(&Node { inner });
+        }
+    });
+}
+
+impl Gauges {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            ready: registry.gauge(READY),
+            disk_health: registry.gauges(DISK_HEALTH),
+            leads_catalog: registry.gauge(LEADS_CATALOG),
+            catalog_version: registry.gauge(CATALOG_VERSION),
+            reconciled_version: registry.gauge(RECONCILED_VERSION),
+            replicas: registry.gauges(REPLICAS),
+            subscriptions: registry.gauge(SUBSCRIPTIONS),
+            nodes: registry.gauges(NODES),
+            streams: registry.gauge(STREAMS),
+            shards: registry.gauges(SHARDS),
+            jobs: registry.gauges(JOBS),
+        }
+    }
+
+    fn set(&self, node: &Node) {
+        let inner = &node.inner;
+        self.ready.set_flag(node.is_ready());
+        let disk = match node.disk() {
+            DiskHealth::Works => Disk::Works,
+            DiskHealth::Stalled { .. } => Disk::Stalled,
+            DiskHealth::Failed(_) => Disk::Failed,
+        };
+        for health in Disk::ALL {
+            self.disk_health.of(*health).set_flag(*health == disk);
+        }
+        self.leads_catalog.set_flag(inner.replicas.leads(GroupId::CATALOG));
+        self.reconciled_version.set_count(*inner.reconciled.borrow());
+        self.replicas.of(Replica::Working).set_count(inner.replicas.working().len() as u64);
+        self.subscriptions.set_count(inner.subscriptions.count() as u64);
+        let catalog = Arc::clone(&inner.catalog.borrow());
+        self.set_catalog(&catalog, node.id());
+    }
+
+    fn set_catalog(&self, catalog: &Catalog, own: NodeId) {
+        self.catalog_version.set_count(catalog.version);
+        let draining = catalog.nodes.values().filter(|node| node.state == NodeState::Draining);
+        let draining = draining.count();
+        self.nodes.of(NodeIs::Draining).set_count(draining as u64);
+        self.nodes.of(NodeIs::Active).set_count((catalog.nodes.len() - draining) as u64);
+        self.streams.set_count(catalog.streams.len() as u64);
+        let reshards = catalog.streams.values().filter(|stream| stream.job.is_some());
+        self.jobs.of(Job::Reshard).set_count(reshards.count() as u64);
+        let [mut wanted, mut moves, mut open, mut closed] = [0; 4];
+        for group in catalog.groups() {
+            wanted += u64::from(is_wanted(&group, own));
+            moves += u64::from(group.moving.is_some());
+            match group.shard() {
+                Some(found) if found.shard.is_open() => open += 1,
+                Some(_) => closed += 1,
+                None => {}
+            }
+        }
+        self.replicas.of(Replica::Wanted).set_count(wanted);
+        self.jobs.of(Job::ReplicaMove).set_count(moves);
+        self.shards.of(ShardIs::Open).set_count(open);
+        self.shards.of(ShardIs::Closed).set_count(closed);
+    }
+}
+
+/// Whether the catalog wants a replica of `group` on `node`.
+fn is_wanted(group: &GroupRef<'_>, node: NodeId) -> bool {
+    let deleted = group.shard().is_some_and(|found| found.stream.status == StreamStatus::Deleting);
+    !deleted && group.holders().any(|replica| replica.node == node)
+}
