@@ -1,21 +1,23 @@
 //! Where requests go, by their head alone.
 
 use anabranch_aws::fault::Fault;
+use anabranch_metrics::Registry;
 use futures::future::BoxFuture;
 
 use super::*;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::metrics::{GatewayMetrics, OperationMetrics};
 use crate::response::Done;
 use crate::run::Received;
-use crate::service::ServiceNames;
+use crate::service::{Kind, ServiceNames};
 
 const JSON: &str = "application/x-amz-json-1.1";
 const JSON_10: &str = "application/x-amz-json-1.0";
 const CBOR: &str = "application/x-amz-cbor-1.1";
 
 /// A service with the operations `Get` and `Put`.
-struct Fake(ServiceNames);
+struct Fake(ServiceNames, OperationMetrics);
 
 impl Hosted for Fake {
     fn names(&self) -> ServiceNames {
@@ -35,13 +37,23 @@ impl Hosted for Fake {
         unreachable!("dispatch performs nothing")
     }
 
+    fn kind(&self, _: OperationIndex) -> Kind {
+        Kind::Control
+    }
+
+    fn metrics(&self, _: OperationIndex) -> &OperationMetrics {
+        &self.1
+    }
+
     fn fault(&self, _: Option<OperationIndex>, error: &Error) -> Fault {
         error.fault()
     }
 }
 
 fn service(target: &'static str, protocols: &'static [Protocol]) -> Arc<dyn Hosted> {
-    Arc::new(Fake(ServiceNames { target, protocols, signing: "fake", actions: "fake" }))
+    let names = ServiceNames { target, protocols, signing: "fake", actions: "fake" };
+    let metrics = GatewayMetrics::new(&Registry::default());
+    Arc::new(Fake(names, metrics.operation("Get")))
 }
 
 fn services() -> Vec<Arc<dyn Hosted>> {
