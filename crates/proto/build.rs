@@ -1,4 +1,4 @@
-//! Compiles `/proto` with protox, so that nobody has to install `protoc`.
+//! Generates code from `/proto` with protox, so `protoc` need not be installed.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
-//! Prints what the simulated streams of `tests/it/on_demand.rs` do, as JSON lines: for each
-//! scenario one of the run, one for each minute and one for each split or merge.
+//! Prints the runs of the simulated streams of `tests/it/on_demand.rs` as JSON lines: for each scenario one line of
+//! the run, one per minute and one per split or merge.
 //!
 //! `cargo run --release -p anabranch-catalog --example on_demand`; `make scaling` draws them.
 

@@ -1,4 +1,6 @@
-//! What the account has promised.
+//! Settings of the account: its commitment.
+//!
+//! The catalog has one commitment, for the account of the cluster. It lasts at least 24 hours, as in the service.
 
 use std::time::Duration;
 
@@ -7,22 +9,23 @@ use anabranch_types::{Timestamp, limits};
 use crate::apply::{Change, assign};
 use crate::model::Catalog;
 
-/// What an account promised to use at least: the service bills less for it and allows more.
+/// A minimum throughput billing commitment (API reference, UpdateAccountSettings). The service allows more consumers
+/// with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commitment {
-    /// Since when.
+    /// Beginning of the commitment.
     pub started: Timestamp,
-    /// Until when, once it was given up.
+    /// End of the commitment, exclusive. `None` until a user has given it up.
     pub ends: Option<Timestamp>,
 }
 
 impl Commitment {
-    /// The earliest end.
+    /// The earliest time at which the commitment can end, if a user gives it up.
     pub fn earliest_end(&self) -> Timestamp {
         self.started.plus(Duration::from_secs(limits::MIN_COMMITMENT_HOURS * 3600))
     }
 
-    /// Whether it holds.
+    /// Whether the commitment is in force at `now`.
     pub fn holds(&self, now: Timestamp) -> bool {
         self.ends.is_none_or(|ends| now < ends)
     }
@@ -31,11 +34,11 @@ impl Commitment {
 /// A change to the settings of the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountCommand {
-    /// A user has the account promise to use so much at least, or no longer.
+    /// A user makes the commitment, or gives it up.
     SetCommitment {
-        /// Whether it does.
+        /// Whether the user makes it.
         enabled: bool,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
 }
@@ -49,7 +52,7 @@ impl AccountCommand {
 }
 
 impl Catalog {
-    /// A commitment that is given up goes on until its earliest end; enabling it again before takes that back.
+    /// A commitment that a user gives up lasts until its earliest end. Making it again before that end cancels the end.
     fn set_commitment(&mut self, enabled: bool, now: Timestamp) -> Change {
         let holding = self.commitment.filter(|commitment| commitment.holds(now));
         let wanted = match (holding, enabled) {
@@ -70,7 +73,7 @@ mod tests {
     use crate::script::{NOW, Script};
 
     #[test]
-    fn a_commitment_lasts_a_day_and_can_be_taken_up_again() {
+    fn a_commitment_lasts_a_day_and_can_be_made_again() {
         let mut script = Script::with_nodes(1, &["a"]);
         let hour = |hours: u64| NOW.plus(Duration::from_secs(hours * 3600));
         let mut set = |enabled, now| {

@@ -1,3 +1,9 @@
+//! Applying commands: the way into the rules, and the check of invariants behind them.
+//!
+//! Order of events: the command goes to the rules of its family, which change the catalog or refuse; then the
+//! invariants are checked; then the catalog gets the log index of the command as its version, if anything changed. A
+//! refusal changes nothing.
+
 use std::collections::BTreeSet;
 
 use anabranch_types::{HashKey, HashKeyRange, StreamName};
@@ -7,10 +13,14 @@ use crate::model::{Catalog, Shard};
 use crate::outcome::{Outcome, Refusal};
 
 impl Catalog {
-    /// Applies the command at `log_index`. Equal on every replica: it depends on nothing else.
+    /// Applies the command at `log_index`. The result depends on nothing else, so it is the same on every replica.
+    ///
+    /// # Panics
+    /// If an invariant does not hold afterwards.
     pub fn apply(&mut self, log_index: u64, command: Command) -> Outcome {
         let result = self.change(log_index, command);
         self.assert_invariants();
+        // Only after commands that changed users: the check reads all users.
         if self.users.version() == log_index {
             self.assert_user_invariants();
         }
@@ -19,12 +29,13 @@ impl Catalog {
                 self.version = log_index;
                 Outcome::Done { version: log_index }
             }
+            // The version stays, so that copies of the catalog are not sent again.
             Ok(Change::AlreadySo) => Outcome::Done { version: self.version },
             Err(refusal) => Outcome::Refused(refusal),
         }
     }
 
-    /// Does what the command says.
+    /// Applies the rules of the command's family.
     pub(crate) fn change(&mut self, log_index: u64, command: Command) -> Result<Change, Refusal> {
         match command {
             Command::Node(command) => command.apply(self),
@@ -42,8 +53,10 @@ impl Catalog {
         }
     }
 
-    /// Panics if an invariant of the crate's documentation doesn't hold: a replica that goes on
-    /// from there would lose or double records.
+    /// Checks the invariants in the documentation of this crate, but for those of users.
+    ///
+    /// # Panics
+    /// If one does not hold. A replica that went on would lose or duplicate records.
     pub fn assert_invariants(&self) {
         let (mut groups, mut replicas) = (BTreeSet::new(), BTreeSet::new());
         for group in self.groups() {
@@ -80,13 +93,13 @@ fn assert_covers_all(name: &StreamName, mut ranges: Vec<HashKeyRange>) {
     assert_eq!(next, None, "shards of {name} end early");
 }
 
-/// Whether a command that was accepted changed anything.
+/// Whether an accepted command changed the catalog, or the catalog was already as the command wants it.
 pub(crate) enum Change {
     Made,
     AlreadySo,
 }
 
-/// Makes `place` what is wanted.
+/// Sets `place` to `wanted`.
 pub(crate) fn assign<T: PartialEq>(place: &mut T, wanted: T) -> Change {
     if *place == wanted {
         return Change::AlreadySo;

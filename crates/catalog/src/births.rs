@@ -1,4 +1,4 @@
-//! Births: what tells a shard or a consumer from every former one of the same name.
+//! Births: a birth tells a shard or a consumer from every former one of the same name.
 //!
 //! A shard's sequence numbers carry the second of its birth, and a consumer's ARN carries the second of its
 //! registration. Two streams of one name can be made within one second, and a clock can be set back, so the clock alone
@@ -20,10 +20,10 @@ use anabranch_types::{StreamName, Timestamp};
 
 use crate::model::Stream;
 
-/// The newest births under names of streams that were dropped.
+/// Newest births under the names of dropped streams.
 ///
-/// Bounded: it knows the [`FormerNames::MOST`] names with the newest births, and of all other names only that
-/// their births are not after `others`.
+/// Bounded: it keeps the [`FormerNames::MOST`] names with the newest births. For all other names it knows only that
+/// no birth under them is after `others`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FormerNames {
     newest: BTreeMap<StreamName, Timestamp>,
@@ -31,17 +31,17 @@ pub struct FormerNames {
 }
 
 impl FormerNames {
-    /// Names that are remembered one by one. Small, since the catalog is sent to every watcher with each change.
+    /// Number of names that are kept. Small, since the catalog is sent to every node with each change.
     pub const MOST: usize = 128;
 
-    /// Puts together what [`Self::names`] and [`Self::others`] said.
+    /// Builds the value of which [`Self::names`] and [`Self::others`] are the parts.
     pub fn new(newest: BTreeMap<StreamName, Timestamp>, others: Timestamp) -> Self {
         let mut former = Self { newest, others };
         former.forget_oldest();
         former
     }
 
-    /// Names with their newest births.
+    /// Kept names with their newest births.
     pub fn names(&self) -> &BTreeMap<StreamName, Timestamp> {
         &self.newest
     }
@@ -56,12 +56,12 @@ impl FormerNames {
         self.newest.get(name).copied().unwrap_or(self.others)
     }
 
-    /// Forgets a name that is used again: its new stream remembers the births.
+    /// Removes a name that is used again. [`Stream::newest_gone`] of the new stream keeps its births.
     pub(crate) fn forget(&mut self, name: &StreamName) {
         self.newest.remove(name);
     }
 
-    /// Remembers the births of a stream that is dropped.
+    /// Keeps the newest birth of a stream that is dropped.
     pub(crate) fn remember(&mut self, name: StreamName, stream: &Stream) {
         self.newest.insert(name, stream.newest_birth());
         self.forget_oldest();
@@ -78,7 +78,7 @@ impl FormerNames {
 }
 
 impl Stream {
-    /// The newest birth of all that the stream ever had, those of former streams of its name included.
+    /// The newest birth of all shards and consumers that the stream and former streams of its name ever had.
     fn newest_birth(&self) -> Timestamp {
         let shards = self.shards.values().map(|shard| shard.birth);
         let consumers = self.consumers.values().map(|consumer| consumer.created);
@@ -86,7 +86,7 @@ impl Stream {
     }
 }
 
-/// `now`, or the first moment of a later second than `newest` if that is later still.
+/// The birth for something that is made at `now`: `now`, or one second after `newest` if that is later.
 pub(crate) fn born_after(newest: Timestamp, now: Timestamp) -> Timestamp {
     now.max(newest.plus(Duration::from_secs(1)))
 }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_of_one_name_are_never_born_in_the_same_second_whatever_the_clock_says() {
+    fn streams_of_one_name_never_have_births_in_the_same_second_even_if_the_clock_is_set_back() {
         let mut script = script();
         let hour = Duration::from_secs(3600);
         let clocks = [NOW, NOW, NOW.plus(hour), NOW, NOW, NOW.plus(hour).plus(hour)];
@@ -146,16 +146,16 @@ mod tests {
         for now in clocks {
             let birth = create(&mut script, "s", now);
             assert!(seconds.last().is_none_or(|last| *last < birth.as_secs()), "{birth}");
-            assert_eq!(script.stream("s").created, now, "what users see is the clock's time");
+            assert_eq!(script.stream("s").created, now, "users see the time of the clock");
             seconds.insert(birth.as_secs());
             delete(&mut script, "s");
         }
         assert_eq!(seconds.len(), clocks.len());
-        assert_eq!(create(&mut script, "other", NOW), NOW, "a new name is born when it is made");
+        assert_eq!(create(&mut script, "other", NOW), NOW, "a new name has no former births");
     }
 
     #[test]
-    fn a_stream_is_born_after_every_shard_of_the_former_one() {
+    fn the_births_of_a_stream_are_after_those_of_all_shards_of_the_former_stream() {
         let mut script = script();
         create(&mut script, "s", NOW);
         let split =
@@ -185,11 +185,14 @@ mod tests {
         assert!(seconds.insert(created.as_secs()));
         delete(&mut script, "s");
         create(&mut script, "s", NOW);
-        assert!(seconds.insert(register(&mut script, NOW).as_secs()), "of a former stream");
+        assert!(
+            seconds.insert(register(&mut script, NOW).as_secs()),
+            "later than in the former stream"
+        );
     }
 
     #[test]
-    fn names_that_were_forgotten_one_by_one_are_remembered_together() {
+    fn births_under_names_beyond_the_limit_are_remembered_together() {
         let mut script = script();
         let birth = create(&mut script, "first", NOW);
         delete(&mut script, "first");

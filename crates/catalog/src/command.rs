@@ -1,9 +1,9 @@
 //! Commands: the changes to the catalog that its log holds.
 //!
-//! They come in families, one per kind of thing that they change. The file or folder of a family has its enum, the rules by which the
-//! catalog applies each of its commands, and their tests. A new command is a variant there, a conversion in the family's
-//! file of `crates/proto/src/catalog/commands/`, and a field of `Command` in `catalog.proto`, where the stored bytes are
-//! defined: the order of variants here means nothing.
+//! They come in families, one per kind of thing that they change. The file or folder of a family has its enum, the
+//! rules by which the catalog applies each of its commands, and their tests. A new command is a variant there, a
+//! conversion in the family's file of `crates/proto/src/catalog/commands/`, and a field of `Command` in
+//! `catalog.proto`, where the stored bytes are defined: the order of variants here means nothing.
 
 use anabranch_types::Timestamp;
 
@@ -20,39 +20,40 @@ use crate::users::UserCommand;
 /// One change to the catalog. Replicated and stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Nodes register, drain and leave.
+    /// A change to nodes: they register, drain and leave.
     Node(NodeCommand),
-    /// Streams come and go, and their settings change.
+    /// A change to a stream: its life and its settings.
     Stream(StreamCommand),
-    /// Shards of a stream are split, merged and forgotten.
+    /// A change to the shards of a stream: splits, merges, expiry.
     Shards(ShardsCommand),
-    /// Consumers of a stream come and go.
+    /// A change to the consumers of a stream.
     Consumer(ConsumerCommand),
-    /// Records of a stream are encrypted or not, under which keys.
+    /// A change to the encryption of a stream's records.
     Encryption(EncryptionCommand),
-    /// Tags and policies of streams and consumers change.
+    /// A change to the tags or the policy of a stream or a consumer.
     Resource(ResourceCommand),
-    /// Settings of the account change.
+    /// A change to the settings of the account.
     Account(AccountCommand),
-    /// Users, their access keys and their policies change.
+    /// A change to users, their access keys and their policies.
     User(UserCommand),
-    /// Replicas of groups are replaced, moved, evened out and recovered.
+    /// A change to the replicas of groups: replacements, moves, recoveries, balancing.
     Group(GroupCommand),
-    /// A user's change in a cluster that has the limits of the service.
+    /// A user's change in a cluster that enforces the limits of the service (`service_limits.rs`).
     Limited {
-        /// The change; never a limited one itself.
+        /// The change. Not a limited one itself: decoding refuses that.
         command: Box<Command>,
-        /// The proposer's clock.
+        /// Time by the proposer's clock, to count the changes of a day.
         now: Timestamp,
     },
 }
 
 impl Command {
-    /// Whether the command, applied once more right behind itself, changes nothing and has the same outcome. If nobody knows
-    /// what became of such a command, it may be proposed again.
+    /// Whether the command is idempotent: applied twice in a row, it changes nothing the second time and has the same
+    /// outcome. A proposer that does not know the outcome of such a command may propose it again.
     pub fn is_repeatable(&self) -> bool {
         match self {
-            Self::Limited { command, .. } => command.is_repeatable(), // a change without effect is not counted
+            // The limits do not count a change without effect.
+            Self::Limited { command, .. } => command.is_repeatable(),
             Self::Resource(command) => command.is_repeatable(),
             Self::Stream(command) => command.is_repeatable(),
             Self::Node(_)
@@ -100,7 +101,7 @@ mod tests {
     use crate::streams::ShardMetrics;
 
     #[test]
-    fn a_repeatable_command_comes_to_the_same_when_it_is_repeated() {
+    fn a_repeatable_command_changes_nothing_the_second_time() {
         let mut script = Script::with_nodes(3, &["a", "b", "c"]);
         script.create_active("s", 1, StreamMode::Provisioned);
         let name = || "s".parse().unwrap();

@@ -1,4 +1,10 @@
-//! Consumers with enhanced fan-out: registered, used, gone.
+//! Consumers with enhanced fan-out.
+//!
+//! A user registers a consumer, which is CREATING, and the controller makes it ACTIVE. A user deregisters it, which
+//! makes it DELETING, and the controller removes it. Both changes of the controller are the command `Settle`.
+//!
+//! The ARN of a consumer has the second of its registration. No two consumers of one name under one name of a stream
+//! have the same second (`births.rs`).
 
 use std::collections::BTreeMap;
 
@@ -13,30 +19,30 @@ use crate::resources::{attached_bytes, check_room, check_tags, tags_bytes};
 /// A consumer with enhanced fan-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
-    /// When it was registered. Its second is part of the ARN, so it is never that of a former consumer of its name
-    /// (`births.rs`).
+    /// Time of the registration, by the proposer's clock, but in a later second than that of every former consumer of
+    /// this name. The second is part of the ARN.
     pub created: Timestamp,
-    /// Where it stands in its life.
+    /// Status that the API shows.
     pub status: ConsumerStatus,
-    /// The user's tags.
+    /// Tags of the consumer, values by keys.
     pub tags: BTreeMap<String, String>,
-    /// Who else may do what with it.
+    /// The resource policy: a JSON document, as its user wrote it.
     pub policy: Option<String>,
 }
 
-/// Life of a consumer (API reference, `ConsumerStatus`). One that isn't ACTIVE is pushed nothing.
+/// Status of a consumer (API reference, `ConsumerStatus`). Only an ACTIVE consumer can subscribe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsumerStatus {
-    /// Just registered.
+    /// Registered; the controller has not seen it yet.
     Creating,
-    /// Usable.
+    /// The consumer can subscribe to shards.
     Active,
-    /// About to be gone.
+    /// Deregistered; the controller will remove it.
     Deleting,
 }
 
 impl ConsumerStatus {
-    /// As the API writes it.
+    /// The name that the API uses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Creating => "CREATING",
@@ -49,31 +55,31 @@ impl ConsumerStatus {
 /// A change to the consumers of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsumerCommand {
-    /// A user registers a consumer with enhanced fan-out.
+    /// A user registers a consumer.
     Register {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// The consumer.
+        /// Name of the consumer, unique in the stream.
         consumer: ConsumerName,
-        /// The user's tags.
+        /// Tags of the consumer, values by keys; at most 50.
         tags: BTreeMap<String, String>,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
-    /// A user removes a consumer.
+    /// A user deregisters a consumer.
     Deregister {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// The consumer.
+        /// Name of the consumer.
         consumer: ConsumerName,
-        /// Which one of that name: when it was registered.
+        /// Its [`Consumer::created`]: tells it from a later consumer of the same name.
         created: Timestamp,
     },
-    /// The controller makes consumers that were registered usable, and forgets those that were removed.
+    /// The controller makes CREATING consumers ACTIVE, and removes DELETING ones.
     Settle {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
     },
 }
@@ -140,7 +146,6 @@ impl Catalog {
         }
     }
 
-    /// Brings consumers from CREATING to ACTIVE and from DELETING to gone.
     fn settle_consumers(&mut self, name: &StreamName, id: StreamId) -> Result<Change, Refusal> {
         let stream = self.streams.get_mut(name).filter(|stream| stream.id == id);
         let Some(stream) = stream else {
@@ -150,6 +155,7 @@ impl Catalog {
             return Ok(Change::AlreadySo);
         }
         let is_gone = |consumer: &Consumer| consumer.status == ConsumerStatus::Deleting;
+        // Later consumers under these names must not repeat an ARN, so the newest birth is kept.
         let gone = stream.consumers.values().filter(|known| is_gone(known));
         let newest = gone.map(|consumer| consumer.created).max().unwrap_or_default();
         stream.newest_gone = stream.newest_gone.max(newest);
@@ -162,7 +168,7 @@ impl Catalog {
 }
 
 impl Stream {
-    /// Whether a consumer is being registered or removed.
+    /// Whether a consumer is CREATING or DELETING, so that the controller has work.
     pub fn has_unsettled_consumers(&self) -> bool {
         self.consumers.values().any(|consumer| consumer.status != ConsumerStatus::Active)
     }
@@ -205,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_lives_from_creating_to_gone() {
+    fn a_consumer_goes_from_creating_over_active_and_deleting_to_gone() {
         let mut script = script();
         script.done(register("app"));
         let status = |script: &Script| script.stream("s").consumers[&consumer("app")].status;
@@ -218,7 +224,11 @@ mod tests {
         assert_eq!(script.run(settle(&script)), Outcome::Done { version });
         let earlier = Timestamp::from_millis(1);
         let not_found = Refusal::ConsumerNotFound { consumer: consumer("app") };
-        assert_eq!(script.refused(deregister("app", earlier)), not_found, "one before of the name");
+        assert_eq!(
+            script.refused(deregister("app", earlier)),
+            not_found,
+            "an earlier consumer of the name"
+        );
         script.done(deregister("app", NOW));
         assert_eq!(status(&script), ConsumerStatus::Deleting);
         script.done(deregister("app", NOW));

@@ -1,6 +1,15 @@
-//! Whether the records of a stream are encrypted, and the data keys under which they are or were.
+//! Encryption of a stream: its master key, and the data keys of all readable records (ADR-0020).
 //!
-//! A data key is here only as its master key wrapped it. It stays for as long as a record under it may be read.
+//! A data key encrypts records. The catalog has it only wrapped by a master key, which never leaves its holder. Shard
+//! leaders encrypt with the newest data key; readers need every data key under which a record is retained.
+//!
+//! 1. `Start` brings the first data key, `Stop` ends the use of data keys. The stream is UPDATING, because leaders
+//!    and readers on some nodes do not know of the change yet.
+//! 2. `Settle`: the controller saw that every node knows it. The stream is ACTIVE again.
+//! 3. `RotateDataKey`: a leader has used the newest data key for long enough, and brings the next one.
+//!
+//! It never happens that a number names two data keys, or that a data key is removed while a record under it is
+//! retained.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,76 +20,77 @@ use crate::apply::Change;
 use crate::model::{Catalog, Stream, StreamId, StreamStatus};
 use crate::outcome::Refusal;
 
-/// How the records of a stream are stored.
+/// The encryption of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encryption {
-    /// The master key of new records, as its user named it; `None` if they are stored as they are.
+    /// Master key of new records, as its user named it. `None` if new records are not encrypted.
     pub master_key: Option<String>,
-    /// Data keys by number. New records take the one with the highest.
+    /// Data keys by number. New records are encrypted with the highest one.
     pub data_keys: BTreeMap<u32, DataKey>,
-    /// Number of the next data key; numbers are given out once.
+    /// Number of the next data key. Each number is given out once.
     pub next_data_key: u32,
-    /// The last change that not every node is known to have heard of: log index of its command. The stream is
-    /// UPDATING until then.
+    /// The newest change of the master key, until every node knows it: log index of its command. The stream is UPDATING
+    /// as long as this is set.
     pub unsettled: Option<u64>,
 }
 
-/// A key that encrypts records, wrapped by a master key.
+/// A data key, wrapped by a master key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataKey {
-    /// The master key, as the user named it then.
+    /// Name of the master key, as the user wrote it when the data key was made.
     pub master_key: String,
-    /// What the master key's holder made of it.
+    /// The data key, encrypted by the holder of the master key.
     pub wrapped: Vec<u8>,
-    /// Since when it is used.
+    /// Beginning of its use, by the proposer's clock.
     pub created: Timestamp,
 }
 
-/// Data keys of a stream that no clock makes go; more than a year's, where they are replaced once a day.
+/// Number of data keys that a stream keeps whatever their age. Data keys are replaced once a day, so these are more
+/// than a year's.
 const FEW_DATA_KEYS: usize = 512;
 
-/// A change to how the records of a stream are stored.
+/// A change to the encryption of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EncryptionCommand {
-    /// A user has a stream's records encrypted, or encrypted under another master key.
+    /// A user starts the encryption of new records, or changes the master key.
     Start {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name the data key was made for: it can't be unwrapped for another one. `None` in commands
-        /// from before that was said.
+        /// Identity of the stream for which the data key was made. The data key cannot be unwrapped for another
+        /// stream. `None` in commands of earlier releases; then the identity is not checked.
         id: Option<StreamId>,
-        /// The master key, as the user names it.
+        /// Name of the master key, as the user wrote it.
         master_key: String,
-        /// A new data key, wrapped by it.
+        /// A new data key, wrapped by the master key.
         wrapped: Vec<u8>,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
-    /// A user has a stream's new records stored as they are again.
+    /// A user stops the encryption of new records. The data keys stay, for older records.
     Stop {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
     },
-    /// A leader of one of the stream's shards has used a data key for long enough.
+    /// The leader of a shard replaces the newest data key, because it was used for long enough.
     RotateDataKey {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
-        /// Number of the data key that was used.
+        /// Number of the data key that is replaced. Refused unless it is the newest: several leaders may ask.
         used: u32,
         /// The next data key, wrapped by the same master key.
         wrapped: Vec<u8>,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
-    /// The controller saw that every node knows how a stream's records are to be stored.
+    /// The controller saw that every node knows a change of the master key.
     Settle {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
-        /// The change: log index of its command.
+        /// Log index of the command that made the change.
         change: u64,
     },
 }
@@ -101,15 +111,16 @@ impl EncryptionCommand {
 }
 
 impl Encryption {
-    /// The data key of new records and its number; `None` if they are stored as they are.
+    /// The data key of new records and its number. `None` if new records are not encrypted.
     pub fn current(&self) -> Option<(u32, &DataKey)> {
         self.master_key.as_ref()?;
         self.data_keys.last_key_value().map(|(number, key)| (*number, key))
     }
 
     fn add(&mut self, key: DataKey) {
-        // No record is kept longer, so nothing is left under a key that was replaced before.
-        // Few are kept whatever their age: times come from the clocks of leaders, and one of them may be wrong.
+        // No record is retained longer than `longest`, so no record is left under a key that was replaced before
+        // that. The day is for clocks that differ. The newest keys are kept whatever their age: the times come from
+        // clocks of leaders, and a clock that is years ahead must not remove a key whose records are retained.
         let longest = Duration::from_secs(u64::from(limits::MAX_RETENTION_HOURS) * 3600);
         let day = Duration::from_secs(24 * 3600);
         let replaced: Vec<_> = self.data_keys.keys().copied().zip(self.successors(&key)).collect();
@@ -122,7 +133,7 @@ impl Encryption {
         self.next_data_key += 1;
     }
 
-    /// When each data key was replaced, `newest` included.
+    /// The times at which the data keys were replaced, in their order. `newest` replaces the last one.
     fn successors(&self, newest: &DataKey) -> Vec<Timestamp> {
         let times = self.data_keys.values().skip(1).map(|key| key.created);
         times.chain([newest.created]).collect()
@@ -130,7 +141,7 @@ impl Encryption {
 }
 
 impl Stream {
-    /// The status of a stream that is there, by what is under way.
+    /// The status of a stream that is neither CREATING nor DELETING.
     pub(crate) fn status_at_rest(&self) -> StreamStatus {
         match (&self.job, self.encryption.unsettled) {
             (None, None) => StreamStatus::Active,
@@ -149,6 +160,7 @@ impl Catalog {
         wrapped: Vec<u8>,
         now: Timestamp,
     ) -> Result<Change, Refusal> {
+        // Another stream of this name could never unwrap the data key.
         let found = self.streams.get(name);
         if found.is_some_and(|stream| id.is_some_and(|id| id != stream.id)) {
             return Err(Refusal::StreamNotFound { name: name.clone() });
@@ -206,6 +218,7 @@ impl Catalog {
         let Some(stream) = self.streams.get_mut(name).filter(|stream| stream.id == id) else {
             return Err(Refusal::StreamNotFound { name: name.clone() });
         };
+        // An older change than the newest: not every node needs to know the newest one yet.
         if stream.encryption.unsettled.take_if(|unsettled| *unsettled == change).is_none() {
             return Ok(Change::AlreadySo);
         }
@@ -257,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_updating_until_every_node_knows_how_its_records_are_stored() {
+    fn a_stream_is_updating_until_every_node_knows_the_change_of_encryption() {
         let mut script = script();
         script.done(start("k"));
         assert_eq!(script.stream("s").status, StreamStatus::Updating);
@@ -287,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_key_that_was_made_for_another_stream_of_the_name_is_refused() {
+    fn a_data_key_for_an_earlier_stream_of_the_name_is_refused() {
         let mut script = script();
         let before = script.stream("s").id;
         script.done(StreamCommand::Delete { name: name(), with_consumers: false });
@@ -299,13 +312,13 @@ mod tests {
         let id = script.stream("s").id;
         script.done(start_of(Some(id), "k"));
         settle(&mut script);
-        // Commands from before that was said are applied as they were.
+        // A command of an earlier release has no identity of the stream.
         script.done(start_of(None, "other"));
         assert_eq!(script.stream("s").encryption.data_keys.len(), 2);
     }
 
     #[test]
-    fn the_end_of_a_job_leaves_a_stream_updating_whose_encryption_is_not_settled() {
+    fn a_stream_stays_updating_after_a_job_until_its_encryption_has_settled() {
         let mut script = Script::with_nodes(3, &["a", "b", "c"]);
         script.create_active("s", 1, StreamMode::OnDemand);
         let (id, change) = (
@@ -322,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_key_in_use_is_replaced_and_numbers_are_given_out_once() {
+    fn only_the_newest_data_key_is_replaced_and_each_number_is_used_once() {
         let mut script = script();
         let over = |used| Refusal::DataKeyOver { name: name(), used };
         let early = rotate(&script, 0, NOW);
@@ -339,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_key_goes_when_no_record_under_it_can_be_retained_and_there_are_many() {
+    fn a_data_key_is_removed_once_it_is_too_old_and_there_are_many() {
         let mut script = script();
         script.done(start("k"));
         let days = |days: u64| NOW.plus(Duration::from_secs(days * 24 * 3600));
@@ -347,7 +360,7 @@ mod tests {
             let keys = &script.stream("s").encryption.data_keys;
             (keys.len(), *keys.first_key_value().unwrap().0)
         };
-        // A clock that is years ahead takes nothing away.
+        // A clock that is years ahead removes no key.
         let ahead = rotate(&script, 0, days(5000));
         script.done(ahead);
         assert_eq!(oldest(&script), (2, 0));

@@ -1,28 +1,27 @@
-//! The protocol that splits and merges shards, and a search through all that can happen in it.
+//! A model of the resharding protocol (ADR-0013), and a search through all of its states.
 //!
 //! A job j is named by the log index of its PREPARE in the catalog's log. Every shard has a log of
-//! its own. What is agreed on in one log is told to another by messages:
+//! its own. Messages carry decisions from one log to another:
 //!
 //! | entry | log | proposed by, when | effect |
 //! | --- | --- | --- | --- |
 //! | PREPARE | catalog | a user | j is current, its children are hidden |
-//! | FREEZE(j) | parent | a controller whose copy of the catalog shows j as current | no records; answers the last one |
+//! | FREEZE(j) | parent | a controller whose catalog copy shows j as current | no records; answers with the last one |
 //! | COMMIT(j) | catalog | a controller with an answer of every parent | parents closed, children open |
 //! | ABORT(j) | catalog | a controller, at any time | children gone |
-//! | OPEN(j) | child | its leader, whose copy shows the child as open | records |
-//! | CLOSE(j) | parent | its leader, whose copy shows the parent as closed | never again a record |
-//! | UNFREEZE(j) | parent | its leader, whose copy is of j or later and shows the parent as open and j as over | records again |
+//! | OPEN(j) | child | its leader, whose copy shows the child as open | takes records |
+//! | CLOSE(j) | parent | its leader, whose copy shows the parent as closed | takes no records ever again |
+//! | UNFREEZE(j) | parent | its leader, whose copy is of j or later and shows the parent open and j over | records |
 //!
-//! Nobody is trusted to be up to date: copies of the catalog are of any earlier version, any number
-//! of controllers act at once, messages come late, more than once and in any order, and a record may
-//! come to any shard. So whatever could be sent once can come in at any later moment: there are no
-//! messages, copies, controllers or writers in [`cluster::State`], only what has happened, and
-//! [`cluster::Cluster`] says what that allows next.
+//! The model trusts no participant to be up to date. A copy of the catalog may be of any earlier version, any number
+//! of controllers act at once, and messages arrive late, more than once and in any order. A record may arrive at any
+//! shard. So a message that could be sent once can arrive at any later time. Therefore [`cluster::State`] has no
+//! messages, copies, controllers or writers. It has only the entries that were applied, and [`cluster::Cluster`]
+//! computes the entries that can follow.
 //!
-//! The model never looks into a group: that replicas of a log agree and keep it is Raft's part. A
-//! shard may be in one current job at a time, while a stream of the real catalog has at most one.
-//! [`Rules`] hold it all together; the tests show that none can be left out, and
-//! [`properties`] what holds with all of them. Start at [`shard::step`].
+//! The model does not look into a group: Raft makes the replicas of a log agree. In the model a shard may be in one
+//! current job at a time; in the real catalog a stream has at most one job. The tests show that no rule of [`Rules`]
+//! can be left out, and that with all rules every property in [`properties`] holds. Start at [`shard::step`].
 
 mod catalog;
 mod cluster;
@@ -30,13 +29,13 @@ mod properties;
 mod real;
 mod shard;
 
-/// A job: the log index of its PREPARE. 0 is none.
+/// Number of a job: the log index of its PREPARE. 0 means no job.
 pub(crate) type JobId = u64;
 
-/// What the protocol insists on. Each can be switched off, to see what it is for.
+/// The rules of the protocol. Each can be switched off, to show which property it protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// UNFREEZE(j) thaws only what FREEZE(j) froze.
+    /// UNFREEZE(j) undoes only FREEZE(j).
     pub(crate) unfreeze_only_own: bool,
     /// FREEZE(j) is ignored below the highest job that the shard has seen.
     pub(crate) older_freeze_is_stale: bool,
@@ -44,16 +43,16 @@ pub(crate) struct Rules {
     pub(crate) undone_freeze_is_stale: bool,
     /// COMMIT(j) needs answers to FREEZE(j), not to another job's.
     pub(crate) commit_needs_own_answers: bool,
-    /// OPEN(j) is sent only once COMMIT(j) is in the catalog: a child doesn't rely on writers that
-    /// know only open shards.
+    /// OPEN(j) is sent only after COMMIT(j) is in the catalog. A child does not rely on writers to send records
+    /// only to open shards.
     pub(crate) open_after_commit: bool,
-    /// UNFREEZE(j) is sent only once ABORT(j) is in the catalog: a copy from before PREPARE(j)
-    /// doesn't show j as current either.
+    /// UNFREEZE(j) is sent only after ABORT(j) is in the catalog. It is not enough that j is not current in a copy:
+    /// that is also true of copies from before PREPARE(j).
     pub(crate) unfreeze_after_abort: bool,
 }
 
 impl Rules {
-    /// The protocol as it is.
+    /// All rules, as in the real protocol.
     pub(crate) const ALL: Self = Self {
         unfreeze_only_own: true,
         older_freeze_is_stale: true,
@@ -75,11 +74,11 @@ mod tests {
     };
     use super::shard::Command as Shard;
 
-    /// The only shard of the clusters that break, and the first half of it.
+    /// The only shard of the clusters in which a property is violated, and its first child.
     const PARENT: usize = 0;
     const CHILD: usize = 1;
 
-    /// Looks at every state: no property is broken, and `happens` does happen.
+    /// Searches all states: every property holds in all of them, and each of `happens` is true in one.
     fn holds(cluster: Cluster, happens: &[&'static str]) {
         let checker = cluster.checker().spawn_dfs().join();
         for property in checker.model().properties() {
@@ -92,7 +91,7 @@ mod tests {
         }
     }
 
-    /// The search breaks `property` without all rules, as `trace` does, and not with them.
+    /// With `rules` the search finds a violation of `property`, and `trace` leads to one. With all rules it finds none.
     fn breaks(rules: Rules, property: &'static str, trace: Vec<Action>) {
         let cluster = Cluster { rules, widths: vec![2], max_jobs: 2, max_records: 2 };
         holds(Cluster { rules: Rules::ALL, ..cluster.clone() }, &[SECOND_TRY]);
@@ -109,7 +108,7 @@ mod tests {
         Action::Catalog(Catalog::Abort(job))
     }
 
-    /// With what the parent answered when `frozen_by` froze it.
+    /// COMMIT with the answer that the parent gave when `frozen_by` froze it.
     fn commit(job: u64, frozen_by: u64, last: u64) -> Action {
         let answer = FreezeAnswer { job: frozen_by, shard: PARENT, last };
         Action::Catalog(Catalog::Commit(job, vec![answer]))
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfreeze_of_an_aborted_job_comes_again_after_the_next_job_froze() {
+    fn a_repeated_unfreeze_of_an_aborted_job_would_unfreeze_the_next_job() {
         let rules = Rules { unfreeze_only_own: false, ..Rules::ALL };
         let trace = vec![
             prepare(),
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freeze_of_an_aborted_job_takes_over_the_freeze_of_the_next_and_is_undone() {
+    fn a_late_freeze_of_an_aborted_job_would_replace_that_of_the_next_job() {
         let rules = Rules { older_freeze_is_stale: false, ..Rules::ALL };
         let trace = vec![
             prepare(),
@@ -180,10 +179,10 @@ mod tests {
         breaks(rules, NOTHING_LOST, trace);
     }
 
-    /// Nothing is lost, for the leader thaws it again; but one late controller after the other
+    /// No record is lost, because the leader unfreezes the shard again. But late controllers, one after another,
     /// could keep the shard frozen.
     #[test]
-    fn a_freeze_comes_again_after_it_was_undone() {
+    fn a_repeated_freeze_after_its_unfreeze_would_freeze_again() {
         let rules = Rules { undone_freeze_is_stale: false, ..Rules::ALL };
         let trace = vec![
             prepare(),
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_takes_the_answer_that_an_aborted_job_got() {
+    fn a_commit_with_the_answer_to_an_aborted_job_would_lose_records() {
         let rules = Rules { commit_needs_own_answers: false, ..Rules::ALL };
         let trace = vec![
             prepare(),
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_opens_before_commit_takes_records_before_its_parent() {
+    fn a_child_that_opens_before_commit_would_take_records_before_its_parent() {
         let rules = Rules { open_after_commit: false, ..Rules::ALL };
         let trace =
             vec![prepare(), child(Shard::Open(1)), child(Shard::Append), parent(Shard::Append)];
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_never_heard_of_the_job_thaws_it_before_commit() {
+    fn a_leader_with_an_old_catalog_would_unfreeze_before_commit() {
         let rules = Rules { unfreeze_after_abort: false, ..Rules::ALL };
         let trace = vec![
             prepare(),

@@ -1,4 +1,9 @@
-//! Groups: which replicas each Raft group has, the catalog's own included.
+//! Groups: the replicas of each Raft group, the catalog's own included.
+//!
+//! The catalog says which replicas a group is to have, not which it has: nodes follow the catalog, and the leader of
+//! a group changes its members. `replicas.rs` replaces and moves replicas, `recovery.rs` recovers a group without a
+//! majority, `balancing.rs` pauses moves that only even out the load. A group never has two replicas on one node, and
+//! moves one replica at a time.
 
 mod balancing;
 mod recovery;
@@ -10,120 +15,123 @@ use crate::apply::Change;
 use crate::model::{Catalog, Shard, Stream};
 use crate::outcome::Refusal;
 
-/// One copy of a group.
+/// One node's copy of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Replica {
-    /// Its identity in the group.
+    /// Identity of the replica. A new copy gets a new id, also on the same node.
     pub id: ReplicaId,
-    /// The node that holds it.
+    /// Node that holds the replica.
     pub node: NodeId,
 }
 
-/// A replica that is added to a group, learner first, and the one that leaves for it once it has
-/// caught up and votes.
+/// A replica that is added to a group, and the replica that it replaces.
+///
+/// The new replica is a learner first. When it has caught up, it votes and the other one leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
-    /// The new one.
+    /// The replica that is added.
     pub to: Replica,
-    /// The one that leaves; `None` if the group grows.
+    /// The replica that leaves; `None` if the group grows.
     pub from: Option<ReplicaId>,
 }
 
-/// A group goes on from one replica's log under another replica id, so that whatever the others still have counts no more.
+/// A recovery of a group: it goes on from the log of one replica, under another replica id. Logs of all other
+/// replicas count no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovered {
-    /// The replica that wrote the log.
+    /// Old id of the replica whose log is kept.
     pub from: ReplicaId,
-    /// The replica that goes on with it.
+    /// New id of that replica.
     pub to: ReplicaId,
 }
 
-/// A group as the catalog wants it.
+/// A group, with the replicas that the catalog wants it to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupRef<'a> {
-    /// The group.
+    /// Id of the group.
     pub group: GroupId,
-    /// Its replicas.
+    /// Replicas, without a replica that a move is adding.
     pub replicas: &'a [Replica],
-    /// The one that is being moved.
+    /// The move that is under way.
     pub moving: Option<Move>,
-    /// What it replicates.
+    /// The kind of state that the group replicates.
     pub kind: GroupKind<'a>,
-    /// Whether it is being made: nothing that was acknowledged can be in it yet.
+    /// Whether the group is for a CREATING stream or a hidden shard. No acknowledged record can be in it yet.
     pub is_new: bool,
 }
 
-/// What a group replicates.
+/// The kind of state that a group replicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupKind<'a> {
-    /// The catalog. There is one such group: [`GroupId::CATALOG`].
+    /// The catalog: only [`GroupId::CATALOG`].
     Catalog,
-    /// A shard of a stream. The hidden children of a resharding job are shards as well.
+    /// A shard of a stream, open, closed or hidden.
     Shard(ShardRef<'a>),
 }
 
-/// A shard, and the stream that it belongs to.
+/// A shard and its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardRef<'a> {
     /// Name of the stream.
     pub name: &'a StreamName,
-    /// The stream. Its `shards` or the children of its `job` include the shard.
+    /// The stream, whose `shards` or whose job's `children` include the shard.
     pub stream: &'a Stream,
-    /// The shard.
+    /// The shard that the group replicates.
     pub shard: &'a Shard,
 }
 
 /// A change to the replicas of groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupCommand {
-    /// A replica's copy is damaged or wiped: give its node a fresh one under a new id.
+    /// A node found that the log of its replica is damaged or lost. The node gets a new, empty replica instead.
     ReplaceReplica {
-        /// The group.
+        /// Id of the group.
         group: GroupId,
-        /// The replica that is lost.
+        /// The replica whose log is lost. A move may be adding it.
         lost: ReplicaId,
     },
-    /// An operator has a group that has lost its majority go on from the log of one replica alone. Whatever only the others
-    /// had is lost.
+    /// An operator recovers a group that has lost its majority. The group goes on from the log of one replica;
+    /// entries that only other replicas had are lost.
     Recover {
-        /// The group.
+        /// Id of the group.
         group: GroupId,
-        /// The replica whose log counts from now on.
+        /// The replica whose log is kept.
         from: ReplicaId,
     },
-    /// The controller has a replica moved, or one added.
+    /// The controller begins to move a replica, or to add one.
     MoveReplica {
-        /// The group.
+        /// Id of the group.
         group: GroupId,
-        /// The replica that leaves; `None` if one is added.
+        /// The replica that leaves; `None` if the group grows.
         from: Option<ReplicaId>,
-        /// Where the new one is to be.
+        /// Node of the new replica.
         to: NodeId,
     },
-    /// The controller saw that the group's voters are what a move wanted.
+    /// The controller saw that the group has the voters that a move wanted.
     FinishMove {
-        /// The group.
+        /// Id of the group.
         group: GroupId,
-        /// The replica that was added.
+        /// The replica that the move added. Names the move, so that a late command does not end a later one.
         replica: ReplicaId,
     },
-    /// The controller gives a move up: its new replica's node is lost or being emptied.
+    /// The controller gives a move up, because the node of the new replica is lost or drains.
     CancelMove {
-        /// The group.
+        /// Id of the group.
         group: GroupId,
-        /// The replica that was to be added.
+        /// The replica that the move was adding. Names the move, so that a late command does not end a later one.
         replica: ReplicaId,
     },
-    /// An operator stops what is done only for evenness, or has it go on. Stopping ends a rebalance.
+    /// An operator pauses or resumes moves of leaders and replicas that only even out the load. Pausing ends a
+    /// rebalance.
     SetBalancing {
-        /// Whether it is stopped from now on.
+        /// Whether balancing is paused from now on.
         paused: bool,
     },
-    /// An operator has leaders and replicas evened out once, also while balancing is paused.
+    /// An operator asks to even out leaders and replicas once, also while balancing is paused.
     Rebalance,
     /// The controller found nothing left to even out.
     FinishRebalance {
-        /// Which rebalance: the log index of its command.
+        /// Log index of the command that began the rebalance.
         rebalance: u64,
     },
 }
@@ -144,6 +152,7 @@ impl GroupCommand {
 }
 
 impl Catalog {
+    /// The replicas and the move of a group, if the catalog has the group.
     fn placement_mut(&mut self, group: GroupId) -> Option<(&mut Vec<Replica>, &mut Option<Move>)> {
         if group == GroupId::CATALOG {
             return Some((&mut self.replicas, &mut self.moving));
@@ -169,8 +178,8 @@ impl<'a> GroupRef<'a> {
         }
     }
 
-    /// Whether its replicas count as load of the nodes that hold them. The catalog is small and its replicas serve all
-    /// nodes, so they are not moved for the sake of evenness.
+    /// Whether its replicas count as load of their nodes. Those of the catalog do not: its load is small, so moving
+    /// them evens out nothing.
     pub(crate) fn is_load(&self) -> bool {
         match self.kind {
             GroupKind::Catalog => false,
@@ -178,12 +187,12 @@ impl<'a> GroupRef<'a> {
         }
     }
 
-    /// Every replica that a node is to hold: the one that comes and the one that leaves included.
+    /// All replicas that nodes are to hold, both of a move included.
     pub fn holders(&self) -> impl Iterator<Item = Replica> + '_ {
         holders(self.replicas, self.moving)
     }
 
-    /// The replicas that are to vote, once the move is done.
+    /// The replicas that vote once the move, if there is one, is finished.
     pub fn voters(&self) -> Vec<Replica> {
         let leaving = self.moving.and_then(|moving| moving.from);
         self.holders().filter(|replica| Some(replica.id) != leaving).collect()

@@ -1,11 +1,16 @@
-//! What the cluster agrees on, pure: nodes, streams, shards and where their replicas live, and users.
+//! The catalog: nodes, streams, shards, the places of their replicas, and users. All nodes agree on it.
 //!
-//! Invariants: open shards of a stream that is not CREATING cover 0..=2^128-1 exactly; a group,
-//! replica or shard id is given out once; replicas of a group stand on different nodes while there
-//! are nodes enough; an access key belongs to one user. [`Catalog::assert_invariants`] checks them after every command.
+//! The catalog is the state machine of one Raft group. A [`Command`] is an entry of its log; [`Catalog::apply`]
+//! applies it, equally on every replica. Nodes and gateways keep read-only copies, each of one version.
 //!
-//! Nothing here reads a clock or draws a random number: commands carry both. Nodes and gateways
-//! keep read-only copies, each of one version. Start at [`Catalog::apply`].
+//! Invariants, which [`Catalog::assert_invariants`] checks after every command:
+//!
+//! - The open shards of a stream cover the hash keys 0..=2^128-1 exactly once.
+//! - An id of a group, a replica or a shard is given out once.
+//! - No two replicas of a group are on the same node.
+//! - An access key belongs to one user.
+//!
+//! Nothing here reads a clock or draws a random number: commands carry both. Nothing here knows which replica leads.
 
 mod account;
 mod apply;

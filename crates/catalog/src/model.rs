@@ -1,3 +1,8 @@
+//! The catalog as data, and the streams and shards in it.
+//!
+//! Fields are public, because nodes and gateways read them from their copies. Only the rules in this crate change a
+//! catalog. Nodes, replicas, consumers and users are in the files that have their rules.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,120 +21,124 @@ use crate::service_limits::RecentChanges;
 use crate::streams::{Distribution, ShardMetrics};
 use crate::users::Users;
 
-/// The whole catalog. A value of it is one version; copies never mix two.
+/// The whole catalog, in one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    /// Log index of the last command that changed it. Rises with every change.
+    /// Log index of the last command that changed the catalog. 0 before the first one.
     pub version: u64,
-    /// Nodes that have ever registered and were not removed.
+    /// Nodes that have registered and were not removed since, running or not.
     pub nodes: BTreeMap<NodeId, Node>,
-    /// The replicas that the catalog's own group began with: a replica that is made later has to begin
-    /// from the same state before it applies the same log.
+    /// The replicas with which the catalog's own group began. A replica that is added later must begin with the same
+    /// state, because it applies the same log.
     pub founders: Vec<Replica>,
-    /// Where the catalog's own group lives.
+    /// Replicas of the catalog's own group, without a replica that a move is adding.
     pub replicas: Vec<Replica>,
-    /// The replica of the catalog's own group that is being moved.
+    /// The move that is under way in the catalog's own group.
     pub moving: Option<Move>,
-    /// Streams by name, those being created and deleted included.
+    /// Streams by name, CREATING and DELETING ones included.
     pub streams: BTreeMap<StreamName, Stream>,
-    /// Next [`GroupId`] to give out.
+    /// The next [`GroupId`] to give out. Never falls.
     pub next_group: u64,
-    /// Next [`ReplicaId`] to give out.
+    /// The next [`ReplicaId`] to give out. Never falls.
     pub next_replica: u64,
-    /// Whether an operator stopped what is done only for evenness.
+    /// Whether an operator has paused the moves of leaders and replicas that only even out the load.
     pub balancing_paused: bool,
-    /// The rebalance that an operator asked for and that isn't done yet: the log index of its command.
+    /// The rebalance that an operator asked for and that is not finished: log index of its command.
     pub rebalance: Option<u64>,
-    /// What the account promised to use at least, the last time it did.
+    /// The account's newest commitment, kept after its end. `None` if there never was one.
     pub commitment: Option<Commitment>,
-    /// Who may sign requests.
+    /// Users. They sign requests to the Kinesis API.
     pub users: Users,
-    /// Births under names of streams that were dropped.
+    /// Newest births under the names of dropped streams (`births.rs`).
     pub former_names: FormerNames,
-    /// How groups were recovered, the last time that they were.
+    /// The newest recovery of each group that was ever recovered. A recovery removes the entries of groups that are
+    /// gone.
     pub recovered: BTreeMap<GroupId, Recovered>,
 }
 
-/// Identity of a stream; a name that is deleted and created again gets a new one.
+/// Identity of a stream: log index of the command that created it. Another stream of the same name has another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
-/// A stream and its shards.
+/// A stream, with its shards and consumers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// Identity: the catalog's log index at which it was created.
+    /// Tells this stream from earlier and later ones of its name.
     pub id: StreamId,
-    /// When it was created.
+    /// Creation time, by the clock of the gateway that proposed it.
     pub created: Timestamp,
-    /// Where it stands in its life.
+    /// Status that the API shows.
     pub status: StreamStatus,
-    /// How its capacity is decided.
+    /// Capacity mode. Decides whether users or the load set the number of shards.
     pub mode: StreamMode,
-    /// MiB a second that an on-demand stream has shards for, whatever its load; 0 if none were asked for.
+    /// MiB per second for which an on-demand stream always has enough shards. 0 if its user set
+    /// none.
     pub warm_throughput_mibps: u32,
-    /// How long records are kept.
+    /// Hours for which records are kept, between 24 and 8,760.
     pub retention_hours: u32,
-    /// Largest record, data and partition key together.
+    /// Size limit of a record in KiB, data and partition key together.
     pub max_record_size_kib: u32,
-    /// The user's tags.
+    /// Tags of the stream, values by keys.
     pub tags: BTreeMap<String, String>,
-    /// Replicas that each shard is to have.
+    /// Number of replicas that each shard is to have. It has fewer while the cluster has fewer nodes.
     pub replicas: u32,
-    /// Shards by number, closed ones included until they expire.
+    /// Shards by number. Closed ones stay until all their records have expired.
     pub shards: BTreeMap<ShardId, Shard>,
-    /// Next [`ShardId`] to give out.
+    /// The next [`ShardId`] to give out. Numbers of aborted jobs are not used again.
     pub next_shard: u32,
-    /// The resharding that is under way; the stream is UPDATING as long as there is one, or a change of encryption that
-    /// not every node knows.
+    /// The resharding job that is under way. The stream is UPDATING while it has a job, or a change of encryption
+    /// that not every node knows.
     pub job: Option<ReshardJob>,
-    /// Shards that UpdateShardCount aims at, while it hasn't got there.
+    /// Number of shards that UpdateShardCount asked for, until the last of its jobs has committed.
     pub target_shards: Option<u32>,
-    /// Who is pushed its records.
+    /// Consumers with enhanced fan-out, by name.
     pub consumers: BTreeMap<ConsumerName, Consumer>,
-    /// Who else may do what with it: a policy document, as its user wrote it.
+    /// The resource policy: a JSON document, as its user wrote it.
     pub policy: Option<String>,
-    /// Metrics of each shard that its user asked for.
+    /// Metrics that are published for each shard (EnableEnhancedMonitoring).
     pub shard_metrics: ShardMetrics,
-    /// How records find their shards.
+    /// How a record's shard is chosen.
     pub distribution: Distribution,
-    /// Whether records are encrypted, and under which keys they were.
+    /// Whether new records are encrypted, and the data keys of all readable records.
     pub encryption: Encryption,
-    /// Its changes of the last day, where the limits of the service hold.
+    /// Changes of about the last day that the limits of the service count. Empty where these limits are off.
     pub recent_changes: RecentChanges,
-    /// Newest birth of the shards and consumers that are gone from it and from former streams of its name.
+    /// Newest birth of all removed shards and consumers, of this stream and of former streams of its name
+    /// (`births.rs`).
     pub newest_gone: Timestamp,
 }
 
-/// Some open shards that are to be replaced by others, which cover the same hash keys.
+/// A resharding job: some open shards are replaced by others, which cover the same hash keys.
 ///
-/// It ends in one command: COMMIT closes the parents and shows the children, ABORT forgets the children.
+/// One command ends the job. `Commit` closes the parents and adds the children to the stream; `Abort` drops the
+/// children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReshardJob {
-    /// Log index of the command that began it; later jobs have higher ones.
+    /// Log index of the command that began the job. Later jobs have higher ones.
     pub id: u64,
-    /// When it began.
+    /// Time of that command, by the proposer's clock.
     pub began: Timestamp,
-    /// The shards to close.
+    /// Shards that the job closes, by number.
     pub parents: Vec<ShardId>,
-    /// What goes on in their place. Nobody sees them before COMMIT.
+    /// Shards that take their place, by number. Users do not see them before the job has committed.
     pub children: BTreeMap<ShardId, Shard>,
 }
 
-/// Life of a stream (API reference, `StreamStatus`).
+/// Status of a stream (API reference, `StreamStatus`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamStatus {
-    /// Its groups are being made; data operations don't find it yet.
+    /// The groups of the stream elect their first leaders. Operations on records do not find the stream yet.
     Creating,
-    /// Usable.
+    /// The stream takes records and changes.
     Active,
-    /// Usable, while its shards are being changed.
+    /// The stream takes records. A resharding job or a change of encryption is under way.
     Updating,
-    /// Its groups are being removed.
+    /// Nodes remove the replicas of the stream.
     Deleting,
 }
 
 impl StreamStatus {
-    /// As the API writes it.
+    /// The name that the API uses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Creating => "CREATING",
@@ -143,54 +152,56 @@ impl StreamStatus {
 /// Capacity mode (API reference, `StreamMode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamMode {
-    /// As many shards as the user says.
+    /// Users set the number of shards.
     Provisioned,
-    /// As many shards as the load needs.
+    /// The controller splits and merges shards as the load requires (`scaling.rs`).
     OnDemand,
 }
 
-/// A shard of a stream.
+/// A shard of a stream. One Raft group replicates it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Its number within the stream.
+    /// Number of the shard, unique within its stream.
     pub id: ShardId,
-    /// The Raft group that holds it.
+    /// The Raft group that replicates the shard.
     pub group: GroupId,
-    /// The job that made it; 0 for a stream's first shards.
+    /// The job that made the shard; 0 for the first shards of a stream.
     pub born: u64,
-    /// The shards that it was split or merged from, by range; they may have expired.
+    /// The shards from which this one was split or merged, by hash key. The stream may have forgotten them.
     pub parents: Vec<ShardId>,
-    /// Hash keys that belong to it.
+    /// Hash keys whose records go to this shard.
     pub range: HashKeyRange,
-    /// When it was created.
+    /// Creation time, by the proposer's clock, and not before that of the parents.
     pub created: Timestamp,
-    /// Its identity in sequence numbers, which carry its second as that of the creation. Not before `created`, later than
-    /// that of its parents, and later than any of former shards of its name and number (`births.rs`).
+    /// Identity of the shard in sequence numbers, which carry the second of the birth. Not before `created`, in a
+    /// later second than the births of the parents, and than those of all former shards with this stream name and
+    /// number (`births.rs`).
     pub birth: Timestamp,
-    /// Open, or closed at a number.
+    /// Whether the shard takes records.
     pub status: ShardStatus,
-    /// Where its copies live.
+    /// Replicas of the group, without a replica that a move is adding.
     pub replicas: Vec<Replica>,
-    /// The copy that is being moved.
+    /// The move that is under way in the group.
     pub moving: Option<Move>,
 }
 
 /// Whether a shard takes records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardStatus {
-    /// Takes records.
+    /// The shard takes records.
     Open,
-    /// Takes no more; `ending` is the number of its last record.
+    /// The shard takes no records any more. A closed shard never opens again.
     Closed {
+        /// Sequence number of the last record; the starting one if the shard never had a record. The API calls this
         /// `EndingSequenceNumber`.
         ending: SequenceNumber,
-        /// When it was closed.
+        /// Closing time. Not before the arrival of the last record, whatever the proposer's clock showed.
         at: Timestamp,
     },
 }
 
 impl Catalog {
-    /// The first version: the catalog's own group on `voters`, nothing else.
+    /// Version 0: the catalog's own group with the replicas `voters`, and nothing else.
     pub fn bootstrap(voters: &[Replica]) -> Self {
         let highest = voters.iter().map(|replica| replica.id.0).max().unwrap_or(0);
         Self {
@@ -202,7 +213,7 @@ impl Catalog {
         }
     }
 
-    /// Whether leaders and replicas are moved only for the sake of evenness.
+    /// Whether leaders and replicas may be moved only to even out the load.
     pub fn balances(&self) -> bool {
         !self.balancing_paused || self.rebalance.is_some()
     }
@@ -213,7 +224,7 @@ impl Catalog {
         GroupRef { group, replicas, moving, kind: GroupKind::Catalog, is_new: false }
     }
 
-    /// Every group, the catalog's first.
+    /// All groups: the catalog's own first, then those of all shards, hidden children of jobs included.
     pub fn groups(&self) -> impl Iterator<Item = GroupRef<'_>> {
         let shards = self.streams.iter().flat_map(|(name, stream)| {
             let creating = stream.status == StreamStatus::Creating;
@@ -228,7 +239,7 @@ impl Catalog {
         std::iter::once(self.own_group()).chain(shards)
     }
 
-    /// Every shard there is or is to be.
+    /// All shards of all streams, hidden children of jobs included.
     pub(crate) fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
         self.streams.values_mut().flat_map(|stream| {
             let children = stream.job.iter_mut().flat_map(|job| job.children.values_mut());
@@ -238,34 +249,35 @@ impl Catalog {
 }
 
 impl Stream {
-    /// The open shard that `key` belongs to. `None` only while the stream is being created.
+    /// The open shard to which `key` belongs. Never `None` in a catalog that keeps its invariants.
     pub fn shard_for(&self, key: HashKey) -> Option<&Shard> {
         self.open_shards().find(|shard| shard.range.contains(key))
     }
 
-    /// How long records are kept.
+    /// The time for which records are kept.
     pub fn retention(&self) -> Duration {
         Duration::from_secs(u64::from(self.retention_hours) * 3600)
     }
 
-    /// Shards that take records, by number.
+    /// Open shards, by number.
     pub fn open_shards(&self) -> impl Iterator<Item = &Shard> {
         self.shards.values().filter(|shard| shard.is_open())
     }
 }
 
 impl Shard {
-    /// Every replica that a node is to hold, as [`GroupRef::holders`].
+    /// All replicas that nodes are to hold; see [`GroupRef::holders`].
     pub fn holders(&self) -> impl Iterator<Item = Replica> + '_ {
         holders(&self.replicas, self.moving)
     }
 
-    /// Whether it takes records.
+    /// Whether the shard takes records.
     pub fn is_open(&self) -> bool {
         self.status == ShardStatus::Open
     }
 
-    /// Whether it is closed and its last record, which came before that, isn't retained any more.
+    /// Whether the shard was closed at least `retention` ago. Its last record arrived before that, so none is
+    /// readable any more.
     pub fn has_expired(&self, retention: Duration, now: Timestamp) -> bool {
         match self.status {
             ShardStatus::Open => false,
@@ -273,7 +285,7 @@ impl Shard {
         }
     }
 
-    /// The number before all of its records: `StartingSequenceNumber`.
+    /// The number below those of all records of the shard. The API calls it `StartingSequenceNumber`.
     pub fn starting_sequence_number(&self) -> SequenceNumber {
         SequenceNumber::shard_start(self.id, self.birth, self.created)
     }

@@ -1,4 +1,17 @@
-//! Nodes that come and go.
+//! Nodes register, drain and leave.
+//!
+//! A node registers each time its process starts. The catalog compares the registration
+//! with the one before:
+//!
+//! - Another incarnation: the disk is new, so the replicas that the catalog has placed on the node are lost. Each
+//!   gets a new id, and the node begins it with an empty log.
+//! - The same incarnation, but the count of starts fell behind: the disk is an older copy of itself. Its replicas may
+//!   have forgotten entries that they acknowledged and votes that they cast, so each gets a new id too (ADR-0007),
+//!   unless it is the only replica of its group.
+//! - Otherwise the replicas stay as they are.
+//!
+//! A node that is removed holds no replica. It never happens that a node loses its replicas because it is silent:
+//! `replica_moves.rs` replaces them one by one.
 
 use anabranch_types::{Incarnation, NodeId};
 
@@ -6,82 +19,83 @@ use crate::apply::Change;
 use crate::model::Catalog;
 use crate::outcome::Refusal;
 
-/// A machine of the cluster.
+/// A node of the cluster: one process with one data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Which life of its data directory is current; others are refused.
+    /// The current incarnation of the data directory. A node with another one does not act on this catalog until it has
+    /// registered.
     pub incarnation: Incarnation,
-    /// How often the directory had been opened when the node registered last; 0 if it never said.
+    /// How often the data directory had been opened at the last registration that gave a count; 0 if none did.
     pub starts: u64,
-    /// The process that said so.
+    /// The process that registered `starts`, as a random number.
     pub boot: u64,
-    /// Whether that process found its disk to be an older copy of itself, so that its replicas were replaced.
+    /// Whether the disk was an older copy of itself at the last registration, so that replicas were replaced.
     pub went_back: bool,
-    /// `host:port` that other nodes and gRPC clients reach it at.
+    /// `host:port` for other nodes and gRPC clients.
     pub grpc_address: String,
-    /// `host:port` of its Kinesis API; empty if it serves none.
+    /// `host:port` of the Kinesis API; empty if the node serves none.
     pub api_address: String,
-    /// Failure zone; replicas of a group prefer different ones.
+    /// Failure zone; may be empty. The replicas of a group are placed in different zones where possible.
     pub zone: String,
-    /// Whether new replicas may be placed on it.
+    /// Whether the node takes new replicas.
     pub state: NodeState,
 }
 
-/// One start of a node's process on one life of its disk.
+/// One opening of a data directory by a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// The life of the data directory.
+    /// Incarnation of the data directory.
     pub incarnation: Incarnation,
-    /// How often the directory had been opened by then; 0 if that isn't known.
+    /// How often the data directory had been opened, this time included; 0 if that is not known.
     pub starts: u64,
-    /// The life of the process.
+    /// The process, as a random number.
     pub boot: u64,
 }
 
 /// Whether a node takes new replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NodeState {
-    /// Takes replicas.
+    /// The node takes new replicas.
     #[default]
     Active,
-    /// Takes none; those that it holds are moved away.
+    /// The node takes no new replicas, and the ones it has are moved away.
     Draining,
 }
 
-/// What a node says of itself each time it starts.
+/// The facts that a node registers each time it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRegistration {
-    /// The node.
+    /// Id of the node, from its settings.
     pub node: NodeId,
-    /// The life of its data directory.
+    /// Incarnation of its data directory.
     pub incarnation: Incarnation,
-    /// How often the directory was opened, this time included; 0 if the node doesn't say.
+    /// How often the data directory was opened, this time included; 0 from a release that does not count.
     pub starts: u64,
-    /// The life of its process.
+    /// Random number of this process.
     pub boot: u64,
-    /// Where other nodes and gRPC clients reach it.
+    /// `host:port` for other nodes and gRPC clients.
     pub grpc_address: String,
-    /// Where its Kinesis API is.
+    /// `host:port` of the Kinesis API; empty if the node serves none.
     pub api_address: String,
-    /// Its failure zone.
+    /// Failure zone; may be empty.
     pub zone: String,
 }
 
 /// A change to the nodes of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeCommand {
-    /// A node says who and where it is, each time it starts.
+    /// A node registers, each time it starts.
     Register(NodeRegistration),
-    /// An operator has a node emptied, or used again.
+    /// An operator drains a node, or makes it take replicas again.
     SetState {
-        /// The node.
+        /// Id of the node.
         node: NodeId,
-        /// From now on.
+        /// State from now on.
         state: NodeState,
     },
-    /// An operator removes a node that holds nothing any more.
+    /// An operator removes a node. Refused while the node holds a replica.
     Remove {
-        /// The node.
+        /// Id of the node.
         node: NodeId,
     },
 }
@@ -113,7 +127,7 @@ impl Catalog {
         let is_same_start = before.start() == node.start();
         node.went_back = went_back || (is_same_start && before.went_back);
         if is_same_disk && node.starts == 0 {
-            // A binary that doesn't count: its disk's count goes on with the next one that does.
+            // This release does not count starts. Keep the known count, so that a later release continues from it.
             (node.starts, node.boot) = (before.starts, before.boot);
         }
         if before == node {
@@ -121,9 +135,12 @@ impl Catalog {
         }
         self.nodes.insert(id, node);
         if !is_same_disk {
+            // The new disk holds none of the replicas. Under its old id a replica without its log could vote for, or
+            // elect, a leader that lacks acknowledged records.
             self.replace_all_replicas_on(id, |_| true);
         } else if went_back {
-            // The only replica of a group keeps its id: no other replica has the data.
+            // The only replica of a group keeps its id: no other replica has the data, so it must go on from the
+            // older copy.
             self.replace_all_replicas_on(id, |replicas| replicas.len() > 1);
         }
         Ok(Change::Made)
@@ -150,15 +167,16 @@ impl Catalog {
 }
 
 impl Node {
-    /// The start that it registered last.
+    /// The last start that the node registered.
     pub fn start(&self) -> Start {
         Start { incarnation: self.incarnation, starts: self.starts, boot: self.boot }
     }
 }
 
 impl Start {
-    /// Whether a disk that `other` was a start of is an older copy of the one that this was a start of: of the same life,
-    /// but opened less often, or as often by another process. Two processes can't be the same start of one disk.
+    /// Whether `other`, which came later, shows that the disk is an older copy of itself: it has the same
+    /// incarnation, but was opened less often than at this start, or as often and by another process. Two processes
+    /// cannot be the same start of one disk. `false` if `other` has no count.
     pub fn outdates(self, other: Self) -> bool {
         let is_behind =
             other.starts < self.starts || (other.starts == self.starts && other.boot != self.boot);
@@ -180,7 +198,7 @@ mod tests {
 
     const NODE: NodeId = NodeId(2);
 
-    /// Three nodes of which number 2 has registered as the fifth start of its disk, and a stream.
+    /// Three nodes and a stream. Node 2 has registered the fifth start of its disk.
     fn scene() -> Script {
         let mut script = Script::with_nodes(3, &["a", "b", "c"]);
         script.create_active("s", 2, StreamMode::Provisioned);
@@ -199,7 +217,7 @@ mod tests {
             self.done(Self::registration(starts, boot));
         }
 
-        /// The replicas on the node, of the catalog too, and whether the catalog says that its disk went back.
+        /// The replicas on node 2, the one of the catalog included, and its `went_back`.
         fn on_node(&self) -> (BTreeSet<ReplicaId>, bool) {
             let held = self.catalog.groups().flat_map(|group| group.holders().collect::<Vec<_>>());
             let ids = held.filter(|replica| replica.node == NODE).map(|replica| replica.id);
@@ -208,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_was_opened_less_often_than_is_known_gets_new_replicas() {
+    fn a_disk_that_was_opened_less_often_than_before_gets_new_replicas() {
         let mut script = scene();
         let (before, _) = script.on_node();
         script.start(3, 60);
@@ -216,7 +234,7 @@ mod tests {
         assert!(went_back);
         assert_eq!(after.len(), before.len());
         assert!(after.is_disjoint(&before), "{before:?}, then {after:?}");
-        // From here on its count goes on from where the copy had it.
+        // From now on the count continues from that of the copy.
         script.start(4, 61);
         assert_eq!(script.on_node(), (after, false));
     }
@@ -237,7 +255,7 @@ mod tests {
         let version = script.catalog.version;
         assert_eq!(script.run(Script::registration(5, 50)), Outcome::Done { version });
         assert_eq!(script.on_node(), before);
-        // Also where its disk went back: its replicas were replaced, once.
+        // The same holds for a disk that went back: its replicas were replaced once.
         script.start(3, 60);
         let (after, version) = (script.on_node(), script.catalog.version);
         assert_eq!(script.run(Script::registration(3, 60)), Outcome::Done { version });
@@ -255,18 +273,18 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_does_not_count_is_never_judged() {
+    fn a_registration_without_a_count_of_starts_replaces_no_replica() {
         let mut script = scene();
         let before = script.on_node();
         script.start(0, 0);
         script.start(0, 70);
         assert_eq!(script.on_node(), before);
-        assert_eq!(script.catalog.nodes[&NODE].starts, 5, "an older binary forgets no count");
+        assert_eq!(script.catalog.nodes[&NODE].starts, 5, "an older release keeps the count");
         script.start(6, 71);
         assert_eq!(script.on_node(), before);
         script.start(2, 72);
-        assert!(script.on_node().1, "what was counted before counts");
-        // One that never counted begins at any number.
+        assert!(script.on_node().1, "compared with the count of before");
+        // A node without a count begins with any number.
         let mut script = Script::with_nodes(3, &["a", "b", "c"]);
         let before = script.on_node();
         script.start(1, 50);
@@ -274,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_replica_of_a_group_goes_on_also_from_an_older_copy() {
+    fn the_only_replica_of_a_group_keeps_its_id_on_an_older_copy_of_its_disk() {
         let mut script = Script::with_nodes(1, &["a"]);
         script.create_active("s", 1, StreamMode::Provisioned);
         let ids = |script: &Script| -> Vec<_> {
@@ -296,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn another_incarnation_counts_anew() {
+    fn another_incarnation_starts_a_new_count() {
         let mut script = scene();
         let (before, _) = script.on_node();
         script.register(2, 77, "b");
@@ -305,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wiped_disk_comes_back_under_new_replica_ids() {
+    fn a_wiped_disk_gets_new_replica_ids() {
         let mut script = Script::with_nodes(1, &["a", "b", "c"]);
         script.create("s", 2, StreamMode::Provisioned);
         let on_two = |script: &Script| {

@@ -1,110 +1,111 @@
 //! Outcomes: what the catalog answers to a command.
 //!
-//! A refused command is committed in the log like any other; it changes nothing. The `Display` texts of refusals are for logs
-//! and operators. The gateway writes the texts that users of the Kinesis API see (`gateway/src/errors.rs`).
+//! A refused command is committed in the log like any other; it changes nothing. The `Display` texts of refusals are
+//! for logs and operators. The gateway writes the texts that users of the Kinesis API see (`gateway/src/errors.rs`).
 
 use anabranch_types::{
     ConsumerName, GroupId, HashKey, HashKeyRange, NodeId, ReplicaId, ShardId, StreamName, UserName,
 };
 
-/// What applying a command came to.
+/// Result of applying a command. A refused command is in the log like any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It changed the catalog, or had already done so; the version that holds it.
+    /// The command changed the catalog, or the catalog was already as the command wants it.
     Done {
-        /// [`crate::Catalog::version`] from which on the change is visible.
+        /// The change is visible in every catalog whose [`crate::Catalog::version`] is at least this.
         version: u64,
     },
-    /// It changed nothing.
+    /// The command changed nothing.
     Refused(Refusal),
 }
 
-/// Why a command changed nothing.
+/// Reason why a command changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is a stream of that name.
+    /// A stream of that name exists, in any status.
     #[error("stream {name} already exists")]
     StreamExists {
-        /// The name.
+        /// Name of the existing stream.
         name: StreamName,
     },
-    /// There is no stream of that name.
+    /// No stream of that name exists, or it is another one than the command is about.
     #[error("stream {name} not found")]
     StreamNotFound {
-        /// The name.
+        /// Name in the command.
         name: StreamName,
     },
-    /// The stream isn't in a state that allows it.
+    /// The status of the stream does not allow the change.
     #[error("stream {name} is not ACTIVE")]
     StreamNotActive {
-        /// The name.
+        /// Name of the stream.
         name: StreamName,
     },
-    /// The stream has consumers, which were not to go with it.
+    /// The stream has consumers, and the command does not delete them with it.
     #[error("stream {name} has consumers")]
     StreamHasConsumers {
-        /// The name.
+        /// Name of the stream.
         name: StreamName,
     },
-    /// There is a consumer of that name.
+    /// The stream has a consumer of that name, in any status.
     #[error("consumer {consumer} already exists")]
     ConsumerExists {
-        /// The name.
+        /// Name of the existing consumer.
         consumer: ConsumerName,
     },
-    /// There is no such consumer.
+    /// The stream has no consumer of that name, or its registration time is another.
     #[error("consumer {consumer} not found")]
     ConsumerNotFound {
-        /// The name.
+        /// Name in the command.
         consumer: ConsumerName,
     },
     /// A resource would have too many tags.
     #[error("more than {limit} tags")]
     TooManyTags {
-        /// What is allowed.
+        /// Highest number that is allowed.
         limit: u64,
     },
-    /// No node can hold a replica.
+    /// No node takes a replica.
     #[error("the cluster has no node to place a shard on")]
     NoNodes,
-    /// A limit of the service.
+    /// A limit of the service or of this implementation.
     #[error("{what}: {actual} is over the limit of {limit}")]
     Limit {
-        /// What is limited.
+        /// The limited quantity. Each text is listed in `crates/proto/src/catalog/outcomes.rs`.
         what: &'static str,
-        /// What was asked for.
+        /// Value that the command would lead to.
         actual: u64,
-        /// What is allowed.
+        /// Highest value that is allowed.
         limit: u64,
     },
-    /// There is no such shard.
+    /// The stream has no shard of that number.
     #[error("shard {shard} not found")]
     ShardNotFound {
-        /// The shard.
+        /// Number in the command.
         shard: ShardId,
     },
     /// The shard is closed.
     #[error("shard {shard} has been split or merged already")]
     ShardClosed {
-        /// The shard.
+        /// Number of the shard.
         shard: ShardId,
     },
-    /// A shard can't be split there: each half has to have at least two keys below the last.
+    /// The shard cannot be split at that key: the key must be at least two above the first and below the last key of
+    /// the shard.
     #[error("shard {shard} of {} to {} can't be split at {at}", range.start(), range.end())]
     CannotSplit {
-        /// The shard.
+        /// Number of the shard.
         shard: ShardId,
-        /// Its hash keys.
+        /// Hash keys of the shard.
         range: HashKeyRange,
-        /// Where it was to be split.
+        /// First hash key that the upper child would have.
         at: HashKey,
     },
-    /// The second shard doesn't begin where the first one ends.
+    /// The second shard does not begin right after the end of the first.
     #[error("shards {lower} and {upper} are not neighbours in this order")]
     NotAdjacent {
-        /// The first.
+        /// Shard that the command names first.
         lower: ShardId,
-        /// The second.
+        /// Shard that the command names second.
         upper: ShardId,
     },
     /// The wanted number of shards is too far from the current one.
@@ -112,116 +113,117 @@ pub enum Refusal {
     ShardCount {
         /// Open shards now.
         current: u32,
-        /// What was asked for.
+        /// Wanted number.
         target: u32,
-        /// The lowest that is allowed.
+        /// Lowest number that is allowed.
         lowest: u32,
-        /// The highest that is allowed.
+        /// Highest number that is allowed.
         highest: u32,
     },
-    /// The stream's shards follow its load; nobody sets their number.
+    /// The stream is in on-demand mode: users do not set its number of shards.
     #[error("stream {name} is in on-demand mode")]
     OnDemand {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
     },
-    /// The stream has as many shards as its user says.
+    /// The stream is in provisioned mode, and the command is for on-demand mode.
     #[error("stream {name} is not in on-demand mode")]
     NotOnDemand {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
     },
-    /// Not longer when it was to be longer, not shorter when it was to be shorter, or out of bounds.
+    /// The new retention is out of bounds, shorter although the command lengthens it, or longer although the command
+    /// shortens it.
     #[error("retention of {asked} hours, where it is {current} hours")]
     Retention {
         /// Hours now.
         current: u32,
-        /// What was asked for.
+        /// Hours in the command.
         asked: u32,
     },
-    /// Another data key was made meanwhile, or none is wanted any more.
+    /// The data key is not in use any more: another leader has replaced it, or encryption was stopped.
     #[error("data key {used} of stream {name} is not in use")]
     DataKeyOver {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// The data key.
+        /// Number of the data key.
         used: u32,
     },
-    /// That job isn't under way.
+    /// The job is not under way, or the command lacks the ending of one of its parents.
     #[error("job {job} of stream {name} is not under way")]
     JobOver {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// The job.
+        /// Log index of the command that began the job.
         job: u64,
     },
-    /// There is no such node.
+    /// No node of that id has registered.
     #[error("node {node} is not known")]
     NodeNotFound {
-        /// The node.
+        /// Id in the command.
         node: NodeId,
     },
-    /// The node holds replicas: it has to be drained first.
+    /// The node holds replicas. They must be moved away first.
     #[error("node {node} holds {replicas} replicas: drain it first")]
     NodeInUse {
-        /// The node.
+        /// Id of the node.
         node: NodeId,
-        /// How many it holds, those of the catalog included.
+        /// Number of replicas that it holds or is about to get, those of the catalog included.
         replicas: u64,
     },
-    /// A replica can't be moved: another of the group is on its way, the group is being made, or the node
-    /// holds one already or takes none.
+    /// The replica cannot be moved now: another replica of the group is being moved, the group is new, or the target
+    /// node has a replica of the group or takes none.
     #[error("a replica of group {group} can't be moved to node {to} now")]
     CannotMove {
-        /// The group.
+        /// Id of the group.
         group: GroupId,
-        /// Where to.
+        /// Target node.
         to: NodeId,
     },
-    /// The group is being made: nothing that was acknowledged can be in it yet.
+    /// The group is new, so no acknowledged record can be in it yet.
     #[error("group {group} is being made: there is nothing to recover")]
     CannotRecover {
-        /// The group.
+        /// Id of the group.
         group: GroupId,
     },
-    /// The group or replica isn't the catalog's.
+    /// The catalog has no such group, or the group has no such replica.
     #[error("group {group} has no replica {replica}")]
     ReplicaNotFound {
-        /// The group.
+        /// Group in the command.
         group: GroupId,
-        /// The replica.
+        /// Replica in the command.
         replica: ReplicaId,
     },
-    /// There is a user of that name.
+    /// A user of that name exists.
     #[error("user {user} already exists")]
     UserExists {
-        /// The name.
+        /// Name of the existing user.
         user: UserName,
     },
-    /// There is no user of that name.
+    /// No user of that name exists.
     #[error("user {user} not found")]
     UserNotFound {
-        /// The name.
+        /// Name in the command.
         user: UserName,
     },
-    /// There is an access key of that id.
+    /// An access key of that id exists, of this or another user.
     #[error("access key {id} already exists")]
     AccessKeyExists {
-        /// The id.
+        /// Id of the existing key.
         id: String,
     },
-    /// There is no access key of that id.
+    /// No access key of that id exists.
     #[error("access key {id} not found")]
     AccessKeyNotFound {
-        /// The id.
+        /// Id in the command.
         id: String,
     },
     /// The user has no policy of that name.
     #[error("user {user} has no policy {name}")]
     UserPolicyNotFound {
-        /// The user.
+        /// Name of the user.
         user: UserName,
-        /// The policy's name.
+        /// Name of the policy.
         name: String,
     },
 }

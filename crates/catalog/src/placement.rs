@@ -1,3 +1,8 @@
+//! Placement: the nodes for the replicas of a new group.
+//!
+//! The choice is a pure function of the catalog, so every replica of the catalog makes the same. A group gets fewer
+//! replicas than wanted if there are fewer nodes; `replica_moves.rs` adds the others later.
+
 use std::collections::BTreeMap;
 
 use anabranch_types::{NodeId, ReplicaId};
@@ -6,8 +11,11 @@ use crate::groups::Replica;
 use crate::model::Catalog;
 use crate::nodes::NodeState;
 
-/// Chooses `count` nodes for a new group: different nodes, then different zones, then the nodes
-/// with the fewest replicas, then the lowest ids. Fewer than `count` if there are fewer nodes.
+/// Chooses nodes for the replicas of a new group, at most `count`, and gives ids to the replicas.
+///
+/// No node is chosen twice. Preferred are nodes in zones that the group is not in yet, then those with the fewest
+/// replicas, then those with the lowest ids. `load` and `next_replica` are updated, for the next group of the same
+/// command.
 pub(crate) fn place(
     catalog: &Catalog,
     count: u32,
@@ -33,7 +41,7 @@ pub(crate) fn place(
     chosen
 }
 
-/// How many replicas each node holds.
+/// Number of replicas on each node, those of the catalog itself left out.
 pub(crate) fn load(catalog: &Catalog) -> BTreeMap<NodeId, u64> {
     let mut load = BTreeMap::new();
     let shards = catalog.groups().filter(|group| group.is_load());
@@ -73,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_nodes_give_fewer_replicas_and_none_a_refusal() {
+    fn fewer_nodes_give_fewer_replicas_and_no_node_gives_a_refusal() {
         let mut script = Script::with_nodes(1, &["a"]);
         script.create("s", 1, Provisioned);
         assert_eq!(script.stream("s").shards[&ShardId(0)].replicas.len(), 1);

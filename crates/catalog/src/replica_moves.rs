@@ -1,5 +1,17 @@
-//! Which replicas ought to be elsewhere: those on nodes that are lost or being emptied, those that are
-//! missing, two in one zone while another zone has none, and more on one node than on another.
+//! Plans moves of replicas. A pure function of the catalog and the set of lost nodes; the controller proposes the
+//! commands (ADR-0016).
+//!
+//! Reasons for a move, in this order:
+//!
+//! 1. The replica is on a node that is lost or drains.
+//! 2. The group has too few replicas: as many as the stream wants, and three for the catalog, or five from five nodes
+//!    on.
+//! 3. Two replicas of the group are in one zone, and a node in another zone is free.
+//! 4. One node has at least two replicas more than another. Only this reason can be paused, and it waits until no
+//!    group has one of the others and no replica moves.
+//!
+//! It never happens that a group moves two replicas at once. Plans come to an end: no move is a reason for another
+//! move.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +22,20 @@ use crate::groups::{GroupCommand, GroupKind, GroupRef, Replica, ShardRef};
 use crate::model::Catalog;
 use crate::nodes::{Node, NodeState};
 
-/// How much may move at a time.
+/// Limit on moves that are under way at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MoveLimits {
-    /// Moves to or from one node.
+    /// Highest number of moves to or from one node.
     pub per_node: usize,
 }
 
-/// Nodes from which on the catalog has five voters and not three.
+/// Number of usable nodes from which on the catalog has five voters instead of three.
 const NODES_FOR_FIVE_VOTERS: usize = 5;
 
-/// The moves to begin, and to give up, now. `lost` are nodes that are away for good.
+/// The commands that begin and cancel moves now. `lost` are silent nodes whose replicas are to be
+/// replaced.
 ///
-/// Each group moves one replica at a time. What can't be placed better stays. While balancing is paused, nothing
-/// begins to move only because one node holds more than another.
+/// Empty if no replica can be placed better. While balancing is paused, no move begins only to even out the load.
 pub fn plan_moves(catalog: &Catalog, lost: &BTreeSet<NodeId>, limits: MoveLimits) -> Vec<Command> {
     let mut plan = Plan::new(catalog, lost, limits);
     let groups: Vec<_> = catalog.groups().filter(|group| !group.is_new).collect();
@@ -33,7 +45,8 @@ pub fn plan_moves(catalog: &Catalog, lost: &BTreeSet<NodeId>, limits: MoveLimits
     for group in &groups {
         plan.make_safe(group);
     }
-    // Balance waits until everything is where it is safe.
+    // Evening out waits for all moves that make groups safer: each node has few moves at a time, and a move for
+    // evenness could take the place of a more urgent one.
     let is_safe = plan.commands.is_empty() && groups.iter().all(|group| group.moving.is_none());
     if is_safe && catalog.balances() {
         groups.iter().for_each(|group| plan.even_out(group));
@@ -46,9 +59,9 @@ struct Plan<'a> {
     usable: BTreeSet<NodeId>,
     lost: &'a BTreeSet<NodeId>,
     limits: MoveLimits,
-    /// Replicas of shards on each usable node, as it will be after the moves.
+    /// Number of replicas on each usable node after all moves. Those of the catalog do not count.
     load: BTreeMap<NodeId, usize>,
-    /// Moves to or from each node.
+    /// Number of moves to or from each node, planned ones included.
     busy: BTreeMap<NodeId, usize>,
     commands: Vec<Command>,
 }
@@ -101,7 +114,8 @@ impl<'a> Plan<'a> {
         self.load.get(&node).copied().unwrap_or_default()
     }
 
-    /// Whether a node is drained or lost. One of the first nodes that has yet to register is neither.
+    /// Whether the replicas of a node must move away: it drains, or it is lost. A voter of the first catalog that has
+    /// not registered yet is neither, so its replica stays.
     fn is_left(&self, node: NodeId) -> bool {
         let drains = |node: &Node| node.state == NodeState::Draining;
         self.lost.contains(&node) || self.catalog.nodes.get(&node).is_some_and(drains)
@@ -116,8 +130,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Moves a replica off a node that can't be used, adds one that is missing, or parts two that share
-    /// a zone.
+    /// Plans a move for one of the first three reasons: off a lost or draining node, one more replica, or into
+    /// another zone.
     fn make_safe(&mut self, group: &GroupRef<'_>) {
         if group.moving.is_some() {
             return;
@@ -138,11 +152,11 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// A replica whose zone another one is in, on the fullest node.
+    /// A replica in the same zone as another replica of the group, on the node with the highest load.
     fn shares_zone(&self, group: &GroupRef<'_>) -> Option<Replica> {
         let shares = |replica: &&Replica| {
             if !self.catalog.nodes.contains_key(&replica.node) {
-                return false; // nobody knows yet where it is
+                return false; // Its zone is not known before it registers.
             }
             let zones = self.zones_without(group, Some(**replica));
             zones.contains(self.zone(replica.node))
@@ -150,13 +164,15 @@ impl<'a> Plan<'a> {
         group.replicas.iter().filter(shares).max_by_key(|r| self.load_of(r.node)).copied()
     }
 
+    /// Zones of the group's replicas, without `leaving`.
     fn zones_without(&self, group: &GroupRef<'_>, leaving: Option<Replica>) -> BTreeSet<&'a str> {
         let is_known = |replica: &&Replica| self.catalog.nodes.contains_key(&replica.node);
         let stays = group.replicas.iter().filter(|replica| Some(**replica) != leaving);
         stays.filter(is_known).map(|replica| self.zone(replica.node)).collect()
     }
 
-    /// Moves a replica of a shard from the fullest node that holds one to the emptiest, if that evens out.
+    /// Plans a move from the group's node with the highest load to the best other node, if their loads differ by at
+    /// least two: a smaller difference would only change sides. The move must not bring two replicas into one zone.
     fn even_out(&mut self, group: &GroupRef<'_>) {
         if !group.is_load() {
             return;
@@ -187,7 +203,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The node for a new replica: another zone first, then the emptiest, then the lowest id.
+    /// The best node for a new replica: preferably in a zone of its own, then with the lowest load, then with the
+    /// lowest id. `None` if every usable node has a replica of the group or is busy.
     fn best(&self, group: &GroupRef<'_>, leaving: Option<Replica>) -> Option<NodeId> {
         let zones = self.zones_without(group, leaving);
         let holds = |node: &NodeId| group.holders().any(|replica| replica.node == *node);

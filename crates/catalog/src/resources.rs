@@ -1,4 +1,8 @@
 //! Tags and policies that users attach to streams and consumers.
+//!
+//! Both are kept as their users wrote them: `anabranch_access` reads policies. A resource has at most 50 tags. The
+//! tags and policies of a stream and all its consumers have at most 256 KiB together, because the whole catalog is
+//! sent to every node with each change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,32 +12,32 @@ use crate::apply::{Change, assign};
 use crate::model::{Catalog, Stream, StreamStatus};
 use crate::outcome::Refusal;
 
-/// What tags and policies belong to.
+/// A stream or a consumer, to which tags and a policy can be attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// The stream.
+    /// Name of the stream.
     pub stream: StreamName,
-    /// One of its consumers, instead of the stream itself.
+    /// Name of one of its consumers; `None` for the stream itself.
     pub consumer: Option<ConsumerName>,
 }
 
-/// A change to what is attached to a resource.
+/// A change to the tags or the policy of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceCommand {
     /// A user changes tags.
     SetTags {
-        /// Of what.
+        /// Resource of the tags.
         resource: Resource,
-        /// Tags that are added, or get another value.
+        /// Tags to add or to change, values by keys.
         set: BTreeMap<String, String>,
-        /// Keys of tags that go; those that aren't there don't matter.
+        /// Keys of tags to remove. Unknown keys are ignored. A tag that is also in `set` is set.
         removed: BTreeSet<String>,
     },
-    /// A user says who else may do what, or takes that back.
+    /// A user sets or removes the resource policy.
     SetPolicy {
-        /// With what.
+        /// Resource of the policy.
         resource: Resource,
-        /// The policy document.
+        /// The JSON document; `None` removes the policy.
         policy: Option<String>,
     },
 }
@@ -82,12 +86,15 @@ impl Catalog {
         Ok(assign(place, policy))
     }
 
-    /// Bytes of tags and policies of a stream and its consumers.
+    /// As [`attached_bytes`], for the stream of this name; 0 if it does not exist.
     fn attached_bytes(&self, name: &StreamName) -> usize {
         self.streams.get(name).map_or(0, attached_bytes)
     }
 
-    /// Tags and policy of a resource.
+    /// The tags and the policy of a resource.
+    ///
+    /// # Errors
+    /// A refusal if the resource does not exist, or if the stream is CREATING or DELETING.
     fn attached_to(
         &mut self,
         resource: &Resource,
@@ -116,7 +123,7 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Refusal>
     Ok(())
 }
 
-/// Bytes of tags and policies of a stream and its consumers.
+/// Bytes of all tags and policies of a stream and its consumers.
 pub(crate) fn attached_bytes(stream: &Stream) -> usize {
     let consumers = stream.consumers.values();
     let of_consumers: usize =
@@ -132,7 +139,8 @@ fn policy_bytes(policy: &Option<String>) -> usize {
     policy.as_ref().map_or(0, String::len)
 }
 
-/// Whether, of `attached` bytes of a stream, `old` may become `new`. What gets smaller always may.
+/// Checks the limit for a stream with `attached` bytes in total, of which `old` become `new`. Making them fewer is
+/// always allowed.
 pub(crate) fn check_room(attached: usize, old: usize, new: usize) -> Result<(), Refusal> {
     let wanted = (attached - old) + new;
     if new <= old || wanted <= limits::MAX_ATTACHED_BYTES {
@@ -142,7 +150,7 @@ pub(crate) fn check_room(attached: usize, old: usize, new: usize) -> Result<(), 
     Err(Refusal::Limit { what: ATTACHED, actual, limit })
 }
 
-/// What is limited, in the words of a refusal.
+/// The limited quantity in [`Refusal::Limit`].
 const ATTACHED: &str = "bytes of tags and policies";
 
 #[cfg(test)]
@@ -194,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_has_fifty_tags_at_most_and_a_refusal_changes_nothing() {
+    fn a_resource_has_at_most_fifty_tags_and_a_refusal_changes_nothing() {
         let mut script = with_stream(StreamMode::Provisioned);
         let many: Vec<_> = (0..50).map(|number| format!("k{number:02}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();

@@ -25,7 +25,8 @@ use crate::streams::{Distribution, NewStream, ShardMetrics};
 /// When all samples were created: one second after 1970-01-01 UTC.
 pub const CREATED: Timestamp = Timestamp::from_millis(1000);
 
-/// What node `id` registers: incarnation `id`, the address `127.0.0.1:id`, no zone, no Kinesis API, and no count of its starts.
+/// The registration of node `id`: incarnation `id`, the address `127.0.0.1:id`, no zone, no Kinesis API, and no count
+/// of its starts.
 pub fn registration(id: u64) -> NodeRegistration {
     NodeRegistration {
         node: NodeId(id),

@@ -1,15 +1,15 @@
-//! On-demand mode, pure: how many shards a stream has follows the load on it.
+//! On-demand mode: the number of shards of a stream follows its load (`docs/on-demand.md`).
 //!
-//! The leader of a shard keeps a [`LoadHistogram`] of what arrives, and now and then sends a
-//! [`ShardLoad`] to the controller; the controller holds a [`Scaler`] for each on-demand stream
-//! and asks it for at most one [`Action`] at a time. What it goes by is in [`limits`].
+//! The leader of a shard keeps a [`LoadHistogram`] of the accepted records, and sends a [`ShardLoad`] to the
+//! controller every few seconds. The controller has a [`Scaler`] for each on-demand stream and asks it for one
+//! [`Action`] at a time. All thresholds are in [`limits`].
 //!
-//! Always: an action cuts or joins open shards so that they still cover the space; a stream is
-//! never merged below its floor nor split above its ceiling; a shard that a split or merge has
-//! made is watched for a whole minute before it is split, and for twenty before it is merged.
+//! Always: the open shards cover all hash keys after an action, too. A stream is never merged below its floor or
+//! split above its ceiling. A shard that a split or merge has made is watched for a minute before it is split, and
+//! for twenty minutes before it is merged.
 //!
-//! Never: a clock, randomness or I/O (time is handed in), and nothing that must survive: a new
-//! controller starts with an empty history and waits out the same windows before it acts.
+//! Never: a clock, randomness or I/O. The caller passes the time. No state must survive: a new controller begins with
+//! an empty history and waits out the same windows before it acts.
 
 mod allowance;
 mod buckets;

@@ -1,4 +1,4 @@
-//! A catalog and what happens to it, for the tests of several modules; each adds what it needs.
+//! A catalog and the commands that it applies, for the tests of this crate. Tests add methods of their own.
 
 use anabranch_types::{Incarnation, NodeId, ReplicaId, StreamName, Timestamp};
 
@@ -15,11 +15,11 @@ pub(crate) struct Script {
     index: u64,
 }
 
-/// The clock of who proposes.
+/// Time by the proposer's clock.
 pub(crate) const NOW: Timestamp = samples::CREATED;
 
 impl Script {
-    /// Nodes 1, 2, … in these zones, of which the first `voters` hold the catalog.
+    /// Nodes 1, 2, … in these zones. Nodes 1 to `voters` hold the catalog, registered or not.
     pub(crate) fn with_nodes(voters: u64, zones: &[&str]) -> Self {
         let voters: Vec<_> =
             (1..=voters).map(|id| Replica { id: ReplicaId(id), node: NodeId(id) }).collect();
@@ -59,7 +59,7 @@ impl Script {
         self.run(create_stream(name, shards, mode))
     }
 
-    /// A stream that is made and ACTIVE.
+    /// Creates a stream and makes it ACTIVE.
     pub(crate) fn create_active(&mut self, name: &str, shards: u32, mode: StreamMode) {
         assert!(matches!(self.create(name, shards, mode), Outcome::Done { .. }));
         let (name, id) = (name.parse().unwrap(), self.stream(name).id);
@@ -71,7 +71,7 @@ impl Script {
     }
 }
 
-/// The command that makes a stream as the Kinesis API makes it by default.
+/// The command that creates a stream with the defaults of the Kinesis API.
 pub(crate) fn create_stream(name: &str, shards: u32, mode: StreamMode) -> StreamCommand {
     StreamCommand::Create(NewStream { mode, ..samples::new_stream(name, shards) })
 }

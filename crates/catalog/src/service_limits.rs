@@ -1,9 +1,9 @@
-//! Limits of the service that hold only where a cluster is to have them: how many streams and consumers may be CREATING
-//! at once, and how often a stream may be changed in a day.
+//! Limits of the service that a cluster may enforce: the number of streams and consumers that are CREATING at once,
+//! and the number of changes of a stream in a day (`docs/limits.md`).
 //!
-//! Who proposes a change says whether they hold for it, see [`Command::Limited`]; only such changes are counted. Where a
-//! change would come to nothing, because things are so already, it is no change and not limited: who repeats a call that
-//! was done is told the same again.
+//! A gateway whose settings enforce them proposes each change as [`Command::Limited`]; only such changes are counted
+//! and limited. A change without effect is neither counted nor limited, so retrying a successful call gets the same
+//! answer.
 
 use std::time::Duration;
 
@@ -20,19 +20,18 @@ use crate::streams::StreamCommand;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// When a stream was changed, as far as that is of the last day and the service counts it. At most as many of each kind
-/// as it allows.
+/// Times of a stream's counted changes, of about the last day. For each kind at most as many as the limit allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentChanges {
-    /// By UpdateShardCount.
+    /// Calls of UpdateShardCount that changed the number of shards.
     pub scalings: Vec<Timestamp>,
-    /// From one mode to the other.
+    /// Changes of the capacity mode.
     pub mode_switches: Vec<Timestamp>,
-    /// To another master key, to one, or to none.
+    /// Changes of the master key: to the first one, to another one, and to none.
     pub key_changes: Vec<Timestamp>,
 }
 
-/// A kind of change of which a stream has so many a day.
+/// A kind of counted change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Scaling,
@@ -41,7 +40,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// What is limited, in the words of a refusal, and how many are allowed.
+    /// The limited quantity in [`Refusal::Limit`], and the number that is allowed.
     const fn limit(self) -> (&'static str, usize) {
         match self {
             Self::Scaling => ("scalings in 24 hours", limits::MAX_SCALINGS_A_DAY),
@@ -52,7 +51,10 @@ impl Kind {
 }
 
 impl RecentChanges {
-    /// With one more at `now`.
+    /// These changes and one more at `now`.
+    ///
+    /// # Errors
+    /// [`Refusal::Limit`] if the last day already has as many as are allowed.
     fn with(&self, kind: Kind, now: Timestamp) -> Result<Self, Refusal> {
         let mut all = self.clone();
         let changes = match kind {
@@ -63,7 +65,7 @@ impl RecentChanges {
         let (what, limit) = kind.limit();
         let recent = changes.iter().filter(|at| is_recent(**at, now)).count();
         check_one_more(what, recent, limit)?;
-        // Only the one that is furthest off makes room, so a time that is wrong forgets no more than one change.
+        // Only the change that is furthest away from `now` is forgotten. So a wrong `now` forgets one change at most.
         if changes.len() >= limit {
             let off = |at: &Timestamp| at.since(now).max(now.since(*at));
             let furthest = (0..changes.len()).max_by_key(|place| off(&changes[*place]));
@@ -74,20 +76,20 @@ impl RecentChanges {
     }
 }
 
-/// Times come from the clocks of gateways, and one of them may be wrong. A change that is more than a day off either way
-/// doesn't count, or one that was stamped years ahead would stand in the way for years.
+/// Whether two times are less than a day apart, in either order. Times come from the clocks of gateways, and a clock
+/// may be wrong: a change that was stamped years ahead must not count for years.
 fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     now.since(at) < DAY && at.since(now) < DAY
 }
 
-/// Whether there may be one more than there are.
+/// Refuses one more than `present` if that is over the limit.
 fn check_one_more(what: &'static str, present: usize, limit: usize) -> Result<(), Refusal> {
     let [actual, limit] = [present + 1, limit].map(|count| count as u64);
     if actual > limit { Err(Refusal::Limit { what, actual, limit }) } else { Ok(()) }
 }
 
 impl Catalog {
-    /// Makes a change if the service's limits leave room for it.
+    /// Applies a command if the limits of the service allow it, and counts it if it changed something.
     pub(crate) fn change_within_limits(
         &mut self,
         log_index: u64,
@@ -95,6 +97,7 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<Change, Refusal> {
         self.check_creating(&command)?;
+        // The times are computed before the change, which may refuse, and stored after it.
         let counted = self.counted(&command).map(|(name, stream, kind)| -> Result<_, Refusal> {
             Ok((name.clone(), stream.recent_changes.with(kind, now)?))
         });
@@ -108,7 +111,8 @@ impl Catalog {
         Ok(change)
     }
 
-    /// How many streams and consumers of the account may be CREATING.
+    /// Checks the number of streams and consumers that are CREATING. An existing name is left to the command, which
+    /// refuses it.
     fn check_creating(&self, command: &Command) -> Result<(), Refusal> {
         let streams = || self.streams.values();
         if let Command::Stream(StreamCommand::Create(new)) = command
@@ -129,7 +133,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// The stream that a command would change, if such changes are counted.
+    /// The stream that a command would change, and the kind of change, if the service counts it.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the service counts these few")]
     fn counted<'a>(&'a self, command: &'a Command) -> Option<(&'a StreamName, &'a Stream, Kind)> {
         let (name, kind) = match command {
@@ -142,7 +146,7 @@ impl Catalog {
             ) => (name, Kind::KeyChange),
             _ => return None,
         };
-        // One that can't be changed now is refused for that, and told so.
+        // A stream that cannot be changed now is refused for that reason by the command.
         let stream = self.streams.get(name).filter(|stream| stream.is_changeable())?;
         let master_key = &stream.encryption.master_key;
         let is_so = match command {
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn five_streams_are_creating_at_once_and_others_where_nothing_is_limited() {
+    fn five_streams_may_be_creating_at_once_unless_limits_are_off() {
         let mut script = Script::with_nodes(3, &["a", "b", "c"]);
         let create = |text: &str| create_stream(text, 1, StreamMode::Provisioned);
         for number in 0..5 {
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn five_consumers_of_all_streams_are_creating_at_once() {
+    fn five_consumers_of_all_streams_may_be_creating_at_once() {
         let mut script = with_stream(StreamMode::Provisioned);
         script.create_active("t", 1, StreamMode::Provisioned);
         let register = |stream: &str, consumer: u32| {
@@ -250,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_scaled_ten_times_in_any_24_hours() {
+    fn a_stream_may_be_scaled_ten_times_in_any_24_hours() {
         let mut script = with_stream(StreamMode::Provisioned);
         let scale = |count| {
             let change = ShardChange::Count(count);
@@ -268,10 +272,10 @@ mod tests {
         }
         let eleventh = |now| limited(scale(2), now);
         assert_eq!(script.refused(eleventh(hours(23))), over("scalings in 24 hours", 10));
-        script.done(limited(scale(1), hours(23))); // there are as many
+        script.done(limited(scale(1), hours(23))); // the stream has one shard: no change
         script.done(eleventh(hours(24)));
         let repeated = script.refused(eleventh(hours(24)));
-        assert_eq!(repeated, Refusal::StreamNotActive { name: name("s") }, "it is being done");
+        assert_eq!(repeated, Refusal::StreamNotActive { name: name("s") }, "a job is under way");
         abort(&mut script);
         assert_eq!(script.refused(eleventh(hours(24))), over("scalings in 24 hours", 10));
         assert_eq!(script.stream("s").recent_changes.scalings.len(), 10);
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_changes_its_mode_twice_in_24_hours() {
+    fn a_stream_may_change_its_mode_twice_in_24_hours() {
         let mut script = with_stream(StreamMode::Provisioned);
         script.done(limited(set_mode(StreamMode::OnDemand), hours(0)));
         script.done(limited(set_mode(StreamMode::Provisioned), hours(1)));
@@ -292,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_changes_its_key_twenty_five_times_in_24_hours_whether_to_one_or_to_none() {
+    fn a_stream_may_change_its_key_twenty_five_times_in_24_hours_stops_included() {
         let mut script = with_stream(StreamMode::Provisioned);
         let stop = EncryptionCommand::Stop { name: name("s") };
         for number in 0..25 {
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_change_is_not_counted_and_neither_is_one_without_limits() {
+    fn refused_and_unlimited_changes_are_not_counted() {
         let mut script = with_stream(StreamMode::Provisioned);
         let none = RecentChanges::default();
         script.done(set_mode(StreamMode::OnDemand));
@@ -325,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_wrong_frees_one_change_at_most() {
+    fn a_wrong_time_frees_one_change_at_most() {
         let mut script = with_stream(StreamMode::Provisioned);
         let stop = EncryptionCommand::Stop { name: name("s") };
         let change = |script: &mut Script, number: u64, now| {
@@ -342,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_years_ahead_is_in_nobodys_way() {
+    fn changes_stamped_years_ahead_do_not_count() {
         let mut script = with_stream(StreamMode::Provisioned);
         let ahead = hours(24 * 400);
         script.done(limited(set_mode(StreamMode::OnDemand), ahead));

@@ -1,4 +1,16 @@
-//! Shards that are replaced by others, and forgotten once they have expired.
+//! Shards of a stream: they are split, merged, and forgotten once all their records have expired.
+//!
+//! A split or a merge is a resharding job, which runs through the logs of several groups (ADR-0013). This is the part
+//! of the catalog:
+//!
+//! 1. `Reshard` or `Scale` (called PREPARE in ADR-0013) makes hidden children with groups of their own. The stream is
+//!    UPDATING.
+//! 2. The controller freezes the parents in their logs, and gets the last sequence number of each.
+//! 3. `Commit` closes the parents at these numbers and shows the children, in one step. Or `Abort` drops the children.
+//! 4. `Expire` forgets closed shards after the retention.
+//!
+//! `pieces.rs` computes the children, `reshard.rs` begins and ends jobs. In every version the open shards cover all
+//! hash keys exactly once. `fencing.rs` is a model of the whole protocol and searches it for errors.
 
 mod pieces;
 mod reshard;
@@ -14,79 +26,79 @@ use crate::outcome::Refusal;
 pub(crate) use pieces::Piece;
 pub(crate) use reshard::Dates;
 
-/// How shards are to be replaced.
+/// A way to replace shards by others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardChange {
-    /// One shard by two.
+    /// Replaces one shard by two.
     Split {
-        /// The shard.
+        /// Shard that is split. It must be open.
         shard: ShardId,
         /// First hash key of the upper child.
         at: HashKey,
     },
-    /// Two neighbours by one.
+    /// Replaces two neighbours by one.
     Merge {
-        /// The one with the lower hash keys.
+        /// Shard with the lower hash keys.
         lower: ShardId,
-        /// The one with the higher hash keys.
+        /// Shard with the higher hash keys. It begins right after the end of `lower`.
         upper: ShardId,
     },
-    /// All shards by so many of equal size.
+    /// Replaces shards until there are this many of equal size. May take several jobs.
     Count(u32),
 }
 
 /// A change to the shards of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardsCommand {
-    /// A user has shards replaced by others.
+    /// A user replaces shards by others. Begins a job, unless the shards are already as the user wants them.
     Reshard {
-        /// The stream.
+        /// Name of the stream, which must be ACTIVE and in provisioned mode.
         name: StreamName,
-        /// Which shards, and by what.
+        /// Shards that are replaced, and how.
         change: ShardChange,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
-    /// The controller has the shards of an on-demand stream follow its load.
+    /// The controller follows the load of an on-demand stream. Begins a job, as `Reshard` does.
     Scale {
-        /// The stream's name.
+        /// Name of the stream, which must be ACTIVE and in on-demand mode.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
         /// One split or one merge.
         change: ShardChange,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
-    /// The controller has the answer of every parent of a job that it takes no more records.
+    /// The controller has frozen every parent of a job. Ends the job: parents are closed and children are open.
     Commit {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
-        /// The job.
+        /// Log index of the command that began the job.
         job: u64,
-        /// Of each parent, the number of its last record.
+        /// Sequence number of the last record of each parent; its starting one if it has no records.
         endings: BTreeMap<ShardId, SequenceNumber>,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
-    /// The controller gives a job up: its shards stay as they are.
+    /// The controller gives a job up. Ends the job: the children are dropped and the parents stay open.
     Abort {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
-        /// The job.
+        /// Log index of the command that began the job.
         job: u64,
     },
-    /// The controller saw that closed shards hold nothing that is retained any more.
+    /// The controller saw that the retention of closed shards is over. Forgets them.
     Expire {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
 }
@@ -119,6 +131,7 @@ impl Catalog {
         };
         let before = stream.shards.len();
         let retention = stream.retention();
+        // Later shards under this stream's name must not repeat an identity, so the newest birth is kept.
         let expired = stream.shards.values().filter(|shard| shard.has_expired(retention, now));
         let newest = expired.map(|shard| shard.birth).max().unwrap_or_default();
         stream.newest_gone = stream.newest_gone.max(newest);

@@ -1,4 +1,12 @@
-//! The life of streams, from CREATING to gone, and their settings.
+//! Streams: their life, and their settings.
+//!
+//! ```text
+//! -- Create --> CREATING -- Activate --> ACTIVE <-> UPDATING -- Delete --> DELETING -- Drop --> gone
+//! ```
+//!
+//! Users create and delete. The controller activates a stream once each of its groups has a leader, and drops it once
+//! no node holds a replica of it any more. Only a stream that is ACTIVE can be changed, or an on-demand stream that
+//! is UPDATING: its user did not ask for the splits and merges, so they do not block the user.
 
 mod capacity;
 mod settings;
@@ -18,103 +26,104 @@ use crate::shards::{Dates, Piece};
 
 pub use settings::{Distribution, ShardMetrics};
 
-/// What a user asks for in CreateStream, checked.
+/// A stream that a user creates. The caller has checked the values that the API constrains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewStream {
-    /// Its name.
+    /// Name of the stream. No other stream has it, in any status.
     pub name: StreamName,
-    /// How many shards; at least 1.
+    /// Number of shards, at least 1. They divide the hash keys evenly.
     pub shards: u32,
     /// Capacity mode.
     pub mode: StreamMode,
-    /// MiB a second that an on-demand stream has shards for at least; 0 if none were asked for.
+    /// See [`Stream::warm_throughput_mibps`].
     pub warm_throughput_mibps: u32,
-    /// How long records are kept.
+    /// See [`Stream::retention_hours`].
     pub retention_hours: u32,
-    /// Largest record.
+    /// See [`Stream::max_record_size_kib`].
     pub max_record_size_kib: u32,
-    /// The user's tags.
+    /// Tags of the stream, values by keys; at most 50.
     pub tags: BTreeMap<String, String>,
-    /// How records find their shards.
+    /// How a record's shard is chosen. `Auto` needs on-demand mode.
     pub distribution: Distribution,
-    /// Replicas of each shard; fewer if there are fewer nodes.
+    /// Number of replicas of each shard. A shard gets fewer if there are fewer nodes.
     pub replicas: u32,
-    /// The proposer's clock.
+    /// Time by the proposer's clock.
     pub now: Timestamp,
 }
 
-/// A change to a stream.
+/// A change to the life or the settings of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamCommand {
     /// A user creates a stream.
     Create(NewStream),
     /// The controller saw a leader in every group of a new stream.
     Activate {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
     },
     /// A user deletes a stream.
     Delete {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Whether its consumers go with it; else one that has any stays.
+        /// Whether to delete its consumers with it. If not, a stream with consumers is refused.
         with_consumers: bool,
     },
-    /// The controller saw that no node holds a group of a deleted stream any more.
+    /// The controller saw that no node holds a replica of a deleted stream any more.
     Drop {
-        /// The stream's name.
+        /// Name of the stream.
         name: StreamName,
-        /// Which stream of that name.
+        /// Identity of the stream.
         id: StreamId,
     },
-    /// A user changes how long records are kept.
+    /// A user changes the retention of a stream.
     SetRetention {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// From now on.
+        /// Hours for which records are kept, between 24 and 8,760.
         hours: u32,
-        /// Whether the user says that it is longer than before; else shorter.
+        /// Whether the user called IncreaseStreamRetentionPeriod; if not, DecreaseStreamRetentionPeriod. A value in
+        /// the other direction is refused.
         longer: bool,
     },
-    /// A user changes how a stream's capacity is decided.
+    /// A user changes the capacity mode of a stream. Its shards stay as they are.
     SetMode {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// From now on.
+        /// Mode from now on.
         mode: StreamMode,
-        /// MiB a second that it is to have shards for at least; `None` leaves an on-demand stream's.
+        /// See [`Stream::warm_throughput_mibps`]. `None` keeps the value. Ignored in provisioned mode.
         warm_throughput_mibps: Option<u32>,
     },
-    /// A user changes what an on-demand stream has shards for at least.
+    /// A user changes the warm throughput of an on-demand stream.
     SetWarmThroughput {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// MiB a second.
+        /// See [`Stream::warm_throughput_mibps`]; at most 10,240.
         mibps: u32,
     },
-    /// A user changes how large a record may be.
+    /// A user changes the size limit of records.
     SetMaxRecordSize {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
         /// KiB of data and partition key together.
         kib: u32,
     },
-    /// A user asks for metrics of each shard, or no longer.
+    /// A user switches metrics of shards on or off. Metrics in neither set stay as they are.
     SetShardMetrics {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// Metrics that are wanted from now on.
+        /// Metrics to switch on.
         on: ShardMetrics,
-        /// Metrics that aren't.
+        /// Metrics to switch off, also if they are in `on`.
         off: ShardMetrics,
     },
-    /// A user changes how records find their shards.
+    /// A user changes how a record's shard is chosen.
     SetDistribution {
-        /// The stream.
+        /// Name of the stream.
         name: StreamName,
-        /// From now on.
+        /// The new way. `Auto` is refused in provisioned mode.
         distribution: Distribution,
     },
 }
@@ -174,7 +183,7 @@ impl Catalog {
         let ranges = HashKeyRange::split_evenly(new.shards).into_iter();
         let pieces: Vec<_> = ranges.map(|range| Piece { range, parents: Vec::new() }).collect();
         let (first, born) = (ShardId(0), 0);
-        // Taken only when nothing refuses the stream any more.
+        // The name is forgotten only after the last check that may refuse: a refusal changes nothing.
         let newest_gone = self.former_names.newest(&new.name);
         let dates = Dates { created: new.now, birth: born_after(newest_gone, new.now) };
         let shards = self.new_shards(&pieces, first, born, dates, new.replicas)?;
@@ -221,7 +230,8 @@ impl Catalog {
             return Ok(Change::AlreadySo);
         }
         let stream = match self.streams.get_mut(&name) {
-            // A change of encryption settles once every shard has a leader; where one has lost its majority it never will.
+            // A change of encryption settles only when every shard has a leader. A shard that has lost its majority
+            // never has one, and then deleting the stream must still be possible.
             Some(stream) if stream.encryption.unsettled.is_some() && stream.job.is_none() => stream,
             _ => self.changeable_stream(&name)?,
         };
@@ -246,6 +256,9 @@ impl Catalog {
     }
 
     /// The stream, if it is ACTIVE.
+    ///
+    /// # Errors
+    /// A refusal if there is no such stream, or if it has another status.
     pub(crate) fn active_stream(&self, name: &StreamName) -> Result<&Stream, Refusal> {
         match self.streams.get(name) {
             Some(stream) if stream.status == StreamStatus::Active => Ok(stream),
@@ -254,7 +267,10 @@ impl Catalog {
         }
     }
 
-    /// The stream, if it is ACTIVE, or UPDATING for no other reason than its load.
+    /// The stream, if its user may change it now.
+    ///
+    /// # Errors
+    /// A refusal if there is no such stream, or if its status does not allow a change.
     pub(crate) fn changeable_stream(&mut self, name: &StreamName) -> Result<&mut Stream, Refusal> {
         match self.streams.get_mut(name) {
             Some(stream) if stream.is_changeable() => Ok(stream),
@@ -265,7 +281,7 @@ impl Catalog {
 }
 
 impl Stream {
-    /// Whether it is ACTIVE, or UPDATING for no other reason than its load.
+    /// Whether its user may change it now: it is ACTIVE, or it is in on-demand mode and UPDATING.
     pub(crate) fn is_changeable(&self) -> bool {
         self.status == StreamStatus::Active
             || (self.status == StreamStatus::Updating && self.mode == StreamMode::OnDemand)

@@ -1,7 +1,10 @@
-//! Users, their access keys and what they may do.
+//! Users, their access keys and their policies (ADR-0018).
 //!
-//! Secrets are kept sealed, as whoever proposes them sealed them; policies as they were written. Both are read by
-//! others: nothing here knows a key or understands a policy.
+//! The catalog stores secrets sealed and policies as they were written. `anabranch_access` opens secrets and reads
+//! policies; nothing here does.
+//!
+//! Users have a version of their own. They are shared between versions of the catalog that do not differ in users, so
+//! changes of streams neither copy users nor send them again. An access key always belongs to exactly one user.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use crate::apply::Change;
 use crate::model::Catalog;
 use crate::outcome::Refusal;
 
-/// Users by name. Cheap to clone: versions of the catalog that don't differ in users share them.
+/// All users. Cheap to clone: a clone shares the users until one of the two changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users(Arc<Inner>);
 
@@ -20,90 +23,90 @@ pub struct Users(Arc<Inner>);
 struct Inner {
     version: u64,
     by_name: BTreeMap<UserName, Arc<User>>,
-    /// Who owns a key. Invariant: exactly the keys of all users.
+    /// Owners of access keys by key id. Invariant: the ids are exactly those of the keys of all users.
     owners: BTreeMap<String, UserName>,
-    /// Bytes of all policies.
+    /// Bytes of all policy documents, to check their limit without reading them.
     policy_bytes: usize,
 }
 
-/// Someone who signs requests.
+/// A user, whose access keys sign requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The account whose resources are the user's own.
+    /// Account of the user.
     pub account: AccountId,
-    /// When it was created.
+    /// Creation time, by the proposer's clock.
     pub created: Timestamp,
-    /// What it may do: policy documents by their names, as they were written.
+    /// Policy documents by name, as they were written.
     pub policies: BTreeMap<String, String>,
-    /// What it signs with, by access key id: `AKIA` and 16 of `[A-Z2-7]`.
+    /// Access keys by id. An id is `AKIA` and 16 of `[A-Z2-7]`.
     pub keys: BTreeMap<String, AccessKey>,
 }
 
-/// What a user signs with.
+/// An access key: its secret signs requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessKey {
-    /// The secret, sealed for its key id with the cluster's key (`anabranch_access::SecretSealer`).
+    /// The secret, sealed with the cluster's key for this key id (`anabranch_access::SecretSealer`).
     pub sealed_secret: Vec<u8>,
-    /// Whether requests that are signed with it are taken.
+    /// Whether requests that it signs are accepted.
     pub enabled: bool,
-    /// When it was created.
+    /// Creation time, by the proposer's clock.
     pub created: Timestamp,
 }
 
 /// A change to users, their access keys and their policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserCommand {
-    /// An operator creates a user, who has no key and may do nothing yet.
+    /// An operator creates a user, without access keys and policies.
     Create {
-        /// Its name.
+        /// Name of the user, unique in the cluster.
         name: UserName,
-        /// Whose resources are its own.
+        /// Account of the user.
         account: AccountId,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
-    /// An operator deletes a user, its keys and its policies.
+    /// An operator deletes a user with its access keys and policies.
     Delete {
-        /// Its name.
+        /// Name of the user.
         name: UserName,
     },
-    /// An operator gives a user an access key.
+    /// An operator gives a user an access key, which is enabled.
     CreateAccessKey {
-        /// The user.
+        /// Name of the user.
         user: UserName,
-        /// The access key id.
+        /// Id of the access key, unique in the cluster.
         id: String,
-        /// Its secret, sealed for that id.
+        /// The secret, sealed for this id.
         sealed_secret: Vec<u8>,
-        /// The proposer's clock.
+        /// Time by the proposer's clock.
         now: Timestamp,
     },
-    /// An operator switches an access key on or off.
+    /// An operator enables or disables an access key.
     SetAccessKey {
-        /// The access key id.
+        /// Id of the access key.
         id: String,
-        /// Whether it is on from now on.
+        /// Whether requests that it signs are accepted from now on.
         enabled: bool,
     },
     /// An operator deletes an access key.
     DeleteAccessKey {
-        /// The access key id.
+        /// Id of the access key.
         id: String,
     },
-    /// An operator gives a user a policy, in place of the one of the same name.
+    /// An operator gives a user a policy. It replaces the policy of the same name.
     PutPolicy {
-        /// The user.
+        /// Name of the user.
         user: UserName,
-        /// The policy's name.
+        /// Name of the policy.
         name: String,
-        /// The policy document.
+        /// The JSON document, at most 6,144 characters.
         document: String,
     },
     /// An operator takes a policy from a user.
     DeletePolicy {
-        /// The user.
+        /// Name of the user.
         user: UserName,
-        /// The policy's name.
+        /// Name of the policy.
         name: String,
     },
 }
@@ -129,9 +132,9 @@ impl UserCommand {
 }
 
 impl Users {
-    /// These users, as the change at log index `version` left them.
+    /// These users, as they were after the command at log index `version`.
     ///
-    /// `None` if two of them have the same name or the same access key.
+    /// `None` if two users have the same name or the same access key.
     pub fn new(version: u64, users: impl IntoIterator<Item = (UserName, User)>) -> Option<Self> {
         let mut inner = Inner { version, ..Inner::default() };
         for (name, user) in users {
@@ -148,8 +151,8 @@ impl Users {
         Some(Self(Arc::new(inner)))
     }
 
-    /// Log index of the last command that changed a user; 0 if there never was one. In one cluster, users of the same
-    /// version are the same.
+    /// Log index of the last command that changed users; 0 if there was none. In one cluster, users of the same
+    /// version are equal.
     pub fn version(&self) -> u64 {
         self.0.version
     }
@@ -164,24 +167,24 @@ impl Users {
         self.0.by_name.iter().map(|(name, user)| (name, &**user))
     }
 
-    /// How many there are.
+    /// Number of users.
     pub fn len(&self) -> usize {
         self.0.by_name.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no users.
     pub fn is_empty(&self) -> bool {
         self.0.by_name.is_empty()
     }
 
-    /// Who owns the key of that id.
+    /// Name of the user that has the access key of that id.
     pub fn owner(&self, key_id: &str) -> Option<&UserName> {
         self.0.owners.get(key_id)
     }
 }
 
 impl Catalog {
-    /// The access key of that id, enabled or not, and whose it is.
+    /// The access key of that id, enabled or not, with its user.
     pub fn access_key(&self, id: &str) -> Option<(&UserName, &User, &AccessKey)> {
         let owner = self.users.owner(id)?;
         let user = self.users.get(owner)?;
@@ -206,7 +209,6 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    /// Its keys and policies go with it.
     fn delete_user(&mut self, log_index: u64, name: UserName) -> Result<Change, Refusal> {
         if self.users.get(&name).is_none() {
             return Err(Refusal::UserNotFound { user: name });
@@ -230,6 +232,7 @@ impl Catalog {
         let key = AccessKey { sealed_secret, enabled: true, created: now };
         let known = self.known_user(&user)?;
         match self.access_key(&id) {
+            // The same command again, of an operator who did not get the answer to the first one.
             Some((owner, _, same)) if *owner == user && *same == key => {
                 return Ok(Change::AlreadySo);
             }
@@ -314,15 +317,18 @@ impl Catalog {
         self.users.get(name).ok_or_else(|| Refusal::UserNotFound { user: name.clone() })
     }
 
-    /// Users to change: from now on they have another version.
+    /// The users, to change them. Gives them the version `log_index`, and copies what older versions of the catalog
+    /// share.
     fn changed_users(&mut self, log_index: u64) -> &mut Inner {
         let inner = Arc::make_mut(&mut self.users.0);
         inner.version = log_index;
         inner
     }
 
-    /// Panics if a key has two owners or one that doesn't know it. Only commands that change users ask: others
-    /// don't become slower with every user.
+    /// Checks that `owners` has exactly the access keys of all users.
+    ///
+    /// # Panics
+    /// If it has not.
     pub(crate) fn assert_user_invariants(&self) {
         let inner = &*self.users.0;
         let mut keys = 0;

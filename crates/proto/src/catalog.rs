@@ -1,4 +1,9 @@
-//! Conversions of `anabranch.catalog.v1`, and the stored bytes of the catalog.
+//! Conversions of `anabranch.catalog.v1`: the catalog, its commands and its outcomes.
+//!
+//! The catalog is stored in checkpoints and sent to every node that follows it. Users are a large part of it and change
+//! seldom, so a receiver that has the users of the same version gets the catalog without them.
+//!
+//! Golden bytes of every message are in `catalog/tests/golden/`.
 
 use anabranch_catalog::{Catalog, Commitment, FormerNames, Users};
 use anabranch_types::{StreamName, Timestamp};
@@ -30,13 +35,13 @@ use nodes::{
 use streams::{stream, stream_message};
 use values::stream_name;
 
-/// The catalog as it is stored, and sent to who knows nothing of it.
+/// The whole catalog, as it is stored, and sent to a receiver that has no version of it.
 pub fn encode_catalog(catalog: &Catalog) -> Bytes {
     let users = catalog.users.iter().map(|(name, user)| users::message(name, user)).collect();
     pb::Catalog { users, ..message_without_users(catalog) }.encode_to_vec().into()
 }
 
-/// The catalog as it is sent to who has its users already: those of the same version.
+/// The catalog without its users, for a receiver that has users of the same version.
 pub fn encode_catalog_without_users(catalog: &Catalog) -> Bytes {
     let message = pb::Catalog { users_left_out: true, ..message_without_users(catalog) };
     message.encode_to_vec().into()
@@ -71,7 +76,7 @@ fn message_without_users(catalog: &Catalog) -> pb::Catalog {
     }
 }
 
-/// Reads what [`encode_catalog`] wrote.
+/// Decodes the bytes of [`encode_catalog`].
 ///
 /// # Errors
 /// [`Error`] names the field.
@@ -79,10 +84,11 @@ pub fn decode_catalog(bytes: Bytes) -> Result<Catalog, Error> {
     decode_catalog_after(bytes, &Users::default())
 }
 
-/// Reads what [`encode_catalog`] wrote, or [`encode_catalog_without_users`] for who has the users `known`.
+/// Decodes the bytes of [`encode_catalog`] or [`encode_catalog_without_users`]. In the second case the users are
+/// `known`.
 ///
-/// # Errors
-/// [`Error`] names the field: `catalog.users` if they are left out and `known` are others.
+/// # Errors [`Error`] names the field. It is `catalog.users` if the bytes have no users and those in `known` are of
+/// another version.
 pub fn decode_catalog_after(bytes: Bytes, known: &Users) -> Result<Catalog, Error> {
     let message = pb::Catalog::decode(bytes)?;
     let users = match message.users_left_out {

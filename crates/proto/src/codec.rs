@@ -1,5 +1,6 @@
-//! How messages become bytes in all services: as prost says, but a message gets all the room that it needs at once.
-//! A buffer that grows under a batch of records by doubling copies it once more.
+//! The codec of all services: prost, but the buffer gets its final size before the message is written.
+//!
+//! A buffer that grows by doubling would copy a batch of records once more.
 
 use std::marker::PhantomData;
 
@@ -8,7 +9,7 @@ use tonic::Status;
 use tonic::codec::{EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
 
-/// Encodes `T` and decodes `U`.
+/// Encodes messages `T` and decodes messages `U`.
 #[derive(Debug)]
 pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
 

@@ -1,8 +1,9 @@
-//! The wire and disk messages, generated from `/proto`, and their conversions.
+//! Messages on the wire and on disk, generated from `/proto`, and their conversions.
 //!
-//! Only the crates of layers 2 and 3, the native client, and `ctl` (those of `admin`) see these types;
-//! everyone else works with the types of `types`, `shard` and `catalog`. Conversions check: a message that converts
-//! holds only valid names, ranges and numbers.
+//! Only the crates of layers 2 and 3, the native client, and `ctl` (for `admin`) use these types. All other crates
+//! use the types of `types`, `shard` and `catalog`. A conversion inwards checks the message: the result has only
+//! valid names, ranges and numbers. Fields are added to messages and never changed, so that nodes of different
+//! releases understand each other.
 
 mod catalog;
 mod codec;
@@ -14,7 +15,7 @@ pub use catalog::{
 };
 pub use log::{key_error_kind, key_fault};
 
-/// A module of generated messages, which keeps no rule of ours.
+/// A module of generated messages. Our lints do not apply to it.
 macro_rules! generated {
     ($(#[doc = $doc:literal])* $name:ident = $package:literal) => {
         $(#[doc = $doc])*
@@ -33,41 +34,41 @@ macro_rules! generated {
 }
 
 generated!(
-    /// `anabranch.v1`: the native API.
+    /// `anabranch.v1`: the native API, for clients.
     v1 = "anabranch.v1"
 );
 generated!(
-    /// `anabranch.replica.v1`: between nodes.
+    /// `anabranch.replica.v1`: messages of Raft between nodes.
     replica = "anabranch.replica.v1"
 );
 generated!(
-    /// `anabranch.node.v1`: between nodes, beside the replicas' messages.
+    /// `anabranch.node.v1`: all other messages between nodes.
     node = "anabranch.node.v1"
 );
 generated!(
-    /// `anabranch.admin.v1`: for operators.
+    /// `anabranch.admin.v1`: the API for operators.
     admin = "anabranch.admin.v1"
 );
 generated!(
-    /// `anabranch.catalog.v1`: the catalog, stored and sent.
+    /// `anabranch.catalog.v1`: the catalog and its commands, stored and sent.
     pb_catalog = "anabranch.catalog.v1"
 );
 
-/// Why a message can't be used.
+/// Reason why a message cannot be converted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The bytes are not the message.
+    /// The bytes are not a message of this type.
     #[error("malformed message: {0}")]
     Malformed(String),
-    /// A field that must be there isn't.
+    /// A required field, which the text names, is absent.
     #[error("{0}: missing")]
     Missing(&'static str),
-    /// A field holds what it can't.
+    /// The value of a field is not allowed.
     #[error("{field}: {rule}")]
     Invalid {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// The rule that it breaks.
+        /// Rule that the value breaks.
         rule: String,
     },
 }

@@ -1,11 +1,11 @@
-//! Conversions of `anabranch.v1`.
+//! Conversions of `anabranch.v1`: positions, runs of records, and faults of master keys.
 
 use anabranch_shard::{Position, Run};
 use anabranch_types::{KeyFault, Timestamp};
 
 use crate::{Error, v1};
 
-/// The kind of error that a fault of a master key is.
+/// The kind of error for a fault of a master key.
 pub const fn key_error_kind(fault: KeyFault) -> v1::ErrorKind {
     match fault {
         KeyFault::AccessDenied => v1::ErrorKind::KeyAccessDenied,
@@ -17,7 +17,7 @@ pub const fn key_error_kind(fault: KeyFault) -> v1::ErrorKind {
     }
 }
 
-/// The fault of a master key that a kind of error is, if it is one.
+/// The fault of a master key for a kind of error. `None` for a kind of another fault.
 pub fn key_fault(kind: v1::ErrorKind) -> Option<KeyFault> {
     KeyFault::ALL.into_iter().find(|fault| key_error_kind(*fault) == kind)
 }
@@ -72,9 +72,10 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The hand-written batch of `shard` is the message of the native API.
+        /// Batches that `shard` writes by hand have the bytes of the message of the native API, and the other way
+        /// round.
         #[test]
-        fn batches_are_the_protobuf_message(
+        fn a_batch_has_the_bytes_of_the_protobuf_message(
             records in proptest::collection::vec((any::<u32>(), "[a-z]{1,9}", any::<[u8; 9]>()), 1..9),
             id in proptest::option::of(any::<[u8; 5]>()),
         ) {

@@ -1,35 +1,37 @@
+//! The catalog in the model: shards with small ranges, and jobs. A hash key is a small number.
+
 use super::{JobId, Rules};
 
-/// Number of a shard; shards are numbered in the order in which jobs ask for them.
+/// Number of a shard. Shards are numbered in the order in which jobs make them.
 pub(super) type ShardIndex = usize;
 
-/// The catalog's state machine, as far as resharding goes: shards and jobs.
+/// The part of the catalog's state machine that is about resharding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Catalog {
-    /// By [`ShardIndex`].
+    /// Shards by [`ShardIndex`], those of aborted jobs included.
     pub(super) shards: Vec<Shard>,
-    /// Jobs, ended ones included; the first has id 1.
+    /// Jobs, ended ones included. The first one has the number 1.
     pub(super) jobs: Vec<Job>,
 }
 
-/// A shard as the catalog has it.
+/// A shard in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shard {
-    /// Hash keys that belong to it, `start..end`.
+    /// Hash keys of the shard, `start..end`.
     pub(super) range: (u8, u8),
     pub(super) status: Status,
 }
 
-/// Where a shard stands in its life.
+/// Status of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Status {
-    /// Its job is current: nobody is sent there yet.
+    /// The job that makes the shard is current. Writers do not see the shard.
     Hidden,
-    /// Takes records.
+    /// The shard takes records.
     Open,
-    /// Takes no more; `ending` is the number of its last record.
+    /// The shard takes no more records. `ending` is the number of the last one.
     Closed { ending: u64 },
-    /// Its job was aborted.
+    /// The job was aborted.
     Gone,
 }
 
@@ -42,7 +44,7 @@ pub(super) struct Job {
     pub(super) aborted: bool,
 }
 
-/// That a parent was frozen by a job, and at which last record.
+/// The answer of a parent to FREEZE: the number of its last record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FreezeAnswer {
     pub(super) job: JobId,
@@ -50,7 +52,7 @@ pub(super) struct FreezeAnswer {
     pub(super) last: u64,
 }
 
-/// What a user asks for.
+/// The request of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reshard {
     /// One shard becomes two halves.
@@ -62,16 +64,16 @@ pub(super) enum Reshard {
 /// An entry of the catalog's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// A user wants shards split or merged.
+    /// A user splits or merges shards.
     Prepare(Reshard),
-    /// A controller has a freeze answer of every parent.
+    /// A controller ends a job with an answer of every parent.
     Commit(JobId, Vec<FreezeAnswer>),
-    /// A controller gives up.
+    /// A controller gives a job up.
     Abort(JobId),
 }
 
 impl Catalog {
-    /// Open shards side by side, of these widths.
+    /// A catalog with open shards of these widths, next to each other.
     pub(super) fn new(widths: &[u8]) -> Self {
         let mut end = 0;
         let shards = widths.iter().map(|width| {
@@ -82,7 +84,7 @@ impl Catalog {
         Self { shards: shards.collect(), jobs: Vec::new() }
     }
 
-    /// What the catalog is after one more entry of its log; `None` if it changes nothing.
+    /// The catalog after one more entry of its log. `None` if the entry changes nothing.
     pub(super) fn after(&self, command: Command, rules: &Rules) -> Option<Self> {
         match command {
             Command::Prepare(reshard) => self.prepare(reshard),
@@ -91,17 +93,17 @@ impl Catalog {
         }
     }
 
-    /// Ids and jobs, by id.
+    /// Jobs with their numbers, in order.
     pub(super) fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
         (1..).zip(&self.jobs)
     }
 
-    /// Open shards, by number.
+    /// Open shards with their numbers, in order.
     pub(super) fn open_shards(&self) -> impl Iterator<Item = (ShardIndex, &Shard)> {
         self.shards.iter().enumerate().filter(|(_, shard)| shard.status == Status::Open)
     }
 
-    /// Whether `shard` was made from `ancestor`, by one job or several.
+    /// Whether `shard` was made of `ancestor`, by one job or several.
     pub(super) fn descends(&self, shard: ShardIndex, ancestor: ShardIndex) -> bool {
         let made_by = self.jobs.iter().find(|job| job.children.contains(&shard));
         let parents = made_by.map_or(&[][..], |job| &job.parents);
@@ -124,13 +126,13 @@ impl Catalog {
         Some(next)
     }
 
-    /// Open, and in no current job.
+    /// Whether the shard is open and in no current job.
     fn is_free(&self, shard: ShardIndex) -> bool {
         let busy = self.jobs.iter().any(|job| job.is_current() && job.parents.contains(&shard));
         self.shards[shard].status == Status::Open && !busy
     }
 
-    /// Ranges of the children; `None` if the shards are too small or aren't neighbours.
+    /// Ranges of the children. `None` if the shard is too narrow, or if the shards are not neighbours.
     fn ranges_after(&self, reshard: Reshard) -> Option<Vec<(u8, u8)>> {
         match reshard {
             Reshard::Split(parent) => {
@@ -176,7 +178,7 @@ impl Catalog {
 }
 
 impl Job {
-    /// Neither committed nor aborted yet.
+    /// Whether the job is neither committed nor aborted.
     pub(super) fn is_current(&self) -> bool {
         !self.committed && !self.aborted
     }

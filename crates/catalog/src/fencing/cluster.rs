@@ -1,3 +1,8 @@
+//! The cluster in the model: the entries that can be applied next in each state.
+//!
+//! A state has only facts that are in a log. Every entry that some participant could have sent in this or an earlier
+//! state is an action; the state machine then decides whether it has an effect.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -7,32 +12,32 @@ use super::catalog::{self, Catalog, FreezeAnswer, Reshard, ShardIndex};
 use super::shard::{self, Answer, ShardModel, step};
 use super::{JobId, Rules, properties};
 
-/// A cluster that reshards, within bounds.
+/// A cluster, and the bounds of the search.
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
     pub(super) rules: Rules,
-    /// Widths of the first shards, in hash keys; a shard of one key can't be split.
+    /// Widths of the first shards in hash keys. A shard of one key cannot be split.
     pub(super) widths: Vec<u8>,
-    /// How many jobs users ask for.
+    /// Number of jobs that users ask for.
     pub(super) max_jobs: usize,
-    /// How many records shards accept, all together.
+    /// Number of records that all shards together accept.
     pub(super) max_records: u64,
 }
 
-/// One moment of it.
+/// The state of the cluster: all that was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct State {
-    /// Shared: few steps change it.
+    /// The catalog. Shared between states, because few steps change it.
     pub(super) catalog: Arc<Catalog>,
-    /// By [`ShardIndex`]; aborted ones included.
+    /// Shards by [`ShardIndex`], those of aborted jobs included.
     pub(super) shards: Vec<ShardModel>,
-    /// All that were ever given, those to one job and parent side by side.
+    /// All answers that were ever given. Those to one job by one parent are next to each other.
     pub(super) answers: BTreeSet<FreezeAnswer>,
-    /// Whether a shard took a record after a shard that was made from it.
+    /// Whether a shard took a record after a shard that was made of it had taken one.
     pub(super) out_of_order: bool,
 }
 
-/// An entry comes into a log and is applied.
+/// An entry that is appended to a log and applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Catalog(catalog::Command),
@@ -69,7 +74,7 @@ impl Model for Cluster {
 }
 
 impl Cluster {
-    /// Writers go by any copy of the catalog, or none: a record may come to any shard.
+    /// Writers use any copy of the catalog, or none. So a record may arrive at any shard.
     fn writers(&self, state: &State, actions: &mut Vec<Action>) {
         let records: u64 = state.shards.iter().map(|shard| shard.last).sum();
         if records < self.max_records {
@@ -78,7 +83,7 @@ impl Cluster {
         }
     }
 
-    /// Any open shard may be split, any two may be merged; the catalog knows which it refuses.
+    /// A user may split any open shard and merge any two. The catalog refuses some of these requests.
     fn users(&self, state: &State, actions: &mut Vec<Action>) {
         if state.catalog.jobs.len() == self.max_jobs {
             return;
@@ -92,7 +97,7 @@ impl Cluster {
         actions.extend(splits.chain(merges).map(prepare));
     }
 
-    /// A controller freezes the parents of every job it once saw, and ends it with any answers.
+    /// A controller may freeze the parents of every job at any time, and commit it with any answers, or abort it.
     fn controllers(&self, state: &State, actions: &mut Vec<Action>) {
         for (id, job) in state.catalog.jobs() {
             let freeze = |&parent| Action::Shard(parent, shard::Command::Freeze(id));
@@ -103,7 +108,7 @@ impl Cluster {
         }
     }
 
-    /// A leader tells its shard what a copy of the catalog says came of a job.
+    /// A leader proposes to its shard what a copy of the catalog shows about a job.
     fn leaders(&self, state: &State, actions: &mut Vec<Action>) {
         for (id, job) in state.catalog.jobs() {
             let to = |shards: &[ShardIndex], command: fn(JobId) -> shard::Command| {
@@ -123,17 +128,17 @@ impl Cluster {
 }
 
 impl State {
-    /// `None` if the command changes nothing.
+    /// The state after a command of the catalog. `None` if the command changes nothing.
     fn after_catalog(&self, command: catalog::Command, rules: &Rules) -> Option<Self> {
         let catalog = self.catalog.after(command, rules)?;
         let mut shards = self.shards.clone();
-        // Children that the newest job just asked for get their groups.
+        // The children of a new job get their groups.
         let newest = catalog.jobs().map(|(id, _)| id).last().unwrap_or_default();
         shards.resize(catalog.shards.len(), ShardModel::child_of(newest));
         Some(Self { catalog: Arc::new(catalog), shards, ..self.clone() })
     }
 
-    /// `None` if the command changes nothing.
+    /// The state after a command of a shard. `None` if the command changes nothing.
     fn after_shard(
         &self,
         shard: ShardIndex,
@@ -160,13 +165,13 @@ impl State {
         Some(state)
     }
 
-    /// Shards made from this one that have taken a record.
+    /// Shards that were made of this one and have taken a record.
     pub(super) fn taken_after(&self, shard: ShardIndex) -> impl Iterator<Item = ShardIndex> {
         let taken = (0..self.shards.len()).filter(|&other| self.shards[other].last > 0);
         taken.filter(move |&other| self.catalog.descends(other, shard))
     }
 
-    /// Every choice of one answer for each of `parents`, whichever job it was given to.
+    /// All combinations of one answer for each of `parents`, also of answers to different jobs.
     fn answers_of(&self, parents: &[ShardIndex]) -> Vec<Vec<FreezeAnswer>> {
         let mut choices = vec![Vec::new()];
         for &parent in parents {

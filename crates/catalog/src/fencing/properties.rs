@@ -1,3 +1,7 @@
+//! The properties of the protocol: statements that hold in every state, and statements that are true in some state.
+//!
+//! The second kind shows that the search gets far enough for the first kind to mean something.
+
 use stateright::Property;
 
 use super::JobId;
@@ -5,25 +9,26 @@ use super::catalog::{self, ShardIndex, Status};
 use super::cluster::{Cluster, State};
 use super::shard::{self, Answer, ShardModel, step};
 
-// What always holds.
+// Statements that hold in every state.
 
-/// A reader that finishes parents before children sees the records of a key in order.
+/// So a reader that reads parents to their end before their children sees the records of a key in order.
 pub(super) const ORDER: &str = "no shard takes a record after a child of it did";
-/// What was acknowledged is read: it is not behind the ending number, and its shard is there.
+/// So every acknowledged record can be read: it is not behind the ending number of its shard, and its shard is in the
+/// catalog.
 pub(super) const NOTHING_LOST: &str = "no record is behind its shard's end";
 const COVERED: &str = "open shards have every hash key once";
 const OPEN_IS_NOT_CLOSED: &str = "an open shard is never closed";
 const ONE_END: &str = "a job is committed or aborted, not both";
-/// It doesn't matter which controller asked, or when.
+/// So it does not matter which controller froze the parent, or when.
 pub(super) const ONE_ANSWER: &str = "freezes of a parent by one job answer alike";
-/// No job is stuck.
+/// So no job is stuck.
 const CAN_COMMIT: &str = "a current job can freeze its parents";
-/// No shard is stuck.
+/// So no shard is stuck.
 const COMES_TO_REST: &str = "once jobs are over, leaders open, thaw and close all they should";
 
-// What happens, so that the above says something.
+// Statements that are true in some state.
 
-/// A shard was in an aborted job, and in a committed one.
+/// A shard was in an aborted job and in a committed one.
 pub(super) const SECOND_TRY: &str = "a job commits where another was aborted";
 pub(super) const TWO_JOBS: &str = "two jobs are current";
 pub(super) const MERGED: &str = "a merged shard takes a record";
@@ -85,10 +90,10 @@ fn can_commit(cluster: &Cluster, state: &State) -> bool {
     })
 }
 
-/// From every state without a current job: what leaders say is enough, whatever else never comes.
+/// In a state without a current job, the commands of leaders alone bring every shard to rest.
 ///
-/// That is "eventually", said of one state at a time: a search that joins paths can't tell which
-/// of them already had what was to happen.
+/// This expresses "eventually" as a property of single states. The checker's own "eventually" cannot be used: the
+/// search joins paths, and then does not know which of them already had the awaited state.
 fn comes_to_rest(cluster: &Cluster, state: &State) -> bool {
     if state.catalog.jobs.iter().any(catalog::Job::is_current) {
         return true;
@@ -106,7 +111,7 @@ fn comes_to_rest(cluster: &Cluster, state: &State) -> bool {
     })
 }
 
-/// What the leader of `shard` says until it is done, once it has the newest catalog.
+/// The commands that the leader of `shard` repeats until they are applied, once it has the newest catalog.
 fn repeated(state: &State, shard: ShardIndex) -> [Option<shard::Command>; 2] {
     let ShardModel { born, hidden, frozen_by, closed, .. } = state.shards[shard];
     let aborted = |job: &JobId| state.catalog.jobs().any(|(id, it)| id == *job && it.aborted);

@@ -1,4 +1,4 @@
-//! That the shards of the model do what real ones do: the search is about these.
+//! Shards of the model behave as real shards do. Otherwise the search would say nothing about the real ones.
 
 use anabranch_shard::{Command as Real, Outcome, ShardState, Step};
 use anabranch_types::Timestamp;

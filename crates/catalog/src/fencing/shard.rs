@@ -1,21 +1,29 @@
+//! A shard in the model. `real.rs` compares it with `anabranch_shard::ShardState`.
+//!
+//! ```text
+//!                OPEN          FREEZE(j)          CLOSE(j)
+//!     hidden ---------> open <------------> frozen ---------> closed
+//!                              UNFREEZE(j)
+//! ```
+
 use super::{JobId, Rules};
 
-/// A shard's state machine, as far as resharding goes.
+/// The part of a shard's state machine that is about resharding.
 ///
-/// Invariant: `frozen_by <= job`. It takes records unless it is hidden, frozen or closed.
+/// Invariant: `frozen_by <= job`. The shard takes records unless it is hidden, frozen or closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ShardModel {
-    /// The job that made it; 0 for the first shards of a stream.
+    /// The job that made the shard; 0 for the first shards of a stream.
     pub(crate) born: JobId,
-    /// Not opened yet. At first true of every shard that a job made.
+    /// Whether the shard is not open yet. Every shard that a job makes begins hidden.
     pub(crate) hidden: bool,
-    /// Highest job that froze it; 0 if none did.
+    /// The highest job that has frozen the shard; 0 if none has.
     pub(crate) job: JobId,
-    /// The job that holds it frozen.
+    /// The job whose freeze is in force.
     pub(crate) frozen_by: Option<JobId>,
-    /// Takes no records ever again.
+    /// Whether the shard takes no records ever again.
     pub(crate) closed: bool,
-    /// Number of its last record; the first is 1.
+    /// Number of the last record; 0 without records.
     pub(crate) last: u64,
 }
 
@@ -24,9 +32,9 @@ pub(crate) struct ShardModel {
 pub(crate) enum Command {
     /// One more record.
     Append,
-    /// Take no records on behalf of this job, and say which was the last.
+    /// Stop taking records for this job, and answer with the last one.
     Freeze(JobId),
-    /// This job was aborted: undo its freeze.
+    /// The job was aborted: undo its freeze.
     Unfreeze(JobId),
     /// The job that made the shard was committed.
     Open(JobId),
@@ -34,22 +42,22 @@ pub(crate) enum Command {
     Close(JobId),
 }
 
-/// What applying a command came to.
+/// Result of applying a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The record has this number.
+    /// The record was added with this number.
     Appended(u64),
-    /// Hidden, frozen or closed: no record was added.
+    /// The shard is hidden, frozen or closed: no record was added.
     Refused,
-    /// Frozen by the job that asked; this is the last record as long as it stays so.
+    /// The shard is frozen by this job. This is the number of its last record as long as it stays frozen.
     Frozen(u64),
-    /// As the command wants it, now or already before.
+    /// The shard is as the command wants it. It may have been so before.
     Done,
-    /// The command's job has no say here (any more); nothing changed.
+    /// The job of the command is not, or no longer, in force here. Nothing changed.
     Stale,
 }
 
-/// Applies one entry of the log. It depends on nothing else, so replicas end equal.
+/// Applies one entry of the log. The result depends on nothing else, so all replicas become equal.
 pub(crate) fn step(shard: &mut ShardModel, command: Command, rules: &Rules) -> Answer {
     match command {
         Command::Append => append(shard),
@@ -91,8 +99,8 @@ fn freeze(shard: &mut ShardModel, job: JobId, rules: &Rules) -> Answer {
     Answer::Frozen(shard.last)
 }
 
-/// The freeze of another job stays until it is undone by its own UNFREEZE. That it is sent only by who
-/// saw the shard frozen by the job is enough: it never comes before its FREEZE.
+/// The freeze of another job stays until the UNFREEZE of that job. An UNFREEZE never arrives before the FREEZE of its
+/// job, because its sender saw the shard frozen by the job.
 fn unfreeze(shard: &mut ShardModel, job: JobId, rules: &Rules) -> Answer {
     if shard.frozen_by == Some(job) || !rules.unfreeze_only_own {
         shard.frozen_by = None;

@@ -1,5 +1,7 @@
-//! Whether leaders and replicas are moved only for the sake of evenness: always, unless an operator paused
-//! it; and once more while it is paused, if an operator asked for that.
+//! Balancing: moves of leaders and replicas that only even out the load.
+//!
+//! They happen unless an operator has paused them. While they are paused, an operator can ask for one rebalance.
+//! Moves that keep records safe are never paused.
 
 use crate::apply::Change;
 use crate::model::Catalog;
@@ -14,13 +16,14 @@ impl Catalog {
         Change::Made
     }
 
-    /// One that is under way begins anew: what could not be moved is tried again.
+    /// A rebalance that is under way begins again, so the controller retries moves that it could not do.
     pub(super) fn begin_rebalance(&mut self, log_index: u64) -> Change {
         self.rebalance = Some(log_index);
         Change::Made
     }
 
     pub(super) fn finish_rebalance(&mut self, rebalance: u64) -> Change {
+        // The controller may have finished an earlier rebalance. That does not end the current one.
         match self.rebalance.take_if(|under_way| *under_way == rebalance) {
             Some(_) => Change::Made,
             None => Change::AlreadySo,
@@ -62,7 +65,7 @@ mod tests {
         assert!(second > first);
         let late = script.run(GroupCommand::FinishRebalance { rebalance: first });
         assert_eq!(late, Outcome::Done { version: second });
-        assert!(script.catalog.balances(), "an end of the first is none of the second");
+        assert!(script.catalog.balances(), "the end of the first does not end the second");
         script.done(GroupCommand::FinishRebalance { rebalance: second });
         assert!(!script.catalog.balances());
     }
@@ -73,7 +76,7 @@ mod tests {
         script.done(GroupCommand::Rebalance);
         assert!(!pause(&mut script, true));
         script.done(GroupCommand::Rebalance);
-        assert!(!pause(&mut script, true), "also one that began while it was paused");
+        assert!(!pause(&mut script, true), "also a rebalance that began during the pause");
         assert_eq!(script.catalog.rebalance, None);
     }
 }

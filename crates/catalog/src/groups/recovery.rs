@@ -1,11 +1,12 @@
-//! Groups that have lost their majority for good, and go on from the log of one replica.
+//! Recovery of a group that has lost its majority for good: it goes on from the log of one replica (ADR-0007).
 //!
-//! Order of events: the command gives the replica that is kept another id and makes it the group's only one; its node
-//! takes its log over under that id, as the only voter; from then on the group is one that has too few replicas, and
-//! `replica_moves.rs` adds one after the other, on nodes that live.
+//! 1. The command gives the kept replica a new id and makes it the only replica of the group.
+//! 2. Its node takes the log over under the new id, as the only voter.
+//! 3. Now the group is an ordinary group with too few replicas. `replica_moves.rs` adds one after the other, on nodes
+//!    that live.
 //!
-//! Requests between nodes name the receiving replica, and no old id is in the group any more. So old replicas neither
-//! vote for the new one, nor against it, nor do they follow it.
+//! Requests between nodes name the receiving replica, and the group has none of the old ids any more. So an old
+//! replica that comes back neither votes nor follows.
 
 use anabranch_types::{GroupId, ReplicaId};
 
@@ -14,8 +15,8 @@ use crate::groups::{Recovered, Replica};
 use crate::model::Catalog;
 use crate::outcome::Refusal;
 
-/// How many replica ids are left out when the catalog itself is recovered. What it had given out since the log that is
-/// kept is not known, and no id may ever be given out twice.
+/// Number of replica ids that are skipped when the catalog itself is recovered. The kept log may lack the last
+/// commands, which gave out ids that are unknown now, and no id may be given out twice.
 const LEFT_OUT: u64 = 1 << 32;
 
 impl Catalog {
@@ -35,21 +36,21 @@ impl Catalog {
         let node = kept.ok_or(not_found)?.node;
         (*replicas, *moving) = (vec![Replica { id, node }], None);
         self.next_replica = id.0 + 1;
-        // Groups that are gone are nobody's concern any more.
+        // Nobody asks for the recoveries of groups that are gone.
         let existing: std::collections::BTreeSet<_> = self.groups().map(|g| g.group).collect();
         self.recovered.retain(|group, _| existing.contains(group));
         self.recovered.insert(group, Recovered { from, to: id });
         Ok(Change::Made)
     }
 
-    /// The id that the replica which is kept gets when `group` is recovered next.
+    /// The id that the kept replica will get at the next recovery of `group`.
     pub fn id_after_recovery(&self, group: GroupId) -> u64 {
         let left_out = if group == GroupId::CATALOG { LEFT_OUT } else { 0 };
         self.next_replica + left_out
     }
 
-    /// The first id that was given out since the catalog itself was recovered, if it ever was: replicas of the catalog
-    /// with lower ids are of a catalog that counts no more.
+    /// The id that the kept replica got at the last recovery of the catalog itself, if there was one. Replicas of the
+    /// catalog with lower ids belong to the catalog from before that, which does not count any more.
     pub fn recovered_as(&self) -> Option<ReplicaId> {
         self.recovered.get(&GroupId::CATALOG).map(|recovered| recovered.to)
     }
@@ -81,7 +82,7 @@ mod tests {
         groups.iter().find(|found| found.group == group).unwrap().replicas.to_vec()
     }
 
-    /// Has replicas added for as long as there are too few.
+    /// Adds replicas until there are enough.
     fn repair(script: &mut Script, lost: &BTreeSet<NodeId>) {
         loop {
             let commands = plan_moves(&script.catalog, lost, LIMITS);
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recovered_group_has_one_replica_under_a_new_id_and_gets_the_others_anew() {
+    fn a_recovered_group_has_one_replica_under_a_new_id_and_then_gets_new_ones() {
         let (mut script, group) = scene();
         let before = replicas(&script, group);
         let ids: BTreeSet<_> = before.iter().map(|replica| replica.id).collect();
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_nodes_hold_nothing_of_a_recovered_group_up() {
+    fn a_recovered_group_gets_replicas_while_nodes_are_lost() {
         let mut script = Script::with_nodes(3, &["", "", "", "", ""]);
         script.create_active("s", 1, Provisioned);
         let group = script.stream("s").shards[&ShardId(0)].group;
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_comes_can_be_the_one_that_is_kept() {
+    fn the_replica_that_a_move_adds_can_be_kept() {
         let mut script = Script::with_nodes(3, &["", "", "", ""]);
         script.create_active("s", 1, Provisioned);
         let group = script.stream("s").shards[&ShardId(0)].group;
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_catalog_itself_leaves_out_ids_that_it_may_have_forgotten() {
+    fn a_recovery_of_the_catalog_skips_ids_that_it_may_have_forgotten() {
         let (mut script, group) = scene();
         let next = script.catalog.next_replica;
         script.done(GroupCommand::Recover { group: GroupId::CATALOG, from: ReplicaId(3) });
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_or_is_being_made_is_not_recovered() {
+    fn unknown_and_new_groups_and_unknown_replicas_are_not_recovered() {
         let (mut script, group) = scene();
         let from = ReplicaId(999);
         let nobody = Refusal::ReplicaNotFound { group, replica: from };
@@ -173,7 +174,7 @@ mod tests {
         let (group, from) = (shard.group, shard.replicas[0].id);
         let refused = script.refused(GroupCommand::Recover { group, from });
         assert_eq!(refused, Refusal::CannotRecover { group });
-        // Asked again: the replica that was kept has another id by now.
+        // A second time: the kept replica has another id now.
         let (mut script, group) = scene();
         let from = replicas(&script, group)[0].id;
         script.done(GroupCommand::Recover { group, from });

@@ -1,4 +1,12 @@
-//! Replicas of groups that are replaced and moved.
+//! Replicas of groups are replaced and moved.
+//!
+//! A replacement keeps the node and changes the id: the node opens a new, empty replica, and the group's leader
+//! brings it up to date. Requests between nodes name the receiving replica, so the old copy, if it ever appears
+//! again, takes part in nothing.
+//!
+//! A move is three commands. `MoveReplica` names the new replica; its node opens it, and the leader adds it as a
+//! learner. When the new voters have taken over, `FinishMove` puts it into the list. `CancelMove` forgets it instead.
+//! Both replicas of a move are held until the move has ended, so the group never has fewer copies than before.
 
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 
@@ -9,8 +17,8 @@ use crate::nodes::NodeState;
 use crate::outcome::Refusal;
 
 impl Catalog {
-    /// The disk that held these replicas is gone, or has forgotten what they did: what comes back is new under new ids.
-    /// Only in groups that `concerns` says yes to, given their replicas.
+    /// Gives new ids to all replicas on a node whose disk is new, or has forgotten entries and votes. `concerns`
+    /// chooses the groups by their replicas.
     pub(crate) fn replace_all_replicas_on(
         &mut self,
         node: NodeId,
@@ -45,6 +53,7 @@ impl Catalog {
         let not_found = Refusal::ReplicaNotFound { group, replica: lost };
         let (replicas, moving) = self.placement_mut(group).ok_or(not_found.clone())?;
         if let Some(moving) = moving.as_mut().filter(|moving| moving.to.id == lost) {
+            // The replica that a move is adding. The move goes on with the new id.
             moving.to.id = id;
         } else {
             let mut replicas = replicas.iter_mut();
@@ -63,6 +72,8 @@ impl Catalog {
     ) -> Result<Change, Refusal> {
         let found = self.groups().find(|found| found.group == group);
         let is_free = self.nodes.get(&to).is_some_and(|node| node.state == NodeState::Active);
+        // One move at a time: the voters of a group change by one replica, so that old and new majorities overlap. A
+        // new group has no leader yet that could change its members.
         let can_move = |found: &GroupRef<'_>| {
             !found.is_new
                 && found.moving.is_none()
@@ -88,6 +99,7 @@ impl Catalog {
         let Some((replicas, moving)) = self.placement_mut(group) else {
             return Err(Refusal::ReplicaNotFound { group, replica });
         };
+        // Another replica id: the command is late, and is about a move that has ended or whose replica was replaced.
         let Some(Move { to, from }) = moving.take_if(|moving| moving.to.id == replica) else {
             return Ok(Change::AlreadySo);
         };
@@ -111,7 +123,7 @@ impl Catalog {
     }
 }
 
-/// A move names the replica that leaves by an id that has just changed.
+/// Changes the id in a move whose leaving replica has just got a new one.
 fn follow_leaving(moving: &mut Option<Move>, before: ReplicaId, now: ReplicaId) {
     if let Some(moving) = moving
         && moving.from == Some(before)

@@ -1,3 +1,5 @@
+//! Which moves are planned for each reason, and that plans come to an end.
+
 use anabranch_types::{GroupId, ReplicaId};
 use proptest::prelude::*;
 
@@ -10,7 +12,7 @@ use crate::script::Script;
 const LIMITS: MoveLimits = MoveLimits { per_node: 2 };
 
 #[test]
-fn a_voter_that_has_yet_to_register_keeps_its_place_until_it_is_lost() {
+fn the_replica_of_an_unregistered_voter_stays_until_its_node_is_lost() {
     let mut script = Script::with_nodes(3, &["a", "b"]);
     script.register(4, 4, "d");
     let planned = |lost: &[u64]| {
@@ -21,13 +23,17 @@ fn a_voter_that_has_yet_to_register_keeps_its_place_until_it_is_lost() {
     let mut early = Script::with_nodes(3, &["a"]);
     early.register(4, 4, "b");
     let none = BTreeSet::new();
-    assert_eq!(plan_moves(&early.catalog, &none, LIMITS), [], "two zones aren't known yet");
+    assert_eq!(
+        plan_moves(&early.catalog, &none, LIMITS),
+        [],
+        "the zones of two nodes are not known yet"
+    );
     let (group, from) = (GroupId::CATALOG, Some(ReplicaId(3)));
     let to = NodeId(4);
     assert_eq!(planned(&[3]), [GroupCommand::MoveReplica { group, from, to }.into()]);
 }
 
-/// Nodes 1 on in these zones, the first three of them voters of the catalog, and a stream.
+/// Nodes 1, 2, … in these zones, and a stream. Nodes 1 to 3 hold the catalog.
 fn with_stream(zones: &[&str], shards: u32) -> Script {
     let mut script = Script::with_nodes(3, zones);
     script.create_active("s", shards, StreamMode::Provisioned);
@@ -39,7 +45,7 @@ impl Script {
         assert!(matches!(self.register(id, id, zone), Outcome::Done { .. }));
     }
 
-    /// Repairs until there is nothing left to do; says how many moves that took.
+    /// Carries out plans until there is nothing left to do. Returns the number of commands.
     fn settle(&mut self, lost: &BTreeSet<NodeId>) -> usize {
         let mut moves = 0;
         loop {
@@ -50,7 +56,7 @@ impl Script {
                 return moves;
             }
             moves += commands.len();
-            assert!(moves < 10_000, "repairs never end");
+            assert!(moves < 10_000, "plans never end");
             commands.into_iter().for_each(|command| self.done(command));
             let under_way: Vec<_> =
                 self.catalog.groups().filter_map(|g| Some((g.group, g.moving?.to.id))).collect();
@@ -85,7 +91,7 @@ fn none() -> BTreeSet<NodeId> {
 }
 
 #[test]
-fn a_cluster_as_it_should_be_stays_as_it_is() {
+fn a_well_placed_cluster_moves_nothing() {
     assert_eq!(with_stream(&["a", "b", "c"], 8).settle(&none()), 0);
     assert_eq!(with_stream(&["", "", "", ""], 8).settle(&none()), 0);
 }
@@ -99,13 +105,13 @@ fn a_new_node_takes_its_share() {
 }
 
 #[test]
-fn while_balancing_is_paused_a_new_node_gets_nothing_but_what_must_move() {
+fn while_balancing_is_paused_only_urgent_replicas_move() {
     let mut script = with_stream(&["", "", ""], 8);
     script.done(GroupCommand::SetBalancing { paused: true });
     script.join(4, "");
     assert_eq!(script.settle(&none()), 0);
     assert_eq!(script.loads(), [8, 8, 8, 0]);
-    // Lost nodes are replaced, drained ones emptied, zones kept apart, as ever.
+    // Replicas still move off lost and draining nodes, and into other zones.
     let mut lost = with_stream(&["", "", "", ""], 6);
     lost.done(GroupCommand::SetBalancing { paused: true });
     lost.settle(&[NodeId(2)].into());
@@ -132,7 +138,7 @@ fn a_rebalance_evens_out_while_balancing_is_paused() {
 }
 
 #[test]
-fn a_drained_node_is_emptied_and_only_then_removed() {
+fn a_draining_node_can_be_removed_once_it_is_empty() {
     let mut script = with_stream(&["", "", "", ""], 8);
     let node = NodeId(1);
     script.done(NodeCommand::SetState { node, state: NodeState::Draining });
@@ -147,7 +153,7 @@ fn a_drained_node_is_emptied_and_only_then_removed() {
 }
 
 #[test]
-fn a_lost_node_is_replaced_where_there_is_another() {
+fn replicas_move_off_a_lost_node_if_another_node_is_free() {
     let mut script = with_stream(&["", "", "", ""], 6);
     script.settle(&[NodeId(2)].into());
     assert_eq!(script.held(NodeId(2)), 0);
@@ -157,7 +163,7 @@ fn a_lost_node_is_replaced_where_there_is_another() {
 }
 
 #[test]
-fn a_zone_that_comes_back_is_used_again() {
+fn replicas_move_into_a_zone_that_comes_back() {
     let mut script = with_stream(&["a", "a", "b"], 4);
     script.join(4, "c");
     script.settle(&none());
@@ -184,7 +190,7 @@ fn one_node_grows_to_three() {
 }
 
 #[test]
-fn a_move_to_a_node_that_is_lost_is_given_up() {
+fn a_move_to_a_lost_node_is_cancelled() {
     let mut script = with_stream(&["", "", "", ""], 1);
     let spare = (1..=4).map(NodeId).find(|node| script.held(*node) == 0).unwrap();
     let shard = script.catalog.groups().find(|group| group.shard().is_some()).unwrap();
@@ -199,7 +205,7 @@ fn a_move_to_a_node_that_is_lost_is_given_up() {
 }
 
 #[test]
-fn a_wiped_disk_in_the_middle_of_a_move_gets_new_ids() {
+fn a_move_whose_leaving_replica_got_a_new_id_can_finish() {
     let mut script = with_stream(&["", "", "", ""], 1);
     let spare = (1..=4).map(NodeId).find(|node| script.held(*node) == 0).unwrap();
     let shard = script.catalog.groups().find(|group| group.shard().is_some()).unwrap();
@@ -225,10 +231,10 @@ fn unknown_groups_and_nodes_are_refused() {
 }
 
 proptest! {
-    /// Whatever comes and goes: repairs end, replicas are on usable nodes where there are enough, and
-    /// even within one where zones don't stand against it.
+    /// With any nodes joining, draining and lost: plans come to an end, all replicas are on usable nodes if there are
+    /// at least three, and the loads of usable nodes then differ by at most one.
     #[test]
-    fn repairs_end_and_even_out(
+    fn plans_end_with_even_loads(
         nodes in 3u64..8,
         shards in 1u32..20,
         drained in proptest::collection::btree_set(1u64..8, 0..2),

@@ -2,19 +2,20 @@ use anabranch_types::Timestamp;
 
 const MILLIS_PER_MINUTE: u64 = 60_000;
 
-/// How many actions of one kind may be taken now: a token bucket that holds a minute's worth.
+/// A token bucket for actions of one kind. It holds the tokens of one minute and starts full.
 ///
-/// Starts full. The rate is handed in each time, because it grows with the stream.
+/// The caller passes the rate each time, because it grows with the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Allowance {
-    /// What was used of a full bucket and has not come back, in parts of 1/60,000 of an action:
-    /// with a rate of n a minute, n parts come back in each millisecond.
+    /// Tokens that were taken and not refilled yet, in units of 1/60,000 token. At a rate of n per minute, n units are
+    /// refilled per millisecond.
     spent: u64,
+    /// Time up to which `spent` has been refilled.
     as_of: Timestamp,
 }
 
 impl Allowance {
-    /// Takes one action if there is one left of `per_minute`.
+    /// Takes one token, if the bucket has one. Returns whether it had.
     pub(super) fn take(&mut self, now: Timestamp, per_minute: u32) -> bool {
         let rate = u64::from(per_minute);
         let elapsed = now.as_millis().saturating_sub(self.as_of.as_millis());
@@ -39,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_is_a_minutes_worth_and_comes_back_in_a_minute() {
+    fn a_full_bucket_has_the_tokens_of_one_minute_and_refills_in_one_minute() {
         let mut allowance = Allowance::default();
         assert_eq!(taken(&mut allowance, 1000, 4), 4);
         assert_eq!(taken(&mut allowance, 1014, 4), 0);
@@ -49,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_gives_nothing() {
+    fn a_clock_that_steps_back_refills_nothing() {
         let mut allowance = Allowance::default();
         assert_eq!(taken(&mut allowance, 1000, 2), 2);
         assert_eq!(taken(&mut allowance, 900, 2), 0);

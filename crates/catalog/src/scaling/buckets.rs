@@ -1,22 +1,31 @@
+//! Buckets: the parts of a shard's hash key range in which its load is measured.
+//!
+//! ```text
+//! |  0  |  1  |  2  | ... |  62  |  63 |      64 buckets of one width, in hash keys; the last one may be shorter
+//! ```
+//!
+//! A record finds its bucket with one division of 64-bit numbers, since this is done for every record of an on-demand
+//! stream.
+
 use anabranch_types::{HashKey, HashKeyRange};
 
-/// How many parts a shard's range is measured in. Sixty-four put the median within a hundredth of
-/// the load where it is even, and cut the range of a hot key to a sixty-fourth with two splits.
+/// Number of buckets. With 64, a split of an even load is within a hundredth of the median, and two splits give a hot
+/// key a shard of a sixty-fourth of the range.
 pub const BUCKETS: usize = 64;
 
-/// A hash key range cut into [`BUCKETS`] parts of one width, the last one shorter. Of a range with
-/// fewer keys than that, the last parts are empty.
+/// A hash key range, divided into [`BUCKETS`] buckets of one width; the last one may be shorter. If the range has
+/// fewer keys than buckets, the last buckets are empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Buckets {
     start: HashKey,
-    /// Offsets are shifted right until they fit 64 bits, so that finding a bucket is one division
-    /// of 64-bit numbers; widths are whole multiples of 2^shift, so it is exact.
+    /// Number of low bits that are dropped from an offset so that it fits 64 bits. The width is a multiple of
+    /// `2^shift`, so the bucket is exact all the same.
     shift: u32,
     width_shifted: u64,
 }
 
 impl Buckets {
-    /// The parts of `range`.
+    /// The buckets of `range`.
     pub(super) fn of(range: HashKeyRange) -> Self {
         let last_offset = range.end().0 - range.start().0;
         let bits = u128::BITS - last_offset.leading_zeros();
@@ -25,20 +34,20 @@ impl Buckets {
         Self { start: range.start(), shift, width_shifted }
     }
 
-    /// Which part `key` lies in; the nearest one if it is outside of the range.
+    /// Index of the bucket of `key`; of the nearest bucket if the key is outside of the range.
     pub(super) fn index(&self, key: HashKey) -> usize {
         let offset = low_64(key.0.saturating_sub(self.start.0) >> self.shift);
         usize::try_from(offset / self.width_shifted).map_or(BUCKETS - 1, |i| i.min(BUCKETS - 1))
     }
 
-    /// First key of part `index`, below [`BUCKETS`]; beyond the range if that part is empty.
+    /// First key of bucket `index`, which is below [`BUCKETS`]. Beyond the range if the bucket is empty.
     pub(super) fn start_of(&self, index: usize) -> HashKey {
         let offset = (index as u128 * u128::from(self.width_shifted)) << self.shift;
         HashKey(self.start.0.saturating_add(offset))
     }
 }
 
-/// `value`, or the greatest number of 64 bits.
+/// `value`, or the largest number of 64 bits if it is larger.
 fn low_64(value: u128) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
@@ -50,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_space_is_cut_into_sixty_fourths() {
+    fn the_full_range_is_divided_into_sixty_fourths() {
         let buckets = Buckets::of(HashKeyRange::FULL);
         assert_eq!(buckets.index(HashKey(0)), 0);
         assert_eq!(buckets.index(HashKey(u128::MAX)), 63);
@@ -59,7 +68,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_bucket_begins_where_keys_begin_to_be_in_it(
+        fn the_first_key_of_a_bucket_is_in_it_and_the_key_before_is_not(
             start in any::<u128>(), last_offset in any::<u128>(), narrow in 0u32..128
         ) {
             let end = start.saturating_add(last_offset >> narrow);

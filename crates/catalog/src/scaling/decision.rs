@@ -1,3 +1,7 @@
+//! The words between the controller and the scaler: shards with their loads, bounds, actions and reasons.
+//!
+//! A decision always has a reason, for operators: why a shard is split or merged, or what a split or a merge waits for.
+
 use std::fmt;
 
 use anabranch_types::limits::{ON_DEMAND_INITIAL_SHARDS, STREAM_MAX_SHARDS};
@@ -6,121 +10,122 @@ use anabranch_types::{HashKey, HashKeyRange, ShardId};
 use super::limits::{DEFAULT_CEILING_SHARDS, SHARDS_PER_WARM_MIB_PER_SECOND};
 use super::load::ShardLoad;
 
-/// An open shard and what is known of the load on it.
+/// An open shard and its load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenShard {
-    /// Its number.
+    /// Number of the shard.
     pub id: ShardId,
-    /// Its range.
+    /// Hash keys of the shard.
     pub range: HashKeyRange,
-    /// What its leader said last. `None` if that is too long ago to go by: a shard that nobody
-    /// reports on counts neither as hot nor as quiet.
+    /// The last report of the shard's leader. `None` if there is no recent one; then the shard is neither hot nor
+    /// quiet.
     pub load: Option<ShardLoad>,
 }
 
-/// Between which numbers of shards a stream is held.
+/// Lowest and highest number of shards of a stream, both inclusive. Invariant: `1 <= floor <= ceiling`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     floor: u32,
     ceiling: u32,
 }
 
-/// One change to a stream's shards.
+/// One change to the shards of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Cut a shard in two.
+    /// Split a shard in two.
     Split {
-        /// Which one.
+        /// Number of the shard (`ShardToSplit`).
         shard: ShardId,
         /// First key of the upper child (`NewStartingHashKey`).
         at: HashKey,
     },
-    /// Join two neighbours.
+    /// Merge two neighbours.
     Merge {
-        /// The one with the lower keys (`ShardToMerge`).
+        /// Shard with the lower keys (`ShardToMerge`).
         lower: ShardId,
-        /// The one with the higher keys (`AdjacentShardToMerge`).
+        /// Shard with the higher keys (`AdjacentShardToMerge`).
         upper: ShardId,
     },
 }
 
-/// What to do with a stream, and why.
+/// The result of one decision about a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What to do, if anything.
+    /// The change to make now, if any.
     pub action: Option<Action>,
-    /// Why, or what it waits for: for operators to read.
+    /// The reason for the action, or the reason why there is no action.
     pub reason: Reason,
 }
 
-/// Why something is done or not. `Display` makes a sentence of it.
+/// The reason for a decision. `Display` writes it as a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A shard took too much for a minute: it is split.
+    /// The load of a shard was above the threshold for a minute. The shard is split.
     Hot {
-        /// The shard.
+        /// Number of the shard.
         shard: ShardId,
-        /// Its load in thousandths of its limit.
+        /// Load in thousandths of the shard's limit.
         permille: u64,
     },
-    /// The stream has too few shards: its widest one is split.
+    /// The stream has too few shards. The widest one is split.
     BelowFloor {
-        /// How many it has.
+        /// Number of open shards.
         open_shards: u32,
-        /// How many it must have.
+        /// Lowest number that is allowed.
         floor: u32,
     },
-    /// Two neighbours took little for twenty minutes: they are merged.
+    /// The loads of two neighbours were below the thresholds for twenty minutes. They are merged.
     Quiet {
-        /// The lower one.
+        /// Shard with the lower keys.
         lower: ShardId,
-        /// The upper one.
+        /// Shard with the higher keys.
         upper: ShardId,
-        /// Their load together, in thousandths of one shard's limit.
+        /// Load of both together, in thousandths of one shard's limit.
         permille: u64,
     },
-    /// Nothing to do.
+    /// No shard is hot and no neighbours are quiet.
     Steady,
-    /// Nothing can be done: one key is too much for a shard, and only its producers can spread it.
+    /// One partition key has more load than a shard can take. A split does not help: producers have to use more keys.
     HotKey {
-        /// The shard.
+        /// Number of the shard.
         shard: ShardId,
-        /// Hash of that key.
+        /// Hash of the key.
         key: HashKey,
     },
-    /// A hot shard has too few keys to be cut.
+    /// A hot shard has too few hash keys to be split.
     TooNarrow {
-        /// The shard.
+        /// Number of the shard.
         shard: ShardId,
     },
-    /// A split waits: the stream has as many shards as it may.
+    /// A split waits, because the stream has as many shards as are allowed.
     AtCeiling {
-        /// How many that is.
+        /// Highest number that is allowed.
         ceiling: u32,
     },
-    /// A split waits for the next one of this minute.
+    /// A split waits for its token bucket.
     SplitsSpent {
-        /// How many there are in a minute.
+        /// Number of splits that are allowed per minute.
         per_minute: u32,
     },
-    /// A merge waits until the last split is long enough ago.
+    /// A merge waits, because the stream was split a short time ago.
     SplitLately,
-    /// A merge waits for the next one of this minute.
+    /// A merge waits for its token bucket.
     MergesSpent {
-        /// How many there are in a minute.
+        /// Number of merges that are allowed per minute.
         per_minute: u32,
     },
 }
 
 impl Bounds {
-    /// From `floor` up to `ceiling` shards; `None` unless `1 <= floor <= ceiling`.
+    /// These bounds; `None` unless `1 <= floor <= ceiling`.
     pub fn new(floor: u32, ceiling: u32) -> Option<Self> {
         (1 <= floor && floor <= ceiling).then_some(Self { floor, ceiling })
     }
 
-    /// Of a stream whose warm throughput is set to this; zero if it is not set.
+    /// Bounds of a stream with this warm throughput; 0 if it has none.
     ///
-    /// The floor is a shard for each MiB/s, four at the least; the ceiling leaves room to double.
+    /// The floor is one shard per MiB/s and at least four. The ceiling is double the floor and at least
+    /// [`DEFAULT_CEILING_SHARDS`].
     pub fn for_warm_throughput(mib_per_second: u32) -> Self {
         let warm = mib_per_second.saturating_mul(SHARDS_PER_WARM_MIB_PER_SECOND);
         let floor = warm.clamp(ON_DEMAND_INITIAL_SHARDS, STREAM_MAX_SHARDS);
@@ -128,12 +133,12 @@ impl Bounds {
         Self { floor, ceiling }
     }
 
-    /// Fewest shards.
+    /// Lowest number of shards.
     pub const fn floor(self) -> u32 {
         self.floor
     }
 
-    /// Most shards.
+    /// Highest number of shards.
     pub const fn ceiling(self) -> u32 {
         self.ceiling
     }
@@ -174,7 +179,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Thousandths, shown as per cent.
+/// A number of thousandths that is written as per cent.
 struct Percent(u64);
 
 impl fmt::Display for Percent {

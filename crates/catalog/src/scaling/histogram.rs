@@ -1,3 +1,12 @@
+//! The measurement of a shard's load, on its leader.
+//!
+//! Counts fade exponentially instead of being kept per second, so a histogram is one kilobyte and a record costs two
+//! additions. Every 5 s each count keeps five sixths. The time that the histogram has listened fades in the same way,
+//! and a rate is the count divided by that time. So a new histogram has right rates from its first second on, only
+//! less certain.
+//!
+//! No floating point: all counts are whole numbers with ten bits of fraction.
+
 use std::time::Duration;
 
 use anabranch_types::{HashKey, HashKeyRange, Timestamp};
@@ -5,44 +14,43 @@ use anabranch_types::{HashKey, HashKeyRange, Timestamp};
 use super::buckets::{BUCKETS, Buckets};
 use super::load::{BucketLoad, KeyLoad, ShardLoad, weight};
 
-/// After each step everything that was counted keeps five sixths of its weight: what is counted
-/// weighs for 30 s on average, and six sevenths of all weight are the last minute's.
+/// Time after which all counts keep five sixths of their weight. A count weighs for 30 s on average, and six sevenths
+/// of the weight are from the last minute.
 const STEP: Duration = Duration::from_secs(5);
-/// After so many steps (half an hour) nothing is left of anything.
+/// Number of steps (half an hour) after which every count has faded to zero.
 const STEPS_UNTIL_FORGOTTEN: u128 = 360;
-/// Counts carry ten bits of fraction, so that fading doesn't round small ones away.
+/// One, as a count: counts have ten bits of fraction, so that fading does not round small ones to zero.
 const ONE: u64 = 1 << 10;
 
-/// What a shard's leader keeps of the load on its hash range, about the last minute of it.
+/// The load on a shard in about the last minute: bytes and records for each of [`BUCKETS`] buckets, and one key that
+/// may have most of the load.
 ///
-/// Two numbers for each of [`BUCKETS`] parts of the range, one key that may carry most of the load,
-/// and how long it has listened, all fading alike; a rate is what was counted by how long. So a new
-/// histogram tells right rates from its first second on, only less surely. One kilobyte.
-///
-/// It is told of the records that the shard accepts. [`advance`](Self::advance) once a batch, then [`record`](Self::record) each record of it.
-/// Lives and dies with the leader's term: the next leader begins with an empty one.
+/// Counts the records that the shard accepts. The caller calls [`advance`](Self::advance) once per batch, then
+/// [`record`](Self::record) for each record. The next leader of the shard begins with an empty histogram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadHistogram {
     buckets: Buckets,
     counts: [Count; BUCKETS],
     candidate: Candidate,
     started: Timestamp,
-    /// When the current step began. Invariant: a whole number of steps after `started`.
+    /// Beginning of the current step. Invariant: a whole number of steps after `started`.
     step_started: Timestamp,
-    /// How long it listened before the current step, in milliseconds times [`ONE`], faded.
+    /// Time before the current step, faded, in milliseconds times [`ONE`].
     listened: u64,
 }
 
-/// What one bucket got, times [`ONE`], faded.
+/// Counts of one bucket, faded, times [`ONE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
     bytes: u64,
     records: u64,
 }
 
-/// The key that may carry most of the load, found by the weighted majority vote of Boyer and Moore:
-/// its own weight is voted for it, every other against it, and at zero the next key takes over.
-/// `votes` is at most the key's true weight, and at least that less everybody else's.
+/// The key that may have most of the load, found with the weighted majority vote of Boyer and Moore.
+///
+/// The weight of a record with this key is a vote for it, and the weight of any other record is a vote against it. At
+/// zero votes the next key becomes the candidate. `votes` is at most the weight of the key, and at least that weight
+/// minus the weight of all other keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Candidate {
     key: HashKey,
@@ -50,7 +58,7 @@ struct Candidate {
 }
 
 impl LoadHistogram {
-    /// Nothing counted yet on `range`, listening from `now` on.
+    /// An empty histogram of `range`, which begins to listen at `now`.
     pub fn new(range: HashKeyRange, now: Timestamp) -> Self {
         Self {
             buckets: Buckets::of(range),
@@ -62,7 +70,7 @@ impl LoadHistogram {
         }
     }
 
-    /// Fades what was counted before `now`. A clock that steps back changes nothing.
+    /// Fades all counts by the steps that have passed until `now`. A clock that steps back changes nothing.
     pub fn advance(&mut self, now: Timestamp) {
         let steps = now.since(self.step_started).as_millis() / STEP.as_millis();
         if steps == 0 {
@@ -75,14 +83,12 @@ impl LoadHistogram {
         self.step_started = now.minus(millis(into_step));
     }
 
-    /// Counts one record of `bytes`, partition key included. Keys outside of the range count in
-    /// its nearest bucket.
+    /// Counts one record of `bytes`, partition key included. A key outside of the range counts in the nearest bucket.
     pub fn record(&mut self, key: HashKey, bytes: u64) {
         self.add(key, 1, bytes);
     }
 
-    /// Counts `records` of one key with `bytes` in all: the records of a key in a batch, or a
-    /// sample that stands for more.
+    /// Counts `records` records of one key, with `bytes` bytes together.
     pub fn add(&mut self, key: HashKey, records: u64, bytes: u64) {
         let count = &mut self.counts[self.buckets.index(key)];
         count.records = count.records.saturating_add(records.saturating_mul(ONE));
@@ -90,7 +96,7 @@ impl LoadHistogram {
         self.candidate.vote(key, weight(bytes, records).saturating_mul(ONE));
     }
 
-    /// The load as of `now`, to be sent to the controller.
+    /// The load at `now`, to be sent to the controller.
     pub fn load(&mut self, now: Timestamp) -> ShardLoad {
         self.advance(now);
         let in_step = now.since(self.step_started).as_millis();
@@ -130,7 +136,7 @@ impl Candidate {
     }
 }
 
-/// Five sixths, rounded down: what nothing is added to reaches zero.
+/// Five sixths, rounded down, so that a count to which nothing is added reaches zero.
 fn faded(value: u64) -> u64 {
     value - value.div_ceil(6)
 }

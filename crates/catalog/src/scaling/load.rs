@@ -1,3 +1,15 @@
+//! The load on a shard, as its leader reports it, and the best place to split the shard.
+//!
+//! The load is measured in 64 buckets of the hash key range, so a split is at the boundary of two buckets:
+//!
+//! ```text
+//! load   | 3 | 1 | 2 | 9 | 2 | 1 | ...
+//!                    ^ the boundary that leaves the least load on the heavier side
+//! ```
+//!
+//! If one bucket has nearly all of the load, two splits give it a shard of its own, whose 64 buckets show more
+//! detail. That goes on until the load can be divided, or one key has most of it: then no split helps.
+
 use std::time::Duration;
 
 use anabranch_types::{HashKey, HashKeyRange};
@@ -5,9 +17,9 @@ use anabranch_types::{HashKey, HashKeyRange};
 use super::buckets::{BUCKETS, Buckets};
 use super::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND, WORTH_CUTTING_OFF_PERMILLE};
 
-/// The load on a shard as its leader measured it: plain numbers, made to be sent.
+/// The load on a shard, as its leader measured it. Only whole numbers, so it can be sent without loss.
 ///
-/// Rates are per minute, because per second the small ones would round to nothing.
+/// Rates are per minute, because small rates per second would round to zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardLoad {
     measured: Duration,
@@ -17,38 +29,38 @@ pub struct ShardLoad {
     records_per_minute: u64,
 }
 
-/// The load on one of the equal parts of a shard's range.
+/// The load on one bucket of a shard's range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BucketLoad {
-    /// Bytes, partition keys included.
+    /// Bytes per minute, partition keys included.
     pub bytes_per_minute: u64,
-    /// Records.
+    /// Records per minute.
     pub records_per_minute: u64,
 }
 
-/// A key that carries much of a shard's load.
+/// A key that has much of a shard's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyLoad {
     /// Hash of the partition key, or the explicit hash key.
     pub key: HashKey,
-    /// It weighs at least this: bytes, and a thousand-odd for each record, so that both limits of
-    /// a shard weigh the same.
+    /// Lower bound of the key's weight: its bytes, and 1,048 for each record, so that both limits of a shard have the
+    /// same weight.
     pub weight_per_minute: u64,
 }
 
-/// Where to cut a shard.
+/// The best place to split a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SplitPoint {
     /// First key of the upper child.
     At(HashKey),
-    /// One key carries the load, alone in its part of the range: no cut would help.
+    /// No split helps: one key, alone in its bucket, has most of the load.
     OneKey(HashKey),
-    /// The range is too narrow to be cut.
+    /// The range has too few keys to be split.
     TooNarrow,
 }
 
 impl ShardLoad {
-    /// From the numbers of [`Self::measured`], [`Self::buckets`] and [`Self::candidate`].
+    /// Builds the load of which [`Self::measured`], [`Self::buckets`] and [`Self::candidate`] are the parts.
     pub fn new(
         measured: Duration,
         buckets: Box<[BucketLoad; BUCKETS]>,
@@ -61,45 +73,44 @@ impl ShardLoad {
         Self { measured, buckets, candidate, bytes_per_minute, records_per_minute }
     }
 
-    /// How long this leader has measured.
+    /// Time for which this leader has measured.
     pub fn measured(&self) -> Duration {
         self.measured
     }
 
-    /// The parts of the range, lowest keys first.
+    /// Loads of the buckets, lowest keys first.
     pub fn buckets(&self) -> &[BucketLoad; BUCKETS] {
         &self.buckets
     }
 
-    /// The key that may carry most of the load, with what it surely carries.
+    /// The key that may have most of the load, with a lower bound of its weight.
     pub fn candidate(&self) -> Option<KeyLoad> {
         self.candidate
     }
 
-    /// Bytes a second, partition keys included.
+    /// Bytes per second, partition keys included, rounded to the nearest number.
     pub fn bytes_per_second(&self) -> u64 {
         per_second(self.bytes_per_minute)
     }
 
-    /// Records a second.
+    /// Records per second, rounded to the nearest number.
     pub fn records_per_second(&self) -> u64 {
         per_second(self.records_per_minute)
     }
 
-    /// How much of the shard's limit it takes, in thousandths: of bytes or of records, whichever
-    /// is more.
+    /// The share of the shard's limit that is used, in thousandths: of the limit of bytes or of records, whichever is
+    /// higher.
     pub fn permille(&self) -> u64 {
         let bytes = share(self.bytes_per_minute, SHARD_BYTES_PER_SECOND * 60);
         bytes.max(share(self.records_per_minute, SHARD_RECORDS_PER_SECOND * 60))
     }
 
-    /// Where to cut `range`, on which this load is: at the boundary of two buckets that leaves the
-    /// least on the heavier side, which is the weighted median.
+    /// The place to split `range`, which is the range of this shard: the boundary of two buckets that leaves the
+    /// least load on the heavier side. This is the weighted median.
     ///
-    /// If one bucket carries nearly everything, that boundary is one of its own, and of those the
-    /// one that leaves it with fewer keys: the next split takes the other one, and then the bucket
-    /// has a shard, and sixty-four buckets, for itself. This goes on until a part is found that has
-    /// weight worth cutting off, or one key is known to carry most of what is left.
+    /// If one bucket has nearly all of the load, both its boundaries leave the same load on the heavier side. Then
+    /// the boundary that leaves fewer keys there is taken. The next split takes the other boundary, and the bucket
+    /// has a shard of its own.
     pub fn split_point(&self, range: HashKeyRange) -> SplitPoint {
         let total = self.weight();
         let best = self.cuts(range).min_by_key(|cut| (cut.heavier_weight, cut.heavier_keys));
@@ -116,7 +127,7 @@ impl ShardLoad {
         }
     }
 
-    /// All cuts between buckets that a shard may be split at.
+    /// All boundaries between buckets at which the shard may be split.
     fn cuts(&self, range: HashKeyRange) -> impl Iterator<Item = Cut> {
         let (total, parts) = (self.weight(), Buckets::of(range));
         let mut below = 0;
@@ -139,7 +150,7 @@ impl BucketLoad {
     }
 }
 
-/// A place to cut, and what stays on its heavier side.
+/// A place to split, and the load and the keys on its heavier side.
 struct Cut {
     at: HashKey,
     heavier_weight: u128,
@@ -159,24 +170,25 @@ impl Cut {
     }
 }
 
-/// Whether SplitShard takes `at` as the first key of the upper child: above the second key of the
-/// range and below its last, so that each child has two keys or more.
+/// Whether SplitShard accepts `at` as the first key of the upper child: it must be above the second key of the range
+/// and below the last, so that each child has at least two keys.
 pub(super) fn may_split_at(range: HashKeyRange, at: HashKey) -> bool {
     range.start().0.saturating_add(1) < at.0 && at < range.end()
 }
 
-/// Bytes, and for each record as many as make both limits of a shard weigh the same.
+/// The weight of a load: its bytes, and 1,048 for each record. So a shard at its limit of bytes and a shard at its
+/// limit of records have about the same weight.
 pub(super) fn weight(bytes: u64, records: u64) -> u64 {
     let of_records = records.saturating_mul(SHARD_BYTES_PER_SECOND / SHARD_RECORDS_PER_SECOND);
     bytes.saturating_add(of_records)
 }
 
-/// To the nearest whole number.
+/// Rounds to the nearest whole number.
 fn per_second(per_minute: u64) -> u64 {
     per_minute / 60 + u64::from(per_minute % 60 >= 30)
 }
 
-/// `part` of `whole` in thousandths; nothing of nothing.
+/// `part` of `whole` in thousandths; 0 if both are 0.
 fn share(part: impl Into<u128>, whole: impl Into<u128>) -> u64 {
     let permille = part.into().saturating_mul(1000) / whole.into().max(1);
     u64::try_from(permille).unwrap_or(u64::MAX)

@@ -1,3 +1,9 @@
+//! The scaler: it watches the loads of one stream's shards and decides on splits and merges.
+//!
+//! For each shard it remembers since when the shard has been hot, and since when the shard and its upper neighbour
+//! have been quiet. An observation that does not fit ends the window. Order of a decision: the hottest shard is
+//! split; else a stream below its floor is split where it is widest; else the quietest pair of neighbours is merged.
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,19 +19,18 @@ use super::limits::{
 };
 use super::load::{ShardLoad, SplitPoint, may_split_at};
 
-/// Decides for one on-demand stream when a shard is split and when two are merged.
+/// Decides on the splits and merges of one on-demand stream.
 ///
-/// The controller calls [`decide`](Self::decide) every few seconds, carries the action out, and
-/// meanwhile calls [`observe`](Self::observe): one job per stream at a time. An action is not
-/// confirmed: the shards of the next call tell whether it happened. If it didn't, the same is
-/// decided again only after its whole window.
+/// The controller calls [`decide`](Self::decide) every few seconds. While it carries out an action, which is one job
+/// of the stream, it calls [`observe`](Self::observe) instead. Nobody confirms an action: the shards of the next call
+/// show whether it happened. If it did not, the scaler decides the same again only after a whole window.
 ///
-/// A new one knows nothing and acts only once it has seen a whole window itself: a minute before
-/// the first split, twenty before the first merge. (Only a stream below its floor is split at once:
-/// that needs no history.) So it is kept in memory alone and made anew by every new controller.
+/// A new scaler has no history. It needs a whole window of its own before it acts: a minute before the first split,
+/// and twenty minutes before the first merge. Only a stream below its floor is split at once, because that needs no
+/// history. So a scaler is kept in memory only, and each new controller begins with a new one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scaler {
-    /// Invariant: has the shards of the last observation and no others.
+    /// Invariant: the keys are exactly the shards of the last observation.
     watches: BTreeMap<ShardId, Watch>,
     observed: Option<Timestamp>,
     last_split: Option<Timestamp>,
@@ -33,12 +38,12 @@ pub struct Scaler {
     merges: Allowance,
 }
 
-/// Since when a shard is as it is.
+/// The windows of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Watch {
-    /// Since when it is above what splits it, at every observation.
+    /// Time since which every observation was above the threshold for splits.
     hot_since: Option<Timestamp>,
-    /// Since when it and its upper neighbour, the same all the time, are below what merges them.
+    /// Time since which the shard and its upper neighbour were below the thresholds for merges at every observation.
     quiet: Option<Quiet>,
 }
 
@@ -48,25 +53,25 @@ struct Quiet {
     since: Timestamp,
 }
 
-/// An action with its reason, or what keeps one from being taken, if anything does.
+/// An action and its reason, or the reason why a wanted action has to wait, or `None` if no action is wanted.
 type Choice = Result<(Action, Reason), Option<Reason>>;
 
 impl Scaler {
-    /// Knows nothing yet.
+    /// A scaler without a history.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes note of the load as of `now` without deciding, while a job is under way.
-    /// `shards` are all open shards of the stream, in any order.
+    /// Notes the loads at `now` without a decision, while a job is under way. `shards` are all open shards of the
+    /// stream, in any order.
     pub fn observe(&mut self, now: Timestamp, shards: &[OpenShard]) {
         self.watch(now, &by_range(shards));
     }
 
-    /// Takes note of the load as of `now` and says what to do.
+    /// Notes the loads at `now` and decides. `shards` are all open shards of the stream, in any order.
     ///
-    /// Splits come first, the hottest shard's before others; what holds a split back doesn't hold
-    /// back merges, nor the other way round, but for [`MERGE_COOLDOWN`].
+    /// Splits come before merges, and the hottest shard comes first. If a split has to wait, a merge may still
+    /// happen. Merges wait for [`MERGE_COOLDOWN`] after a split; splits never wait for merges.
     pub fn decide(&mut self, now: Timestamp, shards: &[OpenShard], bounds: Bounds) -> Decision {
         let shards = by_range(shards);
         self.watch(now, &shards);
@@ -84,6 +89,7 @@ impl Scaler {
     }
 
     fn watch(&mut self, now: Timestamp, shards: &[&OpenShard]) {
+        // After a long gap, or if the clock stepped back, nothing is known about the time between.
         let goes_on =
             self.observed.is_some_and(|last| last <= now && now.since(last) <= OBSERVATION_GAP_MAX);
         let before = std::mem::take(&mut self.watches);
@@ -113,7 +119,7 @@ impl Scaler {
         Ok((action, reason))
     }
 
-    /// The shard with the most load of those that were hot for long enough and can be cut.
+    /// The shard with the highest load of all that were hot for long enough and can be split.
     fn hottest(&self, now: Timestamp, shards: &[&OpenShard]) -> Choice {
         let mut hot: Vec<_> = shards
             .iter()
@@ -155,7 +161,7 @@ impl Scaler {
         Ok((Action::Merge { lower, upper }, Reason::Quiet { lower, upper, permille }))
     }
 
-    /// The neighbours with the least load together of those that were quiet for long enough.
+    /// The neighbours with the lowest common load of all that were quiet for long enough.
     fn quietest_pair(
         &self,
         now: Timestamp,
@@ -173,7 +179,7 @@ impl Scaler {
         shards.windows(2).filter_map(quiet_long_enough).min_by_key(|(.., permille)| *permille)
     }
 
-    /// The windows of the shards of an action begin anew, in case it isn't carried out.
+    /// Ends the windows of the shards of an action. If the action is not carried out, they need whole windows again.
     fn note(&mut self, now: Timestamp, action: Action) {
         match action {
             Action::Split { shard, .. } => {
@@ -203,7 +209,7 @@ impl Watch {
     }
 }
 
-/// In the order of their keys.
+/// The shards in the order of their hash keys.
 fn by_range(shards: &[OpenShard]) -> Vec<&OpenShard> {
     let mut shards: Vec<_> = shards.iter().collect();
     shards.sort_by_key(|shard| shard.range);
@@ -214,17 +220,17 @@ fn adjoins(lower: HashKeyRange, upper: HashKeyRange) -> bool {
     lower.end().0.checked_add(1) == Some(upper.start().0)
 }
 
-/// What its leader said, once it has measured for long enough.
+/// The load of a shard, if its leader has measured for long enough.
 fn known_load(shard: &OpenShard) -> Option<&ShardLoad> {
     shard.load.as_ref().filter(|load| load.measured() >= REPORT_AFTER)
 }
 
-/// For how long it has been so: not longer than the leader that says so has measured.
+/// The length of a window that began at `since`, but not longer than the time for which the leader has measured.
 fn lasting(now: Timestamp, since: Timestamp, load: &ShardLoad) -> Duration {
     now.since(since).min(load.measured())
 }
 
-/// Halves the widest shard, the lowest of equals.
+/// Splits the widest shard in the middle, if the stream has too few shards. Of several, the one with the lowest keys.
 fn widest_if_below_floor(shards: &[&OpenShard], bounds: Bounds) -> Choice {
     let reason = Reason::BelowFloor { open_shards: count(shards), floor: bounds.floor() };
     if count(shards) >= bounds.floor() {

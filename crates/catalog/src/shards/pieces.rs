@@ -1,16 +1,24 @@
-//! What a change of shards means: the pieces into which it cuts the hash keys, and how many jobs it takes to get to a
-//! number of equal shards.
+//! Pieces: the hash keys and parents of the shards that a change makes.
+//!
+//! A split makes two pieces of one shard, and a merge makes one piece of two. A change to `n` equal shards may need
+//! several jobs, because a shard has at most two parents. [`pieces_towards`] computes the next job from the current
+//! shards alone:
+//!
+//! ```text
+//! now     |     0     |     1     |     2     |     three shards
+//! wanted  |   a    |   b    |   c    |   d    |     four: b is made of 0 and 1, c of 1 and 2
+//! ```
 
 use anabranch_types::{HashKey, HashKeyRange, ShardId, limits};
 
 use crate::model::{Shard, ShardStatus, Stream};
 use crate::outcome::Refusal;
 
-/// A shard that is to be.
+/// A shard that a job is to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) range: HashKeyRange,
-    /// The shards that it is made of, by range: none for a stream's first shards, else one or two.
+    /// Shards whose hash keys it takes over, by hash key: one or two; none for the first shards of a stream.
     pub(crate) parents: Vec<ShardId>,
 }
 
@@ -22,7 +30,9 @@ fn open_shard(stream: &Stream, id: ShardId) -> Result<&Shard, Refusal> {
     }
 }
 
-/// The service wants the new key more than one above the shard's first and below its last.
+/// Two halves of a shard.
+///
+/// The service wants `at` at least two above the first hash key of the shard, and below the last one.
 pub(super) fn split(stream: &Stream, id: ShardId, at: HashKey) -> Result<Vec<Piece>, Refusal> {
     let range = open_shard(stream, id)?.range;
     let (start, end) = (range.start(), range.end());
@@ -48,7 +58,7 @@ pub(super) fn merge(
     Ok(vec![Piece { range, parents: vec![lower, upper] }])
 }
 
-/// At most double, at least half (documentation of UpdateShardCount).
+/// Refuses more than double and less than half of the current number (documentation of UpdateShardCount).
 pub(super) fn check_count(stream: &Stream, target: u32) -> Result<(), Refusal> {
     let current = u32::try_from(stream.open_shards().count()).unwrap_or(u32::MAX);
     let lowest = current.div_ceil(2);
@@ -59,10 +69,10 @@ pub(super) fn check_count(stream: &Stream, target: u32) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The next job on the way to `target` equal shards; empty once there.
+/// Pieces of the next job on the way to `target` equal shards; empty if the open shards are these.
 ///
-/// A final piece that lies in one or two shards is made at once. One that lies in more is made of
-/// pieces of two shards each, and these of later jobs.
+/// A wanted shard that overlaps one or two open shards is made at once. A wanted shard that overlaps more is made in
+/// several jobs: this one joins its parts in pairs, and later jobs join the results.
 pub(super) fn pieces_towards(stream: &Stream, target: u32) -> Vec<Piece> {
     let mut open: Vec<&Shard> = stream.open_shards().collect();
     open.sort_unstable_by_key(|shard| shard.range);
@@ -71,6 +81,8 @@ pub(super) fn pieces_towards(stream: &Stream, target: u32) -> Vec<Piece> {
         let first = open.partition_point(|shard| shard.range.end() < goal.start());
         let end = open.partition_point(|shard| shard.range.start() <= goal.end());
         for pair in open[first..end].chunks(2) {
+            // The hash keys that the wanted shard and this pair share. If these are all of one open shard, it stays
+            // as it is.
             let (Some(low), Some(high)) = (pair.first(), pair.last()) else { continue };
             let start = low.range.start().max(goal.start());
             let Some(range) = HashKeyRange::new(start, high.range.end().min(goal.end())) else {

@@ -1,4 +1,11 @@
-//! How a resharding job begins and ends.
+//! The beginning and the end of a resharding job.
+//!
+//! A job begins only in an ACTIVE stream, so a stream has one job at a time. Its number is the log index of the
+//! command that began it; `Commit` and `Abort` name it, so that a late one does not end a later job. So a controller
+//! may act on an old copy of the catalog.
+//!
+//! UpdateShardCount may need several jobs. The commit of one begins the next in the same command, until the shards
+//! are equal.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +21,12 @@ use crate::placement;
 use crate::shards::ShardChange;
 use crate::shards::pieces::{Piece, check_count, merge, pieces_towards, split};
 
-/// When a shard is made, and its birth (`births.rs`).
+/// Dates of a new shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dates {
+    /// Creation time, which users see.
     pub(crate) created: Timestamp,
+    /// Identity in sequence numbers (`births.rs`).
     pub(crate) birth: Timestamp,
 }
 
@@ -35,7 +44,7 @@ impl Catalog {
         self.begin_change(log_index, &name, change, now)
     }
 
-    /// As [`Self::reshard`], for a stream whose shards follow its load.
+    /// As [`Self::reshard`], for a stream in on-demand mode.
     pub(super) fn scale(
         &mut self,
         log_index: u64,
@@ -95,17 +104,19 @@ impl Catalog {
             job.parents.len() == endings.len()
                 && job.parents.iter().all(|parent| endings.contains_key(parent))
         });
+        // Without an ending, a parent could still take records, which would be behind its end.
         let Some(job) = stream.job.take_if(|_| complete) else {
             return Err(Refusal::JobOver { name: name.clone(), job });
         };
-        // Retention counts from when a parent was closed. The proposer's clock may have been behind: a parent closed no
-        // earlier than its last record arrived, and than its children were made.
+        // Retention counts from the time at which a parent was closed, and the proposer's clock may be behind. So the
+        // time is at least the arrival of the last record, and at least the creation of the children.
         let made = job.children.values().map(|child| child.created).max().unwrap_or_default();
         for (parent, ending) in endings {
             if let Some(shard) = stream.shards.get_mut(parent) {
                 let start = shard.starting_sequence_number();
                 let ending = (*ending).max(start);
-                // A number has the second in which its record arrived; a shard without records ends where it starts.
+                // A sequence number has the second in which its record arrived, rounded down, so take the next one. A
+                // shard without records ends at its starting number, which has no arrival.
                 let has_records = ending > start;
                 let after = (ending.parts().arrival_seconds + u64::from(has_records)) * 1000;
                 let at = now.max(made).max(Timestamp::from_millis(after));
@@ -115,11 +126,12 @@ impl Catalog {
         stream.shards.extend(job.children);
         stream.status = stream.status_at_rest();
         if let Some(target) = stream.target_shards.take() {
+            // In the same command: between two jobs of one UpdateShardCount no other change of the user can come in.
             let pieces = pieces_towards(stream, target);
             if !pieces.is_empty()
                 && let Err(refusal) = self.begin_job(log_index, name, pieces, Some(target), now)
             {
-                debug_assert!(false, "the first job of the change found room: {refusal}");
+                debug_assert!(false, "the first job of the change was within the limit: {refusal}");
             }
         }
         Ok(Change::Made)
@@ -137,7 +149,10 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    /// The stream, if `job` is under way in it.
+    /// The stream with this job.
+    ///
+    /// # Errors
+    /// [`Refusal::JobOver`] if the job is not under way, or if the stream is another one.
     fn stream_of_job(
         &mut self,
         name: &StreamName,
@@ -149,7 +164,7 @@ impl Catalog {
         stream.filter(is_current).ok_or_else(|| Refusal::JobOver { name: name.clone(), job })
     }
 
-    /// Begins the job with the number `job`. Nothing has changed if it is refused.
+    /// Begins the job with the number `job`. A refusal changes nothing.
     fn begin_job(
         &mut self,
         job: u64,
@@ -169,7 +184,8 @@ impl Catalog {
             let [actual, limit] = [open as u64, u64::from(limits::STREAM_MAX_SHARDS)];
             return Err(Refusal::Limit { what: "ShardCount", actual, limit });
         }
-        // A child's numbers are above its parents': they begin with the second of its birth.
+        // Readers compare sequence numbers of parent and child. Numbers begin with the second of the birth, so the
+        // child's birth is later.
         let of_parents = || parents.iter().filter_map(|parent| stream.shards.get(parent));
         let newest = of_parents().map(|parent| parent.birth).max().unwrap_or_default();
         let earliest = of_parents().map(|parent| parent.created).max().unwrap_or_default();
@@ -184,8 +200,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// Shards for `pieces` with groups, numbers from `first` on, and replicas. Nothing has changed if
-    /// there is no node for them.
+    /// Makes shards of `pieces`, with numbers from `first` on, new groups, and replicas on nodes. A refusal changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::NoNodes`] if no node takes a replica.
     pub(crate) fn new_shards(
         &mut self,
         pieces: &[Piece],

@@ -1,4 +1,7 @@
-//! How the capacity of a stream is decided: by its user, or by its load.
+//! Capacity mode and warm throughput of streams.
+//!
+//! A change of mode leaves the shards as they are. From then on users set their number, or the controller follows the
+//! load (`scaling.rs`) and keeps at least the shards that the warm throughput needs.
 
 use anabranch_types::{StreamName, limits};
 
@@ -24,6 +27,7 @@ impl Catalog {
         let is_so = (stream.mode, stream.warm_throughput_mibps) == wanted;
         (stream.mode, stream.warm_throughput_mibps) = wanted;
         if mode == StreamMode::Provisioned {
+            // Only on-demand streams may spread records evenly.
             stream.distribution = Distribution::UserPartitionKey;
         }
         Ok(if is_so { Change::AlreadySo } else { Change::Made })
@@ -42,7 +46,7 @@ impl Catalog {
     }
 }
 
-/// Bounded by the shards that a stream may have (API reference, UpdateStreamWarmThroughput: 10 GiB/s).
+/// Refuses more than a stream can have shards for (API reference, UpdateStreamWarmThroughput: 10 GiB/s).
 pub(super) fn check_warm_throughput(mibps: u32) -> Result<(), Refusal> {
     let [actual, limit] = [mibps, limits::MAX_WARM_THROUGHPUT_MIBPS].map(u64::from);
     if actual > limit {
@@ -82,14 +86,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_goes_over_to_on_demand_and_back_with_the_shards_it_has() {
+    fn a_change_of_mode_keeps_the_shards() {
         let mut script = with_stream(StreamMode::Provisioned);
         script.done(set_mode(StreamMode::OnDemand, Some(20)));
         let stream = script.stream(NAME);
         assert_eq!((stream.mode, stream.warm_throughput_mibps), (StreamMode::OnDemand, 20));
         assert_eq!(stream.open_shards().count(), 4);
         script.done(set_mode(StreamMode::OnDemand, None));
-        assert_eq!(script.stream(NAME).warm_throughput_mibps, 20, "not said, so left");
+        assert_eq!(
+            script.stream(NAME).warm_throughput_mibps,
+            20,
+            "kept, because the command has none"
+        );
         script.done(set_mode(StreamMode::Provisioned, None));
         let stream = script.stream(NAME);
         assert_eq!((stream.mode, stream.warm_throughput_mibps), (StreamMode::Provisioned, 0));
@@ -108,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_streams_in_on_demand_mode_are_scaled_and_only_the_very_one() {
+    fn only_the_named_stream_is_scaled_and_only_in_on_demand_mode() {
         let mut script = with_stream(StreamMode::Provisioned);
         let id = script.stream(NAME).id;
         let scale = |id| ShardsCommand::Scale { name: name(), id, change: split(), now: NOW };
@@ -122,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_job_of_a_scaled_stream_is_in_nobodys_way() {
+    fn a_user_can_change_and_delete_a_stream_while_it_is_scaled() {
         let mut script = with_stream(StreamMode::OnDemand);
         let id = script.stream(NAME).id;
         script.done(ShardsCommand::Scale { name: name(), id, change: split(), now: NOW });

@@ -1,5 +1,7 @@
-//! What a user sets on a stream: how long records are kept, how large they may be, how they find their shards, and which metrics
-//! each shard has.
+//! Settings of a stream: retention, size limit of records, metrics of shards, and how a record's shard is chosen.
+//!
+//! Each setting is one field of [`crate::Stream`]. Setting the value that it has already is no change. The gateway
+//! has checked the values that the API constrains; here are only the rules that need the state of the stream.
 
 use anabranch_types::{StreamName, limits};
 
@@ -7,18 +9,18 @@ use crate::apply::{Change, assign};
 use crate::model::{Catalog, StreamMode, StreamStatus};
 use crate::outcome::Refusal;
 
-/// How the records of a stream find their shards (API reference, `RecordDistributionStrategy`).
+/// How a record's shard is chosen (API reference, `RecordDistributionStrategy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Distribution {
-    /// By their partition keys.
+    /// By the partition key of the record.
     #[default]
     UserPartitionKey,
-    /// Evenly, whatever their keys; only in on-demand mode.
+    /// Evenly over all shards, whatever the partition key. Only in on-demand mode.
     Auto,
 }
 
 impl Distribution {
-    /// As the API writes it.
+    /// The name that the API uses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UserPartitionKey => "USER_PARTITION_KEY",
@@ -27,12 +29,12 @@ impl Distribution {
     }
 }
 
-/// A set of the metrics that a user may ask for of each shard.
+/// A set of metrics of shards (API reference, `MetricsName`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardMetrics(u8);
 
 impl ShardMetrics {
-    /// The metrics by their names in the API, in the order in which it lists them (API reference, `MetricsName`).
+    /// All metrics by name, in the order of the API reference. The order defines [`Self::bits`].
     pub const NAMES: [&'static str; 7] = [
         "IncomingBytes",
         "IncomingRecords",
@@ -42,15 +44,15 @@ impl ShardMetrics {
         "ReadProvisionedThroughputExceeded",
         "IteratorAgeMilliseconds",
     ];
-    /// What a request may say: a name, or `ALL`.
+    /// Words that a request may contain: the names, and `ALL`.
     pub const WORDS: [&'static str; 8] = {
         let [a, b, c, d, e, f, g] = Self::NAMES;
         [a, b, c, d, e, f, g, "ALL"]
     };
-    /// All of them.
+    /// The set of all metrics.
     pub const ALL: Self = Self((1 << Self::NAMES.len()) - 1);
 
-    /// The metric of that name, or all for `ALL`.
+    /// The metric of that name, or all metrics for `ALL`. `None` for any other word.
     pub fn of_name(name: &str) -> Option<Self> {
         if name == "ALL" {
             return Some(Self::ALL);
@@ -63,24 +65,24 @@ impl ShardMetrics {
         self.0
     }
 
-    /// The set that [`Self::bits`] wrote; bits without a metric are left out.
+    /// Reads [`Self::bits`]. Bits that have no metric are ignored.
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits & Self::ALL.0)
     }
 
-    /// What is in either.
+    /// The union of both sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// What is in this one only.
+    /// The metrics of this set that are not in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Their names.
+    /// Names of the metrics in the set, in the order of [`Self::NAMES`].
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let has = move |at: &usize| self.0 & (1 << at) != 0;
         (0..Self::NAMES.len()).filter(has).map(|at| Self::NAMES[at])
@@ -102,8 +104,9 @@ impl Catalog {
         }
         let current = stream.retention_hours;
         let bounds = limits::DEFAULT_RETENTION_HOURS..=limits::MAX_RETENTION_HOURS;
-        let is_so = if longer { hours >= current } else { hours <= current };
-        if !is_so || !bounds.contains(&hours) {
+        // The value that is set already is accepted in both directions, so that a retry succeeds.
+        let is_in_direction = if longer { hours >= current } else { hours <= current };
+        if !is_in_direction || !bounds.contains(&hours) {
             return Err(Refusal::Retention { current, asked: hours });
         }
         stream.retention_hours = hours;
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn retention_goes_where_the_user_says_within_its_bounds() {
+    fn retention_changes_only_in_the_named_direction_and_within_bounds() {
         let mut script = with_stream(StreamMode::Provisioned);
         let mut set =
             |hours, longer| script.run(StreamCommand::SetRetention { name: name(), hours, longer });
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn only_on_demand_streams_spread_their_records_and_only_as_long_as_they_are() {
+    fn only_an_on_demand_stream_spreads_its_records_evenly() {
         let mut script = with_stream(StreamMode::Provisioned);
         let spread =
             StreamCommand::SetDistribution { name: name(), distribution: Distribution::Auto };

@@ -1,3 +1,5 @@
+//! Users, access keys and policies: their lives, their limits, and what they share with other versions of the catalog.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -42,7 +44,7 @@ fn owner(script: &Script, id: &str) -> Option<String> {
 }
 
 #[test]
-fn a_user_takes_its_keys_and_policies_along_when_it_goes() {
+fn a_deleted_user_loses_its_keys_and_policies() {
     let mut script = script(&["ann"]);
     assert_eq!(script.refused(create("ann")), Refusal::UserExists { user: name("ann") });
     script.done(key("ann", "AKIA1"));
@@ -72,7 +74,11 @@ fn a_key_is_made_once_switched_off_and_on_and_deleted() {
     assert!(enabled(&script));
     script.done(set("AKIA1", false));
     assert!(!enabled(&script));
-    assert_eq!(script.refused(key("ann", "AKIA1")), exists, "it isn't as it was made");
+    assert_eq!(
+        script.refused(key("ann", "AKIA1")),
+        exists,
+        "the key has changed since it was made"
+    );
     script.done(set("AKIA1", true));
     assert!(enabled(&script));
     let delete = UserCommand::DeleteAccessKey { id: "AKIA1".into() };
@@ -85,7 +91,7 @@ fn a_key_is_made_once_switched_off_and_on_and_deleted() {
 }
 
 #[test]
-fn a_user_has_two_keys_and_ten_policies_at_most() {
+fn a_user_has_at_most_two_keys_and_ten_policies() {
     let over = |what, actual, limit| Refusal::Limit { what, actual, limit };
     let mut script = script(&["ann", "bob"]);
     script.done(key("ann", "AKIA1"));
@@ -103,7 +109,7 @@ fn a_user_has_two_keys_and_ten_policies_at_most() {
 }
 
 #[test]
-fn policies_go_one_by_one() {
+fn policies_are_deleted_one_by_one() {
     let mut script = script(&["ann"]);
     let delete = UserCommand::DeletePolicy { user: name("ann"), name: "p".into() };
     let not_found = Refusal::UserPolicyNotFound { user: name("ann"), name: "p".into() };
@@ -117,7 +123,7 @@ fn policies_go_one_by_one() {
 }
 
 #[test]
-fn all_policies_together_have_a_limit_and_their_room_comes_back() {
+fn all_policies_together_have_a_limit_and_deleting_frees_it() {
     let mut script = script(&[]);
     let document = "ä".repeat(6_144);
     let fits = limits::ALL_USER_POLICIES_MAX_BYTES / document.len();
@@ -135,7 +141,7 @@ fn all_policies_together_have_a_limit_and_their_room_comes_back() {
 }
 
 #[test]
-fn changes_of_streams_leave_the_users_shared() {
+fn changes_of_streams_do_not_copy_the_users() {
     let mut script = script(&["ann"]);
     let before = script.catalog.users.clone();
     script.create_active("s", 1, StreamMode::Provisioned);
@@ -143,11 +149,14 @@ fn changes_of_streams_leave_the_users_shared() {
     assert_eq!(before.version(), script.catalog.users.version());
     script.done(put("ann", "p", "{}"));
     assert_eq!(script.catalog.users.version(), script.catalog.version);
-    assert!(before.get(&name("ann")).unwrap().policies.is_empty(), "copies stay as they are");
+    assert!(
+        before.get(&name("ann")).unwrap().policies.is_empty(),
+        "older copies stay as they were"
+    );
 }
 
 #[test]
-fn users_that_share_a_key_are_none() {
+fn users_that_share_a_key_are_rejected() {
     let keys = |id: &str| {
         let key = AccessKey { sealed_secret: vec![1], enabled: true, created: NOW };
         BTreeMap::from([(id.to_owned(), key)])
@@ -164,7 +173,7 @@ fn users_that_share_a_key_are_none() {
 
 proptest! {
     #[test]
-    fn any_commands_keep_keys_with_one_owner_and_the_same_users_come_of_their_parts(
+    fn any_commands_keep_one_owner_per_key_and_users_made_of_the_same_parts_are_equal(
         steps in proptest::collection::vec((0u8..7, 0u8..4, 0u8..6), 1..80)
     ) {
         let mut script = script(&[]);

@@ -1,4 +1,4 @@
-//! On-demand mode against loads of hours: a simulated stream under its scaler, repeatable by seed.
+//! On-demand mode under loads of many hours: a simulated stream and its scaler. A seed repeats a run exactly.
 
 mod on_demand;
 mod scenario;

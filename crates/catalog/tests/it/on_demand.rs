@@ -1,3 +1,5 @@
+//! The actions of the scaler in each scenario, and the rules that hold in all scenarios.
+
 use std::time::Duration;
 
 use anabranch_catalog::scaling::Action;
@@ -10,15 +12,15 @@ use crate::scenario::{
 };
 use crate::simulation::{Done, Minute, Run, run};
 
-/// As [`FLAPPING`], but for up to an hour each, so that the stream has time to follow.
+/// As [`FLAPPING`], but each level lasts up to an hour, so that the stream has time to follow.
 const TIDES: Scenario = Scenario::flapping("tides", 12, 60);
 
 const FLOOR: u64 = 4;
-/// A stream has at most so many times the shards that carry its load filled to the brim. The rules
-/// alone would allow eight: neighbours are left when they fill a quarter together.
+/// Upper bound for the number of shards, as a multiple of the number of full shards that the load needs. The rules
+/// alone would allow eight: neighbours that use a quarter of one shard's limit together are not merged.
 const SHARDS_PER_NEEDED: u64 = 6;
 
-/// A run in which everything held that must hold whatever the load is.
+/// Runs a scenario and checks what must hold with any load.
 fn checked(scenario: &Scenario, seed: u64) -> Run {
     let run = run(scenario, seed);
     let what = format!("{}, seed {seed}", scenario.name);
@@ -27,8 +29,8 @@ fn checked(scenario: &Scenario, seed: u64) -> Run {
     run
 }
 
-/// Shards that are there against shards that the load needs: from below that of the calmest of the
-/// last ten minutes, from above that of the busiest of the last two hours.
+/// The number of shards is at least what the lowest load of the last ten minutes needs, and at most a multiple of
+/// what the highest load of the last two hours needs.
 fn assert_between_needed_and_a_multiple(run: &Run, what: &str) {
     for (index, minute) in run.minutes.iter().enumerate() {
         let lately = |minutes| run.minutes[index.saturating_sub(minutes)..=index].iter();
@@ -47,7 +49,7 @@ fn needed(minute: &Minute) -> u64 {
     minute.offered_bytes.div_ceil(60 * SHARD_BYTES_PER_SECOND).max(FLOOR)
 }
 
-/// What was made by a split or merge isn't split for a minute, nor merged for twenty.
+/// A shard that a split or merge made is not split within a minute, and not merged within twenty.
 fn assert_windows_were_waited_out(run: &Run, what: &str) {
     for (index, done) in run.actions.iter().enumerate() {
         let (from, window) = match done.action {
@@ -73,7 +75,7 @@ fn splits(run: &Run) -> impl Iterator<Item = &Done> {
     run.actions.iter().filter(|done| matches!(done.action, Action::Split { .. }))
 }
 
-/// How many actions there were from `second` on.
+/// Number of actions at `second` and later.
 fn actions_since(run: &Run, second: u64) -> usize {
     run.actions.iter().filter(|done| done.second >= second).count()
 }
@@ -85,7 +87,7 @@ fn most_actions_in_an_hour(run: &Run) -> usize {
     run.actions.iter().map(|done| within(done).count()).max().unwrap_or(0)
 }
 
-/// Accepted of a thousand offered bytes, the hot key's left out.
+/// Accepted bytes of a thousand offered ones, those of the hot key left out.
 fn accepted_permille(minutes: &[Minute]) -> u64 {
     let offered: u64 = minutes.iter().map(|minute| minute.offered_other_bytes).sum();
     let accepted: u64 = minutes.iter().map(|minute| minute.accepted_other_bytes).sum();
@@ -97,16 +99,16 @@ fn minute(second: u64) -> usize {
 }
 
 #[test]
-fn days_are_followed_up_and_down_without_refusals() {
+fn the_shards_follow_two_days_up_and_down_without_refusals() {
     let run = checked(&DIURNAL, 1);
     assert!(accepted_permille(&run.minutes) >= 998, "{}", accepted_permille(&run.minutes));
     assert!(most_actions_in_an_hour(&run) <= 20, "{}", most_actions_in_an_hour(&run));
-    // Up to forty shards and back, on each of two days.
+    // Up to forty shards and back to four, on each of two days.
     assert!(run.actions.len() <= 4 * 40, "{}", run.actions.len());
 }
 
 #[test]
-fn a_spike_of_twenty_times_fits_after_six_minutes_and_is_left_slowly() {
+fn six_minutes_after_a_spike_of_twenty_times_the_shards_suffice_and_are_merged_slowly() {
     for seed in 1..=2 {
         let run = checked(&SPIKE, seed);
         let [begins, ends] = [SPIKE_BEGINS_SECOND, SPIKE_ENDS_SECOND].map(minute);
@@ -120,7 +122,7 @@ fn a_spike_of_twenty_times_fits_after_six_minutes_and_is_left_slowly() {
 }
 
 #[test]
-fn a_hot_key_ends_in_a_narrow_shard_and_its_neighbours_recover() {
+fn a_hot_key_gets_a_narrow_shard_and_other_keys_recover() {
     for seed in 1..=4 {
         let run = checked(&HOT_KEY, seed);
         let [begins, ends] = [HOT_KEY_BEGINS_SECOND, HOT_KEY_ENDS_SECOND].map(minute);
@@ -135,7 +137,7 @@ fn a_hot_key_ends_in_a_narrow_shard_and_its_neighbours_recover() {
 }
 
 #[test]
-fn a_load_that_flaps_for_minutes_is_met_once() {
+fn a_load_that_flaps_within_minutes_causes_few_actions() {
     for seed in 1..=4 {
         let run = checked(&FLAPPING, seed);
         assert!(actions_since(&run, 1800) <= 4, "seed {seed}: {:?}", run.actions);
@@ -144,17 +146,17 @@ fn a_load_that_flaps_for_minutes_is_met_once() {
 }
 
 #[test]
-fn a_load_that_changes_by_the_hour_is_followed_with_few_actions() {
+fn a_load_that_changes_within_an_hour_is_followed_with_few_actions() {
     for seed in 1..=2 {
         let run = checked(&TIDES, seed);
-        // From four shards to eight, back, and to eight again.
+        // From four shards to eight, back to four, and to eight again.
         let most = most_actions_in_an_hour(&run);
         assert!(most <= 16, "seed {seed}: {most}");
     }
 }
 
 #[test]
-fn a_seed_makes_one_run() {
+fn a_seed_always_makes_the_same_run() {
     assert_eq!(run(&HOT_KEY, 7), run(&HOT_KEY, 7));
     assert_ne!(run(&HOT_KEY, 7), run(&HOT_KEY, 8));
 }

@@ -1,3 +1,5 @@
+//! Scenarios: the load that producers offer in each second, for the tests and the example `on_demand`.
+
 use anabranch_types::HashKey;
 
 use crate::simulation::Chance;
@@ -24,11 +26,11 @@ enum Kind {
 
 /// Two days: 1 MiB/s at midnight, 12 at noon.
 pub(crate) const DIURNAL: Scenario = Scenario { name: "diurnal", hours: 48, kind: Kind::Diurnal };
-/// 1 MiB/s; from [`SPIKE_BEGINS_SECOND`] twenty times that, within a minute; after an hour again 1.
+/// 1 MiB/s; from [`SPIKE_BEGINS_SECOND`] it rises within a minute to twenty times that, and falls back after an hour.
 pub(crate) const SPIKE: Scenario = Scenario { name: "spike", hours: 5, kind: Kind::Spike };
-/// 1.2 MiB/s; from [`HOT_KEY_BEGINS_SECOND`] to [`HOT_KEY_ENDS_SECOND`] one key brings 2 MiB/s more.
+/// 1.2 MiB/s; from [`HOT_KEY_BEGINS_SECOND`] to [`HOT_KEY_ENDS_SECOND`] one key adds 2 MiB/s.
 pub(crate) const HOT_KEY: Scenario = Scenario { name: "hot key", hours: 4, kind: Kind::HotKey };
-/// Back and forth between a seventh and six tenths of four shards' limits, for minutes each.
+/// Back and forth between a seventh and six tenths of the limits of four shards, every few minutes.
 pub(crate) const FLAPPING: Scenario = Scenario::flapping("flapping", 6, 8);
 
 pub(crate) const SPIKE_BEGINS_SECOND: u64 = 30 * MINUTE;
@@ -36,17 +38,17 @@ pub(crate) const SPIKE_ENDS_SECOND: u64 = 90 * MINUTE;
 pub(crate) const HOT_KEY_BEGINS_SECOND: u64 = 20 * MINUTE;
 pub(crate) const HOT_KEY_ENDS_SECOND: u64 = 2 * HOUR;
 
-/// What producers have to send in one second.
+/// The load that producers offer in one second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Offered {
-    /// Spread evenly over the hash keys.
+    /// Bytes that are spread evenly over the hash keys.
     pub(crate) even_bytes: u64,
-    /// Of one key on top of it.
+    /// More bytes, all of one key.
     pub(crate) hot_key_bytes: u64,
     pub(crate) hot_key: HashKey,
 }
 
-/// A scenario being played.
+/// A scenario in progress.
 pub(crate) struct Load {
     kind: Kind,
     chance: Chance,
@@ -56,7 +58,7 @@ pub(crate) struct Load {
 }
 
 impl Scenario {
-    /// As [`FLAPPING`], staying for up to `longest_minutes`.
+    /// As [`FLAPPING`], where each level lasts up to `longest_minutes`.
     pub(crate) const fn flapping(name: &'static str, hours: u64, longest_minutes: u64) -> Self {
         Self { name, hours, kind: Kind::Flapping { longest_minutes } }
     }
@@ -68,7 +70,7 @@ impl Scenario {
 }
 
 impl Load {
-    /// Called once for each second, in order.
+    /// The load in this second. Call it once for each second, in order.
     pub(crate) fn at(&mut self, second: u64) -> Offered {
         let even_bytes = match self.kind {
             Kind::Diurnal => MIB + 11 * MIB * noon_permille(second) / 1000,
@@ -97,7 +99,7 @@ fn spike(second: u64) -> u64 {
     MIB + 19 * MIB * risen / MINUTE
 }
 
-/// Nothing at midnight, a thousand at noon, a parabola each between: nearly a sine without floats.
+/// 0 at midnight, 1,000 at noon, and a parabola for each half between: nearly a sine, without floating point.
 fn noon_permille(second: u64) -> u64 {
     let from_noon = (second % (24 * HOUR)).abs_diff(12 * HOUR) * 1000 / (12 * HOUR);
     if from_noon < 500 {

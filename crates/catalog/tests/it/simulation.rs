@@ -1,6 +1,6 @@
-//! An on-demand stream in simulated time: one second a step, no clock but the count of steps, all
-//! chance from a seed. Shards refuse what is above their limits, as real ones do, so the
-//! scaler never sees how much more would have come.
+//! An on-demand stream in simulated time. A step is one second, the only clock is the count of steps, and all random
+//! numbers come from a seed. Shards refuse records above their limits, as real ones do, so the scaler never sees the
+//! refused load.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +10,28 @@ use anabranch_types::{HashKey, HashKeyRange, ShardId, Timestamp};
 
 use crate::scenario::{Offered, Scenario};
 
-/// In so many lumps the load of a second arrives, each at a hash key drawn anew.
+/// Number of lumps in which the load of a second arrives. Each has a random hash key.
 const LUMPS: u64 = 128;
-/// The leaders report to the controller so often.
+/// Time between two reports of the leaders to the controller.
 const REPORT_EVERY_SECONDS: u64 = 5;
-/// A split or merge is done so long after it was decided.
+/// Time from a decision until the split or merge is done.
 const JOB_SECONDS: u64 = 1;
 const RECORD_BYTES: u64 = 1024;
 
-/// What was seen in one minute of a run.
+/// Totals of one minute of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Minute {
-    /// Bytes that producers had to send.
+    /// Bytes that producers offered.
     pub(crate) offered_bytes: u64,
-    /// Bytes that the shards took.
+    /// Bytes that the shards accepted.
     pub(crate) accepted_bytes: u64,
-    /// Offered bytes but those of the hot key.
+    /// Offered bytes without those of the hot key.
     pub(crate) offered_other_bytes: u64,
-    /// Accepted bytes but those of the hot key.
+    /// Accepted bytes without those of the hot key.
     pub(crate) accepted_other_bytes: u64,
-    /// Open shards at its end.
+    /// Open shards at the end of the minute.
     pub(crate) shards: u32,
-    /// Range of the shard that has the hot key, while there is one.
+    /// Range of the shard that has the hot key, while there is a hot key.
     pub(crate) hot_key_range: Option<HashKeyRange>,
 }
 
@@ -40,16 +40,16 @@ pub(crate) struct Minute {
 pub(crate) struct Done {
     pub(crate) second: u64,
     pub(crate) action: Action,
-    /// Number of the first shard that it made; a split makes the next one too.
+    /// Number of the shard that the action made. A split also made the next one.
     pub(crate) child: ShardId,
 }
 
-/// All of a run.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) minutes: Vec<Minute>,
     pub(crate) actions: Vec<Done>,
-    /// Whether operators were told of a hot key.
+    /// Whether a decision reported a hot key.
     pub(crate) hot_key_seen: bool,
 }
 
@@ -57,7 +57,7 @@ struct Simulation {
     chance: Chance,
     second: u64,
     shards: BTreeMap<HashKey, Shard>,
-    /// What the controller knows.
+    /// The last reports that the controller got.
     reported: Vec<OpenShard>,
     scaler: Scaler,
     job: Option<(u64, Action)>,
@@ -79,7 +79,7 @@ struct Lump {
     of_hot_key: bool,
 }
 
-/// Runs all of `scenario` on a stream of four shards.
+/// Runs `scenario` from beginning to end on a stream that has four shards at first.
 pub(crate) fn run(scenario: &Scenario, seed: u64) -> Run {
     let mut simulation = Simulation::new(seed);
     let mut load = scenario.load(Chance(seed ^ 0x10ad));
@@ -127,10 +127,10 @@ impl Simulation {
         self.shards.insert(range.start(), shard);
     }
 
-    /// A second of load: every shard takes as much of its part as its limit allows.
+    /// The load of one second. Every shard accepts as much of it as its limit allows.
     fn arrive(&mut self, offered: Offered, minute: &mut Minute) {
         for _ in 0..LUMPS {
-            // Between half and one and a half times the mean.
+            // Between 0.5 and 1.5 times the mean.
             let bytes = offered.even_bytes / LUMPS * (512 + self.chance.below(1025)) / 1024;
             let key = HashKey(self.chance.key());
             self.arrive_at(Lump { key, bytes, of_hot_key: false });
@@ -151,7 +151,7 @@ impl Simulation {
         shard.arriving.push(lump);
     }
 
-    /// What the controller does in this second: hears reports, ends a job, or asks the scaler.
+    /// One second of the controller: it gets reports, ends a job, or asks the scaler.
     fn control(&mut self) {
         let now = self.now();
         if self.second.is_multiple_of(REPORT_EVERY_SECONDS) {

@@ -1,9 +1,9 @@
-//! Commands, as they are stored in the catalog's log and sent.
+//! Commands, as they are stored in the catalog's log, and sent to the leader of the catalog.
 //!
-//! Each family of commands has a file with both directions of its conversion. The message [`pb::Command`] knows no families: all
-//! commands are fields of one oneof. To decode a message, each family in turn takes it, or hands it back if the command belongs to
-//! another one. So a new command is added in the file of its family alone; a test checks that every field of the
-//! oneof has golden bytes that decode.
+//! Each family of commands has a file with both directions of its conversion. The message [`pb::Command`] knows no
+//! families: all commands are fields of one oneof. To decode a message, each family in turn takes it, or hands it
+//! back if the command belongs to another one. So a new command is added in the file of its family alone; a test
+//! checks that every field of the oneof has golden bytes that decode.
 
 mod account;
 mod consumers;
@@ -25,11 +25,11 @@ use crate::{Error, pb_catalog as pb};
 
 pub(super) use shards::{job_of, job_ref, split_message};
 
-/// What a family makes of a message.
+/// Result of handing a message to one family.
 enum Decoded {
-    /// The command, if it is of the family.
+    /// The message is a command of the family.
     Command(Command),
-    /// The message, if its command is of another family.
+    /// The message is of another family. It is handed back.
     Other(Pb),
 }
 
@@ -45,12 +45,12 @@ const FAMILIES: [fn(Pb) -> Result<Decoded, Error>; 9] = [
     users::command,
 ];
 
-/// A command as it is stored and sent.
+/// The bytes of a command.
 pub fn encode_command(command: &Command) -> Bytes {
     command_message(command).encode_to_vec().into()
 }
 
-/// Reads what [`encode_command`] wrote.
+/// Decodes the bytes of [`encode_command`].
 ///
 /// # Errors
 /// [`Error`] names the field.

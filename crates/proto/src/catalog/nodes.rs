@@ -1,4 +1,6 @@
-//! Nodes, replicas of the catalog's own group, and the one that is moved.
+//! Nodes, replicas, moves and recoveries.
+//!
+//! Ids in messages are numbers; where an id is optional, 0 means that it is absent. No replica has the id 0.
 
 use anabranch_catalog::{Move, Node, NodeState, Recovered, Replica};
 use anabranch_types::{GroupId, Incarnation, NodeId, ReplicaId};

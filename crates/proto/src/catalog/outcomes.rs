@@ -1,4 +1,7 @@
-//! What came of commands, as it is sent.
+//! Outcomes of commands, as they are sent to the proposer.
+//!
+//! An outcome is not stored. A refusal names a limit by its text, so the texts in [`LIMITS`] are part of the wire
+//! format.
 
 use anabranch_catalog::{Outcome, Refusal, StreamId};
 use anabranch_types::{GroupId, NodeId, ReplicaId, ShardId};
@@ -10,7 +13,7 @@ use super::users;
 use super::values::{consumer_name, hash_key, hash_key_bytes, hash_key_range, stream_name};
 use crate::{Error, pb_catalog as pb};
 
-/// What [`Refusal::Limit`] names.
+/// All limited quantities that [`Refusal::Limit`] can name. A text of a later release becomes `limit`.
 const LIMITS: [&str; 14] = [
     "ShardCount",
     "WarmThroughputMiBps",
@@ -28,7 +31,7 @@ const LIMITS: [&str; 14] = [
     "key changes in 24 hours",
 ];
 
-/// An outcome as it is sent.
+/// The bytes of an outcome.
 pub fn encode_outcome(outcome: &Outcome) -> Bytes {
     use pb::outcome::Outcome as Pb;
     let outcome = match outcome {
@@ -101,7 +104,7 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
     pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
 }
 
-/// Reads what [`encode_outcome`] wrote.
+/// Decodes the bytes of [`encode_outcome`].
 ///
 /// # Errors
 /// [`Error`] names the field.

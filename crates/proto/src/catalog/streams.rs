@@ -1,4 +1,7 @@
-//! Streams with their shards, consumers and what is under way.
+//! Streams, with their shards, consumers, encryption and the job that is under way.
+//!
+//! Catalogs of earlier releases lack some fields. Their defaults are computed here from other fields, each next to a
+//! comment.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +59,8 @@ pub(super) fn stream(message: pb::Stream) -> Result<(StreamName, Stream), Error>
         pb::StreamStatus::Unspecified => return Err(Error::Missing("stream.status")),
     };
     let shards = shards(&message.shards)?;
-    // Catalogs of the first versions had no closed shards, and said neither of these.
+    // Catalogs of the first releases had neither `next_shard` nor `replicas`. They had no closed shards, so both
+    // follow from the shards.
     let after_highest = shards.keys().next_back().map_or(0, |id| id.0 + 1);
     let of_first = shards.values().next().map_or(0, |shard| shard.replicas.len());
     let or = |stored: u32, else_: u32| if stored == 0 { else_ } else { stored };
@@ -220,7 +224,7 @@ pub(super) fn shard(message: &pb::Shard) -> Result<Shard, Error> {
             at: Timestamp::from_millis(message.closed_millis),
         }
     };
-    // Shards of the first versions were born when they were created.
+    // Shards of the first releases have no birth of their own: it was their creation time.
     let birth_millis = match message.birth_millis {
         0 => message.created_millis,
         stored => stored,

@@ -1,4 +1,6 @@
-//! Users, their keys and policies.
+//! Users, their access keys and their policies.
+//!
+//! Users that share a name or an access key are rejected, because the catalog finds a user by its key.
 
 use anabranch_catalog::{AccessKey, User, Users};
 use anabranch_types::{AccountId, ParseError, Timestamp, UserName};

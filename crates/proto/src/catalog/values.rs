@@ -1,4 +1,4 @@
-//! Names, numbers and choices that stand in several messages.
+//! Conversions of values that occur in several messages: names, hash keys, sequence numbers, modes, resources.
 
 use anabranch_catalog::{Distribution, Resource, ShardMetrics, StreamId, StreamMode};
 use anabranch_types::{ConsumerName, HashKey, HashKeyRange, SequenceNumber, StreamName};
@@ -77,7 +77,7 @@ pub(super) fn distribution(message: pb::Distribution) -> Distribution {
     }
 }
 
-/// Bits that this version has no metric for are left out.
+/// Bits of metrics that this release does not know are ignored.
 pub(super) fn shard_metrics(bits: u32) -> ShardMetrics {
     ShardMetrics::from_bits(bits.to_le_bytes()[0])
 }
@@ -98,7 +98,7 @@ pub(super) fn resource(
     Ok(Resource { stream: stream_name(&message.stream)?, consumer: consumer.transpose()? })
 }
 
-/// A number that a machine would stumble over if it were zero.
+/// Refuses 0, which the rules of the catalog do not expect.
 pub(super) fn at_least_one(number: u32, field: &'static str) -> Result<u32, Error> {
     if number > 0 {
         Ok(number)

@@ -1,3 +1,5 @@
+//! Rates, where a load is split, and how many splits isolate a hot key.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -9,8 +11,8 @@ fn at(second: u64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + second * 1000)
 }
 
-/// A histogram of the whole space after `seconds` in each of which `records` of 1 KiB came for
-/// each of `keys`.
+/// A histogram of the full range after `seconds` seconds. In each of them `records` records of 1 KiB arrived for each
+/// of `keys`.
 fn after(seconds: u64, records: u64, keys: &[u128]) -> LoadHistogram {
     let mut histogram = LoadHistogram::new(HashKeyRange::FULL, at(0));
     for second in 0..seconds {
@@ -48,14 +50,14 @@ fn the_share_of_the_limit_is_that_of_bytes_or_of_records() {
 }
 
 #[test]
-fn an_even_load_is_cut_in_the_middle_and_a_sloping_one_at_its_median() {
+fn an_even_load_is_split_in_the_middle_and_a_sloping_one_at_its_median() {
     let SplitPoint::At(middle) =
         after(60, 1, &even(256)).load(at(60)).split_point(HashKeyRange::FULL)
     else {
         unreachable!("an even load can be cut")
     };
     assert!(middle.0.abs_diff(1 << 127) < 1 << 75, "{middle}");
-    // Three quarters of the keys lie in the first quarter of the space.
+    // Three quarters of the keys are in the first quarter of the range.
     let mut keys: Vec<_> = even(64).iter().map(|key| key / 4).collect();
     keys.extend(even(64).iter().filter(|key| **key > u128::MAX / 3 * 2));
     let load = after(60, 1, &keys).load(at(60));
@@ -66,8 +68,8 @@ fn an_even_load_is_cut_in_the_middle_and_a_sloping_one_at_its_median() {
     assert!(below.abs_diff(keys.len() / 2) <= 4, "{below} of {}", keys.len());
 }
 
-/// Cuts the space again and again where it is told, each time going on with the side that has the
-/// first of `keys`: how often, what is left, and what is said there.
+/// Splits the full range repeatedly, and goes on with the child that has the first of `keys`. Returns the number of
+/// splits, the last range, and the reason why it is not split.
 fn narrowed(keys: &[u128]) -> (usize, HashKeyRange, SplitPoint) {
     let mut range = HashKeyRange::FULL;
     for cuts in 0.. {
@@ -86,7 +88,7 @@ fn narrowed(keys: &[u128]) -> (usize, HashKeyRange, SplitPoint) {
 }
 
 #[test]
-fn a_hot_key_is_cut_free_on_both_sides_and_then_left_alone() {
+fn two_splits_isolate_a_hot_key_and_then_its_shard_is_not_split() {
     let hot = u128::MAX / 7 * 3;
     let mut keys = vec![hot; 90];
     keys.extend(even(10));
@@ -96,7 +98,7 @@ fn a_hot_key_is_cut_free_on_both_sides_and_then_left_alone() {
 }
 
 #[test]
-fn two_hot_keys_in_one_bucket_are_parted() {
+fn two_hot_keys_in_one_bucket_are_separated() {
     let (cuts, range, end) = narrowed(&[5 << 100, 9 << 100]);
     assert!(!range.contains(HashKey(9 << 100)));
     assert!(cuts <= 10, "{cuts}");
@@ -104,7 +106,7 @@ fn two_hot_keys_in_one_bucket_are_parted() {
 }
 
 #[test]
-fn two_hot_keys_side_by_side_take_many_cuts_but_not_endless_ones() {
+fn two_adjacent_hot_keys_need_many_splits_but_a_limited_number() {
     for keys in [[0, 1], [1 << 90, (1 << 90) + 1], [u128::MAX - 1, u128::MAX]] {
         let (cuts, range, end) = narrowed(&keys);
         assert_eq!(end, SplitPoint::TooNarrow);
@@ -114,7 +116,7 @@ fn two_hot_keys_side_by_side_take_many_cuts_but_not_endless_ones() {
 }
 
 #[test]
-fn the_narrowest_range_that_can_be_cut_has_four_keys() {
+fn the_narrowest_range_that_can_be_split_has_four_keys() {
     let load = |last| {
         let range = HashKeyRange::new(HashKey(10), HashKey(last)).unwrap();
         let mut histogram = LoadHistogram::new(range, at(0));
@@ -128,7 +130,7 @@ fn the_narrowest_range_that_can_be_cut_has_four_keys() {
 
 proptest! {
     #[test]
-    fn numbers_make_the_same_load_again_and_every_cut_may_be_made(
+    fn a_load_can_be_rebuilt_from_its_numbers_and_every_split_is_allowed(
         start in any::<u128>(),
         last_offset in any::<u128>(),
         narrow in 0u32..128,
@@ -155,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn the_heavier_side_of_a_cut_is_at_most_half_and_half_a_bucket(
+    fn the_heavier_child_has_at_most_half_of_the_load_and_half_a_bucket(
         keys in proptest::collection::vec((any::<u128>(), 1u64..100_000), 64..300),
     ) {
         let mut histogram = LoadHistogram::new(HashKeyRange::FULL, at(0));
@@ -172,12 +174,12 @@ proptest! {
     }
 
     #[test]
-    fn what_a_key_surely_carries_is_not_more_than_it_does(
+    fn the_reported_weight_of_a_key_is_at_most_its_load(
         keys in proptest::collection::vec(0u64..4, 1..300), waits in 0u64..3000,
     ) {
         let mut histogram = LoadHistogram::new(HashKeyRange::FULL, at(0));
         let mut now = at(0);
-        // Far apart, so that each has a bucket for itself to be compared with.
+        // Far apart, so that each key has a bucket of its own, which has the key's load.
         let place = |key: u64| HashKey(u128::from(key) << 125);
         for key in keys {
             histogram.record(place(key), KIB);
@@ -189,7 +191,7 @@ proptest! {
         if let Some(most) = load.candidate() {
             let bucket = load.buckets()[buckets.index(most.key)];
             let carried = weight(bucket.bytes_per_minute, bucket.records_per_minute);
-            // Every fading rounds down by less than one, and a record weighs 2,072.
+            // Each fading rounds down by less than one, and a record of 1 KiB weighs 2,072.
             prop_assert!(most.weight_per_minute <= carried + carried / 100 + 2100);
         }
     }

@@ -1,3 +1,5 @@
+//! When a stream is split and merged, and which reasons are given.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -5,7 +7,7 @@ use crate::scaling::{BUCKETS, BucketLoad, KeyLoad};
 
 const MINUTE: u64 = 60;
 
-/// A stream under a scaler: loads are told in thousandths of a shard's limit.
+/// A stream and its scaler. Loads are in thousandths of a shard's limit.
 struct Script {
     scaler: Scaler,
     shards: Vec<(ShardId, HashKeyRange)>,
@@ -20,7 +22,7 @@ impl Script {
         Self { scaler: Scaler::new(), shards, second: 1000, bounds }
     }
 
-    /// What is decided at this load, asked for every 5 s for so long that it would be at the end.
+    /// Decides every 5 s at this load, until there is an action or `seconds` have passed. Returns the last decision.
     fn after(&mut self, seconds: u64, permille: &[u64]) -> String {
         let end = self.second + seconds;
         loop {
@@ -57,14 +59,14 @@ fn said(decision: Decision) -> String {
     }
 }
 
-/// A load of so much, spread evenly, measured for long.
+/// A load of this share of the limit, evenly over all hash keys, measured for a long time.
 fn even(permille: u64) -> ShardLoad {
     let records_per_minute = permille * 60 / BUCKETS as u64 + 1;
     let buckets = [BucketLoad { bytes_per_minute: 0, records_per_minute }; BUCKETS];
     ShardLoad::new(Duration::from_secs(9999), Box::new(buckets), None)
 }
 
-/// The same, but of one key.
+/// As [`even`], but of one key.
 fn one_key(permille: u64, key: HashKey) -> ShardLoad {
     let mut buckets = [BucketLoad::default(); BUCKETS];
     buckets[0].records_per_minute = permille * 60;
@@ -86,7 +88,7 @@ fn a_shard_is_split_in_the_middle_after_a_minute_above_half() {
 }
 
 #[test]
-fn a_dip_begins_the_minute_anew() {
+fn a_dip_restarts_the_minute() {
     let mut script = Script::with_shards(1);
     assert_eq!(script.after(55, &[900]), "the shards fit the load");
     script.second += 5;
@@ -119,7 +121,7 @@ fn neighbours_are_merged_after_twenty_minutes_and_never_below_the_floor() {
 }
 
 #[test]
-fn neighbours_that_fill_a_quarter_together_are_left() {
+fn neighbours_that_fill_a_quarter_together_are_not_merged() {
     let mut script = Script::with_shards(2);
     assert_eq!(script.after(60 * MINUTE, &[130, 130]), "the shards fit the load");
     assert_eq!(script.after(60 * MINUTE, &[10, 201]), "the shards fit the load");
@@ -127,7 +129,7 @@ fn neighbours_that_fill_a_quarter_together_are_left() {
 }
 
 #[test]
-fn a_split_puts_merges_off_but_a_merge_no_split() {
+fn a_split_delays_merges_but_a_merge_does_not_delay_splits() {
     let mut script = Script::with_shards(4);
     assert_eq!(script.after(19 * MINUTE, &[9, 9, 400, 9]), "the shards fit the load");
     script.second += 5;
@@ -143,7 +145,7 @@ fn a_split_puts_merges_off_but_a_merge_no_split() {
 }
 
 #[test]
-fn splits_and_merges_have_each_their_own_number_in_a_minute() {
+fn splits_and_merges_have_separate_limits_per_minute() {
     let mut script = Script::with_shards(8);
     let loads = [900, 900, 900, 900, 900, 900, 1, 1];
     let mut split = Vec::new();
@@ -186,7 +188,7 @@ fn a_hot_key_is_reported_and_other_shards_are_still_split() {
 }
 
 #[test]
-fn a_stream_below_its_floor_is_split_at_once_where_it_is_widest() {
+fn a_stream_below_its_floor_is_split_at_once_in_its_widest_shard() {
     let mut script = Script::with_shards(2);
     script.bounds = Bounds::for_warm_throughput(0);
     let decision = script.decide_with(vec![None, None]);
@@ -215,7 +217,7 @@ fn warm_throughput_raises_the_floor_by_a_shard_for_each_mib() {
 }
 
 #[test]
-fn a_new_scaler_and_one_that_was_not_asked_for_long_wait_their_windows_out() {
+fn a_scaler_without_recent_observations_waits_for_whole_windows() {
     let mut script = Script::with_shards(1);
     assert_eq!(script.after(55, &[900]), "the shards fit the load");
     script.second += 31;
@@ -228,7 +230,7 @@ fn a_new_scaler_and_one_that_was_not_asked_for_long_wait_their_windows_out() {
 }
 
 #[test]
-fn a_leader_that_measures_for_less_than_the_window_is_waited_for() {
+fn a_shard_is_not_split_before_its_leader_has_measured_for_a_minute() {
     let mut script = Script::with_shards(1);
     let young = |seconds| {
         let load = even(900);
@@ -245,7 +247,7 @@ fn a_leader_that_measures_for_less_than_the_window_is_waited_for() {
 }
 
 #[test]
-fn observing_during_a_job_counts() {
+fn observations_during_a_job_count() {
     let mut script = Script::with_shards(1);
     for _ in 0..12 {
         let shards = script.open_shards(vec![Some(even(900))]);
@@ -256,8 +258,8 @@ fn observing_during_a_job_counts() {
 }
 
 proptest! {
-    /// Whatever is reported: actions name open shards and neighbours, cut where SplitShard may,
-    /// stay within the bounds and within what a minute allows, and depend on nothing else.
+    /// With any loads: actions name open shards and neighbours, split at allowed keys, stay within the bounds and the
+    /// token buckets, and depend on nothing else.
     #[test]
     fn any_loads_give_actions_that_can_be_carried_out(
         steps in proptest::collection::vec(

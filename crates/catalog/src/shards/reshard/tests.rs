@@ -1,3 +1,5 @@
+//! Resharding jobs from their beginning to their end, and what client libraries need from the shards that they leave.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -42,7 +44,7 @@ impl Script {
         self.s().job.as_ref().expect("a job is under way")
     }
 
-    /// Commits the job that is under way.
+    /// Commits the job that is under way, with parents that have no records.
     fn commit(&mut self) {
         let ending =
             |parent: &ShardId| (*parent, self.s().shards[parent].starting_sequence_number());
@@ -51,7 +53,7 @@ impl Script {
         self.done(ShardsCommand::Commit { name: name(), id, job, endings, now });
     }
 
-    /// Open shards by range, in eighths of the space (rounded down), each with its parents.
+    /// Open shards by hash key: the first key in eighths of all hash keys, rounded down, and the parents.
     fn open(&self) -> Vec<(u128, Vec<u32>)> {
         let mut open: Vec<_> = self.s().open_shards().collect();
         open.sort_by_key(|shard| shard.range);
@@ -67,7 +69,7 @@ fn name() -> StreamName {
 }
 
 #[test]
-fn a_split_shows_its_children_at_commit() {
+fn the_children_of_a_split_are_hidden_until_commit() {
     let mut script = provisioned(1);
     let split = ShardChange::Split { shard: ShardId(0), at: HashKey(4 * EIGHTH) };
     assert!(matches!(script.reshard(split), Outcome::Done { .. }));
@@ -87,7 +89,7 @@ fn a_split_shows_its_children_at_commit() {
 }
 
 #[test]
-fn a_parent_closes_no_earlier_than_its_last_record_arrived_whatever_the_proposers_clock_shows() {
+fn a_parent_is_never_closed_before_the_arrival_of_its_last_record() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let mut script = provisioned(1);
     let late = NOW.minus(2 * DAY);
@@ -113,7 +115,7 @@ fn a_parent_closes_no_earlier_than_its_last_record_arrived_whatever_the_proposer
 }
 
 #[test]
-fn an_empty_parent_closes_no_earlier_than_its_children_were_made() {
+fn an_empty_parent_is_never_closed_before_the_creation_of_its_children() {
     let mut script = provisioned(1);
     let split = ShardChange::Split { shard: ShardId(0), at: HashKey(4 * EIGHTH) };
     script.done(ShardsCommand::Reshard { name: name(), change: split, now: NOW });
@@ -127,7 +129,7 @@ fn an_empty_parent_closes_no_earlier_than_its_children_were_made() {
 }
 
 #[test]
-fn a_merge_has_two_parents_and_an_abort_leaves_no_trace() {
+fn a_merge_has_two_parents_and_an_abort_drops_the_child() {
     let mut script = provisioned(2);
     let merge = ShardChange::Merge { lower: ShardId(0), upper: ShardId(1) };
     assert!(matches!(script.reshard(merge), Outcome::Done { .. }));
@@ -185,7 +187,7 @@ fn wrong_changes_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn nobody_sets_the_shards_of_an_on_demand_stream() {
+fn a_user_cannot_reshard_an_on_demand_stream() {
     let mut script = with_stream(4, StreamMode::OnDemand);
     let [first, second] = [0, 1].map(ShardId);
     for change in [
@@ -224,7 +226,7 @@ fn doubling_and_halving_take_one_job() {
 }
 
 #[test]
-fn closed_shards_expire_when_retention_has_passed() {
+fn closed_shards_are_forgotten_after_the_retention() {
     let mut script = provisioned(1);
     script.reshard(ShardChange::Split { shard: ShardId(0), at: HashKey(EIGHTH) });
     script.commit();
@@ -243,10 +245,10 @@ fn closed_shards_expire_when_retention_has_passed() {
 }
 
 proptest! {
-    /// Jobs follow each other until the shards are equal; each child has one or two parents, whose
-    /// hash keys it takes over.
+    /// Jobs follow each other until the shards are equal. Each child has one or two parents, and only hash keys of
+    /// theirs.
     #[test]
-    fn any_count_is_reached_from_any_shards(
+    fn any_allowed_count_is_reached_from_any_shards(
         first in 1u32..12,
         splits in proptest::collection::vec((0usize..64, any::<u128>()), 0..6),
         share in 0u32..100,
@@ -292,10 +294,10 @@ proptest! {
     }
 }
 
-/// What the Kinesis Client Library wants of the shards that it is shown: `HierarchicalShardSyncer` (parents of a shard
-/// are closed, and the children of a closed shard cover its hash keys), `ShutdownTask` (an only child names two
-/// parents) and `PeriodicShardSyncManager` (the leases that aren't finished leave no hole, in whatever order shards
-/// end). No rule says that a child takes over the whole of both parents.
+/// The rules of the Kinesis Client Library for the shards that it sees: `HierarchicalShardSyncer` (the parents of a
+/// shard are closed, and the children of a closed shard cover its hash keys), `ShutdownTask` (a single child has two
+/// parents) and `PeriodicShardSyncManager` (unfinished leases leave no hole, in whatever order shards end). No rule
+/// says that a child takes over all hash keys of both parents.
 fn check_as_a_client_library_does(stream: &Stream) {
     for shard in stream.shards.values().filter(|shard| !shard.is_open()) {
         let children = stream.shards.values().filter(|child| child.parents.contains(&shard.id));
@@ -304,7 +306,7 @@ fn check_as_a_client_library_does(stream: &Stream) {
         let ids = children.iter().map(|child| child.id).collect::<Vec<_>>();
         assert!(ids.iter().all(|child| *child > shard.id), "{}: {ids:?}", shard.id);
         assert!(children.len() != 1 || children[0].parents.len() == 2, "{}: {ids:?}", shard.id);
-        // Without a hole, from the first key of the shard to its last.
+        // The children leave no hole between the first and the last hash key of the shard.
         let mut next = Some(shard.range.start());
         for child in &children {
             let from = next.expect("a child begins after the last hash key");

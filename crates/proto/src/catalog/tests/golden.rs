@@ -1,10 +1,10 @@
 //! The stored bytes of every command, of a whole catalog, and of every outcome stay as they are.
 //!
-//! The files of `golden/` hold one message per line: its name in `catalog.proto`, and its bytes in hex. If a test fails, the
-//! difference is a change of the stored or sent format. The tests print the lines that they would have expected, so a
-//! new command or outcome is appended to the samples and to the file.
+//! The files of `golden/` hold one message per line: its name in `catalog.proto`, and its bytes in hex. If a test
+//! fails, the difference is a change of the stored or sent format. The tests print the lines that they would have
+//! expected, so a new command or outcome is appended to the samples and to the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::*;
