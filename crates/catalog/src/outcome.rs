@@ -1,7 +1,7 @@
 //! Outcomes: what the catalog answers to a command.
 //!
 //! A refused command is committed in the log like any other; it changes nothing. The `Display` texts of refusals are
-//! for logs and operators. The gateway writes the texts that users of the Kinesis API see (`gateway/src/errors.rs`).
+//! for logs and operators. The gateway writes the texts that users of the Kinesis API see (`kinesis/src/error.rs`).
 
 use anabranch_types::{
     ConsumerName, GroupId, HashKey, HashKeyRange, NodeId, ReplicaId, ShardId, StreamName, UserName,

@@ -1,4 +1,4 @@
-//! Tokens of the Kinesis API: shard iterators and the pages of listings. The kinesis seals them
+//! Tokens of the Kinesis API: shard iterators and the pages of listings. The gateway seals them
 //! ([`anabranch_gateway::token`]).
 
 use std::str::FromStr;
