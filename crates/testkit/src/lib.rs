@@ -1,14 +1,19 @@
-//! A cluster in one process: real replicas over a network and disks that do what a test says.
+//! Clusters for tests, in one process.
 //!
-//! Time is tokio's: under a paused runtime an election takes no real time. The wall clock is the
-//! test's hand. Start at [`Cluster::start`].
+//! [`Cluster`] has real replicas of one shard over a network and disks that do what a test says. Time is tokio's: under a
+//! paused runtime an election takes no real time. The test sets the wall clock. Start at [`Cluster::start`].
+//!
+//! [`MemoryCluster`] stands in for a whole cluster where a test is about a service or a reader: the real catalog, and a
+//! vector for the log of each shard. Start at [`MemoryCluster::new`].
 
 mod cluster;
 mod eventually;
+mod memory_cluster;
 mod network;
 mod oracle;
 
 pub use cluster::{Cluster, GROUP, fast_settings};
 pub use eventually::eventually;
+pub use memory_cluster::MemoryCluster;
 pub use network::Network;
 pub use oracle::Oracle;

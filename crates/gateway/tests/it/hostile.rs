@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_gateway::{Gateway, fuzzing};
+use anabranch_testkit::MemoryCluster;
 use anabranch_types::ManualClock;
 use http::StatusCode;
 use serde_json::json;
@@ -15,7 +16,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
 
-use crate::cluster::MemoryCluster;
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, call,
     connect, fields, flood, frame, head, read_frame, read_until, window_update,

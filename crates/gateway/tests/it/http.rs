@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_gateway::{Authentication, Gateway, GatewaySettings, TokenKey};
+use anabranch_testkit::MemoryCluster;
 use anabranch_types::{ManualClock, Timestamp};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -20,8 +21,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-use crate::cluster::MemoryCluster;
 
 pub(crate) const JSON: &str = "application/x-amz-json-1.1";
 pub(crate) const CBOR: &str = "application/x-amz-cbor-1.1";

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
 
 mod access;
-mod cluster;
 mod frames;
 mod hostile;
 mod http;

@@ -1,12 +1,11 @@
 //! A cluster in memory: the real catalog and the real duplicate window, a vector for each log.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome, Replica, ShardChange, StreamId};
-use anabranch_client::{Error, ShardRoute, View};
-use anabranch_gateway::{Cluster, Pages};
+use anabranch_client::{Cluster, Error, Pages, ShardRoute, View};
 use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
 use anabranch_types::{
     Clock, GroupId, HashKey, Incarnation, KeyFault, ManualClock, NodeId, ReplicaId, ShardId,
@@ -22,8 +21,14 @@ use tokio::time::timeout;
 /// Log index of the first entry of every shard.
 const FIRST: u64 = 1;
 
+/// A cluster without nodes: commands are applied to a real [`Catalog`], and the log of each shard is a vector of batches with
+/// a real [`DuplicateWindow`].
+///
+/// Nothing happens by itself. A test plays the controller: it makes streams ACTIVE ([`Self::activate`]), splits shards
+/// ([`Self::split`]), and decides which version of the catalog the reader sees ([`Self::show`], [`Self::publish`]). Appends
+/// are stamped with the clock that the test gave.
 #[derive(Debug)]
-pub(crate) struct MemoryCluster {
+pub struct MemoryCluster {
     state: Mutex<State>,
     clock: Arc<ManualClock>,
 }
@@ -52,7 +57,8 @@ struct Log {
 }
 
 impl MemoryCluster {
-    pub(crate) fn new(clock: Arc<ManualClock>) -> Self {
+    /// A cluster of one node, without streams.
+    pub fn new(clock: Arc<ManualClock>) -> Self {
         let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
         let cluster = Self {
             state: Mutex::new(State {
@@ -82,7 +88,7 @@ impl MemoryCluster {
     }
 
     /// What the controller would do: every stream that is being created becomes ACTIVE.
-    pub(crate) fn activate(&self) {
+    pub fn activate(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
             self.apply(Command::ActivateStream { name: name.clone(), id: stream.id });
@@ -90,7 +96,7 @@ impl MemoryCluster {
     }
 
     /// What the controller would do: every stream that is being deleted is gone.
-    pub(crate) fn drop_deleted(&self) {
+    pub fn drop_deleted(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
             self.apply(Command::DropStream { name: name.clone(), id: stream.id });
@@ -98,15 +104,15 @@ impl MemoryCluster {
     }
 
     /// What the controller would do: every consumer of the stream becomes ACTIVE.
-    pub(crate) fn settle_consumers(&self, name: &str) {
-        let name: StreamName = name.parse().unwrap();
+    pub fn settle_consumers(&self, name: &str) {
+        let name = parsed(name);
         let id = self.view().catalog().streams[&name].id;
         self.apply(Command::SettleConsumers { name, id });
     }
 
     /// What the controller would do: every node has heard how the stream's records are stored.
-    pub(crate) fn settle_encryption(&self, name: &str) {
-        let name: StreamName = name.parse().unwrap();
+    pub fn settle_encryption(&self, name: &str) {
+        let name = parsed(name);
         let (id, unsettled) = {
             let view = self.view();
             let stream = &view.catalog().streams[&name];
@@ -118,19 +124,19 @@ impl MemoryCluster {
     }
 
     /// Shows the gateway an older version, until it asks for the newest.
-    pub(crate) fn show(&self, older: Arc<View>) {
-        self.state.lock().unwrap().shown = older;
+    pub fn show(&self, older: Arc<View>) {
+        self.state().shown = older;
     }
 
     /// From now on nobody tells the newest version, or somebody does again.
-    pub(crate) fn silence(&self, is_silent: bool) {
-        self.state.lock().unwrap().is_silent = is_silent;
+    pub fn silence(&self, is_silent: bool) {
+        self.state().is_silent = is_silent;
     }
 
     /// Every append to this shard is answered with `error`.
-    pub(crate) fn fail(&self, name: &str, shard: u32, error: Option<Error>) {
+    pub fn fail(&self, name: &str, shard: u32, error: Option<Error>) {
         let group = self.group(name, shard);
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state();
         match error {
             Some(error) => state.failures.insert(group, error),
             None => state.failures.remove(&group),
@@ -139,10 +145,10 @@ impl MemoryCluster {
 
     /// Splits a shard at the middle of its range. Gateways see it only at [`Self::publish`], or when
     /// an append has met the closed shard.
-    pub(crate) fn split(&self, name: &str, shard: u32) {
-        let name: StreamName = name.parse().unwrap();
+    pub fn split(&self, name: &str, shard: u32) {
+        let name = parsed(name);
         let group = self.group(name.as_str(), shard);
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state();
         let last = state.logs.get(&group).and_then(Log::last).unwrap_or_default();
         let now = self.clock.now();
         let parent = &state.catalog.streams[&name].shards[&ShardId(shard)];
@@ -152,17 +158,17 @@ impl MemoryCluster {
         let change = ShardChange::Split { shard: id, at };
         state.apply(Command::Reshard { name: name.clone(), change, now });
         let stream = &state.catalog.streams[&name];
-        let (id, job) = (stream.id, stream.job.as_ref().unwrap().id);
+        let (id, job) = (stream.id, stream.job.as_ref().expect("it was just begun").id);
         let endings = BTreeMap::from([(ShardId(shard), ending)]);
         state.apply(Command::CommitReshard { name, id, job, endings, now });
     }
 
     /// What the controller would do: every resharding job is committed.
-    pub(crate) fn commit_jobs(&self) {
+    pub fn commit_jobs(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
             let Some(job) = &stream.job else { continue };
-            let state = self.state.lock().unwrap();
+            let state = self.state();
             let ending = |id: &ShardId| {
                 let shard = &stream.shards[id];
                 let last = state.logs.get(&shard.group).and_then(Log::last);
@@ -177,40 +183,44 @@ impl MemoryCluster {
     }
 
     /// Shows gateways the newest version.
-    pub(crate) fn publish(&self) {
-        self.state.lock().unwrap().publish();
+    pub fn publish(&self) {
+        self.state().publish();
     }
 
     /// How many appends wrote or repeated a batch.
-    pub(crate) fn appends(&self) -> usize {
-        self.state.lock().unwrap().appends
+    pub fn appends(&self) -> usize {
+        self.state().appends
     }
 
     /// The hash keys that the last append said.
-    pub(crate) fn hash_keys(&self) -> Bytes {
-        self.state.lock().unwrap().hash_keys.clone()
+    pub fn hash_keys(&self) -> Bytes {
+        self.state().hash_keys.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn group(&self, name: &str, shard: u32) -> GroupId {
-        let name: StreamName = name.parse().unwrap();
-        self.state.lock().unwrap().catalog.streams[&name].shards[&ShardId(shard)].group
+        let name = parsed(name);
+        self.state().catalog.streams[&name].shards[&ShardId(shard)].group
     }
 
     fn apply(&self, command: Command) -> Outcome {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state();
         let outcome = state.apply(command);
         state.publish();
         outcome
     }
 
     fn do_recall(&self, shard: &ShardRoute, batch: &Batch) -> Vec<Option<Run>> {
-        let state = self.state.lock().unwrap();
+        let state = self.state();
         let known = state.logs.get(&shard.group).and_then(|log| log.window.find(batch));
         known.unwrap_or_else(|| vec![None; batch.record_count() as usize])
     }
 
     fn do_append(&self, shard: &ShardRoute, batch: Batch) -> Result<Vec<Run>, Error> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state();
         let live = state.catalog.streams.get(&shard.stream).ok_or(Error::NotFound)?;
         if !live.shards[&shard.shard].is_open() {
             let known = state.logs.get(&shard.group).and_then(|log| log.window.find(&batch));
@@ -252,7 +262,7 @@ impl MemoryCluster {
     }
 
     fn do_seek(&self, shard: &ShardRoute, start: Start) -> Result<Position, Error> {
-        let state = self.state.lock().unwrap();
+        let state = self.state();
         let empty = Log::default();
         let log = state.logs.get(&shard.group).unwrap_or(&empty);
         Ok(match start {
@@ -273,7 +283,7 @@ impl MemoryCluster {
         max_records: u32,
         max_bytes: usize,
     ) -> Result<Page, Error> {
-        let state = self.state.lock().unwrap();
+        let state = self.state();
         let empty = Log::default();
         let log = state.logs.get(&shard.group).unwrap_or(&empty);
         let (mut batches, mut next) = (Vec::new(), from.max(Position::entry(FIRST)));
@@ -304,7 +314,8 @@ impl MemoryCluster {
                     batch,
                     encrypted: false,
                 });
-                let offset = first + u16::try_from(taken).unwrap();
+                let offset =
+                    first + u16::try_from(taken).expect("a batch has at most 2^16 records");
                 next = Position { log_index, offset };
             }
             if full {
@@ -314,6 +325,10 @@ impl MemoryCluster {
         }
         Ok(Page { batches, next, behind })
     }
+}
+
+fn parsed(name: &str) -> StreamName {
+    name.parse().expect("a test gives a valid name")
 }
 
 impl State {
@@ -331,18 +346,19 @@ impl State {
 impl Log {
     fn last(&self) -> Option<Position> {
         let (_, batch) = self.entries.last()?;
-        let offset = u16::try_from(batch.record_count() - 1).unwrap();
+        let offset =
+            u16::try_from(batch.record_count() - 1).expect("a batch has at most 2^16 records");
         Some(Position { log_index: FIRST + self.entries.len() as u64 - 1, offset })
     }
 }
 
 impl Cluster for MemoryCluster {
     fn view(&self) -> Arc<View> {
-        Arc::clone(&self.state.lock().unwrap().shown)
+        Arc::clone(&self.state().shown)
     }
 
     fn newest_view(&self) -> BoxFuture<'_, Result<Arc<View>, Error>> {
-        if self.state.lock().unwrap().is_silent {
+        if self.state().is_silent {
             return pending().boxed();
         }
         self.publish();
@@ -389,7 +405,7 @@ impl Cluster for MemoryCluster {
     }
 
     fn newer_view(&self, version: u64, longest: Duration) -> BoxFuture<'_, ()> {
-        let mut versions = self.state.lock().unwrap().versions.subscribe();
+        let mut versions = self.state().versions.subscribe();
         let newer = async move {
             let _either_way = timeout(longest, versions.wait_for(|seen| *seen > version)).await;
         };
@@ -414,7 +430,7 @@ impl Cluster for MemoryCluster {
     ) -> BoxFuture<'a, Result<Page, Error>> {
         let read = move || self.do_read(shard, from, max_records, max_bytes);
         let has_records = move || read().is_ok_and(|page| !page.batches.is_empty());
-        let mut appends = self.state.lock().unwrap().appended.subscribe();
+        let mut appends = self.state().appended.subscribe();
         async move {
             // A wait of zero is over at once.
             let _either_way = timeout(wait, appends.wait_for(|_| has_records())).await;
