@@ -1,7 +1,7 @@
 //! `anabranch stream`: the records of a stream on a terminal or in a pipe, out of it and into it.
 //!
-//! Speaks the native API through `anabranch-client`, as any program may. [`tail`] follows the shards of a stream through
-//! splits and merges, [`mod@line`] writes a record as text or JSON, [`put`] reads lines.
+//! Speaks the native API through `anabranch-client`, as any program may. [`tail`] prints what
+//! `StreamReader` reads, [`mod@line`] writes a record as text or JSON, [`put`] reads lines.
 
 use std::sync::Arc;
 
@@ -14,7 +14,6 @@ use crate::reach;
 use crate::tls_args::TlsArgs;
 
 mod line;
-mod lineage;
 mod put;
 mod tail;
 

@@ -1,4 +1,13 @@
-//! In which order the shards of a stream are read: children after their parents.
+//! The order in which the shards of a stream are read: a child after all of its parents.
+//!
+//! ```text
+//! 0 ─┬─ merged ── 2 ─┬─ 3      0 and 1 can be read at once. 2 follows when both have been read to their ends,
+//! 1 ─┘               └─ 4      3 and 4 when 2 has.
+//! ```
+//!
+//! A parent that the catalog lists no more has expired: its children need not wait for it. Records of one partition key
+//! are read in the order in which they were acknowledged, because a split or a merge sends all later records to the
+//! children. Pure: no clock, no I/O.
 
 use std::collections::BTreeSet;
 
@@ -6,23 +15,23 @@ use anabranch_catalog::{Shard, ShardStatus, Stream};
 use anabranch_shard::Position;
 use anabranch_types::ShardId;
 
-/// Which shards of a stream are being read, and which have been.
+/// Which shards of a stream a reader has begun to read, and which it has read to their ends.
 #[derive(Debug, Default)]
-pub(super) struct Lineage {
+pub(crate) struct Lineage {
     begun: BTreeSet<ShardId>,
     ended: BTreeSet<ShardId>,
 }
 
 impl Lineage {
-    /// Of a reader that wants nothing of the shards that are closed in this version of the stream.
-    pub(super) fn from_open(stream: &Stream) -> Self {
+    /// For a reader that skips the shards that are closed in this version of the stream.
+    pub(crate) fn from_open(stream: &Stream) -> Self {
         let closed = stream.shards.values().filter(|shard| !shard.is_open());
         let closed: BTreeSet<_> = closed.map(|shard| shard.id).collect();
         Self { begun: closed.clone(), ended: closed }
     }
 
-    /// Shards that can be read now and weren't before: all their parents have been read, or are gone.
-    pub(super) fn begin(&mut self, stream: &Stream) -> Vec<ShardId> {
+    /// The shards that can be read from now on: all their parents have been read or have expired. Each shard is returned once.
+    pub(crate) fn begin(&mut self, stream: &Stream) -> Vec<ShardId> {
         let is_read =
             |parent: &ShardId| self.ended.contains(parent) || !stream.shards.contains_key(parent);
         let can_begin =
@@ -33,14 +42,15 @@ impl Lineage {
         shards
     }
 
-    /// A shard was read to its end.
-    pub(super) fn end(&mut self, shard: ShardId) {
+    /// The reader has come to the end of `shard`.
+    pub(crate) fn end(&mut self, shard: ShardId) {
         self.ended.insert(shard);
     }
 }
 
-/// Whether nothing comes at `next` or later: the shard is closed and its last record lies before.
-pub(super) fn is_over(shard: &Shard, next: Position) -> bool {
+/// Whether a reader that reads on at `next` has come to the end of the shard: it is closed, and its last record is before
+/// `next`.
+pub(crate) fn is_over(shard: &Shard, next: Position) -> bool {
     match shard.status {
         ShardStatus::Open => false,
         ShardStatus::Closed { ending, .. } => next > Position::of(ending),
@@ -129,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_whose_parents_have_expired_come_first() {
+    fn a_shard_whose_parents_have_expired_can_be_read_at_once() {
         let stream = stream(&[(3, &[2], true), (5, &[3, 4], false)]);
         let mut lineage = Lineage::default();
         assert_eq!(ids(&lineage.begin(&stream)), [3]);
@@ -138,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_what_is_new_begins_with_the_open_shards() {
+    fn a_reader_of_new_records_begins_with_the_open_shards() {
         let stream = stream(&[(0, &[], true), (1, &[0], false), (2, &[0], false)]);
         let mut lineage = Lineage::from_open(&stream);
         assert_eq!(ids(&lineage.begin(&stream)), [1, 2]);
