@@ -9,14 +9,19 @@
 mod aggregate;
 mod append_stream;
 mod call;
+mod catalog_copy;
 mod client;
 mod cluster;
+mod connections;
 mod error;
 mod feed;
+mod known_leaders;
 mod lineage;
 mod search;
+mod shard_call;
 mod shard_page;
 mod stream_reader;
+mod target;
 mod view;
 
 pub use aggregate::{Aggregate, UserRecord};
