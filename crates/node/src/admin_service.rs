@@ -17,8 +17,9 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use crate::group_reports::{self, Reports};
-use crate::leaders;
+use crate::leader_transfer::TransferLeaders;
 use crate::node::Node;
+use crate::node_health;
 
 mod cluster;
 mod credentials;
@@ -53,11 +54,10 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let catalog = self.catalog();
         let own: Vec<_> = catalog.groups().take(1).collect();
-        let (reports, mut leading) = tokio::join!(
+        let (reports, leading) = tokio::join!(
             group_reports::gather(&self.node, &own),
-            leaders::ask_others(&self.node, &catalog)
+            node_health::all_nodes(&self.node, &catalog)
         );
-        leading.insert(self.node.id(), leaders::leading(&self.node));
         Ok(Response::new(cluster::status(&catalog, &reports, &leading, &self.node.clocks())))
     }
 
@@ -66,8 +66,7 @@ impl AdminService for Admin {
         _request: Request<pb::ListNodesRequest>,
     ) -> Result<Response<pb::ListNodesResponse>, Status> {
         let catalog = self.catalog();
-        let mut leading = leaders::ask_others(&self.node, &catalog).await;
-        leading.insert(self.node.id(), leaders::leading(&self.node));
+        let leading = node_health::all_nodes(&self.node, &catalog).await;
         let nodes = cluster::nodes(&catalog, &leading, &self.node.clocks());
         Ok(Response::new(pb::ListNodesResponse { nodes }))
     }
@@ -335,7 +334,8 @@ impl Admin {
         if from == to {
             return Ok(from);
         }
-        let handed_over = leaders::transfer_from(&self.node, from, vec![(found.group, to)]).await;
+        let transfer = TransferLeaders(vec![(found.group, to)]);
+        let handed_over = self.node.ask(from, &transfer).await;
         match handed_over {
             Ok(groups) if groups.contains(&found.group) => Ok(from),
             Ok(_) => Err(Status::failed_precondition(format!(

@@ -12,9 +12,11 @@ use anabranch_replica::{GroupReport, MemberReport};
 use anabranch_shard::Gate;
 use anabranch_storage::{GroupLog, Health};
 use anabranch_types::{GroupId, NodeId};
-use futures::future::join_all;
+use tonic::Status;
 
 use crate::node::Node;
+use crate::node_request::NodeRequest;
+use crate::remote::Remotes;
 
 /// The reports of the nodes that answered.
 #[derive(Debug, Default)]
@@ -80,30 +82,31 @@ pub(crate) async fn gather(node: &Node, groups: &[GroupRef<'_>]) -> Reports {
             by_node.entry(replica.node).or_default().push(group.group.0);
         }
     }
-    let asked = by_node.into_iter().map(|(holder, groups)| async move {
-        ask(node, holder, groups).await.map(|reports| (holder, reports))
-    });
-    join_all(asked).await.into_iter().flatten().collect()
+    let liveness = node.inner.transport.liveness();
+    by_node.retain(|holder, _| *holder == node.id() || !liveness.is_silent(*holder));
+    let requests = by_node.into_iter().map(|(holder, groups)| (holder, ReportGroups(groups)));
+    let responses = node.ask_each(requests).await.into_iter();
+    responses.map(|(holder, response)| (holder, response.into())).collect()
 }
 
-async fn ask(node: &Node, holder: NodeId, groups: Vec<u64>) -> Option<NodeReports> {
-    if holder == node.id() {
-        return Some(here(node, &groups).into());
+/// Asks a node for what its replicas of these groups know.
+pub(crate) struct ReportGroups(pub(crate) Vec<u64>);
+
+impl NodeRequest for ReportGroups {
+    type Response = pb::GroupsResponse;
+    type Error = Status;
+
+    async fn here(&self, node: &Node) -> Result<pb::GroupsResponse, Status> {
+        Ok(report(node, &self.0))
     }
-    if node.inner.transport.liveness().is_silent(holder) {
-        return None;
-    }
-    match node.inner.remotes.groups(holder, groups).await {
-        Ok(answer) => Some(answer.into()),
-        Err(status) => {
-            tracing::info!(node = %holder, %status, "says nothing of its groups");
-            None
-        }
+
+    async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<pb::GroupsResponse, Status> {
+        remotes.groups(to, self.0.clone()).await
     }
 }
 
 /// What this node's replicas of `groups` know.
-pub(crate) fn here(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
+fn report(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
     let stored = node.inner.replicas.stored_groups();
     let report = |group: &u64| {
         let group = GroupId(*group);

@@ -18,16 +18,15 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use crate::access::Access;
-use crate::catalog_leader::{NewestVersion, Propose};
+use crate::catalog_requests::{self, NewestVersion, Propose};
 use crate::disk_watch::{self, DiskFailure, DiskHealth};
 use crate::error::Error;
-use crate::fail_point::FailPoints;
 use crate::remote::Remotes;
 use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
-    admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    mending, node_service, readiness, reconcile, reverted, scaling, services, superseded,
+    admin_service, bootstrap, catalog_feed, catalog_leader, data_keys, gates, leader_transfer,
+    mending, node_health, node_service, readiness, reconcile, reverted, services, superseded,
     went_back,
 };
 
@@ -41,7 +40,6 @@ pub(crate) struct Inner {
     pub(crate) settings: NodeSettings,
     pub(crate) store: Arc<dyn LogStore>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) fail_points: FailPoints,
     pub(crate) incarnation: Incarnation,
     boot: u64,
     pub(crate) began_empty: bool,
@@ -62,7 +60,7 @@ pub(crate) struct Inner {
     /// Whether the catalog was recovered without this node.
     pub(crate) superseded: watch::Sender<bool>,
     pub(crate) keyring: Keyring,
-    pub(crate) bearing: leaders::Bearing,
+    pub(crate) bearing: node_health::Bearing,
     pub(crate) subscriptions: Subscriptions,
     tasks: Mutex<JoinSet<()>>,
     stop_serving: Mutex<Option<oneshot::Sender<()>>>,
@@ -129,7 +127,6 @@ impl Node {
             settings,
             store,
             clock,
-            fail_points: FailPoints::from_environment(),
             transport,
             replicas,
             remotes,
@@ -142,7 +139,7 @@ impl Node {
             disk: watch::channel(DiskHealth::default()).0,
             superseded: watch::channel(false).0,
             keyring,
-            bearing: leaders::Bearing::default(),
+            bearing: node_health::Bearing::default(),
             subscriptions: Subscriptions::default(),
             tasks: Mutex::default(),
             stop_serving: Mutex::default(),
@@ -160,10 +157,9 @@ impl Node {
         node.spawn(superseded::watch(node.clone()));
         node.spawn(reconcile::follow(node.clone()));
         node.spawn(readiness::follow(node.clone()));
-        node.spawn(controller::run(node.clone()));
         node.spawn(gates::follow(node.clone()));
-        node.spawn(leaders::keep_spread(node.clone()));
-        node.spawn(scaling::run(node.clone()));
+        node.spawn(node_health::follow(node.clone()));
+        catalog_leader::start(&node);
         node.spawn(data_keys::rotate(node.clone()));
         Ok(node)
     }
@@ -300,7 +296,7 @@ impl Node {
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time: nothing was done.
     /// [`anabranch_replica::Error::Unknown`] if it may have been applied or not.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, anabranch_replica::Error> {
-        catalog_leader::ask(self, Propose::new(command)?).await
+        catalog_requests::ask_leader(self, Propose::new(command)?).await
     }
 
     /// The newest version of the catalog: every change acknowledged before this call is in it.
@@ -308,14 +304,14 @@ impl Node {
     /// # Errors
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time.
     pub async fn newest_catalog_version(&self) -> Result<u64, anabranch_replica::Error> {
-        catalog_leader::ask(self, NewestVersion).await
+        catalog_requests::ask_leader(self, NewestVersion).await
     }
 
     /// Hands over what the node leads, for [`Self::stop`] to follow. It isn't ready any more from now on, but
     /// serves as before. Returns once it leads nothing that another node could, at the latest after the
     /// settings' limit.
     pub async fn leave(&self) {
-        leaders::leave(self).await;
+        leader_transfer::leave(self).await;
     }
 
     /// Stops taking part, writes what is queued, and gives up the data directory.

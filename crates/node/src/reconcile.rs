@@ -16,8 +16,8 @@ use futures::stream::{self, StreamExt};
 use tokio::time::timeout;
 
 use crate::bootstrap;
-use crate::controller::has_leader;
 use crate::node::Node;
+use crate::shard_leaders::has_leader;
 
 /// How often damage and leftovers are looked for when the catalog doesn't change.
 const ROUND: Duration = Duration::from_secs(1);

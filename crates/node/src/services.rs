@@ -21,8 +21,9 @@ use tokio::time::sleep;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::access;
-use crate::catalog_leader::{self, NewestVersion, Propose};
+use crate::catalog_requests::{self, NewestVersion, Propose};
 use crate::node::Node;
+use crate::node_request::NodeRequest;
 use crate::subscriptions::{InUse, Seat};
 use crate::went_back;
 
@@ -310,9 +311,9 @@ impl CatalogService for Api {
         access::check_command(&request, &command)?;
         let propose = Propose::new(&command).map_err(|error| catalog_status(&error))?;
         let outcome = if request.into_inner().forwarded {
-            catalog_leader::ask_here(&self.0, &propose).await
+            propose.here(&self.0).await
         } else {
-            catalog_leader::ask(&self.0, propose).await
+            catalog_requests::ask_leader(&self.0, propose).await
         };
         let outcome = outcome.map_err(|error| catalog_status(&error))?;
         Ok(Response::new(v1::ProposeResponse { outcome: encode_outcome(&outcome) }))
@@ -326,7 +327,7 @@ impl CatalogService for Api {
             access::check_forwarded(&request)?;
         }
         let version = if request.into_inner().forwarded {
-            catalog_leader::ask_here(&self.0, &NewestVersion).await
+            NewestVersion.here(&self.0).await
         } else {
             self.0.newest_catalog_version().await
         };

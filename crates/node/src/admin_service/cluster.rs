@@ -10,7 +10,7 @@ use anabranch_types::{GroupId, NodeId};
 
 use crate::admin_service::node_state_message;
 use crate::group_reports::Reports;
-use crate::leaders::Leading;
+use crate::node_health::Leading;
 
 pub(super) fn status(
     catalog: &Catalog,

@@ -4,12 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_catalog::{Catalog, Command, GroupRef, MoveLimits, repairs};
-use anabranch_types::{NodeId, ReplicaId};
+use anabranch_types::{GroupId, NodeId, ReplicaId};
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
+use tonic::Status;
 
-use crate::controller;
+use crate::catalog_leader::PlacedRebalance;
+use crate::catalog_requests::step;
 use crate::node::Node;
+use crate::node_request::NodeRequest;
+use crate::remote::Remotes;
 
 /// Moves to or from one node at a time. Their bytes are bounded by the lane for catching up.
 const LIMITS: MoveLimits = MoveLimits { per_node: 4 };
@@ -17,10 +21,15 @@ const LIMITS: MoveLimits = MoveLimits { per_node: 4 };
 const ASK_AT_ONCE: usize = 32;
 
 /// Since when each silent node is.
-pub(crate) type Silences = BTreeMap<NodeId, Instant>;
+pub(super) type Silences = BTreeMap<NodeId, Instant>;
 
 /// One round; says whether moves are under way.
-pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silences) -> bool {
+pub(super) async fn round(
+    node: &Node,
+    catalog: &Catalog,
+    silences: &mut Silences,
+    placed: &PlacedRebalance,
+) -> bool {
     let lost = lost_nodes(node, catalog, silences);
     let under_way: Vec<_> = catalog.groups().filter(|group| group.moving.is_some()).collect();
     let mut commands = finished(node, &under_way).await;
@@ -29,11 +38,11 @@ pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silence
     }
     let busy = !under_way.is_empty() || !commands.is_empty();
     if let Some(rebalance) = catalog.rebalance.filter(|_| !busy) {
-        node.inner.bearing.set_placed(rebalance);
+        placed.set(rebalance);
     }
     for command in commands {
         tracing::info!(?command, "placement");
-        controller::step(node, command).await;
+        step(node, command).await;
     }
     busy
 }
@@ -75,14 +84,29 @@ async fn voters(node: &Node, group: &GroupRef<'_>) -> Option<BTreeSet<ReplicaId>
     }
     let nodes: Vec<_> = group.holders().map(|replica| replica.node).collect();
     for holder in nodes {
-        let voters = if holder == node.id() {
-            node.shard(group.group).and_then(|shard| shard.settled_voters())
-        } else {
-            node.inner.remotes.voters(holder, group.group).await.ok().flatten()
-        };
-        if voters.is_some() {
-            return voters;
+        if let Ok(Some(voters)) = node.ask(holder, &Voters(group.group)).await {
+            return Some(voters);
         }
     }
     None
+}
+
+/// Asks the leader of a shard for its voters. The response is `None` while they change.
+pub(crate) struct Voters(pub(crate) GroupId);
+
+impl NodeRequest for Voters {
+    type Response = Option<BTreeSet<ReplicaId>>;
+    type Error = Status;
+
+    async fn here(&self, node: &Node) -> Result<Option<BTreeSet<ReplicaId>>, Status> {
+        Ok(node.led_shard(self.0)?.settled_voters())
+    }
+
+    async fn there(
+        &self,
+        remotes: &Remotes,
+        to: NodeId,
+    ) -> Result<Option<BTreeSet<ReplicaId>>, Status> {
+        remotes.voters(to, self.0).await
+    }
 }
