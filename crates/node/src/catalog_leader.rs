@@ -80,7 +80,7 @@ async fn while_leading<D: Duty>(node: Node, begin: impl Fn() -> D + Send) {
             return; // the node is gone
         }
         let catalog = Arc::clone(&versions.borrow_and_update());
-        if node.leads_catalog().await {
+        if node.catalog_view().leads().await {
             pause = duty.round(&node, &catalog).await;
         } else {
             // Another leader acts meanwhile, so what this node has seen will be out of date when it leads again.

@@ -81,7 +81,7 @@ pub(crate) async fn ask_leader<R: CatalogRequest>(
             Err(Error::Unknown(_)) if request.is_repeatable() && Instant::now() < deadline => None,
             decided => return decided,
         };
-        let others = node.inner.remotes.nodes().into_iter().filter(|other| Some(*other) != hint);
+        let others = node.peers().others().into_iter().filter(|other| Some(*other) != hint);
         // Nobody else can lead a catalog in which this node's replica votes alone: whoever says so leads one that counts no
         // more since the catalog was recovered here.
         let others = others.filter(|_| !votes_alone(node));

@@ -27,7 +27,7 @@ impl Node {
         master_key: &str,
     ) -> Result<Vec<u8>, Error> {
         let context = KeyContext { stream: stream.to_string(), stream_id: id.0 };
-        Ok(self.inner.keyring.new_data_key(master_key, &context).await?)
+        Ok(self.keyring().new_data_key(master_key, &context).await?)
     }
 }
 
@@ -35,9 +35,9 @@ impl Node {
 pub(crate) async fn rotate(node: Node) {
     loop {
         sleep(ROUND).await;
-        let now = node.inner.clock.now();
+        let now = node.clock().now();
         let mut worn = BTreeMap::new();
-        for shard in node.inner.replicas.led_shards() {
+        for shard in node.replicas().led_shards() {
             if let Some((used, stream)) = shard.keys().and_then(|keys| keys.worn_data_key(now)) {
                 worn.insert(stream.id, (used, stream));
             }

@@ -82,7 +82,7 @@ pub(crate) async fn gather(node: &Node, groups: &[GroupRef<'_>]) -> Reports {
             by_node.entry(replica.node).or_default().push(group.group.0);
         }
     }
-    let liveness = node.inner.transport.liveness();
+    let liveness = node.peers().liveness();
     by_node.retain(|holder, _| *holder == node.id() || !liveness.is_silent(*holder));
     let requests = by_node.into_iter().map(|(holder, groups)| (holder, ReportGroups(groups)));
     let responses = node.ask_each(requests).await.into_iter();
@@ -107,10 +107,10 @@ impl NodeRequest for ReportGroups {
 
 /// What this node's replicas of `groups` know.
 fn report(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
-    let stored = node.inner.replicas.stored_groups();
+    let stored = node.replicas().stored_groups();
     let report = |group: &u64| {
         let group = GroupId(*group);
-        match node.inner.replicas.report(group) {
+        match node.replicas().report(group) {
             Some(report) => Some(report_message(report, node.shard(group).map(|s| s.gate()))),
             None if stored.contains(&group) => {
                 quarantined(node, group).or_else(|| waiting(node, group))
@@ -120,7 +120,7 @@ fn report(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
     };
     pb::GroupsResponse {
         groups: groups.iter().filter_map(report).collect(),
-        refuses_records: !node.inner.store.disk().takes_records(),
+        refuses_records: !node.store().disk().takes_records(),
     }
 }
 
@@ -130,13 +130,13 @@ fn quarantined(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
         Health::Healthy => None,
         Health::Quarantined { reason } => Some(reason),
     };
-    let reason = node.inner.replicas.stored_logs(group).iter().find_map(verdict)?;
+    let reason = node.replicas().stored_logs(group).iter().find_map(verdict)?;
     Some(pb::GroupReport { group: group.0, quarantined: Some(reason), ..Default::default() })
 }
 
 /// A sound log that isn't open because entries of it are damaged.
 fn waiting(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
-    let (replica, log) = node.inner.replicas.stored_replica(group)?;
+    let (replica, log) = node.replicas().stored_replica(group)?;
     let last = log.log_state().last.filter(|_| !log.damaged().is_empty())?;
     Some(pb::GroupReport {
         group: group.0,

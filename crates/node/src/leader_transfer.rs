@@ -25,9 +25,9 @@ const LEAVE_AGAIN: Duration = Duration::from_millis(50);
 /// Whether the disk of `id`, which may be this node, takes records, as far as is known here.
 pub(crate) fn has_room(node: &Node, id: NodeId) -> bool {
     if id == node.id() {
-        node.inner.store.disk().takes_records()
+        node.store().disk().takes_records()
     } else {
-        !node.inner.transport.liveness().refuses_records(id)
+        !node.peers().liveness().refuses_records(id)
     }
 }
 
@@ -53,7 +53,7 @@ impl NodeRequest for TransferLeaders {
 async fn transfer(node: &Node, transfers: &[(GroupId, NodeId)]) -> Vec<GroupId> {
     let mut handing_over = Vec::with_capacity(transfers.len());
     for (group, to) in transfers.iter().copied() {
-        let replicas = &node.inner.replicas;
+        let replicas = node.replicas();
         let suits = move |heir| heir == to && has_room(node, to);
         let came = async move { (group, replicas.hand_over(group, suits).await) };
         handing_over.push(came.boxed());
@@ -67,26 +67,26 @@ async fn transfer(node: &Node, transfers: &[(GroupId, NodeId)]) -> Vec<GroupId> 
 /// Hands over what this node leads, before it stops: to nodes that are ready and stay. It isn't ready itself
 /// from now on, and serves until this returns, at the latest after the limit in the settings.
 pub(crate) async fn leave(node: &Node) {
-    node.inner.bearing.leave();
-    node.inner.replicas.leave();
-    let limit = node.inner.settings.replicas.hand_over_limit;
+    node.readiness().leave();
+    node.replicas().leave();
+    let limit = node.settings().replicas.hand_over_limit;
     if limit.is_zero() {
         return;
     }
     if timeout(limit, hand_over_all(node)).await.is_err() {
-        let groups = node.inner.replicas.leading().len();
+        let groups = node.replicas().leading().len();
         tracing::warn!(groups, "not all leaders were handed over in time");
     }
 }
 
 async fn hand_over_all(node: &Node) {
     loop {
-        let catalog = node.catalog().borrow().clone();
+        let catalog = node.catalog_view().newest();
         let others = other_nodes(node, &catalog).await;
         let stays = |heir: NodeId| others.get(&heir).is_some_and(|heir| !heir.ready.is_zero());
         let mut handing_over = Vec::new();
-        for group in node.inner.replicas.leading() {
-            handing_over.push(node.inner.replicas.hand_over(group, stays).boxed());
+        for group in node.replicas().leading() {
+            handing_over.push(node.replicas().hand_over(group, stays).boxed());
         }
         let came: Vec<_> =
             stream::iter(handing_over).buffer_unordered(LEAVE_AT_ONCE).collect().await;

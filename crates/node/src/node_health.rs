@@ -2,18 +2,18 @@
 //! disk is. The catalog's leader asks for it to balance leaders, and operators see it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anabranch_catalog::Catalog;
-use anabranch_storage::{ScrubProgress, Stats};
+use anabranch_storage::{LogStore, ScrubProgress, Stats};
 use anabranch_types::{GroupId, NodeId};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tonic::Status;
 
 use crate::node::Node;
 use crate::node_request::NodeRequest;
+use crate::readiness::Readiness;
 use crate::remote::Remotes;
 
 /// How often the writes to the disk are looked at.
@@ -65,16 +65,11 @@ pub(crate) async fn other_nodes(node: &Node, catalog: &Catalog) -> BTreeMap<Node
     node.ask_each(others.map(|other| (other, ReportHealth))).await
 }
 
-/// What a node keeps in mind to say it.
-#[derive(Debug, Default)]
-pub(crate) struct Bearing {
-    /// Since when the node has been ready without a break; absent if it isn't yet.
-    ready_since: Mutex<Option<Instant>>,
-    leaves: AtomicBool,
-    writes: Mutex<Writes>,
-}
-
 /// How long recent writes to the log's disk took.
+#[derive(Debug, Default)]
+pub(crate) struct SyncTimes(Mutex<Writes>);
+
+/// The store's counters at the last look, and the mean time of a write between the last two looks.
 #[derive(Debug, Default)]
 struct Writes {
     rounds: u64,
@@ -82,33 +77,13 @@ struct Writes {
     mean: Option<Duration>,
 }
 
-impl Bearing {
-    pub(crate) fn leaves(&self) -> bool {
-        self.leaves.load(Ordering::Relaxed)
+impl SyncTimes {
+    fn note(&self, stats: &Stats) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).note(stats);
     }
 
-    /// The node is about to stop.
-    pub(crate) fn leave(&self) {
-        self.leaves.store(true, Ordering::Relaxed);
-    }
-
-    /// The node is ready for the first time.
-    fn begin(&self) {
-        *self.ready_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// The node is ready again after a break, if it ever was.
-    pub(crate) fn begin_anew(&self) {
-        let mut since = self.ready_since.lock().unwrap_or_else(PoisonError::into_inner);
-        *since = since.map(|_| Instant::now());
-    }
-
-    fn ready_since(&self) -> Option<Instant> {
-        *self.ready_since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn writes(&self) -> std::sync::MutexGuard<'_, Writes> {
-        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn mean(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).mean
     }
 }
 
@@ -124,26 +99,28 @@ impl Writes {
 
 /// What this node says of itself.
 fn leading(node: &Node) -> Leading {
-    let bearing = &node.inner.bearing;
-    let stalled = node.inner.disk.borrow().stalled_for();
-    let since = bearing.ready_since().filter(|_| !bearing.leaves() && stalled.is_none());
+    let stalled = node.disk().stalled_for();
+    let ready = node.readiness().ready_for();
     Leading {
-        groups: node.inner.replicas.leading(),
-        ready: since.map_or(Duration::ZERO, |since| since.elapsed()),
-        sync: bearing.writes().mean,
-        round_trips: node.inner.transport.liveness().round_trips(),
+        groups: node.replicas().leading(),
+        ready: if stalled.is_none() { ready } else { Duration::ZERO },
+        sync: node.sync_times().mean(),
+        round_trips: node.peers().liveness().round_trips(),
         stalled,
-        scrub: node.inner.store.stats().scrub,
+        scrub: node.store().stats().scrub,
     }
 }
 
 /// Measures the writes to the disk for as long as the node runs, once the node is ready.
-pub(crate) async fn follow(node: Node) {
-    node.ready().await;
-    node.inner.bearing.begin();
+pub(crate) async fn follow(
+    times: Arc<SyncTimes>,
+    readiness: Arc<Readiness>,
+    store: Arc<dyn LogStore>,
+) {
+    readiness.caught_up().await;
     loop {
         sleep(ROUND).await;
-        node.inner.bearing.writes().note(&node.inner.store.stats());
+        times.note(&store.stats());
     }
 }
 

@@ -48,7 +48,7 @@ impl Node {
         if to == self.id() {
             request.here(self).await
         } else {
-            request.there(&self.inner.remotes, to).await
+            request.there(self.peers().remotes(), to).await
         }
     }
 

@@ -15,7 +15,7 @@ use tonic::Status;
 use crate::node::Node;
 use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
-use crate::services::status_of;
+use crate::status::status_of;
 
 /// How long the leader of a shard may take to say that it leads.
 const LEADER_ANSWERS: Duration = Duration::from_secs(1);

@@ -54,7 +54,7 @@ impl Duty for Controller {
 
 /// Takes the next step of every stream that has one; says whether there were any.
 async fn round(node: &Node, catalog: &Catalog, jobs: &mut Jobs, fail_points: &FailPoints) -> bool {
-    let now = node.inner.clock.agreed();
+    let now = node.clock().agreed();
     let mut seen = std::mem::take(jobs);
     let mut steps = Vec::new();
     for (name, stream) in &catalog.streams {

@@ -17,7 +17,7 @@ impl NodeRequest for ReconciledVersion {
     type Error = Status;
 
     async fn here(&self, node: &Node) -> Result<u64, Status> {
-        Ok(*node.inner.reconciled.borrow())
+        Ok(node.catalog_view().reconciled())
     }
 
     async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<u64, Status> {
@@ -37,7 +37,7 @@ pub(super) async fn all_follow(
 ) -> bool {
     let asked = catalog.nodes.keys().map(|id| (*id, ReconciledVersion));
     let told = node.ask_each(asked).await;
-    let liveness = node.inner.transport.liveness();
+    let liveness = node.peers().liveness();
     let follows = |id: &NodeId| told.get(id).map(|reconciled| *reconciled >= version);
     let is_fine = |id: &NodeId| follows(id).unwrap_or_else(|| liveness.is_silent(*id));
     // Of each shard that takes records, the replicas that follow: one of them is to lead it.

@@ -49,7 +49,7 @@ impl Duty for LeaderBalance {
 async fn round(node: &Node, catalog: &Catalog, balance: &mut Balance, placed: &PlacedRebalance) {
     let nodes = all_nodes(node, catalog).await;
     let settles = nodes.values().any(settles);
-    let clocks = node.inner.transport.clocks();
+    let clocks = node.peers().clocks();
     let standing = |(id, leading)| {
         let suits = has_room(node, id) && !clocks.is_far(id);
         (id, standing(catalog, id, leading, suits))

@@ -49,7 +49,7 @@ pub(super) async fn round(
 
 /// Nodes that have been silent for so long that they are given up, also such as have never registered.
 fn lost_nodes(node: &Node, catalog: &Catalog, silences: &mut Silences) -> BTreeSet<NodeId> {
-    let liveness = node.inner.transport.liveness();
+    let liveness = node.peers().liveness();
     let now = Instant::now();
     let mut others: BTreeSet<_> = catalog.nodes.keys().copied().collect();
     for group in catalog.groups() {
@@ -59,7 +59,7 @@ fn lost_nodes(node: &Node, catalog: &Catalog, silences: &mut Silences) -> BTreeS
     let is_silent = |id: &NodeId| liveness.is_silent(*id) || !liveness.watches(*id);
     let silent: BTreeSet<_> = others.into_iter().filter(is_silent).collect();
     silences.retain(|id, _| silent.contains(id));
-    let replace_after = node.inner.settings.replace_after;
+    let replace_after = node.settings().replace_after;
     let is_lost = |id: &NodeId| now - *silences.entry(*id).or_insert(now) >= replace_after;
     silent.into_iter().filter(is_lost).collect()
 }

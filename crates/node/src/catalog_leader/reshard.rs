@@ -17,8 +17,8 @@ use crate::fail_point::FailPoints;
 use crate::node::Node;
 use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
-use crate::services::status_of;
 use crate::shard_leaders::all_have_leaders;
+use crate::status::status_of;
 
 /// How long a controller tries to find leaders for a job's shards before it gives the job up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ pub(crate) async fn drive(
     let obstacle = match frozen_parents(node, stream, job, seen, fail_points).await {
         Ok(endings) => {
             fail_points.pass("reshard-frozen").await;
-            let (name, id, now) = (name.clone(), stream.id, node.inner.clock.now());
+            let (name, id, now) = (name.clone(), stream.id, node.clock().now());
             let commit = Command::CommitReshard { name, id, job: job.id, endings, now };
             step(node, commit).await;
             return fail_points.pass("reshard-committed").await;

@@ -37,7 +37,7 @@ impl NodeRequest for ReportLoads {
     type Error = Status;
 
     async fn here(&self, node: &Node) -> Result<Loads, Status> {
-        Ok(node.inner.replicas.loads())
+        Ok(node.replicas().loads())
     }
 
     async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<Loads, Status> {
@@ -81,7 +81,7 @@ impl Scaling {
             self.asked = Some(Instant::now());
             self.take_note(ask_all(node, catalog).await);
         }
-        let now = node.inner.clock.now();
+        let now = node.clock().now();
         let commands: Vec<_> =
             streams().filter_map(|(name, stream)| self.decide(name, stream, now)).collect();
         let current: Vec<_> = streams().map(|(_, stream)| stream.id).collect();
