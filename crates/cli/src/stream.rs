@@ -1,7 +1,7 @@
 //! `anabranch stream`: prints the records of a stream on a terminal or into a pipe, and puts lines into a stream.
 //!
-//! It uses the native API through `anabranch-client`, as any program may. [`tail`] follows the shards of a stream
-//! through splits and merges, [`mod@line`] formats a record as text or JSON, [`put`] reads lines.
+//! It uses the native API through `anabranch-client`, as any program may. [`tail`] prints what a [`StreamReader`](anabranch_client::StreamReader)
+//! reads, [`mod@line`] formats a record as text or JSON, [`put`] reads lines.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use crate::{TlsArgs, reach};
 
 mod line;
-mod lineage;
 mod put;
 mod tail;
 

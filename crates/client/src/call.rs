@@ -17,6 +17,9 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use crate::error::Error;
+use crate::search::DEADLINE;
+
 /// Why one node did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -52,6 +55,22 @@ pub enum CallError {
     /// It may have been done or not.
     #[error("outcome unknown: {0}")]
     Unknown(String),
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NotLeader(_) => Self::NoLeader,
+            CallError::NotFound => Self::NotFound,
+            CallError::Closed => Self::Closed,
+            CallError::Frozen => Self::Frozen,
+            CallError::InUse => Self::InUse,
+            CallError::Throttled(reason) => Self::Throttled(reason),
+            CallError::Invalid(reason) => Self::Invalid(reason),
+            CallError::Key { fault, message } => Self::Key { fault, message },
+            CallError::Unknown(reason) => Self::Unknown(reason),
+        }
+    }
 }
 
 /// A node in the same process: what it holds is reached without gRPC.
@@ -112,7 +131,6 @@ pub struct NewDataKey {
     pub master_key: String,
 }
 
-const DEADLINE: Duration = Duration::from_secs(15);
 /// A page of records is larger than its data by framing and by records outside the page.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 

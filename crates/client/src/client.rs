@@ -1,64 +1,48 @@
-//! The client's calls, its copy of the catalog, and its connections. [`crate::search`] finds who answers a call.
+//! The client: its calls, each in a few lines, and the state that all of its clones share.
+//!
+//! A call to a shard is a `ShardCall` (`shard_call.rs`) that a `Search` (`search.rs`) sends to one node after the other. A
+//! call to the catalog goes to the node in this process, which knows how to find the catalog's leader, or to any node over
+//! gRPC, which does the same for the client.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Command, Outcome, StreamId};
+use anabranch_catalog::{Command, Outcome, StreamId};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
 use anabranch_transport::{Connector, Destination};
-use anabranch_types::{GroupId, NodeId, StreamName};
-use arc_swap::ArcSwap;
+use anabranch_types::{NodeId, StreamName};
 use futures::stream::BoxStream;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
-use crate::append_stream::AppendStream;
-use crate::call::{self, CallError, LocalNode, NewDataKey, Read};
+use crate::call::{self, CallError, LocalNode, NewDataKey};
+use crate::catalog_copy::{self, CatalogCopy};
+use crate::connections::{Connections, Peer};
 use crate::error::Error;
 use crate::feed::{Feed, Subscriber};
-use crate::search::{DEADLINE, Effect, Search, result_hint};
+use crate::known_leaders::KnownLeaders;
+use crate::search::{DEADLINE, Search};
+use crate::shard_call::{Append, ReadPage, Recall, Seek};
 use crate::view::{ShardRoute, View};
 
-/// A handle to a cluster. Cheap to clone; every clone shares connections and the catalog's copy, and
-/// the last one ends them.
+/// A handle to a cluster. Cheap to clone. All clones share connections and the copy of the catalog; both end with the last
+/// clone.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) inner: Arc<Inner>,
-    _feed: Arc<Mutex<JoinSet<()>>>,
+    /// The task that follows the catalog. It ends when the last clone is dropped.
+    feed: Arc<Mutex<JoinSet<()>>>,
 }
 
 pub(crate) struct Inner {
-    pub(crate) view: ArcSwap<View>,
-    versions: watch::Sender<u64>,
-    pub(crate) local: Option<Arc<dyn LocalNode>>,
-    connector: Arc<dyn Connector>,
+    pub(crate) catalog: CatalogCopy,
+    pub(crate) leaders: KnownLeaders,
+    local: Option<Arc<dyn LocalNode>>,
+    connections: Connections,
+    /// Addresses that the client was given.
     seeds: Vec<String>,
-    /// Each node with the address at which it was reached last.
-    peers: Mutex<HashMap<NodeId, (String, Peer)>>,
-    /// Whoever is at the addresses that were given.
-    seeds_reached: Mutex<HashMap<String, Channel>>,
-    /// The node that led each group when it was asked last.
-    pub(crate) leaders: RwLock<HashMap<GroupId, NodeId>>,
-    /// When the replicas of a group were last asked whether one of them leads.
-    pub(crate) probed: Mutex<HashMap<GroupId, Instant>>,
 }
-
-/// The connections to one node.
-#[derive(Clone)]
-pub(crate) struct Peer {
-    channel: Channel,
-    appends: AppendStream,
-    pub(crate) tails: Channel,
-}
-
-/// How long a read insists on the leader before any replica will do.
-const LEADER_READ_PATIENCE: Duration = Duration::from_millis(500);
-/// Before the nodes are asked again for the catalog, once none had it.
-const FOLLOW_AGAIN: Duration = Duration::from_millis(25);
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,34 +54,21 @@ impl Client {
     /// A client of the cluster that `local` belongs to, in the same process.
     pub fn local(local: Arc<dyn LocalNode>, connector: Arc<dyn Connector>) -> Self {
         let client = Self::new(Some(Arc::clone(&local)), connector, Vec::new());
-        let inner = Arc::clone(&client.inner);
-        client.spawn(async move {
-            let mut versions = local.catalog();
-            loop {
-                let catalog = Arc::clone(&versions.borrow_and_update());
-                inner.publish(catalog.as_ref().clone());
-                if versions.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
+        client.spawn(catalog_copy::follow_local(Arc::clone(&client.inner), local));
         client
     }
 
-    /// A client of the cluster of which `seeds` (`host:port` of gRPC ports) are nodes. Returns once
-    /// one of them has told the catalog.
+    /// A client of the cluster that has nodes at `seeds`, `host:port` of their gRPC ports. Returns once one of them has sent
+    /// the catalog.
     ///
     /// # Errors
-    /// [`Error::NoLeader`] if none does before the deadline.
+    /// [`Error::NoLeader`] if none does within 15 s.
     pub async fn connect(seeds: Vec<String>, connector: Arc<dyn Connector>) -> Result<Self, Error> {
         let client = Self::new(None, connector, seeds);
-        client.spawn(follow_remote(Arc::clone(&client.inner)));
-        let mut versions = client.inner.versions.subscribe();
-        match timeout(DEADLINE, versions.wait_for(|version| *version > 0)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return Err(Error::NoLeader),
+        client.spawn(catalog_copy::follow_remote(Arc::clone(&client.inner)));
+        if !client.inner.catalog.reaches(1, DEADLINE).await {
+            return Err(Error::NoLeader);
         }
-        drop(versions);
         Ok(client)
     }
 
@@ -107,32 +78,28 @@ impl Client {
         seeds: Vec<String>,
     ) -> Self {
         let inner = Inner {
-            view: ArcSwap::from_pointee(View::default()),
-            versions: watch::channel(0).0,
+            catalog: CatalogCopy::new(),
+            leaders: KnownLeaders::default(),
             local,
-            connector,
+            connections: Connections::new(connector),
             seeds,
-            peers: Mutex::default(),
-            seeds_reached: Mutex::default(),
-            leaders: RwLock::default(),
-            probed: Mutex::default(),
         };
-        Self { inner: Arc::new(inner), _feed: Arc::default() }
+        Self { inner: Arc::new(inner), feed: Arc::default() }
     }
 
     fn spawn(&self, feed: impl Future<Output = ()> + Send + 'static) {
-        self._feed.lock().unwrap_or_else(PoisonError::into_inner).spawn(feed);
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner).spawn(feed);
     }
 
-    /// The newest version of the catalog that has reached this client. Doesn't wait.
+    /// The newest version of the catalog that has reached this client. Does not wait.
     pub fn view(&self) -> Arc<View> {
-        self.inner.view.load_full()
+        self.inner.catalog.view()
     }
 
-    /// A version of the catalog that every change acknowledged before this call is in.
+    /// A version of the catalog that has every change acknowledged before this call.
     ///
     /// # Errors
-    /// [`Error::NoLeader`]; [`Error::Unknown`] if the version doesn't reach this client in time.
+    /// [`Error::NoLeader`]; [`Error::Unknown`] if the version does not reach this client in time.
     pub async fn newest_view(&self) -> Result<Arc<View>, Error> {
         let version = match &self.inner.local {
             Some(local) => local.newest_version().await?,
@@ -159,8 +126,8 @@ impl Client {
         self.view_of(version).await
     }
 
-    /// A new data key for the stream, wrapped by the master key: what [`anabranch_catalog::EncryptionCommand::Start`]
-    /// wants. Over TLS both are for nodes alone, so for the gateways in them.
+    /// A new data key for the stream, wrapped by the master key, to be put into [`Command::Encryption(EncryptionCommand::Start)`]. Over TLS only
+    /// nodes may make this call and propose that command, so the gateways in them may.
     ///
     /// # Errors
     /// [`Error::Key`] says what is wrong with the master key; [`Error::NoLeader`] if no node answers.
@@ -180,60 +147,26 @@ impl Client {
 
     /// Waits until [`Self::view`] shows `version`.
     async fn view_of(&self, version: u64) -> Result<Arc<View>, Error> {
-        let mut versions = self.inner.versions.subscribe();
-        let seen = timeout(DEADLINE, versions.wait_for(|seen| *seen >= version)).await;
-        if !matches!(seen, Ok(Ok(_))) {
+        if !self.inner.catalog.reaches(version, DEADLINE).await {
             return Err(Error::Unknown("done, but not seen here in time".into()));
         }
-        drop(seen);
         Ok(self.view())
     }
 
-    /// Appends `batch` to a shard: durable on a majority when this returns. Says where the records
-    /// stand, in the order of the batch. A batch whose producer sent it before is not written again;
-    /// so a batch with a producer is sent again when an answer is lost, and one without isn't.
+    /// Appends `batch` to a shard. When this returns, a majority has synced the batch. Returns where the records are, in the
+    /// order of the batch.
+    ///
+    /// A batch that its producer sent before is not written again. So a batch with a producer is sent again after a response
+    /// was lost, and a batch without one is not.
     ///
     /// # Errors
-    /// Any of [`Error`]; only [`Error::Unknown`] leaves open whether the batch was written.
+    /// Any of [`Error`]. Only after [`Error::Unknown`] may the batch have been written.
     pub async fn append(&self, shard: &ShardRoute, batch: Batch) -> Result<Vec<Run>, Error> {
-        let mut search = Search::new(&self.inner, shard);
-        let mut sent = false; // whether an earlier attempt may have been written
-        loop {
-            let node = search.next();
-            let call = async {
-                match self.inner.local_if(node) {
-                    Some(local) => local.append(shard.group, batch.clone()).await,
-                    None => match self.inner.peer(node) {
-                        Some(peer) => peer.appends.append(shard.group, &batch).await,
-                        None => Err(CallError::NotLeader(None)),
-                    },
-                }
-            };
-            let result = search.attempt(node, Effect::Writes, call).await;
-            match result {
-                Ok(runs) => {
-                    search.found(node);
-                    return Ok(runs);
-                }
-                Err(CallError::Unknown(reason)) if batch.producer().is_none() => {
-                    return Err(Error::Unknown(reason));
-                }
-                Err(CallError::Unknown(_)) => sent = true,
-                Err(CallError::NotLeader(_) | CallError::NotFound) => {}
-                // The leader looked for the producer's earlier attempts before it said so.
-                Err(CallError::Closed) => return Err(Error::Closed),
-                Err(CallError::Frozen) => return Err(Error::Frozen),
-                Err(error) if sent => return Err(Error::Unknown(error.to_string())),
-                Err(error) => return Err(error.into()),
-            }
-            if !search.again(&result_hint(&result)).await {
-                let unknown = || Error::Unknown("no answer before the deadline".into());
-                return Err(if sent { unknown() } else { search.failure() });
-            }
-        }
+        Search::new(&self.inner, shard).run(Append::new(shard.group, batch)).await
     }
 
-    /// For each record of `batch`, which may be a repeat, where it stands in `shard`, which is closed.
+    /// For each record of `batch`, where it is in `shard`, which is closed. Finds the records of a call that was sent again
+    /// after the shard was split or merged.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NoLeader`] if no replica could tell before the deadline.
@@ -242,41 +175,21 @@ impl Client {
         shard: &ShardRoute,
         batch: &Batch,
     ) -> Result<Vec<Option<Run>>, Error> {
-        // Any replica will do: one in this process costs nothing to ask.
+        // Any replica can answer, and to ask one in this process costs nothing.
         let local = self.inner.local.as_ref();
         if let Some(Ok(known)) = local.map(|local| local.recall(shard.group, batch)) {
             return Ok(known);
         }
-        let mut search = Search::new(&self.inner, shard);
-        loop {
-            let node = search.next();
-            let call = async {
-                match self.inner.local_if(node) {
-                    Some(local) => local.recall(shard.group, batch),
-                    None => match self.inner.channel_of(node) {
-                        Some(channel) => call::recall(channel, shard.group, batch).await,
-                        None => Err(CallError::NotLeader(None)),
-                    },
-                }
-            };
-            let result = search.attempt(node, Effect::Reads, call).await;
-            if let Ok(known) = result {
-                return Ok(known);
-            }
-            if !search.again(&None).await {
-                return Err(search.failure());
-            }
-        }
+        Search::new(&self.inner, shard).run(Recall { group: shard.group, batch }).await
     }
 
     /// Waits until [`Self::view`] is newer than `version`, but no longer than `longest`.
     pub async fn newer_view(&self, version: u64, longest: Duration) {
-        let mut versions = self.inner.versions.subscribe();
-        let _either_way = timeout(longest, versions.wait_for(|seen| *seen > version)).await;
+        let _either_way = self.inner.catalog.reaches(version.saturating_add(1), longest).await;
     }
 
-    /// Finds where a reader that wants to start at `start` begins. Asks the leader, which has all that was acknowledged;
-    /// while there is none, any replica that has enough to tell.
+    /// Finds where a reader that wants to start at `start` begins. Asks the leader, which has every acknowledged record. After
+    /// half a second without a leader, any replica that has enough of the log may answer.
     ///
     /// # Errors
     /// Any of [`Error`] but `Closed` and `Unknown`.
@@ -284,32 +197,13 @@ impl Client {
         if let Start::At(position) = start {
             return Ok(position);
         }
-        let mut search = Search::new(&self.inner, shard);
-        loop {
-            let node = search.next();
-            let leader_only = search.began.elapsed() < LEADER_READ_PATIENCE;
-            let call = self.inner.seek_at(node, shard.group, start, leader_only);
-            let result = search.attempt(node, Effect::Reads, call).await;
-            match result {
-                Ok(position) => {
-                    if leader_only {
-                        search.found(node);
-                    }
-                    return Ok(position);
-                }
-                Err(CallError::NotLeader(_) | CallError::NotFound | CallError::Unknown(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if !search.again(&result_hint(&result)).await {
-                return Err(search.failure());
-            }
-        }
+        Search::new(&self.inner, shard).run(Seek { group: shard.group, start }).await
     }
 
     /// Reads from `from` on: at most `max_records` records of at most `max_bytes` bytes of data and
     /// partition keys together, but at least one record if there is any. A position below the
-    /// horizon reads from the horizon. Asks the leader, which shows all that was acknowledged; while
-    /// there is none, any replica. If there are no records, the replica waits for the first one as long as `wait`.
+    /// horizon reads from the horizon. Asks the leader, which shows every acknowledged record. After half a second without a
+    /// leader, any replica may answer. If there are no records, the replica waits up to `wait` for the first one.
     ///
     /// # Errors
     /// Any of [`Error`] but `Closed` and `Unknown`.
@@ -321,38 +215,11 @@ impl Client {
         max_bytes: usize,
         wait: Duration,
     ) -> Result<Page, Error> {
-        let mut search = Search::new(&self.inner, shard);
-        loop {
-            let node = search.next();
-            let leader_only = search.began.elapsed() < LEADER_READ_PATIENCE;
-            let read = Read { from, max_records, max_bytes, leader_only, wait };
-            let call = async {
-                match self.inner.local_if(node) {
-                    Some(local) => local.read(shard.group, read).await,
-                    None => match self.inner.channel_of(node) {
-                        Some(channel) => call::read(channel, shard.group, read).await,
-                        None => Err(CallError::NotLeader(None)),
-                    },
-                }
-            };
-            let result = search.attempt(node, Effect::Reads, call).await;
-            match result {
-                Ok(page) => {
-                    if leader_only {
-                        search.found(node);
-                    }
-                    return Ok(page);
-                }
-                Err(CallError::NotLeader(_) | CallError::NotFound | CallError::Unknown(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if !search.again(&result_hint(&result)).await {
-                return Err(search.failure());
-            }
-        }
+        let read = ReadPage { group: shard.group, from, max_records, max_bytes, wait };
+        Search::new(&self.inner, shard).run(read).await
     }
 
-    /// Pages from `from` on, pushed by a replica as records are committed; an empty page every few
+    /// Pages from `from` on, pushed by a replica as records are committed, and an empty page every few
     /// seconds when there are none. Goes on at another replica when one fails.
     pub fn tail(
         &self,
@@ -362,12 +229,12 @@ impl Client {
         Feed::new(self, shard, from, None).run()
     }
 
-    /// As [`Self::tail`], by the leader, for a consumer that has one such stream of a shard at a time. Returns once it
-    /// has begun.
+    /// As [`Self::tail`], by the leader, for a consumer, which has at most one such stream of a shard at a time. Returns once
+    /// the stream has begun.
     ///
     /// # Errors
-    /// [`Error::InUse`] if another one began less than five seconds ago, and as the stream's last item when a newer one
-    /// takes over; [`Error::NotFound`]; [`Error::NoLeader`].
+    /// [`Error::InUse`] if another stream of the consumer began less than five seconds ago, and as the stream's last item when
+    /// a newer one takes over; [`Error::NotFound`]; [`Error::NoLeader`].
     pub async fn subscribe(
         &self,
         shard: &ShardRoute,
@@ -382,137 +249,69 @@ impl Client {
 }
 
 impl Inner {
-    pub(crate) fn publish(&self, catalog: Catalog) {
-        let version = catalog.version;
-        if version < self.view.load().catalog().version {
-            return; // a node that is behind told
-        }
-        self.view.store(Arc::new(View::new(catalog)));
-        self.versions.send_replace(version);
+    pub(crate) fn local(&self) -> Option<&Arc<dyn LocalNode>> {
+        self.local.as_ref()
     }
 
-    pub(crate) fn local_if(&self, node: NodeId) -> Option<&Arc<dyn LocalNode>> {
-        self.local.as_ref().filter(|local| local.id() == node)
+    /// Whether this process's own node has heard nothing of `node` for too long.
+    pub(crate) fn is_silent(&self, node: NodeId) -> bool {
+        self.local.as_ref().is_some_and(|local| local.id() != node && local.is_silent(node))
     }
 
-    pub(crate) fn channel_of(&self, node: NodeId) -> Option<Channel> {
-        Some(self.peer(node)?.channel)
+    pub(crate) fn channel(&self, to: &Destination) -> Channel {
+        self.connections.channel(to)
     }
 
-    /// To a node, or to whoever is at a seed.
-    fn channel(&self, to: &Destination) -> Channel {
-        match to.node {
-            Some(node) => self.peer_at(node, &to.address).channel,
-            None => {
-                let mut seeds = self.seeds_reached.lock().unwrap_or_else(PoisonError::into_inner);
-                let connected = || anabranch_transport::channel(&self.connector, to.clone());
-                seeds.entry(to.address.clone()).or_insert_with(connected).clone()
-            }
-        }
+    /// The connections to a node, at the address that the catalog has of it.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`] if the catalog does not know the node.
+    pub(crate) fn peer(&self, node: NodeId) -> Result<Peer, CallError> {
+        let view = self.catalog.load();
+        let known = view.catalog().nodes.get(&node).ok_or(CallError::NotLeader(None))?;
+        Ok(self.connections.peer(node, &known.grpc_address))
     }
 
-    pub(crate) fn peer(&self, node: NodeId) -> Option<Peer> {
-        let view = self.view.load();
-        Some(self.peer_at(node, &view.catalog().nodes.get(&node)?.grpc_address))
-    }
-
-    fn peer_at(&self, node: NodeId, address: &str) -> Peer {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, peer)) = peers.get(&node)
-            && known == address
-        {
-            return peer.clone();
-        }
-        let to = Destination::node(node, address);
-        let channel = anabranch_transport::channel(&self.connector, to.clone());
-        // A connection of its own: reads of megabytes don't stand in the way of appends.
-        let appends = anabranch_transport::channel(&self.connector, to.clone());
-        // And tails stop where their reader does, which must be nobody else's business.
-        let tails = anabranch_transport::channel_of_slow_readers(&self.connector, to);
-        let peer = Peer { channel, appends: AppendStream::new(appends), tails };
-        peers.insert(node, (address.to_owned(), peer.clone()));
-        peer
-    }
-
-    async fn propose_remote(&self, command: &Command) -> Result<Outcome, CallError> {
-        let mut last = CallError::NotLeader(None);
-        for to in self.destinations() {
-            match call::propose(self.channel(&to), command).await {
-                Err(error @ (CallError::NotLeader(_) | CallError::NotFound)) => last = error,
-                decided => return decided,
-            }
-        }
-        Err(last)
-    }
-
-    async fn new_data_key_remote(&self, wanted: &NewDataKey) -> Result<Vec<u8>, CallError> {
-        let mut last = CallError::NotLeader(None);
-        for to in self.destinations() {
-            match call::new_data_key(self.channel(&to), wanted).await {
-                Err(error @ (CallError::NotLeader(_) | CallError::Unknown(_))) => last = error,
-                decided => return decided,
-            }
-        }
-        Err(last)
-    }
-
-    async fn newest_remote(&self) -> Result<u64, CallError> {
-        let mut last = CallError::NotLeader(None);
-        for to in self.destinations() {
-            match call::newest_version(self.channel(&to)).await {
-                Err(error) => last = error,
-                Ok(version) => return Ok(version),
-            }
-        }
-        Err(last)
-    }
-
-    /// Where nodes are: those of the catalog, then the seeds.
-    fn destinations(&self) -> Vec<Destination> {
-        let view = self.view.load();
+    /// Where nodes are: the nodes of the catalog, then the seeds.
+    pub(crate) fn destinations(&self) -> Vec<Destination> {
+        let view = self.catalog.load();
         let nodes = view.catalog().nodes.iter();
         let nodes = nodes.map(|(id, node)| Destination::node(*id, &*node.grpc_address));
         nodes.chain(self.seeds.iter().map(Destination::any)).collect()
     }
-}
 
-/// Follows the catalog on one node after the other.
-async fn follow_remote(inner: Arc<Inner>) {
-    loop {
-        for to in inner.destinations() {
-            let view = inner.view.load_full();
-            let (known, mut users) = (view.catalog().version, view.catalog().users.clone());
-            let watched = call::watch(inner.channel(&to), known, users.version()).await;
-            let Ok(mut versions) = watched else { continue };
-            while let Ok(Some(version)) = versions.message().await {
-                match anabranch_proto::decode_catalog_after(version.catalog, &users) {
-                    Ok(catalog) => {
-                        users = catalog.users.clone();
-                        inner.publish(catalog);
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "catalog can't be read");
-                        break;
-                    }
-                }
+    async fn propose_remote(&self, command: &Command) -> Result<Outcome, CallError> {
+        // After an unknown outcome the command may have been applied, so no other node is asked.
+        let was_not_done =
+            |error: &CallError| matches!(error, CallError::NotLeader(_) | CallError::NotFound);
+        self.ask_in_turn(|channel| call::propose(channel, command), was_not_done).await
+    }
+
+    async fn new_data_key_remote(&self, wanted: &NewDataKey) -> Result<Vec<u8>, CallError> {
+        // A data key that nobody hears of does no harm. Faults of the master key are the same on every node.
+        let may_differ =
+            |error: &CallError| matches!(error, CallError::NotLeader(_) | CallError::Unknown(_));
+        self.ask_in_turn(|channel| call::new_data_key(channel, wanted), may_differ).await
+    }
+
+    async fn newest_remote(&self) -> Result<u64, CallError> {
+        self.ask_in_turn(call::newest_version, |_| true).await
+    }
+
+    /// Asks the nodes in turn, for as long as `may_ask_next` allows it after an error. Returns the last error if no node
+    /// gives a response.
+    async fn ask_in_turn<T, F: Future<Output = Result<T, CallError>>>(
+        &self,
+        ask: impl Fn(Channel) -> F,
+        may_ask_next: impl Fn(&CallError) -> bool,
+    ) -> Result<T, CallError> {
+        let mut last = CallError::NotLeader(None);
+        for to in self.destinations() {
+            match ask(self.channel(&to)).await {
+                Err(error) if may_ask_next(&error) => last = error,
+                decided => return decided,
             }
         }
-        sleep(FOLLOW_AGAIN).await;
-    }
-}
-
-impl From<CallError> for Error {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::NotLeader(_) => Self::NoLeader,
-            CallError::NotFound => Self::NotFound,
-            CallError::Closed => Self::Closed,
-            CallError::Frozen => Self::Frozen,
-            CallError::InUse => Self::InUse,
-            CallError::Throttled(reason) => Self::Throttled(reason),
-            CallError::Invalid(reason) => Self::Invalid(reason),
-            CallError::Key { fault, message } => Self::Key { fault, message },
-            CallError::Unknown(reason) => Self::Unknown(reason),
-        }
+        Err(last)
     }
 }

@@ -71,6 +71,9 @@ pub trait Cluster: Send + Sync + 'static {
         wait: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>>;
 
+    /// See [`Client::tail`].
+    fn tail(&self, shard: &ShardRoute, from: Position) -> Pages;
+
     /// See [`Client::subscribe`].
     fn subscribe<'a>(
         &'a self,
@@ -142,6 +145,10 @@ impl Cluster for Client {
         wait: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>> {
         self.read(shard, from, max_records, max_bytes, wait).boxed()
+    }
+
+    fn tail(&self, shard: &ShardRoute, from: Position) -> Pages {
+        self.tail(shard, from)
     }
 
     fn subscribe<'a>(

@@ -1,34 +1,36 @@
-//! Pages of one shard, pushed by a replica, for as long as the reader wants them: goes on at another replica when one
-//! fails, hangs or leads no more.
+//! Pages of one shard, pushed by a replica, for as long as the reader wants them. Goes on at another replica when one
+//! fails, hangs or no longer leads.
 //!
-//! Never: a record twice or left out; the next replica begins behind the last page that was given out.
+//! What never happens: a record is pushed twice or left out. The next replica begins behind the last page that was given
+//! out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_proto::v1;
 use anabranch_shard::{Page, Position};
-use anabranch_types::NodeId;
+use anabranch_types::{GroupId, NodeId};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 
 use crate::call::{self, CallError};
-use crate::client::{Client, Peer};
+use crate::client::{Client, Inner};
+use crate::connections::Peer;
 use crate::error::Error;
-use crate::search::{Effect, SHORTEST_PAUSE, Search, result_hint};
+use crate::search::{SHORTEST_PAUSE, Search};
+use crate::shard_call::{Attempt, Effect, ShardCall};
 use crate::view::ShardRoute;
 
-/// A tail that says nothing for so long is broken: it would have sent an empty page long before.
+/// A tail without a page for this long is broken: a replica sends an empty page after 5 s.
 const TAIL_SILENCE: Duration = Duration::from_secs(12);
-/// How often a tail that says nothing looks whether its node is silent.
+/// How often a tail without a page looks whether its node is silent.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The consumer of a subscription.
 pub(crate) struct Subscriber {
     pub(crate) consumer: String,
     pub(crate) id: u64,
-    /// When it was let in; `None` before.
+    /// When a leader first accepted the subscription.
     pub(crate) began: Option<Instant>,
 }
 
@@ -38,8 +40,8 @@ pub(crate) struct Feed {
     shard: ShardRoute,
     from: Position,
     subscriber: Option<Subscriber>,
-    pages: Option<Pages>,
-    /// How often it was interrupted: each time another replica is asked first.
+    pages: Option<NodePages>,
+    /// How often the tail was interrupted. Each time another replica is asked first.
     interruptions: usize,
 }
 
@@ -85,64 +87,87 @@ impl Feed {
         }
     }
 
-    /// Goes on elsewhere, a moment later.
+    /// Gives up the current replica. The next one is asked a moment later.
     async fn interrupted(&mut self) {
         self.pages = None;
         self.interruptions += 1;
         sleep(SHORTEST_PAUSE).await;
     }
 
+    /// Opens the tail at the next replica, behind the last page that was given out.
     pub(crate) async fn connect(&mut self) -> Result<(), Error> {
-        let inner = Arc::clone(&self.client.inner);
-        let mut search = Search::new(&inner, &self.shard).at_turn(self.interruptions);
-        loop {
-            let node = search.next();
-            let result = match inner.peer(node) {
-                Some(Peer { tails, .. }) => {
-                    let (group, from) = (self.shard.group, self.from);
-                    let pages = call::tail(tails, group, from, self.subscription());
-                    search.attempt(node, Effect::Reads, pages).await
-                }
-                None => Err(CallError::NotLeader(None)),
-            };
-            match result {
-                Ok(messages) => {
-                    if let Some(subscriber) = &mut self.subscriber {
-                        search.found(node);
-                        subscriber.began.get_or_insert_with(Instant::now);
-                    }
-                    self.pages = Some(Pages { node, messages });
-                    return Ok(());
-                }
-                Err(CallError::InUse) => return Err(Error::InUse),
-                Err(_) if !search.again(&result_hint(&result)).await => {
-                    return Err(search.failure());
-                }
-                Err(_) => {}
-            }
+        let (group, from) = (self.shard.group, self.from);
+        let open = OpenTail { group, from, subscriber: self.subscriber.as_ref() };
+        let search = Search::new(&self.client.inner, &self.shard).at_turn(self.interruptions);
+        self.pages = Some(search.run(open).await?);
+        if let Some(subscriber) = &mut self.subscriber {
+            subscriber.began.get_or_insert_with(Instant::now);
         }
+        Ok(())
+    }
+}
+
+/// Opens a tail at one node.
+struct OpenTail<'a> {
+    group: GroupId,
+    from: Position,
+    subscriber: Option<&'a Subscriber>,
+}
+
+impl ShardCall for OpenTail<'_> {
+    type Response = NodePages;
+
+    const EFFECT: Effect = Effect::Reads;
+    const ANY_REPLICA_LATER: bool = false;
+
+    async fn send(&self, inner: &Inner, attempt: Attempt) -> Result<NodePages, CallError> {
+        // Over gRPC also to the node in this process: the window of the stream bounds what is sent ahead of a slow reader.
+        let Peer { tails, .. } = inner.peer(attempt.node)?;
+        let subscription = self.subscriber.map(Subscriber::message);
+        let messages = call::tail(tails, self.group, self.from, subscription).await?;
+        Ok(NodePages { node: attempt.node, messages })
     }
 
-    fn subscription(&self) -> Option<v1::Subscription> {
-        let Subscriber { consumer, id, began } = self.subscriber.as_ref()?;
-        // Never 0 for one that goes on.
-        let age = began.map_or(0, |began| began.elapsed().as_millis().max(1));
-        Some(v1::Subscription {
-            consumer: consumer.clone(),
-            id: *id,
+    /// Only the leader accepts a subscription. Any replica serves a tail without one.
+    fn proves_leader(&self, _: Attempt) -> bool {
+        self.subscriber.is_some()
+    }
+
+    fn failed(&mut self, error: CallError) -> Result<Option<NodeId>, Error> {
+        match error {
+            CallError::InUse => Err(Error::InUse),
+            CallError::NotLeader(hint) => Ok(hint),
+            CallError::NotFound
+            | CallError::Closed
+            | CallError::Frozen
+            | CallError::Throttled(_)
+            | CallError::Invalid(_)
+            | CallError::Key { .. }
+            | CallError::Unknown(_) => Ok(None),
+        }
+    }
+}
+
+impl Subscriber {
+    fn message(&self) -> v1::Subscription {
+        // Never 0 for a subscription that has begun: 0 says that it is new.
+        let age = self.began.map_or(0, |began| began.elapsed().as_millis().max(1));
+        v1::Subscription {
+            consumer: self.consumer.clone(),
+            id: self.id,
             age_millis: u64::try_from(age).unwrap_or(u64::MAX),
-        })
+        }
     }
 }
 
 /// The pages that one node sends.
-struct Pages {
+struct NodePages {
     node: NodeId,
     messages: tonic::Streaming<v1::ReadResponse>,
 }
 
-impl Pages {
-    /// The next page; `None` when the stream is over, the node is silent, or nothing came for too long.
+impl NodePages {
+    /// The next page; `None` when the stream has ended, the node is silent, or no page came for too long.
     async fn next(&mut self, client: &Client) -> Result<Option<v1::ReadResponse>, Status> {
         let began = Instant::now();
         while began.elapsed() < TAIL_SILENCE && !client.inner.is_silent(self.node) {

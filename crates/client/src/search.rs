@@ -1,70 +1,55 @@
 //! Finds the replica that can do what a call asks: nearly always the leader of the shard.
 //!
-//! Order of events: the node that led last is asked first. A node that refuses may name the leader (a hint), which is
-//! asked next; without a hint the replicas are asked in turn. Nodes that this process's own node finds silent are left
-//! out while others are there.
+//! Order of events: the node that led last is asked first. A node that refuses may name the leader (a hint), and the hint is
+//! asked next. Without a hint the replicas are asked in turn. Nodes that this process's own node finds silent are left
+//! out while others are there. [`Search::run`] is the loop of every call to a shard (`shard_call.rs`).
 //!
-//! A node that takes a call and never answers must not hold it for long. So an attempt is given up
+//! A node that takes a call and never answers must not hold it for long (ADR-0026). So an attempt is given up
 //! - once this process's own node finds the asked node silent;
-//! - once another node is known to lead, which [`Search::attempt`] asks the other replicas after a second;
-//! - for calls that change nothing also after a second, and two, four, and so on in later attempts of the same call.
+//! - once another node is known to lead. [`Search::attempt`] asks the other replicas after a second;
+//! - for calls that change nothing also after one second, and after two, four, and so on in later attempts of the same call.
 //!
 //! What never happens: an append that is still on its way to a leader without a known successor is sent again.
 
 use std::pin::pin;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use anabranch_shard::Start;
-use anabranch_types::{GroupId, NodeId};
+use anabranch_types::NodeId;
 use futures::future::{FutureExt, select_ok};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::call::{self, CallError};
+use crate::call::CallError;
 use crate::client::Inner;
 use crate::error::Error;
+use crate::known_leaders::PROBE_PAUSE;
+use crate::shard_call::{Attempt, Effect, ShardCall};
 use crate::view::ShardRoute;
 
 /// How long a call looks for a leader. Longer than a fail-over takes, shorter than an SDK waits.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
-/// Shortest and longest pause of a search for a leader.
+/// How long a read insists on the leader before any replica may answer.
+const LEADER_READ_PATIENCE: Duration = Duration::from_millis(500);
+/// Shortest pause of a search for a leader.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(25);
-/// A pause is this part of what the search took so far: a leader that takes over within milliseconds is found about as
-/// soon.
-pub(crate) const PAUSE_PART: u32 = 4;
-/// How often an attempt without an answer looks whether it is in vain.
+/// Longest pause of a search for a leader.
+const LONGEST_PAUSE: Duration = Duration::from_millis(25);
+/// A pause is this part of the time that the search has taken. So the search finds a new leader soon after its election,
+/// and a long search asks rarely.
+const PAUSE_PART: u32 = 4;
+/// How often an attempt without a response looks whether another node leads.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the first attempt may stay without an answer before others are asked.
+/// How long the first attempt may stay without a response before the other replicas are asked.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two questions to the other replicas of one shard whether one of them leads, of all calls together.
-const PROBE_PAUSE: Duration = Duration::from_millis(500);
-
-/// What may become of a call whose answer doesn't come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// The call only reads: it may be made twice.
-    Reads,
-    /// The call writes: it is made again only where another node leads by now.
-    Writes,
-}
-
-/// The leader that a refusal names.
-pub(crate) fn result_hint<T>(result: &Result<T, CallError>) -> Option<NodeId> {
-    match result {
-        Err(CallError::NotLeader(hint)) => *hint,
-        _ => None,
-    }
-}
 
 /// The search of one call for the leader of one shard.
 pub(crate) struct Search<'a> {
     inner: &'a Inner,
     shard: &'a ShardRoute,
-    pub(crate) began: Instant,
+    began: Instant,
     hint: Option<NodeId>,
     asked: Option<NodeId>,
-    /// Hints that were followed at once since the last pause.
+    /// Hints that were followed without a pause since the last pause.
     followed: usize,
     /// Which replica is next when there is no hint.
     turn: usize,
@@ -73,13 +58,13 @@ pub(crate) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A search that begins with the node that led last, as far as this client knows.
+    /// A search that begins with the node that led last, as this client knows it.
     pub(crate) fn new(inner: &'a Inner, shard: &'a ShardRoute) -> Self {
         Self {
             inner,
             shard,
             began: Instant::now(),
-            hint: inner.leader(shard.group),
+            hint: inner.leaders.get(shard.group),
             asked: None,
             followed: 0,
             turn: 0,
@@ -93,15 +78,41 @@ impl<'a> Search<'a> {
         Self { turn, ..self }
     }
 
-    /// The node to ask now: the leader as far as is known, else one replica after the other.
-    pub(crate) fn next(&mut self) -> NodeId {
+    /// Sends `call` to one node after the other until one gives a response.
+    ///
+    /// # Errors
+    /// What the call makes of its last error, or of the end of its time.
+    pub(crate) async fn run<C: ShardCall>(mut self, mut call: C) -> Result<C::Response, Error> {
+        loop {
+            let attempt = Attempt {
+                node: self.next(),
+                leader_only: !C::ANY_REPLICA_LATER || self.began.elapsed() < LEADER_READ_PATIENCE,
+            };
+            let response = call.send(self.inner, attempt);
+            let hint = match self.attempt(attempt.node, C::EFFECT, response).await {
+                Ok(response) => {
+                    if call.proves_leader(attempt) {
+                        self.found(attempt.node);
+                    }
+                    return Ok(response);
+                }
+                Err(error) => call.failed(error)?,
+            };
+            if !self.again(&hint).await {
+                return Err(call.timed_out(self.failure()));
+            }
+        }
+    }
+
+    /// The node to ask now: the leader if one is known, else the replicas in turn.
+    fn next(&mut self) -> NodeId {
         let hint = self.hint.take().filter(|hint| !self.inner.is_silent(*hint));
         let node = hint.unwrap_or_else(|| self.next_in_turn());
         self.asked = Some(node);
         node
     }
 
-    /// The next replica whose node isn't silent; the next one if all are.
+    /// The next replica whose node is not silent, or the next one if all are silent.
     fn next_in_turn(&mut self) -> NodeId {
         let turn = self.turn;
         let (node, passed) = self.nodes(|nodes| {
@@ -116,17 +127,17 @@ impl<'a> Search<'a> {
         node
     }
 
-    /// Where replicas are: by the newest view, for they may have moved since the route was made.
+    /// The nodes that hold a replica. From the newest view, because replicas may have moved since the route was made.
     fn nodes<R>(&self, look: impl FnOnce(&[NodeId]) -> R) -> R {
-        let view = self.inner.view.load();
+        let view = self.inner.catalog.load();
         look(view.group(self.shard.group).map_or(&self.shard.nodes, |route| &route.nodes))
     }
 
-    /// Waits for what `node` answers to `call`, for as long as that makes sense.
+    /// Waits for the response of `node` to `call`, until the attempt is given up.
     ///
     /// # Errors
-    /// What the call says; [`CallError::Unknown`] if it was given up.
-    pub(crate) async fn attempt<T>(
+    /// The error of the call; [`CallError::Unknown`] if the attempt was given up.
+    async fn attempt<T>(
         &mut self,
         node: NodeId,
         effect: Effect,
@@ -136,14 +147,15 @@ impl<'a> Search<'a> {
         loop {
             if let Ok(result) = timeout(LOOK, &mut call).await {
                 if matches!(result, Err(CallError::Unknown(_))) {
-                    self.inner.forget_leader(self.shard.group, node);
+                    // The node may hang: the next call shall not begin with it.
+                    self.inner.leaders.forget(self.shard.group, node);
                 }
                 return result;
             }
             let elapsed = began.elapsed();
             if effect == Effect::Writes
                 && elapsed >= PATIENCE
-                && self.inner.may_probe(self.shard.group)
+                && self.inner.leaders.may_probe(self.shard.group)
             {
                 tokio::select! {
                     biased;
@@ -152,20 +164,22 @@ impl<'a> Search<'a> {
                 }
             }
             let patience = match effect {
+                // It doubles, so that a disk that is merely slow is not asked ever more often.
                 Effect::Reads => PATIENCE * (1 << self.timed_out.min(4)),
+                // A slow leader keeps its appends: sent elsewhere they would only add load.
                 Effect::Writes => DEADLINE,
             };
             let is_late = elapsed >= patience;
             if is_late || self.inner.is_silent(node) || self.is_led_by_another_than(node) {
                 self.timed_out += u32::from(is_late);
-                self.inner.forget_leader(self.shard.group, node);
+                self.inner.leaders.forget(self.shard.group, node);
                 return Err(CallError::Unknown("no answer in time".into()));
             }
         }
     }
 
     fn is_led_by_another_than(&self, node: NodeId) -> bool {
-        self.inner.leader(self.shard.group).is_some_and(|leader| leader != node)
+        self.inner.leaders.get(self.shard.group).is_some_and(|leader| leader != node)
     }
 
     /// Asks the replicas on other nodes than `asked` whether one of them leads, and remembers which.
@@ -174,33 +188,34 @@ impl<'a> Search<'a> {
             let others = nodes.iter().filter(|node| **node != asked);
             others.copied().filter(|node| !self.inner.is_silent(*node)).collect()
         };
-        let questions = self.nodes(others).into_iter().map(|node| {
-            // Only a leader that a majority follows knows the end of the shard.
-            let end = self.inner.seek_at(node, self.shard.group, Start::Latest, true);
-            async move { timeout(PROBE_PAUSE, end).await.ok()?.ok().map(|_| node) }
-                .map(|leader| leader.ok_or(()))
-                .boxed()
+        let requests = self.nodes(others).into_iter().map(|node| {
+            let leads = timeout(PROBE_PAUSE, self.leads(node));
+            leads.map(move |leads| if leads == Ok(true) { Ok(node) } else { Err(()) }).boxed()
         });
-        let questions: Vec<_> = questions.collect();
-        if questions.is_empty() {
-            return;
+        let requests: Vec<_> = requests.collect();
+        if requests.is_empty() {
+            return; // select_ok panics without a future
         }
-        if let Ok((leader, _)) = select_ok(questions).await {
+        if let Ok((leader, _)) = select_ok(requests).await {
             self.found(leader);
         }
     }
 
+    /// Whether `node` leads now: only a leader that a majority follows knows the end of the shard.
+    async fn leads(&self, node: NodeId) -> bool {
+        let Ok(target) = self.inner.target(node) else { return false };
+        target.seek(self.shard.group, Start::Latest, true).await.is_ok()
+    }
+
     /// Remembers that `node` leads.
-    pub(crate) fn found(&self, node: NodeId) {
-        if self.inner.leader(self.shard.group) != Some(node) {
-            self.inner.set_leader(self.shard.group, node);
-        }
+    fn found(&self, node: NodeId) {
+        self.inner.leaders.set(self.shard.group, node);
     }
 
     /// Whether to try again. Pauses once every replica was asked, and after a hint that leads nowhere new: a
-    /// leader that isn't ready yet names itself, and two nodes may name each other for a while. A node in
-    /// this process answers without letting others run, so without the pause nothing would change.
-    pub(crate) async fn again(&mut self, hint: &Option<NodeId>) -> bool {
+    /// leader that is not ready yet names itself, and two nodes may name each other for a while. A node in
+    /// this process answers without letting other tasks run, so without the pause nothing would change.
+    async fn again(&mut self, hint: &Option<NodeId>) -> bool {
         if self.began.elapsed() > DEADLINE || self.is_gone() {
             return false;
         }
@@ -218,65 +233,14 @@ impl<'a> Search<'a> {
         true
     }
 
+    /// Whether the catalog does not list the shard any more.
     fn is_gone(&self) -> bool {
-        self.inner.view.load().group(self.shard.group).is_none()
+        self.inner.catalog.load().group(self.shard.group).is_none()
     }
 
-    pub(crate) fn failure(&self) -> Error {
+    /// Why the search ends without a response.
+    fn failure(&self) -> Error {
         if self.is_gone() { Error::NotFound } else { Error::NoLeader }
-    }
-}
-
-impl Inner {
-    /// The node that led `group` last, as far as this client knows.
-    fn leader(&self, group: GroupId) -> Option<NodeId> {
-        self.leaders.read().unwrap_or_else(PoisonError::into_inner).get(&group).copied()
-    }
-
-    fn set_leader(&self, group: GroupId, node: NodeId) {
-        self.leaders.write().unwrap_or_else(PoisonError::into_inner).insert(group, node);
-    }
-
-    /// Forgets that `node` led `group`, unless another node is known to lead by now.
-    fn forget_leader(&self, group: GroupId, node: NodeId) {
-        let mut leaders = self.leaders.write().unwrap_or_else(PoisonError::into_inner);
-        if leaders.get(&group) == Some(&node) {
-            leaders.remove(&group);
-        }
-    }
-
-    /// Whether the other replicas of `group` may be asked now whether one of them leads. However many calls wait for
-    /// an answer, one of them asks.
-    fn may_probe(&self, group: GroupId) -> bool {
-        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = probed.get(&group).is_none_or(|last| last.elapsed() >= PROBE_PAUSE);
-        if is_due {
-            probed.retain(|_, last| last.elapsed() < PROBE_PAUSE);
-            probed.insert(group, Instant::now());
-        }
-        is_due
-    }
-
-    /// Whether this process's own node has heard nothing of `node` for too long.
-    pub(crate) fn is_silent(&self, node: NodeId) -> bool {
-        self.local.as_ref().is_some_and(|local| local.id() != node && local.is_silent(node))
-    }
-
-    /// Asks one node where a reader begins.
-    pub(crate) async fn seek_at(
-        &self,
-        node: NodeId,
-        group: GroupId,
-        start: Start,
-        leader_only: bool,
-    ) -> Result<anabranch_shard::Position, CallError> {
-        match self.local_if(node) {
-            Some(local) => local.seek(group, start, leader_only).await,
-            None => match self.channel_of(node) {
-                Some(channel) => call::seek(channel, group, start, leader_only).await,
-                None => Err(CallError::NotLeader(None)),
-            },
-        }
     }
 }
 

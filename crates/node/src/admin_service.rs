@@ -7,28 +7,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_access::SecretSealer;
-use anabranch_catalog::{
-    Catalog, Command, GroupCommand, GroupRef, NodeCommand, NodeState, Outcome, Refusal, Stream,
-    UserCommand,
-};
+use anabranch_catalog::{Catalog, Command, GroupCommand, NodeCommand, Outcome, UserCommand};
 use anabranch_proto::admin as pb;
 use anabranch_proto::admin::admin_service_server::{AdminService, AdminServiceServer};
-use anabranch_replica::Error;
-use anabranch_transport::was_not_sent;
-use anabranch_types::{GroupId, NodeId, ShardId, StreamName};
+use anabranch_types::NodeId;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
-use crate::group_reports::{self, Reports};
-use crate::leaders;
+use crate::admin_service::cluster::node_state;
+use crate::admin_service::lookup::find_group;
+use crate::admin_service::refusals::{not_changed, refused};
+use crate::group_reports;
 use crate::node::Node;
+use crate::node_health;
 
 mod cluster;
 mod credentials;
 mod groups;
 mod jobs;
+mod lookup;
 mod recovery;
+mod refusals;
 mod shards;
+mod transfer;
 mod users;
 
 /// How long the catalog may take for a write: longer than a leader is looked for. A leader that has lost its
@@ -38,7 +39,7 @@ const DECIDED: Duration = Duration::from_secs(20);
 const SEEN: Duration = Duration::from_secs(5);
 
 pub(crate) fn admin_service(node: &Node) -> AdminServiceServer<Admin> {
-    let sealer = SecretSealer::new(node.inner.settings.cluster_key.bytes());
+    let sealer = SecretSealer::new(node.settings().cluster_key.bytes());
     AdminServiceServer::new(Admin { node: node.clone(), sealer })
 }
 
@@ -55,12 +56,11 @@ impl AdminService for Admin {
         _request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let catalog = self.catalog();
-        let own = [catalog.own_group()];
-        let (reports, mut leading) = tokio::join!(
+        let own: Vec<_> = catalog.groups().take(1).collect();
+        let (reports, leading) = tokio::join!(
             group_reports::gather(&self.node, &own),
-            leaders::ask_others(&self.node, &catalog)
+            node_health::all_nodes(&self.node, &catalog)
         );
-        leading.insert(self.node.id(), leaders::leading(&self.node));
         Ok(Response::new(cluster::status(&catalog, &reports, &leading, &self.node.clocks())))
     }
 
@@ -69,8 +69,7 @@ impl AdminService for Admin {
         _request: Request<pb::ListNodesRequest>,
     ) -> Result<Response<pb::ListNodesResponse>, Status> {
         let catalog = self.catalog();
-        let mut leading = leaders::ask_others(&self.node, &catalog).await;
-        leading.insert(self.node.id(), leaders::leading(&self.node));
+        let leading = node_health::all_nodes(&self.node, &catalog).await;
         let nodes = cluster::nodes(&catalog, &leading, &self.node.clocks());
         Ok(Response::new(pb::ListNodesResponse { nodes }))
     }
@@ -205,7 +204,7 @@ impl AdminService for Admin {
         let pb::CreateSessionRequest { user, seconds } = request.into_inner();
         let user = users::name("user", &user)?;
         let user_created = users::find(&self.catalog().users, &user)?.created;
-        let issued = self.node.inner.clock.now();
+        let issued = self.node.clock().now();
         let expires = issued.plus(users::session_length(seconds)?);
         let session = credentials::session(&self.sealer, user, user_created, issued, expires)?;
         Ok(Response::new(session))
@@ -217,8 +216,8 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::CreateUserResponse>, Status> {
         let pb::CreateUserRequest { name, account } = request.into_inner();
         let name = users::name("name", &name)?;
-        let account = users::account(&account, &self.node.inner.settings.account)?;
-        let now = self.node.inner.clock.now();
+        let account = users::account(&account, &self.node.settings().account)?;
+        let now = self.node.clock().now();
         self.change(Command::User(UserCommand::Create {
             name: name.clone(),
             account: account.clone(),
@@ -245,7 +244,7 @@ impl AdminService for Admin {
         let user = users::name("user", &request.into_inner().user)?;
         let new = credentials::access_key(&self.sealer)?;
         let (id, sealed_secret) = (new.answer.access_key_id.clone(), new.sealed_secret);
-        let now = self.node.inner.clock.now();
+        let now = self.node.clock().now();
         self.change(Command::User(UserCommand::CreateAccessKey { user, id, sealed_secret, now }))
             .await?;
         Ok(Response::new(new.answer))
@@ -290,7 +289,7 @@ impl AdminService for Admin {
 
 impl Admin {
     fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.node.catalog().borrow())
+        self.node.catalog_view().newest()
     }
 
     /// Has the catalog take a change, and waits until this node's copy shows it. Gives the version that does.
@@ -307,173 +306,6 @@ impl Admin {
                 Ok(version)
             }
             Outcome::Refused(refusal) => Err(refused(&refusal)),
-        }
-    }
-
-    /// Has the group go on from one replica, if it can't go on otherwise.
-    async fn recover(
-        &self,
-        request: &pb::RecoverGroupRequest,
-    ) -> Result<pb::RecoverGroupResponse, Status> {
-        let catalog = self.catalog();
-        let found = find_group(&catalog, request.group)?;
-        let node = NodeId(request.from_node);
-        find_node(&catalog, node)?;
-        let reports = group_reports::gather(&self.node, &[found]).await;
-        let (from, loss) = recovery::plan(&found, node, &reports)?;
-        if !request.accept_loss {
-            let group = found.group;
-            return Err(Status::failed_precondition(format!(
-                "group {group} would go on from node {node} alone; {loss}. Nothing was done: the loss has to be accepted"
-            )));
-        }
-        self.change(Command::Group(GroupCommand::Recover { group: found.group, from })).await?;
-        Ok(pb::RecoverGroupResponse { from_replica: from.0, loss })
-    }
-
-    /// Has the node that leads the group hand it over to `to`; says which node that is.
-    async fn transfer(&self, group: u64, to: NodeId) -> Result<NodeId, Status> {
-        let catalog = self.catalog();
-        let found = find_group(&catalog, group)?;
-        find_node(&catalog, to)?;
-        if !found.voters().iter().any(|replica| replica.node == to) {
-            let rule = format!("node {to} holds no voting replica of group {group}");
-            return Err(Status::failed_precondition(rule));
-        }
-        let reports = group_reports::gather(&self.node, &[found]).await;
-        let from = leader(&reports, found.group)?;
-        if from == to {
-            return Ok(from);
-        }
-        let handed_over = leaders::transfer_from(&self.node, from, vec![(found.group, to)]).await;
-        match handed_over {
-            Ok(groups) if groups.contains(&found.group) => Ok(from),
-            Ok(_) => Err(Status::failed_precondition(format!(
-                "node {from} can't hand group {group} over to node {to} now: who takes over has to live and to lack no \
-                 more than 256 entries"
-            ))),
-            Err(status) if was_not_sent(&status) => Err(Status::unavailable(status.to_string())),
-            Err(status) => Err(Status::unknown(format!("outcome unknown: {status}"))),
-        }
-    }
-}
-
-fn leader(reports: &Reports, group: GroupId) -> Result<NodeId, Status> {
-    let leader = reports.leader(group).map(|(node, _)| node);
-    leader.ok_or_else(|| Status::unavailable(format!("group {group} has no leader that answers")))
-}
-
-fn node_state(state: pb::NodeState) -> Result<NodeState, Status> {
-    match state {
-        pb::NodeState::Active => Ok(NodeState::Active),
-        pb::NodeState::Draining => Ok(NodeState::Draining),
-        pb::NodeState::Unspecified => {
-            Err(invalid("state", "must be NODE_STATE_ACTIVE or NODE_STATE_DRAINING"))
-        }
-    }
-}
-
-fn node_state_message(state: NodeState) -> pb::NodeState {
-    match state {
-        NodeState::Active => pb::NodeState::Active,
-        NodeState::Draining => pb::NodeState::Draining,
-    }
-}
-
-/// What a move does with a replica of `group`.
-fn place(group: &GroupRef<'_>, replica: anabranch_catalog::Replica) -> pb::ReplicaPlace {
-    match group.moving {
-        Some(moving) if moving.to.id == replica.id => pb::ReplicaPlace::Comes,
-        Some(moving) if moving.from == Some(replica.id) => pb::ReplicaPlace::Leaves,
-        _ => pb::ReplicaPlace::Stays,
-    }
-}
-
-fn find_group(catalog: &Catalog, group: u64) -> Result<GroupRef<'_>, Status> {
-    let found = catalog.groups().find(|found| found.group == GroupId(group));
-    found.ok_or_else(|| Status::not_found(format!("there is no group {group}")))
-}
-
-fn find_node(catalog: &Catalog, node: NodeId) -> Result<&anabranch_catalog::Node, Status> {
-    let found = catalog.nodes.get(&node);
-    found.ok_or_else(|| Status::not_found(Refusal::NodeNotFound { node }.to_string()))
-}
-
-fn find_stream<'a>(catalog: &'a Catalog, name: &str) -> Result<(StreamName, &'a Stream), Status> {
-    let name: StreamName =
-        name.parse().map_err(|error: anabranch_types::ParseError| invalid("stream", error))?;
-    match catalog.streams.get(&name) {
-        Some(stream) => Ok((name, stream)),
-        None => Err(Status::not_found(format!("there is no stream {name}"))),
-    }
-}
-
-/// A shard's number, from that or from its id.
-fn shard_id(text: &str) -> Result<ShardId, Status> {
-    if let Ok(number) = text.parse() {
-        return Ok(ShardId(number));
-    }
-    text.parse().map_err(|error: anabranch_types::ParseError| invalid("shard", error))
-}
-
-/// How many items a page has. 0 asks for `default`.
-fn page_limit(asked: u32, default: usize, most: usize) -> Result<usize, Status> {
-    match usize::try_from(asked).unwrap_or(usize::MAX) {
-        0 => Ok(default),
-        limit if limit <= most => Ok(limit),
-        _ => Err(invalid("limit", format!("must be at most {most}"))),
-    }
-}
-
-fn invalid(field: &str, rule: impl std::fmt::Display) -> Status {
-    Status::invalid_argument(format!("{field}: {rule}"))
-}
-
-/// Why the catalog refused.
-fn refused(refusal: &Refusal) -> Status {
-    match refusal {
-        Refusal::NodeNotFound { .. }
-        | Refusal::StreamNotFound { .. }
-        | Refusal::ShardNotFound { .. }
-        | Refusal::ConsumerNotFound { .. }
-        | Refusal::UserNotFound { .. }
-        | Refusal::AccessKeyNotFound { .. }
-        | Refusal::UserPolicyNotFound { .. }
-        | Refusal::ReplicaNotFound { .. } => Status::not_found(refusal.to_string()),
-        Refusal::StreamExists { .. }
-        | Refusal::StreamNotActive { .. }
-        | Refusal::StreamHasConsumers { .. }
-        | Refusal::ConsumerExists { .. }
-        | Refusal::UserExists { .. }
-        | Refusal::AccessKeyExists { .. }
-        | Refusal::TooManyTags { .. }
-        | Refusal::NoNodes
-        | Refusal::Limit { .. }
-        | Refusal::ShardClosed { .. }
-        | Refusal::CannotSplit { .. }
-        | Refusal::NotAdjacent { .. }
-        | Refusal::ShardCount { .. }
-        | Refusal::OnDemand { .. }
-        | Refusal::NotOnDemand { .. }
-        | Refusal::Retention { .. }
-        | Refusal::JobOver { .. }
-        | Refusal::NodeInUse { .. }
-        | Refusal::CannotMove { .. }
-        | Refusal::CannotRecover { .. }
-        | Refusal::DataKeyOver { .. } => Status::failed_precondition(refusal.to_string()),
-    }
-}
-
-/// Why the catalog took no decision, or none that reached this node.
-fn not_changed(error: &Error) -> Status {
-    match error {
-        Error::NotLeader { .. } | Error::NotFound | Error::OutOfService(_) => {
-            Status::unavailable("the catalog has no leader that answers")
-        }
-        Error::Throttled(_) => Status::unavailable(error.to_string()),
-        Error::Unknown(_) => Status::unknown(error.to_string()),
-        Error::Frozen | Error::Closed | Error::Invalid(_) | Error::Key(_) => {
-            Status::internal(error.to_string())
         }
     }
 }

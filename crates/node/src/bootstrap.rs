@@ -18,7 +18,7 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// The catalog's replicas in a cluster that begins: each founder's replica has the node's own number.
 fn founders(node: &Node) -> Vec<Replica> {
-    let voters = node.inner.settings.initial_voters();
+    let voters = node.settings().initial_voters();
     voters.into_iter().map(|node| Replica { id: ReplicaId(node.0), node }).collect()
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
             }
             None => stored,
         },
-        (None, Some(own)) if node.inner.began_empty && is_new_here(node, &founders).await => own.id,
+        (None, Some(own)) if node.began_empty() && is_new_here(node, &founders).await => own.id,
         // The catalog will give this disk a replica, or has taken the one away that it had.
         (None, Some(_)) | (None, None) => return Ok(()),
     };
@@ -55,14 +55,14 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
         group: GroupId::CATALOG,
         replica,
         members: founders.clone(),
-        is_new: node.inner.began_empty,
+        is_new: node.began_empty(),
         born: 0,
     };
     if is_damaged(node) || !open_own(node, &spec).await {
         let node = node.clone();
         node.clone().spawn(async move {
             loop {
-                if let Some((_, log)) = node.inner.replicas.stored_replica(GroupId::CATALOG) {
+                if let Some((_, log)) = node.replicas().stored_replica(GroupId::CATALOG) {
                     log.until_mended().await; // other nodes have copies
                 }
                 if open_own(&node, &spec).await {
@@ -76,14 +76,14 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
 
 /// Whether entries of the catalog's log on this disk are known to be damaged.
 fn is_damaged(node: &Node) -> bool {
-    let stored = node.inner.replicas.stored_replica(GroupId::CATALOG);
+    let stored = node.replicas().stored_replica(GroupId::CATALOG);
     stored.is_some_and(|(_, log)| !log.damaged().is_empty())
 }
 
 /// Opens this node's replica of the catalog; no if damaged entries are in the way.
 async fn open_own(node: &Node, spec: &GroupSpec) -> bool {
-    match node.inner.replicas.open_catalog(spec, first_catalog(node, None)).await {
-        Ok(replica) => node.inner.catalog_replica.store(Some(Arc::new(replica))),
+    match node.replicas().open_catalog(spec, first_catalog(node, None)).await {
+        Ok(replica) => node.catalog_view().set_replica(replica),
         Err(error) if is_damaged(node) => {
             tracing::warn!(%error, "entries of the catalog's log are damaged");
             return false;
@@ -95,15 +95,15 @@ async fn open_own(node: &Node, spec: &GroupSpec) -> bool {
 
 /// Why the replica of the catalog that this disk holds must not take part, as far as others can tell that answer soon.
 async fn reason_to_stay_closed(node: &Node, stored: ReplicaId) -> Option<&'static str> {
-    let (remotes, own) = (&node.inner.remotes, node.id());
-    let others = remotes.nodes().into_iter().filter(|other| *other != own);
+    let (remotes, own) = (node.peers().remotes(), node.id());
+    let others = node.peers().others().into_iter();
     let asked = join_all(others.map(|other| remotes.info_about(other, own)));
     // A node that joined a cluster knows only addresses before it has read the catalog.
-    let addresses = node.inner.settings.join.iter();
+    let addresses = node.settings().join.iter();
     let asked_there = join_all(addresses.map(|address| remotes.info_about_at(address, own)));
     let (told, told_there) = tokio::join!(asked, asked_there);
     let mut told: Vec<_> = told.into_iter().chain(told_there).filter_map(Result::ok).collect();
-    told.retain(|info| info.cluster == node.inner.settings.cluster);
+    told.retain(|info| info.cluster == node.settings().cluster);
     if went_back::is_known_of(node, &told) {
         return Some("the disk went back in time");
     }
@@ -113,17 +113,16 @@ async fn reason_to_stay_closed(node: &Node, stored: ReplicaId) -> Option<&'stati
 
 /// Learns who is at the addresses that a joining node was given. Ends once one of the cluster has told.
 pub(crate) async fn find_cluster(node: Node) {
-    let settings = &node.inner.settings;
+    let settings = node.settings();
     while !settings.join.is_empty() {
         for address in &settings.join {
-            match node.inner.remotes.node_info_at(address).await {
+            match node.peers().remotes().node_info_at(address).await {
                 Ok(info) if info.cluster != settings.cluster => {
                     let (found, own) = (info.cluster, &settings.cluster);
                     tracing::error!(address, found, own, "node of another cluster");
                 }
                 Ok(info) if info.node != node.id().0 => {
-                    node.inner.remotes.set(NodeId(info.node), address);
-                    return node.inner.transport.set_peer(NodeId(info.node), address);
+                    return node.peers().set(NodeId(info.node), address);
                 }
                 Ok(_) => {}
                 Err(status) => tracing::info!(address, %status, "join"),
@@ -135,12 +134,12 @@ pub(crate) async fn find_cluster(node: Node) {
 
 /// The id under which this disk holds a replica of the catalog.
 pub(crate) fn stored_replica(node: &Node) -> Option<ReplicaId> {
-    Some(node.inner.replicas.stored_replica(GroupId::CATALOG)?.0)
+    Some(node.replicas().stored_replica(GroupId::CATALOG)?.0)
 }
 
 /// What the catalog's group began with, as this disk's replica of it remembers.
 fn stored_founders(node: &Node) -> Option<Vec<Replica>> {
-    let (_, log) = node.inner.replicas.stored_replica(GroupId::CATALOG)?;
+    let (_, log) = node.replicas().stored_replica(GroupId::CATALOG)?;
     let row = log.state(anabranch_storage::StateKey::Founders).ok()??;
     let catalog = anabranch_proto::decode_catalog(row).ok()?;
     Some(catalog.founders)
@@ -154,8 +153,8 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
     loop {
         let mut empty = 0;
         for other in &others {
-            let Ok(info) = node.inner.remotes.node_info(*other).await else { continue };
-            if info.cluster != node.inner.settings.cluster {
+            let Ok(info) = node.peers().remotes().node_info(*other).await else { continue };
+            if info.cluster != node.settings().cluster {
                 tracing::error!(node = %other, cluster = info.cluster, "peer of another cluster");
                 continue;
             }
@@ -165,7 +164,8 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
                 let known = catalog.nodes.get(&node.id());
                 // A catalog that was recovered may have forgotten this node, but not that its founders are gone.
                 return catalog.recovered_as().is_none()
-                    && known.is_none_or(|known| known.incarnation == node.inner.incarnation);
+                    && known
+                        .is_none_or(|known| known.incarnation == node.this_start().incarnation);
             }
             empty += usize::from(info.began_empty);
         }
@@ -177,14 +177,14 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
 }
 
 async fn fetch_catalog(node: &Node, from: NodeId) -> Option<Catalog> {
-    let mut versions = node.inner.remotes.watch(from, 0, 0).await.ok()?;
+    let mut versions = node.peers().remotes().watch(from, 0, 0).await.ok()?;
     let first = versions.message().await.ok()??;
     anabranch_proto::decode_catalog(first.catalog).ok()
 }
 
 /// Tells the catalog who and where this node is, until it knows.
 pub(crate) async fn register(node: Node) {
-    let (settings, start) = (&node.inner.settings, node.inner.start());
+    let (settings, start) = (node.settings(), node.this_start());
     let command = Command::Node(NodeCommand::Register(NodeRegistration {
         node: settings.node,
         incarnation: start.incarnation,
@@ -202,7 +202,7 @@ pub(crate) async fn register(node: Node) {
     loop {
         match node.propose(&command).await {
             Ok(Outcome::Done { version }) => {
-                node.inner.registered.send_replace(Some(version));
+                node.catalog_view().set_registered(version);
                 tracing::info!(node = %settings.node, "registered");
                 return;
             }
@@ -216,7 +216,7 @@ pub(crate) async fn register(node: Node) {
 /// Whether the cluster has a node of this number that runs elsewhere. Waits for a catalog where this node
 /// joins a cluster.
 async fn is_taken(node: &Node) -> bool {
-    let settings = &node.inner.settings;
+    let settings = node.settings();
     if settings.join.is_empty() {
         return false; // the configuration says who is who
     }
@@ -227,9 +227,11 @@ async fn is_taken(node: &Node) -> bool {
         return false;
     };
     let Some(known) = catalog.nodes.get(&node.id()) else { return false };
-    if known.incarnation == node.inner.incarnation || known.grpc_address == settings.grpc_address {
+    if known.incarnation == node.this_start().incarnation
+        || known.grpc_address == settings.grpc_address
+    {
         return false;
     }
-    let there = node.inner.remotes.node_info_at(&known.grpc_address).await;
+    let there = node.peers().remotes().node_info_at(&known.grpc_address).await;
     there.is_ok_and(|info| info.node == node.id().0 && info.cluster == settings.cluster)
 }

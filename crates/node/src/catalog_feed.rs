@@ -50,30 +50,24 @@ async fn follow_others(node: &Node) {
 /// Whether this node has no replica of the catalog, or one that may not hear of the newest versions: who isn't a
 /// voter any more, or never came to be one, isn't told so by its group, and a replica on a stalled disk takes nothing.
 fn needs_others(node: &Node) -> bool {
-    let catalog = node.inner.catalog.borrow();
+    let (view, catalog) = (node.catalog_view(), node.catalog_view().newest());
     let own = catalog.replicas.iter().find(|replica| replica.node == node.id());
     let moves = catalog.moving.is_some_and(|moving| {
         moving.to.node == node.id() || own.is_some_and(|own| moving.from == Some(own.id))
     });
-    let is_stalled = *node.inner.disk.borrow() != DiskHealth::Works;
-    node.catalog_replica().is_none() || moves || is_behind(node, &catalog) || is_stalled
-}
-
-/// Whether there is a newer version than this one: that in which this node registered.
-fn is_behind(node: &Node, catalog: &Catalog) -> bool {
-    node.inner.registered.borrow().is_some_and(|since| catalog.version < since)
+    let is_stalled = node.disk() != DiskHealth::Works;
+    view.replica().is_none() || moves || view.is_behind() || is_stalled
 }
 
 /// The other nodes, those first that hold the catalog and stay.
 fn others(node: &Node) -> Vec<NodeId> {
-    let catalog = node.inner.catalog.borrow();
+    let catalog = node.catalog_view().newest();
     let leaving = catalog.moving.and_then(|moving| moving.from);
     let holds = |id: &NodeId| {
         let mut replicas = catalog.replicas.iter();
         replicas.any(|replica| replica.node == *id && Some(replica.id) != leaving)
     };
-    let mut others = node.inner.remotes.nodes();
-    others.retain(|other| *other != node.id());
+    let mut others = node.peers().others();
     others.sort_by_key(|other| !holds(other));
     others
 }
@@ -81,13 +75,13 @@ fn others(node: &Node) -> Vec<NodeId> {
 /// Follows the versions that `other` has, for as long as this node needs that and `other` lives.
 async fn follow_another(node: &Node, other: NodeId) {
     let (known, mut users) = {
-        let catalog = node.inner.catalog.borrow();
+        let catalog = node.catalog_view().newest();
         (catalog.version, catalog.users.clone())
     };
     let watched =
-        timeout(LOOK_AGAIN, node.inner.remotes.watch(other, known, users.version())).await;
+        timeout(LOOK_AGAIN, node.peers().remotes().watch(other, known, users.version())).await;
     let Ok(Ok(mut versions)) = watched else { return };
-    while needs_others(node) && !node.inner.transport.liveness().is_silent(other) {
+    while needs_others(node) && !node.peers().is_silent(other) {
         match timeout(LOOK_AGAIN, versions.message()).await {
             Ok(Ok(Some(version))) => {
                 match anabranch_proto::decode_catalog_after(version.catalog, &users) {
@@ -104,7 +98,7 @@ async fn follow_another(node: &Node, other: NodeId) {
             }
             Ok(Ok(None) | Err(_)) => return,
             // It has nothing newer either, and waits perhaps for this node to tell it: another one is asked.
-            Err(_elapsed) if is_behind(node, &node.inner.catalog.borrow()) => return,
+            Err(_elapsed) if node.catalog_view().is_behind() => return,
             Err(_elapsed) => {}
         }
     }
@@ -120,20 +114,15 @@ fn knows_own_replica(node: &Node, catalog: &Catalog) -> bool {
 fn publish(node: &Node, catalog: Arc<Catalog>) {
     // What the configuration says of a node goes before what the catalog last heard of it: after a
     // move of all nodes the catalog can't be reached to hear of it.
-    let configured = |id| node.inner.settings.initial_nodes.iter().any(|peer| peer.node == id);
+    let configured = |id| node.settings().initial_nodes.iter().any(|peer| peer.node == id);
     for (id, peer) in catalog.nodes.iter().filter(|(id, _)| **id != node.id() && !configured(**id))
     {
-        node.inner.transport.set_peer(*id, &peer.grpc_address);
-        node.inner.remotes.set(*id, &peer.grpc_address);
+        node.peers().set(*id, &peer.grpc_address);
     }
-    node.inner.catalog.send_if_modified(|current| {
-        let newer = catalog.version > current.version;
-        if newer {
-            // Nodes that hold the catalog count before they have registered.
-            let holders = catalog.replicas.iter().map(|replica| replica.node);
-            node.inner.transport.clocks().set_nodes(catalog.nodes.keys().copied().chain(holders));
-            *current = catalog;
-        }
-        newer
-    });
+    if catalog.version > node.catalog_view().newest().version {
+        // Nodes that hold the catalog count before they have registered.
+        let holders = catalog.replicas.iter().map(|replica| replica.node);
+        node.peers().clocks().set_nodes(catalog.nodes.keys().copied().chain(holders));
+        node.catalog_view().publish(catalog);
+    }
 }

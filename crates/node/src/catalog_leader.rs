@@ -1,169 +1,105 @@
-//! Finds the catalog's leader and asks it: to apply a command, or for the newest version.
+//! What a node does while it leads the catalog. There is one such node at a time; when it stops leading, the next leader
+//! goes on.
 //!
-//! A node that hangs must not hold a caller: silent nodes are not asked
-//! (`remote.rs`), a question for the newest version waits a second,
-//! and a command goes only to a node that has just answered such a question as the leader.
+//! The duties, in the order in which a stream meets them:
 //!
-//! Invariant: every command that comes to the catalog from outside or from this node is a [`Propose`], and a policy in
-//! one has been parsed. The catalog itself can't: replicas of two versions might not agree on what a policy is.
+//! 1. `controller.rs`: takes every stream to where the catalog wants it. CREATING becomes ACTIVE once all shards have leaders;
+//!    DELETING streams are dropped; closed shards that have expired are forgotten; changes of consumers and of encryption
+//!    (`encryption.rs`) are settled once every node knows them.
+//! 2. `reshard.rs`, a part of 1: drives splits and merges to COMMIT or ABORT.
+//! 3. `moves.rs`, after 1 in the same round: begins, ends and gives up moves of replicas.
+//! 4. `leader_balance.rs`: spreads the leaders of groups over the nodes, and takes them away from slow nodes.
+//! 5. `scaling.rs`: splits and merges shards of on-demand streams as their load changes.
+//!
+//! 1 to 3 are one task, 4 and 5 one each. A duty runs in rounds. It remembers things from round to round only as long as this
+//! node leads. Everything that has to outlive a leader is in the catalog, so each step may be repeated, by this leader or by
+//! the next.
+//!
+//! What never happens: a duty acts on what it remembers from an earlier term as leader.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anabranch_access::policy::{Kind, Policy};
-use anabranch_catalog::{Command, Outcome, ResourceCommand, UserCommand};
-use anabranch_replica::{CatalogReplica, Error};
-use anabranch_transport::was_not_sent;
-use anabranch_types::NodeId;
-use tokio::time::{Instant, sleep, timeout};
-use tonic::Code;
+use anabranch_catalog::Catalog;
+use tokio::time::{sleep, timeout};
 
+use crate::catalog_leader::controller::Controller;
+use crate::catalog_leader::leader_balance::LeaderBalance;
+use crate::catalog_leader::scaling::Scaling;
+use crate::fail_point::FailPoints;
 use crate::node::Node;
-use crate::remote::Remotes;
 
-const DEADLINE: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_millis(50);
-/// How long one node may take to say whether it leads.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+mod controller;
+mod encryption;
+mod leader_balance;
+mod moves;
+mod reshard;
+mod scaling;
 
-/// What only the catalog's leader can answer.
-pub(crate) trait Question {
-    type Answer;
+pub(crate) use moves::Voters;
+pub(crate) use reshard::Freeze;
+pub(crate) use scaling::{Loads, ReportLoads};
 
-    /// Whether it may be asked again if nobody knows what came of it.
-    fn is_repeatable(&self) -> bool;
+/// Something that the catalog's leader does in rounds. A value of the type is what one term as leader remembers.
+trait Duty: Send {
+    /// Longest pause before the first round, and between two looks whether this node leads.
+    const IDLE: Duration;
+    /// Whether a new version of the catalog ends a pause.
+    const FOLLOWS_CATALOG: bool;
 
-    /// Asks this node's replica.
-    fn here(
-        &self,
-        replica: &CatalogReplica,
-    ) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
-
-    /// Asks another node, which doesn't pass it on.
-    fn there(
-        &self,
-        remotes: &Remotes,
-        node: NodeId,
-    ) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+    /// One round, on this version of the catalog. Returns the longest pause before the next round.
+    fn round(&mut self, node: &Node, catalog: &Catalog) -> impl Future<Output = Duration> + Send;
 }
 
-/// Has the catalog apply a command.
-pub(crate) struct Propose<'a>(&'a Command);
-
-/// Asks for the newest version.
-pub(crate) struct NewestVersion;
-
-impl<'a> Propose<'a> {
-    /// A command that may be applied, as far as can be told without the catalog.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a policy that means nothing: gateways could only deny by it.
-    pub(crate) fn new(command: &'a Command) -> Result<Self, Error> {
-        if let Some((document, kind)) = policy(command) {
-            let parsed = Policy::parse_new(document, kind);
-            parsed.map_err(|error| Error::Invalid(format!("policy: {error}")))?;
-        }
-        Ok(Self(command))
-    }
+/// Starts the tasks of the duties. They run for as long as the node does, and act only while it leads the catalog.
+pub(crate) fn start(node: &Node) {
+    let rebalance = Arc::new(PlacedRebalance::default());
+    let (placed, fail_points) = (Arc::clone(&rebalance), Arc::new(FailPoints::from_environment()));
+    let controller = move || Controller::new(Arc::clone(&placed), Arc::clone(&fail_points));
+    node.spawn(while_leading(node.clone(), controller));
+    node.spawn(while_leading(node.clone(), Scaling::default));
+    let balance = move || LeaderBalance::new(Arc::clone(&rebalance));
+    let node_of_task = node.clone();
+    node.spawn(async move {
+        // A node that is not ready takes no leaders itself, and knows too little of the others.
+        node_of_task.ready().await;
+        while_leading(node_of_task, balance).await;
+    });
 }
 
-/// The policy that a command brings.
-fn policy(command: &Command) -> Option<(&str, Kind)> {
-    if let Command::Limited { command, .. } = command {
-        return policy(command);
-    }
-    if let Command::User(UserCommand::PutPolicy { document, .. }) = command {
-        return Some((document, Kind::Identity));
-    }
-    if let Command::Resource(ResourceCommand::SetPolicy { policy: Some(document), .. }) = command {
-        return Some((document, Kind::Resource));
-    }
-    None
-}
-
-/// Asks wherever the leader is, and looks for it while there is none. Asks again if nobody knows what came of it and that
-/// does no harm: a leader that is cut off takes the answer with it.
-pub(crate) async fn ask<Q: Question>(node: &Node, question: Q) -> Result<Q::Answer, Error> {
-    let deadline = Instant::now() + DEADLINE;
+/// Performs a duty while this node leads the catalog. `begin` makes what a new leader begins with.
+async fn while_leading<D: Duty>(node: Node, begin: impl Fn() -> D + Send) {
+    let mut versions = node.catalog();
+    versions.mark_changed(); // the version that is there counts as new
+    let (mut duty, mut pause) = (begin(), D::IDLE);
     loop {
-        let hint = match ask_here(node, &question).await {
-            Err(Error::NotLeader { leader }) => leader,
-            Err(Error::NotFound | Error::OutOfService(_)) => None,
-            Err(Error::Unknown(_)) if question.is_repeatable() && Instant::now() < deadline => None,
-            decided => return decided,
-        };
-        let others = node.inner.remotes.nodes().into_iter().filter(|other| Some(*other) != hint);
-        // Nobody else can lead a catalog in which this node's replica votes alone: whoever says so leads one that counts no
-        // more since the catalog was recovered here.
-        let others = others.filter(|_| !votes_alone(node));
-        for other in hint.into_iter().chain(others).filter(|other| *other != node.id()) {
-            match question.there(&node.inner.remotes, other).await {
-                Err(Error::NotLeader { .. }) => {}
-                Err(Error::Unknown(_)) if question.is_repeatable() && Instant::now() < deadline => {
-                }
-                decided => return decided,
-            }
+        if !D::FOLLOWS_CATALOG {
+            sleep(pause).await;
+        } else if let Ok(Err(_)) = timeout(pause, versions.changed()).await {
+            return; // the node is gone
         }
-        if Instant::now() > deadline {
-            return Err(Error::NotLeader { leader: None });
-        }
-        sleep(RETRY).await;
-    }
-}
-
-fn votes_alone(node: &Node) -> bool {
-    let status = node.catalog_replica().map(|replica| replica.status());
-    status.is_some_and(|status| status.voters == [status.replica])
-}
-
-/// Asks this node's replica only.
-pub(crate) async fn ask_here<Q: Question>(node: &Node, question: &Q) -> Result<Q::Answer, Error> {
-    let replica = node.catalog_replica().ok_or(Error::NotFound)?;
-    question.here(&replica).await
-}
-
-impl Question for Propose<'_> {
-    type Answer = Outcome;
-
-    fn is_repeatable(&self) -> bool {
-        self.0.is_repeatable()
-    }
-
-    async fn here(&self, replica: &CatalogReplica) -> Result<Outcome, Error> {
-        replica.propose(self.0).await
-    }
-
-    async fn there(&self, remotes: &Remotes, node: NodeId) -> Result<Outcome, Error> {
-        // A command can't be sent twice, so it goes to no node that may hang.
-        NewestVersion.there(remotes, node).await?;
-        match remotes.propose(node, anabranch_proto::encode_command(self.0)).await {
-            Ok(outcome) => {
-                let outcome = anabranch_proto::decode_outcome(outcome);
-                outcome.map_err(|error| Error::Unknown(error.to_string()))
-            }
-            // Refused before anything was done, or never sent.
-            Err(status) if status.code() == Code::FailedPrecondition || was_not_sent(&status) => {
-                Err(Error::NotLeader { leader: None })
-            }
-            Err(status) => Err(Error::Unknown(status.to_string())),
+        let catalog = Arc::clone(&versions.borrow_and_update());
+        if node.catalog_view().leads().await {
+            pause = duty.round(&node, &catalog).await;
+        } else {
+            // Another leader acts meanwhile, so what this node has seen will be out of date when it leads again.
+            (duty, pause) = (begin(), D::IDLE);
         }
     }
 }
 
-impl Question for NewestVersion {
-    type Answer = u64;
+/// The newest rebalance for which [`moves`] found no replica to move. What is left of it are the leaders, and
+/// [`leader_balance`] ends it.
+#[derive(Debug, Default)]
+struct PlacedRebalance(AtomicU64);
 
-    fn is_repeatable(&self) -> bool {
-        true
+impl PlacedRebalance {
+    fn set(&self, rebalance: u64) {
+        self.0.store(rebalance, Ordering::Relaxed);
     }
 
-    async fn here(&self, replica: &CatalogReplica) -> Result<u64, Error> {
-        replica.newest_version().await
-    }
-
-    async fn there(&self, remotes: &Remotes, node: NodeId) -> Result<u64, Error> {
-        // A question changes nothing: after any failure another node may be asked.
-        let not_leader = || Error::NotLeader { leader: None };
-        let answer = timeout(ANSWER_PATIENCE, remotes.newest(node)).await;
-        answer.map_err(|_elapsed| not_leader())?.map_err(|_status| not_leader())
+    fn is(&self, rebalance: u64) -> bool {
+        self.0.load(Ordering::Relaxed) == rebalance
     }
 }

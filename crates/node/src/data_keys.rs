@@ -1,18 +1,15 @@
-//! Data keys of encrypted streams: makes new ones, has worn ones replaced, and says when every node knows that a
-//! stream's records are to be stored otherwise.
+//! Data keys of encrypted streams: makes new ones, and has those replaced that shards led here have used for long enough.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_catalog::{
-    Catalog, Command, EncryptionCommand, Replica, ShardStatus, Stream, StreamId,
-};
+use anabranch_catalog::{Command, EncryptionCommand, StreamId};
 use anabranch_encryption::KeyContext;
 use anabranch_replica::Error;
-use anabranch_types::{NodeId, StreamName};
+use anabranch_types::StreamName;
 use tokio::time::sleep;
 
-use crate::controller::{all_have_leaders, step};
+use crate::catalog_requests::step;
 use crate::node::Node;
 
 /// How often a node looks for worn data keys of the shards that it leads.
@@ -30,7 +27,7 @@ impl Node {
         master_key: &str,
     ) -> Result<Vec<u8>, Error> {
         let context = KeyContext { stream: stream.to_string(), stream_id: id.0 };
-        Ok(self.inner.keyring.new_data_key(master_key, &context).await?)
+        Ok(self.keyring().new_data_key(master_key, &context).await?)
     }
 }
 
@@ -38,9 +35,9 @@ impl Node {
 pub(crate) async fn rotate(node: Node) {
     loop {
         sleep(ROUND).await;
-        let now = node.inner.clock.now();
+        let now = node.clock().now();
         let mut worn = BTreeMap::new();
-        for shard in node.inner.replicas.led_shards() {
+        for shard in node.replicas().led_shards() {
             if let Some((used, stream)) = shard.keys().and_then(|keys| keys.worn_data_key(now)) {
                 worn.insert(stream.id, (used, stream));
             }
@@ -67,33 +64,4 @@ pub(crate) async fn rotate(node: Node) {
             }
         }
     }
-}
-
-/// Whether the shards of `stream` store records as `version` of the catalog says: every node that can be reached
-/// follows it, and each shard is led by one that does.
-///
-/// A node that can't be reached leads none of them then, and takes no append before it knows that it leads again.
-pub(crate) async fn all_follow(
-    node: &Node,
-    catalog: &Catalog,
-    stream: &Stream,
-    version: u64,
-) -> bool {
-    let asked = catalog.nodes.keys().map(|id| async move {
-        if *id == node.id() {
-            return (*id, Some(*node.inner.reconciled.borrow() >= version));
-        }
-        let told = node.inner.remotes.node_info(*id).await;
-        (*id, told.map(|info| info.reconciled_version >= version).ok())
-    });
-    let told: BTreeMap<_, _> = futures::future::join_all(asked).await.into_iter().collect();
-    let liveness = node.inner.transport.liveness();
-    let is_fine =
-        |(id, told): (&NodeId, &Option<bool>)| told.unwrap_or_else(|| liveness.is_silent(*id));
-    let follows = |replica: &Replica| told.get(&replica.node).copied().flatten() == Some(true);
-    // Of each shard that takes records, the replicas that follow: one of them is to lead it.
-    let shards = stream.shards.values().filter(|shard| shard.status == ShardStatus::Open);
-    let mut shards: Vec<_> = shards.cloned().collect();
-    shards.iter_mut().for_each(|shard| shard.replicas.retain(follows));
-    told.iter().all(is_fine) && all_have_leaders(node, shards.iter()).await
 }

@@ -5,15 +5,17 @@
 //! again. It is never called working while it stalls again and again.
 //!
 //! When the store has failed for good the order is the same, but there is no way back: once the others had time to hear
-//! of it, [`Node::failed`] returns and the process ends.
+//! of it, [`Disk::failed`] returns and the process ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_replica::Replicas;
 use anabranch_storage::{Error, LogStore};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::node::Node;
+use crate::readiness::Readiness;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -87,15 +89,52 @@ impl DiskHealth {
     }
 }
 
+/// The health of the disk, for the whole node to see.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    health: watch::Sender<DiskHealth>,
+}
+
+impl Disk {
+    pub(crate) fn health(&self) -> DiskHealth {
+        self.health.borrow().clone()
+    }
+
+    /// Returns while or as soon as the disk makes no progress.
+    pub(crate) async fn stalled(&self) {
+        let mut health = self.health.subscribe();
+        let stalled = health.wait_for(|health| matches!(health, DiskHealth::Stalled { .. }));
+        drop(stalled.await); // no error: the sender is borrowed while this waits
+    }
+
+    /// Returns once the log store has failed for good and the other nodes had time to hear of it; says why.
+    pub(crate) async fn failed(&self) -> DiskFailure {
+        let mut health = self.health.subscribe();
+        loop {
+            let seen = health.borrow_and_update().clone();
+            if let DiskHealth::Failed(failure) = seen {
+                sleep(FAREWELL).await;
+                return failure;
+            }
+            let _never_closed = health.changed().await;
+        }
+    }
+}
+
 /// Runs for as long as the node does.
-pub(crate) async fn follow(node: Node) {
+pub(crate) async fn follow(
+    disk: Arc<Disk>,
+    store: Arc<dyn LogStore>,
+    replicas: Replicas,
+    readiness: Arc<Readiness>,
+) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut moves_since = None;
     loop {
         ticks.tick().await;
-        let (failure, stalled) = (failure(&*node.inner.store), node.inner.store.stalled());
-        let before = node.inner.disk.borrow().clone();
+        let (failure, stalled) = (failure(&*store), store.stalled());
+        let before = disk.health();
         let now = before.next(Instant::now(), failure, stalled, &mut moves_since);
         if now == before {
             continue;
@@ -116,10 +155,10 @@ pub(crate) async fn follow(node: Node) {
             }
         }
         if now == DiskHealth::Works {
-            node.inner.bearing.begin_anew();
+            readiness.begin_anew();
         }
-        node.inner.replicas.set_stalled(now != DiskHealth::Works);
-        node.inner.disk.send_replace(now);
+        replicas.set_stalled(now != DiskHealth::Works);
+        disk.health.send_replace(now);
     }
 }
 
@@ -129,20 +168,6 @@ fn failure(store: &dyn LogStore) -> Option<DiskFailure> {
             Some(DiskFailure { reason: detail, heals_by_restart: store.heals_by_restart() })
         }
         _ => None,
-    }
-}
-
-/// Returns once the log store has failed for good and the other nodes had time to hear of it; says why.
-pub(crate) async fn failed(mut disk: watch::Receiver<DiskHealth>) -> DiskFailure {
-    loop {
-        let seen = disk.borrow_and_update().clone();
-        if let DiskHealth::Failed(failure) = seen {
-            sleep(FAREWELL).await;
-            return failure;
-        }
-        if disk.changed().await.is_err() {
-            return std::future::pending().await; // the node is gone
-        }
     }
 }
 

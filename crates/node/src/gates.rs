@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Shard, ShardRef, Stream};
-use anabranch_replica::ShardReplica;
+use anabranch_replica::{Replicas, ShardReplica};
 use anabranch_shard::{Gate, Step};
 use anabranch_types::GroupId;
 use futures::stream::{self, StreamExt};
+use tokio::sync::watch;
 use tokio::time::timeout;
-
-use crate::node::Node;
 
 /// How often gates are looked at when the catalog doesn't change: a new leader may have come late.
 const ROUND: Duration = Duration::from_millis(200);
@@ -20,11 +19,10 @@ const ROUND: Duration = Duration::from_millis(200);
 const STEPS_AT_ONCE: usize = 64;
 
 /// Follows the catalog for as long as the node runs.
-pub(crate) async fn follow(node: Node) {
-    let mut versions = node.catalog();
+pub(crate) async fn follow(mut versions: watch::Receiver<Arc<Catalog>>, replicas: Replicas) {
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
-        let steps = due(&node, &catalog).into_iter().map(|(group, replica, step)| async move {
+        let steps = due(&replicas, &catalog).into_iter().map(|(group, replica, step)| async move {
             if let Err(error) = replica.step(step).await {
                 tracing::info!(%group, ?step, %error, "gate");
             }
@@ -38,8 +36,8 @@ pub(crate) async fn follow(node: Node) {
 
 /// The steps that shards led by this node have to take. Most shards have none: only those that are shut, and
 /// not for good, are looked up.
-fn due(node: &Node, catalog: &Catalog) -> Vec<(GroupId, ShardReplica, Step)> {
-    let mut undecided = node.inner.replicas.undecided_shards();
+fn due(replicas: &Replicas, catalog: &Catalog) -> Vec<(GroupId, ShardReplica, Step)> {
+    let mut undecided = replicas.undecided_shards();
     if undecided.is_empty() {
         return Vec::new();
     }

@@ -12,9 +12,11 @@ use anabranch_replica::{GroupReport, MemberReport};
 use anabranch_shard::Gate;
 use anabranch_storage::{GroupLog, Health};
 use anabranch_types::{GroupId, NodeId};
-use futures::future::join_all;
+use tonic::Status;
 
 use crate::node::Node;
+use crate::node_request::NodeRequest;
+use crate::remote::Remotes;
 
 /// The reports of the nodes that answered.
 #[derive(Debug, Default)]
@@ -80,34 +82,35 @@ pub(crate) async fn gather(node: &Node, groups: &[GroupRef<'_>]) -> Reports {
             by_node.entry(replica.node).or_default().push(group.group.0);
         }
     }
-    let asked = by_node.into_iter().map(|(holder, groups)| async move {
-        ask(node, holder, groups).await.map(|reports| (holder, reports))
-    });
-    join_all(asked).await.into_iter().flatten().collect()
+    let liveness = node.peers().liveness();
+    by_node.retain(|holder, _| *holder == node.id() || !liveness.is_silent(*holder));
+    let requests = by_node.into_iter().map(|(holder, groups)| (holder, ReportGroups(groups)));
+    let responses = node.ask_each(requests).await.into_iter();
+    responses.map(|(holder, response)| (holder, response.into())).collect()
 }
 
-async fn ask(node: &Node, holder: NodeId, groups: Vec<u64>) -> Option<NodeReports> {
-    if holder == node.id() {
-        return Some(here(node, &groups).into());
+/// Asks a node for what its replicas of these groups know.
+pub(crate) struct ReportGroups(pub(crate) Vec<u64>);
+
+impl NodeRequest for ReportGroups {
+    type Response = pb::GroupsResponse;
+    type Error = Status;
+
+    async fn here(&self, node: &Node) -> Result<pb::GroupsResponse, Status> {
+        Ok(report(node, &self.0))
     }
-    if node.inner.transport.liveness().is_silent(holder) {
-        return None;
-    }
-    match node.inner.remotes.groups(holder, groups).await {
-        Ok(answer) => Some(answer.into()),
-        Err(status) => {
-            tracing::info!(node = %holder, %status, "says nothing of its groups");
-            None
-        }
+
+    async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<pb::GroupsResponse, Status> {
+        remotes.groups(to, self.0.clone()).await
     }
 }
 
 /// What this node's replicas of `groups` know.
-pub(crate) fn here(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
-    let stored = node.inner.replicas.stored_groups();
+fn report(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
+    let stored = node.replicas().stored_groups();
     let report = |group: &u64| {
         let group = GroupId(*group);
-        match node.inner.replicas.report(group) {
+        match node.replicas().report(group) {
             Some(report) => Some(report_message(report, node.shard(group).map(|s| s.gate()))),
             None if stored.contains(&group) => {
                 quarantined(node, group).or_else(|| waiting(node, group))
@@ -117,7 +120,7 @@ pub(crate) fn here(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
     };
     pb::GroupsResponse {
         groups: groups.iter().filter_map(report).collect(),
-        refuses_records: !node.inner.store.disk().takes_records(),
+        refuses_records: !node.store().disk().takes_records(),
     }
 }
 
@@ -127,13 +130,13 @@ fn quarantined(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
         Health::Healthy => None,
         Health::Quarantined { reason } => Some(reason),
     };
-    let reason = node.inner.replicas.stored_logs(group).iter().find_map(verdict)?;
+    let reason = node.replicas().stored_logs(group).iter().find_map(verdict)?;
     Some(pb::GroupReport { group: group.0, quarantined: Some(reason), ..Default::default() })
 }
 
 /// A sound log that isn't open because entries of it are damaged.
 fn waiting(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
-    let (replica, log) = node.inner.replicas.stored_replica(group)?;
+    let (replica, log) = node.replicas().stored_replica(group)?;
     let last = log.log_state().last.filter(|_| !log.damaged().is_empty())?;
     Some(pb::GroupReport {
         group: group.0,

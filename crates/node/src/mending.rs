@@ -29,13 +29,13 @@ const ANSWER_BYTES: usize = 4 << 20;
 pub(crate) async fn follow(node: Node) {
     let mut without = BTreeMap::new();
     loop {
-        let damaged = node.inner.replicas.damaged();
+        let damaged = node.replicas().damaged();
         for (group, log) in &damaged {
             mend_log(&node, *group, log, &mut without).await;
         }
         if damaged.is_empty() {
             without.clear();
-            node.inner.store.until_damaged().await;
+            node.store().until_damaged().await;
         } else {
             sleep(ROUND).await;
         }
@@ -50,7 +50,7 @@ async fn mend_log(node: &Node, group: GroupId, log: &Arc<dyn GroupLog>, without:
     let holders = holders(node, group);
     let first = holders.clone().unwrap_or_default();
     // Who isn't known as a holder may have been one.
-    let others = node.inner.remotes.nodes().into_iter().filter(|other| !first.contains(other));
+    let others = node.peers().others().into_iter().filter(|other| !first.contains(other));
     let mut lacking: BTreeMap<LogId, BTreeSet<NodeId>> = BTreeMap::new();
     for other in first.iter().copied().chain(others).filter(|other| *other != node.id()) {
         for missing in mend_from(node, group, &**log, other, &mut left).await {
@@ -91,10 +91,7 @@ async fn mend_log(node: &Node, group: GroupId, log: &Arc<dyn GroupLog>, without:
 fn is_alone(node: &Node, holders: Option<&BTreeSet<NodeId>>) -> bool {
     match holders {
         Some(holders) => holders.is_empty(),
-        None => {
-            let others = node.inner.remotes.nodes().into_iter().any(|other| other != node.id());
-            !others && node.inner.settings.join.is_empty()
-        }
+        None => node.peers().others().is_empty() && node.settings().join.is_empty(),
     }
 }
 
@@ -103,7 +100,7 @@ fn holders(node: &Node, group: GroupId) -> Option<BTreeSet<NodeId>> {
     if !node.is_current() {
         return None;
     }
-    let catalog = Arc::clone(&node.catalog().borrow());
+    let catalog = node.catalog_view().newest();
     let known = catalog.groups().find(|known| known.group == group)?;
     let nodes: BTreeSet<_> = known.voters().iter().map(|replica| replica.node).collect();
     let is_held = known.holders().any(|replica| replica.node == node.id());
@@ -123,7 +120,7 @@ async fn mend_from(
     let mut to_ask: Vec<LogId> = left.iter().copied().collect();
     while !to_ask.is_empty() {
         let asked: Vec<LogId> = to_ask.iter().copied().take(AT_ONCE).collect();
-        let answer = node.inner.remotes.copy_entries(other, group, asked.clone()).await;
+        let answer = node.peers().remotes().copy_entries(other, group, asked.clone()).await;
         let (copies, missing) = match answer {
             Ok(answer) => answer,
             Err(status) => {
@@ -167,7 +164,7 @@ pub(crate) async fn copies(
 ) -> pb::CopyEntriesResponse {
     let mut answer = pb::CopyEntriesResponse::default();
     let group = GroupId(request.group);
-    let logs = node.inner.replicas.stored_logs(group);
+    let logs = node.replicas().stored_logs(group);
     let mut bytes = 0;
     for id in request.entries.into_iter().take(AT_ONCE) {
         let purged = logs.iter().filter_map(|log| log.log_state().purged).map(|last| last.index);

@@ -3,14 +3,12 @@
 //! All of them are looked at when metrics are rendered. What the catalog holds is this node's copy of it, so it is the same
 //! on all nodes, but for the time that a version takes to reach them.
 
-use std::sync::{Arc, Weak};
-
 use anabranch_catalog::{Catalog, GroupRef, NodeState, StreamStatus};
 use anabranch_metrics::{Family, Gauge, Label as _, Metric, Registry, label};
 use anabranch_types::{GroupId, NodeId};
 
 use crate::disk_watch::DiskHealth;
-use crate::node::{Inner, Node};
+use crate::node::Node;
 
 const READY: Metric =
     Metric::new("anabranch_node_ready", "1 while GET /readyz answers 200, else 0.");
@@ -100,10 +98,10 @@ struct Gauges {
 
 /// Has `registry` show how `node` is, for as long as it runs.
 pub(crate) fn show(node: &Node, registry: &Registry) {
-    let (inner, gauges): (Weak<Inner>, _) = (Arc::downgrade(&node.inner), Gauges::new(registry));
+    let (node, gauges) = (node.weak(), Gauges::new(registry));
     registry.before_render(move || {
-        if let Some(inner) = inner.upgrade() {
-            gauges.set(&Node { inner });
+        if let Some(node) = node() {
+            gauges.set(&node);
         }
     });
 }
@@ -126,7 +124,6 @@ impl Gauges {
     }
 
     fn set(&self, node: &Node) {
-        let inner = &node.inner;
         self.ready.set_flag(node.is_ready());
         let disk = match node.disk() {
             DiskHealth::Works => Disk::Works,
@@ -136,12 +133,11 @@ impl Gauges {
         for health in Disk::ALL {
             self.disk_health.of(*health).set_flag(*health == disk);
         }
-        self.leads_catalog.set_flag(inner.replicas.leads(GroupId::CATALOG));
-        self.reconciled_version.set_count(*inner.reconciled.borrow());
-        self.replicas.of(Replica::Working).set_count(inner.replicas.working().len() as u64);
-        self.subscriptions.set_count(inner.subscriptions.count() as u64);
-        let catalog = Arc::clone(&inner.catalog.borrow());
-        self.set_catalog(&catalog, node.id());
+        self.leads_catalog.set_flag(node.replicas().leads(GroupId::CATALOG));
+        self.reconciled_version.set_count(node.catalog_view().reconciled());
+        self.replicas.of(Replica::Working).set_count(node.replicas().working().len() as u64);
+        self.subscriptions.set_count(node.subscriptions().count() as u64);
+        self.set_catalog(&node.catalog_view().newest(), node.id());
     }
 
     fn set_catalog(&self, catalog: &Catalog, own: NodeId) {

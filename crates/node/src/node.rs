@@ -1,3 +1,13 @@
+//! A running node: starts its parts and tasks, and is the handle to them.
+//!
+//! The parts, each with an owner in a file of its own: the log store, the replicas on it, the other nodes (`peers.rs`), the
+//! catalog as this node has it (`catalog_view.rs`), the readiness of the node (`readiness.rs`), the health of its disk
+//! (`disk_watch.rs`), and subscriptions. A task gets the parts that it needs, or the whole [`Node`] if it needs most of them.
+//!
+//! Order of a start: the gRPC port is served first, because the nodes of a cluster that starts ask each other before any of
+//! them has a catalog; then the replica of the catalog is opened (`bootstrap.rs`); then everything that follows the catalog
+//! begins.
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,35 +17,31 @@ use anabranch_encryption::Keyring;
 use anabranch_metrics::Registry;
 use anabranch_replica::{CatalogReplica, Replicas, ShardReplica};
 use anabranch_storage::LogStore;
-use anabranch_transport::{
-    CONNECTION_WINDOW_BYTES, ClockReport, Connector, FRAME_BYTES, Listener, ReplicaServer,
-    STREAM_WINDOW_BYTES, Transport, TransportSettings,
-};
-use anabranch_types::{Clock, GroupId, Incarnation, NodeId};
-use arc_swap::ArcSwapOption;
+use anabranch_transport::{ClockReport, Connector, Listener, Transport, TransportSettings};
+use anabranch_types::{Clock, GroupId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tonic::service::Routes;
 
-use crate::access::Access;
-use crate::catalog_leader::{NewestVersion, Propose};
-use crate::disk_watch::{self, DiskFailure, DiskHealth};
+use crate::catalog_requests::{self, NewestVersion, Propose};
+use crate::catalog_view::CatalogView;
+use crate::disk_watch::{self, Disk, DiskFailure, DiskHealth};
 use crate::error::Error;
-use crate::fail_point::FailPoints;
+use crate::node_health::SyncTimes;
+use crate::peers::Peers;
+use crate::readiness::Readiness;
 use crate::remote::Remotes;
 use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
-    admin_service, bootstrap, catalog_feed, catalog_leader, controller, data_keys, gates, leaders,
-    mending, metrics, node_service, readiness, reconcile, reverted, scaling, services, superseded,
-    went_back,
+    bootstrap, catalog_feed, catalog_leader, data_keys, gates, leader_transfer, mending, metrics,
+    node_health, readiness, reconcile, reverted, server, superseded, went_back,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
 #[derive(Clone)]
 pub struct Node {
-    pub(crate) inner: Arc<Inner>,
+    parts: Arc<Parts>,
 }
 
 /// The components that a node is put together from.
@@ -44,59 +50,33 @@ pub struct NodeParts {
     pub store: Arc<dyn LogStore>,
     /// Reaches the other nodes.
     pub connector: Arc<dyn Connector>,
-    /// This machine's clock; [`Node::clock`] is the one to go by.
+    /// This machine's clock. [`Node::clock`] corrects it by the clocks of the other nodes.
     pub clock: Arc<dyn Clock>,
-    /// Has the data keys of encrypted streams.
+    /// Holds the data keys of encrypted streams.
     pub keyring: Keyring,
-    /// Where the node registers its metrics.
+    /// The node registers its metrics here.
     pub registry: Registry,
 }
 
-pub(crate) struct Inner {
-    pub(crate) settings: NodeSettings,
-    pub(crate) store: Arc<dyn LogStore>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) fail_points: FailPoints,
-    pub(crate) incarnation: Incarnation,
-    boot: u64,
-    pub(crate) began_empty: bool,
-    pub(crate) transport: Transport,
-    pub(crate) replicas: Replicas,
-    pub(crate) remotes: Remotes,
-    pub(crate) catalog: watch::Sender<Arc<Catalog>>,
-    pub(crate) catalog_replica: ArcSwapOption<CatalogReplica>,
-    /// Version of the catalog that this process registered itself in.
-    pub(crate) registered: watch::Sender<Option<u64>>,
-    /// Version of the catalog that the replicas here are as.
-    pub(crate) reconciled: watch::Sender<u64>,
-    /// Whether the replicas that the catalog names for this node are open.
-    pub(crate) placed: watch::Sender<bool>,
-    /// Whether they have caught up.
-    pub(crate) settled: watch::Sender<bool>,
-    pub(crate) disk: watch::Sender<DiskHealth>,
-    /// Whether the catalog was recovered without this node.
-    pub(crate) superseded: watch::Sender<bool>,
-    pub(crate) keyring: Keyring,
-    pub(crate) bearing: leaders::Bearing,
-    pub(crate) subscriptions: Subscriptions,
-    tasks: Mutex<JoinSet<()>>,
-    stop_serving: Mutex<Option<oneshot::Sender<()>>>,
-}
-
-/// Calls at a time on one gRPC connection. A gateway has one for each subscription whose shard this node leads.
-const GRPC_STREAMS: u32 = 4096;
-/// The head of a gRPC call.
-const GRPC_HEAD_BYTES: u32 = 16 * 1024;
-/// Calls that a client took back before they were looked at; one more ends its connection.
-const PENDING_RESETS: usize = 64;
-/// Calls that were refused for faults of HTTP/2; one more ends the connection.
-const ERROR_RESETS: usize = 1024;
-
-impl Inner {
+struct Parts {
+    settings: NodeSettings,
     /// This start of the node.
-    pub(crate) fn start(&self) -> Start {
-        Start { incarnation: self.incarnation, starts: self.store.starts(), boot: self.boot }
-    }
+    start: Start,
+    /// Whether the disk held no group when the node was started.
+    began_empty: bool,
+    store: Arc<dyn LogStore>,
+    clock: Arc<dyn Clock>,
+    peers: Peers,
+    replicas: Replicas,
+    catalog: Arc<CatalogView>,
+    readiness: Arc<Readiness>,
+    disk: Arc<Disk>,
+    sync_times: Arc<SyncTimes>,
+    keyring: Keyring,
+    subscriptions: Subscriptions,
+    tasks: Mutex<JoinSet<()>>,
+    /// Dropped to end the gRPC server.
+    stop_serving: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Node {
@@ -113,199 +93,203 @@ impl Node {
         parts: NodeParts,
     ) -> Result<Self, Error> {
         let NodeParts { store, connector, clock, keyring, registry } = parts;
-        let mut transport_settings =
-            TransportSettings::new(settings.node, boot, settings.cluster.clone());
-        transport_settings.max_clock_skew = settings.replicas.max_clock_skew;
-        let transport =
-            Transport::new(transport_settings, Arc::clone(&connector), clock, &registry);
+        let peers = peers(&settings, connector, clock, boot, &registry);
         // From here on nobody asks the node's own clock: it may be wrong.
-        let clock: Arc<dyn Clock> = transport.clocks().clone();
-        let remotes = Remotes::new(connector, Arc::clone(transport.liveness()));
-        for peer in settings.initial_nodes.iter().filter(|peer| peer.node != settings.node) {
-            transport.set_peer(peer.node, &peer.grpc_address);
-            remotes.set(peer.node, &peer.grpc_address);
-        }
-        // A node that joins learns from the catalog which nodes there are.
-        if !settings.initial_nodes.is_empty() {
-            transport.clocks().set_nodes(settings.initial_nodes.iter().map(|peer| peer.node));
-        }
+        let clock: Arc<dyn Clock> = peers.clocks().clone();
         let replicas = Replicas::new(
             Arc::clone(&store),
-            transport.clone(),
+            peers.transport().clone(),
             Arc::clone(&clock),
             settings.replicas.clone(),
             &registry,
         );
-        let inner = Inner {
-            incarnation: store.incarnation(),
-            boot,
+        let parts = Parts {
+            start: Start { incarnation: store.incarnation(), starts: store.starts(), boot },
             began_empty: store.groups().is_empty(),
             settings,
             store,
             clock,
-            fail_points: FailPoints::from_environment(),
-            transport,
+            peers,
             replicas,
-            remotes,
-            catalog: watch::channel(Arc::default()).0,
-            catalog_replica: ArcSwapOption::empty(),
-            registered: watch::channel(None).0,
-            reconciled: watch::channel(0).0,
-            placed: watch::channel(false).0,
-            settled: watch::channel(false).0,
-            disk: watch::channel(DiskHealth::default()).0,
-            superseded: watch::channel(false).0,
+            catalog: Arc::new(CatalogView::new()),
+            readiness: Arc::default(),
+            disk: Arc::default(),
+            sync_times: Arc::default(),
             keyring,
-            bearing: leaders::Bearing::default(),
             subscriptions: Subscriptions::default(),
             tasks: Mutex::default(),
             stop_serving: Mutex::default(),
         };
-        let node = Self { inner: Arc::new(inner) };
+        let node = Self { parts: Arc::new(parts) };
         metrics::show(&node, &registry);
         node.serve(listener.into());
-        node.spawn(disk_watch::follow(node.clone()));
-        node.spawn(mending::follow(node.clone()));
+        node.watch_disk();
         bootstrap::join(&node).await?;
-        node.spawn(bootstrap::find_cluster(node.clone()));
-        node.spawn(catalog_feed::follow(node.clone()));
-        node.spawn(bootstrap::register(node.clone()));
-        node.spawn(went_back::report(node.clone()));
-        node.spawn(reverted::follow(node.clone()));
-        node.spawn(superseded::watch(node.clone()));
-        node.spawn(reconcile::follow(node.clone()));
-        node.spawn(readiness::follow(node.clone()));
-        node.spawn(controller::run(node.clone()));
-        node.spawn(gates::follow(node.clone()));
-        node.spawn(leaders::keep_spread(node.clone()));
-        node.spawn(scaling::run(node.clone()));
-        node.spawn(data_keys::rotate(node.clone()));
+        node.follow_catalog();
+        catalog_leader::start(&node);
         Ok(node)
     }
 
     fn serve(&self, listener: Listener) {
         let (stop, stopped) = oneshot::channel();
-        *self.inner.stop_serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
-        let handler = Arc::new(self.inner.replicas.clone());
-        let mut routes = Routes::builder();
-        routes
-            .add_service(ReplicaServer::service(self.inner.transport.clone(), handler))
-            .add_service(services::log_service(self))
-            .add_service(services::catalog_service(self))
-            .add_service(admin_service::admin_service(self))
-            .add_service(node_service::node_service(self));
-        let cluster = listener.is_mutual().then_some(&*self.inner.settings.cluster);
-        let server = tonic::transport::Server::builder()
-            .layer(Access::new(cluster))
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(FRAME_BYTES)
-            .max_concurrent_streams(GRPC_STREAMS)
-            .http2_max_header_list_size(GRPC_HEAD_BYTES)
-            .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
-            .http2_max_local_error_reset_streams(Some(ERROR_RESETS))
-            .add_routes(routes.routes());
-        let incoming = listener.connections();
-        self.spawn(async move {
-            let over = async move { drop(stopped.await) };
-            if let Err(error) = server.serve_with_incoming_shutdown(incoming, over).await {
-                tracing::error!(%error, "gRPC server ended");
-            }
-        });
+        *self.parts.stop_serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+        self.spawn(server::serve(self, listener, stopped));
+    }
+
+    /// Starts the tasks that look after the disk.
+    fn watch_disk(&self) {
+        let parts = &*self.parts;
+        let (disk, store) = (Arc::clone(&parts.disk), Arc::clone(&parts.store));
+        let (replicas, readiness) = (parts.replicas.clone(), Arc::clone(&parts.readiness));
+        self.spawn(disk_watch::follow(disk, store, replicas, readiness));
+        self.spawn(mending::follow(self.clone()));
+    }
+
+    /// Starts the tasks that bring the catalog here and do what it says.
+    fn follow_catalog(&self) {
+        let parts = &*self.parts;
+        self.spawn(bootstrap::find_cluster(self.clone()));
+        self.spawn(catalog_feed::follow(self.clone()));
+        self.spawn(bootstrap::register(self.clone()));
+        self.spawn(went_back::report(Arc::clone(&parts.catalog), self.id(), parts.start));
+        self.spawn(reverted::follow(self.clone()));
+        self.spawn(superseded::watch(self.clone()));
+        self.spawn(reconcile::follow(self.clone()));
+        self.spawn(readiness::follow(self.clone()));
+        self.spawn(gates::follow(self.catalog(), parts.replicas.clone()));
+        let (times, readiness) = (Arc::clone(&parts.sync_times), Arc::clone(&parts.readiness));
+        self.spawn(node_health::follow(times, readiness, Arc::clone(&parts.store)));
+        self.spawn(data_keys::rotate(self.clone()));
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+        self.parts.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+
+    /// A way to the node that does not keep it alive.
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + 'static {
+        let parts = Arc::downgrade(&self.parts);
+        move || parts.upgrade().map(|parts| Self { parts })
+    }
+
+    pub(crate) fn settings(&self) -> &NodeSettings {
+        &self.parts.settings
+    }
+
+    /// This start of the node.
+    pub(crate) fn this_start(&self) -> Start {
+        self.parts.start
+    }
+
+    /// Whether the disk held no group when the node was started.
+    pub(crate) fn began_empty(&self) -> bool {
+        self.parts.began_empty
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn LogStore> {
+        &self.parts.store
+    }
+
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.parts.peers
+    }
+
+    pub(crate) fn replicas(&self) -> &Replicas {
+        &self.parts.replicas
+    }
+
+    pub(crate) fn catalog_view(&self) -> &CatalogView {
+        &self.parts.catalog
+    }
+
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.parts.readiness
+    }
+
+    pub(crate) fn sync_times(&self) -> &SyncTimes {
+        &self.parts.sync_times
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.parts.keyring
+    }
+
+    pub(crate) fn subscriptions(&self) -> &Subscriptions {
+        &self.parts.subscriptions
     }
 
     /// This node's id.
     pub fn id(&self) -> NodeId {
-        self.inner.settings.node
+        self.parts.settings.node
     }
 
     /// Whether nothing was heard of `other` for so long that it counts as gone.
     pub fn is_silent(&self, other: NodeId) -> bool {
-        self.inner.transport.liveness().is_silent(other)
+        self.parts.peers.is_silent(other)
     }
 
     /// The time, as this node's clock and those of the others tell it.
     pub fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.inner.clock)
+        Arc::clone(&self.parts.clock)
     }
 
     /// The clocks of all nodes, as this one knows them.
     pub fn clocks(&self) -> ClockReport {
-        self.inner.transport.clocks().report()
+        self.parts.peers.clocks().report()
     }
 
     /// Versions of the catalog as they reach this node.
     pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
-        self.inner.catalog.subscribe()
+        self.parts.catalog.versions()
     }
 
     /// This node's replica of the shard that `group` holds.
     pub fn shard(&self, group: GroupId) -> Option<ShardReplica> {
-        self.inner.replicas.shard(group)
+        self.parts.replicas.shard(group)
     }
 
     /// This node's replica of the catalog, if it holds one.
     pub fn catalog_replica(&self) -> Option<Arc<CatalogReplica>> {
-        self.inner.catalog_replica.load_full()
-    }
-
-    /// Whether this node leads the catalog.
-    pub(crate) async fn leads_catalog(&self) -> bool {
-        match self.catalog_replica() {
-            Some(replica) => replica.leads().await,
-            None => false,
-        }
+        self.parts.catalog.replica()
     }
 
     /// Whether this node's copy of the catalog is as new as the registration of this process. Before that it may be as
     /// old as when the node was stopped.
     pub fn is_current(&self) -> bool {
-        *self.inner.placed.borrow()
+        self.parts.readiness.is_placed()
     }
 
     /// Whether [`Self::is_current`], the replicas here have caught up (`readiness.rs`), the disk works, and the node isn't about to stop.
     pub fn is_ready(&self) -> bool {
-        let disk_works = *self.inner.disk.borrow() == DiskHealth::Works;
-        *self.inner.settled.borrow() && disk_works && !self.inner.bearing.leaves()
+        let readiness = &self.parts.readiness;
+        readiness.has_caught_up() && self.disk() == DiskHealth::Works && !readiness.leaves()
     }
 
     /// How the disk under the log store is.
     pub fn disk(&self) -> DiskHealth {
-        self.inner.disk.borrow().clone()
+        self.parts.disk.health()
     }
 
     /// Returns while or as soon as the disk makes no progress.
     pub async fn stalled(&self) {
-        let mut disk = self.inner.disk.subscribe();
-        let stalled = disk.wait_for(|disk| matches!(disk, DiskHealth::Stalled { .. })).await;
-        if stalled.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.parts.disk.stalled().await;
     }
 
     /// Returns once the log store has failed for good and the other nodes had time to hear of it; says why. The process
     /// should end then: nothing that it still answers helps anybody.
     pub async fn failed(&self) -> DiskFailure {
-        disk_watch::failed(self.inner.disk.subscribe()).await
+        self.parts.disk.failed().await
     }
 
     /// Returns once the catalog was recovered without this node. The process should end: it may be started again, and then
     /// takes its place in the recovered catalog.
     pub async fn superseded(&self) {
-        let mut superseded = self.inner.superseded.subscribe();
-        if superseded.wait_for(|superseded| *superseded).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.parts.catalog.superseded().await;
     }
 
     /// Waits until [`Self::is_ready`] for the first time.
     pub async fn ready(&self) {
-        let mut settled = self.inner.settled.subscribe();
-        let _node_is_stopping = settled.wait_for(|settled| *settled).await;
+        self.parts.readiness.caught_up().await;
     }
 
     /// Has the catalog apply `command`, here or on the node that leads it.
@@ -315,7 +299,7 @@ impl Node {
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time: nothing was done.
     /// [`anabranch_replica::Error::Unknown`] if it may have been applied or not.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, anabranch_replica::Error> {
-        catalog_leader::ask(self, Propose::new(command)?).await
+        catalog_requests::ask_leader(self, Propose::new(command)?).await
     }
 
     /// The newest version of the catalog: every change acknowledged before this call is in it.
@@ -323,27 +307,52 @@ impl Node {
     /// # Errors
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time.
     pub async fn newest_catalog_version(&self) -> Result<u64, anabranch_replica::Error> {
-        catalog_leader::ask(self, NewestVersion).await
+        catalog_requests::ask_leader(self, NewestVersion).await
     }
 
     /// Hands over what the node leads, for [`Self::stop`] to follow. It isn't ready any more from now on, but
     /// serves as before. Returns once it leads nothing that another node could, at the latest after the
     /// settings' limit.
     pub async fn leave(&self) {
-        leaders::leave(self).await;
+        leader_transfer::leave(self).await;
     }
 
     /// Stops taking part, writes what is queued, and gives up the data directory.
     pub async fn stop(&self) {
         const DRAIN: Duration = Duration::from_millis(200);
-        self.inner.replicas.shutdown().await;
-        let stop = self.inner.stop_serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let parts = &*self.parts;
+        parts.replicas.shutdown().await;
+        let stop = parts.stop_serving.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(stop);
-        self.inner.transport.shutdown();
+        parts.peers.transport().shutdown();
         tokio::time::sleep(DRAIN).await; // answers that are on their way out
-        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        self.inner.store.close().await;
+        parts.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        parts.store.close().await;
     }
+}
+
+/// The other nodes that the settings name.
+fn peers(
+    settings: &NodeSettings,
+    connector: Arc<dyn Connector>,
+    clock: Arc<dyn Clock>,
+    boot: u64,
+    registry: &Registry,
+) -> Peers {
+    let mut transport_settings =
+        TransportSettings::new(settings.node, boot, settings.cluster.clone());
+    transport_settings.max_clock_skew = settings.replicas.max_clock_skew;
+    let transport = Transport::new(transport_settings, Arc::clone(&connector), clock, registry);
+    let remotes = Remotes::new(connector, Arc::clone(transport.liveness()));
+    let peers = Peers::new(settings.node, transport, remotes);
+    for peer in settings.initial_nodes.iter().filter(|peer| peer.node != settings.node) {
+        peers.set(peer.node, &peer.grpc_address);
+    }
+    // A node that joins learns from the catalog which nodes there are.
+    if !settings.initial_nodes.is_empty() {
+        peers.clocks().set_nodes(settings.initial_nodes.iter().map(|peer| peer.node));
+    }
+    peers
 }
 
 /// Binds a listener and says where, so that port 0 can be announced.

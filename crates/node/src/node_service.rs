@@ -6,19 +6,18 @@ use std::time::Duration;
 use anabranch_catalog::scaling::{BUCKETS, BucketLoad, KeyLoad, ShardLoad};
 use anabranch_proto::node as pb;
 use anabranch_proto::node::node_service_server::{NodeService, NodeServiceServer};
-use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Ending, Position};
 use anabranch_storage::ScrubProgress;
 use anabranch_types::{GroupId, HashKey, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
-use crate::group_reports;
-use crate::leaders::{self, Leading};
+use crate::catalog_leader::{Freeze, Loads, ReportLoads, Voters};
+use crate::group_reports::ReportGroups;
+use crate::leader_transfer::TransferLeaders;
 use crate::mending;
 use crate::node::Node;
-use crate::reshard;
-use crate::scaling::{self, Loads};
-use crate::services::status_of;
+use crate::node_health::{Leading, ReportHealth};
+use crate::node_request::NodeRequest;
 
 pub(crate) fn node_service(node: &Node) -> NodeServiceServer<Internal> {
     NodeServiceServer::new(Internal(node.clone()))
@@ -33,7 +32,7 @@ impl NodeService for Internal {
         &self,
         _request: Request<pb::LeadingRequest>,
     ) -> Result<Response<pb::LeadingResponse>, Status> {
-        Ok(Response::new(leaders::leading(&self.0).into()))
+        Ok(Response::new(ReportHealth.here(&self.0).await?.into()))
     }
 
     async fn transfer_leaders(
@@ -42,7 +41,7 @@ impl NodeService for Internal {
     ) -> Result<Response<pb::TransferLeadersResponse>, Status> {
         let transfers = request.into_inner().transfers.into_iter();
         let transfers = transfers.map(|one| (GroupId(one.group), NodeId(one.to_node))).collect();
-        let done = leaders::transfer(&self.0, transfers).await;
+        let done = TransferLeaders(transfers).here(&self.0).await?;
         let groups = done.into_iter().map(|group| group.0).collect();
         Ok(Response::new(pb::TransferLeadersResponse { groups }))
     }
@@ -52,8 +51,7 @@ impl NodeService for Internal {
         request: Request<pb::FreezeRequest>,
     ) -> Result<Response<pb::FreezeResponse>, Status> {
         let pb::FreezeRequest { group, job } = request.into_inner();
-        let ending = reshard::freeze(&self.led(group)?, job).await;
-        let ending = ending.map_err(|error| status_of(&error))?;
+        let ending = Freeze { group: GroupId(group), job }.here(&self.0).await?;
         Ok(Response::new(freeze_response(ending)))
     }
 
@@ -61,7 +59,7 @@ impl NodeService for Internal {
         &self,
         _: Request<pb::LoadsRequest>,
     ) -> Result<Response<pb::LoadsResponse>, Status> {
-        let loads = scaling::own_loads(&self.0).into_iter().map(load_message).collect();
+        let loads = ReportLoads.here(&self.0).await?.into_iter().map(load_message).collect();
         Ok(Response::new(pb::LoadsResponse { loads }))
     }
 
@@ -69,7 +67,7 @@ impl NodeService for Internal {
         &self,
         request: Request<pb::VotersRequest>,
     ) -> Result<Response<pb::VotersResponse>, Status> {
-        let voters = self.led(request.into_inner().group)?.settled_voters();
+        let voters = Voters(GroupId(request.into_inner().group)).here(&self.0).await?;
         let settled = voters.is_some();
         let voters = voters.into_iter().flatten().map(|replica| replica.0).collect();
         Ok(Response::new(pb::VotersResponse { settled, voters }))
@@ -80,7 +78,7 @@ impl NodeService for Internal {
         request: Request<pb::GroupsRequest>,
     ) -> Result<Response<pb::GroupsResponse>, Status> {
         let groups = request.into_inner().groups;
-        Ok(Response::new(group_reports::here(&self.0, &groups)))
+        Ok(Response::new(ReportGroups(groups).here(&self.0).await?))
     }
 
     async fn copy_entries(
@@ -88,17 +86,6 @@ impl NodeService for Internal {
         request: Request<pb::CopyEntriesRequest>,
     ) -> Result<Response<pb::CopyEntriesResponse>, Status> {
         Ok(Response::new(mending::copies(&self.0, request.into_inner()).await))
-    }
-}
-
-impl Internal {
-    /// This node's replica of the shard that `group` holds, if it leads.
-    fn led(&self, group: u64) -> Result<ShardReplica, Status> {
-        let shard = self.0.shard(GroupId(group)).ok_or_else(|| status_of(&Error::NotFound))?;
-        if !shard.leads() {
-            return Err(status_of(&Error::NotLeader { leader: None }));
-        }
-        Ok(shard)
     }
 }
 

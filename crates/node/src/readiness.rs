@@ -12,11 +12,13 @@
 //! Never: a node that was ready becomes unready because a replica lags. Leaders know how far each replica is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, GroupRef, StreamStatus};
 use anabranch_types::{GroupId, NodeId};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::group_reports::{self, Reports};
@@ -27,17 +29,84 @@ const ROUND: Duration = Duration::from_millis(100);
 /// How long a group may be without a leader before it is left out.
 const LEADERLESS_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How far a node has come on the way to being ready.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness {
+    /// Whether the replicas that the catalog names for this node are open.
+    placed: watch::Sender<bool>,
+    /// Whether they have caught up.
+    caught_up: watch::Sender<bool>,
+    /// Since when the node has been ready without a break of its disk.
+    ready_since: Mutex<Option<Instant>>,
+    /// Whether the node is about to stop.
+    leaves: AtomicBool,
+}
+
+impl Readiness {
+    pub(crate) fn is_placed(&self) -> bool {
+        *self.placed.borrow()
+    }
+
+    pub(crate) fn set_placed(&self) {
+        self.placed.send_replace(true);
+    }
+
+    pub(crate) fn has_caught_up(&self) -> bool {
+        *self.caught_up.borrow()
+    }
+
+    /// Returns once the replicas have caught up for the first time.
+    pub(crate) async fn caught_up(&self) {
+        until(&self.caught_up).await;
+    }
+
+    fn set_caught_up(&self) {
+        *self.ready_since() = Some(Instant::now());
+        self.caught_up.send_replace(true);
+    }
+
+    /// The disk works again after a break: if the node was ready, it is ready since now.
+    pub(crate) fn begin_anew(&self) {
+        let mut since = self.ready_since();
+        *since = since.map(|_| Instant::now());
+    }
+
+    pub(crate) fn leaves(&self) -> bool {
+        self.leaves.load(Ordering::Relaxed)
+    }
+
+    /// The node is about to stop: it is not ready any more.
+    pub(crate) fn leave(&self) {
+        self.leaves.store(true, Ordering::Relaxed);
+    }
+
+    /// For how long the node has been ready, if its disk works; zero if it is not ready.
+    pub(crate) fn ready_for(&self) -> Duration {
+        let since = self.ready_since().filter(|_| !self.leaves());
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn ready_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.ready_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns once `flag` is true.
+async fn until(flag: &watch::Sender<bool>) {
+    let mut flag = flag.subscribe();
+    // There is no error: the sender is borrowed while this waits.
+    drop(flag.wait_for(|flag| *flag).await);
+}
+
 /// Ends once the node is ready.
 pub(crate) async fn follow(node: Node) {
-    let mut placed = node.inner.placed.subscribe();
-    if placed.wait_for(|placed| *placed).await.is_err() {
-        return; // the node is stopping
-    }
+    let readiness = node.readiness();
+    until(&readiness.placed).await;
     let began = Instant::now();
-    let catalog = node.catalog().borrow().clone();
+    let catalog = node.catalog_view().newest();
     let mut behind = Behind::new(groups_here(&node, &catalog).map(|group| group.group));
     loop {
-        let catalog = node.catalog().borrow().clone();
+        let catalog = node.catalog_view().newest();
         let groups: Vec<_> = groups_here(&node, &catalog).collect();
         behind.retain(&groups.iter().map(|group| group.group).collect());
         let left: Vec<_> = groups.into_iter().filter(|g| behind.0.contains_key(&g.group)).collect();
@@ -48,8 +117,7 @@ pub(crate) async fn follow(node: Node) {
             }
         }
         if behind.0.is_empty() {
-            node.inner.settled.send_replace(true);
-            return;
+            return readiness.set_caught_up();
         }
         sleep(ROUND).await;
     }

@@ -17,8 +17,8 @@ use futures::stream::{self, StreamExt};
 use tokio::time::timeout;
 
 use crate::bootstrap;
-use crate::controller::has_leader;
 use crate::node::Node;
+use crate::shard_leaders::has_leader;
 
 /// How often damage and leftovers are looked for when the catalog doesn't change.
 const ROUND: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ fn measured(group: &GroupRef<'_>) -> Option<HashKeyRange> {
 /// Follows the catalog for as long as the node runs.
 pub(crate) async fn follow(node: Node) {
     let mut versions = node.catalog();
-    let mut registered = node.inner.registered.subscribe();
+    let mut registered = node.catalog_view().registered();
     let mut known = Known::default();
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
@@ -76,9 +76,9 @@ pub(crate) async fn follow(node: Node) {
         let is_current = registered.borrow_and_update().is_some_and(|s| catalog.version >= s);
         if is_current && is_this_life(&node, &catalog) {
             if round(&node, &catalog, &mut known).await {
-                node.inner.reconciled.send_replace(catalog.version);
+                node.catalog_view().set_reconciled(catalog.version);
             }
-            node.inner.placed.send_replace(true);
+            node.readiness().set_placed();
         }
         let changed = async {
             tokio::select! {
@@ -95,13 +95,13 @@ pub(crate) async fn follow(node: Node) {
 /// Whether the catalog has heard of this disk: what it says of another one isn't for this node.
 fn is_this_life(node: &Node, catalog: &Catalog) -> bool {
     let known = catalog.nodes.get(&node.id());
-    known.is_some_and(|known| known.incarnation == node.inner.incarnation)
+    known.is_some_and(|known| known.incarnation == node.this_start().incarnation)
 }
 
 /// One round; says whether every replica here is as the catalog says, but for those that don't work.
 async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
     // A store that has ended says nothing about its replicas: none of them is lost by that.
-    if let Err(error) = node.inner.store.check() {
+    if let Err(error) = node.store().check() {
         tracing::error!(%error, "the log store has ended");
         return false;
     }
@@ -109,7 +109,7 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
     // names all of them that still count. Replicas that are made later can't have lost anything.
     let is_here = |group: &GroupRef<'_>| group.holders().any(|replica| replica.node == node.id());
     let held = catalog.groups().filter(is_here).map(|group| group.group).collect();
-    if let Err(error) = node.inner.store.bound_damage(&held) {
+    if let Err(error) = node.store().bound_damage(&held) {
         tracing::warn!(%error, "damage can't be pinned to replicas");
         return false;
     }
@@ -123,7 +123,7 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
     if wanted.len() >= MANY_REPLICAS {
         spare_memory();
     }
-    let working = node.inner.replicas.working();
+    let working = node.replicas().working();
     known.told.retain(|group, _| wanted.contains_key(group) && working.contains(group));
     let due = |(own, group): &&(Replica, GroupRef<'_>)| {
         known.told.get(&group.group) != Some(&Told::of(*own, group))
@@ -163,9 +163,9 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
     }
     stream::iter(to_replace).buffer_unordered(OPEN_AT_ONCE).collect::<Vec<()>>().await;
     remove_leftovers(node, catalog, &wanted).await;
-    node.inner.replicas.remove_old_logs().await;
+    node.replicas().remove_old_logs().await;
     // One that isn't open takes nothing, and is told before it does.
-    let open = node.inner.replicas.groups();
+    let open = node.replicas().groups();
     wanted.keys().all(|group| known.told.contains_key(group) || !open.contains(group))
 }
 
@@ -185,7 +185,7 @@ async fn open(
     group: &GroupRef<'_>,
     lost: Option<ReplicaId>,
 ) -> Result<(), Error> {
-    let replicas = &node.inner.replicas;
+    let replicas = node.replicas();
     let recovered = catalog.recovered.get(&group.group).copied();
     if let Some(recovered) = recovered.filter(|recovered| recovered.to == own.id) {
         replicas.take_over(group.group, recovered).await?;
@@ -217,7 +217,7 @@ async fn open(
         GroupKind::Shard(ShardRef { name, stream, shard }) => {
             let (id, encryption) = (stream.id, stream.encryption.clone());
             let stream_keys = Arc::new(StreamKeys { id, name: name.clone(), encryption });
-            let keys = ShardKeys::new(node.inner.keyring.clone(), shard.id);
+            let keys = ShardKeys::new(node.keyring().clone(), shard.id);
             keys.follow(Arc::clone(&stream_keys));
             let keys = Some(Arc::new(keys));
             let shard = replicas.open_shard(&spec, stream.retention_hours, keys).await?;
@@ -245,7 +245,7 @@ async fn open(
                 return Err(Error::OutOfService(reason));
             }
             if node.catalog_replica().is_none_or(|known| !known.is_same(&replica)) {
-                node.inner.catalog_replica.store(Some(Arc::new(replica)));
+                node.catalog_view().set_replica(replica);
             }
             Ok(())
         }
@@ -256,9 +256,9 @@ async fn open(
 /// majority isn't sound, so no other replica could join, and which one is given up is for the operator to say.
 async fn replace(node: &Node, of: &GroupRef<'_>, lost: ReplicaId) {
     let group = of.group;
-    node.inner.replicas.close(group).await;
+    node.replicas().close(group).await;
     if group == GroupId::CATALOG {
-        node.inner.catalog_replica.store(None);
+        node.catalog_view().remove_replica();
     }
     if !is_led(node, of).await {
         return tracing::info!(%group, "not replaced: the group has no leader");
@@ -285,7 +285,7 @@ async fn remove_leftovers(
     catalog: &Catalog,
     wanted: &BTreeMap<GroupId, (Replica, GroupRef<'_>)>,
 ) {
-    let replicas = &node.inner.replicas;
+    let replicas = node.replicas();
     // A replica of the catalog is one until the catalog, as others have it, says that it isn't.
     let is_taken_away = !catalog.replicas.is_empty();
     let known = |group: &GroupId| {
@@ -300,7 +300,7 @@ async fn remove_leftovers(
             continue;
         }
         if group == GroupId::CATALOG {
-            node.inner.catalog_replica.store(None);
+            node.catalog_view().remove_replica();
         }
         match replicas.remove(group).await {
             Ok(()) => tracing::info!(%group, "removed"),

@@ -18,10 +18,10 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use crate::leaders::Leading;
+use crate::catalog_leader::Loads;
 use crate::mending;
+use crate::node_health::Leading;
 use crate::node_service::{ending_of, loads_of};
-use crate::scaling::Loads;
 
 /// Channels to other nodes, made when first needed. A node that is silent is not called: it would hold the caller for
 /// as long as it hangs. Cheap to clone.
@@ -168,12 +168,11 @@ impl Remotes {
         Ok(CatalogServiceClient::new(channel).node_info(request).await?.into_inner())
     }
 
-    /// Whether `node` leads `group`.
-    pub(crate) async fn leads(&self, node: NodeId, group: u64) -> bool {
-        let Ok(channel) = self.channel(node) else { return false };
+    /// Returns without an error if `node` leads `group`.
+    pub(crate) async fn leads(&self, node: NodeId, group: GroupId) -> Result<(), Status> {
         let start = Some(v1::seek_request::Start::Latest(v1::Empty {}));
-        let request = request(v1::SeekRequest { group, start, leader_only: true });
-        LogServiceClient::new(channel).seek(request).await.is_ok()
+        let request = request(v1::SeekRequest { group: group.0, start, leader_only: true });
+        LogServiceClient::new(self.channel(node)?).seek(request).await.map(drop)
     }
 
     /// What `node` leads, and how it fares.
@@ -216,12 +215,12 @@ impl Remotes {
     pub(crate) async fn transfer_leaders(
         &self,
         from: NodeId,
-        transfers: Vec<(GroupId, NodeId)>,
+        transfers: &[(GroupId, NodeId)],
     ) -> Result<Vec<GroupId>, Status> {
         let mut client = NodeServiceClient::new(self.channel(from)?);
         let transfer =
-            |(group, to): (GroupId, NodeId)| pb::Transfer { group: group.0, to_node: to.0 };
-        let transfers = transfers.into_iter().map(transfer).collect();
+            |(group, to): &(GroupId, NodeId)| pb::Transfer { group: group.0, to_node: to.0 };
+        let transfers = transfers.iter().map(transfer).collect();
         let asked = client.transfer_leaders(pb::TransferLeadersRequest { transfers });
         let asked = timeout(DEADLINE, asked).await;
         let answer = asked.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;

@@ -16,12 +16,12 @@ pub(crate) async fn follow(node: Node) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for (group, lost) in node.inner.replicas.reverted() {
+        for (group, lost) in node.replicas().reverted() {
             match node.propose(&Command::Group(GroupCommand::ReplaceReplica { group, lost })).await
             {
                 // Replaced, or the catalog has no such replica any more.
                 Ok(Outcome::Done { .. } | Outcome::Refused(_)) => {
-                    node.inner.replicas.forget_reverted(group, lost);
+                    node.replicas().forget_reverted(group, lost);
                 }
                 Err(error) => tracing::info!(%group, replica = %lost, %error, "replacement"),
             }

@@ -23,18 +23,17 @@ pub(crate) async fn watch(node: Node) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for turn in 0.. {
         ticks.tick().await;
-        let others: Vec<_> =
-            node.inner.remotes.nodes().into_iter().filter(|other| *other != node.id()).collect();
+        let others = node.peers().others();
         let Some(other) = others.get(turn % others.len().max(1)) else { continue };
-        let Ok(info) = node.inner.remotes.info_about(*other, node.id()).await else { continue };
+        let Ok(info) = node.peers().remotes().info_about(*other, node.id()).await else { continue };
         if is_superseded_by(&node, &info) {
             tracing::error!(
                 by = %other,
                 "the catalog was recovered from another node: what this node knows of the cluster counts no more"
             );
-            node.inner.catalog_replica.store(None);
-            node.inner.replicas.close(GroupId::CATALOG).await;
-            node.inner.superseded.send_replace(true);
+            node.catalog_view().remove_replica();
+            node.replicas().close(GroupId::CATALOG).await;
+            node.catalog_view().set_superseded();
             return;
         }
     }
@@ -42,10 +41,10 @@ pub(crate) async fn watch(node: Node) {
 
 /// Whether another node follows a catalog that was recovered since this node's, and not from this node's replica.
 fn is_superseded_by(node: &Node, info: &v1::NodeInfoResponse) -> bool {
-    let known = node.catalog().borrow().clone();
+    let known = node.catalog_view().newest();
     let known_as = known.recovered_as().map_or(0, |replica| replica.0);
     let own = node.catalog_replica().map(|replica| replica.status().replica.0);
-    info.cluster == node.inner.settings.cluster
+    info.cluster == node.settings().cluster
         && known.version > 0
         && known_as < info.catalog_recovered_as
         && own.is_none_or(|own| own < info.catalog_recovered_as)

@@ -13,12 +13,13 @@ use anabranch_catalog::{Catalog, Start};
 use anabranch_proto::v1;
 use anabranch_types::{Incarnation, NodeId};
 
+use crate::catalog_view::CatalogView;
 use crate::node::Node;
 
 /// Whether one of these nodes of the cluster knows of a later start of this disk than this one.
 pub(crate) fn is_known_of(node: &Node, others: &[v1::NodeInfoResponse]) -> bool {
     let known = others.iter().filter_map(|other| other.registration.as_ref());
-    known.into_iter().any(|known| start(known).outdates(node.inner.start()))
+    known.into_iter().any(|known| start(known).outdates(node.this_start()))
 }
 
 /// What the catalog of this node knows of another one's last start.
@@ -34,17 +35,17 @@ fn start(message: &v1::Registration) -> Start {
 }
 
 /// Says it, once the catalog has found that this disk went back.
-pub(crate) async fn report(node: Node) {
-    let mut registered = node.inner.registered.subscribe();
+pub(crate) async fn report(view: Arc<CatalogView>, own: NodeId, own_start: Start) {
+    let mut registered = view.registered();
     let Ok(since) = registered.wait_for(Option::is_some).await.map(|since| *since) else { return };
-    let mut versions = node.catalog();
+    let mut versions = view.versions();
     let current = versions.wait_for(|catalog| Some(catalog.version) >= since).await;
     let Ok(catalog) = current.map(|catalog| Arc::clone(&catalog)) else { return };
-    let known = catalog.nodes.get(&node.id());
-    if known.is_some_and(|known| known.went_back && known.start() == node.inner.start()) {
+    let known = catalog.nodes.get(&own);
+    if known.is_some_and(|known| known.went_back && known.start() == own_start) {
         tracing::error!(
-            node = %node.id(),
-            starts = node.inner.start().starts,
+            node = %own,
+            starts = own_start.starts,
             "the disk of this node went back in time: it is an older copy of itself and may have forgotten what it \
              acknowledged. Its replicas are made anew under other ids, but for those that are the only one of their group"
         );

@@ -1,4 +1,4 @@
-//! A cluster in memory: the real catalog and the real duplicate window, a vector for each log.
+//! A cluster in memory: the real catalog, and a vector for the log of each shard.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use anabranch_catalog::{
     ShardChange, ShardsCommand, StreamCommand, StreamId, samples,
 };
 use anabranch_client::{Cluster, Error, Pages, ShardRoute, View};
-use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
+use anabranch_shard::{Batch, Page, Position, Run, Start};
 use anabranch_types::{
     Clock, GroupId, HashKey, KeyFault, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
     Timestamp,
@@ -21,18 +21,19 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Log index of the first entry of every shard.
-const FIRST: u64 = 1;
+use crate::memory_cluster::log::Log;
+
+mod log;
 
 /// A cluster without nodes: commands are applied to a real [`Catalog`], and the log of each shard is a vector of batches with
-/// a real [`DuplicateWindow`].
+/// the deduplication window that real replicas have.
 ///
 /// Nothing happens by itself. A test plays the controller: it makes streams ACTIVE ([`Self::activate`]), splits shards
 /// ([`Self::split`]), and decides which version of the catalog the reader sees ([`Self::show`], [`Self::publish`]). Appends
 /// are stamped with the clock that the test gave.
 #[derive(Debug)]
 pub struct MemoryCluster {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     clock: Arc<ManualClock>,
 }
 
@@ -53,18 +54,12 @@ struct State {
     hash_keys: Bytes,
 }
 
-#[derive(Debug, Default)]
-struct Log {
-    entries: Vec<(Timestamp, Batch)>,
-    window: DuplicateWindow,
-}
-
 impl MemoryCluster {
     /// A cluster of one node, without streams.
     pub fn new(clock: Arc<ManualClock>) -> Self {
         let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
         let cluster = Self {
-            state: Mutex::new(State {
+            state: Arc::new(Mutex::new(State {
                 catalog: Catalog::bootstrap(&voters),
                 index: 0,
                 shown: Arc::default(),
@@ -75,7 +70,7 @@ impl MemoryCluster {
                 appended: watch::channel(0).0,
                 is_silent: false,
                 hash_keys: Bytes::new(),
-            }),
+            })),
             clock,
         };
         cluster.apply(Command::Node(NodeCommand::Register(samples::registration(1))));
@@ -202,7 +197,7 @@ impl MemoryCluster {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn group(&self, name: &str, shard: u32) -> GroupId {
@@ -217,17 +212,17 @@ impl MemoryCluster {
         outcome
     }
 
-    fn do_recall(&self, shard: &ShardRoute, batch: &Batch) -> Vec<Option<Run>> {
-        let state = self.state();
-        let known = state.logs.get(&shard.group).and_then(|log| log.window.find(batch));
-        known.unwrap_or_else(|| vec![None; batch.record_count() as usize])
+    fn recall_now(&self, shard: &ShardRoute, batch: &Batch) -> Vec<Option<Run>> {
+        let known = |log: &Log| log.find(batch);
+        let nothing = || vec![None; batch.record_count() as usize];
+        self.state().logs.get(&shard.group).map_or_else(nothing, known)
     }
 
-    fn do_append(&self, shard: &ShardRoute, batch: Batch) -> Result<Vec<Run>, Error> {
+    fn append_now(&self, shard: &ShardRoute, batch: &Batch) -> Result<Vec<Run>, Error> {
         let mut state = self.state();
         let live = state.catalog.streams.get(&shard.stream).ok_or(Error::NotFound)?;
         if !live.shards[&shard.shard].is_open() {
-            let known = state.logs.get(&shard.group).and_then(|log| log.window.find(&batch));
+            let known = state.logs.get(&shard.group).map(|log| log.find(batch));
             if let Some(runs) = known.and_then(|known| known.into_iter().collect()) {
                 return Ok(runs);
             }
@@ -240,95 +235,24 @@ impl MemoryCluster {
         state.appends += 1;
         state.hash_keys = batch.hash_keys().clone();
         let arrival = self.clock.now();
-        let log = state.logs.entry(shard.group).or_default();
-        let known = log.window.find(&batch).unwrap_or_default();
-        let fresh = batch.retain(|place| known.get(place).is_none_or(Option::is_none));
-        let log_index = FIRST + log.entries.len() as u64;
-        let fresh_count = fresh.as_ref().map_or(0, Batch::record_count);
-        if let Some(fresh) = fresh {
-            if let Some((producer, indexes)) = Batch::call_of(fresh.bytes()) {
-                log.window.insert(producer, indexes, fresh.record_count(), log_index, arrival);
-            }
-            log.entries.push((arrival, fresh));
-        }
+        let runs = state.logs.entry(shard.group).or_default().append(batch, arrival);
         state.appended.send_replace(state.appends);
-        let mut offset = 0u16;
-        let runs = (0..batch.record_count() as usize).map(|place| {
-            known.get(place).copied().flatten().unwrap_or_else(|| {
-                let first = Position { log_index, offset };
-                offset += 1;
-                Run { first, records: 1, arrival }
-            })
-        });
-        let runs: Vec<_> = runs.collect();
-        assert_eq!(u32::from(offset), fresh_count);
         Ok(runs)
     }
 
-    fn do_seek(&self, shard: &ShardRoute, start: Start) -> Result<Position, Error> {
-        let state = self.state();
-        let empty = Log::default();
-        let log = state.logs.get(&shard.group).unwrap_or(&empty);
-        Ok(match start {
-            Start::TrimHorizon => Position::default(),
-            Start::At(position) => position,
-            Start::Latest => Position::entry(FIRST + log.entries.len() as u64),
-            Start::AtTimestamp(moment) => {
-                let before = log.entries.iter().take_while(|(arrival, _)| *arrival < moment);
-                Position::entry(FIRST + before.count() as u64)
-            }
-        })
-    }
-
-    fn do_read(
+    fn read_now(
         &self,
         shard: &ShardRoute,
         from: Position,
         max_records: u32,
         max_bytes: usize,
-    ) -> Result<Page, Error> {
-        let state = self.state();
-        let empty = Log::default();
-        let log = state.logs.get(&shard.group).unwrap_or(&empty);
-        let (mut batches, mut next) = (Vec::new(), from.max(Position::entry(FIRST)));
-        let (mut records, mut bytes) = (0, 0);
-        let mut behind = Duration::ZERO;
-        'entries: for (log_index, (arrival, batch)) in (FIRST..).zip(&log.entries) {
-            if log_index < next.log_index {
-                continue;
-            }
-            let first = if log_index == next.log_index { next.offset } else { 0 };
-            let (mut taken, mut full) = (0, false);
-            for record in batch.records().skip(usize::from(first)) {
-                let size = record.data.len() + record.partition_key.len();
-                full = records == max_records || (records > 0 && bytes + size > max_bytes);
-                if full {
-                    behind = self.clock.now().since(*arrival);
-                    break;
-                }
-                (records, bytes, taken) = (records + 1, bytes + size, taken + 1);
-            }
-            if taken > 0 {
-                let (arrival, batch) = (*arrival, batch.bytes().clone());
-                batches.push(PageBatch {
-                    log_index,
-                    arrival,
-                    first,
-                    records: taken,
-                    batch,
-                    encrypted: false,
-                });
-                let offset =
-                    first + u16::try_from(taken).expect("a batch has at most 2^16 records");
-                next = Position { log_index, offset };
-            }
-            if full {
-                break 'entries;
-            }
-            next = Position::entry(log_index + 1);
-        }
-        Ok(Page { batches, next, behind })
+    ) -> Page {
+        self.state().read(shard.group, from, max_records, max_bytes, self.clock.now())
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn parsed(name: &str) -> StreamName {
@@ -336,6 +260,19 @@ fn parsed(name: &str) -> StreamName {
 }
 
 impl State {
+    fn read(
+        &self,
+        group: GroupId,
+        from: Position,
+        max_records: u32,
+        max_bytes: usize,
+        now: Timestamp,
+    ) -> Page {
+        let empty = Log::default();
+        let log = self.logs.get(&group).unwrap_or(&empty);
+        log.read(from, max_records, max_bytes, now)
+    }
+
     fn apply(&mut self, command: Command) -> Outcome {
         self.index += 1;
         self.catalog.apply(self.index, command)
@@ -344,15 +281,6 @@ impl State {
     fn publish(&mut self) {
         self.shown = Arc::new(View::new(self.catalog.clone()));
         self.versions.send_replace(self.catalog.version);
-    }
-}
-
-impl Log {
-    fn last(&self) -> Option<Position> {
-        let (_, batch) = self.entries.last()?;
-        let offset =
-            u16::try_from(batch.record_count() - 1).expect("a batch has at most 2^16 records");
-        Some(Position { log_index: FIRST + self.entries.len() as u64 - 1, offset })
     }
 }
 
@@ -397,7 +325,7 @@ impl Cluster for MemoryCluster {
         shard: &'a ShardRoute,
         batch: Batch,
     ) -> BoxFuture<'a, Result<Vec<Run>, Error>> {
-        ready(self.do_append(shard, batch)).boxed()
+        ready(self.append_now(shard, &batch)).boxed()
     }
 
     fn recall<'a>(
@@ -405,7 +333,7 @@ impl Cluster for MemoryCluster {
         shard: &'a ShardRoute,
         batch: &'a Batch,
     ) -> BoxFuture<'a, Result<Vec<Option<Run>>, Error>> {
-        ready(Ok(self.do_recall(shard, batch))).boxed()
+        ready(Ok(self.recall_now(shard, batch))).boxed()
     }
 
     fn newer_view(&self, version: u64, longest: Duration) -> BoxFuture<'_, ()> {
@@ -421,7 +349,9 @@ impl Cluster for MemoryCluster {
         shard: &'a ShardRoute,
         start: Start,
     ) -> BoxFuture<'a, Result<Position, Error>> {
-        ready(self.do_seek(shard, start)).boxed()
+        let empty = Log::default();
+        let position = self.state().logs.get(&shard.group).unwrap_or(&empty).seek(start);
+        ready(Ok(position)).boxed()
     }
 
     fn read<'a>(
@@ -432,26 +362,48 @@ impl Cluster for MemoryCluster {
         max_bytes: usize,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>> {
-        let read = move || self.do_read(shard, from, max_records, max_bytes);
-        let has_records = move || read().is_ok_and(|page| !page.batches.is_empty());
+        let read = move || self.read_now(shard, from, max_records, max_bytes);
+        let has_records = move || !read().batches.is_empty();
         let mut appends = self.state().appended.subscribe();
         async move {
             // A wait of zero is over at once.
             let _either_way = timeout(wait, appends.wait_for(|_| has_records())).await;
-            read()
+            Ok(read())
         }
         .boxed()
     }
 
-    /// What there is, then nothing.
+    /// The records that are there, then each record as soon as it is appended. Sends no empty pages.
+    fn tail(&self, shard: &ShardRoute, from: Position) -> Pages {
+        let (state, clock, group) = (Arc::clone(&self.state), Arc::clone(&self.clock), shard.group);
+        let appends = self.state().appended.subscribe();
+        let pages = stream::unfold((from, appends), move |(from, mut appends)| {
+            let (state, clock) = (Arc::clone(&state), Arc::clone(&clock));
+            async move {
+                loop {
+                    // Before the read, so that an append after the read ends the wait below.
+                    appends.mark_unchanged();
+                    let page = lock(&state).read(group, from, u32::MAX, usize::MAX, clock.now());
+                    if !page.batches.is_empty() {
+                        let next = page.next;
+                        return Some((Ok(page), (next, appends)));
+                    }
+                    appends.changed().await.ok()?;
+                }
+            }
+        });
+        pages.boxed()
+    }
+
+    /// The records that are there, then nothing: the stream never ends.
     fn subscribe<'a>(
         &'a self,
         shard: &'a ShardRoute,
         from: Position,
         _consumer: String,
     ) -> BoxFuture<'a, Result<Pages, Error>> {
-        let page = self.do_read(shard, from, u32::MAX, usize::MAX);
-        let pages = stream::once(ready(page)).chain(stream::pending());
+        let page = self.read_now(shard, from, u32::MAX, usize::MAX);
+        let pages = stream::once(ready(Ok(page))).chain(stream::pending());
         ready(Ok(pages.boxed())).boxed()
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use anabranch_client::StreamRecord;
 use anabranch_types::{HashKey, SequenceNumber, ShardId, Timestamp, dates};
 use base64_simd::STANDARD;
 use serde_json::json;
@@ -25,6 +26,20 @@ pub(super) struct Line<'a> {
     pub explicit_hash_key: Option<HashKey>,
     /// Data of the record.
     pub data: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn of(record: &'a StreamRecord) -> Self {
+        Self {
+            shard: record.shard,
+            number: record.number,
+            place: record.place,
+            arrival: record.arrival,
+            partition_key: &record.partition_key,
+            explicit_hash_key: record.explicit_hash_key,
+            data: &record.data,
+        }
+    }
 }
 
 impl Line<'_> {

@@ -19,7 +19,7 @@ fn client() -> (Client, Arc<ShardRoute>) {
         catalog.apply(index, command);
     }
     let client = Client::new(None, Arc::new(TcpConnector), Vec::new());
-    client.inner.publish(catalog);
+    client.inner.catalog.publish(catalog);
     let view = client.view();
     let stream = view.stream(&name).unwrap();
     let shard = *stream.stream.shards.keys().next().unwrap();

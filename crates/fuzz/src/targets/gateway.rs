@@ -187,6 +187,10 @@ impl Cluster for ReadOnly {
         ready(Ok(Page { batches: Vec::new(), next: from, behind: Duration::ZERO })).boxed()
     }
 
+    fn tail(&self, _: &ShardRoute, _: Position) -> Pages {
+        futures::stream::pending().boxed()
+    }
+
     fn subscribe<'a>(
         &'a self,
         _: &'a ShardRoute,

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, Stream};
+use anabranch_catalog::{Catalog, NodeState, Stream};
 use anabranch_proto::admin as pb;
 use anabranch_transport::ClockReport;
 use anabranch_types::{GroupId, NodeId};
+use tonic::Status;
 
-use crate::admin_service::node_state_message;
+use crate::admin_service::refusals::invalid;
 use crate::group_reports::Reports;
-use crate::leaders::Leading;
+use crate::node_health::Leading;
 
 pub(super) fn status(
     catalog: &Catalog,
@@ -87,4 +88,21 @@ pub(super) fn held(catalog: &Catalog) -> BTreeMap<NodeId, u32> {
 
 pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+pub(super) fn node_state(state: pb::NodeState) -> Result<NodeState, Status> {
+    match state {
+        pb::NodeState::Active => Ok(NodeState::Active),
+        pb::NodeState::Draining => Ok(NodeState::Draining),
+        pb::NodeState::Unspecified => {
+            Err(invalid("state", "must be NODE_STATE_ACTIVE or NODE_STATE_DRAINING"))
+        }
+    }
+}
+
+pub(super) fn node_state_message(state: NodeState) -> pb::NodeState {
+    match state {
+        NodeState::Active => pb::NodeState::Active,
+        NodeState::Draining => pb::NodeState::Draining,
+    }
 }

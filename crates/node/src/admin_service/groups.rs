@@ -8,7 +8,8 @@ use anabranch_proto::node::{self, GroupReport};
 use anabranch_types::{GroupId, NodeId};
 use tonic::Status;
 
-use crate::admin_service::{find_node, find_stream, jobs, page_limit, place};
+use crate::admin_service::jobs;
+use crate::admin_service::lookup::{find_node, find_stream, page_limit};
 use crate::group_reports::Reports;
 
 const PAGE: usize = 100;
@@ -119,6 +120,15 @@ pub(super) fn member(report: &GroupReport, replica: Replica) -> Option<&node::Me
 /// Entries of the leader's log that a replica lacks, as its leader knows.
 pub(super) fn lag(leading: &GroupReport, replica: Replica) -> Option<u64> {
     Some(leading.last_log_index?.saturating_sub(member(leading, replica)?.matched_index?))
+}
+
+/// What a move does with a replica of `group`.
+pub(super) fn place(group: &GroupRef<'_>, replica: Replica) -> pb::ReplicaPlace {
+    match group.moving {
+        Some(moving) if moving.to.id == replica.id => pb::ReplicaPlace::Comes,
+        Some(moving) if moving.from == Some(replica.id) => pb::ReplicaPlace::Leaves,
+        _ => pb::ReplicaPlace::Stays,
+    }
 }
 
 fn gate_message(gate: Option<&node::Gate>) -> pb::Gate {

@@ -1,18 +1,42 @@
 //! Whether a group that has lost its majority can be recovered from the replica on one node, and what that loses.
 
-use anabranch_catalog::GroupRef;
+use anabranch_catalog::{Command, GroupCommand, GroupRef};
 use anabranch_proto::admin as pb;
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 use tonic::Status;
 
-use crate::admin_service::groups;
-use crate::group_reports::Reports;
+use crate::admin_service::lookup::{find_group, find_node};
+use crate::admin_service::{Admin, groups};
+use crate::group_reports::{self, Reports};
+
+impl Admin {
+    /// Has the group go on from one replica, if it can't go on otherwise.
+    pub(super) async fn recover(
+        &self,
+        request: &pb::RecoverGroupRequest,
+    ) -> Result<pb::RecoverGroupResponse, Status> {
+        let catalog = self.catalog();
+        let found = find_group(&catalog, request.group)?;
+        let node = NodeId(request.from_node);
+        find_node(&catalog, node)?;
+        let reports = group_reports::gather(&self.node, &[found]).await;
+        let (from, loss) = plan(&found, node, &reports)?;
+        if !request.accept_loss {
+            let group = found.group;
+            return Err(Status::failed_precondition(format!(
+                "group {group} would go on from node {node} alone; {loss}. Nothing was done: the loss has to be accepted"
+            )));
+        }
+        self.change(Command::Group(GroupCommand::Recover { group: found.group, from })).await?;
+        Ok(pb::RecoverGroupResponse { from_replica: from.0, loss })
+    }
+}
 
 /// The replica on `from` that the group could be recovered from, and what only the others may have.
 ///
 /// # Errors
 /// FAILED_PRECONDITION where nothing is to be recovered, or not from there.
-pub(super) fn plan(
+fn plan(
     group: &GroupRef<'_>,
     from: NodeId,
     reports: &Reports,

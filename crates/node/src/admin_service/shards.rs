@@ -6,8 +6,9 @@ use anabranch_catalog::{Catalog, GroupRef, NodeState, Replica, Shard, ShardStatu
 use anabranch_proto::admin as pb;
 use tonic::Status;
 
-use crate::admin_service::cluster::{count, held};
-use crate::admin_service::{find_stream, node_state_message, page_limit, place, shard_id};
+use crate::admin_service::cluster::{count, held, node_state_message};
+use crate::admin_service::groups::place;
+use crate::admin_service::lookup::{find_stream, page_limit, shard_id};
 
 const PAGE: usize = 1_000;
 const LARGEST_PAGE: usize = 10_000;

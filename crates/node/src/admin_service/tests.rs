@@ -1,16 +1,18 @@
 use std::collections::BTreeMap;
 
 use anabranch_catalog::{
-    GroupCommand, NodeCommand, NodeRegistration, Replica, ShardChange, ShardsCommand,
-    StreamCommand, samples,
+    GroupCommand, GroupRef, NodeCommand, NodeRegistration, Refusal, Replica, ShardChange,
+    ShardsCommand, StreamCommand, samples,
 };
 use anabranch_proto::node::{Gate, GroupReport, GroupsResponse, Member};
+use anabranch_replica::Error;
 use anabranch_transport::ClockReport;
-use anabranch_types::{HashKey, ReplicaId, Timestamp};
+use anabranch_types::{HashKey, ReplicaId, ShardId, StreamName, Timestamp};
 use tonic::Code;
 
 use super::*;
-use crate::group_reports::NodeReports;
+use crate::admin_service::lookup::shard_id;
+use crate::group_reports::{NodeReports, Reports};
 
 /// Nodes 1 to 4, of which the first three hold the catalog and the streams a (2 shards) and b (1 shard).
 struct Scene {

@@ -8,7 +8,8 @@ use anabranch_proto::admin as pb;
 use anabranch_types::{AccountId, ParseError, Timestamp, UserName, limits};
 use tonic::Status;
 
-use crate::admin_service::{invalid, page_limit, refused};
+use crate::admin_service::lookup::page_limit;
+use crate::admin_service::refusals::{invalid, refused};
 
 const PAGE: usize = 1_000;
 

@@ -8,12 +8,16 @@ use anabranch_catalog::scaling::{Action, Bounds, Decision, OpenShard, Reason, Sc
 use anabranch_catalog::{
     Catalog, Command, ShardChange, ShardsCommand, Stream, StreamId, StreamMode, StreamStatus,
 };
-use anabranch_types::{GroupId, StreamName, Timestamp};
+use anabranch_types::{GroupId, NodeId, StreamName, Timestamp};
 use futures::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
+use tonic::Status;
 
-use crate::controller;
+use crate::catalog_leader::Duty;
+use crate::catalog_requests::step;
 use crate::node::Node;
+use crate::node_request::NodeRequest;
+use crate::remote::Remotes;
 
 /// Between two decisions, each about at most one job of a stream.
 const ROUND: Duration = Duration::from_secs(2);
@@ -25,14 +29,25 @@ const LOADS_LAST: Duration = Duration::from_secs(15);
 /// The load on shards, by their groups.
 pub(crate) type Loads = BTreeMap<GroupId, ShardLoad>;
 
-/// What the shards that this node leads take.
-pub(crate) fn own_loads(node: &Node) -> Loads {
-    node.inner.replicas.loads()
+/// Asks a node for the load on the measured shards that it leads.
+pub(crate) struct ReportLoads;
+
+impl NodeRequest for ReportLoads {
+    type Response = Loads;
+    type Error = Status;
+
+    async fn here(&self, node: &Node) -> Result<Loads, Status> {
+        Ok(node.replicas().loads())
+    }
+
+    async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<Loads, Status> {
+        remotes.loads(to).await
+    }
 }
 
 /// What is remembered from round to round, for as long as this node leads the catalog.
 #[derive(Default)]
-struct Scaling {
+pub(super) struct Scaling {
     scalers: BTreeMap<StreamId, Scaler>,
     /// Why nothing was done, of those streams where something was to be.
     held: BTreeMap<StreamId, Reason>,
@@ -40,17 +55,13 @@ struct Scaling {
     asked: Option<Instant>,
 }
 
-/// Runs for as long as the node does; acts only while this node leads the catalog.
-pub(crate) async fn run(node: Node) {
-    let mut scaling = Scaling::default();
-    loop {
-        sleep(ROUND).await;
-        if node.leads_catalog().await {
-            scaling.round(&node).await;
-        } else {
-            // Begins anew as leader: what was seen before is no longer so.
-            scaling = Scaling::default();
-        }
+impl Duty for Scaling {
+    const IDLE: Duration = ROUND;
+    const FOLLOWS_CATALOG: bool = false;
+
+    async fn round(&mut self, node: &Node, catalog: &Catalog) -> Duration {
+        self.follow_loads(node, catalog).await;
+        ROUND
     }
 }
 
@@ -60,8 +71,7 @@ fn follows_load(stream: &Stream) -> bool {
 }
 
 impl Scaling {
-    async fn round(&mut self, node: &Node) {
-        let catalog = node.catalog().borrow().clone();
+    async fn follow_loads(&mut self, node: &Node, catalog: &Catalog) {
         let streams = || catalog.streams.iter().filter(|(_, stream)| follows_load(stream));
         if streams().next().is_none() {
             *self = Self::default();
@@ -69,15 +79,15 @@ impl Scaling {
         }
         if self.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
             self.asked = Some(Instant::now());
-            self.take_note(ask_all(node, &catalog).await);
+            self.take_note(ask_all(node, catalog).await);
         }
-        let now = node.inner.clock.now();
+        let now = node.clock().now();
         let commands: Vec<_> =
             streams().filter_map(|(name, stream)| self.decide(name, stream, now)).collect();
         let current: Vec<_> = streams().map(|(_, stream)| stream.id).collect();
         self.scalers.retain(|stream, _| current.contains(stream));
         self.held.retain(|stream, _| current.contains(stream));
-        join_all(commands.into_iter().map(|command| controller::step(node, command))).await;
+        join_all(commands.into_iter().map(|command| step(node, command))).await;
     }
 
     fn take_note(&mut self, loads: Loads) {
@@ -133,17 +143,8 @@ impl Scaling {
     }
 }
 
-/// What all nodes say that answer.
+/// The loads that the nodes report that answer.
 async fn ask_all(node: &Node, catalog: &Catalog) -> Loads {
-    let others = catalog.nodes.keys().copied().filter(|other| *other != node.id());
-    let asked = others.map(|other| async move {
-        let said = node.inner.remotes.loads(other).await;
-        said.unwrap_or_else(|status| {
-            tracing::info!(node = %other, %status, "says nothing of its load");
-            Loads::new()
-        })
-    });
-    let mut loads: Loads = join_all(asked).await.into_iter().flatten().collect();
-    loads.extend(own_loads(node));
-    loads
+    let requests = catalog.nodes.keys().map(|other| (*other, ReportLoads));
+    node.ask_each(requests).await.into_values().flatten().collect()
 }

@@ -1,51 +1,36 @@
-//! The native API over gRPC.
+//! `LogService` of the native API over gRPC: appends to and reads from the shards that this node holds.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Catalog, StreamId, Users};
-use anabranch_proto::v1::catalog_service_server::{CatalogService, CatalogServiceServer};
+use anabranch_proto::v1;
 use anabranch_proto::v1::log_service_server::{LogService, LogServiceServer};
-use anabranch_proto::{
-    decode_command, encode_catalog, encode_catalog_without_users, encode_outcome, key_error_kind,
-    v1,
-};
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
-use anabranch_types::{GroupId, NodeId, StreamName, Timestamp, limits};
+use anabranch_types::{GroupId, Timestamp, limits};
 use futures::future::{pending, ready};
 use futures::stream::{self, Stream, StreamExt};
-use prost::Message;
 use tokio::time::sleep;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
-use crate::access;
-use crate::catalog_leader::{self, NewestVersion, Propose};
 use crate::node::Node;
+use crate::status::{detail_of, in_use, invalid, status_of};
 use crate::subscriptions::{InUse, Seat};
-use crate::went_back;
 
 /// Largest message that a client may send: a full batch and its framing, behind a megabyte of others.
-const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (4 << 20);
+pub(crate) const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (4 << 20);
 
-pub(crate) fn log_service(node: &Node) -> LogServiceServer<Api> {
-    LogServiceServer::new(Api(node.clone()))
+pub(crate) fn log_service(node: &Node) -> LogServiceServer<Log> {
+    LogServiceServer::new(Log(node.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(usize::MAX)
 }
 
-pub(crate) fn catalog_service(node: &Node) -> CatalogServiceServer<Api> {
-    CatalogServiceServer::new(Api(node.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(usize::MAX)
-}
-
-/// The native API of one node.
+/// The shards of one node.
 #[derive(Clone)]
-pub(crate) struct Api(Node);
+pub(crate) struct Log(Node);
 
-impl Api {
+impl Log {
     fn shard(&self, group: u64) -> Result<ShardReplica, Status> {
         self.0.shard(GroupId(group)).ok_or_else(|| status_of(&Error::NotFound))
     }
@@ -60,7 +45,7 @@ impl Api {
         shard.seek(Start::Latest, true).await.map_err(|error| status_of(&error))?;
         let v1::Subscription { consumer, id, age_millis } = subscription;
         let age = Duration::from_millis(age_millis);
-        let seat = self.0.inner.subscriptions.take(GroupId(group), consumer, id, age);
+        let seat = self.0.subscriptions().take(GroupId(group), consumer, id, age);
         seat.map_err(|InUse| in_use())
     }
 
@@ -77,47 +62,11 @@ impl Api {
                 v1::NumberedOutcome { number, runs, error: None }
             }
             Err(error) => {
-                let (_, detail) = detail_of(&error);
-                let detail = v1::ErrorDetail { message: error.to_string(), ..detail };
+                let detail = detail_of(&error);
                 v1::NumberedOutcome { number, runs: Vec::new(), error: Some(detail) }
             }
         }
     }
-}
-
-/// The status that an error is on the wire; its details carry an `ErrorDetail`.
-pub fn status_of(error: &Error) -> Status {
-    let (code, detail) = detail_of(error);
-    Status::with_details(code, error.to_string(), detail.encode_to_vec().into())
-}
-
-/// What an error is on the wire, its words left out.
-fn detail_of(error: &Error) -> (Code, v1::ErrorDetail) {
-    use v1::ErrorKind;
-    let (code, kind, leader_node) = match error {
-        Error::NotLeader { leader } => {
-            (Code::FailedPrecondition, ErrorKind::NotLeader, leader.map_or(0, |node| node.0))
-        }
-        Error::NotFound => (Code::NotFound, ErrorKind::NotFound, 0),
-        Error::Frozen => (Code::Aborted, ErrorKind::Frozen, 0),
-        Error::Closed => (Code::FailedPrecondition, ErrorKind::Closed, 0),
-        Error::Throttled(_) => (Code::ResourceExhausted, ErrorKind::Throttled, 0),
-        Error::Invalid(_) => (Code::InvalidArgument, ErrorKind::Invalid, 0),
-        Error::Key(error) => (Code::FailedPrecondition, key_error_kind(error.fault), 0),
-        Error::Unknown(_) => (Code::Unknown, ErrorKind::UnknownOutcome, 0),
-        Error::OutOfService(_) => (Code::FailedPrecondition, ErrorKind::NotLeader, 0),
-    };
-    (code, v1::ErrorDetail { kind: kind.into(), leader_node, message: String::new() })
-}
-
-/// As [`status_of`], for the catalog: a node without a replica of it isn't its leader.
-fn catalog_status(error: &Error) -> Status {
-    let elsewhere = Error::NotLeader { leader: None };
-    status_of(if *error == Error::NotFound { &elsewhere } else { error })
-}
-
-fn invalid(error: impl std::fmt::Display) -> Status {
-    status_of(&Error::Invalid(error.to_string()))
 }
 
 fn page_message(page: Page) -> v1::ReadResponse {
@@ -144,7 +93,7 @@ fn position(position: Option<v1::Position>, field: &str) -> Result<Position, Sta
 /// Appends of one stream that are under way at a time; more wait in the connection.
 const APPENDS_AT_ONCE: usize = 1024;
 
-type Feed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Feed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// How long a tail that has nothing to say is silent.
 const TAIL_BEAT: Duration = Duration::from_secs(5);
@@ -152,7 +101,7 @@ const TAIL_BEAT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
-impl LogService for Api {
+impl LogService for Log {
     type AppendStreamStream = Feed<v1::AppendStreamResponse>;
     type TailStream = Feed<v1::ReadResponse>;
 
@@ -275,121 +224,9 @@ async fn lost(seat: &mut Option<Seat>) {
     }
 }
 
-/// What a subscription is refused or ended with that another one has displaced.
-fn in_use() -> Status {
-    let message = "another subscription of the consumer has the shard".to_owned();
-    let kind = v1::ErrorKind::InUse.into();
-    let detail = v1::ErrorDetail { kind, ..v1::ErrorDetail::default() };
-    Status::with_details(Code::AlreadyExists, message, detail.encode_to_vec().into())
-}
-
 /// The next page of a tail: records as soon as there are any, an empty page after a while.
 async fn tail_page(shard: &ShardReplica, from: Position, leader_only: bool) -> Result<Page, Error> {
     const RECORDS: u32 = limits::GET_RECORDS_MAX_RECORDS;
     const BYTES: usize = 1 << 20;
     shard.read_or_wait(from, RECORDS, BYTES, leader_only, TAIL_BEAT).await
-}
-
-/// The catalog as those see it whom its users are no business of.
-fn without_users(catalog: &Catalog) -> Catalog {
-    Catalog { users: Users::default(), ..catalog.clone() }
-}
-
-#[tonic::async_trait]
-impl CatalogService for Api {
-    type WatchStream = Feed<v1::WatchResponse>;
-
-    async fn propose(
-        &self,
-        request: Request<v1::ProposeRequest>,
-    ) -> Result<Response<v1::ProposeResponse>, Status> {
-        if request.get_ref().forwarded {
-            access::check_forwarded(&request)?;
-        }
-        let command = decode_command(request.get_ref().command.clone()).map_err(invalid)?;
-        access::check_command(&request, &command)?;
-        let propose = Propose::new(&command).map_err(|error| catalog_status(&error))?;
-        let outcome = if request.into_inner().forwarded {
-            catalog_leader::ask_here(&self.0, &propose).await
-        } else {
-            catalog_leader::ask(&self.0, propose).await
-        };
-        let outcome = outcome.map_err(|error| catalog_status(&error))?;
-        Ok(Response::new(v1::ProposeResponse { outcome: encode_outcome(&outcome) }))
-    }
-
-    async fn newest(
-        &self,
-        request: Request<v1::NewestRequest>,
-    ) -> Result<Response<v1::NewestResponse>, Status> {
-        if request.get_ref().forwarded {
-            access::check_forwarded(&request)?;
-        }
-        let version = if request.into_inner().forwarded {
-            catalog_leader::ask_here(&self.0, &NewestVersion).await
-        } else {
-            self.0.newest_catalog_version().await
-        };
-        let version = version.map_err(|error| catalog_status(&error))?;
-        Ok(Response::new(v1::NewestResponse { version }))
-    }
-
-    async fn new_data_key(
-        &self,
-        request: Request<v1::NewDataKeyRequest>,
-    ) -> Result<Response<v1::NewDataKeyResponse>, Status> {
-        access::check_data_key(&request)?;
-        let v1::NewDataKeyRequest { stream, stream_id, master_key } = request.into_inner();
-        let stream = stream.parse::<StreamName>().map_err(invalid)?;
-        let made = self.0.new_data_key(&stream, StreamId(stream_id), &master_key).await;
-        let wrapped = made.map_err(|error| status_of(&error))?.into();
-        Ok(Response::new(v1::NewDataKeyResponse { wrapped }))
-    }
-
-    async fn watch(
-        &self,
-        request: Request<v1::WatchRequest>,
-    ) -> Result<Response<Feed<v1::WatchResponse>>, Status> {
-        let sees_users = access::sees_users(&request);
-        let v1::WatchRequest { known_version: known, known_users_version } = request.into_inner();
-        let mut versions = self.0.catalog();
-        if known == 0 || versions.borrow().version > known {
-            versions.mark_changed();
-        }
-        let feed = stream::unfold(
-            (versions, known_users_version),
-            move |(mut versions, users)| async move {
-                versions.changed().await.ok()?;
-                let catalog = Arc::clone(&versions.borrow_and_update());
-                let now = catalog.users.version();
-                let encoded = match users {
-                    _ if !sees_users => encode_catalog(&without_users(&catalog)),
-                    Some(known) if known == now => encode_catalog_without_users(&catalog),
-                    _ => encode_catalog(&catalog),
-                };
-                Some((Ok(v1::WatchResponse { catalog: encoded }), (versions, users.map(|_| now))))
-            },
-        );
-        Ok(Response::new(Box::pin(feed)))
-    }
-
-    async fn node_info(
-        &self,
-        request: Request<v1::NodeInfoRequest>,
-    ) -> Result<Response<v1::NodeInfoResponse>, Status> {
-        let inner = &self.0.inner;
-        let of = NodeId(request.into_inner().registration_of);
-        let catalog = Arc::clone(&inner.catalog.borrow());
-        let registration = went_back::registration(&catalog, of);
-        let recovered_as = catalog.recovered_as().map_or(0, |replica| replica.0);
-        Ok(Response::new(v1::NodeInfoResponse {
-            registration,
-            catalog_recovered_as: recovered_as,
-            node: inner.settings.node.0,
-            cluster: inner.settings.cluster.clone(),
-            began_empty: inner.began_empty,
-            catalog_version: inner.catalog.borrow().version,
-            reconciled_version: *inner.reconciled.borrow(),
-        }))
-    }
 }

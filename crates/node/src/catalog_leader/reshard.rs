@@ -6,14 +6,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anabranch_catalog::{Command, ReshardJob, Shard, ShardsCommand, Stream};
-use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Ending, Outcome, Step};
-use anabranch_types::{SequenceNumber, ShardId, StreamName};
+use anabranch_types::{GroupId, NodeId, SequenceNumber, ShardId, StreamName};
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
+use tonic::Status;
 
-use crate::controller;
+use crate::catalog_requests::step;
+use crate::fail_point::FailPoints;
 use crate::node::Node;
+use crate::node_request::NodeRequest;
+use crate::remote::Remotes;
+use crate::shard_leaders::all_have_leaders;
+use crate::status::status_of;
 
 /// How long a controller tries to find leaders for a job's shards before it gives the job up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,16 +56,16 @@ pub(crate) async fn drive(
     stream: &Stream,
     job: &ReshardJob,
     seen: &mut Seen,
+    fail_points: &FailPoints,
 ) {
-    let fail_points = &node.inner.fail_points;
     fail_points.pass("reshard-prepared").await;
-    let obstacle = match frozen_parents(node, stream, job, seen).await {
+    let obstacle = match frozen_parents(node, stream, job, seen, fail_points).await {
         Ok(endings) => {
             fail_points.pass("reshard-frozen").await;
-            let (name, id, now) = (name.clone(), stream.id, node.inner.clock.now());
+            let (name, id, now) = (name.clone(), stream.id, node.clock().now());
             let commit =
                 Command::Shards(ShardsCommand::Commit { name, id, job: job.id, endings, now });
-            controller::step(node, commit).await;
+            step(node, commit).await;
             return fail_points.pass("reshard-committed").await;
         }
         Err(obstacle) => obstacle,
@@ -71,8 +76,7 @@ pub(crate) async fn drive(
         tracing::warn!(stream = %name, job = job.id, "resharding is given up");
         fail_points.pass("reshard-aborting").await;
         let (name, id) = (name.clone(), stream.id);
-        controller::step(node, Command::Shards(ShardsCommand::Abort { name, id, job: job.id }))
-            .await;
+        step(node, Command::Shards(ShardsCommand::Abort { name, id, job: job.id })).await;
         fail_points.pass("reshard-aborted").await;
     }
 }
@@ -83,11 +87,12 @@ async fn frozen_parents(
     stream: &Stream,
     job: &ReshardJob,
     seen: &mut Seen,
+    fail_points: &FailPoints,
 ) -> Result<BTreeMap<ShardId, SequenceNumber>, Obstacle> {
-    if !controller::all_have_leaders(node, job.children.values()).await {
+    if !all_have_leaders(node, job.children.values()).await {
         return Err(Obstacle::NoLeader);
     }
-    node.inner.fail_points.pass("reshard-children-ready").await;
+    fail_points.pass("reshard-children-ready").await;
     seen.freezing.get_or_insert_with(Instant::now);
     let parents = job.parents.iter().filter_map(|parent| stream.shards.get(parent));
     let freezes = parents.map(|parent| async move {
@@ -114,29 +119,38 @@ async fn freeze_on_leader(
     parent: &Shard,
     job: u64,
 ) -> Result<Option<Ending>, Obstacle> {
+    let freeze = Freeze { group: parent.group, job };
     for replica in &parent.replicas {
-        let answer = if replica.node == node.id() {
-            match node.shard(parent.group) {
-                Some(shard) => freeze(&shard, job).await.ok(),
-                None => None,
-            }
-        } else {
-            node.inner.remotes.freeze(replica.node, parent.group, job).await.ok()
-        };
-        if let Some(ending) = answer {
+        if let Ok(ending) = node.ask(replica.node, &freeze).await {
             return Ok(ending);
         }
     }
     Err(Obstacle::NoLeader)
 }
 
-/// Freezes a shard that this node leads; `None` if the job has no say there any more.
-pub(crate) async fn freeze(shard: &ShardReplica, job: u64) -> Result<Option<Ending>, Error> {
-    match shard.step(Step::Freeze(job)).await? {
-        Outcome::Frozen(ending) => Ok(Some(ending)),
-        Outcome::Stale | Outcome::Stepped | Outcome::Refused(_) | Outcome::Appended { .. } => {
-            Ok(None)
+/// Has the leader of a shard freeze it for a job. The response is the end of the shard, or `None` if the job has no say
+/// there any more.
+pub(crate) struct Freeze {
+    pub(crate) group: GroupId,
+    pub(crate) job: u64,
+}
+
+impl NodeRequest for Freeze {
+    type Response = Option<Ending>;
+    type Error = Status;
+
+    async fn here(&self, node: &Node) -> Result<Option<Ending>, Status> {
+        let frozen = node.led_shard(self.group)?.step(Step::Freeze(self.job)).await;
+        match frozen.map_err(|error| status_of(&error))? {
+            Outcome::Frozen(ending) => Ok(Some(ending)),
+            Outcome::Stale | Outcome::Stepped | Outcome::Refused(_) | Outcome::Appended { .. } => {
+                Ok(None)
+            }
         }
+    }
+
+    async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<Option<Ending>, Status> {
+        remotes.freeze(to, self.group, self.job).await
     }
 }
 

@@ -6,12 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use anabranch_catalog::{
     Catalog, Command, GroupCommand, GroupKind, GroupRef, MoveLimits, plan_moves,
 };
-use anabranch_types::{NodeId, ReplicaId};
+use anabranch_types::{GroupId, NodeId, ReplicaId};
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
+use tonic::Status;
 
-use crate::controller;
+use crate::catalog_leader::PlacedRebalance;
+use crate::catalog_requests::step;
 use crate::node::Node;
+use crate::node_request::NodeRequest;
+use crate::remote::Remotes;
 
 /// Moves to or from one node at a time. Their bytes are bounded by the lane for catching up.
 const LIMITS: MoveLimits = MoveLimits { per_node: 4 };
@@ -19,10 +23,15 @@ const LIMITS: MoveLimits = MoveLimits { per_node: 4 };
 const ASK_AT_ONCE: usize = 32;
 
 /// Since when each silent node is.
-pub(crate) type Silences = BTreeMap<NodeId, Instant>;
+pub(super) type Silences = BTreeMap<NodeId, Instant>;
 
 /// One round; says whether moves are under way.
-pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silences) -> bool {
+pub(super) async fn round(
+    node: &Node,
+    catalog: &Catalog,
+    silences: &mut Silences,
+    placed: &PlacedRebalance,
+) -> bool {
     let lost = lost_nodes(node, catalog, silences);
     let under_way: Vec<_> = catalog.groups().filter(|group| group.moving.is_some()).collect();
     let mut commands = finished(node, &under_way).await;
@@ -31,18 +40,18 @@ pub(crate) async fn round(node: &Node, catalog: &Catalog, silences: &mut Silence
     }
     let busy = !under_way.is_empty() || !commands.is_empty();
     if let Some(rebalance) = catalog.rebalance.filter(|_| !busy) {
-        node.inner.bearing.set_placed(rebalance);
+        placed.set(rebalance);
     }
     for command in commands {
         tracing::info!(?command, "placement");
-        controller::step(node, command).await;
+        step(node, command).await;
     }
     busy
 }
 
 /// Nodes that have been silent for so long that they are given up, also such as have never registered.
 fn lost_nodes(node: &Node, catalog: &Catalog, silences: &mut Silences) -> BTreeSet<NodeId> {
-    let liveness = node.inner.transport.liveness();
+    let liveness = node.peers().liveness();
     let now = Instant::now();
     let mut others: BTreeSet<_> = catalog.nodes.keys().copied().collect();
     for group in catalog.groups() {
@@ -52,7 +61,7 @@ fn lost_nodes(node: &Node, catalog: &Catalog, silences: &mut Silences) -> BTreeS
     let is_silent = |id: &NodeId| liveness.is_silent(*id) || !liveness.watches(*id);
     let silent: BTreeSet<_> = others.into_iter().filter(is_silent).collect();
     silences.retain(|id, _| silent.contains(id));
-    let replace_after = node.inner.settings.replace_after;
+    let replace_after = node.settings().replace_after;
     let is_lost = |id: &NodeId| now - *silences.entry(*id).or_insert(now) >= replace_after;
     silent.into_iter().filter(is_lost).collect()
 }
@@ -81,14 +90,29 @@ async fn voters(node: &Node, group: &GroupRef<'_>) -> Option<BTreeSet<ReplicaId>
     }
     let nodes: Vec<_> = group.holders().map(|replica| replica.node).collect();
     for holder in nodes {
-        let voters = if holder == node.id() {
-            node.shard(group.group).and_then(|shard| shard.settled_voters())
-        } else {
-            node.inner.remotes.voters(holder, group.group).await.ok().flatten()
-        };
-        if voters.is_some() {
-            return voters;
+        if let Ok(Some(voters)) = node.ask(holder, &Voters(group.group)).await {
+            return Some(voters);
         }
     }
     None
+}
+
+/// Asks the leader of a shard for its voters. The response is `None` while they change.
+pub(crate) struct Voters(pub(crate) GroupId);
+
+impl NodeRequest for Voters {
+    type Response = Option<BTreeSet<ReplicaId>>;
+    type Error = Status;
+
+    async fn here(&self, node: &Node) -> Result<Option<BTreeSet<ReplicaId>>, Status> {
+        Ok(node.led_shard(self.0)?.settled_voters())
+    }
+
+    async fn there(
+        &self,
+        remotes: &Remotes,
+        to: NodeId,
+    ) -> Result<Option<BTreeSet<ReplicaId>>, Status> {
+        remotes.voters(to, self.0).await
+    }
 }

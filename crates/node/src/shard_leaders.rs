@@ -1,0 +1,76 @@
+//! Whether shards have leaders that answer.
+
+use std::time::Duration;
+
+use anabranch_catalog::Shard;
+use anabranch_replica::{Error, ShardReplica};
+use anabranch_shard::Start;
+use anabranch_types::{GroupId, NodeId};
+use futures::FutureExt;
+use futures::future::join_all;
+use futures::stream::{self, StreamExt};
+use tokio::time::timeout;
+use tonic::Status;
+
+use crate::node::Node;
+use crate::node_request::NodeRequest;
+use crate::remote::Remotes;
+use crate::status::status_of;
+
+/// How long the leader of a shard may take to say that it leads.
+const LEADER_ANSWERS: Duration = Duration::from_secs(1);
+/// Shards that are asked for their leaders at a time.
+const ASK_AT_ONCE: usize = 32;
+
+/// Asks whether a node leads a group: a response says that it does.
+struct Leads(GroupId);
+
+impl NodeRequest for Leads {
+    type Response = ();
+    type Error = Status;
+
+    async fn here(&self, node: &Node) -> Result<(), Status> {
+        let shard = node.shard(self.0).ok_or_else(|| status_of(&Error::NotFound))?;
+        // Only a leader that a majority follows knows the end of the shard.
+        shard.seek(Start::Latest, true).await.map(drop).map_err(|error| status_of(&error))
+    }
+
+    async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<(), Status> {
+        remotes.leads(to, self.0).await
+    }
+}
+
+/// Whether every shard has a leader that answers.
+pub(crate) async fn all_have_leaders<'a>(
+    node: &Node,
+    shards: impl Iterator<Item = &'a Shard>,
+) -> bool {
+    let asking: Vec<_> = shards.map(|shard| has_leader(node, shard).boxed()).collect();
+    let answers = stream::iter(asking).buffer_unordered(ASK_AT_ONCE);
+    answers.all(|has_leader| async move { has_leader }).await
+}
+
+/// Whether a replica of the shard says soon that it leads. A leader whose majority is gone would say nothing for long.
+pub(crate) async fn has_leader(node: &Node, shard: &Shard) -> bool {
+    let group = shard.group;
+    let asked = shard
+        .replicas
+        .iter()
+        .map(|replica| async move { node.ask(replica.node, &Leads(group)).await.is_ok() });
+    let answers = timeout(LEADER_ANSWERS, join_all(asked)).await;
+    answers.is_ok_and(|answers| answers.contains(&true))
+}
+
+impl Node {
+    /// This node's replica of the shard that `group` holds, if it leads.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotLeader`], each as a status.
+    pub(crate) fn led_shard(&self, group: GroupId) -> Result<ShardReplica, Status> {
+        let shard = self.shard(group).ok_or_else(|| status_of(&Error::NotFound))?;
+        if !shard.leads() {
+            return Err(status_of(&Error::NotLeader { leader: None }));
+        }
+        Ok(shard)
+    }
+}
