@@ -109,7 +109,7 @@ fn only_one_crate_may_depend_on_openraft() {
 
 #[test]
 fn one_crate_names_prometheus() {
-    check(&tree([member("anabranch-metrics", "0", &depends("prometheus"))]), &[]);
+    check(&tree([member("anabranch-metrics", "2", &depends("prometheus"))]), &[]);
     check(
         &tree([member("a", "3", &depends("prometheus"))]),
         &["a names prometheus: only anabranch-metrics does"],
