@@ -10,7 +10,8 @@ use anabranch_types::{StreamName, Timestamp};
 use bytes::Bytes;
 use prost::Message;
 
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 #[expect(
     clippy::wildcard_enum_match_arm,

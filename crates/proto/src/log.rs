@@ -3,7 +3,8 @@
 use anabranch_shard::{Position, Run};
 use anabranch_types::{KeyFault, Timestamp};
 
-use crate::{Error, v1};
+use crate::error::Error;
+use crate::generated::v1;
 
 /// The kind of error for a fault of a master key.
 pub const fn key_error_kind(fault: KeyFault) -> v1::ErrorKind {

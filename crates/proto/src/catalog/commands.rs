@@ -7,6 +7,7 @@
 
 mod account;
 mod consumers;
+mod decoded;
 mod encryption;
 mod groups;
 mod nodes;
@@ -18,20 +19,13 @@ mod users;
 use anabranch_catalog::Command;
 use anabranch_types::Timestamp;
 use bytes::Bytes;
-use pb::command::Command as Pb;
 use prost::Message;
 
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
+use decoded::{Decoded, Pb};
 pub(super) use shards::{job_of, job_ref, split_message};
-
-/// Result of handing a message to one family.
-enum Decoded {
-    /// The message is a command of the family.
-    Command(Command),
-    /// The message is of another family. It is handed back.
-    Other(Pb),
-}
 
 const FAMILIES: [fn(Pb) -> Result<Decoded, Error>; 9] = [
     account::command,

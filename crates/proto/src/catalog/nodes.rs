@@ -5,7 +5,8 @@
 use anabranch_catalog::{Move, Node, NodeState, Recovered, Replica};
 use anabranch_types::{GroupId, Incarnation, NodeId, ReplicaId};
 
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn node_message(id: NodeId, node: &Node) -> pb::Node {
     pb::Node {

@@ -11,7 +11,8 @@ use prost::Message;
 use super::commands::{job_of, job_ref, split_message};
 use super::users;
 use super::values::{consumer_name, hash_key, hash_key_bytes, hash_key_range, stream_name};
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 /// All limited quantities that [`Refusal::Limit`] can name. A text of a later release becomes `limit`.
 const LIMITS: [&str; 14] = [

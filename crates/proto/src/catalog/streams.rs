@@ -16,7 +16,8 @@ use super::values::{
     consumer_name, distribution, distribution_message, hash_key_bytes, hash_key_range,
     mode_message, sequence_number, shard_metrics, stream_mode, stream_name,
 };
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn stream_message(name: &StreamName, stream: &Stream) -> pb::Stream {
     let status = match stream.status {

@@ -5,7 +5,8 @@
 use anabranch_catalog::{AccessKey, User, Users};
 use anabranch_types::{AccountId, ParseError, Timestamp, UserName};
 
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn message(name: &UserName, user: &User) -> pb::User {
     pb::User {

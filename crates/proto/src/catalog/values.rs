@@ -4,7 +4,8 @@ use anabranch_catalog::{Distribution, Resource, ShardMetrics, StreamId, StreamMo
 use anabranch_types::{ConsumerName, HashKey, HashKeyRange, SequenceNumber, StreamName};
 use bytes::Bytes;
 
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn stream_name(text: &str) -> Result<StreamName, Error> {
     text.parse().map_err(|error: anabranch_types::ParseError| Error::Invalid {

@@ -3,8 +3,9 @@
 use anabranch_catalog::AccountCommand;
 use anabranch_types::Timestamp;
 
-use super::{Decoded, Pb};
-use crate::{Error, pb_catalog as pb};
+use super::decoded::{Decoded, Pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn message(command: &AccountCommand) -> Pb {
     match command {

@@ -3,9 +3,10 @@
 use anabranch_catalog::{NodeCommand, NodeRegistration};
 use anabranch_types::{Incarnation, NodeId};
 
-use super::{Decoded, Pb};
+use super::decoded::{Decoded, Pb};
 use crate::catalog::nodes::{node_state, state_message};
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn message(command: &NodeCommand) -> Pb {
     match command {

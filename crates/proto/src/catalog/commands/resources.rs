@@ -2,9 +2,10 @@
 
 use anabranch_catalog::ResourceCommand;
 
-use super::{Decoded, Pb};
+use super::decoded::{Decoded, Pb};
 use crate::catalog::values::{resource, resource_message};
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn message(command: &ResourceCommand) -> Pb {
     match command {

@@ -3,9 +3,10 @@
 use anabranch_catalog::{ShardChange, ShardsCommand, StreamId};
 use anabranch_types::{HashKey, SequenceNumber, ShardId, StreamName, Timestamp};
 
-use super::{Decoded, Pb};
+use super::decoded::{Decoded, Pb};
 use crate::catalog::values::{hash_key, hash_key_bytes, sequence_number, stream_name, stream_ref};
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn message(command: &ShardsCommand) -> Pb {
     match command {

@@ -3,12 +3,13 @@
 use anabranch_catalog::{NewStream, StreamCommand, StreamId};
 use anabranch_types::Timestamp;
 
-use super::{Decoded, Pb};
+use super::decoded::{Decoded, Pb};
 use crate::catalog::values::{
     at_least_one, distribution, distribution_message, mode_message, shard_metrics, stream_mode,
     stream_name, stream_ref,
 };
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn message(command: &StreamCommand) -> Pb {
     match command {

@@ -3,9 +3,10 @@
 use anabranch_catalog::UserCommand;
 use anabranch_types::Timestamp;
 
-use super::{Decoded, Pb};
+use super::decoded::{Decoded, Pb};
 use crate::catalog::users::{account, name, policy_ref};
-use crate::{Error, pb_catalog as pb};
+use crate::error::Error;
+use crate::generated::pb_catalog as pb;
 
 pub(super) fn message(command: &UserCommand) -> Pb {
     match command {
