@@ -1,7 +1,7 @@
 //! `anabranch stream`: prints the records of a stream on a terminal or into a pipe, and puts lines into a stream.
 //!
-//! It uses the native API through `anabranch-client`, as any program may. [`tail`] prints what a [`StreamReader`](anabranch_client::StreamReader)
-//! reads, [`mod@line`] formats a record as text or JSON, [`put`] reads lines.
+//! It uses the native API through `anabranch-client`, as any program may. `tail` prints what a
+//! [`StreamReader`](anabranch_client::StreamReader) reads, `line` formats a record as text or JSON, `put` reads lines.
 
 use std::sync::Arc;
 
