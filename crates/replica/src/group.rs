@@ -55,7 +55,7 @@ use crate::progress::Progress;
 use crate::raft_types::{
     Member, Raft, Snapshot, SnapshotMeta, Stored, StoredMembership, TypeConfig,
 };
-use crate::room::refuses;
+use crate::room::{NO_FREE_SPACE, refuses};
 use crate::settings::ReplicaSettings;
 
 mod hand_over;
@@ -673,8 +673,7 @@ impl Group {
             Err(fatal) => ResponseBody::Failed(format!("group {group}: {fatal}")),
         });
         let refusal = futures::stream::once(async move {
-            let reason =
-                || ResponseBody::Failed(format!("group {group}: no free space on the disk"));
+            let reason = || ResponseBody::Failed(format!("group {group}: {NO_FREE_SPACE}"));
             refused.load(Ordering::Relaxed).then(reason)
         });
         answers.fuse().chain(refusal.filter_map(std::future::ready)).boxed()

@@ -40,6 +40,7 @@ use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_
 use crate::log_adapter::{is_catch_up, stored_entry};
 use crate::metrics::{Metrics, Sending};
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
+use crate::room::{NO_FREE_SPACE, adds_records, lacks_free_space};
 
 /// Makes the connections of one group for openraft.
 #[derive(Clone)]
@@ -60,7 +61,8 @@ pub(crate) struct NetworkFactory {
 
 impl NetworkFactory {
     fn network(&self, target: u64, member: &Member, purpose: Purpose) -> Network {
-        let (factory, to, refused_from) = (self.clone(), ReplicaId(target), Arc::default());
+        let (factory, to) = (self.clone(), ReplicaId(target));
+        let refused_from = Arc::new(AtomicU64::new(NOTHING_REFUSED));
         let mut all = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         let acknowledged = Arc::clone(all.entry(target).or_default());
         Network { factory, node: member.node, to, purpose, refused_from, acknowledged }
@@ -90,11 +92,14 @@ pub(crate) struct Network {
     node: NodeId,
     to: ReplicaId,
     purpose: Purpose,
-    /// First index of the append that the receiver refused last. 0 if it refused none, because no record has index
-    /// 0.
+    /// First index of the append that the receiver refused last for lack of disk space. [`NOTHING_REFUSED`] if it
+    /// refused none.
     refused_from: Arc<AtomicU64>,
     acknowledged: Arc<Acknowledged>,
 }
+
+/// A log index that no entry has.
+const NOTHING_REFUSED: u64 = u64::MAX;
 
 /// How long a request that only carries a new commit index waits for a request with entries.
 const COMMIT_NOTICE_WAIT: Duration = Duration::from_millis(3);
@@ -102,7 +107,7 @@ const COMMIT_NOTICE_WAIT: Duration = Duration::from_millis(3);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Pause between two attempts to send to a replica whose disk takes no records. It is long, because each attempt may
-/// read the entries from disk.
+/// read the entries from disk, even if they are not sent then.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Facts about a request that are kept until its response comes.
@@ -124,17 +129,36 @@ impl Network {
         first.is_some_and(|first| is_catch_up(self.factory.log.as_ref(), first))
     }
 
-    /// Whether the receiver would refuse this request: its disk takes no records, and it has refused a request from
-    /// this index before. A request that it has not refused is sent whatever its disk, because a new leader does not
-    /// know how many of the entries the receiver has already.
+    /// Whether the receiver would refuse this request: its disk takes no records, the request has records, and the
+    /// receiver has refused a request from this index before. A request that it has not refused is sent whatever its
+    /// disk, because a new leader does not know how many of the entries the receiver has already.
     fn would_be_refused(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
         let from = next_index(&request.prev_log_id);
-        // No majority has free space, and the leader does not know that these entries are committed: this receiver
-        // may be needed.
+        if self.refused_from.load(Ordering::Relaxed) != from || !self.takes_no_records() {
+            return false;
+        }
+        // No majority has free space, and the leader does not know that all of these entries are committed: this
+        // receiver may be needed. How many of them it has, and so whether it is needed, only the receiver knows.
+        let last = request.entries.last().map(|entry| entry.log_id);
         let is_needed = self.factory.lacks_writable_majority.load(Ordering::Relaxed)
-            && next_index(&request.leader_commit) <= from;
-        let refused = self.refused_from.load(Ordering::Relaxed);
-        self.is_refused() && !is_needed && refused > 0 && refused == from
+            && next_index(&request.leader_commit) < next_index(&last);
+        !is_needed && self.has_records(request)
+    }
+
+    fn has_records(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
+        let group = self.factory.group;
+        request.entries.iter().any(|entry| match &entry.payload {
+            openraft::EntryPayload::Normal(stored) => adds_records(group, &stored.0),
+            openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => false,
+        })
+    }
+
+    /// Remembers the request `sent` if the receiver refused it for lack of disk space. Any other error says nothing
+    /// about the next attempt.
+    fn note_refusal(&self, sent: Sent, error: &Error) {
+        if matches!(error, Error::Failed(reason) if lacks_free_space(reason)) {
+            self.refused_from.store(sent.from, Ordering::Relaxed);
+        }
     }
 
     /// The facts to keep about a request that is sent now.
@@ -162,7 +186,8 @@ impl Network {
         if reverted.contains(*group, self.to) { Err(lost_entries()) } else { Ok(()) }
     }
 
-    fn is_refused(&self) -> bool {
+    /// Whether the pongs of the receiver's node say that its disk takes no records.
+    fn takes_no_records(&self) -> bool {
         self.factory.transport.liveness().refuses_records(self.node)
     }
 
@@ -355,7 +380,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             };
             network.check_not_reverted()?;
             if network.would_be_refused(&first) {
-                return Err(unreachable(&Error::Failed("no free space on the disk".into())));
+                return Err(unreachable(&Error::Failed(NO_FREE_SPACE.into())));
             }
             if network.purpose == Purpose::Control {
                 let answer = network.beat(first).await?;
@@ -377,11 +402,6 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     let sent = unanswered.recv().await?;
                     match timeout(ANSWER_DEADLINE, channel.answer()).await {
                         Ok(Ok(body)) => {
-                            // Never true at present: `AppendChannel::answer` returns `Failed` as an error, see the
-                            // arm below.
-                            if matches!(body, ResponseBody::Failed(_)) {
-                                checker.refused_from.store(sent.from, Ordering::Relaxed);
-                            }
                             let answer = checker.checked(sent, body);
                             if let Ok(Ok(Some(last))) = &answer {
                                 checker.acknowledged.note(sent.term, last.index());
@@ -389,7 +409,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
                             let goes_on = matches!(answer, Ok(Ok(_)));
                             Some((answer, goes_on.then_some((channel, unanswered, pump))))
                         }
-                        Ok(Err(error)) => Some((Err(unreachable(&error)), None)),
+                        Ok(Err(error)) => {
+                            checker.note_refusal(sent, &error);
+                            Some((Err(unreachable(&error)), None))
+                        }
                         Err(_elapsed) => Some((Err(unreachable(&Error::Timeout)), None)),
                     }
                 }
@@ -455,7 +478,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 
     fn backoff(&self) -> Option<Backoff> {
-        if self.is_refused() {
+        if self.takes_no_records() {
             return Some(Backoff::new(std::iter::repeat(FULL_DISK_PAUSE)));
         }
         let pauses = [20, 50, 100, 200, 400].into_iter().chain(std::iter::repeat(500));

@@ -1,4 +1,5 @@
-//! The task that appends to a shard on its leader. There is one for each open replica of a shard.
+//! The task that appends to a shard on its leader. There is one for each open replica of a shard. It ends with the last
+//! [`crate::ShardReplica`] of the replica, because only those hold the channel of events open.
 //!
 //! It takes all events that have arrived and handles them in order:
 //! 1. A retry of a call in flight waits for that call. A retry of a call in the deduplication window gets the
@@ -50,7 +51,9 @@ pub(crate) struct Proposer {
     pub(crate) group: Arc<Group>,
     pub(crate) window: Arc<Mutex<DuplicateWindow>>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) events: mpsc::UnboundedSender<Event>, // bounded by the node's append permits
+    /// For the outcomes of proposals. Weak: with a sender of its own channel the task would never end, and would keep
+    /// the group and the deduplication window in memory.
+    pub(crate) events: mpsc::WeakUnboundedSender<Event>,
     /// Newest arrival time that this task has stamped.
     pub(crate) stamped: Timestamp,
     /// Calls in flight, each with its retries that wait for it.
@@ -71,6 +74,7 @@ struct Pending {
 }
 
 impl Proposer {
+    /// Runs until no sender of `events` is left. Then no caller waits any more.
     pub(crate) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
         let mut gathered = Vec::with_capacity(MAX_EVENTS);
         while events.recv_many(&mut gathered, MAX_EVENTS).await > 0 {
@@ -214,12 +218,15 @@ impl Proposer {
 fn finish(
     pending: Pending,
     result: Result<(LogId, Outcome), Error>,
-    events: &mpsc::UnboundedSender<Event>,
+    events: &mpsc::WeakUnboundedSender<Event>,
 ) {
     let Pending { proposal, known, records } = pending;
     let producer = proposal.batch.producer().cloned();
     answer(proposal, result.and_then(|(_, outcome)| runs(&outcome, known, records)));
-    if let Some(producer) = producer {
+    // A caller that waits holds a sender. So without a sender no retry waits for this call.
+    if let Some(producer) = producer
+        && let Some(events) = events.upgrade()
+    {
         let _shard_is_closing = events.send(Event::Decided(producer));
     }
 }

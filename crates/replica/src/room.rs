@@ -7,8 +7,8 @@
 //!   ([`Group::receive_appends`]). Exception: if no majority takes records, it accepts records that may not be
 //!   committed yet. A leader took those before it knew of the full disks. They go onto the reserve of the disk,
 //!   because no entry after them could be committed otherwise.
-//! - The leader learns from pongs which nodes refuse records. It sends again as soon as their pongs say that they
-//!   take records.
+//! - The leader learns from pongs which nodes refuse records. It does not send again what such a follower has refused,
+//!   until the pongs say that the node takes records, or no majority takes records (`network.rs`).
 //! - Entries without records (trims, checkpoints, memberships) are always sent. They are accepted until the disk is
 //!   full.
 
@@ -24,6 +24,15 @@ use openraft::async_runtime::WatchReceiver as _;
 use crate::error::Error;
 use crate::group::Group;
 use crate::reader::append_of;
+
+/// How the reason of a response ends if a follower refuses an append for lack of disk space. The leader recognises
+/// the refusal by it, also in a response of another version.
+pub(crate) const NO_FREE_SPACE: &str = "no free space on the disk";
+
+/// Whether a follower gave `reason` because its disk has no free space.
+pub(crate) fn lacks_free_space(reason: &str) -> bool {
+    reason.ends_with(NO_FREE_SPACE)
+}
 
 /// Whether a follower refuses the entries of `message`. `disk` is the state of its disk, and `last` is the last
 /// entry of its log. Entries that it has already need no space: a new leader does not know how far the logs are
@@ -55,7 +64,7 @@ pub(crate) fn refuses(
 
 /// Whether `payload`, of an entry of `group`, holds records. All other payloads are small, and the reserve of the
 /// disk is for them.
-fn adds_records(group: GroupId, payload: &Bytes) -> bool {
+pub(crate) fn adds_records(group: GroupId, payload: &Bytes) -> bool {
     group != GroupId::CATALOG && append_of(payload.clone()).is_some()
 }
 

@@ -74,16 +74,16 @@ impl ShardReplica {
         settings: &ReplicaSettings,
         keys: Option<Arc<ShardKeys>>,
     ) -> Self {
-        let (events, receiver) = mpsc::unbounded_channel();
+        let (events, receiver) = mpsc::unbounded_channel(); // bounded by the node's append permits
         let proposer = Proposer {
             group: Arc::clone(&group),
             window: Arc::clone(&window),
             clock: Arc::clone(&clock),
-            events: events.clone(),
+            events: events.downgrade(),
             stamped: Timestamp::default(),
             in_flight: HashMap::new(),
         };
-        // Once the replica is stopped, this task is idle: the group refuses proposals, and no caller sends any.
+        // This task ends when `events` and all its clones are dropped.
         tokio::spawn(proposer.run(receiver));
         let retention_hours = Arc::new(AtomicU32::new(retention_hours));
         let load = Arc::default();
@@ -441,5 +441,65 @@ fn read_error(group: &Group, error: &dyn std::fmt::Display) -> Error {
     match group.log.health() {
         Health::Quarantined { reason } => Error::OutOfService(reason),
         Health::Healthy => Error::Unknown(format!("the log can't be read now: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_catalog::Replica;
+    use anabranch_shard::{BatchBuilder, Producer};
+    use anabranch_storage::{LogStore, SimSettings, SimStore};
+    use anabranch_testkit::eventually;
+    use anabranch_transport::{TcpConnector, Transport, TransportSettings};
+    use anabranch_types::{GroupId, ManualClock, NodeId};
+    use bytes::Bytes;
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::group::GroupSpec;
+    use crate::replicas::Replicas;
+
+    /// The registry of a node that is alone in its cluster.
+    fn replicas() -> Replicas {
+        let settings = TransportSettings::new(NodeId(1), 1, "test".into());
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+        let transport = Transport::new(settings, Arc::new(TcpConnector), clock);
+        transport.clocks().set_nodes([NodeId(1)]);
+        let store: Arc<dyn LogStore> = Arc::new(SimStore::new(SimSettings::default()));
+        let clock = transport.clocks().clone();
+        Replicas::new(store, transport, clock, ReplicaSettings::default())
+    }
+
+    fn call(number: usize) -> Batch {
+        let id = Bytes::from(number.to_string());
+        let mut builder = BatchBuilder::new(Some(Producer { id, sequence: 0 }));
+        builder.push(0, b"key", b"data");
+        builder.finish().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_replica_leaves_no_task_and_no_memory() {
+        let replicas = replicas();
+        let member = Replica { id: ReplicaId(1), node: NodeId(1) };
+        let spec = GroupSpec {
+            group: GroupId(1),
+            replica: member.id,
+            members: vec![member],
+            is_new: true,
+            born: 0,
+        };
+        for opening in 0..3 {
+            let shard = replicas.open_shard(&spec, 24, None).await.unwrap();
+            eventually("the record is written", || shard.append(call(opening)).map(Result::ok))
+                .await;
+            let (group, window) = (Arc::downgrade(&shard.group), Arc::downgrade(&shard.window));
+            drop(shard);
+            assert!(group.strong_count() > 0, "the registry holds the replica");
+            replicas.close(spec.group).await;
+            eventually("the group and the deduplication window are dropped", || async {
+                (group.strong_count() + window.strong_count() == 0).then_some(())
+            })
+            .await;
+        }
     }
 }

@@ -27,6 +27,9 @@ pub trait Fixture {
 
     /// Ends the open store as a crash does.
     fn crash(&mut self);
+
+    /// Ends the open store as a failed write to its disk does: with [`Error::Failed`].
+    fn fail(&mut self);
 }
 
 type Example = fn(&mut dyn Fixture);
@@ -55,6 +58,8 @@ pub fn run<F: Fixture>(mut fixture: impl FnMut() -> F) {
         ("completions keep their order", completions_keep_their_order),
         ("unflushed entries can be read", unflushed_entries_can_be_read),
         ("a closed store refuses", closed_store_refuses),
+        ("a crashed store refuses", crashed_store_refuses),
+        ("a failed store refuses", failed_store_refuses),
     ];
     for (name, example) in examples {
         tracing::info!(name, "contract");
@@ -399,7 +404,36 @@ fn closed_store_refuses(fixture: &mut dyn Fixture) {
     block_on(store.close());
     assert_eq!(store.check(), Err(Error::Closed));
     assert_eq!(wait(|done| log.save_vote(vote(1, 1), done)), Err(Error::Closed));
-    assert!(store.group(GroupId(99)).is_err());
+    check_opens_no_group(&*store, |error| *error == Error::Closed);
+}
+
+fn crashed_store_refuses(fixture: &mut dyn Fixture) {
+    let store = fixture.open();
+    let log = open(&*store, 1);
+    wait(|done| log.append(entries(1, 0..3, 100), done)).unwrap_or_else(unexpected);
+    fixture.crash();
+    assert_eq!(wait(|done| log.save_vote(vote(1, 1), done)), Err(Error::Closed));
+    check_opens_no_group(&*store, |error| *error == Error::Closed);
+}
+
+fn failed_store_refuses(fixture: &mut dyn Fixture) {
+    let store = fixture.open();
+    let log = open(&*store, 1);
+    wait(|done| log.append(entries(1, 0..3, 100), done)).unwrap_or_else(unexpected);
+    fixture.fail();
+    let is_failed = |error: &Error| matches!(error, Error::Failed { .. });
+    assert!(wait(|done| log.save_vote(vote(1, 1), done)).is_err_and(|error| is_failed(&error)));
+    check_opens_no_group(&*store, is_failed);
+}
+
+/// Checks that a store that has ended opens neither group 1, which was open, nor a new group.
+fn check_opens_no_group(store: &dyn LogStore, is_expected: impl Fn(&Error) -> bool) {
+    assert!(store.check().is_err_and(|error| is_expected(&error)));
+    for group in [1, 99] {
+        let opened = store.group(GroupId(group)).map(|_| ());
+        assert!(opened.as_ref().is_err_and(&is_expected), "group {group}: {opened:?}");
+    }
+    assert!(!store.holds(GroupId(99)), "a refusal creates no group");
 }
 
 /// Makes random writes to a few groups, with crashes and closes between them.

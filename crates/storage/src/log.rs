@@ -174,7 +174,8 @@ pub trait GroupLog: Send + Sync {
     /// Value of one state row. Includes writes that are not durable yet.
     ///
     /// # Errors
-    /// [`Error::Quarantined`], [`Error::Removed`] or [`Error::Closed`].
+    /// [`Error::Quarantined`] or [`Error::Removed`]. After the end of the store the row is returned, or the error of
+    /// [`LogStore::check`].
     fn state(&self, key: StateKey) -> Result<Option<Bytes>, Error>;
 
     /// Indexes and values of the [`StateKey::Checkpoint`] rows, in index order.
@@ -301,7 +302,7 @@ pub trait LogStore: Send + Sync + 'static {
     /// How often this data directory was opened, this opening included. 0 if the number is unknown.
     fn starts(&self) -> u64;
 
-    /// Writes the queued writes, makes lazy rows durable, and ends the store. Later calls fail with
-    /// [`Error::Closed`].
+    /// Writes the queued writes, makes lazy rows durable, and ends the store. Later writes and openings of groups fail
+    /// with [`Error::Closed`]. A read may still get what is in memory.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -142,10 +142,10 @@ fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
 
 impl LogStore for SegmentStore {
     fn group(&self, id: GroupId) -> Result<Arc<dyn GroupLog>, Error> {
+        self.check()?;
         if let Some(group) = self.core.open_group(id) {
             return Ok(Arc::new(GroupHandle(group)));
         }
-        self.check()?;
         let mut groups = self.core.groups.write().unwrap_or_else(PoisonError::into_inner);
         let group = groups.entry(id).or_insert_with(|| {
             let reason = self.core.verdicts.reason(id);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anabranch_catalog::Replica;
+use anabranch_encryption::ShardKeys;
 use anabranch_metrics::Registry;
 use anabranch_replica::{Error, GroupSpec, ReplicaSettings, Replicas, ShardReplica};
 use anabranch_shard::{Batch, BatchBuilder, Position, Producer, Run};
@@ -21,6 +22,9 @@ use crate::network::Network;
 /// The group of the cluster's one shard.
 pub const GROUP: GroupId = GroupId(1);
 
+/// Makes the keys of a replica that opens.
+type KeysOfReplica = Box<dyn Fn() -> Arc<ShardKeys> + Send + Sync>;
+
 /// Nodes with a replica of one shard each.
 pub struct Cluster {
     /// The network between them.
@@ -32,6 +36,8 @@ pub struct Cluster {
     stores: BTreeMap<u64, SimStore>,
     running: BTreeMap<u64, Running>,
     members: Vec<Replica>,
+    /// `None` if the records are stored in plain text.
+    keys: Option<KeysOfReplica>,
     boots: u64,
 }
 
@@ -75,6 +81,23 @@ pub fn fast_settings() -> ReplicaSettings {
 impl Cluster {
     /// Nodes 1 to `nodes`; node n holds replica n.
     pub async fn start(nodes: u64, settings: ReplicaSettings) -> Self {
+        Self::start_with(nodes, settings, None).await
+    }
+
+    /// As [`Self::start`]. Each replica encrypts with the keys that `keys` gives it when it opens.
+    pub async fn start_encrypted(
+        nodes: u64,
+        settings: ReplicaSettings,
+        keys: impl Fn() -> Arc<ShardKeys> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(nodes, settings, Some(Box::new(keys))).await
+    }
+
+    async fn start_with(
+        nodes: u64,
+        settings: ReplicaSettings,
+        keys: Option<KeysOfReplica>,
+    ) -> Self {
         let replica = |node| Replica { id: ReplicaId(node), node: NodeId(node) };
         let mut cluster = Self {
             network: Network::new(),
@@ -84,6 +107,7 @@ impl Cluster {
             stores: BTreeMap::new(),
             running: BTreeMap::new(),
             members: (1..=nodes).map(replica).collect(),
+            keys,
             boots: 0,
         };
         for node in 1..=nodes {
@@ -229,8 +253,9 @@ impl Cluster {
         };
         let members = self.members.clone();
         let spec = GroupSpec { group: GROUP, replica: own.id, members, is_new, born: 0 };
+        let keys = self.keys.as_ref().map(|keys| keys());
         running.shard =
-            running.replicas.open_shard(&spec, limits::DEFAULT_RETENTION_HOURS, None).await.ok();
+            running.replicas.open_shard(&spec, limits::DEFAULT_RETENTION_HOURS, keys).await.ok();
     }
 
     /// The replica on `node`, if it runs and is in service.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_transport::{Connector, Destination, Io};
@@ -19,6 +20,8 @@ struct Inner {
     listeners: Mutex<BTreeMap<u64, mpsc::UnboundedSender<DuplexStream>>>,
     cuts: watch::Sender<BTreeSet<(u64, u64)>>,
     lives: watch::Sender<BTreeMap<u64, u64>>,
+    /// Bytes that arrived since the start, by sender and receiver.
+    carried: Mutex<BTreeMap<(u64, u64), Arc<AtomicU64>>>,
 }
 
 const PIPE_BYTES: usize = 1 << 20;
@@ -30,6 +33,7 @@ impl Network {
             listeners: Mutex::default(),
             cuts: watch::channel(BTreeSet::new()).0,
             lives: watch::channel(BTreeMap::new()).0,
+            carried: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -74,6 +78,16 @@ impl Network {
         self.inner.cuts.send_modify(BTreeSet::clear);
     }
 
+    /// Bytes that `to` received from `from` since the start, over all connections between them.
+    pub fn bytes_carried(&self, from: u64, to: u64) -> u64 {
+        self.carried(from, to).load(Ordering::Relaxed)
+    }
+
+    fn carried(&self, from: u64, to: u64) -> Arc<AtomicU64> {
+        let mut carried = self.inner.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(carried.entry((from, to)).or_default())
+    }
+
     fn listeners(&self) -> MutexGuard<'_, BTreeMap<u64, mpsc::UnboundedSender<DuplexStream>>> {
         self.inner.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,8 +104,9 @@ impl Network {
         let (near_read, near_write) = split(near_wire);
         let (far_read, far_write) = split(far_wire);
         let cuts = || self.inner.cuts.subscribe();
-        let there = pump(near_read, far_write, cuts(), (from, to));
-        let back = pump(far_read, near_write, cuts(), (to, from));
+        let carried = |from, to| self.carried(from, to);
+        let there = pump(near_read, far_write, cuts(), (from, to), carried(from, to));
+        let back = pump(far_read, near_write, cuts(), (to, from), carried(to, from));
         let mut lives = self.inner.lives.subscribe();
         let begun = lives.borrow().clone();
         tokio::spawn(async move {
@@ -120,6 +135,7 @@ async fn pump(
     mut to: tokio::io::WriteHalf<DuplexStream>,
     mut cuts: watch::Receiver<BTreeSet<(u64, u64)>>,
     way: (u64, u64),
+    carried: Arc<AtomicU64>,
 ) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(bytes @ 1..) = from.read(&mut buffer).await {
@@ -127,6 +143,7 @@ async fn pump(
         if !open || to.write_all(&buffer[..bytes]).await.is_err() {
             return;
         }
+        carried.fetch_add(bytes as u64, Ordering::Relaxed);
     }
     let _peer_is_gone = to.shutdown().await;
 }

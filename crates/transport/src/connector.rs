@@ -1,7 +1,7 @@
 //! How this node connects to other nodes: over TCP, over TLS, or over the network of a test.
 //!
-//! A failed TLS handshake counts as a refused connection: the other end has seen no part of a call, so
-//! [`crate::was_not_sent`] is true.
+//! If a connector fails, the other end has seen no part of a call, so [`crate::was_not_sent`] is true. That holds for
+//! every reason: no address for the name, no route, no answer, or a failed TLS handshake.
 
 use std::io;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Destination {
 
 /// Makes connections to nodes: over TCP, over TLS, or over the network of a test.
 pub trait Connector: Send + Sync + 'static {
-    /// Connects to `to`.
+    /// Connects to `to`. An error says that no call was sent.
     fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Io>>>;
 }
 
@@ -93,8 +93,7 @@ impl Connector for TlsConnector {
                     if complaints.is_due(Instant::now()) {
                         tracing::warn!(address, %error, "no TLS connection");
                     }
-                    // No part of a call was sent, as if no process listened at the address.
-                    Err(io::Error::new(io::ErrorKind::ConnectionRefused, error))
+                    Err(error)
                 }
             }
         })

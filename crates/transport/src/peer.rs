@@ -15,6 +15,7 @@
 //! This never happens: a request is sent again. A retry is the caller's decision.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -383,7 +384,7 @@ fn channel_with_windows(
     let connector = Arc::clone(connector);
     let connect = service_fn(move |_: Uri| {
         let connection = connector.connect(to.clone());
-        async move { connection.await.map(TokioIo::new) }
+        async move { connection.await.map(TokioIo::new).map_err(NoConnection) }
     });
     Endpoint::from_static("http://node.anabranch")
         .initial_stream_window_size(stream)
@@ -394,22 +395,22 @@ fn channel_with_windows(
         .connect_with_connector_lazy(connect)
 }
 
+/// No connection could be made. This type marks the error of a [`Connector`], because the kind of an `io::Error` does
+/// not tell whether a call was sent: a connection that was made may break with the same kind, for example "timed out".
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct NoConnection(io::Error);
+
 /// The status of a call that was not sent because of `reason`.
 pub fn not_sent(reason: &str) -> tonic::Status {
-    let error = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, reason.to_owned());
-    tonic::Status::from_error(error.into())
+    tonic::Status::from_error(NoConnection(io::Error::other(reason)).into())
 }
 
-/// Whether a call failed because no connection could be made. Then no node has acted on it.
+/// Whether a call failed because no connection could be made, for whatever reason. Then no node has acted on it.
 pub fn was_not_sent(status: &tonic::Status) -> bool {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|error| {
-            matches!(
-                error.kind(),
-                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::TimedOut
-            )
-        }) {
+        if error.is::<NoConnection>() {
             return true;
         }
         cause = error.source();
@@ -419,11 +420,110 @@ pub fn was_not_sent(status: &tonic::Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use anabranch_proto::replica::replica_service_client::ReplicaServiceClient;
+    use futures::future::BoxFuture;
+    use futures::stream;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
     use super::*;
+    use crate::connector::Io;
+
+    /// Connections of which each fails, or ends without a response.
+    struct Fake(fn() -> io::Result<Box<dyn Io>>);
+
+    impl Connector for Fake {
+        fn connect(&self, _: Destination) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+            Box::pin(std::future::ready((self.0)()))
+        }
+    }
+
+    /// A connection that takes every byte. The first read fails as TCP does if the peer acknowledges nothing.
+    struct Unanswered;
+
+    impl AsyncRead for Unanswered {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        }
+    }
+
+    impl AsyncWrite for Unanswered {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Makes a call over such a connection, and returns its status and whether the status says "not sent".
+    async fn call_over(connect: fn() -> io::Result<Box<dyn Io>>) -> (bool, tonic::Status) {
+        let connector: Arc<dyn Connector> = Arc::new(Fake(connect));
+        let channel = channel(&connector, Destination::any("node:1"));
+        let call = ReplicaServiceClient::new(channel)
+            .exchange(stream::pending::<pb::ExchangeRequest>())
+            .await;
+        let status = call.map(|_| ()).unwrap_err();
+        (was_not_sent(&status), status)
+    }
+
+    async fn check_was_not_sent(connect: fn() -> io::Result<Box<dyn Io>>) {
+        let (was_not_sent, status) = call_over(connect).await;
+        assert!(was_not_sent, "{status:?}");
+    }
+
+    #[tokio::test]
+    async fn a_call_to_a_node_that_refuses_connections_was_not_sent() {
+        check_was_not_sent(|| Err(io::ErrorKind::ConnectionRefused.into())).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waited_for_a_connection_in_vain_was_not_sent() {
+        check_was_not_sent(|| Err(io::ErrorKind::TimedOut.into())).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_to_an_unreachable_host_was_not_sent() {
+        check_was_not_sent(|| Err(io::ErrorKind::HostUnreachable.into())).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_to_an_unreachable_network_was_not_sent() {
+        check_was_not_sent(|| Err(io::ErrorKind::NetworkUnreachable.into())).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_to_a_name_without_an_address_was_not_sent() {
+        // The standard library gives this error no kind that a program could match.
+        check_was_not_sent(|| Err(io::Error::other("failed to lookup address information"))).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_over_a_connection_that_breaks_may_have_been_sent() {
+        let (was_not_sent, status) = call_over(|| Ok(Box::new(Unanswered))).await;
+        assert!(!was_not_sent, "{status:?}");
+    }
 
     #[test]
     fn a_call_that_was_not_sent_is_recognised() {
         assert!(was_not_sent(&not_sent("the node is silent")));
         assert!(!was_not_sent(&tonic::Status::unavailable("the node is silent")));
+        let broken = io::Error::from(io::ErrorKind::TimedOut);
+        assert!(!was_not_sent(&tonic::Status::from_error(broken.into())), "after a connection");
     }
 }

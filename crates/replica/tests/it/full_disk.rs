@@ -26,6 +26,9 @@ async fn pongs_have_spread() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
+/// Bytes of a record that is much larger than all heartbeats of a test.
+const RECORD_BYTES: usize = 500_000;
+
 fn last_index(cluster: &Cluster, node: u64) -> u64 {
     cluster.shard(node).unwrap().status().last.unwrap().index
 }
@@ -55,6 +58,65 @@ async fn a_follower_without_free_space_takes_no_records_and_catches_up_later() {
     assert_eq!(cluster.leader().await, leader, "no other replica stood for election");
     cluster.store(full).set_disk(Normal);
     assert_eq!(texts(&cluster.settled().await), ["before", "a", "b", "c", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_a_follower_without_free_space_refused_are_sent_once() {
+    let (cluster, leader, [full, other]) = scene().await;
+    cluster.store(full).set_disk(AlmostFull);
+    pongs_have_spread().await;
+    let before = cluster.network.bytes_carried(leader, full);
+    let record = "r".repeat(RECORD_BYTES);
+    let position = cluster.append(&record).await.unwrap();
+    // Time for about twenty further attempts.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let sent = cluster.network.bytes_carried(leader, full) - before;
+    assert!(
+        sent < 2 * RECORD_BYTES as u64,
+        "{sent} bytes were sent for one record of {RECORD_BYTES}"
+    );
+    assert!(last_index(&cluster, full) < position.log_index, "the record was refused");
+    assert_eq!(last_index(&cluster, other), last_index(&cluster, leader));
+    cluster.store(full).set_disk(Normal);
+    assert_eq!(texts(&cluster.settled().await), ["before", &record]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_a_new_replica_without_free_space_refused_are_sent_once() {
+    let mut cluster = Cluster::start(1, fast_settings()).await;
+    let record = "r".repeat(RECORD_BYTES);
+    cluster.append(&record).await.unwrap();
+    cluster.add_node(2).await;
+    cluster.store(2).set_disk(AlmostFull);
+    pongs_have_spread().await;
+    let before = cluster.network.bytes_carried(1, 2);
+    cluster.set_members(&[(1, 1), (2, 2)]).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let sent = cluster.network.bytes_carried(1, 2) - before;
+    assert!(sent > RECORD_BYTES as u64, "the log was sent: {sent} bytes");
+    assert!(
+        sent < 2 * RECORD_BYTES as u64,
+        "{sent} bytes were sent for one record of {RECORD_BYTES}"
+    );
+    cluster.store(2).set_disk(Normal);
+    eventually("the new replica has the record", || async {
+        (texts(&cluster.read_all(2).await.ok()?) == [&record]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_record_is_sent_again_once_a_majority_needs_the_follower() {
+    let (cluster, leader, [full, other]) = scene().await;
+    cluster.store(full).set_disk(AlmostFull);
+    pongs_have_spread().await;
+    // The other nodes do not know yet that this node is away. So the follower refuses the record at first.
+    cluster.network.isolate(other, [leader, full]);
+    let appended = cluster.append_at(leader, Cluster::call("a", &["a"])).await;
+    assert!(appended.is_ok(), "{appended:?}");
+    cluster.network.heal();
+    cluster.store(full).set_disk(Normal);
+    assert_eq!(texts(&cluster.settled().await), ["before", "a"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use std::{
 use anabranch_storage::{
     LogStore, SegmentStore, SimSettings, SimStore, StorageSettings, contract::Fixture,
 };
+use anabranch_types::GroupId;
 use tempfile::TempDir;
 
 /// Settings with which a few hundred entries fill several segments.
@@ -100,6 +101,14 @@ impl Fixture for Disk {
             store.abort();
         }
     }
+
+    fn fail(&mut self) {
+        // A directory takes the place of a file that the store writes for a quarantine. A store that cannot write it
+        // ends.
+        fs::create_dir(self.path().join("quarantine.new")).unwrap();
+        let store = self.open.as_ref().unwrap();
+        store.group(GroupId(50)).unwrap().condemn("the test ends the store");
+    }
 }
 
 /// A simulated store. Opening it again gives what its crash left.
@@ -123,5 +132,9 @@ impl Fixture for Memory {
     fn crash(&mut self) {
         self.seed += 1;
         self.store = self.store.crash(self.seed);
+    }
+
+    fn fail(&mut self) {
+        self.store.fail("the test ends the store");
     }
 }
