@@ -1,14 +1,15 @@
 //! Aggregated records: many user records in one, as the Kinesis Producer Library writes them.
 //!
-//! A cluster stores them as the bytes that they are and never looks inside; whoever reads takes them apart, if it wants
-//! to. That is why this is here: every reader goes through this crate.
+//! A cluster stores an aggregated record as it is and never looks inside. A reader takes it apart, if it wants to.
+//! All readers use this crate, so this is the place for it.
 //!
-//! Shape: `F3 89 9A C2`, a protobuf message, the MD5 of the message (16 bytes). The message: 1 repeated string, the table
-//! of partition keys; 2 repeated string, the table of explicit hash keys in decimal; 3 repeated record, which is 1 the
-//! place of its partition key, 2 that of its explicit hash key if it has one, 3 its data, 4 repeated tags, which nobody
-//! uses. Source: `AGGREGATION.md` of `awslabs/amazon-kinesis-producer`.
+//! Shape: `F3 89 9A C2`, a protobuf message, the MD5 of the message (16 bytes). Fields of the message: 1 repeated
+//! string, the table of partition keys; 2 repeated string, the table of explicit hash keys in decimal; 3 repeated
+//! record. Fields of a record: 1 index of its partition key, 2 index of its explicit hash key if it has one, 3 its
+//! data, 4 repeated tags, which no program uses. Source: `AGGREGATION.md` of `awslabs/amazon-kinesis-producer`.
 //!
-//! Invariant: what a producer sends costs a reader no more than eight bytes for each two of it, and never a panic.
+//! Invariant: taking a record apart needs at most eight bytes of memory for two bytes of the record, and never
+//! panics.
 
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use anabranch_types::{HashKey, partition_key_hash};
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
-/// The user records of one aggregated record, all of them checked.
+/// The user records of one aggregated record. All of them have been checked.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     message: Bytes,
@@ -25,17 +26,17 @@ pub struct Aggregate {
     records: usize,
 }
 
-/// One of many records that a producer put into one. Its bytes are slices of that one.
+/// One user record of an aggregated record. Its bytes are slices of the aggregated record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserRecord {
-    /// Its place in the aggregated record, from 0: `subSequenceNumber` of the Kinesis Client Library, as long as no
-    /// record before it is left out.
+    /// Index in the aggregated record, from 0. It is the `subSequenceNumber` of the Kinesis Client Library, as long
+    /// as no record before it is left out.
     pub place: u32,
-    /// UTF-8, as it was checked.
+    /// Partition key. It was checked to be UTF-8.
     pub partition_key: Bytes,
-    /// The hash key that the producer gave it.
+    /// Hash key that the producer gave the record.
     pub explicit_hash_key: Option<HashKey>,
-    /// What the user stored.
+    /// Data of the user.
     pub data: Bytes,
 }
 
@@ -50,8 +51,8 @@ const RECORD_HASH_KEY: u64 = 0x10; // field 2, varint
 const RECORD_DATA: u64 = 0x1a; // field 3, length-delimited
 
 impl Aggregate {
-    /// Takes a record's data apart; `None` if it is a record like any other: without the magic bytes, with another MD5,
-    /// or broken inside.
+    /// Takes a record's data apart. `None` for a record that is not aggregated: without the magic bytes, with a wrong
+    /// MD5, or with a message that is not valid.
     pub fn parse(data: &Bytes) -> Option<Self> {
         let body = data.strip_prefix(&MAGIC)?;
         let (message, digest) = body.split_at_checked(body.len().checked_sub(DIGEST_BYTES)?)?;
@@ -83,7 +84,7 @@ impl Aggregate {
         whole.then_some(aggregate)
     }
 
-    /// How many user records it has; there may be none.
+    /// How many user records there are. There may be none.
     pub fn record_count(&self) -> usize {
         self.records
     }
@@ -124,9 +125,10 @@ impl Aggregate {
 }
 
 impl UserRecord {
-    /// The hash key that decides which shard it belongs to. A producer puts records for one shard into one, by the
-    /// shards that it knows; those whose key is outside of the shard that they came to it sends again, to another, so a
-    /// reader leaves them out (`KinesisProducer`'s retries, and `AggregatorUtil` of the Kinesis Client Library).
+    /// The hash key that decides which shard the record belongs to. A producer puts records for one shard together,
+    /// by the shards that it knows. After a split some of them may belong to another shard. The producer sends those
+    /// again, to that shard, so a reader leaves out the copies whose hash key is outside of the shard that it reads
+    /// (`KinesisProducer`'s retries, and `AggregatorUtil` of the Kinesis Client Library).
     pub fn hash_key(&self) -> HashKey {
         self.explicit_hash_key.unwrap_or_else(|| {
             let key = std::str::from_utf8(&self.partition_key);
@@ -135,7 +137,8 @@ impl UserRecord {
     }
 }
 
-/// A range of the message, in half the room: a table may have as many entries as the message has pairs of bytes.
+/// A range of the message. It takes half the memory of a `Range<usize>`, because a table may have an entry for every
+/// two bytes of the message.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     start: u32,
@@ -168,7 +171,8 @@ impl<'a> Fields<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The next field; `None` inside at the end, outside where the bytes are no message.
+    /// The next field. The inner `None` is the end of the message; the outer `None` says that the bytes are not a
+    /// message.
     fn next(&mut self) -> Option<Option<(u64, Value)>> {
         if self.at == self.bytes.len() {
             return Some(None);

@@ -1,7 +1,10 @@
-//! The appends of one client to one node: one gRPC stream. What gathers until the connection can send
-//! makes one message; outcomes come back as they are decided.
+//! The appends of one client to one node, on one gRPC stream.
 //!
-//! Invariant: an append that was given to the stream ends with an outcome of the node, or is unknown.
+//! Order of events: appends wait until the connection can send. Appends that wait together make one message, within
+//! bounds. Outcomes come back as they are decided, in any order, each with the number of its append. When the stream
+//! breaks, all appends that wait for an outcome end as unknown, and the next append opens a new stream.
+//!
+//! Invariant: an append that was given to the stream ends with an outcome of the node, or as unknown.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,14 +18,15 @@ use tonic::transport::Channel;
 
 use crate::call::{CallError, error_of_detail, log_client};
 
-/// Bytes that one message gathers before it is sent; a larger append travels alone.
+/// Most bytes of one message. A larger append has a message of its own.
 const MESSAGE_BYTES: usize = 1 << 20;
-/// Appends that one message gathers.
+/// Most appends of one message.
 const MESSAGE_APPENDS: usize = 512;
 
 type Outcome = Result<Vec<Run>, CallError>;
 
-/// The stream to one node; opened by the first append, and again when it broke. Cheap to clone.
+/// The stream to one node. The first append opens it, and the first append after it broke opens it again. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub(crate) struct AppendStream {
     channel: Channel,
@@ -31,8 +35,8 @@ pub(crate) struct AppendStream {
 
 #[derive(Debug, Default)]
 struct State {
-    /// To the connection, while the stream is open.
-    queue: Option<mpsc::UnboundedSender<v1::NumberedAppend>>, // bounded by who waits for outcomes
+    /// To the connection, while the stream is open. Bounded by the callers, which wait for outcomes.
+    queue: Option<mpsc::UnboundedSender<v1::NumberedAppend>>,
     waiting: HashMap<u64, oneshot::Sender<Outcome>>,
     next_number: u64,
 }
@@ -42,7 +46,7 @@ impl AppendStream {
         Self { channel, state: Arc::default() }
     }
 
-    /// Appends `batch` to the shard of `group`. Waits for the outcome without a limit: the caller has one.
+    /// Appends `batch` to the shard of `group`. Waits for the outcome without a limit, because the caller has one.
     pub(crate) async fn append(&self, group: GroupId, batch: &Batch) -> Outcome {
         let (decided, outcome) = oneshot::channel();
         self.send(group, batch, decided);
@@ -70,8 +74,7 @@ impl AppendStream {
     }
 }
 
-/// Runs one stream until it breaks, or nobody is left to append. Whoever waits then hears that the
-/// outcome is unknown.
+/// Runs one stream until it breaks, or until the client is dropped.
 async fn run(
     channel: Channel,
     state: Weak<Mutex<State>>,
@@ -95,7 +98,8 @@ async fn run(
     }
 }
 
-/// The stream's end of what its owner shares: ends everybody's waiting when the stream is over.
+/// The state that the task of the stream shares with the callers. When the task ends, so does every wait for an
+/// outcome.
 struct End(Weak<Mutex<State>>);
 
 impl End {
@@ -127,7 +131,7 @@ impl Drop for End {
     }
 }
 
-/// `first` and what else waits, up to the bounds of a message.
+/// A message of `first` and the appends that wait, within the bounds of a message.
 fn gather(
     first: v1::NumberedAppend,
     outgoing: &mut mpsc::UnboundedReceiver<v1::NumberedAppend>,
@@ -148,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// How many appends each message takes of these, all of which wait.
+    /// How many appends are in each message, if appends of these sizes wait.
     fn messages(sizes: &[usize]) -> Vec<usize> {
         let (queue, mut outgoing) = mpsc::unbounded_channel();
         for (number, size) in (0..).zip(sizes) {
@@ -164,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_makes_one_message_within_its_bounds() {
+    fn appends_that_wait_make_one_message_within_its_bounds() {
         assert_eq!(messages(&[10]), [1]);
         assert_eq!(messages(&[10; 40]), [40]);
         assert_eq!(messages(&[10; MESSAGE_APPENDS + 1]), [MESSAGE_APPENDS, 1]);

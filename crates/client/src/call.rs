@@ -1,4 +1,8 @@
-//! One call to one node, without retries: in this process or over gRPC.
+//! One call to one node over gRPC, without retries, and what a node in this process has to offer instead
+//! ([`LocalNode`]).
+//!
+//! A call ends with a response, or with a [`CallError`] that says whether something may have been done. Everything
+//! that is not known for certain is [`CallError::Unknown`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +24,16 @@ use tonic::{Code, Request, Status};
 use crate::error::Error;
 use crate::search::DEADLINE;
 
-/// Why one node did not do what it was asked.
+/// Why one node did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It doesn't lead; nothing was done.
+    /// The node does not lead the shard; nothing was done. It may name the leader.
     #[error("not the leader")]
     NotLeader(Option<NodeId>),
-    /// It doesn't hold the shard; nothing was done.
+    /// The node holds no replica of the shard; nothing was done.
     #[error("no replica there")]
     NotFound,
-    /// The shard takes no more records; nothing was written.
+    /// The shard is closed; nothing was written.
     #[error("shard is closed")]
     Closed,
     /// The shard is being split or merged; nothing was written.
@@ -38,21 +42,21 @@ pub enum CallError {
     /// Another subscription of the same consumer has the shard.
     #[error("another subscription of the consumer has the shard")]
     InUse,
-    /// Memory or disk is at its bound; nothing was written.
+    /// Memory or disk is full, or a limit was reached; nothing was written.
     #[error("throttled: {0}")]
     Throttled(String),
-    /// The request is wrong; nothing was done.
+    /// The request is invalid; nothing was done.
     #[error("{0}")]
     Invalid(String),
     /// The stream is encrypted, and its master key can't be used; nothing was done.
     #[error("{message}")]
     Key {
-        /// What is wrong with it.
+        /// Kind of the fault.
         fault: KeyFault,
-        /// In words.
+        /// Text that names the key.
         message: String,
     },
-    /// It may have been done or not.
+    /// The call may have been done or not.
     #[error("outcome unknown: {0}")]
     Unknown(String),
 }
@@ -73,26 +77,26 @@ impl From<CallError> for Error {
     }
 }
 
-/// A node in the same process: what it holds is reached without gRPC.
+/// A node in the same process. Its replicas are reached without gRPC.
 pub trait LocalNode: Send + Sync + 'static {
-    /// The node.
+    /// Id of the node.
     fn id(&self) -> NodeId;
-    /// Whether the node has heard nothing of `other` for so long that it counts as gone.
+    /// Whether `other` counts as gone, as the node knows.
     fn is_silent(&self, other: NodeId) -> bool;
-    /// Versions of the catalog as they reach the node.
+    /// Versions of the catalog, as they reach the node.
     fn catalog(&self) -> watch::Receiver<Arc<Catalog>>;
-    /// The newest version of the catalog, wherever its leader is.
+    /// The newest version of the catalog. The node finds the catalog's leader.
     fn newest_version(&self) -> BoxFuture<'_, Result<u64, CallError>>;
-    /// Has the catalog apply a command, wherever its leader is.
+    /// Has the catalog apply a command. The node finds the catalog's leader.
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, CallError>>;
-    /// A new data key, wrapped.
+    /// A new data key, wrapped by the master key.
     fn new_data_key(&self, wanted: NewDataKey) -> BoxFuture<'_, Result<Vec<u8>, CallError>>;
     /// Appends a batch to a shard that the node leads.
     fn append(&self, group: GroupId, batch: Batch) -> BoxFuture<'_, Result<Vec<Run>, CallError>>;
-    /// Says which records of a call stand in a closed shard.
+    /// For each record of a call, where it is in a closed shard.
     ///
     /// # Errors
-    /// [`CallError::Frozen`] if the node doesn't know yet that it is closed; [`CallError::NotFound`].
+    /// [`CallError::Frozen`] if the node does not know yet that the shard is closed; [`CallError::NotFound`].
     fn recall(&self, group: GroupId, batch: &Batch) -> Result<Vec<Option<Run>>, CallError>;
     /// Finds where a reader begins. With `leader_only` the replica must lead.
     fn seek(
@@ -105,33 +109,34 @@ pub trait LocalNode: Send + Sync + 'static {
     fn read(&self, group: GroupId, read: Read) -> BoxFuture<'_, Result<Page, CallError>>;
 }
 
-/// What a reader asks for.
+/// Request for a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// Where to read from.
+    /// First position to read.
     pub from: Position,
-    /// At most so many records.
+    /// Most records of the page.
     pub max_records: u32,
-    /// At most so many bytes of data and keys, but at least one record.
+    /// Most bytes of data and partition keys. The page has at least one record even if it is larger.
     pub max_bytes: usize,
     /// Whether the replica must lead.
     pub leader_only: bool,
-    /// How long an answer without records may wait for some.
+    /// How long the replica waits for a record if it has none.
     pub wait: Duration,
 }
 
-/// A data key that is wanted.
+/// Request for a data key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDataKey {
-    /// For which stream.
+    /// Name of the stream.
     pub stream: StreamName,
-    /// Which stream of that name.
+    /// Tells the stream from an earlier or later one of the same name.
     pub id: StreamId,
-    /// The master key that is to wrap it: an id, an ARN or an alias.
+    /// Master key that wraps the data key: an id, an ARN or an alias.
     pub master_key: String,
 }
 
-/// A page of records is larger than its data by framing and by records outside the page.
+/// Largest message. A page is larger than its data, by framing and by records of its entries that are outside of the
+/// page.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 pub(crate) fn log_client(channel: Channel) -> LogServiceClient<Channel> {

@@ -1,8 +1,9 @@
 //! The client's copy of the catalog, and the task that keeps it up to date.
 //!
-//! Order of events: the task follows the versions of the catalog on the node of this process, or on one node after the other
-//! over gRPC. Each version becomes a [`View`], and then those that wait for a version are woken. A version that is older than
-//! the one that is there is ignored: a client that changes from one node to another never goes back.
+//! Order of events: the task follows the versions of the catalog on the node of this process, or on one node after
+//! the other over gRPC. Each version becomes a [`View`], and then the callers that wait for a version are woken. A
+//! version that is older than the newest one is ignored: a client that changes from one node to another never goes
+//! back.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The client: its calls, each in a few lines, and the state that all of its clones share.
 //!
-//! A call to a shard is a `ShardCall` (`shard_call.rs`) that a `Search` (`search.rs`) sends to one node after the other. A
-//! call to the catalog goes to the node in this process, which knows how to find the catalog's leader, or to any node over
-//! gRPC, which does the same for the client.
+//! A call to a shard is a `ShardCall` (`shard_call.rs`) that a `Search` (`search.rs`) sends to one node after the
+//! other. A call to the catalog goes to the node in this process, which knows how to find the catalog's leader, or to
+//! any node over gRPC, which does the same for the client.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +26,8 @@ use crate::search::{DEADLINE, Search};
 use crate::shard_call::{Append, ReadPage, Recall, Seek};
 use crate::view::{ShardRoute, View};
 
-/// A handle to a cluster. Cheap to clone. All clones share connections and the copy of the catalog; both end with the last
-/// clone.
+/// A handle to a cluster. Cheap to clone. All clones share connections and the copy of the catalog; both end with the
+/// last clone.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) inner: Arc<Inner>,
@@ -58,8 +58,8 @@ impl Client {
         client
     }
 
-    /// A client of the cluster that has nodes at `seeds`, `host:port` of their gRPC ports. Returns once one of them has sent
-    /// the catalog.
+    /// A client of the cluster that has nodes at `seeds`, `host:port` of their gRPC ports. Returns once one of them
+    /// has sent the catalog.
     ///
     /// # Errors
     /// [`Error::NoLeader`] if none does within 15 s.
@@ -126,8 +126,8 @@ impl Client {
         self.view_of(version).await
     }
 
-    /// A new data key for the stream, wrapped by the master key, to be put into [`Command::Encryption(EncryptionCommand::Start)`]. Over TLS only
-    /// nodes may make this call and propose that command, so the gateways in them may.
+    /// A new data key for the stream, wrapped by the master key, to be put into an encryption command of the catalog. Over
+    /// TLS only nodes may make this call and propose that command, so the gateways in them may.
     ///
     /// # Errors
     /// [`Error::Key`] says what is wrong with the master key; [`Error::NoLeader`] if no node answers.
@@ -153,11 +153,11 @@ impl Client {
         Ok(self.view())
     }
 
-    /// Appends `batch` to a shard. When this returns, a majority has synced the batch. Returns where the records are, in the
-    /// order of the batch.
+    /// Appends `batch` to a shard. When this returns, a majority has synced the batch. Returns where the records are,
+    /// in the order of the batch.
     ///
-    /// A batch that its producer sent before is not written again. So a batch with a producer is sent again after a response
-    /// was lost, and a batch without one is not.
+    /// A batch that its producer sent before is not written again. So a batch with a producer is sent again after a
+    /// response was lost, and a batch without one is not.
     ///
     /// # Errors
     /// Any of [`Error`]. Only after [`Error::Unknown`] may the batch have been written.
@@ -165,8 +165,8 @@ impl Client {
         Search::new(&self.inner, shard).run(Append::new(shard.group, batch)).await
     }
 
-    /// For each record of `batch`, where it is in `shard`, which is closed. Finds the records of a call that was sent again
-    /// after the shard was split or merged.
+    /// For each record of `batch`, where it is in `shard`, which is closed. Finds the records of a call that was sent
+    /// again after the shard was split or merged.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NoLeader`] if no replica could tell before the deadline.
@@ -188,8 +188,8 @@ impl Client {
         let _either_way = self.inner.catalog.reaches(version.saturating_add(1), longest).await;
     }
 
-    /// Finds where a reader that wants to start at `start` begins. Asks the leader, which has every acknowledged record. After
-    /// half a second without a leader, any replica that has enough of the log may answer.
+    /// Finds where a reader that wants to start at `start` begins. Asks the leader, which has every acknowledged
+    /// record. After half a second without a leader, any replica that has enough of the log may answer.
     ///
     /// # Errors
     /// Any of [`Error`] but `Closed` and `Unknown`.
@@ -200,10 +200,10 @@ impl Client {
         Search::new(&self.inner, shard).run(Seek { group: shard.group, start }).await
     }
 
-    /// Reads from `from` on: at most `max_records` records of at most `max_bytes` bytes of data and
-    /// partition keys together, but at least one record if there is any. A position below the
-    /// horizon reads from the horizon. Asks the leader, which shows every acknowledged record. After half a second without a
-    /// leader, any replica may answer. If there are no records, the replica waits up to `wait` for the first one.
+    /// Reads from `from` on: at most `max_records` records of at most `max_bytes` bytes of data and partition keys
+    /// together, but at least one record if there is any. A position below the horizon reads from the horizon. Asks
+    /// the leader, which shows every acknowledged record. After half a second without a leader, any replica may
+    /// answer. If there are no records, the replica waits up to `wait` for the first one.
     ///
     /// # Errors
     /// Any of [`Error`] but `Closed` and `Unknown`.
@@ -219,8 +219,8 @@ impl Client {
         Search::new(&self.inner, shard).run(read).await
     }
 
-    /// Pages from `from` on, pushed by a replica as records are committed, and an empty page every few
-    /// seconds when there are none. Goes on at another replica when one fails.
+    /// Pages from `from` on, pushed by a replica as records are committed. Without records an empty page comes every
+    /// few seconds. Goes on at another replica when one fails.
     pub fn tail(
         &self,
         shard: &ShardRoute,
@@ -229,12 +229,12 @@ impl Client {
         Feed::new(self, shard, from, None).run()
     }
 
-    /// As [`Self::tail`], by the leader, for a consumer, which has at most one such stream of a shard at a time. Returns once
-    /// the stream has begun.
+    /// As [`Self::tail`], by the leader, for a consumer, which has at most one such stream of a shard at a time.
+    /// Returns once the stream has begun.
     ///
     /// # Errors
-    /// [`Error::InUse`] if another stream of the consumer began less than five seconds ago, and as the stream's last item when
-    /// a newer one takes over; [`Error::NotFound`]; [`Error::NoLeader`].
+    /// [`Error::InUse`] if another stream of the consumer began less than five seconds ago, and as the stream's last
+    /// item when a newer one takes over; [`Error::NotFound`]; [`Error::NoLeader`].
     pub async fn subscribe(
         &self,
         shard: &ShardRoute,
@@ -298,8 +298,8 @@ impl Inner {
         self.ask_in_turn(call::newest_version, |_| true).await
     }
 
-    /// Asks the nodes in turn, for as long as `may_ask_next` allows it after an error. Returns the last error if no node
-    /// gives a response.
+    /// Asks the nodes in turn, for as long as `may_ask_next` allows it after an error. Returns the last error if no
+    /// node gives a response.
     async fn ask_in_turn<T, F: Future<Output = Result<T, CallError>>>(
         &self,
         ask: impl Fn(Channel) -> F,

@@ -1,5 +1,5 @@
-//! What services ask of a cluster, as a trait: a [`Client`] reaches a real cluster, a test puts a cluster in memory in its
-//! place (`MemoryCluster` in `anabranch-testkit`).
+//! A cluster as services use it, as a trait: a [`Client`] reaches a real cluster, a test puts a cluster in memory in
+//! its place (`MemoryCluster` in `anabranch-testkit`).
 //!
 //! Every method has the contract of the method of [`Client`] with the same name.
 
@@ -17,8 +17,8 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::view::{ShardRoute, View};
 
-/// A cluster: its catalog, and appends to and reads from its shards. Futures and streams are boxed, so that the trait can
-/// be an object.
+/// A cluster: its catalog, and appends to and reads from its shards. Futures and streams are boxed, so that the trait
+/// can be an object.
 pub trait Cluster: Send + Sync + 'static {
     /// See [`Client::view`].
     fn view(&self) -> Arc<View>;

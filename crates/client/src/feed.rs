@@ -1,7 +1,7 @@
 //! Pages of one shard, pushed by a replica, for as long as the reader wants them. Goes on at another replica when one
 //! fails, hangs or no longer leads.
 //!
-//! What never happens: a record is pushed twice or left out. The next replica begins behind the last page that was given
+//! Never: a record is pushed twice or left out. The next replica begins behind the last page that was given
 //! out.
 
 use std::time::Duration;
@@ -121,7 +121,8 @@ impl ShardCall for OpenTail<'_> {
     const ANY_REPLICA_LATER: bool = false;
 
     async fn send(&self, inner: &Inner, attempt: Attempt) -> Result<NodePages, CallError> {
-        // Over gRPC also to the node in this process: the window of the stream bounds what is sent ahead of a slow reader.
+        // Over gRPC also to the node in this process: the window of the stream bounds what is sent ahead of a slow
+        // reader.
         let Peer { tails, .. } = inner.peer(attempt.node)?;
         let subscription = self.subscriber.map(Subscriber::message);
         let messages = call::tail(tails, self.group, self.from, subscription).await?;

@@ -1,4 +1,4 @@
-//! What the client remembers of leaders, from one call to the next. All of it is a guess that the next call corrects.
+//! The client's memory of leaders, from one call to the next. All of it is a guess that the next call corrects.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -38,8 +38,8 @@ impl KnownLeaders {
         }
     }
 
-    /// Whether the caller may ask the replicas of `group` now whether one of them leads. Of all the calls that wait for a
-    /// response one gets a yes, at most every [`PROBE_PAUSE`].
+    /// Whether the caller may ask the replicas of `group` now whether one of them leads. Of all the calls that wait
+    /// for a response one gets a yes, at most every [`PROBE_PAUSE`].
     pub(crate) fn may_probe(&self, group: GroupId) -> bool {
         let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = probed.get(&group).is_none_or(|last| last.elapsed() >= PROBE_PAUSE);

@@ -1,10 +1,11 @@
-//! The native client: finds the leader of a shard, keeps a copy of the catalog, retries what is
-//! safe to retry. The gateway uses it, and so does any gRPC program in Rust.
+//! The native client: finds the leader of a shard, keeps a copy of the catalog, retries calls that are safe to retry.
+//! Services use it in the process of a node, and any program in Rust can use it over gRPC.
 //!
-//! Invariants: a [`View`] is one version of the catalog; an append that was answered with an error
-//! other than [`Error::Unknown`] did not happen.
-//! Start at [`Client`]. [`StreamReader`] reads a whole stream through splits and merges. [`Aggregate`] takes apart what the
-//! Kinesis Producer Library put together.
+//! Invariants: a [`View`] is one version of the catalog; an append that ended with an error other than
+//! [`Error::Unknown`] did not happen.
+//!
+//! Start at [`Client`]. Services depend on the trait [`Cluster`]. [`StreamReader`] reads a whole stream through
+//! splits and merges. [`Aggregate`] takes apart aggregated records of the Kinesis Producer Library.
 
 mod aggregate;
 mod append_stream;

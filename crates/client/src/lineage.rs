@@ -5,9 +5,9 @@
 //! 1 ─┘               └─ 4      3 and 4 when 2 has.
 //! ```
 //!
-//! A parent that the catalog lists no more has expired: its children need not wait for it. Records of one partition key
-//! are read in the order in which they were acknowledged, because a split or a merge sends all later records to the
-//! children. Pure: no clock, no I/O.
+//! A parent that the catalog lists no more has expired: its children need not wait for it. Records of one partition
+//! key are read in the order in which they were acknowledged, because a split or a merge sends all later records to
+//! the children. Pure: no clock, no I/O.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,8 @@ impl Lineage {
         Self { begun: closed.clone(), ended: closed }
     }
 
-    /// The shards that can be read from now on: all their parents have been read or have expired. Each shard is returned once.
+    /// The shards that can be read from now on: all their parents have been read or have expired. Each shard is
+    /// returned once.
     pub(crate) fn begin(&mut self, stream: &Stream) -> Vec<ShardId> {
         let is_read =
             |parent: &ShardId| self.ended.contains(parent) || !stream.shards.contains_key(parent);
@@ -48,8 +49,8 @@ impl Lineage {
     }
 }
 
-/// Whether a reader that reads on at `next` has come to the end of the shard: it is closed, and its last record is before
-/// `next`.
+/// Whether a reader that reads on at `next` has come to the end of the shard: it is closed, and its last record is
+/// before `next`.
 pub(crate) fn is_over(shard: &Shard, next: Position) -> bool {
     match shard.status {
         ShardStatus::Open => false,

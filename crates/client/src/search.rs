@@ -1,15 +1,16 @@
 //! Finds the replica that can do what a call asks: nearly always the leader of the shard.
 //!
-//! Order of events: the node that led last is asked first. A node that refuses may name the leader (a hint), and the hint is
-//! asked next. Without a hint the replicas are asked in turn. Nodes that this process's own node finds silent are left
-//! out while others are there. [`Search::run`] is the loop of every call to a shard (`shard_call.rs`).
+//! Order of events: the node that led last is asked first. A node that refuses may name the leader (a hint), and the
+//! hint is asked next. Without a hint the replicas are asked in turn. Nodes that this process's own node finds silent
+//! are left out while others are there. [`Search::run`] is the loop of every call to a shard (`shard_call.rs`).
 //!
 //! A node that takes a call and never answers must not hold it for long (ADR-0026). So an attempt is given up
 //! - once this process's own node finds the asked node silent;
 //! - once another node is known to lead. [`Search::attempt`] asks the other replicas after a second;
-//! - for calls that change nothing also after one second, and after two, four, and so on in later attempts of the same call.
+//! - for calls that change nothing also after one second, and after two, four, and so on in later attempts of the
+//!   same call.
 //!
-//! What never happens: an append that is still on its way to a leader without a known successor is sent again.
+//! Never: an append that is still on its way to a leader without a known successor is sent again.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -34,8 +35,8 @@ const LEADER_READ_PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// Longest pause of a search for a leader.
 const LONGEST_PAUSE: Duration = Duration::from_millis(25);
-/// A pause is this part of the time that the search has taken. So the search finds a new leader soon after its election,
-/// and a long search asks rarely.
+/// A pause is this part of the time that the search has taken. So the search finds a new leader soon after its
+/// election, and a long search asks rarely.
 const PAUSE_PART: u32 = 4;
 /// How often an attempt without a response looks whether another node leads.
 const LOOK: Duration = Duration::from_millis(100);
@@ -81,7 +82,7 @@ impl<'a> Search<'a> {
     /// Sends `call` to one node after the other until one gives a response.
     ///
     /// # Errors
-    /// What the call makes of its last error, or of the end of its time.
+    /// The error that the call makes of its last attempt, or of the end of its time.
     pub(crate) async fn run<C: ShardCall>(mut self, mut call: C) -> Result<C::Response, Error> {
         loop {
             let attempt = Attempt {

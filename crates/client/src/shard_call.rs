@@ -1,5 +1,5 @@
-//! The calls to one shard. Each says how it is sent to one node, which errors allow another attempt, and what a response
-//! tells about the leader. [`Search::run`](crate::search::Search::run) does the rest for all of them.
+//! The calls to one shard. Each says how it is sent to one node, which errors allow another attempt, and what a
+//! response tells about the leader. [`Search::run`](crate::search::Search::run) does the rest for all of them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::call::{CallError, Read};
 use crate::client::Inner;
 use crate::error::Error;
 
-/// What may become of a call whose response does not come.
+/// Effect of a call whose response does not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// The call only reads: it may be sent to two nodes.

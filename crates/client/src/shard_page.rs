@@ -1,4 +1,5 @@
-//! The records of one shard as a reader of the stream gets them: as they are stored, or with aggregated records taken apart.
+//! The records of one shard as a reader of the stream gets them: as they are stored, or with aggregated records taken
+//! apart.
 
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ pub struct StreamRecord {
     pub partition_key: Bytes,
     /// Hash key that the producer gave a user record. A record that was put alone does not tell it.
     pub explicit_hash_key: Option<HashKey>,
-    /// What the user stored.
+    /// Data of the user.
     pub data: Bytes,
 }
 
@@ -93,8 +94,9 @@ impl ShardPage {
         })
     }
 
-    /// The records as producers put them: aggregated records are taken apart. A user record whose hash key is outside of the
-    /// shard is left out, because its producer sends it again to the shard that it belongs to ([`UserRecord::hash_key`]).
+    /// The records as producers put them: aggregated records are taken apart. A user record whose hash key is outside
+    /// of the shard is left out, because its producer sends it again to the shard that it belongs to
+    /// ([`UserRecord::hash_key`]).
     pub fn records(&self) -> impl Iterator<Item = StreamRecord> + '_ {
         self.stored_records().flat_map(|stored| {
             let users = Aggregate::parse(&stored.data).map(|all| self.user_records(&stored, &all));

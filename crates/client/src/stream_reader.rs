@@ -1,16 +1,18 @@
-//! Reads a whole stream: each record once, and the records of a partition key in the order in which they were acknowledged.
+//! Reads a whole stream: each record once, and the records of a partition key in the order in which they were
+//! acknowledged.
 //!
 //! ```text
-//! shard 0 ── task ──┐                        Each shard that can be read has a task. The tasks share one bounded queue,
-//! shard 1 ── task ──┼── queue ── next()      so a slow caller of `next` slows the reading down.
+//! shard 0 ── task ──┐                       Each shard that can be read has a task. The tasks share a bounded
+//! shard 1 ── task ──┼── queue ── next()     queue, so a slow caller of `next` slows the reading down.
 //! shard 2 ── task ──┘
 //! ```
 //!
-//! Order of events: the reader looks for its positions in the shards that can be read now, and starts their tasks. When a
-//! task has come to the end of a closed shard, the reader starts the tasks of the children whose parents have all been read
-//! (`lineage.rs`). A task finds the end by comparing its position with the catalog, and looks again at each new version.
+//! Order of events: the reader looks for its positions in the shards that can be read now, and starts their tasks.
+//! When a task has come to the end of a closed shard, the reader starts the tasks of the children whose parents have
+//! all been read (`lineage.rs`). A task finds the end by comparing its position with the catalog, and looks again at
+//! each new version.
 //!
-//! What never happens: a record of a child before the last record of its parent; a record twice.
+//! Never: a record of a child before the last record of its parent; a record twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +67,7 @@ pub enum ReadError {
         stream: StreamName,
         /// The shard.
         shard: ShardId,
-        /// What the cluster answered.
+        /// Error of the cluster.
         #[source]
         error: Error,
     },
@@ -92,7 +94,7 @@ enum Order {
     All(Lineage),
 }
 
-/// What the task of a shard reports.
+/// Report of the task of a shard.
 enum Event {
     Page(ShardPage),
     Ended(ShardId),
@@ -100,8 +102,8 @@ enum Event {
 }
 
 impl StreamReader {
-    /// Begins to read all shards of `stream`. Returns once the reader knows its position in each shard that can be read now,
-    /// so every record that is put after that is read.
+    /// Begins to read all shards of `stream`. Returns once the reader knows its position in each shard that can be
+    /// read now, so every record that is put after that is read.
     ///
     /// - [`Start::TrimHorizon`]: all records that are retained.
     /// - [`Start::Latest`]: all records that are put from now on. Shards that are closed are skipped.
@@ -171,8 +173,8 @@ impl StreamReader {
         self.being_read
     }
 
-    /// The next page, of whichever shard has one; it has at least one record. `None` when the only shard has ended. A stream
-    /// does not end.
+    /// The next page, of whichever shard has one; it has at least one record. `None` when the only shard has ended. A
+    /// stream does not end.
     ///
     /// Cancel-safe: a caller that drops the future and calls again misses nothing.
     ///

@@ -1,5 +1,5 @@
-//! One node, as a call reaches it: directly if the node runs in this process, over gRPC if not. The only place that tells
-//! the two apart for calls to shards.
+//! One node, as a call reaches it: directly if the node runs in this process, over gRPC if not. The only place that
+//! tells the two apart for calls to shards.
 
 use std::sync::Arc;
 

@@ -1,10 +1,16 @@
+//! One version of the catalog, prepared for routing: from a hash key to the open shard, and from a group to its
+//! shard.
+//!
+//! A view never changes. A new version of the catalog becomes a new view, so a call that holds a view sees one state
+//! of all streams.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use anabranch_catalog::{Catalog, Shard, Stream, StreamId, StreamMode};
 use anabranch_types::{GroupId, HashKey, NodeId, ShardId, StreamName, Timestamp};
 
-/// One version of the catalog, with what routing needs worked out. Never changes.
+/// One version of the catalog, prepared for routing. Never changes.
 #[derive(Debug, Default)]
 pub struct View {
     catalog: Catalog,
@@ -12,24 +18,24 @@ pub struct View {
     by_group: HashMap<GroupId, Arc<ShardRoute>>,
 }
 
-/// What it takes to reach one shard.
+/// All that is needed to reach one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardRoute {
-    /// The stream.
+    /// Name of the stream.
     pub stream: StreamName,
-    /// Which stream of that name.
+    /// Tells the stream from an earlier or later one of the same name.
     pub stream_id: StreamId,
-    /// The shard.
+    /// Id of the shard.
     pub shard: ShardId,
-    /// Its group.
+    /// Group that holds the shard.
     pub group: GroupId,
-    /// When the shard was born; part of its sequence numbers.
+    /// When the shard was born. It is part of its sequence numbers.
     pub birth: Timestamp,
-    /// How long its records are kept.
+    /// Retention of its records.
     pub retention_hours: u32,
-    /// Highest hash key of the shard.
+    /// Highest hash key of the shard, inclusive.
     pub end: HashKey,
-    /// Whether its load is measured: appends to it are to say the hash keys of their records.
+    /// Whether the shard's load is measured. If so, appends carry the hash keys of their records.
     pub is_measured: bool,
     /// Nodes that hold a replica.
     pub nodes: Vec<NodeId>,
@@ -45,7 +51,7 @@ pub struct StreamView<'a> {
 }
 
 impl View {
-    /// Works out the routes of `catalog`.
+    /// Prepares the routes of `catalog`.
     pub fn new(catalog: Catalog) -> Self {
         let mut view = Self::default();
         for (name, stream) in &catalog.streams {

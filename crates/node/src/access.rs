@@ -1,7 +1,9 @@
-//! Who may call what on the gRPC port, by the role in the certificate that a connection has shown (ADR-0019).
+//! Which caller may call what on the gRPC port, by the role in the certificate that its connection has shown
+//! (ADR-0019).
 //!
-//! [`Access`] stands before every service and decides by the service's name; what a service refuses beyond that asks
-//! [`is_node`] or [`role`]. A port without TLS knows nobody, so there everything is allowed.
+//! [`Access`] is a layer in front of all services. It knows the role and the name of the service, and refuses a
+//! service that is not for the role. Rules that depend on the request are checked by the service itself, with the
+//! `check_` functions below. Without TLS no caller is known, so every call is allowed.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,20 +19,20 @@ use tonic::body::Body;
 use tonic::{Request, Status};
 use tower::{Layer, Service};
 
-/// Puts the rules before the services of a port.
+/// Layer that checks the caller's role before a service sees the call.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
-    /// Whose certificates count; `None` without TLS.
+    /// Name of the cluster whose members may call; `None` without TLS.
     cluster: Option<Arc<str>>,
 }
 
 impl Access {
-    /// Only for members of `cluster`, each what its role allows; for anybody if there is none.
+    /// Allows only members of `cluster`, each what its role allows. `None` allows every call.
     pub(crate) fn new(cluster: Option<&str>) -> Self {
         Self { cluster: cluster.map(Into::into) }
     }
 
-    /// Whether the one who shows itself in `extensions` may call the method at `path`.
+    /// Whether the caller that the connection has put into `extensions` may call the method at `path`.
     fn check(&self, path: &str, extensions: &Extensions) -> Result<(), Status> {
         let Some(cluster) = &self.cluster else { return Ok(()) };
         let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -66,7 +68,7 @@ impl<S> Layer<S> for Access {
     }
 }
 
-/// A service behind the rules.
+/// A service that only checked calls reach.
 #[derive(Clone, Debug)]
 pub(crate) struct Guarded<S> {
     access: Access,
@@ -93,7 +95,7 @@ where
     }
 }
 
-/// Who calls; `None` where nobody is asked.
+/// The caller's role; `None` without TLS.
 fn role<T>(request: &Request<T>) -> Option<&Role> {
     match request.extensions().get::<Peer>() {
         Some(Peer::Certified(identity)) => Some(&identity.role),
@@ -101,12 +103,13 @@ fn role<T>(request: &Request<T>) -> Option<&Role> {
     }
 }
 
-/// Whether what one node forwards to another may come from this caller.
+/// Whether this caller may send calls that a node has forwarded: only nodes may.
 pub(crate) fn check_forwarded<T>(request: &Request<T>) -> Result<(), Status> {
     is_for_nodes(request, "forwarded calls")
 }
 
-/// Whether this caller may have a data key made: only a gateway, which asks policies first, and gateways are in nodes.
+/// Whether this caller may have a data key made. Only gateways need one, they check policies first, and they run in
+/// nodes: so only nodes may.
 pub(crate) fn check_data_key<T>(request: &Request<T>) -> Result<(), Status> {
     is_for_nodes(request, "data keys")
 }
@@ -120,8 +123,8 @@ fn is_for_nodes<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
     }
 }
 
-/// Whether `role` may have the catalog apply `command`: a client only what a user of streams asks for, an operator also
-/// what AdminService would do, a node everything.
+/// Whether this caller may have the catalog apply `command`: a client the commands of users of streams, an operator
+/// also those of AdminService, a node every command.
 pub(crate) fn check_command<T>(request: &Request<T>, command: &Command) -> Result<(), Status> {
     let (role, rule) = match role(request) {
         Some(Role::Node(_)) | None => return Ok(()),
@@ -135,7 +138,8 @@ pub(crate) fn check_command<T>(request: &Request<T>, command: &Command) -> Resul
     )))
 }
 
-/// Whether the users of the Kinesis API and their keys are told to this caller: not to clients.
+/// Whether the catalog that this caller gets has the users of the Kinesis API and their sealed keys. Clients get it
+/// without them.
 pub(crate) fn sees_users<T>(request: &Request<T>) -> bool {
     match role(request) {
         Some(Role::Node(_) | Role::Operator(_)) | None => true,
@@ -143,8 +147,8 @@ pub(crate) fn sees_users<T>(request: &Request<T>) -> bool {
     }
 }
 
-/// What the Kinesis API has users do, but for what brings a data key: who made one may know it. A new command is nobody's but
-/// the nodes' until it stands here or below.
+/// Whether users of the Kinesis API cause this command. `StartEncryption` is not among them: it brings a data key,
+/// and the caller that made the key may know it. A new command is for nodes only until it is listed here or below.
 fn is_of_user(command: &Command) -> bool {
     if let Command::Limited { command, .. } = command {
         return is_of_user(command);
@@ -172,7 +176,7 @@ fn is_of_user(command: &Command) -> bool {
     )
 }
 
-/// What `AdminService` has operators do.
+/// Whether `AdminService` causes this command.
 fn is_of_operator(command: &Command) -> bool {
     matches!(
         command,
@@ -210,7 +214,7 @@ mod tests {
         Peer::Certified(Arc::new(Identity { cluster: cluster.into(), role }))
     }
 
-    /// The services that `peer` may call on a port of cluster `c`, as places in `SERVICES`.
+    /// Indexes into `SERVICES` of the services that `peer` may call on a port of cluster `c`.
     fn open_to(peer: Option<Peer>) -> Vec<usize> {
         let mut extensions = Extensions::new();
         peer.into_iter().for_each(|peer| drop(extensions.insert(peer)));
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_no_member_of_the_cluster_has_none() {
+    fn a_caller_outside_of_the_cluster_has_no_service() {
         assert_eq!(open_to(Some(certified("d", Role::Node(NodeId(1))))), [0; 0]);
         assert_eq!(open_to(Some(Peer::Nobody(IdentityError::Nameless))), [0; 0]);
         assert_eq!(open_to(Some(Peer::Anybody)), [0; 0]);
@@ -248,12 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn without_tls_everything_is_open() {
+    fn without_tls_every_service_is_open() {
         assert!(Access::new(None).check("/another.Service/Any", &Extensions::new()).is_ok());
     }
 
     #[test]
-    fn a_catalog_command_needs_the_role_of_those_it_is_for() {
+    fn a_catalog_command_is_allowed_by_role() {
         let needs = |command: &Command| {
             let may = |role: Role| {
                 let mut request = Request::new(());

@@ -1,7 +1,8 @@
-//! What operators ask of a node and have the cluster do, over gRPC: `AdminService`.
+//! `AdminService`: requests of operators over gRPC.
 //!
-//! Reads come from this node's copy of the catalog and from what the nodes say of their replicas, so they need no
-//! leader of the catalog; writes go to it. The answers are made in the modules below, without I/O.
+//! Reads are answered from this node's copy of the catalog and from what the nodes report of their replicas, so they
+//! need no leader of the catalog. Writes are commands that go to the catalog's leader. The modules below make the
+//! responses, without I/O.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +33,11 @@ mod shards;
 mod transfer;
 mod users;
 
-/// How long the catalog may take for a write: longer than a leader is looked for. A leader that has lost its
-/// majority would keep it waiting for ever.
+/// How long the catalog may take for a write. Longer than the search for its leader. A leader that has lost its
+/// majority would never answer.
 const DECIDED: Duration = Duration::from_secs(20);
-/// How long a write waits until this node's copy of the catalog shows it.
+/// How long a write waits until this node's copy of the catalog shows it, so that a read that follows it shows it
+/// too.
 const SEEN: Duration = Duration::from_secs(5);
 
 pub(crate) fn admin_service(node: &Node) -> AdminServiceServer<Admin> {
@@ -43,7 +45,7 @@ pub(crate) fn admin_service(node: &Node) -> AdminServiceServer<Admin> {
     AdminServiceServer::new(Admin { node: node.clone(), sealer })
 }
 
-/// The side of a node that is for operators.
+/// The service, on one node.
 pub(crate) struct Admin {
     node: Node,
     sealer: SecretSealer,
@@ -292,7 +294,7 @@ impl Admin {
         self.node.catalog_view().newest()
     }
 
-    /// Has the catalog take a change, and waits until this node's copy shows it. Gives the version that does.
+    /// Has the catalog apply `command`, and waits until this node's copy shows it. Returns the version that does.
     async fn change(&self, command: Command) -> Result<u64, Status> {
         let proposed = timeout(DECIDED, self.node.propose(&command)).await;
         let proposed = proposed.map_err(|_elapsed| {

@@ -1,5 +1,13 @@
-//! How a node finds its place: as a founder of a new cluster, as a member that comes back, or as one
-//! whose disk was wiped and that must not come back under its old replica ids.
+//! How a node that starts finds its place: as a founder of a new cluster, as a member that comes back, as a node that
+//! joins, or as a node whose disk was wiped.
+//!
+//! Order of events: [`join`] opens the node's replica of the catalog, if it is clear which replica that is.
+//! [`find_cluster`] learns which nodes there are, for a node that joins. [`register`] tells the catalog where this
+//! start of the node is, and the catalog decides about its replicas.
+//!
+//! Never: a node takes part under a replica id whose votes and entries its disk may have forgotten
+//! (ADR-0007). So a node with an empty disk first asks the others whether it had a replica, and a disk that went back
+//! in time keeps its replica of the catalog closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +24,15 @@ use crate::went_back;
 
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The catalog's replicas in a cluster that begins: each founder's replica has the node's own number.
+/// The replicas of the catalog in a new cluster: the id of each founder's replica is the number of its node.
 fn founders(node: &Node) -> Vec<Replica> {
     let voters = node.settings().initial_voters();
     voters.into_iter().map(|node| Replica { id: ReplicaId(node.0), node }).collect()
 }
 
-/// What the catalog was before its first command. Every replica begins there, also one that was made
-/// later: it applies the same log, so it has to begin from the same state. `newer` is a version that
-/// remembers it, if one is known.
+/// The state of the catalog before its first command. Every replica of the catalog begins with it, also a replica
+/// that is made later, because it applies the same log. `newer` is a version of the catalog that remembers the
+/// founders, if one is known.
 pub(crate) fn first_catalog(node: &Node, newer: Option<&Catalog>) -> Catalog {
     match newer.map(|catalog| catalog.founders.as_slice()) {
         Some(founders @ [_, ..]) => Catalog::bootstrap(founders),
@@ -34,8 +42,8 @@ pub(crate) fn first_catalog(node: &Node, newer: Option<&Catalog>) -> Catalog {
     }
 }
 
-/// Opens this node's replica of the catalog, if it is clear which one it has. Waits where it isn't:
-/// with an empty disk a node must learn from the others whether it had a replica before.
+/// Opens this node's replica of the catalog, if it has one. A node with an empty disk waits here until the other
+/// nodes have told whether it had a replica before.
 pub(crate) async fn join(node: &Node) -> Result<(), Error> {
     let founders = founders(node);
     let own = founders.iter().find(|replica| replica.node == node.id());
@@ -48,7 +56,7 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
             None => stored,
         },
         (None, Some(own)) if node.began_empty() && is_new_here(node, &founders).await => own.id,
-        // The catalog will give this disk a replica, or has taken the one away that it had.
+        // The catalog will give this disk a replica, or has taken away the replica that it had.
         (None, Some(_)) | (None, None) => return Ok(()),
     };
     let spec = GroupSpec {
@@ -74,13 +82,13 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether entries of the catalog's log on this disk are known to be damaged.
+/// Whether some entries of the catalog's log on this disk can't be read.
 fn is_damaged(node: &Node) -> bool {
     let stored = node.replicas().stored_replica(GroupId::CATALOG);
     stored.is_some_and(|(_, log)| !log.damaged().is_empty())
 }
 
-/// Opens this node's replica of the catalog; no if damaged entries are in the way.
+/// Opens this node's replica of the catalog. `false` if damaged entries prevent it.
 async fn open_own(node: &Node, spec: &GroupSpec) -> bool {
     match node.replicas().open_catalog(spec, first_catalog(node, None)).await {
         Ok(replica) => node.catalog_view().set_replica(replica),
@@ -93,12 +101,12 @@ async fn open_own(node: &Node, spec: &GroupSpec) -> bool {
     true
 }
 
-/// Why the replica of the catalog that this disk holds must not take part, as far as others can tell that answer soon.
+/// Why the replica of the catalog on this disk must not take part, by the other nodes that answer soon.
 async fn reason_to_stay_closed(node: &Node, stored: ReplicaId) -> Option<&'static str> {
     let (remotes, own) = (node.peers().remotes(), node.id());
     let others = node.peers().others().into_iter();
     let asked = join_all(others.map(|other| remotes.info_about(other, own)));
-    // A node that joined a cluster knows only addresses before it has read the catalog.
+    // A node that joined a cluster knows only addresses until it has read the catalog.
     let addresses = node.settings().join.iter();
     let asked_there = join_all(addresses.map(|address| remotes.info_about_at(address, own)));
     let (told, told_there) = tokio::join!(asked, asked_there);
@@ -111,7 +119,8 @@ async fn reason_to_stay_closed(node: &Node, stored: ReplicaId) -> Option<&'stati
     is_superseded.then_some("the catalog was recovered without it")
 }
 
-/// Learns who is at the addresses that a joining node was given. Ends once one of the cluster has told.
+/// Learns which nodes are at the addresses that a joining node was given. Ends once a node of the cluster has
+/// answered.
 pub(crate) async fn find_cluster(node: Node) {
     let settings = node.settings();
     while !settings.join.is_empty() {
@@ -132,12 +141,12 @@ pub(crate) async fn find_cluster(node: Node) {
     }
 }
 
-/// The id under which this disk holds a replica of the catalog.
+/// The id of the replica of the catalog that this disk holds.
 pub(crate) fn stored_replica(node: &Node) -> Option<ReplicaId> {
     Some(node.replicas().stored_replica(GroupId::CATALOG)?.0)
 }
 
-/// What the catalog's group began with, as this disk's replica of it remembers.
+/// The founders of the catalog's group, as this disk's replica remembers them.
 fn stored_founders(node: &Node) -> Option<Vec<Replica>> {
     let (_, log) = node.replicas().stored_replica(GroupId::CATALOG)?;
     let row = log.state(anabranch_storage::StateKey::Founders).ok()??;
@@ -145,8 +154,8 @@ fn stored_founders(node: &Node) -> Option<Vec<Replica>> {
     Some(catalog.founders)
 }
 
-/// Whether no earlier disk of this node ever held a replica. Returns when the others have told: a
-/// catalog that doesn't know this node, or empty disks on every founder.
+/// Whether no earlier disk of this node ever held a replica of the catalog. Returns once the others have told: either
+/// a catalog does not know this node, or the disks of all founders are empty, so the cluster is new.
 async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
     let others: Vec<NodeId> =
         founders.iter().map(|replica| replica.node).filter(|other| *other != node.id()).collect();
@@ -159,10 +168,11 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
                 continue;
             }
             if info.catalog_version > 0 {
-                // It has seen a catalog, so it isn't empty any more, also if it can't tell now what it has seen.
+                // The other node has seen a catalog, so the cluster is not new, even if the node can't send that
+                // catalog now.
                 let Some(catalog) = fetch_catalog(node, *other).await else { continue };
                 let known = catalog.nodes.get(&node.id());
-                // A catalog that was recovered may have forgotten this node, but not that its founders are gone.
+                // A catalog that was recovered may have forgotten this node. It remembers that its founders are gone.
                 return catalog.recovered_as().is_none()
                     && known
                         .is_none_or(|known| known.incarnation == node.this_start().incarnation);
@@ -182,7 +192,7 @@ async fn fetch_catalog(node: &Node, from: NodeId) -> Option<Catalog> {
     anabranch_proto::decode_catalog(first.catalog).ok()
 }
 
-/// Tells the catalog who and where this node is, until it knows.
+/// Registers this start of the node in the catalog. Tries until the catalog has applied it.
 pub(crate) async fn register(node: Node) {
     let (settings, start) = (node.settings(), node.this_start());
     let command = Command::Node(NodeCommand::Register(NodeRegistration {
@@ -213,12 +223,12 @@ pub(crate) async fn register(node: Node) {
     }
 }
 
-/// Whether the cluster has a node of this number that runs elsewhere. Waits for a catalog where this node
-/// joins a cluster.
+/// Whether another process runs as the node with this number. A node that joins a cluster waits here for its first
+/// version of the catalog.
 async fn is_taken(node: &Node) -> bool {
     let settings = node.settings();
     if settings.join.is_empty() {
-        return false; // the configuration says who is who
+        return false; // the configuration names every node
     }
     let mut versions = node.catalog();
     let Ok(catalog) =

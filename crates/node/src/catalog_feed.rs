@@ -1,4 +1,11 @@
-//! Brings versions of the catalog to this node: from its own replica, or from another node's.
+//! Brings versions of the catalog to this node: from its own replica of the catalog, or from another node.
+//!
+//! Order of events: each version is published in the node's `CatalogView` if it is newer than the last. Before that,
+//! the node learns the addresses of new nodes from it. A node follows another node as long as it has no replica of
+//! its own, or while its own replica may not hear of the newest versions.
+//!
+//! Never: this node's catalog goes back to an older version; or it takes a version of a catalog that was
+//! recovered away from it (`superseded.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +18,10 @@ use crate::disk_watch::DiskHealth;
 use crate::node::Node;
 
 const RETRY: Duration = Duration::from_millis(200);
-/// Until a node that follows another one looks whether it still has to, and whether that one lives.
+/// How often a node that follows another one checks that it still has to and that the other node lives.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Publishes every version that is newer than the last, for as long as the node runs.
+/// Publishes versions for as long as the node runs.
 pub(crate) async fn follow(node: Node) {
     tokio::join!(follow_own(&node), follow_others(&node));
 }
@@ -47,8 +54,9 @@ async fn follow_others(node: &Node) {
     }
 }
 
-/// Whether this node has no replica of the catalog, or one that may not hear of the newest versions: who isn't a
-/// voter any more, or never came to be one, isn't told so by its group, and a replica on a stalled disk takes nothing.
+/// Whether this node has to follow another one: it has no replica of the catalog, or its replica may not hear of the
+/// newest versions. The catalog's group tells nothing to a replica that is no voter, and a replica on a stalled disk
+/// takes nothing.
 fn needs_others(node: &Node) -> bool {
     let (view, catalog) = (node.catalog_view(), node.catalog_view().newest());
     let own = catalog.replicas.iter().find(|replica| replica.node == node.id());
@@ -59,7 +67,7 @@ fn needs_others(node: &Node) -> bool {
     view.replica().is_none() || moves || view.is_behind() || is_stalled
 }
 
-/// The other nodes, those first that hold the catalog and stay.
+/// The other nodes. Nodes that hold the catalog and stay come first.
 fn others(node: &Node) -> Vec<NodeId> {
     let catalog = node.catalog_view().newest();
     let leaving = catalog.moving.and_then(|moving| moving.from);
@@ -72,7 +80,7 @@ fn others(node: &Node) -> Vec<NodeId> {
     others
 }
 
-/// Follows the versions that `other` has, for as long as this node needs that and `other` lives.
+/// Follows the versions of `other`, for as long as this node needs that and `other` lives.
 async fn follow_another(node: &Node, other: NodeId) {
     let (known, mut users) = {
         let catalog = node.catalog_view().newest();
@@ -97,30 +105,31 @@ async fn follow_another(node: &Node, other: NodeId) {
                 }
             }
             Ok(Ok(None) | Err(_)) => return,
-            // It has nothing newer either, and waits perhaps for this node to tell it: another one is asked.
+            // The other node has nothing newer either. It may be waiting for this node, so another one is asked.
             Err(_elapsed) if node.catalog_view().is_behind() => return,
             Err(_elapsed) => {}
         }
     }
 }
 
-/// Whether `catalog` has given out the id of this node's own replica of it. Another catalog is of before that, or counts no more
-/// since the catalog was recovered here; its versions may be higher all the same.
+/// Whether `catalog` has given out the id of this node's own replica of the catalog. If it has not, it is either
+/// older than that replica, or a catalog that the cluster gave up when it was recovered from here. The version of
+/// such a catalog may be higher all the same, so versions alone can't tell.
 fn knows_own_replica(node: &Node, catalog: &Catalog) -> bool {
     let own = node.catalog_replica().map(|replica| replica.status().replica);
     own.is_none_or(|own| own.0 < catalog.next_replica)
 }
 
 fn publish(node: &Node, catalog: Arc<Catalog>) {
-    // What the configuration says of a node goes before what the catalog last heard of it: after a
-    // move of all nodes the catalog can't be reached to hear of it.
+    // The address in the configuration has precedence over the address in the catalog. If the addresses of all nodes
+    // have changed, the catalog can't be reached to learn the new ones.
     let configured = |id| node.settings().initial_nodes.iter().any(|peer| peer.node == id);
     for (id, peer) in catalog.nodes.iter().filter(|(id, _)| **id != node.id() && !configured(**id))
     {
         node.peers().set(*id, &peer.grpc_address);
     }
     if catalog.version > node.catalog_view().newest().version {
-        // Nodes that hold the catalog count before they have registered.
+        // Nodes that hold the catalog count before they have registered: a majority of clocks needs them.
         let holders = catalog.replicas.iter().map(|replica| replica.node);
         node.peers().clocks().set_nodes(catalog.nodes.keys().copied().chain(holders));
         node.catalog_view().publish(catalog);

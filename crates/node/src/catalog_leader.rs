@@ -1,21 +1,21 @@
-//! What a node does while it leads the catalog. There is one such node at a time; when it stops leading, the next leader
-//! goes on.
+//! The duties of the node that leads the catalog. There is one such node at a time; when it stops leading, the next
+//! leader goes on.
 //!
 //! The duties, in the order in which a stream meets them:
 //!
-//! 1. `controller.rs`: takes every stream to where the catalog wants it. CREATING becomes ACTIVE once all shards have leaders;
-//!    DELETING streams are dropped; closed shards that have expired are forgotten; changes of consumers and of encryption
-//!    (`encryption.rs`) are settled once every node knows them.
+//! 1. `controller.rs`: takes every stream to where the catalog wants it. CREATING becomes ACTIVE once all shards have
+//!    leaders; DELETING streams are dropped; closed shards that have expired are forgotten; changes of consumers and
+//!    of encryption (`encryption.rs`) are settled once every node knows them.
 //! 2. `reshard.rs`, a part of 1: drives splits and merges to COMMIT or ABORT.
 //! 3. `moves.rs`, after 1 in the same round: begins, ends and gives up moves of replicas.
 //! 4. `leader_balance.rs`: spreads the leaders of groups over the nodes, and takes them away from slow nodes.
 //! 5. `scaling.rs`: splits and merges shards of on-demand streams as their load changes.
 //!
-//! 1 to 3 are one task, 4 and 5 one each. A duty runs in rounds. It remembers things from round to round only as long as this
-//! node leads. Everything that has to outlive a leader is in the catalog, so each step may be repeated, by this leader or by
-//! the next.
+//! 1 to 3 are one task, 4 and 5 one each. A duty runs in rounds. It remembers things from round to round only as long
+//! as this node leads. Everything that has to outlive a leader is in the catalog, so each step may be repeated, by
+//! this leader or by the next.
 //!
-//! What never happens: a duty acts on what it remembers from an earlier term as leader.
+//! Never: a duty acts on what it remembers from an earlier term as leader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,8 +79,9 @@ async fn while_leading<D: Duty>(node: Node, begin: impl Fn() -> D + Send) {
         } else if let Ok(Err(_)) = timeout(pause, versions.changed()).await {
             return; // the node is gone
         }
-        let catalog = Arc::clone(&versions.borrow_and_update());
         if node.catalog_view().leads().await {
+            // Only now: a new leader has applied everything that earlier leaders committed.
+            let catalog = Arc::clone(&versions.borrow_and_update());
             pause = duty.round(&node, &catalog).await;
         } else {
             // Another leader acts meanwhile, so what this node has seen will be out of date when it leads again.
@@ -89,8 +90,8 @@ async fn while_leading<D: Duty>(node: Node, begin: impl Fn() -> D + Send) {
     }
 }
 
-/// The newest rebalance for which [`moves`] found no replica to move. What is left of it are the leaders, and
-/// [`leader_balance`] ends it.
+/// The newest rebalance for which [`moves`] found no replica to move. Only leaders remain to be moved then, and
+/// [`leader_balance`] ends the rebalance.
 #[derive(Debug, Default)]
 struct PlacedRebalance(AtomicU64);
 

@@ -1,11 +1,15 @@
 //! Finds the catalog's leader and asks it: to apply a command, or for the newest version.
 //!
-//! A node that hangs must not hold a caller: silent nodes are not asked
-//! (`remote.rs`), a question for the newest version waits a second,
-//! and a command goes only to a node that has just answered such a question as the leader.
+//! Order of events: this node's own replica is asked first. If it does not lead, the node that it names is asked,
+//! then all others, again and again until one of them leads or the time is over.
 //!
-//! Invariant: every command that comes to the catalog from outside or from this node is a [`Propose`], and a policy in
-//! one has been parsed. The catalog itself can't: replicas of two versions might not agree on what a policy is.
+//! A node that hangs must not hold a caller (ADR-0026). So silent nodes are not asked (`remote.rs`), a request for
+//! the newest version waits for one second, and a command goes only to a node that has just answered such a request
+//! as the leader.
+//!
+//! Invariant: every command that comes to the catalog from outside or from this node is a [`Propose`], and a policy
+//! in it has been parsed. The catalog can't parse policies itself: replicas of two versions of this program might not
+//! agree on what a policy is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +28,7 @@ use crate::remote::Remotes;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(50);
-/// How long one node may take to say whether it leads.
+/// How long one node may take to answer whether it leads.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A request that only the catalog's leader can answer. A node that receives one does not pass it on.
@@ -40,10 +44,10 @@ pub(crate) struct Propose<'a>(&'a Command);
 pub(crate) struct NewestVersion;
 
 impl<'a> Propose<'a> {
-    /// A command that may be applied, as far as can be told without the catalog.
+    /// A command that has passed every check that does not need the catalog.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a policy that means nothing: gateways could only deny by it.
+    /// [`Error::Invalid`] for a policy that can't be parsed: gateways could only deny by it.
     pub(crate) fn new(command: &'a Command) -> Result<Self, Error> {
         if let Some((document, kind)) = policy(command) {
             let parsed = Policy::parse_new(document, kind);
@@ -53,7 +57,7 @@ impl<'a> Propose<'a> {
     }
 }
 
-/// The policy that a command brings.
+/// The policy in a command.
 fn policy(command: &Command) -> Option<(&str, Kind)> {
     if let Command::Limited { command, .. } = command {
         return policy(command);
@@ -67,8 +71,8 @@ fn policy(command: &Command) -> Option<(&str, Kind)> {
     None
 }
 
-/// Asks wherever the leader is, and looks for it while there is none. Asks again if nobody knows what came of it and that
-/// does no harm: a leader that is cut off takes the answer with it.
+/// Asks the leader, and searches until there is one. A request that may be repeated is sent again after an unknown
+/// outcome: a leader that is cut off never sends its response.
 pub(crate) async fn ask_leader<R: CatalogRequest>(
     node: &Node,
     request: R,
@@ -82,8 +86,8 @@ pub(crate) async fn ask_leader<R: CatalogRequest>(
             decided => return decided,
         };
         let others = node.peers().others().into_iter().filter(|other| Some(*other) != hint);
-        // Nobody else can lead a catalog in which this node's replica votes alone: whoever says so leads one that counts no
-        // more since the catalog was recovered here.
+        // If this node's replica votes alone, no other node can lead this catalog. Another node that says it leads
+        // has a catalog that the cluster gave up when it was recovered from here.
         let others = others.filter(|_| !votes_alone(node));
         for other in hint.into_iter().chain(others).filter(|other| *other != node.id()) {
             match node.ask(other, &request).await {
@@ -104,7 +108,7 @@ fn votes_alone(node: &Node) -> bool {
     status.is_some_and(|status| status.voters == [status.replica])
 }
 
-/// Has the catalog take a step. A step that fails is taken again in a later round, if it is still due then.
+/// Proposes one step of a duty. A step that fails is proposed again in a later round, if it is still due then.
 pub(crate) async fn step(node: &Node, command: Command) {
     match node.propose(&command).await {
         Ok(Outcome::Done { .. }) => {}
@@ -132,14 +136,14 @@ impl NodeRequest for Propose<'_> {
     }
 
     async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<Outcome, Error> {
-        // A command can't be sent twice, so it goes to no node that may hang.
+        // A command must not be sent twice, so it goes only to a node that answers.
         NewestVersion.there(remotes, to).await?;
         match remotes.propose(to, anabranch_proto::encode_command(self.0)).await {
             Ok(outcome) => {
                 let outcome = anabranch_proto::decode_outcome(outcome);
                 outcome.map_err(|error| Error::Unknown(error.to_string()))
             }
-            // Refused before anything was done, or never sent.
+            // The node refused the command before it did anything, or the command was never sent.
             Err(status) if status.code() == Code::FailedPrecondition || was_not_sent(&status) => {
                 Err(Error::NotLeader { leader: None })
             }

@@ -1,5 +1,5 @@
-//! `CatalogService` of the native API over gRPC: changes of the catalog, its versions as they come, and what this node knows
-//! of itself. Over TLS a caller may do what its role allows (`access.rs`).
+//! `CatalogService` of the native API over gRPC: changes of the catalog, its versions as they come, and what this
+//! node knows of itself. Over TLS a caller may do what its role allows (`access.rs`).
 
 use std::sync::Arc;
 
@@ -27,16 +27,17 @@ pub(crate) fn catalog_service(node: &Node) -> CatalogServiceServer<Cluster> {
         .max_encoding_message_size(usize::MAX)
 }
 
-/// The cluster as one node knows it.
+/// The service, on one node.
 pub(crate) struct Cluster(Node);
 
-/// As [`status_of`], for the catalog: a node without a replica of it isn't its leader.
+/// As [`status_of`], for requests to the catalog's leader: a node without a replica of the catalog is simply not its
+/// leader.
 fn catalog_status(error: &Error) -> Status {
     let elsewhere = Error::NotLeader { leader: None };
     status_of(if *error == Error::NotFound { &elsewhere } else { error })
 }
 
-/// The catalog as those see it whom its users are no business of.
+/// The catalog for callers that may not see its users.
 fn without_users(catalog: &Catalog) -> Catalog {
     Catalog { users: Users::default(), ..catalog.clone() }
 }

@@ -4,9 +4,9 @@
 //! versions: 0 ........ reconciled ........ newest        registered: somewhere, None until this process has registered
 //! ```
 //!
-//! `newest` is the version that `catalog_feed.rs` published last. `registered` is the version in which this process registered
-//! itself; a version below it may be as old as when the node was stopped. `reconciled` is the version that the replicas on this
-//! node have been made to match (`reconcile.rs`). Each of them only rises.
+//! `newest` is the version that `catalog_feed.rs` published last. `registered` is the version in which this process
+//! registered itself; a version below it may be as old as when the node was stopped. `reconciled` is the version that
+//! the replicas on this node have been made to match (`reconcile.rs`). Each of them only rises.
 
 use std::sync::Arc;
 

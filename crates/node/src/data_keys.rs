@@ -1,4 +1,5 @@
-//! Data keys of encrypted streams: makes new ones, and has those replaced that shards led here have used for long enough.
+//! Data keys of encrypted streams (ADR-0020): makes new ones, and replaces keys that shards led here have used for
+//! long enough.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::time::sleep;
 use crate::catalog_requests::step;
 use crate::node::Node;
 
-/// How often a node looks for worn data keys of the shards that it leads.
+/// How often a node looks for data keys that have been used for long enough.
 const ROUND: Duration = Duration::from_secs(1);
 
 impl Node {
@@ -31,7 +32,7 @@ impl Node {
     }
 }
 
-/// Has data keys replaced that shards led here have used for long enough, for as long as the node runs.
+/// Replaces the data keys that shards led here have used for long enough, for as long as the node runs.
 pub(crate) async fn rotate(node: Node) {
     loop {
         sleep(ROUND).await;
@@ -59,7 +60,7 @@ pub(crate) async fn rotate(node: Node) {
                     )
                     .await;
                 }
-                // The one in use goes on for as long as its master key lets it.
+                // The data key in use stays. It works for as long as its master key does.
                 Err(error) => tracing::warn!(stream = %stream.name, %error, "data key stays"),
             }
         }

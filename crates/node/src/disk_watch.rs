@@ -1,11 +1,11 @@
-//! Watches the log store for the whole node: a disk that makes no progress, and one that has failed.
+//! Watches the log store for the whole node (ADR-0023): a disk that makes no progress, and a store that has failed.
 //!
-//! Order of events when the disk stalls: this node gives up what it leads, then its pongs say so, then the other nodes
-//! take over; the node isn't ready. When the disk has worked again for a while, the pongs say that, and the node is ready
-//! again. It is never called working while it stalls again and again.
+//! Order of events when the disk stalls: this node gives up what it leads, then its pongs say so, then the other
+//! nodes take over. The node is not ready. When the disk has worked again for two seconds, the pongs say that, and
+//! the node is ready again. A disk that stalls again and again never counts as working.
 //!
-//! When the store has failed for good the order is the same, but there is no way back: once the others had time to hear
-//! of it, [`Disk::failed`] returns and the process ends.
+//! When the store has failed for good the order is the same, but there is no way back. Once the other nodes had time
+//! to hear of it, [`Disk::failed`] returns and the process ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,39 +17,40 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::readiness::Readiness;
 
-/// Between two looks.
+/// Time between two looks at the store.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a disk has to make progress before it counts as working again.
 const RECOVERS: Duration = Duration::from_secs(2);
-/// How long a node that has failed goes on answering pings: several ping intervals, so that every other node hears why.
+/// How long a node whose store has failed goes on answering pings. That is several ping intervals, so that every
+/// other node hears why.
 const FAREWELL: Duration = Duration::from_millis(800);
 
-/// How the disk under the log store is.
+/// Health of the disk under the log store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DiskHealth {
-    /// It makes progress.
+    /// The disk makes progress.
     #[default]
     Works,
-    /// It makes no progress, or has begun to only lately.
+    /// The disk makes no progress, or has made progress for less than two seconds.
     Stalled {
-        /// Since when.
+        /// Since when the disk has made no progress.
         since: Instant,
     },
-    /// The log store has failed and takes nothing any more.
+    /// The log store has failed and accepts nothing any more.
     Failed(DiskFailure),
 }
 
-/// Why a log store takes nothing any more.
+/// Why a log store accepts nothing any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskFailure {
-    /// What the system answered.
+    /// The error of the operating system.
     pub reason: String,
-    /// Whether the next opening of the store repairs it.
+    /// Whether the store repairs itself when it is opened again.
     pub heals_by_restart: bool,
 }
 
 impl DiskHealth {
-    /// For how long the disk has not been working.
+    /// For how long the disk has not been working; `None` if it works. Zero for a store that has failed.
     pub(crate) fn stalled_for(&self) -> Option<Duration> {
         match self {
             Self::Works => None,
@@ -58,8 +59,9 @@ impl DiskHealth {
         }
     }
 
-    /// The state after a look at `now`: the store has ended with `failure` or not, and has made no progress for `stalled`.
-    /// `moves_since` is since when it makes progress again.
+    /// The state after a look at `now`. `failure` is the end of the store, if it has failed; `stalled` is for how
+    /// long it has made no progress. `moves_since` is kept between looks: since when a stalled disk makes progress
+    /// again.
     fn next(
         &self,
         now: Instant,
@@ -89,7 +91,7 @@ impl DiskHealth {
     }
 }
 
-/// The health of the disk, for the whole node to see.
+/// The health of the disk, as all of the node sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     health: watch::Sender<DiskHealth>,
@@ -100,14 +102,14 @@ impl Disk {
         self.health.borrow().clone()
     }
 
-    /// Returns while or as soon as the disk makes no progress.
+    /// Returns at once if the disk makes no progress, else as soon as it does not.
     pub(crate) async fn stalled(&self) {
         let mut health = self.health.subscribe();
         let stalled = health.wait_for(|health| matches!(health, DiskHealth::Stalled { .. }));
         drop(stalled.await); // no error: the sender is borrowed while this waits
     }
 
-    /// Returns once the log store has failed for good and the other nodes had time to hear of it; says why.
+    /// Returns once the log store has failed for good and the other nodes had time to hear of it. Returns why.
     pub(crate) async fn failed(&self) -> DiskFailure {
         let mut health = self.health.subscribe();
         loop {

@@ -1,18 +1,18 @@
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its log store didn't open.
+    /// The log store could not be opened.
     #[error("data directory: {0}")]
     Storage(#[from] anabranch_storage::Error),
-    /// Its replica of the catalog didn't open.
+    /// The node's replica of the catalog could not be opened.
     #[error("catalog: {0}")]
     Catalog(#[from] anabranch_replica::Error),
-    /// It can't listen where it was told to.
+    /// The node can't listen on its address.
     #[error("listen on {address}: {error}")]
     Listen {
-        /// The address.
+        /// Address that was asked for.
         address: String,
-        /// The system's answer.
+        /// Error of the operating system.
         error: std::io::Error,
     },
 }

@@ -3,12 +3,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// Places where a test may hold a node, to kill somebody just then.
+/// Fail points: places where a test can stop a node, to kill a process at that moment.
 ///
-/// With the environment variable `ANABRANCH_FAIL_POINTS` naming a directory, a node that comes to the
-/// place `p` while there is a file `p` in it writes its process id to `p.reached` and waits until the file
-/// `p` is gone.
-/// Without the variable, which is how it is outside of tests, a place is nothing.
+/// The environment variable `ANABRANCH_FAIL_POINTS` names a directory. A node that comes to the fail point `p` while
+/// that directory has a file `p` writes its process id to `p.reached` and waits until the file `p` is gone. Without
+/// the variable, as in production, a fail point does nothing.
 #[derive(Debug)]
 pub(crate) struct FailPoints(Option<PathBuf>);
 
@@ -19,7 +18,7 @@ impl FailPoints {
         Self(std::env::var_os("ANABRANCH_FAIL_POINTS").map(PathBuf::from))
     }
 
-    /// Waits here if a test wants it.
+    /// Waits here if a test has armed the fail point.
     pub(crate) async fn pass(&self, place: &str) {
         let Some(dir) = &self.0 else { return };
         let armed = dir.join(place);

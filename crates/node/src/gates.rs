@@ -1,6 +1,9 @@
-//! Takes the steps of resharding that follow from the catalog alone: the leader of a shard opens it once
-//! it is seen to be committed, closes it once it is seen to be closed, and thaws it once the job that
-//! froze it is seen to be gone. What was decided is decided; a step may be late or repeated.
+//! Takes the steps of resharding that follow from the catalog alone (ADR-0013). The leader of a shard opens the shard
+//! once the catalog shows COMMIT of the job that made it, closes it once the catalog shows that it is closed, and
+//! unfreezes it once the job that froze it was aborted.
+//!
+//! A decision of the catalog never changes, so a step may be late or repeated, and any leader of the shard may take
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +16,10 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How often gates are looked at when the catalog doesn't change: a new leader may have come late.
+/// How often gates are looked at if the catalog does not change. A leader may have been elected after the last
+/// change.
 const ROUND: Duration = Duration::from_millis(200);
-/// Steps that are taken side by side.
+/// Steps that are taken at a time.
 const STEPS_AT_ONCE: usize = 64;
 
 /// Follows the catalog for as long as the node runs.
@@ -34,8 +38,8 @@ pub(crate) async fn follow(mut versions: watch::Receiver<Arc<Catalog>>, replicas
     }
 }
 
-/// The steps that shards led by this node have to take. Most shards have none: only those that are shut, and
-/// not for good, are looked up.
+/// The steps that are due on shards that this node leads. Most shards have none: only shards that are closed to
+/// appends, and not for good, are looked up.
 fn due(replicas: &Replicas, catalog: &Catalog) -> Vec<(GroupId, ShardReplica, Step)> {
     let mut undecided = replicas.undecided_shards();
     if undecided.is_empty() {
@@ -50,8 +54,8 @@ fn due(replicas: &Replicas, catalog: &Catalog) -> Vec<(GroupId, ShardReplica, St
     due.collect()
 }
 
-/// The step that brings the gate of a shard, which is visible in this version of the catalog, to where
-/// the catalog wants it.
+/// The step that brings the gate of a shard to where this version of the catalog wants it. The shard is listed in
+/// this version.
 fn step(gate: Gate, stream: &Stream, shard: &Shard, version: u64) -> Option<Step> {
     if !shard.is_open() {
         return gate.frozen_by().map(Step::Close);
@@ -61,8 +65,8 @@ fn step(gate: Gate, stream: &Stream, shard: &Shard, version: u64) -> Option<Step
     }
     let froze = gate.frozen_by()?;
     let is_under_way = stream.job.as_ref().is_some_and(|job| job.id == froze);
-    // A version from before the job says nothing about it. A job that was committed has closed the
-    // shard; one that is neither committed nor under way was aborted.
+    // A version from before the job says nothing about the job. A job that was committed has closed the shard, so a
+    // job that is neither committed nor under way was aborted.
     (version >= froze && !is_under_way).then_some(Step::Unfreeze(froze))
 }
 

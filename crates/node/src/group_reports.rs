@@ -1,7 +1,8 @@
-//! What replicas know of their groups, gathered from the nodes that hold them: for operators.
+//! Reports of replicas about their groups, gathered from the nodes that hold them. Operators see them, and
+//! `readiness.rs` waits for them.
 //!
-//! Each node is asked once for all groups that are wanted, and has half a second; one that is silent isn't asked.
-//! Who doesn't answer is missing in the [`Reports`], and that is all.
+//! Each node is asked once for all groups that are wanted, and has half a second. A silent node is not asked. A node
+//! that does not answer is missing in the [`Reports`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,21 +23,21 @@ use crate::remote::Remotes;
 #[derive(Debug, Default)]
 pub(crate) struct Reports(BTreeMap<NodeId, NodeReports>);
 
-/// What one node answered.
+/// The reports of one node.
 #[derive(Debug)]
 pub(crate) struct NodeReports {
-    /// Whether its disk has no room for records.
+    /// Whether the node's disk is too full for records.
     pub(crate) refuses_records: bool,
     groups: BTreeMap<GroupId, pb::GroupReport>,
 }
 
 impl Reports {
-    /// What `node` answered, if it did.
+    /// The reports of `node`, if it answered.
     pub(crate) fn node(&self, node: NodeId) -> Option<&NodeReports> {
         self.0.get(&node)
     }
 
-    /// What each node that answered says of `group`.
+    /// The report of each node that answered and has a replica of `group`.
     pub(crate) fn of(
         &self,
         group: GroupId,
@@ -44,7 +45,8 @@ impl Reports {
         self.0.iter().filter_map(move |(node, reports)| Some((*node, reports.group(group)?)))
     }
 
-    /// Who leads `group`, or is handing it over: of several that believe it the one with the highest term.
+    /// The node that leads `group`, or is transferring its leadership. If several nodes believe that they lead, the
+    /// one with the highest term does.
     pub(crate) fn leader(&self, group: GroupId) -> Option<(NodeId, &pb::GroupReport)> {
         let leading = self.of(group).filter(|(_, report)| report.leads || report.handing_over);
         leading.max_by_key(|(_, report)| report.term)
@@ -52,7 +54,7 @@ impl Reports {
 }
 
 impl NodeReports {
-    /// What the node says of `group`, if it has anything of it.
+    /// The node's report of `group`, if it has a replica of it.
     pub(crate) fn group(&self, group: GroupId) -> Option<&pb::GroupReport> {
         self.groups.get(&group)
     }
@@ -89,7 +91,7 @@ pub(crate) async fn gather(node: &Node, groups: &[GroupRef<'_>]) -> Reports {
     responses.map(|(holder, response)| (holder, response.into())).collect()
 }
 
-/// Asks a node for what its replicas of these groups know.
+/// Asks a node for reports of its replicas of these groups.
 pub(crate) struct ReportGroups(pub(crate) Vec<u64>);
 
 impl NodeRequest for ReportGroups {
@@ -105,7 +107,7 @@ impl NodeRequest for ReportGroups {
     }
 }
 
-/// What this node's replicas of `groups` know.
+/// The reports of this node's replicas of `groups`.
 fn report(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
     let stored = node.replicas().stored_groups();
     let report = |group: &u64| {
@@ -124,17 +126,17 @@ fn report(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
     }
 }
 
-/// The verdict on a replica that isn't open, if there is one.
+/// The report of a replica that is quarantined and therefore not open.
 fn quarantined(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
-    let verdict = |log: &Arc<dyn GroupLog>| match log.health() {
+    let reason = |log: &Arc<dyn GroupLog>| match log.health() {
         Health::Healthy => None,
         Health::Quarantined { reason } => Some(reason),
     };
-    let reason = node.replicas().stored_logs(group).iter().find_map(verdict)?;
+    let reason = node.replicas().stored_logs(group).iter().find_map(reason)?;
     Some(pb::GroupReport { group: group.0, quarantined: Some(reason), ..Default::default() })
 }
 
-/// A sound log that isn't open because entries of it are damaged.
+/// The report of a replica that is not open because entries of its log are damaged.
 fn waiting(node: &Node, group: GroupId) -> Option<pb::GroupReport> {
     let (replica, log) = node.replicas().stored_replica(group)?;
     let last = log.log_state().last.filter(|_| !log.damaged().is_empty())?;

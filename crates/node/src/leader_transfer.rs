@@ -1,5 +1,7 @@
-//! Transfers of leadership on this node: those that another node asks for, and those of everything before the node stops
-//! (ADR-0015).
+//! Leadership transfers on this node (ADR-0015): transfers that another node asks for, and transfers of all groups
+//! before the node stops.
+//!
+//! A transfer goes only to a node that accepts records, or the new leader would have to transfer the group again.
 
 use std::time::Duration;
 
@@ -15,15 +17,15 @@ use crate::node_health::other_nodes;
 use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
 
-/// Groups that a node moves side by side while it serves: each takes no append for some milliseconds.
-const MOVE_AT_ONCE: usize = 4;
-/// Groups that a node hands over side by side before it stops.
+/// Transfers at a time while the node serves. During a transfer the group takes no appends for some milliseconds.
+const TRANSFERS_AT_ONCE: usize = 4;
+/// Transfers at a time before the node stops.
 const LEAVE_AT_ONCE: usize = 32;
-/// Until a node that stops looks again for who could take what is left.
+/// How long a node that stops waits before it looks again for nodes that can take what is left.
 const LEAVE_AGAIN: Duration = Duration::from_millis(50);
 
-/// Whether the disk of `id`, which may be this node, takes records, as far as is known here.
-pub(crate) fn has_room(node: &Node, id: NodeId) -> bool {
+/// Whether the disk of `id`, which may be this node, takes records. This node knows that from the last pong.
+pub(crate) fn accepts_records(node: &Node, id: NodeId) -> bool {
     if id == node.id() {
         node.store().disk().takes_records()
     } else {
@@ -31,8 +33,8 @@ pub(crate) fn has_room(node: &Node, id: NodeId) -> bool {
     }
 }
 
-/// Has a node hand groups that it leads over, each to the node beside it. The response names the groups that the node leads
-/// no more.
+/// Has a node transfer groups that it leads, each to the node beside it. The response names the groups that the node
+/// no longer leads.
 pub(crate) struct TransferLeaders(pub(crate) Vec<(GroupId, NodeId)>);
 
 impl NodeRequest for TransferLeaders {
@@ -48,24 +50,23 @@ impl NodeRequest for TransferLeaders {
     }
 }
 
-/// Hands groups that this node leads over to the nodes beside them, but to none whose disk takes no records: it would
-/// only hand over again. Says which it leads no more.
+/// Transfers groups that this node leads to the nodes beside them. Returns the groups that this node no longer leads.
 async fn transfer(node: &Node, transfers: &[(GroupId, NodeId)]) -> Vec<GroupId> {
-    let mut handing_over = Vec::with_capacity(transfers.len());
+    let mut transfers_under_way = Vec::with_capacity(transfers.len());
     for (group, to) in transfers.iter().copied() {
         let replicas = node.replicas();
-        let suits = move |heir| heir == to && has_room(node, to);
-        let came = async move { (group, replicas.hand_over(group, suits).await) };
-        handing_over.push(came.boxed());
+        let suits = move |target| target == to && accepts_records(node, to);
+        let result = async move { (group, replicas.hand_over(group, suits).await) };
+        transfers_under_way.push(result.boxed());
     }
-    let came = stream::iter(handing_over).buffer_unordered(MOVE_AT_ONCE);
-    let done =
-        came.filter_map(|(group, came)| async move { (came == HandOver::Done).then_some(group) });
+    let results = stream::iter(transfers_under_way).buffer_unordered(TRANSFERS_AT_ONCE);
+    let done = results
+        .filter_map(|(group, result)| async move { (result == HandOver::Done).then_some(group) });
     done.collect().await
 }
 
-/// Hands over what this node leads, before it stops: to nodes that are ready and stay. It isn't ready itself
-/// from now on, and serves until this returns, at the latest after the limit in the settings.
+/// Transfers everything that this node leads, before it stops, to nodes that are ready and stay. From now on the node
+/// is not ready. It serves until this returns, at the latest after the limit in the settings.
 pub(crate) async fn leave(node: &Node) {
     node.readiness().leave();
     node.replicas().leave();
@@ -73,24 +74,25 @@ pub(crate) async fn leave(node: &Node) {
     if limit.is_zero() {
         return;
     }
-    if timeout(limit, hand_over_all(node)).await.is_err() {
+    if timeout(limit, transfer_all(node)).await.is_err() {
         let groups = node.replicas().leading().len();
         tracing::warn!(groups, "not all leaders were handed over in time");
     }
 }
 
-async fn hand_over_all(node: &Node) {
+async fn transfer_all(node: &Node) {
     loop {
         let catalog = node.catalog_view().newest();
         let others = other_nodes(node, &catalog).await;
-        let stays = |heir: NodeId| others.get(&heir).is_some_and(|heir| !heir.ready.is_zero());
-        let mut handing_over = Vec::new();
+        let stays =
+            |target: NodeId| others.get(&target).is_some_and(|target| !target.ready.is_zero());
+        let mut transfers_under_way = Vec::new();
         for group in node.replicas().leading() {
-            handing_over.push(node.replicas().hand_over(group, stays).boxed());
+            transfers_under_way.push(node.replicas().hand_over(group, stays).boxed());
         }
-        let came: Vec<_> =
-            stream::iter(handing_over).buffer_unordered(LEAVE_AT_ONCE).collect().await;
-        if !came.contains(&HandOver::NotYet) {
+        let results: Vec<_> =
+            stream::iter(transfers_under_way).buffer_unordered(LEAVE_AT_ONCE).collect().await;
+        if !results.contains(&HandOver::NotYet) {
             return;
         }
         sleep(LEAVE_AGAIN).await;

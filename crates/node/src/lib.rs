@@ -1,9 +1,12 @@
-//! A cluster node: opens its log store, talks to the other nodes, holds the replicas that the catalog
-//! gives it, and serves the native API.
+//! A cluster node: opens its log store, talks to the other nodes, holds the replicas that the catalog gives it, and
+//! serves the native API.
 //!
-//! Invariants: a replica is opened only under the id that the catalog gave to this life of this disk;
-//! data of a group is removed only if a catalog version that knows the group says so.
-//! Start at [`Node::start`].
+//! Invariants: a replica is opened only under the id that the catalog gave to this incarnation of the disk; the data
+//! of a group is removed only if a version of the catalog that knows the group says so. A node keeps no state on disk
+//! beside the log store.
+//!
+//! Start at [`Node::start`] (`node.rs`). `reconcile.rs` makes the replicas match the catalog, `catalog_leader.rs`
+//! lists what the leader of the catalog does, `node_request.rs` is how nodes ask each other.
 
 mod access;
 mod admin_service;
@@ -15,13 +18,13 @@ mod catalog_service;
 mod catalog_view;
 mod data_keys;
 mod disk_watch;
+mod entry_repair;
 mod error;
 mod fail_point;
 mod gates;
 mod group_reports;
 mod leader_transfer;
 mod log_service;
-mod mending;
 mod metrics;
 mod node;
 mod node_health;

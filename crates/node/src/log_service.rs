@@ -1,4 +1,8 @@
 //! `LogService` of the native API over gRPC: appends to and reads from the shards that this node holds.
+//!
+//! Appends of one client come on one stream, many at a time, and their outcomes go back as they are decided, in any
+//! order. A tail pushes pages for as long as its reader wants them. A tail for a consumer holds a subscription slot
+//! and ends when another subscription takes the slot (ADR-0017).
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -15,9 +19,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::node::Node;
 use crate::status::{detail_of, in_use, invalid, status_of};
-use crate::subscriptions::{InUse, Seat};
+use crate::subscriptions::{InUse, Slot};
 
-/// Largest message that a client may send: a full batch and its framing, behind a megabyte of others.
+/// Largest message that a client may send: a full batch and its framing, after a megabyte of other appends.
 pub(crate) const MAX_MESSAGE_BYTES: usize = limits::PUT_RECORDS_MAX_BYTES + (4 << 20);
 
 pub(crate) fn log_service(node: &Node) -> LogServiceServer<Log> {
@@ -26,7 +30,7 @@ pub(crate) fn log_service(node: &Node) -> LogServiceServer<Log> {
         .max_encoding_message_size(usize::MAX)
 }
 
-/// The shards of one node.
+/// The service, on one node.
 #[derive(Clone)]
 pub(crate) struct Log(Node);
 
@@ -35,18 +39,18 @@ impl Log {
         self.0.shard(GroupId(group)).ok_or_else(|| status_of(&Error::NotFound))
     }
 
-    /// The seat of a subscription, if this node leads the shard.
-    async fn seat(
+    /// A subscription slot at a shard, if this node leads the shard.
+    async fn slot(
         &self,
         shard: &ShardReplica,
         group: u64,
         subscription: v1::Subscription,
-    ) -> Result<Seat, Status> {
+    ) -> Result<Slot, Status> {
         shard.seek(Start::Latest, true).await.map_err(|error| status_of(&error))?;
         let v1::Subscription { consumer, id, age_millis } = subscription;
         let age = Duration::from_millis(age_millis);
-        let seat = self.0.subscriptions().take(GroupId(group), consumer, id, age);
-        seat.map_err(|InUse| in_use())
+        let slot = self.0.subscriptions().take(GroupId(group), consumer, id, age);
+        slot.map_err(|InUse| in_use())
     }
 
     async fn append_one(&self, append: v1::NumberedAppend) -> v1::NumberedOutcome {
@@ -90,14 +94,14 @@ fn position(position: Option<v1::Position>, field: &str) -> Result<Position, Sta
     position.try_into().map_err(invalid)
 }
 
-/// Appends of one stream that are under way at a time; more wait in the connection.
+/// Appends of one stream that are under way at a time. More wait in the connection.
 const APPENDS_AT_ONCE: usize = 1024;
 
 pub(crate) type Feed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// How long a tail that has nothing to say is silent.
+/// How often a tail without records sends an empty page.
 const TAIL_BEAT: Duration = Duration::from_secs(5);
-/// The longest that a read waits for records.
+/// Longest time that a read waits for records.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
@@ -190,41 +194,41 @@ impl LogService for Log {
         let request = request.into_inner();
         let shard = self.shard(request.group)?;
         let from = position(request.from, "from")?;
-        let seat = match request.subscription {
-            Some(subscription) => Some(self.seat(&shard, request.group, subscription).await?),
+        let slot = match request.subscription {
+            Some(subscription) => Some(self.slot(&shard, request.group, subscription).await?),
             None => None,
         };
-        let pages = stream::try_unfold((shard, from, seat), |(shard, from, mut seat)| async move {
-            let leader_only = seat.is_some();
+        let pages = stream::try_unfold((shard, from, slot), |(shard, from, mut slot)| async move {
+            let leader_only = slot.is_some();
             let page = tokio::select! {
                 biased;
-                () = lost(&mut seat) => return Err(in_use()),
+                () = is_displaced(&mut slot) => return Err(in_use()),
                 page = tail_page(&shard, from, leader_only) => page,
             };
             let page = page.map_err(|error| status_of(&error))?;
             let next = page.next;
-            if seat.is_some() {
+            if slot.is_some() {
                 let bytes = page.batches.iter().map(|batch| batch.batch.len()).sum();
                 let pause = shard.pause_after_push(bytes);
                 if !pause.is_zero() {
-                    sleep(pause).await; // also of nothing it takes until the timer's next millisecond
+                    sleep(pause).await; // a sleep of zero takes up to a millisecond, so none then
                 }
             }
-            Ok(Some((page_message(page), (shard, next, seat))))
+            Ok(Some((page_message(page), (shard, next, slot))))
         });
         Ok(Response::new(Box::pin(pages)))
     }
 }
 
-/// Returns when a subscription is taken over; never for a tail that is none.
-async fn lost(seat: &mut Option<Seat>) {
-    match seat {
-        Some(seat) => seat.is_lost().await,
+/// Returns when another subscription takes the slot. Never returns for a tail without a slot.
+async fn is_displaced(slot: &mut Option<Slot>) {
+    match slot {
+        Some(slot) => slot.is_displaced().await,
         None => pending().await,
     }
 }
 
-/// The next page of a tail: records as soon as there are any, an empty page after a while.
+/// The next page of a tail: records as soon as there are any, or an empty page after a while.
 async fn tail_page(shard: &ShardReplica, from: Position, leader_only: bool) -> Result<Page, Error> {
     const RECORDS: u32 = limits::GET_RECORDS_MAX_RECORDS;
     const BYTES: usize = 1 << 20;

@@ -1,12 +1,13 @@
 //! A running node: starts its parts and tasks, and is the handle to them.
 //!
-//! The parts, each with an owner in a file of its own: the log store, the replicas on it, the other nodes (`peers.rs`), the
-//! catalog as this node has it (`catalog_view.rs`), the readiness of the node (`readiness.rs`), the health of its disk
-//! (`disk_watch.rs`), and subscriptions. A task gets the parts that it needs, or the whole [`Node`] if it needs most of them.
+//! The parts, each with an owner in a file of its own: the log store, the replicas on it, the other nodes
+//! (`peers.rs`), the catalog as this node has it (`catalog_view.rs`), the readiness of the node (`readiness.rs`), the
+//! health of its disk (`disk_watch.rs`), and subscriptions. A task gets the parts that it needs, or the whole
+//! [`Node`] if it needs most of them.
 //!
-//! Order of a start: the gRPC port is served first, because the nodes of a cluster that starts ask each other before any of
-//! them has a catalog; then the replica of the catalog is opened (`bootstrap.rs`); then everything that follows the catalog
-//! begins.
+//! Order of a start: the gRPC port is served first, because the nodes of a cluster that starts ask each other before
+//! any of them has a catalog; then the replica of the catalog is opened (`bootstrap.rs`); then everything that
+//! follows the catalog begins.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,8 +35,8 @@ use crate::remote::Remotes;
 use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
-    bootstrap, catalog_feed, catalog_leader, data_keys, gates, leader_transfer, mending, metrics,
-    node_health, readiness, reconcile, reverted, server, superseded, went_back,
+    bootstrap, catalog_feed, catalog_leader, data_keys, entry_repair, gates, leader_transfer,
+    metrics, node_health, readiness, reconcile, reverted, server, superseded, went_back,
 };
 
 /// A running node. Cheap to clone; it runs until [`Node::stop`].
@@ -80,8 +81,8 @@ struct Parts {
 }
 
 impl Node {
-    /// Starts a node on `listener`, which is bound already. Where `listener` and the connector in `parts` speak TLS, callers
-    /// may do what their roles allow. Returns once it serves the native API; [`Node::ready`] waits until it takes part in the
+    /// Starts a node on `listener`, which is bound already. If `listener` and the connector in `parts` speak TLS, callers
+    /// may do what their roles allow. Returns once the node serves the native API; [`Node::ready`] waits until it takes part in the
     /// cluster. `boot` is a random number that tells this process from others on the same data directory.
     ///
     /// # Errors
@@ -94,7 +95,7 @@ impl Node {
     ) -> Result<Self, Error> {
         let NodeParts { store, connector, clock, keyring, registry } = parts;
         let peers = peers(&settings, connector, clock, boot, &registry);
-        // From here on nobody asks the node's own clock: it may be wrong.
+        // The machine's clock may be wrong. From here on it is read only through the clocks of the cluster.
         let clock: Arc<dyn Clock> = peers.clocks().clone();
         let replicas = Replicas::new(
             Arc::clone(&store),
@@ -142,7 +143,7 @@ impl Node {
         let (disk, store) = (Arc::clone(&parts.disk), Arc::clone(&parts.store));
         let (replicas, readiness) = (parts.replicas.clone(), Arc::clone(&parts.readiness));
         self.spawn(disk_watch::follow(disk, store, replicas, readiness));
-        self.spawn(mending::follow(self.clone()));
+        self.spawn(entry_repair::follow(self.clone()));
     }
 
     /// Starts the tasks that bring the catalog here and do what it says.
@@ -223,17 +224,17 @@ impl Node {
         self.parts.settings.node
     }
 
-    /// Whether nothing was heard of `other` for so long that it counts as gone.
+    /// Whether `other` counts as gone: nothing was heard of it for a second, or it says that its disk is stalled.
     pub fn is_silent(&self, other: NodeId) -> bool {
         self.parts.peers.is_silent(other)
     }
 
-    /// The time, as this node's clock and those of the others tell it.
+    /// The time, by the clocks of this node and of the others.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.parts.clock)
     }
 
-    /// The clocks of all nodes, as this one knows them.
+    /// The clocks of all nodes, as this node knows them.
     pub fn clocks(&self) -> ClockReport {
         self.parts.peers.clocks().report()
     }
@@ -259,30 +260,31 @@ impl Node {
         self.parts.readiness.is_placed()
     }
 
-    /// Whether [`Self::is_current`], the replicas here have caught up (`readiness.rs`), the disk works, and the node isn't about to stop.
+    /// Whether [`Self::is_current`], the replicas here have caught up (`readiness.rs`), the disk works, and the node
+    /// is not about to stop.
     pub fn is_ready(&self) -> bool {
         let readiness = &self.parts.readiness;
         readiness.has_caught_up() && self.disk() == DiskHealth::Works && !readiness.leaves()
     }
 
-    /// How the disk under the log store is.
+    /// The health of the disk under the log store.
     pub fn disk(&self) -> DiskHealth {
         self.parts.disk.health()
     }
 
-    /// Returns while or as soon as the disk makes no progress.
+    /// Returns at once if the disk makes no progress, else as soon as it does not.
     pub async fn stalled(&self) {
         self.parts.disk.stalled().await;
     }
 
-    /// Returns once the log store has failed for good and the other nodes had time to hear of it; says why. The process
-    /// should end then: nothing that it still answers helps anybody.
+    /// Returns once the log store has failed for good and the other nodes had time to hear of it. Returns why. The
+    /// process should end then: nothing that it still answers is of use.
     pub async fn failed(&self) -> DiskFailure {
         self.parts.disk.failed().await
     }
 
-    /// Returns once the catalog was recovered without this node. The process should end: it may be started again, and then
-    /// takes its place in the recovered catalog.
+    /// Returns once the catalog was recovered without this node. The process should end. It may be started again, and
+    /// then takes its place in the recovered catalog.
     pub async fn superseded(&self) {
         self.parts.catalog.superseded().await;
     }
@@ -295,14 +297,14 @@ impl Node {
     /// Has the catalog apply `command`, here or on the node that leads it.
     ///
     /// # Errors
-    /// [`anabranch_replica::Error::Invalid`] for a policy that means nothing.
+    /// [`anabranch_replica::Error::Invalid`] for a policy that can't be parsed.
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time: nothing was done.
-    /// [`anabranch_replica::Error::Unknown`] if it may have been applied or not.
+    /// [`anabranch_replica::Error::Unknown`] if the command may have been applied or not.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, anabranch_replica::Error> {
         catalog_requests::ask_leader(self, Propose::new(command)?).await
     }
 
-    /// The newest version of the catalog: every change acknowledged before this call is in it.
+    /// The newest version of the catalog. Every change that was acknowledged before this call is in it.
     ///
     /// # Errors
     /// [`anabranch_replica::Error::NotLeader`] if no leader was found in time.
@@ -310,14 +312,14 @@ impl Node {
         catalog_requests::ask_leader(self, NewestVersion).await
     }
 
-    /// Hands over what the node leads, for [`Self::stop`] to follow. It isn't ready any more from now on, but
-    /// serves as before. Returns once it leads nothing that another node could, at the latest after the
-    /// settings' limit.
+    /// Transfers what the node leads to other nodes, before [`Self::stop`]. From now on the node is not ready, but it
+    /// serves as before. Returns once it leads nothing that another node could lead, at the latest after the limit in
+    /// the settings.
     pub async fn leave(&self) {
         leader_transfer::leave(self).await;
     }
 
-    /// Stops taking part, writes what is queued, and gives up the data directory.
+    /// Stops the replicas, writes what is queued, and releases the data directory.
     pub async fn stop(&self) {
         const DRAIN: Duration = Duration::from_millis(200);
         let parts = &*self.parts;
@@ -325,7 +327,7 @@ impl Node {
         let stop = parts.stop_serving.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(stop);
         parts.peers.transport().shutdown();
-        tokio::time::sleep(DRAIN).await; // answers that are on their way out
+        tokio::time::sleep(DRAIN).await; // for responses that are on their way
         parts.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         parts.store.close().await;
     }
@@ -355,10 +357,10 @@ fn peers(
     peers
 }
 
-/// Binds a listener and says where, so that port 0 can be announced.
+/// Binds a listener. Returns the address too, so that the caller can announce what port 0 became.
 ///
 /// # Errors
-/// [`Error::Listen`] with the system's answer.
+/// [`Error::Listen`] with the error of the operating system.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |error| Error::Listen { address: address.to_owned(), error };
     let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -1,5 +1,5 @@
-//! The health of a node: what it leads, whether it is ready, how fast its disk and its pings are, how far the scrub of its
-//! disk is. The catalog's leader asks for it to balance leaders, and operators see it.
+//! The health of a node: which groups it leads, whether it is ready, how fast its disk and its pings are, how far the
+//! scrub of its disk is. The catalog's leader asks for it to balance leaders. Operators see it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,23 +16,23 @@ use crate::node_request::NodeRequest;
 use crate::readiness::Readiness;
 use crate::remote::Remotes;
 
-/// How often the writes to the disk are looked at.
+/// How often the times of writes are measured.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// What a node says of itself.
+/// The health of one node, as the node reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Leading {
-    /// Groups that it leads.
+pub(crate) struct NodeHealth {
+    /// Groups that the node leads.
     pub(crate) groups: BTreeSet<GroupId>,
-    /// For how long it has been ready; zero if it isn't, or is about to stop.
+    /// For how long the node has been ready. Zero if it is not, or is about to stop.
     pub(crate) ready: Duration,
-    /// Mean time of a recent write to its disk.
+    /// Mean time of recent writes to its disk; `None` if there were none.
     pub(crate) sync: Option<Duration>,
     /// Mean times of its recent pings to others.
     pub(crate) round_trips: BTreeMap<NodeId, Duration>,
-    /// For how long its disk has not been working, if it isn't.
+    /// For how long its disk has made no progress; `None` if the disk works.
     pub(crate) stalled: Option<Duration>,
-    /// How far the scrub of its disk is.
+    /// Progress of the scrub of its disk.
     pub(crate) scrub: ScrubProgress,
 }
 
@@ -40,38 +40,38 @@ pub(crate) struct Leading {
 pub(crate) struct ReportHealth;
 
 impl NodeRequest for ReportHealth {
-    type Response = Leading;
+    type Response = NodeHealth;
     type Error = Status;
 
-    async fn here(&self, node: &Node) -> Result<Leading, Status> {
-        Ok(leading(node))
+    async fn here(&self, node: &Node) -> Result<NodeHealth, Status> {
+        Ok(health_of(node))
     }
 
-    async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<Leading, Status> {
-        remotes.leading(to).await
+    async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<NodeHealth, Status> {
+        remotes.health(to).await
     }
 }
 
 /// The health of the nodes of the catalog that answer, and of this node.
-pub(crate) async fn all_nodes(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, Leading> {
+pub(crate) async fn all_nodes(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, NodeHealth> {
     let mut health = other_nodes(node, catalog).await;
-    health.insert(node.id(), leading(node));
+    health.insert(node.id(), health_of(node));
     health
 }
 
 /// The health of the other nodes that answer.
-pub(crate) async fn other_nodes(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, Leading> {
+pub(crate) async fn other_nodes(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, NodeHealth> {
     let others = catalog.nodes.keys().copied().filter(|other| *other != node.id());
     node.ask_each(others.map(|other| (other, ReportHealth))).await
 }
 
-/// How long recent writes to the log's disk took.
+/// Times of recent writes to the log's disk.
 #[derive(Debug, Default)]
-pub(crate) struct SyncTimes(Mutex<Writes>);
+pub(crate) struct SyncTimes(Mutex<SyncCounters>);
 
 /// The store's counters at the last look, and the mean time of a write between the last two looks.
 #[derive(Debug, Default)]
-struct Writes {
+struct SyncCounters {
     rounds: u64,
     micros: u64,
     mean: Option<Duration>,
@@ -87,8 +87,8 @@ impl SyncTimes {
     }
 }
 
-impl Writes {
-    /// Takes note of the store's counters; the mean is of what was written since the last time.
+impl SyncCounters {
+    /// Compares the store's counters with those of the last look.
     fn note(&mut self, stats: &Stats) {
         let rounds = stats.rounds.saturating_sub(self.rounds);
         let micros = stats.sync_micros.saturating_sub(self.micros);
@@ -97,11 +97,11 @@ impl Writes {
     }
 }
 
-/// What this node says of itself.
-fn leading(node: &Node) -> Leading {
+/// The health of this node.
+fn health_of(node: &Node) -> NodeHealth {
     let stalled = node.disk().stalled_for();
     let ready = node.readiness().ready_for();
-    Leading {
+    NodeHealth {
         groups: node.replicas().leading(),
         ready: if stalled.is_none() { ready } else { Duration::ZERO },
         sync: node.sync_times().mean(),
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn the_mean_of_writes_is_of_what_came_since_the_last_look() {
         let stats = |rounds, sync_micros| Stats { rounds, sync_micros, ..Stats::default() };
-        let mut writes = Writes::default();
+        let mut writes = SyncCounters::default();
         writes.note(&stats(4, 400));
         assert_eq!(writes.mean, Some(Duration::from_micros(100)));
         writes.note(&stats(6, 2400));

@@ -1,13 +1,13 @@
-//! A request to one node: answered here if it is this node, sent over gRPC if it is another one. This is the only place that
-//! tells the two apart.
+//! A request to one node: answered here if it is this node, sent over gRPC if it is another one. This is the only
+//! place that tells the two apart.
 //!
 //! ```text
-//! Node::ask(to, request) ──┬── to is this node:    request.here(node)
-//!                          └── to is another one:  request.there(remotes, to) ── gRPC ── node_service.rs ── request.here(node)
+//! Node::ask(to, request) ─┬─ this node:     request.here(node)
+//!                         └─ another node:  request.there(remotes, to) ── gRPC ── node_service.rs: request.here(node)
 //! ```
 //!
-//! Each request is a type beside the code that answers it. `node_service.rs` answers the request of another node with the same
-//! `here`, so a request means the same wherever it comes from.
+//! Each request is a type beside the code that answers it. `node_service.rs` answers the request of another node with
+//! the same `here`, so a request means the same wherever it comes from.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -39,7 +39,7 @@ impl Node {
     /// Has `to`, which may be this node, answer `request`.
     ///
     /// # Errors
-    /// What the node answered; of another node also that it gave no response in time.
+    /// The node's error; of another node also that no response came in time.
     pub(crate) async fn ask<R: NodeRequest>(
         &self,
         to: NodeId,

@@ -1,4 +1,7 @@
-//! What nodes ask of each other, over gRPC.
+//! `NodeService` over gRPC: requests of other nodes.
+//!
+//! Each handler decodes a request, has the `NodeRequest` of the same meaning answer it on this node, and encodes the
+//! response. The other direction, for `remote.rs`, is here too: [`loads_of`] and [`ending_of`] decode responses.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,18 +15,18 @@ use anabranch_types::{GroupId, HashKey, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
 use crate::catalog_leader::{Freeze, Loads, ReportLoads, Voters};
+use crate::entry_repair;
 use crate::group_reports::ReportGroups;
 use crate::leader_transfer::TransferLeaders;
-use crate::mending;
 use crate::node::Node;
-use crate::node_health::{Leading, ReportHealth};
+use crate::node_health::{NodeHealth, ReportHealth};
 use crate::node_request::NodeRequest;
 
 pub(crate) fn node_service(node: &Node) -> NodeServiceServer<Internal> {
     NodeServiceServer::new(Internal(node.clone()))
 }
 
-/// The side of a node that is for other nodes.
+/// The service, on one node.
 pub(crate) struct Internal(Node);
 
 #[tonic::async_trait]
@@ -85,7 +88,7 @@ impl NodeService for Internal {
         &self,
         request: Request<pb::CopyEntriesRequest>,
     ) -> Result<Response<pb::CopyEntriesResponse>, Status> {
-        Ok(Response::new(mending::copies(&self.0, request.into_inner()).await))
+        Ok(Response::new(entry_repair::copies(&self.0, request.into_inner()).await))
     }
 }
 
@@ -112,10 +115,10 @@ fn load_message((group, load): (GroupId, ShardLoad)) -> pb::ShardLoad {
     }
 }
 
-/// What a node said of its shards.
+/// The loads in a response.
 ///
 /// # Errors
-/// A load that doesn't have as many parts as it must.
+/// A load with another number of parts than it must have.
 pub(crate) fn loads_of(message: pb::LoadsResponse) -> Result<Loads, Status> {
     message.loads.iter().map(|load| Ok((GroupId(load.group), load_of(load)?))).collect()
 }
@@ -136,10 +139,10 @@ fn load_of(message: &pb::ShardLoad) -> Result<ShardLoad, Status> {
     Ok(ShardLoad::new(Duration::from_millis(message.measured_millis), parts, key))
 }
 
-/// Where a shard ends, if it was frozen.
+/// Where a shard ends; `None` if it did not accept the freeze.
 ///
 /// # Errors
-/// An offset beyond what an entry holds.
+/// An offset that is larger than an entry can have.
 pub(crate) fn ending_of(message: &pb::FreezeResponse) -> Result<Option<Ending>, Status> {
     let offset = u16::try_from(message.offset).map_err(|e| Status::internal(e.to_string()))?;
     let last_record = Position { log_index: message.log_index, offset };
@@ -149,29 +152,29 @@ pub(crate) fn ending_of(message: &pb::FreezeResponse) -> Result<Option<Ending>, 
     }))
 }
 
-impl From<Leading> for pb::LeadingResponse {
-    fn from(leading: Leading) -> Self {
+impl From<NodeHealth> for pb::LeadingResponse {
+    fn from(health: NodeHealth) -> Self {
         let round_trip = |(node, took): (NodeId, Duration)| pb::RoundTrip {
             node: node.0,
             micros: whole(took.as_micros()),
         };
         Self {
-            groups: leading.groups.into_iter().map(|group| group.0).collect(),
-            ready_millis: whole(leading.ready.as_millis()),
-            sync_micros: leading.sync.map(|sync| whole(sync.as_micros())),
-            round_trips: leading.round_trips.into_iter().map(round_trip).collect(),
-            stalled_millis: leading.stalled.map(|stalled| whole(stalled.as_millis())),
+            groups: health.groups.into_iter().map(|group| group.0).collect(),
+            ready_millis: whole(health.ready.as_millis()),
+            sync_micros: health.sync.map(|sync| whole(sync.as_micros())),
+            round_trips: health.round_trips.into_iter().map(round_trip).collect(),
+            stalled_millis: health.stalled.map(|stalled| whole(stalled.as_millis())),
             scrub: Some(pb::Scrub {
-                passes: leading.scrub.passes,
-                done_bytes: leading.scrub.done_bytes,
-                total_bytes: leading.scrub.total_bytes,
-                since_pass_millis: leading.scrub.since_pass.map(|time| whole(time.as_millis())),
+                passes: health.scrub.passes,
+                done_bytes: health.scrub.done_bytes,
+                total_bytes: health.scrub.total_bytes,
+                since_pass_millis: health.scrub.since_pass.map(|time| whole(time.as_millis())),
             }),
         }
     }
 }
 
-impl From<pb::LeadingResponse> for Leading {
+impl From<pb::LeadingResponse> for NodeHealth {
     fn from(message: pb::LeadingResponse) -> Self {
         let round_trip = |one: pb::RoundTrip| (NodeId(one.node), Duration::from_micros(one.micros));
         Self {
@@ -207,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loads_read_what_they_wrote() {
+    fn a_load_that_was_encoded_is_decoded_again() {
         let mut parts = Box::new([BucketLoad::default(); BUCKETS]);
         parts[63] = BucketLoad { bytes_per_minute: 70, records_per_minute: 7 };
         let key = KeyLoad { key: HashKey(u128::MAX - 1), weight_per_minute: 9 };

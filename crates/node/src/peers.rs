@@ -48,7 +48,7 @@ impl Peers {
         self.transport.liveness()
     }
 
-    /// Whether nothing was heard of `node` for so long that it counts as gone.
+    /// Whether `node` counts as gone: nothing was heard of it for a second, or it says that its disk is stalled.
     pub(crate) fn is_silent(&self, node: NodeId) -> bool {
         self.liveness().is_silent(node)
     }

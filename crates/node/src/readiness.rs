@@ -1,15 +1,16 @@
 //! When a node that has started is ready: once its replicas have everything that their groups had committed.
 //!
 //! Order of events: the catalog knows this start of the node, and every replica that it names for this node is open
-//! (`reconcile.rs`). Then this node asks the leaders of its groups how far each log is committed, once for each group, and
-//! waits until its own replicas have applied as much.
+//! (`reconcile.rs`). Then this node asks the leaders of its groups how far each log is committed, once for each
+//! group, and waits until its own replicas have applied as much.
 //!
-//! An operator who restarts one node after the other waits for this before the next one stops. Until then a group may
-//! have no other sound copy of its newest records, so a node that says "ready" too early invites the loss of a majority.
-//! A group without a leader is waited for only for a while: this node alone can't do anything about it, and the nodes
-//! that could may be waiting to be started.
+//! An operator who restarts one node after the other waits for this before the next node stops. Until then a group
+//! may have no other sound copy of its newest records, so a node that says "ready" too early risks the loss of a
+//! majority. A group without a leader is waited for only for a while: this node alone can't change that, and the
+//! nodes that could may be waiting to be started.
 //!
-//! Never: a node that was ready becomes unready because a replica lags. Leaders know how far each replica is.
+//! Never: a node that was ready becomes unready because a replica lags. Leaders know how far each
+//! replica is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,17 +25,17 @@ use tokio::time::{Instant, sleep};
 use crate::group_reports::{self, Reports};
 use crate::node::Node;
 
-/// Between two looks.
+/// Time between two looks.
 const ROUND: Duration = Duration::from_millis(100);
-/// How long a group may be without a leader before it is left out.
+/// How long the node waits for groups without a leader.
 const LEADERLESS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How far a node has come on the way to being ready.
+/// How far the node has come on the way to being ready.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     /// Whether the replicas that the catalog names for this node are open.
     placed: watch::Sender<bool>,
-    /// Whether they have caught up.
+    /// Whether those replicas have caught up.
     caught_up: watch::Sender<bool>,
     /// Since when the node has been ready without a break of its disk.
     ready_since: Mutex<Option<Instant>>,
@@ -65,7 +66,7 @@ impl Readiness {
         self.caught_up.send_replace(true);
     }
 
-    /// The disk works again after a break: if the node was ready, it is ready since now.
+    /// The disk works again after a break. If the node was ready, it is ready since now.
     pub(crate) fn begin_anew(&self) {
         let mut since = self.ready_since();
         *since = since.map(|_| Instant::now());
@@ -80,7 +81,7 @@ impl Readiness {
         self.leaves.store(true, Ordering::Relaxed);
     }
 
-    /// For how long the node has been ready, if its disk works; zero if it is not ready.
+    /// For how long the node has been ready, apart from its disk. Zero if it is not ready.
     pub(crate) fn ready_for(&self) -> Duration {
         let since = self.ready_since().filter(|_| !self.leaves());
         since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -98,7 +99,7 @@ async fn until(flag: &watch::Sender<bool>) {
     drop(flag.wait_for(|flag| *flag).await);
 }
 
-/// Ends once the node is ready.
+/// Ends once the replicas have caught up.
 pub(crate) async fn follow(node: Node) {
     let readiness = node.readiness();
     until(&readiness.placed).await;
@@ -123,7 +124,7 @@ pub(crate) async fn follow(node: Node) {
     }
 }
 
-/// The groups of which this node is to hold a replica for good.
+/// The groups of which this node holds a voter, by the catalog. Streams that are being deleted don't count.
 fn groups_here<'a>(node: &Node, catalog: &'a Arc<Catalog>) -> impl Iterator<Item = GroupRef<'a>> {
     let own = node.id();
     catalog.groups().filter(move |group| {
@@ -132,8 +133,8 @@ fn groups_here<'a>(node: &Node, catalog: &'a Arc<Catalog>) -> impl Iterator<Item
     })
 }
 
-/// Groups whose replica here may lack something, each with the first log index that it needn't have; `None` until a
-/// leader has told.
+/// Groups whose replica on this node may lack something, each with the first log index that it need not have. The
+/// index is `None` until a leader has told it.
 #[derive(Debug)]
 struct Behind(BTreeMap<GroupId, Option<u64>>);
 
@@ -142,12 +143,12 @@ impl Behind {
         Self(groups.map(|group| (group, None)).collect())
     }
 
-    /// Forgets groups that are no longer this node's.
+    /// Forgets groups that this node does not hold any more.
     fn retain(&mut self, groups: &BTreeSet<GroupId>) {
         self.0.retain(|group, _| groups.contains(group));
     }
 
-    /// Takes note of what the nodes say of their replicas.
+    /// Compares the reports of the leaders with those of this node, and forgets groups that have caught up.
     fn note(&mut self, own: NodeId, reports: &Reports) {
         self.0.retain(|group, needed| {
             let Some((leader, report)) = reports.leader(*group) else { return true };
@@ -162,7 +163,7 @@ impl Behind {
         });
     }
 
-    /// Leaves out the groups of which no leader was found, and says which.
+    /// Forgets the groups of which no leader was found, and returns them.
     fn leave_out_leaderless(&mut self) -> BTreeSet<GroupId> {
         let leaderless = self.0.extract_if(.., |_, needed| needed.is_none());
         leaderless.map(|(group, _)| group).collect()
@@ -201,7 +202,7 @@ mod tests {
         behind.note(OWN, &reports(report(false, None, Some(3)), leader(9)));
         assert_eq!(behind.0[&GROUP], Some(10));
         behind.note(OWN, &reports(report(false, None, Some(8)), leader(500)));
-        assert_eq!(behind.0[&GROUP], Some(10), "what comes later is not waited for");
+        assert_eq!(behind.0[&GROUP], Some(10), "later records are not waited for");
         behind.note(OWN, &reports(report(false, None, Some(9)), leader(900)));
         assert!(behind.0.is_empty());
     }

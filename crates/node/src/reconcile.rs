@@ -1,5 +1,13 @@
-//! Makes the replicas on this node what the catalog says: opens those that are missing, removes those
-//! that are no more, has damaged ones replaced.
+//! Makes the replicas on this node match the catalog.
+//!
+//! Order of events in a round: damage that the log store found is bounded to the groups that this disk can hold. Each
+//! replica whose configuration changed is opened, or told the change if it is open. A replica that is quarantined is
+//! closed, and the catalog is asked for another one in its place. Groups that are no longer this node's are removed.
+//!
+//! A round repeats what failed in the last one, so nothing here is retried by itself.
+//!
+//! Never: data is removed because of a version of the catalog that is older than this node's registration, or while
+//! it may be the last copy of something.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,37 +28,38 @@ use crate::bootstrap;
 use crate::node::Node;
 use crate::shard_leaders::has_leader;
 
-/// How often damage and leftovers are looked for when the catalog doesn't change.
+/// How often a round is made if the catalog does not change, to find new damage and leftovers.
 const ROUND: Duration = Duration::from_secs(1);
-/// From so many replicas on, a node does without huge pages.
+/// From this many replicas on, a node does without huge pages.
 const MANY_REPLICAS: usize = 32;
-/// Replicas that are opened side by side.
+/// Replicas that are opened at a time.
 const OPEN_AT_ONCE: usize = 16;
 
-/// What is remembered of this node's replicas from round to round.
+/// Memory of this node's replicas, from round to round.
 #[derive(Default)]
 struct Known {
-    /// What each one that works was told last: in most rounds nothing else is to be said to most of them.
-    told: BTreeMap<GroupId, Told>,
-    /// Damaged ones, whose groups wait for others in their place.
-    lost: BTreeMap<GroupId, ReplicaId>,
+    /// The configuration that each working replica was last given. In most rounds nothing has changed for most
+    /// replicas.
+    configured: BTreeMap<GroupId, Configuration>,
+    /// Quarantined replicas, until another replica is open in their place.
+    damaged: BTreeMap<GroupId, ReplicaId>,
 }
 
 #[derive(PartialEq, Eq)]
-struct Told {
+struct Configuration {
     own: ReplicaId,
     voters: Vec<Replica>,
     retention_hours: Option<u32>,
     measured: Option<HashKeyRange>,
-    /// Next data key, and whether records are encrypted: each change of encryption changes one of them.
+    /// Number of the next data key, and whether records are encrypted. Each change of encryption changes one of them.
     encryption: Option<(u32, bool)>,
 }
 
-impl Told {
+impl Configuration {
     fn of(own: Replica, group: &GroupRef<'_>) -> Self {
         let retention_hours = group.shard().map(|of| of.stream.retention_hours);
-        let encryption = group.shard().map(|of| {
-            let Encryption { next_data_key, master_key, .. } = &of.stream.encryption;
+        let encryption = group.shard().map(|ShardRef { stream, .. }| {
+            let Encryption { next_data_key, master_key, .. } = &stream.encryption;
             (*next_data_key, master_key.is_some())
         });
         let (voters, measured) = (group.voters(), measured(group));
@@ -58,7 +67,7 @@ impl Told {
     }
 }
 
-/// The hash keys of a shard whose load is to be measured.
+/// The hash keys of a shard, if its load is to be measured.
 fn measured(group: &GroupRef<'_>) -> Option<HashKeyRange> {
     let ShardRef { stream, shard, .. } = group.shard()?;
     (stream.mode == StreamMode::OnDemand && shard.is_open()).then_some(shard.range)
@@ -71,8 +80,8 @@ pub(crate) async fn follow(node: Node) {
     let mut known = Known::default();
     loop {
         let catalog = Arc::clone(&versions.borrow_and_update());
-        // An older version, which a node begins with, knows nothing of replicas that were moved here or
-        // made anew since: by what it says, their logs would be removed.
+        // A node begins with an older version, which does not know replicas that were moved here or made anew since.
+        // By that version their logs would be removed.
         let is_current = registered.borrow_and_update().is_some_and(|s| catalog.version >= s);
         if is_current && is_this_life(&node, &catalog) {
             if round(&node, &catalog, &mut known).await {
@@ -92,20 +101,49 @@ pub(crate) async fn follow(node: Node) {
     }
 }
 
-/// Whether the catalog has heard of this disk: what it says of another one isn't for this node.
+/// Whether the catalog knows this incarnation of the disk. Its entries for another one are not meant for this disk.
 fn is_this_life(node: &Node, catalog: &Catalog) -> bool {
     let known = catalog.nodes.get(&node.id());
     known.is_some_and(|known| known.incarnation == node.this_start().incarnation)
 }
 
-/// One round; says whether every replica here is as the catalog says, but for those that don't work.
+/// The replicas that the catalog wants on this node, with their groups.
+type Wanted<'a> = BTreeMap<GroupId, (Replica, GroupRef<'a>)>;
+
+/// One round. Returns whether every replica here that works matches the catalog.
 async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
-    // A store that has ended says nothing about its replicas: none of them is lost by that.
+    if !bound_damage(node, catalog) {
+        return false;
+    }
+    let wanted = wanted(node, catalog);
+    if wanted.len() >= MANY_REPLICAS {
+        spare_memory();
+    }
+    let working = node.replicas().working();
+    known.configured.retain(|group, _| wanted.contains_key(group) && working.contains(group));
+    let quarantined = open_due(node, catalog, &wanted, known).await;
+    let mut replacements = Vec::new();
+    for (group, replica) in quarantined {
+        if let Some((_, of)) = wanted.get(&group) {
+            replacements.push(replace(node, of, replica).boxed());
+        }
+    }
+    stream::iter(replacements).buffer_unordered(OPEN_AT_ONCE).collect::<Vec<()>>().await;
+    remove_leftovers(node, catalog, &wanted).await;
+    node.replicas().remove_old_logs().await;
+    // A replica that is not open takes nothing, and is told its configuration before it does.
+    let open = node.replicas().groups();
+    wanted.keys().all(|group| known.configured.contains_key(group) || !open.contains(group))
+}
+
+/// Has the log store pin the damage that it found to groups. Returns whether the round may go on.
+fn bound_damage(node: &Node, catalog: &Catalog) -> bool {
+    // A store that has ended says nothing about its replicas: none of them is damaged because of that.
     if let Err(error) = node.store().check() {
         tracing::error!(%error, "the log store has ended");
         return false;
     }
-    // Every replica that this disk held before was given out by a version below the registration's, so by now the catalog
+    // A version below the registration's gave out every replica that this disk held before. So by now the catalog
     // names all of them that still count. Replicas that are made later can't have lost anything.
     let is_here = |group: &GroupRef<'_>| group.holders().any(|replica| replica.node == node.id());
     let held = catalog.groups().filter(is_here).map(|group| group.group).collect();
@@ -113,98 +151,79 @@ async fn round(node: &Node, catalog: &Catalog, known: &mut Known) -> bool {
         tracing::warn!(%error, "damage can't be pinned to replicas");
         return false;
     }
-    let mine = |group: &GroupRef<'_>| {
+    true
+}
+
+fn wanted<'a>(node: &Node, catalog: &'a Catalog) -> Wanted<'a> {
+    let own = |group: &GroupRef<'_>| {
         let deleted = group.shard().is_some_and(|of| of.stream.status == StreamStatus::Deleting);
         let own = group.holders().find(|replica| replica.node == node.id());
         own.filter(|_| !deleted)
     };
-    let wanted: BTreeMap<GroupId, (Replica, GroupRef<'_>)> =
-        catalog.groups().filter_map(|group| Some((group.group, (mine(&group)?, group)))).collect();
-    if wanted.len() >= MANY_REPLICAS {
-        spare_memory();
-    }
-    let working = node.replicas().working();
-    known.told.retain(|group, _| wanted.contains_key(group) && working.contains(group));
+    catalog.groups().filter_map(|group| Some((group.group, (own(&group)?, group)))).collect()
+}
+
+/// Opens or configures the replicas whose configuration has changed. Returns the quarantined replicas that have to be
+/// replaced.
+async fn open_due(
+    node: &Node,
+    catalog: &Catalog,
+    wanted: &Wanted<'_>,
+    known: &mut Known,
+) -> Vec<(GroupId, ReplicaId)> {
     let due = |(own, group): &&(Replica, GroupRef<'_>)| {
-        known.told.get(&group.group) != Some(&Told::of(*own, group))
+        known.configured.get(&group.group) != Some(&Configuration::of(*own, group))
     };
     let mut opening = Vec::new();
     for (own, group) in wanted.values().filter(due) {
-        let known_lost = known.lost.get(&group.group).copied();
-        let (group_id, replica) = (group.group, own.id);
-        let opened =
-            async move { (group_id, replica, open(node, catalog, *own, group, known_lost).await) };
+        let damaged = known.damaged.get(&group.group).copied();
+        let opened = async move { (*own, group, open(node, catalog, *own, group, damaged).await) };
         opening.push(opened.boxed());
     }
     let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPEN_AT_ONCE).collect().await;
-    let mut to_replace = Vec::new();
-    for (group, replica, result) in opened {
+    let mut quarantined = Vec::new();
+    for (own, of, result) in opened {
+        let (group, replica) = (of.group, own.id);
         match result {
             Ok(()) => {
-                known.lost.remove(&group);
-                if let Some((own, of)) = wanted.get(&group) {
-                    known.told.insert(group, Told::of(*own, of));
-                }
+                known.damaged.remove(&group);
+                known.configured.insert(group, Configuration::of(own, of));
             }
             Err(Error::OutOfService(reason)) if is_last(catalog, group, replica) => {
                 tracing::error!(%group, %replica, reason, "the group can't go on from this replica");
             }
             Err(Error::OutOfService(reason)) => {
-                if known.lost.insert(group, replica) != Some(replica) {
+                if known.damaged.insert(group, replica) != Some(replica) {
                     tracing::error!(%group, %replica, reason, "replica is out of service");
                 }
-                if let Some((_, of)) = wanted.get(&group) {
-                    to_replace.push(replace(node, of, replica).boxed());
-                }
+                quarantined.push((group, replica));
             }
             Err(Error::NotFound) => tracing::info!(%group, "not opened: the node is stopping"),
             Err(error) => tracing::warn!(%group, %error, "replica can't be opened"),
         }
     }
-    stream::iter(to_replace).buffer_unordered(OPEN_AT_ONCE).collect::<Vec<()>>().await;
-    remove_leftovers(node, catalog, &wanted).await;
-    node.replicas().remove_old_logs().await;
-    // One that isn't open takes nothing, and is told before it does.
-    let open = node.replicas().groups();
-    wanted.keys().all(|group| known.told.contains_key(group) || !open.contains(group))
+    quarantined
 }
 
-/// A replica sets aside some two megabytes of queues, of which a quiet one touches a tenth; in huge pages
-/// it would hold them all. A node of few replicas keeps them: batches cost a seventh less (ADR-0012).
+/// A replica reserves some two megabytes of queues. A quiet replica touches a tenth of them, but in huge pages it
+/// would occupy all. A node of few replicas keeps huge pages, because batches then cost a seventh less (ADR-0012).
 fn spare_memory() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::info!(%error, "huge pages stay");
     }
 }
 
-/// Opens a replica, or tells the open one who belongs to its group.
+/// Opens a replica, or configures it if it is open.
 async fn open(
     node: &Node,
     catalog: &Catalog,
     own: Replica,
     group: &GroupRef<'_>,
-    lost: Option<ReplicaId>,
+    damaged: Option<ReplicaId>,
 ) -> Result<(), Error> {
+    prepare_log(node, catalog, own, group, damaged).await?;
     let replicas = node.replicas();
-    let recovered = catalog.recovered.get(&group.group).copied();
-    if let Some(recovered) = recovered.filter(|recovered| recovered.to == own.id) {
-        replicas.take_over(group.group, recovered).await?;
-    } else if recovered.is_some()
-        && replicas.stored_replica(group.group).is_some_and(|(id, _)| id != own.id)
-        && !is_led(node, group).await
-    {
-        // An operator may yet recover the group from what is here, until the replica that was kept is seen to go on.
-        return Err(Error::NotLeader { leader: None });
-    } else if lost.is_some_and(|lost| lost != own.id) {
-        // The catalog made a new replica in place of the damaged one: begin with an empty log. But
-        // not before the others are seen to have a majority without it: if they don't, what the
-        // damaged log still holds may be the last copy.
-        if !is_led(node, group).await {
-            return Err(Error::NotLeader { leader: None });
-        }
-        replicas.begin_anew(group.group, own.id).await?;
-    }
-    // It would wait for what is damaged, and others that are to be opened with it.
+    // The opening would wait for the damaged entries, and hold up the replicas that are opened with it.
     let is_closed = !replicas.works(group.group);
     let stored = is_closed.then(|| replicas.stored_replica(group.group)).flatten();
     if stored.is_some_and(|(_, log)| !log.damaged().is_empty()) {
@@ -214,46 +233,92 @@ async fn open(
     let born = group.shard().map_or(0, |of| of.shard.born);
     let spec = GroupSpec { group: group.group, replica: own.id, members, is_new, born };
     match group.kind {
-        GroupKind::Shard(ShardRef { name, stream, shard }) => {
-            let (id, encryption) = (stream.id, stream.encryption.clone());
-            let stream_keys = Arc::new(StreamKeys { id, name: name.clone(), encryption });
-            let keys = ShardKeys::new(node.keyring().clone(), shard.id);
-            keys.follow(Arc::clone(&stream_keys));
-            let keys = Some(Arc::new(keys));
-            let shard = replicas.open_shard(&spec, stream.retention_hours, keys).await?;
-            if let Some(keys) = shard.keys() {
-                keys.follow(stream_keys);
-            }
-            shard.set_retention_hours(stream.retention_hours);
-            shard.measure_load(measured(group));
-            match shard.status().quarantined {
-                Some(reason) => Err(Error::OutOfService(reason)),
-                None => Ok(()),
-            }
-        }
-        // Ids rise, so this catalog doesn't know the replica here: it counts no more.
-        GroupKind::Catalog
-            if bootstrap::stored_replica(node).is_some_and(|stored| stored > own.id) =>
-        {
-            Err(Error::NotLeader { leader: None })
-        }
-        GroupKind::Catalog => {
-            let first = bootstrap::first_catalog(node, Some(catalog));
-            let replica = replicas.open_catalog(&spec, first).await?;
-            replicas.want(group.group, &group.voters());
-            if let Some(reason) = replica.status().quarantined {
-                return Err(Error::OutOfService(reason));
-            }
-            if node.catalog_replica().is_none_or(|known| !known.is_same(&replica)) {
-                node.catalog_view().set_replica(replica);
-            }
-            Ok(())
-        }
+        GroupKind::Shard(shard) => open_shard(node, &spec, group, shard).await,
+        GroupKind::Catalog => open_catalog(node, catalog, &spec, group).await,
     }
 }
 
-/// Stops a damaged replica and asks the catalog for another one in its place. But not while its group has no leader: then a
-/// majority isn't sound, so no other replica could join, and which one is given up is for the operator to say.
+/// Before a replica is opened: takes over the log of a group that is recovered from here, or begins with an empty log
+/// if the catalog made this replica in place of a damaged one.
+async fn prepare_log(
+    node: &Node,
+    catalog: &Catalog,
+    own: Replica,
+    group: &GroupRef<'_>,
+    damaged: Option<ReplicaId>,
+) -> Result<(), Error> {
+    let replicas = node.replicas();
+    let recovered = catalog.recovered.get(&group.group).copied();
+    if let Some(recovered) = recovered.filter(|recovered| recovered.to == own.id) {
+        return replicas.take_over(group.group, recovered).await;
+    }
+    if recovered.is_some()
+        && replicas.stored_replica(group.group).is_some_and(|(id, _)| id != own.id)
+        && !is_led(node, group).await
+    {
+        // Until the replica that the group was recovered from has been seen to lead, an operator may still decide to
+        // recover the group from the log on this node. So the log stays.
+        return Err(Error::NotLeader { leader: None });
+    }
+    if damaged.is_none_or(|damaged| damaged == own.id) {
+        return Ok(());
+    }
+    // The other replicas must have a majority without this one. If they do not, the damaged log may hold the last
+    // copy of something.
+    if !is_led(node, group).await {
+        return Err(Error::NotLeader { leader: None });
+    }
+    replicas.begin_anew(group.group, own.id).await
+}
+
+async fn open_shard(
+    node: &Node,
+    spec: &GroupSpec,
+    group: &GroupRef<'_>,
+    ShardRef { name, stream, shard }: ShardRef<'_>,
+) -> Result<(), Error> {
+    let (id, encryption) = (stream.id, stream.encryption.clone());
+    let stream_keys = Arc::new(StreamKeys { id, name: name.clone(), encryption });
+    let keys = ShardKeys::new(node.keyring().clone(), shard.id);
+    keys.follow(Arc::clone(&stream_keys));
+    let keys = Some(Arc::new(keys));
+    let shard = node.replicas().open_shard(spec, stream.retention_hours, keys).await?;
+    if let Some(keys) = shard.keys() {
+        keys.follow(stream_keys);
+    }
+    shard.set_retention_hours(stream.retention_hours);
+    shard.measure_load(measured(group));
+    match shard.status().quarantined {
+        Some(reason) => Err(Error::OutOfService(reason)),
+        None => Ok(()),
+    }
+}
+
+async fn open_catalog(
+    node: &Node,
+    catalog: &Catalog,
+    spec: &GroupSpec,
+    group: &GroupRef<'_>,
+) -> Result<(), Error> {
+    // Ids rise. The disk holds a replica that this catalog does not know yet, so the catalog is out of date.
+    if bootstrap::stored_replica(node).is_some_and(|stored| stored > spec.replica) {
+        return Err(Error::NotLeader { leader: None });
+    }
+    let first = bootstrap::first_catalog(node, Some(catalog));
+    let replica = node.replicas().open_catalog(spec, first).await?;
+    node.replicas().want(group.group, &group.voters());
+    if let Some(reason) = replica.status().quarantined {
+        return Err(Error::OutOfService(reason));
+    }
+    if node.catalog_replica().is_none_or(|known| !known.is_same(&replica)) {
+        node.catalog_view().set_replica(replica);
+    }
+    Ok(())
+}
+
+/// Closes a quarantined replica, and asks the catalog for another one in its place. It does not ask while the group
+/// has no leader. Then a majority is not sound, so no other replica could join, and an operator has to decide which
+/// replica is given up.
 async fn replace(node: &Node, of: &GroupRef<'_>, lost: ReplicaId) {
     let group = of.group;
     node.replicas().close(group).await;
@@ -279,14 +344,10 @@ async fn is_led(node: &Node, group: &GroupRef<'_>) -> bool {
     }
 }
 
-/// Removes groups that were given out before this version and are not this node's in it.
-async fn remove_leftovers(
-    node: &Node,
-    catalog: &Catalog,
-    wanted: &BTreeMap<GroupId, (Replica, GroupRef<'_>)>,
-) {
+/// Removes groups that this version of the catalog knows and does not place on this node.
+async fn remove_leftovers(node: &Node, catalog: &Catalog, wanted: &Wanted<'_>) {
     let replicas = node.replicas();
-    // A replica of the catalog is one until the catalog, as others have it, says that it isn't.
+    // A replica of the catalog stays until a version of the catalog from other nodes says that it is not one.
     let is_taken_away = !catalog.replicas.is_empty();
     let known = |group: &GroupId| {
         group.0 < catalog.next_group && (*group != GroupId::CATALOG || is_taken_away)
@@ -309,18 +370,18 @@ async fn remove_leftovers(
     }
 }
 
-/// Whether `replica` is the one that its group is to be recovered from, and no other could make it anew.
+/// Whether the group is to be recovered from `replica`, and no other replica could be used to make it anew.
 fn is_last(catalog: &Catalog, group: GroupId, replica: ReplicaId) -> bool {
     let is_source = catalog.recovered.get(&group).is_some_and(|r| r.to == replica);
     let own = catalog.groups().find(|found| found.group == group);
     is_source && own.is_some_and(|own| own.holders().count() == 1)
 }
 
-/// Whether what this node has left of `group` is worth nothing: not where the group was recovered from another replica
-/// that isn't seen to go on.
+/// Whether the log that this node has left of `group` can be removed. It can't if the group was recovered from
+/// another replica that has not been seen to lead.
 async fn may_be_removed(node: &Node, catalog: &Catalog, group: GroupId) -> bool {
     if group == GroupId::CATALOG {
-        // Ids rise, so one that this catalog hasn't given out is of a later one.
+        // Ids rise. A replica whose id this catalog has not given out belongs to a later version.
         let stored = bootstrap::stored_replica(node);
         return stored.is_none_or(|stored| stored.0 < catalog.next_replica);
     }

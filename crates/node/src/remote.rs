@@ -1,4 +1,7 @@
-//! Calls to the native API of other nodes.
+//! gRPC calls to other nodes. Each method is one call, with a deadline and without retries.
+//!
+//! A silent node is not called: it would hold the caller for as long as it hangs (ADR-0026). Requests that this node
+//! could answer too are sent by a `NodeRequest`, so that the caller does not have to know which node answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,12 +22,11 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::catalog_leader::Loads;
-use crate::mending;
-use crate::node_health::Leading;
+use crate::entry_repair;
+use crate::node_health::NodeHealth;
 use crate::node_service::{ending_of, loads_of};
 
-/// Channels to other nodes, made when first needed. A node that is silent is not called: it would hold the caller for
-/// as long as it hangs. Cheap to clone.
+/// Channels to other nodes, each made when it is first needed. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Remotes {
     connector: Arc<dyn Connector>,
@@ -33,11 +35,11 @@ pub(crate) struct Remotes {
 }
 
 const DEADLINE: Duration = Duration::from_secs(5);
-/// For what a node knows without asking anybody.
+/// Deadline of requests that a node answers from its memory.
 const SHORT_DEADLINE: Duration = Duration::from_millis(500);
 
-/// An answer to what a node knows by itself. The deadline is over all, as a connection to a node that is away may take
-/// for ever to come.
+/// Waits for the response to a request that a node answers from its memory. The deadline covers the connection too,
+/// which to a node that is away may take forever.
 async fn soon<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
     let answer = timeout(SHORT_DEADLINE, call).await;
     Ok(answer.map_err(|_elapsed| Status::deadline_exceeded("no answer"))??.into_inner())
@@ -87,7 +89,7 @@ impl Remotes {
         Ok(self.catalog(node)?.node_info(request).await?.into_inner())
     }
 
-    /// What `node` is, and knows of the last start of node `of`.
+    /// Asks `node` for what it knows of itself and of the last start of node `of`.
     pub(crate) async fn info_about(
         &self,
         node: NodeId,
@@ -97,7 +99,7 @@ impl Remotes {
         soon(self.catalog(node)?.node_info(request)).await
     }
 
-    /// What the node at `address` is, and knows of the last start of node `of`.
+    /// Asks the node at `address` for what it knows of itself and of the last start of node `of`.
     pub(crate) async fn info_about_at(
         &self,
         address: &str,
@@ -130,7 +132,8 @@ impl Remotes {
         Ok(self.catalog(node)?.watch(request).await?.into_inner())
     }
 
-    /// Freezes the shard of `group` for `job`, if `node` leads it. `None` if the job has no say there.
+    /// Freezes the shard of `group` for `job`, if `node` leads it. `None` if the shard does not accept the job any
+    /// more.
     pub(crate) async fn freeze(
         &self,
         node: NodeId,
@@ -148,7 +151,7 @@ impl Remotes {
         loads_of(soon(client.loads(pb::LoadsRequest {})).await?)
     }
 
-    /// Who votes in `group`, if `node` leads it; `None` while that changes.
+    /// The voters of `group`, if `node` leads it; `None` while they change.
     pub(crate) async fn voters(
         &self,
         node: NodeId,
@@ -161,27 +164,27 @@ impl Remotes {
         Ok(answer.settled.then_some(voters))
     }
 
-    /// What the node at `address` is.
+    /// Asks the node at `address` for what it knows of itself.
     pub(crate) async fn node_info_at(&self, address: &str) -> Result<v1::NodeInfoResponse, Status> {
         let request = request(v1::NodeInfoRequest::default());
         let channel = anabranch_transport::channel(&self.connector, Destination::any(address));
         Ok(CatalogServiceClient::new(channel).node_info(request).await?.into_inner())
     }
 
-    /// Returns without an error if `node` leads `group`.
+    /// Succeeds if `node` leads `group`.
     pub(crate) async fn leads(&self, node: NodeId, group: GroupId) -> Result<(), Status> {
         let start = Some(v1::seek_request::Start::Latest(v1::Empty {}));
         let request = request(v1::SeekRequest { group: group.0, start, leader_only: true });
         LogServiceClient::new(self.channel(node)?).seek(request).await.map(drop)
     }
 
-    /// What `node` leads, and how it fares.
-    pub(crate) async fn leading(&self, node: NodeId) -> Result<Leading, Status> {
+    /// The health of `node`.
+    pub(crate) async fn health(&self, node: NodeId) -> Result<NodeHealth, Status> {
         let mut client = NodeServiceClient::new(self.channel(node)?);
         Ok(soon(client.leading(pb::LeadingRequest {})).await?.into())
     }
 
-    /// What `node` knows of groups that it has replicas of.
+    /// Reports of the replicas that `node` has of these groups.
     pub(crate) async fn groups(
         &self,
         node: NodeId,
@@ -192,8 +195,8 @@ impl Remotes {
         soon(client.groups(pb::GroupsRequest { groups })).await
     }
 
-    /// The entries of `group` that `node` has, and those that it lacks; what is in neither is damaged there too, or to be asked
-    /// for again.
+    /// Copies of the entries of `group` that `node` has, and the ids of entries that it lacks. An entry in neither
+    /// list is damaged there too, or did not fit into the response.
     pub(crate) async fn copy_entries(
         &self,
         node: NodeId,
@@ -208,10 +211,11 @@ impl Remotes {
             client.copy_entries(request(pb::CopyEntriesRequest { group: group.0, entries }));
         let answer = timeout(DEADLINE, asked).await;
         let answer = answer.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
-        Ok(mending::copies_of(answer?.into_inner()))
+        Ok(entry_repair::copies_of(answer?.into_inner()))
     }
 
-    /// Has `from` hand over groups that it leads, each to the node beside it. Says which it leads no more.
+    /// Has `from` transfer groups that it leads, each to the node beside it. Returns the groups that it no longer
+    /// leads.
     pub(crate) async fn transfer_leaders(
         &self,
         from: NodeId,

@@ -1,5 +1,5 @@
-//! Has the catalog replace replicas that lost what they had acknowledged to a leader on this node: their disks went back
-//! in time under them.
+//! Has the catalog replace replicas that no longer have entries which they had acknowledged to a leader on this node:
+//! their disks went back in time while they ran (ADR-0007).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) async fn follow(node: Node) {
         for (group, lost) in node.replicas().reverted() {
             match node.propose(&Command::Group(GroupCommand::ReplaceReplica { group, lost })).await
             {
-                // Replaced, or the catalog has no such replica any more.
+                // The replica was replaced, or the catalog does not list it any more.
                 Ok(Outcome::Done { .. } | Outcome::Refused(_)) => {
                     node.replicas().forget_reverted(group, lost);
                 }

@@ -12,13 +12,13 @@ use crate::access::Access;
 use crate::node::Node;
 use crate::{admin_service, catalog_service, log_service, node_service};
 
-/// Calls at a time on one gRPC connection. A gateway has one for each subscription whose shard this node leads.
+/// Calls at a time on one connection. A gateway has one call for each subscription whose shard this node leads.
 const GRPC_STREAMS: u32 = 4096;
-/// The head of a gRPC call.
+/// Largest head of a call.
 const GRPC_HEAD_BYTES: u32 = 16 * 1024;
-/// Calls that a client took back before they were looked at; one more ends its connection.
+/// Calls that a client cancelled before the server looked at them. One more ends the connection.
 const PENDING_RESETS: usize = 64;
-/// Calls that were refused for faults of HTTP/2; one more ends the connection.
+/// Calls that were refused for faults of HTTP/2. One more ends the connection.
 const ERROR_RESETS: usize = 1024;
 
 /// Serves until the sender of `stopped` is dropped.

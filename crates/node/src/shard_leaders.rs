@@ -1,4 +1,4 @@
-//! Whether shards have leaders that answer.
+//! Asks whether shards have leaders. A replica is asked, not the catalog: leaders are found, never recorded.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const LEADER_ANSWERS: Duration = Duration::from_secs(1);
 /// Shards that are asked for their leaders at a time.
 const ASK_AT_ONCE: usize = 32;
 
-/// Asks whether a node leads a group: a response says that it does.
+/// Asks a node whether it leads a group. A response without an error says that it does.
 struct Leads(GroupId);
 
 impl NodeRequest for Leads {
@@ -50,7 +50,8 @@ pub(crate) async fn all_have_leaders<'a>(
     answers.all(|has_leader| async move { has_leader }).await
 }
 
-/// Whether a replica of the shard says soon that it leads. A leader whose majority is gone would say nothing for long.
+/// Whether a replica of the shard soon answers that it leads. A leader that has lost its majority would not answer
+/// for long.
 pub(crate) async fn has_leader(node: &Node, shard: &Shard) -> bool {
     let group = shard.group;
     let asked = shard

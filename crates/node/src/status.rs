@@ -1,18 +1,18 @@
-//! Errors of replicas as gRPC statuses. A client of this version finds the kind of the error in the details; another program
-//! sees the code and the text.
+//! Errors of replicas as gRPC statuses. A client of this version finds the kind of the error in the details; another
+//! program sees the code and the text.
 
 use anabranch_proto::{key_error_kind, v1};
 use anabranch_replica::Error;
 use prost::Message;
 use tonic::{Code, Status};
 
-/// The status that an error is on the wire; its details carry an `ErrorDetail`.
+/// An error as a gRPC status; its details carry an `ErrorDetail`.
 pub fn status_of(error: &Error) -> Status {
     let (code, detail) = code_and_detail(error);
     Status::with_details(code, error.to_string(), detail.encode_to_vec().into())
 }
 
-/// The same for an error beside other outcomes in one message: the detail has the text.
+/// The same as a part of a message that has other outcomes too: the detail carries the text.
 pub(crate) fn detail_of(error: &Error) -> v1::ErrorDetail {
     let (_, detail) = code_and_detail(error);
     v1::ErrorDetail { message: error.to_string(), ..detail }
@@ -40,7 +40,7 @@ pub(crate) fn invalid(error: impl std::fmt::Display) -> Status {
     status_of(&Error::Invalid(error.to_string()))
 }
 
-/// What a subscription is refused or ended with that another one has displaced.
+/// The status with which a subscription is refused or ended because another one has its slot.
 pub(crate) fn in_use() -> Status {
     let message = "another subscription of the consumer has the shard".to_owned();
     let kind = v1::ErrorKind::InUse.into();

@@ -1,10 +1,10 @@
-//! A node whose catalog counts no more: it was recovered from another node's replica, as if this node had been gone for
-//! good (ADR-0007).
+//! A node whose catalog is void: the catalog was recovered from another node's replica, as if this node had been gone
+//! for good (ADR-0007).
 //!
-//! Whoever recovers the catalog stops the other nodes first. A node that ran on hears of it here. It closes its
-//! replica of the catalog at once, so that it never votes again, and the process ends: what it holds in memory is of another
-//! catalog. When it starts again, `bootstrap.rs` keeps that replica closed, and the node takes its place in the
-//! recovered catalog.
+//! The operator who recovers the catalog stops the other nodes first. A node that ran on notices it here. It closes
+//! its replica of the catalog at once, so that the replica never votes again, and the process ends, because what it
+//! holds in memory is of the old catalog. When the node starts again, `bootstrap.rs` keeps that replica closed, and
+//! the node takes its place in the recovered catalog.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::node::Node;
 
-/// One other node is asked in each.
+/// Time between two requests. Each goes to another node.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Runs for as long as the node does.
@@ -39,7 +39,8 @@ pub(crate) async fn watch(node: Node) {
     }
 }
 
-/// Whether another node follows a catalog that was recovered since this node's, and not from this node's replica.
+/// Whether another node follows a catalog that was recovered after this node's catalog, and not from this node's
+/// replica.
 fn is_superseded_by(node: &Node, info: &v1::NodeInfoResponse) -> bool {
     let known = node.catalog_view().newest();
     let known_as = known.recovered_as().map_or(0, |replica| replica.0);

@@ -1,11 +1,12 @@
-//! A disk that went back in time: one that was restored from an older copy of itself. It has the incarnation that the
-//! catalog knows, and may have forgotten votes and entries, so none of its replicas may go on (ADR-0007).
+//! A disk that went back in time: it was restored from an older copy of itself. It has the incarnation that the
+//! catalog knows, and may have forgotten votes and entries. So none of its replicas may go on (ADR-0007).
 //!
-//! Order of events: the log store counts the start before the node does anything (`LogStore::starts`); the node asks the
-//! others what they know of its last start, before it opens the replica of the catalog that its disk holds; it
-//! registers; the catalog judges, and gives new ids to the replicas of a disk that went back.
+//! Order of events: the log store counts the start before the node does anything (`LogStore::starts`). Before the
+//! node opens the replica of the catalog that its disk holds, it asks the others what they know of its last start.
+//! Then it registers. The catalog decides, and gives new ids to the replicas of a disk that went back.
 //!
-//! The judgement is the catalog's. What is asked before only keeps the old replica of the catalog from voting meanwhile.
+//! The decision is the catalog's. The requests before it only keep the old replica of the catalog from voting
+//! meanwhile.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub(crate) fn is_known_of(node: &Node, others: &[v1::NodeInfoResponse]) -> bool 
     known.into_iter().any(|known| start(known).outdates(node.this_start()))
 }
 
-/// What the catalog of this node knows of another one's last start.
+/// The last start of another node, by this node's catalog.
 pub(crate) fn registration(catalog: &Catalog, of: NodeId) -> Option<v1::Registration> {
     let known = catalog.nodes.get(&of)?;
     let incarnation = known.incarnation.0;
@@ -34,7 +35,7 @@ fn start(message: &v1::Registration) -> Start {
     Start { incarnation, starts: message.starts, boot: message.boot }
 }
 
-/// Says it, once the catalog has found that this disk went back.
+/// Logs an error once the catalog has found that this disk went back.
 pub(crate) async fn report(view: Arc<CatalogView>, own: NodeId, own_start: Start) {
     let mut registered = view.registered();
     let Ok(since) = registered.wait_for(Option::is_some).await.map(|since| *since) else { return };

@@ -463,11 +463,12 @@ mod tests {
     fn replicas() -> Replicas {
         let settings = TransportSettings::new(NodeId(1), 1, "test".into());
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
-        let transport = Transport::new(settings, Arc::new(TcpConnector), clock);
+        let registry = anabranch_metrics::Registry::default();
+        let transport = Transport::new(settings, Arc::new(TcpConnector), clock, &registry);
         transport.clocks().set_nodes([NodeId(1)]);
         let store: Arc<dyn LogStore> = Arc::new(SimStore::new(SimSettings::default()));
         let clock = transport.clocks().clone();
-        Replicas::new(store, transport, clock, ReplicaSettings::default())
+        Replicas::new(store, transport, clock, ReplicaSettings::default(), &registry)
     }
 
     fn call(number: usize) -> Batch {

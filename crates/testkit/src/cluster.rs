@@ -1,3 +1,9 @@
+//! Replicas of one shard on several nodes in one process. Each node has a simulated disk, a wall clock, and
+//! connections over a [`Network`].
+//!
+//! A test does to a node what happens to machines: stop, crash, an older disk, a disk that no longer syncs, a wrong
+//! clock. A real node's catalog is missing: the test says which replicas the group has.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -27,9 +33,9 @@ type KeysOfReplica = Box<dyn Fn() -> Arc<ShardKeys> + Send + Sync>;
 
 /// Nodes with a replica of one shard each.
 pub struct Cluster {
-    /// The network between them.
+    /// Network between the nodes.
     pub network: Network,
-    /// The right time; what the nodes' wall clocks show, unless a test sets one of them wrong.
+    /// The right time. The nodes' wall clocks show it, unless a test sets one of them wrong.
     pub clock: Arc<ManualClock>,
     clocks: BTreeMap<u64, Arc<NodeClock>>,
     settings: ReplicaSettings,
@@ -41,7 +47,7 @@ pub struct Cluster {
     boots: u64,
 }
 
-/// A node's wall clock: the right time, or ahead of it.
+/// A node's wall clock: the right time, or ahead of it, or behind.
 struct NodeClock {
     right: Arc<ManualClock>,
     ahead_millis: AtomicI64,
@@ -68,7 +74,7 @@ struct Running {
     shard: Option<ShardReplica>,
 }
 
-/// Settings under which checkpoints and trims follow the clock closely.
+/// Settings under which checkpoints and trims follow the clock within a second.
 pub fn fast_settings() -> ReplicaSettings {
     ReplicaSettings {
         checkpoint_interval: Duration::from_secs(1),
@@ -117,12 +123,12 @@ impl Cluster {
         cluster
     }
 
-    /// Starts a node on what its disk holds.
+    /// Starts a node on its disk as it is.
     pub async fn restart(&mut self, node: u64) {
         self.boot(node, false).await;
     }
 
-    /// Stops a node in order.
+    /// Stops a node cleanly.
     pub async fn stop(&mut self, node: u64) {
         if let Some(running) = self.running.remove(&node) {
             running.replicas.shutdown().await;
@@ -133,7 +139,7 @@ impl Cluster {
         }
     }
 
-    /// Cuts a node's power: what its disk hadn't synced is lost, but for a prefix that `seed` chooses.
+    /// Cuts a node's power. Of what its disk had not synced, a prefix stays, which `seed` chooses.
     pub async fn crash(&mut self, node: u64, seed: u64) {
         let next = self.stores.get(&node).map(|store| store.crash(seed));
         self.stores.extend(next.map(|store| (node, store)));
@@ -146,32 +152,32 @@ impl Cluster {
         }
     }
 
-    /// Replaces the disk of a node that is down by an empty one.
+    /// Gives a node that is down an empty disk.
     pub fn wipe(&mut self, node: u64) {
         self.stores.insert(node, empty_disk());
     }
 
-    /// Replaces the disk of a node that is down by an older copy of it.
+    /// Gives a node that is down an older copy of its disk.
     pub fn put_back(&mut self, node: u64, copy: SimStore) {
         self.stores.insert(node, copy);
     }
 
-    /// From now on the disk of a node that runs syncs nothing more, until the node starts again.
+    /// Lets the disk of a running node sync nothing more, until the node starts again.
     pub fn stop_syncing(&self, node: u64) {
         if let Some(running) = self.running.get(&node) {
             running.disk.abort();
         }
     }
 
-    /// Sets the wall clock of a node ahead of the right time by so many milliseconds, behind it if they are negative. The
-    /// clock stays so when the node starts again.
+    /// Sets the wall clock of a node this many milliseconds ahead of the right time; behind it if the number is
+    /// negative. It stays so when the node starts again.
     pub fn set_clock_wrong(&self, node: u64, ahead_millis: i64) {
         if let Some(clock) = self.clocks.get(&node) {
             clock.ahead_millis.store(ahead_millis, Ordering::Relaxed);
         }
     }
 
-    /// The time as `node` knows it, from all clocks.
+    /// The time as `node` knows it, from the clocks of all nodes.
     pub fn clocks(&self, node: u64) -> Option<Arc<Clocks>> {
         self.running.get(&node).map(|running| running.transport.clocks().clone())
     }
@@ -181,7 +187,7 @@ impl Cluster {
         &self.stores[&node]
     }
 
-    /// Gives the group these replicas, as the catalog would, and opens new ones.
+    /// Gives the group these replicas, `(id, node)`, as the catalog would, and opens new ones.
     pub async fn set_members(&mut self, members: &[(u64, u64)]) {
         self.members = members
             .iter()
@@ -192,13 +198,14 @@ impl Cluster {
         }
     }
 
-    /// Says which replicas the group has to nodes that start from now on. Those that run aren't told.
+    /// Makes nodes that start from now on believe that the group has these replicas, `(id, node)`. Nodes that run are
+    /// not told.
     pub fn let_starters_believe_in(&mut self, members: &[(u64, u64)]) {
         let member = |(id, node): &(u64, u64)| Replica { id: ReplicaId(*id), node: NodeId(*node) };
         self.members = members.iter().map(member).collect();
     }
 
-    /// Opens the replica on `node` again if it stopped, as its node would.
+    /// Opens the replica on `node` again if it stopped, as a node does.
     pub async fn reopen(&mut self, node: u64) {
         self.open(node, false).await;
     }
@@ -263,7 +270,7 @@ impl Cluster {
         self.running.get(&node)?.shard.as_ref()
     }
 
-    /// The registry of a node that runs.
+    /// The replicas of a node, if it runs.
     pub fn replicas(&self, node: u64) -> Option<&Replicas> {
         self.running.get(&node).map(|running| &running.replicas)
     }
@@ -273,12 +280,12 @@ impl Cluster {
         self.running.get(&node).map(|running| running.registry.render())
     }
 
-    /// Nodes that run.
+    /// The nodes that run.
     pub fn up(&self) -> Vec<u64> {
         self.running.keys().copied().collect()
     }
 
-    /// Waits for a replica that takes appends, and says on which node.
+    /// Waits until a replica takes appends. Returns its node.
     pub async fn leader(&self) -> u64 {
         eventually("a leader", || async {
             for node in self.up() {
@@ -293,11 +300,10 @@ impl Cluster {
         .await
     }
 
-    /// Appends one record, asking one replica after the other until one takes it. Gives up with what
-    /// the last one said when the outcome is unknown.
+    /// Appends one record: asks one replica after the other until one takes it. An unknown outcome ends the attempts.
     ///
     /// # Errors
-    /// [`Error::Unknown`].
+    /// [`Error::Unknown`], from the last replica.
     pub async fn append(&self, text: &str) -> Result<Position, Error> {
         let appended = eventually("a leader that takes the record", || async {
             for node in self.up() {
@@ -313,10 +319,10 @@ impl Cluster {
         appended.await
     }
 
-    /// Appends at one node.
+    /// Appends at the replica on one node.
     ///
     /// # Errors
-    /// What the replica there says.
+    /// The error of the replica; [`Error::NotFound`] without a replica.
     pub async fn append_at(&self, node: u64, batch: Batch) -> Result<Vec<Run>, Error> {
         match self.shard(node) {
             Some(shard) => shard.append(batch).await,
@@ -324,10 +330,10 @@ impl Cluster {
         }
     }
 
-    /// Everything that the replica on `node` shows now, from the horizon on.
+    /// All records that the replica on `node` shows now, from the trim horizon on.
     ///
     /// # Errors
-    /// What the replica says.
+    /// The error of the replica; [`Error::NotFound`] without a replica.
     pub async fn read_all(&self, node: u64) -> Result<Vec<(Position, String)>, Error> {
         let shard = self.shard(node).ok_or(Error::NotFound)?;
         let (mut from, mut records) = (Position::default(), Vec::new());
@@ -343,8 +349,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until every replica that runs has applied what the leader has, and shows the same; gives
-    /// what they show.
+    /// Waits until every running replica has applied what the leader has and shows the same records. Returns them.
     pub async fn settled(&self) -> Vec<(Position, String)> {
         eventually("equal replicas", || async {
             let leader = self.leader().await;
@@ -364,7 +369,7 @@ impl Cluster {
         .await
     }
 
-    /// Moves the wall clocks of all nodes on, and waits until every node that runs goes by the new time.
+    /// Moves the wall clocks of all nodes on, and waits until every running node agrees on the new time.
     pub async fn advance(&self, by: Duration) {
         self.clock.advance(by);
         eventually("nodes that go by the new time", || async {
@@ -375,14 +380,14 @@ impl Cluster {
         .await;
     }
 
-    /// Moves the wall clock past the retention of everything that was written, and waits until every
-    /// replica that runs has purged up to `position`.
+    /// Moves the wall clocks past the retention of all records, and waits until every running replica has purged up
+    /// to `position`.
     pub async fn trim_past(&self, position: Position) {
         self.advance(Duration::from_secs(25 * 3600)).await;
         self.purged(position).await;
     }
 
-    /// Waits until every replica that runs has purged up to `position`.
+    /// Waits until every running replica has purged up to `position`.
     pub async fn purged(&self, position: Position) {
         eventually("the trim to reach every replica", || async {
             let status = |node: u64| self.shard(node).map(ShardReplica::status);
@@ -397,7 +402,7 @@ fn empty_disk() -> SimStore {
     SimStore::new(SimSettings { sync: SimSync::OnDemand, ..SimSettings::default() })
 }
 
-/// A disk that takes a moment for each sync, so that a crash finds something unsynced.
+/// Syncs a disk again and again, with a pause, so that a crash finds something that is not synced.
 async fn sync_again_and_again(disk: SimStore) {
     const SYNC_TAKES: Duration = Duration::from_millis(1);
     loop {
@@ -411,7 +416,7 @@ fn batch(text: &str) -> Batch {
     records(None, &[text])
 }
 
-/// A batch of these records; `producer` names the call.
+/// A batch of these records. `producer` names the call.
 fn records(producer: Option<Producer>, texts: &[&str]) -> Batch {
     let mut builder = BatchBuilder::new(producer);
     for (index, text) in (0..).zip(texts) {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Waits until `condition` gives something; panics with `what` after two minutes of tokio's time.
+/// Waits until `condition` returns a value. Panics with `what` after two minutes of tokio's time.
 #[expect(clippy::panic, reason = "the way a test fails")]
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,

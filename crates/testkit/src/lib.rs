@@ -1,10 +1,10 @@
 //! Clusters for tests, in one process.
 //!
-//! [`Cluster`] has real replicas of one shard over a network and disks that do what a test says. Time is tokio's: under a
-//! paused runtime an election takes no real time. The test sets the wall clock. Start at [`Cluster::start`].
+//! [`Cluster`] has real replicas of one shard over a network and disks that do what a test says. Time is tokio's:
+//! under a paused runtime an election takes no real time. The test sets the wall clock. Start at [`Cluster::start`].
 //!
-//! [`MemoryCluster`] stands in for a whole cluster where a test is about a service or a reader: the real catalog, and a
-//! vector for the log of each shard. Start at [`MemoryCluster::new`].
+//! [`MemoryCluster`] takes the place of a whole cluster where a test is about a service or a reader: the real
+//! catalog, and a vector for the log of each shard. Start at [`MemoryCluster::new`].
 
 mod cluster;
 mod eventually;

@@ -25,12 +25,12 @@ use crate::memory_cluster::log::Log;
 
 mod log;
 
-/// A cluster without nodes: commands are applied to a real [`Catalog`], and the log of each shard is a vector of batches with
-/// the deduplication window that real replicas have.
+/// A cluster without nodes: commands are applied to a real [`Catalog`], and the log of each shard is a vector of
+/// batches with the deduplication window that real replicas have.
 ///
-/// Nothing happens by itself. A test plays the controller: it makes streams ACTIVE ([`Self::activate`]), splits shards
-/// ([`Self::split`]), and decides which version of the catalog the reader sees ([`Self::show`], [`Self::publish`]). Appends
-/// are stamped with the clock that the test gave.
+/// Nothing happens by itself. A test plays the controller: it makes streams ACTIVE ([`Self::activate`]), splits
+/// shards ([`Self::split`]), and decides which version of the catalog the reader sees ([`Self::show`],
+/// [`Self::publish`]). Appends are stamped with the clock that the test gave.
 #[derive(Debug)]
 pub struct MemoryCluster {
     state: Arc<Mutex<State>>,
@@ -46,11 +46,11 @@ struct State {
     logs: HashMap<GroupId, Log>,
     failures: HashMap<GroupId, Error>,
     appends: usize,
-    /// As many, for reads that wait.
+    /// The same number, for reads that wait.
     appended: watch::Sender<usize>,
     /// Whether the catalog has no leader.
     is_silent: bool,
-    /// Those that the last append said.
+    /// The hash keys that came with the last append.
     hash_keys: Bytes,
 }
 
@@ -77,7 +77,7 @@ impl MemoryCluster {
         cluster
     }
 
-    /// What the controller would do: every stream that is being created becomes ACTIVE.
+    /// As the controller does: makes every stream that is CREATING ACTIVE.
     pub fn activate(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
@@ -88,7 +88,7 @@ impl MemoryCluster {
         }
     }
 
-    /// What the controller would do: every stream that is being deleted is gone.
+    /// As the controller does: drops every stream that is DELETING.
     pub fn drop_deleted(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
@@ -96,14 +96,14 @@ impl MemoryCluster {
         }
     }
 
-    /// What the controller would do: every consumer of the stream becomes ACTIVE.
+    /// As the controller does: makes every consumer of the stream ACTIVE.
     pub fn settle_consumers(&self, name: &str) {
         let name = parsed(name);
         let id = self.view().catalog().streams[&name].id;
         self.apply(Command::Consumer(ConsumerCommand::Settle { name, id }));
     }
 
-    /// What the controller would do: every node has heard how the stream's records are stored.
+    /// As the controller does: settles a change of encryption, as if every node had followed it.
     pub fn settle_encryption(&self, name: &str) {
         let name = parsed(name);
         let (id, unsettled) = {
@@ -116,17 +116,17 @@ impl MemoryCluster {
         }
     }
 
-    /// Shows the gateway an older version, until it asks for the newest.
+    /// Shows an older version to callers of `view`, until one asks for the newest.
     pub fn show(&self, older: Arc<View>) {
         self.state().shown = older;
     }
 
-    /// From now on nobody tells the newest version, or somebody does again.
+    /// Lets requests for the newest version wait for ever, or answers them again.
     pub fn silence(&self, is_silent: bool) {
         self.state().is_silent = is_silent;
     }
 
-    /// Every append to this shard is answered with `error`.
+    /// Lets every append to this shard end with `error`; `None` lets them succeed again.
     pub fn fail(&self, name: &str, shard: u32, error: Option<Error>) {
         let group = self.group(name, shard);
         let mut state = self.state();
@@ -136,8 +136,8 @@ impl MemoryCluster {
         };
     }
 
-    /// Splits a shard at the middle of its range. Gateways see it only at [`Self::publish`], or when
-    /// an append has met the closed shard.
+    /// Splits a shard at the middle of its range. Callers of `view` see it only after [`Self::publish`], or when an
+    /// append has met the closed shard.
     pub fn split(&self, name: &str, shard: u32) {
         let name = parsed(name);
         let group = self.group(name.as_str(), shard);
@@ -156,7 +156,7 @@ impl MemoryCluster {
         state.apply(Command::Shards(ShardsCommand::Commit { name, id, job, endings, now }));
     }
 
-    /// What the controller would do: every resharding job is committed.
+    /// As the controller does: commits every resharding job.
     pub fn commit_jobs(&self) {
         let view = self.view();
         for (name, stream) in &view.catalog().streams {
@@ -181,17 +181,17 @@ impl MemoryCluster {
         }
     }
 
-    /// Shows gateways the newest version.
+    /// Shows the newest version to callers of `view`.
     pub fn publish(&self) {
         self.state().publish();
     }
 
-    /// How many appends wrote or repeated a batch.
+    /// How many appends were made, retries included.
     pub fn appends(&self) -> usize {
         self.state().appends
     }
 
-    /// The hash keys that the last append said.
+    /// The hash keys that came with the last append.
     pub fn hash_keys(&self) -> Bytes {
         self.state().hash_keys.clone()
     }
@@ -366,7 +366,7 @@ impl Cluster for MemoryCluster {
         let has_records = move || !read().batches.is_empty();
         let mut appends = self.state().appended.subscribe();
         async move {
-            // A wait of zero is over at once.
+            // With a wait of zero this returns at once.
             let _either_way = timeout(wait, appends.wait_for(|_| has_records())).await;
             Ok(read())
         }
@@ -381,7 +381,7 @@ impl Cluster for MemoryCluster {
             let (state, clock) = (Arc::clone(&state), Arc::clone(&clock));
             async move {
                 loop {
-                    // Before the read, so that an append after the read ends the wait below.
+                    // Before the read: an append that comes after the read must end the wait below.
                     appends.mark_unchanged();
                     let page = lock(&state).read(group, from, u32::MAX, usize::MAX, clock.now());
                     if !page.batches.is_empty() {

@@ -1,4 +1,7 @@
-//! Connections in memory, which can be cut between any two nodes.
+//! Connections in memory, which a test can cut between any two nodes.
+//!
+//! A cut holds bytes back, it does not break connections: that is what a network does that drops packets.
+//! [`Network::disconnect`] breaks them, as the death of a process does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -27,7 +30,7 @@ struct Inner {
 const PIPE_BYTES: usize = 1 << 20;
 
 impl Network {
-    /// A network in which everyone reaches everyone.
+    /// A network in which every node reaches every other one.
     pub fn new() -> Self {
         let inner = Inner {
             listeners: Mutex::default(),
@@ -38,7 +41,7 @@ impl Network {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Connections to `node` from now on; those to its earlier life are refused.
+    /// The connections that are made to `node` from now on. An earlier receiver for this node gets no more.
     pub fn listen(&self, node: u64) -> mpsc::UnboundedReceiver<DuplexStream> {
         let (accepted, listener) = mpsc::unbounded_channel();
         self.listeners().insert(node, accepted);
@@ -56,12 +59,12 @@ impl Network {
         format!("node-{node}")
     }
 
-    /// How `node` connects.
+    /// Connector with which `node` connects to others.
     pub fn connector(&self, node: u64) -> Arc<dyn Connector> {
         Arc::new(From { network: self.clone(), node })
     }
 
-    /// Holds back every byte between the two nodes, both ways, until [`Self::heal`].
+    /// Holds back every byte between the two nodes in both directions, until [`Self::heal`].
     pub fn cut(&self, a: u64, b: u64) {
         self.inner.cuts.send_modify(|cuts| {
             cuts.extend([(a, b), (b, a)]);
@@ -73,7 +76,7 @@ impl Network {
         nodes.into_iter().filter(|other| *other != node).for_each(|other| self.cut(node, other));
     }
 
-    /// Lets every byte through again.
+    /// Ends all cuts. Bytes that were held back arrive.
     pub fn heal(&self) {
         self.inner.cuts.send_modify(BTreeSet::clear);
     }
@@ -129,7 +132,7 @@ impl Default for Network {
     }
 }
 
-/// Moves bytes one way, and none while that way is cut.
+/// Moves bytes in one direction. Moves none while that direction is cut.
 async fn pump(
     mut from: tokio::io::ReadHalf<DuplexStream>,
     mut to: tokio::io::WriteHalf<DuplexStream>,

@@ -1,18 +1,21 @@
+//! Checks that no acknowledged record is lost, changed or out of order. It knows nothing of the cluster: a test tells
+//! it what was acknowledged and what was read.
+
 use std::collections::BTreeMap;
 
 use anabranch_shard::Position;
 
-/// What was acknowledged, and what it takes for reads to agree with it.
+/// The records that were acknowledged.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
     acknowledged: BTreeMap<Position, String>,
 }
 
 impl Oracle {
-    /// A record was acknowledged at `position`. Complains if another one was acknowledged there.
+    /// Notes that a record was acknowledged at `position`.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// Another record was acknowledged there; the text names both.
     pub fn acknowledge(&mut self, position: Position, text: &str) -> Result<(), String> {
         match self.acknowledged.insert(position, text.to_owned()) {
             Some(before) if before != text => {
@@ -27,16 +30,16 @@ impl Oracle {
         self.acknowledged.len()
     }
 
-    /// Whether none was.
+    /// Whether no record was acknowledged.
     pub fn is_empty(&self) -> bool {
         self.acknowledged.is_empty()
     }
 
-    /// Checks a full read from `horizon` on: every acknowledged record is there, unchanged, once, in
-    /// order. Records that nobody acknowledged may be there: their outcome was unknown.
+    /// Checks a full read from `horizon` on: every acknowledged record was read, unchanged, once, in order. Other
+    /// records may have been read too: their outcome was unknown.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// The first difference, as a text.
     pub fn check(&self, horizon: Position, read: &[(Position, String)]) -> Result<(), String> {
         if let Some(pair) = read.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
             return Err(format!("read out of order: {pair:?}"));
@@ -72,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_damage_is_seen() {
+    fn a_lost_changed_or_misplaced_record_is_an_error() {
         let check = |records: &[(u64, &str)]| oracle().check(Position::entry(0), &read(records));
         assert_eq!(check(&[(1, "a"), (2, "b"), (3, "unknown")]), Ok(()));
         assert!(check(&[(1, "a")]).unwrap_err().contains("lost"));
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_trimmed_need_not_be_there() {
+    fn a_record_below_the_horizon_may_be_missing() {
         assert_eq!(oracle().check(Position::entry(2), &read(&[(2, "b")])), Ok(()));
     }
 }

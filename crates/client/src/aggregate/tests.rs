@@ -1,9 +1,11 @@
+//! The format, against another implementation of protobuf, and messages that break it.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
 
-/// The format's own messages, by another implementation of protobuf.
+/// The messages of the format, encoded by another implementation of protobuf.
 #[derive(Clone, PartialEq, prost::Message)]
 struct PbAggregate {
     #[prost(string, repeated, tag = "1")]
@@ -83,12 +85,12 @@ fn records() -> impl Strategy<Value = Vec<Told>> {
 
 proptest! {
     #[test]
-    fn what_was_put_together_comes_apart_again(records in records()) {
+    fn an_aggregated_record_is_taken_apart_into_the_same_records(records in records()) {
         prop_assert_eq!(told(&aggregated(&records)), Some(records));
     }
 
     #[test]
-    fn any_change_makes_it_a_record_like_others(
+    fn a_record_with_any_bit_changed_is_not_aggregated(
         records in records(), at in any::<prop::sample::Index>(), flip in 1u8..,
     ) {
         let mut data = aggregated(&records).to_vec();
@@ -98,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn any_message_is_read_or_refused(message in vec(any::<u8>(), 0..200)) {
+    fn any_message_is_taken_apart_or_refused(message in vec(any::<u8>(), 0..200)) {
         let data = seal(&message);
         if let Some(aggregate) = Aggregate::parse(&data) {
             prop_assert_eq!(aggregate.records().count(), aggregate.record_count());
@@ -107,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_with_a_byte_changed_is_read_or_refused(
+    fn a_message_with_a_byte_changed_is_taken_apart_or_refused(
         records in records(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let mut message = prost::Message::encode_to_vec(&message(&records));
@@ -120,7 +122,7 @@ proptest! {
 }
 
 #[test]
-fn records_without_the_magic_bytes_or_shorter_than_a_digest_are_none() {
+fn records_without_the_magic_bytes_or_shorter_than_a_digest_are_not_aggregated() {
     let whole = aggregated(&[("k".into(), None, b"data".to_vec())]);
     assert!(Aggregate::parse(&whole).is_some());
     for length in 0..whole.len() {
@@ -130,7 +132,7 @@ fn records_without_the_magic_bytes_or_shorter_than_a_digest_are_none() {
 }
 
 #[test]
-fn an_index_outside_of_its_table_or_a_missing_member_makes_all_of_it_a_plain_record() {
+fn a_record_with_a_wrong_index_or_a_missing_field_is_not_aggregated() {
     let good = message(&[("a".into(), Some(7), b"x".to_vec()), ("b".into(), None, b"y".to_vec())]);
     let with = |change: &dyn Fn(&mut PbAggregate)| {
         let mut changed = good.clone();
@@ -143,7 +145,7 @@ fn an_index_outside_of_its_table_or_a_missing_member_makes_all_of_it_a_plain_rec
     for bad in ["", "x", "-1", "340282366920938463463374607431768211456"] {
         assert_eq!(with(&|m| m.explicit_hash_key_table[0] = bad.into()), None, "{bad}");
     }
-    // A record of a key and no data.
+    // A record with a key and without data.
     assert_eq!(told(&seal(b"\x0a\x01k\x1a\x02\x08\x00")), None);
     assert_eq!(
         told(&seal(b"\x0a\x01k\x1a\x04\x08\x00\x1a\x00")),
@@ -152,7 +154,7 @@ fn an_index_outside_of_its_table_or_a_missing_member_makes_all_of_it_a_plain_rec
 }
 
 #[test]
-fn tables_may_come_after_the_records_that_name_them() {
+fn tables_may_come_after_the_records_that_use_them() {
     let late = seal(b"\x1a\x05\x08\x00\x1a\x01d\x0a\x01k");
     assert_eq!(told(&late), Some(vec![("k".into(), None, b"d".to_vec())]));
 }
@@ -166,7 +168,7 @@ fn the_hash_key_is_the_explicit_one_or_that_of_the_partition_key() {
 }
 
 #[test]
-fn records_are_slices_of_what_they_came_in() {
+fn user_records_are_slices_of_the_aggregated_record() {
     let data = aggregated(&[("key".into(), None, b"data".to_vec())]);
     let aggregate = Aggregate::parse(&data).unwrap();
     let record = aggregate.records().next().unwrap();

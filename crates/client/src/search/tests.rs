@@ -1,3 +1,5 @@
+//! Which nodes a search asks, in which order and with which pauses, and when an attempt is given up.
+
 use std::sync::Arc;
 
 use anabranch_catalog::{Catalog, Command, NodeCommand, Replica, StreamCommand, samples};
@@ -7,7 +9,7 @@ use anabranch_types::ReplicaId;
 use super::*;
 use crate::client::Client;
 
-/// A client that knows a stream of one shard on nodes 1 to 3, and the route to it.
+/// A client that knows a stream with one shard on nodes 1 to 3, and the route to the shard.
 fn client() -> (Client, Arc<ShardRoute>) {
     let mut catalog = Catalog::bootstrap(&[Replica { id: ReplicaId(1), node: NodeId(1) }]);
     let register = |node| Command::Node(NodeCommand::Register(samples::registration(node)));
@@ -27,7 +29,7 @@ fn client() -> (Client, Arc<ShardRoute>) {
     (client, route)
 }
 
-/// The nodes that are asked when each answers with the hint that `hint` gives, and after how long.
+/// The nodes that are asked, if each answers with the hint that `hint` gives, and how long that takes.
 async fn asked(turns: usize, hint: impl Fn(NodeId) -> Option<NodeId>) -> (Vec<u64>, Duration) {
     let (client, route) = client();
     let began = Instant::now();
@@ -55,7 +57,7 @@ async fn a_hint_is_followed_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_names_itself_is_asked_again_after_a_pause() {
-    // It was elected and has yet to apply what came before; in this process it answers at once.
+    // The node was elected and has not applied the older entries yet. In this process it answers at once.
     assert_eq!(asked(4, Some).await, (vec![1, 1, 1, 1], 4 * SHORTEST_PAUSE));
 }
 
@@ -67,7 +69,7 @@ async fn nodes_that_name_each_other_do_not_keep_the_search_busy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_is_found_soon_after_it_came_and_a_long_search_asks_rarely() {
+async fn a_search_finds_a_new_leader_soon_and_asks_rarely_when_it_is_long() {
     let (client, route) = client();
     for came_after in [5, 20, 80].map(Duration::from_millis) {
         let mut search = Search::new(&client.inner, &route);
@@ -82,7 +84,7 @@ async fn a_leader_is_found_soon_after_it_came_and_a_long_search_asks_rarely() {
     assert!(asked.len() as u128 / 3 <= 50 + longest_pauses, "{took:?}");
 }
 
-/// How long attempts at a node that never answers take, one after the other.
+/// How long an attempt at a node that never answers takes.
 async fn given_up_after(search: &mut Search<'_>, effect: Effect) -> Duration {
     let began = Instant::now();
     let attempt = search.attempt(NodeId(1), effect, std::future::pending::<Result<(), _>>());
@@ -91,7 +93,7 @@ async fn given_up_after(search: &mut Search<'_>, effect: Effect) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_is_not_answered_is_tried_elsewhere_and_each_time_waits_longer() {
+async fn a_read_without_a_response_is_given_up_after_a_time_that_doubles() {
     let (client, route) = client();
     let mut search = Search::new(&client.inner, &route);
     for seconds in [1, 2, 4] {
@@ -125,7 +127,7 @@ async fn an_append_is_given_up_once_another_node_leads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_gave_no_answer_is_forgotten_as_the_leader() {
+async fn a_node_that_gave_no_response_is_forgotten_as_the_leader() {
     let (client, route) = client();
     Search::new(&client.inner, &route).found(NodeId(2));
     let mut search = Search::new(&client.inner, &route);

@@ -1,4 +1,4 @@
-//! The cluster in a few numbers, and its nodes.
+//! Responses about the cluster as a whole and about its nodes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use tonic::Status;
 
 use crate::admin_service::refusals::invalid;
 use crate::group_reports::Reports;
-use crate::node_health::Leading;
+use crate::node_health::NodeHealth;
 
 pub(super) fn status(
     catalog: &Catalog,
     reports: &Reports,
-    leading: &BTreeMap<NodeId, Leading>,
+    health: &BTreeMap<NodeId, NodeHealth>,
     clocks: &ClockReport,
 ) -> pb::StatusResponse {
-    let stalled = leading.iter().filter(|(_, said)| said.stalled.is_some());
+    let stalled = health.iter().filter(|(_, health)| health.stalled.is_some());
     let streams = || catalog.streams.values();
     pb::StatusResponse {
         catalog_version: catalog.version,
@@ -39,15 +39,15 @@ pub(super) fn status(
     }
 }
 
-/// The nodes of the catalog, with what those said that answered.
+/// The nodes of the catalog. A node that did not answer has no health.
 pub(super) fn nodes(
     catalog: &Catalog,
-    leading: &BTreeMap<NodeId, Leading>,
+    health: &BTreeMap<NodeId, NodeHealth>,
     clocks: &ClockReport,
 ) -> Vec<pb::Node> {
     let held = held(catalog);
     let nodes = catalog.nodes.iter().map(|(id, node)| {
-        let said = leading.get(id);
+        let health = health.get(id);
         pb::Node {
             node: id.0,
             state: node_state_message(node.state).into(),
@@ -56,15 +56,15 @@ pub(super) fn nodes(
             zone: node.zone.clone(),
             grpc_address: node.grpc_address.clone(),
             api_address: node.api_address.clone(),
-            answers: said.is_some(),
-            leads: said.map(|said| count(said.groups.len())),
-            ready_millis: said.map(|said| millis(said.ready)),
-            stalled_millis: said.and_then(|said| said.stalled).map(millis),
-            scrub: said.map(|said| pb::Scrub {
-                passes: said.scrub.passes,
-                done_bytes: said.scrub.done_bytes,
-                total_bytes: said.scrub.total_bytes,
-                since_pass_millis: said.scrub.since_pass.map(millis),
+            answers: health.is_some(),
+            leads: health.map(|health| count(health.groups.len())),
+            ready_millis: health.map(|health| millis(health.ready)),
+            stalled_millis: health.and_then(|health| health.stalled).map(millis),
+            scrub: health.map(|health| pb::Scrub {
+                passes: health.scrub.passes,
+                done_bytes: health.scrub.done_bytes,
+                total_bytes: health.scrub.total_bytes,
+                since_pass_millis: health.scrub.since_pass.map(millis),
             }),
             clock_ahead_millis: clocks.ahead_millis.get(id).copied(),
             clock_is_wrong: clocks.far.contains(id),
@@ -77,7 +77,7 @@ fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// Replicas that each node holds or is to hold.
+/// How many replicas each node holds or is to hold, by the catalog.
 pub(super) fn held(catalog: &Catalog) -> BTreeMap<NodeId, u32> {
     let mut held = BTreeMap::new();
     for group in catalog.groups() {

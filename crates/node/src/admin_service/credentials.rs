@@ -1,4 +1,5 @@
-//! New access keys and sessions: drawn at random, sealed at once, told once.
+//! New access keys and sessions. Both are drawn at random, and the secret is in one response only. The catalog keeps
+//! an access key's secret sealed. It keeps nothing of a session: the session token has all of it, sealed.
 
 use anabranch_access::{Secret, SecretSealer, Session};
 use anabranch_proto::admin as pb;
@@ -6,7 +7,8 @@ use anabranch_types::{Timestamp, UserName};
 use base64_simd::STANDARD;
 use tonic::Status;
 
-/// A new access key: what its user is told, and what the catalog keeps. Shows neither.
+/// A new access key: the response for its user, and the sealed secret for the catalog. Has no `Debug`, so that no log
+/// shows either.
 pub(super) struct NewAccessKey {
     pub(super) answer: pb::CreateAccessKeyResponse,
     pub(super) sealed_secret: Vec<u8>,
@@ -19,7 +21,7 @@ pub(super) fn access_key(sealer: &SecretSealer) -> Result<NewAccessKey, Status> 
     Ok(NewAccessKey { answer, sealed_secret })
 }
 
-/// Credentials of the user `user`, created at `user_created`, that are made at `issued` and good until `expires`.
+/// Credentials of the user `user`, created at `user_created`. They are made at `issued` and valid until `expires`.
 pub(super) fn session(
     sealer: &SecretSealer,
     user: UserName,
@@ -38,7 +40,7 @@ pub(super) fn session(
     })
 }
 
-/// `prefix` and 16 of `[A-Z2-7]`, 80 random bits.
+/// `prefix` and 16 characters of `[A-Z2-7]`: 80 random bits.
 fn key_id(prefix: &str) -> Result<String, Status> {
     const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let letter = |byte: u8| char::from(LETTERS[usize::from(byte % 32)]);

@@ -1,4 +1,8 @@
-//! Groups and the state of their replication.
+//! Responses about groups and their replication.
+//!
+//! Two sources are put together: the catalog says which replicas a group is to have, and the reports say what the
+//! replicas that answered know. The leader's report is preferred, because only the leader knows how far the others
+//! are.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +19,7 @@ use crate::group_reports::Reports;
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
 
-/// The groups that a request asks for, by number, and where the next page begins.
+/// The groups that a request asks for, in the order of their numbers, and where the next page begins.
 pub(super) fn page<'a>(
     catalog: &'a Catalog,
     request: &pb::ListGroupsRequest,
@@ -41,7 +45,7 @@ pub(super) fn page<'a>(
     Ok((page, rest.next().map(|group| group.group.0)))
 }
 
-/// The group as the catalog wants it and as its replicas say it is.
+/// The group: its replicas by the catalog, their state by the reports.
 pub(super) fn message(group: &GroupRef<'_>, reports: &Reports) -> pb::Group {
     let leader = reports.leader(group.group);
     let (leader_node, leading) = leader.unzip();
@@ -100,7 +104,7 @@ fn replica_message(group: &GroupRef<'_>, replica: Replica, reports: &Reports) ->
     }
 }
 
-/// Whether a replica votes: as the leader has it, else as the replica with the highest term, else as the catalog.
+/// Whether a replica votes: by the leader's report, else by the report with the highest term, else by the catalog.
 fn role(group: &GroupRef<'_>, replica: Replica, reports: &Reports) -> pb::ReplicaRole {
     let newest = || reports.of(group.group).max_by_key(|(_, report)| report.term);
     let known = reports.leader(group.group).or_else(newest);
@@ -112,17 +116,17 @@ fn role(group: &GroupRef<'_>, replica: Replica, reports: &Reports) -> pb::Replic
     if votes { pb::ReplicaRole::Voter } else { pb::ReplicaRole::Learner }
 }
 
-/// What a report says of one replica.
+/// The entry of one replica in a report.
 pub(super) fn member(report: &GroupReport, replica: Replica) -> Option<&node::Member> {
     report.members.iter().find(|member| member.replica == replica.id.0)
 }
 
-/// Entries of the leader's log that a replica lacks, as its leader knows.
+/// How many entries of the leader's log a replica lacks, as the leader knows.
 pub(super) fn lag(leading: &GroupReport, replica: Replica) -> Option<u64> {
     Some(leading.last_log_index?.saturating_sub(member(leading, replica)?.matched_index?))
 }
 
-/// What a move does with a replica of `group`.
+/// Whether a replica of `group` comes, leaves or stays.
 pub(super) fn place(group: &GroupRef<'_>, replica: Replica) -> pb::ReplicaPlace {
     match group.moving {
         Some(moving) if moving.to.id == replica.id => pb::ReplicaPlace::Comes,

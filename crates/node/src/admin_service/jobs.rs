@@ -1,4 +1,4 @@
-//! Splits and merges that are under way, and replicas that move: how far each is.
+//! Responses about splits and merges that are under way and about moves of replicas: how far each of them is.
 
 use anabranch_catalog::{Catalog, GroupRef, Move, ReshardJob, ShardRef, Stream};
 use anabranch_proto::admin as pb;
@@ -9,7 +9,7 @@ use crate::admin_service::cluster::count;
 use crate::admin_service::groups::{lag, member};
 use crate::group_reports::Reports;
 
-/// Whether a group takes part in a job or a move, so that what its replicas say matters to [`list`].
+/// Whether a group takes part in a resharding job or a move, so that [`list`] needs the reports of its replicas.
 pub(super) fn concerns(group: &GroupRef<'_>) -> bool {
     let takes_part = group.shard().is_some_and(|ShardRef { stream, shard, .. }| {
         let job = stream.job.as_ref();
@@ -69,7 +69,7 @@ fn reshard_message(
     }
 }
 
-/// A move, as far as the group's leader has come with it.
+/// A move, with the step that the group's leader has reached.
 pub(super) fn move_message(
     group: &GroupRef<'_>,
     moving: Move,

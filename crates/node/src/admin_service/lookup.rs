@@ -1,4 +1,4 @@
-//! The nodes, groups, streams and shards that requests name, and the sizes of pages.
+//! Finds what a request names: nodes, groups, streams and shards. Checks the sizes of pages.
 
 use anabranch_catalog::{Catalog, GroupRef, Refusal, Stream};
 use anabranch_types::{GroupId, NodeId, ParseError, ShardId, StreamName};
@@ -30,7 +30,7 @@ pub(super) fn find_stream<'a>(
     }
 }
 
-/// A shard's number, from that or from its id.
+/// The shard with this number or id.
 pub(super) fn shard_id(text: &str) -> Result<ShardId, Status> {
     if let Ok(number) = text.parse() {
         return Ok(ShardId(number));
@@ -38,7 +38,7 @@ pub(super) fn shard_id(text: &str) -> Result<ShardId, Status> {
     text.parse().map_err(|error: ParseError| invalid("shard", error))
 }
 
-/// How many items a page has. 0 asks for `default`.
+/// How many items a page has. A request of 0 gets `default`.
 pub(super) fn page_limit(asked: u32, default: usize, most: usize) -> Result<usize, Status> {
     match usize::try_from(asked).unwrap_or(usize::MAX) {
         0 => Ok(default),

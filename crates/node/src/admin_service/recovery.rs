@@ -1,4 +1,8 @@
-//! Whether a group that has lost its majority can be recovered from the replica on one node, and what that loses.
+//! Recovery of a shard's group that has lost its majority for good: the group goes on from the replica on one node,
+//! which an operator chooses.
+//!
+//! The records that only other replicas have are lost. So the request is refused unless it accepts the loss, and the
+//! refusal says what may be lost. A group that has a leader is never recovered.
 
 use anabranch_catalog::{Command, GroupCommand, GroupRef};
 use anabranch_proto::admin as pb;
@@ -10,7 +14,7 @@ use crate::admin_service::{Admin, groups};
 use crate::group_reports::{self, Reports};
 
 impl Admin {
-    /// Has the group go on from one replica, if it can't go on otherwise.
+    /// Has the group go on from the replica on one node.
     pub(super) async fn recover(
         &self,
         request: &pb::RecoverGroupRequest,
@@ -32,10 +36,10 @@ impl Admin {
     }
 }
 
-/// The replica on `from` that the group could be recovered from, and what only the others may have.
+/// The replica on `from` that the group can be recovered from, and a text about what only other replicas may have.
 ///
 /// # Errors
-/// FAILED_PRECONDITION where nothing is to be recovered, or not from there.
+/// FAILED_PRECONDITION if the group needs no recovery, or can't be recovered from that replica.
 fn plan(
     group: &GroupRef<'_>,
     from: NodeId,
@@ -97,7 +101,7 @@ fn end(replica: &pb::GroupReplica) -> (Option<u64>, Option<u64>) {
     (replica.last_term, replica.last_index)
 }
 
-/// What `other` may have that `kept` has not.
+/// Describes the loss: what `other` may have and `kept` does not have.
 fn loss(kept: &pb::GroupReplica, other: &pb::GroupReplica) -> String {
     let node = other.node;
     match other.state() {

@@ -1,4 +1,4 @@
-//! The status with which a request is refused.
+//! The gRPC status of a request that was refused.
 
 use anabranch_catalog::Refusal;
 use anabranch_replica::Error;
@@ -8,7 +8,7 @@ pub(super) fn invalid(field: &str, rule: impl std::fmt::Display) -> Status {
     Status::invalid_argument(format!("{field}: {rule}"))
 }
 
-/// Why the catalog refused.
+/// The status of a refusal by the catalog.
 pub(super) fn refused(refusal: &Refusal) -> Status {
     match refusal {
         Refusal::NodeNotFound { .. }
@@ -43,7 +43,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
     }
 }
 
-/// Why the catalog took no decision, or none that reached this node.
+/// The status of a command that has no outcome, or none that reached this node.
 pub(super) fn not_changed(error: &Error) -> Status {
     match error {
         Error::NotLeader { .. } | Error::NotFound | Error::OutOfService(_) => {

@@ -1,4 +1,4 @@
-//! The shards of a stream, which came from which, and why their replicas are where they are.
+//! Responses about the shards of a stream: their parents, their hash keys, and where their replicas are and may go.
 
 use std::collections::BTreeSet;
 

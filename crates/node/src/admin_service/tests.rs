@@ -1,3 +1,5 @@
+//! Responses to operators, made from a catalog and from reports that a test puts together.
+
 use std::collections::BTreeMap;
 
 use anabranch_catalog::{
@@ -14,7 +16,7 @@ use super::*;
 use crate::admin_service::lookup::shard_id;
 use crate::group_reports::{NodeReports, Reports};
 
-/// Nodes 1 to 4, of which the first three hold the catalog and the streams a (2 shards) and b (1 shard).
+/// Nodes 1 to 4. The first three hold the catalog and the streams a (2 shards) and b (1 shard).
 struct Scene {
     catalog: Catalog,
     index: u64,
@@ -52,7 +54,7 @@ impl Scene {
         self.run(Command::Stream(StreamCommand::Activate { name, id }));
     }
 
-    /// The group of a stream's shard.
+    /// The group that holds a stream's shard.
     fn group(&self, name: &str, shard: u32) -> GroupRef<'_> {
         let is_it = |group: &GroupRef<'_>| {
             group
@@ -62,7 +64,7 @@ impl Scene {
         self.catalog.groups().find(is_it).unwrap()
     }
 
-    /// Has a replica of shard 0 of stream a move from node 1 to node 4.
+    /// Begins to move a replica of shard 0 of stream a from node 1 to node 4.
     fn begin_move(&mut self) {
         let group = self.group("a", 0);
         let from = group.replicas.iter().find(|replica| replica.node == NodeId(1));
@@ -76,7 +78,7 @@ impl Scene {
     }
 }
 
-/// What the replica of `group` on `node` says.
+/// The report of the replica of `group` on `node`.
 fn report(group: &GroupRef<'_>, node: u64) -> GroupReport {
     let own = group.holders().find(|replica| replica.node == NodeId(node));
     GroupReport {
@@ -88,7 +90,7 @@ fn report(group: &GroupRef<'_>, node: u64) -> GroupReport {
     }
 }
 
-/// What the leader of `group` on `node` says, where all of its members are at `matched`.
+/// The report of the leader of `group` on `node`, with all members at `matched`.
 fn leading(group: &GroupRef<'_>, node: u64, matched: u64) -> GroupReport {
     let member = |replica: Replica| Member {
         replica: replica.id.0,
@@ -120,7 +122,7 @@ fn on(group: &pb::Group, node: u64) -> pb::GroupReplica {
 }
 
 #[test]
-fn groups_come_in_pages_of_a_stream_or_a_node() {
+fn groups_are_listed_in_pages_for_a_stream_or_a_node() {
     let mut scene = Scene::new();
     let all = pb::ListGroupsRequest::default();
     assert_eq!(scene.page(&all), (vec![0, 1, 2, 3], None));
@@ -132,11 +134,11 @@ fn groups_come_in_pages_of_a_stream_or_a_node() {
     let on_node = pb::ListGroupsRequest { node: 4, ..all };
     assert_eq!(scene.page(&on_node), (vec![], None));
     scene.begin_move();
-    assert_eq!(scene.page(&on_node), (vec![1], None), "what comes is there");
+    assert_eq!(scene.page(&on_node), (vec![1], None), "the new replica is listed");
 }
 
 #[test]
-fn a_request_that_breaks_a_rule_is_refused_by_the_name_of_its_field() {
+fn a_request_that_breaks_a_rule_is_refused_with_the_name_of_the_field() {
     let scene = Scene::new();
     let refusal = |request: pb::ListGroupsRequest| {
         let status = groups::page(&scene.catalog, &request).unwrap_err();
@@ -163,7 +165,7 @@ fn a_request_that_breaks_a_rule_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
-fn the_leader_says_how_far_each_replica_is() {
+fn the_leaders_report_tells_how_far_each_replica_is() {
     let scene = Scene::new();
     let group = scene.group("a", 0);
     let said = [(1, vec![leading(&group, 1, 88)]), (2, vec![report(&group, 2)]), (3, vec![])];
@@ -181,7 +183,7 @@ fn the_leader_says_how_far_each_replica_is() {
 }
 
 #[test]
-fn without_a_leader_what_replicas_know_is_given_and_the_rest_is_unknown() {
+fn without_a_leader_a_group_shows_what_its_replicas_know() {
     let scene = Scene::new();
     let group = scene.group("a", 0);
     let message = groups::message(&group, &reports([(2, vec![report(&group, 2)])]));
@@ -198,7 +200,7 @@ fn without_a_leader_what_replicas_know_is_given_and_the_rest_is_unknown() {
 }
 
 #[test]
-fn of_two_that_believe_to_lead_the_later_one_does() {
+fn of_two_replicas_that_believe_to_lead_the_one_with_the_higher_term_does() {
     let scene = Scene::new();
     let group = scene.group("a", 0);
     let later = GroupReport { term: 4, ..leading(&group, 2, 90) };
@@ -209,7 +211,7 @@ fn of_two_that_believe_to_lead_the_later_one_does() {
 }
 
 #[test]
-fn a_quarantined_replica_says_why_until_the_catalog_has_another_in_its_place() {
+fn a_quarantined_replica_shows_its_reason_until_the_catalog_has_replaced_it() {
     let scene = Scene::new();
     let group = scene.group("a", 0);
     let quarantined =
@@ -227,7 +229,7 @@ fn a_quarantined_replica_says_why_until_the_catalog_has_another_in_its_place() {
 }
 
 #[test]
-fn a_move_is_as_far_as_the_groups_leader_has_come() {
+fn a_move_shows_the_step_that_the_groups_leader_has_reached() {
     let mut scene = Scene::new();
     scene.begin_move();
     let group = scene.group("a", 0);
@@ -255,7 +257,7 @@ fn a_move_is_as_far_as_the_groups_leader_has_come() {
 }
 
 #[test]
-fn a_split_says_its_step() {
+fn a_split_shows_its_step() {
     let mut scene = Scene::new();
     let change = ShardChange::Split { shard: ShardId(0), at: HashKey(1000) };
     let name: StreamName = "a".parse().unwrap();
@@ -284,12 +286,12 @@ fn a_split_says_its_step() {
     assert_eq!(
         step(&[lower, upper], 0).0,
         pb::ReshardStep::Freezing,
-        "the parent's leader is away"
+        "the parent's leader does not answer"
     );
 }
 
 #[test]
-fn shards_come_in_pages_with_their_lineage() {
+fn shards_are_listed_in_pages_with_their_parents() {
     let scene = Scene::new();
     let ask = pb::ListShardsRequest { stream: "a".into(), limit: 1, ..Default::default() };
     let first = shards::list(&scene.catalog, &ask).unwrap();
@@ -313,7 +315,7 @@ fn shards_come_in_pages_with_their_lineage() {
 }
 
 #[test]
-fn the_status_counts_and_says_whether_balancing_is_paused() {
+fn the_status_has_counts_and_whether_balancing_is_paused() {
     let mut scene = Scene::new();
     scene.begin_move();
     scene.run(Command::Group(GroupCommand::SetBalancing { paused: true }));

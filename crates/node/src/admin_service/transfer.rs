@@ -1,4 +1,4 @@
-//! Has a group's leader hand over to the node that an operator names.
+//! Transfers the leadership of one group to the node that an operator names.
 
 use anabranch_transport::was_not_sent;
 use anabranch_types::{GroupId, NodeId};
@@ -10,7 +10,7 @@ use crate::group_reports::{self, Reports};
 use crate::leader_transfer::TransferLeaders;
 
 impl Admin {
-    /// Has the node that leads the group hand it over to `to`; says which node that is.
+    /// Has the node that leads the group transfer its leadership to `to`. Returns the node that led.
     pub(super) async fn transfer(&self, group: u64, to: NodeId) -> Result<NodeId, Status> {
         let catalog = self.catalog();
         let found = find_group(&catalog, group)?;

@@ -1,4 +1,4 @@
-//! Users, their keys and policies, as operators see them, and what they may ask for.
+//! Requests and responses about users of the Kinesis API, their keys and their policies. No response has a secret.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub(super) fn name(field: &str, text: &str) -> Result<UserName, Status> {
     text.parse().map_err(|error: ParseError| invalid(field, error))
 }
 
-/// The account that was asked for, or the cluster's.
+/// The account that the request names, or the cluster's if it names none.
 pub(super) fn account(asked: &str, own: &AccountId) -> Result<AccountId, Status> {
     if asked.is_empty() {
         return Ok(own.clone());
@@ -90,7 +90,7 @@ pub(super) fn message(name: &UserName, user: &User) -> pb::User {
     }
 }
 
-/// A user who has nothing yet.
+/// A user without keys and policies.
 pub(super) fn new_message(name: &UserName, account: &AccountId, created: Timestamp) -> pb::User {
     pb::User {
         name: name.to_string(),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_named() {
+    fn a_missing_user_or_policy_is_named() {
         let users = users(&["a"]);
         let ask = |user: &str, name: &str| {
             policy(&users, pb::GetUserPolicyRequest { user: user.into(), name: name.into() })
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_break_a_rule_say_which() {
+    fn a_request_that_breaks_a_rule_is_refused_by_its_field() {
         let put = |user: &str, name: &str, document: &str| {
             let [user, name, document] = [user, name, document].map(str::to_owned);
             put_policy(pb::PutUserPolicyRequest { user, name, document })

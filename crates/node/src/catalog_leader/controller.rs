@@ -1,6 +1,13 @@
-//! What the leader of the catalog does for the cluster: brings streams from CREATING to ACTIVE and from
-//! DELETING to gone, consumers likewise, settles changes of encryption, drives resharding jobs, forgets closed shards that have expired. Every step may be
-//! repeated, by this leader or the next. A shard expires by the time that a majority's clocks agree on.
+//! Takes every stream to where the catalog wants it, one step at a time.
+//!
+//! The steps of one stream, in order: CREATING to ACTIVE once every shard has a leader, or DELETING to gone; closed
+//! shards that have expired are forgotten; changes of consumers are settled; a change of encryption is settled once
+//! every node follows it; the stream's resharding job is driven (`reshard.rs`). After the streams come the moves of
+//! replicas (`moves.rs`).
+//!
+//! A round takes the steps that are due, and the next round comes 50 ms later as long as there were any. Every step
+//! may be repeated, by this leader or by the next one. A shard expires by the time that a majority of clocks agrees
+//! on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +21,8 @@ use anabranch_types::{StreamName, Timestamp};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 
-use crate::catalog_leader::moves::{self, Silences};
-use crate::catalog_leader::reshard::{self, Seen};
+use crate::catalog_leader::moves::{self, SilentSince};
+use crate::catalog_leader::reshard::{self, JobProgress};
 use crate::catalog_leader::{Duty, PlacedRebalance, encryption};
 use crate::catalog_requests::step;
 use crate::fail_point::FailPoints;
@@ -24,23 +31,23 @@ use crate::shard_leaders::all_have_leaders;
 
 const ROUND: Duration = Duration::from_millis(50);
 const IDLE_ROUND: Duration = Duration::from_secs(1);
-/// Streams that are looked after side by side: one that is stuck doesn't hold up the others.
+/// Streams whose steps are taken at a time, so that a stream that is stuck does not delay the others.
 const STREAMS_AT_ONCE: usize = 16;
 
-/// What a controller remembers of jobs between its rounds, by their number.
-type Jobs = BTreeMap<u64, Seen>;
+/// Memory of jobs from round to round, by the number of the job.
+type Jobs = BTreeMap<u64, JobProgress>;
 
-/// The controller of one term as leader.
+/// The controller, during one term as leader of the catalog.
 pub(super) struct Controller {
     jobs: Jobs,
-    silences: Silences,
+    silent_since: SilentSince,
     placed: Arc<PlacedRebalance>,
     fail_points: Arc<FailPoints>,
 }
 
 impl Controller {
     pub(super) fn new(placed: Arc<PlacedRebalance>, fail_points: Arc<FailPoints>) -> Self {
-        Self { jobs: Jobs::new(), silences: Silences::new(), placed, fail_points }
+        Self { jobs: Jobs::new(), silent_since: SilentSince::new(), placed, fail_points }
     }
 }
 
@@ -50,26 +57,27 @@ impl Duty for Controller {
 
     async fn round(&mut self, node: &Node, catalog: &Catalog) -> Duration {
         let stepped = round(node, catalog, &mut self.jobs, &self.fail_points).await;
-        let moved = moves::round(node, catalog, &mut self.silences, &self.placed).await;
+        let moved = moves::round(node, catalog, &mut self.silent_since, &self.placed).await;
         if stepped || moved { ROUND } else { IDLE_ROUND }
     }
 }
 
-/// Takes the next step of every stream that has one; says whether there were any.
+/// Takes the next step of every stream that has one. Returns whether there were any.
 async fn round(node: &Node, catalog: &Catalog, jobs: &mut Jobs, fail_points: &FailPoints) -> bool {
     let now = node.clock().agreed();
-    let mut seen = std::mem::take(jobs);
+    let mut progress = std::mem::take(jobs);
     let mut steps = Vec::new();
     for (name, stream) in &catalog.streams {
         let job = stream.job.as_ref();
-        let seen = job.map(|job| seen.remove(&job.id).unwrap_or_else(Seen::now));
+        let progress = job.map(|job| progress.remove(&job.id).unwrap_or_else(JobProgress::now));
         if has_step(stream, now) {
-            steps.push(next_step(node, catalog, (name, stream), now, seen, fail_points).boxed());
+            steps
+                .push(next_step(node, catalog, (name, stream), now, progress, fail_points).boxed());
         }
     }
     let busy = !steps.is_empty();
     let driven = stream::iter(steps).buffer_unordered(STREAMS_AT_ONCE);
-    jobs.extend(driven.filter_map(|seen| async move { seen }).collect::<Vec<_>>().await);
+    jobs.extend(driven.filter_map(|progress| async move { progress }).collect::<Vec<_>>().await);
     busy
 }
 
@@ -91,16 +99,16 @@ async fn next_step(
     catalog: &Catalog,
     (name, stream): (&StreamName, &Stream),
     now: Option<Timestamp>,
-    seen: Option<Seen>,
+    progress: Option<JobProgress>,
     fail_points: &FailPoints,
-) -> Option<(u64, Seen)> {
+) -> Option<(u64, JobProgress)> {
     let (stream_name, id) = (name.clone(), stream.id);
     match stream.status {
         StreamStatus::Creating if all_have_leaders(node, stream.shards.values()).await => {
             step(node, Command::Stream(StreamCommand::Activate { name: stream_name, id })).await;
         }
-        // Nodes remove a deleted stream's groups as soon as they see it; the ids are never used again,
-        // so a node that is away removes them when it comes back.
+        // Nodes remove the groups of a stream as soon as they see that it is DELETING. Group ids are never used
+        // again, so a node that is away now removes the groups when it comes back.
         StreamStatus::Deleting => {
             step(node, Command::Stream(StreamCommand::Drop { name: stream_name, id })).await
         }
@@ -123,7 +131,7 @@ async fn next_step(
         )
         .await;
     }
-    let (job, mut seen) = (stream.job.as_ref()?, seen?);
-    reshard::drive(node, name, stream, job, &mut seen, fail_points).await;
-    Some((job.id, seen))
+    let (job, mut progress) = (stream.job.as_ref()?, progress?);
+    reshard::drive(node, name, stream, job, &mut progress, fail_points).await;
+    Some((job.id, progress))
 }

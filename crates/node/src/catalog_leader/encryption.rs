@@ -1,4 +1,5 @@
-//! When a change of how a stream's records are stored is settled: once every node follows it.
+//! Decides when a change of how a stream's records are stored is settled. StartStreamEncryption and
+//! StopStreamEncryption are over for the user only when no leader appends in the old way any more.
 
 use anabranch_catalog::{Catalog, ShardStatus, Stream};
 use anabranch_types::NodeId;
@@ -9,7 +10,7 @@ use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
 use crate::shard_leaders::all_have_leaders;
 
-/// Asks a node for the version of the catalog that its replicas are as.
+/// Asks a node for the version of the catalog that its replicas match.
 struct ReconciledVersion;
 
 impl NodeRequest for ReconciledVersion {
@@ -26,9 +27,9 @@ impl NodeRequest for ReconciledVersion {
 }
 
 /// Whether the shards of `stream` store records as `version` of the catalog says: every node that can be reached
-/// follows it, and each shard is led by one that does.
+/// follows the version, and each shard is led by such a node.
 ///
-/// A node that can't be reached leads none of them then, and takes no append before it knows that it leads again.
+/// A node that can't be reached leads no shard then, and takes no append before it knows again that it leads.
 pub(super) async fn all_follow(
     node: &Node,
     catalog: &Catalog,
@@ -40,7 +41,7 @@ pub(super) async fn all_follow(
     let liveness = node.peers().liveness();
     let follows = |id: &NodeId| told.get(id).map(|reconciled| *reconciled >= version);
     let is_fine = |id: &NodeId| follows(id).unwrap_or_else(|| liveness.is_silent(*id));
-    // Of each shard that takes records, the replicas that follow: one of them is to lead it.
+    // Only replicas that follow the version stay in the list: one of them has to lead the shard.
     let shards = stream.shards.values().filter(|shard| shard.status == ShardStatus::Open);
     let mut shards: Vec<_> = shards.cloned().collect();
     shards

@@ -1,5 +1,8 @@
-//! Spreads the leaders of groups over the nodes, on the catalog's leader: asks every node for its health once a second,
-//! has `plan.rs` decide, and has the leaders transferred.
+//! Spreads the leaders of groups over the nodes (ADR-0015).
+//!
+//! Order of events, once a second: asks every node for its health, has `plan.rs` decide which leaders move, and asks
+//! the nodes that lead them to transfer the leadership. A rebalance that an operator asked for is finished when no
+//! replica and no leader has to move any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,22 +12,22 @@ use anabranch_catalog::{Catalog, Command, GroupCommand, GroupRef, NodeState, Str
 use anabranch_types::{GroupId, NodeId};
 use futures::future::join_all;
 
-use crate::catalog_leader::leader_balance::plan::{Balance, Move, Orders, Standing};
+use crate::catalog_leader::leader_balance::plan::{Balance, Move, NodeStatus, OperatorSettings};
 use crate::catalog_leader::{Duty, PlacedRebalance};
 use crate::catalog_requests::step;
-use crate::leader_transfer::{TransferLeaders, has_room};
+use crate::leader_transfer::{TransferLeaders, accepts_records};
 use crate::node::Node;
-use crate::node_health::{Leading, all_nodes};
+use crate::node_health::{NodeHealth, all_nodes};
 
 mod plan;
 
-/// How often the nodes are asked and leaders moved.
+/// How often nodes are asked and leaders are moved.
 const ROUND: Duration = Duration::from_secs(1);
-/// From when on a node that became ready takes leaders: by then its pings prove something, and it isn't one
-/// that starts again and again.
+/// How long a node has to be ready before it is given leaders. By then its pings prove something, and it is not a
+/// node that starts again and again.
 const SETTLES: Duration = Duration::from_secs(10);
 
-/// The balance of one term as leader of the catalog.
+/// The balance during one term as leader of the catalog.
 pub(super) struct LeaderBalance {
     balance: Balance,
     placed: Arc<PlacedRebalance>,
@@ -50,16 +53,17 @@ async fn round(node: &Node, catalog: &Catalog, balance: &mut Balance, placed: &P
     let nodes = all_nodes(node, catalog).await;
     let settles = nodes.values().any(settles);
     let clocks = node.peers().clocks();
-    let standing = |(id, leading)| {
-        let suits = has_room(node, id) && !clocks.is_far(id);
-        (id, standing(catalog, id, leading, suits))
+    let status = |(id, health)| {
+        let suits = accepts_records(node, id) && !clocks.is_far(id);
+        (id, status(catalog, id, health, suits))
     };
-    let standings = nodes.into_iter().map(standing).collect();
-    let orders = Orders { paused: catalog.balancing_paused, rebalance: catalog.rebalance };
-    let moves = balance.round(orders, &replicas(catalog), &standings);
+    let statuses = nodes.into_iter().map(status).collect();
+    let settings =
+        OperatorSettings { paused: catalog.balancing_paused, rebalance: catalog.rebalance };
+    let moves = balance.round(settings, &replicas(catalog), &statuses);
     if let Some(rebalance) = catalog.rebalance
         && moves.is_empty()
-        && balance.has_watched()
+        && balance.has_observed_enough()
         && !settles
         && placed.is(rebalance)
     {
@@ -74,20 +78,25 @@ async fn round(node: &Node, catalog: &Catalog, balance: &mut Balance, placed: &P
         .await;
 }
 
-/// Whether the node will take leaders soon.
-fn settles(node: &Leading) -> bool {
+/// Whether the node will accept leaders soon.
+fn settles(node: &NodeHealth) -> bool {
     !node.ready.is_zero() && node.ready < SETTLES
 }
 
-/// What a node is to the balance. One whose replicas are on their way to others, or whose disk takes no records, takes no
+/// A node as the balance sees it. A node whose replicas are moving away, or whose disk takes no records, accepts no
 /// leaders.
-fn standing(catalog: &Catalog, id: NodeId, leading: Leading, has_room: bool) -> Standing {
-    let Leading { groups: leads, ready, sync, round_trips, .. } = leading;
+fn status(catalog: &Catalog, id: NodeId, health: NodeHealth, accepts_records: bool) -> NodeStatus {
+    let NodeHealth { groups: leads, ready, sync, round_trips, .. } = health;
     let stays = catalog.nodes.get(&id).is_some_and(|node| node.state == NodeState::Active);
-    Standing { leads, takes: stays && has_room && ready >= SETTLES, sync, round_trips }
+    NodeStatus {
+        leads,
+        accepts_leaders: stays && accepts_records && ready >= SETTLES,
+        sync,
+        round_trips,
+    }
 }
 
-/// Where the replicas of each group are that can lead it and stay.
+/// For each group, the nodes of the replicas that can lead it and stay.
 fn replicas(catalog: &Catalog) -> BTreeMap<GroupId, Vec<NodeId>> {
     let stays = |status| status != StreamStatus::Deleting;
     let groups =
@@ -116,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Nodes 1 to 4, of which the first three hold the catalog.
+    /// Nodes 1 to 4. The first three hold the catalog.
     fn catalog() -> Catalog {
         let replica = |id| Replica { id: ReplicaId(id), node: NodeId(id) };
         let mut catalog = Catalog::bootstrap(&[1, 2, 3].map(replica));
@@ -128,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_drains_or_has_a_full_disk_takes_no_leaders() {
+    fn a_node_that_drains_or_has_a_full_disk_accepts_no_leaders() {
         let mut catalog = catalog();
-        let ready = || Leading {
+        let ready = || NodeHealth {
             groups: BTreeSet::new(),
             ready: SETTLES,
             sync: None,
@@ -138,9 +147,12 @@ mod tests {
             stalled: None,
             scrub: ScrubProgress::default(),
         };
-        let takes = |catalog: &Catalog| standing(catalog, NodeId(1), ready(), true).takes;
+        let takes = |catalog: &Catalog| status(catalog, NodeId(1), ready(), true).accepts_leaders;
         assert!(takes(&catalog));
-        assert!(!standing(&catalog, NodeId(1), ready(), false).takes, "without room on its disk");
+        assert!(
+            !status(&catalog, NodeId(1), ready(), false).accepts_leaders,
+            "its disk takes no records"
+        );
         let drain =
             Command::Node(NodeCommand::SetState { node: NodeId(1), state: NodeState::Draining });
         catalog.apply(5, drain);
@@ -148,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_leaves_is_no_place_for_a_leader() {
+    fn a_replica_that_leaves_is_given_no_leadership() {
         let mut catalog = catalog();
         let (group, from) = (GroupId::CATALOG, Some(ReplicaId(1)));
         catalog.apply(5, Command::Group(GroupCommand::MoveReplica { group, from, to: NodeId(4) }));

@@ -1,5 +1,9 @@
-//! Has replicas moved to where they ought to be, on the leader of the catalog: begins moves, gives up
-//! those that are in vain, and ends those whose group has its new voters.
+//! Has replicas moved to where they ought to be (ADR-0016): begins moves, gives up moves that can't succeed, and ends
+//! moves whose group has its new voters.
+//!
+//! Which replicas ought to move is decided by `anabranch_catalog::repairs`, from the catalog and the nodes that are
+//! lost. The leader of each group does the move itself (`replica`): it adds the new replica as a learner and then
+//! changes the voters. This file sees when the group has the voters that were wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,22 +21,22 @@ use crate::node::Node;
 use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
 
-/// Moves to or from one node at a time. Their bytes are bounded by the lane for catching up.
+/// How many moves to or from one node are under way at a time. Their bytes are bounded by the lane for catching up.
 const LIMITS: MoveLimits = MoveLimits { per_node: 4 };
-/// Groups that are asked for their voters side by side.
+/// Groups that are asked for their voters at a time.
 const ASK_AT_ONCE: usize = 32;
 
-/// Since when each silent node is.
-pub(super) type Silences = BTreeMap<NodeId, Instant>;
+/// Since when each silent node has been silent.
+pub(super) type SilentSince = BTreeMap<NodeId, Instant>;
 
-/// One round; says whether moves are under way.
+/// One round. Returns whether moves are under way.
 pub(super) async fn round(
     node: &Node,
     catalog: &Catalog,
-    silences: &mut Silences,
+    silent_since: &mut SilentSince,
     placed: &PlacedRebalance,
 ) -> bool {
-    let lost = lost_nodes(node, catalog, silences);
+    let lost = lost_nodes(node, catalog, silent_since);
     let under_way: Vec<_> = catalog.groups().filter(|group| group.moving.is_some()).collect();
     let mut commands = finished(node, &under_way).await;
     if commands.is_empty() {
@@ -49,8 +53,8 @@ pub(super) async fn round(
     busy
 }
 
-/// Nodes that have been silent for so long that they are given up, also such as have never registered.
-fn lost_nodes(node: &Node, catalog: &Catalog, silences: &mut Silences) -> BTreeSet<NodeId> {
+/// Nodes that have been silent for longer than `replace_after`, also nodes that have never registered.
+fn lost_nodes(node: &Node, catalog: &Catalog, silent_since: &mut SilentSince) -> BTreeSet<NodeId> {
     let liveness = node.peers().liveness();
     let now = Instant::now();
     let mut others: BTreeSet<_> = catalog.nodes.keys().copied().collect();
@@ -60,13 +64,13 @@ fn lost_nodes(node: &Node, catalog: &Catalog, silences: &mut Silences) -> BTreeS
     others.remove(&node.id());
     let is_silent = |id: &NodeId| liveness.is_silent(*id) || !liveness.watches(*id);
     let silent: BTreeSet<_> = others.into_iter().filter(is_silent).collect();
-    silences.retain(|id, _| silent.contains(id));
+    silent_since.retain(|id, _| silent.contains(id));
     let replace_after = node.settings().replace_after;
-    let is_lost = |id: &NodeId| now - *silences.entry(*id).or_insert(now) >= replace_after;
+    let is_lost = |id: &NodeId| now - *silent_since.entry(*id).or_insert(now) >= replace_after;
     silent.into_iter().filter(is_lost).collect()
 }
 
-/// The ends of moves whose groups have the voters that were wanted.
+/// The commands that end the moves whose groups have the voters that were wanted.
 async fn finished(node: &Node, under_way: &[GroupRef<'_>]) -> Vec<Command> {
     let asked = under_way.iter().map(|group| async move {
         let moving = group.moving?;
@@ -82,7 +86,7 @@ async fn finished(node: &Node, under_way: &[GroupRef<'_>]) -> Vec<Command> {
     answers.filter_map(|command| async move { command }).collect().await
 }
 
-/// The voters of a group as its leader has them, if there is one and they don't change.
+/// The voters of a group, if it has a leader and they are not changing.
 async fn voters(node: &Node, group: &GroupRef<'_>) -> Option<BTreeSet<ReplicaId>> {
     match group.kind {
         GroupKind::Catalog => return node.catalog_replica()?.settled_voters(),

@@ -1,6 +1,20 @@
-//! Drives resharding jobs to their end, on the leader of the catalog: waits for the children's leaders,
-//! has every parent frozen through its own log, and has the catalog commit. Gives up what takes too long.
-//! Every step may be repeated, by this controller or the next (architecture, "Resharding").
+//! Drives a resharding job to its end (ADR-0013).
+//!
+//! ```text
+//! PREPARE (catalog)  children exist, hidden
+//!    | all children have leaders?                  no for 30 s: ABORT
+//!    v
+//! FREEZE in the log of each parent                 not all within 5 s, or a parent refuses the job: ABORT
+//!    | each answers with its last record
+//!    v
+//! COMMIT (catalog)  parents closed with their endings, children open
+//! ```
+//!
+//! Every step may be repeated, by this controller or by the next one. The leaders of the shards do what follows from
+//! COMMIT and ABORT (`gates.rs`).
+//!
+//! Never: a COMMIT before every parent is frozen in its own log, so no record arrives after the ending
+//! that COMMIT stores.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,22 +34,22 @@ use crate::remote::Remotes;
 use crate::shard_leaders::all_have_leaders;
 use crate::status::status_of;
 
-/// How long a controller tries to find leaders for a job's shards before it gives the job up.
+/// How long a controller looks for leaders of a job's shards before it aborts the job.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long parents may be frozen for a job that gets no further: less than a put is retried.
+/// How long parents may be frozen for a job that makes no progress. Shorter than the time for which a put is retried.
 const FROZEN_PATIENCE: Duration = Duration::from_secs(5);
-/// Parents that are frozen side by side.
+/// Parents that are frozen at a time.
 const FREEZE_AT_ONCE: usize = 64;
 
-/// What a controller remembers of a job.
+/// Memory of a job.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct JobProgress {
     since: Instant,
-    /// When it first asked a parent to freeze.
+    /// When the controller first asked a parent to freeze.
     freezing: Option<Instant>,
 }
 
-impl Seen {
+impl JobProgress {
     pub(crate) fn now() -> Self {
         Self { since: Instant::now(), freezing: None }
     }
@@ -45,7 +59,7 @@ impl Seen {
 enum Obstacle {
     /// A shard has no leader that answers.
     NoLeader,
-    /// The job has no say in a parent any more: it can only be aborted.
+    /// A parent has undone the job, or follows a newer one: the job can only be aborted.
     Overtaken,
 }
 
@@ -55,11 +69,11 @@ pub(crate) async fn drive(
     name: &StreamName,
     stream: &Stream,
     job: &ReshardJob,
-    seen: &mut Seen,
+    progress: &mut JobProgress,
     fail_points: &FailPoints,
 ) {
     fail_points.pass("reshard-prepared").await;
-    let obstacle = match frozen_parents(node, stream, job, seen, fail_points).await {
+    let obstacle = match frozen_parents(node, stream, job, progress, fail_points).await {
         Ok(endings) => {
             fail_points.pass("reshard-frozen").await;
             let (name, id, now) = (name.clone(), stream.id, node.clock().now());
@@ -70,8 +84,8 @@ pub(crate) async fn drive(
         }
         Err(obstacle) => obstacle,
     };
-    let waited_long = seen.since.elapsed() > PATIENCE
-        || seen.freezing.is_some_and(|since| since.elapsed() > FROZEN_PATIENCE);
+    let waited_long = progress.since.elapsed() > PATIENCE
+        || progress.freezing.is_some_and(|since| since.elapsed() > FROZEN_PATIENCE);
     if matches!(obstacle, Obstacle::Overtaken) || waited_long {
         tracing::warn!(stream = %name, job = job.id, "resharding is given up");
         fail_points.pass("reshard-aborting").await;
@@ -81,19 +95,19 @@ pub(crate) async fn drive(
     }
 }
 
-/// Where each parent ends, once all are frozen for this job.
+/// The last sequence number of each parent, once all parents are frozen for this job.
 async fn frozen_parents(
     node: &Node,
     stream: &Stream,
     job: &ReshardJob,
-    seen: &mut Seen,
+    progress: &mut JobProgress,
     fail_points: &FailPoints,
 ) -> Result<BTreeMap<ShardId, SequenceNumber>, Obstacle> {
     if !all_have_leaders(node, job.children.values()).await {
         return Err(Obstacle::NoLeader);
     }
     fail_points.pass("reshard-children-ready").await;
-    seen.freezing.get_or_insert_with(Instant::now);
+    progress.freezing.get_or_insert_with(Instant::now);
     let parents = job.parents.iter().filter_map(|parent| stream.shards.get(parent));
     let freezes = parents.map(|parent| async move {
         let ending = freeze_on_leader(node, parent, job.id).await?;
@@ -113,7 +127,7 @@ fn ending_number(parent: &Shard, ending: Ending) -> SequenceNumber {
     }
 }
 
-/// Asks one replica after the other until the leader has answered.
+/// Asks the nodes of a parent in turn until its leader has answered.
 async fn freeze_on_leader(
     node: &Node,
     parent: &Shard,
@@ -128,8 +142,8 @@ async fn freeze_on_leader(
     Err(Obstacle::NoLeader)
 }
 
-/// Has the leader of a shard freeze it for a job. The response is the end of the shard, or `None` if the job has no say
-/// there any more.
+/// Has the leader of a shard freeze the shard for a job. The response is where the shard ends. It is `None` if the
+/// shard does not accept the job any more.
 pub(crate) struct Freeze {
     pub(crate) group: GroupId,
     pub(crate) job: u64,

@@ -1,5 +1,10 @@
-//! On-demand streams follow their load, on the leader of the catalog: it asks the nodes what the shards that they lead
-//! take, and has shards split and merged as the streams' scalers say (docs/on-demand.md).
+//! Has the shards of on-demand streams follow their load (`docs/on-demand.md`).
+//!
+//! Order of events: every 5 s the nodes are asked for the load on the shards that they lead. Every 2 s each stream's
+//! `Scaler` decides about at most one split or merge, and the catalog begins a job. A load that no split can help is
+//! logged once.
+//!
+//! Never: two jobs of one stream at a time. The catalog refuses the second one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,11 +24,11 @@ use crate::node::Node;
 use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
 
-/// Between two decisions, each about at most one job of a stream.
+/// Time between two decisions about a stream. Each is about at most one job.
 const ROUND: Duration = Duration::from_secs(2);
-/// How often the nodes are asked.
+/// How often the nodes are asked for loads.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-/// What nobody has repeated for so long says nothing of now.
+/// A load that no node has repeated for this long is forgotten.
 const LOADS_LAST: Duration = Duration::from_secs(15);
 
 /// The load on shards, by their groups.
@@ -45,12 +50,12 @@ impl NodeRequest for ReportLoads {
     }
 }
 
-/// What is remembered from round to round, for as long as this node leads the catalog.
+/// Memory of one term as leader of the catalog.
 #[derive(Default)]
 pub(super) struct Scaling {
     scalers: BTreeMap<StreamId, Scaler>,
-    /// Why nothing was done, of those streams where something was to be.
-    held: BTreeMap<StreamId, Reason>,
+    /// For each stream that needs a change but gets none, why.
+    blocked: BTreeMap<StreamId, Reason>,
     loads: BTreeMap<GroupId, (Instant, ShardLoad)>,
     asked: Option<Instant>,
 }
@@ -79,24 +84,24 @@ impl Scaling {
         }
         if self.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
             self.asked = Some(Instant::now());
-            self.take_note(ask_all(node, catalog).await);
+            self.record(ask_all(node, catalog).await);
         }
         let now = node.clock().now();
         let commands: Vec<_> =
             streams().filter_map(|(name, stream)| self.decide(name, stream, now)).collect();
         let current: Vec<_> = streams().map(|(_, stream)| stream.id).collect();
         self.scalers.retain(|stream, _| current.contains(stream));
-        self.held.retain(|stream, _| current.contains(stream));
+        self.blocked.retain(|stream, _| current.contains(stream));
         join_all(commands.into_iter().map(|command| step(node, command))).await;
     }
 
-    fn take_note(&mut self, loads: Loads) {
+    fn record(&mut self, loads: Loads) {
         let now = Instant::now();
         self.loads.retain(|_, (noted, _)| noted.elapsed() < LOADS_LAST);
         self.loads.extend(loads.into_iter().map(|(group, load)| (group, (now, load))));
     }
 
-    /// What is to be done with a stream.
+    /// The command for a stream, if its shards are to change.
     fn decide(&mut self, name: &StreamName, stream: &Stream, now: Timestamp) -> Option<Command> {
         let load = |group| self.loads.get(group).map(|(_, load)| load.clone());
         let shards: Vec<_> = stream
@@ -111,10 +116,10 @@ impl Scaling {
         let bounds = Bounds::for_warm_throughput(stream.warm_throughput_mibps);
         let Decision { action, reason } = scaler.decide(now, &shards, bounds);
         let Some(action) = action else {
-            self.say_once(name, stream.id, reason);
+            self.log_once(name, stream.id, reason);
             return None;
         };
-        self.held.remove(&stream.id);
+        self.blocked.remove(&stream.id);
         tracing::info!(stream = %name, ?action, %reason, "shards follow the load");
         let change = match action {
             Action::Split { shard, at } => ShardChange::Split { shard, at },
@@ -128,9 +133,9 @@ impl Scaling {
         }))
     }
 
-    /// A load that no split helps is the operator's to know, once.
-    fn say_once(&mut self, name: &StreamName, id: StreamId, reason: Reason) {
-        if self.held.insert(id, reason) == Some(reason) {
+    /// Warns once about a load that no split can help: only an operator can.
+    fn log_once(&mut self, name: &StreamName, id: StreamId, reason: Reason) {
+        if self.blocked.insert(id, reason) == Some(reason) {
             return;
         }
         let is_stuck = matches!(
@@ -143,7 +148,7 @@ impl Scaling {
     }
 }
 
-/// The loads that the nodes report that answer.
+/// The loads that the nodes report. Nodes that do not answer are left out.
 async fn ask_all(node: &Node, catalog: &Catalog) -> Loads {
     let requests = catalog.nodes.keys().map(|other| (*other, ReportLoads));
     node.ask_each(requests).await.into_values().flatten().collect()

@@ -1,4 +1,4 @@
-//! What the gRPC port takes of one caller, whoever it is.
+//! Bounds of what the gRPC port accepts from one caller, whatever its role.
 
 use anabranch_tls::Role;
 use anabranch_types::NodeId;
@@ -11,10 +11,10 @@ use tower::{Service, ServiceExt};
 
 use crate::roles::start;
 
-/// The beginning of a message of 2 GiB: not compressed, its length, nothing else.
+/// The beginning of a message of 2 GiB: the flag "not compressed", the length, and one byte.
 const HUGE: &str = "\0\u{7f}\u{7f}\u{7f}\u{7f}x";
 
-/// What a call with this body is answered.
+/// The status with which a call with this body ends.
 async fn call(mut channel: Channel, method: &str, body: &str) -> Status {
     let request = Request::post(format!("http://node.anabranch/{method}"))
         .header("content-type", "application/grpc")
@@ -43,7 +43,7 @@ async fn a_message_that_declares_gigabytes_is_refused_by_its_length() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_does_not_say_whose_it_is_ends() {
+async fn a_stream_without_a_hello_ends() {
     let running = start().await;
     let channel = running.as_member(Role::Node(NodeId(2)));
     let status = call(channel, "anabranch.replica.v1.ReplicaService/Exchange", "").await;

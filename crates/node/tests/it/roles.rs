@@ -1,3 +1,5 @@
+//! Rights of callers on the gRPC port, by the role in their certificates.
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -36,7 +38,7 @@ use tonic::{Code, Status};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An authority and a directory for what it signs.
+/// A certificate authority, and a directory for what it signs.
 struct Signed {
     authority: Authority,
     dir: TempDir,
@@ -80,7 +82,7 @@ fn operator() -> Role {
     Role::Operator("ops".into())
 }
 
-/// Node 1 of cluster `c`, alone in it, and where it listens.
+/// Node 1 of cluster `c`, the only one in it, and the address at which it listens.
 pub(crate) struct Running {
     node: Node,
     address: String,
@@ -91,7 +93,7 @@ pub(crate) async fn start() -> Running {
     start_trusting("").await
 }
 
-/// As [`start`]; the node trusts `other_ca` too, PEM.
+/// As [`start`]. The node also trusts `other_ca`, a certificate in PEM.
 async fn start_trusting(other_ca: &str) -> Running {
     let signed = Signed::by_authority_of("c");
     let (own, all) = (signed.dir.path().join("ca"), signed.dir.path().join("all"));
@@ -143,7 +145,7 @@ async fn node_service(channel: Channel) -> Result<(), Status> {
     NodeServiceClient::new(channel).leading(LeadingRequest {}).await.map(drop)
 }
 
-/// A stream to node 1 that says that it is of `node`.
+/// Opens a stream to node 1 in the name of `node`.
 async fn replica(channel: Channel, node: u64) -> Result<(), Status> {
     let hello = Hello { node, boot: 7, cluster: "c".into(), to_node: 1 };
     let first = ExchangeRequest { hello: Some(hello), ..ExchangeRequest::default() };
@@ -155,7 +157,7 @@ async fn catalog(channel: Channel) -> Result<(), Status> {
     CatalogServiceClient::new(channel).node_info(NodeInfoRequest::default()).await.map(drop)
 }
 
-/// What a read of a shard that isn't there is refused with: by the shard's owner, not by the door.
+/// The code with which a read of a missing shard is refused. The service refuses it, not the check of roles.
 async fn log(channel: Channel) -> Code {
     let request = ReadRequest { group: 999, ..ReadRequest::default() };
     LogServiceClient::new(channel).read(request).await.unwrap_err().code()
@@ -212,7 +214,7 @@ async fn a_client_reaches_records_and_streams_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_looks_after_the_cluster_and_is_no_node() {
+async fn an_operator_reaches_the_admin_service_and_no_service_of_nodes() {
     let running = start().await;
     let channel = running.as_member(operator());
     admin(channel.clone()).await.unwrap();
@@ -227,7 +229,7 @@ async fn an_operator_looks_after_the_cluster_and_is_no_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_reaches_everything_as_itself_alone() {
+async fn a_node_reaches_every_service_under_its_own_number_only() {
     let running = start().await;
     let channel = running.as_member(node(2));
     for called in [admin(channel.clone()).await, node_service(channel.clone()).await] {
@@ -243,7 +245,7 @@ async fn a_node_reaches_everything_as_itself_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_of_another_cluster_takes_the_node_for_none_of_its_own() {
+async fn a_member_of_another_cluster_does_not_accept_the_node() {
     let other = Signed::by_authority_of("d");
     let running =
         start_trusting(&std::fs::read_to_string(other.dir.path().join("ca")).unwrap()).await;
@@ -254,7 +256,7 @@ async fn a_member_of_another_cluster_takes_the_node_for_none_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_shows_no_good_certificate_gets_no_answer() {
+async fn a_caller_without_a_good_certificate_gets_no_response() {
     let running = start().await;
     let plain = running.over(TcpConnector);
     assert_ne!(catalog(plain).await.unwrap_err().code(), Code::PermissionDenied);
@@ -266,13 +268,13 @@ async fn who_shows_no_good_certificate_gets_no_answer() {
     let expired = Validity { from: hours(3), until: hours(1) };
     let expired = running.signed.member(operator(), expired);
     catalog(running.over(TlsConnector::new(expired))).await.unwrap_err();
-    // It still serves those who do.
+    // The node still serves callers with a good certificate.
     catalog(running.as_member(client())).await.unwrap();
     running.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn data_keys_are_made_for_nodes_alone_and_brought_by_them_alone() {
+async fn only_nodes_may_have_data_keys_made_and_put_them_into_the_catalog() {
     let running = start().await;
     let start = Command::Encryption(EncryptionCommand::Start {
         name: "s".parse().unwrap(),
@@ -290,7 +292,7 @@ async fn data_keys_are_made_for_nodes_alone_and_brought_by_them_alone() {
         assert!(said.ends_with(&format!("is for nodes, not for {role}")), "{said}");
     }
     let channel = running.as_member(node(2));
-    // By the holder of keys, of which there is none here.
+    // The role is checked first. Then the call fails because this node has no holder of master keys.
     let status = new_data_key(channel.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     propose(channel, start, false).await.unwrap();
@@ -298,7 +300,7 @@ async fn data_keys_are_made_for_nodes_alone_and_brought_by_them_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_means_nothing_does_not_get_in_whoever_brings_it() {
+async fn a_policy_that_cannot_be_parsed_is_refused_from_every_caller() {
     let running = start().await;
     let of_stream = |policy: &str| {
         let resource = Resource { stream: "s".parse().unwrap(), consumer: None };
@@ -326,7 +328,7 @@ async fn a_policy_that_means_nothing_does_not_get_in_whoever_brings_it() {
     }
     let refused = propose(running.as_member(client()), of_stream("{}"), false).await;
     assert_eq!(refused.unwrap_err().message(), "policy: Statement: it is missing");
-    // Good ones are the catalog's matter, which has neither the stream nor the user.
+    // Good policies reach the catalog, which refuses them: it has neither the stream nor the user.
     for command in [of_stream(&everybody), of_user(allow)] {
         propose(running.as_member(operator()), command, false).await.unwrap();
     }

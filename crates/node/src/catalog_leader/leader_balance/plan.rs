@@ -1,47 +1,52 @@
-//! Which node is to lead which group: the nodes share the leaders, and a node that is much slower than the
-//! others leads nothing.
+//! Decides which leaders move: the nodes share the leaders evenly, and a node that is much slower than the others
+//! leads nothing.
 //!
-//! Pure: what the nodes said goes in, moves come out; no clock, a round is a round. What always holds: a move
-//! goes to a node that holds a replica and takes leaders; a group that was moved rests for [`REST`] rounds,
-//! whatever came of it; nothing is moved between nodes whose numbers of leaders differ by less than two, so
-//! two rounds never move a group to and fro. Who begins to balance watches for [`SLOW_AFTER`] rounds first, or a
-//! slow node would be given leaders by each that begins; a rebalance that an operator asks for waits for that too,
-//! but ends every rest. While an operator has balancing paused, rounds only watch.
+//! Pure: the health of the nodes goes in, moves come out. There is no clock; time is counted in rounds.
+//!
+//! Invariants:
+//! - A move goes to a node that holds a replica of the group and accepts leaders.
+//! - A group that was moved rests for [`REST`] rounds, whether the move succeeded or not.
+//! - Nothing moves between nodes whose numbers of leaders differ by less than two, so a leader never moves to and
+//!   fro.
+//! - A new [`Balance`] only observes for [`SLOW_AFTER`] rounds. Otherwise each new leader of the catalog would give
+//!   leaders to a slow node. A rebalance that an operator asks for also waits for that, but it ends every rest.
+//! - While an operator has balancing paused, rounds only observe.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use anabranch_types::{GroupId, NodeId};
 
-/// Moves of one round.
+/// Most moves of one round.
 const MOST_MOVES: usize = 16;
 /// Rounds for which a group that was moved is left alone.
 const REST: u32 = 10;
-/// Rounds in a row that must speak against a node before it is slow.
+/// Rounds in a row in which a node must be slow before it counts as slow.
 const SLOW_AFTER: u32 = 5;
-/// Rounds in a row that must speak for it before it isn't any more.
+/// Rounds in a row in which a slow node must be fine before it no longer counts as slow.
 const FAST_AFTER: u32 = 30;
-/// So many times the others' median is far above them. Half of it isn't.
+/// A time is slow from this many times the median of the other nodes on. It is fine below half of that.
 const FAR: u32 = 8;
-/// Writes to the disk that take less are never slow.
+/// A write to the disk that takes less time is never slow.
 const SYNC_FLOOR: Duration = Duration::from_millis(50);
-/// Pings that take less are never slow.
+/// A ping that takes less time is never slow.
 const ROUND_TRIP_FLOOR: Duration = Duration::from_millis(100);
 
-/// What a node said of itself.
+/// A node that has reported its health.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// Groups that it leads.
+pub(crate) struct NodeStatus {
+    /// Groups that the node leads.
     pub(crate) leads: BTreeSet<GroupId>,
-    /// Whether it may lead more: it has been ready for a while, and stays. One that mayn't is left alone.
-    pub(crate) takes: bool,
-    /// Mean time of a recent write to its disk.
+    /// Whether the node may be given leaders: it has been ready for a while, and it stays. Nothing is moved away from
+    /// a node that accepts none.
+    pub(crate) accepts_leaders: bool,
+    /// Mean time of the node's recent writes to its disk; `None` if there were none.
     pub(crate) sync: Option<Duration>,
-    /// Mean times of its recent pings to others.
+    /// Mean times of the node's recent pings to others.
     pub(crate) round_trips: BTreeMap<NodeId, Duration>,
 }
 
-/// A group whose leader is to change.
+/// A group whose leader is to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Move {
     pub(crate) group: GroupId,
@@ -49,167 +54,174 @@ pub(crate) struct Move {
     pub(crate) to: NodeId,
 }
 
-/// What operators want, as the catalog has it.
+/// Settings of operators, by the catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Orders {
-    /// Whether leaders stay where they are.
+pub(crate) struct OperatorSettings {
+    /// Whether balancing is paused.
     pub(crate) paused: bool,
-    /// The rebalance that is under way, also while paused.
+    /// Number of the rebalance that is under way. It goes on while balancing is paused.
     pub(crate) rebalance: Option<u64>,
 }
 
-/// What is remembered from round to round.
+/// The memory of the balance, from round to round.
 #[derive(Debug, Default)]
 pub(crate) struct Balance {
-    /// Rounds so far.
+    /// Rounds until now.
     rounds: u32,
-    /// The rebalance of the last round.
+    /// Number of the rebalance that was under way in the last round.
     rebalance: Option<u64>,
-    paces: BTreeMap<NodeId, Pace>,
-    /// Rounds that are left of a group's rest.
+    detectors: BTreeMap<NodeId, SlowDetector>,
+    /// How many more rounds each group that was moved rests.
     resting: BTreeMap<GroupId, u32>,
 }
 
-/// Whether a node is slow, and for how many rounds in a row the contrary was seen.
+/// Whether a node counts as slow. It changes only after several samples in a row to the contrary.
 #[derive(Clone, Copy, Debug, Default)]
-struct Pace {
+struct SlowDetector {
     is_slow: bool,
-    doubts: u32,
+    /// Samples in a row that contradict `is_slow`.
+    contrary_samples: u32,
 }
 
-/// What one round says of a node's pace.
+/// The speed of a node in one round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sign {
+enum Sample {
     Slow,
     Fine,
     Unclear,
 }
 
 impl Balance {
-    /// The moves of a round, from what operators want, where the replicas of each group are, and what the nodes
-    /// said that answered.
+    /// The moves of one round: from what operators have set, where the replicas of each group are, and the nodes that
+    /// answered.
     pub(crate) fn round(
         &mut self,
-        orders: Orders,
+        settings: OperatorSettings,
         replicas: &BTreeMap<GroupId, Vec<NodeId>>,
-        nodes: &BTreeMap<NodeId, Standing>,
+        nodes: &BTreeMap<NodeId, NodeStatus>,
     ) -> Vec<Move> {
-        self.judge(nodes);
+        self.observe(nodes);
         self.rounds = self.rounds.saturating_add(1);
         self.resting.retain(|_, left| {
             *left -= 1;
             *left > 0
         });
-        if self.rebalance != orders.rebalance {
-            self.rebalance = orders.rebalance;
+        if self.rebalance != settings.rebalance {
+            self.rebalance = settings.rebalance;
             self.resting.clear();
         }
-        let stays = orders.paused && orders.rebalance.is_none();
-        if stays || !self.has_watched() {
+        let stays = settings.paused && settings.rebalance.is_none();
+        if stays || !self.has_observed_enough() {
             return Vec::new();
         }
-        let takes = nodes.iter().filter(|(id, node)| node.takes && !self.is_slow(**id));
-        // The catalog is one group, and its leader has little to do: it doesn't count.
-        let shards = |node: &Standing| {
+        let targets = nodes.iter().filter(|(id, node)| node.accepts_leaders && !self.is_slow(**id));
+        // The catalog is one group, and its leader has little to do. So it does not count as a load.
+        let shards = |node: &NodeStatus| {
             let shards = node.leads.iter().filter(|group| **group != GroupId::CATALOG);
             shards.copied().collect()
         };
-        let leads = takes.map(|(id, node)| (*id, shards(node))).collect();
+        let leads = targets.map(|(id, node)| (*id, shards(node))).collect();
         let moved = self.resting.keys().copied().collect();
         let mut plan = Plan { replicas, leads, moved, moves: Vec::new() };
-        for (id, node) in nodes.iter().filter(|(id, node)| node.takes && self.is_slow(**id)) {
-            plan.relieve(*id, &node.leads);
+        for (id, node) in
+            nodes.iter().filter(|(id, node)| node.accepts_leaders && self.is_slow(**id))
+        {
+            plan.take_leaders_from(*id, &node.leads);
         }
-        plan.even_out();
+        plan.spread();
         self.resting.extend(plan.moves.iter().map(|one| (one.group, REST)));
         plan.moves
     }
 
-    /// Whether it has seen enough to move leaders; before that, a round without moves says nothing.
-    pub(crate) fn has_watched(&self) -> bool {
+    /// Whether enough was observed to move leaders. Before that, a round without moves does not mean that the leaders
+    /// are balanced.
+    pub(crate) fn has_observed_enough(&self) -> bool {
         self.rounds > SLOW_AFTER
     }
 
-    /// Whether `node` is much slower than the others.
+    /// Whether `node` counts as slow.
     fn is_slow(&self, node: NodeId) -> bool {
-        self.paces.get(&node).is_some_and(|pace| pace.is_slow)
+        self.detectors.get(&node).is_some_and(|detector| detector.is_slow)
     }
 
-    fn judge(&mut self, nodes: &BTreeMap<NodeId, Standing>) {
+    fn observe(&mut self, nodes: &BTreeMap<NodeId, NodeStatus>) {
         let syncs: BTreeMap<NodeId, Duration> =
             nodes.iter().filter_map(|(id, node)| Some((*id, node.sync?))).collect();
-        // The shortest way to a node: a slow link between two doesn't speak against either.
+        // The shortest time of all pings to a node counts, so that one slow link speaks against neither of its ends.
         let mut round_trips: BTreeMap<NodeId, Duration> = BTreeMap::new();
         for (to, took) in nodes.values().flat_map(|node| &node.round_trips) {
             let shortest = round_trips.entry(*to).or_insert(*took);
             *shortest = (*shortest).min(*took);
         }
         for id in nodes.keys() {
-            let signs = [sign(*id, &syncs, SYNC_FLOOR), sign(*id, &round_trips, ROUND_TRIP_FLOOR)];
-            let sign = match signs {
-                [Sign::Slow, _] | [_, Sign::Slow] => Sign::Slow,
-                [Sign::Fine, Sign::Fine] => Sign::Fine,
-                [Sign::Unclear, _] | [_, Sign::Unclear] => Sign::Unclear,
+            let samples =
+                [sample(*id, &syncs, SYNC_FLOOR), sample(*id, &round_trips, ROUND_TRIP_FLOOR)];
+            let sample = match samples {
+                [Sample::Slow, _] | [_, Sample::Slow] => Sample::Slow,
+                [Sample::Fine, Sample::Fine] => Sample::Fine,
+                [Sample::Unclear, _] | [_, Sample::Unclear] => Sample::Unclear,
             };
-            self.paces.entry(*id).or_default().see(sign);
+            self.detectors.entry(*id).or_default().observe(sample);
         }
     }
 }
 
-impl Pace {
-    fn see(&mut self, sign: Sign) {
+impl SlowDetector {
+    fn observe(&mut self, sample: Sample) {
         let (contrary, enough) =
-            if self.is_slow { (Sign::Fine, FAST_AFTER) } else { (Sign::Slow, SLOW_AFTER) };
-        self.doubts = if sign == contrary { self.doubts + 1 } else { 0 };
-        if self.doubts >= enough {
-            *self = Self { is_slow: !self.is_slow, doubts: 0 };
+            if self.is_slow { (Sample::Fine, FAST_AFTER) } else { (Sample::Slow, SLOW_AFTER) };
+        self.contrary_samples = if sample == contrary { self.contrary_samples + 1 } else { 0 };
+        if self.contrary_samples >= enough {
+            *self = Self { is_slow: !self.is_slow, contrary_samples: 0 };
         }
     }
 }
 
-/// How `node` compares with the others.
-fn sign(node: NodeId, times: &BTreeMap<NodeId, Duration>, floor: Duration) -> Sign {
-    let Some(own) = times.get(&node).copied() else { return Sign::Unclear };
+/// How the time of `node` compares with the median of the others.
+fn sample(node: NodeId, times: &BTreeMap<NodeId, Duration>, floor: Duration) -> Sample {
+    let Some(own) = times.get(&node).copied() else { return Sample::Unclear };
     let mut others: Vec<_> =
         times.iter().filter(|(id, _)| **id != node).map(|(_, time)| *time).collect();
     others.sort_unstable();
-    let Some(median) = others.get(others.len().saturating_sub(1) / 2) else { return Sign::Unclear };
+    let Some(median) = others.get(others.len().saturating_sub(1) / 2) else {
+        return Sample::Unclear;
+    };
     if own >= floor.max(*median * FAR) {
-        Sign::Slow
+        Sample::Slow
     } else if own < (floor / 2).max(*median * FAR / 2) {
-        Sign::Fine
+        Sample::Fine
     } else {
-        Sign::Unclear
+        Sample::Unclear
     }
 }
 
-/// The moves of a round as they are found.
+/// The moves of one round, while they are found.
 struct Plan<'a> {
     replicas: &'a BTreeMap<GroupId, Vec<NodeId>>,
-    /// What each node that takes leaders would lead after the moves.
+    /// The groups that each node leads after the moves, of the nodes that accept leaders.
     leads: BTreeMap<NodeId, BTreeSet<GroupId>>,
-    /// Groups that stay where they are now.
+    /// Groups that may not be moved in this round: they rest, or are in `moves`.
     moved: BTreeSet<GroupId>,
     moves: Vec<Move>,
 }
 
 impl Plan<'_> {
-    /// Gives what a node leads to others.
-    fn relieve(&mut self, from: NodeId, leads: &BTreeSet<GroupId>) {
+    /// Moves the leaders of a slow node to the nodes that lead least.
+    fn take_leaders_from(&mut self, from: NodeId, leads: &BTreeSet<GroupId>) {
         for group in leads {
             if self.moves.len() == MOST_MOVES || self.moved.contains(group) {
                 continue;
             }
             let replicas = self.replicas.get(group).into_iter().flatten();
-            let heirs = replicas.filter_map(|node| Some((self.leads.get(node)?.len(), *node)));
-            if let Some((_, to)) = heirs.min() {
+            let targets = replicas.filter_map(|node| Some((self.leads.get(node)?.len(), *node)));
+            if let Some((_, to)) = targets.min() {
                 self.make(Move { group: *group, from, to });
             }
         }
     }
 
-    /// Moves leaders until the nodes' numbers differ by less than two, as far as the replicas allow.
-    fn even_out(&mut self) {
+    /// Moves leaders until the numbers of all nodes differ by less than two, or the replicas allow no more.
+    fn spread(&mut self) {
         while self.moves.len() < MOST_MOVES {
             let mut fullest: Vec<_> =
                 self.leads.iter().map(|(node, leads)| (leads.len(), *node)).collect();
@@ -221,8 +233,8 @@ impl Plan<'_> {
         }
     }
 
-    /// The shortest way on which `from` gets rid of a leader to a node with two fewer: each hop moves another
-    /// group, so that only the ends change their numbers.
+    /// The shortest chain of moves that takes one leader from `from` and gives one to a node with at least two fewer.
+    /// Each move is of another group, so only the ends of the chain change their numbers.
     fn path(&self, from: NodeId) -> Option<Vec<Move>> {
         let few = self.leads.get(&from)?.len().checked_sub(2)?;
         let mut came: BTreeMap<NodeId, Move> = BTreeMap::new();

@@ -1,9 +1,15 @@
-//! Mends damaged entries of this node's logs with copies that other nodes have (ADR-0022).
+//! Repairs damaged entries of this node's logs with copies from other nodes (ADR-0022).
 //!
-//! Order of events: the log store finds an entry that it can't read, at its opening, in a read or in the scrub. Every read of it
-//! fails or waits. This node asks the others for the entry by term and index, and has it written where it lay. An entry
-//! that every other holder of the group has answered not to have was never committed, or is lost; then the replica is given up, and
-//! the catalog replaces it.
+//! Order of events: the log store finds an entry that it can't read, when it opens the log, in a read, or in the
+//! scrub. From then on every read of the entry fails or waits. This node asks the others for the entry by term and
+//! index, and has the copy written where the entry is.
+//!
+//! An entry that every other holder of the group says it does not have was never committed, or is lost. After three
+//! such rounds the replica is quarantined, and the catalog replaces it. If no other node can have a copy, the entry
+//! is corrected from its checksum, which works if one bit is wrong.
+//!
+//! Never: the log is cut, or an entry is written that another node does not have under the same term and
+//! index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,22 +22,22 @@ use tokio::time::sleep;
 
 use crate::node::Node;
 
-/// Between two rounds while something is damaged.
+/// Time between two rounds while an entry is damaged.
 const ROUND: Duration = Duration::from_millis(300);
-/// Rounds in which every holder has said that it lacks an entry, before the replica is given up.
-const ROUNDS_WITHOUT: u32 = 3;
-/// Entries that one request asks for, and that are looked at.
+/// Rounds in which every holder has said that it lacks an entry, before the replica is quarantined.
+const ROUNDS_WITHOUT_COPY: u32 = 3;
+/// Most entries in one request.
 const AT_ONCE: usize = 64;
-/// Bytes of copies in one answer, unless the first one is longer.
+/// Bytes of copies in one response. A response with one copy may be longer.
 const ANSWER_BYTES: usize = 4 << 20;
 
-/// Mends for as long as the node runs.
+/// Repairs entries for as long as the node runs.
 pub(crate) async fn follow(node: Node) {
     let mut without = BTreeMap::new();
     loop {
         let damaged = node.replicas().damaged();
         for (group, log) in &damaged {
-            mend_log(&node, *group, log, &mut without).await;
+            repair_log(&node, *group, log, &mut without).await;
         }
         if damaged.is_empty() {
             without.clear();
@@ -42,18 +48,23 @@ pub(crate) async fn follow(node: Node) {
     }
 }
 
-/// In how many rounds nobody had an entry.
-type Without = BTreeMap<(GroupId, LogId), u32>;
+/// For each entry, in how many rounds no holder had it.
+type RoundsWithoutCopy = BTreeMap<(GroupId, LogId), u32>;
 
-async fn mend_log(node: &Node, group: GroupId, log: &Arc<dyn GroupLog>, without: &mut Without) {
+async fn repair_log(
+    node: &Node,
+    group: GroupId,
+    log: &Arc<dyn GroupLog>,
+    without: &mut RoundsWithoutCopy,
+) {
     let mut left: BTreeSet<LogId> = log.damaged().into_iter().collect();
     let holders = holders(node, group);
     let first = holders.clone().unwrap_or_default();
-    // Who isn't known as a holder may have been one.
+    // A node that is not known as a holder may have been one.
     let others = node.peers().others().into_iter().filter(|other| !first.contains(other));
     let mut lacking: BTreeMap<LogId, BTreeSet<NodeId>> = BTreeMap::new();
     for other in first.iter().copied().chain(others).filter(|other| *other != node.id()) {
-        for missing in mend_from(node, group, &**log, other, &mut left).await {
+        for missing in repair_from(node, group, &**log, other, &mut left).await {
             lacking.entry(missing).or_default().insert(other);
         }
         if left.is_empty() {
@@ -71,11 +82,11 @@ async fn mend_log(node: &Node, group: GroupId, log: &Arc<dyn GroupLog>, without:
     let Some(holders) = holders else { return };
     for id in left {
         if !lacking.get(&id).cloned().unwrap_or_default().is_superset(&holders) {
-            continue; // somebody has yet to say
+            continue; // a holder has not answered yet
         }
         let rounds = without.entry((group, id)).or_default();
         *rounds += 1;
-        if *rounds >= ROUNDS_WITHOUT {
+        if *rounds >= ROUNDS_WITHOUT_COPY {
             let log = Arc::clone(log);
             let reason = format!("entry {id} is damaged, and no other node has it");
             let condemned = tokio::task::spawn_blocking(move || log.condemn(&reason)).await;
@@ -87,7 +98,7 @@ async fn mend_log(node: &Node, group: GroupId, log: &Arc<dyn GroupLog>, without:
     }
 }
 
-/// Whether no other node can have a copy. Then there is nothing to give the replica up for.
+/// Whether no other node can have a copy. Then nothing is gained if the replica is quarantined.
 fn is_alone(node: &Node, holders: Option<&BTreeSet<NodeId>>) -> bool {
     match holders {
         Some(holders) => holders.is_empty(),
@@ -95,7 +106,7 @@ fn is_alone(node: &Node, holders: Option<&BTreeSet<NodeId>>) -> bool {
     }
 }
 
-/// Other nodes that hold a voter of `group`; `None` until the catalog that this node has is current.
+/// The other nodes that hold a voter of `group`; `None` until this node's catalog is current.
 fn holders(node: &Node, group: GroupId) -> Option<BTreeSet<NodeId>> {
     if !node.is_current() {
         return None;
@@ -107,9 +118,9 @@ fn holders(node: &Node, group: GroupId) -> Option<BTreeSet<NodeId>> {
     is_held.then(|| nodes.into_iter().filter(|holder| *holder != node.id()).collect())
 }
 
-/// Asks `other` for the entries in `left`, mends those that it sends, and removes them from `left`. Returns the entries that `other`
-/// does not have.
-async fn mend_from(
+/// Asks `other` for the entries in `left`, repairs the entries that it sends, and removes them from `left`. Returns
+/// the entries that `other` does not have.
+async fn repair_from(
     node: &Node,
     group: GroupId,
     log: &dyn GroupLog,
@@ -150,14 +161,14 @@ async fn mend_from(
             }
         }
         if answered.is_empty() {
-            answered.extend(asked); // they are damaged there too
+            answered.extend(asked); // an entry in neither list is damaged there too
         }
         to_ask.retain(|id| !answered.contains(id));
     }
     lacking
 }
 
-/// What this node's log of a group has of some entries.
+/// The copies of entries that this node's logs of a group have, for another node.
 pub(crate) async fn copies(
     node: &Node,
     request: pb::CopyEntriesRequest,
@@ -169,7 +180,7 @@ pub(crate) async fn copies(
     for id in request.entries.into_iter().take(AT_ONCE) {
         let purged = logs.iter().filter_map(|log| log.log_state().purged).map(|last| last.index);
         match copy_in(&logs, LogId { term: id.term, index: id.index }).await {
-            // It was trimmed here. The one who asks trims it too, before long.
+            // The entry was trimmed here. The node that asks will trim it soon, too, so it is not said to be missing.
             Ok(None) if purged.max() >= Some(id.index) => {}
             Ok(None) => answer.missing.push(id),
             Ok(Some(entry)) => {
@@ -185,7 +196,7 @@ pub(crate) async fn copies(
     answer
 }
 
-/// An entry as one of these logs has it.
+/// The entry as one of these logs has it.
 async fn copy_in(logs: &[Arc<dyn GroupLog>], id: LogId) -> Result<Option<Entry>, Error> {
     let mut found = Ok(None);
     for log in logs {
@@ -198,7 +209,7 @@ async fn copy_in(logs: &[Arc<dyn GroupLog>], id: LogId) -> Result<Option<Entry>,
     found
 }
 
-/// The entries of an answer, and the ids of those that the node lacks.
+/// The entries in a response, and the ids of the entries that the node lacks.
 pub(crate) fn copies_of(answer: pb::CopyEntriesResponse) -> (Vec<Entry>, Vec<LogId>) {
     let log_id = |id: pb::EntryId| LogId { term: id.term, index: id.index };
     let entry =
