@@ -6,7 +6,7 @@
 //! | CBOR 1.1 | `application/x-amz-cbor-1.1` | the same members in CBOR |
 //! | rpc-v2-cbor | `application/cbor`, header `smithy-protocol` | the same members in CBOR |
 //! | query | `text/xml` | `<ErrorResponse><Error>…` |
-//! =| none | absent | `<Code>…</Code>`: the form in which AWS responds to a request in no protocol |
+//! | none | absent | `<Code>…</Code>`: the form in which AWS responds to a request in no protocol |
 //!
 //! Sources: the Smithy specification of each protocol; the last row was recorded from the public Kinesis endpoint.
 
