@@ -1,7 +1,7 @@
 //! Constraints of members, as a service model states them, and the text of a `ValidationException`.
 //!
-//! A request lists its members with a [`Rule`] each. [`Checks`] collects the violations, at most ten, and writes them in
-//! the words of AWS. Whether a member is required is said by its type: [`crate::wire::Required`] or `Option`.
+//! A request lists its members with a [`Rule`] each. [`Checks`] collects the violations, at most ten, and writes them
+//! in the words of AWS. The type of a member says whether it is required: [`crate::wire::Required`] or `Option`.
 //!
 //! A path such as `records.1.member.data` is built only for a member that violates its rule, so a valid request causes
 //! no allocation. Source of the sentences: recorded responses of the public Kinesis endpoint.
@@ -16,7 +16,7 @@ pub trait Constrained {
     fn check(&self, checks: &mut Checks);
 }
 
-/// What the service model says of one member.
+/// The constraints of one member in the service model.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     min: u64,
@@ -33,7 +33,7 @@ pub struct Pattern {
 }
 
 impl Rule {
-    /// Anything goes.
+    /// No constraint.
     pub const ANY: Self = Self { min: 0, max: u64::MAX, pattern: None, one_of: &[] };
 
     /// A length (characters, bytes or members) or value in `min..=max`.
@@ -41,12 +41,12 @@ impl Rule {
         Self { min, max, ..Self::ANY }
     }
 
-    /// One of a few words.
+    /// Text that is one of a few words.
     pub const fn one_of(words: &'static [&'static str]) -> Self {
         Self { one_of: words, ..Self::ANY }
     }
 
-    /// Text that matches.
+    /// Adds a pattern that the text must match.
     pub const fn pattern(self, text: &'static str, matches: fn(&str) -> bool) -> Self {
         Self { pattern: Some(Pattern { text, matches }), ..self }
     }
@@ -59,14 +59,14 @@ pub struct Checks {
     violations: Vec<String>,
 }
 
-/// Where in the request a member stands.
+/// One step of the path from the request to a member.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Member(&'static str),
     Index(usize),
 }
 
-/// The service lists no more than these.
+/// AWS lists at most ten violations.
 const MAX_VIOLATIONS: usize = 10;
 /// A value longer than this is cut in the message.
 const MAX_VALUE_CHARACTERS: usize = 512;
@@ -85,8 +85,8 @@ pub fn check(request: &impl Constrained) -> Result<(), Violations> {
     checks.finish()
 }
 
-/// The text for an absent member that only the operation knows to be required. `path` is as in a message:
-/// `records.1.member.partitionKey`.
+/// The text for an absent member if only the operation knows that the member is required. `path` is written as in a
+/// message: `records.1.member.partitionKey`.
 pub fn absent(path: &str) -> Violations {
     summary(&[violation(path, "null", NOT_NULL)])
 }
@@ -112,7 +112,7 @@ impl Checks {
         }
     }
 
-    /// A member of bytes.
+    /// A member of type blob.
     pub fn blob<'t>(&mut self, name: &'static str, value: &impl Member<Blob<'t>>, rule: &Rule) {
         let Some(blob) = self.present(name, value) else { return };
         let bytes = blob.len();
@@ -120,7 +120,8 @@ impl Checks {
         self.length(name, bytes, shown, rule);
     }
 
-    /// A list of structures, and each of them. The service shows the members of a list; those of structures have no text.
+    /// A list of structures: first the number of members, then the members of each structure. AWS prints the list in
+    /// the message. A structure has no printed form here, so the message holds `[3 members]`.
     pub fn list<T: Constrained>(
         &mut self,
         name: &'static str,
@@ -142,7 +143,8 @@ impl Checks {
         self.path.pop();
     }
 
-    /// A list of strings: its size, then the sizes of its members, of which the service names the list.
+    /// A list of strings: first the number of members, then their lengths. AWS reports a member of a wrong length
+    /// under the name of the list.
     pub fn texts<'t>(
         &mut self,
         name: &'static str,
@@ -163,7 +165,7 @@ impl Checks {
         self.words(name, list, member);
     }
 
-    /// Members of a list of strings that may only be certain words.
+    /// Checks a list of strings whose members must be certain words.
     fn words(&mut self, name: &'static str, list: &List<Text<'_>>, member: &Rule) {
         if member.one_of.is_empty() {
             return;
@@ -177,7 +179,8 @@ impl Checks {
         self.path.pop();
     }
 
-    /// A map of strings: its size, then the sizes of its keys and values, of which the service names the map.
+    /// A map of strings: first the number of entries, then the lengths of keys and values. AWS reports a key or a
+    /// value of a wrong length under the name of the map.
     pub fn map<'t>(
         &mut self,
         name: &'static str,
@@ -204,7 +207,7 @@ impl Checks {
         }
     }
 
-    /// A structure, and its members.
+    /// A structure: checks each of its members.
     pub fn structure<T: Constrained>(
         &mut self,
         name: &'static str,
@@ -235,7 +238,8 @@ impl Checks {
 
     #[inline]
     fn text_value(&mut self, name: &'static str, text: &str, rule: &Rule) {
-        // Bytes are never fewer than characters: counting is seldom needed.
+        // A text never has more characters than bytes. If the number of bytes is in range and the minimum is 0 or 1,
+        // then the number of characters is in range too and need not be counted.
         if !in_range(text.len(), rule) || rule.min > 1 {
             self.length(name, text.chars().count(), format_args!("{text}"), rule);
         }
@@ -273,7 +277,7 @@ impl Checks {
         self.violate_wholly(name, value, &format!("Member must {must}"));
     }
 
-    /// As [`Self::violate`], with the whole sentence.
+    /// Like [`Self::violate`], with the whole sentence given.
     fn violate_wholly(&mut self, name: &'static str, value: impl fmt::Display, sentence: &str) {
         if self.violations.len() < MAX_VIOLATIONS {
             let shown = shortened(&value.to_string());
@@ -287,7 +291,7 @@ impl Checks {
         }
     }
 
-    /// `records.1.member.partitionKey`: members with a small first letter, indexes from 1.
+    /// A path such as `records.1.member.partitionKey`. Names begin with a small letter, indexes begin with 1.
     fn path_to(&self, name: &'static str) -> String {
         let mut path = String::new();
         for step in self.path.iter().copied().chain([Step::Member(name)]) {
@@ -313,7 +317,7 @@ fn violation(path: &str, value: &str, sentence: &str) -> String {
     format!("Value {value} at '{path}' failed to satisfy constraint: {sentence}")
 }
 
-/// The texts with commas between them; no more of them than a message shows.
+/// Writes the texts with commas between them. It stops after 512 texts: a message shows at most 512 characters.
 fn write_joined(
     f: &mut fmt::Formatter<'_>,
     texts: impl Iterator<Item = impl fmt::Display>,
@@ -330,7 +334,7 @@ fn has_length(text: &str, rule: &Rule) -> bool {
     in_range(text.chars().count(), rule)
 }
 
-/// What the service says of the lengths that members of a list may have.
+/// The sentence of AWS about the lengths that members of a list may have.
 fn lengths(rule: &Rule) -> String {
     let Rule { min, max, .. } = rule;
     format!(
@@ -428,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn at_most_ten_are_listed_and_long_values_are_cut() {
+    fn at_most_ten_violations_are_listed_and_long_values_are_cut() {
         let long = "é".repeat(100_000);
         let text = message(|c| {
             for _ in 0..20 {

@@ -25,7 +25,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The text. For [`Message::Absent`], the text that protocols with a mandatory message send.
+    /// The text for the client. For [`Message::Absent`] it is the text for protocols in which a message is mandatory.
     pub fn text(&self) -> &str {
         match self {
             Self::Text(text) | Self::Capitalized(text) => text,
@@ -33,7 +33,7 @@ impl Message {
         }
     }
 
-    /// The member's name in JSON and CBOR.
+    /// Name of the member in JSON and CBOR. `None`: the member is left out.
     pub(crate) const fn member(&self) -> Option<&'static str> {
         match self {
             Self::Text(_) => Some("message"),

@@ -1,7 +1,8 @@
 //! The AWS wire formats that all services share. Nothing here knows a service.
 //!
 //! - [`wire`] decodes request bodies into typed members and writes response bodies, in JSON and in CBOR.
-//! - [`constraints`] checks members against the rules of a service model. It writes the text of a `ValidationException`.
+//! - [`constraints`] checks members against the rules of a service model. It writes the text of a
+//!   `ValidationException`.
 //! - [`fault`] is an error as clients see it: HTTP status, code, message.
 //! - [`protocol`] writes faults: one writer for each AWS protocol.
 //!

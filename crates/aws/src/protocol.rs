@@ -6,7 +6,7 @@
 //! | CBOR 1.1 | `application/x-amz-cbor-1.1` | the same members in CBOR |
 //! | rpc-v2-cbor | `application/cbor`, header `smithy-protocol` | the same members in CBOR |
 //! | query | `text/xml` | `<ErrorResponse><Error>…` |
-//! | none | absent | `<Code>…</Code>`: AWS answers so when a request is in no protocol |
+//! | none | absent | `<Code>…</Code>`: the form in which AWS responds to a request in no protocol |
 //!
 //! Sources: the Smithy specification of each protocol; the last row was recorded from the public Kinesis endpoint.
 
@@ -23,7 +23,8 @@ pub const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol
 /// Value of [`SMITHY_PROTOCOL`].
 pub const RPC_V2_CBOR: &str = "rpc-v2-cbor";
 
-/// An AWS protocol whose bodies are JSON or CBOR. The query protocol, which sends forms, is not among them.
+/// An AWS protocol whose bodies are JSON or CBOR. The query protocol has no variant here, because its requests are
+/// forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// AWS JSON 1.0: DynamoDB.
@@ -37,8 +38,8 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol with an operation in `X-Amz-Target` that a `Content-Type` names. Parameters such as `charset` are
-    /// ignored.
+    /// The protocol that a `Content-Type` names, among the protocols that name the operation in `X-Amz-Target`.
+    /// Parameters such as `charset` are ignored.
     pub fn of_content_type(value: &str) -> Option<Self> {
         let kind = value.split(';').next().unwrap_or_default().trim();
         [Self::Json11, Self::Cbor11, Self::Json10]

@@ -1,8 +1,11 @@
 //! Bodies: AWS JSON 1.1 and AWS CBOR 1.1, one typed model for both.
 //!
-//! Requests are read with serde, borrowed from the body ([`decode`]); answers are written by hand
-//! ([`Writer`]). A blob is base64 text or a byte string; a timestamp is a number of seconds or tag 1
-//! with whole milliseconds.
+//! Requests are decoded with serde and borrow from the body ([`decode`]). Responses are written by hand ([`Writer`]).
+//!
+//! | type | JSON | CBOR |
+//! | --- | --- | --- |
+//! | blob | base64 text | byte string |
+//! | timestamp | number of seconds | tag 1 and whole milliseconds |
 
 mod cbor;
 mod required;
@@ -25,27 +28,29 @@ pub enum Format {
     Cbor,
 }
 
-/// Why a body is not the request that its operation takes.
+/// The reason why a body cannot be decoded as the request of its operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
-    /// Not JSON or CBOR at all.
+    /// The body is not JSON or CBOR.
     Malformed(String),
-    /// Well-formed, but a member has the wrong type.
+    /// The body is well-formed, but a member has the wrong type.
     Type(String),
-    /// A list or a map is longer than any may be; what follows has not been read.
+    /// A list or a map has more than 10,000 members. The rest of the body was not read.
     TooMany,
 }
 
 /// Decodes a request. Members that the operation does not know are ignored. Null counts as absent.
 ///
 /// # Errors
-/// [`DecodeError`]. A body that is malformed behind a member of the wrong type is malformed.
+/// [`DecodeError`]. A body can have a member of the wrong type and be malformed behind it. Then it counts as
+/// malformed.
 pub fn decode<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, DecodeError> {
     let decoded: Result<Structure<T>, DecodeError> = read(format, body);
     match decoded {
         Ok(Structure(request)) => Ok(request),
         Err(DecodeError::Type(message)) if message == value::TOO_MANY => Err(DecodeError::TooMany),
-        // What follows a wrong type has not been read: a malformed rest is the graver fault.
+        // The decoder stopped at the wrong type and has not read the rest. A malformed rest is the more serious fault
+        // and is reported first.
         Err(DecodeError::Type(message)) => {
             check_well_formed(format, body)?;
             Err(DecodeError::Type(message))
@@ -54,7 +59,7 @@ pub fn decode<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<
     }
 }
 
-/// Checks that the body is JSON or CBOR, with any content.
+/// Checks that the body is JSON or CBOR. The content may be anything.
 ///
 /// # Errors
 /// [`DecodeError::Malformed`].

@@ -1,7 +1,11 @@
-//! Who calls: the signature of a request, version 4.
+//! Authentication: verifies the AWS signature (version 4) of a request and finds its user.
 //!
-//! Where any credentials are accepted it is only taken apart. Where authentication is required it is verified with the
-//! secret that the catalog keeps, sealed, or that the session token carries.
+//! If the gateway accepts any credentials, the signature must be present and well-formed but is not verified. If
+//! authentication is required, the signature is verified with the secret of the access key. The catalog keeps that
+//! secret sealed. The secret of temporary credentials is in the session token.
+//!
+//! Order of events: [`check_head`] checks the key before a large body is read. [`authenticate`] verifies the
+//! signature once the body has arrived, because the signature covers the hash of the body.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,102 +27,104 @@ use crate::platform::Platform;
 use crate::policy_cache::PolicyCache;
 use crate::settings::TokenKey;
 
-/// Keys that are kept; each has a few hundred bytes.
+/// Largest number of cached signing keys. Each takes a few hundred bytes. A full cache is emptied.
 const MAX_KEYS: usize = 4096;
 
-/// Who calls; nobody in particular where any credentials are accepted.
+/// The caller of a request. `None` if any credentials are accepted.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(pub(crate) Option<Known>);
+pub(crate) struct Caller(pub(crate) Option<KnownCaller>);
 
-/// A caller that is known.
+/// A caller with a verified signature.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct KnownCaller {
     pub identity: Arc<Identity>,
-    /// When its session began, if it calls with temporary credentials.
+    /// When the session of the caller began. `None` without temporary credentials.
     pub token_issued: Option<Timestamp>,
 }
 
-/// Where a request comes from.
+/// The client side of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
-    /// The other end of the connection.
+    /// Address of the client.
     pub address: IpAddr,
-    /// Whether the connection is encrypted.
+    /// Whether the connection uses TLS.
     pub is_secure: bool,
 }
 
-/// What it takes to know callers.
+/// State for verifying signatures and evaluating policies.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     sealer: SecretSealer,
-    keys: Mutex<HashMap<String, KnownKey>>,
+    keys: Mutex<HashMap<String, CachedKey>>,
     identities: Identities,
-    complaints: Complaints,
+    log_limiter: Complaints,
     pub(crate) policies: PolicyCache,
 }
 
-/// A derived key, and what it was derived of: good for as long as the catalog or the client says the same.
+/// A derived signing key and the sealed secret that it was derived from. Valid while the catalog or the client
+/// presents the same sealed secret.
 #[derive(Debug)]
-struct KnownKey {
+struct CachedKey {
     sealed: Vec<u8>,
     key: Arc<SigningKey>,
 }
 
-/// Whose request it may be, and the sealed secret that it must be signed with.
-struct Claim<'a> {
+/// The user that a request claims to be from, and the sealed secret that must have signed the request.
+struct ClaimedIdentity<'a> {
     user: UserName,
     sealed: &'a [u8],
-    /// That of a session, which has been opened already.
+    /// The opened secret of a session. `None` for the secret of the catalog, which is opened only if no signing key
+    /// is cached.
     secret: Option<Secret>,
-    /// When the session began.
+    /// When the session began. `None` without a session.
     token_issued: Option<Timestamp>,
 }
 
 impl Authenticator {
-    /// Reads what is sealed with the cluster's key.
+    /// An authenticator that opens what was sealed with the key of the cluster.
     pub(crate) fn new(key: &TokenKey) -> Self {
         Self {
             sealer: SecretSealer::new(key.bytes()),
             keys: Mutex::default(),
             identities: Identities::default(),
-            complaints: Complaints::default(),
+            log_limiter: Complaints::default(),
             policies: PolicyCache::default(),
         }
     }
 
-    /// The user of that name, if it is still there, with what it may do.
+    /// The user of that name with its policies. `None` if the user does not exist in this version of the catalog.
     pub(crate) fn identity(&self, view: &View, user: &UserName) -> Option<Arc<Identity>> {
         self.identities.of(view.catalog(), user)
     }
 
-    /// Who signed the request, by this version of the catalog.
+    /// Verifies the signature with this version of the catalog.
     fn verify<'a, H>(
         &self,
         view: &View,
         request: &Request<'a, H>,
         signature: &Signature<'a>,
         now: Timestamp,
-    ) -> Result<Known, Error>
+    ) -> Result<KnownCaller, Error>
     where
         H: Iterator<Item = (&'a str, &'a [u8])> + Clone,
     {
         let claim = self.claim(view, signature, now)?;
         let identity = self.identity(view, &claim.user).ok_or(Error::UnknownKey)?;
-        let known = Known { identity, token_issued: claim.token_issued };
-        if let Some(key) = self.known_key(signature, claim.sealed) {
+        let known = KnownCaller { identity, token_issued: claim.token_issued };
+        if let Some(key) = self.cached_key(signature, claim.sealed) {
             cooperatively(request.body.len(), || signature.verify(request, &key))?;
             return Ok(known);
         }
         let opened = || self.sealer.open(signature.key_id(), claim.sealed);
         let Some(secret) = claim.secret.or_else(opened) else {
-            if self.complaints.is_due(Instant::now()) {
+            if self.log_limiter.is_due(Instant::now()) {
                 tracing::error!("secret of an access key does not open: has token-key changed?");
             }
             return Err(Error::Internal);
         };
         let key = signature.signing_key(secret.as_bytes());
         cooperatively(request.body.len(), || signature.verify(request, &key))?;
-        self.keep_key(signature, claim.sealed, key);
+        self.cache_key(signature, claim.sealed, key);
         Ok(known)
     }
 
@@ -127,13 +133,18 @@ impl Authenticator {
         view: &'a View,
         signature: &'a Signature<'_>,
         now: Timestamp,
-    ) -> Result<Claim<'a>, Error> {
+    ) -> Result<ClaimedIdentity<'a>, Error> {
         let Some(token) = signature.token() else {
             let known = view.catalog().access_key(signature.key_id());
             let (user, _, key) =
                 known.filter(|(_, _, key)| key.enabled).ok_or(Error::UnknownKey)?;
             let sealed = &key.sealed_secret;
-            return Ok(Claim { user: user.clone(), sealed, secret: None, token_issued: None });
+            return Ok(ClaimedIdentity {
+                user: user.clone(),
+                sealed,
+                secret: None,
+                token_issued: None,
+            });
         };
         let session = self.sealer.open_session(token).ok_or(Error::UnknownKey)?;
         if session.key_id != signature.key_id() {
@@ -142,37 +153,42 @@ impl Authenticator {
         if session.expires <= now {
             return Err(Error::ExpiredToken);
         }
-        // A user of the same name who was created later is somebody else.
+        // A user of the same name who was created after the session is another user.
         let known = view.catalog().users.get(&session.user);
         known.filter(|user| user.created == session.user_created).ok_or(Error::UnknownKey)?;
         let (user, secret) = (session.user, Some(session.secret));
-        Ok(Claim { user, sealed: token.as_bytes(), secret, token_issued: Some(session.issued) })
+        Ok(ClaimedIdentity {
+            user,
+            sealed: token.as_bytes(),
+            secret,
+            token_issued: Some(session.issued),
+        })
     }
 
-    fn known_key(&self, signature: &Signature<'_>, sealed: &[u8]) -> Option<Arc<SigningKey>> {
+    fn cached_key(&self, signature: &Signature<'_>, sealed: &[u8]) -> Option<Arc<SigningKey>> {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let known = keys.get(signature.credential()).filter(|known| known.sealed == sealed)?;
         Some(Arc::clone(&known.key))
     }
 
-    /// Only of those who had the secret: others can't push them out.
-    fn keep_key(&self, signature: &Signature<'_>, sealed: &[u8], key: SigningKey) {
+    /// Caches a signing key. Called only after a valid signature, so callers without a secret cannot empty the cache.
+    fn cache_key(&self, signature: &Signature<'_>, sealed: &[u8], key: SigningKey) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MAX_KEYS {
             keys.clear();
         }
-        let known = KnownKey { sealed: sealed.to_vec(), key: Arc::new(key) };
+        let known = CachedKey { sealed: sealed.to_vec(), key: Arc::new(key) };
         keys.insert(signature.credential().to_owned(), known);
     }
 }
 
-/// Who calls.
+/// Verifies the signature and finds the caller.
 ///
-/// A key that isn't known may have been made a moment ago: then the newest version of the catalog is asked. If that can't
-/// be had, it isn't known.
+/// The key may have been created a moment ago through another gateway. So a key that this node does not know is
+/// looked up in the newest version of the catalog. If that version cannot be had, the key counts as unknown.
 ///
 /// # Errors
-/// Those of [`signature::Error`], [`Error::UnknownKey`], [`Error::ExpiredToken`].
+/// The errors of [`signature::Error`]; [`Error::UnknownKey`]; [`Error::ExpiredToken`].
 pub(crate) async fn authenticate(
     gateway: &Gateway,
     parts: &Parts,
@@ -193,11 +209,11 @@ pub(crate) async fn authenticate(
     known.await.map(Some).map(Caller)
 }
 
-/// Whether the head names a key that is known, for this service and this time: nothing more can be told before the body
-/// is there, for its hash is signed.
+/// Checks that the head names a known key for this service and this time. The signature itself cannot be verified
+/// before the body is here, because it covers the hash of the body.
 ///
 /// # Errors
-/// Those of [`authenticate`].
+/// The errors of [`authenticate`].
 pub(crate) async fn check_head(
     gateway: &Gateway,
     parts: &Parts,
@@ -218,8 +234,8 @@ pub(crate) async fn check_head(
 }
 
 impl Gateway {
-    /// The service name that a signature must have in its scope: that of the called service. A request for an unknown
-    /// service may name any hosted one.
+    /// The service name that the scope of a signature must have: the name of the called service. A request for an
+    /// unknown service may use the name of any hosted service.
     fn signing_name<'a>(&'a self, called: Option<&'a str>, signature: &Signature<'_>) -> &'a str {
         let mut hosted = self.services.iter().map(|service| service.names().signing);
         let any = || hosted.clone().find(|name| *name == signature.service());
@@ -227,18 +243,19 @@ impl Gateway {
     }
 }
 
-/// What `ask` says of the version of the catalog that is here, or of the newest one where that knows no such key.
+/// Calls `attempt` with the catalog version of this node. If that version does not know the key, calls it again with
+/// the newest version.
 async fn newest_if_unknown<T>(
     platform: &Platform,
-    ask: impl Fn(&View) -> Result<T, Error>,
+    attempt: impl Fn(&View) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let view = platform.cluster.view();
-    match ask(&view) {
+    match attempt(&view) {
         Err(Error::UnknownKey) => {}
         known => return known,
     }
     let newest = platform.newest.view(&platform.cluster).await.ok_or(Error::UnknownKey)?;
-    ask(&newest)
+    attempt(&newest)
 }
 
 fn request<'a>(
@@ -255,10 +272,10 @@ fn request<'a>(
     }
 }
 
-/// Names and values of what was sent.
+/// Names and values of the headers as they were sent.
 fn sent_headers(parts: &Parts) -> Vec<(&str, &[u8])> {
     let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    // HTTP/2 says in its own way which host is meant.
+    // HTTP/2 sends the host as a pseudo header. Signatures name it `host`.
     let authority = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST));
     headers.chain(authority.map(|authority| ("host", authority.as_str().as_bytes()))).collect()
 }

@@ -1,8 +1,8 @@
-//! Whether policies allow a call: policies of the user, and of the resource that the call is about.
+//! Decides whether policies allow a call: the policies of the user and the policy of the resource.
 //!
-//! A denial by this node's version of the catalog may be out of date: another gateway may have acknowledged a new policy a
-//! moment ago. So a denied call is checked again with the newest version. If the catalog does not answer in time, the
-//! first decision stands.
+//! The catalog of this node may be old: another gateway may have acknowledged a new policy a moment ago. So a denied
+//! call is checked again with the newest version. If the catalog does not respond in time, the first decision is
+//! final.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use anabranch_types::Timestamp;
 use http::header::USER_AGENT;
 use http::request::Parts;
 
-use crate::auth::{Authenticator, Known, Peer};
+use crate::auth::{Authenticator, KnownCaller, Peer};
 use crate::cooperative::while_others_run;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -23,7 +23,7 @@ use crate::service::{RequestTags, Resource, Service, Target};
 /// Policies of this length together are evaluated in less than a millisecond, whatever they contain.
 const SHORT_POLICIES_BYTES: usize = 4096;
 
-/// One call that must be allowed.
+/// One call that policies must allow.
 pub(crate) struct Authorization<'a> {
     pub platform: &'a Platform,
     pub authenticator: &'a Authenticator,
@@ -34,27 +34,27 @@ pub(crate) struct Authorization<'a> {
     pub tags: &'a RequestTags<'a>,
 }
 
-/// Why a call is not allowed.
+/// The reason why a call is refused.
 enum Refusal {
-    /// A policy denies it, or none allows it. A newer version of the catalog may decide otherwise.
+    /// A policy denies the call, or no policy allows it. A newer version of the catalog may decide otherwise.
     Denied(String),
-    /// Policies allow it, but there is no such resource.
+    /// Policies allow the call, but the resource does not exist.
     Missing(Fault),
 }
 
 impl Authorization<'_> {
-    /// Lets the call pass if policies allow it.
+    /// Checks that policies allow the call.
     ///
     /// # Errors
-    /// The fault of [`Error::AccessDenied`], or that of a resource of another account.
+    /// The fault of [`Error::AccessDenied`], or the fault of a resource that cannot exist here.
     pub(crate) async fn check<S: Service>(
         &self,
-        caller: &Known,
+        caller: &KnownCaller,
         service: &S,
         target: &impl Target<S>,
     ) -> Result<(), Fault> {
         let Self { platform, authenticator, .. } = self;
-        let Known { identity, token_issued } = caller;
+        let KnownCaller { identity, token_issued } = caller;
         let decide = |identity: &Identity, view: &Arc<View>| {
             let resource = target.resource(service, &identity.account, view);
             self.decide(identity, *token_issued, resource)
@@ -106,8 +106,9 @@ impl Authorization<'_> {
         };
         let policies = &self.authenticator.policies;
         let compiled = resource.policy.map(|text| policies.compiled(&resource.arn, text));
-        // Policies are compiled before they are stored. One that was stored by an older version and does not compile
-        // denies everything to everybody but root, who can replace it.
+        // A policy is compiled before it is stored, so it normally compiles. An older version of this software may
+        // have stored one that does not compile any more. Such a policy denies everything to everyone except root.
+        // Root can replace it.
         let attached = match compiled.transpose() {
             Ok(attached) => attached,
             Err(_) if caller.is_root => None,

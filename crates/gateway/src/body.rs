@@ -1,8 +1,10 @@
-//! Reads a request's body into memory, into the room that the request has ([`Reservation`]).
+//! Reads the body of a request into memory. Each byte is counted in the [`Reservation`] of the request before it is
+//! kept.
 //!
-//! A body in gzip is inflated here, piece by piece: each piece needs its permit first, and none is made beyond the
-//! limit for a body, so a small one that would become a huge one costs no more than any other. It is one member, and
-//! others get their turn after so many bytes of either side.
+//! Order of events: [`Encoding::of`] reads the headers, [`read`] collects the body as it was sent, [`inflate`]
+//! decompresses a gzip body. Inflating works in pieces. Each piece needs capacity first, and no piece is made beyond
+//! the size limit, so a gzip bomb costs no more than any other body. A gzip body must be one member. The task yields
+//! after a limited number of bytes of input or output.
 
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
@@ -22,35 +24,36 @@ use crate::gateway::Gateway;
 use crate::trust::Reservation;
 use crate::unverified::SMALL_BODY_BYTES;
 
-/// A body costs its bytes and as many again for what is made of them (the decoded batch).
+/// A body costs its bytes once, and once more for the decoded batch.
 pub(crate) const COST: usize = 2;
 
-/// A client that sends nothing for so long waits for its answer.
+/// [`discard`] stops after the client has sent nothing for this time, because then it waits for its response.
 const DISCARD_PAUSE: Duration = Duration::from_millis(200);
-/// How long a body is taken that nobody reads.
+/// [`discard`] stops after this time.
 const DISCARD_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is made at once by inflating, at most, before others get their turn.
+/// Largest number of inflated bytes before the task yields.
 const PIECE_BYTES: usize = 256 * 1024;
-/// What is looked at for that: bytes that make nothing (empty blocks) cost time too, at worst a few milliseconds.
+/// Largest number of compressed bytes before the task yields. Input without output, such as empty blocks, costs time
+/// too: a few milliseconds at worst.
 const SENT_PIECE_BYTES: usize = 16 * 1024;
-/// Reservation for an inflated body to begin with.
-const LEAST_ROOM_BYTES: usize = 4096;
+/// First capacity for an inflated body.
+const FIRST_CAPACITY_BYTES: usize = 4096;
 
-/// How a body is written.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// As it is.
+    /// Not compressed.
     Identity,
-    /// RFC 1952, of one member: that is what clients write, and thousands of empty ones cost seconds.
+    /// Gzip (RFC 1952) of one member. Clients write one member, and thousands of empty members would cost seconds.
     Gzip,
 }
 
 impl Encoding {
-    /// What the headers say.
+    /// Reads the encoding from the headers.
     ///
     /// # Errors
-    /// [`Error::Serialization`] for anything but gzip, and for more than one encoding.
+    /// [`Error::Serialization`] for an encoding other than gzip or identity, and for more than one encoding.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let mut named = headers.get_all(CONTENT_ENCODING).iter();
         let encoding = match named.next().map(|value| value.as_bytes().trim_ascii()) {
@@ -71,24 +74,24 @@ fn unknown_encoding() -> Error {
     Error::Serialization("Content-Encoding must be gzip or identity, and only one".to_owned())
 }
 
-/// Whether the whole body is said to be small: then it is read before its signature is looked at.
+/// Whether the headers declare a small body. A small body is read before its signature is checked.
 pub(crate) fn is_small(body: &Incoming) -> bool {
     let declared = body.size_hint();
     declared.exact().is_some_and(|bytes| bytes <= SMALL_BODY_BYTES as u64)
 }
 
-/// Takes and forgets what a client is sending, until it pauses. A connection of HTTP/1.1 that is closed over unread bytes
-/// loses the answer too, and a client whose session has ended would never hear of it.
+/// Reads and drops a body until the client pauses. If an HTTP/1.1 connection is closed while sent bytes are unread,
+/// the client may lose the response too. A client whose session has expired would then never see that error.
 pub(crate) async fn discard(mut body: Incoming) {
     let rest = async { while let Ok(Some(Ok(_))) = timeout(DISCARD_PAUSE, body.frame()).await {} };
     let _either_way = timeout(DISCARD_LIMIT, rest).await;
 }
 
-/// Reads the whole body in time, as it was sent, into `room`.
+/// Reads the whole body as it was sent, within the time limit.
 ///
 /// # Errors
-/// [`Error::TooLarge`]; [`Error::BodyTimeout`]; [`Error::Serialization`] if the client breaks off; and
-/// [`Error::Throttled`] if there is no room; the caller renames that one if it must.
+/// [`Error::TooLarge`]; [`Error::BodyTimeout`]; [`Error::Serialization`] if the client stops early;
+/// [`Error::Throttled`] if no capacity is left. The service of the call has its own code for the last one.
 pub(crate) async fn read(
     gateway: &Gateway,
     body: Incoming,
@@ -100,7 +103,7 @@ pub(crate) async fn read(
         return Err(Error::TooLarge { limit });
     }
     let expected = usize::try_from(declared.lower()).unwrap_or(limit);
-    // Refused before the client has sent it all, if it can be.
+    // Refuse the call now if its declared size cannot fit. This spares the client from sending the body.
     if !gateway.platform.bodies.has(expected * COST) {
         return Err(Error::Throttled);
     }
@@ -111,10 +114,11 @@ pub(crate) async fn read(
     collected.await.unwrap_or(Err(Error::BodyTimeout))
 }
 
-/// What a body in gzip says, paid for as it grows.
+/// Inflates a gzip body. Capacity is reserved as the result grows.
 ///
 /// # Errors
-/// [`Error::TooLarge`]; [`Error::Serialization`] if it is no gzip; and [`Error::Throttled`] if the budget is used up.
+/// [`Error::TooLarge`]; [`Error::Serialization`] if the body is not gzip; [`Error::Throttled`] if no capacity is
+/// left.
 pub(crate) async fn inflate(
     gateway: &Gateway,
     sent: &Bytes,
@@ -125,8 +129,9 @@ pub(crate) async fn inflate(
     let mut bytes = Vec::new();
     loop {
         if bytes.len() == bytes.capacity() {
-            // As much again as there is; a byte more than is allowed tells that there is more.
-            let more = bytes.len().max(LEAST_ROOM_BYTES).min(limit + 1 - bytes.len());
+            // Double the buffer. Its limit is one byte above the allowed size, because that byte proves that the body
+            // is too large.
+            let more = bytes.len().max(FIRST_CAPACITY_BYTES).min(limit + 1 - bytes.len());
             reservation.grow(gateway, more)?;
             bytes.reserve_exact(more);
         }
@@ -174,12 +179,13 @@ async fn collect(
         }
         reservation.grow(gateway, data.len())?;
         if before == 0 {
-            // Most bodies are one piece and are not copied.
+            // Most bodies are one piece. They are not copied.
             first = data;
             continue;
         }
         if rest.is_empty() {
-            // Reservation for all that is declared is made only for callers that are known.
+            // Reserve the whole declared size only for known callers. A stranger could declare 16 MiB and send
+            // little.
             let expected = if reservation.is_verified() { expected } else { 0 };
             rest.reserve(expected.max(before + data.len()));
             rest.extend_from_slice(&std::mem::take(&mut first));
@@ -202,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn one_encoding_is_taken_if_it_is_known() {
+    fn one_known_encoding_is_accepted() {
         assert_eq!(encoding(&[]), Ok(Encoding::Identity));
         assert_eq!(encoding(&["Identity"]), Ok(Encoding::Identity));
         assert_eq!(encoding(&["gzip"]), Ok(Encoding::Gzip));

@@ -1,16 +1,20 @@
+//! A byte budget: a semaphore whose permits are bytes in memory.
+//!
+//! Callers take a permit before they allocate, and the bytes return when the permit is dropped. Nothing here waits:
+//! if the bytes are not free, the call is throttled.
+
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of bodies and answers that may be in memory at once. Cheap to clone; never waits: what
-/// doesn't fit is throttled.
+/// A limit of bytes in memory. Cheap to clone. Clones share the limit.
 #[derive(Clone, Debug)]
 pub struct Budget {
     left: Arc<Semaphore>,
     limit: usize,
 }
 
-/// Bytes of a [`Budget`], given back when dropped.
+/// Bytes of a [`Budget`]. They are returned on drop.
 #[derive(Debug)]
 pub struct Permit(OwnedSemaphorePermit);
 
@@ -31,18 +35,19 @@ impl Budget {
         self.limit - self.left.available_permits()
     }
 
-    /// Whether `bytes` would fit now.
+    /// Whether `bytes` are free now.
     pub(crate) fn has(&self, bytes: usize) -> bool {
         self.left.available_permits() >= bytes
     }
 
-    /// `bytes`, or nothing.
+    /// Takes `bytes`. `None` if they are not free.
     pub fn take(&self, bytes: usize) -> Option<Permit> {
         let bytes = u32::try_from(bytes).ok()?;
         Arc::clone(&self.left).try_acquire_many_owned(bytes).ok().map(Permit)
     }
 
-    /// As much of `wanted` as leaves seven eighths of the rest to others, but `least`, or nothing.
+    /// Takes up to `wanted` bytes, but at most an eighth of the free bytes, so that others find free bytes too. Takes
+    /// at least `least` bytes. `None` if they are not free.
     pub fn take_fair(&self, wanted: usize, least: usize) -> Option<Permit> {
         let fair = self.left.available_permits() / 8;
         self.take(wanted.min(fair).max(least))
@@ -50,17 +55,17 @@ impl Budget {
 }
 
 impl Permit {
-    /// Bytes it stands for.
+    /// Number of bytes of the permit.
     pub fn bytes(&self) -> usize {
         self.0.num_permits()
     }
 
-    /// Joins another permit of the same budget to this one.
+    /// Adds another permit of the same budget to this one.
     pub fn join(&mut self, other: Self) {
         self.0.merge(other.0);
     }
 
-    /// Gives back what is above `bytes`.
+    /// Returns the bytes above `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         let surplus = self.bytes().saturating_sub(bytes);
         drop(self.0.split(surplus));
@@ -85,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fair_share_is_between_the_least_and_what_is_wanted() {
+    fn a_fair_share_is_between_the_least_and_the_wanted_bytes() {
         let budget = Budget::new(800);
         assert_eq!(budget.take_fair(50, 10).unwrap().bytes(), 50);
         assert_eq!(budget.take_fair(500, 10).unwrap().bytes(), 100);

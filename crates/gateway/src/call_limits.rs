@@ -1,10 +1,11 @@
-//! Limits of calls per second, where the limits of the AWS services hold. Each gateway counts the calls that it gets.
+//! Limits of calls per second, if the limits of the AWS services apply. Each gateway counts the calls that it
+//! receives.
 //!
-//! Every pair of operation and subject has a token bucket. Subjects are streams, shards or consumers that exist or
-//! existed, so a caller cannot fill the memory with made-up names. A bucket that is full again is as good as a new one:
-//! such buckets are forgotten as soon as there are twice as many buckets as were in use at the last look.
+//! Each pair of operation and subject has a token bucket. Subjects are streams, shards or consumers that exist or
+//! existed, so a caller cannot fill the memory with made-up names. A full bucket is the same as a new one. Full
+//! buckets are removed when there are twice as many buckets as were in use at the last removal.
 //!
-//! The rates of records and bytes of a shard are not counted here but by the leader of the shard.
+//! The rates of records and bytes of a shard are not counted here. The leader of the shard counts them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,28 +13,28 @@ use std::sync::{Mutex, PoisonError};
 
 use anabranch_types::{RateLimit, Timestamp};
 
-/// Token buckets of one service. `S` is a subject of that service; no subject means the account.
+/// Token buckets of one service. `S` is a subject of that service. `None` as subject means the account.
 #[derive(Debug)]
 pub(crate) struct CallLimits<S>(Mutex<Calls<S>>);
 
 #[derive(Debug)]
 struct Calls<S> {
-    left: HashMap<(&'static str, Option<S>), RateLimit>,
-    /// Buckets in use when full ones were last forgotten.
+    buckets: HashMap<(&'static str, Option<S>), RateLimit>,
+    /// Number of buckets that were left after the last removal of full buckets.
     in_use: usize,
 }
 
-/// So many buckets are kept without a look at which are full.
-const FEW: usize = 1024;
+/// Up to this number of buckets, none is removed.
+const MIN_BUCKETS: usize = 1024;
 
 impl<S> Default for CallLimits<S> {
     fn default() -> Self {
-        Self(Mutex::new(Calls { left: HashMap::new(), in_use: 0 }))
+        Self(Mutex::new(Calls { buckets: HashMap::new(), in_use: 0 }))
     }
 }
 
 impl<S: Eq + Hash> CallLimits<S> {
-    /// Counts a call. False if the subject used up its calls of this second.
+    /// Counts a call. False if the token bucket of the subject is empty.
     pub(crate) fn take(
         &self,
         operation: &'static str,
@@ -43,21 +44,21 @@ impl<S: Eq + Hash> CallLimits<S> {
     ) -> bool {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || RateLimit::new(per_second, now);
-        let left = calls.left.entry((operation, subject)).or_insert_with(new);
-        if !left.has(1, now) {
+        let bucket = calls.buckets.entry((operation, subject)).or_insert_with(new);
+        if !bucket.has(1, now) {
             return false;
         }
-        left.take(1);
-        calls.forget_full(now);
+        bucket.take(1);
+        calls.remove_full(now);
         true
     }
 }
 
 impl<S: Eq + Hash> Calls<S> {
-    fn forget_full(&mut self, now: Timestamp) {
-        if self.left.len() > FEW.max(2 * self.in_use) {
-            self.left.retain(|_, left| !left.is_full(now));
-            self.in_use = self.left.len();
+    fn remove_full(&mut self, now: Timestamp) {
+        if self.buckets.len() > MIN_BUCKETS.max(2 * self.in_use) {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            self.in_use = self.buckets.len();
         }
     }
 }
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn each_operation_and_each_subject_has_its_own_calls() {
+    fn each_operation_and_each_subject_has_its_own_token_bucket() {
         let limits = CallLimits::default();
         (0..5).for_each(|_| assert!(take(&limits, Some(1), 1_000)));
         assert!(!take(&limits, Some(1), 1_000));
@@ -83,22 +84,23 @@ mod tests {
     }
 
     #[test]
-    fn full_buckets_are_forgotten_and_used_up_ones_are_kept() {
+    fn full_buckets_are_removed_and_used_ones_are_kept() {
         let limits = CallLimits::default();
-        let remembered = || limits.0.lock().unwrap().left.len();
+        let kept = || limits.0.lock().unwrap().buckets.len();
         for subject in 0..10_000 {
             assert!(take(&limits, Some(subject), 1_000 + subject));
-            assert!(remembered() <= FEW + 1, "{}", remembered());
+            assert!(kept() <= MIN_BUCKETS + 1, "{}", kept());
         }
         let now = 20_000;
         (0..5).for_each(|_| assert!(take(&limits, Some(7), now)));
-        (0..2 * FEW as u64).for_each(|subject| assert!(take(&limits, Some(20_000 + subject), now)));
-        assert!(remembered() > 2 * FEW, "all of them are in use");
+        (0..2 * MIN_BUCKETS as u64)
+            .for_each(|subject| assert!(take(&limits, Some(20_000 + subject), now)));
+        assert!(kept() > 2 * MIN_BUCKETS, "all buckets are in use");
         assert!(!take(&limits, Some(7), now));
-        (0..4 * FEW as u64).for_each(|subject| {
+        (0..4 * MIN_BUCKETS as u64).for_each(|subject| {
             assert!(take(&limits, Some(30_000 + subject), now + 5_000));
         });
         let key = ("ListStreamConsumers", Some(20_000));
-        assert!(!limits.0.lock().unwrap().left.contains_key(&key));
+        assert!(!limits.0.lock().unwrap().buckets.contains_key(&key));
     }
 }

@@ -1,28 +1,31 @@
+//! A reader that pauses after a number of bytes, so that the task that uses it can yield.
+//!
+//! A decoder such as gzip may consume very many bytes without output and would not return before the end of the
+//! input. [`Chunked`] stops it: after the allowed bytes it returns [`ErrorKind::WouldBlock`] until the caller allows
+//! more. The end of the input needs no allowance.
+
 use std::io::{self, BufRead, ErrorKind, Read};
 
-/// Bytes that are read a ration at a time: when it is used up, whoever reads is told [`ErrorKind::WouldBlock`] until
-/// there is another one.
-///
-/// What reads here may make nothing of very many bytes, and would not come back before it has seen them all.
+/// Bytes that are read in chunks, see the top of this file.
 #[derive(Debug)]
 pub(crate) struct Chunked<'a> {
     rest: &'a [u8],
-    /// Bytes of `rest` that may be read now.
+    /// Number of bytes of `rest` that may be read now.
     left: usize,
 }
 
 impl<'a> Chunked<'a> {
-    /// Nothing of `bytes` may be read yet.
+    /// A reader of `bytes`. It returns nothing before [`Self::allow`].
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, left: 0 }
     }
 
-    /// From now on `bytes` more may be read.
+    /// Allows to read `bytes` from now on. An unused allowance is replaced.
     pub(crate) fn allow(&mut self, bytes: usize) {
         self.left = bytes;
     }
 
-    /// What has not been read.
+    /// The bytes that were not read yet.
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -55,10 +58,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ration_is_all_that_is_read_and_the_end_needs_none() {
+    fn a_reader_gets_the_allowed_bytes_and_the_end_needs_no_allowance() {
         let (mut bytes, mut read) = (Chunked::new(b"abcde"), Vec::new());
-        for (ration, expected) in [(0, ""), (2, "ab"), (2, "abcd"), (2, "abcde")] {
-            bytes.allow(ration);
+        for (allowed, expected) in [(0, ""), (2, "ab"), (2, "abcd"), (2, "abcde")] {
+            bytes.allow(allowed);
             let kind = bytes.read_to_end(&mut read).map_err(|error| error.kind());
             let is_over = bytes.rest().is_empty();
             assert_eq!(kind.err(), (!is_over).then_some(ErrorKind::WouldBlock));

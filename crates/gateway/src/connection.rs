@@ -1,8 +1,14 @@
-//! One connection: when it has been silent for too long, and when it must end.
+//! Drives one connection: decides when it was idle for too long and when it must end.
 //!
-//! Only whole requests, bytes of answers and events that are taken count as activity, so a client that sends its headers
-//! byte by byte, pings, or takes nothing of its answer is cut off. Over HTTP/2 that holds for each answer by itself: one
-//! that isn't taken ends the connection, however busy the client is beside it, for it holds memory that others wait for.
+//! Order of events: the TLS handshake if there is one, then requests, then a graceful end. A check runs at least once
+//! in each header time limit. It closes the connection if a request head is incomplete for too long, if there was no
+//! activity for too long, or if a client stopped taking a response.
+//!
+//! Only three things count as activity: a complete request, bytes of a response that the client took, and events that
+//! it took. So the gateway closes a connection whose client sends its headers byte by byte, only sends pings, or
+//! takes nothing of its response. Over HTTP/2 each response is watched on its own. A response that the client does
+//! not take ends the whole connection, however active its other streams are, because the response holds memory that
+//! others wait for.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -26,17 +32,17 @@ use crate::auth::Peer;
 use crate::gateway::Gateway;
 use crate::handle::{self, Admitted};
 use crate::handshake::shake_hands;
-use crate::response::{Body, Taken};
+use crate::response::{Body, OnProgress};
 use crate::server::HttpBuilder;
 use crate::settings::GatewaySettings;
 use crate::trust::Trust;
 
-/// How long a silent connection may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
-/// HTTP/2 acknowledges pings and settings with less than this: not progress of an answer.
+/// How long an idle connection may take to close.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// HTTP/2 acknowledges pings and settings with fewer bytes than this. So such a write is no progress of a response.
 const PROGRESS_BYTES: usize = 1024;
 
-/// Serves the requests of one connection until the client closes it, it is silent for too long, or
+/// Serves the requests of one connection until the client closes it, until it was idle for too long, or until
 /// `closing` turns true.
 pub(crate) async fn drive(
     gateway: &Gateway,
@@ -45,7 +51,7 @@ pub(crate) async fn drive(
     mut closing: watch::Receiver<bool>,
 ) {
     let _open = gateway.platform.metrics.connection();
-    // Without it small answers wait for the acknowledgement of the one before.
+    // Without this, a small response would wait until the client acknowledges the response before it.
     let _ = stream.set_nodelay(true);
     let address = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
     let peer = Peer { address, is_secure: gateway.tls.is_some() };
@@ -53,7 +59,7 @@ pub(crate) async fn drive(
         None => Stream::Plain(stream),
         Some(tls) => {
             let limit = gateway.platform.settings.header_read_timeout;
-            // Boxed, so that a connection has nothing of it once it is done.
+            // Boxed, so that the memory of the handshake is freed when the handshake is done.
             match Box::pin(shake_hands(tls, stream, limit, &mut closing)).await {
                 Some(stream) => stream,
                 None => return,
@@ -65,12 +71,13 @@ pub(crate) async fn drive(
         WatchedStream::new(stream, Arc::clone(&activity), gateway.platform.settings.write_timeout);
     let closing_events = closing.clone();
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-        // The first bytes, which may come one by one, need not have told.
+        // The guess from the first bytes may be wrong, because they may have arrived one by one. The request knows
+        // its version.
         activity.is_http2.store(request.version() == http::Version::HTTP_2, Ordering::Relaxed);
         let (gateway, activity) = (gateway.clone(), Arc::clone(&activity));
         let closing = closing_events.clone();
-        // Done before the request has a task of its own: a head for which there is no room is gone before the next one
-        // is read.
+        // This runs before the request has a task of its own. So a head without free capacity is dropped before the
+        // next head is read.
         let (parts, body) = request.into_parts();
         let admitted = match activity.trust.admit(&parts) {
             Ok(reservation) => Ok((parts, body, reservation)),
@@ -78,7 +85,7 @@ pub(crate) async fn drive(
         };
         async move {
             let _request = activity.begin();
-            let answer = match admitted {
+            let response = match admitted {
                 Ok((parts, body, reservation)) => {
                     let trust = &activity.trust;
                     let request = Admitted { trust, peer, parts, body, reservation };
@@ -86,7 +93,7 @@ pub(crate) async fn drive(
                 }
                 Err(refused) => refused,
             };
-            Ok::<_, Infallible>(answer.map(|body| watched(body, &activity, closing)))
+            Ok::<_, Infallible>(response.map(|body| watched(body, &activity, closing)))
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -94,9 +101,9 @@ pub(crate) async fn drive(
     let grace = loop {
         tokio::select! {
             ended = connection.as_mut() => return log_end(ended),
-            () = sleep(check) => match activity.verdict(&gateway.platform.settings) {
-                Verdict::CheckIn(wait) => check = wait,
-                Verdict::Close => break GOODBYE,
+            () = sleep(check) => match activity.next_step(&gateway.platform.settings) {
+                NextStep::CheckAgain(wait) => check = wait,
+                NextStep::Close => break CLOSE_GRACE,
             },
             () = activity.trust.head_refused() => return,
             _ = closing.wait_for(|closing| *closing) => break gateway.platform.settings.shutdown_grace,
@@ -108,20 +115,21 @@ pub(crate) async fn drive(
     }
 }
 
-/// Has `body` tell what is taken of it. A small one is sent with what comes next, and one over HTTP/1.1 is watched by the
-/// socket: nothing else is on its way there.
+/// Makes `body` report what the client takes of it. A small HTTP/2 body needs no report, because it is sent together
+/// with other frames. An HTTP/1.1 body needs no report either: the connection sends nothing else, so the write time
+/// limit of [`WatchedStream`] covers it.
 fn watched(body: Body, activity: &Arc<Activity>, closing: watch::Receiver<bool>) -> Body {
     let is_http2 = activity.is_http2.load(Ordering::Relaxed);
     let is_large = body.size_hint().lower() > PROGRESS_BYTES as u64;
-    let taken: Taken = match (is_http2, body.is_events()) {
-        (true, is_events) if is_events || is_large => activity.open_answer(),
+    let on_progress: OnProgress = match (is_http2, body.is_events()) {
+        (true, is_events) if is_events || is_large => activity.watch_response(),
         (_, true) => {
             let activity = Arc::clone(activity);
             Arc::new(move || activity.progress())
         }
         (_, false) => return body,
     };
-    body.watched(taken, closing)
+    body.watched(on_progress, closing)
 }
 
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
@@ -130,28 +138,29 @@ fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     }
 }
 
-/// What a connection has been doing. Times are milliseconds since it was accepted.
+/// Activity of one connection. Times are milliseconds since the connection was accepted.
 #[derive(Debug)]
 struct Activity {
     trust: Trust,
     accepted: Instant,
     requests: AtomicUsize,
     last_progress: AtomicU64,
-    /// When the first byte of an unfinished head came; [`NEVER`] if there is none.
+    /// When the first byte of an unfinished head arrived. [`NEVER`] if there is no unfinished head.
     head_began: AtomicU64,
     is_http2: AtomicBool,
-    /// Of each answer that is being taken, when more of it was. Those that are over are left out now and then.
-    answers: Mutex<Vec<Weak<AtomicU64>>>,
+    /// For each response that the client is taking, the time when it last took a part. Finished responses are removed
+    /// when the list is full.
+    responses: Mutex<Vec<Weak<AtomicU64>>>,
 }
 
 const NEVER: u64 = u64::MAX;
 
-enum Verdict {
-    CheckIn(Duration),
+enum NextStep {
+    CheckAgain(Duration),
     Close,
 }
 
-/// A request that is being answered.
+/// A request whose response is not complete. It counts in [`Activity::requests`] until it is dropped.
 struct Request<'a>(&'a Activity);
 
 impl Activity {
@@ -163,7 +172,7 @@ impl Activity {
             last_progress: AtomicU64::new(0),
             head_began: AtomicU64::new(NEVER),
             is_http2: AtomicBool::new(false),
-            answers: Mutex::default(),
+            responses: Mutex::default(),
         }
     }
 
@@ -181,31 +190,32 @@ impl Activity {
         self.last_progress.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Watches an answer until what is returned is gone; it is to be called with each piece that is taken.
-    fn open_answer(self: &Arc<Self>) -> Taken {
-        let taken = Arc::new(AtomicU64::new(self.now()));
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() == answers.capacity() {
-            answers.retain(|answer| answer.strong_count() > 0);
+    /// Watches a response. The caller calls the returned function for each part that the client takes, and drops it
+    /// at the end of the response.
+    fn watch_response(self: &Arc<Self>) -> OnProgress {
+        let last_taken = Arc::new(AtomicU64::new(self.now()));
+        let mut responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
+        if responses.len() == responses.capacity() {
+            responses.retain(|response| response.strong_count() > 0);
         }
-        answers.push(Arc::downgrade(&taken));
+        responses.push(Arc::downgrade(&last_taken));
         let activity = Arc::clone(self);
         Arc::new(move || {
             activity.progress();
-            taken.store(activity.now(), Ordering::Relaxed);
+            last_taken.store(activity.now(), Ordering::Relaxed);
         })
     }
 
-    /// Whether nothing was taken of some answer for as long as a connection may be idle.
-    fn has_stuck_answer(&self, limit: Duration) -> bool {
+    /// Whether the client has taken nothing of some response for `limit`.
+    fn has_stuck_response(&self, limit: Duration) -> bool {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
         let now = self.now();
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut open = answers.iter().filter_map(Weak::upgrade);
-        open.any(|taken| now.saturating_sub(taken.load(Ordering::Relaxed)) >= limit)
+        let responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = responses.iter().filter_map(Weak::upgrade);
+        open.any(|last_taken| now.saturating_sub(last_taken.load(Ordering::Relaxed)) >= limit)
     }
 
-    /// Fails if there is no room for `bytes` of a head.
+    /// Counts `bytes` of a head. Fails if no capacity is left for them.
     fn bytes_received(&self, bytes: usize) -> io::Result<()> {
         let idle = self.requests.load(Ordering::Relaxed) == 0;
         if !idle || self.is_http2.load(Ordering::Relaxed) {
@@ -213,7 +223,7 @@ impl Activity {
         }
         let now = self.now();
         let (done, busy) = (Ordering::Relaxed, Ordering::Relaxed);
-        // Fails if the head began earlier, which is what counts.
+        // This fails if the head began earlier. The earlier time is the right one.
         let _ = self.head_began.compare_exchange(NEVER, now, done, busy);
         self.trust.grow_head(bytes)
     }
@@ -224,26 +234,26 @@ impl Activity {
         }
     }
 
-    /// Whether to close, or when to look again. Looks at least once per header timeout, so a slow
-    /// head lives for less than two of them.
-    fn verdict(&self, settings: &GatewaySettings) -> Verdict {
+    /// Decides whether to close the connection, or when to check again. The checks are at most one header time limit
+    /// apart, so an incomplete head exists for less than two of these limits.
+    fn next_step(&self, settings: &GatewaySettings) -> NextStep {
         let interval = settings.idle_timeout.min(settings.header_read_timeout);
-        if self.has_stuck_answer(settings.idle_timeout) {
-            return Verdict::Close;
+        if self.has_stuck_response(settings.idle_timeout) {
+            return NextStep::Close;
         }
         if self.requests.load(Ordering::Relaxed) > 0 {
-            return Verdict::CheckIn(interval);
+            return NextStep::CheckAgain(interval);
         }
         let now = self.now();
         let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
         let head_began = self.head_began.load(Ordering::Relaxed);
         if head_began != NEVER && since(head_began) >= settings.header_read_timeout {
-            return Verdict::Close;
+            return NextStep::Close;
         }
         let idle = since(self.last_progress.load(Ordering::Relaxed));
         match settings.idle_timeout.checked_sub(idle) {
-            None | Some(Duration::ZERO) => Verdict::Close,
-            Some(left) => Verdict::CheckIn(left.min(interval)),
+            None | Some(Duration::ZERO) => NextStep::Close,
+            Some(left) => NextStep::CheckAgain(left.min(interval)),
         }
     }
 }
@@ -255,7 +265,7 @@ impl Drop for Request<'_> {
     }
 }
 
-/// A connection that tells [`Activity`] what passes above TLS, and fails a write that makes no progress.
+/// A stream above TLS that reports to [`Activity`] and fails a write that makes no progress.
 struct WatchedStream {
     stream: Stream,
     activity: Arc<Activity>,
@@ -269,7 +279,7 @@ impl WatchedStream {
         Self { stream, activity, write_timeout, stuck: None, received_any: false }
     }
 
-    /// Turns a write that has been pending for too long into an error.
+    /// Passes on the result of a write, but fails a write that was pending for too long.
     fn watch(
         &mut self,
         cx: &mut Context<'_>,
@@ -283,7 +293,7 @@ impl WatchedStream {
         self.wait(cx)
     }
 
-    /// Pending until nothing has been written for too long.
+    /// Pending until nothing was written for too long. Then it fails.
     fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let timeout = self.write_timeout;
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(timeout)));
@@ -340,7 +350,7 @@ impl AsyncWrite for WatchedStream {
         if flushed.is_pending() {
             return self.wait(cx);
         }
-        // A socket keeps nothing, so there it says nothing of a write that waits.
+        // A plain socket has no buffer, so its flush always succeeds and proves nothing about a pending write.
         if self.stream.is_buffered() {
             self.stuck = None;
         }

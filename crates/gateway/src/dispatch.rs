@@ -1,4 +1,5 @@
-//! Which service and operation a POST request is for. Pure: only the head of the request and the hosted services count.
+//! Finds the service and the operation of a POST request. Pure: only the head of the request and the hosted services
+//! decide.
 //!
 //! | the request has | dispatch by |
 //! | --- | --- |
@@ -6,8 +7,8 @@
 //! | header `smithy-protocol: rpc-v2-cbor`, path `/service/NAME/operation/OPERATION` | prefix `NAME` |
 //! | anything else | no service: the error that AWS sends outside of any protocol |
 //!
-//! The host name never counts, so one endpoint setting moves a whole program here. A prefix that no hosted service has is
-//! an unknown operation.
+//! The host name never decides, so a program needs to change only its endpoint setting to use this gateway. A prefix
+//! that no hosted service has is an unknown operation.
 
 use std::sync::Arc;
 
@@ -20,11 +21,11 @@ use crate::host::{Hosted, OperationIndex};
 
 const TARGET: &str = "x-amz-target";
 
-/// Where a POST request goes.
+/// The destination of a POST request.
 pub(crate) enum Route<'a> {
-    /// To an operation of a service, or to none in a protocol that is known.
+    /// The request is in a known protocol. Its service or its operation may be unknown.
     Call(Destination<'a>),
-    /// The target is of a hosted service, in a protocol that the service does not have. AWS answers in CBOR.
+    /// The prefix is of a hosted service, but the service does not have the protocol. AWS responds in CBOR.
     WrongProtocol,
     /// The request is in no protocol.
     Unknown,
@@ -38,12 +39,12 @@ pub(crate) struct Destination<'a> {
     pub service: Option<&'a Arc<dyn Hosted>>,
     /// `None` for an unknown operation.
     pub operation: Option<OperationIndex>,
-    /// The operation's name as the client wrote it, for the log; empty for an unknown service.
+    /// Name of the operation as the client wrote it, for the log. Empty for an unknown service.
     pub name: &'a str,
 }
 
 impl<'a> Route<'a> {
-    /// The route of a POST request.
+    /// Finds the route of a POST request.
     pub(crate) fn of(services: &'a [Arc<dyn Hosted>], parts: &'a Parts) -> Self {
         let rpc = rpc_v2_cbor(parts);
         let (prefix, name) = rpc.or_else(|| target(&parts.headers)).unwrap_or_default();
@@ -54,7 +55,7 @@ impl<'a> Route<'a> {
         };
         let speaks = |protocol: &Protocol| match service {
             Some(service) => service.names().protocols.contains(protocol),
-            // These two are answered in kind also for an unknown prefix.
+            // For an unknown prefix, AWS responds in the protocol of the request if it is one of these two.
             None => matches!(protocol, Protocol::Json11 | Protocol::Cbor11),
         };
         match (protocol.filter(speaks), service) {
@@ -73,12 +74,12 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE)?.to_str().ok()
 }
 
-/// Prefix and operation in the `X-Amz-Target` header.
+/// Reads prefix and operation from the `X-Amz-Target` header.
 fn target(headers: &HeaderMap) -> Option<(&str, &str)> {
     headers.get(TARGET)?.to_str().ok()?.split_once('.')
 }
 
-/// Service and operation in the path of a request in rpc-v2-cbor.
+/// Reads service and operation from the path of a request in rpc-v2-cbor.
 fn rpc_v2_cbor(parts: &Parts) -> Option<(&str, &str)> {
     if parts.headers.get(SMITHY_PROTOCOL)?.as_bytes() != RPC_V2_CBOR.as_bytes() {
         return None;

@@ -1,4 +1,5 @@
-//! Why the port refuses a request, before or beside the service that it calls.
+//! Errors with which the gateway itself refuses a request, and their AWS codes. Services have error types of their
+//! own.
 
 use anabranch_access::signature;
 use anabranch_aws::constraints::Violations;
@@ -6,7 +7,7 @@ use anabranch_aws::fault::{Fault, Message};
 use anabranch_aws::wire::{self, DecodeError};
 use http::StatusCode;
 
-/// A refusal that is the same for every service. The text is the message for the client.
+/// A refusal that is the same for each service. Its text is the message for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The body is absent, or is not JSON or CBOR.
@@ -56,22 +57,22 @@ pub enum Error {
     /// The body did not arrive in time.
     #[error("The request body was not received within the time limit.")]
     BodyTimeout,
-    /// A byte budget is used up. Services have their own codes for it: [`crate::Service::throttled`].
+    /// A byte budget is used up. Services have their own codes for it, see [`crate::Service::throttled`].
     #[error("{TOO_MUCH_IN_FLIGHT}")]
     Throttled,
     /// The node has just started, and its copy of the catalog may be old.
     #[error("The service is starting. Try again later.")]
     Starting,
-    /// The catalog did not answer in time, or a bug.
+    /// The catalog did not respond in time, or there is a bug.
     #[error("Internal service failure.")]
     Internal,
 }
 
-/// Text for a client that finds a byte budget used up.
+/// Message for a client whose call finds a byte budget used up.
 pub const TOO_MUCH_IN_FLIGHT: &str = "Rate exceeded: too many bytes in flight. Try again later.";
 
 impl Error {
-    /// The fault for clients. The only place of the port with AWS codes.
+    /// The fault for the client. No other place of the gateway names AWS codes.
     ///
     /// Source: Kinesis API reference, common errors.
     pub fn fault(&self) -> Fault {

@@ -1,4 +1,4 @@
-//! Entry points for `anabranch-fuzz`: code that reads bytes of clients, without a socket. For nothing else.
+//! Entry points for `anabranch-fuzz`: code that parses bytes of clients, without a socket. Nothing else may use them.
 
 use std::net::Ipv4Addr;
 
@@ -14,8 +14,8 @@ use crate::trust::Reservation;
 const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/kinesis/aws4_request, \
                          SignedHeaders=host;x-amz-date, Signature=00ff";
 
-/// Performs a signed call of `target` (`Kinesis_20131202.PutRecord`). Returns the status of its response; `None` if there
-/// is no such operation.
+/// Performs a signed call of `target`, such as `Kinesis_20131202.PutRecord`. Returns the HTTP status of its response.
+/// `None` if the operation does not exist.
 pub async fn call(gateway: &Gateway, target: &str, content_type: &str, body: &[u8]) -> Option<u16> {
     let request = http::Request::post("/")
         .header("x-amz-target", target)
@@ -35,7 +35,7 @@ pub async fn call(gateway: &Gateway, target: &str, content_type: &str, body: &[u
     })
 }
 
-/// The content of a body in gzip; `None` if it is refused.
+/// Inflates a gzip body. `None` if the body is refused.
 pub async fn inflate(gateway: &Gateway, body: &[u8]) -> Option<Vec<u8>> {
     let sent = Bytes::copy_from_slice(body);
     let mut reservation = Reservation::Verified(gateway.platform.bodies.take(0)?);

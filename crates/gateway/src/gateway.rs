@@ -1,3 +1,8 @@
+//! The gateway as other crates build it: a platform, services, and optional parts.
+//!
+//! Order of events: [`Gateway::new`], then the `with_` functions, then [`Gateway::serve`] until shutdown. The gateway
+//! accepts no connection before `serve`.
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -14,24 +19,24 @@ use crate::server;
 use crate::service::Service;
 use crate::settings::Authentication;
 
-/// One port for the APIs of a cluster. Cheap to clone; clones share the byte budgets.
+/// One TCP port for all APIs of a cluster. Cheap to clone. Clones share the byte budgets.
 #[derive(Clone)]
 pub struct Gateway {
     pub(crate) platform: Platform,
     pub(crate) services: Vec<Arc<dyn Hosted>>,
-    /// Verifies signatures, where authentication is required.
+    /// Verifies signatures. `None` if any credentials are accepted.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
-    /// Plain HTTP without it.
+    /// `None`: plain HTTP.
     pub(crate) tls: Option<ApiTls>,
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
-    pub(crate) currency: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) is_current: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
     /// Calls of no known operation.
     pub(crate) unknown_calls: Arc<OperationMetrics>,
 }
 
 impl Gateway {
-    /// A gateway without services. It is ready at once, see [`Self::with_readiness`].
+    /// A gateway without services. Without [`Self::with_readiness`] it is always ready.
     pub fn new(platform: Platform) -> Self {
         let settings = &platform.settings;
         let authenticator = match settings.authentication {
@@ -45,12 +50,12 @@ impl Gateway {
             platform,
             tls: None,
             readiness: Arc::new(|| true),
-            currency: Arc::new(|| true),
+            is_current: Arc::new(|| true),
             report: Arc::new(|| "{}".into()),
         }
     }
 
-    /// Hosts a service beside those that are hosted already.
+    /// Adds a service to the services of this gateway.
     pub fn with_service<S: Service>(mut self, service: S) -> Self {
         let has_limits = self.platform.settings.service_limits;
         let host = Host::new(service, has_limits, &self.platform.metrics);
@@ -58,34 +63,35 @@ impl Gateway {
         self
     }
 
-    /// Has `GET /readyz` answer 200 only while `ready` says so. It is asked at each call.
+    /// `GET /readyz` responds with 200 only while `ready` returns true. The gateway calls `ready` for each request.
     pub fn with_readiness(self, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { readiness: Arc::new(ready), ..self }
     }
 
-    /// Refuses calls with 503, which every SDK retries, for as long as `current` says no: a node that has just started
-    /// may have a catalog of long ago, and what it says by that would be final for an SDK. Asked at each call.
-    pub fn with_currency(self, current: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { currency: Arc::new(current), ..self }
+    /// Refuses calls with 503 while `is_current` returns false. SDKs retry a 503. The catalog of a node that has just
+    /// started may be old, and an SDK would take a "not found" from it as final. The gateway calls `is_current` for
+    /// each call.
+    pub fn with_freshness(self, is_current: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { is_current: Arc::new(is_current), ..self }
     }
 
-    /// Has `GET /cluster` answer what `report` says, a JSON document: where the leaders of the shards
-    /// are, for people and tests that want to know.
+    /// `GET /cluster` responds with the JSON document that `report` returns. It says which node leads each shard, for
+    /// people and tests.
     pub fn with_report(self, report: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self { report: Arc::new(report), ..self }
     }
 
-    /// Serves over TLS alone.
+    /// Accepts only TLS connections.
     pub fn with_tls(self, tls: ApiTls) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
-    /// Serves HTTP/1.1 and HTTP/2 (by prior knowledge, over TLS also by ALPN) on `listener` until `shutdown` is ready, then
-    /// lets open requests finish for `shutdown_grace`.
+    /// Serves HTTP/1.1 and HTTP/2 on `listener` until `shutdown` is ready. Clients choose HTTP/2 by prior knowledge,
+    /// or by ALPN over TLS. After `shutdown`, open requests have `shutdown_grace` to finish.
     ///
     /// # Errors
-    /// What `accept` says when the listener itself is broken; a connection's failure ends only that
-    /// connection, and running out of file descriptors is waited out.
+    /// The error of `accept` if the listener itself is broken. A failure of one connection ends only that connection.
+    /// If file descriptors run out, the gateway waits and tries again.
     pub async fn serve(
         &self,
         listener: TcpListener,

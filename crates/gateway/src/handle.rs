@@ -1,10 +1,10 @@
-//! From an HTTP request to its response, in the order in which AWS checks things: method, content type, body, operation,
-//! signature. [`crate::run`] has the checks that follow.
+//! Handles one HTTP request, from its head to its response. The checks run in the order of AWS: method, content type,
+//! body, operation, signature. [`crate::run`] has the checks that follow.
 //!
-//! One check comes earlier than in AWS. A large body, or one in gzip, is neither read nor decoded for a caller that would
-//! be refused: before it is read, its head must name a known key; before it is decoded, its signature must be right. A
-//! request whose signature was not verified yet may lose its memory to others (`unverified.rs`). It is answered then, and
-//! forgotten.
+//! One check comes earlier than in AWS: a large or gzip-compressed body costs memory and time, so it is not accepted
+//! from a caller that would be refused. Before a large body is read, the head must name a known key. Before a large
+//! or compressed body is decoded, the signature must be valid. A request without a verified signature may lose its
+//! memory to other requests (`unverified.rs`). Then it gets an error response at once.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::service::Kind;
 use crate::trust::{Reservation, Trust};
 use crate::unverified::SMALL_BODY_BYTES;
 
-/// A request whose head is counted, on a connection with this trust.
+/// A request whose head is counted against a budget, and the trust of its connection.
 pub(crate) struct Admitted<'a> {
     pub trust: &'a Trust,
     pub peer: Peer,
@@ -61,7 +61,7 @@ pub(crate) async fn handle(gateway: &Gateway, request: Admitted<'_>) -> HttpResp
     response
 }
 
-/// The response to a request that no memory is left for.
+/// The response to a request for which no memory is left.
 pub(crate) fn refuse(gateway: &Gateway, parts: &Parts, error: &Error) -> HttpResponse {
     let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     let route = Route::of(&gateway.services, parts);
@@ -138,7 +138,7 @@ impl Route<'_> {
         }
     }
 
-    /// The fault of an error of the port; a service has its own code for a budget that is used up.
+    /// The fault for an error of the gateway. A service has its own code for a budget that is used up.
     fn fault(&self, error: &Error) -> Fault {
         match self {
             Self::Call(destination) => destination.fault(error),
@@ -165,7 +165,7 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// A request without its body, and the connection that it came on.
+/// A request without its body, and the connection that carries it.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
     gateway: &'a Gateway,
@@ -182,7 +182,7 @@ struct Expected<'a> {
     signing: Option<&'a str>,
 }
 
-/// A request that arrived completely.
+/// A request whose body has arrived.
 struct Arrived {
     /// The body as the client sent it.
     sent: Bytes,
@@ -215,7 +215,7 @@ impl Exchange<'_> {
         match (&parts.method, parts.uri.path()) {
             (&Method::GET | &Method::HEAD, "/healthz") => response::plain(StatusCode::OK, "ok\n"),
             (&Method::GET | &Method::HEAD, "/readyz") => readiness(gateway),
-            // It names every stream. Where callers must sign, operators use `anabranch ctl` instead.
+            // The report names every stream. If callers must sign, operators use `anabranch ctl` instead.
             (&Method::GET, "/cluster") if gateway.authenticator.is_none() => {
                 response::plain(StatusCode::OK, (gateway.report)())
             }
@@ -263,7 +263,7 @@ impl Exchange<'_> {
     ) -> Result<Done, Fault> {
         let Self { gateway, peer, parts, .. } = self;
         let failed = |error: Error| destination.fault(&error);
-        if !(gateway.currency)() {
+        if !(gateway.is_current)() {
             return Err(Error::Starting.fault());
         }
         let encoding = Encoding::of(&parts.headers).map_err(failed)?;
@@ -292,7 +292,7 @@ impl Exchange<'_> {
             return Err(Error::UnknownOperation.fault());
         };
         let received = Received { protocol, body: &bytes, parts, peer, caller, stages };
-        // The reservation is held until the response is made.
+        // This function owns the reservation, so the bytes of the body stay counted until the response is made.
         service.perform(gateway, operation, received).await
     }
 
@@ -313,8 +313,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Reads the body and verifies the signature. A small body is handed on even if its signature is wrong, because AWS
-    /// reports faults of the body first.
+    /// Reads the body and verifies the signature. A small body is passed on even if its signature is wrong, because
+    /// AWS reports faults of the body first.
     async fn arrive(
         self,
         body: Incoming,

@@ -1,4 +1,4 @@
-//! What comes before the first request on a port with TLS.
+//! The TLS handshake of a connection, and a hint for clients that speak plain HTTP to a TLS port.
 
 use std::io;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// The first byte of every TLS connection: the kind of record that a handshake is.
+/// First byte of a TLS handshake record. Every TLS connection begins with it.
 const HANDSHAKE: u8 = 0x16;
-/// What a client is told that speaks HTTP without TLS.
+/// Response to a client that speaks HTTP without TLS.
 const NOT_PLAIN: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 23\r\n\
                            Connection: close\r\n\r\nthis port speaks HTTPS\n";
-/// How long such a client may take to hear it.
-const HEARD: Duration = Duration::from_secs(1);
+/// How long such a client may take to read the response.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Makes the handshake within `limit`. `None` if it came to nothing, or `closing` turned true.
+/// Performs the handshake within `limit`. `None` if it fails or if `closing` turns true.
 pub(crate) async fn shake_hands(
     tls: &ApiTls,
     stream: TcpStream,
@@ -43,8 +43,8 @@ async fn begin(tls: &ApiTls, stream: TcpStream) -> io::Result<Option<Stream>> {
         return Ok(None); // closed before it said anything
     }
     if first[0].is_ascii_uppercase() {
-        // A client that doesn't hear it in time is left alone.
-        let _ = timeout(HEARD, refuse_plain(stream)).await;
+        // A client that does not read the response in time is disconnected.
+        let _ = timeout(REFUSAL_TIMEOUT, refuse_plain(stream)).await;
         return Ok(None);
     }
     if first[0] != HANDSHAKE {
@@ -53,8 +53,8 @@ async fn begin(tls: &ApiTls, stream: TcpStream) -> io::Result<Option<Stream>> {
     tls.accept(stream).await.map(Some)
 }
 
-/// Answers what looks like HTTP, and takes what the client still sends: a close over unread bytes would take the
-/// answer back.
+/// Sends a plain HTTP response and reads what the client still sends. If the connection were closed while sent bytes
+/// are unread, the client might lose the response.
 async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(NOT_PLAIN).await?;
     stream.shutdown().await?;

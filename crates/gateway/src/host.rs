@@ -1,4 +1,5 @@
-//! A service inside the gateway: the service itself, its rate limits, and a view of it without its type.
+//! A service inside the gateway. [`Host`] holds the service and its rate limits. [`Hosted`] is the same without the
+//! type of the service, so that the gateway can keep services of different types in one list.
 
 use anabranch_aws::fault::Fault;
 use futures::future::BoxFuture;
@@ -14,13 +15,13 @@ use crate::service::{Kind, Limit, Scope as _, Service, ServiceNames};
 /// A service and its counters.
 pub(crate) struct Host<S: Service> {
     pub service: S,
-    /// `None` where only memory and disk limit calls.
+    /// `None` if the limits of the AWS service do not apply. Then only memory and disk limit calls.
     limits: Option<CallLimits<S::Subject>>,
     /// In the order of the table of operations.
     metrics: Vec<OperationMetrics>,
 }
 
-/// A row of the table of operations of a hosted service.
+/// Index of a row in the table of operations of a hosted service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OperationIndex(usize);
 
@@ -31,14 +32,14 @@ impl OperationIndex {
     }
 }
 
-/// A hosted service of any type.
+/// A hosted service without its type.
 pub(crate) trait Hosted: Send + Sync {
     fn names(&self) -> ServiceNames;
 
-    /// The operation of that name.
+    /// Finds the operation of that name. Names are compared byte by byte.
     fn find(&self, operation: &str) -> Option<OperationIndex>;
 
-    /// Performs a call.
+    /// Performs a call in the order of `run.rs`.
     fn perform<'a>(
         &'a self,
         gateway: &'a Gateway,
@@ -50,7 +51,7 @@ pub(crate) trait Hosted: Send + Sync {
 
     fn metrics(&self, operation: OperationIndex) -> &OperationMetrics;
 
-    /// The fault of an error of the port. Where a byte budget is used up, the service decides the code.
+    /// The fault for an error of the gateway. If a byte budget is used up, the service decides the code.
     fn fault(&self, operation: Option<OperationIndex>, error: &Error) -> Fault;
 }
 
@@ -60,7 +61,7 @@ impl<S: Service> Host<S> {
         Self { service, limits: has_limits.then(CallLimits::default), metrics }
     }
 
-    /// Counts a call, if limits hold. `subject` is `None` for the account.
+    /// Counts a call if limits apply. `subject` is `None` if all calls of the account count together.
     pub(crate) fn count(
         &self,
         call: &Call<'_, S>,

@@ -1,4 +1,4 @@
-//! Users with their policies, compiled. Kept until a user changes.
+//! Cache of users with their compiled policies. An entry is valid until any user changes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,34 +7,34 @@ use anabranch_access::policy::{Caller, Kind, Policy};
 use anabranch_catalog::{Catalog, User};
 use anabranch_types::{AccountId, UserName};
 
-/// Users that are kept compiled.
+/// Largest number of cached users. A full cache is emptied.
 const MAX_IDENTITIES: usize = 1024;
 
-/// A user.
+/// A user of one version of the catalog.
 #[derive(Debug)]
 pub struct Identity {
     pub(crate) user: UserName,
     pub(crate) account: AccountId,
-    /// `arn:aws:iam::<account>:user/<name>`, or `…:root`.
+    /// `arn:aws:iam::<account>:user/<name>`, or `arn:aws:iam::<account>:root`.
     arn: String,
     is_root: bool,
-    /// What it may do; nothing at all if one of its policies can't be read.
+    /// Compiled policies of the user. Empty if any of them cannot be compiled.
     pub(crate) policies: Vec<Policy>,
 }
 
-/// Users that have called.
+/// Cached users, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Identities(Mutex<Known>);
+pub(crate) struct Identities(Mutex<CachedUsers>);
 
 #[derive(Debug, Default)]
-struct Known {
-    /// The version of the users that they are of.
+struct CachedUsers {
+    /// Version of the users that the entries were compiled from.
     version: u64,
     by_name: HashMap<UserName, Arc<Identity>>,
 }
 
 impl Identities {
-    /// The user of that name, in this version of the catalog.
+    /// Finds the user of that name in this version of the catalog.
     pub(crate) fn of(&self, catalog: &Catalog, name: &UserName) -> Option<Arc<Identity>> {
         let version = catalog.users.version();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,9 +45,9 @@ impl Identities {
         }
         let identity = Arc::new(Identity::new(name, catalog.users.get(name)?));
         if known.version < version || known.by_name.len() >= MAX_IDENTITIES {
-            *known = Known { version, by_name: HashMap::new() };
+            *known = CachedUsers { version, by_name: HashMap::new() };
         }
-        // A call that still has an older version keeps nothing.
+        // A call with an older version of the catalog does not change the cache.
         if known.version == version {
             known.by_name.insert(name.clone(), Arc::clone(&identity));
         }
@@ -67,12 +67,12 @@ impl Identity {
             Policy::parse(document, Kind::Identity)
                 .inspect_err(|error| tracing::warn!(%name, policy, %error, "policy cannot be read"))
         });
-        // What can't be read might deny something.
+        // A policy that cannot be compiled might contain a denial. So the user may do nothing.
         let policies = compiled.collect::<Result<_, _>>().unwrap_or_default();
         Self { user: name.clone(), account, arn, is_root, policies }
     }
 
-    /// The user, as policies see it.
+    /// The user as policy evaluation needs it.
     pub fn caller(&self) -> Caller<'_> {
         Caller { account: self.account.as_str(), arn: &self.arn, is_root: self.is_root }
     }

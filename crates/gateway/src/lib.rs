@@ -1,17 +1,18 @@
-//! The port: HTTP in, calls of services out. The gateway knows no service.
+//! The HTTP gateway: it receives HTTP requests and calls operations of services. It knows no service by name.
 //!
-//! Order of events: [`Gateway::serve`] accepts connections (`server.rs`, `handshake.rs`, `connection.rs`). `handle.rs` takes
-//! one request through the checks that need no operation, `dispatch.rs` finds service and operation, `auth.rs` verifies the
-//! signature. [`run`] then checks, authorizes and runs the operation; its order holds for every service.
+//! Order of events: [`Gateway::serve`] accepts connections (`server.rs`, `handshake.rs`, `connection.rs`).
+//! `handle.rs` takes a request through the checks that do not depend on the operation. `dispatch.rs` finds service
+//! and operation. `auth.rs` verifies the signature. [`run`] then checks, authorizes and runs the operation. Its order
+//! is the same for every service.
 //!
-//! Invariants: the gateway keeps no state that a restart loses: iterators and paging tokens are sealed, and every gateway
-//! of the cluster opens them (`token.rs`). Heads, bodies and responses are in memory only against a byte budget
-//! (`platform.rs`); requests whose signature was not verified have a small one of their own (`trust.rs`,
-//! `unverified.rs`). Nothing that a client sends makes the gateway panic.
+//! Invariants: the gateway keeps no state that a restart would lose. Iterators and paging tokens are sealed, and
+//! every gateway of the cluster can open them (`token.rs`). Each head, body and response in memory is counted against
+//! a byte budget (`platform.rs`). Requests whose signature is not verified have a small budget of their own
+//! (`trust.rs`, `unverified.rs`). No bytes of a client make the gateway panic.
 //!
-//! Absent: operations, their limits and errors (services have them), storage, Raft.
+//! Absent: operations, their limits and their errors (each service has its own), storage, Raft.
 //!
-//! A new service implements [`Service`]; [`Gateway::with_service`] hosts it.
+//! To add a service, implement [`Service`] and pass it to [`Gateway::with_service`].
 
 mod auth;
 mod authorization;

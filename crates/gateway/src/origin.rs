@@ -1,8 +1,8 @@
-//! Pages in browsers: which of them may call.
+//! Decides which web pages may call the gateway from a browser.
 //!
-//! Where signatures are verified, pages of every origin may, as with the service: a page without a key can't sign.
-//! Where any credentials are accepted, any page that somebody opens could read and delete the streams of a gateway on
-//! the same machine. So there only pages of loopback may, and those of origins that are named.
+//! If signatures are verified, pages of every origin may call, as in AWS, because a page without a key cannot sign.
+//! If any credentials are accepted, a page that a user opens by chance could read and delete the streams of a gateway
+//! on the same machine. So only pages from loopback and from configured origins may call such a gateway.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use http::uri::{Authority, Uri};
 
 use crate::gateway::Gateway;
 
-/// Whether the request is of a page that may not call.
+/// Whether the request comes from a page that may not call.
 pub(crate) fn is_foreign(gateway: &Gateway, headers: &HeaderMap) -> bool {
     if gateway.authenticator.is_some() {
         return false;
@@ -24,7 +24,7 @@ pub(crate) fn is_foreign(gateway: &Gateway, headers: &HeaderMap) -> bool {
     !origins.all(|origin| origin.to_str().is_ok_and(is_allowed))
 }
 
-/// `http://localhost:3000`
+/// Whether the origin is a page on this machine, such as `http://localhost:3000`.
 fn is_of_loopback(origin: &str) -> bool {
     let uri: Option<Uri> = origin.parse().ok();
     let authority = uri.as_ref().and_then(Uri::authority);
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_of_loopback_are_told_from_others() {
+    fn only_origins_on_this_machine_are_loopback() {
         for origin in [
             "http://localhost",
             "https://localhost:3000",

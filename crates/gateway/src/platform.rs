@@ -1,3 +1,8 @@
+//! The parts that the gateway and its services share: cluster, clock, sealer, byte budgets.
+//!
+//! Bytes in memory are counted in four budgets, so that one kind of traffic cannot starve another: bodies of callers
+//! with a verified signature, bodies of other callers, responses, pushed events.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,39 +12,41 @@ use anabranch_types::Clock;
 
 use crate::budget::Budget;
 use crate::metrics::{BudgetName, GatewayMetrics};
-use crate::newest::Newest;
+use crate::newest::NewestCatalog;
 use crate::settings::GatewaySettings;
 use crate::token::Sealer;
 use crate::unverified::Unverified;
 
-/// The parts of a gateway that its services use: the cluster, the clock, the token sealer and the byte budgets. Cheap to
-/// clone. All clones share the budgets, so one service cannot use memory that another one was promised.
+/// The parts of a gateway that its services use. Cheap to clone. All clones share the budgets, so one service cannot
+/// use memory that another service has reserved.
 #[derive(Clone)]
 pub struct Platform {
-    /// The cluster behind the gateway.
+    /// The cluster that the gateway serves.
     pub cluster: Arc<dyn Cluster>,
-    /// Wall clock for arrival checks, token ages and rate limits.
+    /// Wall clock for the time of signatures, the age of tokens and rate limits.
     pub clock: Arc<dyn Clock>,
-    /// Account, region, limits and time limits.
+    /// Settings of the gateway: account, region, sizes, time limits.
     pub settings: Arc<GatewaySettings>,
     /// Seals iterators and paging tokens of all services.
     pub sealer: Arc<Sealer>,
-    /// Bytes of responses in memory. Apart from request bodies, so that slow readers take nothing from writers.
+    /// Budget for bytes of responses in memory. Separate from request bodies, so that slow readers take no memory
+    /// from writers.
     pub responses: Budget,
-    /// Bytes of pushed events in memory. Apart from responses, so that slow subscribers take nothing from readers.
+    /// Budget for bytes of pushed events in memory. Separate from responses, so that slow subscribers take no memory
+    /// from readers.
     pub pushes: Budget,
-    /// Bytes of heads and bodies in memory, of callers whose signature was verified.
+    /// Budget for bytes of heads and bodies in memory, of callers whose signature was verified.
     pub(crate) bodies: Budget,
-    /// Bytes of heads and bodies in memory, of callers whose signature was not verified yet.
+    /// Budget for bytes of heads and bodies in memory, of callers whose signature was not verified yet.
     pub(crate) unverified: Unverified,
-    /// Asks the catalog's leader for the newest version.
-    pub(crate) newest: Newest,
+    /// Asks the leader of the catalog for the newest version.
+    pub(crate) newest: NewestCatalog,
     pub(crate) registry: Registry,
     pub(crate) metrics: GatewayMetrics,
 }
 
 impl Platform {
-    /// The platform of one gateway. Its metrics are registered in `registry`, which `GET /metrics` shows.
+    /// Creates the platform of one gateway. Its metrics are registered in `registry`, which `GET /metrics` shows.
     pub fn new(
         cluster: Arc<dyn Cluster>,
         settings: GatewaySettings,
@@ -56,7 +63,7 @@ impl Platform {
             pushes: Budget::new(settings.push_bytes()),
             bodies: Budget::new(settings.max_in_flight_bytes / 2),
             unverified: Unverified::new(settings.max_unverified_bytes),
-            newest: Newest::default(),
+            newest: NewestCatalog::default(),
             settings: Arc::new(settings),
         };
         platform.show_budgets();

@@ -1,14 +1,14 @@
-//! Policies of streams and consumers, compiled. Kept for as long as their text is the same.
+//! Cache of compiled resource policies. An entry is valid while the text of the policy is the same.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_access::policy::{Kind, ParseError, Policy};
 
-/// Policies that are kept compiled.
+/// Largest number of cached policies. A full cache is emptied.
 const MAX_DOCUMENTS: usize = 1024;
 
-/// Compiled policies, by the ARN of what they are attached to.
+/// Compiled policies by the ARN of the resource.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyCache(Mutex<HashMap<String, Document>>);
 
@@ -19,7 +19,7 @@ struct Document {
 }
 
 impl PolicyCache {
-    /// The policy that `text`, attached to `arn`, means.
+    /// The compiled form of `text`, the policy that is attached to `arn`.
     ///
     /// # Errors
     /// Those of [`Policy::parse`].

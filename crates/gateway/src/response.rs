@@ -1,4 +1,8 @@
-//! HTTP responses: their bodies, and the headers that every one has.
+//! HTTP responses: their bodies, and the headers that all of them have.
+//!
+//! A body is whole or a sequence of events. Bytes of a body that are counted against a budget stay counted until the
+//! connection drops them ([`counted`]). [`Body::watched`] reports what the client takes, so that `connection.rs` can
+//! close a connection whose client takes nothing. [`finish`] adds request ids and CORS headers to each response.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,53 +24,60 @@ use tokio::sync::watch;
 
 use crate::budget::Permit;
 
-/// A response of the port.
+/// A response of the gateway.
 pub(crate) type HttpResponse = Response<Body>;
 
-/// The body of an answer.
+/// The body of a response.
 pub(crate) enum Body {
-    /// All of it is there.
+    /// The whole body is in memory.
     Whole(Whole),
-    /// It comes piece by piece.
+    /// The body arrives in pieces.
     Events(Events),
 }
 
-/// Pieces of a body as they come.
+/// Pieces of a body, in order.
 pub type Events = BoxStream<'static, Bytes>;
 
-/// The rest of a body that is all there.
+/// The unsent rest of a body that is in memory.
 pub(crate) struct Whole {
     rest: Bytes,
-    /// Hears of each piece that is taken; without it the body is taken at once.
-    taken: Option<Taken>,
+    /// Called for each piece that the connection takes. `None`: the connection takes the whole body at once.
+    on_progress: Option<OnProgress>,
 }
 
-/// Hears that a client took more of an answer.
-pub(crate) type Taken = Arc<dyn Fn() + Send + Sync>;
+/// Called when a client takes more of a response. Dropped when the response is over.
+pub(crate) type OnProgress = Arc<dyn Fn() + Send + Sync>;
 
-/// What is taken at once of a body that somebody watches.
+/// Largest piece of a watched body.
 const PIECE_BYTES: usize = 64 * 1024;
 
 impl Body {
-    /// Whether it comes piece by piece.
+    /// Whether the body arrives in pieces.
     pub(crate) const fn is_events(&self) -> bool {
         matches!(self, Self::Events(_))
     }
 
-    /// Tells `taken` of each piece that is taken, and lets go of it with the last byte of the body. One that comes piece
-    /// by piece ends early when `closing` turns true.
-    pub(crate) fn watched(self, taken: Taken, mut closing: watch::Receiver<bool>) -> Self {
+    /// Makes the body call `on_progress` for each piece that the connection takes. Drops `on_progress` with the last
+    /// byte of the body. Events end early when `closing` turns true.
+    pub(crate) fn watched(
+        self,
+        on_progress: OnProgress,
+        mut closing: watch::Receiver<bool>,
+    ) -> Self {
         let events = match self {
             Self::Events(events) => events,
             Self::Whole(Whole { rest: bytes, .. }) => {
-                let held = Held { bytes, _taken: Arc::clone(&taken) };
-                return Self::Whole(Whole { rest: Bytes::from_owner(held), taken: Some(taken) });
+                let held = WatchedBytes { bytes, _on_progress: Arc::clone(&on_progress) };
+                return Self::Whole(Whole {
+                    rest: Bytes::from_owner(held),
+                    on_progress: Some(on_progress),
+                });
             }
         };
         let closed = async move {
             let _either_way = closing.wait_for(|closing| *closing).await;
         };
-        Self::Events(events.take_until(closed).inspect(move |_| taken()).boxed())
+        Self::Events(events.take_until(closed).inspect(move |_| on_progress()).boxed())
     }
 }
 
@@ -75,15 +86,17 @@ impl Whole {
         if self.rest.is_empty() {
             return None;
         }
-        let Some(taken) = &self.taken else { return Some(std::mem::take(&mut self.rest)) };
-        taken();
+        let Some(on_progress) = &self.on_progress else {
+            return Some(std::mem::take(&mut self.rest));
+        };
+        on_progress();
         Some(self.rest.split_to(self.rest.len().min(PIECE_BYTES)))
     }
 }
 
 impl From<Bytes> for Body {
     fn from(rest: Bytes) -> Self {
-        Self::Whole(Whole { rest, taken: None })
+        Self::Whole(Whole { rest, on_progress: None })
     }
 }
 
@@ -122,18 +135,18 @@ const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 const EXPOSED: &str =
     "x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,x-amzn-ErrorMessage,Date";
 
-/// A result of an operation.
+/// Encoded output of an operation.
 #[derive(Debug)]
 pub(crate) struct Encoded {
-    /// The body; empty for operations that answer nothing.
+    /// The body. Empty for an operation without output.
     pub bytes: Vec<u8>,
-    /// For a body that is counted against the budget until it is sent.
+    /// Permit of a body that is counted against the budget until it is sent.
     pub permit: Option<Permit>,
 }
 
-/// What came of a call.
+/// Output of a successful call.
 pub(crate) enum Done {
-    /// One body.
+    /// A body in memory.
     Response(Encoded),
     /// Frames of an event stream.
     Events(Events),
@@ -168,34 +181,34 @@ pub(crate) fn success(protocol: Protocol, done: Done) -> HttpResponse {
     response
 }
 
-/// Bytes that are counted against the budget until the connection lets go of them.
+/// Makes bytes that stay counted against the budget until the connection drops them.
 pub fn counted(bytes: Vec<u8>, permit: Option<Permit>) -> Bytes {
     match permit {
-        Some(permit) => Bytes::from_owner(Counted { bytes, _permit: permit }),
+        Some(permit) => Bytes::from_owner(CountedBytes { bytes, _permit: permit }),
         None => Bytes::from(bytes),
     }
 }
 
-/// The response to a call that failed: the code is in a header and in the body.
+/// The response to a call that failed. The error code is in a header and in the body.
 pub(crate) fn failure(protocol: Protocol, fault: &Fault) -> HttpResponse {
     of(protocol.failure(fault))
 }
 
-/// The response with a body that is complete.
+/// A response whose body is in memory.
 pub(crate) fn of(response: Response<Vec<u8>>) -> HttpResponse {
     response.map(|body| Body::from(Bytes::from(body)))
 }
 
-/// The answer to a request of HTTP/1.1 that doesn't say, or says twice, which host is meant: the end of its connection.
+/// The response to an HTTP/1.1 request without exactly one `Host` header. It ends the connection.
 ///
 /// Source: RFC 9112, section 3.2.
 pub(crate) fn without_host() -> HttpResponse {
-    let mut answer = plain(StatusCode::BAD_REQUEST, "a request has exactly one Host header\n");
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
+    let mut response = plain(StatusCode::BAD_REQUEST, "a request has exactly one Host header\n");
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
-/// A line of text: health checks.
+/// A response with a line of text, for health checks.
 pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse {
     build(status, "text/plain", text.into())
 }
@@ -205,34 +218,35 @@ pub(crate) fn metrics(text: String) -> HttpResponse {
     build(StatusCode::OK, anabranch_metrics::CONTENT_TYPE, text.into())
 }
 
-/// The answer to a browser that asks what it may send.
+/// The response to a preflight request of a browser. It allows the headers and the method that the browser asks for.
 pub(crate) fn preflight(request: &HeaderMap) -> HttpResponse {
-    let mut answer = Response::new(Body::from(Bytes::new()));
+    let mut response = Response::new(Body::from(Bytes::new()));
     let pairs = [
         (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
         (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
     ];
     for (asked, allowed) in pairs {
         if let Some(value) = request.get(asked) {
-            answer.headers_mut().insert(allowed, value.clone());
+            response.headers_mut().insert(allowed, value.clone());
         }
     }
-    answer.headers_mut().insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("172800"));
-    answer
+    response.headers_mut().insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("172800"));
+    response
 }
 
-/// Adds what every answer has: ids, and the permission for the page of a browser, where one asks that may.
+/// Adds the headers that all responses have: request ids, and CORS headers if the request has an `Origin` that may
+/// call.
 pub(crate) fn finish(
-    answer: &mut HttpResponse,
+    response: &mut HttpResponse,
     request: &HeaderMap,
     is_foreign: bool,
     id: uuid::Uuid,
 ) {
-    let headers = answer.headers_mut();
+    let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut [0; 36])) {
         headers.insert("x-amzn-requestid", value);
     }
-    // Only the answer to a preflight says how long it may be kept.
+    // Only a response to a preflight request has a maximum age. It gets no extended request id.
     let is_preflight = headers.contains_key(ACCESS_CONTROL_MAX_AGE);
     let extended = base64_simd::STANDARD.encode_to_string(rand::random::<[u8; 72]>());
     if let Ok(value) = HeaderValue::try_from(extended)
@@ -247,31 +261,31 @@ pub(crate) fn finish(
 }
 
 fn build(status: StatusCode, content_type: &'static str, body: Bytes) -> HttpResponse {
-    let mut answer = Response::new(Body::from(body));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
-/// A body that somebody watches until the connection has let go of all of it.
-struct Held {
+/// Bytes of a watched body. They hold the callback until the connection has dropped all of them.
+struct WatchedBytes {
     bytes: Bytes,
-    _taken: Taken,
+    _on_progress: OnProgress,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for WatchedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// A body that gives its bytes back to the budget when the connection has let go of it.
-struct Counted {
+/// Bytes that are returned to the budget when the connection drops them.
+struct CountedBytes {
     bytes: Vec<u8>,
     _permit: Permit,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

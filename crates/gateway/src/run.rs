@@ -1,5 +1,5 @@
 //! The order of checks, the same for every operation of every service. No service can change it: a row of a table of
-//! operations holds a [`Performed`], which only this file makes.
+//! operations holds a function that returns [`Performed`], and only this file can make one.
 //!
 //! ```text
 //! dispatch.rs: method, content type, body, operation, signature        (before a call comes here)
@@ -14,8 +14,9 @@
 //! attempt:  9. the operation itself, with the target of step 6
 //! ```
 //!
-//! A data operation skips step 5. If the catalog version of this node refuses it in step 7 or 9, the call is checked again
-//! with the newest version: a change that another gateway acknowledged must not be denied here.
+//! A data operation skips step 5. If the catalog version of this node makes step 7 or 9 refuse the call, the gateway
+//! checks it again with the newest version. Otherwise this gateway could deny a change that another gateway has
+//! acknowledged.
 
 use std::fmt;
 
@@ -27,7 +28,7 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use serde::Deserialize;
 
-use crate::auth::{Caller, Known, Peer};
+use crate::auth::{Caller, KnownCaller, Peer};
 use crate::authorization::Authorization;
 use crate::cooperative::cooperatively;
 use crate::error::{Error, TOO_MUCH_IN_FLIGHT};
@@ -71,17 +72,17 @@ impl Received<'_> {
     }
 }
 
-/// A call that is performed in the order of this file.
+/// A call that will run in the order of this file.
 pub struct Performed<'a>(BoxFuture<'a, Result<Done, Fault>>);
 
 impl<'a> Performed<'a> {
-    /// On the heap, because the futures of the operations differ much in size.
+    /// Boxed, because the futures of the operations differ much in size.
     pub(crate) fn future(self) -> BoxFuture<'a, Result<Done, Fault>> {
         self.0
     }
 }
 
-/// Performs a call whose response is one body.
+/// Performs a call whose response has one body.
 pub fn run<'a, S, R>(mut call: Call<'a, S>) -> Performed<'a>
 where
     S: Service,
@@ -95,7 +96,8 @@ where
     }))
 }
 
-/// Performs a call whose response is an event stream. A refusal is an ordinary error response.
+/// Performs a call whose response is an event stream. If the call is refused, the response is an ordinary error
+/// response.
 pub fn run_events<'a, S, R>(mut call: Call<'a, S>) -> Performed<'a>
 where
     S: Service,
@@ -107,12 +109,12 @@ where
     }))
 }
 
-/// A request that passed all checks before it runs.
+/// A request that passed all checks and has not run yet.
 struct Admitted<S: Service, R: Request<S>> {
     request: R,
     target: R::Target,
-    /// `None` where any credentials are accepted.
-    caller: Option<Known>,
+    /// `None` if any credentials are accepted.
+    caller: Option<KnownCaller>,
 }
 
 impl<'a, S: Service> Call<'a, S> {
@@ -131,7 +133,7 @@ impl<'a, S: Service> Call<'a, S> {
             return Err(Error::from(error).fault());
         }
         let Caller(caller) = self.received.caller.clone().map_err(|error| error.fault())?;
-        // Only a known caller counts. Otherwise strangers could use up the account's calls.
+        // Only calls of known callers count. Otherwise strangers could use up the calls of the account.
         self.check_account_limit()?;
         let request = decoded.map_err(|error| Error::from(error).fault())?;
         constraints::check(&request).map_err(|violations| Error::from(violations).fault())?;
@@ -158,7 +160,7 @@ impl<'a, S: Service> Call<'a, S> {
                 let platform = &self.gateway.platform;
                 let newest = platform.newest.view(&platform.cluster).await;
                 newest.ok_or_else(|| Error::Internal.fault())?;
-                // The old version may not have had the policies and tags of a new stream.
+                // Authorize again: the old version may lack the policies and tags of a new stream.
                 self.authorize(admitted).await?;
                 request.run(&cx, target).await.map_err(|error| error.fault())
             }
@@ -166,7 +168,7 @@ impl<'a, S: Service> Call<'a, S> {
         }
     }
 
-    /// Whether policies allow the call. They are not evaluated where any credentials are accepted.
+    /// Checks that policies allow the call. No policy is evaluated if any credentials are accepted.
     async fn authorize<R: Request<S>>(&self, admitted: &Admitted<S, R>) -> Result<(), Fault> {
         let (Some(caller), Some(authenticator)) = (&admitted.caller, &self.gateway.authenticator)
         else {

@@ -1,4 +1,7 @@
-//! Accepts connections, at most `max_connections` at once.
+//! Accepts connections, at most `max_connections` at once, and waits for all of them at shutdown.
+//!
+//! Order of events: take a slot, accept a connection, serve it in a task that returns the slot. After the shutdown
+//! signal the listener is closed first. Then each connection has `shutdown_grace` to finish its requests.
 
 use std::future::Future;
 use std::io;
@@ -15,17 +18,18 @@ use tokio::sync::{Semaphore, watch};
 use crate::connection;
 use crate::gateway::Gateway;
 
-/// Head of one request, HTTP/2. Sixteen times what SDKs send.
+/// Largest head of an HTTP/2 request: sixteen times what SDKs send.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// What hyper may hold of an HTTP/1.1 connection that nobody reads.
+/// Largest number of bytes that hyper buffers for an HTTP/1.1 connection whose body is not read.
 const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
-/// Requests at once on one HTTP/2 connection; fewer before its first right signature, see `trust.rs`.
+/// Largest number of concurrent requests on an HTTP/2 connection. Before the first valid signature fewer are allowed,
+/// see `trust.rs`.
 const HTTP2_STREAMS: u32 = 128;
-/// What a client may send ahead of us on one HTTP/2 stream and on one connection. The second, times
-/// the number of connections, is outside the byte budget.
+/// Bytes that a client may send before the gateway reads them, on one HTTP/2 stream and on one connection. The bytes
+/// of all connections are outside the byte budgets: the second constant times the number of connections.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
-/// Until `accept` is tried again when the process has no file descriptor or memory left.
+/// Pause before the next `accept` if the process has no file descriptor or memory left.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
 
 pub(crate) type HttpBuilder = auto::Builder<TokioExecutor>;
@@ -39,11 +43,11 @@ pub(crate) async fn serve(
     let slots = Arc::new(Semaphore::new(limit));
     let (closing, closing_seen) = watch::channel(false);
     let builder = Arc::new(http_builder());
-    let complaints = Complaints::default();
+    let log_limiter = Complaints::default();
     let mut shutdown = pin!(shutdown);
     let result = loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots, &complaints) => accepted,
+            accepted = accept(&listener, &slots, &log_limiter) => accepted,
             () = shutdown.as_mut() => break Ok(()),
         };
         let (stream, slot) = match accepted {
@@ -58,17 +62,17 @@ pub(crate) async fn serve(
     };
     drop(listener);
     closing.send_replace(true);
-    // Every connection gives its slot back when it ends, at the latest after the grace.
+    // Each connection returns its slot when it ends, at the latest after the grace period.
     let all = u32::try_from(limit).unwrap_or(u32::MAX);
     drop(slots.acquire_many(all).await);
     result
 }
 
-/// The next connection, once there is a slot for it.
+/// Waits for a free slot and accepts the next connection.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-    complaints: &Complaints,
+    log_limiter: &Complaints,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     loop {
@@ -76,7 +80,7 @@ async fn accept(
             Ok((stream, _)) => return Ok((stream, slot)),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) if is_exhaustion(&error) => {
-                if complaints.is_due(Instant::now()) {
+                if log_limiter.is_due(Instant::now()) {
                     tracing::warn!(%error, "no connection accepted");
                 }
                 tokio::time::sleep(EXHAUSTED_WAIT).await;
@@ -104,8 +108,8 @@ fn http_builder() -> HttpBuilder {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // Connections watch their own silence, see `connection.rs`: hyper's timer would take an
-        // idle connection for a slow request.
+        // `connection.rs` watches for idle connections itself. The timer of hyper would treat an idle connection as a
+        // slow request.
         .header_read_timeout(None)
         .half_close(false)
         .max_buf_size(HTTP1_BUFFER_BYTES);

@@ -1,11 +1,11 @@
 //! What a service gives to the gateway, and what the gateway gives back.
 //!
 //! A service is one AWS API. It implements [`Service`]: its names and its table of [`Operation`]s. A row of the table
-//! names a [`Request`] type. The gateway decodes the request, checks it, authorizes its [`Target`] and then runs it; the
-//! order is fixed by [`crate::run`], and a row can only be made with a function from there.
+//! names a [`Request`] type. The gateway decodes the request, checks it, authorizes its [`Target`] and then runs it.
+//! [`crate::run`] fixes this order, and only its functions can make a row.
 //!
-//! Invariant: the target that was authorized is the value that [`Request::run`] receives. An operation that works on
-//! something else than its target would need another value for it, which it does not get.
+//! Invariant: [`Request::run`] receives the target that was authorized. It gets no other target, so an operation
+//! cannot work on a resource that no policy was evaluated for.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use crate::identity::Identity;
 use crate::response::Events;
 use crate::run::{Call, Performed};
 
-/// How requests name a service.
+/// The names of a service in requests, signatures and policies.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceNames {
     /// Prefix of `X-Amz-Target` up to the dot: `Kinesis_20131202`.
@@ -37,25 +37,26 @@ pub struct ServiceNames {
     pub actions: &'static str,
 }
 
-/// One AWS API on the port.
+/// One AWS API of the gateway.
 pub trait Service: Sized + Send + Sync + 'static {
-    /// How requests name the service.
+    /// The names of the service.
     const NAMES: ServiceNames;
     /// Every operation, in alphabetical order of the names.
     const OPERATIONS: &'static [Operation<Self>];
 
-    /// Why an operation is not done.
+    /// The error of an operation.
     type Error: ServiceError;
-    /// What a limit of calls per second counts separately, beside the account: a stream, a shard.
+    /// The kind of subject that a limit of calls per second counts separately, besides the account: each stream, each
+    /// shard.
     type Scope: Scope;
-    /// One value of a scope: this stream, that shard.
+    /// One value of a scope: a certain stream, a certain shard.
     type Subject: Clone + Eq + Hash + Send;
 
-    /// The fault for a call that exceeds a limit or finds no memory. Each API has its own code for it.
+    /// The fault for a call that exceeds a limit or finds no free memory. Each API has its own code for it.
     fn throttled(kind: Kind, message: String) -> Fault;
 }
 
-/// What a limit of calls counts separately.
+/// The kind of subject that a limit of calls counts separately.
 pub trait Scope: Copy + Send + Sync + 'static {
     /// End of the message for clients: ` for each stream`.
     fn text(self) -> &'static str;
@@ -63,38 +64,40 @@ pub trait Scope: Copy + Send + Sync + 'static {
 
 /// An error of a service.
 pub trait ServiceError: Send {
-    /// The fault for clients.
+    /// The fault for the client.
     fn fault(&self) -> Fault;
 
-    /// Whether the error may be due to an old version of the catalog: "not found" is, "throttled" is not. The gateway
-    /// runs such a call again on the newest version before it refuses it.
+    /// Whether an old version of the catalog may have caused the error. "Not found" may be such an error, "throttled"
+    /// is not. The gateway runs such a call again on the newest version before it refuses the call.
     fn may_be_outdated(&self) -> bool;
 }
 
 /// One row of a service's table of operations.
 #[derive(Debug)]
 pub struct Operation<S: Service> {
-    /// Name in requests and, behind the prefix, in policies.
+    /// Name of the operation in requests, and in policies behind the prefix of the service.
     pub name: &'static str,
-    /// Which version of the catalog it needs, and how it is throttled.
+    /// Decides which version of the catalog the operation needs and which fault throttles it.
     pub kind: Kind,
-    /// How often it may be called where the service's limits hold; `None` if AWS documents no figure.
+    /// How often the operation may be called if the limits of the AWS service apply. `None` if AWS documents no
+    /// figure.
     pub limit: Option<Limit<S::Scope>>,
     /// [`crate::run::run`] or [`crate::run::run_events`] of the request type.
     pub perform: for<'a> fn(Call<'a, S>) -> Performed<'a>,
 }
 
-/// What an operation works on.
+/// The data that an operation works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The catalog. It runs on the newest version, so it shows every change that any gateway acknowledged before.
+    /// Works on the catalog. Runs on the newest version, so it shows every change that any gateway acknowledged
+    /// before.
     Control,
-    /// Writes records. As [`Kind::Read`].
+    /// Writes records. Like [`Kind::Read`].
     Write,
-    /// Reads records. It runs on this node's version, because a round trip to the catalog would cost more than the call. A
-    /// refusal is checked again with the newest version.
+    /// Reads records. Runs on the version of this node, because a request to the catalog would cost more than the
+    /// call. A refusal is checked again with the newest version.
     Read,
-    /// Records that are pushed over a long time. As [`Kind::Read`], but throttled as control operations are.
+    /// Pushes records for a long time. Like [`Kind::Read`], but it is throttled like a control operation.
     Push,
 }
 
@@ -108,31 +111,31 @@ impl Kind {
 /// How often an operation may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit<Scope> {
-    /// Calls per second, and the size of a burst.
+    /// Token bucket: refills at this rate and holds one second's calls.
     pub per_second: u64,
-    /// What has a limit of its own; `None` if all calls of the account count together.
+    /// Each value of this scope has a limit of its own. `None` if all calls of the account count together.
     pub scope: Option<Scope>,
 }
 
 /// A decoded request of a service.
 pub trait Request<S: Service>: Constrained + Send + Sync {
-    /// What the request is about.
+    /// The resource that the request works on.
     type Target: Target<S>;
-    /// The result of the operation.
+    /// The output of the operation.
     type Response: Send;
 
-    /// The target that the request names.
+    /// Reads the target from the members of the request.
     ///
     /// # Errors
-    /// If the request names nothing that could exist.
+    /// If the members name nothing that could exist.
     fn target(&self, service: &S) -> Result<Self::Target, S::Error>;
 
-    /// Tags that the request sets or removes, for conditions of policies.
+    /// Tags that the request sets or removes. Conditions of policies use them.
     fn tags(&self) -> RequestTags<'_> {
         RequestTags::new()
     }
 
-    /// Checks the meaning of the request and does it. May run twice: see [`ServiceError::may_be_outdated`].
+    /// Checks the meaning of the request and runs it. May run twice, see [`ServiceError::may_be_outdated`].
     fn run(
         &self,
         cx: &Context<'_, S>,
@@ -143,46 +146,47 @@ pub trait Request<S: Service>: Constrained + Send + Sync {
 /// Tags that a request sets, and keys of tags that it removes (`None`).
 pub type RequestTags<'a> = Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>;
 
-/// What a request is about.
+/// The resource that a request works on.
 pub trait Target<S: Service>: Send + Sync {
-    /// The resource that policies are evaluated for, in one version of the catalog. `caller` is the account of the caller:
-    /// a name without an account means a resource of that account.
+    /// The resource in one version of the catalog, for the evaluation of policies. `caller` is the account of the
+    /// caller. A name without an account means a resource of the caller's account.
     fn resource<'v>(&self, service: &S, caller: &AccountId, view: &'v View) -> Resource<'v>;
 
-    /// What a limited call counts for. `None` if the target does not exist: the call fails anyway, and made-up names take
-    /// no memory.
+    /// The subject that a limited call counts for. `None` if the target does not exist. Such a call fails anyway, and
+    /// no counter is kept for a made-up name.
     fn subject(&self, scope: S::Scope, view: &View) -> Option<S::Subject>;
 }
 
 /// A target in one version of the catalog, for the evaluation of policies.
 #[derive(Debug)]
 pub struct Resource<'v> {
-    /// In one spelling, whatever partition and region the client wrote. `*` for the account.
+    /// The ARN in one spelling, whatever partition and region the client wrote. `*` for the account.
     pub arn: String,
-    /// The account that owns it.
+    /// The account that owns the resource.
     pub owner: AccountId,
-    /// Its tags; `None` if it does not exist or cannot have any.
+    /// Tags of the resource. `None` if the resource does not exist or cannot have tags.
     pub tags: Option<&'v BTreeMap<String, String>>,
-    /// The policy document that is attached to it.
+    /// The policy document that is attached to the resource.
     pub policy: Option<&'v str>,
-    /// Set if the resource cannot exist here, whatever the catalog says. The call gets this fault once policies allow it.
+    /// Set if the resource cannot exist in this cluster, whatever the catalog says. If policies allow the call, the
+    /// call gets this fault.
     pub missing: Option<Fault>,
 }
 
-/// What an operation may use beside its request and its target.
+/// The values that an operation gets besides its request and its target.
 #[derive(Debug)]
 pub struct Context<'a, S> {
-    /// The service.
+    /// The service that the operation belongs to.
     pub service: &'a S,
-    /// The caller, where signatures are verified.
+    /// The caller. `None` if signatures are not verified.
     pub identity: Option<&'a Identity>,
-    /// The head of the HTTP request.
+    /// Head of the HTTP request.
     pub parts: &'a Parts,
 }
 
-/// The result of an operation, as a body.
+/// The output of an operation that is sent as one body.
 pub trait Response {
-    /// Expected size of the body in bytes, so that the buffer seldom grows.
+    /// Expected size of the body in bytes. A good guess avoids that the buffer grows.
     fn expected_bytes(&self) -> usize {
         512
     }
@@ -190,14 +194,14 @@ pub trait Response {
     /// Writes the body.
     fn write(&self, writer: &mut Writer);
 
-    /// Whether the response reports a change that was made. Such a response is sent even if the budget for responses is
-    /// used up: a client that got an error instead would repeat the change.
+    /// Whether the response reports a change that was made. Such a response is sent even if the budget for responses
+    /// is used up. A client that got an error instead would repeat the change.
     fn reports_change(&self) -> bool {
         false
     }
 
-    /// The permit of a response that was counted against the budget before it was made. Other large responses are counted
-    /// once they are encoded.
+    /// The permit of a response that was counted against the budget before it was made. Any other large response is
+    /// counted when it is encoded.
     fn into_permit(self) -> Option<Permit>
     where
         Self: Sized,
@@ -206,13 +210,13 @@ pub trait Response {
     }
 }
 
-/// A result that is sent piece by piece.
+/// The output of an operation that is sent in pieces.
 pub trait EventSource {
     /// The frames of the event stream.
     fn events(self, protocol: Protocol) -> Events;
 }
 
-/// The response of operations without output: an empty body, as AWS sends.
+/// The response of an operation without output: an empty body, as in AWS.
 #[derive(Debug)]
 pub struct Empty;
 

@@ -1,51 +1,56 @@
+//! Settings of the gateway, with their defaults. They never change while the gateway runs.
+
 use std::fmt;
 use std::time::Duration;
 
 use anabranch_types::{AccountId, Region};
 
-/// Settings of one gateway. Every gateway of a cluster has the same account and token key.
+/// Settings of one gateway. All gateways of a cluster must have the same account and the same token key.
 #[derive(Clone, Debug)]
 pub struct GatewaySettings {
-    /// Account in ARNs and messages.
+    /// Account number in ARNs and messages.
     pub account: AccountId,
-    /// Region in ARNs. Clients of any region are served.
+    /// Region in ARNs. The gateway serves clients of any region.
     pub region: Region,
-    /// Seals shard iterators and paging tokens.
+    /// Key that seals shard iterators and paging tokens.
     pub token_key: TokenKey,
-    /// Who may call. Default: those whose signatures are right, as far as policies allow it.
+    /// Which callers are accepted. Default: callers with a valid signature, if policies allow the call.
     pub authentication: Authentication,
-    /// Origins whose pages a browser lets call, beside those of loopback: `https://console.example`. Where signatures are
-    /// verified, pages of all origins may: they can't sign. Default: none.
+    /// Origins whose pages may call from a browser, besides origins of loopback. Example: `https://console.example`.
+    /// If signatures are verified, pages of every origin may call, because a page without a key cannot sign. Default:
+    /// none.
     pub allowed_origins: Vec<String>,
-    /// Whether operations may be called, and streams be changed, only as often as the service allows. Default: no.
+    /// Whether the limits of the AWS service apply: calls per second of each operation, changes per stream. Default:
+    /// no.
     pub service_limits: bool,
-    /// Largest body. Default: 16 MiB, enough for 10 MiB of data in base64 and 500 keys.
+    /// Largest body. Default: 16 MiB, which is enough for 10 MiB of data in base64 and 500 keys.
     pub max_body_bytes: usize,
-    /// Bytes of bodies and answers in memory at once, half for either, and an eighth of it more for events
-    /// that are pushed; beyond it calls are throttled, and events wait. A
-    /// body counts twice, and once more twice as it was sent if that was in gzip, so this is at least four times `max_body_bytes`, or the largest are never
-    /// taken. Default: 512 MiB.
+    /// Budget in bytes for bodies and responses in memory: one half for bodies, one half for responses. Pushed events
+    /// have another eighth of this number. Beyond the budget, calls are throttled and events wait. A body counts
+    /// twice: once for its bytes and once for the decoded batch. A gzip body counts twice its compressed size and
+    /// twice its inflated size. So the budget must be at least four times `max_body_bytes`, or the largest bodies
+    /// never fit. Default: 512 MiB.
     pub max_in_flight_bytes: usize,
-    /// Bytes of heads and bodies in memory at once that belong to requests whose signature has not been verified, on
-    /// connections without a right signature yet. Beyond it the oldest of them are refused.
-    /// At least twice `max_body_bytes`. Default: 64 MiB.
+    /// Budget in bytes for heads and bodies of requests whose signature is not verified, on connections that have had
+    /// no valid signature yet. Beyond it the oldest of these requests are refused. At least twice `max_body_bytes`.
+    /// Default: 64 MiB.
     pub max_unverified_bytes: usize,
-    /// Open connections; further ones wait in the listener's queue. Default: 4096.
+    /// Largest number of open connections. Further connections wait in the queue of the listener. Default: 4096.
     pub max_connections: usize,
-    /// From the first byte of an HTTP/1.1 request to the end of its headers. Default: 10 s.
+    /// Time from the first byte of an HTTP/1.1 request to the end of its headers. Default: 10 s.
     pub header_read_timeout: Duration,
-    /// From the end of the headers to the end of the body. Default: 30 s.
+    /// Time from the end of the headers to the end of the body. Default: 30 s.
     pub body_read_timeout: Duration,
-    /// How long a client may refuse to take a byte of an answer. Default: 30 s.
+    /// Longest time in which a client takes no byte of a response. Default: 30 s.
     pub write_timeout: Duration,
-    /// How long a connection may have no request. Default: 90 s, above the 60 s of the SDKs.
+    /// Longest time in which a connection has no request. Default: 90 s, above the 60 s of the SDKs.
     pub idle_timeout: Duration,
-    /// How long open requests may go on after the shutdown signal. Default: 10 s.
+    /// How long open requests may run after the shutdown signal. Default: 10 s.
     pub shutdown_grace: Duration,
 }
 
 impl GatewaySettings {
-    /// The defaults, with the cluster's token key.
+    /// The defaults, with the token key of the cluster.
     pub fn new(token_key: TokenKey) -> Self {
         Self {
             account: AccountId::default(),
@@ -66,32 +71,32 @@ impl GatewaySettings {
         }
     }
 
-    /// Bytes of events that are pushed in memory at once.
+    /// Budget in bytes for pushed events in memory.
     pub const fn push_bytes(&self) -> usize {
         self.max_in_flight_bytes / 8
     }
 }
 
-/// Who may call.
+/// Which callers are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// Everybody: signatures must be there and are not verified, and no policy is asked.
+    /// Any credentials. A signature must be present but is not verified, and no policy is evaluated.
     Any,
-    /// Users of the catalog: signatures are verified, and policies decide.
+    /// Users of the catalog. Signatures are verified, and policies decide.
     Required,
 }
 
-/// 256 secret bits that every gateway of a cluster shares. Shows nothing of itself, and is compared with nothing.
+/// 256 secret bits that all gateways of a cluster share. `Debug` does not print them, and the type has no equality.
 #[derive(Clone, Copy)]
 pub struct TokenKey([u8; 32]);
 
 impl TokenKey {
-    /// The key made of `bytes`, which must come from a good random source.
+    /// A key of these bytes. They must come from a good random source.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bits themselves.
+    /// The secret bits.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }

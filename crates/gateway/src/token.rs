@@ -1,10 +1,15 @@
-//! Iterators and paging tokens of services, sealed so that only gateways of the cluster can make them.
+//! Seals and opens iterators and paging tokens. Only gateways of the cluster can make one.
 //!
-//! Shape, before base64: version (1) | salt (15) | counter (8) | AES-256-GCM ciphertext and tag (16).
-//! A gateway draws its salt once, when it starts, derives a key from the cluster's key and the salt,
-//! and counts its tokens up, so no pair of key and nonce is ever used twice. The key version is
-//! the first byte: a new key gets a new version, and old tokens die within five minutes.
-//! What is sealed: a tag that says which kind, the time of issue, then the fields of [`Token`].
+//! A sealed token, before base64:
+//!
+//! ```text
+//!   version (1) | salt (15) | counter (8) | AES-256-GCM ciphertext | tag (16)
+//! ```
+//!
+//! The plain text is: kind (1), time of issue (8), fields of the [`Token`]. A gateway draws a random salt when it
+//! starts. It derives its own key from the key of the cluster and the salt, and counts its tokens up. The counter is
+//! the nonce, so no pair of key and nonce is used twice. The version belongs to the key of the cluster: a new key
+//! needs a new version. Old tokens expire within five minutes anyway.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,29 +24,29 @@ use bytes::{Buf, BufMut};
 
 use crate::settings::TokenKey;
 
-/// Something that can be sealed.
+/// A kind of token.
 pub trait Token: Sized {
-    /// Tells the kinds of all services apart. Never reused: 1 to 6 belong to Kinesis.
+    /// Number of the kind, unique among all services and never reused. Numbers 1 to 6 belong to Kinesis.
     const KIND: u8;
-    /// Writes the fields.
+    /// Appends the fields.
     fn write(&self, out: &mut Vec<u8>);
-    /// Reads what [`Self::write`] wrote; `None` for anything else.
+    /// Reads the fields that [`Self::write`] wrote. `None` for other bytes.
     fn read(bytes: &mut &[u8]) -> Option<Self>;
 }
 
-/// Why a token was not opened.
+/// The reason why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// Not made by this cluster, or not for this use.
+    /// The token was not made by this cluster, or it is of another kind.
     Forged,
-    /// Older than five minutes.
+    /// The token is older than five minutes.
     Expired {
-        /// When it was made.
+        /// When the token was made.
         issued: Timestamp,
     },
 }
 
-/// Seals and opens tokens. Shared by all calls without a lock.
+/// Seals and opens tokens. All calls share it without a lock.
 pub struct Sealer {
     key: TokenKey,
     salt: [u8; SALT_BYTES],
@@ -54,20 +59,20 @@ const SALT_BYTES: usize = 15;
 const COUNTER_BYTES: usize = 8;
 const BLOCK_BYTES: usize = 16;
 const HEAD_BYTES: usize = 1 + SALT_BYTES + COUNTER_BYTES;
-/// Longest base64 text that [`Sealer::open`] looks at.
+/// [`Sealer::open`] refuses longer base64 texts unread.
 const MAX_TEXT_BYTES: usize = 1024;
 
-/// How long a token lives.
+/// How long a token is valid.
 pub const LIFETIME: Duration = Duration::from_secs(limits::SHARD_ITERATOR_LIFETIME_SECONDS);
 
 impl Sealer {
-    /// A sealer of its own salt.
+    /// A sealer with a new random salt.
     pub fn new(key: TokenKey) -> Self {
         let salt: [u8; SALT_BYTES] = rand::random();
         Self { key, salt, own: derive(&key, &salt), counter: AtomicU64::new(0) }
     }
 
-    /// The token as base64 text of at most 512 characters.
+    /// Seals a token. Returns base64 text of at most 512 characters.
     pub fn seal<T: Token>(&self, token: &T, now: Timestamp) -> String {
         let mut plain = Vec::with_capacity(192);
         plain.put_u8(T::KIND);
@@ -84,10 +89,10 @@ impl Sealer {
         STANDARD.encode_to_string(&sealed)
     }
 
-    /// Opens what any gateway of the cluster sealed.
+    /// Opens a token that any gateway of the cluster sealed.
     ///
     /// # Errors
-    /// [`OpenError`]: not genuine, or too old.
+    /// [`OpenError`] if the token is forged or too old.
     pub fn open<T: Token>(&self, text: &str, now: Timestamp) -> Result<T, OpenError> {
         let (issued, token) = self.decrypt(text).ok_or(OpenError::Forged)?;
         if now.since(issued) > LIFETIME {
@@ -128,7 +133,7 @@ impl std::fmt::Debug for Sealer {
     }
 }
 
-/// The key of a salt.
+/// Derives the key that belongs to a salt.
 fn derive(key: &TokenKey, salt: &[u8; SALT_BYTES]) -> Aes256Gcm {
     let mut derived = Key::<Aes256Gcm>::default();
     let blocks: [_; 2] = derived_blocks(key, salt);
@@ -138,7 +143,7 @@ fn derive(key: &TokenKey, salt: &[u8; SALT_BYTES]) -> Aes256Gcm {
     Aes256Gcm::new(&derived)
 }
 
-/// Blocks of AES over the salt and a number, as a pseudorandom function.
+/// A pseudorandom function: AES over the salt and a block number.
 pub fn derived_blocks<const BLOCKS: usize>(
     key: &TokenKey,
     salt: &[u8; SALT_BYTES],

@@ -1,8 +1,18 @@
-//! What one connection may hold, by what is known of its client.
+//! Decides how much memory a connection may use, depending on whether its client has proved who it is.
 //!
-//! A connection is trusted from its first right signature on, until a wrong one. Requests on a trusted connection are
-//! counted against the budget of bodies. Before that they are counted as unverified ([`crate::unverified`]), few at a
-//! time, and the unfinished head of an HTTP/1.1 request is counted too.
+//! A connection becomes trusted with its first valid signature and is no longer trusted after an invalid one:
+//!
+//! ```text
+//!              valid signature
+//!   untrusted ----------------> trusted
+//!             <----------------
+//!             invalid signature
+//! ```
+//!
+//! Requests on a trusted connection are counted against the budget of bodies. All others are counted as unverified
+//! ([`crate::unverified`]): only a few at a time per connection, and the unfinished head of an HTTP/1.1 request
+//! counts as well. When the signature of an unverified request turns out valid, [`Reservation::verified`] moves the
+//! request to the budget of bodies.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,40 +28,41 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::unverified::{Claim, Share, Unverified};
 
-/// Requests at a time on a connection that is not trusted.
+/// Largest number of concurrent requests on an untrusted connection.
 const UNTRUSTED_REQUESTS: usize = 32;
-/// What a connection that is not trusted may hold beside one body of the largest size: heads and small bodies.
+/// Bytes that an untrusted connection may use in addition to one body of the largest size, for heads and small
+/// bodies.
 const UNTRUSTED_BYTES_BESIDE: usize = 1024 * 1024;
-/// What a request costs beside its head and its body: its tasks, the state of its stream, and the buffer that the first
-/// piece of its body is part of.
+/// Memory for a request besides its head and its body: its tasks, the state of its stream, and the buffer that holds
+/// the first piece of its body.
 const REQUEST_BYTES: usize = 8192;
-/// What a header field costs beside its name and its value.
+/// Memory for a header field besides its name and its value.
 const FIELD_BYTES: usize = 128;
 
-/// Of one connection.
+/// The trust of one connection, and its claims.
 #[derive(Debug)]
 pub(crate) struct Trust {
     is_trusted: AtomicBool,
     share: Arc<Share>,
     unverified: Unverified,
     bodies: Budget,
-    /// The unfinished head of an HTTP/1.1 request.
+    /// Claim for the unfinished head of an HTTP/1.1 request.
     head: Mutex<Option<Claim>>,
-    /// Told when the room of [`Self::head`] is given to others.
+    /// Notified when another request takes the capacity of [`Self::head`].
     head_refused: Arc<Notify>,
 }
 
-/// Reservation of one request for its head and its body, given back when dropped.
+/// Capacity that one request holds for its head and its body. It is returned on drop.
 #[derive(Debug)]
 pub(crate) enum Reservation {
-    /// Against the budget of bodies: the caller is known.
+    /// Counted against the budget of bodies. The caller is known.
     Verified(Permit),
-    /// The caller is not known yet.
+    /// Counted as unverified. The caller is not known yet.
     Unverified(Claim),
 }
 
 impl Trust {
-    /// Of a new connection.
+    /// The trust of a new connection: untrusted.
     pub(crate) fn new(gateway: &Gateway) -> Self {
         let max_bytes = gateway.platform.settings.max_body_bytes + UNTRUSTED_BYTES_BESIDE;
         Self {
@@ -64,34 +75,35 @@ impl Trust {
         }
     }
 
-    /// Reservation for the head of a request.
+    /// Reserves capacity for the head of a request.
     ///
     /// # Errors
-    /// [`Error::Throttled`] if there is none.
+    /// [`Error::Throttled`] if no capacity is left.
     pub(crate) fn admit(&self, parts: &Parts) -> Result<Reservation, Error> {
         drop(self.take_head());
-        // What is no call is answered at once, also when there is no room.
+        // Only POST requests are calls. Other requests, such as health checks, get a response at once, even without
+        // free capacity.
         let bytes = if parts.method == Method::POST { head_bytes(parts) } else { 0 };
-        let room = if self.is_trusted() || bytes == 0 {
+        let reserved = if self.is_trusted() || bytes == 0 {
             self.bodies.take(bytes).map(Reservation::Verified)
         } else {
             let claim = self.unverified.claim(&self.share, bytes, Arc::default());
             claim.ok().map(Reservation::Unverified)
         };
-        room.ok_or(Error::Throttled)
+        reserved.ok_or(Error::Throttled)
     }
 
-    /// Takes the result of a signature into account.
+    /// Records whether the last signature on the connection was valid.
     pub(crate) fn set(&self, is_right: bool) {
         if self.is_trusted() != is_right {
             self.is_trusted.store(is_right, Ordering::Relaxed);
         }
     }
 
-    /// Counts `bytes` of an HTTP/1.1 head that is not whole yet.
+    /// Counts `bytes` of an HTTP/1.1 head that is not complete yet.
     ///
     /// # Errors
-    /// If there is no room for them: then the connection must end.
+    /// If no capacity is left. The caller must close the connection.
     pub(crate) fn grow_head(&self, bytes: usize) -> io::Result<()> {
         if self.is_trusted() {
             return Ok(());
@@ -107,7 +119,7 @@ impl Trust {
         grown.map_err(|_refused| io::ErrorKind::OutOfMemory.into())
     }
 
-    /// Ends when the room of an unfinished head is given to others.
+    /// Completes when another request takes the capacity of the unfinished head.
     pub(crate) async fn head_refused(&self) {
         self.head_refused.notified().await;
     }
@@ -122,10 +134,10 @@ impl Trust {
 }
 
 impl Reservation {
-    /// Reservation for `bytes` more of the body.
+    /// Reserves capacity for `bytes` more of the body.
     ///
     /// # Errors
-    /// [`Error::Throttled`] if there is none.
+    /// [`Error::Throttled`] if no capacity is left.
     pub(crate) fn grow(&mut self, gateway: &Gateway, bytes: usize) -> Result<(), Error> {
         match self {
             Self::Verified(permit) => {
@@ -139,12 +151,12 @@ impl Reservation {
         Ok(())
     }
 
-    /// Whether the caller is known.
+    /// Whether the bytes are counted against the budget of bodies.
     pub(crate) const fn is_verified(&self) -> bool {
         matches!(self, Self::Verified(_))
     }
 
-    /// Is told once if the room is given to others. `None` if that can't be.
+    /// Notified once if another request takes the capacity. `None` if that cannot happen.
     pub(crate) fn refusal(&self) -> Option<Arc<Notify>> {
         match self {
             Self::Verified(_) => None,
@@ -152,10 +164,11 @@ impl Reservation {
         }
     }
 
-    /// The room of a call whose signature is right and whose body has `bytes`.
+    /// Moves the reservation to the budget of bodies. The signature must be valid and the body complete, with `bytes`
+    /// bytes.
     ///
     /// # Errors
-    /// [`Error::Throttled`] if there is none.
+    /// [`Error::Throttled`] if no capacity is left.
     pub(crate) fn verified(self, gateway: &Gateway, bytes: usize) -> Result<Self, Error> {
         match self {
             Self::Verified(_) => Ok(self),
@@ -168,7 +181,7 @@ impl Reservation {
     }
 }
 
-/// What the head of a request costs in memory, or somewhat more.
+/// Memory for the head of a request, rounded up.
 fn head_bytes(parts: &Parts) -> usize {
     let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
     let fields = parts.headers.iter();

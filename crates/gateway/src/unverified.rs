@@ -1,39 +1,41 @@
-//! Memory of requests before their signature has been verified: heads, and bodies while they arrive.
+//! Memory of requests before their signature is verified: heads, and bodies while they arrive.
 //!
-//! Order of events: [`Unverified::claim`] counts the head of a request, [`Claim::grow`] counts each piece of its body
-//! before the piece is kept. When the signature is right, the call is counted against the budget of bodies, and its
-//! claim is dropped. So callers without a key never take memory of callers with one.
+//! Order of events: [`Unverified::claim`] counts the head of a request. [`Claim::grow`] counts each piece of its body
+//! before the piece is kept. When the signature is valid, the call is counted against the budget of bodies and its
+//! claim is dropped. So callers without a key never take memory from callers with a key.
 //!
-//! When a new byte does not fit, an older claim is refused, and its request is answered and forgotten. First comes the
-//! oldest claim that is larger than a small body, then the oldest of all:
+//! When a new byte does not fit, an older claim is refused. Its request gets an error response and its memory is
+//! freed. The oldest claim that is larger than a small body comes first. If there is none, the oldest claim of all
+//! comes first:
 //!
 //! ```text
 //!   refused first                                   refused last
 //!   large, oldest .. large, newest   small, oldest .. small, newest
 //! ```
 //!
-//! So large bodies never take the room of small ones, and an honest request is never the oldest for long. No connection
-//! holds more than its share: beyond it, its own new request is refused, and no other one.
+//! So large bodies never take the capacity of small ones, and an honest request is never the oldest for long. No
+//! connection holds more than its share. Beyond its share, the connection's own new request is refused, and no other
+//! request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A claim of at most this size is small: a body of [`SMALL_BODY_BYTES`] and its head.
+/// Largest size of a small claim: a body of [`SMALL_BODY_BYTES`] and its head.
 const SMALL_CLAIM_BYTES: usize = SMALL_BODY_BYTES + 32 * 1024;
 
-/// The largest body that is read before its signature has been looked at.
+/// The largest body that the gateway reads before it checks the signature.
 pub(crate) const SMALL_BODY_BYTES: usize = 64 * 1024;
 
-/// Bytes of requests whose signature has not been verified. Cheap to clone; never waits.
+/// Budget for bytes of requests whose signature is not verified. Cheap to clone. Never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Unverified {
     limit: usize,
     claims: Arc<Mutex<Claims>>,
 }
 
-/// What one connection holds, and may hold.
+/// Bytes and requests that one connection holds, and their limits.
 #[derive(Debug)]
 pub(crate) struct Share {
     max_bytes: usize,
@@ -47,7 +49,7 @@ struct Held {
     requests: usize,
 }
 
-/// Bytes of one request, given back when dropped.
+/// Bytes that one request holds. They are returned on drop.
 #[derive(Debug)]
 pub(crate) struct Claim {
     unverified: Unverified,
@@ -57,7 +59,7 @@ pub(crate) struct Claim {
     refusal: Arc<Notify>,
 }
 
-/// There is no room, or the room was given to others.
+/// No capacity is left, or another request took the capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused;
 
@@ -66,11 +68,11 @@ struct Claims {
     /// Invariant: the sum of `bytes` of `open`, at most the limit between two calls.
     used: usize,
     next: u64,
-    /// In the order in which they are refused.
+    /// Ordered: the first claim is refused first.
     open: BTreeMap<Key, Open>,
 }
 
-/// The order in which claims are refused: `false` is before `true`.
+/// Order in which claims are refused. `false` is before `true`, so large claims come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     is_small: bool,
@@ -80,7 +82,7 @@ struct Key {
 #[derive(Debug)]
 struct Open {
     bytes: usize,
-    /// Told when the claim is refused.
+    /// Notified when the claim is refused.
     refusal: Arc<Notify>,
 }
 
@@ -94,10 +96,11 @@ impl Unverified {
         self.lock().used
     }
 
-    /// Reservation for a request of `bytes` on the connection of `share`. `refusal` is told if the room is given to others.
+    /// Reserves `bytes` for a request on the connection of `share`. `refusal` is notified if another request takes
+    /// the capacity.
     ///
     /// # Errors
-    /// [`Refused`] if the connection has its share already, or if `bytes` alone is above the limit.
+    /// [`Refused`] if the connection has used up its share, or if `bytes` alone is above the limit.
     pub(crate) fn claim(
         &self,
         share: &Arc<Share>,
@@ -161,7 +164,7 @@ impl Claim {
     /// Counts `bytes` more.
     ///
     /// # Errors
-    /// [`Refused`]; the claim is of no use then.
+    /// [`Refused`]. The claim cannot be used any more.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
         self.share.grow(bytes)?;
         self.bytes += bytes;
@@ -171,16 +174,16 @@ impl Claim {
         claims.used += bytes;
         self.key.is_small = self.bytes <= SMALL_CLAIM_BYTES;
         claims.open.insert(self.key, open);
-        claims.make_room(self.unverified.limit);
+        claims.evict(self.unverified.limit);
         if claims.open.contains_key(&self.key) { Ok(()) } else { Err(Refused) }
     }
 
-    /// What it counts.
+    /// Number of bytes that the claim counts.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Is told once if the room is given to others.
+    /// Notified once if another request takes the capacity.
     pub(crate) fn refusal(&self) -> Arc<Notify> {
         Arc::clone(&self.refusal)
     }
@@ -197,7 +200,7 @@ impl Drop for Claim {
 }
 
 impl Claims {
-    fn make_room(&mut self, limit: usize) {
+    fn evict(&mut self, limit: usize) {
         while self.used > limit
             && let Some((_, refused)) = self.open.pop_first()
         {
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_large_claim_is_refused_first_and_small_ones_last() {
+    fn the_oldest_large_claim_is_refused_first_and_small_claims_last() {
         let unverified = Unverified::new(3 * LARGE);
         let small = claim(&unverified, 10).unwrap();
         let old = claim(&unverified, LARGE).unwrap();
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn small_claims_always_have_room() {
+    fn small_claims_always_fit() {
         let unverified = Unverified::new(10 * SMALL_CLAIM_BYTES);
         let mut large = claim(&unverified, 9 * SMALL_CLAIM_BYTES).unwrap();
         let mut small: Vec<_> = (0..100).map(|_| claim(&unverified, 10).unwrap()).collect();
@@ -245,7 +248,7 @@ mod tests {
         assert_eq!(
             large.grow(2 * SMALL_CLAIM_BYTES),
             Err(Refused),
-            "it takes nothing from small ones"
+            "a large claim takes nothing from small ones"
         );
         for claim in &mut small {
             assert_eq!(claim.grow(1000), Ok(()));
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_gives_its_bytes_back_once() {
+    fn a_refused_claim_returns_its_bytes_once() {
         let unverified = Unverified::new(100);
         let mut first = claim(&unverified, 60).unwrap();
         let second = claim(&unverified, 60).unwrap();

@@ -1,5 +1,23 @@
-//! Records of one call on their way to their shards: grouped, appended side by side, and sent again
-//! where a shard was closed under them.
+//! Appends the records of one call to their shards.
+//!
+//! Order of events, repeated until no record is pending or the deadline is reached:
+//!
+//! ```text
+//! pending records
+//!   | group_by_shard: one ShardBatch for each open shard
+//!   |                 no open shard: unrouted, pending again
+//!   v
+//!   | recall_all: an earlier attempt stored the record in a closed shard: done
+//!   v
+//!   | append_all: the leader of the shard stores the batch: done
+//!   |             the shard is closed or frozen: pending again
+//!   v             any other error: failed
+//! outcomes
+//! ```
+//!
+//! A record is unrouted while no open shard covers its hash key, for example during a split. Pending records wait for
+//! a newer version of the catalog. The outcomes have the order of the request. A record without a known outcome is
+//! reported as an internal failure, so that the client sends it again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,53 +34,53 @@ use crate::error::Error;
 use crate::kinesis::Kinesis;
 use crate::lineage;
 
-/// One record of a call.
+/// One record of a call, before it has a position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
-    /// Stored with the data.
+    /// Stored together with the data.
     pub partition_key: &'a str,
-    /// Decides the shard.
+    /// Hash key that decides the shard.
     pub hash: HashKey,
-    /// What the user stores.
+    /// The user's bytes.
     pub data: &'a Blob<'a>,
 }
 
-/// Where a record stands now.
+/// Shard and sequence number of a stored record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Placed {
+pub(crate) struct StoredRecord {
     /// Its shard.
     pub shard: ShardId,
     /// Its number.
     pub number: SequenceNumber,
 }
 
-/// The name of a call, by which leaders of shards recognise a retry of it (`call_name.rs`).
+/// The name of a call. Leaders of shards recognise a retry of the call by it (`call_name.rs`).
 #[derive(Clone, Debug)]
 pub(crate) struct NamedCall {
     pub producer: Producer,
-    /// Whether the client may send the call again under the same name.
+    /// Whether the client may send the call again with the same name.
     pub may_be_retried: bool,
 }
 
-/// What came of one record.
-pub(crate) type Outcome = Result<Placed, Error>;
+/// The result for one record.
+pub(crate) type Outcome = Result<StoredRecord, Error>;
 
 /// The records of one call that go to one shard.
-struct Group {
+struct ShardBatch {
     route: Arc<ShardRoute>,
-    /// Indexes in the call, in the order of the batch.
-    places: Vec<usize>,
-    batch: Batch,
+    /// Index of each record in the call, in the order of the batch.
+    indexes: Vec<usize>,
+    records: Batch,
 }
 
-/// First and longest wait for the catalog to show the shards that go on where one was closed.
+/// First and longest wait for a catalog version with open shards for the pending records.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
-/// How long after a shard was closed its leader's memory of calls is asked for, by two machines' clocks, which may be half
-/// a minute apart.
+/// How long after a shard was closed its leader is asked for records of earlier attempts. The deduplication window is
+/// measured with the clocks of two machines, which may differ by half a minute.
 const RECALLED_FOR: Duration = DuplicateWindow::LENGTH.saturating_add(Duration::from_secs(30));
 
-/// Appends the records and says for each, in their order, where it stands or why it doesn't.
+/// Appends the records. Returns the outcome of each record, in the order of `entries`.
 pub(crate) async fn append(
     kinesis: &Kinesis,
     stream: &StreamName,
@@ -79,21 +97,24 @@ pub(crate) async fn append(
             fail(&mut outcomes, &pending, &error);
             return outcomes;
         }
-        let (groups, homeless) = group(&view, stream, entries, &pending, &call.producer);
-        pending = homeless;
-        let groups = if call.may_be_retried {
-            recall_all(kinesis, &view, groups, &mut outcomes).await
+        let (batches, unrouted) = group_by_shard(&view, stream, entries, &pending, &call.producer);
+        pending = unrouted;
+        let batches = if call.may_be_retried {
+            recall_all(kinesis, &view, batches, &mut outcomes).await
         } else {
-            groups
+            batches
         };
-        for (group, result) in append_all(kinesis, groups).await {
+        for (batch, result) in append_all(kinesis, batches).await {
             match result {
-                Ok(runs) => settle(&mut outcomes, &group, &runs),
-                // Nothing of it stands there, whatever became of earlier attempts.
-                Err(client::Error::Closed | client::Error::Frozen) => pending.extend(&group.places),
+                Ok(runs) => settle(&mut outcomes, &batch, &runs),
+                // The shard refused the whole batch, so no record of it is stored there. This holds whatever happened
+                // to earlier attempts.
+                Err(client::Error::Closed | client::Error::Frozen) => {
+                    pending.extend(&batch.indexes)
+                }
                 Err(error) => {
-                    let subject = || shard_subject(kinesis, &group.route);
-                    fail(&mut outcomes, &group.places, &Error::from_client(error, subject));
+                    let subject = || shard_subject(kinesis, &batch.route);
+                    fail(&mut outcomes, &batch.indexes, &Error::from_client(error, subject));
                 }
             }
         }
@@ -108,138 +129,141 @@ pub(crate) async fn append(
 
 async fn append_all(
     kinesis: &Kinesis,
-    groups: Vec<Group>,
-) -> Vec<(Group, Result<Vec<Run>, client::Error>)> {
-    join_all(groups.into_iter().map(async |group| {
-        let result = kinesis.cluster.append(&group.route, group.batch.clone()).await;
-        (group, result)
+    batches: Vec<ShardBatch>,
+) -> Vec<(ShardBatch, Result<Vec<Run>, client::Error>)> {
+    join_all(batches.into_iter().map(async |batch| {
+        let result = kinesis.cluster.append(&batch.route, batch.records.clone()).await;
+        (batch, result)
     }))
     .await
 }
 
-/// Finds the records that another attempt of the call put into shards that were split or merged since, and gives what is
-/// left to append. A shard's own leader knows of attempts there.
+/// Finds the records that an earlier attempt of the call put into shards that were split or merged since then.
+/// Returns the records that are still to be appended. A shard that is still open needs no question, because its
+/// leader recognises retries when it appends.
 ///
-/// Any attempt may be the last to arrive: the first one may have been on its way while a later one was acknowledged and
-/// the shard was closed. A closed shard takes no record any more, so what it doesn't know now it never will.
+/// Attempts may arrive in any order. The first attempt may have been delayed in the network until a later attempt was
+/// acknowledged and the shard was closed. A closed shard never takes a record again, so its response is final.
 async fn recall_all(
     kinesis: &Kinesis,
     view: &View,
-    groups: Vec<Group>,
+    batches: Vec<ShardBatch>,
     outcomes: &mut [Outcome],
-) -> Vec<Group> {
+) -> Vec<ShardBatch> {
     let oldest = kinesis.clock.now().minus(RECALLED_FOR);
-    let recalled = groups.into_iter().map(async |group| {
-        let closed = recently_closed(view, &group.route, oldest);
-        recall(kinesis, &closed, group).await
+    let recalled = batches.into_iter().map(async |batch| {
+        let closed = recently_closed(view, &batch.route, oldest);
+        recall(kinesis, &closed, batch).await
     });
     let mut left = Vec::new();
     for Recalled { rest, decided } in join_all(recalled).await {
         left.extend(rest);
-        decided.into_iter().for_each(|(place, outcome)| outcomes[place] = outcome);
+        decided.into_iter().for_each(|(index, outcome)| outcomes[index] = outcome);
     }
     left
 }
 
-/// The shards that `route` came from and that were closed after `oldest`.
+/// The closed shards from which the shard of `route` descends, if they were closed at `oldest` or later.
 fn recently_closed(view: &View, route: &ShardRoute, oldest: Timestamp) -> Vec<Arc<ShardRoute>> {
     let Some(stream) = view.stream(&route.stream) else { return Vec::new() };
     let closed = lineage::closed_since(stream.stream, route.shard, oldest);
     closed.into_iter().filter_map(|shard| stream.shard(shard.id).map(Arc::clone)).collect()
 }
 
-/// What became of a group whose records may stand in other shards.
+/// The result of a search for the records of a batch in closed shards.
 struct Recalled {
-    /// Those that stand in none.
-    rest: Option<Group>,
-    /// The others, by their index in the call.
+    /// The records that no closed shard has. `None` if none is left.
+    rest: Option<ShardBatch>,
+    /// The outcomes of the other records, by index in the call.
     decided: Vec<(usize, Outcome)>,
 }
 
-/// Looks for the records of `group` in `shards`, which are closed.
-async fn recall(kinesis: &Kinesis, shards: &[Arc<ShardRoute>], mut group: Group) -> Recalled {
+/// Searches the records of `batch` in `shards`, which are closed.
+async fn recall(kinesis: &Kinesis, shards: &[Arc<ShardRoute>], mut batch: ShardBatch) -> Recalled {
     let mut decided = Vec::new();
     for route in shards {
-        let known = match kinesis.cluster.recall(route, &group.batch).await {
+        let known = match kinesis.cluster.recall(route, &batch.records).await {
             Ok(known) => known,
             Err(client::Error::NotFound) => continue,
             Err(error) => {
                 let error = Error::from_client(error, || shard_subject(kinesis, route));
-                decided.extend(group.places.iter().map(|place| (*place, Err(error.clone()))));
+                decided.extend(batch.indexes.iter().map(|index| (*index, Err(error.clone()))));
                 return Recalled { rest: None, decided };
             }
         };
-        for (place, run) in group.places.iter().zip(&known) {
+        for (index, run) in batch.indexes.iter().zip(&known) {
             let Some(run) = run else { continue };
             let number = run.first.sequence_number(route.shard, route.birth, run.arrival);
-            decided.push((*place, Ok(Placed { shard: route.shard, number })));
+            decided.push((*index, Ok(StoredRecord { shard: route.shard, number })));
         }
-        let is_new = |place: usize| known.get(place).is_none_or(Option::is_none);
-        let places = (0..).zip(&group.places).filter(|(place, _)| is_new(*place));
-        group.places = places.map(|(_, index)| *index).collect();
-        let Some(batch) = group.batch.retain(is_new) else {
+        let is_new = |nth: usize| known.get(nth).is_none_or(Option::is_none);
+        let indexes = (0..).zip(&batch.indexes).filter(|(nth, _)| is_new(*nth));
+        batch.indexes = indexes.map(|(_, index)| *index).collect();
+        let Some(records) = batch.records.retain(is_new) else {
             return Recalled { rest: None, decided };
         };
-        group.batch = batch;
+        batch.records = records;
     }
-    Recalled { rest: Some(group), decided }
+    Recalled { rest: Some(batch), decided }
 }
 
-/// One batch per shard, and the records that no open shard takes at the moment.
-fn group(
+/// Makes one batch for each open shard. Also returns the records that no open shard covers at the moment.
+fn group_by_shard(
     view: &View,
     stream: &StreamName,
     entries: &[Entry<'_>],
     pending: &[usize],
     producer: &Producer,
-) -> (Vec<Group>, Vec<usize>) {
-    let mut homeless = Vec::new();
+) -> (Vec<ShardBatch>, Vec<usize>) {
+    let mut unrouted = Vec::new();
     let mut routed: Vec<(GroupId, usize, &Arc<ShardRoute>)> = Vec::with_capacity(pending.len());
     let found = view.stream(stream);
-    for &place in pending {
-        match found.and_then(|stream| stream.shard_for(entries[place].hash)) {
-            Some(route) => routed.push((route.group, place, route)),
-            None => homeless.push(place),
+    for &index in pending {
+        match found.and_then(|stream| stream.shard_for(entries[index].hash)) {
+            Some(route) => routed.push((route.group, index, route)),
+            None => unrouted.push(index),
         }
     }
-    routed.sort_unstable_by_key(|(group, place, _)| (*group, *place));
+    routed.sort_unstable_by_key(|(group, index, _)| (*group, *index));
     let same_group = |a: &(GroupId, usize, _), b: &(GroupId, usize, _)| a.0 == b.0;
-    let groups = routed.chunk_by(same_group).map(|chunk| {
-        let members = || chunk.iter().map(|(_, place, _)| (*place, &entries[*place]));
+    let batches = routed.chunk_by(same_group).map(|chunk| {
+        let members = || chunk.iter().map(|(_, index, _)| (*index, &entries[*index]));
         let bytes = members().map(|(_, entry)| entry.data.len() + entry.partition_key.len()).sum();
         let mut builder = BatchBuilder::with_room(Some(producer.clone()), chunk.len(), bytes);
-        for (place, Entry { partition_key, data, .. }) in members() {
-            let index = u32::try_from(place).expect("a call has at most 500 records");
+        for (index, Entry { partition_key, data, .. }) in members() {
+            let index = u32::try_from(index).expect("a call has at most 500 records");
             let write = |out: &mut Vec<u8>| data.append_to(out);
             builder.push_with(index, partition_key.as_bytes(), data.len(), write);
         }
-        let mut batch = builder.finish().expect("a chunk has 1 to 500 records");
+        let mut records = builder.finish().expect("a chunk has 1 to 500 records");
         let route = Arc::clone(chunk[0].2);
         if route.is_measured {
             let keys = members().flat_map(|(_, entry)| entry.hash.0.to_be_bytes());
-            batch = batch.with_hash_keys(keys.collect());
+            records = records.with_hash_keys(keys.collect());
         }
-        Group { route, places: chunk.iter().map(|(_, place, _)| *place).collect(), batch }
+        let indexes = chunk.iter().map(|(_, index, _)| *index).collect();
+        ShardBatch { route, indexes, records }
     });
-    (groups.collect(), homeless)
+    (batches.collect(), unrouted)
 }
 
-/// Records whose place the leader didn't name stay `Internal`: unknown.
-fn settle(outcomes: &mut [Outcome], group: &Group, runs: &[Run]) {
-    let ShardRoute { shard, birth, .. } = *group.route;
+/// Writes the outcomes of an appended batch. A record for which the leader named no position keeps `Internal`: its
+/// outcome is unknown.
+fn settle(outcomes: &mut [Outcome], batch: &ShardBatch, runs: &[Run]) {
+    let ShardRoute { shard, birth, .. } = *batch.route;
     let positions = runs.iter().flat_map(|run| {
         let successors = std::iter::successors(Some(run.first), |position| Some(position.next()));
         successors.take(run.records as usize).map(|position| (position, run.arrival))
     });
-    for (place, (position, arrival)) in group.places.iter().zip(positions) {
+    for (index, (position, arrival)) in batch.indexes.iter().zip(positions) {
         let number = position.sequence_number(shard, birth, arrival);
-        outcomes[*place] = Ok(Placed { shard, number });
+        outcomes[*index] = Ok(StoredRecord { shard, number });
     }
 }
 
-fn fail(outcomes: &mut [Outcome], places: &[usize], error: &Error) {
-    for place in places {
-        outcomes[*place] = Err(error.clone());
+fn fail(outcomes: &mut [Outcome], indexes: &[usize], error: &Error) {
+    for index in indexes {
+        outcomes[*index] = Err(error.clone());
     }
 }
 

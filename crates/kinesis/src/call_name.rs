@@ -1,12 +1,14 @@
-//! The name of a call of records, by which the shards' leaders recognise a retry of it (ADR-0008).
+//! Makes the name of a call that puts records. Leaders of shards recognise a retry of the call by its name
+//! (ADR-0008).
 //!
-//! Order of events: the client names its call (`amz-sdk-invocation-id`), the same for every attempt. Once the caller is
-//! known and the records are decoded, the kinesis makes one name of all three: caller, invocation id and records. That
-//! name is the producer of every batch of the call.
+//! Order of events: the client sends an invocation id (`amz-sdk-invocation-id`) that is the same for each attempt of
+//! a call. When the caller is known and the records are decoded, the gateway makes one name from caller, invocation
+//! id and records. That name is the producer of each batch of the call.
 //!
-//! So a retry is recognised only from the same caller with the same records. Every kinesis of a cluster makes the same
-//! name, because all have the same token key. Two different calls never have one name: POLYVAL under a secret key
-//! maps them to different values but with a chance of about 2^-108, whoever chose them, and the cipher hides these values.
+//! So a retry is recognised only if the same caller sends the same records. All gateways of a cluster make the same
+//! name, because they have the same token key. Two different calls have the same name with a chance of about 2^-108,
+//! whoever chose them: POLYVAL under a secret key maps them to different values. The cipher hides these values from
+//! clients.
 
 use std::borrow::Cow;
 
@@ -28,18 +30,19 @@ use polyval::universal_hash::UniversalHash;
 use crate::append::{Entry, NamedCall};
 use crate::kinesis::Context;
 
-/// The same for every attempt of one call of an SDK.
+/// Header with an id that is the same for each attempt of one call of an SDK.
 const INVOCATION_ID: &str = "amz-sdk-invocation-id";
 const MAX_INVOCATION_ID_BYTES: usize = 64;
-/// Never the salt of a token: those are random.
+/// Label in the place of a salt. It never equals the salt of a token, except by chance, because salts are random.
 const LABEL: &[u8; 15] = b"names of calls1";
 
-/// What a client calls its call.
+/// The id of a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Invocation<'a> {
-    /// By the client's id, of 1 to 64 bytes. It may come again.
+    /// The client's id, 1 to 64 bytes. The client may send the call again with this id.
     Named(&'a [u8]),
-    /// By an id of the kinesis, so that the cluster itself may send the batches again when an answer is lost.
+    /// A random id, if the client sends no usable id. The cluster itself may still send a batch again if a response
+    /// is lost.
     Unnamed([u8; 16]),
 }
 
@@ -52,7 +55,7 @@ impl<'a> Invocation<'a> {
             .map_or_else(|| Self::Unnamed(rand::random()), Self::Named)
     }
 
-    /// The id.
+    /// Bytes of the id.
     pub(crate) fn id(&self) -> &[u8] {
         match self {
             Self::Named(id) => id,
@@ -60,13 +63,13 @@ impl<'a> Invocation<'a> {
         }
     }
 
-    /// Whether the client may send the call again.
-    pub(crate) const fn may_repeat(&self) -> bool {
+    /// Whether the client may send the call again with this id.
+    pub(crate) const fn may_be_retried(&self) -> bool {
         matches!(self, Self::Named(_))
     }
 }
 
-/// Who calls: the user whose signature was verified, else the access key that the request names.
+/// The caller: the user whose signature was verified, or else the access key that the request names.
 fn caller<'a>(identity: Option<&'a Identity>, parts: &'a Parts) -> Cow<'a, str> {
     if let Some(identity) = identity {
         return Cow::Borrowed(identity.caller().arn);
@@ -76,7 +79,7 @@ fn caller<'a>(identity: Option<&'a Identity>, parts: &'a Parts) -> Cow<'a, str> 
     signature::claimed_key_id(authorization.unwrap_or_default(), query)
 }
 
-/// The name of a call with these records.
+/// Makes the name of a call with these records.
 pub(crate) fn named_call(
     cx: &Context<'_>,
     invocation: &Invocation<'_>,
@@ -84,10 +87,10 @@ pub(crate) fn named_call(
 ) -> NamedCall {
     let caller = caller(cx.identity, cx.parts);
     let producer = cx.service.call_names.producer(&caller, invocation, entries);
-    NamedCall { producer, may_be_retried: invocation.may_repeat() }
+    NamedCall { producer, may_be_retried: invocation.may_be_retried() }
 }
 
-/// Makes the names of calls.
+/// Makes names of calls with keys that come from the token key.
 #[derive(Clone)]
 pub(crate) struct CallNames {
     hash: Polyval,
@@ -95,7 +98,7 @@ pub(crate) struct CallNames {
 }
 
 impl CallNames {
-    /// Makes the names that every kinesis with this key makes.
+    /// All gateways with this token key make the same names.
     pub(crate) fn new(key: &TokenKey) -> Self {
         let [hash, first, second] = derived_blocks(key, LABEL);
         let cipher = [first, second].concat();
@@ -103,7 +106,7 @@ impl CallNames {
         Self { hash: Polyval::new(&hash.into()), cipher }
     }
 
-    /// The producer of a call's batches.
+    /// The producer of the batches of a call.
     pub(crate) fn producer(
         &self,
         caller: &str,
@@ -117,8 +120,9 @@ impl CallNames {
         Producer { id: Bytes::copy_from_slice(&id), sequence: 0 }
     }
 
-    /// Each part is hashed behind its length, so two different calls are never the same bytes. The first block has the
-    /// length of the invocation id, which isn't 0: POLYVAL doesn't see leading zeros.
+    /// Hashes the parts. The length of each part comes before the part, so two different calls never give the same
+    /// bytes. The first block holds the length of the invocation id, which is not 0, because POLYVAL ignores leading
+    /// zero blocks.
     fn name(&self, caller: &str, invocation: &[u8], entries: &[Entry<'_>]) -> [u8; 16] {
         let mut hash = self.hash.clone();
         hash.update_padded(&block(invocation.len(), caller.len()));
@@ -137,7 +141,7 @@ impl CallNames {
     }
 }
 
-/// Two lengths as a block.
+/// Packs two lengths into a block.
 fn block(first: usize, second: usize) -> [u8; 16] {
     (u128::from(first as u64) << 64 | u128::from(second as u64)).to_be_bytes()
 }
@@ -161,10 +165,10 @@ mod tests {
     use super::*;
     use anabranch_aws::wire::Blob;
 
-    /// Caller, invocation id, and of each record partition key, hash key and data.
-    type Told = (String, Vec<u8>, Vec<(String, u128, Vec<u8>)>);
+    /// Caller, invocation id, and for each record its partition key, hash key and data.
+    type TestCall = (String, Vec<u8>, Vec<(String, u128, Vec<u8>)>);
 
-    fn name(names: &CallNames, (caller, id, records): &Told) -> Bytes {
+    fn name(names: &CallNames, (caller, id, records): &TestCall) -> Bytes {
         let blobs: Vec<_> =
             records.iter().map(|(.., data)| Blob::Raw(Cow::Borrowed(&data[..]))).collect();
         let entries = records.iter().zip(&blobs).map(|((key, hash, _), data)| Entry {
@@ -176,15 +180,15 @@ mod tests {
         names.producer(caller, &Invocation::Named(id), &entries).id
     }
 
-    fn told() -> impl Strategy<Value = Told> {
-        // Few and short parts, so that many calls differ only in where one part ends.
+    fn test_calls() -> impl Strategy<Value = TestCall> {
+        // Few and short parts, so that many calls differ only in the position where a part ends.
         let record = ("[ab]{0,2}", 0u128..2, vec(0u8..2, 0..20));
         ("[ab]{0,2}", vec(97u8..99, 1..3), vec(record, 0..3))
     }
 
     proptest! {
         #[test]
-        fn two_calls_have_one_name_only_if_they_are_the_same(calls in vec(told(), 2..40)) {
+        fn two_calls_have_the_same_name_only_if_they_are_equal(calls in vec(test_calls(), 2..40)) {
             let names = CallNames::new(&TokenKey::new([7; 32]));
             let different: HashSet<_> = calls.iter().collect();
             let named: HashSet<_> = calls.iter().map(|call| name(&names, call)).collect();
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn every_gateway_of_a_cluster_makes_the_same_name_and_no_other_does() {
+    fn only_gateways_of_one_cluster_make_the_same_name() {
         let call = ("ann".to_owned(), b"id".to_vec(), vec![("k".to_owned(), 7, b"data".to_vec())]);
         let of = |key| name(&CallNames::new(&TokenKey::new(key)), &call);
         assert_eq!(of([7; 32]), of([7; 32]));
@@ -204,7 +208,7 @@ mod tests {
     fn a_call_without_an_id_gets_one_of_its_own() {
         let (headers, names) = (HeaderMap::new(), CallNames::new(&TokenKey::new([7; 32])));
         let [first, second] = [(); 2].map(|()| Invocation::of(&headers));
-        assert!(!first.may_repeat());
+        assert!(!first.may_be_retried());
         assert_ne!(names.producer("", &first, &[]), names.producer("", &second, &[]));
     }
 }

@@ -1,4 +1,8 @@
 //! Errors of the Kinesis API. [`Error::wire`] is the only place with its AWS codes.
+//!
+//! Errors come from the checks of an operation, or from the cluster ([`Error::from_client`]). The texts are messages
+//! for clients. Texts that AWS defines are kept byte for byte. Internal causes go to the log and never into a
+//! message.
 
 use std::fmt;
 
@@ -11,7 +15,7 @@ use anabranch_gateway::{TOO_MUCH_IN_FLIGHT, service};
 use anabranch_types::{AccountId, HashKeyRange, KeyFault, ShardId, StreamName, limits};
 use http::StatusCode;
 
-/// Why an operation is not done. The text is the message for the client.
+/// The error of an operation. Its text is the message for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Members violate constraints of the service model.
@@ -26,10 +30,10 @@ pub enum Error {
     /// The stream or consumer is in a state that does not allow the operation.
     #[error("{0}")]
     InUse(String),
-    /// A limit of the cluster.
+    /// The call exceeds a limit of the cluster.
     #[error("{0}")]
     Limit(String),
-    /// A shard or the gateway takes no more for now.
+    /// A shard or the gateway accepts no more for now.
     #[error("{0}")]
     Throughput(String),
     /// A shard iterator is older than five minutes.
@@ -44,12 +48,12 @@ pub enum Error {
     /// The stream is encrypted, and its master key cannot be used.
     #[error("{message}")]
     Key {
-        /// What is wrong with the key.
+        /// The reason why the key cannot be used.
         fault: KeyFault,
         /// Text for the client.
         message: String,
     },
-    /// The outcome is unknown, no replica could do it in time, or a bug.
+    /// The outcome is unknown, or no replica could do it in time, or there is a bug.
     #[error("Internal service failure.")]
     Internal,
 }
@@ -82,8 +86,8 @@ impl Error {
         Fault { status, code, message: Message::Text(self.to_string()) }
     }
 
-    /// A call that exceeds a limit or finds no memory. Only data operations have a code of their own for it; for the others
-    /// it is a limit of the account.
+    /// The error for a call that exceeds a limit or finds no free memory. Only data operations have a code of their
+    /// own for it. For the others it is a limit of the account.
     pub(crate) fn throttled(kind: service::Kind, message: String) -> Self {
         match kind {
             service::Kind::Read | service::Kind::Write => Self::Throughput(message),
@@ -91,12 +95,13 @@ impl Error {
         }
     }
 
-    /// The byte budget for responses is used up.
+    /// The error for a byte budget that is used up.
     pub(crate) fn too_much_in_flight() -> Self {
         Self::Throughput(TOO_MUCH_IN_FLIGHT.to_owned())
     }
 
-    /// `ErrorCode` and `ErrorMessage` of one entry of PutRecords, which knows two codes only.
+    /// `ErrorCode` and `ErrorMessage` of one record in the response of PutRecords. AWS documents only two codes for
+    /// it.
     ///
     /// Source: Kinesis API reference, `PutRecordsResultEntry`.
     pub(crate) fn entry(&self) -> (&'static str, &str) {
@@ -107,9 +112,10 @@ impl Error {
         }
     }
 
-    /// A failure of the cluster in a call that concerns `subject`: `Stream orders under account …`.
+    /// Converts an error of the cluster. `subject` names the thing that the call works on: `Stream orders under
+    /// account …`.
     ///
-    /// `Closed` and `Frozen` end here only when no open shard was found before the deadline.
+    /// `Closed` and `Frozen` get here only if no open shard was found before the deadline.
     pub(crate) fn from_client(error: client::Error, subject: impl FnOnce() -> String) -> Self {
         match error {
             client::Error::Refused(refusal) => Self::from_refusal(&refusal, subject),
@@ -207,7 +213,7 @@ impl Error {
     }
 }
 
-/// A key that isn't inside a shard.
+/// The message for a hash key at which the shard cannot be split.
 pub(crate) fn cannot_split(
     subject: impl FnOnce() -> String,
     shard: ShardId,
@@ -223,7 +229,7 @@ pub(crate) fn cannot_split(
     )
 }
 
-/// A retention period that is beyond the bounds, or on the wrong side of the one that holds.
+/// The message for a retention period that is out of bounds, or that does not fit the direction of the operation.
 fn retention(subject: impl FnOnce() -> String, current: u32, asked: u32) -> String {
     let (min, max) = (limits::DEFAULT_RETENTION_HOURS, limits::MAX_RETENTION_HOURS);
     if asked < min {
@@ -250,7 +256,7 @@ fn retention(subject: impl FnOnce() -> String, current: u32, asked: u32) -> Stri
     )
 }
 
-/// The code of a master key's fault.
+/// The AWS code for an unusable master key.
 const fn key_code(fault: KeyFault) -> &'static str {
     match fault {
         KeyFault::AccessDenied => "KMSAccessDeniedException",
@@ -262,7 +268,7 @@ const fn key_code(fault: KeyFault) -> &'static str {
     }
 }
 
-/// The subject in the middle of a sentence.
+/// The subject in the middle of a sentence: `stream orders …`.
 fn of(subject: impl FnOnce() -> String) -> String {
     let subject = subject();
     match subject.strip_prefix("Stream ") {
@@ -290,7 +296,7 @@ impl From<Violations> for Error {
     }
 }
 
-/// How messages name a stream.
+/// The name of a stream in messages.
 pub(crate) fn stream_subject(name: &StreamName, account: &AccountId) -> String {
     format!("Stream {name} under account {account}")
 }
@@ -305,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_of_the_cluster_have_the_codes_that_make_sdks_do_the_right_thing() {
+    fn failures_of_the_cluster_have_codes_that_sdks_retry_if_a_retry_helps() {
         let code = |error| Error::from_client(error, || "Stream s".into()).wire();
         assert_eq!(code(client::Error::NotFound).1, "ResourceNotFoundException");
         let throttled = code(client::Error::Throttled("disk".into()));

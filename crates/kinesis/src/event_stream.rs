@@ -1,8 +1,12 @@
-//! Frames of `application/vnd.amazon.eventstream`.
+//! Frames of `application/vnd.amazon.eventstream`, the format in which SubscribeToShard pushes records.
 //!
-//! A frame: its length (4), the length of its headers (4), CRC-32 of those eight bytes (4), headers, payload, CRC-32 of all
-//! before (4); numbers are big endian. A header: length of its name (1), name, 7 for a text (1), length of the text (2),
-//! text. Source: the event stream encoding of the Smithy specification.
+//! ```text
+//!   frame:  length of the frame (4) | length of the headers (4) | CRC-32 of these 8 bytes (4)
+//!           headers | payload | CRC-32 of all bytes before (4)
+//!   header: length of the name (1) | name | 7, the type of a text (1) | length of the text (2) | text
+//! ```
+//!
+//! Numbers are big endian. Source: the event stream encoding of the Smithy specification.
 
 use anabranch_aws::protocol::Protocol;
 use anabranch_aws::wire::Writer;
@@ -10,12 +14,12 @@ use crc32fast::hash;
 
 use crate::error::Error;
 
-/// What every stream begins with: botocore takes nothing else for its first frame.
+/// The first frame of each stream. botocore accepts no other frame as the first one.
 pub(crate) fn initial_response(protocol: Protocol) -> Vec<u8> {
     event(protocol, "initial-response", &empty_structure(protocol))
 }
 
-/// An event of a type of the service model.
+/// A frame with an event of the service model.
 pub(crate) fn event(protocol: Protocol, kind: &str, payload: &[u8]) -> Vec<u8> {
     let content_type = protocol.content_type();
     let headers =
@@ -23,7 +27,7 @@ pub(crate) fn event(protocol: Protocol, kind: &str, payload: &[u8]) -> Vec<u8> {
     frame(&headers, payload)
 }
 
-/// An error that ends the stream.
+/// A frame with an error. It is the last frame of the stream.
 pub(crate) fn exception(protocol: Protocol, error: &Error) -> Vec<u8> {
     let headers = [
         (":message-type", "exception"),
@@ -72,9 +76,9 @@ fn put_number(out: &mut Vec<u8>, number: usize) {
 mod tests {
     use super::*;
 
-    /// The example of the Smithy specification's test vectors: one header, a JSON payload.
+    /// The example from the test vectors of the Smithy specification: one header and a JSON payload.
     #[test]
-    fn frames_are_those_of_the_specification() {
+    fn a_frame_has_the_bytes_of_the_specification() {
         let payload = b"{'foo':'bar'}";
         let bytes = frame(&[("content-type", "application/json")], payload);
         assert_eq!(bytes.len(), 61);

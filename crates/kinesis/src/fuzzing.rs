@@ -1,4 +1,4 @@
-//! Entry points for `anabranch-fuzz`: tokens and frames of event streams. For nothing else.
+//! Entry points for `anabranch-fuzz`: tokens, and frames of event streams. Nothing else may use them.
 
 use anabranch_aws::protocol::Protocol;
 use anabranch_gateway::token::Token;
@@ -7,7 +7,7 @@ use crate::event_stream;
 use crate::kinesis::Kinesis;
 use crate::tokens::{ConsumersPage, ShardIterator, ShardsPage, StreamsPage};
 
-/// Whether a text is opened as a token of any kind.
+/// Whether the text can be opened as a token of any kind.
 pub fn opens(kinesis: &Kinesis, text: &str) -> bool {
     let (sealer, now) = (&kinesis.sealer, kinesis.clock.now());
     sealer.open::<ShardIterator>(text, now).is_ok()
@@ -16,10 +16,10 @@ pub fn opens(kinesis: &Kinesis, text: &str) -> bool {
         || sealer.open::<ConsumersPage>(text, now).is_ok()
 }
 
-/// Reads bytes as the content of tokens.
+/// Reads bytes as the plain text of each kind of token.
 ///
 /// # Panics
-/// If a token that was read is not written as the same bytes again.
+/// If writing a token and reading it again gives another token.
 pub fn read_token(bytes: &[u8]) {
     read_as::<ShardIterator>(bytes);
     read_as::<ShardsPage>(bytes);
@@ -34,7 +34,7 @@ fn read_as<T: Token + PartialEq>(bytes: &[u8]) {
     assert!(T::read(&mut &written[..]).is_some_and(|again| again == token), "{written:x?}");
 }
 
-/// A frame of an event stream.
+/// Makes a frame of an event stream.
 pub fn event(cbor: bool, kind: &str, payload: &[u8]) -> Vec<u8> {
     event_stream::event(if cbor { Protocol::Cbor11 } else { Protocol::Json11 }, kind, payload)
 }

@@ -1,3 +1,8 @@
+//! The Kinesis service: its settings and the parts of the gateway that its operations use.
+//!
+//! One [`Kinesis`] belongs to one [`Platform`]. It copies the values that operations need often, so that no operation
+//! reads the settings of the gateway.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +19,11 @@ use crate::call_name::CallNames;
 pub struct KinesisSettings {
     /// Replicas of each shard of a new stream. Default: 3.
     pub default_replicas: u32,
-    /// How long GetRecords waits for records at the tip of a shard before it sends an empty response, so that a client
-    /// that polls without a pause does not keep the cluster busy. The first record ends the wait. Not used where the limits
-    /// of the AWS service hold, because these limit polls. Default: 50 ms.
+    /// How long GetRecords waits for records at the tip of a shard before it sends an empty response. Without the
+    /// wait, a client that polls without a pause would keep the cluster busy. The first record ends the wait. There
+    /// is no wait if the limits of the AWS service apply, because they limit polls anyway. Default: 50 ms.
     pub tip_wait: Duration,
-    /// How long a put searches for the shards that take its records. Default: 10 s.
+    /// How long a put searches for the open shards of its records. Default: 10 s.
     pub reroute_timeout: Duration,
 }
 
@@ -40,25 +45,25 @@ pub struct Kinesis {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) call_names: CallNames,
     pub(crate) settings: KinesisSettings,
-    /// Account in ARNs and messages.
+    /// Account number in ARNs and messages.
     pub(crate) account: AccountId,
-    /// Region in ARNs. Clients of any region are served.
+    /// Region in ARNs. Clients of any region are accepted.
     pub(crate) region: Region,
-    /// Whether the limits of the AWS service hold.
+    /// Whether the limits of the AWS service apply.
     pub(crate) service_limits: bool,
-    /// Bytes of responses in memory.
+    /// Budget for bytes of responses in memory.
     pub(crate) responses: Budget,
-    /// Bytes of pushed events in memory.
+    /// Budget for bytes of pushed events in memory.
     pub(crate) pushes: Budget,
-    /// Size of that budget when nothing is pushed.
+    /// Size of the budget for pushed events.
     pub(crate) push_bytes: usize,
 }
 
-/// What an operation of Kinesis may use beside its request and its target.
+/// The values that an operation of Kinesis gets besides its request and its target.
 pub(crate) type Context<'a> = service::Context<'a, Kinesis>;
 
 impl Kinesis {
-    /// The Kinesis API on a platform.
+    /// The Kinesis API of a platform.
     pub fn new(platform: &Platform, settings: KinesisSettings) -> Self {
         let shared = &platform.settings;
         Self {

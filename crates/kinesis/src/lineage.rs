@@ -1,16 +1,23 @@
-//! Which shards of a stream came from which.
+//! The family tree of the shards of a stream.
+//!
+//! The catalog stores the parents of each shard. [`Lineage`] is the other direction, from a shard to its children.
+//! [`closed_since`] follows the parents.
+//!
+//! ```text
+//!   split:  1 --> 2, 3        merge:  0, 2 --> 4
+//! ```
 
 use std::collections::BTreeMap;
 
 use anabranch_catalog::{Shard, ShardStatus, Stream};
 use anabranch_types::{ShardId, Timestamp};
 
-/// The children of the shards of one version of a stream; a shard names its parents itself.
+/// The children of each shard in one version of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Lineage(BTreeMap<ShardId, Vec<ShardId>>);
 
 impl Lineage {
-    /// Works it out.
+    /// Collects the children from the parents that each shard names.
     pub(crate) fn of(stream: &Stream) -> Self {
         let mut lineage = Self::default();
         for shard in stream.shards.values() {
@@ -21,14 +28,15 @@ impl Lineage {
         lineage
     }
 
-    /// The shards that go on where `shard` ended, by number.
+    /// The shards that continue the closed `shard`, by number.
     pub(crate) fn children(&self, shard: ShardId) -> &[ShardId] {
         self.0.get(&shard).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
-/// The shards that `shard` came from and that were closed at `oldest` or later, near ones first, as far as they are still
-/// listed. A shard is closed before its children are, so those behind an older one are older too.
+/// The ancestors of `shard` that were closed at `oldest` or later and that the catalog still has, parents before
+/// grandparents. The search stops at a shard that was closed before `oldest`: its own ancestors were closed even
+/// earlier, because a shard is created when its parents are closed.
 pub(crate) fn closed_since<'a>(
     stream: &'a Stream,
     shard: ShardId,
@@ -58,7 +66,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A shard in 1/8 of the hash keys: from, to, parents, creation second, closing second.
+    /// A shard for tests: first and last eighth of its hash key range, parents, creation second, closing second.
     pub(crate) type Row<'a> = (u32, u32, &'a [u32], u64, Option<u64>);
 
     /// A stream with these shards.
@@ -85,8 +93,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn children_and_closed_shards_are_found() {
-        // 0 and 1 first; 1 split into 2 and 3; 0 and 2 merged into 4; 4 split into 5 and 6.
+    fn children_and_closed_ancestors_are_found() {
+        // Shards 0 and 1 come first. 1 is split into 2 and 3. 0 and 2 are merged into 4. 4 is split into 5 and 6.
         let stream = stream(&[
             (0, 4, &[], 1, Some(3)),
             (4, 8, &[], 1, Some(2)),

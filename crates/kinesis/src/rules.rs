@@ -1,13 +1,16 @@
-//! The constraints of the shapes that the operations share.
+//! The constraints of the shapes that operations share. A rule has a limit of length or value, a pattern, or a set of
+//! words.
 //!
-//! Source: the service model (botocore 1.44.5, `kinesis/2013-12-02`), the shape of the same name.
+//! Source: the service model (botocore 1.44.5, `kinesis/2013-12-02`). The comment of each rule names its shape. A
+//! pattern of the model is kept as text for messages, and a function next to it decides the same without a regular
+//! expression engine.
 
 use anabranch_aws::constraints::{Checks, Rule};
 use anabranch_aws::wire::{Member, Text};
 use anabranch_catalog::ShardMetrics;
 use anabranch_types::limits;
 
-/// The three members that name a stream.
+/// Checks the three members that can name a stream.
 pub(crate) fn check_stream<'t>(
     checks: &mut Checks,
     name: &impl Member<Text<'t>>,
@@ -19,7 +22,7 @@ pub(crate) fn check_stream<'t>(
     checks.text("StreamId", id, &STREAM_ID);
 }
 
-/// The two members that name a stream or consumer.
+/// Checks the two members that can name a stream or a consumer.
 pub(crate) fn check_resource<'t>(
     checks: &mut Checks,
     arn: &impl Member<Text<'t>>,
@@ -34,7 +37,7 @@ pub(crate) const STREAM_NAME: Rule = Rule::range(1, 128).pattern("[a-zA-Z0-9_.-]
 /// `StreamARN`
 pub(crate) const STREAM_ARN: Rule =
     Rule::range(1, 2048).pattern(r"arn:aws.*:kinesis:.*:\d{12}:stream/\S+", is_stream_arn);
-/// `StreamId`: reserved by the service; checked, then ignored.
+/// `StreamId`: reserved by AWS. It is checked and then ignored.
 pub(crate) const STREAM_ID: Rule =
     Rule::range(1, 24).pattern("[a-z0-9]{20}-[a-z0-9]{3}", is_stream_id);
 /// `ShardId`
@@ -142,7 +145,7 @@ fn is_stream_arn(text: &str) -> bool {
     is_owner(head) && !name.is_empty() && !name.contains(char::is_whitespace)
 }
 
-/// `arn:aws…:kinesis:…:<12 digits>`
+/// Whether the text is `arn:aws…:kinesis:…:<12 digits>`.
 fn is_owner(head: &str) -> bool {
     let Some((front, account)) = head.rsplit_once(':') else { return false };
     let service = front.strip_prefix("arn:aws").is_some_and(|rest| rest.contains(":kinesis:"));
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_decide_as_the_models_expressions() {
+    fn patterns_decide_like_the_regular_expressions_of_the_model() {
         let sequence = |text: &str| fits(&SEQUENCE_NUMBER, text);
         assert!(sequence("0") && sequence("49") && sequence(&"9".repeat(129)));
         assert!(!sequence("") && !sequence("01") && !sequence("-1") && !sequence(&"9".repeat(130)));

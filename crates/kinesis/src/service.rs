@@ -1,4 +1,7 @@
 //! The Kinesis API as a service of the gateway: names, protocols, and the table of operations.
+//!
+//! The table decides for each operation which version of the catalog it needs and how often it may be called. The
+//! rows must be in alphabetical order, because the gateway finds an operation by binary search.
 
 use anabranch_aws::fault::Fault;
 use anabranch_aws::protocol::Protocol;
@@ -12,13 +15,13 @@ use crate::kinesis::Kinesis;
 use crate::operations::*;
 use crate::targets::{Scope, Subject};
 
-/// AWS documents no figure.
+/// No limit: AWS documents no figure.
 const NONE: Option<Limit<Scope>> = None;
 
-/// Every operation: name, kind, limit of calls per second, request type.
+/// All operations: name, kind, limit of calls per second, request type.
 ///
-/// Source of the limits: API reference, each operation. The rates of records and bytes of a shard are not here: the leader
-/// of the shard counts them.
+/// Source of the limits: API reference, each operation. The rates of records and bytes of a shard are not here,
+/// because the leader of the shard counts them.
 #[rustfmt::skip]
 #[expect(clippy::redundant_closure, reason = "a function of one lifetime is not one for every lifetime")]
 const OPERATIONS: &[Operation<Kinesis>] = &[
@@ -91,12 +94,12 @@ const fn row(
     Operation { name, kind, limit, perform }
 }
 
-/// All calls of the account count together.
+/// A limit that all calls of the account share.
 const fn account(per_second: u64) -> Option<Limit<Scope>> {
     Some(Limit { per_second, scope: None })
 }
 
-/// Each stream, shard or consumer has a limit of its own.
+/// A limit that each stream, shard or consumer has for itself.
 const fn each(per_second: u64, scope: Scope) -> Option<Limit<Scope>> {
     Some(Limit { per_second, scope: Some(scope) })
 }

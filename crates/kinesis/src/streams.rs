@@ -1,4 +1,8 @@
-//! Which stream a request means, and what it is called in messages.
+//! Finds the streams and consumers that requests name, and names them in messages.
+//!
+//! A request may name a stream by name, by ARN or by both. These functions check that the names agree and that the
+//! account is this cluster's account. Whether the stream exists is looked up in a version of the catalog (`find`). An
+//! error "not found" is final only on the newest version, see `anabranch_gateway::run`.
 
 use std::sync::Arc;
 
@@ -13,11 +17,11 @@ use crate::kinesis::Kinesis;
 use crate::targets::{ConsumerTarget, ResourceTarget, StreamTarget};
 
 impl Kinesis {
-    /// The stream that name, ARN or both mean (API reference: every stream operation).
+    /// Reads the stream name from a name, an ARN or both (API reference: every stream operation).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there is neither or they disagree; [`Error::NotFound`] for an
-    /// ARN of another account.
+    /// [`Error::InvalidArgument`] if both are absent or if they disagree. [`Error::NotFound`] for an ARN of another
+    /// account.
     pub(crate) fn stream_name(
         &self,
         name: &Option<Text<'_>>,
@@ -36,10 +40,10 @@ impl Kinesis {
         }
     }
 
-    /// The stream that an ARN means.
+    /// Reads the stream name from an ARN. `member` is the name of the member, for messages.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if it is none; [`Error::NotFound`] for one of another account.
+    /// [`Error::InvalidArgument`] if the text is not an ARN of a stream. [`Error::NotFound`] for another account.
     pub(crate) fn name_in_arn(&self, member: &str, arn: &str) -> Result<StreamName, Error> {
         let arn: StreamArn =
             arn.parse().map_err(|error| Error::InvalidArgument(format!("{member}: {error}.")))?;
@@ -49,7 +53,7 @@ impl Kinesis {
         Ok(arn.stream)
     }
 
-    /// The stream in whatever state.
+    /// Finds a stream in any state.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -61,7 +65,7 @@ impl Kinesis {
         view.stream(name).ok_or_else(|| not_found(name, &self.account))
     }
 
-    /// The stream for reading and writing: one that is being created isn't there yet.
+    /// Finds a stream for reading or writing records. A stream that is being created counts as not found.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -77,16 +81,17 @@ impl Kinesis {
         }
     }
 
-    /// Whether a stream's new records are encrypted.
+    /// Whether new records of the stream are encrypted.
     pub(crate) fn encrypts(&self, name: &StreamName) -> bool {
         let view = self.cluster.view();
         view.stream(name).is_some_and(|found| found.stream.encryption.master_key.is_some())
     }
 
-    /// Has the catalog change something of a stream, within the limits of the service if there are any.
+    /// Proposes a change of a stream to the catalog. If the limits of the AWS service apply, the catalog checks them
+    /// too.
     ///
     /// # Errors
-    /// What its refusal means, see [`Error::from_client`].
+    /// The error that belongs to the refusal of the catalog, see [`Error::from_client`].
     pub(crate) async fn change(
         &self,
         name: &StreamName,
@@ -106,17 +111,17 @@ impl Kinesis {
         })
     }
 
-    /// The error for a stream that can't be changed in the state that it is in.
+    /// The error for a stream that cannot be changed in its current state.
     pub(crate) fn not_active(&self, name: &StreamName) -> Error {
         let view = self.cluster.view();
         let status = view.stream(name).map_or("DELETING", |found| found.stream.status.name());
         Error::InUse(format!("{} not ACTIVE, instead in state {status}", self.subject(name)))
     }
 
-    /// The stream that a name, an ARN or both mean, see [`Self::stream_name`].
+    /// Reads the target from a name, an ARN or both, see [`Self::stream_name`].
     ///
     /// # Errors
-    /// Those of [`Self::stream_name`].
+    /// The errors of [`Self::stream_name`].
     pub(crate) fn stream_target(
         &self,
         name: &Option<Text<'_>>,
@@ -126,18 +131,18 @@ impl Kinesis {
         Ok(StreamTarget { name: self.stream_name(name, arn)?, is_named_fully })
     }
 
-    /// The stream that a `StreamARN` means.
+    /// Reads the target from a `StreamARN`.
     ///
     /// # Errors
-    /// Those of [`Self::name_in_arn`].
+    /// The errors of [`Self::name_in_arn`].
     pub(crate) fn stream_target_of_arn(&self, arn: &str) -> Result<StreamTarget, Error> {
         self.name_in_arn("StreamARN", arn).map(StreamTarget::named_fully)
     }
 
-    /// The registration of a consumer that an ARN names.
+    /// Reads the ARN of a consumer. It names a certain registration of the consumer.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the text is no ARN of a consumer; [`Error::NotFound`] for another account.
+    /// [`Error::InvalidArgument`] if the text is not an ARN of a consumer. [`Error::NotFound`] for another account.
     pub(crate) fn consumer_arn_target(&self, arn: &str) -> Result<ConsumerArn, Error> {
         let arn: ConsumerArn = arn
             .parse()
@@ -145,10 +150,10 @@ impl Kinesis {
         if arn.stream.account == self.account { Ok(arn) } else { Err(consumer_not_found(&arn)) }
     }
 
-    /// The stream or consumer that a `ResourceARN` means.
+    /// Reads a stream or a consumer from a `ResourceARN`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if it is neither; [`Error::NotFound`] for another account.
+    /// [`Error::InvalidArgument`] if the text is not an ARN of either. [`Error::NotFound`] for another account.
     pub(crate) fn resource_target(&self, arn: &str) -> Result<ResourceTarget, Error> {
         if arn.contains("/consumer/") {
             let consumer = self.consumer_arn_target(arn)?;
@@ -158,7 +163,8 @@ impl Kinesis {
         Ok(ResourceTarget::Stream(StreamTarget::named_fully(stream)))
     }
 
-    /// The consumer of the very registration that an ARN names.
+    /// Finds the consumer of exactly the registration that the ARN names. A later registration under the same name is
+    /// another consumer.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -173,7 +179,7 @@ impl Kinesis {
         consumer.ok_or_else(|| consumer_not_found(arn))
     }
 
-    /// A stream or consumer in this version, with its tags and its policy.
+    /// Finds a stream or consumer in this version, with its tags and its policy.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -196,7 +202,7 @@ impl Kinesis {
         }
     }
 
-    /// The consumer of a target in this version: its stream, its name and itself.
+    /// Finds a consumer in this version. Returns its stream, its name and its data.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -224,7 +230,7 @@ impl Kinesis {
         }
     }
 
-    /// The ARN of a stream's consumer.
+    /// Makes the ARN of a consumer.
     pub(crate) fn consumer_arn(
         &self,
         stream: &StreamName,
@@ -235,12 +241,12 @@ impl Kinesis {
         ConsumerArn { stream: self.arn(stream), consumer: consumer.clone(), created_seconds }
     }
 
-    /// What messages call a stream.
+    /// The name of a stream in messages, such as `Stream orders under account 000000000000`.
     pub(crate) fn subject(&self, name: &StreamName) -> String {
         stream_subject(name, &self.account)
     }
 
-    /// The stream's ARN.
+    /// Makes the ARN of a stream.
     pub(crate) fn arn(&self, name: &StreamName) -> StreamArn {
         StreamArn {
             region: self.region.clone(),
@@ -250,14 +256,14 @@ impl Kinesis {
     }
 }
 
-/// What a stream or consumer has attached.
+/// Tags and policy of a stream or consumer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attached<'a> {
     pub tags: &'a std::collections::BTreeMap<String, String>,
     pub policy: &'a Option<String>,
 }
 
-/// `StreamMode` on the wire.
+/// `StreamMode` in requests and responses.
 pub(crate) const fn mode_text(mode: StreamMode) -> &'static str {
     match mode {
         StreamMode::Provisioned => "PROVISIONED",
@@ -265,7 +271,7 @@ pub(crate) const fn mode_text(mode: StreamMode) -> &'static str {
     }
 }
 
-/// A name that has passed the constraints.
+/// Reads a stream name that has passed the constraints.
 pub(crate) fn parse_name(text: &str) -> Result<StreamName, Error> {
     text.parse().map_err(|error| Error::InvalidArgument(format!("StreamName: {error}.")))
 }

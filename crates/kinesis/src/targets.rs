@@ -1,6 +1,7 @@
-//! What a request is about: the account, a stream, a shard or a consumer.
+//! The target of a request: the account, a stream, a shard or a consumer.
 //!
-//! The gateway evaluates policies for a target and counts limited calls for it. The operation then gets the same value.
+//! The gateway evaluates policies for the target and counts limited calls for it. The operation then gets the same
+//! target. A target is only a name. Whether the resource exists is decided by a version of the catalog.
 
 use anabranch_catalog::{Consumer, Stream, StreamId};
 use anabranch_client::View;
@@ -10,7 +11,7 @@ use anabranch_types::{AccountId, ConsumerArn, ConsumerName, ShardId, StreamName}
 use crate::error::not_found;
 use crate::kinesis::Kinesis;
 
-/// Nothing in particular: the account.
+/// The account. Requests without a certain stream have this target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account;
 
@@ -18,16 +19,16 @@ pub(crate) struct Account;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamTarget {
     pub name: StreamName,
-    /// Whether the request names the account too. A bare name means a stream of the caller's account.
+    /// Whether the request also names the account. A bare name means a stream of the caller's account.
     pub is_named_fully: bool,
 }
 
 /// A consumer with enhanced fan-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConsumerTarget {
-    /// One registration, named by its ARN.
+    /// A certain registration, named by its ARN.
     Arn(ConsumerArn),
-    /// The present registration under this name.
+    /// The current registration under this name.
     Name { stream: StreamName, consumer: ConsumerName },
 }
 
@@ -42,7 +43,7 @@ pub(crate) enum ResourceTarget {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShardTarget {
     pub stream: StreamTarget,
-    /// `None` for text that no shard can be called; the operation refuses it.
+    /// `None` if no shard can have the name in the request. The operation refuses it.
     pub shard: Option<ShardId>,
 }
 
@@ -50,37 +51,37 @@ pub(crate) struct ShardTarget {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionTarget {
     pub consumer: ConsumerArn,
-    /// `None` for text that no shard can be called; the operation refuses it.
+    /// `None` if no shard can have the name in the request. The operation refuses it.
     pub shard: Option<ShardId>,
 }
 
-/// A stream that a sealed token names, and the token. Any gateway of the cluster made it, so the account is this
-/// cluster's.
+/// A sealed token and the stream in it. A gateway of this cluster made the token, so the stream belongs to the
+/// account of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenTarget<T> {
     pub stream: StreamTarget,
     pub token: T,
 }
 
-/// What Kinesis limits separately, beside the account (API reference, each operation).
+/// The kinds of subjects that AWS limits separately, besides the account (API reference, each operation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Each stream.
     Stream,
-    /// Each shard that is open.
+    /// Each open shard.
     OpenShard,
-    /// A consumer at a shard.
+    /// Each pair of consumer and shard.
     Subscription,
 }
 
-/// One stream, shard or subscription that calls are counted for.
+/// A certain stream, shard or subscription whose calls are counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// A stream.
     Stream(StreamId),
     /// A shard of a stream.
     Shard(StreamId, ShardId),
-    /// A consumer at a shard of a stream.
+    /// A consumer and a shard of a stream.
     Subscription(StreamId, ShardId, ConsumerName),
 }
 
@@ -120,7 +121,7 @@ impl ConsumerTarget {
         }
     }
 
-    /// Of the registration that an ARN names; without an ARN, of the present one.
+    /// Creation time in the ARN of the consumer. Without an ARN, the creation time of the current registration.
     fn created_seconds(&self, known: Option<&Consumer>) -> u64 {
         match self {
             Self::Arn(arn) => arn.created_seconds,
@@ -144,7 +145,7 @@ impl Target<Kinesis> for StreamTarget {
     fn resource<'v>(&self, kinesis: &Kinesis, caller: &AccountId, view: &'v View) -> Resource<'v> {
         let mut arn = kinesis.arn(&self.name);
         if !self.is_named_fully && *caller != kinesis.account {
-            // Only this cluster's account has streams here.
+            // No other account has streams in this cluster.
             let missing = Some(not_found(&self.name, caller).fault());
             arn.account = caller.clone();
             let (arn, owner) = (arn.to_string(), caller.clone());
@@ -215,7 +216,7 @@ impl Target<Kinesis> for ShardTarget {
         self.stream.resource(kinesis, caller, view)
     }
 
-    /// No figure is documented for closed shards.
+    /// Closed shards are not counted, because AWS documents no figure for them.
     fn subject(&self, scope: Scope, view: &View) -> Option<Subject> {
         match scope {
             Scope::OpenShard => {

@@ -1,5 +1,8 @@
-//! Tokens of the Kinesis API: shard iterators and the pages of listings. The gateway seals them
-//! ([`anabranch_gateway::token`]).
+//! Tokens of the Kinesis API: shard iterators, and the paging tokens of listings.
+//!
+//! A token holds all state of an iterator or a listing, so a gateway needs none of its own, and any gateway can
+//! continue. [`anabranch_gateway::token`] seals tokens and limits their age. A token of an older layout keeps its
+//! number: a new layout needs a new [`Token::KIND`].
 
 use std::str::FromStr;
 
@@ -9,79 +12,80 @@ use anabranch_shard::Position;
 use anabranch_types::{ConsumerName, ShardId, StreamName, Timestamp};
 use bytes::{Buf, BufMut};
 
-/// Reads from here on.
+/// Position from which GetRecords reads next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShardIterator {
-    /// The stream.
+    /// Name of the stream.
     pub stream: StreamName,
-    /// Which stream of that name.
+    /// Id of the stream. A later stream of the same name has another id.
     pub stream_id: StreamId,
-    /// The shard.
+    /// The shard to read.
     pub shard: ShardId,
-    /// Where the next record is looked for.
+    /// Position of the next record to read.
     pub position: Position,
 }
 
-/// Goes on with ListShards.
+/// Position in a listing of ListShards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShardsPage {
-    /// The stream.
+    /// Name of the stream.
     pub stream: StreamName,
-    /// Which stream of that name.
+    /// Id of the stream. A later stream of the same name has another id.
     pub stream_id: StreamId,
-    /// The last shard that was listed.
+    /// The last shard on the pages so far.
     pub after: ShardId,
-    /// Which shards are listed.
+    /// Filter of the listing.
     pub filter: ShardFilter,
-    /// The version that the first page was made from: every page shows it.
+    /// The version of the stream on the first page. All pages show it.
     pub version: StreamVersion,
 }
 
-/// What a stream's shards looked like when a listing began.
+/// A version of the shards of a stream, recorded when a listing begins.
 ///
-/// Shards are numbered as they appear, and a shard closes in the version in which its children appear. So its highest number
-/// says of any later version which shards there were, and which of them were open.
+/// Shard numbers rise in the order of creation, and a shard is closed in the same version in which its children
+/// appear. So the highest number of that time is enough to tell, from any later version, which shards existed then
+/// and which of them were open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StreamVersion {
-    /// The highest number of a shard.
+    /// Highest number of a shard.
     pub last: ShardId,
-    /// The kinesis's clock, for filters by time.
-    pub asked: Timestamp,
+    /// Agreed time of the cluster at the first page, for filters by time. 0 if no majority agreed on the time then.
+    pub listed_at: Timestamp,
 }
 
-/// Goes on with ListStreams after this name.
+/// Position in a listing of ListStreams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamsPage {
-    /// The last stream that was listed.
+    /// The last stream on the pages so far.
     pub after: StreamName,
-    /// The catalog's version of the first page: streams that were created later aren't listed.
+    /// Version of the catalog on the first page. Streams that were created later are not listed.
     pub version: u64,
 }
 
-/// Goes on with ListStreamConsumers after this name.
+/// Position in a listing of ListStreamConsumers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConsumersPage {
-    /// Which stream.
+    /// Id of the stream.
     pub stream_id: StreamId,
-    /// The last consumer that was listed.
+    /// The last consumer on the pages so far.
     pub after: ConsumerName,
 }
 
-/// Which shards ListShards returns (API reference, `ShardFilter`).
+/// The shards that ListShards returns (API reference, `ShardFilter`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ShardFilter {
-    /// Those after a shard.
+    /// Shards with a higher number.
     AfterShardId(ShardId),
-    /// Those open at the trim horizon.
+    /// Shards that were open at the trim horizon.
     AtTrimHorizon,
-    /// Those that are inside retention.
+    /// Shards that may still have records within the retention period.
     #[default]
     FromTrimHorizon,
-    /// Those that are open.
+    /// Shards that are open.
     AtLatest,
-    /// Those open at a moment.
+    /// Shards that were open at a moment.
     AtTimestamp(Timestamp),
-    /// Those open at a moment or later.
+    /// Shards that were open at a moment or later.
     FromTimestamp(Timestamp),
 }
 
@@ -106,7 +110,7 @@ impl Token for ShardIterator {
 }
 
 impl Token for StreamsPage {
-    // Kind 2 had no version.
+    // Kind 2 was a layout without a version.
     const KIND: u8 = 6;
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -121,7 +125,7 @@ impl Token for StreamsPage {
 }
 
 impl Token for ShardsPage {
-    // Kind 3 had no version.
+    // Kind 3 was a layout without a version.
     const KIND: u8 = 5;
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -138,7 +142,7 @@ impl Token for ShardsPage {
         out.put_u8(tag);
         out.put_u64(argument);
         out.put_u32(self.version.last.0);
-        out.put_u64(self.version.asked.as_millis());
+        out.put_u64(self.version.listed_at.as_millis());
         out.put_slice(self.stream.as_str().as_bytes());
     }
 
@@ -156,8 +160,8 @@ impl Token for ShardsPage {
             _ => return None,
         };
         let last = ShardId(bytes.try_get_u32().ok()?);
-        let asked = Timestamp::from_millis(bytes.try_get_u64().ok()?);
-        let version = StreamVersion { last, asked };
+        let listed_at = Timestamp::from_millis(bytes.try_get_u64().ok()?);
+        let version = StreamVersion { last, listed_at };
         Some(Self { stream: read_name(bytes)?, stream_id, after, filter, version })
     }
 }
@@ -176,7 +180,7 @@ impl Token for ConsumersPage {
     }
 }
 
-/// A name that takes the rest of the token.
+/// Reads a name from the rest of the token.
 fn read_name<T: FromStr>(bytes: &mut &[u8]) -> Option<T> {
     let name = std::str::from_utf8(std::mem::take(bytes)).ok()?;
     name.parse().ok()
@@ -230,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_gateway_opens_what_another_sealed(iterator in iterator(), now in any::<u64>()) {
+        fn any_gateway_opens_a_token_of_another_gateway(iterator in iterator(), now in any::<u64>()) {
             let now = Timestamp::from_millis(now);
             let text = Sealer::new(KEY).seal(&iterator, now);
             prop_assert!(text.len() <= 512);
@@ -238,13 +242,13 @@ mod tests {
         }
 
         #[test]
-        fn pages_read_what_they_wrote(filter in filter(), shard in any::<u32>(), id in any::<u64>()) {
+        fn a_page_token_is_read_as_it_was_written(filter in filter(), shard in any::<u32>(), id in any::<u64>()) {
             let page = ShardsPage {
                 stream: "s".parse().unwrap(),
                 stream_id: StreamId(id),
                 after: ShardId(shard),
                 filter,
-                version: StreamVersion { last: ShardId(!shard), asked: Timestamp::from_millis(!id) },
+                version: StreamVersion { last: ShardId(!shard), listed_at: Timestamp::from_millis(!id) },
             };
             let sealer = Sealer::new(KEY);
             let text = sealer.seal(&page, Timestamp::default());
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_or_another_kind_is_forged() {
+    fn a_token_of_another_key_or_another_kind_is_forged() {
         let (sealer, now) = (Sealer::new(KEY), Timestamp::default());
         let text = sealer.seal(&example(), now);
         let other = Sealer::new(TokenKey::new([8; 32]));
@@ -305,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tokens_of_the_same_position_differ() {
+    fn two_tokens_of_the_same_position_are_different() {
         let (sealer, now) = (Sealer::new(KEY), Timestamp::default());
         assert_ne!(sealer.seal(&example(), now), sealer.seal(&example(), now));
     }

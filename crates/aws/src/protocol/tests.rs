@@ -3,7 +3,8 @@
 use super::*;
 use crate::fault::Message;
 
-/// Status line, headers in alphabetical order, an empty line, the body. CBOR is written as hexadecimal digits.
+/// Prints a response: status line, headers in alphabetical order, an empty line, the body. CBOR is printed in
+/// hexadecimal.
 fn shown(response: &Response<Vec<u8>>) -> String {
     let mut text = format!("{}\n", response.status());
     let headers = response.headers().iter();
@@ -28,7 +29,7 @@ fn faults() -> [(&'static str, Fault); 3] {
     ]
 }
 
-/// Every protocol, and each kind of fault in it, between lines with their names.
+/// Prints each kind of fault in each protocol, with a heading for each.
 fn all() -> String {
     let mut text = String::new();
     let mut add = |name: &str, of: &dyn Fn(&Fault) -> Response<Vec<u8>>| {

@@ -1,7 +1,11 @@
-//! CBOR as the Java SDKs send it, as a serde deserializer that borrows from the body.
+//! CBOR as the Java SDKs send it: a serde deserializer that borrows from the body.
 //!
-//! Definite and indefinite lengths everywhere. Tag 1 with an integer is milliseconds (not the RFC's
-//! seconds); it is handed on as seconds, as JSON has them. Other tags are skipped.
+//! Definite and indefinite lengths are read everywhere. Tag 1 with an integer means milliseconds, unlike RFC 8949,
+//! where it means seconds. The deserializer converts it to seconds, because JSON bodies carry seconds. All other tags
+//! are ignored.
+//!
+//! Bytes behind the value make the body malformed. Members that the request type does not know are skipped, and their
+//! syntax is checked all the same.
 
 use std::fmt;
 
@@ -14,7 +18,7 @@ use super::DecodeError;
 
 /// Tag of an epoch-based time.
 const TAG_TIME: u64 = 1;
-/// Lists and maps within each other, at most, in what is skipped: no request has more than five.
+/// Limit of nesting in a skipped value. No request of the API nests more than five deep.
 const MAX_DEPTH: usize = 128;
 
 pub(super) fn from_slice<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
@@ -67,7 +71,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// The value after a time tag, in seconds.
+    /// Reads the value after a time tag and passes it on in seconds.
     fn time<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Error> {
         if matches!(self.decoder.datatype()?, Type::F16 | Type::F32 | Type::F64) {
             return visitor.visit_f64(self.decoder.f64()?);
@@ -106,11 +110,13 @@ impl<'de> Reader<'de> {
         Ok(time)
     }
 
-    /// Reads over a value that nobody wants, as strictly as over others. Not with the decoder's own `skip`, which
-    /// remembers each list that is open: sixteen bytes for each byte of a body that opens nothing but lists.
+    /// Skips a value of an unknown member. Checks its syntax as strictly as the syntax of a known member.
+    ///
+    /// Does not use the decoder's own `skip` for lists and maps. That function remembers 16 bytes for each open list,
+    /// so a body of nothing but list heads would take 16 times its size in memory.
     #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; the rest is one item each")]
     fn skip(&mut self) -> Result<(), Error> {
-        // Of each list and map that is open, what is left of it; `None` if a break ends it.
+        // Number of items that each open list or map still expects. `None`: a break ends it.
         let mut open: Vec<Option<u64>> = Vec::new();
         loop {
             let before = self.decoder.position();
@@ -143,7 +149,7 @@ impl<'de> Reader<'de> {
                     continue;
                 }
             }
-            // An item is over, and with it each list that it was the last of.
+            // One item is complete. A list whose last item it was is complete too, and so on outwards.
             while let Some(Some(left)) = open.last_mut() {
                 *left -= 1;
                 if *left > 0 {
@@ -221,7 +227,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 }
 
-/// What is left of a list or map; `None` if a break ends it.
+/// The items of a list or map that are still unread. `left` is `None` if a break ends the container.
 struct Items<'r, 'de> {
     reader: &'r mut Reader<'de>,
     left: Option<u64>,

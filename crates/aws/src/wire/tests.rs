@@ -1,3 +1,6 @@
+//! Tests of decoding and writing bodies: JSON and CBOR agree, faults have the texts of AWS, hostile bodies are
+//! refused.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -8,7 +11,7 @@ use serde::Deserialize;
 
 use super::*;
 
-/// A request with a member of every type.
+/// A request with one member of each type.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Everything<'a> {
@@ -32,9 +35,9 @@ struct Entry<'a> {
     data: Option<Blob<'a>>,
 }
 
-/// What a test says in both formats.
+/// Values that a test encodes in both formats.
 #[derive(Clone, Debug)]
-struct Spoken {
+struct Sample {
     name: String,
     data: Vec<u8>,
     limit: i64,
@@ -42,11 +45,11 @@ struct Spoken {
     millis: u64,
     tags: BTreeMap<String, String>,
     records: Vec<Vec<u8>>,
-    /// CBOR with indefinite lengths, as the Java SDKs write it.
+    /// Whether CBOR is written with indefinite lengths, as the Java SDKs write it.
     indefinite: bool,
 }
 
-fn spoken() -> impl Strategy<Value = Spoken> {
+fn samples() -> impl Strategy<Value = Sample> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..40);
     (
         any::<String>(),
@@ -58,7 +61,7 @@ fn spoken() -> impl Strategy<Value = Spoken> {
         prop::collection::vec(bytes(), 0..6),
         any::<bool>(),
     )
-        .prop_map(|(name, data, limit, flag, millis, tags, records, indefinite)| Spoken {
+        .prop_map(|(name, data, limit, flag, millis, tags, records, indefinite)| Sample {
             name,
             data,
             limit,
@@ -70,7 +73,7 @@ fn spoken() -> impl Strategy<Value = Spoken> {
         })
 }
 
-impl Spoken {
+impl Sample {
     fn json(&self) -> Vec<u8> {
         let records = self.records.iter().map(|r| serde_json::json!({"Data": base64(r)}));
         let body = serde_json::json!({
@@ -155,20 +158,20 @@ fn json(body: &str) -> Result<Everything<'_>, DecodeError> {
 
 proptest! {
     #[test]
-    fn json_and_cbor_say_the_same(spoken in spoken()) {
-        let (json, cbor) = (spoken.json(), spoken.cbor());
+    fn json_and_cbor_decode_to_the_same_request(sample in samples()) {
+        let (json, cbor) = (sample.json(), sample.cbor());
         let from_json: Everything<'_> = decode(Format::Json, &json).unwrap();
         let from_cbor: Everything<'_> = decode(Format::Cbor, &cbor).unwrap();
         prop_assert_eq!(&from_json, &from_cbor);
-        prop_assert_eq!(&*from_json.name.unwrap(), spoken.name.as_str());
-        prop_assert_eq!(from_json.limit, Some(Integer(spoken.limit)));
-        prop_assert_eq!(from_json.at, Some(Moment(Timestamp::from_millis(spoken.millis))));
+        prop_assert_eq!(&*from_json.name.unwrap(), sample.name.as_str());
+        prop_assert_eq!(from_json.limit, Some(Integer(sample.limit)));
+        prop_assert_eq!(from_json.at, Some(Moment(Timestamp::from_millis(sample.millis))));
         let data = from_json.data.unwrap();
-        prop_assert_eq!(data.len(), spoken.data.len());
+        prop_assert_eq!(data.len(), sample.data.len());
         let mut bytes = Vec::new();
         data.append_to(&mut bytes);
-        prop_assert_eq!(&bytes[..], &spoken.data[..]);
-        prop_assert_eq!(from_json.records.unwrap().count(), spoken.records.len());
+        prop_assert_eq!(&bytes[..], &sample.data[..]);
+        prop_assert_eq!(from_json.records.unwrap().count(), sample.records.len());
     }
 
     #[test]
@@ -179,12 +182,12 @@ proptest! {
 
     #[test]
     fn damaged_requests_are_refused_without_a_panic(
-        spoken in spoken(),
+        sample in samples(),
         at in any::<prop::sample::Index>(),
         with in any::<u8>(),
         cut in any::<prop::sample::Index>(),
     ) {
-        for (format, mut body) in [(Format::Json, spoken.json()), (Format::Cbor, spoken.cbor())] {
+        for (format, mut body) in [(Format::Json, sample.json()), (Format::Cbor, sample.cbor())] {
             let cut = &body[..cut.index(body.len())];
             prop_assert!(decode::<Everything<'_>>(format, cut).is_err());
             let at = at.index(body.len());
@@ -194,8 +197,8 @@ proptest! {
     }
 
     #[test]
-    fn answers_read_back(text in any::<String>(), number: u64, flag: bool, bytes: Vec<u8>) {
-        let answer = |format| {
+    fn a_written_response_can_be_read_again(text in any::<String>(), number: u64, flag: bool, bytes: Vec<u8>) {
+        let written = |format| {
             let mut writer = Writer::new(format, 0);
             writer.structure(|w| {
                 w.member("Text").text(&text);
@@ -209,12 +212,12 @@ proptest! {
             });
             writer.finish()
         };
-        let read: serde_json::Value = serde_json::from_slice(&answer(Format::Json)).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&written(Format::Json)).unwrap();
         prop_assert_eq!(&read["Text"], &serde_json::json!(text));
         prop_assert_eq!(&read["Numbers"], &serde_json::json!([number, 7]));
         prop_assert_eq!(&read["Flag"], &serde_json::json!(flag));
         prop_assert_eq!(&read["Bytes"], &serde_json::json!(base64(&bytes)));
-        let cbor = answer(Format::Cbor);
+        let cbor = written(Format::Cbor);
         let mut decoder = minicbor::Decoder::new(&cbor);
         prop_assert_eq!(decoder.map().unwrap(), None);
         prop_assert_eq!(decoder.str().unwrap(), "Text");
@@ -239,7 +242,7 @@ fn timestamps_are_seconds_in_json_and_tagged_milliseconds_in_cbor() {
         writer.finish()
     };
     assert_eq!(write(Format::Json), b"1700000000.050");
-    // Tag 1, then an unsigned number: never a float, which the Java SDK can't read.
+    // Tag 1, then an unsigned number. The Java SDK cannot read a float here.
     assert_eq!(write(Format::Cbor), b"\xc1\x1b\x00\x00\x01\x8b\xcf\xe5\x68\x32");
 }
 
@@ -267,7 +270,7 @@ fn null_is_absent() {
 }
 
 #[test]
-fn wrong_types_have_the_texts_of_the_service() {
+fn wrong_types_have_the_texts_of_aws() {
     let fault = |body: &str| match json(body) {
         Err(DecodeError::Type(message)) => message,
         other => panic!("{body}: {other:?}"),
@@ -310,7 +313,7 @@ fn wrong_types_have_the_texts_of_the_service() {
 }
 
 #[test]
-fn a_malformed_rest_is_graver_than_a_wrong_type() {
+fn a_malformed_rest_is_reported_before_a_wrong_type() {
     assert!(matches!(json("{\"Name\":1,"), Err(DecodeError::Malformed(_))));
     assert!(matches!(json("{\"Name\":1} x"), Err(DecodeError::Malformed(_))));
     let body = b"\xa2\x64Name\x01\x65Limit";
@@ -324,20 +327,20 @@ fn base64_with_escaped_slashes_is_read() {
 }
 
 #[test]
-fn long_lists_are_counted_but_not_kept_and_endless_ones_are_not_even_counted() {
+fn a_long_list_is_counted_but_not_kept_and_an_endless_list_is_refused() {
     let body = |count: usize| format!("{{\"Records\":[{}{{}}]}}", "{},".repeat(count - 1));
     let most = body(10_000);
     let records = json(&most).unwrap().records.unwrap();
     assert_eq!((records.count(), records.members().len()), (10_000, 500));
     assert_eq!(json(&body(10_001)).unwrap_err(), DecodeError::TooMany);
-    // What follows is not read.
+    // The rest of the body is not read.
     assert_eq!(json(&body(10_001).replace("]}", ",no")).unwrap_err(), DecodeError::TooMany);
     let cbor = [&b"\xa1\x67Records\x9f"[..], &[0xa0; 10_001]].concat();
     assert_eq!(decode::<Everything<'_>>(Format::Cbor, &cbor).unwrap_err(), DecodeError::TooMany);
 }
 
 #[test]
-fn deep_nesting_is_survived() {
+fn deep_nesting_is_refused_without_a_panic() {
     let deep = format!("{{\"Unknown\":{}", "[".repeat(1_000_000));
     assert!(matches!(json(&deep), Err(DecodeError::Malformed(_))));
     let mut cbor = b"\xa1\x67Unknown".to_vec();
@@ -348,13 +351,13 @@ fn deep_nesting_is_survived() {
     assert!(decode::<Everything<'_>>(Format::Cbor, &cbor).is_err());
 }
 
-/// Whether a value that nobody asked for is read over.
+/// Whether the decoder accepts a value of an unknown member.
 fn is_skipped(value: &[u8]) -> bool {
     check_well_formed(Format::Cbor, value).is_ok()
 }
 
 #[test]
-fn cbor_that_nobody_asked_for_is_read_over_as_strictly_as_any() {
+fn cbor_of_an_unknown_member_is_checked_as_strictly_as_known_members() {
     let good: [&[u8]; 14] = [
         b"\x00",
         b"\xf6",
@@ -405,8 +408,8 @@ fn cbor_is_nested_as_deep_as_json_and_no_deeper() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_over_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-        // The decoder's own way to skip takes a few that are none, but refuses none that are.
+    fn any_bytes_are_skipped_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        // The decoder's own `skip` accepts some malformed values. It never refuses a well-formed value.
         let mut decoder = minicbor::Decoder::new(&bytes);
         let skipped = decoder.skip().is_ok() && decoder.position() == bytes.len();
         prop_assert!(skipped || !is_skipped(&bytes));

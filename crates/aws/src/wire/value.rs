@@ -1,4 +1,8 @@
-//! Types of members as both formats carry them, with the service's texts for wrong types.
+//! Types of request members, the same for JSON and CBOR. A member of the wrong type is refused with the text of AWS.
+//!
+//! Each type has a serde visitor that accepts the right kinds of values and refuses each other kind with a fixed
+//! text. [`Text`] and [`Blob`] borrow from the body when the body holds the value unescaped. [`List`] and [`Map`]
+//! keep the first 500 members and count up to 10,000, so a small body never becomes a large value in memory.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +17,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAcces
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text<'a>(pub Cow<'a, str>);
 
-/// Bytes: checked base64 text as it stands in the body, or the bytes themselves.
+/// A blob: base64 text of the body, already checked, or plain bytes.
 #[derive(Clone, Debug)]
 pub enum Blob<'a> {
     /// Valid base64 with padding.
@@ -22,7 +26,7 @@ pub enum Blob<'a> {
     Raw(Cow<'a, [u8]>),
 }
 
-/// A whole number; fractions are cut off, as the service does.
+/// A whole number. A fraction is rounded down, as in AWS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Integer(pub i64);
 
@@ -30,38 +34,39 @@ pub struct Integer(pub i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flag(pub bool);
 
-/// A moment: seconds with a fraction, or ISO 8601 text. Milliseconds are taken for seconds, as the service does: they lie
-/// far ahead, so the caller hears of it.
+/// A moment: a number of seconds with a fraction, or ISO 8601 text. A number of milliseconds is read as seconds, as
+/// in AWS. The moment is then far in the future, so the caller notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(pub Timestamp);
 
-/// A structure: an object, never a list of its members.
+/// A structure. Only an object is accepted, never a list of the members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Structure<T>(pub T);
 
-/// A list: its first [`MAX_KEPT`] members and the number of all, at most [`MAX_COUNTED`].
+/// A list. It holds the first [`MAX_KEPT`] members and the number of all members, which is at most [`MAX_COUNTED`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List<T> {
     kept: Vec<T>,
     count: usize,
 }
 
-/// A map of strings: its first [`MAX_KEPT`] entries and the number of all, at most [`MAX_COUNTED`].
+/// A map of strings. It holds the first [`MAX_KEPT`] entries and the number of all entries, which is at most
+/// [`MAX_COUNTED`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Map<'a> {
     kept: Vec<(Text<'a>, Text<'a>)>,
     count: usize,
 }
 
-/// The longest list that any operation takes. More are counted, for the message, but not kept: a
-/// body of empty members must not grow to many times its size.
+/// The longest list that any operation accepts. Further members are counted for the error message but not kept,
+/// because a body of empty members would need many times its size in memory.
 const MAX_KEPT: usize = 500;
-/// More members are not even counted: the request is refused at the next one, with [`TOO_MANY`].
+/// Highest count. The decoder stops at the next member with [`TOO_MANY`].
 const MAX_COUNTED: usize = 10_000;
-/// The error of a list or a map with more members than are counted.
+/// Error text for a list or a map with more than [`MAX_COUNTED`] members.
 pub const TOO_MANY: &str = "a list or map of the request has more than 10000 members";
 
-/// A text of a request that is longer is cut where a message repeats it.
+/// An error message repeats at most this much of a text of the request.
 const MAX_SHOWN_CHARACTERS: usize = 64;
 
 const LIST: &str = "Start of list found where not expected";
@@ -76,7 +81,7 @@ impl Deref for Text<'_> {
     }
 }
 
-/// An empty blob.
+/// A blob without bytes.
 impl Default for Blob<'_> {
     fn default() -> Self {
         Self::Raw(Cow::Borrowed(&[]))
@@ -90,12 +95,12 @@ impl<T> Default for List<T> {
 }
 
 impl Blob<'_> {
-    /// Whether it has no bytes.
+    /// Whether the blob has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes it has.
+    /// Number of bytes after decoding.
     #[inline]
     pub fn len(&self) -> usize {
         match self {
@@ -107,7 +112,7 @@ impl Blob<'_> {
         }
     }
 
-    /// Whether it is plain bytes, and the text or the bytes.
+    /// The blob as it was sent. The flag is true for plain bytes and false for base64 text.
     #[inline]
     pub fn as_sent(&self) -> (bool, &[u8]) {
         match self {
@@ -116,7 +121,7 @@ impl Blob<'_> {
         }
     }
 
-    /// Appends the bytes, [`Self::len`] of them, to `out`.
+    /// Decodes the blob and appends its [`Self::len`] bytes to `out`.
     #[inline]
     pub fn append_to(&self, out: &mut Vec<u8>) {
         match self {
@@ -139,7 +144,7 @@ impl PartialEq for Blob<'_> {
 }
 
 impl Integer {
-    /// The number as a count; a negative one is 0, one beyond 32 bits the highest.
+    /// The number as a count. A negative number becomes 0, a number beyond 32 bits becomes `u32::MAX`.
     #[inline]
     pub fn as_u32(self) -> u32 {
         u32::try_from(self.0.max(0)).unwrap_or(u32::MAX)
@@ -147,13 +152,13 @@ impl Integer {
 }
 
 impl<T> List<T> {
-    /// The members; all of them if [`Self::count`] is in the operation's bound.
+    /// The members that were kept. These are all members if [`Self::count`] is at most 500.
     #[inline]
     pub fn members(&self) -> &[T] {
         &self.kept
     }
 
-    /// How many the request had.
+    /// Number of members in the request.
     #[inline]
     pub fn count(&self) -> usize {
         self.count
@@ -161,20 +166,21 @@ impl<T> List<T> {
 }
 
 impl<'a> Map<'a> {
-    /// The entries, in the request's order; all of them if [`Self::count`] is in bound.
+    /// The entries that were kept, in the order of the request. These are all entries if [`Self::count`] is at most
+    /// 500.
     #[inline]
     pub fn entries(&self) -> &[(Text<'a>, Text<'a>)] {
         &self.kept
     }
 
-    /// How many the request had.
+    /// Number of entries in the request.
     #[inline]
     pub fn count(&self) -> usize {
         self.count
     }
 }
 
-/// A visitor method that refuses with a text of the service.
+/// Visitor methods that refuse a value with a text of AWS.
 macro_rules! refuse {
     ($($method:ident($($argument:ty)?) => $text:expr),* $(,)?) => {
         $(fn $method<E: de::Error>(self $(, _: $argument)?) -> Result<Self::Value, E> {
@@ -276,7 +282,7 @@ impl<'de: 'a, 'a> Visitor<'de> for BlobVisitor<'a> {
     refuse!(map);
 }
 
-/// What is wrong with the text, in the service's words; of a long text only the beginning is repeated.
+/// The text of AWS about invalid base64. A long text is repeated only in part.
 fn base64_fault(text: &str) -> String {
     let kind = format!("'{}' can not be converted to a Blob", shortened(text));
     if !text.len().is_multiple_of(4) {
@@ -450,7 +456,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for StructureVisitor<T> {
     refuse!(seq);
 }
 
-/// The next number, if members are still counted.
+/// Counts one more member, or refuses it with [`TOO_MANY`].
 fn counted<E: de::Error>(count: usize) -> Result<usize, E> {
     if count < MAX_COUNTED { Ok(count + 1) } else { Err(E::custom(TOO_MANY)) }
 }

@@ -1,3 +1,9 @@
+//! Writes response bodies in JSON and CBOR from the same calls.
+//!
+//! A structure is written with [`Writer::structure`]: [`Writer::member`] writes the name, the next call writes the
+//! value. [`Writer::list`] does the same without names. CBOR structures and lists have indefinite length, so a caller
+//! never counts members ahead. The writer never builds a tree: bytes go directly into the buffer of the response.
+
 use std::fmt::{self, Display, Write};
 
 use anabranch_types::Timestamp;
@@ -5,15 +11,12 @@ use base64_simd::STANDARD;
 
 use super::Format;
 
-/// Writes an answer straight into its buffer, in either format.
-///
-/// A structure's members are `member(name)` followed by one value. CBOR structures and lists have
-/// indefinite length, so nothing is counted ahead.
+/// Writes one response body, in either format.
 #[derive(Debug)]
 pub struct Writer {
     out: Vec<u8>,
     format: Format,
-    /// Whether something stands before the next item of the innermost structure or list.
+    /// Whether the innermost structure or list already has an item, so that JSON needs a comma.
     after_item: bool,
 }
 
@@ -28,19 +31,19 @@ const CBOR_TRUE: u8 = 0xf5;
 const CBOR_BREAK: u8 = 0xff;
 
 impl Writer {
-    /// An empty answer with room for `capacity` bytes.
+    /// A writer with an empty buffer. `capacity` is the expected number of bytes.
     #[inline]
     pub fn new(format: Format, capacity: usize) -> Self {
         Self { out: Vec::with_capacity(capacity), format, after_item: false }
     }
 
-    /// What was written.
+    /// The body that was written.
     #[inline]
     pub fn finish(self) -> Vec<u8> {
         self.out
     }
 
-    /// Begins a member; its value is what is written next.
+    /// Begins a member. The next call writes its value.
     #[inline]
     pub fn member(&mut self, name: &'static str) -> &mut Self {
         self.separate();
@@ -56,17 +59,17 @@ impl Writer {
         self
     }
 
-    /// A structure whose members `write` writes.
+    /// Writes a structure. The closure writes the members.
     pub fn structure(&mut self, write: impl FnOnce(&mut Self)) {
         self.container((b"{", CBOR_MAP), write, b'}');
     }
 
-    /// A list whose members `write` writes as values.
+    /// Writes a list. The closure writes the values.
     pub fn list(&mut self, write: impl FnOnce(&mut Self)) {
         self.container((b"[", CBOR_LIST), write, b']');
     }
 
-    /// A string.
+    /// Writes a string.
     #[inline]
     pub fn text(&mut self, text: &str) {
         self.separate();
@@ -76,7 +79,7 @@ impl Writer {
         }
     }
 
-    /// A string that needs no escaping in JSON: ids, numbers as text, ARNs.
+    /// Writes a string that needs no escaping in JSON: an id, a number as text, an ARN.
     pub fn plain(&mut self, text: impl Display) {
         self.separate();
         match self.format {
@@ -89,7 +92,7 @@ impl Writer {
         }
     }
 
-    /// A whole number.
+    /// Writes a whole number.
     #[inline]
     pub fn number(&mut self, number: u64) {
         self.separate();
@@ -99,7 +102,7 @@ impl Writer {
         }
     }
 
-    /// A boolean.
+    /// Writes a boolean.
     #[inline]
     pub fn flag(&mut self, flag: bool) {
         self.separate();
@@ -109,7 +112,7 @@ impl Writer {
         }
     }
 
-    /// A moment: seconds with three decimals, or tag 1 and whole milliseconds.
+    /// Writes a moment: in JSON as seconds with three decimals, in CBOR as tag 1 and whole milliseconds.
     #[inline]
     pub fn timestamp(&mut self, timestamp: Timestamp) {
         self.separate();
@@ -122,7 +125,7 @@ impl Writer {
         }
     }
 
-    /// Bytes: base64 written in place, or as they are.
+    /// Writes a blob: in JSON as base64, encoded in place, in CBOR as a byte string.
     #[inline]
     pub fn blob(&mut self, bytes: &[u8]) {
         self.separate();
@@ -187,10 +190,10 @@ impl Writer {
         self.out.extend_from_slice(text.as_bytes());
     }
 
-    /// Major type with its argument in the shortest form.
+    /// Writes a major type with its argument in the shortest form.
     #[inline]
     fn cbor_head(&mut self, major: u8, argument: u64) {
-        debug_assert_ne!(major, CBOR_NEGATIVE, "no answer has a negative number");
+        debug_assert_ne!(major, CBOR_NEGATIVE, "no response has a negative number");
         let bytes = argument.to_be_bytes();
         match argument {
             0..=23 => self.out.push(major | bytes[7]),
@@ -208,7 +211,7 @@ impl Writer {
     }
 }
 
-/// Lets `write!` fill a vector with text.
+/// Adapter: `write!` appends text to a vector.
 struct Utf8<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Utf8<'_> {

@@ -1,4 +1,4 @@
-//! Where requests go, by their head alone.
+//! Tests of dispatch: the head of a request decides its service, operation and protocol.
 
 use anabranch_aws::fault::Fault;
 use anabranch_metrics::Registry;
@@ -64,7 +64,7 @@ fn services() -> Vec<Arc<dyn Hosted>> {
     ]
 }
 
-/// The route in words.
+/// Describes the route in words.
 fn route(path: &str, headers: &[(&str, &str)]) -> String {
     let mut request = http::Request::post(path);
     for (name, value) in headers {
@@ -121,7 +121,7 @@ fn a_path_of_rpc_v2_cbor_names_service_and_operation() {
     assert_eq!(route(path, &[("content-type", "application/cbor")]), "unknown");
 }
 
-/// Every row of the table of services, with the services that are not hosted.
+/// Tries each row of the table of AWS services that are not hosted.
 #[test]
 fn services_that_are_not_hosted_are_unknown() {
     for prefix in [

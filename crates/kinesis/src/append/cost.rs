@@ -1,4 +1,4 @@
-//! From the records of a decoded call to batches, and from positions to sequence numbers.
+//! Cost of batching the records of a decoded call, and of turning positions into sequence numbers.
 
 use anabranch_catalog::Catalog;
 use anabranch_cost::{counted, noise};
@@ -11,7 +11,7 @@ use crate::lineage::tests::stream;
 
 const RECORDS: usize = 500;
 
-/// Eight open shards.
+/// A view with eight open shards.
 fn view(name: &StreamName) -> View {
     let shards: Vec<_> = (0..8).map(|eighth| (eighth, eighth + 1, &[][..], 1, None)).collect();
     let streams = [(name.clone(), stream(&shards))].into();
@@ -39,10 +39,11 @@ fn batches_records_by_shard() {
     });
     let entries: Vec<Entry<'_>> = entries.collect();
     let pending: Vec<usize> = (0..RECORDS).collect();
-    let (groups, homeless) = counted(|| group(&view, &name, &entries, &pending, &producer));
-    assert!(homeless.is_empty());
-    assert_eq!(groups.len(), 8);
-    let records: usize = groups.iter().map(|group| group.batch.records().count()).sum();
+    let (batches, unrouted) =
+        counted(|| group_by_shard(&view, &name, &entries, &pending, &producer));
+    assert!(unrouted.is_empty());
+    assert_eq!(batches.len(), 8);
+    let records: usize = batches.iter().map(|batch| batch.records.records().count()).sum();
     assert_eq!(records, RECORDS);
 }
 
@@ -53,13 +54,13 @@ fn numbers_records() {
     let data = Blob::Base64("");
     let entry = Entry { partition_key: "key", hash: partition_key_hash("key"), data: &data };
     let pending: Vec<usize> = (0..RECORDS).collect();
-    let (groups, _) = group(&view, &name, &[entry; RECORDS], &pending, &producer());
+    let (batches, _) = group_by_shard(&view, &name, &[entry; RECORDS], &pending, &producer());
     let records = u32::try_from(RECORDS).unwrap();
     let arrival = Timestamp::from_millis(1_764_000_000_000);
     let first = anabranch_shard::Position::entry(1_000_000);
     let runs = [Run { first, records, arrival }];
     let mut outcomes: Vec<Outcome> = (0..RECORDS).map(|_| Err(Error::Internal)).collect();
-    counted(|| settle(&mut outcomes, &groups[0], &runs));
+    counted(|| settle(&mut outcomes, &batches[0], &runs));
     let numbers: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().number).collect();
     assert!(numbers.is_sorted() && numbers[0] < numbers[RECORDS - 1]);
 }

@@ -1,4 +1,4 @@
-//! The name of a call of one record of 1 KiB.
+//! Cost of the name of a call with one record of 1 KiB.
 
 use anabranch_aws::wire::Blob;
 use anabranch_cost::{counted, noise};

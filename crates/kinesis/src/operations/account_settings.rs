@@ -1,3 +1,7 @@
+//! DescribeAccountSettings and UpdateAccountSettings: the commitment to a minimum throughput.
+//!
+//! Nothing is billed here. As in AWS, a commitment raises the number of consumers that a stream may have.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Required, Structure, Text, Writer};
 use anabranch_catalog::{AccountCommand, Commitment};

@@ -1,4 +1,8 @@
-//! Where reading begins: what GetShardIterator and SubscribeToShard say of it.
+//! The position at which reading begins: the members of GetShardIterator and SubscribeToShard that describe it.
+//!
+//! A position is given by a sequence number, by a moment, or by a word such as `LATEST`. A sequence number must
+//! belong to this shard of this stream. A stream that was created again under the same name has another creation time
+//! (`birth`), so numbers of the earlier stream are refused.
 
 use anabranch_aws::wire::Moment;
 use anabranch_client::ShardRoute;
@@ -8,7 +12,7 @@ use anabranch_types::{SequenceNumber, StreamName};
 use crate::error::Error;
 use crate::kinesis::Kinesis;
 
-/// The members that say where to begin, and what the operation calls them.
+/// The members that describe the position, and their names in messages of the operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning<'a> {
     pub operation: &'static str,
@@ -19,7 +23,7 @@ pub(super) struct Beginning<'a> {
 }
 
 impl Beginning<'_> {
-    /// Where to start. Which members go together: API reference, `ShardIteratorType`.
+    /// Checks the members and returns the start. Source of the rules: API reference, `ShardIteratorType`.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`].
@@ -70,7 +74,7 @@ impl Beginning<'_> {
         ))
     }
 
-    /// The position that a number of this very shard names.
+    /// The position of the record with this number. The number must belong to this shard.
     fn position(
         self,
         kinesis: &Kinesis,

@@ -1,4 +1,8 @@
-//! What the operations on consumers with enhanced fan-out share.
+//! Shared by the operations on consumers with enhanced fan-out: the members that name a consumer, and its
+//! description.
+//!
+//! A request names a consumer by its ARN, which means a certain registration, or by the ARN of the stream and the
+//! name, which mean the current registration.
 
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Text, Writer};
@@ -11,7 +15,7 @@ use crate::kinesis::Kinesis;
 use crate::rules;
 use crate::targets::ConsumerTarget;
 
-/// The members that name a consumer: all that two operations have.
+/// The members that name a consumer. DescribeStreamConsumer and DeregisterStreamConsumer have no others.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct ConsumerMembers<'a> {
@@ -35,10 +39,10 @@ impl Constrained for ConsumerMembers<'_> {
 }
 
 impl ConsumerMembers<'_> {
-    /// The consumer that they mean: its ARN, or its stream's ARN and its name, or all three if they agree.
+    /// Reads the target: the ARN of the consumer, or the ARN of its stream and its name.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if members are missing; [`Error::NotFound`] for another account.
+    /// [`Error::InvalidArgument`] if members are missing. [`Error::NotFound`] for another account.
     pub(super) fn target(&self, kinesis: &Kinesis) -> Result<ConsumerTarget, Error> {
         if let Some(arn) = self.consumer_arn.as_deref() {
             return kinesis.consumer_arn_target(arn).map(ConsumerTarget::Arn);
@@ -50,10 +54,10 @@ impl ConsumerMembers<'_> {
         Ok(ConsumerTarget::Name { stream, consumer: parse_name(name)? })
     }
 
-    /// The consumer of `target`.
+    /// Finds the consumer of `target` and checks that all given members name it.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::InvalidArgument`] if other members name another consumer.
+    /// [`Error::NotFound`]. [`Error::InvalidArgument`] if other members name another consumer.
     pub(super) fn find(
         &self,
         kinesis: &Kinesis,
@@ -80,7 +84,7 @@ fn unnamed() -> Error {
     Error::InvalidArgument(message.to_owned())
 }
 
-/// A name that has passed the constraints.
+/// Reads a consumer name that has passed the constraints.
 pub(super) fn parse_name(text: &str) -> Result<ConsumerName, Error> {
     text.parse().map_err(|error| Error::InvalidArgument(format!("ConsumerName: {error}.")))
 }

@@ -1,3 +1,8 @@
+//! CreateStream: proposes a new stream to the catalog. The stream is CREATING until its shards have leaders.
+//!
+//! A provisioned stream has the given number of shards. An on-demand stream starts with the number that its warm
+//! throughput needs.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Map, Required, Structure, Text};
 use anabranch_catalog::scaling::Bounds;
@@ -57,7 +62,7 @@ impl Request<Kinesis> for CreateStream<'_> {
     }
 
     fn tags(&self) -> RequestTags<'_> {
-        tags::asked(&self.tags)
+        tags::requested(&self.tags)
     }
 
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<Empty, Error> {
@@ -86,7 +91,7 @@ impl CreateStream<'_> {
         })
     }
 
-    /// Mode and shards. With neither given the service makes an on-demand stream.
+    /// Mode and number of shards. If neither member is given, AWS creates an on-demand stream.
     fn capacity(&self) -> Result<(StreamMode, u32), Error> {
         let mode = self.stream_mode_details.as_ref().map(|details| details.0.mode());
         let warm = self.warm_throughput.map_or(0, Integer::as_u32);

@@ -1,3 +1,5 @@
+//! DescribeLimits: the number of open shards and on-demand streams, and their limits.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::Writer;
 use anabranch_catalog::{StreamMode, StreamStatus};
@@ -23,7 +25,7 @@ pub(crate) struct Limits {
     on_demand_streams: usize,
 }
 
-/// What the service's shapes can hold at most: the cluster has no limit of its own.
+/// The largest numbers that the shapes of AWS can hold. The cluster itself has no limit.
 ///
 /// Source: the service model, `ShardCountObject` and `OnDemandStreamCountLimitObject`.
 const NO_LIMIT: u64 = 1_000_000;

@@ -1,3 +1,7 @@
+//! DescribeStream: the description of a stream, with a page of its shards.
+//!
+//! Unlike ListShards, the pages have no token. Each page shows the shards as they are at that moment.
+
 use std::ops::Bound;
 
 use anabranch_aws::constraints::{Checks, Constrained};
@@ -90,7 +94,8 @@ impl Request<Kinesis> for DescribeStream<'_> {
     }
 }
 
-/// The shards after `start`, and whether more follow. A stream that is being created shows none.
+/// Returns the shards after `start`, and whether more shards follow. A stream that is being created has no shards
+/// yet.
 fn page(
     stream: &Stream,
     start: Option<ShardId>,
@@ -152,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_the_start_and_say_whether_more_follows() {
+    fn a_page_begins_after_the_start_and_tells_whether_more_shards_follow() {
         let eighths: Vec<_> = (0..8).map(|i| (i, i + 1, &[][..], 1, None)).collect();
         let stream = stream(&eighths);
         assert_eq!(ids(&stream, None, None), ("0 1 2 3 4 5 6 7".into(), false));
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_being_created_shows_no_shards() {
+    fn a_stream_in_creation_shows_no_shards() {
         let mut stream = stream(&[(0, 8, &[], 1, None)]);
         stream.status = StreamStatus::Creating;
         assert_eq!(ids(&stream, None, None), (String::new(), false));

@@ -1,3 +1,5 @@
+//! DescribeStreamSummary: the description of a stream without its shards.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Text, Writer};
 use anabranch_catalog::{Distribution, ShardMetrics, StreamMode, StreamStatus};
@@ -32,8 +34,8 @@ impl Constrained for DescribeStreamSummary<'_> {
     }
 }
 
-/// `StreamDescriptionSummary` of the API reference. `StreamId` is never among its members: clients
-/// that get one send their next calls to the public service.
+/// `StreamDescriptionSummary` of the API reference. The response never contains a `StreamId`: a client that gets one
+/// sends its next calls to the public AWS endpoint.
 #[derive(Debug)]
 pub(crate) struct StreamDescriptionSummary {
     name: StreamName,
@@ -82,7 +84,7 @@ impl Request<Kinesis> for DescribeStreamSummary<'_> {
             distribution: stream.distribution,
             open_shards: if creating { 0 } else { stream.open_shards().count() },
             max_record_size_kib: stream.max_record_size_kib,
-            warm_throughput: WarmThroughput::asked_for(stream),
+            warm_throughput: WarmThroughput::requested(stream),
         })
     }
 }

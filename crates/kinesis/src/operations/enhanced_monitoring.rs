@@ -1,3 +1,7 @@
+//! EnableEnhancedMonitoring and DisableEnhancedMonitoring: choose the metrics of each shard.
+//!
+//! The choice is part of the stream in the catalog. The response shows the metrics before and after the change.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{List, Required, Text, Writer};
 use anabranch_catalog::{ShardMetrics, StreamCommand};
@@ -84,7 +88,7 @@ fn write_names(w: &mut Writer, member: &'static str, metrics: ShardMetrics) {
     w.member(member).list(|w| metrics.names().for_each(|name| w.plain(name)));
 }
 
-/// `EnhancedMonitoring` of a description: the service lists one set, which may be empty.
+/// Writes `EnhancedMonitoring` of a description. As in AWS, it is a list with one set, which may be empty.
 pub(super) fn write_enhanced_monitoring(w: &mut Writer, metrics: ShardMetrics) {
     w.member("EnhancedMonitoring")
         .list(|w| w.structure(|w| write_names(w, "ShardLevelMetrics", metrics)));

@@ -1,3 +1,9 @@
+//! GetRecords: reads a page of records from the position of a shard iterator.
+//!
+//! Order of events: open the iterator, find its shard, reserve memory for the page, read. If the shard is open and
+//! the page is empty at the tip, read again and wait for the first record. Then reduce or extend the reservation to
+//! the size of the page, and seal the next iterator. The response holds the reservation until it is sent.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,13 +54,13 @@ pub(crate) struct Records {
     /// Bytes of data and partition keys in the page.
     bytes: usize,
     route: Arc<ShardRoute>,
-    /// Absent if and only if the shard is closed and drained.
+    /// `None` if and only if the shard is closed and all of its records were read.
     next: Option<String>,
     children: Vec<ChildShard>,
     permit: Permit,
 }
 
-/// Less than this isn't worth a call.
+/// The smallest page that is worth a call, and the page size of a call that waits at the tip.
 const LEAST_BYTES: usize = 64 * 1024;
 
 impl Request<Kinesis> for GetRecords<'_> {
@@ -89,12 +95,12 @@ impl Request<Kinesis> for GetRecords<'_> {
         let mut page = read(iterator.position, max_bytes, Duration::ZERO).await?;
         let wait = tip_wait(kinesis);
         if is_at_tip(&page) && !wait.is_zero() && end(&page).is_none() {
-            // Many may wait at once, so none keeps more room than the first records of a page need.
+            // Many calls may wait at once. So each of them keeps only the memory for a small page.
             permit.shrink(LEAST_BYTES.min(permit.bytes()));
             page = read(page.next, permit.bytes() * 3 / COST_THIRDS, wait).await?;
         }
         let bytes = page::bytes(&page);
-        settle(kinesis, &mut permit, bytes * COST_THIRDS / 3)?;
+        adjust(kinesis, &mut permit, bytes * COST_THIRDS / 3)?;
         let end = end(&page);
         let next = end.is_none().then(|| {
             let next = ShardIterator { position: page.next, ..iterator.clone() };
@@ -107,7 +113,7 @@ impl Request<Kinesis> for GetRecords<'_> {
 impl GetRecords<'_> {
     fn open(&self, kinesis: &Kinesis) -> Result<ShardIterator, Error> {
         let text = &**self.shard_iterator;
-        // Some clients send it as they got it, in the quotes of JSON; the service takes that.
+        // Some clients send the iterator in the quotes of JSON, as they received it. AWS accepts that.
         let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         let now = kinesis.clock.now();
         let iterator: ShardIterator =
@@ -131,7 +137,7 @@ impl GetRecords<'_> {
     }
 }
 
-/// The iterator's shard, if it is still that of the same stream.
+/// Finds the shard of the iterator. A later stream of the same name does not count.
 fn route(kinesis: &Kinesis, iterator: &ShardIterator) -> Result<Arc<ShardRoute>, Error> {
     let missing = || shards::missing(kinesis, &iterator.stream, iterator.shard);
     let view = kinesis.cluster.view();
@@ -151,7 +157,8 @@ fn is_at_tip(page: &Page) -> bool {
     page.batches.is_empty() && page.behind.is_zero()
 }
 
-/// Room for the answer. A kinesis that is nearly full reads less rather than nothing.
+/// Reserves memory for the response. A gateway that is nearly full reads less, and does not fail as long as the
+/// smallest page fits.
 fn reserve(kinesis: &Kinesis) -> Result<(Permit, usize), Error> {
     let wanted = limits::GET_RECORDS_MAX_BYTES * COST_THIRDS / 3;
     let permit =
@@ -160,8 +167,9 @@ fn reserve(kinesis: &Kinesis) -> Result<(Permit, usize), Error> {
     Ok((permit, max_bytes))
 }
 
-/// Makes the permit what the answer costs. One record may be larger than all that was read for.
-fn settle(kinesis: &Kinesis, permit: &mut Permit, cost: usize) -> Result<(), Error> {
+/// Adjusts the permit to the cost of the response. The page may be larger than the reservation, because a read
+/// returns at least one record, whatever its size.
+fn adjust(kinesis: &Kinesis, permit: &mut Permit, cost: usize) -> Result<(), Error> {
     match cost.checked_sub(permit.bytes()) {
         Some(missing) => {
             permit.join(kinesis.responses.take(missing).ok_or_else(Error::too_much_in_flight)?)

@@ -1,3 +1,8 @@
+//! GetShardIterator: seals a position of a shard as an iterator.
+//!
+//! Order of events: find the shard, check which members go together (`beginning.rs`), stop if it is a dry run, ask
+//! the shard for the position (`seek`), seal it.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Flag, Moment, Required, Text, Writer};
 use anabranch_gateway::service::{Request, Response};
@@ -63,7 +68,7 @@ impl Request<Kinesis> for GetShardIterator<'_> {
         let missing = || shards::missing(kinesis, name, shard);
         let route = {
             let view = kinesis.cluster.view();
-            // Of a stream that is being created the service says that its shard isn't there.
+            // For a stream that is being created, AWS reports that the shard does not exist.
             kinesis.find(&view, name)?;
             let found = kinesis.find_for_data(&view, name).map_err(|_| missing())?;
             found.shard(shard).ok_or_else(missing)?.clone()

@@ -1,3 +1,10 @@
+//! ListShards: lists the shards of a stream in pages, with a filter.
+//!
+//! All pages of a listing show the version of the first page. Its token holds the highest shard number and the time
+//! of that page, and from these two a later version of the catalog can show the shards as they were (see
+//! [`StreamVersion`]). So a listing is complete and has no duplicates, however often the stream is resharded
+//! meanwhile.
+
 use std::ops::Bound;
 
 use anabranch_aws::constraints::{Checks, Constrained};
@@ -65,14 +72,14 @@ impl Constrained for FilterMember<'_> {
     }
 }
 
-/// `ListShardsOutput` of the API reference. All pages of a listing show one version of the stream.
+/// `ListShardsOutput` of the API reference.
 #[derive(Debug)]
 pub(crate) struct ShardList {
     shards: Vec<ShardSummary>,
     next_token: Option<String>,
 }
 
-/// What is asked for, by the request or by its token.
+/// A listing, as the request or its token describes it.
 struct Query {
     after: Option<ShardId>,
     filter: ShardFilter,
@@ -88,7 +95,7 @@ impl Request<Kinesis> for ListShards<'_> {
             let stream = self.named(kinesis)?;
             return Ok(TokenTarget { stream, token: None });
         };
-        let page = self.continued(kinesis, token)?;
+        let page = self.open_token(kinesis, token)?;
         let stream = StreamTarget::named_fully(page.stream.clone());
         Ok(TokenTarget { stream, token: Some(page) })
     }
@@ -108,12 +115,12 @@ impl Request<Kinesis> for ListShards<'_> {
                 (Query { after: Some(after), filter, version }, stream)
             }
             None => {
-                let (after, filter) = self.begun(kinesis, name)?;
+                let (after, filter) = self.first_page(kinesis, name)?;
                 let stream = kinesis.find(&view, name)?.stream;
                 let last = stream.shards.keys().next_back().copied().unwrap_or(ShardId(0));
                 // If no majority agrees on the time, no closed shard is left out.
-                let asked = kinesis.clock.agreed().unwrap_or_default();
-                let version = StreamVersion { last, asked };
+                let listed_at = kinesis.clock.agreed().unwrap_or_default();
+                let version = StreamVersion { last, listed_at };
                 (Query { after, filter, version }, stream)
             }
         };
@@ -144,8 +151,8 @@ impl ListShards<'_> {
         kinesis.stream_target(&self.stream_name, &self.stream_arn)
     }
 
-    /// A first page: the shard after which it begins, and which shards are listed.
-    fn begun(
+    /// Reads the members of a first page: the shard before the first one to list, and the filter.
+    fn first_page(
         &self,
         kinesis: &Kinesis,
         name: &StreamName,
@@ -156,9 +163,9 @@ impl ListShards<'_> {
         Ok((after, filter))
     }
 
-    /// A further page. The token says everything; members that say the same again are refused, as
-    /// the service refuses them.
-    fn continued(&self, kinesis: &Kinesis, token: &str) -> Result<ShardsPage, Error> {
+    /// Opens the token of a further page. The token holds the whole listing. As in AWS, members that repeat a part of
+    /// it are refused.
+    fn open_token(&self, kinesis: &Kinesis, token: &str) -> Result<ShardsPage, Error> {
         let beside = [
             ("StreamName", self.stream_name.is_some()),
             ("StreamARN", self.stream_arn.is_some()),
@@ -205,14 +212,14 @@ impl ListShards<'_> {
     }
 }
 
-/// Refuses a stream that isn't the one created at `created`, and one that is being created.
+/// Refuses a stream that was not created at `created`, and a stream that is being created.
 pub(super) fn check_creation(
     kinesis: &Kinesis,
     name: &StreamName,
     stream: &Stream,
     created: Option<Moment>,
 ) -> Result<(), Error> {
-    // Clients send back what DescribeStream said, some of them in whole seconds.
+    // Clients send back the creation time from DescribeStream. Some of them cut it to whole seconds.
     let differs = |Moment(moment): Moment| match moment.as_millis() % 1000 {
         0 => moment.as_secs() != stream.created.as_secs(),
         _ => moment != stream.created,
@@ -226,11 +233,11 @@ pub(super) fn check_creation(
     Ok(())
 }
 
-/// The page, and the last shard of it if more follow.
+/// Returns the shards of the page, and the last of them if more shards follow.
 fn page(stream: &Stream, query: &Query, limit: u32) -> (Vec<ShardSummary>, Option<ShardId>) {
-    let StreamVersion { last, asked } = query.version;
+    let StreamVersion { last, listed_at } = query.version;
     let limit = limit.min(limits::LIST_SHARDS_MAX_SHARDS) as usize;
-    let horizon = horizon(stream, asked);
+    let horizon = horizon(stream, listed_at);
     let after = query.after.map_or(Bound::Unbounded, Bound::Excluded);
     let lineage = Lineage::of(stream);
     let rest = stream.shards.range((after, Bound::Unbounded)).map(|(_, shard)| shard);
@@ -244,7 +251,7 @@ fn page(stream: &Stream, query: &Query, limit: u32) -> (Vec<ShardSummary>, Optio
     (summaries.collect(), next)
 }
 
-/// The status that a shard had when `last` was the highest number: open if its children are above it.
+/// The status of a shard when `last` was the highest shard number. A shard whose children came later was open then.
 fn status_then(shard: &Shard, lineage: &Lineage, last: ShardId) -> ShardStatus {
     match lineage.children(shard.id).iter().any(|child| *child > last) {
         true => ShardStatus::Open,
@@ -252,12 +259,12 @@ fn status_then(shard: &Shard, lineage: &Lineage, last: ShardId) -> ShardStatus {
     }
 }
 
-/// The oldest moment of which the stream still has records.
+/// Trim horizon as a moment: the stream has no older records.
 fn horizon(stream: &Stream, now: Timestamp) -> Timestamp {
     now.minus(stream.retention()).max(stream.created)
 }
 
-/// Whether a filter lets a shard pass (API reference, `ShardFilter`).
+/// Whether the filter selects a shard (API reference, `ShardFilter`).
 fn is_listed(shard: &Shard, status: ShardStatus, filter: ShardFilter, horizon: Timestamp) -> bool {
     let lived_at_or_after = |moment| match status {
         ShardStatus::Open => true,
@@ -300,7 +307,7 @@ mod tests {
         Timestamp::from_millis(seconds * 1000)
     }
 
-    /// Shard 1 split at second 20, 0 and 2 merged at second 30.
+    /// Shard 1 was split at second 20, shards 0 and 2 were merged at second 30.
     fn resharded() -> Stream {
         stream(&[
             (0, 4, &[], 1, Some(30)),
@@ -319,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_choose_shards_by_their_lives() {
+    fn filters_select_shards_by_creation_and_closing() {
         let stream = resharded();
         let listed = |filter| listed(&stream, filter, NOW);
         assert_eq!(listed(ShardFilter::AfterShardId(ShardId(2))), [3, 4]);
@@ -340,13 +347,13 @@ mod tests {
         assert_eq!(listed(&stream, ShardFilter::AtTimestamp(at(5)), now), [0, 2, 3]);
     }
 
-    fn query(filter: ShardFilter, last: u32, asked: Timestamp) -> Query {
-        let version = StreamVersion { last: ShardId(last), asked };
+    fn query(filter: ShardFilter, last: u32, listed_at: Timestamp) -> Query {
+        let version = StreamVersion { last: ShardId(last), listed_at };
         Query { after: None, filter, version }
     }
 
     #[test]
-    fn pages_join_without_gap_or_repeat() {
+    fn pages_follow_each_other_without_gap_or_duplicate() {
         let stream = resharded();
         let mut query = query(ShardFilter::FromTrimHorizon, 4, NOW);
         let (first, last) = page(&stream, &query, 3);
@@ -357,10 +364,10 @@ mod tests {
     }
 
     #[test]
-    fn a_later_page_shows_the_shards_as_they_were_at_the_first() {
+    fn a_later_page_shows_the_shards_as_they_were_on_the_first_page() {
         let stream = resharded();
-        let shown = |filter, last, asked| {
-            let (shards, next) = page(&stream, &query(filter, last, asked), 10);
+        let shown = |filter, last, listed_at| {
+            let (shards, next) = page(&stream, &query(filter, last, listed_at), 10);
             assert_eq!(next, None);
             let mut writer = anabranch_aws::wire::Writer::new(anabranch_aws::wire::Format::Json, 0);
             writer.list(|w| shards.iter().for_each(|shard| shard.write(w)));

@@ -1,3 +1,8 @@
+//! ListStreamConsumers: lists the registered consumers of a stream in pages, in the order of their names.
+//!
+//! The token holds the last consumer of the page and the id of the stream, so a token of an earlier stream of the
+//! same name is refused.
+
 use std::ops::Bound;
 
 use anabranch_aws::constraints::{Checks, Constrained};

@@ -1,3 +1,8 @@
+//! ListStreams: lists the streams of the account in pages, in the order of their names.
+//!
+//! A client may page by `ExclusiveStartStreamName` or by `NextToken`. A token holds the version of the catalog on the
+//! first page, and streams that were created later are left out. So a listing ends, even while streams are created.
+
 use std::ops::Bound;
 
 use anabranch_aws::constraints::{Checks, Constrained};
@@ -39,7 +44,8 @@ impl Constrained for ListStreams<'_> {
 #[derive(Debug)]
 pub(crate) struct StreamList {
     streams: Vec<StreamSummary>,
-    /// Present if and only if more follow: paginators of both generations stop right.
+    /// Present if and only if more streams follow. So paginators that use `NextToken` and paginators that use
+    /// `HasMoreStreams` both stop correctly.
     next_token: Option<String>,
 }
 
@@ -79,8 +85,8 @@ impl Request<Kinesis> for ListStreams<'_> {
 }
 
 impl ListStreams<'_> {
-    /// The name after which the page begins, and the version of the first page if this is a later one. A paginator repeats
-    /// its first call's start beside the token: the later of both counts.
+    /// The name after which the page begins, and for a further page the version of the first one. A paginator may
+    /// send the start name of its first call together with the token. The later of the two names counts.
     fn start(&self, kinesis: &Kinesis) -> Result<(Option<StreamName>, Option<u64>), Error> {
         let start = self.exclusive_start_stream_name.as_deref();
         let start = start.map(streams::parse_name).transpose()?;
@@ -101,7 +107,7 @@ fn page(
     let limit = limit.min(limits::LIST_STREAMS_MAX_STREAMS);
     let after = start.map_or(Bound::Unbounded, Bound::Excluded);
     let rest = catalog.streams.range::<StreamName, _>((after, Bound::Unbounded));
-    // A stream's id is the version in which it was created.
+    // The id of a stream is the version of the catalog in which it was created.
     let mut rest = rest.filter(|(_, stream)| stream.id.0 <= version);
     let summary = |(name, stream): (&StreamName, &anabranch_catalog::Stream)| StreamSummary {
         name: name.clone(),
@@ -114,7 +120,7 @@ fn page(
     (streams, rest.next().is_some())
 }
 
-/// The error for a paging token that doesn't open.
+/// The error for a paging token that cannot be opened.
 pub(super) fn next_token_error(error: OpenError) -> Error {
     match error {
         OpenError::Forged => Error::InvalidArgument("NextToken is invalid.".to_owned()),

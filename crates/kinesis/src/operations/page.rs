@@ -1,4 +1,7 @@
-//! A page of a shard's records as answers and events have it.
+//! A page of records, as responses of GetRecords and events of SubscribeToShard contain it.
+//!
+//! Both write the same members: the records, the distance from the tip, and after the last record of a closed shard
+//! its children. A reader knows from the children that the shard has ended.
 
 use anabranch_aws::wire::Writer;
 use anabranch_catalog::{Shard, ShardStatus, Stream};
@@ -11,8 +14,8 @@ use super::stream_encryption::write_if_encrypted;
 use crate::kinesis::Kinesis;
 use crate::lineage::Lineage;
 
-/// An answer costs, for each byte of records, the byte itself and up to 4/3 in base64; ⅓ is left for
-/// keys and numbers.
+/// Memory of a response in thirds of the bytes of its records: the records themselves (3), their base64 (4), keys and
+/// numbers (1).
 pub(super) const COST_THIRDS: usize = 8;
 
 /// `ChildShard` of the API reference.
@@ -28,8 +31,8 @@ pub(super) fn bytes(page: &Page) -> usize {
     page.records().map(|(_, _, record)| record.data.len() + record.partition_key.len()).sum()
 }
 
-/// The children of a shard if it is closed and `page` was its last. From the newest version of the catalog: it may have
-/// been closed since the page was asked for.
+/// Returns the children of the shard if the shard is closed and `page` was its last page. Looks at the view of this
+/// moment, because the shard may have been closed after the read began.
 pub(super) fn end(
     kinesis: &Kinesis,
     stream: &StreamName,
@@ -76,9 +79,10 @@ pub(super) fn write_records(w: &mut Writer, page: &Page, route: &ShardRoute) {
     }
 }
 
-/// The members that say how far from the tip a page ended, and what goes on where the shard ends.
+/// Writes the distance from the tip, and the children if this is the end of the shard.
 pub(super) fn write_end(w: &mut Writer, page: &Page, children: &[ChildShard]) {
-    // Nothing comes after the end of a closed shard, whoever answered.
+    // No record comes after the end of a closed shard. The replica that served the page may have been behind, but its
+    // lag does not matter here.
     let behind = if children.is_empty() { page.behind.as_millis() } else { 0 };
     let behind = u64::try_from(behind).unwrap_or(u64::MAX);
     w.member("MillisBehindLatest").number(behind);

@@ -1,3 +1,9 @@
+//! PutRecord, and the functions that it shares with PutRecords: routing by key, size limit, name of the position.
+//!
+//! Order of events: find the hash key of the record, find the stream, check the size, check
+//! `SequenceNumberForOrdering`, stop if it is a dry run, append (`append.rs`). A retry of an SDK makes no second
+//! record, because the call has a name (`call_name.rs`).
+
 use anabranch_aws::constraints::{Checks, Constrained, absent};
 use anabranch_aws::wire::{Blob, Flag, Required, Text, Writer};
 use anabranch_catalog::Distribution;
@@ -7,7 +13,7 @@ use anabranch_types::{HashKey, SequenceNumber, StreamName, partition_key_hash};
 use serde::Deserialize;
 
 use super::stream_encryption::write_if_encrypted;
-use crate::append::{self, Entry, Placed};
+use crate::append::{self, Entry, StoredRecord};
 use crate::call_name::{Invocation, named_call};
 use crate::error::Error;
 use crate::kinesis::{Context, Kinesis};
@@ -49,11 +55,11 @@ impl Constrained for PutRecord<'_> {
 /// `PutRecordOutput` of the API reference.
 #[derive(Debug)]
 pub(crate) struct Put {
-    placed: Placed,
+    stored: StoredRecord,
     encrypted: bool,
 }
 
-/// How far the clocks of two machines may be apart before a number is from the future.
+/// A sequence number counts as from the future only beyond this difference between the clocks of two machines.
 const CLOCK_SKEW_SECONDS: u64 = 30;
 
 impl Request<Kinesis> for PutRecord<'_> {
@@ -72,8 +78,8 @@ impl Request<Kinesis> for PutRecord<'_> {
             hash: self.explicit_hash_key.as_deref(),
         };
         let invocation = Invocation::of(&cx.parts.headers);
-        let placement = KeyRouting::of(kinesis, name, &invocation);
-        let (key, hash) = keys.place(placement, 0).map_err(|error| match error {
+        let routing = KeyRouting::of(kinesis, name, &invocation);
+        let (key, hash) = keys.route(routing, 0).map_err(|error| match error {
             KeyError::Absent => absent("partitionKey").into(),
             KeyError::Invalid(error) => error,
         })?;
@@ -89,14 +95,15 @@ impl Request<Kinesis> for PutRecord<'_> {
         let entries = [Entry { partition_key: key, hash, data: &self.data }];
         let call = named_call(cx, &invocation, &entries);
         let outcome = append::append(kinesis, name, &entries, &call).await.pop();
-        let placed = outcome.unwrap_or(Err(Error::Internal))?;
-        Ok(Put { placed, encrypted: kinesis.encrypts(name) })
+        let stored = outcome.unwrap_or(Err(Error::Internal))?;
+        Ok(Put { stored, encrypted: kinesis.encrypts(name) })
     }
 }
 
 impl PutRecord<'_> {
-    /// The number must not be from the future. It may be of any shard, also of a former stream of this name, as the
-    /// service takes it. Every put gets a later number than any record of its shard that was acknowledged before.
+    /// Checks that the number is not from the future. As in AWS, it may be of any shard, also of an earlier stream of
+    /// the same name. The number is not used for anything else: each put gets a higher number than every acknowledged
+    /// record of its shard anyway.
     fn check_ordering(&self, kinesis: &Kinesis, name: &StreamName) -> Result<(), Error> {
         let Some(text) = self.sequence_number_for_ordering.as_deref() else { return Ok(()) };
         let now = kinesis.clock.now().as_secs();
@@ -114,33 +121,33 @@ impl PutRecord<'_> {
     }
 }
 
-/// How the records of a call find their shards.
+/// How the records of a call are assigned to shards.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KeyRouting<'a> {
-    /// By their keys, as the user says.
+    /// By partition key or explicit hash key.
     ByKey,
-    /// Anywhere; where a call is repeated, at the same places again, so that the repeat is known there.
+    /// To any shard. A retry of the call gets the same hash keys, so the leaders of the shards recognise it.
     Anywhere(&'a Invocation<'a>),
 }
 
-/// The members of a record that say where it is to go.
+/// The members of a record that decide its shard.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys<'a> {
     pub partition: Option<&'a str>,
     pub hash: Option<&'a str>,
 }
 
-/// Why a record has no place.
+/// The reason why a record has no hash key.
 #[derive(Debug)]
 pub(super) enum KeyError {
-    /// It has no partition key, in a stream that goes by them.
+    /// The record has no partition key, and the stream routes by key.
     Absent,
-    /// Its explicit hash key is none.
+    /// The explicit hash key is not a number below 2^128.
     Invalid(Error),
 }
 
 impl<'a> KeyRouting<'a> {
-    /// Of a call to a stream.
+    /// The routing of a call to the stream.
     pub(super) fn of(
         kinesis: &Kinesis,
         stream: &StreamName,
@@ -169,14 +176,14 @@ impl<'a> KeyRouting<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// The partition key that is stored, empty for none, and the hash key that decides the shard, of record `index` of
-    /// a call.
-    pub(super) fn place(
+    /// Returns the partition key to store, which is empty if the record has none, and the hash key that decides the
+    /// shard. `index` is the index of the record in the call.
+    pub(super) fn route(
         self,
-        placement: KeyRouting<'_>,
+        routing: KeyRouting<'_>,
         index: usize,
     ) -> Result<(&'a str, HashKey), KeyError> {
-        let hash = placement.hash_key(self, index)?;
+        let hash = routing.hash_key(self, index)?;
         Ok((self.partition.unwrap_or_default(), hash))
     }
 }
@@ -188,7 +195,7 @@ fn invalid_hash_key(text: &str) -> Error {
     ))
 }
 
-/// Data and partition key together against the stream's limit (API reference, `MaxRecordSizeInKiB`).
+/// Checks data and partition key together against the limit of the stream (API reference, `MaxRecordSizeInKiB`).
 pub(super) fn check_size(
     kinesis: &Kinesis,
     name: &StreamName,
@@ -213,16 +220,16 @@ impl Response for Put {
 
     fn write(&self, writer: &mut Writer) {
         writer.structure(|w| {
-            write_placed(w, self.placed);
+            write_stored(w, self.stored);
             write_if_encrypted(w, self.encrypted);
         });
     }
 }
 
-/// The two members that say where a record stands.
-pub(super) fn write_placed(w: &mut Writer, placed: Placed) {
-    w.member("ShardId").plain(placed.shard);
-    w.member("SequenceNumber").plain(placed.number);
+/// Writes the two members that name the position of a record.
+pub(super) fn write_stored(w: &mut Writer, stored: StoredRecord) {
+    w.member("ShardId").plain(stored.shard);
+    w.member("SequenceNumber").plain(stored.number);
 }
 
 #[cfg(test)]
@@ -232,31 +239,35 @@ mod cost;
 mod tests {
     use super::*;
 
-    fn place(placement: KeyRouting<'_>, index: usize) -> Result<(&'static str, HashKey), KeyError> {
-        Keys { partition: None, hash: None }.place(placement, index)
+    fn route(routing: KeyRouting<'_>, index: usize) -> Result<(&'static str, HashKey), KeyError> {
+        Keys { partition: None, hash: None }.route(routing, index)
     }
 
     #[test]
-    fn records_without_a_key_go_anywhere_and_repeats_to_the_same_places() {
+    fn records_without_a_key_go_to_any_shard_and_retries_to_the_same_one() {
         let call = Invocation::Named(b"call");
-        let placement = KeyRouting::Anywhere(&call);
-        let places: Vec<_> = (0..4).map(|index| place(placement, index).unwrap().1).collect();
-        let again: Vec<_> = (0..4).map(|index| place(placement, index).unwrap().1).collect();
-        assert_eq!(places, again);
+        let routing = KeyRouting::Anywhere(&call);
+        let first: Vec<_> = (0..4).map(|index| route(routing, index).unwrap().1).collect();
+        let again: Vec<_> = (0..4).map(|index| route(routing, index).unwrap().1).collect();
+        assert_eq!(first, again);
         let other = Invocation::Named(b"other");
-        assert_ne!(places[0], place(KeyRouting::Anywhere(&other), 0).unwrap().1);
-        assert_ne!(places[0], places[1]);
+        assert_ne!(first[0], route(KeyRouting::Anywhere(&other), 0).unwrap().1);
+        assert_ne!(first[0], first[1]);
         let keys = Keys { partition: Some("key"), hash: Some("0") };
-        let (key, hash) = keys.place(placement, 2).unwrap();
-        assert_eq!((key, hash), ("key", places[2]), "the key is kept, and decides nothing");
+        let (key, hash) = keys.route(routing, 2).unwrap();
+        assert_eq!(
+            (key, hash),
+            ("key", first[2]),
+            "the key is stored, but does not decide the shard"
+        );
     }
 
     #[test]
-    fn a_stream_that_goes_by_keys_wants_one() {
-        assert!(matches!(place(KeyRouting::ByKey, 0), Err(KeyError::Absent)));
+    fn a_stream_that_routes_by_key_needs_a_key() {
+        assert!(matches!(route(KeyRouting::ByKey, 0), Err(KeyError::Absent)));
         let by_hash = Keys { partition: Some("key"), hash: Some("7") };
-        assert_eq!(by_hash.place(KeyRouting::ByKey, 0).unwrap(), ("key", HashKey(7)));
+        assert_eq!(by_hash.route(KeyRouting::ByKey, 0).unwrap(), ("key", HashKey(7)));
         let wrong = Keys { partition: Some("key"), hash: Some("x") };
-        assert!(matches!(wrong.place(KeyRouting::ByKey, 0), Err(KeyError::Invalid(_))));
+        assert!(matches!(wrong.route(KeyRouting::ByKey, 0), Err(KeyError::Invalid(_))));
     }
 }

@@ -1,10 +1,15 @@
+//! PutRecords: puts up to 500 records in one call. Each record succeeds or fails on its own.
+//!
+//! Order of events: find the hash key of each record, find the stream, check the sizes, stop if it is a dry run,
+//! append (`append.rs`). The results have the order of the request.
+
 use anabranch_aws::constraints::{Checks, Constrained, absent};
 use anabranch_aws::wire::{Blob, Flag, List, Required, Structure, Text, Writer};
 use anabranch_gateway::service::{Request, Response};
 use anabranch_types::{StreamName, limits};
 use serde::Deserialize;
 
-use super::put_record::{KeyError, KeyRouting, Keys, check_size, write_placed};
+use super::put_record::{KeyError, KeyRouting, Keys, check_size, write_stored};
 use super::stream_encryption::write_if_encrypted;
 use crate::append::{self, Entry, Outcome};
 use crate::call_name::{Invocation, named_call};
@@ -73,15 +78,16 @@ impl Request<Kinesis> for PutRecords<'_> {
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<PutMany, Error> {
         let (kinesis, name) = (cx.service, &target.name);
         let invocation = Invocation::of(&cx.parts.headers);
-        let placement = KeyRouting::of(kinesis, name, &invocation);
-        let entries = self.entries(placement)?;
+        let routing = KeyRouting::of(kinesis, name, &invocation);
+        let entries = self.entries(routing)?;
         check_sizes(kinesis, name, &entries)?;
         if self.dry_run == Some(Flag(true)) {
             return Err(Error::DryRun);
         }
         let call = named_call(cx, &invocation, &entries);
         let outcomes = append::append(kinesis, name, &entries, &call).await;
-        // A stream that went away meanwhile isn't there for the call as a whole; nor is its key.
+        // If every record failed because the stream is gone or its master key cannot be used, then the whole call
+        // fails with that error.
         match outcomes.first() {
             Some(Err(error @ (Error::NotFound(_) | Error::Key { .. })))
                 if outcomes.iter().all(Result::is_err) =>
@@ -94,23 +100,23 @@ impl Request<Kinesis> for PutRecords<'_> {
 }
 
 impl PutRecords<'_> {
-    fn entries(&self, placement: KeyRouting<'_>) -> Result<Vec<Entry<'_>>, Error> {
+    fn entries(&self, routing: KeyRouting<'_>) -> Result<Vec<Entry<'_>>, Error> {
         let members = self.records.members();
         let mut entries = Vec::with_capacity(members.len());
         for (index, Structure(member)) in members.iter().enumerate() {
-            entries.push(member.entry(placement, index)?);
+            entries.push(member.entry(routing, index)?);
         }
         Ok(entries)
     }
 }
 
 impl RequestEntry<'_> {
-    fn entry(&self, placement: KeyRouting<'_>, index: usize) -> Result<Entry<'_>, Error> {
+    fn entry(&self, routing: KeyRouting<'_>, index: usize) -> Result<Entry<'_>, Error> {
         let keys = Keys {
             partition: self.partition_key.as_deref(),
             hash: self.explicit_hash_key.as_deref(),
         };
-        let (partition_key, hash) = keys.place(placement, index).map_err(|error| match error {
+        let (partition_key, hash) = keys.route(routing, index).map_err(|error| match error {
             KeyError::Absent => {
                 absent(&format!("records.{}.member.partitionKey", index + 1)).into()
             }
@@ -163,7 +169,7 @@ impl Response for PutMany {
 /// `PutRecordsResultEntry` of the API reference.
 fn write_outcome(w: &mut Writer, outcome: &Outcome) {
     match outcome {
-        Ok(placed) => write_placed(w, *placed),
+        Ok(stored) => write_stored(w, *stored),
         Err(error) => {
             let (code, message) = error.entry();
             w.member("ErrorCode").plain(code);
@@ -180,16 +186,16 @@ mod tests {
     use anabranch_types::{SequenceNumber, ShardId, Timestamp};
 
     use super::*;
-    use crate::append::Placed;
+    use crate::append::StoredRecord;
     use anabranch_aws::wire::Format;
 
     #[test]
-    fn answers_keep_the_order_and_know_two_codes_only() {
+    fn results_keep_the_order_and_have_one_of_two_codes() {
         let shard = ShardId(1);
         let second = Timestamp::from_millis(1_000);
         let number = SequenceNumber::shard_start(shard, second, second);
         let outcomes = vec![
-            Ok(Placed { shard, number }),
+            Ok(StoredRecord { shard, number }),
             Err(Error::Throughput("Rate exceeded".into())),
             Err(Error::NotFound("gone".into())),
         ];

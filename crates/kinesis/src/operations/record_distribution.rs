@@ -1,3 +1,5 @@
+//! UpdateStreamRecordDistributionStrategy: whether records are routed by partition key or to any shard.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Required, Text};
 use anabranch_catalog::{Distribution, StreamCommand, StreamMode};
@@ -9,7 +11,7 @@ use crate::kinesis::{Context, Kinesis};
 use crate::rules;
 use crate::targets::StreamTarget;
 
-/// What a checked member says; nothing is USER_PARTITION_KEY.
+/// Reads a strategy that has passed the constraints. No strategy means USER_PARTITION_KEY.
 pub(super) fn distribution_of(strategy: Option<&str>) -> Distribution {
     match strategy {
         Some("AUTO") => Distribution::Auto,

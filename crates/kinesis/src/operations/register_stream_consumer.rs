@@ -1,3 +1,5 @@
+//! RegisterStreamConsumer: proposes a new consumer of a stream to the catalog. It is CREATING at first.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Map, Required, Text, Writer};
 use anabranch_catalog::ConsumerCommand;
@@ -47,7 +49,7 @@ impl Request<Kinesis> for RegisterStreamConsumer<'_> {
     }
 
     fn tags(&self) -> RequestTags<'_> {
-        tags::asked(&self.tags)
+        tags::requested(&self.tags)
     }
 
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<Registered, Error> {
@@ -62,7 +64,7 @@ impl Request<Kinesis> for RegisterStreamConsumer<'_> {
         };
         let view = kinesis.change(name, command).await?;
         let known = kinesis.find(&view, name)?.stream.consumers.get(&consumer);
-        // Somebody else was as fast as to remove it already.
+        // Another call may have removed the consumer already.
         let known = known.ok_or(Error::Internal)?;
         Ok(Registered(ConsumerSummary::new(kinesis, name, &consumer, known)))
     }

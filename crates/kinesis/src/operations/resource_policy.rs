@@ -1,3 +1,8 @@
+//! PutResourcePolicy, GetResourcePolicy and DeleteResourcePolicy: the policy that is attached to a stream or
+//! consumer.
+//!
+//! A policy is compiled before it is stored, so a policy with an unknown element is refused and never ignored.
+
 use anabranch_access::policy;
 use anabranch_aws::constraints::{Checks, Constrained, Rule};
 use anabranch_aws::wire::{Required, Text, Writer};
@@ -50,7 +55,7 @@ impl Request<Kinesis> for PutResourcePolicy<'_> {
     }
 }
 
-/// A policy is one that can be asked.
+/// Checks that the policy compiles.
 fn check_document(policy: &str) -> Result<(), Error> {
     let checked = policy::Policy::parse_new(policy, policy::Kind::Resource);
     checked
@@ -74,7 +79,7 @@ impl Constrained for GetResourcePolicy<'_> {
     }
 }
 
-/// `GetResourcePolicyOutput` of the API reference. Where there is none, the service answers an empty document.
+/// `GetResourcePolicyOutput` of the API reference. As in AWS, a resource without a policy has an empty document.
 #[derive(Debug)]
 pub(crate) struct Policy(Option<String>);
 

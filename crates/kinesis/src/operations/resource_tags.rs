@@ -1,3 +1,5 @@
+//! TagResource, UntagResource and ListTagsForResource: tags of a stream or consumer, which the request names by ARN.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_aws::constraints::{Checks, Constrained};
@@ -39,7 +41,7 @@ impl Request<Kinesis> for TagResource<'_> {
     }
 
     fn tags(&self) -> RequestTags<'_> {
-        tags::asked(&self.tags)
+        tags::requested(&self.tags)
     }
 
     async fn run(&self, cx: &Context<'_>, target: &ResourceTarget) -> Result<Empty, Error> {
@@ -78,7 +80,7 @@ impl Request<Kinesis> for UntagResource<'_> {
     }
 
     fn tags(&self) -> RequestTags<'_> {
-        tags::asked_keys(&self.tag_keys)
+        tags::requested_keys(&self.tag_keys)
     }
 
     async fn run(&self, cx: &Context<'_>, target: &ResourceTarget) -> Result<Empty, Error> {

@@ -27,7 +27,7 @@ pub(crate) struct SetRetentionPeriod<'a, const LONGER: bool> {
 impl<const LONGER: bool> Constrained for SetRetentionPeriod<'_, LONGER> {
     fn check(&self, checks: &mut Checks) {
         rules::check_stream(checks, &self.stream_name, &self.stream_arn, &self.stream_id);
-        // The shape has no bounds: those of the service are checked against the stream.
+        // The shape of the model has no bounds. The catalog checks the bounds of AWS against the stream.
         checks.present("RetentionPeriodHours", &self.retention_period_hours);
     }
 }

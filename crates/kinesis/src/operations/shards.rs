@@ -1,4 +1,4 @@
-//! `Shard` and `ChildShard` of the API reference, and reading a shard id.
+//! `Shard` and `HashKeyRange` of the API reference, reading a shard id, and the start of a resharding job.
 
 use anabranch_aws::wire::Writer;
 use anabranch_catalog::{Shard, ShardChange, ShardStatus, ShardsCommand};
@@ -8,7 +8,7 @@ use anabranch_types::{HashKeyRange, SequenceNumber, ShardId, StreamName};
 use crate::error::Error;
 use crate::kinesis::{Context, Kinesis};
 
-/// A shard as DescribeStream and ListShards show it.
+/// A shard in the form of DescribeStream and ListShards.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ShardSummary {
     id: ShardId,
@@ -20,7 +20,7 @@ pub(super) struct ShardSummary {
 }
 
 impl ShardSummary {
-    /// A shard as it is while it has this status.
+    /// The shard with the given status. The status may be an earlier one than `shard.status`, see ListShards.
     pub(super) fn new(shard: &Shard, status: ShardStatus) -> Self {
         Self {
             id: shard.id,
@@ -30,7 +30,7 @@ impl ShardSummary {
             starting: shard.starting_sequence_number(),
             ending: match status {
                 ShardStatus::Open => None,
-                // Like the service's, it is the number of no record.
+                // As in AWS, no record has this number.
                 ShardStatus::Closed { at, .. } => {
                     Some(SequenceNumber::shard_end(shard.id, shard.birth, at))
                 }
@@ -58,7 +58,7 @@ impl ShardSummary {
     }
 }
 
-/// `HashKeyRange`
+/// Writes `HashKeyRange`.
 pub(super) fn write_range(writer: &mut Writer, range: HashKeyRange) {
     writer.structure(|w| {
         w.member("StartingHashKey").plain(range.start());
@@ -66,18 +66,18 @@ pub(super) fn write_range(writer: &mut Writer, range: HashKeyRange) {
     });
 }
 
-/// The shard that a text names: the number after its last hyphen counts, so `0`, `shard-0` and `shardId-000000000000` are
-/// the same shard. The stream may not have it.
+/// Reads a shard id. Only the number after the last hyphen counts, so `0`, `shard-0` and `shardId-000000000000` name
+/// the same shard. The stream need not have such a shard.
 pub(super) fn named(text: &str) -> Option<ShardId> {
     let digits = text.rsplit('-').next().unwrap_or_default();
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().ok().map(ShardId)).flatten()
 }
 
-/// As [`named`].
+/// Like [`named`], but with an error.
 ///
 /// # Errors
-/// [`Error::NotFound`] for text that no shard could be called.
+/// [`Error::NotFound`] for text that cannot be the id of a shard.
 pub(super) fn parse_id(
     kinesis: &Kinesis,
     stream: &StreamName,
@@ -86,7 +86,7 @@ pub(super) fn parse_id(
     named(text).ok_or_else(|| unknown(kinesis, stream, text))
 }
 
-/// The error for text that no shard can be called.
+/// The error for text that cannot be the id of a shard.
 pub(super) fn unknown(kinesis: &Kinesis, stream: &StreamName, text: &str) -> Error {
     let account = &kinesis.account;
     Error::NotFound(format!(
@@ -94,7 +94,7 @@ pub(super) fn unknown(kinesis: &Kinesis, stream: &StreamName, text: &str) -> Err
     ))
 }
 
-/// The error for a shard that the stream doesn't have.
+/// The error for a shard that the stream does not have.
 pub(super) fn missing(kinesis: &Kinesis, stream: &StreamName, shard: ShardId) -> Error {
     let account = &kinesis.account;
     Error::NotFound(format!(
@@ -102,10 +102,10 @@ pub(super) fn missing(kinesis: &Kinesis, stream: &StreamName, shard: ShardId) ->
     ))
 }
 
-/// Has shards replaced by others: the job that does it has begun when this returns.
+/// Starts a resharding job. The job runs on after this function has returned.
 ///
 /// # Errors
-/// As the catalog refuses it: the stream isn't ACTIVE, a shard isn't there or closed, a limit.
+/// The refusal of the catalog: the stream is not ACTIVE, a shard does not exist or is closed, or a limit is reached.
 pub(super) async fn reshard(
     cx: &Context<'_>,
     name: &StreamName,

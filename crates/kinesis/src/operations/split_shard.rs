@@ -1,3 +1,5 @@
+//! SplitShard: starts a job that replaces a shard by two children.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Required, Text};
 use anabranch_catalog::{Shard, ShardChange};
@@ -51,7 +53,7 @@ impl Request<Kinesis> for SplitShard<'_> {
         let at = {
             let view = kinesis.cluster.view();
             let stream = kinesis.find(&view, name)?.stream;
-            // 2^128 and above are outside of every shard.
+            // Numbers from 2^128 on are hash keys of no shard, so they cannot be parsed as hash key.
             let beyond = |known: &Shard| {
                 let subject = || kinesis.subject(name);
                 Error::InvalidArgument(cannot_split(subject, shard, known.range, key))

@@ -1,3 +1,9 @@
+//! StartStreamEncryption and StopStreamEncryption.
+//!
+//! To start, the gateway first asks the cluster for a data key that is wrapped with the master key, which proves that
+//! the master key can be used. Then it proposes the change to the catalog. The change names the id of the stream for
+//! which the data key was made, so that a stream that was created meanwhile under the same name does not get it.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Required, Text, Writer};
 use anabranch_catalog::EncryptionCommand;
@@ -67,17 +73,17 @@ impl<const START: bool> Request<Kinesis> for SetStreamEncryption<'_, START> {
     }
 }
 
-/// The one type of encryption that the API has.
+/// The only type of encryption in the API.
 const KMS: &str = "KMS";
 
-/// `EncryptionType` of a record, or of an answer about records: written where there is any.
+/// Writes `EncryptionType` of a record, or of a response about records. Nothing is written without encryption.
 pub(crate) fn write_if_encrypted(w: &mut Writer, encrypted: bool) {
     if encrypted {
         w.member("EncryptionType").plain(KMS);
     }
 }
 
-/// `EncryptionType` and `KeyId` of a stream.
+/// Writes `EncryptionType` and `KeyId` of a stream.
 pub(super) fn write_encryption(w: &mut Writer, master_key: Option<&str>) {
     w.member("EncryptionType").plain(if master_key.is_some() { KMS } else { "NONE" });
     if let Some(master_key) = master_key {

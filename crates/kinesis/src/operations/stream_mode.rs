@@ -1,3 +1,5 @@
+//! UpdateStreamMode, and the members about the mode that it shares with CreateStream.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Required, Structure, Text};
 use anabranch_catalog::{StreamCommand, StreamMode};
@@ -32,7 +34,7 @@ impl StreamModeDetails<'_> {
     }
 }
 
-/// Refuses a warm throughput for a stream that isn't to be on-demand.
+/// Refuses a warm throughput for a provisioned stream.
 pub(super) fn check_warm_throughput(mode: StreamMode, warm: Option<Integer>) -> Result<(), Error> {
     if mode == StreamMode::Provisioned && warm.is_some() {
         return Err(Error::Validation(

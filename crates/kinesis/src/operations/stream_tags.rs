@@ -1,3 +1,6 @@
+//! AddTagsToStream, RemoveTagsFromStream and ListTagsForStream: tags of a stream, which the request names by name or
+//! ARN.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -44,7 +47,7 @@ impl Request<Kinesis> for AddTagsToStream<'_> {
     }
 
     fn tags(&self) -> RequestTags<'_> {
-        tags::asked(&self.tags)
+        tags::requested(&self.tags)
     }
 
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<Empty, Error> {
@@ -85,7 +88,7 @@ impl Request<Kinesis> for RemoveTagsFromStream<'_> {
     }
 
     fn tags(&self) -> RequestTags<'_> {
-        tags::asked_keys(&self.tag_keys)
+        tags::requested_keys(&self.tag_keys)
     }
 
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<Empty, Error> {

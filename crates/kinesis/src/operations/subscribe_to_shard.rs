@@ -1,3 +1,12 @@
+//! SubscribeToShard: pushes the records of a shard to a registered consumer, as an event stream over HTTP/2.
+//!
+//! Order of events: find consumer and shard, find the first position, take the subscription slot on the leader of the
+//! shard. The stream begins with an initial response. Then each page of records becomes an event. The subscription
+//! ends after five minutes, at the end of a closed shard, with an error, or when the consumer is removed.
+//!
+//! The gateway makes an event only when the connection can take it, and it counts the event against the budget for
+//! pushed events. So a slow subscriber delays only itself.
+
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +35,9 @@ use crate::kinesis::{Context, Kinesis};
 use crate::rules;
 use crate::targets::SubscriptionTarget;
 
-/// How long records are pushed before the client has to subscribe again (documentation of SubscribeToShard).
+/// How long records are pushed. Then the client has to subscribe again (documentation of SubscribeToShard).
 const LIFETIME: Duration = Duration::from_secs(300);
-/// Before the byte budget is asked again for room for an event.
+/// Pause before the budget for pushed events is tried again.
 const BUDGET_PAUSE: Duration = Duration::from_millis(20);
 
 /// `SubscribeToShardInput` of the API reference.
@@ -73,16 +82,16 @@ impl Constrained for StartingPosition<'_> {
     }
 }
 
-/// A subscription that was let in.
+/// A subscription that holds its slot.
 pub(crate) struct Subscription {
     subject: Subject,
     pages: Pages,
-    /// Where the next page begins.
+    /// Position of the next page.
     next: Position,
     ends: Instant,
 }
 
-/// What is subscribed to, and by whom.
+/// Consumer and shard of a subscription.
 struct Subject {
     kinesis: Kinesis,
     consumer: ConsumerArn,
@@ -138,7 +147,8 @@ impl SubscribeToShard<'_> {
         let named = &target.consumer;
         let known = kinesis.find_consumer(&view, named)?;
         require_active(named, known)?;
-        // One spelling, whatever partition or region the client wrote: the seat is taken by it.
+        // The subscription slot is taken under the ARN. So the ARN is written anew: a client may write partition and
+        // region as it likes.
         let consumer = kinesis.consumer_arn(&named.stream.stream, &named.consumer, known);
         let name: &StreamName = &consumer.stream.stream;
         let unknown = || shards::unknown(kinesis, name, &self.shard_id);
@@ -165,18 +175,18 @@ impl EventSource for Subscription {
     }
 }
 
-/// What comes next in a subscription.
+/// The next step of a subscription.
 enum Next {
-    /// A page, and the children of the shard where it ends.
+    /// A page. The children of the shard come with its last page.
     Event(Page, Option<Vec<ChildShard>>),
-    /// The last frame.
+    /// An error. It is the last frame.
     Failure(Error),
-    /// Time is up.
+    /// The time of the subscription is over.
     End,
 }
 
 impl Subscription {
-    /// Its frames. Each is made when the connection has capacity for it.
+    /// The frames of the subscription. The stream makes a frame only when the connection polls for it.
     fn frames(self, protocol: Protocol) -> impl stream::Stream<Item = Bytes> + Send + 'static {
         let first = ready(Bytes::from(event_stream::initial_response(protocol)));
         let events = stream::unfold(Some(self), move |subscription| async move {
@@ -195,7 +205,8 @@ impl Subscription {
         stream::once(first).chain(events)
     }
 
-    /// Also looks whenever the catalog changes: for the consumer, and for the end of the shard.
+    /// Waits for the next step. Each change of the catalog ends the wait, so that a removed consumer and a closed
+    /// shard are noticed at once.
     async fn next(&mut self) -> Next {
         let Subject { kinesis, consumer, route } = &self.subject;
         loop {
@@ -234,14 +245,15 @@ impl Subscription {
 }
 
 impl Subject {
-    /// The event with a page, counted against the byte budget.
+    /// Makes the event with a page, and counts it against the budget.
     async fn frame(&self, protocol: Protocol, page: Page, end: Option<&[ChildShard]>) -> Bytes {
-        let permit = self.room(page::bytes(&page) * COST_THIRDS / 3).await;
+        let permit = self.reserve(page::bytes(&page) * COST_THIRDS / 3).await;
         let capacity = 1024 + permit.bytes() + page.record_count() * 192;
         let mut writer = Writer::new(protocol.format(), capacity);
         writer.structure(|w| {
             w.member("Records").list(|w| page::write_records(w, &page, &self.route));
-            // A shard's end has none: the Kinesis Client Library takes the member's absence for the end.
+            // The last event of a shard has no such member. The Kinesis Client Library takes its absence as the end
+            // of the shard.
             if end.is_none() {
                 w.member("ContinuationSequenceNumber").plain(self.continuation(&page));
             }
@@ -251,7 +263,8 @@ impl Subject {
         counted(frame, Some(permit))
     }
 
-    /// The number to go on after: that of the page's last record, or else of the place just before what comes next.
+    /// The sequence number after which the client continues: the number of the last record, or for an empty page the
+    /// number just before the next position.
     fn continuation(&self, page: &Page) -> SequenceNumber {
         let ShardRoute { shard, birth, .. } = *self.route;
         match page.records().last() {
@@ -260,8 +273,9 @@ impl Subject {
         }
     }
 
-    /// Room for so many bytes, or for as many as there ever are, as soon as nobody else has it.
-    async fn room(&self, bytes: usize) -> Permit {
+    /// Waits until the budget has this many bytes free. An event that is larger than the whole budget waits for all
+    /// of it.
+    async fn reserve(&self, bytes: usize) -> Permit {
         let bytes = bytes.clamp(1, self.kinesis.push_bytes.max(1));
         loop {
             if let Some(permit) = self.kinesis.pushes.take(bytes) {

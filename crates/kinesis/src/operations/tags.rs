@@ -1,4 +1,7 @@
-//! Tags of streams and consumers: what the old operations, which name streams, and the new ones, which name ARNs, share.
+//! Tags of streams and consumers. Two generations of operations share these functions: the older one names a stream,
+//! the newer one names a resource by ARN.
+//!
+//! A request with an invalid tag changes nothing: all tags are checked before any is proposed to the catalog.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +13,10 @@ use anabranch_gateway::service::RequestTags;
 use crate::error::Error;
 use crate::kinesis::Context;
 
-/// The tags of a request, if their letters are those that tags may have.
+/// Checks and returns the tags of a request.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`].
+/// [`Error::InvalidArgument`] for a character that tags may not have, and for a key that begins with `aws:`.
 pub(super) fn checked<'t>(tags: &impl Member<Map<'t>>) -> Result<BTreeMap<String, String>, Error> {
     let entries = tags.given().map(Map::entries).unwrap_or_default();
     let tags: BTreeMap<_, _> =
@@ -26,7 +29,8 @@ pub(super) fn checked<'t>(tags: &impl Member<Map<'t>>) -> Result<BTreeMap<String
     Ok(tags)
 }
 
-/// White space means characters of Unicode's separators, so no tabs and line breaks.
+/// Checks the characters of keys and values. White space means the separators of Unicode, so tabs and line breaks are
+/// refused.
 fn check_letters<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<(), Error> {
     let is_space = |c: char| c.is_whitespace() && !c.is_control();
     let is_allowed = |c: char| c.is_alphanumeric() || is_space(c) || "_.:/=+-%@".contains(c);
@@ -40,26 +44,26 @@ fn check_letters<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<(), 
     ))
 }
 
-/// The tags of a request, for conditions.
-pub(super) fn asked<'a, 't: 'a>(tags: &'a impl Member<Map<'t>>) -> RequestTags<'a> {
+/// The tags of a request, for conditions of policies.
+pub(super) fn requested<'a, 't: 'a>(tags: &'a impl Member<Map<'t>>) -> RequestTags<'a> {
     let entries = tags.given().map(Map::entries).unwrap_or_default();
-    // Of a key that is repeated the last value counts, as for what is stored.
-    let asked: BTreeMap<&str, &str> =
+    // If a key is repeated, the last value counts. The stored tags follow the same rule.
+    let requested: BTreeMap<&str, &str> =
         entries.iter().map(|(key, value)| (&**key, &**value)).collect();
-    let asked = asked.into_iter();
-    asked.map(|(key, value)| (Cow::Borrowed(key), Some(Cow::Borrowed(value)))).collect()
+    let requested = requested.into_iter();
+    requested.map(|(key, value)| (Cow::Borrowed(key), Some(Cow::Borrowed(value)))).collect()
 }
 
-/// The keys of a request, for conditions.
-pub(super) fn asked_keys<'a, 't: 'a>(keys: &'a impl Member<List<Text<'t>>>) -> RequestTags<'a> {
+/// The tag keys of a request, for conditions of policies.
+pub(super) fn requested_keys<'a, 't: 'a>(keys: &'a impl Member<List<Text<'t>>>) -> RequestTags<'a> {
     let keys = keys.given().map(List::members).unwrap_or_default();
     keys.iter().map(|key| (Cow::Borrowed(&**key), None)).collect()
 }
 
-/// The keys of a request, if their letters are those that tags may have.
+/// Checks and returns the tag keys of a request.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`].
+/// [`Error::InvalidArgument`] for a character that tags may not have.
 pub(super) fn keys<'t>(keys: &impl Member<List<Text<'t>>>) -> Result<BTreeSet<String>, Error> {
     let keys = keys.given().map(List::members).unwrap_or_default();
     let keys: BTreeSet<_> = keys.iter().map(|key| key.to_string()).collect();
@@ -67,7 +71,7 @@ pub(super) fn keys<'t>(keys: &impl Member<List<Text<'t>>>) -> Result<BTreeSet<St
     Ok(keys)
 }
 
-/// Has the catalog change the tags of a resource.
+/// Proposes a change of the tags of a resource to the catalog.
 pub(super) async fn change(
     cx: &Context<'_>,
     resource: Resource,
@@ -81,7 +85,7 @@ pub(super) async fn change(
         .map(|_| ())
 }
 
-/// A `TagList` of the API reference.
+/// Writes a `TagList` of the API reference.
 pub(super) fn write<'a>(w: &mut Writer, tags: impl Iterator<Item = (&'a String, &'a String)>) {
     w.member("Tags").list(|w| {
         for (key, value) in tags {
@@ -108,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_key_has_for_conditions_the_value_that_is_stored() {
+    fn conditions_see_the_value_of_a_repeated_key_that_is_stored() {
         let body = br#"{"Tags":{"env":"dev","env":"prod"}}"#;
         let tagged: Tagged<'_> = wire::decode(Format::Json, body).unwrap();
         let stored = checked(&tagged.tags).unwrap();
         assert_eq!(stored["env"], "prod");
-        assert_eq!(asked(&tagged.tags), [("env".into(), Some("prod".into()))]);
+        assert_eq!(requested(&tagged.tags), [("env".into(), Some("prod".into()))]);
     }
 }

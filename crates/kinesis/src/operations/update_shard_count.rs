@@ -1,3 +1,6 @@
+//! UpdateShardCount: starts a job that changes the number of open shards, so that each has the same share of hash
+//! keys.
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Required, Text, Writer};
 use anabranch_catalog::ShardChange;

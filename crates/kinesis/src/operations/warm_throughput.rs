@@ -1,3 +1,8 @@
+//! UpdateStreamWarmThroughput: asks for shards ahead of the load of an on-demand stream.
+//!
+//! The operation only records the target in the catalog. The scaling of on-demand streams then splits shards until it
+//! is reached (`docs/on-demand.md`).
+
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Required, Text, Writer};
 use anabranch_catalog::{Stream, StreamCommand};
@@ -40,14 +45,15 @@ pub(super) struct WarmThroughput {
 }
 
 impl WarmThroughput {
-    /// Of a stream that has to have it. A shard takes a MiB a second.
+    /// The warm throughput of a stream with this target. Each open shard provides one MiB per second, and the current
+    /// throughput is shown up to the target.
     fn of(stream: &Stream, target_mibps: u32) -> Self {
         let open_shards = u32::try_from(stream.open_shards().count()).unwrap_or(u32::MAX);
         Self { target_mibps, current_mibps: open_shards.min(target_mibps) }
     }
 
-    /// What was asked for, if it was.
-    pub(super) fn asked_for(stream: &Stream) -> Option<Self> {
+    /// The warm throughput of a stream. `None` if no target was set.
+    pub(super) fn requested(stream: &Stream) -> Option<Self> {
         let target = stream.warm_throughput_mibps;
         (target > 0).then(|| Self::of(stream, target))
     }

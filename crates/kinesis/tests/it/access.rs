@@ -1,4 +1,4 @@
-//! Authentication required: who is let in, and what for.
+//! Tests of a gateway that requires authentication: which callers are accepted, and which calls policies allow.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::http::{Answer, JSON, Server, gzip, settings, start_with};
+use crate::http::{JSON, Response, Server, gzip, settings, start_with};
 
 const OWN: &str = "000000000000";
 const OTHER: &str = "222222222222";
 const ORDERS: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 const ALL: &str = r#"{"Statement":{"Effect":"Allow","Action":"kinesis:*","Resource":"*"}}"#;
 
-/// A gateway that wants to know who calls, with a root user and a stream `orders`.
+/// A gateway that requires authentication, with a root user and a stream `orders`.
 pub(crate) async fn start() -> (Server, Client) {
     start_required(settings()).await
 }
 
-/// As [`start`], with other settings.
+/// Like [`start`], with other settings.
 pub(crate) async fn start_required(mut settings: GatewaySettings) -> (Server, Client) {
     settings.authentication = Authentication::Required;
     let server = start_with(settings, |gateway| gateway).await;
@@ -34,7 +34,7 @@ pub(crate) async fn start_required(mut settings: GatewaySettings) -> (Server, Cl
     (server, root)
 }
 
-/// Someone with credentials.
+/// A client with credentials.
 pub(crate) struct Client(pub(crate) Credentials);
 
 impl Server {
@@ -50,7 +50,7 @@ impl Server {
         Client(Credentials { key_id: id, secret, token: None })
     }
 
-    /// Gives a user a policy.
+    /// Attaches a policy to a user.
     async fn allow(&self, name: &str, policy: &str) {
         let (user, name) = (name.parse().unwrap(), "p".to_owned());
         self.tell(UserCommand::PutPolicy { user, name, document: policy.to_owned() }).await;
@@ -66,19 +66,19 @@ fn sealer() -> SecretSealer {
 }
 
 impl Client {
-    /// A request that is signed at `now`.
+    /// Sends a request that is signed at `now`.
     async fn call_at(
         &self,
         server: &Server,
         now: Timestamp,
         operation: &str,
         body: Value,
-    ) -> Answer {
+    ) -> Response {
         let body = serde_json::to_vec(&body).unwrap();
         self.post(server, now, operation, &[], &body, body.clone()).await
     }
 
-    /// A request with further headers, whose signature is of the body `signed`.
+    /// Sends a request with further headers. Its signature covers the body `signed`.
     async fn post(
         &self,
         server: &Server,
@@ -87,7 +87,7 @@ impl Client {
         headers: &[(&str, &str)],
         signed: &[u8],
         sent: Vec<u8>,
-    ) -> Answer {
+    ) -> Response {
         let (target, host) = (format!("Kinesis_20131202.{operation}"), server.address.to_string());
         let own = [("host", host.as_str()), ("content-type", JSON), ("x-amz-target", &target)];
         let mut all = [&own[..], headers].concat();
@@ -98,28 +98,28 @@ impl Client {
         let signed = signer.sign(&request, now);
         all.extend([("authorization", &*signed.authorization), ("x-amz-date", &signed.date)]);
         all.extend(signed.token.as_deref().map(|token| ("x-amz-security-token", token)));
-        let answer = server.request(Method::POST, "/", &all, sent).await;
-        assert!(answer.headers.contains_key("date"), "SDKs set their clocks by it");
-        answer
+        let response = server.request(Method::POST, "/", &all, sent).await;
+        assert!(response.headers.contains_key("date"), "SDKs correct their clocks with it");
+        response
     }
 
-    pub(crate) async fn call(&self, server: &Server, operation: &str, body: Value) -> Answer {
+    pub(crate) async fn call(&self, server: &Server, operation: &str, body: Value) -> Response {
         self.call_at(server, server.clock.now(), operation, body).await
     }
 
     async fn ok(&self, server: &Server, operation: &str, body: Value) -> Value {
-        let answer = self.call(server, operation, body).await;
-        assert_eq!(answer.status, StatusCode::OK, "{operation}: {answer:?}");
-        answer.json()
+        let response = self.call(server, operation, body).await;
+        assert_eq!(response.status, StatusCode::OK, "{operation}: {response:?}");
+        response.json()
     }
 
     async fn error(&self, server: &Server, operation: &str, body: Value) -> (String, String) {
-        let answer = self.call(server, operation, body).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{operation}: {answer:?}");
-        answer.error()
+        let response = self.call(server, operation, body).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{operation}: {response:?}");
+        response.error()
     }
 
-    /// The message of the refusal.
+    /// Sends a call that policies must deny. Returns the message.
     async fn denied(&self, server: &Server, operation: &str, body: Value) -> String {
         let (code, message) = self.error(server, operation, body).await;
         assert_eq!(code, "AccessDeniedException", "{message}");
@@ -136,7 +136,7 @@ fn record_by_arn() -> Value {
 }
 
 #[tokio::test]
-async fn a_retry_is_known_only_from_the_user_who_made_the_call() {
+async fn a_retry_is_recognised_only_from_the_same_user() {
     let (server, root) = start().await;
     let ann = server.user("ann", OWN).await;
     server.allow("ann", ALL).await;
@@ -144,8 +144,8 @@ async fn a_retry_is_known_only_from_the_user_who_made_the_call() {
     let put = async |client: &Client| {
         let id = [("amz-sdk-invocation-id", "fixed")];
         let now = server.clock.now();
-        let answer = client.post(&server, now, "PutRecord", &id, &body, body.clone()).await;
-        answer.json()["SequenceNumber"].as_str().unwrap().to_owned()
+        let response = client.post(&server, now, "PutRecord", &id, &body, body.clone()).await;
+        response.json()["SequenceNumber"].as_str().unwrap().to_owned()
     };
     let first = put(&root).await;
     assert_ne!(put(&ann).await, first);
@@ -153,7 +153,7 @@ async fn a_retry_is_known_only_from_the_user_who_made_the_call() {
 }
 
 #[tokio::test]
-async fn what_is_signed_of_a_body_in_gzip_is_what_is_sent() {
+async fn the_signature_of_a_gzip_body_covers_the_compressed_bytes() {
     let (server, root) = start().await;
     let plain = serde_json::to_vec(&record()).unwrap();
     let compressed = gzip(&plain);
@@ -162,7 +162,7 @@ async fn what_is_signed_of_a_body_in_gzip_is_what_is_sent() {
         root.post(&server, server.clock.now(), "PutRecord", &encoding, signed, sent.to_vec()).await
     };
     assert_eq!(post(&compressed, &compressed).await.status, StatusCode::OK);
-    // What says that it was compressed at another time says the same, but is another body.
+    // Another time of compression in the gzip head: the same content, but other bytes.
     let mut later = compressed.clone();
     later[4] ^= 1;
     assert_eq!(post(&later, &later).await.status, StatusCode::OK);
@@ -172,7 +172,7 @@ async fn what_is_signed_of_a_body_in_gzip_is_what_is_sent() {
 }
 
 #[tokio::test]
-async fn nothing_is_inflated_for_who_is_not_let_in() {
+async fn nothing_is_inflated_for_a_caller_with_an_invalid_signature() {
     let (server, root) = start().await;
     let wrong = Client(Credentials { secret: "guess".into(), ..root.0.clone() });
     let encoding = [("content-encoding", "gzip")];
@@ -186,7 +186,7 @@ async fn nothing_is_inflated_for_who_is_not_let_in() {
 }
 
 #[tokio::test]
-async fn only_who_has_the_secret_is_let_in() {
+async fn only_a_caller_with_the_secret_is_accepted() {
     let (server, root) = start().await;
     root.ok(&server, "PutRecord", record()).await;
     let wrong = Client(Credentials { secret: "guess".into(), ..root.0.clone() });
@@ -197,21 +197,21 @@ async fn only_who_has_the_secret_is_let_in() {
     let (code, message) = unknown.error(&server, "PutRecord", record()).await;
     assert_eq!(code, "UnrecognizedClientException");
     assert_eq!(message, "The security token included in the request is invalid.");
-    // Without a signature, and with one of nothing.
+    // A signature that is made up, and no signature.
     let body = serde_json::to_vec(&record()).unwrap();
-    let answer = server.post("PutRecord", &[], JSON, body).await;
-    assert_eq!(answer.error().0, "InvalidSignatureException");
+    let response = server.post("PutRecord", &[], JSON, body).await;
+    assert_eq!(response.error().0, "InvalidSignatureException");
     let (path, headers) =
         ("/", [("content-type", JSON), ("x-amz-target", "Kinesis_20131202.ListStreams")]);
-    let answer = server.request(Method::POST, path, &headers, b"{}".to_vec()).await;
-    assert_eq!(answer.error().0, "MissingAuthenticationTokenException");
-    assert!(answer.headers.contains_key("date"));
-    let answer = server.request(Method::GET, "/cluster", &[], Vec::new()).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN, "it names streams");
+    let response = server.request(Method::POST, path, &headers, b"{}".to_vec()).await;
+    assert_eq!(response.error().0, "MissingAuthenticationTokenException");
+    assert!(response.headers.contains_key("date"));
+    let response = server.request(Method::GET, "/cluster", &[], Vec::new()).await;
+    assert_eq!(response.status, StatusCode::FORBIDDEN, "the report names streams");
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_is_told_so() {
+async fn a_request_of_a_client_with_a_wrong_clock_is_refused_with_the_reason() {
     let (server, root) = start().await;
     let now = server.clock.now();
     let early = now.minus(Duration::from_secs(600));
@@ -225,7 +225,7 @@ async fn a_clock_that_is_wrong_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_off_or_gone_is_unknown() {
+async fn a_disabled_or_deleted_key_is_unknown() {
     let (server, root) = start().await;
     let id = root.0.key_id.clone();
     server.tell(UserCommand::SetAccessKey { id: id.clone(), enabled: false }).await;
@@ -239,7 +239,7 @@ async fn a_key_that_is_off_or_gone_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_user_made_a_moment_ago_on_another_node_is_known() {
+async fn a_user_that_another_node_created_a_moment_ago_is_known() {
     let (server, root) = start().await;
     let before = server.cluster.view();
     let ann = server.user("ann", OWN).await;
@@ -253,7 +253,7 @@ async fn a_user_made_a_moment_ago_on_another_node_is_known() {
 }
 
 #[tokio::test]
-async fn while_the_catalog_is_silent_the_first_verdict_stands() {
+async fn without_a_response_of_the_catalog_the_first_decision_is_final() {
     let (server, root) = start().await;
     let ann = server.user("ann", OWN).await;
     server.cluster.silence(true);
@@ -265,7 +265,7 @@ async fn while_the_catalog_is_silent_the_first_verdict_stands() {
     let message = ann.denied(&server, "PutRecord", record()).await;
     assert!(message.contains("no identity-based policy"), "{message}");
     root.ok(&server, "PutRecord", record()).await;
-    // It comes back, and is asked again.
+    // The catalog responds again, and the gateway asks it again.
     let before = server.cluster.view();
     server.allow("ann", ALL).await;
     server.cluster.show(before);
@@ -274,7 +274,7 @@ async fn while_the_catalog_is_silent_the_first_verdict_stands() {
 }
 
 #[tokio::test]
-async fn temporary_credentials_end_by_themselves_and_with_their_user() {
+async fn temporary_credentials_end_with_their_time_and_with_their_user() {
     let (server, _) = start().await;
     server.user("ann", OWN).await;
     server.allow("ann", ALL).await;
@@ -318,11 +318,11 @@ async fn temporary_credentials_end_by_themselves_and_with_their_user() {
     server.allow("ann", ALL).await;
     namesake.ok(&server, "PutRecord", record()).await;
     let (code, _) = longer.error(&server, "PutRecord", record()).await;
-    assert_eq!(code, "UnrecognizedClientException", "who has the name now is somebody else");
+    assert_eq!(code, "UnrecognizedClientException", "the user with this name is another user now");
 }
 
 #[tokio::test]
-async fn policies_of_users_decide_by_operation_and_stream() {
+async fn user_policies_decide_by_operation_and_stream() {
     let (server, root) = start().await;
     root.ok(&server, "CreateStream", json!({"StreamName": "other", "ShardCount": 1})).await;
     server.cluster.activate();
@@ -350,16 +350,16 @@ async fn policies_of_users_decide_by_operation_and_stream() {
     ann.denied(&server, "PutRecord", elsewhere).await;
     let message = ann.denied(&server, "ListStreams", json!({})).await;
     assert!(message.contains("on resource: * because"), "{message}");
-    // An iterator says which stream it is of.
+    // An iterator names its stream.
     let start = |stream: &str| json!({"StreamName": stream, "ShardId": "shardId-000000000000", "ShardIteratorType": "TRIM_HORIZON"});
     let iterator = ann.ok(&server, "GetShardIterator", start("orders")).await;
     ann.ok(&server, "GetRecords", iterator).await;
     let iterator = root.ok(&server, "GetShardIterator", start("other")).await;
     ann.denied(&server, "GetRecords", iterator).await;
-    // Another region's ARN is the same stream.
+    // An ARN with another region names the same stream.
     let spelled = ORDERS.replace("us-east-1", "eu-west-1");
     ann.denied(&server, "DescribeStream", json!({"StreamARN": spelled})).await;
-    // What isn't there is not told to those who may not ask.
+    // A caller without permission does not learn whether a stream exists.
     ann.denied(&server, "DescribeStream", json!({"StreamName": "nothing"})).await;
     let (code, _) = root.error(&server, "DescribeStream", json!({"StreamName": "nothing"})).await;
     assert_eq!(code, "ResourceNotFoundException");
@@ -379,7 +379,7 @@ async fn constraints_are_checked_before_policies_and_signatures_before_types() {
 }
 
 #[tokio::test]
-async fn another_account_needs_both_policies_and_the_streams_arn() {
+async fn a_caller_of_another_account_needs_both_policies_and_the_arn_of_the_stream() {
     let (server, root) = start().await;
     let bob = server.user("bob", OTHER).await;
     server.allow("bob", ALL).await;
@@ -396,7 +396,7 @@ async fn another_account_needs_both_policies_and_the_streams_arn() {
     bob.ok(&server, "PutRecord", record_by_arn()).await;
     bob.denied(&server, "DescribeStream", json!({"StreamARN": ORDERS})).await;
     bob.denied(&server, "ListStreams", json!({})).await;
-    // By its name alone it is a stream of the caller's account.
+    // The bare name means a stream of the caller's account.
     let (code, message) = bob.error(&server, "PutRecord", record()).await;
     assert_eq!(code, "ResourceNotFoundException");
     assert!(message.contains(OTHER), "{message}");
@@ -407,7 +407,7 @@ async fn another_account_needs_both_policies_and_the_streams_arn() {
 }
 
 #[tokio::test]
-async fn a_consumers_policy_is_for_the_consumer() {
+async fn the_policy_of_a_consumer_applies_to_the_consumer() {
     let (server, root) = start().await;
     let registered = root
         .ok(&server, "RegisterStreamConsumer", json!({"StreamARN": ORDERS, "ConsumerName": "app"}))
@@ -431,7 +431,7 @@ async fn a_consumers_policy_is_for_the_consumer() {
 }
 
 #[tokio::test]
-async fn conditions_look_at_the_connection_at_tags_and_at_time() {
+async fn conditions_can_test_the_connection_tags_and_time() {
     let (server, root) = start().await;
     let ann = server.user("ann", OWN).await;
     let tag = |value: &str| json!({"ResourceARN": ORDERS, "Tags": {"team": value}});
@@ -471,7 +471,7 @@ async fn conditions_look_at_the_connection_at_tags_and_at_time() {
 }
 
 #[tokio::test]
-async fn policies_of_streams_that_mean_nothing_are_refused() {
+async fn invalid_policies_of_streams_are_refused() {
     let (server, root) = start().await;
     for (policy, field) in [
         ("x", "Policy: it is no JSON document"),

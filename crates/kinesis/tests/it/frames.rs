@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: frames as no decent client sends them.
+//! HTTP/2 by hand: builds and reads frames, also such as an ordinary client never sends.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ pub(crate) const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// A frame that came.
+/// A frame that the server sent.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub kind: u8,
@@ -26,7 +26,7 @@ pub(crate) struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// A frame to be sent.
+/// Encodes a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut out = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     out.extend_from_slice(&[kind, flags]);
@@ -35,7 +35,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     out
 }
 
-/// Header fields, each in full: no table, no Huffman code.
+/// Encodes header fields in full, without table and without Huffman code.
 pub(crate) fn fields(pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in pairs {
@@ -63,7 +63,7 @@ fn put_length(out: &mut Vec<u8>, length: usize) {
     out.push(u8::try_from(rest).unwrap());
 }
 
-/// The head of a signed call.
+/// Encodes the head of a signed call.
 pub(crate) fn head(operation: &str) -> Vec<u8> {
     let target = format!("Kinesis_20131202.{operation}");
     fields(&[
@@ -78,19 +78,20 @@ pub(crate) fn head(operation: &str) -> Vec<u8> {
     ])
 }
 
-/// A whole call on a stream of its own.
+/// Encodes a complete call on a stream of its own.
 pub(crate) fn call(stream: u32, operation: &str, body: &str) -> Vec<u8> {
     let mut out = frame(HEADERS, END_HEADERS, stream, &head(operation));
     out.extend(frame(DATA, END_STREAM, stream, body.as_bytes()));
     out
 }
 
-/// Lets the server send so many bytes more.
+/// Encodes a frame that lets the server send `bytes` more.
 pub(crate) fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
-/// A connection after the preface, whose streams let the server send nothing unless it is told.
+/// Opens a connection and sends the preface. The initial window of its streams is 0, so the server may send nothing
+/// before [`window_update`].
 pub(crate) async fn connect(server: &Server) -> TcpStream {
     let mut stream = server.connect().await;
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
@@ -101,7 +102,7 @@ pub(crate) async fn connect(server: &Server) -> TcpStream {
     stream
 }
 
-/// The next frame; `None` once the server has closed.
+/// Reads the next frame. `None` if the server has closed the connection.
 pub(crate) async fn read_frame(stream: &mut TcpStream) -> Option<Frame> {
     let mut head = [0; 9];
     within(stream.read_exact(&mut head)).await.ok()?;
@@ -112,7 +113,7 @@ pub(crate) async fn read_frame(stream: &mut TcpStream) -> Option<Frame> {
     Some(Frame { kind: head[3], stream: number, payload })
 }
 
-/// Reads until a frame of this kind on this stream has come, or the server has closed.
+/// Reads until a frame of this kind arrives on this stream, or until the server closes the connection.
 pub(crate) async fn read_until(stream: &mut TcpStream, kind: u8, number: u32) -> Option<Frame> {
     loop {
         let frame = read_frame(stream).await?;
@@ -122,7 +123,8 @@ pub(crate) async fn read_until(stream: &mut TcpStream, kind: u8, number: u32) ->
     }
 }
 
-/// Sends pieces until the server has none of it any more; how many bytes it took, all of `most` if it never closes.
+/// Sends pieces until the server closes the connection. Returns the number of bytes that the server took, which is
+/// `most` if it never closes.
 pub(crate) async fn flood(mut stream: TcpStream, piece: &[u8], most: usize) -> usize {
     let mut sent = 0;
     while sent < most {

@@ -1,6 +1,8 @@
-//! Clients that mean no good. Each of them costs a bounded piece of memory, which comes back, and the others are served.
+//! Tests of hostile clients. Each of them costs a bounded amount of memory, which is freed, and other clients are
+//! served.
 //!
-//! What slow, silent and greedy clients get is in `limits.rs`; these are those that know HTTP and the encodings well.
+//! `limits.rs` tests slow, silent and greedy clients. The clients here attack with details of HTTP and of the
+//! encodings.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -22,18 +24,18 @@ use crate::frames::{
     connect, fields, flood, frame, head, read_frame, read_until, window_update,
 };
 use crate::http::{
-    Answer, CBOR, JSON, SIGNATURE, Server, gzip, read_to_end, settings, start, start_with, within,
+    CBOR, JSON, Response, SIGNATURE, Server, gzip, read_to_end, settings, start, start_with, within,
 };
 
 const MIB: usize = 1024 * 1024;
-/// Far more than any of these floods is let through.
+/// Far more than the server takes of any flood.
 const FLOOD_BYTES: usize = 64 * MIB;
 
 async fn serves(server: &Server) {
     assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
 }
 
-/// A gateway that has room for one body of the largest size and a little more.
+/// A gateway with memory for one body of the largest size and a little more.
 async fn small() -> Server {
     let mut settings = settings();
     settings.max_body_bytes = MIB;
@@ -41,7 +43,7 @@ async fn small() -> Server {
     start_with(settings, |gateway| gateway).await
 }
 
-/// That nothing is held any more: the largest body finds room.
+/// Waits until no memory is in use: then a body of the largest size is accepted.
 async fn is_empty(server: &Server) {
     let body = format!("{{\"Unknown\":\"{}\"}}", "x".repeat(MIB - 14));
     let largest = async || server.post("ListStreams", &[], JSON, body.clone().into()).await.status;
@@ -53,34 +55,34 @@ async fn is_empty(server: &Server) {
     .await;
 }
 
-async fn post_gzip(server: &Server, operation: &str, body: Vec<u8>) -> Answer {
+async fn post_gzip(server: &Server, operation: &str, body: Vec<u8>) -> Response {
     server.post(operation, &[("content-encoding", "gzip")], JSON, body).await
 }
 
-fn code(answer: &Answer) -> String {
-    let header = answer.headers.get("x-amzn-errortype");
+fn code(response: &Response) -> String {
+    let header = response.headers.get("x-amzn-errortype");
     header.map(|code| code.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 
 // Compressed bodies.
 
 #[tokio::test]
-async fn bodies_in_gzip_are_taken_in_both_formats() {
+async fn gzip_bodies_are_accepted_in_both_formats() {
     let server = start().await;
     server.create("s", 1).await;
     let body = json!({"StreamName": "s", "PartitionKey": "k", "Data": "eHh4"}).to_string();
-    let answer = post_gzip(&server, "PutRecord", gzip(body.as_bytes())).await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let response = post_gzip(&server, "PutRecord", gzip(body.as_bytes())).await;
+    assert_eq!(response.status, StatusCode::OK, "{response:?}");
     let mut cbor =
         b"\xa3\x6aStreamName\x61s\x6cPartitionKey\x61k\x64Data\x5a\x00\x08\x00\x00".to_vec();
     cbor.resize(cbor.len() + (512 << 10), b'x');
     let encoded = [("content-encoding", "GZIP")];
-    let answer = server.post("PutRecord", &encoded, CBOR, gzip(&cbor)).await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let response = server.post("PutRecord", &encoded, CBOR, gzip(&cbor)).await;
+    assert_eq!(response.status, StatusCode::OK, "{response:?}");
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_gzip_though_it_says_so_is_refused() {
+async fn a_body_that_is_not_the_gzip_it_claims_to_be_is_refused() {
     let server = small().await;
     let whole = gzip(b"{\"Limit\":1}");
     let mut other = whole.clone();
@@ -89,20 +91,20 @@ async fn a_body_that_is_no_gzip_though_it_says_so_is_refused() {
     let trailing = [whole.clone(), b"{}".to_vec()].concat();
     let bodies: [&[u8]; 5] = [b"{}", &whole[..whole.len() - 1], &whole[..12], &other, &trailing];
     for body in bodies {
-        let answer = post_gzip(&server, "ListStreams", body.to_vec()).await;
-        assert_eq!(answer.error().0, "SerializationException", "{body:x?}");
+        let response = post_gzip(&server, "ListStreams", body.to_vec()).await;
+        assert_eq!(response.error().0, "SerializationException", "{body:x?}");
     }
-    // Its inside is read like any other.
-    let answer = post_gzip(&server, "ListStreams", gzip(b"{")).await;
-    assert_eq!(answer.error().0, "SerializationException");
-    let answer = post_gzip(&server, "ListStreams", gzip(b"")).await;
-    assert_eq!(answer.error().0, "SerializationException");
+    // The inflated body is checked like any other body.
+    let response = post_gzip(&server, "ListStreams", gzip(b"{")).await;
+    assert_eq!(response.error().0, "SerializationException");
+    let response = post_gzip(&server, "ListStreams", gzip(b"")).await;
+    assert_eq!(response.error().0, "SerializationException");
     is_empty(&server).await;
 }
 
-/// What is refused, and with what, however much of it there is.
+/// The error is the same for two members, for trailing bytes and for very many members.
 #[tokio::test]
-async fn a_body_of_more_than_one_member_is_refused() {
+async fn a_gzip_body_with_more_than_one_member_is_refused() {
     let server = small().await;
     let (first, second) = (gzip(b"{\"Limit\""), gzip(b":1}"));
     let bodies = [
@@ -119,14 +121,14 @@ async fn a_body_of_more_than_one_member_is_refused() {
     is_empty(&server).await;
 }
 
-/// A mebibyte of blocks that say nothing.
+/// A gzip body with one MiB of empty blocks.
 fn empty_blocks() -> Vec<u8> {
     let (head, last) = (gzip(b"")[..10].to_vec(), b"\x01\0\0\xff\xff\0\0\0\0\0\0\0\0");
     [head, b"\0\0\0\xff\xff".repeat(MIB / 5), last.to_vec()].concat()
 }
 
 #[tokio::test]
-async fn inflating_lets_others_have_their_turn_also_while_it_makes_nothing() {
+async fn inflating_yields_to_other_tasks_even_without_output() {
     let clock = Arc::new(ManualClock::default());
     let cluster = Arc::new(MemoryCluster::new(Arc::clone(&clock)));
     let gateway = Gateway::new(Platform::new(cluster, settings(), clock, Registry::default()));
@@ -139,44 +141,44 @@ async fn inflating_lets_others_have_their_turn_also_while_it_makes_nothing() {
         });
         assert_eq!(inflated.await.map(|inflated| inflated.len()), Some(bytes));
         let pieces = (body.len() / (16 << 10)).max(bytes / (256 << 10));
-        assert!(turns >= pieces, "{turns} turns for {pieces} pieces");
+        assert!(turns >= pieces, "{turns} polls for {pieces} pieces");
     }
 }
 
 #[tokio::test]
-async fn a_small_body_that_would_be_a_huge_one_is_too_large() {
+async fn a_small_gzip_body_that_inflates_to_a_huge_one_is_too_large() {
     let server = small().await;
     let bomb = gzip(&vec![b' '; 100 * MIB]);
     assert!(bomb.len() < MIB / 4, "{}", bomb.len());
     for _ in 0..4 {
-        let answer = post_gzip(&server, "PutRecords", bomb.clone()).await;
-        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(code(&answer), "RequestEntityTooLargeException");
+        let response = post_gzip(&server, "PutRecords", bomb.clone()).await;
+        assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(code(&response), "RequestEntityTooLargeException");
     }
-    // One that is just as large as may be is no bomb.
+    // A body that inflates to exactly the limit is accepted.
     let largest = format!("{{\"Unknown\":\"{}\"}}", "x".repeat(MIB - 14));
-    let answer = post_gzip(&server, "ListStreams", gzip(largest.as_bytes())).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = post_gzip(&server, "ListStreams", gzip(largest.as_bytes())).await;
+    assert_eq!(response.status, StatusCode::OK);
     is_empty(&server).await;
 }
 
 #[tokio::test]
-async fn bombs_at_once_are_throttled_by_what_they_become() {
+async fn concurrent_gzip_bombs_are_throttled_by_their_inflated_size() {
     let server = small().await;
     let bomb = gzip(&vec![b' '; 100 * MIB]);
-    let answers = (0..16).map(|_| post_gzip(&server, "PutRecords", bomb.clone()));
-    for answer in futures::future::join_all(answers).await {
-        let code = code(&answer);
+    let responses = (0..16).map(|_| post_gzip(&server, "PutRecords", bomb.clone()));
+    for response in futures::future::join_all(responses).await {
+        let code = code(&response);
         let refused = ["RequestEntityTooLargeException", "ProvisionedThroughputExceededException"];
         assert!(refused.contains(&code.as_str()), "{code}");
     }
     is_empty(&server).await;
 }
 
-// Bodies that are more than they say.
+// Bodies that do not match their declaration.
 
 #[tokio::test]
-async fn a_hundred_megabytes_are_refused_whether_they_are_declared_or_not() {
+async fn a_body_of_100_mib_is_refused_with_and_without_a_declared_length() {
     let server = small().await;
     for framing in [format!("Content-Length: {}", 100 * MIB), "Transfer-Encoding: chunked".into()] {
         let mut stream = server.connect().await;
@@ -195,18 +197,18 @@ async fn a_hundred_megabytes_are_refused_whether_they_are_declared_or_not() {
             }
             sent
         });
-        let mut answer = Vec::new();
-        let _either_way = within(reader.read_to_end(&mut answer)).await;
+        let mut response = Vec::new();
+        let _either_way = within(reader.read_to_end(&mut response)).await;
         drop(reader);
-        let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-        assert!(writing.await.unwrap() < 100 * MIB, "all of it was taken");
+        let response = String::from_utf8_lossy(&response);
+        assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+        assert!(writing.await.unwrap() < 100 * MIB, "the server took the whole body");
     }
     is_empty(&server).await;
 }
 
 #[tokio::test]
-async fn lists_and_maps_in_each_other_a_million_deep_are_refused_or_skipped() {
+async fn lists_and_maps_nested_a_million_deep_are_refused_or_skipped() {
     let server = start().await;
     let depth = 1_000_000;
     let deep = |open: &str, close: &str| open.repeat(depth) + "1" + &close.repeat(depth);
@@ -214,9 +216,9 @@ async fn lists_and_maps_in_each_other_a_million_deep_are_refused_or_skipped() {
         for body in
             [body.clone(), format!("{{\"Unknown\":{body}}}"), format!("{{\"Limit\":{body}}}")]
         {
-            let answer = server.post("ListStreams", &[], JSON, body.into()).await;
-            let refused = code(&answer) == "SerializationException";
-            assert!(refused || answer.status == StatusCode::OK, "{answer:?}");
+            let response = server.post("ListStreams", &[], JSON, body.into()).await;
+            let refused = code(&response) == "SerializationException";
+            assert!(refused || response.status == StatusCode::OK, "{response:?}");
         }
     }
     for open in
@@ -226,15 +228,15 @@ async fn lists_and_maps_in_each_other_a_million_deep_are_refused_or_skipped() {
         let unknown = [b"\xa1\x67Unknown", &body[..]].concat();
         let limit = [b"\xa1\x65Limit", &body[..]].concat();
         for body in [body, unknown, limit] {
-            let answer = server.post("ListStreams", &[], CBOR, body).await;
-            assert_eq!(code(&answer), "SerializationException", "{open:x?}");
+            let response = server.post("ListStreams", &[], CBOR, body).await;
+            assert_eq!(code(&response), "SerializationException", "{open:x?}");
         }
     }
     serves(&server).await;
 }
 
 #[tokio::test]
-async fn lengths_that_nothing_follows_allocate_nothing() {
+async fn a_length_without_content_allocates_nothing() {
     let server = start().await;
     let huge: [&[u8]; 8] = [
         b"\x5b\xff\xff\xff\xff\xff\xff\xff\xff",
@@ -249,17 +251,17 @@ async fn lengths_that_nothing_follows_allocate_nothing() {
     for value in huge {
         for member in [&b"\xa1\x67Records"[..], b"\xa1\x6aStreamName", b"\xa1\x67Unknown", b""] {
             let body = [member, value].concat();
-            let answer = server.post("PutRecords", &[], CBOR, body).await;
-            assert_eq!(code(&answer), "SerializationException", "{member:x?} {value:x?}");
+            let response = server.post("PutRecords", &[], CBOR, body).await;
+            assert_eq!(code(&response), "SerializationException", "{member:x?} {value:x?}");
         }
     }
     serves(&server).await;
 }
 
 #[tokio::test]
-async fn a_member_twice_and_text_that_is_no_utf_8_are_refused() {
+async fn a_duplicate_member_and_invalid_utf_8_are_refused() {
     let server = start().await;
-    // In JSON the text of a member that nobody knows is not looked into.
+    // In JSON the text of an unknown member is not checked.
     let bodies: [&[u8]; 4] = [
         b"{\"StreamName\":\"a\",\"StreamName\":\"b\"}",
         b"{\"StreamName\":\"\xff\xfe\"}",
@@ -267,8 +269,13 @@ async fn a_member_twice_and_text_that_is_no_utf_8_are_refused() {
         b"{\"StreamName\":\"\\ud800\"}",
     ];
     for body in bodies {
-        let answer = server.post("DescribeStream", &[], JSON, body.to_vec()).await;
-        assert_eq!(answer.error().0, "SerializationException", "{}", String::from_utf8_lossy(body));
+        let response = server.post("DescribeStream", &[], JSON, body.to_vec()).await;
+        assert_eq!(
+            response.error().0,
+            "SerializationException",
+            "{}",
+            String::from_utf8_lossy(body)
+        );
     }
     let twice = b"\xa2\x6aStreamName\x61a\x6aStreamName\x61b";
     let bodies: [&[u8]; 4] = [
@@ -278,15 +285,15 @@ async fn a_member_twice_and_text_that_is_no_utf_8_are_refused() {
         b"\xa1\x61\xff\x01",
     ];
     for body in bodies {
-        let answer = server.post("DescribeStream", &[], CBOR, body.to_vec()).await;
-        assert_eq!(code(&answer), "SerializationException", "{body:x?}");
+        let response = server.post("DescribeStream", &[], CBOR, body.to_vec()).await;
+        assert_eq!(code(&response), "SerializationException", "{body:x?}");
     }
 }
 
 // Heads.
 
 #[tokio::test]
-async fn a_head_byte_by_byte_is_cut_off() {
+async fn a_connection_that_sends_its_head_byte_by_byte_is_closed() {
     let mut settings = settings();
     settings.header_read_timeout = Duration::from_millis(300);
     let server = start_with(settings, |gateway| gateway).await;
@@ -303,22 +310,22 @@ async fn a_head_byte_by_byte_is_cut_off() {
 }
 
 #[tokio::test]
-async fn heads_of_many_or_of_large_fields_are_refused() {
+async fn heads_with_many_or_large_fields_are_refused() {
     let server = start().await;
     let many = "X: y\r\n".repeat(10_000);
     let large = format!("X: {}\r\n", "y".repeat(MIB));
     for field in [many, large] {
         let mut stream = server.connect().await;
-        // The answer may come, and the connection end, before all of it is written.
+        // The server may respond and close the connection before the whole head is written.
         let _ = stream.write_all(format!("POST / HTTP/1.1\r\n{field}\r\n").as_bytes()).await;
-        let answer = read_to_end(&mut stream).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        let response = read_to_end(&mut stream).await;
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 431 "), "{response}");
     }
     serves(&server).await;
 }
 
 #[tokio::test]
-async fn an_http_2_head_over_the_limit_is_refused_and_one_of_a_few_bytes_may_not_name_it_either() {
+async fn an_http_2_head_over_the_limit_is_refused_even_if_compression_makes_it_small() {
     let server = start().await;
     let large = fields(&[("x", &"y".repeat(12_000))]);
     let mut stream = connect(&server).await;
@@ -329,7 +336,7 @@ async fn an_http_2_head_over_the_limit_is_refused_and_one_of_a_few_bytes_may_not
     bytes.extend(frame(CONTINUATION, END_HEADERS, 1, &large));
     stream.write_all(&bytes).await.unwrap();
     refused(&mut stream).await;
-    // A field put into the table once and named by an index of one byte: 4,096 bytes each.
+    // A field of 4,000 bytes is stored in the table once. Then each index of one byte repeats it.
     let mut stream = connect(&server).await;
     let mut block = vec![0x40, 1, b'x', 0x7f, 0xe1, 0x1e]; // 4,000 bytes, with incremental indexing
     block.resize(block.len() + 4_000, b'y');
@@ -339,12 +346,12 @@ async fn an_http_2_head_over_the_limit_is_refused_and_one_of_a_few_bytes_may_not
     serves(&server).await;
 }
 
-/// That stream 1 is not answered as a call: reset, refused with 431, or the end of the connection.
+/// Checks that the call on stream 1 is refused: by a reset, by status 431, or by the end of the connection.
 async fn refused(stream: &mut TcpStream) {
     while let Some(frame) = read_frame(stream).await {
         match frame.kind {
             GOAWAY | RST_STREAM => return,
-            // 431 in full, as an incremental or plain field.
+            // Status 431 as plain text or in Huffman code.
             HEADERS => {
                 let text = String::from_utf8_lossy(&frame.payload);
                 let huffman = frame.payload.windows(2).any(|pair| pair == [0x68, 0x0b]);
@@ -357,29 +364,35 @@ async fn refused(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn an_http_2_head_that_never_ends_is_cut_off() {
+async fn a_connection_with_an_endless_http_2_head_is_closed() {
     let mut settings = settings();
     settings.idle_timeout = Duration::from_millis(300);
     let server = start_with(settings, |gateway| gateway).await;
     let mut stream = connect(&server).await;
     stream.write_all(&frame(HEADERS, END_STREAM, 1, &head("ListStreams"))).await.unwrap();
     while read_frame(&mut stream).await.is_some() {}
-    // Nor one that is empty a hundred thousand times.
+    // The same with very many empty CONTINUATION frames.
     let mut stream = connect(&server).await;
     stream.write_all(&frame(HEADERS, END_STREAM, 1, &head("ListStreams"))).await.unwrap();
     let piece = frame(CONTINUATION, 0, 1, &[]).repeat(1_000);
-    assert!(flood(stream, &piece, FLOOD_BYTES).await < FLOOD_BYTES, "none of it was refused");
+    assert!(
+        flood(stream, &piece, FLOOD_BYTES).await < FLOOD_BYTES,
+        "the server took the whole flood"
+    );
     let mut stream = connect(&server).await;
     stream.write_all(&frame(HEADERS, END_STREAM, 1, &head("ListStreams"))).await.unwrap();
     let piece = frame(CONTINUATION, 0, 1, &fields(&[("x", "y")]).repeat(1_000));
-    assert!(flood(stream, &piece, FLOOD_BYTES).await < FLOOD_BYTES, "none of it was refused");
+    assert!(
+        flood(stream, &piece, FLOOD_BYTES).await < FLOOD_BYTES,
+        "the server took the whole flood"
+    );
     serves(&server).await;
 }
 
 // Floods of frames.
 
 #[tokio::test]
-async fn streams_that_are_reset_at_once_end_the_connection() {
+async fn many_streams_that_are_reset_at_once_end_the_connection() {
     let server = start().await;
     server.create("s", 1).await;
     let mut stream = connect(&server).await;
@@ -389,20 +402,20 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
         bytes.extend(call(id, "DescribeStream", body));
         bytes.extend(frame(RST_STREAM, 0, id, &8u32.to_be_bytes()));
     }
-    // Written while what comes back is read: the server gives up in the middle.
+    // Write and read at the same time, because the server closes the connection in the middle.
     let (mut reader, mut writer) = stream.split();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     let (_, _) = tokio::join!(async { within(writer.write_all(&bytes)).await }, async {
-        within(reader.read_to_end(&mut answers)).await
+        within(reader.read_to_end(&mut responses)).await
     },);
     let calm = frame(GOAWAY, 0, 0, &[]);
-    let goaway = answers.windows(9).position(|head| head[3..] == calm[3..]);
-    assert!(goaway.is_some(), "the connection went on");
+    let goaway = responses.windows(9).position(|head| head[3..] == calm[3..]);
+    assert!(goaway.is_some(), "the connection was not closed");
     serves(&server).await;
 }
 
 #[tokio::test]
-async fn pings_and_settings_whose_answers_nobody_reads_end_the_connection() {
+async fn pings_and_settings_whose_responses_are_not_read_end_the_connection() {
     let mut settings = settings();
     settings.write_timeout = Duration::from_millis(500);
     settings.idle_timeout = Duration::from_secs(2);
@@ -411,14 +424,14 @@ async fn pings_and_settings_whose_answers_nobody_reads_end_the_connection() {
         let stream = connect(&server).await;
         let piece = piece.repeat(1_000);
         let sent = flood(stream, &piece, 16 * FLOOD_BYTES).await;
-        assert!(sent < 16 * FLOOD_BYTES, "it went on");
+        assert!(sent < 16 * FLOOD_BYTES, "the server took the whole flood");
         serves(&server).await;
     }
 }
 
-// Answers that nobody takes.
+// Responses that the client does not take.
 
-/// A stream of one shard with one record of ten megabytes.
+/// Creates a stream with one shard and one record of about 9 MiB. Returns a request that reads it.
 async fn with_large_record(server: &Server) -> String {
     let body = json!({"StreamName": "s", "ShardCount": 1, "MaxRecordSizeInKiB": 10_240});
     server.ok("CreateStream", body).await;
@@ -432,7 +445,7 @@ async fn with_large_record(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_ends_its_connection_however_busy_that_is() {
+async fn a_response_that_is_not_taken_ends_even_a_busy_connection() {
     for window in [0, 1, 100_000] {
         let mut settings = settings();
         settings.idle_timeout = Duration::from_millis(500);
@@ -444,7 +457,7 @@ async fn an_answer_that_is_not_taken_ends_its_connection_however_busy_that_is() 
         if window > 0 {
             stream.write_all(&window_update(1, window)).await.unwrap();
         }
-        // The client goes on with calls that it takes, until the server has enough of it.
+        // The client sends further calls and takes their responses, until the server closes the connection.
         let began = Instant::now();
         let mut number = 1;
         let closed = loop {
@@ -460,8 +473,8 @@ async fn an_answer_that_is_not_taken_ends_its_connection_however_busy_that_is() 
                 Some(_) => {}
             }
         };
-        assert!(closed, "a window of {window} holds the answer for ever");
-        // Its memory is free: an answer of the same size has room beside another one that is being made.
+        assert!(closed, "with a window of {window} the response is held for ever");
+        // The memory is free: a response of the same size can be made.
         within(async {
             let get =
                 async || server.post("GetRecords", &[], JSON, request.clone().into()).await.status;
@@ -474,7 +487,7 @@ async fn an_answer_that_is_not_taken_ends_its_connection_however_busy_that_is() 
 }
 
 #[tokio::test]
-async fn a_subscriber_that_takes_nothing_is_cut_off_however_busy_its_connection_is() {
+async fn a_subscriber_that_takes_nothing_is_disconnected_even_on_a_busy_connection() {
     let mut settings = settings();
     settings.idle_timeout = Duration::from_millis(500);
     let server = start_with(settings, |gateway| gateway).await;
@@ -489,14 +502,14 @@ async fn a_subscriber_that_takes_nothing_is_cut_off_however_busy_its_connection_
                       "StartingPosition": {"Type": "TRIM_HORIZON"}});
     let mut stream = connect(&server).await;
     stream.write_all(&call(1, "SubscribeToShard", &body.to_string())).await.unwrap();
-    // Room for the first frame, and for a part of the record.
+    // The window is enough for the first frame and for a part of the record.
     stream.write_all(&window_update(1, 5_000)).await.unwrap();
     let first = read_until(&mut stream, DATA, 1).await.unwrap();
     assert!(!first.payload.is_empty());
     let began = Instant::now();
     let mut number = 1;
     loop {
-        assert!(began.elapsed() < Duration::from_secs(20), "it is subscribed for ever");
+        assert!(began.elapsed() < Duration::from_secs(20), "the subscription never ends");
         number += 2;
         let mut bytes = call(number, "ListStreams", "{}");
         bytes.extend(window_update(number, 10_000));
@@ -511,12 +524,12 @@ async fn a_subscriber_that_takes_nothing_is_cut_off_however_busy_its_connection_
 // Connections.
 
 #[tokio::test]
-async fn a_flood_of_connections_waits_while_those_that_are_open_go_on() {
+async fn a_flood_of_connections_waits_while_open_connections_are_served() {
     let mut settings = settings();
     settings.max_connections = 20;
     settings.idle_timeout = Duration::from_secs(1);
     let server = start_with(settings, |gateway| gateway).await;
-    // The client of the tests has a connection now, and keeps it.
+    // From now on the client of the tests has an open connection.
     serves(&server).await;
     let mut silent = Vec::new();
     for _ in 0..200 {
@@ -525,7 +538,7 @@ async fn a_flood_of_connections_waits_while_those_that_are_open_go_on() {
     for _ in 0..50 {
         serves(&server).await;
     }
-    // The silent ones are closed round by round, and one that speaks has its turn.
+    // The server closes the silent connections, so a later connection with a request is served.
     let mut late = server.connect().await;
     let request = format!(
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nX-Amz-Target: \
@@ -537,7 +550,7 @@ async fn a_flood_of_connections_waits_while_those_that_are_open_go_on() {
 }
 
 #[tokio::test]
-async fn an_http_2_body_that_never_comes_is_timed_out_and_the_connection_goes_on() {
+async fn an_incomplete_http_2_body_is_timed_out_and_the_connection_goes_on() {
     let mut settings = settings();
     settings.body_read_timeout = Duration::from_millis(100);
     let server = start_with(settings, |gateway| gateway).await;
@@ -549,13 +562,13 @@ async fn an_http_2_body_that_never_comes_is_timed_out_and_the_connection_goes_on
         stream.write_all(&bytes).await.unwrap();
     }
     for number in [1, 3, 5] {
-        let answer = read_until(&mut stream, DATA, number).await.unwrap();
-        let text = String::from_utf8_lossy(&answer.payload);
+        let response = read_until(&mut stream, DATA, number).await.unwrap();
+        let text = String::from_utf8_lossy(&response.payload);
         assert!(text.contains("RequestTimeoutException"), "{text}");
     }
     let mut bytes = call(7, "ListStreams", "{}");
     bytes.extend(window_update(7, 10_000));
     stream.write_all(&bytes).await.unwrap();
-    let answer = read_until(&mut stream, DATA, 7).await.unwrap();
-    assert!(String::from_utf8_lossy(&answer.payload).contains("HasMoreStreams"));
+    let response = read_until(&mut stream, DATA, 7).await.unwrap();
+    assert!(String::from_utf8_lossy(&response.payload).contains("HasMoreStreams"));
 }

@@ -28,10 +28,10 @@ pub(crate) const JSON: &str = "application/x-amz-json-1.1";
 pub(crate) const CBOR: &str = "application/x-amz-cbor-1.1";
 pub(crate) const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/kinesis/aws4_request, \
                                     SignedHeaders=host;x-amz-date, Signature=00ff";
-/// Longer than anything a test waits for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any test waits for a condition.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A gateway that serves, with the cluster and the clock behind it.
+/// A running gateway with its cluster and its clock.
 pub(crate) struct Server {
     pub address: SocketAddr,
     pub cluster: Arc<MemoryCluster>,
@@ -41,9 +41,9 @@ pub(crate) struct Server {
     serving: JoinHandle<std::io::Result<()>>,
 }
 
-/// What a gateway answered.
+/// A response of the gateway, with its whole body.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -90,19 +90,19 @@ pub(crate) async fn start_kinesis(
 }
 
 impl Server {
-    /// A signed call in JSON.
-    pub(crate) async fn call(&self, operation: &str, body: Value) -> Answer {
+    /// Sends a signed call in JSON.
+    pub(crate) async fn call(&self, operation: &str, body: Value) -> Response {
         self.post(operation, &[], JSON, serde_json::to_vec(&body).unwrap()).await
     }
 
-    /// A signed call in JSON that must succeed; null for an empty body.
+    /// Sends a signed call in JSON that must succeed. Returns the body, or null for an empty body.
     pub(crate) async fn ok(&self, operation: &str, body: Value) -> Value {
-        let answer = self.call(operation, body).await;
-        assert_eq!(answer.status, StatusCode::OK, "{operation}: {answer:?}");
-        answer.json()
+        let response = self.call(operation, body).await;
+        assert_eq!(response.status, StatusCode::OK, "{operation}: {response:?}");
+        response.json()
     }
 
-    /// A signed call in JSON that must fail: its code and message.
+    /// Sends a signed call in JSON that must fail. Returns code and message.
     pub(crate) async fn error(&self, operation: &str, body: Value) -> (String, String) {
         self.call(operation, body).await.error()
     }
@@ -113,7 +113,7 @@ impl Server {
         headers: &[(&str, &str)],
         content_type: &str,
         body: Vec<u8>,
-    ) -> Answer {
+    ) -> Response {
         let target = format!("Kinesis_20131202.{operation}");
         let mut all = vec![
             ("content-type", content_type),
@@ -131,7 +131,7 @@ impl Server {
         path: &str,
         headers: &[(&str, &str)],
         body: Vec<u8>,
-    ) -> Answer {
+    ) -> Response {
         let uri = format!("http://{}{path}", self.address);
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
@@ -151,7 +151,7 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Tells the server to stop, and waits until it has.
+    /// Stops the server and waits until it has stopped.
     pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         within(&mut self.serving).await.unwrap().unwrap();
@@ -164,12 +164,12 @@ impl Drop for Server {
     }
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn json(&self) -> Value {
         if self.body.is_empty() { Value::Null } else { serde_json::from_slice(&self.body).unwrap() }
     }
 
-    /// Code and message of an error, which must stand in header and body alike.
+    /// Code and message of an error. Header and body must have the same code.
     pub(crate) fn error(&self) -> (String, String) {
         assert!(!self.status.is_success(), "{self:?}");
         let body = self.json();
@@ -180,10 +180,10 @@ impl Answer {
     }
 }
 
-pub(crate) async fn collect(response: http::Response<hyper::body::Incoming>) -> Answer {
+pub(crate) async fn collect(response: http::Response<hyper::body::Incoming>) -> Response {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Answer { status: parts.status, headers: parts.headers, body }
+    Response { status: parts.status, headers: parts.headers, body }
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -192,30 +192,30 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Waits for a condition, but not for ever.
+/// Waits for a future, but fails the test after [`TEST_TIMEOUT`].
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.expect("it should have come true by now")
+    tokio::time::timeout(TEST_TIMEOUT, future).await.expect("the condition came true in time")
 }
 
-/// Sends bytes and reads what comes back until the server closes.
+/// Sends a request and reads until the server closes the connection.
 pub(crate) async fn exchange(stream: &mut TcpStream, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     read_to_end(stream).await
 }
 
 pub(crate) async fn read_to_end(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    // A reset after the answer is as good as a close.
-    let _ = within(stream.read_to_end(&mut answer)).await;
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    // A reset after the response counts as a close.
+    let _ = within(stream.read_to_end(&mut response)).await;
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// Reads until `end` has come.
+/// Reads until `end` has arrived.
 pub(crate) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
-    let mut answer = Vec::new();
-    while !String::from_utf8_lossy(&answer).contains(end) {
-        let read = within(stream.read_buf(&mut answer)).await.unwrap();
-        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+    let mut response = Vec::new();
+    while !String::from_utf8_lossy(&response).contains(end) {
+        let read = within(stream.read_buf(&mut response)).await.unwrap();
+        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&response));
     }
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&response).into_owned()
 }

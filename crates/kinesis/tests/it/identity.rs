@@ -1,4 +1,5 @@
-//! A stream or consumer that is deleted and made again under its name is another one, even within one second.
+//! Tests of identity: a stream or consumer that is deleted and created again under its name is another one, even within
+//! one second.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ async fn put(server: &Server, more: Value) -> String {
     server.ok("PutRecord", body).await["SequenceNumber"].as_str().unwrap().to_owned()
 }
 
-/// Deletes the stream and makes it again. The clock stands still.
+/// Deletes the stream and creates it again. The clock does not move.
 async fn make_again(server: &Server) {
     server.ok("DeleteStream", json!({"StreamName": "s", "EnforceConsumerDeletion": true})).await;
     server.cluster.drop_deleted();
@@ -26,7 +27,7 @@ fn iterator(kind: &str, number: &str) -> Value {
 }
 
 #[tokio::test]
-async fn no_record_of_a_stream_has_the_number_of_a_record_of_a_former_one() {
+async fn records_of_a_recreated_stream_never_have_sequence_numbers_of_the_deleted_one() {
     let server = start().await;
     server.create("s", 1).await;
     let mut numbers = BTreeSet::new();
@@ -41,7 +42,7 @@ async fn no_record_of_a_stream_has_the_number_of_a_record_of_a_former_one() {
 }
 
 #[tokio::test]
-async fn a_number_of_a_former_stream_is_no_place_to_read_from_but_orders_puts() {
+async fn a_sequence_number_of_a_deleted_stream_starts_no_read_but_may_order_puts() {
     let server = start().await;
     server.create("s", 1).await;
     let number = put(&server, json!({})).await;
@@ -57,7 +58,7 @@ async fn a_number_of_a_former_stream_is_no_place_to_read_from_but_orders_puts() 
 }
 
 #[tokio::test]
-async fn a_consumer_that_is_registered_again_has_an_arn_of_its_own() {
+async fn a_consumer_that_is_registered_again_has_a_new_arn() {
     let server = start().await;
     server.create("s", 1).await;
     let stream = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
@@ -75,5 +76,5 @@ async fn a_consumer_that_is_registered_again_has_an_arn_of_its_own() {
     make_again(&server).await;
     let registered = server.ok("RegisterStreamConsumer", body).await;
     let arn = registered["Consumer"]["ConsumerARN"].as_str().unwrap();
-    assert!(arns.insert(arn.to_owned()), "of the former stream");
+    assert!(arns.insert(arn.to_owned()), "the ARN belongs to the deleted stream");
 }

@@ -1,4 +1,4 @@
-//! Slow, silent, greedy and countless clients.
+//! Tests of slow, silent and greedy clients, and of very many clients.
 
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ fn head_of(operation: &str, framing: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_413_before_it_is_sent() {
+async fn a_body_over_the_limit_gets_413_before_it_is_sent() {
     let mut settings = settings();
     settings.max_body_bytes = 1000;
     let server = start_with(settings, |gateway| gateway).await;
     let mut stream = server.connect().await;
     stream.write_all(head(1001).as_bytes()).await.unwrap();
-    let answer = read_until(&mut stream, "RequestEntityTooLargeException\",").await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let response = read_until(&mut stream, "RequestEntityTooLargeException\",").await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 }
 
 #[tokio::test]
@@ -42,23 +42,23 @@ async fn a_body_of_unknown_length_is_cut_off_at_the_limit() {
     let mut stream = server.connect().await;
     let chunk = format!("258\r\n{}\r\n", "x".repeat(600));
     let request = head_of("PutRecord", "Transfer-Encoding: chunked") + &chunk + &chunk;
-    let answer = exchange(&mut stream, &request).await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let response = exchange(&mut stream, &request).await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_timed_out() {
+async fn an_incomplete_body_is_timed_out() {
     let mut settings = settings();
     settings.body_read_timeout = Duration::from_millis(50);
     let server = start_with(settings, |gateway| gateway).await;
     let mut stream = server.connect().await;
-    let answer = exchange(&mut stream, &(head(100) + "{\"Stream")).await;
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.contains("RequestTimeoutException"), "{answer}");
+    let response = exchange(&mut stream, &(head(100) + "{\"Stream")).await;
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
+    assert!(response.contains("RequestTimeoutException"), "{response}");
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_closed() {
+async fn a_connection_with_an_incomplete_head_is_closed() {
     let mut settings = settings();
     settings.header_read_timeout = Duration::from_millis(50);
     let server = start_with(settings, |gateway| gateway).await;
@@ -67,16 +67,16 @@ async fn a_head_that_never_ends_is_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_is_closed() {
+async fn an_idle_http_1_connection_is_closed() {
     let mut settings = settings();
     settings.idle_timeout = Duration::from_millis(50);
     let server = start_with(settings, |gateway| gateway).await;
     let mut silent = server.connect().await;
     assert_eq!(read_to_end(&mut silent).await, "");
     let mut after_one = server.connect().await;
-    let answer =
+    let response =
         exchange(&mut after_one, &(head_of("ListStreams", "Content-Length: 2") + "{}")).await;
-    assert!(answer.contains("HasMoreStreams"), "{answer}");
+    assert!(response.contains("HasMoreStreams"), "{response}");
 }
 
 #[tokio::test]
@@ -85,14 +85,14 @@ async fn an_idle_http_2_connection_is_closed_too() {
     settings.idle_timeout = Duration::from_millis(50);
     let server = start_with(settings, |gateway| gateway).await;
     let mut stream = server.connect().await;
-    // Preface, then an empty SETTINGS frame.
+    // The preface and an empty SETTINGS frame.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
     assert_ne!(read_to_end(&mut stream).await, "");
 }
 
 #[tokio::test]
-async fn two_thousand_idle_connections_leave_room_for_a_call() {
+async fn a_call_succeeds_beside_two_thousand_idle_connections() {
     const IDLE: usize = 2_000;
     let server = start_with(settings(), |gateway| gateway).await;
     let mut idle = Vec::with_capacity(IDLE);
@@ -100,14 +100,14 @@ async fn two_thousand_idle_connections_leave_room_for_a_call() {
         idle.push(server.connect().await);
     }
     assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
-    // Each of them is served when it wakes up.
+    // An idle connection still works.
     let last = idle.last_mut().unwrap();
     let request = head_of("ListStreams", "Connection: close\r\nContent-Length: 2") + "{}";
     assert!(exchange(last, &request).await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]
-async fn a_connection_over_the_cap_is_served_when_another_ends() {
+async fn a_connection_over_the_limit_is_served_when_another_one_ends() {
     let mut settings = settings();
     settings.max_connections = 2;
     let server = start_with(settings, |gateway| gateway).await;
@@ -122,7 +122,7 @@ async fn a_connection_over_the_cap_is_served_when_another_ends() {
 }
 
 #[tokio::test]
-async fn a_full_gateway_throttles_each_operation_in_its_own_words() {
+async fn a_full_gateway_throttles_each_operation_with_its_own_code() {
     let mut settings = settings();
     settings.max_in_flight_bytes = 40_000;
     let server = start_with(settings, |gateway| gateway).await;
@@ -130,9 +130,9 @@ async fn a_full_gateway_throttles_each_operation_in_its_own_words() {
         let mut stream = server.connect().await;
         let request =
             head_of(operation, "Connection: close\r\nContent-Length: 10001") + &"x".repeat(10_001);
-        let answer = exchange(&mut stream, &request).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-        let header = answer.lines().find_map(|line| line.strip_prefix("x-amzn-errortype: "));
+        let response = exchange(&mut stream, &request).await;
+        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+        let header = response.lines().find_map(|line| line.strip_prefix("x-amzn-errortype: "));
         header.unwrap_or_default().to_owned()
     };
     for data in ["PutRecord", "PutRecords", "GetRecords", "GetShardIterator"] {
@@ -140,12 +140,12 @@ async fn a_full_gateway_throttles_each_operation_in_its_own_words() {
     }
     assert_eq!(code("CreateStream").await, "LimitExceededException");
     assert_eq!(code("Nonsense").await, "LimitExceededException");
-    // Nothing is held after the answers.
+    // The memory is free again after the responses.
     assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answer_gives_its_memory_back() {
+async fn memory_of_a_response_that_the_client_does_not_take_is_freed() {
     let mut settings = settings();
     settings.write_timeout = Duration::from_secs(2);
     settings.max_in_flight_bytes = 60 * 1024 * 1024;
@@ -153,7 +153,7 @@ async fn a_client_that_takes_no_answer_gives_its_memory_back() {
     let body = json!({"StreamName": "s", "ShardCount": 1, "MaxRecordSizeInKiB": 10_240});
     server.ok("CreateStream", body).await;
     server.cluster.activate();
-    // More than the sockets of both sides take by themselves.
+    // More bytes than the sockets of both sides buffer.
     let data = "eHh4".repeat(3 << 20);
     server.ok("PutRecord", json!({"StreamName": "s", "PartitionKey": "k", "Data": data})).await;
     let body = json!({"StreamName": "s", "ShardId": "shardId-000000000000",
@@ -165,16 +165,16 @@ async fn a_client_that_takes_no_answer_gives_its_memory_back() {
     let throttled = loop {
         let mut stream = server.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
-        let answer = read_until(&mut stream, "\r\n\r\n").await;
-        if !answer.starts_with("HTTP/1.1 200 ") {
-            break answer;
+        let response = read_until(&mut stream, "\r\n\r\n").await;
+        if !response.starts_with("HTTP/1.1 200 ") {
+            break response;
         }
         greedy.push(stream);
     };
     assert!(throttled.contains("ProvisionedThroughputExceededException"), "{throttled}");
-    // Readers that take all that answers may take leave writers theirs.
+    // Writers have a budget of their own, even while readers use up the budget for responses.
     server.ok("PutRecord", json!({"StreamName": "s", "PartitionKey": "k", "Data": data})).await;
-    // Their writes time out; then there is room again.
+    // The writes of the greedy clients time out. Then memory is free again.
     within(async {
         while server.call("GetRecords", json!({"ShardIterator": iterator})).await.status
             != StatusCode::OK
@@ -186,18 +186,18 @@ async fn a_client_that_takes_no_answer_gives_its_memory_back() {
 }
 
 #[tokio::test]
-async fn answers_of_control_operations_are_counted_until_they_are_taken() {
+async fn responses_of_control_operations_are_counted_until_they_are_taken() {
     let mut settings = settings();
     settings.max_in_flight_bytes = 200_000;
     let server = start_with(settings, |gateway| gateway).await;
     server.create("s", 300).await;
-    // A client that takes nothing of an answer of about 60,000 bytes.
+    // A client that takes nothing of a response of about 60,000 bytes.
     let mut held = frames::connect(&server).await;
     held.write_all(&frames::call(1, "ListShards", "{\"StreamName\":\"s\"}")).await.unwrap();
     frames::read_until(&mut held, frames::HEADERS, 1).await.unwrap();
     let list = || server.call("ListShards", json!({"StreamName": "s"}));
     assert_eq!(list().await.error().0, "LimitExceededException");
-    // A small answer, and one of what was done, come all the same.
+    // A small response and a response that reports a change are sent all the same.
     server.ok("ListStreams", json!({})).await;
     let records: Vec<_> =
         (0..100).map(|n| json!({"PartitionKey": n.to_string(), "Data": ""})).collect();
@@ -212,18 +212,18 @@ async fn answers_of_control_operations_are_counted_until_they_are_taken() {
 }
 
 #[tokio::test]
-async fn shutdown_finishes_what_is_open_and_takes_nothing_new() {
+async fn shutdown_finishes_open_requests_and_accepts_no_new_ones() {
     let server = start_with(settings(), |gateway| gateway).await;
     let mut idle = server.connect().await;
     let mut open = server.connect().await;
     let head = head_of("ListStreams", "Content-Length: 2");
     open.write_all(head.as_bytes()).await.unwrap();
-    // An answer on a third connection: the server has long seen the other two.
+    // A response on a third connection proves that the server has accepted the other two.
     assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
     let stopped = tokio::spawn(server.stop());
     assert_eq!(read_to_end(&mut idle).await, "");
     open.write_all(b"{}").await.unwrap();
-    let answer = read_to_end(&mut open).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let response = read_to_end(&mut open).await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     within(stopped).await.unwrap();
 }

@@ -1,7 +1,7 @@
-//! The gateway over real sockets: HTTP by hand or by hyper's client in front, a cluster in memory
-//! behind.
+//! The gateway with the Kinesis API over real sockets. The tests send HTTP by hand or with the client of hyper. The
+//! cluster behind the gateway is in memory.
 
-#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
 mod access;
 mod frames;

@@ -1,5 +1,5 @@
-//! Which version of the catalog a call goes by: what one gateway has acknowledged, every other one shows, and the pages of
-//! one listing show one version.
+//! Tests of the catalog version that a call uses: a gateway shows each change that another gateway has acknowledged,
+//! and all pages of one listing show the same version.
 
 use anabranch_client::Cluster;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::http::{Server, start};
 
 const HALF: &str = "170141183460469231731687303715884105728";
 
-/// Changes that another gateway has acknowledged, while this one is shown an older version.
+/// Makes a change as if through another gateway: afterwards this gateway has the version from before the change.
 async fn change_elsewhere(server: &Server, operation: &str, body: Value) {
     let before = server.cluster.view();
     server.ok(operation, body).await;
@@ -16,8 +16,8 @@ async fn change_elsewhere(server: &Server, operation: &str, body: Value) {
 }
 
 async fn summary(server: &Server) -> Value {
-    let mut answer = server.ok("DescribeStreamSummary", json!({"StreamName": "s"})).await;
-    answer["StreamDescriptionSummary"].take()
+    let mut response = server.ok("DescribeStreamSummary", json!({"StreamName": "s"})).await;
+    response["StreamDescriptionSummary"].take()
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn control_operations_show_every_change_that_was_acknowledged_before() {
 }
 
 #[tokio::test]
-async fn a_call_about_records_is_refused_by_the_newest_version_only() {
+async fn a_data_operation_is_refused_only_by_the_newest_version() {
     let server = start().await;
     server.create("s", 1).await;
     let before = server.cluster.view();
@@ -62,7 +62,7 @@ async fn a_call_about_records_is_refused_by_the_newest_version_only() {
 }
 
 #[tokio::test]
-async fn operations_of_the_catalog_wait_for_its_leader_and_those_on_records_do_not() {
+async fn control_operations_wait_for_the_catalog_leader_and_data_operations_do_not() {
     let server = start().await;
     server.create("s", 1).await;
     server.cluster.silence(true);
@@ -79,7 +79,7 @@ async fn split(server: &Server, shard: &str, at: &str) {
     server.cluster.commit_jobs();
 }
 
-/// Each shard's number, with `+` if it is open.
+/// The number of each shard, with `+` if the shard is open.
 fn shards(page: &Value) -> String {
     let shard = |shard: &Value| {
         let is_open = shard["SequenceNumberRange"]["EndingSequenceNumber"].is_null();
@@ -90,7 +90,7 @@ fn shards(page: &Value) -> String {
 }
 
 #[tokio::test]
-async fn pages_of_shards_show_one_version_however_often_shards_change_between_them() {
+async fn all_pages_of_shards_show_the_version_of_the_first_page() {
     let server = start().await;
     server.create("s", 2).await;
     split(&server, "shardId-000000000000", "5").await;
@@ -108,7 +108,7 @@ async fn pages_of_shards_show_one_version_however_often_shards_change_between_th
 }
 
 #[tokio::test]
-async fn pages_of_streams_show_no_stream_that_was_created_after_the_first() {
+async fn pages_of_streams_omit_streams_that_were_created_after_the_first_page() {
     let server = start().await;
     for name in ["a", "b", "d"] {
         server.create(name, 1).await;

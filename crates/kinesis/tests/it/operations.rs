@@ -1,4 +1,4 @@
-//! Streams: create, describe, list, delete.
+//! Tests of operations on streams: create, describe, list, delete.
 
 use anabranch_client::Cluster;
 use anabranch_types::limits;
@@ -51,7 +51,7 @@ async fn a_stream_is_created_described_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_stream_that_another_gateway_made_is_there_at_once() {
+async fn a_stream_that_another_gateway_created_is_visible_at_once() {
     let server = start().await;
     let before = server.cluster.view();
     server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
@@ -143,7 +143,7 @@ async fn mode_and_shard_count_go_together() {
 }
 
 #[tokio::test]
-async fn name_and_arn_must_agree_and_one_must_be_there() {
+async fn name_and_arn_must_agree_and_one_is_required() {
     let server = start().await;
     server.create("s", 1).await;
     for operation in ["DescribeStream", "DescribeStreamSummary", "DeleteStream", "ListShards"] {
@@ -184,7 +184,7 @@ async fn shards_are_described_in_pages() {
 }
 
 #[tokio::test]
-async fn streams_are_listed_by_both_generations_of_paging() {
+async fn streams_can_be_listed_with_both_kinds_of_paging() {
     let server = start().await;
     for i in 0..7 {
         server.create(&format!("s{i}"), 1).await;
@@ -213,7 +213,7 @@ async fn streams_are_listed_by_both_generations_of_paging() {
 }
 
 #[tokio::test]
-async fn shards_are_listed_in_pages_that_carry_everything() {
+async fn shards_are_listed_in_pages_whose_token_holds_the_listing() {
     let server = start().await;
     server.create("s", 5).await;
     let body = json!({"StreamName": "s", "MaxResults": 2});
@@ -249,7 +249,7 @@ async fn shards_are_listed_in_pages_that_carry_everything() {
 }
 
 #[tokio::test]
-async fn shard_filters_need_their_members_and_no_others() {
+async fn shard_filters_require_their_members_and_refuse_others() {
     let server = start().await;
     server.create("s", 2).await;
     let list = |filter: Value| json!({"StreamName": "s", "ShardFilter": filter});
@@ -282,7 +282,7 @@ async fn shard_filters_need_their_members_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_being_created_is_not_ready() {
+async fn a_stream_in_creation_is_not_ready() {
     let server = start().await;
     server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
     let code = async |operation: &str, body| server.error(operation, body).await.0;
@@ -296,27 +296,27 @@ async fn a_stream_that_is_being_created_is_not_ready() {
 }
 
 #[tokio::test]
-async fn answers_come_in_the_format_of_the_request() {
+async fn a_response_has_the_format_of_its_request() {
     let server = start().await;
-    let answer = server.post("ListStreams", &[], CBOR, b"\xbf\xff".to_vec()).await;
-    assert_eq!(answer.headers["content-type"], CBOR);
+    let response = server.post("ListStreams", &[], CBOR, b"\xbf\xff".to_vec()).await;
+    assert_eq!(response.headers["content-type"], CBOR);
     let mut expected = b"\xbf\x6bStreamNames\x9f\xff\x6eHasMoreStreams\xf4".to_vec();
     expected.extend_from_slice(b"\x6fStreamSummaries\x9f\xff\xff");
-    assert_eq!(answer.body[..], expected[..]);
+    assert_eq!(response.body[..], expected[..]);
     let body = b"\xbf\x6aStreamName\x61s\x6aShardCount\x01\xff".to_vec();
-    let answer = server.post("CreateStream", &[], CBOR, body).await;
-    assert!(answer.status.is_success() && answer.body.is_empty(), "{answer:?}");
+    let response = server.post("CreateStream", &[], CBOR, body).await;
+    assert!(response.status.is_success() && response.body.is_empty(), "{response:?}");
 }
 
 #[tokio::test]
-async fn a_data_key_is_made_for_the_stream_that_is_there_when_it_gets_it() {
+async fn a_data_key_is_made_for_the_current_stream_of_that_name() {
     let server = start().await;
     server.create("s", 1).await;
     let before = server.cluster.view();
     server.ok("DeleteStream", json!({"StreamName": "s"})).await;
     server.cluster.drop_deleted();
     server.create("s", 1).await;
-    // Another gateway had it deleted and created; this one has yet to hear of it.
+    // Another gateway deleted and created the stream. This gateway still has the version from before.
     server.cluster.show(before);
     let start = json!({"StreamName": "s", "EncryptionType": "KMS", "KeyId": "alias/k"});
     server.ok("StartStreamEncryption", start).await;

@@ -1,4 +1,4 @@
-//! Routing, signatures, encodings: what is wrong before an operation begins.
+//! Tests of the checks before an operation runs: routing, signatures, encodings, browsers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,27 +13,27 @@ use crate::http::{
 };
 
 #[tokio::test]
-async fn every_answer_has_the_headers_of_the_service() {
+async fn every_response_has_the_headers_of_aws() {
     let server = start().await;
-    let answer = server.call("ListStreams", json!({})).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.headers["content-type"], JSON);
-    let id = answer.headers["x-amzn-requestid"].to_str().unwrap();
+    let response = server.call("ListStreams", json!({})).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.headers["content-type"], JSON);
+    let id = response.headers["x-amzn-requestid"].to_str().unwrap();
     assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
-    assert!(answer.headers["x-amz-id-2"].len() >= 64);
-    assert!(answer.headers.contains_key("date"));
+    assert!(response.headers["x-amz-id-2"].len() >= 64);
+    assert!(response.headers.contains_key("date"));
     let again = server.call("ListStreams", json!({})).await;
     assert_ne!(again.headers["x-amzn-requestid"], id);
 }
 
 #[tokio::test]
-async fn what_is_no_post_is_denied() {
+async fn a_request_other_than_post_is_denied() {
     let server = start().await;
     for method in [Method::GET, Method::PUT, Method::DELETE, Method::OPTIONS] {
-        let answer = server.request(method, "/", &[], Vec::new()).await;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN);
-        assert!(answer.body.starts_with(b"<AccessDeniedException>"), "{answer:?}");
-        assert!(answer.headers.contains_key("x-amzn-requestid"));
+        let response = server.request(method, "/", &[], Vec::new()).await;
+        assert_eq!(response.status, StatusCode::FORBIDDEN);
+        assert!(response.body.starts_with(b"<AccessDeniedException>"), "{response:?}");
+        assert!(response.headers.contains_key("x-amzn-requestid"));
     }
 }
 
@@ -41,19 +41,19 @@ async fn what_is_no_post_is_denied() {
 async fn a_content_type_or_target_of_another_protocol_is_unknown() {
     let server = start().await;
     for content_type in ["application/json", "application/x-amz-json-1.0", "text/plain"] {
-        let answer = server.post("ListStreams", &[], content_type, b"{}".to_vec()).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{content_type}");
-        assert_eq!(answer.headers["x-amzn-errortype"], "UnknownOperationException");
+        let response = server.post("ListStreams", &[], content_type, b"{}".to_vec()).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{content_type}");
+        assert_eq!(response.headers["x-amzn-errortype"], "UnknownOperationException");
         let stranger = [("content-type", content_type)];
-        let answer = server.request(Method::POST, "/", &stranger, b"{}".to_vec()).await;
-        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{content_type}");
-        assert_eq!(&answer.body[..], b"<UnknownOperationException/>\n");
+        let response = server.request(Method::POST, "/", &stranger, b"{}".to_vec()).await;
+        assert_eq!(response.status, StatusCode::NOT_FOUND, "{content_type}");
+        assert_eq!(&response.body[..], b"<UnknownOperationException/>\n");
     }
     for target in ["Firehose_20150804.ListDeliveryStreams", "ListStreams", "Kinesis_20131202"] {
         let headers = [("content-type", JSON), ("x-amz-target", target)];
-        let answer = server.request(Method::POST, "/", &headers, b"{}".to_vec()).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{target}");
-        assert_eq!(answer.error().0, "UnknownOperationException");
+        let response = server.request(Method::POST, "/", &headers, b"{}".to_vec()).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{target}");
+        assert_eq!(response.error().0, "UnknownOperationException");
     }
 }
 
@@ -61,34 +61,34 @@ async fn a_content_type_or_target_of_another_protocol_is_unknown() {
 async fn an_unknown_operation_is_refused_after_its_body_is_read() {
     let server = start().await;
     for operation in ["Nonsense", "CreateQueue", "CreateChannel", ""] {
-        let answer = server.call(operation, json!({})).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-        assert_eq!(answer.error().0, "UnknownOperationException");
+        let response = server.call(operation, json!({})).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST);
+        assert_eq!(response.error().0, "UnknownOperationException");
     }
-    let answer = server.post("Nonsense", &[], JSON, b"{".to_vec()).await;
-    assert_eq!(answer.error().0, "SerializationException");
+    let response = server.post("Nonsense", &[], JSON, b"{".to_vec()).await;
+    assert_eq!(response.error().0, "SerializationException");
 }
 
 #[tokio::test]
-async fn malformed_bodies_are_refused_before_the_signature_is_looked_at() {
+async fn malformed_bodies_are_refused_before_the_signature_is_checked() {
     let server = start().await;
     for body in ["", "{", "nonsense", "{\"Limit\":}", "{\"Limit\":1,}", "{} {}", "\u{1}"] {
         let unsigned = [("content-type", JSON), ("x-amz-target", "Kinesis_20131202.ListStreams")];
-        let answer = server.request(Method::POST, "/", &unsigned, body.into()).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
-        assert_eq!(answer.error().0, "SerializationException", "{body}");
+        let response = server.request(Method::POST, "/", &unsigned, body.into()).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{body}");
+        assert_eq!(response.error().0, "SerializationException", "{body}");
     }
     for body in [&b"\xff"[..], b"\xa1", b"\xa1\x65Limit", b"\xa0\xa0", b"\xbf", b"{}"] {
-        let answer = server.post("ListStreams", &[], CBOR, body.to_vec()).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body:x?}");
-        assert_eq!(answer.headers["x-amzn-errortype"], "SerializationException");
-        assert_eq!(answer.headers["content-type"], CBOR);
-        assert!(answer.body.starts_with(b"\xbf\x66__type"), "{answer:?}");
+        let response = server.post("ListStreams", &[], CBOR, body.to_vec()).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{body:x?}");
+        assert_eq!(response.headers["x-amzn-errortype"], "SerializationException");
+        assert_eq!(response.headers["content-type"], CBOR);
+        assert!(response.body.starts_with(b"\xbf\x66__type"), "{response:?}");
     }
 }
 
 #[tokio::test]
-async fn signatures_must_be_there_whole_and_once() {
+async fn a_request_needs_exactly_one_complete_signature() {
     let server = start().await;
     let base = [("content-type", JSON), ("x-amz-target", "Kinesis_20131202.ListStreams")];
     let code = async |path: &str, more: &[(&str, &str)]| {
@@ -101,7 +101,7 @@ async fn signatures_must_be_there_whole_and_once() {
     assert_eq!(code("/", &[("authorization", "Bearer x")]).await, "IncompleteSignatureException");
     assert_eq!(code("/?X-Amz-Signature=00", &[signed]).await, "InvalidSignatureException");
     assert_eq!(code("/?X-Amz-Signature=00", &[]).await, "IncompleteSignatureException");
-    // With a whole one the next fault comes to light.
+    // With a complete signature the next fault is reported.
     let date = ("x-amz-date", "20260101T000000Z");
     assert_eq!(code("/", &[signed, date]).await, "SerializationException");
     let presigned = "/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a&X-Amz-Signature=b\
@@ -110,7 +110,7 @@ async fn signatures_must_be_there_whole_and_once() {
 }
 
 #[tokio::test]
-async fn wrong_types_then_broken_constraints_then_wrong_meaning() {
+async fn wrong_types_are_reported_before_constraints_and_constraints_before_wrong_meaning() {
     let server = start().await;
     let body = json!({"StreamName": 7, "Limit": 0});
     let (code, message) = server.error("DescribeStream", body).await;
@@ -134,45 +134,45 @@ async fn wrong_types_then_broken_constraints_then_wrong_meaning() {
 }
 
 #[tokio::test]
-async fn encodings_of_bodies_but_gzip_are_refused_clearly() {
+async fn body_encodings_other_than_gzip_are_refused_with_a_clear_message() {
     let server = start().await;
     for encoding in ["br", "zstd", "gzip, gzip"] {
         let encoded = [("content-encoding", encoding)];
-        let answer = server.post("ListStreams", &encoded, JSON, b"{}".to_vec()).await;
-        let (code, message) = answer.error();
+        let response = server.post("ListStreams", &encoded, JSON, b"{}".to_vec()).await;
+        let (code, message) = response.error();
         assert_eq!(code, "SerializationException");
         assert_eq!(message, "Content-Encoding must be gzip or identity, and only one");
     }
     let identity = [("content-encoding", "identity")];
-    let answer = server.post("ListStreams", &identity, JSON, b"{}".to_vec()).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = server.post("ListStreams", &identity, JSON, b"{}".to_vec()).await;
+    assert_eq!(response.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn browsers_are_told_what_they_may_do() {
+async fn browsers_get_cors_headers() {
     let server = start().await;
     let asked = [
         ("origin", "http://localhost:3000"),
         ("access-control-request-headers", "x-amz-target,authorization"),
         ("access-control-request-method", "POST"),
     ];
-    let answer = server.request(Method::OPTIONS, "/", &asked, Vec::new()).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.headers["access-control-allow-origin"], "*");
-    assert_eq!(answer.headers["access-control-allow-headers"], "x-amz-target,authorization");
-    assert_eq!(answer.headers["access-control-allow-methods"], "POST");
-    assert_eq!(answer.headers["access-control-max-age"], "172800");
+    let response = server.request(Method::OPTIONS, "/", &asked, Vec::new()).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.headers["access-control-allow-origin"], "*");
+    assert_eq!(response.headers["access-control-allow-headers"], "x-amz-target,authorization");
+    assert_eq!(response.headers["access-control-allow-methods"], "POST");
+    assert_eq!(response.headers["access-control-max-age"], "172800");
     let origin = [("origin", "http://localhost:3000")];
-    let answer = server.post("ListStreams", &origin, JSON, b"{}".to_vec()).await;
-    assert_eq!(answer.headers["access-control-allow-origin"], "*");
-    let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap();
+    let response = server.post("ListStreams", &origin, JSON, b"{}".to_vec()).await;
+    assert_eq!(response.headers["access-control-allow-origin"], "*");
+    let exposed = response.headers["access-control-expose-headers"].to_str().unwrap();
     assert!(exposed.contains("x-amzn-RequestId"), "{exposed}");
-    let answer = server.call("ListStreams", json!({})).await;
-    assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    let response = server.call("ListStreams", json!({})).await;
+    assert!(!response.headers.contains_key("access-control-allow-origin"));
 }
 
 #[tokio::test]
-async fn pages_of_foreign_origins_may_not_call_where_anybody_may() {
+async fn pages_of_foreign_origins_may_not_call_if_any_credentials_are_accepted() {
     let mut settings = settings();
     settings.allowed_origins = vec!["https://console.example".into()];
     let server = start_with(settings, |gateway| gateway).await;
@@ -180,28 +180,29 @@ async fn pages_of_foreign_origins_may_not_call_where_anybody_may() {
     for foreign in ["https://example.org", "null", "http://localhost.example.org"] {
         let origin = ("origin", foreign);
         let body = b"{\"StreamName\":\"s\"}".to_vec();
-        let answer = server.post("DeleteStream", &[origin], JSON, body).await;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{foreign}");
+        let response = server.post("DeleteStream", &[origin], JSON, body).await;
+        assert_eq!(response.status, StatusCode::FORBIDDEN, "{foreign}");
         let method = ("access-control-request-method", "POST");
         let preflight = server.request(Method::OPTIONS, "/", &[origin, method], Vec::new()).await;
         assert_eq!(preflight.status, StatusCode::FORBIDDEN, "{foreign}");
         let report = server.request(Method::GET, "/cluster", &[origin], Vec::new()).await;
         assert_eq!(report.status, StatusCode::FORBIDDEN, "{foreign}");
-        for answer in [answer, preflight, report] {
-            assert!(!answer.headers.contains_key("access-control-allow-origin"), "{foreign}");
+        for response in [response, preflight, report] {
+            assert!(!response.headers.contains_key("access-control-allow-origin"), "{foreign}");
         }
     }
     for allowed in ["https://console.example", "http://localhost:3000", "http://[::1]:80"] {
-        let answer = server.post("ListStreams", &[("origin", allowed)], JSON, b"{}".to_vec()).await;
-        assert_eq!(answer.json()["StreamNames"], json!(["s"]), "{allowed}");
-        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+        let response =
+            server.post("ListStreams", &[("origin", allowed)], JSON, b"{}".to_vec()).await;
+        assert_eq!(response.json()["StreamNames"], json!(["s"]), "{allowed}");
+        assert_eq!(response.headers["access-control-allow-origin"], "*");
     }
 }
 
 #[tokio::test]
-async fn a_request_of_http_1_1_names_its_host_once() {
+async fn an_http_1_1_request_must_name_its_host_exactly_once() {
     let server = start().await;
-    let answer = async |version: &str, hosts: &str| {
+    let response = async |version: &str, hosts: &str| {
         let mut stream = server.connect().await;
         exchange(
             &mut stream,
@@ -215,17 +216,17 @@ async fn a_request_of_http_1_1_names_its_host_once() {
         ("HTTP/1.1", "Host: a\r\n", "200"),
         ("HTTP/1.0", "", "200"),
     ] {
-        let answer = answer(version, hosts).await;
-        assert!(answer.contains(&format!(" {status} ")), "{version} {hosts}: {answer}");
+        let response = response(version, hosts).await;
+        assert!(response.contains(&format!(" {status} ")), "{version} {hosts}: {response}");
     }
-    // Whatever follows a request without a host is not read.
+    // The server reads nothing after a request without a host.
     let mut stream = server.connect().await;
     let twice = "GET /healthz HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(exchange(&mut stream, twice).await.matches("HTTP/1.1 ").count(), 1);
 }
 
 #[tokio::test]
-async fn health_and_readiness_stand_beside_the_api() {
+async fn health_and_readiness_are_served_on_the_port_of_the_api() {
     let ready = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&ready);
     let server =
@@ -238,11 +239,11 @@ async fn health_and_readiness_stand_beside_the_api() {
 }
 
 #[tokio::test]
-async fn a_node_with_an_old_catalog_refuses_calls_so_that_sdks_try_again() {
+async fn a_node_with_an_old_catalog_refuses_calls_with_503_so_that_sdks_retry() {
     let current = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&current);
     let server =
-        start_with(settings(), |g| g.with_currency(move || asked.load(Ordering::SeqCst))).await;
+        start_with(settings(), |g| g.with_freshness(move || asked.load(Ordering::SeqCst))).await;
     let refused = server.call("ListStreams", json!({})).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.json()["__type"], "ServiceUnavailableException");
@@ -270,12 +271,12 @@ async fn one_port_speaks_http_1_and_http_2_by_prior_knowledge() {
         assert_eq!(response.version(), http::Version::HTTP_2);
         assert_eq!(collect(response).await.json()["HasMoreStreams"], json!(false));
     }
-    let answer = server.call("ListStreams", json!({})).await;
-    assert_eq!(answer.json()["HasMoreStreams"], json!(false));
+    let response = server.call("ListStreams", json!({})).await;
+    assert_eq!(response.json()["HasMoreStreams"], json!(false));
 }
 
 #[tokio::test]
-async fn requests_in_a_row_on_one_http_1_connection_are_answered_in_a_row() {
+async fn pipelined_requests_on_an_http_1_connection_get_responses_in_order() {
     let server = start().await;
     let mut stream = server.connect().await;
     let request = format!(
@@ -292,7 +293,7 @@ async fn requests_in_a_row_on_one_http_1_connection_are_answered_in_a_row() {
 }
 
 #[tokio::test]
-async fn nonsense_instead_of_http_is_answered_or_closed() {
+async fn bytes_that_are_not_http_get_an_error_or_a_closed_connection() {
     let server = start().await;
     for nonsense in [
         "\u{0}\u{1}\u{2}\r\n\r\n",
@@ -300,15 +301,15 @@ async fn nonsense_instead_of_http_is_answered_or_closed() {
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxx",
     ] {
         let mut stream = server.connect().await;
-        let answer = exchange(&mut stream, nonsense).await;
-        assert!(!answer.contains("200 OK"), "{answer}");
+        let response = exchange(&mut stream, nonsense).await;
+        assert!(!response.contains("200 OK"), "{response}");
     }
     assert_eq!(server.call("ListStreams", json!({})).await.status, StatusCode::OK);
 }
 
-/// The port with the Kinesis API alone: every other service of AWS answers as an unknown operation.
+/// The gateway hosts only the Kinesis API. Calls of all other AWS services are unknown operations.
 #[tokio::test]
-async fn services_that_are_not_hosted_answer_as_unknown_operations() {
+async fn calls_of_services_that_are_not_hosted_are_unknown_operations() {
     let server = start().await;
     for prefix in [
         "Firehose_20150804",
@@ -323,10 +324,10 @@ async fn services_that_are_not_hosted_answer_as_unknown_operations() {
             let headers = [("content-type", content_type), ("x-amz-target", &target)];
             let signed = [headers[0], headers[1], ("authorization", SIGNATURE), DATE];
             let body = if content_type == JSON { b"{}".to_vec() } else { vec![0xa0] };
-            let answer = server.request(Method::POST, "/", &signed, body).await;
-            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{target}");
-            assert_eq!(answer.headers["content-type"], content_type);
-            assert_eq!(answer.headers["x-amzn-errortype"], "UnknownOperationException");
+            let response = server.request(Method::POST, "/", &signed, body).await;
+            assert_eq!(response.status, StatusCode::BAD_REQUEST, "{target}");
+            assert_eq!(response.headers["content-type"], content_type);
+            assert_eq!(response.headers["x-amzn-errortype"], "UnknownOperationException");
         }
     }
     let dynamo = [
@@ -342,16 +343,16 @@ async fn services_that_are_not_hosted_answer_as_unknown_operations() {
         ("/console/streams", &[][..]),
     ] {
         let body = b"Action=GetCallerIdentity&Version=2011-06-15".to_vec();
-        let answer = server.request(Method::POST, path, headers, body).await;
-        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
-        assert_eq!(&answer.body[..], b"<UnknownOperationException/>\n", "{path}");
+        let response = server.request(Method::POST, path, headers, body).await;
+        assert_eq!(response.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(&response.body[..], b"<UnknownOperationException/>\n", "{path}");
     }
-    // The console: a browser gets the answer that every GET gets.
+    // There is no console. A browser gets the same response as for any GET.
     for path in ["/", "/console/"] {
         let html = [("accept", "text/html")];
-        let answer = server.request(Method::GET, path, &html, Vec::new()).await;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
-        assert_eq!(answer.headers["x-amzn-errortype"], "AccessDeniedException");
+        let response = server.request(Method::GET, path, &html, Vec::new()).await;
+        assert_eq!(response.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(response.headers["x-amzn-errortype"], "AccessDeniedException");
     }
 }
 

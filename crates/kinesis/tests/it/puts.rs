@@ -1,4 +1,4 @@
-//! PutRecord and PutRecords.
+//! Tests of PutRecord and PutRecords.
 
 use anabranch_client::Error;
 use anabranch_kinesis::KinesisSettings;
@@ -38,7 +38,7 @@ async fn a_record_goes_to_the_shard_of_its_key_or_of_its_explicit_hash_key() {
 }
 
 #[tokio::test]
-async fn put_records_answers_in_the_order_of_the_request() {
+async fn the_results_of_put_records_have_the_order_of_the_request() {
     let server = start().await;
     server.create("s", 4).await;
     let entries: Vec<_> =
@@ -73,7 +73,7 @@ fn base64(i: usize) -> String {
 }
 
 #[tokio::test]
-async fn one_shards_failure_is_told_per_entry() {
+async fn the_failure_of_one_shard_is_reported_for_its_records_only() {
     let server = start().await;
     server.create("s", 3).await;
     server.cluster.fail("s", 0, Some(Error::Throttled("disk almost full".into())));
@@ -97,7 +97,7 @@ async fn one_shards_failure_is_told_per_entry() {
 }
 
 #[tokio::test]
-async fn a_failure_of_put_record_is_the_calls() {
+async fn a_failed_put_record_fails_the_call() {
     let server = start().await;
     server.create("s", 1).await;
     let body = json!({"StreamName": "s", "PartitionKey": "k", "Data": ""});
@@ -108,8 +108,8 @@ async fn a_failure_of_put_record_is_the_calls() {
         (Error::NotFound, 400, "ResourceNotFoundException"),
     ] {
         server.cluster.fail("s", 0, Some(error));
-        let answer = server.call("PutRecord", body.clone()).await;
-        assert_eq!((answer.status.as_u16(), answer.error().0.as_str()), (status, code));
+        let response = server.call("PutRecord", body.clone()).await;
+        assert_eq!((response.status.as_u16(), response.error().0.as_str()), (status, code));
     }
 }
 
@@ -134,7 +134,7 @@ async fn a_retry_of_an_sdk_makes_no_second_record() {
 }
 
 #[tokio::test]
-async fn another_call_under_the_same_id_is_no_retry() {
+async fn a_different_call_with_the_same_id_is_not_a_retry() {
     let server = start().await;
     server.create("s", 1).await;
     let other_key = SIGNATURE.replace("=AK/", "=BK/");
@@ -149,8 +149,8 @@ async fn another_call_under_the_same_id_is_no_retry() {
             ("x-amz-date", "20260101T000000Z"),
             ("amz-sdk-invocation-id", "fixed"),
         ];
-        let answer = server.request(Method::POST, "/", &headers, body).await;
-        answer.json()["SequenceNumber"].as_str().unwrap().to_owned()
+        let response = server.request(Method::POST, "/", &headers, body).await;
+        response.json()["SequenceNumber"].as_str().unwrap().to_owned()
     };
     let put = async |key: &str, data: &str| put_as(SIGNATURE, key, data, None).await;
     let mut numbers = vec![
@@ -160,16 +160,16 @@ async fn another_call_under_the_same_id_is_no_retry() {
         put_as(SIGNATURE, "k", "aaaa", Some("7")).await,
         put_as(&other_key, "k", "aaaa", None).await,
     ];
-    assert_eq!(put("k", "aaaa").await, numbers[0], "this one is a retry");
+    assert_eq!(put("k", "aaaa").await, numbers[0], "this call is a retry");
     let stored = records(&server, "shardId-000000000000").await;
     assert_eq!(stored.len(), numbers.len());
     numbers.sort_unstable();
     numbers.dedup();
-    assert_eq!(stored.len(), numbers.len(), "each has a number of its own");
+    assert_eq!(stored.len(), numbers.len(), "each record has its own number");
 }
 
 #[tokio::test]
-async fn a_longer_call_under_the_same_id_is_stored_whole() {
+async fn a_longer_call_with_the_same_id_is_stored_completely() {
     let server = start().await;
     server.create("s", 1).await;
     let id = [("amz-sdk-invocation-id", "fixed")];
@@ -177,8 +177,8 @@ async fn a_longer_call_under_the_same_id_is_stored_whole() {
         let entries: Vec<_> =
             texts.iter().map(|text| json!({"PartitionKey": "k", "Data": text})).collect();
         let body = serde_json::to_vec(&json!({"StreamName": "s", "Records": entries})).unwrap();
-        let answer = server.post("PutRecords", &id, JSON, body).await.json();
-        assert_eq!(answer["FailedRecordCount"], 0);
+        let response = server.post("PutRecords", &id, JSON, body).await.json();
+        assert_eq!(response["FailedRecordCount"], 0);
     }
     let stored = records(&server, "shardId-000000000000").await;
     let stored: Vec<_> = stored.iter().map(|(_, data)| data.as_str()).collect();
@@ -186,7 +186,7 @@ async fn a_longer_call_under_the_same_id_is_stored_whole() {
 }
 
 #[tokio::test]
-async fn a_put_that_meets_a_closed_shard_goes_to_its_children() {
+async fn a_put_to_a_closed_shard_goes_to_its_children() {
     let server = start().await;
     server.create("s", 1).await;
     server.ok("PutRecord", json!({"StreamName": "s", "PartitionKey": "a", "Data": ""})).await;
@@ -200,7 +200,7 @@ async fn a_put_that_meets_a_closed_shard_goes_to_its_children() {
 }
 
 #[tokio::test]
-async fn a_put_that_finds_no_open_shard_gives_up_at_its_deadline() {
+async fn a_put_without_an_open_shard_fails_at_its_deadline() {
     let reroute_timeout = std::time::Duration::from_millis(30);
     let kinesis = KinesisSettings { reroute_timeout, ..KinesisSettings::default() };
     let server = start_kinesis(settings(), kinesis, |gateway| gateway).await;
@@ -254,7 +254,7 @@ async fn members_of_puts_are_checked() {
 }
 
 #[tokio::test]
-async fn sizes_are_of_data_and_key_together() {
+async fn the_size_limit_counts_data_and_key_together() {
     let server = start().await;
     server.create("s", 1).await;
     let data = base64_simd::STANDARD.encode_to_string(vec![0; 1024 * 1024 - 3]);
@@ -274,7 +274,7 @@ async fn sizes_are_of_data_and_key_together() {
 }
 
 #[tokio::test]
-async fn the_number_for_ordering_may_be_of_any_shard_but_not_from_the_future() {
+async fn a_sequence_number_for_ordering_may_be_of_any_shard_but_not_from_the_future() {
     let server = start().await;
     server.create("s", 1).await;
     let put = |number: &str| {
@@ -327,9 +327,9 @@ async fn puts_in_cbor_carry_bytes() {
     e.begin_map().unwrap().str("StreamName").unwrap().str("s").unwrap();
     e.str("PartitionKey").unwrap().str("k").unwrap();
     e.str("Data").unwrap().bytes(b"\x00\xff").unwrap().end().unwrap();
-    let answer = server.post("PutRecord", &[], CBOR, body).await;
-    assert!(answer.status.is_success(), "{answer:?}");
-    let mut decoder = minicbor::Decoder::new(&answer.body);
+    let response = server.post("PutRecord", &[], CBOR, body).await;
+    assert!(response.status.is_success(), "{response:?}");
+    let mut decoder = minicbor::Decoder::new(&response.body);
     decoder.map().unwrap();
     assert_eq!(decoder.str().unwrap(), "ShardId");
     assert_eq!(decoder.str().unwrap(), "shardId-000000000000");

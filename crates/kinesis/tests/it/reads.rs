@@ -1,4 +1,4 @@
-//! GetShardIterator and GetRecords.
+//! Tests of GetShardIterator and GetRecords.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn data(server: &Server, iterator: &Value) -> String {
 }
 
 #[tokio::test]
-async fn each_type_of_iterator_starts_where_it_should() {
+async fn each_type_of_iterator_starts_at_its_position() {
     let server = start().await;
     server.create("s", 1).await;
     let first = put(&server, "a").await;
@@ -60,7 +60,7 @@ async fn each_type_of_iterator_starts_where_it_should() {
 }
 
 #[tokio::test]
-async fn records_carry_what_was_put() {
+async fn a_record_is_read_as_it_was_put() {
     let server = start().await;
     server.create("s", 1).await;
     let number = put(&server, "hi").await;
@@ -80,7 +80,7 @@ async fn records_carry_what_was_put() {
 }
 
 #[tokio::test]
-async fn a_limit_cuts_the_page_and_the_rest_follows() {
+async fn a_limit_ends_the_page_and_the_rest_follows() {
     let server = start().await;
     server.create("s", 1).await;
     let entries: Vec<_> = (0..10).map(|_| json!({"PartitionKey": "k", "Data": "aGk="})).collect();
@@ -133,7 +133,7 @@ async fn iterators_expire_and_cannot_be_forged() {
 }
 
 #[tokio::test]
-async fn an_iterator_dies_with_its_stream() {
+async fn an_iterator_is_invalid_after_its_stream_is_deleted() {
     let server = start().await;
     server.create("s", 1).await;
     let iterator = iterator(&server, json!({"ShardIteratorType": "LATEST"})).await;
@@ -202,7 +202,7 @@ async fn members_of_an_iterator_request_must_fit_together() {
 }
 
 #[tokio::test]
-async fn a_closed_shard_ends_with_its_children_after_its_last_record() {
+async fn a_reader_gets_the_children_after_the_last_record_of_a_closed_shard() {
     let server = start().await;
     server.create("s", 1).await;
     put(&server, "a").await;

@@ -1,4 +1,4 @@
-//! Shards that are split and merged under the calls.
+//! Tests of calls while shards are split and merged.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn shard(number: u32) -> String {
     format!("shardId-{number:012}")
 }
 
-/// Number, parents and whether it is open, of every shard.
+/// Number and parents of each shard, and whether the shard is open.
 async fn shards(server: &Server, stream: &str) -> Vec<(String, Vec<String>, bool)> {
     let listed = server.ok("ListShards", json!({"StreamName": stream})).await;
     let line = |shard: &Value| {
@@ -31,7 +31,7 @@ async fn status(server: &Server, stream: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_split_is_updating_until_it_is_committed() {
+async fn a_stream_is_updating_until_its_split_is_committed() {
     let server = start().await;
     server.create("s", 1).await;
     let split = json!({
@@ -75,7 +75,7 @@ async fn a_merge_names_both_parents() {
 }
 
 #[tokio::test]
-async fn a_shard_count_goes_to_double_or_half_at_most() {
+async fn a_shard_count_may_at_most_double_or_halve() {
     let server = start().await;
     server.create("s", 3).await;
     let update = |target| {
@@ -91,9 +91,9 @@ async fn a_shard_count_goes_to_double_or_half_at_most() {
     assert_eq!(server.error("UpdateShardCount", update(0)).await.0, "ValidationException");
     let over = server.error("UpdateShardCount", update(10_001)).await;
     assert_eq!(over.0, "LimitExceededException");
-    let answer = server.ok("UpdateShardCount", update(5)).await;
+    let response = server.ok("UpdateShardCount", update(5)).await;
     assert_eq!(
-        (answer["CurrentShardCount"].as_u64(), answer["TargetShardCount"].as_u64()),
+        (response["CurrentShardCount"].as_u64(), response["TargetShardCount"].as_u64()),
         (Some(3), Some(5))
     );
     server.cluster.commit_jobs();
@@ -102,7 +102,7 @@ async fn a_shard_count_goes_to_double_or_half_at_most() {
 }
 
 #[tokio::test]
-async fn wrong_keys_and_shards_are_named() {
+async fn errors_name_the_wrong_key_or_shard() {
     let server = start().await;
     server.create("s", 1).await;
     let split =
@@ -121,7 +121,7 @@ async fn wrong_keys_and_shards_are_named() {
 }
 
 #[tokio::test]
-async fn retention_is_lengthened_and_shortened_within_its_bounds() {
+async fn retention_can_be_changed_within_its_bounds() {
     let server = start().await;
     server.create("s", 1).await;
     let hours = |hours: i64| json!({"StreamName": "s", "RetentionPeriodHours": hours});
@@ -184,7 +184,7 @@ async fn a_first_attempt_after_its_retry_and_a_merge_makes_no_second_record() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_over_to_on_demand_with_warm_throughput() {
+async fn a_stream_can_switch_to_on_demand_with_warm_throughput() {
     let server = start().await;
     server.create("s", 1).await;
     let summary = async || {
@@ -202,10 +202,10 @@ async fn a_stream_goes_over_to_on_demand_with_warm_throughput() {
     let on_demand = summary().await;
     assert_eq!(on_demand["StreamModeDetails"]["StreamMode"], "ON_DEMAND");
     assert!(on_demand["WarmThroughput"].is_null());
-    let answer = server.ok("UpdateStreamWarmThroughput", warm(8)).await;
+    let response = server.ok("UpdateStreamWarmThroughput", warm(8)).await;
     let throughput = json!({"TargetMiBps": 8, "CurrentMiBps": 1});
-    assert_eq!((&answer["StreamName"], &answer["StreamARN"]), (&json!("s"), &arn));
-    assert_eq!(answer["WarmThroughput"], throughput);
+    assert_eq!((&response["StreamName"], &response["StreamARN"]), (&json!("s"), &arn));
+    assert_eq!(response["WarmThroughput"], throughput);
     assert_eq!(summary().await["WarmThroughput"], throughput);
     let over = server.error("UpdateStreamWarmThroughput", warm(10_241)).await;
     assert_eq!(over.0, "LimitExceededException");
@@ -227,7 +227,7 @@ async fn a_stream_goes_over_to_on_demand_with_warm_throughput() {
 }
 
 #[tokio::test]
-async fn appends_say_their_hash_keys_where_the_load_is_measured() {
+async fn appends_carry_hash_keys_if_the_load_is_measured() {
     let server = start().await;
     server.create("s", 1).await;
     let put = json!({
@@ -244,7 +244,7 @@ async fn appends_say_their_hash_keys_where_the_load_is_measured() {
 }
 
 #[tokio::test]
-async fn warm_throughput_gives_a_new_stream_its_shards() {
+async fn warm_throughput_sets_the_shards_of_a_new_stream() {
     let server = start().await;
     let mut new = json!({
         "StreamName": "s",

@@ -1,4 +1,4 @@
-//! A gateway with the service's limits. Its clock stands still unless a test moves it.
+//! Tests of a gateway with the limits of the AWS service. Its clock only moves if a test moves it.
 //!
 //! Source: API reference, each operation.
 
@@ -23,7 +23,7 @@ fn arn(stream: &str) -> String {
     format!("arn:aws:kinesis:us-east-1:000000000000:stream/{stream}")
 }
 
-/// An ACTIVE consumer; its ARN.
+/// Registers a consumer, waits until it is ACTIVE, and returns its ARN.
 async fn register(server: &Server, stream: &str, consumer: &str) -> String {
     let body = json!({"StreamARN": arn(stream), "ConsumerName": consumer});
     let registered = server.ok("RegisterStreamConsumer", body).await;
@@ -31,7 +31,7 @@ async fn register(server: &Server, stream: &str, consumer: &str) -> String {
     registered["Consumer"]["ConsumerARN"].as_str().unwrap().to_owned()
 }
 
-/// The call is done `times` times, and refused with `code` from then on, until a second has passed.
+/// Checks that the call succeeds `times` times and is then refused with `code` until a second has passed.
 async fn takes(server: &Server, times: usize, operation: &str, body: Value, code: &str) {
     for _ in 0..times {
         server.ok(operation, body.clone()).await;
@@ -50,7 +50,7 @@ fn iterator(stream: &str, shard: u32) -> Value {
 }
 
 #[tokio::test]
-async fn operations_on_a_stream_may_be_called_so_often_for_each() {
+async fn each_stream_has_its_own_call_limits() {
     let server = limited().await;
     server.create("s", 1).await;
     server.create("other", 1).await;
@@ -67,7 +67,7 @@ async fn operations_on_a_stream_may_be_called_so_often_for_each() {
 }
 
 #[tokio::test]
-async fn five_consumers_of_a_stream_may_be_removed_a_second() {
+async fn five_consumers_of_a_stream_may_be_deregistered_per_second() {
     let server = limited().await;
     server.create("s", 1).await;
     for number in 0..7 {
@@ -85,7 +85,7 @@ async fn five_consumers_of_a_stream_may_be_removed_a_second() {
 }
 
 #[tokio::test]
-async fn iterators_are_given_five_times_a_second_for_each_open_shard() {
+async fn each_open_shard_gives_five_iterators_per_second() {
     let server = limited().await;
     server.create("s", 2).await;
     takes(&server, 5, "GetShardIterator", iterator("s", 0), THROUGHPUT).await;
@@ -101,11 +101,11 @@ async fn iterators_are_given_five_times_a_second_for_each_open_shard() {
 }
 
 #[tokio::test]
-async fn a_consumer_subscribes_to_each_shard_once_a_second() {
+async fn a_consumer_may_subscribe_to_each_shard_once_per_second() {
     let server = limited().await;
     server.create("s", 2).await;
     let consumers = [register(&server, "s", "app").await, register(&server, "s", "other").await];
-    // It would have been done.
+    // The code of a call that would have succeeded.
     let done = "DryRunOperationException";
     let subscribe = async |consumer: usize, shard: u32| {
         let body = json!({
@@ -123,7 +123,7 @@ async fn a_consumer_subscribes_to_each_shard_once_a_second() {
 }
 
 #[tokio::test]
-async fn names_of_nothing_are_not_found_however_often() {
+async fn calls_for_names_that_do_not_exist_are_never_throttled() {
     let server = limited().await;
     let not_found = "ResourceNotFoundException";
     for number in 0..10 {
@@ -135,7 +135,7 @@ async fn names_of_nothing_are_not_found_however_often() {
 }
 
 #[tokio::test]
-async fn five_streams_are_being_created_at_once() {
+async fn at_most_five_streams_may_be_in_creation() {
     let server = limited().await;
     let create = |number: u32| json!({"StreamName": format!("s{number}"), "ShardCount": 1});
     for number in 0..5 {
@@ -150,7 +150,7 @@ async fn five_streams_are_being_created_at_once() {
 }
 
 #[tokio::test]
-async fn five_consumers_are_being_registered_at_once() {
+async fn at_most_five_consumers_may_be_in_creation() {
     let server = limited().await;
     server.create("s", 1).await;
     server.create("other", 1).await;
@@ -165,7 +165,7 @@ async fn five_consumers_are_being_registered_at_once() {
 }
 
 #[tokio::test]
-async fn a_stream_is_scaled_ten_times_in_24_hours() {
+async fn a_stream_may_be_scaled_ten_times_in_24_hours() {
     let server = limited().await;
     server.create("s", 1).await;
     let scale = |shards: usize| json!({"StreamName": "s", "TargetShardCount": shards, "ScalingType": "UNIFORM_SCALING"});
@@ -181,7 +181,7 @@ async fn a_stream_is_scaled_ten_times_in_24_hours() {
 }
 
 #[tokio::test]
-async fn a_stream_changes_its_mode_twice_in_24_hours() {
+async fn a_stream_may_switch_its_mode_twice_in_24_hours() {
     let server = limited().await;
     server.create("s", 1).await;
     let set =
@@ -196,7 +196,7 @@ async fn a_stream_changes_its_mode_twice_in_24_hours() {
 }
 
 #[tokio::test]
-async fn the_key_of_a_stream_is_changed_twenty_five_times_in_24_hours() {
+async fn the_key_of_a_stream_may_be_changed_25_times_in_24_hours() {
     let server = limited().await;
     server.create("s", 1).await;
     let key = |key: &str| json!({"StreamName": "s", "EncryptionType": "KMS", "KeyId": format!("alias/{key}")});
@@ -215,7 +215,7 @@ async fn the_key_of_a_stream_is_changed_twenty_five_times_in_24_hours() {
 }
 
 #[tokio::test]
-async fn without_them_nothing_is_counted() {
+async fn without_service_limits_no_call_is_counted() {
     let server = start_with(settings(), |gateway| gateway).await;
     server.create("s", 1).await;
     for number in 0..10 {

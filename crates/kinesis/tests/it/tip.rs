@@ -1,4 +1,4 @@
-//! GetRecords at the tip of a shard.
+//! Tests of GetRecords at the tip of a shard.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::http::{Server, settings, start_kinesis, within};
 
-/// So long that a call that waits for all of it fails its test.
-const FOREVER: Duration = Duration::from_secs(3600);
+/// A call that waits for all of this time fails its test.
+const VERY_LONG: Duration = Duration::from_secs(3600);
 
 /// A server with a stream, and a call that reads it from the start.
 async fn with_wait(tip_wait: Duration, service_limits: bool) -> (Server, Value) {
@@ -33,22 +33,22 @@ fn records(page: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn an_empty_answer_waits_for_the_first_record() {
-    let (server, read) = with_wait(FOREVER, false).await;
+async fn an_empty_response_waits_for_the_first_record() {
+    let (server, read) = with_wait(VERY_LONG, false).await;
     let (page, ()) =
         within(async { tokio::join!(server.ok("GetRecords", read), put(&server)) }).await;
     assert_eq!(records(&page), 1);
 }
 
 #[tokio::test]
-async fn an_answer_with_records_waits_for_no_more() {
-    let (server, read) = with_wait(FOREVER, false).await;
+async fn a_response_with_records_waits_for_no_more_records() {
+    let (server, read) = with_wait(VERY_LONG, false).await;
     put(&server).await;
     assert_eq!(records(&within(server.ok("GetRecords", read)).await), 1);
 }
 
 #[tokio::test]
-async fn an_empty_answer_comes_after_the_wait() {
+async fn an_empty_response_comes_after_the_wait() {
     let wait = Duration::from_millis(30);
     let (server, read) = with_wait(wait, false).await;
     let asked = Instant::now();
@@ -59,10 +59,10 @@ async fn an_empty_answer_comes_after_the_wait() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_shard_and_the_limits_of_the_service_know_no_wait() {
-    let (server, read) = with_wait(FOREVER, true).await;
+async fn there_is_no_wait_at_the_end_of_a_shard_or_with_service_limits() {
+    let (server, read) = with_wait(VERY_LONG, true).await;
     assert_eq!(records(&within(server.ok("GetRecords", read)).await), 0);
-    let (server, read) = with_wait(FOREVER, false).await;
+    let (server, read) = with_wait(VERY_LONG, false).await;
     server.cluster.split("s", 0);
     server.cluster.publish();
     let page = within(server.ok("GetRecords", read)).await;

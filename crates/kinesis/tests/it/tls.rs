@@ -1,4 +1,4 @@
-//! HTTPS: what is agreed on, who is turned away, and how the connection is watched above TLS.
+//! Tests of HTTPS: which protocol is negotiated, which clients are refused, and how idle connections end.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::http::{
-    Answer, JSON, SIGNATURE, Server, collect, exchange, read_to_end, settings, start_with, within,
+    JSON, Response, SIGNATURE, Server, collect, exchange, read_to_end, settings, start_with, within,
 };
 
-/// A gateway with TLS and the authority whose certificate it shows.
+/// A gateway with TLS, and the authority that issued its certificate.
 struct Https {
     server: Server,
     authority: Authority,
@@ -86,24 +86,24 @@ impl Https {
             .unwrap()
     }
 
-    /// ListStreams over HTTP/2, whatever was agreed on.
-    async fn over_http2(&self, stream: TlsStream<tokio::net::TcpStream>) -> Answer {
+    /// Calls ListStreams over HTTP/2, whatever protocol was negotiated.
+    async fn over_http2(&self, stream: TlsStream<tokio::net::TcpStream>) -> Response {
         let handshake =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.unwrap();
         let connection = tokio::spawn(connection);
-        let answer = collect(sender.send_request(self.request()).await.unwrap()).await;
+        let response = collect(sender.send_request(self.request()).await.unwrap()).await;
         connection.abort();
-        answer
+        response
     }
 
-    async fn over_http1(&self, stream: TlsStream<tokio::net::TcpStream>) -> Answer {
+    async fn over_http1(&self, stream: TlsStream<tokio::net::TcpStream>) -> Response {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
-        let answer = collect(sender.send_request(self.request()).await.unwrap()).await;
+        let response = collect(sender.send_request(self.request()).await.unwrap()).await;
         connection.abort();
-        answer
+        response
     }
 }
 
@@ -112,7 +112,7 @@ fn agreed(stream: &TlsStream<tokio::net::TcpStream>) -> Option<&[u8]> {
 }
 
 #[tokio::test]
-async fn http_2_is_agreed_on_where_the_client_can() {
+async fn http_2_is_negotiated_if_the_client_offers_it() {
     let https = start_https(settings()).await;
     let stream = https.connect(&["h2", "http/1.1"]).await.unwrap();
     assert_eq!(agreed(&stream), Some(&b"h2"[..]));
@@ -121,7 +121,7 @@ async fn http_2_is_agreed_on_where_the_client_can() {
 }
 
 #[tokio::test]
-async fn http_1_1_is_agreed_on_where_the_client_wants_it() {
+async fn http_1_1_is_negotiated_if_the_client_offers_only_that() {
     let https = start_https(settings()).await;
     let stream = https.connect(&["http/1.1"]).await.unwrap();
     assert_eq!(agreed(&stream), Some(&b"http/1.1"[..]));
@@ -129,7 +129,7 @@ async fn http_1_1_is_agreed_on_where_the_client_wants_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_offers_no_protocol_may_speak_either() {
+async fn a_client_that_offers_no_protocol_may_use_either_version() {
     let https = start_https(settings()).await;
     let stream = https.connect(&[]).await.unwrap();
     assert_eq!(agreed(&stream), None);
@@ -139,39 +139,39 @@ async fn a_client_that_offers_no_protocol_may_speak_either() {
 }
 
 #[tokio::test]
-async fn a_client_of_another_protocol_is_told_so() {
+async fn a_client_that_offers_only_another_protocol_is_refused() {
     let https = start_https(settings()).await;
     assert!(https.connect(&["smtp"]).await.is_err());
 }
 
 #[tokio::test]
-async fn plain_http_is_answered_in_plain_words_and_ended() {
+async fn plain_http_gets_a_plain_response_that_names_https() {
     let https = start_https(settings()).await;
     let mut stream = https.server.connect().await;
     let body = "x".repeat(1 << 20);
     let request =
         format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let answer = exchange(&mut stream, &request).await;
-    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nthis port speaks HTTPS\n"), "{answer}");
+    let response = exchange(&mut stream, &request).await;
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert!(response.ends_with("\r\n\r\nthis port speaks HTTPS\n"), "{response}");
 }
 
 #[tokio::test]
-async fn what_is_neither_tls_nor_http_is_ended() {
+async fn a_connection_with_neither_tls_nor_http_is_closed() {
     let https = start_https(settings()).await;
     let mut stream = https.server.connect().await;
     assert_eq!(exchange(&mut stream, "\0\0\0").await, "");
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_ends_is_cut_off_and_gives_its_place_back() {
+async fn an_incomplete_handshake_is_ended_and_its_slot_is_freed() {
     let mut settings = settings();
     settings.header_read_timeout = Duration::from_millis(300);
     settings.max_connections = 2;
     let https = start_https(settings).await;
     let mut silent = https.server.connect().await;
     let mut slow = https.server.connect().await;
-    // The head of a handshake's record, and no more.
+    // Only the head of a handshake record.
     slow.write_all(&[0x16, 3, 1, 1, 0]).await.unwrap();
     let stream = within(https.connect(&["http/1.1"])).await.unwrap();
     assert_eq!(https.over_http1(stream).await.status, StatusCode::OK);
@@ -185,13 +185,13 @@ async fn a_silent_connection_is_closed_over_tls_too() {
     settings.idle_timeout = Duration::from_millis(300);
     let https = start_https(settings).await;
     let mut stream = https.connect(&["http/1.1"]).await.unwrap();
-    // Before the first byte nothing is agreed on, so there is no goodbye either.
+    // The server does not know the HTTP version before the first byte, so it closes without a message.
     let ended = within(tokio::io::AsyncReadExt::read_u8(&mut stream)).await;
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
 }
 
 #[tokio::test]
-async fn shutdown_waits_for_no_handshake() {
+async fn shutdown_does_not_wait_for_a_handshake() {
     let https = start_https(settings()).await;
     let mut silent = https.server.connect().await;
     let stream = https.connect(&["http/1.1"]).await.unwrap();
@@ -201,7 +201,7 @@ async fn shutdown_waits_for_no_handshake() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answer_over_tls_gives_its_memory_back() {
+async fn memory_of_a_response_that_a_tls_client_does_not_take_is_freed() {
     let mut settings = settings();
     settings.write_timeout = Duration::from_secs(1);
     settings.max_in_flight_bytes = 60 * 1024 * 1024;
@@ -219,7 +219,7 @@ async fn a_client_that_takes_no_answer_over_tls_gives_its_memory_back() {
     let body = json!({"StreamName": "s", "ShardCount": 1, "MaxRecordSizeInKiB": 10_240});
     assert_eq!(call("CreateStream", body).await.0.status(), StatusCode::OK);
     https.server.cluster.activate();
-    // More than the sockets of both sides take by themselves.
+    // More bytes than the sockets of both sides buffer.
     let body = json!({"StreamName": "s", "PartitionKey": "k", "Data": "eHh4".repeat(3 << 20)});
     assert_eq!(call("PutRecord", body).await.0.status(), StatusCode::OK);
     let body = json!({"StreamName": "s", "ShardId": "shardId-000000000000",
@@ -228,19 +228,19 @@ async fn a_client_that_takes_no_answer_over_tls_gives_its_memory_back() {
     let read = json!({"ShardIterator": found["ShardIterator"]});
     let mut greedy = Vec::new();
     loop {
-        let answered = call("GetRecords", read.clone()).await;
-        if answered.0.status() != StatusCode::OK {
+        let response = call("GetRecords", read.clone()).await;
+        if response.0.status() != StatusCode::OK {
             break;
         }
-        greedy.push(answered);
+        greedy.push(response);
     }
-    // Their writes time out; then there is room again.
+    // The writes of the greedy clients time out. Then memory is free again.
     within(async { while call("GetRecords", read.clone()).await.0.status() != StatusCode::OK {} })
         .await;
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_shown_to_new_connections_while_old_ones_go_on() {
+async fn new_connections_get_a_new_certificate_and_old_connections_go_on() {
     let https = start_https(settings()).await;
     let shown = |stream: &TlsStream<tokio::net::TcpStream>| {
         stream.get_ref().1.peer_certificates().unwrap()[0].as_ref().to_vec()

@@ -1,4 +1,4 @@
-//! Requests whose signature is wrong, or not there yet: what they hold is bounded, and takes nothing from others.
+//! Tests of requests without a valid signature: their memory is bounded, and they take none from other callers.
 
 use anabranch_access::signature::{self, Credentials, Signer};
 use anabranch_types::Clock;
@@ -14,10 +14,10 @@ use crate::frames::{
 use crate::http::{CBOR, JSON, Server, read_to_end, read_until as read_text_until, settings};
 
 const MIB: usize = 1024 * 1024;
-/// Requests at a time on a connection without a right signature.
+/// Largest number of concurrent requests on a connection without a valid signature.
 const UNTRUSTED_REQUESTS: u32 = 32;
 
-/// The head of a call with a body of `body`, signed by `client` for the body `signed`.
+/// The head of a call with content type `kind`, signed by `client` for the body `signed`.
 fn head(client: &Client, server: &Server, kind: &str, signed: &[u8]) -> Vec<(String, String)> {
     let own = [
         ("host", server.address.to_string()),
@@ -34,14 +34,14 @@ fn head(client: &Client, server: &Server, kind: &str, signed: &[u8]) -> Vec<(Str
     all.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The head over HTTP/1.1 of a call whose body has `bytes`.
+/// Encodes the head for HTTP/1.1. The body has `bytes` bytes.
 fn http1(head: &[(String, String)], bytes: usize) -> Vec<u8> {
     let fields: String = head.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!("POST / HTTP/1.1\r\n{fields}connection: close\r\ncontent-length: {bytes}\r\n\r\n")
         .into_bytes()
 }
 
-/// The head over HTTP/2.
+/// Encodes the head for HTTP/2.
 fn http2(head: &[(String, String)], more: &[(&str, &str)]) -> Vec<u8> {
     let mut all = vec![(":method", "POST"), (":scheme", "http"), (":path", "/")];
     for (name, value) in head {
@@ -51,7 +51,7 @@ fn http2(head: &[(String, String)], more: &[(&str, &str)]) -> Vec<u8> {
     fields(&all)
 }
 
-/// A put on a connection of its own: what it is answered.
+/// Puts a record on a new connection and returns the response.
 async fn put(client: &Client, server: &Server) -> String {
     let body = serde_json::to_vec(&record()).unwrap();
     let mut stream = server.connect().await;
@@ -62,18 +62,18 @@ async fn put(client: &Client, server: &Server) -> String {
 
 async fn puts_succeed(client: &Client, server: &Server) {
     for _ in 0..5 {
-        let answer = put(client, server).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let response = put(client, server).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     }
 }
 
-/// Credentials of which only the key's id is known.
+/// Credentials with the key id of `client` and a guessed secret.
 fn guessed(client: &Client) -> Client {
     Client(Credentials { secret: "guess".into(), ..client.0.clone() })
 }
 
 #[tokio::test]
-async fn a_large_body_is_refused_by_its_head_before_any_of_it_is_sent() {
+async fn a_large_body_of_an_unknown_caller_is_refused_before_it_is_sent() {
     let (server, root) = start().await;
     let stranger = Client(Credentials { key_id: "AKIASTRANGER".into(), ..root.0.clone() });
     let unsigned: Vec<_> = head(&root, &server, JSON, b"").into_iter().take(3).collect();
@@ -84,28 +84,28 @@ async fn a_large_body_is_refused_by_its_head_before_any_of_it_is_sent() {
     for (head, code) in refused {
         let mut stream = server.connect().await;
         stream.write_all(&http1(&head, 16 * MIB)).await.unwrap();
-        let answer = read_text_until(&mut stream, "\"}").await;
-        assert!(answer.contains(code), "{answer}");
-        // A client that sends all of it hears the same.
+        let response = read_text_until(&mut stream, "\"}").await;
+        assert!(response.contains(code), "{response}");
+        // A client that sends the whole body gets the same error.
         let mut stream = server.connect().await;
         stream.write_all(&http1(&head, 8 * MIB)).await.unwrap();
         stream.write_all(&vec![b'x'; 8 * MIB]).await.unwrap();
-        let answer = read_to_end(&mut stream).await;
-        assert!(answer.contains(code), "{answer}");
+        let response = read_to_end(&mut stream).await;
+        assert!(response.contains(code), "{response}");
         let mut stream = server.connect().await;
         let chunked = String::from_utf8(http1(&head, 0)).unwrap();
         let chunked = chunked.replace("content-length: 0", "transfer-encoding: chunked");
         stream.write_all(chunked.as_bytes()).await.unwrap();
-        let answer = read_text_until(&mut stream, "\"}").await;
-        assert!(answer.contains(code), "{answer}");
+        let response = read_text_until(&mut stream, "\"}").await;
+        assert!(response.contains(code), "{response}");
     }
     puts_succeed(&root, &server).await;
 }
 
 #[tokio::test]
-async fn a_large_body_is_decoded_only_when_its_signature_is_right() {
+async fn a_large_body_is_decoded_only_after_its_signature_is_verified() {
     let (server, root) = start().await;
-    // A list without an end: refused as such if the body is looked into.
+    // A list without an end. Decoding it fails with SerializationException.
     let body = [&b"\xa1\x67Records\x9f"[..], &vec![0xa0; 100_000]].concat();
     for (client, code) in
         [(&guessed(&root), "InvalidSignatureException"), (&root, "SerializationException")]
@@ -113,13 +113,13 @@ async fn a_large_body_is_decoded_only_when_its_signature_is_right() {
         let mut stream = server.connect().await;
         let head = http1(&head(client, &server, CBOR, &body), body.len());
         stream.write_all(&[head, body.clone()].concat()).await.unwrap();
-        let answer = read_to_end(&mut stream).await;
-        assert!(answer.contains(code), "{answer}");
+        let response = read_to_end(&mut stream).await;
+        assert!(response.contains(code), "{response}");
     }
 }
 
 #[tokio::test]
-async fn bodies_that_never_end_take_nothing_from_callers_with_a_key() {
+async fn endless_bodies_take_no_memory_from_callers_with_a_key() {
     let mut settings = settings();
     settings.max_body_bytes = MIB;
     settings.max_unverified_bytes = 3 * MIB;
@@ -130,21 +130,21 @@ async fn bodies_that_never_end_take_nothing_from_callers_with_a_key() {
     for _ in 0..20 {
         let mut stream = server.connect().await;
         stream.write_all(&head).await.unwrap();
-        // The server may have closed an older one meanwhile, never this one.
+        // The server may have closed an older connection by now, but never this one.
         stream.write_all(&vec![b'x'; MIB - 1]).await.unwrap();
         hogs.push(stream);
         puts_succeed(&root, &server).await;
     }
-    // The oldest are told that there was no room for them.
-    let answer = read_to_end(&mut hogs[0]).await;
-    assert!(answer.contains("ProvisionedThroughputExceededException"), "{answer}");
-    // Nor do they take from large bodies on connections whose signatures were right.
+    // The oldest connections got an error, because no capacity was left for them.
+    let response = read_to_end(&mut hogs[0]).await;
+    assert!(response.contains("ProvisionedThroughputExceededException"), "{response}");
+    // They take no memory from large bodies on connections with valid signatures either.
     let large = serde_json::json!({"StreamName": "orders", "PartitionKey": "k", "Data": "x".repeat(900_000)});
     assert_eq!(root.call(&server, "PutRecord", large).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_connection_has_few_streams_until_its_first_right_signature() {
+async fn a_connection_has_few_streams_until_its_first_valid_signature() {
     let (server, root) = start().await;
     let body = serde_json::to_vec(&record()).unwrap();
     let block = http2(&head(&root, &server, JSON, &body), &[]);
@@ -159,10 +159,10 @@ async fn a_connection_has_few_streams_until_its_first_right_signature() {
     let refused = read_until(&mut stream, DATA, id(UNTRUSTED_REQUESTS)).await.unwrap();
     let text = String::from_utf8_lossy(&refused.payload).into_owned();
     assert!(text.contains("ProvisionedThroughputExceededException"), "{text}");
-    // One of the others ends with a right signature: then there is room for twice as many.
+    // One of the other requests completes with a valid signature. Then the connection may have twice as many.
     stream.write_all(&frame(DATA, END_STREAM, id(0), &body)).await.unwrap();
-    let answer = read_until(&mut stream, DATA, id(0)).await.unwrap();
-    let text = String::from_utf8_lossy(&answer.payload).into_owned();
+    let response = read_until(&mut stream, DATA, id(0)).await.unwrap();
+    let text = String::from_utf8_lossy(&response.payload).into_owned();
     assert!(text.contains("SequenceNumber"), "{text}");
     let last = 3 * UNTRUSTED_REQUESTS;
     for number in UNTRUSTED_REQUESTS + 1..=last {
@@ -171,8 +171,8 @@ async fn a_connection_has_few_streams_until_its_first_right_signature() {
         stream.write_all(&bytes).await.unwrap();
     }
     stream.write_all(&frame(DATA, END_STREAM, id(last), &body)).await.unwrap();
-    let answer = read_until(&mut stream, DATA, id(last)).await.unwrap();
-    let text = String::from_utf8_lossy(&answer.payload).into_owned();
+    let response = read_until(&mut stream, DATA, id(last)).await.unwrap();
+    let text = String::from_utf8_lossy(&response.payload).into_owned();
     assert!(text.contains("SequenceNumber"), "{text}");
 }
 
@@ -182,7 +182,7 @@ async fn heads_of_many_streams_are_counted_and_the_oldest_are_refused() {
     settings.max_body_bytes = MIB;
     settings.max_unverified_bytes = 2 * MIB;
     let (server, root) = start_required(settings).await;
-    // Each head costs about sixty kilobytes: fields are small, and many.
+    // Each head costs about 60 kB, because it has many small fields.
     let many: Vec<_> = (0..400).map(|_| ("a", "")).collect();
     let block = http2(&head(&root, &server, JSON, b""), &many);
     let mut connections = Vec::new();
@@ -205,7 +205,7 @@ async fn heads_of_many_streams_are_counted_and_the_oldest_are_refused() {
 }
 
 #[tokio::test]
-async fn unfinished_heads_are_counted_and_the_oldest_connections_end() {
+async fn unfinished_heads_are_counted_and_the_oldest_connections_are_closed() {
     let mut settings = settings();
     settings.max_body_bytes = 64 * 1024;
     settings.max_unverified_bytes = MIB;

@@ -1,4 +1,4 @@
-//! Answers whose codes and texts clients go by, as the service was recorded to give them.
+//! Tests of codes and texts on which clients depend, as they were recorded from AWS.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ async fn split(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_closed_shard_is_no_argument_for_another_split_or_merge() {
+async fn a_closed_shard_cannot_be_split_or_merged_again() {
     let server = start().await;
     server.create("s", 1).await;
     split(&server).await;
@@ -36,7 +36,7 @@ async fn a_closed_shard_is_no_argument_for_another_split_or_merge() {
 }
 
 #[tokio::test]
-async fn the_ending_number_of_a_shard_is_no_place_to_start_but_that_of_its_last_record_is() {
+async fn a_read_cannot_start_at_the_ending_number_of_a_shard_but_at_its_last_record() {
     let server = start().await;
     server.create("s", 1).await;
     let put = json!({"StreamName": "s", "PartitionKey": "k", "Data": "aGk="});
@@ -68,7 +68,7 @@ async fn the_ending_number_of_a_shard_is_no_place_to_start_but_that_of_its_last_
 }
 
 #[tokio::test]
-async fn short_shard_ids_mean_the_shard_of_that_number() {
+async fn a_short_shard_id_names_the_shard_of_that_number() {
     let server = start().await;
     server.create("s", 2).await;
     for shard in ["0", "shard-0", "x-0", "shardId-0", "00"] {
@@ -86,7 +86,7 @@ async fn short_shard_ids_mean_the_shard_of_that_number() {
 }
 
 #[tokio::test]
-async fn milliseconds_are_no_time_in_json() {
+async fn milliseconds_are_not_accepted_as_a_time_in_json() {
     let server = start().await;
     server.create("s", 1).await;
     let at = |time: Value| {
@@ -107,7 +107,7 @@ async fn milliseconds_are_no_time_in_json() {
 }
 
 #[tokio::test]
-async fn a_token_stands_alone() {
+async fn a_paging_token_cannot_be_combined_with_other_members() {
     let server = start().await;
     server.create("s", 3).await;
     let first = server.ok("ListShards", json!({"StreamName": "s", "MaxResults": 1})).await;
@@ -126,7 +126,7 @@ async fn a_token_stands_alone() {
 }
 
 #[tokio::test]
-async fn retention_periods_are_refused_by_what_is_wrong_with_them() {
+async fn the_error_names_what_is_wrong_with_a_retention_period() {
     let server = start().await;
     server.create("s", 1).await;
     let hours = |hours: u32| json!({"StreamName": "s", "RetentionPeriodHours": hours});
@@ -156,7 +156,7 @@ async fn retention_periods_are_refused_by_what_is_wrong_with_them() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_active_says_what_it_is() {
+async fn the_error_for_a_stream_that_is_not_active_names_its_state() {
     let server = start().await;
     server.ok("CreateStream", json!({"StreamName": "s", "ShardCount": 1})).await;
     let text = |state| format!("Stream s {ACCOUNT} not ACTIVE, instead in state {state}");
@@ -178,7 +178,7 @@ async fn a_stream_that_is_not_active_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn tags_are_refused_as_a_whole() {
+async fn one_invalid_tag_refuses_all_tags_of_the_call() {
     let server = start().await;
     server.create("s", 1).await;
     let letters = "Some tags contain invalid characters. Valid characters: Unicode letters, digits, \
@@ -219,7 +219,7 @@ async fn tags_are_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_new_hash_key_beyond_all_is_outside_of_the_shard() {
+async fn a_hash_key_beyond_the_largest_is_outside_of_the_shard() {
     let server = start().await;
     server.create("s", 1).await;
     let beyond = "340282366920938463463374607431768211456";
@@ -233,27 +233,28 @@ async fn a_new_hash_key_beyond_all_is_outside_of_the_shard() {
 }
 
 #[tokio::test]
-async fn a_request_that_names_no_operation_is_told_no_more_than_that() {
+async fn the_error_for_an_unknown_operation_has_no_message() {
     let server = start().await;
-    let answer = async |headers: &[(&str, &str)], body: &str| {
-        let answer = server.request(Method::POST, "/", headers, body.as_bytes().to_vec()).await;
-        let kind = answer.headers.get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
-        (answer.status.as_u16(), kind.unwrap_or_default(), answer.body.to_vec())
+    let response = async |headers: &[(&str, &str)], body: &str| {
+        let response = server.request(Method::POST, "/", headers, body.as_bytes().to_vec()).await;
+        let kind =
+            response.headers.get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        (response.status.as_u16(), kind.unwrap_or_default(), response.body.to_vec())
     };
     let json = ("content-type", "application/x-amz-json-1.1");
     let target = ("x-amz-target", "Kinesis_20131202.ListStreams");
     let unknown = ("x-amz-target", "Kinesis_20131202.Fly");
     let cbor = b"\xbf\x66__type\x78\x19UnknownOperationException\xff".to_vec();
     let kind = "application/x-amz-cbor-1.1".to_owned();
-    assert_eq!(answer(&[target], "{}").await, (400, kind, cbor));
+    assert_eq!(response(&[target], "{}").await, (400, kind, cbor));
     let xml = b"<UnknownOperationException/>\n".to_vec();
-    assert_eq!(answer(&[], "{}").await, (404, String::new(), xml));
+    assert_eq!(response(&[], "{}").await, (404, String::new(), xml));
     let alone = |code: &str| {
         let body = format!("{{\"__type\":\"{code}\"}}").into_bytes();
         (400, json.1.to_owned(), body)
     };
-    assert_eq!(answer(&[json], "{}").await, alone("UnknownOperationException"));
-    assert_eq!(answer(&[json, unknown], "{}").await, alone("UnknownOperationException"));
-    assert_eq!(answer(&[json, target], "").await, alone("SerializationException"));
-    assert_eq!(answer(&[json, target], "{").await, alone("SerializationException"));
+    assert_eq!(response(&[json], "{}").await, alone("UnknownOperationException"));
+    assert_eq!(response(&[json, unknown], "{}").await, alone("UnknownOperationException"));
+    assert_eq!(response(&[json, target], "").await, alone("SerializationException"));
+    assert_eq!(response(&[json, target], "{").await, alone("SerializationException"));
 }

@@ -1,4 +1,4 @@
-//! The answer with 500 records of 1 KiB in five batches.
+//! Cost of writing a response with 500 records of 1 KiB in five batches.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn route() -> Arc<ShardRoute> {
     })
 }
 
-/// What is done with the page that was read: its bytes are counted, then the answer is written.
+/// Does the same as the operation after the read: counts the bytes of the page, then writes the response.
 fn writes(format: Format) {
     let (page, route) = (page(), route());
     let permit = Budget::new(1 << 20).take(1).unwrap();

@@ -1,4 +1,4 @@
-//! A call of one record of 1 KiB, read and checked.
+//! Cost of decoding and checking a call with one record of 1 KiB.
 
 use anabranch_aws::constraints;
 use anabranch_aws::wire::{Format, decode};

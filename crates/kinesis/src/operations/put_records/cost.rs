@@ -1,4 +1,4 @@
-//! A call of 500 records of 1 KiB: read, checked, hashed; and its answer.
+//! Cost of a call with 500 records of 1 KiB: decoding, checking, hashing keys, and writing the response.
 
 use anabranch_aws::constraints;
 use anabranch_aws::wire::{Format, decode};
@@ -6,7 +6,7 @@ use anabranch_cost::{counted, noise};
 use anabranch_types::{SequenceNumber, ShardId, Timestamp};
 
 use super::*;
-use crate::append::Placed;
+use crate::append::StoredRecord;
 
 const RECORDS: usize = 500;
 
@@ -60,11 +60,11 @@ fn writes(format: Format) {
     let shard = ShardId(1);
     let second = Timestamp::from_millis(1_764_000_000_000);
     let number = SequenceNumber::shard_start(shard, second, second);
-    let answer =
-        PutMany { outcomes: vec![Ok(Placed { shard, number }); RECORDS], encrypted: false };
+    let response =
+        PutMany { outcomes: vec![Ok(StoredRecord { shard, number }); RECORDS], encrypted: false };
     let bytes = counted(|| {
-        let mut writer = Writer::new(format, answer.expected_bytes());
-        answer.write(&mut writer);
+        let mut writer = Writer::new(format, response.expected_bytes());
+        response.write(&mut writer);
         writer.finish()
     });
     let number = number.to_string();
