@@ -24,8 +24,8 @@ def metrics_listener():
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    """A node that takes any credentials, with a listener for metrics, after some calls. Returns the node's client and the
-    address of its metrics."""
+    """A node that takes any credentials, with a listener for metrics, after some calls: a client of it, and the address
+    of its metrics."""
     address, setting = metrics_listener()
     with Servers(tmp_path_factory.mktemp("watched"), settings=['authentication = "any"', setting]) as servers:
         client = kinesis(servers.nodes[0].endpoint)

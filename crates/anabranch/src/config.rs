@@ -44,8 +44,8 @@ pub(crate) struct NodeConfig {
     pub(crate) listen_api: String,
     /// `host:port` of the gRPC API, which other nodes use too.
     pub(crate) listen_grpc: String,
-    /// `host:port` for metrics and health checks in plain HTTP. Default: none; where any credentials are accepted, the
-    /// Kinesis API's port has them.
+    /// `host:port` for metrics and health checks in plain HTTP. Default: none. Where any credentials are accepted, the
+    /// port of the Kinesis API serves them too.
     pub(crate) listen_metrics: Option<String>,
     /// `host:port` under which other nodes and clients reach `listen_grpc`. Default: the address of `listen_grpc`.
     pub(crate) advertise_grpc: Option<String>,

@@ -1,10 +1,11 @@
-//! The listener for whoever watches this node: `listen-metrics` in its configuration.
+//! The listener for metrics and health checks: `listen-metrics` in the configuration of a node.
 //!
-//! It is apart from the Kinesis API, which callers reach who must not see how the cluster is. It answers GET and HEAD of
-//! `/metrics`, `/healthz` and `/readyz` in plain HTTP/1.1, and closes each connection after one answer.
+//! It has an address of its own, because callers of the Kinesis API must not see the state of the cluster. It serves
+//! GET and HEAD of `/metrics`, `/healthz` and `/readyz` in plain HTTP/1.1, and closes each connection after one
+//! response.
 //!
-//! Everything is bounded: connections at a time, the bytes of a head, and the time of a connection. Bodies are never read.
-//! An error of one connection, or of `accept`, never ends the listener, and never the node.
+//! Connections at a time, the bytes of a head and the time of a connection are bounded. The listener never reads a
+//! body. An error of a connection, or of `accept`, never ends the listener or the node.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,29 +24,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-/// Connections at a time; more wait until the system has accepted them.
+/// Connections at a time. Further connections wait in the backlog of the system.
 const CONNECTIONS: usize = 16;
-/// How long a connection may take, from its first byte to the last one of its answer.
+/// How long a connection may take in all.
 const LIMIT: Duration = Duration::from_secs(10);
-/// What may be held of a request that is not whole yet. Its head must fit.
+/// Buffer for the head of a request. A longer head is refused.
 const HEAD_BYTES: usize = 16 * 1024;
 /// Before `accept` is tried again after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the listener tells.
-pub(crate) struct Told {
+/// Sources of the responses.
+pub(crate) struct Sources {
     pub(crate) registry: Registry,
-    /// Whether the node is ready.
+    /// Returns whether the node is ready.
     pub(crate) readiness: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// Answers on `listener` for as long as it is polled.
-pub(crate) async fn serve(listener: TcpListener, told: Told) -> Infallible {
-    serve_within(LIMIT, listener, told).await
+/// Serves `listener` as long as the future is polled.
+pub(crate) async fn serve(listener: TcpListener, sources: Sources) -> Infallible {
+    serve_within(LIMIT, listener, sources).await
 }
 
-async fn serve_within(limit: Duration, listener: TcpListener, told: Told) -> Infallible {
-    let (told, slots) = (Arc::new(told), Arc::new(Semaphore::new(CONNECTIONS)));
+async fn serve_within(limit: Duration, listener: TcpListener, sources: Sources) -> Infallible {
+    let (sources, slots) = (Arc::new(sources), Arc::new(Semaphore::new(CONNECTIONS)));
     let complaints = Complaints::default();
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
@@ -53,9 +54,9 @@ async fn serve_within(limit: Duration, listener: TcpListener, told: Told) -> Inf
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let told = Arc::clone(&told);
+                let sources = Arc::clone(&sources);
                 tokio::spawn(async move {
-                    let _late_or_broken = timeout(limit, answer(stream, told)).await;
+                    let _late_or_broken = timeout(limit, answer(stream, sources)).await;
                     drop(slot);
                 });
             }
@@ -69,19 +70,19 @@ async fn serve_within(limit: Duration, listener: TcpListener, told: Told) -> Inf
     }
 }
 
-/// Answers the one request of a connection.
-async fn answer(stream: TcpStream, told: Arc<Told>) -> hyper::Result<()> {
+/// Serves the one request of a connection.
+async fn answer(stream: TcpStream, sources: Arc<Sources>) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let told = Arc::clone(&told);
-        async move { Ok::<_, Infallible>(respond(&request, told).await) }
+        let sources = Arc::clone(&sources);
+        async move { Ok::<_, Infallible>(respond(&request, sources).await) }
     });
     let mut server = http1::Builder::new();
-    // Between two scrapes a connection would only take a slot.
+    // A connection that stays open between two scrapes would only take a slot.
     server.keep_alive(false).half_close(false).max_buf_size(HEAD_BYTES);
     server.serve_connection(TokioIo::new(stream), service).await
 }
 
-async fn respond<B>(request: &Request<B>, told: Arc<Told>) -> Response<Full<Bytes>> {
+async fn respond<B>(request: &Request<B>, sources: Arc<Sources>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if !matches!(path, "/metrics" | "/healthz" | "/readyz") {
         return plain(StatusCode::NOT_FOUND, "not found\n");
@@ -93,15 +94,15 @@ async fn respond<B>(request: &Request<B>, told: Arc<Told>) -> Response<Full<Byte
     }
     match path {
         "/healthz" => plain(StatusCode::OK, "ok\n"),
-        "/readyz" if (told.readiness)() => plain(StatusCode::OK, "ready\n"),
+        "/readyz" if (sources.readiness)() => plain(StatusCode::OK, "ready\n"),
         "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        _ => metrics(told).await,
+        _ => metrics(sources).await,
     }
 }
 
-/// With thousands of replicas this takes milliseconds, so it keeps no thread of the runtime from other work.
-async fn metrics(told: Arc<Told>) -> Response<Full<Bytes>> {
-    match tokio::task::spawn_blocking(move || told.registry.render()).await {
+/// Renders on a blocking thread: with thousands of replicas it takes milliseconds.
+async fn metrics(sources: Arc<Sources>) -> Response<Full<Bytes>> {
+    match tokio::task::spawn_blocking(move || sources.registry.render()).await {
         Ok(text) => response(StatusCode::OK, CONTENT_TYPE, text),
         Err(error) => {
             tracing::error!(%error, "metrics can't be rendered");
@@ -150,16 +151,16 @@ mod tests {
         let readiness = Box::new(move || is_ready.load(Ordering::Relaxed));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_within(limit, listener, Told { registry, readiness }));
+        tokio::spawn(serve_within(limit, listener, Sources { registry, readiness }));
         (address, ready)
     }
 
-    /// Everything that comes until the connection ends.
+    /// All bytes until the end of the connection.
     async fn exchange(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        // A refused request may end in a reset.
+        // The connection of a refused request may end with a reset.
         let _ended = stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).unwrap()
     }
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_are_told_once_for_each_connection() {
+    async fn a_connection_ends_after_one_response_with_the_metrics() {
         let (address, _) = listen().await;
         let answer = get(address, "/metrics").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -221,7 +222,7 @@ mod tests {
         let waiting = tokio::spawn(async move { get(address, "/healthz").await });
         for stream in &mut silent {
             let mut nothing = [0];
-            // Ends when the listener gives the connection up.
+            // The read ends when the listener closes the connection.
             assert_eq!(stream.read(&mut nothing).await.unwrap(), 0);
         }
         assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200 "));

@@ -30,14 +30,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock_offset::OffsetClock;
 use crate::config::{KeyHolder, Limits, NodeConfig};
-use crate::metrics_server::{self, Told};
+use crate::metrics_server::{self, Sources};
 
 /// Addresses of a running node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
     pub(crate) api: SocketAddr,
     pub(crate) grpc: SocketAddr,
-    /// Where its metrics are, if they have a listener of their own.
+    /// Address of the listener for metrics, if there is one.
     pub(crate) metrics: Option<SocketAddr>,
 }
 
@@ -258,21 +258,21 @@ async fn start(
         gateway = gateway.with_tls(tls);
     }
     let observed = node.clone();
-    let told = Told { registry, readiness: Box::new(move || observed.is_ready()) };
+    let sources = Sources { registry, readiness: Box::new(move || observed.is_ready()) };
     let served = tokio::spawn(async move {
         let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
         tokio::select! {
             served = gateway.serve(api, shutdown) => served,
             never = remind(certificates) => match never {},
-            never = serve_metrics(metrics, told) => match never {},
+            never = serve_metrics(metrics, sources) => match never {},
         }
     });
     Ok((node, served))
 }
 
-async fn serve_metrics(listener: Option<TcpListener>, told: Told) -> Infallible {
+async fn serve_metrics(listener: Option<TcpListener>, sources: Sources) -> Infallible {
     match listener {
-        Some(listener) => metrics_server::serve(listener, told).await,
+        Some(listener) => metrics_server::serve(listener, sources).await,
         None => std::future::pending().await,
     }
 }

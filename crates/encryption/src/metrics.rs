@@ -1,4 +1,4 @@
-//! The metrics of encryption: how often the master keys' holder is asked, and how it answers.
+//! Metrics of encryption: calls to the holder of the master keys, and their outcomes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,13 +20,13 @@ const CALL_DURATION: Metric = Metric::new(
 );
 
 label! {
-    /// What became of a call to the holder of the master keys.
+    /// Outcome of a call to the holder of the master keys.
     enum Outcome: "outcome" {
-        /// It gave a data key.
+        /// The holder returned a data key.
         Done = "done",
-        /// It gave none, and said why.
+        /// The holder returned an error.
         Refused = "refused",
-        /// It said nothing in time.
+        /// The caller stopped waiting.
         Unanswered = "unanswered",
     }
 }
@@ -85,7 +85,7 @@ fn measured<'a, T: 'a>(
     .boxed()
 }
 
-/// A call that is counted when it is over, also if its caller stops waiting and drops it.
+/// One call. It is counted when it is dropped, so also when the caller stops waiting.
 struct Call<'a> {
     metrics: &'a Metrics,
     began: Instant,
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::Unprovided;
 
-    /// Gives a key, or never answers.
+    /// Returns a data key, or never returns.
     #[derive(Debug)]
     struct Holder {
         answers: bool,

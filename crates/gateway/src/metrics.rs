@@ -1,11 +1,12 @@
-//! The metrics of the gateway: names, help texts, and handles to observe with.
+//! Metrics of the gateway: names, help texts, and handles.
 //!
-//! Order of events: [`GatewayMetrics::new`] registers the metrics of a node's gateway. For each row of the table of
-//! operations [`GatewayMetrics::operation`] makes a handle, once. A connection holds an [`OpenConnection`]; a call that is
-//! answered is told to the handle of its operation; a put tells [`PutStages`] when each of its stages is over.
+//! Order of events: [`GatewayMetrics::new`] registers the metrics of a node's gateway. [`GatewayMetrics::operation`]
+//! makes one handle for each row of the table of operations. A connection holds an [`OpenConnection`] while it is
+//! open. A put calls [`PutStages::ended`] at the end of each of its stages. When a call has a response,
+//! [`OperationMetrics::answered`] counts it.
 //!
-//! A call costs a few atomic operations: no lock, no allocation, no lookup by name. Series of an operation, a protocol and
-//! an outcome exist from the first such call on, because most of them never have one.
+//! A call costs a few atomic operations: no lock, no allocation, no lookup by name. The series of an operation, a
+//! protocol and an outcome is made with the first such call, because most combinations never occur.
 //!
 //! Never: names of streams, users or keys in labels.
 
@@ -20,11 +21,11 @@ use http::StatusCode;
 
 const CALLS: Metric = Metric::new(
     "anabranch_gateway_calls_total",
-    "Calls answered, by operation, protocol and outcome; operation \"unknown\" is none of ours.",
+    "Calls with a response, by operation, protocol and outcome. The operation is \"unknown\" if no table lists it.",
 );
 const CALL_DURATION: Metric = Metric::new(
     "anabranch_gateway_call_duration_seconds",
-    "Time from the head of a request until its answer is made, by operation.",
+    "Time from the head of a request until its response is ready, by operation.",
 );
 const PUT_STAGE_DURATION: Metric = Metric::new(
     "anabranch_gateway_put_stage_duration_seconds",
@@ -46,7 +47,7 @@ const BUDGET_USED: Metric = Metric::new(
 );
 const BUDGET_LIMIT: Metric = Metric::new(
     "anabranch_gateway_budget_limit_bytes",
-    "Bytes that a budget of the gateway has in all; beyond it calls are throttled.",
+    "Size of a budget of the gateway. Calls beyond it are throttled.",
 );
 
 label! {
@@ -60,23 +61,23 @@ label! {
         RpcCbor = "rpc_cbor",
         /// AWS Query: a form.
         Query = "query",
-        /// None that is known.
+        /// No known encoding.
         Unknown = "unknown",
     }
 }
 
 label! {
-    /// What became of a call: families of error codes.
+    /// Outcome of a call: the family of its error code.
     pub enum Outcome: "outcome" {
-        /// It was done.
+        /// The call was carried out.
         Success = "success",
-        /// A limit of a shard, of the account, or of memory: the client should send it again later.
+        /// A limit of a shard, of the account or of memory was reached. The client should retry later.
         Throttled = "throttled",
         /// The signature is wrong, or a policy does not allow the call.
         Denied = "denied",
-        /// The request is wrong, or what it names is not there or not in the right state.
+        /// The request is wrong, or the resource does not exist or has the wrong state.
         Invalid = "invalid",
-        /// A fault of the service, or the result is not known: status 5xx.
+        /// The service failed, or the outcome is unknown: status 5xx.
         Failed = "failed",
     }
 }
@@ -84,25 +85,25 @@ label! {
 label! {
     /// A stage of a put, in the order of events.
     pub enum PutStage: "stage" {
-        /// Until the whole body is here.
+        /// Ends when the whole body has arrived.
         ReadBody = "read_body",
-        /// Until the caller is known.
+        /// Ends when the signature is verified.
         Authenticate = "authenticate",
-        /// Until the request is decoded and checked, and policies have allowed it.
+        /// Ends when the request is decoded and checked, and policies have allowed it.
         Decode = "decode",
-        /// Until a majority of replicas has synced all records.
+        /// Ends when a majority of replicas has synced all records.
         Append = "append",
-        /// Until the answer is encoded.
+        /// Ends when the response is encoded.
         Encode = "encode",
     }
 }
 
 label! {
-    /// Which way the bytes of a body go.
+    /// Direction of a body.
     pub enum Direction: "direction" {
-        /// From a client.
+        /// From a client to the gateway.
         In = "in",
-        /// To a client.
+        /// From the gateway to a client.
         Out = "out",
     }
 }
@@ -110,13 +111,13 @@ label! {
 label! {
     /// A budget of bytes in memory.
     pub enum BudgetName: "budget" {
-        /// Heads and bodies of requests whose signature has not been looked at.
+        /// Heads and bodies of requests before their signature is verified.
         Unverified = "unverified",
-        /// Heads and bodies of requests of callers that are known.
+        /// Heads and bodies of requests with a verified signature.
         Bodies = "bodies",
-        /// Answers.
+        /// Bodies of responses.
         Responses = "responses",
-        /// Events for subscribers.
+        /// Events on their way to subscribers.
         Pushes = "pushes",
     }
 }
@@ -182,24 +183,24 @@ impl GatewayMetrics {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The handle of an operation: `name` is that of a row in a table of operations. To be made once and kept.
+    /// Handle of the operation `name`, from the table of operations. The caller makes it once and keeps it.
     pub fn operation(&self, name: &'static str) -> OperationMetrics {
         let calls = (0..Protocol::ALL.len() * Outcome::ALL.len()).map(|_| OnceLock::new());
         let calls = calls.collect();
         OperationMetrics { metrics: self.clone(), name, calls, duration: OnceLock::new() }
     }
 
-    /// The handle of calls that name no operation, or one that is in no table.
+    /// Handle of calls without an operation, or with an operation that is in no table.
     pub fn unknown_operation(&self) -> OperationMetrics {
         self.operation("unknown")
     }
 
-    /// A put begins: its head is here.
+    /// Begins the stages of a put. To be called when the head of the request is parsed.
     pub fn put(&self) -> PutStages<'_> {
         PutStages { durations: &self.inner.put_stage_duration, since: Instant::now() }
     }
 
-    /// A connection was accepted; it is counted as open until what is returned is dropped.
+    /// Counts an accepted connection. It counts as open until the returned value is dropped.
     pub fn connection(&self) -> OpenConnection {
         self.inner.accepted_connections.increment();
         self.inner.connections.increment();
@@ -211,8 +212,8 @@ impl GatewayMetrics {
         self.inner.body_bytes.of(direction).add(bytes as u64);
     }
 
-    /// Shows a budget of `limit` bytes, of which `used` says how many are in use. `used` is kept as long as the registry,
-    /// so it should hold no more than the budget itself.
+    /// Shows a budget of `limit` bytes. `used` returns how many of them are in use. The registry keeps `used` as long
+    /// as it lives, so `used` should hold no more than the budget itself.
     pub fn show_budget(
         &self,
         budget: BudgetName,
@@ -236,7 +237,7 @@ pub struct OperationMetrics {
 }
 
 impl OperationMetrics {
-    /// Counts a call that is answered, `took` after its head was here.
+    /// Counts a call that has a response. `took` is the time since its head was parsed.
     pub fn answered(&self, protocol: Protocol, outcome: Outcome, took: Duration) {
         let place = protocol.index() * Outcome::ALL.len() + outcome.index();
         let series =
@@ -247,7 +248,7 @@ impl OperationMetrics {
     }
 }
 
-/// Where a put is, by the time that its stages take.
+/// Measures the stages of one put.
 #[derive(Debug)]
 pub struct PutStages<'a> {
     durations: &'a Family<PutStage, Histogram>,
@@ -256,7 +257,7 @@ pub struct PutStages<'a> {
 }
 
 impl PutStages<'_> {
-    /// Counts the time since the stage before as that of `stage`.
+    /// Ends `stage`. Its time is the time since the end of the stage before, or since the head of the request.
     pub fn ended(&mut self, stage: PutStage) {
         let now = Instant::now();
         self.durations.of(stage).observe_duration(now - self.since);

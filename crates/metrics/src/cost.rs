@@ -1,4 +1,4 @@
-//! What observations cost: batches and rounds of the hot path make them.
+//! Cost tests of observations. The hot path observes once for each batch and each round of the log.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anabranch_cost::counted;
 
 use crate::{Buckets, Metric, Registry};
 
-const OBSERVATIONS: u64 = 64;
+const OBSERVATIONS: u64 = 1000;
 
 #[test]
 fn counts() {

@@ -1,4 +1,4 @@
-//! What parts of a node hold and observe: handles whose labels are resolved.
+//! Handles of metrics. A part of a node keeps them and observes with them. Their labels are resolved already.
 //!
 //! Handles are cheap to clone, and clones change the same number.
 
@@ -21,13 +21,13 @@ impl Counter {
         self.0.inc_by(count);
     }
 
-    /// Raises the number to `total`, which is counted elsewhere. Only for callbacks of [`crate::Registry::before_render`]:
-    /// two threads at once might raise it twice.
+    /// Raises the number to `total`, which another part counts. Call it only in callbacks of
+    /// [`crate::Registry::before_render`]. Two threads at a time could raise the number twice.
     pub fn raise_to(&self, total: u64) {
         self.0.inc_by(total.saturating_sub(self.0.get()));
     }
 
-    /// The number now.
+    /// Current value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.get()
@@ -69,7 +69,7 @@ impl Gauge {
         self.0.dec();
     }
 
-    /// The number now.
+    /// Current value.
     #[must_use]
     pub fn get(&self) -> f64 {
         self.0.get()
@@ -98,14 +98,16 @@ impl Histogram {
     }
 }
 
-/// Counters of one name that differ in their labels. For labels that no enum lists, such as the operations of a service.
+/// Counters of one name that differ in their labels. For labels that no enum lists, such as the operations of a
+/// service.
 #[derive(Clone, Debug)]
 pub struct CounterSet(pub(crate) IntCounterVec);
 
 impl CounterSet {
-    /// The counter with these label values, one for each label in the order of their names. It is shown from now on.
+    /// The counter with these label values, one for each label, in the order that was given at the registration. It is
+    /// shown from now on.
     ///
-    /// Takes a lock and allocates: keep what it returns.
+    /// Takes a lock and allocates, so the caller should keep the handle.
     ///
     /// # Panics
     /// If there are not as many values as labels.

@@ -8,10 +8,10 @@ pub trait Label: Copy + 'static {
     /// Every value once.
     const ALL: &'static [Self];
 
-    /// What the label says, in lowercase with underscores.
+    /// Text of this value, in lowercase with underscores.
     fn value(self) -> &'static str;
 
-    /// Place of this value in [`Self::ALL`].
+    /// Index of this value in [`Self::ALL`].
     fn index(self) -> usize;
 }
 
@@ -21,9 +21,9 @@ pub trait Label: Copy + 'static {
 /// anabranch_metrics::label! {
 ///     /// Which way bytes go.
 ///     pub enum Direction: "direction" {
-///         /// From the client.
+///         /// From the client to the node.
 ///         In = "in",
-///         /// To the client.
+///         /// From the node to the client.
 ///         Out = "out",
 ///     }
 /// }
@@ -59,7 +59,7 @@ macro_rules! label {
     };
 }
 
-/// One metric for each value of a label. Each is shown from the start, as 0 until it is observed.
+/// One metric for each value of a label. Each is shown from the start, with the value 0.
 pub struct Family<L, M> {
     members: Box<[M]>,
     label: PhantomData<fn(L)>,

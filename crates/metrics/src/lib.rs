@@ -1,9 +1,9 @@
-//! What a node counts and measures, and how Prometheus reads it.
+//! Metrics of a node: counters, gauges and histograms, and the text that Prometheus reads.
 //!
 //! Order of events: a program makes one [`Registry`] for each node and hands it to every part of that node. Each part
 //! registers its metrics when it is made, in its file `metrics.rs`, and keeps the handles ([`Counter`], [`Gauge`],
-//! [`Histogram`], [`Family`]). [`Registry::render`] first runs the callbacks of [`Registry::before_render`], which bring
-//! gauges up to date, and then writes everything as text.
+//! [`Histogram`], [`Family`]). [`Registry::render`] first runs the callbacks of [`Registry::before_render`], which
+//! bring gauges up to date, and then writes all metrics as text.
 //!
 //! An observation changes a few atomic numbers: no lock, no allocation, no lookup by name. All labels are resolved when
 //! a metric is registered.

@@ -24,13 +24,13 @@ impl Metric {
         Self { name, help }
     }
 
-    /// Its name.
+    /// Name, as Prometheus shows it.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Its help text.
+    /// Help text: one sentence.
     #[must_use]
     pub const fn help(&self) -> &'static str {
         self.help

@@ -14,13 +14,13 @@ use crate::metric::{Kind, Metric};
 /// Source: Prometheus documentation, "Exposition formats".
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Why registering can't fail: names, labels and help texts are constants of this program.
+/// Reason why a registration cannot fail: names, labels and help texts are constants of this program.
 const CHECKED: &str = "a metric is registered once, under a valid name and with a help text";
 
 /// The metrics of one node. Cheap to clone; clones are the same registry.
 ///
-/// Each method that registers a metric panics if the name breaks the rules of [`Metric`] or is registered already. Names
-/// are constants, so the first test that makes the part finds it.
+/// Each method that registers a metric panics if the name breaks the rules of [`Metric`] or is registered already.
+/// Names are constants, so the first test that makes the part finds it.
 #[derive(Clone, Default)]
 pub struct Registry {
     metrics: prometheus::Registry,
@@ -98,19 +98,21 @@ impl Registry {
         HistogramSet(set)
     }
 
-    /// Has `refresh` run at the beginning of each [`Self::render`], to set gauges to what is true then. One thread at a time
-    /// runs it. It must be short, must not wait for a disk or another node, and must not call this method or `render`.
+    /// Runs `refresh` at the beginning of each [`Self::render`], so that it can set gauges to their current values.
+    /// One thread at a time runs it. `refresh` must be short, must not wait for a disk or another node, and must not
+    /// call this method or `render`.
     ///
-    /// The registry keeps `refresh` as long as it lives. So `refresh` should hold what it looks at by a weak reference: a
-    /// part of a node must not be kept alive by its metrics.
+    /// The registry keeps `refresh` as long as the registry lives. So `refresh` should hold a part of a node by a weak
+    /// reference only. Otherwise its metrics would keep the part alive.
     pub fn before_render(&self, refresh: impl Fn() + Send + Sync + 'static) {
         self.refreshers().push(Box::new(refresh));
     }
 
-    /// Everything that is registered, as text: sorted by name, then by labels.
+    /// All registered metrics as text, sorted by name and then by labels.
     #[must_use]
     pub fn render(&self) -> String {
-        // Held to the end, so that concurrent calls cost the node no more than calls one after the other.
+        // This lock is held to the end. So many callers at a time cost the node no more than callers one after the
+        // other.
         let refreshers = self.refreshers();
         refreshers.iter().for_each(|refresh| refresh());
         let mut text = String::new();

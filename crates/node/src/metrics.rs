@@ -1,7 +1,7 @@
-//! The metrics of a node: its readiness, its replicas against what the catalog wants, and what the catalog holds.
+//! Metrics of a node: its readiness, the replicas that the catalog wants here, and the contents of the catalog.
 //!
-//! All of them are looked at when metrics are rendered. What the catalog holds is this node's copy of it, so it is the same
-//! on all nodes, but for the time that a version takes to reach them.
+//! All values are read at each scrape, from state that the node keeps anyway. The contents of the catalog come from
+//! this node's copy. All nodes show the same numbers there, except while a new version is on its way to them.
 
 use anabranch_catalog::{Catalog, GroupRef, NodeState, StreamStatus};
 use anabranch_metrics::{Family, Gauge, Label as _, Metric, Registry, label};
@@ -24,11 +24,11 @@ const CATALOG_VERSION: Metric = Metric::new(
 );
 const RECONCILED_VERSION: Metric = Metric::new(
     "anabranch_node_reconciled_catalog_version",
-    "Version of the catalog that the replicas on this node are as.",
+    "Newest version of the catalog that the replicas on this node follow.",
 );
 const REPLICAS: Metric = Metric::new(
     "anabranch_node_replicas",
-    "Replicas that the catalog wants on this node, and replicas here that work.",
+    "Replicas that the catalog wants on this node, and replicas that work on it.",
 );
 const SUBSCRIPTIONS: Metric = Metric::new(
     "anabranch_node_subscriptions",
@@ -43,7 +43,7 @@ const JOBS: Metric = Metric::new(
 );
 
 label! {
-    /// How the disk is, as [`DiskHealth`].
+    /// The variants of [`DiskHealth`].
     enum Disk: "state" {
         Works = "works",
         Stalled = "stalled",
@@ -55,7 +55,7 @@ label! {
     enum Replica: "state" {
         /// The catalog wants it here.
         Wanted = "wanted",
-        /// It is open here and takes part.
+        /// It is open here and takes part in its group.
         Working = "working",
     }
 }
@@ -70,7 +70,7 @@ label! {
 label! {
     enum ShardIs: "state" {
         Open = "open",
-        /// It takes no records: it was split or merged, or its resharding has not ended.
+        /// It takes no records, because it was split or merged, or because a resharding has not ended.
         Closed = "closed",
     }
 }
@@ -96,7 +96,7 @@ struct Gauges {
     jobs: Family<Job, Gauge>,
 }
 
-/// Has `registry` show how `node` is, for as long as it runs.
+/// Registers the metrics of `node`. They are refreshed as long as the node runs.
 pub(crate) fn show(node: &Node, registry: &Registry) {
     let (node, gauges) = (node.weak(), Gauges::new(registry));
     registry.before_render(move || {

@@ -47,11 +47,11 @@ pub struct Node {
 
 /// The components that a node is put together from.
 pub struct NodeParts {
-    /// Its log store, open.
+    /// The open log store.
     pub store: Arc<dyn LogStore>,
-    /// Reaches the other nodes.
+    /// Connects to the other nodes.
     pub connector: Arc<dyn Connector>,
-    /// This machine's clock. [`Node::clock`] corrects it by the clocks of the other nodes.
+    /// This machine's wall clock, which may be wrong. Use [`Node::clock`] instead.
     pub clock: Arc<dyn Clock>,
     /// Holds the data keys of encrypted streams.
     pub keyring: Keyring,
@@ -81,9 +81,10 @@ struct Parts {
 }
 
 impl Node {
-    /// Starts a node on `listener`, which is bound already. If `listener` and the connector in `parts` speak TLS, callers
-    /// may do what their roles allow. Returns once the node serves the native API; [`Node::ready`] waits until it takes part in the
-    /// cluster. `boot` is a random number that tells this process from others on the same data directory.
+    /// Starts a node on `listener`, which is bound already. Where `listener` and the connector in `parts` speak TLS,
+    /// callers may do what their roles allow. Returns once it serves the native API; [`Node::ready`] waits until it
+    /// takes part in the cluster. `boot` is a random number that tells this process from others on the same data
+    /// directory.
     ///
     /// # Errors
     /// [`Error`] if its own replica of the catalog can't be opened.

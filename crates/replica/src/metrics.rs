@@ -1,7 +1,7 @@
-//! The metrics of the replicas on a node: names, help texts, and what is observed when.
+//! Metrics of the replicas on a node: names, help texts and handles.
 //!
-//! Leaders observe once for each append of a call, appliers once for each piece of the log that they apply. Roles and lags
-//! are looked at when metrics are rendered.
+//! A leader observes once for each batch, which is one call's records for one shard. An applier observes once for up
+//! to 256 entries. Roles and lags are read at each scrape.
 
 use std::sync::Weak;
 
@@ -52,7 +52,7 @@ const SENT_SNAPSHOTS: Metric = Metric::new(
 );
 const ELECTIONS: Metric = Metric::new(
     "anabranch_replica_elections_total",
-    "How often a replica of this node stood for election because its group had no leader.",
+    "Elections that replicas of this node began because their group had no leader.",
 );
 const LEADERSHIP_TRANSFERS: Metric = Metric::new(
     "anabranch_replica_leadership_transfers_total",
@@ -80,15 +80,15 @@ const LAGGING: Metric = Metric::new(
 );
 
 label! {
-    /// What became of an append.
+    /// Outcome of an append.
     pub(crate) enum AppendOutcome: "outcome" {
-        /// A majority has it.
+        /// A majority has synced it.
         Acknowledged = "acknowledged",
-        /// Memory, disk or a limit of the service refused it.
+        /// Memory, the disk or a limit of the service had no room for it.
         Throttled = "throttled",
-        /// This replica doesn't lead.
+        /// This replica does not lead.
         NotLeader = "not_leader",
-        /// The shard is being split or merged, or was.
+        /// The shard is being split or merged, or has been.
         Resharded = "resharded",
         /// It was refused for another reason.
         Refused = "refused",
@@ -98,37 +98,37 @@ label! {
 }
 
 label! {
-    /// Why entries are sent.
+    /// Purpose of sent entries.
     pub(crate) enum Sending: "purpose" {
-        /// They are new.
+        /// New entries.
         Live = "live",
-        /// The receiver is far behind.
+        /// Old entries, for a replica that is far behind.
         CatchUp = "catch_up",
     }
 }
 
 label! {
-    /// What became of a leadership transfer.
+    /// Outcome of a leadership transfer.
     pub(crate) enum Transfer: "outcome" {
         /// Another replica leads.
         TakenOver = "taken_over",
-        /// No other replica led in time; it is tried again.
+        /// No other replica led in time. The transfer is tried again.
         NotTakenOver = "not_taken_over",
     }
 }
 
 label! {
-    /// What a replica is in its group.
+    /// Role of a replica in its group.
     pub(crate) enum Role: "role" {
         /// It leads.
         Leader = "leader",
         /// It votes and follows.
         Follower = "follower",
-        /// It votes and stands for election.
+        /// It votes and asks for votes.
         Candidate = "candidate",
-        /// It doesn't vote yet, or no more.
+        /// It does not vote.
         Learner = "learner",
-        /// It has stopped and is to be opened again.
+        /// It has stopped. The node will open it again.
         Stopped = "stopped",
     }
 }
@@ -148,7 +148,7 @@ impl AppendOutcome {
     }
 }
 
-/// What the replicas of a node observe.
+/// Handles that the replicas of a node share.
 pub(crate) struct Metrics {
     pub(crate) appends: Family<AppendOutcome, Counter>,
     pub(crate) append_duration: Histogram,
@@ -181,7 +181,7 @@ impl Metrics {
     }
 }
 
-/// What is looked at when metrics are rendered.
+/// Gauges that are read at each scrape.
 struct Gauges {
     append_bytes_in_flight: Gauge,
     groups: Family<Role, Gauge>,
@@ -191,18 +191,18 @@ struct Gauges {
     lagging: Gauge,
 }
 
-/// What all replicas of a node come to.
+/// State of all replicas of a node at one moment.
 pub(crate) struct Sums {
     /// Bytes of appends that wait for their outcome.
     pub(crate) append_bytes_in_flight: usize,
-    /// How each replica stands.
+    /// State of each replica in its group.
     pub(crate) standings: Vec<Standing>,
 }
 
-/// Has `registry` show what `look` says of the replicas that `of` holds, for as long as it is there.
+/// Registers gauges that show what `look` returns for the owner of the replicas, as long as the owner exists.
 pub(crate) fn show<T: Send + Sync + 'static>(
     registry: &Registry,
-    of: Weak<T>,
+    owner: Weak<T>,
     look: impl Fn(&T) -> Sums + Send + Sync + 'static,
 ) {
     let gauges = Gauges {
@@ -214,8 +214,8 @@ pub(crate) fn show<T: Send + Sync + 'static>(
         lagging: registry.gauge(LAGGING),
     };
     registry.before_render(move || {
-        if let Some(replicas) = of.upgrade() {
-            gauges.set(&look(&replicas));
+        if let Some(owner) = owner.upgrade() {
+            gauges.set(&look(&owner));
         }
     });
 }

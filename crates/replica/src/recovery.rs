@@ -189,7 +189,7 @@ async fn replay(log: &Arc<dyn GroupLog>) -> Result<Catalog, Error> {
     let first = log.state(StateKey::Founders)?.ok_or_else(|| unreadable("the first catalog"))?;
     let first = anabranch_proto::decode_catalog(first).map_err(|error| out_of_service(&error))?;
     let machine = Box::new(CatalogMachine::new(first).0);
-    // Of no node: nobody reads them.
+    // This replay runs outside of a node, so nothing reads its metrics.
     let metrics = Arc::new(Metrics::new(&Registry::default()));
     let applier = Applier::open(Arc::clone(log), machine, Arc::new(Progress::default()), metrics);
     let (mut machine, applied) = applier.map_err(|error| out_of_service(&error))?.into_machine();

@@ -116,7 +116,7 @@ impl ShardReplica {
         result
     }
 
-    /// As [`Self::append`].
+    /// [`Self::append`] without the count of its outcome.
     async fn append_unless_frozen(&self, batch: Batch) -> Result<Vec<Run>, Error> {
         let deadline = Instant::now() + FROZEN_PATIENCE;
         loop {

@@ -310,7 +310,7 @@ impl Core {
         }
     }
 
-    /// How many entries are known to be damaged. Some may have been purged or truncated since.
+    /// Number of entries that are known to be damaged. Some may have been purged or truncated since.
     pub(crate) fn unrepaired_entries(&self) -> u64 {
         self.all_groups().iter().map(|group| group.damage_count() as u64).sum()
     }

@@ -1,7 +1,7 @@
-//! The metrics of the log store: names, help texts, and what is observed when.
+//! Metrics of the log store: names, help texts and handles.
 //!
-//! The writer thread observes once for each round, never for each entry. Sizes and states are looked at when metrics are
-//! rendered, from [`crate::Stats`].
+//! The writer thread observes once for each round, never for each entry. Sizes and states are read from
+//! [`crate::Stats`] at each scrape.
 
 use std::sync::{Arc, Weak};
 
@@ -49,10 +49,8 @@ const RECLAIMED_SEGMENTS: Metric = Metric::new(
     "anabranch_storage_reclaimed_segments_total",
     "Segments that were emptied, and then reused or deleted.",
 );
-const READS: Metric = Metric::new(
-    "anabranch_storage_reads_total",
-    "Reads of a range of entries, by where the answer came from.",
-);
+const READS: Metric =
+    Metric::new("anabranch_storage_reads_total", "Reads of a range of entries, by source.");
 const DAMAGED_ENTRIES: Metric =
     Metric::new("anabranch_storage_damaged_entries_total", "Damaged log entries found.");
 const REPAIRED_ENTRIES: Metric = Metric::new(
@@ -79,8 +77,7 @@ const BALLAST_BYTES: Metric = Metric::new(
     "anabranch_storage_ballast_bytes",
     "Bytes of the ballast file, which is given back when the disk is full.",
 );
-const SEGMENTS: Metric =
-    Metric::new("anabranch_storage_segments", "Segment files, by what they are for.");
+const SEGMENTS: Metric = Metric::new("anabranch_storage_segments", "Segment files, by use.");
 const LIVE_BYTES: Metric = Metric::new(
     "anabranch_storage_live_bytes",
     "Bytes of entries in sealed segments that are not purged.",
@@ -107,21 +104,21 @@ const SCRUB_PASS_BYTES: Metric = Metric::new(
 );
 
 label! {
-    /// Where the answer to a read came from.
+    /// Source of the entries of a read.
     pub(crate) enum Source: "source" {
         /// The cache of the newest entries.
         Cache = "cache",
-        /// Segments; also if a part came from the cache.
+        /// Segments, or segments and the cache.
         Disk = "disk",
     }
 }
 
 label! {
-    /// What a segment file is for.
+    /// Use of a segment file.
     enum SegmentUse: "use" {
         /// It holds live entries, or is being written.
         Live = "live",
-        /// It is prepared and stands ready to be written.
+        /// It is prepared for new entries.
         Free = "free",
     }
 }
@@ -143,7 +140,7 @@ impl Label for DiskState {
     }
 }
 
-/// What the threads of a store observe.
+/// Handles that the threads of a store share.
 pub(crate) struct Metrics {
     pub(crate) sync_duration: Histogram,
     pub(crate) queue_wait: Histogram,
@@ -182,7 +179,7 @@ impl Metrics {
     }
 }
 
-/// What is looked at when metrics are rendered.
+/// Gauges that are read at each scrape.
 struct Gauges {
     unrepaired_entries: Gauge,
     quarantined_replicas: Gauge,
@@ -199,7 +196,7 @@ struct Gauges {
     scrub_pass_bytes: Gauge,
 }
 
-/// Has `registry` show the sizes and states of an open store, for as long as it is open.
+/// Registers gauges with the sizes and states of an open store. They are refreshed as long as the store exists.
 pub(crate) fn show(core: &Arc<Core>, registry: &Registry) {
     let (core, gauges): (Weak<Core>, _) = (Arc::downgrade(core), Gauges::new(registry));
     registry.before_render(move || {

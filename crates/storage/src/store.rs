@@ -68,7 +68,7 @@ impl SegmentStore {
         Self::open_measured(dir, settings, &Registry::default())
     }
 
-    /// As [`Self::open`]; the store's metrics are registered in `registry`.
+    /// As [`Self::open`]. Registers the metrics of the store in `registry`.
     ///
     /// # Errors
     /// As [`Self::open`].

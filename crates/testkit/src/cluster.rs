@@ -275,7 +275,7 @@ impl Cluster {
         self.running.get(&node).map(|running| &running.replicas)
     }
 
-    /// The metrics of a node that runs, as text.
+    /// Metrics of a running node, as text.
     pub fn metrics(&self, node: u64) -> Option<String> {
         self.running.get(&node).map(|running| running.registry.render())
     }

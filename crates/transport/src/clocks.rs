@@ -202,7 +202,7 @@ impl Clocks {
         self.report_of(&self.lock())
     }
 
-    /// By how many seconds this node's clock is ahead in `report`, which it made.
+    /// Seconds by which this node's clock is ahead of the agreed time, according to `report`. Negative if it is behind.
     pub(crate) fn own_ahead_seconds(&self, report: &ClockReport) -> f64 {
         let ahead = report.ahead_millis.get(&self.node).copied().unwrap_or_default();
         ahead as f64 / 1000.0

@@ -208,7 +208,7 @@ impl Drop for Disconnect<'_> {
     }
 }
 
-/// A message of `first` and the requests that wait behind it, up to the bounds of a message. Counts their bytes as sent.
+/// `first` and the other waiting requests, up to the bounds of a message. Counts their bytes as sent.
 fn gather_from(
     first: pb::RequestFrame,
     outgoing: &mut mpsc::UnboundedReceiver<pb::RequestFrame>,

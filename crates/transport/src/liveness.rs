@@ -70,12 +70,12 @@ struct Peer {
     stalled: bool,
 }
 
-/// The other nodes, as [`Liveness::is_silent`] says of each.
+/// Numbers of other nodes, by [`Liveness::is_silent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) heard: u64,
     pub(crate) silent: u64,
-    /// How often this node has declared one of them silent.
+    /// How often this node has declared a node silent, all nodes together.
     pub(crate) silences: u64,
 }
 
@@ -159,7 +159,7 @@ impl Liveness {
         self.lock().get(&node).is_some_and(|peer| peer.refuses_records)
     }
 
-    /// How many nodes are heard, and how many are not.
+    /// Numbers of other nodes that are heard and that are silent.
     pub(crate) fn counts(&self) -> Counts {
         let peers = self.lock();
         let silent = peers.values().filter(|peer| peer.silent || peer.stalled).count() as u64;

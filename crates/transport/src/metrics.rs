@@ -1,7 +1,7 @@
-//! The metrics of the streams between nodes: names, help texts, and what is observed when.
+//! Metrics of the streams between nodes: names, help texts and handles.
 //!
-//! Pings are observed one by one, a few a second for each other node. Bytes are counted once for each message, which
-//! carries the requests of many groups. Other nodes and clocks are looked at when metrics are rendered.
+//! Each ping is observed; there are five a second for each other node. Bytes are counted once for each message, which
+//! carries the requests of many groups. The state of other nodes and of clocks is read at each scrape.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const FAILED_STREAMS: Metric = Metric::new(
 );
 const PEERS: Metric = Metric::new(
     "anabranch_transport_peers",
-    "Other nodes that this node knows the address of, by whether they are heard.",
+    "Other nodes whose address this node knows, by state.",
 );
 const SILENCES: Metric = Metric::new(
     "anabranch_transport_silences_total",
@@ -49,11 +49,11 @@ const WRONG_CLOCKS: Metric = Metric::new(
 );
 
 label! {
-    /// Whether a node is heard.
+    /// State of another node.
     enum Heard: "state" {
         /// It answers.
         Heard = "heard",
-        /// Nothing was heard of it for too long, or its disk is stalled.
+        /// It has not answered for a second, or its disk is stalled.
         Silent = "silent",
     }
 }
@@ -75,7 +75,7 @@ impl Label for Purpose {
     }
 }
 
-/// What the streams of a node observe.
+/// Handles that the streams of a node share.
 pub(crate) struct Metrics {
     pub(crate) ping_round_trip: Histogram,
     pub(crate) unanswered_pings: Counter,
@@ -94,7 +94,7 @@ impl Metrics {
     }
 }
 
-/// Has `registry` show which nodes are heard and how the clocks are.
+/// Registers gauges with the state of the other nodes and of the clocks.
 pub(crate) fn show(registry: &Registry, liveness: &Arc<Liveness>, clocks: &Arc<Clocks>) {
     let (liveness, clocks) = (Arc::downgrade(liveness), Arc::downgrade(clocks));
     let (peers, silences) = (registry.gauges(PEERS), registry.counter(SILENCES));

@@ -1,4 +1,4 @@
-//! What a registry shows, and which names it refuses.
+//! Rendering of a registry, and the names that it refuses.
 
 use std::sync::Weak;
 use std::time::Duration;

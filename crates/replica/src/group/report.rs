@@ -57,22 +57,22 @@ pub struct MemberReport {
     pub matched: Option<u64>,
 }
 
-/// How a replica stands in its group, for metrics.
+/// State of a replica in its group, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) role: Role,
     /// Whether it knows no leader, or the leader's node is silent.
     pub(crate) is_leaderless: bool,
-    /// Entries that are committed and that it hasn't applied.
+    /// Number of entries that are committed and not yet applied here.
     pub(crate) unapplied: u64,
-    /// On the leader: entries that the slowest other replica lacks. Else 0.
+    /// On the leader: number of entries that the slowest other replica lacks. On others: 0.
     pub(crate) largest_lag: u64,
-    /// On the leader: how many other replicas are far behind. Else 0.
+    /// On the leader: number of other replicas that lack more than [`CATCH_UP_ENTRIES`]. On others: 0.
     pub(crate) lagging: u64,
 }
 
 impl Group {
-    /// How this replica stands in its group.
+    /// State of this replica in its group.
     pub(crate) fn standing(&self) -> Standing {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();

@@ -53,7 +53,7 @@ impl Group {
         self.damage_count() > 0
     }
 
-    /// How many entries are known that can't be read.
+    /// Number of entries that are known to be damaged. Some may have been purged or truncated since.
     pub(crate) fn damage_count(&self) -> usize {
         *self.damage.borrow()
     }

@@ -77,7 +77,7 @@ pub(crate) struct Queue {
     capacity: Condvar,
     capacity_changed: Notify,
     limit_bytes: usize,
-    /// How long the oldest urgent write of each round waited.
+    /// Time that the oldest urgent write of each round waited.
     wait: Histogram,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Queue {
 struct State {
     ops: Vec<Op>,
     bytes: usize,
-    /// Since when a write that must not wait for others is in the queue; `None` if there is none.
+    /// When the oldest urgent op arrived. `None` if no op in the queue is urgent.
     urgent_since: Option<Instant>,
     writer_waits: bool,
     /// Whether the writer waits for disk space. Appends are refused then. Other writes are small, and their callers

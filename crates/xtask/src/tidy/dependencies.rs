@@ -81,7 +81,7 @@ pub(super) fn openraft_in_one_crate(tree: &Tree) -> Vec<String> {
     naming(others, "openraft", "only anabranch-replica does")
 }
 
-/// A better library for metrics is the matter of one crate (ADR-0029).
+/// Only one crate has to change when the library for metrics changes (ADR-0029).
 pub(super) fn prometheus_in_one_crate(tree: &Tree) -> Vec<String> {
     let others = tree.crates.iter().filter(|member| member.name() != "anabranch-metrics");
     naming(others, "prometheus", "only anabranch-metrics does")
