@@ -1,3 +1,8 @@
+//! `anabranch server`: runs one node of a cluster from its configuration file.
+//!
+//! Order: the file is read and checked, the data directory is made private, then the node runs until SIGTERM. A node
+//! never starts with settings that it could not keep: an error names the key and the rule.
+
 use std::path::PathBuf;
 
 use anabranch_gateway::Authentication;

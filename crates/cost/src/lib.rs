@@ -8,7 +8,8 @@
 
 use std::hint::black_box;
 
-/// Runs the work whose cost is counted. A test calls it once. The result is dropped outside, so dropping is not counted.
+/// Runs the work whose cost is counted. A test calls it once. The result is dropped outside, so its drop is not
+/// counted.
 #[inline(never)]
 pub fn counted<T>(work: impl FnOnce() -> T) -> T {
     black_box(work())

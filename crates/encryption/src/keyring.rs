@@ -14,8 +14,8 @@
 //! ```
 //!
 //! A caller of a stale key waits until 500 ms after the call to the provider began (`STALE_WAIT`), then uses the stale
-//! key. For a minute after a failed call, callers do not wait at all (`NO_WAIT_TIME`). A key in use is refreshed before it
-//! becomes stale, so normally no caller ever waits. Any response other than "throttled" takes effect at once.
+//! key. For a minute after a failed call, callers do not wait at all (`NO_WAIT_TIME`). A key in use is refreshed before
+//! it becomes stale, so normally no caller ever waits. Any response other than "throttled" takes effect at once.
 //!
 //! Never: a data key or a master key in a log, or on a disk.
 

@@ -107,7 +107,7 @@ impl Authorization<'_> {
         let policies = &self.authenticator.policies;
         let compiled = resource.policy.map(|text| policies.compiled(&resource.arn, text));
         // A policy is compiled before it is stored, so it normally compiles. An older version of this software may
-        // have stored one that does not compile any more. Such a policy denies everything to everyone except root.
+        // have stored a policy that does not compile any more. Such a policy denies everything to everyone except root.
         // Root can replace it.
         let attached = match compiled.transpose() {
             Ok(attached) => attached,

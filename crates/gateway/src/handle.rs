@@ -174,7 +174,7 @@ struct Exchange<'a> {
     parts: &'a Parts,
 }
 
-/// What the head of a request says of its body and its signature.
+/// Encoding and signature that the head of a request announces.
 #[derive(Clone, Copy)]
 struct Expected<'a> {
     encoding: Encoding,

@@ -1,4 +1,4 @@
-//! What a service gives to the gateway, and what the gateway gives back.
+//! The interface between the gateway and its services.
 //!
 //! A service is one AWS API. It implements [`Service`]: its names and its table of [`Operation`]s. A row of the table
 //! names a [`Request`] type. The gateway decodes the request, checks it, authorizes its [`Target`] and then runs it.

@@ -133,7 +133,7 @@ pub(crate) struct Group {
     pub(crate) lacks_writable_majority: Arc<AtomicBool>,
 }
 
-/// What the replicas of a node share.
+/// Parts that all replicas of a node share.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a> {
     pub(crate) store: &'a Arc<dyn LogStore>,

@@ -1,7 +1,7 @@
 //! Chores of the workspace, as commands.
 //!
-//! - `tidy` checks what the compiler does not: the layers of the crates, lint settings, tests that are switched off.
-//!   The same check runs as a test. Start at [`tidy::findings`].
+//! - `tidy` checks what the compiler does not: the layers of the crates, lint settings, tests that are switched off,
+//!   and the prose of comments and documents. The same check runs as a test. Start at [`tidy::findings`].
 //! - `prose` counts mannered turns, files without a `//!` comment and wide comment lines for each crate; with names of
 //!   crates it prints each line.
 //! - `circles` prints for each crate the largest set of files that import each other.

@@ -30,7 +30,7 @@ pub(crate) fn findings(tree: &Tree) -> Vec<String> {
         lints::shared_keys_repeated,
         skipped::tests,
     ];
-    rules.iter().flat_map(|rule| rule(tree)).collect()
+    rules.iter().flat_map(|rule| rule(tree)).chain(prose_findings(tree)).collect()
 }
 
 /// Every finding about the prose of `tree`.
