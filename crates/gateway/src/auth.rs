@@ -21,7 +21,6 @@ use http::request::Parts;
 
 use crate::cooperative::cooperatively;
 use crate::error::Error;
-use crate::gateway::Gateway;
 use crate::identity::{Identities, Identity};
 use crate::platform::Platform;
 use crate::policy_cache::PolicyCache;
@@ -190,22 +189,22 @@ impl Authenticator {
 /// # Errors
 /// The errors of [`signature::Error`]; [`Error::UnknownKey`]; [`Error::ExpiredToken`].
 pub(crate) async fn authenticate(
-    gateway: &Gateway,
+    platform: &Platform,
+    authenticator: Option<&Authenticator>,
     parts: &Parts,
-    signing: Option<&str>,
+    signing: SigningNames<'_>,
     body: &[u8],
 ) -> Result<Caller, Error> {
     let headers = sent_headers(parts);
     let request = request(parts, &headers, body);
-    let Some(authenticator) = &gateway.authenticator else {
+    let Some(authenticator) = authenticator else {
         return signature::require(&request).map(|()| Caller(None)).map_err(Error::from);
     };
-    let now = gateway.platform.clock.now();
+    let now = platform.clock.now();
     let signature = Signature::parse(&request)?;
-    signature.check(gateway.signing_name(signing, &signature), now)?;
-    let known = newest_if_unknown(&gateway.platform, |view| {
-        authenticator.verify(view, &request, &signature, now)
-    });
+    signature.check(signing.expected(&signature), now)?;
+    let known =
+        newest_if_unknown(platform, |view| authenticator.verify(view, &request, &signature, now));
     known.await.map(Some).map(Caller)
 }
 
@@ -215,31 +214,37 @@ pub(crate) async fn authenticate(
 /// # Errors
 /// The errors of [`authenticate`].
 pub(crate) async fn check_head(
-    gateway: &Gateway,
+    platform: &Platform,
+    authenticator: Option<&Authenticator>,
     parts: &Parts,
-    signing: Option<&str>,
+    signing: SigningNames<'_>,
 ) -> Result<(), Error> {
     let headers = sent_headers(parts);
     let request = request(parts, &headers, &[]);
-    let Some(authenticator) = &gateway.authenticator else {
+    let Some(authenticator) = authenticator else {
         return signature::require(&request).map_err(Error::from);
     };
-    let now = gateway.platform.clock.now();
+    let now = platform.clock.now();
     let signature = Signature::parse(&request)?;
-    signature.check(gateway.signing_name(signing, &signature), now)?;
-    newest_if_unknown(&gateway.platform, |view| {
-        authenticator.claim(view, &signature, now).map(drop)
-    })
-    .await
+    signature.check(signing.expected(&signature), now)?;
+    newest_if_unknown(platform, |view| authenticator.claim(view, &signature, now).map(drop)).await
 }
 
-impl Gateway {
-    /// The service name that the scope of a signature must have: the name of the called service. A request for an
-    /// unknown service may use the name of any hosted service.
-    fn signing_name<'a>(&'a self, called: Option<&'a str>, signature: &Signature<'_>) -> &'a str {
-        let mut hosted = self.services.iter().map(|service| service.names().signing);
-        let any = || hosted.clone().find(|name| *name == signature.service());
-        called.or_else(any).or_else(|| hosted.next()).unwrap_or_default()
+/// Service names that the scope of a signature may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SigningNames<'a> {
+    /// Name of the called service; `None` for an unknown service.
+    pub called: Option<&'a str>,
+    /// Names of all hosted services. A request for an unknown service may use any of them.
+    pub hosted: &'a [&'static str],
+}
+
+impl<'a> SigningNames<'a> {
+    /// The name that the scope of `signature` must have.
+    fn expected(self, signature: &Signature<'_>) -> &'a str {
+        let used = || self.hosted.iter().find(|name| **name == signature.service());
+        let any = || used().or(self.hosted.first()).copied();
+        self.called.or_else(any).unwrap_or_default()
     }
 }
 

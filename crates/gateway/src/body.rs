@@ -20,12 +20,9 @@ use tokio::time::timeout;
 
 use crate::chunked::Chunked;
 use crate::error::Error;
-use crate::gateway::Gateway;
-use crate::trust::Reservation;
+use crate::platform::Platform;
+use crate::trust::{BODY_COST, Reservation};
 use crate::unverified::SMALL_BODY_BYTES;
-
-/// A body costs its bytes once, and once more for the decoded batch.
-pub(crate) const COST: usize = 2;
 
 /// [`discard`] stops after the client has sent nothing for this time, because then it waits for its response.
 const DISCARD_PAUSE: Duration = Duration::from_millis(200);
@@ -93,23 +90,23 @@ pub(crate) async fn discard(mut body: Incoming) {
 /// [`Error::TooLarge`]; [`Error::BodyTimeout`]; [`Error::Serialization`] if the client stops early;
 /// [`Error::Throttled`] if no capacity is left. The service of the call has its own code for the last one.
 pub(crate) async fn read(
-    gateway: &Gateway,
+    platform: &Platform,
     body: Incoming,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Error> {
-    let limit = gateway.platform.settings.max_body_bytes;
+    let limit = platform.settings.max_body_bytes;
     let declared = body.size_hint();
     if declared.lower() > limit as u64 {
         return Err(Error::TooLarge { limit });
     }
     let expected = usize::try_from(declared.lower()).unwrap_or(limit);
     // Refuse the call now if its declared size cannot fit. This spares the client from sending the body.
-    if !gateway.platform.bodies.has(expected * COST) {
+    if !platform.bodies.has(expected * BODY_COST) {
         return Err(Error::Throttled);
     }
     let collected = timeout(
-        gateway.platform.settings.body_read_timeout,
-        collect(gateway, body, expected, reservation),
+        platform.settings.body_read_timeout,
+        collect(platform, body, expected, reservation),
     );
     collected.await.unwrap_or(Err(Error::BodyTimeout))
 }
@@ -120,11 +117,11 @@ pub(crate) async fn read(
 /// [`Error::TooLarge`]; [`Error::Serialization`] if the body is not gzip; [`Error::Throttled`] if no capacity is
 /// left.
 pub(crate) async fn inflate(
-    gateway: &Gateway,
+    platform: &Platform,
     sent: &Bytes,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Error> {
-    let limit = gateway.platform.settings.max_body_bytes;
+    let limit = platform.settings.max_body_bytes;
     let mut decoder = GzDecoder::new(Chunked::new(sent));
     let mut bytes = Vec::new();
     loop {
@@ -132,7 +129,7 @@ pub(crate) async fn inflate(
             // Double the buffer. Its limit is one byte above the allowed size, because that byte proves that the body
             // is too large.
             let more = bytes.len().max(FIRST_CAPACITY_BYTES).min(limit + 1 - bytes.len());
-            reservation.grow(gateway, more)?;
+            reservation.grow(platform, more)?;
             bytes.reserve_exact(more);
         }
         let wanted = (bytes.capacity() - bytes.len()).min(PIECE_BYTES);
@@ -163,12 +160,12 @@ fn more_than_one_member() -> Error {
 }
 
 async fn collect(
-    gateway: &Gateway,
+    platform: &Platform,
     mut body: Incoming,
     expected: usize,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Error> {
-    let limit = gateway.platform.settings.max_body_bytes;
+    let limit = platform.settings.max_body_bytes;
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let broken = |_| Error::Serialization("The request body ended early".to_owned());
@@ -177,7 +174,7 @@ async fn collect(
         if before + data.len() > limit {
             return Err(Error::TooLarge { limit });
         }
-        reservation.grow(gateway, data.len())?;
+        reservation.grow(platform, data.len())?;
         if before == 0 {
             // Most bodies are one piece. They are not copied.
             first = data;

@@ -66,7 +66,7 @@ pub(crate) async fn drive(
             }
         }
     };
-    let activity = Arc::new(Activity::new(Trust::new(gateway)));
+    let activity = Arc::new(Activity::new(Trust::new(&gateway.platform)));
     let io =
         WatchedStream::new(stream, Arc::clone(&activity), gateway.platform.settings.write_timeout);
     let closing_events = closing.clone();

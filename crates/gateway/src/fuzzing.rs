@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 
-use crate::auth::{self, Peer};
+use crate::auth::{self, Peer, SigningNames};
 use crate::body;
 use crate::dispatch::Route;
 use crate::gateway::Gateway;
@@ -26,10 +26,13 @@ pub async fn call(gateway: &Gateway, target: &str, content_type: &str, body: &[u
     let Route::Call(destination) = Route::of(&gateway.services, &parts) else { return None };
     let (service, operation) = destination.service.zip(destination.operation)?;
     let protocol = destination.protocol;
-    let caller = auth::authenticate(gateway, &parts, None, body).await;
+    let signing = SigningNames { called: None, hosted: &gateway.signing_names };
+    let caller =
+        auth::authenticate(&gateway.platform, gateway.port().authenticator, &parts, signing, body)
+            .await;
     let peer = Peer { address: Ipv4Addr::LOCALHOST.into(), is_secure: false };
     let received = Received { protocol, body, parts: &parts, peer, caller, stages: None };
-    Some(match service.perform(gateway, operation, received).await {
+    Some(match service.perform(gateway.port(), operation, received).await {
         Ok(_) => 200,
         Err(fault) => protocol.failure(&fault).status().as_u16(),
     })
@@ -39,6 +42,6 @@ pub async fn call(gateway: &Gateway, target: &str, content_type: &str, body: &[u
 pub async fn inflate(gateway: &Gateway, body: &[u8]) -> Option<Vec<u8>> {
     let sent = Bytes::copy_from_slice(body);
     let mut reservation = Reservation::Verified(gateway.platform.bodies.take(0)?);
-    let inflated = body::inflate(gateway, &sent, &mut reservation).await.ok()?;
+    let inflated = body::inflate(&gateway.platform, &sent, &mut reservation).await.ok()?;
     Some(inflated.to_vec())
 }

@@ -15,6 +15,7 @@ use crate::auth::Authenticator;
 use crate::host::{Host, Hosted};
 use crate::metrics::OperationMetrics;
 use crate::platform::Platform;
+use crate::run::Port;
 use crate::server;
 use crate::service::Service;
 use crate::settings::Authentication;
@@ -23,7 +24,9 @@ use crate::settings::Authentication;
 #[derive(Clone)]
 pub struct Gateway {
     pub(crate) platform: Platform,
-    pub(crate) services: Vec<Arc<dyn Hosted>>,
+    pub(crate) services: Arc<[Arc<dyn Hosted>]>,
+    /// Their names in signatures.
+    pub(crate) signing_names: Arc<[&'static str]>,
     /// Verifies signatures. `None` if any credentials are accepted.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     /// `None`: plain HTTP.
@@ -45,7 +48,8 @@ impl Gateway {
         };
         Self {
             authenticator: authenticator.map(Arc::new),
-            services: Vec::new(),
+            services: Arc::default(),
+            signing_names: Arc::default(),
             unknown_calls: Arc::new(platform.metrics.unknown_operation()),
             platform,
             tls: None,
@@ -59,7 +63,9 @@ impl Gateway {
     pub fn with_service<S: Service>(mut self, service: S) -> Self {
         let has_limits = self.platform.settings.service_limits;
         let host = Host::new(service, has_limits, &self.platform.metrics);
-        self.services.push(Arc::new(host));
+        let host: Arc<dyn Hosted> = Arc::new(host);
+        self.services = self.services.iter().cloned().chain([host]).collect();
+        self.signing_names = self.services.iter().map(|host| host.names().signing).collect();
         self
     }
 
@@ -98,6 +104,13 @@ impl Gateway {
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         server::serve(self, listener, shutdown).await
+    }
+}
+
+impl Gateway {
+    /// The parts that a call needs.
+    pub(crate) fn port(&self) -> Port<'_> {
+        Port { platform: &self.platform, authenticator: self.authenticator.as_deref() }
     }
 }
 

@@ -20,7 +20,7 @@ use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use hyper::body::Incoming;
 
-use crate::auth::{self, Caller, Peer};
+use crate::auth::{self, Caller, Peer, SigningNames};
 use crate::body::{self, Encoding};
 use crate::cooperative::cooperatively;
 use crate::dispatch::{Destination, Route};
@@ -30,7 +30,7 @@ use crate::host::{Hosted, OperationIndex};
 use crate::metrics::{self, Direction, Outcome, PutStage, PutStages};
 use crate::origin;
 use crate::response::{self, Done, HttpResponse};
-use crate::run::Received;
+use crate::run::{Port, Received};
 use crate::service::Kind;
 use crate::trust::{Reservation, Trust};
 use crate::unverified::SMALL_BODY_BYTES;
@@ -113,7 +113,12 @@ fn finish(
     route: &Route<'_>,
     id: uuid::Uuid,
 ) {
-    response::finish(response, &parts.headers, origin::is_foreign(gateway, &parts.headers), id);
+    response::finish(
+        response,
+        &parts.headers,
+        origin::is_foreign(&gateway.platform.settings, &parts.headers),
+        id,
+    );
     tracing::info!(
         request_id = %id,
         operation = route.name(),
@@ -178,8 +183,7 @@ struct Exchange<'a> {
 #[derive(Clone, Copy)]
 struct Expected<'a> {
     encoding: Encoding,
-    /// Name of the called service in signatures; `None` for an unknown service.
-    signing: Option<&'a str>,
+    signing: SigningNames<'a>,
 }
 
 /// A request whose body has arrived.
@@ -209,7 +213,7 @@ impl Exchange<'_> {
         if parts.version == Version::HTTP_11 && parts.headers.get_all(HOST).iter().count() != 1 {
             return response::without_host();
         }
-        if origin::is_foreign(gateway, &parts.headers) {
+        if origin::is_foreign(&gateway.platform.settings, &parts.headers) {
             return response::plain(StatusCode::FORBIDDEN, "pages of this origin may not call\n");
         }
         match (&parts.method, parts.uri.path()) {
@@ -271,7 +275,10 @@ impl Exchange<'_> {
         let mut stages = destination.writes_records().then(|| metrics.put());
         let expected = Expected {
             encoding,
-            signing: destination.service.map(|service| service.names().signing),
+            signing: SigningNames {
+                called: destination.service.map(|service| service.names().signing),
+                hosted: &gateway.signing_names,
+            },
         };
         let arrived = self.arrive_unless_refused(body, reservation, expected, &mut stages).await;
         let Arrived { sent, caller, mut reservation } = arrived.map_err(failed)?;
@@ -282,7 +289,7 @@ impl Exchange<'_> {
         let bytes = match encoding {
             Encoding::Identity => sent.clone(),
             Encoding::Gzip => {
-                body::inflate(gateway, &sent, &mut reservation).await.map_err(failed)?
+                body::inflate(&gateway.platform, &sent, &mut reservation).await.map_err(failed)?
             }
         };
         let protocol = destination.protocol;
@@ -293,7 +300,7 @@ impl Exchange<'_> {
         };
         let received = Received { protocol, body: &bytes, parts, peer, caller, stages };
         // This function owns the reservation, so the bytes of the body stay counted until the response is made.
-        service.perform(gateway, operation, received).await
+        service.perform(gateway.port(), operation, received).await
     }
 
     async fn arrive_unless_refused(
@@ -323,24 +330,25 @@ impl Exchange<'_> {
         stages: &mut Option<PutStages<'_>>,
     ) -> Result<Arrived, Error> {
         let Self { gateway, trust, parts, .. } = self;
+        let Port { platform, authenticator } = gateway.port();
         let Expected { encoding, signing } = expected;
         let mut ended = |stage| stages.iter_mut().for_each(|stages| stages.ended(stage));
         if !body::is_small(&body)
-            && let Err(error) = auth::check_head(gateway, parts, signing).await
+            && let Err(error) = auth::check_head(platform, authenticator, parts, signing).await
         {
             if parts.version < Version::HTTP_2 {
                 body::discard(body).await;
             }
             return Err(error);
         }
-        let sent = body::read(gateway, body, &mut reservation).await?;
-        gateway.platform.metrics.body_bytes(Direction::In, sent.len());
+        let sent = body::read(platform, body, &mut reservation).await?;
+        platform.metrics.body_bytes(Direction::In, sent.len());
         ended(PutStage::ReadBody);
-        let caller = auth::authenticate(gateway, parts, signing, &sent).await;
+        let caller = auth::authenticate(platform, authenticator, parts, signing, &sent).await;
         ended(PutStage::Authenticate);
         trust.set(caller.is_ok());
         match &caller {
-            Ok(_) => reservation = reservation.verified(gateway, sent.len())?,
+            Ok(_) => reservation = reservation.verified(platform, sent.len())?,
             Err(error) if sent.len() > SMALL_BODY_BYTES || encoding == Encoding::Gzip => {
                 return Err(error.clone());
             }

@@ -6,10 +6,9 @@ use futures::future::BoxFuture;
 
 use crate::call_limits::CallLimits;
 use crate::error::{Error, TOO_MUCH_IN_FLIGHT};
-use crate::gateway::Gateway;
 use crate::metrics::{GatewayMetrics, OperationMetrics};
 use crate::response::Done;
-use crate::run::{Call, Received};
+use crate::run::{Call, Port, Received};
 use crate::service::{Kind, Limit, Scope as _, Service, ServiceNames};
 
 /// A service and its counters.
@@ -42,7 +41,7 @@ pub(crate) trait Hosted: Send + Sync {
     /// Performs a call in the order of `run.rs`.
     fn perform<'a>(
         &'a self,
-        gateway: &'a Gateway,
+        port: Port<'a>,
         operation: OperationIndex,
         received: Received<'a>,
     ) -> BoxFuture<'a, Result<Done, Fault>>;
@@ -69,7 +68,7 @@ impl<S: Service> Host<S> {
         subject: Option<S::Subject>,
     ) -> Result<(), Fault> {
         let Some(limits) = &self.limits else { return Ok(()) };
-        let (name, now) = (call.operation.name, call.gateway.platform.clock.now());
+        let (name, now) = (call.operation.name, call.port.platform.clock.now());
         if limits.take(name, subject, limit.per_second, now) {
             return Ok(());
         }
@@ -92,12 +91,12 @@ impl<S: Service> Hosted for Host<S> {
 
     fn perform<'a>(
         &'a self,
-        gateway: &'a Gateway,
+        port: Port<'a>,
         operation: OperationIndex,
         received: Received<'a>,
     ) -> BoxFuture<'a, Result<Done, Fault>> {
         let operation = &S::OPERATIONS[operation.0];
-        (operation.perform)(Call { gateway, host: self, operation, received }).future()
+        (operation.perform)(Call { port, host: self, operation, received }).future()
     }
 
     fn kind(&self, operation: OperationIndex) -> Kind {

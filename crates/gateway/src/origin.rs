@@ -10,14 +10,14 @@ use http::HeaderMap;
 use http::header::ORIGIN;
 use http::uri::{Authority, Uri};
 
-use crate::gateway::Gateway;
+use crate::settings::{Authentication, GatewaySettings};
 
 /// Whether the request comes from a page that may not call.
-pub(crate) fn is_foreign(gateway: &Gateway, headers: &HeaderMap) -> bool {
-    if gateway.authenticator.is_some() {
+pub(crate) fn is_foreign(settings: &GatewaySettings, headers: &HeaderMap) -> bool {
+    if settings.authentication == Authentication::Required {
         return false;
     }
-    let allowed = &gateway.platform.settings.allowed_origins;
+    let allowed = &settings.allowed_origins;
     let is_allowed =
         |origin: &str| is_of_loopback(origin) || allowed.iter().any(|one| one == origin);
     let mut origins = headers.get_all(ORIGIN).iter();

@@ -28,13 +28,13 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use serde::Deserialize;
 
-use crate::auth::{Caller, KnownCaller, Peer};
+use crate::auth::{Authenticator, Caller, KnownCaller, Peer};
 use crate::authorization::Authorization;
 use crate::cooperative::cooperatively;
 use crate::error::{Error, TOO_MUCH_IN_FLIGHT};
-use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::metrics::{PutStage, PutStages};
+use crate::platform::Platform;
 use crate::response::{Done, Encoded};
 use crate::service::{
     Context, EventSource, Operation, Request, Response, Service, ServiceError as _, Target,
@@ -45,10 +45,18 @@ const UNCOUNTED_RESPONSE_BYTES: usize = 1024;
 
 /// One call of an operation, before its body is decoded.
 pub struct Call<'a, S: Service> {
-    pub(crate) gateway: &'a Gateway,
+    pub(crate) port: Port<'a>,
     pub(crate) host: &'a Host<S>,
     pub(crate) operation: &'static Operation<S>,
     pub(crate) received: Received<'a>,
+}
+
+/// The parts of the gateway that a call needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Port<'a> {
+    pub platform: &'a Platform,
+    /// `None` if any credentials are accepted.
+    pub authenticator: Option<&'a Authenticator>,
 }
 
 /// A request whose operation is known.
@@ -137,7 +145,7 @@ impl<'a, S: Service> Call<'a, S> {
         self.check_account_limit()?;
         let request = decoded.map_err(|error| Error::from(error).fault())?;
         constraints::check(&request).map_err(|violations| Error::from(violations).fault())?;
-        let platform = &self.gateway.platform;
+        let platform = self.port.platform;
         if self.operation.kind.needs_newest() && !platform.newest.reach(&platform.cluster).await {
             return Err(Error::Internal.fault());
         }
@@ -157,7 +165,7 @@ impl<'a, S: Service> Call<'a, S> {
         let Admitted { request, target, .. } = admitted;
         match request.run(&cx, target).await {
             Err(error) if !self.operation.kind.needs_newest() && error.may_be_outdated() => {
-                let platform = &self.gateway.platform;
+                let platform = self.port.platform;
                 let newest = platform.newest.view(&platform.cluster).await;
                 newest.ok_or_else(|| Error::Internal.fault())?;
                 // Authorize again: the old version may lack the policies and tags of a new stream.
@@ -170,13 +178,13 @@ impl<'a, S: Service> Call<'a, S> {
 
     /// Checks that policies allow the call. No policy is evaluated if any credentials are accepted.
     async fn authorize<R: Request<S>>(&self, admitted: &Admitted<S, R>) -> Result<(), Fault> {
-        let (Some(caller), Some(authenticator)) = (&admitted.caller, &self.gateway.authenticator)
+        let (Some(caller), Some(authenticator)) = (&admitted.caller, self.port.authenticator)
         else {
             return Ok(());
         };
         let (service, target) = (&self.host.service, &admitted.target);
         let authorization = Authorization {
-            platform: &self.gateway.platform,
+            platform: self.port.platform,
             authenticator,
             parts: self.received.parts,
             peer: self.received.peer,
@@ -199,7 +207,7 @@ impl<'a, S: Service> Call<'a, S> {
         else {
             return Ok(());
         };
-        match target.subject(scope, &self.gateway.platform.cluster.view()) {
+        match target.subject(scope, &self.port.platform.cluster.view()) {
             Some(subject) => self.host.count(self, limit, Some(subject)),
             None => Ok(()),
         }
@@ -213,7 +221,7 @@ impl<'a, S: Service> Call<'a, S> {
         let reports_change = response.reports_change();
         let permit = match response.into_permit() {
             None if bytes.len() > UNCOUNTED_RESPONSE_BYTES => {
-                let permit = self.gateway.platform.responses.take(bytes.len());
+                let permit = self.port.platform.responses.take(bytes.len());
                 if permit.is_none() && !reports_change {
                     return Err(S::throttled(self.operation.kind, TOO_MUCH_IN_FLIGHT.to_owned()));
                 }

@@ -22,12 +22,13 @@ use http::Method;
 use http::request::Parts;
 use tokio::sync::Notify;
 
-use crate::body::COST;
 use crate::budget::{Budget, Permit};
 use crate::error::Error;
-use crate::gateway::Gateway;
+use crate::platform::Platform;
 use crate::unverified::{Claim, Share, Unverified};
 
+/// A body costs its bytes once, and once more for the decoded batch.
+pub(crate) const BODY_COST: usize = 2;
 /// Largest number of concurrent requests on an untrusted connection.
 const UNTRUSTED_REQUESTS: usize = 32;
 /// Bytes that an untrusted connection may use in addition to one body of the largest size, for heads and small
@@ -63,13 +64,13 @@ pub(crate) enum Reservation {
 
 impl Trust {
     /// The trust of a new connection: untrusted.
-    pub(crate) fn new(gateway: &Gateway) -> Self {
-        let max_bytes = gateway.platform.settings.max_body_bytes + UNTRUSTED_BYTES_BESIDE;
+    pub(crate) fn new(platform: &Platform) -> Self {
+        let max_bytes = platform.settings.max_body_bytes + UNTRUSTED_BYTES_BESIDE;
         Self {
             is_trusted: AtomicBool::new(false),
             share: Arc::new(Share::new(max_bytes, UNTRUSTED_REQUESTS)),
-            unverified: gateway.platform.unverified.clone(),
-            bodies: gateway.platform.bodies.clone(),
+            unverified: platform.unverified.clone(),
+            bodies: platform.bodies.clone(),
             head: Mutex::default(),
             head_refused: Arc::default(),
         }
@@ -138,10 +139,10 @@ impl Reservation {
     ///
     /// # Errors
     /// [`Error::Throttled`] if no capacity is left.
-    pub(crate) fn grow(&mut self, gateway: &Gateway, bytes: usize) -> Result<(), Error> {
+    pub(crate) fn grow(&mut self, platform: &Platform, bytes: usize) -> Result<(), Error> {
         match self {
             Self::Verified(permit) => {
-                let more = gateway.platform.bodies.take(bytes * COST);
+                let more = platform.bodies.take(bytes * BODY_COST);
                 permit.join(more.ok_or(Error::Throttled)?);
             }
             Self::Unverified(claim) => {
@@ -169,12 +170,12 @@ impl Reservation {
     ///
     /// # Errors
     /// [`Error::Throttled`] if no capacity is left.
-    pub(crate) fn verified(self, gateway: &Gateway, bytes: usize) -> Result<Self, Error> {
+    pub(crate) fn verified(self, platform: &Platform, bytes: usize) -> Result<Self, Error> {
         match self {
             Self::Verified(_) => Ok(self),
             Self::Unverified(claim) => {
-                let cost = claim.bytes() + bytes * (COST - 1);
-                let permit = gateway.platform.bodies.take(cost).ok_or(Error::Throttled)?;
+                let cost = claim.bytes() + bytes * (BODY_COST - 1);
+                let permit = platform.bodies.take(cost).ok_or(Error::Throttled)?;
                 Ok(Self::Verified(permit))
             }
         }

@@ -6,10 +6,9 @@ use futures::future::BoxFuture;
 
 use super::*;
 use crate::error::Error;
-use crate::gateway::Gateway;
 use crate::metrics::{GatewayMetrics, OperationMetrics};
 use crate::response::Done;
-use crate::run::Received;
+use crate::run::{Port, Received};
 use crate::service::{Kind, ServiceNames};
 
 const JSON: &str = "application/x-amz-json-1.1";
@@ -30,7 +29,7 @@ impl Hosted for Fake {
 
     fn perform<'a>(
         &'a self,
-        _: &'a Gateway,
+        _: Port<'a>,
         _: OperationIndex,
         _: Received<'a>,
     ) -> BoxFuture<'a, Result<Done, Fault>> {
