@@ -16,7 +16,7 @@
 //! Source: AWS documentation, "IAM JSON policy elements reference" and "Policy evaluation logic".
 
 mod condition;
-mod facts;
+mod context;
 mod json;
 mod key;
 mod parse;
@@ -25,7 +25,7 @@ mod principal;
 
 use std::fmt;
 
-pub use facts::{Facts, MAX_VALUE_BYTES};
+pub use context::{MAX_VALUE_BYTES, RequestContext};
 pub use parse::{MAX_DOCUMENT_BYTES, ParseError};
 
 use condition::Condition;
@@ -86,7 +86,7 @@ pub struct Caller<'a> {
 
 /// A request to authorize.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct AuthorizationRequest<'a> {
     /// The caller.
     pub caller: Caller<'a>,
     /// Action, such as `kinesis:PutRecord`.
@@ -96,7 +96,7 @@ pub struct Question<'a> {
     /// Account that owns the resource.
     pub owner: &'a str,
     /// The request context: values of the condition keys.
-    pub facts: &'a Facts<'a>,
+    pub context: &'a RequestContext<'a>,
 }
 
 /// Why a request is denied.
@@ -123,8 +123,8 @@ impl fmt::Display for Denial {
 
 impl Denial {
     /// The message of an `AccessDeniedException`, in the words of AWS.
-    pub fn message(self, question: &Question<'_>) -> String {
-        let Question { caller, action, resource, .. } = question;
+    pub fn message(self, request: &AuthorizationRequest<'_>) -> String {
+        let AuthorizationRequest { caller, action, resource, .. } = request;
         let reason = match self {
             Self::DeniedByIdentity => format!("with an explicit deny in an {self} policy"),
             Self::DeniedByResource => format!("with an explicit deny in a {self} policy"),
@@ -160,23 +160,23 @@ struct Effects {
 /// # Errors
 /// [`Denial`] with the reason, if the request is denied.
 pub fn decide<'p>(
-    question: &Question<'_>,
+    request: &AuthorizationRequest<'_>,
     identity: impl IntoIterator<Item = &'p Policy>,
     resource: Option<&Policy>,
 ) -> Result<(), Denial> {
-    let Question { caller, owner, .. } = question;
+    let AuthorizationRequest { caller, owner, .. } = request;
     let is_own = caller.account == *owner;
     if caller.is_root && is_own {
         return Ok(());
     }
-    let action = question.action.to_ascii_lowercase();
+    let action = request.action.to_ascii_lowercase();
     let mut by_identity = Effects { allowed: caller.is_root, ..Effects::default() };
     for policy in identity {
-        policy.evaluate(question, &action, &mut by_identity);
+        policy.evaluate(request, &action, &mut by_identity);
     }
     let mut by_resource = Effects::default();
     if let Some(policy) = resource {
-        policy.evaluate(question, &action, &mut by_resource);
+        policy.evaluate(request, &action, &mut by_resource);
     }
     if by_identity.denied {
         return Err(Denial::DeniedByIdentity);
@@ -199,25 +199,25 @@ impl Policy {
         self.bytes
     }
 
-    fn evaluate(&self, question: &Question<'_>, action: &str, effects: &mut Effects) {
+    fn evaluate(&self, request: &AuthorizationRequest<'_>, action: &str, effects: &mut Effects) {
         for statement in &self.statements {
-            statement.evaluate(question, action, effects);
+            statement.evaluate(request, action, effects);
         }
     }
 }
 
 impl Statement {
     /// `action` is the action of the request in lower case.
-    fn evaluate(&self, question: &Question<'_>, action: &str, effects: &mut Effects) {
+    fn evaluate(&self, request: &AuthorizationRequest<'_>, action: &str, effects: &mut Effects) {
         if self.is_decided(effects) || !self.actions.matches(|pattern| pattern.matches(action)) {
             return;
         }
         let grant = match &self.principals {
-            Some(principals) => principals.grant(&question.caller),
+            Some(principals) => principals.grant(&request.caller),
             None => Some(principal::Grant::ByName),
         };
         let Some(grant) = grant else { return };
-        if !self.applies_to(question) {
+        if !self.applies_to(request) {
             return;
         }
         match (self.effect, grant) {
@@ -237,22 +237,22 @@ impl Statement {
 
     /// Whether resource and conditions match. An `Allow` never matches if one of its variables has no value, wherever
     /// the variable is. Otherwise a negated operator on it would match, and the statement would allow too much.
-    fn applies_to(&self, question: &Question<'_>) -> bool {
-        let facts = question.facts;
-        if self.effect == Effect::Allow && !self.has_all_values(facts) {
+    fn applies_to(&self, request: &AuthorizationRequest<'_>) -> bool {
+        let context = request.context;
+        if self.effect == Effect::Allow && !self.has_all_values(context) {
             return false;
         }
         let about = |resources: &Listed<ArnPattern>| {
-            resources.matches(|resource| resource.matches(question.resource, facts))
+            resources.matches(|resource| resource.matches(request.resource, context))
         };
         self.resources.as_ref().is_none_or(about)
-            && self.conditions.iter().all(|condition| condition.holds(facts, self.effect))
+            && self.conditions.iter().all(|condition| condition.holds(context, self.effect))
     }
 
-    fn has_all_values(&self, facts: &Facts<'_>) -> bool {
+    fn has_all_values(&self, context: &RequestContext<'_>) -> bool {
         let resources = self.resources.iter().flat_map(|resources| &resources.members);
-        resources.into_iter().all(|resource| resource.has_all_values(facts))
-            && self.conditions.iter().all(|condition| condition.has_all_values(facts))
+        resources.into_iter().all(|resource| resource.has_all_values(context))
+            && self.conditions.iter().all(|condition| condition.has_all_values(context))
     }
 }
 

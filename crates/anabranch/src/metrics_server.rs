@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_metrics::{CONTENT_TYPE, Registry};
-use anabranch_types::Complaints;
+use anabranch_types::LogLimiter;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -47,7 +47,7 @@ pub(crate) async fn serve(listener: TcpListener, sources: Sources) -> Infallible
 
 async fn serve_within(limit: Duration, listener: TcpListener, sources: Sources) -> Infallible {
     let (sources, slots) = (Arc::new(sources), Arc::new(Semaphore::new(CONNECTIONS)));
-    let complaints = Complaints::default();
+    let complaints = LogLimiter::default();
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return std::future::pending().await; // never: nobody closes the semaphore

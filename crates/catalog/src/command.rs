@@ -50,12 +50,12 @@ pub enum Command {
 impl Command {
     /// Whether the command is idempotent: applied twice in a row, it changes nothing the second time and has the same
     /// outcome. A proposer that does not know the outcome of such a command may propose it again.
-    pub fn is_repeatable(&self) -> bool {
+    pub fn is_idempotent(&self) -> bool {
         match self {
             // The limits do not count a change without effect.
-            Self::Limited { command, .. } => command.is_repeatable(),
-            Self::Resource(command) => command.is_repeatable(),
-            Self::Stream(command) => command.is_repeatable(),
+            Self::Limited { command, .. } => command.is_idempotent(),
+            Self::Resource(command) => command.is_idempotent(),
+            Self::Stream(command) => command.is_idempotent(),
             Self::Node(_)
             | Self::Shards(_)
             | Self::Consumer(_)
@@ -123,7 +123,7 @@ mod tests {
             for command in
                 [command.clone(), Command::Limited { command: Box::new(command.clone()), now }]
             {
-                assert!(command.is_repeatable());
+                assert!(command.is_idempotent());
                 script.done(command.clone());
                 let after = script.catalog.clone();
                 script.done(command);
@@ -131,6 +131,6 @@ mod tests {
             }
         }
         let delete = StreamCommand::Delete { name: name(), with_consumers: false };
-        assert!(!Command::from(delete).is_repeatable());
+        assert!(!Command::from(delete).is_idempotent());
     }
 }

@@ -50,8 +50,8 @@ impl ResourceCommand {
         }
     }
 
-    /// As [`crate::Command::is_repeatable`].
-    pub(crate) fn is_repeatable(&self) -> bool {
+    /// As [`crate::Command::is_idempotent`].
+    pub(crate) fn is_idempotent(&self) -> bool {
         match self {
             Self::SetTags { .. } | Self::SetPolicy { .. } => true,
         }

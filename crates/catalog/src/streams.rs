@@ -150,8 +150,8 @@ impl StreamCommand {
         }
     }
 
-    /// As [`crate::Command::is_repeatable`].
-    pub(crate) fn is_repeatable(&self) -> bool {
+    /// As [`crate::Command::is_idempotent`].
+    pub(crate) fn is_idempotent(&self) -> bool {
         match self {
             Self::SetMaxRecordSize { .. } | Self::SetShardMetrics { .. } => true,
             Self::Create(_)

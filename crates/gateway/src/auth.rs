@@ -15,7 +15,7 @@ use std::time::Instant;
 use anabranch_access::signature::{self, Request, Signature, SigningKey};
 use anabranch_access::{Secret, SecretSealer};
 use anabranch_client::View;
-use anabranch_types::{Complaints, Timestamp, UserName};
+use anabranch_types::{LogLimiter, Timestamp, UserName};
 use http::header::HOST;
 use http::request::Parts;
 
@@ -56,7 +56,7 @@ pub(crate) struct Authenticator {
     sealer: SecretSealer,
     keys: Mutex<HashMap<String, CachedKey>>,
     identities: Identities,
-    log_limiter: Complaints,
+    log_limiter: LogLimiter,
     pub(crate) policies: PolicyCache,
 }
 
@@ -86,7 +86,7 @@ impl Authenticator {
             sealer: SecretSealer::new(key.bytes()),
             keys: Mutex::default(),
             identities: Identities::default(),
-            log_limiter: Complaints::default(),
+            log_limiter: LogLimiter::default(),
             policies: PolicyCache::default(),
         }
     }

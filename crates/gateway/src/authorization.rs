@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use anabranch_access::policy::{self, Facts, Policy, Question};
+use anabranch_access::policy::{self, AuthorizationRequest, Policy, RequestContext};
 use anabranch_aws::fault::Fault;
 use anabranch_client::View;
 use anabranch_types::Timestamp;
@@ -83,7 +83,7 @@ impl Authorization<'_> {
         let platform = self.platform;
         let caller = identity.caller();
         let agent = self.parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let facts = Facts {
+        let context = RequestContext {
             username: identity.user.as_str(),
             principal_arn: caller.arn,
             principal_account: caller.account,
@@ -97,12 +97,12 @@ impl Authorization<'_> {
             resource_tags: resource.tags,
             request_tags: self.tags,
         };
-        let question = Question {
+        let request = AuthorizationRequest {
             caller,
             action: &self.action,
             resource: &resource.arn,
             owner: resource.owner.as_str(),
-            facts: &facts,
+            context: &context,
         };
         let policies = &self.authenticator.policies;
         let compiled = resource.policy.map(|text| policies.compiled(&resource.arn, text));
@@ -120,10 +120,10 @@ impl Authorization<'_> {
         let attached = attached.as_deref();
         let bytes: usize =
             identity.policies.iter().chain(attached).map(Policy::document_bytes).sum();
-        let decide = || policy::decide(&question, &identity.policies, attached);
+        let decide = || policy::decide(&request, &identity.policies, attached);
         let decided =
             if bytes > SHORT_POLICIES_BYTES { while_others_run(decide) } else { decide() };
-        decided.map_err(|denial| Refusal::Denied(denial.message(&question)))?;
+        decided.map_err(|denial| Refusal::Denied(denial.message(&request)))?;
         resource.missing.map_or(Ok(()), |fault| Err(Refusal::Missing(fault)))
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-use anabranch_types::{RateLimit, Timestamp};
+use anabranch_types::{Timestamp, TokenBucket};
 
 /// Token buckets of one service. `S` is a subject of that service. `None` as subject means the account.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct CallLimits<S>(Mutex<Calls<S>>);
 
 #[derive(Debug)]
 struct Calls<S> {
-    buckets: HashMap<(&'static str, Option<S>), RateLimit>,
+    buckets: HashMap<(&'static str, Option<S>), TokenBucket>,
     /// Number of buckets that were left after the last removal of full buckets.
     in_use: usize,
 }
@@ -43,7 +43,7 @@ impl<S: Eq + Hash> CallLimits<S> {
         now: Timestamp,
     ) -> bool {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || RateLimit::new(per_second, now);
+        let new = || TokenBucket::new(per_second, now);
         let bucket = calls.buckets.entry((operation, subject)).or_insert_with(new);
         if !bucket.has(1, now) {
             return false;

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_types::Complaints;
+use anabranch_types::LogLimiter;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
@@ -43,7 +43,7 @@ pub(crate) async fn serve(
     let slots = Arc::new(Semaphore::new(limit));
     let (closing, closing_seen) = watch::channel(false);
     let builder = Arc::new(http_builder());
-    let log_limiter = Complaints::default();
+    let log_limiter = LogLimiter::default();
     let mut shutdown = pin!(shutdown);
     let result = loop {
         let accepted = tokio::select! {
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-    log_limiter: &Complaints,
+    log_limiter: &LogLimiter,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     loop {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use anabranch_aws::wire::Blob;
 use anabranch_client as client;
 use anabranch_client::{ShardRoute, View};
-use anabranch_shard::{Batch, BatchBuilder, DuplicateWindow, Producer, Run};
+use anabranch_shard::{Batch, BatchBuilder, DeduplicationWindow, Producer, Run};
 use anabranch_types::{GroupId, HashKey, SequenceNumber, ShardId, StreamName, Timestamp};
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -78,7 +78,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 /// How long after a shard was closed its leader is asked for records of earlier attempts. The deduplication window is
 /// measured with the clocks of two machines, which may differ by half a minute.
-const RECALLED_FOR: Duration = DuplicateWindow::LENGTH.saturating_add(Duration::from_secs(30));
+const RECALLED_FOR: Duration = DeduplicationWindow::LENGTH.saturating_add(Duration::from_secs(30));
 
 /// Appends the records. Returns the outcome of each record, in the order of `entries`.
 pub(crate) async fn append(

@@ -71,7 +71,7 @@ pub(crate) async fn join(node: &Node) -> Result<(), Error> {
         node.clone().spawn(async move {
             loop {
                 if let Some((_, log)) = node.replicas().stored_replica(GroupId::CATALOG) {
-                    log.until_mended().await; // other nodes have copies
+                    log.until_repaired().await; // other nodes have copies
                 }
                 if open_own(&node, &spec).await {
                     return;

@@ -34,7 +34,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// A request that only the catalog's leader can answer. A node that receives one does not pass it on.
 pub(crate) trait CatalogRequest: NodeRequest<Error = Error> {
     /// Whether the request may be sent again if its outcome is unknown.
-    fn is_repeatable(&self) -> bool;
+    fn is_idempotent(&self) -> bool;
 }
 
 /// Has the catalog apply a command.
@@ -82,7 +82,7 @@ pub(crate) async fn ask_leader<R: CatalogRequest>(
         let hint = match request.here(node).await {
             Err(Error::NotLeader { leader }) => leader,
             Err(Error::NotFound | Error::OutOfService(_)) => None,
-            Err(Error::Unknown(_)) if request.is_repeatable() && Instant::now() < deadline => None,
+            Err(Error::Unknown(_)) if request.is_idempotent() && Instant::now() < deadline => None,
             decided => return decided,
         };
         let others = node.peers().others().into_iter().filter(|other| Some(*other) != hint);
@@ -92,7 +92,7 @@ pub(crate) async fn ask_leader<R: CatalogRequest>(
         for other in hint.into_iter().chain(others).filter(|other| *other != node.id()) {
             match node.ask(other, &request).await {
                 Err(Error::NotLeader { .. }) => {}
-                Err(Error::Unknown(_)) if request.is_repeatable() && Instant::now() < deadline => {}
+                Err(Error::Unknown(_)) if request.is_idempotent() && Instant::now() < deadline => {}
                 decided => return decided,
             }
         }
@@ -122,8 +122,8 @@ fn own_replica(node: &Node) -> Result<Arc<CatalogReplica>, Error> {
 }
 
 impl CatalogRequest for Propose<'_> {
-    fn is_repeatable(&self) -> bool {
-        self.0.is_repeatable()
+    fn is_idempotent(&self) -> bool {
+        self.0.is_idempotent()
     }
 }
 
@@ -153,7 +153,7 @@ impl NodeRequest for Propose<'_> {
 }
 
 impl CatalogRequest for NewestVersion {
-    fn is_repeatable(&self) -> bool {
+    fn is_idempotent(&self) -> bool {
         true
     }
 }

@@ -73,7 +73,7 @@ async fn repair_log(
     }
     if is_alone(node, holders.as_ref()) {
         for id in left {
-            if let Err(error) = log.mend_by_checksum(id).await {
+            if let Err(error) = log.repair_by_checksum(id).await {
                 tracing::warn!(%group, entry = %id, %error, "not mended");
             }
         }
@@ -147,7 +147,7 @@ async fn repair_from(
                 continue;
             }
             answered.insert(id);
-            match log.mend(copy).await {
+            match log.repair(copy).await {
                 Ok(()) => {
                     left.remove(&id);
                 }

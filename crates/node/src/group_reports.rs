@@ -165,7 +165,7 @@ fn report_message(report: GroupReport, gate: Option<Gate>) -> pb::GroupReport {
         group: report.group.0,
         replica: report.replica.0,
         leads: report.leads,
-        handing_over: report.is_handing_over,
+        handing_over: report.is_transferring,
         term: report.term,
         last_log_index: report.last.map(|last| last.index),
         last_log_term: report.last.map(|last| last.term),

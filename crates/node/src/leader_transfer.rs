@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anabranch_replica::HandOver;
+use anabranch_replica::LeadershipTransfer;
 use anabranch_types::{GroupId, NodeId};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
@@ -56,12 +56,13 @@ async fn transfer(node: &Node, transfers: &[(GroupId, NodeId)]) -> Vec<GroupId> 
     for (group, to) in transfers.iter().copied() {
         let replicas = node.replicas();
         let suits = move |target| target == to && accepts_records(node, to);
-        let result = async move { (group, replicas.hand_over(group, suits).await) };
+        let result = async move { (group, replicas.transfer_leadership(group, suits).await) };
         transfers_under_way.push(result.boxed());
     }
     let results = stream::iter(transfers_under_way).buffer_unordered(TRANSFERS_AT_ONCE);
-    let done = results
-        .filter_map(|(group, result)| async move { (result == HandOver::Done).then_some(group) });
+    let done = results.filter_map(|(group, result)| async move {
+        (result == LeadershipTransfer::Done).then_some(group)
+    });
     done.collect().await
 }
 
@@ -88,11 +89,11 @@ async fn transfer_all(node: &Node) {
             |target: NodeId| others.get(&target).is_some_and(|target| !target.ready.is_zero());
         let mut transfers_under_way = Vec::new();
         for group in node.replicas().leading() {
-            transfers_under_way.push(node.replicas().hand_over(group, stays).boxed());
+            transfers_under_way.push(node.replicas().transfer_leadership(group, stays).boxed());
         }
         let results: Vec<_> =
             stream::iter(transfers_under_way).buffer_unordered(LEAVE_AT_ONCE).collect().await;
-        if !results.contains(&HandOver::NotYet) {
+        if !results.contains(&LeadershipTransfer::NotYet) {
             return;
         }
         sleep(LEAVE_AGAIN).await;

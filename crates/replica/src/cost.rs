@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use anabranch_cost::{counted, noise};
-use anabranch_shard::{BatchBuilder, Command, DuplicateWindow, Producer};
+use anabranch_shard::{BatchBuilder, Command, DeduplicationWindow, Producer};
 use anabranch_types::Timestamp;
 use bytes::{Bytes, BytesMut};
 
@@ -28,7 +28,7 @@ fn stored(call: u64) -> Bytes {
 #[test]
 fn applies_entries() {
     let entries: Vec<_> = (1..=ENTRIES).map(stored).collect();
-    let window = Arc::new(Mutex::new(DuplicateWindow::default()));
+    let window = Arc::new(Mutex::new(DeduplicationWindow::default()));
     let mut machine = ShardMachine::new(0, Arc::clone(&window));
     counted(|| {
         for (index, entry) in (1..).zip(entries) {

@@ -58,10 +58,10 @@ use crate::raft_types::{
 use crate::room::{NO_FREE_SPACE, refuses};
 use crate::settings::ReplicaSettings;
 
-mod hand_over;
+mod leadership_transfer;
 mod report;
 
-pub use hand_over::HandOver;
+pub use leadership_transfer::LeadershipTransfer;
 pub(crate) use report::Standing;
 pub use report::{GroupReport, MemberReport};
 
@@ -524,10 +524,10 @@ impl Group {
         // Otherwise the group would have no leader until the others notice.
         if !ids.contains(&self.replica.0) {
             let stays = |node| wanted.iter().any(|replica| replica.node == node);
-            match self.hand_over(stays).await {
+            match self.transfer_leadership(stays).await {
                 // No replica that stays can lead now. The change goes on all the same.
-                HandOver::NoHeir => {}
-                HandOver::Done | HandOver::NotYet => return,
+                LeadershipTransfer::NoTarget => {}
+                LeadershipTransfer::Done | LeadershipTransfer::NotYet => return,
             }
         }
         match self.raft.change_membership(ids, false).await {

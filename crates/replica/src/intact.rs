@@ -27,7 +27,7 @@ pub(crate) async fn read(
     loop {
         match log.read(range.clone(), max_bytes).await {
             damaged @ Err(Error::Damaged { .. }) => {
-                if timeout_at(deadline, log.until_mended()).await.is_err() {
+                if timeout_at(deadline, log.until_repaired()).await.is_err() {
                     return damaged;
                 }
             }

@@ -50,7 +50,7 @@ mod shard_replica;
 
 pub use catalog_replica::CatalogReplica;
 pub use error::Error;
-pub use group::{GroupReport, GroupSpec, GroupStatus, HandOver, MemberReport};
+pub use group::{GroupReport, GroupSpec, GroupStatus, LeadershipTransfer, MemberReport};
 pub use machine::Outcome;
 pub use recovery::{StoredCatalog, give_up_catalog};
 pub use replicas::Replicas;

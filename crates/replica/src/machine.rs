@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_catalog::Catalog;
-use anabranch_shard::{Batch, Command, DuplicateWindow, Gate, ShardState, Voids};
+use anabranch_shard::{Batch, Command, DeduplicationWindow, Gate, ShardState, Voids};
 use anabranch_types::Timestamp;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -63,12 +63,12 @@ pub(crate) trait Machine: Send + Sync + 'static {
 /// The state of a shard, and its deduplication window, which is shared with the proposer.
 pub(crate) struct ShardMachine {
     state: ShardState,
-    window: Arc<Mutex<DuplicateWindow>>,
+    window: Arc<Mutex<DeduplicationWindow>>,
 }
 
 impl ShardMachine {
     /// The machine of a shard that resharding job `born` made. `born` is 0 for the first shards of a stream.
-    pub(crate) fn new(born: u64, window: Arc<Mutex<DuplicateWindow>>) -> Self {
+    pub(crate) fn new(born: u64, window: Arc<Mutex<DeduplicationWindow>>) -> Self {
         Self { state: ShardState::born(born), window }
     }
 }
@@ -105,7 +105,7 @@ impl Machine for ShardMachine {
 
 /// Adds an append to the deduplication window, if its batch names its producer.
 pub(crate) fn remember(
-    window: &Mutex<DuplicateWindow>,
+    window: &Mutex<DeduplicationWindow>,
     command: Command,
     log_index: u64,
     arrival: Timestamp,

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anabranch_encryption::BatchSealer;
-use anabranch_shard::{Batch, Command, DuplicateWindow, Position, Producer, Run};
+use anabranch_shard::{Batch, Command, DeduplicationWindow, Position, Producer, Run};
 use anabranch_types::{Clock, LogId, Timestamp};
 use bytes::{BufMut, BytesMut};
 use futures::stream::StreamExt;
@@ -49,7 +49,7 @@ pub(crate) enum Event {
 /// State of the task. No other task appends to the shard on this node.
 pub(crate) struct Proposer {
     pub(crate) group: Arc<Group>,
-    pub(crate) window: Arc<Mutex<DuplicateWindow>>,
+    pub(crate) window: Arc<Mutex<DeduplicationWindow>>,
     pub(crate) clock: Arc<dyn Clock>,
     /// For the outcomes of proposals. Weak: with a sender of its own channel the task would never end, and would keep
     /// the group and the deduplication window in memory.

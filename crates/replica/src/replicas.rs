@@ -17,7 +17,7 @@ use anabranch_catalog::scaling::ShardLoad;
 use anabranch_catalog::{Catalog, Recovered, Replica};
 use anabranch_encryption::ShardKeys;
 use anabranch_metrics::Registry;
-use anabranch_shard::DuplicateWindow;
+use anabranch_shard::DeduplicationWindow;
 use anabranch_storage::{DiskState, GroupLog, LogStore, StateKey};
 use anabranch_transport::{Handler, PeerEvent, RequestBody, ResponseBody, Transport, pb};
 use anabranch_types::{Clock, GroupId, NodeId, ReplicaId, Timestamp};
@@ -132,7 +132,7 @@ impl Replicas {
             self.want(spec.group, &spec.members);
             return Ok(shard);
         }
-        let window = Arc::new(Mutex::new(DuplicateWindow::default()));
+        let window = Arc::new(Mutex::new(DeduplicationWindow::default()));
         let machine = Box::new(ShardMachine::new(spec.born, Arc::clone(&window)));
         let group = self.open(spec, machine).await?;
         if let Err(error) = rebuild_window(&group, &window).await {

@@ -94,7 +94,8 @@ impl Group {
     /// Transfers the leadership to a voter whose disk takes records.
     pub(crate) async fn transfer_to_free_disk(&self) {
         let liveness = self.transport.liveness();
-        let _tried_again_next_round = self.hand_over(|node| !liveness.refuses_records(node)).await;
+        let _tried_again_next_round =
+            self.transfer_leadership(|node| !liveness.refuses_records(node)).await;
     }
 
     /// Whether this replica leads although its disk takes no records. Then [`Self::transfer_to_free_disk`] has

@@ -10,7 +10,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anabranch_shard::{Batch, Page};
-use anabranch_types::{RateLimit, Timestamp, limits};
+use anabranch_types::{Timestamp, TokenBucket, limits};
 
 use crate::error::Error;
 
@@ -20,15 +20,15 @@ pub(crate) struct ShardMeter(Mutex<Meter>);
 
 #[derive(Debug)]
 struct Meter {
-    records: RateLimit,
-    bytes: RateLimit,
-    reads: RateLimit,
-    read_bytes: RateLimit,
+    records: TokenBucket,
+    bytes: TokenBucket,
+    reads: TokenBucket,
+    read_bytes: TokenBucket,
 }
 
 impl ShardMeter {
     pub(crate) fn new(now: Timestamp) -> Self {
-        let limit = |per_second| RateLimit::new(per_second, now);
+        let limit = |per_second| TokenBucket::new(per_second, now);
         Self(Mutex::new(Meter {
             records: limit(limits::SHARD_RECORDS_PER_SECOND),
             bytes: limit(limits::SHARD_BYTES_PER_SECOND),

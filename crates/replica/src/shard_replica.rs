@@ -20,7 +20,7 @@ use std::time::Duration;
 use anabranch_catalog::scaling::ShardLoad;
 use anabranch_encryption::ShardKeys;
 use anabranch_shard::{
-    Batch, Command, DuplicateWindow, Gate, Outcome, Page, Position, Run, Shut, Start, Step,
+    Batch, Command, DeduplicationWindow, Gate, Outcome, Page, Position, Run, Shut, Start, Step,
 };
 use anabranch_storage::Health;
 use anabranch_types::{Clock, HashKeyRange, ReplicaId, Timestamp, limits};
@@ -51,7 +51,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 1024;
 #[derive(Clone)]
 pub struct ShardReplica {
     pub(crate) group: Arc<Group>,
-    window: Arc<Mutex<DuplicateWindow>>,
+    window: Arc<Mutex<DeduplicationWindow>>,
     events: mpsc::UnboundedSender<Event>,
     permits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
@@ -67,7 +67,7 @@ pub struct ShardReplica {
 impl ShardReplica {
     pub(crate) fn new(
         group: Arc<Group>,
-        window: Arc<Mutex<DuplicateWindow>>,
+        window: Arc<Mutex<DeduplicationWindow>>,
         permits: Arc<Semaphore>,
         clock: Arc<dyn Clock>,
         retention_hours: u32,
@@ -405,10 +405,10 @@ impl ShardReplica {
 /// time.
 pub(crate) async fn rebuild_window(
     group: &Group,
-    window: &Mutex<DuplicateWindow>,
+    window: &Mutex<DeduplicationWindow>,
 ) -> Result<(), Error> {
-    const MAX_ENTRIES: u64 = DuplicateWindow::MAX_CALLS as u64;
-    let since = group.progress.last_arrival().minus(DuplicateWindow::LENGTH);
+    const MAX_ENTRIES: u64 = DeduplicationWindow::MAX_CALLS as u64;
+    let since = group.progress.last_arrival().minus(DeduplicationWindow::LENGTH);
     let end = group.progress.applied();
     let start =
         group.first_arrival_since(since).await.map_err(|error| read_error(group, &error))?;

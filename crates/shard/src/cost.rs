@@ -5,8 +5,8 @@ use anabranch_types::Timestamp;
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    Batch, BatchBuilder, Command, DuplicateWindow, Outcome, Page, PageBatch, Position, Producer,
-    ShardState,
+    Batch, BatchBuilder, Command, DeduplicationWindow, Outcome, Page, PageBatch, Position,
+    Producer, ShardState,
 };
 
 const RECORDS: u32 = 500;
@@ -39,14 +39,14 @@ fn calls(range: std::ops::Range<u64>) -> Vec<(Producer, Vec<u32>)> {
     range.map(|call| (producer(call).unwrap(), vec![0, 2, 4, 6])).collect()
 }
 
-fn remember(window: &mut DuplicateWindow, calls: Vec<(Producer, Vec<u32>)>) {
+fn remember(window: &mut DeduplicationWindow, calls: Vec<(Producer, Vec<u32>)>) {
     for (log_index, (producer, indexes)) in (1..).zip(calls) {
         window.insert(producer, indexes, 4, log_index, NOW);
     }
 }
 
-fn window() -> DuplicateWindow {
-    let mut window = DuplicateWindow::default();
+fn window() -> DeduplicationWindow {
+    let mut window = DeduplicationWindow::default();
     remember(&mut window, calls(0..CALLS));
     window
 }

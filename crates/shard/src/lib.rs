@@ -20,4 +20,4 @@ pub use command::{Command, CommandError, Step};
 pub use page::{Page, PageBatch};
 pub use position::{Position, Run, Start};
 pub use state::{Ending, Gate, Outcome, ShardState, Shut, Voids};
-pub use window::DuplicateWindow;
+pub use window::DeduplicationWindow;

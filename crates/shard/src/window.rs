@@ -19,7 +19,7 @@ use crate::position::{Position, Run};
 ///
 /// Bounded by [`Self::LENGTH`] and [`Self::MAX_CALLS`].
 #[derive(Debug, Default)]
-pub struct DuplicateWindow {
+pub struct DeduplicationWindow {
     calls: HashMap<Producer, Vec<Known>>,
     oldest_first: VecDeque<(Timestamp, Producer)>,
 }
@@ -47,7 +47,7 @@ impl Known {
     }
 }
 
-impl DuplicateWindow {
+impl DeduplicationWindow {
     /// How long a call is remembered (ADR-0008).
     pub const LENGTH: Duration = Duration::from_secs(120);
     /// Maximum number of calls that are remembered.
@@ -128,7 +128,7 @@ mod tests {
         builder.finish().unwrap()
     }
 
-    fn insert(window: &mut DuplicateWindow, batch: &Batch, log_index: u64, arrival: Timestamp) {
+    fn insert(window: &mut DeduplicationWindow, batch: &Batch, log_index: u64, arrival: Timestamp) {
         let (producer, indexes) = Batch::call_of(batch.bytes()).unwrap();
         window.insert(producer, indexes, batch.record_count(), log_index, arrival);
     }
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_retry_is_recognised_record_by_record() {
-        let mut window = DuplicateWindow::default();
+        let mut window = DeduplicationWindow::default();
         insert(&mut window, &call("a", &[1, 4]), 7, at(10));
         assert_eq!(window.find(&call("b", &[1])), None);
         assert_eq!(window.find(&call("a", &[2])), None);
@@ -158,7 +158,7 @@ mod tests {
 
     impl Model {
         fn insert(&mut self, id: &'static str, indexes: &[u32], log_index: u64, now: Timestamp) {
-            self.0.retain(|(_, came, _)| now.since(*came) <= DuplicateWindow::LENGTH);
+            self.0.retain(|(_, came, _)| now.since(*came) <= DeduplicationWindow::LENGTH);
             let places = (0..).zip(indexes).map(|(offset, i)| (*i, Position { log_index, offset }));
             match self.0.iter_mut().find(|(known, ..)| *known == id) {
                 Some((.., records)) => records.extend(places),
@@ -177,7 +177,7 @@ mod tests {
         fn for_two_minutes_a_record_is_found_at_its_first_position(
             calls in vec((select(&["a", "b", "c"][..]), hash_set(0u32..6, 1..4), 0u64..90), 1..30),
         ) {
-            let (mut window, mut model) = (DuplicateWindow::default(), Model::default());
+            let (mut window, mut model) = (DeduplicationWindow::default(), Model::default());
             let mut now = at(1000);
             for (log_index, (id, indexes, seconds)) in (1..).zip(calls) {
                 now = now.plus(Duration::from_secs(seconds));
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn calls_are_forgotten_after_two_minutes() {
-        let mut window = DuplicateWindow::default();
+        let mut window = DeduplicationWindow::default();
         insert(&mut window, &call("a", &[0]), 1, at(10));
         insert(&mut window, &call("b", &[0]), 2, at(130));
         assert!(window.find(&call("a", &[0])).is_some());
@@ -208,13 +208,13 @@ mod tests {
 
     #[test]
     fn calls_are_forgotten_beyond_the_bound() {
-        let mut window = DuplicateWindow::default();
-        for i in 0..=DuplicateWindow::MAX_CALLS as u64 {
+        let mut window = DeduplicationWindow::default();
+        for i in 0..=DeduplicationWindow::MAX_CALLS as u64 {
             let producer = Producer { id: Bytes::from_static(b"p"), sequence: i };
             let mut builder = BatchBuilder::new(Some(producer));
             builder.push(0, b"k", b"");
             insert(&mut window, &builder.finish().unwrap(), i, at(1));
         }
-        assert_eq!(window.len(), DuplicateWindow::MAX_CALLS);
+        assert_eq!(window.len(), DeduplicationWindow::MAX_CALLS);
     }
 }

@@ -4,8 +4,8 @@
 //! round is synced, the writer thread changes [`Synced`]. So `Synced` never contains a write that is not on the disk.
 
 mod handle;
-mod mend;
 mod read;
+mod repair;
 mod synced;
 
 use std::{

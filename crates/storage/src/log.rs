@@ -200,7 +200,7 @@ pub trait GroupLog: Send + Sync {
     fn damaged(&self) -> Vec<LogId>;
 
     /// Returns once no live entry is known to be damaged. Also returns when the group is quarantined or removed.
-    fn until_mended(&self) -> BoxFuture<'_, ()>;
+    fn until_repaired(&self) -> BoxFuture<'_, ()>;
 
     /// Repairs a damaged entry with a copy from another replica. Such a copy is the same entry, because Raft gives a
     /// term and an index to one entry only. The repair is durable when the future ends. An entry that can be read is
@@ -211,14 +211,14 @@ pub trait GroupLog: Send + Sync {
     /// # Errors
     /// [`Error::Damaged`] if `entry` is not the entry that was written here. [`Error::Read`] if the disk cannot be
     /// written. Otherwise the errors of [`GroupLog::read`].
-    fn mend(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>>;
+    fn repair(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Repairs a damaged entry without a copy, if its checksum shows that exactly one bit is wrong. Returns whether
     /// the entry can be read now. For entries of which no other replica has a copy.
     ///
     /// # Errors
     /// As [`GroupLog::mend`].
-    fn mend_by_checksum(&self, id: LogId) -> BoxFuture<'_, Result<bool, Error>>;
+    fn repair_by_checksum(&self, id: LogId) -> BoxFuture<'_, Result<bool, Error>>;
 
     /// Returns this log's copy of an entry, or `None` if the log does not contain the entry. Works on a quarantined
     /// replica too: an entry whose checksum is right is the entry that was written.

@@ -510,7 +510,7 @@ impl GroupLog for SimGroup {
         indexes.filter_map(id).collect()
     }
 
-    fn until_mended(&self) -> BoxFuture<'_, ()> {
+    fn until_repaired(&self) -> BoxFuture<'_, ()> {
         let mut damaged = self.store.1.entries.subscribe();
         let id = self.id;
         async move {
@@ -519,7 +519,7 @@ impl GroupLog for SimGroup {
         .boxed()
     }
 
-    fn mend(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {
+    fn repair(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {
         let id = entry.log_id;
         let term = self.with_model(|model| model.bounds.term_of(id.index));
         if term == Some(id.term) {
@@ -534,7 +534,7 @@ impl GroupLog for SimGroup {
         futures::future::ready(Ok(())).boxed()
     }
 
-    fn mend_by_checksum(&self, _id: LogId) -> BoxFuture<'_, Result<bool, Error>> {
+    fn repair_by_checksum(&self, _id: LogId) -> BoxFuture<'_, Result<bool, Error>> {
         futures::future::ready(Ok(false)).boxed()
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_tls::MutualTls;
-use anabranch_types::{Complaints, NodeId};
+use anabranch_types::{LogLimiter, NodeId};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -70,7 +70,7 @@ impl Connector for TcpConnector {
 #[derive(Clone, Debug)]
 pub struct TlsConnector {
     tls: MutualTls,
-    complaints: Arc<Complaints>,
+    complaints: Arc<LogLimiter>,
 }
 
 impl TlsConnector {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anabranch_tls::{MutualTls, Peer, Stream};
-use anabranch_types::Complaints;
+use anabranch_types::LogLimiter;
 use futures::stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,7 +55,7 @@ impl Listener {
             tls: self.tls,
             handshakes: JoinSet::new(),
             slots: Arc::new(Semaphore::new(CONNECTIONS)),
-            complaints: Complaints::default(),
+            complaints: LogLimiter::default(),
         };
         stream::unfold(accepting, |mut accepting| async move {
             Some((Ok(accepting.next().await), accepting))
@@ -85,7 +85,7 @@ struct Accepting {
     tls: Option<MutualTls>,
     handshakes: JoinSet<io::Result<(Stream, Peer)>>,
     slots: Arc<Semaphore>,
-    complaints: Complaints,
+    complaints: LogLimiter,
 }
 
 impl Accepting {

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 /// Limits how often a log message is written: for failures that repeat, and for messages that a stranger can cause.
 /// Without it they would fill the log.
 #[derive(Debug, Default)]
-pub struct Complaints(Mutex<Option<Instant>>);
+pub struct LogLimiter(Mutex<Option<Instant>>);
 
 /// Shortest time between two messages.
 const PAUSE: Duration = Duration::from_secs(10);
 
-impl Complaints {
+impl LogLimiter {
     /// Whether a message may be written at `now`: yes if the last message is at least ten seconds old, or if this is
     /// the first one. If so, `now` becomes the time of the last message.
     pub fn is_due(&self, now: Instant) -> bool {
@@ -29,7 +29,7 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "an instant to count from; there is no other")]
     fn one_message_is_due_every_ten_seconds() {
-        let (complaints, began) = (Complaints::default(), Instant::now());
+        let (complaints, began) = (LogLimiter::default(), Instant::now());
         let due = |seconds| complaints.is_due(began + Duration::from_secs(seconds));
         assert_eq!(
             [0, 1, 9, 10, 11, 19, 20].map(due),

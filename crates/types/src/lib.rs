@@ -20,10 +20,10 @@ mod sequence_number;
 
 pub use arn::{AccountId, ConsumerArn, Region, StreamArn};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use complaints::Complaints;
+pub use complaints::LogLimiter;
 pub use hash_key::{HashKey, HashKeyRange, partition_key_hash};
 pub use ids::{GroupId, Incarnation, LogId, NodeId, ReplicaId};
 pub use key_fault::KeyFault;
 pub use names::{ConsumerName, ParseError, ShardId, StreamName, UserName};
-pub use rate::RateLimit;
+pub use rate::TokenBucket;
 pub use sequence_number::{SequenceNumber, SequenceNumberParts};

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 
 /// A token bucket. Amounts are in the caller's unit, and none is above 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimit {
+pub struct TokenBucket {
     per_second: u64,
     /// Thousandths of a unit in the bucket; negative if it is in debt.
     left_milli: i64,
@@ -27,7 +27,7 @@ pub struct RateLimit {
 /// step means that the clock was corrected.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
-impl RateLimit {
+impl TokenBucket {
     /// A bucket that refills at `per_second` and is full at `now`.
     pub fn new(per_second: u64, now: Timestamp) -> Self {
         Self { per_second, left_milli: milli(per_second), filled: now }
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_large_amount_is_taken_at_once_and_the_average_holds() {
         let at = |millis: u64| Timestamp::from_millis(10_000 + millis);
-        let mut limit = RateLimit::new(10, at(0));
+        let mut limit = TokenBucket::new(10, at(0));
         assert!(limit.has_any(at(0)));
         limit.take(35);
         assert!(!limit.has_any(at(2_500)), "25 owed, 25 gained");
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_bucket_without_debt_refills_to_whole_units() {
         let at = Timestamp::from_millis;
-        let mut limit = RateLimit::new(1, at(1_000));
+        let mut limit = TokenBucket::new(1, at(1_000));
         assert!(limit.is_full(at(1_000)));
         limit.take(1);
         assert!(limit.has_any(at(1_999)) && !limit.has(1, at(1_999)) && !limit.is_full(at(1_999)));
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_slightly_earlier_reading_of_the_clock_refills_nothing() {
-        let mut limit = RateLimit::new(1000, Timestamp::from_millis(5_000));
+        let mut limit = TokenBucket::new(1000, Timestamp::from_millis(5_000));
         limit.take(2000);
         assert!(!limit.has_any(Timestamp::from_millis(4_500)));
         assert!(!limit.has_any(Timestamp::from_millis(6_000)));
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn after_the_clock_was_set_back_the_bucket_refills_at_the_same_rate() {
         let at = |seconds: u64| Timestamp::from_millis(1_000_000 + seconds * 1000);
-        let mut limit = RateLimit::new(5, at(3600));
+        let mut limit = TokenBucket::new(5, at(3600));
         limit.take(5);
         assert!(!limit.has_any(at(0)));
         assert!(limit.is_full(at(1)));

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use anabranch_types::{Timestamp, dates};
 
 use super::Effect;
-use super::facts::Facts;
+use super::context::RequestContext;
 use super::key::Key;
 use super::pattern::{ArnPattern, Pattern};
 
@@ -170,12 +170,12 @@ impl Condition {
     }
 
     /// Whether the request has a value for every variable.
-    pub(super) fn has_all_values(&self, facts: &Facts<'_>) -> bool {
+    pub(super) fn has_all_values(&self, context: &RequestContext<'_>) -> bool {
         match &self.test {
             Test::Text { patterns, .. } => {
-                patterns.iter().all(|pattern| pattern.has_all_values(facts))
+                patterns.iter().all(|pattern| pattern.has_all_values(context))
             }
-            Test::Arn(patterns) => patterns.iter().all(|pattern| pattern.has_all_values(facts)),
+            Test::Arn(patterns) => patterns.iter().all(|pattern| pattern.has_all_values(context)),
             Test::Number(..)
             | Test::Date(..)
             | Test::Truth(_)
@@ -204,8 +204,8 @@ impl Condition {
     }
 
     /// Whether the condition holds for a request, in a statement with this effect.
-    pub(super) fn holds(&self, facts: &Facts<'_>, effect: Effect) -> bool {
-        let values = facts.values(&self.key);
+    pub(super) fn holds(&self, context: &RequestContext<'_>, effect: Effect) -> bool {
+        let values = context.values(&self.key);
         if let Test::Null(absent) = &self.test {
             return absent.contains(&values.is_none());
         }
@@ -217,7 +217,7 @@ impl Condition {
                 None => self.negated,
             };
         };
-        let fits = |value: &Cow<'_, str>| self.test.fits(value, facts) != self.negated;
+        let fits = |value: &Cow<'_, str>| self.test.fits(value, context) != self.negated;
         // A resource may have two tags whose keys differ in case alone. To be on the safe side, an `Allow` needs the
         // values of both to fit, and a `Deny` needs only one of them to fit.
         let is_tag = matches!(self.key, Key::RequestTag(_) | Key::ResourceTag(_));
@@ -234,12 +234,12 @@ impl Condition {
 
 impl Test {
     /// Whether the request's value fits one of the values of the condition.
-    fn fits(&self, value: &str, facts: &Facts<'_>) -> bool {
+    fn fits(&self, value: &str, context: &RequestContext<'_>) -> bool {
         match self {
             Self::Text { patterns, ignore_case } => {
-                patterns.iter().any(|pattern| pattern.matches(value, facts, *ignore_case))
+                patterns.iter().any(|pattern| pattern.matches(value, context, *ignore_case))
             }
-            Self::Arn(patterns) => patterns.iter().any(|pattern| pattern.matches(value, facts)),
+            Self::Arn(patterns) => patterns.iter().any(|pattern| pattern.matches(value, context)),
             Self::Number(order, wanted) => {
                 number(value).is_ok_and(|value| wanted.iter().any(|w| order.holds(value, *w)))
             }

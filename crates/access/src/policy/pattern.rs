@@ -18,7 +18,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::facts::Facts;
+use super::context::RequestContext;
 use super::key::Key;
 
 /// Most variables in one pattern of a new document. Real documents have one or two.
@@ -114,17 +114,22 @@ impl Pattern {
     }
 
     /// Whether the request has a value, or the pattern a default, for every variable.
-    pub(super) fn has_all_values(&self, facts: &Facts<'_>) -> bool {
+    pub(super) fn has_all_values(&self, context: &RequestContext<'_>) -> bool {
         self.variables
             .iter()
-            .all(|Variable { key, default }| default.is_some() || facts.value(key).is_some())
+            .all(|Variable { key, default }| default.is_some() || context.value(key).is_some())
     }
 
     /// Whether the whole text matches. Never true if a variable has no value. `ignore_case` may be set only for
     /// patterns without `*`, because only the first segment is compared without case.
-    pub(super) fn matches(&self, text: &str, facts: &Facts<'_>, ignore_case: bool) -> bool {
+    pub(super) fn matches(
+        &self,
+        text: &str,
+        context: &RequestContext<'_>,
+        ignore_case: bool,
+    ) -> bool {
         let values = self.variables.iter().map(|Variable { key, default }| {
-            facts.value(key).or_else(|| default.as_deref().map(Cow::Borrowed))
+            context.value(key).or_else(|| default.as_deref().map(Cow::Borrowed))
         });
         let values: Option<Vec<_>> = values.collect();
         values.is_some_and(|values| self.matches_with(text, &values, ignore_case))
@@ -350,20 +355,20 @@ impl ArnPattern {
     }
 
     /// Whether the request has a value for every variable.
-    pub(super) fn has_all_values(&self, facts: &Facts<'_>) -> bool {
+    pub(super) fn has_all_values(&self, context: &RequestContext<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::Parts(parts) => parts.iter().all(|part| part.has_all_values(facts)),
+            Self::Parts(parts) => parts.iter().all(|part| part.has_all_values(context)),
         }
     }
 
-    pub(super) fn matches(&self, arn: &str, facts: &Facts<'_>) -> bool {
+    pub(super) fn matches(&self, arn: &str, context: &RequestContext<'_>) -> bool {
         let Self::Parts(patterns) = self else { return true };
         let mut parts = arn.splitn(6, ':');
         parts.next() == Some("arn")
             && patterns
                 .iter()
-                .all(|pattern| parts.next().is_some_and(|p| pattern.matches(p, facts, false)))
+                .all(|pattern| parts.next().is_some_and(|p| pattern.matches(p, context, false)))
     }
 }
 

@@ -18,8 +18,8 @@ const ROOT: Caller<'_> =
 const STRANGER: Caller<'_> =
     Caller { account: "222222222222", arn: "arn:aws:iam::222222222222:user/bob", is_root: false };
 
-fn facts(caller: &Caller<'static>) -> Facts<'static> {
-    Facts {
+fn context(caller: &Caller<'static>) -> RequestContext<'static> {
+    RequestContext {
         username: caller.arn.rsplit(['/', ':']).next().unwrap(),
         principal_arn: caller.arn,
         principal_account: caller.account,
@@ -49,10 +49,11 @@ fn decision(
     policies: &[&str],
     of_resource: Option<&str>,
 ) -> Result<(), Denial> {
-    let facts = facts(&caller);
-    let question = Question { caller, action, resource: STREAM, owner: OWN, facts: &facts };
+    let context = context(&caller);
+    let request =
+        AuthorizationRequest { caller, action, resource: STREAM, owner: OWN, context: &context };
     let policies: Vec<_> = policies.iter().map(|text| identity(text)).collect();
-    decide(&question, &policies, of_resource.map(resource).as_ref())
+    decide(&request, &policies, of_resource.map(resource).as_ref())
 }
 
 /// An identity policy with one statement.
@@ -194,18 +195,17 @@ fn not_principal_exempts_a_caller_only_by_name() {
 
 #[test]
 fn denials_have_the_messages_of_aws() {
-    let facts = facts(&ALICE);
-    let question = Question {
+    let context = context(&ALICE);
+    let request = AuthorizationRequest {
         caller: ALICE,
         action: "kinesis:PutRecord",
         resource: STREAM,
         owner: OWN,
-        facts: &facts,
+        context: &context,
     };
     let start = "User: arn:aws:iam::111111111111:user/alice is not authorized to perform: \
                  kinesis:PutRecord on resource: arn:aws:kinesis:us-east-1:111111111111:stream/orders ";
-    let message =
-        |denial: Denial| denial.message(&question).strip_prefix(start).unwrap().to_owned();
+    let message = |denial: Denial| denial.message(&request).strip_prefix(start).unwrap().to_owned();
     assert_eq!(
         message(Denial::NotAllowedByIdentity),
         "because no identity-based policy allows the kinesis:PutRecord action"
@@ -224,20 +224,20 @@ fn denials_have_the_messages_of_aws() {
     );
 }
 
-fn holds_of(condition: &str, facts: &Facts<'_>) -> bool {
+fn holds_of(condition: &str, context: &RequestContext<'_>) -> bool {
     let policy = identity(&one("Allow", "*", "*", condition));
-    let question = Question {
+    let request = AuthorizationRequest {
         caller: ALICE,
         action: "kinesis:PutRecord",
         resource: STREAM,
         owner: OWN,
-        facts,
+        context,
     };
-    decide(&question, [&policy], None).is_ok()
+    decide(&request, [&policy], None).is_ok()
 }
 
 fn holds(condition: &str) -> bool {
-    holds_of(condition, &facts(&ALICE))
+    holds_of(condition, &context(&ALICE))
 }
 
 #[test]
@@ -313,7 +313,8 @@ fn conditions_compare_tags_of_the_resource_and_of_the_request() {
         (Cow::Borrowed("team"), Some(Cow::Borrowed("red"))),
         (Cow::Borrowed("cost"), Some(Cow::Borrowed("7"))),
     ];
-    let facts = Facts { resource_tags: Some(&tags), request_tags: &asked, ..facts(&ALICE) };
+    let context =
+        RequestContext { resource_tags: Some(&tags), request_tags: &asked, ..context(&ALICE) };
     for condition in [
         r#"{"StringEquals":{"aws:ResourceTag/team":"red"}}"#,
         r#"{"StringEquals":{"aws:resourcetag/TEAM":"red"}}"#,
@@ -324,36 +325,37 @@ fn conditions_compare_tags_of_the_resource_and_of_the_request() {
         r#"{"ForAllValues:StringNotEquals":{"aws:TagKeys":["x"]}}"#,
         r#"{"Null":{"aws:TagKeys":"false"}}"#,
     ] {
-        assert!(holds_of(condition, &facts), "{condition}");
+        assert!(holds_of(condition, &context), "{condition}");
     }
     for condition in [
         r#"{"ForAllValues:StringEquals":{"aws:TagKeys":["team"]}}"#,
         r#"{"ForAnyValue:StringEquals":{"aws:TagKeys":["x"]}}"#,
         r#"{"ForAllValues:StringNotEquals":{"aws:TagKeys":["cost"]}}"#,
     ] {
-        assert!(!holds_of(condition, &facts), "{condition}");
+        assert!(!holds_of(condition, &context), "{condition}");
     }
 }
 
 /// Whether a user may make the request with two policies: one allows everything, the other denies under this
 /// condition.
-fn passes(condition: &str, facts: &Facts<'_>) -> bool {
+fn passes(condition: &str, context: &RequestContext<'_>) -> bool {
     let policies = [allow("*", "*"), one("Deny", "*", "*", condition)];
     let policies = policies.map(|text| Policy::parse_new(&text, Kind::Identity).unwrap());
     let action = "kinesis:PutRecord";
-    let question = Question { caller: ALICE, action, resource: STREAM, owner: OWN, facts };
-    decide(&question, &policies, None).is_ok()
+    let request =
+        AuthorizationRequest { caller: ALICE, action, resource: STREAM, owner: OWN, context };
+    decide(&request, &policies, None).is_ok()
 }
 
 #[test]
 fn a_deny_sees_a_value_for_every_key_that_iam_gives_to_a_request() {
     let tags = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
     let asked = [(Cow::Borrowed("Owner"), Some(Cow::Borrowed("me")))];
-    let facts = Facts {
+    let context = RequestContext {
         token_issued: Some(Timestamp::from_millis(1_440_938_000_000)),
         resource_tags: Some(&tags),
         request_tags: &asked,
-        ..facts(&ALICE)
+        ..context(&ALICE)
     };
     for condition in [
         r#"{"DateLessThan":{"aws:TokenIssueTime":"2015-08-30T12:36:00Z"}}"#,
@@ -368,33 +370,33 @@ fn a_deny_sees_a_value_for_every_key_that_iam_gives_to_a_request() {
         r#"{"StringLike":{"aws:RequestTag/owner":"*"}}"#,
         r#"{"Null":{"aws:RequestTag/OWNER":"false"}}"#,
     ] {
-        assert!(!passes(condition, &facts), "{condition}");
+        assert!(!passes(condition, &context), "{condition}");
     }
     for condition in [
         r#"{"DateLessThan":{"aws:TokenIssueTime":"2015-08-30T12:30:00Z"}}"#,
         r#"{"StringNotEquals":{"aws:RequestedRegion":"us-east-1"}}"#,
         r#"{"StringEquals":{"aws:ResourceTag/Env":"test"}}"#,
     ] {
-        assert!(passes(condition, &facts), "{condition}");
+        assert!(passes(condition, &context), "{condition}");
     }
     // As in IAM, a request with a long-term key has no token issue time.
-    let facts = Facts { token_issued: None, ..facts };
-    assert!(passes(r#"{"DateLessThan":{"aws:TokenIssueTime":"2030-01-01T00:00:00Z"}}"#, &facts));
+    let context = RequestContext { token_issued: None, ..context };
+    assert!(passes(r#"{"DateLessThan":{"aws:TokenIssueTime":"2030-01-01T00:00:00Z"}}"#, &context));
 }
 
 #[test]
 fn with_two_tags_that_differ_in_case_either_denies_and_only_both_allow() {
     let tags = [("Env", "prod"), ("env", "test")];
     let tags: BTreeMap<_, _> = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let facts = Facts { resource_tags: Some(&tags), ..facts(&ALICE) };
+    let context = RequestContext { resource_tags: Some(&tags), ..context(&ALICE) };
     for value in ["prod", "test"] {
         let equals = format!(r#"{{"StringEquals":{{"aws:ResourceTag/env":"{value}"}}}}"#);
         let other = format!(r#"{{"StringNotEquals":{{"aws:ResourceTag/env":"{value}"}}}}"#);
-        assert!(!passes(&equals, &facts) && !passes(&other, &facts), "{value}");
-        assert!(!holds_of(&equals, &facts) && !holds_of(&other, &facts), "{value}");
+        assert!(!passes(&equals, &context) && !passes(&other, &context), "{value}");
+        assert!(!holds_of(&equals, &context) && !holds_of(&other, &context), "{value}");
     }
     let both = r#"{"StringEquals":{"aws:ResourceTag/ENV":["test","prod"]}}"#;
-    assert!(holds_of(both, &facts));
+    assert!(holds_of(both, &context));
 }
 
 #[test]
@@ -428,8 +430,8 @@ fn the_length_of_values_and_the_number_of_variables_are_limited() {
     assert!(Policy::parse_new(&resource, Kind::Identity).is_err());
     // Only the beginning of a user agent is compared.
     let agent = "a".repeat(MAX_VALUE_BYTES - 1) + "\u{e4}b";
-    let facts = Facts { user_agent: Some(&agent), ..facts(&ALICE) };
-    assert!(holds_of(r#"{"StringLike":{"aws:UserAgent":"a*a"}}"#, &facts));
+    let context = RequestContext { user_agent: Some(&agent), ..context(&ALICE) };
+    assert!(holds_of(r#"{"StringLike":{"aws:UserAgent":"a*a"}}"#, &context));
 }
 
 #[test]
@@ -437,10 +439,15 @@ fn variables_are_replaced_by_their_values_without_wildcards() {
     let put = "kinesis:PutRecord";
     let own = |of: &str, version: &str| {
         let text = allow("*", of).replace("2012-10-17", version);
-        let facts = Facts { username: "orders", ..facts(&ALICE) };
-        let question =
-            Question { caller: ALICE, action: put, resource: STREAM, owner: OWN, facts: &facts };
-        decide(&question, [&identity(&text)], None).is_ok()
+        let context = RequestContext { username: "orders", ..context(&ALICE) };
+        let request = AuthorizationRequest {
+            caller: ALICE,
+            action: put,
+            resource: STREAM,
+            owner: OWN,
+            context: &context,
+        };
+        decide(&request, [&identity(&text)], None).is_ok()
     };
     assert!(own("arn:aws:kinesis:*:*:stream/${aws:username}", "2012-10-17"));
     assert!(!own("arn:aws:kinesis:*:*:stream/${aws:username}", "2008-10-17"));
@@ -449,11 +456,16 @@ fn variables_are_replaced_by_their_values_without_wildcards() {
     assert!(!own("arn:aws:kinesis:*:*:stream/${aws:RequestTag/x}", "2012-10-17"));
     assert!(own("arn:aws:kinesis:*:*:stream/${aws:RequestTag/x, 'orders'}", "2012-10-17"));
     // A star in the value of a variable is an ordinary character.
-    let facts = Facts { username: "*", ..facts(&ALICE) };
-    let question =
-        Question { caller: ALICE, action: put, resource: STREAM, owner: OWN, facts: &facts };
+    let context = RequestContext { username: "*", ..context(&ALICE) };
+    let request = AuthorizationRequest {
+        caller: ALICE,
+        action: put,
+        resource: STREAM,
+        owner: OWN,
+        context: &context,
+    };
     let policy = identity(&allow("*", "arn:aws:kinesis:*:*:stream/${aws:username}"));
-    assert!(decide(&question, [&policy], None).is_err());
+    assert!(decide(&request, [&policy], None).is_err());
 }
 
 #[test]
@@ -568,11 +580,11 @@ proptest! {
         let condition = format!(r#"{{"{operator}":{{"aws:username":"{value}"}}}}"#);
         for of in [of.as_str(), &format!("arn:a:b:c:d:{of}")] {
             if let Ok(policy) = Policy::parse(&one("Allow", &action, of, &condition), Kind::Identity) {
-                let facts = facts(&ALICE);
-                let question = Question {
-                    caller: ALICE, action: "kinesis:PutRecord", resource: STREAM, owner: OWN, facts: &facts,
+                let context = context(&ALICE);
+                let request = AuthorizationRequest {
+                    caller: ALICE, action: "kinesis:PutRecord", resource: STREAM, owner: OWN, context: &context,
                 };
-                let _ = decide(&question, [&policy], None);
+                let _ = decide(&request, [&policy], None);
             }
         }
     }

@@ -6,7 +6,7 @@
 use anabranch_access::SecretSealer;
 use std::net::Ipv4Addr;
 
-use anabranch_access::policy::{self, Caller, Facts, Kind, Policy, Question};
+use anabranch_access::policy::{self, AuthorizationRequest, Caller, Kind, Policy, RequestContext};
 use anabranch_access::signature::{Request, Signature};
 use anabranch_types::Timestamp;
 
@@ -33,7 +33,7 @@ pub(super) fn policy(input: &[u8]) {
     let caller = Caller { account, arn: "arn:aws:iam::123456789012:user/u", is_root: false };
     let (action, owner) = ("kinesis:PutRecord", account);
     let tags = [("a".into(), Some("v".into()))];
-    let facts = &Facts {
+    let context = &RequestContext {
         username: "u",
         principal_arn: caller.arn,
         principal_account: account,
@@ -48,9 +48,9 @@ pub(super) fn policy(input: &[u8]) {
         request_tags: &tags,
     };
     let arn = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
-    let question = Question { caller, action, resource: arn, owner, facts };
-    if let Err(denial) = policy::decide(&question, &identity, resource.as_ref()) {
-        assert!(denial.message(&question).contains(arn));
+    let request = AuthorizationRequest { caller, action, resource: arn, owner, context };
+    if let Err(denial) = policy::decide(&request, &identity, resource.as_ref()) {
+        assert!(denial.message(&request).contains(arn));
     }
 }
 

@@ -27,7 +27,7 @@ pub struct GroupReport {
     pub leads: bool,
     /// Whether a leadership transfer is under way: the replica has renounced its term, and no other replica has
     /// taken over yet.
-    pub is_handing_over: bool,
+    pub is_transferring: bool,
     /// Raft term of the replica.
     pub term: u64,
     /// Last entry of its log, committed or not.
@@ -129,7 +129,7 @@ impl Group {
             group: self.id,
             replica: self.replica,
             leads: is_leader && !self.has_renounced(term) && self.hears_majority(membership),
-            is_handing_over: is_leader && self.has_renounced(term),
+            is_transferring: is_leader && self.has_renounced(term),
             term,
             last,
             committed: metrics.local_committed.as_ref().map(log_id),

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use anabranch_types::{GroupId, NodeId};
 
-use crate::group::HandOver;
+use crate::group::LeadershipTransfer;
 use crate::replicas::{Held, Replicas};
 
 impl Replicas {
@@ -29,11 +29,15 @@ impl Replicas {
     /// Transfers the leadership of `group` to a voter that has caught up, on a node that is alive and `suits`. If
     /// there is no such voter, nothing happens. Otherwise the replica here stops leading at once. Returns once
     /// another replica leads, or after a second.
-    pub async fn hand_over(&self, group: GroupId, suits: impl Fn(NodeId) -> bool) -> HandOver {
+    pub async fn transfer_leadership(
+        &self,
+        group: GroupId,
+        suits: impl Fn(NodeId) -> bool,
+    ) -> LeadershipTransfer {
         let held = self.held().get(&group).map(|held| held.group.clone());
         match held {
-            Some(group) => group.hand_over(suits).await,
-            None => HandOver::Done,
+            Some(group) => group.transfer_leadership(suits).await,
+            None => LeadershipTransfer::Done,
         }
     }
 
@@ -76,9 +80,9 @@ impl Replicas {
         }
         let (group, transport) = (held.group.clone(), self.inner.transport.clone());
         let silent = move |node| transport.liveness().is_silent(node);
-        if group.is_handing_over() {
+        if group.is_transferring() {
             self.tasks().spawn(async move {
-                let _tried_again_next_round = group.hand_over(|_| true).await;
+                let _tried_again_next_round = group.transfer_leadership(|_| true).await;
             });
         } else if group.is_leaderless(&silent) {
             self.tasks().spawn(async move { group.stand_if_leaderless(silent).await });

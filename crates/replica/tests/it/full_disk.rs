@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anabranch_replica::{Error, HandOver, ReplicaSettings};
+use anabranch_replica::{Error, LeadershipTransfer, ReplicaSettings};
 use anabranch_shard::Position;
 use anabranch_storage::DiskState::{AlmostFull, Full, Normal};
 use anabranch_testkit::{Cluster, GROUP, eventually, fast_settings};
@@ -159,14 +159,15 @@ async fn a_replica_without_free_space_is_no_target_while_another_has_some() {
     let (cluster, leader, [full, other]) = scene().await;
     cluster.store(full).set_disk(AlmostFull);
     pongs_have_spread().await;
-    let hand_over =
-        async |from: u64| cluster.replicas(from).unwrap().hand_over(GROUP, |_| true).await;
-    assert_eq!(hand_over(leader).await, HandOver::Done);
+    let hand_over = async |from: u64| {
+        cluster.replicas(from).unwrap().transfer_leadership(GROUP, |_| true).await
+    };
+    assert_eq!(hand_over(leader).await, LeadershipTransfer::Done);
     assert_eq!(cluster.leader().await, other);
     // A leader that must give up the leadership takes a target without free space if there is no other.
     cluster.store(leader).set_disk(AlmostFull);
     pongs_have_spread().await;
-    assert_eq!(hand_over(other).await, HandOver::Done);
+    assert_eq!(hand_over(other).await, LeadershipTransfer::Done);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anabranch_replica::{Error, HandOver, ReplicaSettings};
+use anabranch_replica::{Error, LeadershipTransfer, ReplicaSettings};
 use anabranch_shard::Position;
 use anabranch_testkit::{Cluster, GROUP, eventually, fast_settings};
 use anabranch_types::NodeId;
@@ -74,8 +74,9 @@ async fn a_node_with_a_stalled_disk_is_no_target_and_takes_part_again_after_it()
     stall(&cluster, sick, true);
     // Wait until a pong has told the leader.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let handed = cluster.replicas(leader).unwrap().hand_over(GROUP, |node| node == NodeId(sick));
-    assert_eq!(handed.await, HandOver::NoHeir);
+    let handed =
+        cluster.replicas(leader).unwrap().transfer_leadership(GROUP, |node| node == NodeId(sick));
+    assert_eq!(handed.await, LeadershipTransfer::NoTarget);
     cluster.append("b").await.unwrap();
     stall(&cluster, sick, false);
     cluster.append("c").await.unwrap();

@@ -171,18 +171,18 @@ impl GroupLog for GroupHandle {
         self.0.damaged()
     }
 
-    fn until_mended(&self) -> BoxFuture<'_, ()> {
-        self.0.until_mended().boxed()
+    fn until_repaired(&self) -> BoxFuture<'_, ()> {
+        self.0.until_repaired().boxed()
     }
 
-    fn mend(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {
+    fn repair(&self, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {
         let group = Arc::clone(&self.0);
-        self.on_disk(move || group.mend(&entry)).boxed()
+        self.on_disk(move || group.repair(&entry)).boxed()
     }
 
-    fn mend_by_checksum(&self, id: LogId) -> BoxFuture<'_, Result<bool, Error>> {
+    fn repair_by_checksum(&self, id: LogId) -> BoxFuture<'_, Result<bool, Error>> {
         let group = Arc::clone(&self.0);
-        self.on_disk(move || group.mend_by_checksum(id)).boxed()
+        self.on_disk(move || group.repair_by_checksum(id)).boxed()
     }
 
     fn copy_of(&self, id: LogId) -> BoxFuture<'_, Result<Option<Entry>, Error>> {

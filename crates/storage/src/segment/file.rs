@@ -121,7 +121,7 @@ impl SegmentFile {
     /// The file is opened again for that. The operating system reports a failed write once to each open file, and the
     /// writer must get the reports of its own writes. A block that the device cannot read is first overwritten with
     /// zeroes, because a part of such a block cannot be written.
-    pub(crate) fn mend(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn repair(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         match file.write_all_at(bytes, offset) {
             Err(error) if is_unreadable(&error) => {

@@ -48,7 +48,7 @@ pub(crate) fn salvage(
     let block = here.next_multiple_of(BLOCK_BYTES);
     for offset in [here, block] {
         if let Some(right) = corrected(scanner, cursor, offset)? {
-            scanner.segment.mend(&right, offset)?;
+            scanner.segment.repair(&right, offset)?;
             scanner.forget();
             return Ok(Some(Salvaged::Corrected));
         }

@@ -59,7 +59,7 @@ fn check_refuses(store: &dyn LogStore, group: u64) {
 
 /// Reads all 200 entries of a filled group, and repairs damaged ones with a copy, as from a peer. Returns the number
 /// of repaired entries.
-fn read_mending(store: &dyn LogStore, group: u64, what: &str) -> usize {
+fn read_repairing(store: &dyn LogStore, group: u64, what: &str) -> usize {
     let log = open(store, group);
     let whole = entries(1, 0..200, 1000);
     let mut mended = 0;
@@ -70,7 +70,7 @@ fn read_mending(store: &dyn LogStore, group: u64, what: &str) -> usize {
                 assert!(log.damaged().contains(&log_id), "{what}");
                 assert!(store.damaged_groups().contains(&GroupId(group)), "{what}");
                 let copy = whole[usize::try_from(log_id.index).unwrap()].clone();
-                block_on(log.mend(copy)).unwrap();
+                block_on(log.repair(copy)).unwrap();
                 mended += 1;
             }
             read => found.extend(read.expect(what)),
@@ -78,10 +78,10 @@ fn read_mending(store: &dyn LogStore, group: u64, what: &str) -> usize {
     }
     assert_eq!(found, whole, "{what}");
     for id in log.damaged() {
-        block_on(log.mend(whole[usize::try_from(id.index).unwrap()].clone())).unwrap();
+        block_on(log.repair(whole[usize::try_from(id.index).unwrap()].clone())).unwrap();
         mended += 1;
     }
-    block_on(log.until_mended());
+    block_on(log.until_repaired());
     mended
 }
 
@@ -103,7 +103,7 @@ fn one_wrong_bit_anywhere_in_a_segment_quarantines_no_replica() {
         let mut mended = 0;
         for group in [1, 2] {
             assert_eq!(quarantined(&*store, group), None, "{what}");
-            mended += read_mending(&*store, group, &what);
+            mended += read_repairing(&*store, group, &what);
         }
         assert!(mended <= 1, "{what}: {mended}");
         store.abort();
@@ -132,7 +132,7 @@ fn two_damaged_entries_of_the_unindexed_tail_are_both_repaired() {
     }
     let store = SegmentStore::open(disk.path(), uncached()).unwrap();
     assert_eq!(store.stats().quarantined_groups, 0);
-    let mended: usize = [1, 2].map(|group| read_mending(&*store, group, "tail")).iter().sum();
+    let mended: usize = [1, 2].map(|group| read_repairing(&*store, group, "tail")).iter().sum();
     assert_eq!(mended, 2);
     store.abort();
 }
@@ -157,12 +157,12 @@ fn a_wrong_copy_is_refused_and_a_condemned_replica_stays_quarantined() {
     for payload_bytes in [999, 1000] {
         let mut wrong = entries(1, damaged.index..damaged.index + 1, payload_bytes).remove(0);
         wrong.payload = vec![7; payload_bytes].into();
-        let refused = block_on(log.mend(wrong));
+        let refused = block_on(log.repair(wrong));
         assert!(matches!(refused, Err(Error::Damaged { .. })), "{payload_bytes}: {refused:?}");
     }
     assert_eq!(log.damaged(), [damaged]);
     log.condemn("no peer has the entry");
-    block_on(log.until_mended());
+    block_on(log.until_repaired());
     assert!(matches!(read(&*log, 0..1), Err(Error::Quarantined { .. })));
 }
 
@@ -181,7 +181,7 @@ fn an_entry_without_a_copy_is_repaired_by_its_checksum_if_one_bit_is_wrong() {
             log.damaged().first().map(|id| (log, *id))
         });
         let (log, id) = damaged.into_iter().flatten().next().unwrap();
-        assert_eq!(block_on(log.mend_by_checksum(id)), Ok(wrong_bytes == 1));
+        assert_eq!(block_on(log.repair_by_checksum(id)), Ok(wrong_bytes == 1));
         assert_eq!(log.damaged().is_empty(), wrong_bytes == 1);
         let whole = entries(1, id.index..id.index + 1, 1000);
         assert_eq!(read(&*log, id.index..id.index + 1).ok(), (wrong_bytes == 1).then_some(whole));
@@ -222,7 +222,7 @@ fn check_all_there_or_quarantined(dir: &Path, what: &str) {
                 hit += 1;
                 continue;
             }
-            hit += read_mending(&*store, group, what);
+            hit += read_repairing(&*store, group, what);
         }
         assert!(hit > 0 || again || !what.contains("at 20700"), "{what}: damage was not found");
         store.abort();
@@ -354,7 +354,7 @@ fn damage_that_the_opening_did_not_check_is_found_by_a_read() {
     let log = open(&*store, 1);
     assert_eq!(read(&*log, 0..5), Ok(entries(1, 0..5, 1000)));
     flip(path, 20_700);
-    let mended: usize = [1, 2].map(|group| read_mending(&*store, group, "sealed")).iter().sum();
+    let mended: usize = [1, 2].map(|group| read_repairing(&*store, group, "sealed")).iter().sum();
     assert_eq!(mended, 1);
     assert_eq!(store.stats().quarantined_groups, 0);
 }

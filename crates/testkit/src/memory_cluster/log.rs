@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anabranch_shard::{Batch, DuplicateWindow, Page, PageBatch, Position, Run, Start};
+use anabranch_shard::{Batch, DeduplicationWindow, Page, PageBatch, Position, Run, Start};
 use anabranch_types::Timestamp;
 
 /// Log index of the first entry of every shard.
@@ -13,7 +13,7 @@ const FIRST: u64 = 1;
 #[derive(Debug, Default)]
 pub(super) struct Log {
     entries: Vec<(Timestamp, Batch)>,
-    window: DuplicateWindow,
+    window: DeduplicationWindow,
 }
 
 impl Log {

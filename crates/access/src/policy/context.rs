@@ -16,7 +16,7 @@ use super::key::Key;
 
 /// The request context.
 #[derive(Clone, Debug)]
-pub struct Facts<'a> {
+pub struct RequestContext<'a> {
     /// `aws:username` and `aws:userid`
     pub username: &'a str,
     /// `aws:PrincipalArn`
@@ -46,7 +46,7 @@ pub struct Facts<'a> {
 /// Longest value that conditions compare, in bytes. Only the user agent of the client can be longer.
 pub const MAX_VALUE_BYTES: usize = 2048;
 
-impl Facts<'_> {
+impl RequestContext<'_> {
     /// All values of a key; `None` if the request has none. A tag has several values if the keys of tags differ in
     /// case alone.
     pub(super) fn values(&self, key: &Key) -> Option<Vec<Cow<'_, str>>> {

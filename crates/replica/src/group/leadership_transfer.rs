@@ -27,13 +27,13 @@ use crate::metrics::Transfer;
 
 /// Result of a leadership transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandOver {
+pub enum LeadershipTransfer {
     /// Another replica leads, or this replica was not the leader.
     Done,
     /// The possible targets have not caught up, or the target did not take over in time. The caller may try again.
     NotYet,
     /// There is no possible target: no other voter is on a suitable node that is alive.
-    NoHeir,
+    NoTarget,
 }
 
 /// How long a target may take before another target is told.
@@ -59,7 +59,7 @@ impl Group {
     }
 
     /// Whether this replica has renounced its term, and no other replica has taken over yet.
-    pub(crate) fn is_handing_over(&self) -> bool {
+    pub(crate) fn is_transferring(&self) -> bool {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.state == ServerState::Leader && self.has_renounced(metrics.vote.leader_id.term)
@@ -68,16 +68,19 @@ impl Group {
     /// Transfers the leadership to a voter that has caught up, on a node that is alive and `suits`. If there is
     /// none, nothing happens. Otherwise this replica stops leading at once. Returns once another replica leads, or
     /// after a second.
-    pub(crate) async fn hand_over(&self, suits: impl Fn(NodeId) -> bool) -> HandOver {
+    pub(crate) async fn transfer_leadership(
+        &self,
+        suits: impl Fn(NodeId) -> bool,
+    ) -> LeadershipTransfer {
         if !self.is_leader() {
-            return HandOver::Done;
+            return LeadershipTransfer::Done;
         }
         // Only one transfer at a time: two targets would compete in the election.
-        let Ok(_only) = self.transferring.try_lock() else { return HandOver::NotYet };
+        let Ok(_only) = self.transferring.try_lock() else { return LeadershipTransfer::NotYet };
         let mut targets = self.targets();
         targets.retain(|target| suits(target.node));
         if targets.is_empty() {
-            return HandOver::NoHeir;
+            return LeadershipTransfer::NoTarget;
         }
         // A target whose disk takes no records would only transfer the leadership again. So it is not used while
         // another target takes records, even if that one has not caught up yet.
@@ -90,7 +93,7 @@ impl Group {
         let near = if self.log.disk().takes_records() { NEAR } else { 0 };
         targets.retain(|target| target.matched.is_some_and(|matched| matched + near >= last));
         if targets.is_empty() {
-            return HandOver::NotYet;
+            return LeadershipTransfer::NotYet;
         }
         // Chosen by the group id, so that the other nodes share the groups that one node transfers.
         let turn = usize::try_from(self.id.0 % targets.len() as u64).unwrap_or(0);
@@ -106,12 +109,12 @@ impl Group {
         match waiting.metrics(|metrics| led(metrics.current_leader), "another leader").await {
             Ok(_) => {
                 self.metrics.leadership_transfers.of(Transfer::TakenOver).increment();
-                HandOver::Done
+                LeadershipTransfer::Done
             }
             Err(error) => {
                 self.metrics.leadership_transfers.of(Transfer::NotTakenOver).increment();
                 tracing::warn!(group = %self.id, %replica, %node, %error, "the target has not taken over in time");
-                HandOver::NotYet
+                LeadershipTransfer::NotYet
             }
         }
     }
@@ -141,7 +144,7 @@ impl Group {
     /// keeps leading: it stamps records with the agreed time and trims nothing.
     pub(crate) async fn transfer_to_right_clock(&self) {
         let clocks = self.transport.clocks();
-        let _tried_again_next_round = self.hand_over(|node| !clocks.is_far(node)).await;
+        let _tried_again_next_round = self.transfer_leadership(|node| !clocks.is_far(node)).await;
     }
 
     /// Tells the other replicas to elect a leader at once, although this node is alive. For a replica that led its

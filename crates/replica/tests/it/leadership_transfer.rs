@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anabranch_replica::{Error, HandOver, ReplicaSettings};
+use anabranch_replica::{Error, LeadershipTransfer, ReplicaSettings};
 use anabranch_shard::{Position, Start};
 use anabranch_testkit::{Cluster, GROUP, eventually, fast_settings};
 use anabranch_types::NodeId;
 use tokio::time::Instant;
 
-async fn transfer(cluster: &Cluster, from: u64, to: u64) -> HandOver {
-    cluster.replicas(from).unwrap().hand_over(GROUP, |node| node == NodeId(to)).await
+async fn transfer(cluster: &Cluster, from: u64, to: u64) -> LeadershipTransfer {
+    cluster.replicas(from).unwrap().transfer_leadership(GROUP, |node| node == NodeId(to)).await
 }
 
 /// Appends at `node`, as soon as the node knows that it leads.
@@ -35,7 +35,7 @@ async fn the_target_leads_within_a_few_round_trips() {
     let [target, _] = others(old);
     let term = cluster.shard(old).unwrap().status().term;
     let began = Instant::now();
-    assert_eq!(transfer(&cluster, old, target).await, HandOver::Done);
+    assert_eq!(transfer(&cluster, old, target).await, LeadershipTransfer::Done);
     append_at(&cluster, target, "after").await;
     assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
     assert_eq!(cluster.shard(target).unwrap().status().term, term + 1);
@@ -70,7 +70,7 @@ async fn many_transfers_under_load_lose_and_duplicate_no_record() {
         for _ in 0..30 {
             let old = cluster.leader().await;
             let [target, _] = others(old);
-            assert_eq!(transfer(&cluster, old, target).await, HandOver::Done);
+            assert_eq!(transfer(&cluster, old, target).await, LeadershipTransfer::Done);
             tokio::time::sleep(Duration::from_millis(17)).await;
         }
     };
@@ -86,15 +86,15 @@ async fn a_voter_that_is_behind_or_silent_is_no_target() {
     cluster.append("a").await.unwrap();
     let leader = cluster.leader().await;
     let [target, third] = others(leader);
-    assert_eq!(transfer(&cluster, leader, 9).await, HandOver::NoHeir);
+    assert_eq!(transfer(&cluster, leader, 9).await, LeadershipTransfer::NoTarget);
     cluster.network.isolate(target, 1..=3);
     for number in 0..600 {
         cluster.append(&format!("{number}")).await.unwrap();
     }
     let came = transfer(&cluster, leader, target).await;
-    assert!(matches!(came, HandOver::NotYet | HandOver::NoHeir), "{came:?}");
+    assert!(matches!(came, LeadershipTransfer::NotYet | LeadershipTransfer::NoTarget), "{came:?}");
     cluster.append_at(leader, Cluster::call("b", &["b"])).await.unwrap();
-    assert_eq!(transfer(&cluster, leader, third).await, HandOver::Done);
+    assert_eq!(transfer(&cluster, leader, third).await, LeadershipTransfer::Done);
     append_at(&cluster, third, "c").await;
 }
 
@@ -107,7 +107,7 @@ async fn if_the_target_is_unreachable_another_replica_leads_and_no_read_is_serve
     let [target, third] = others(old);
     cluster.network.isolate(target, 1..=3); // not silent yet
     let began = Instant::now();
-    assert_eq!(transfer(&cluster, old, target).await, HandOver::NotYet);
+    assert_eq!(transfer(&cluster, old, target).await, LeadershipTransfer::NotYet);
     let shard = cluster.shard(old).unwrap();
     let refused = shard.append(Cluster::call("b", &["b"])).await;
     assert!(matches!(refused, Err(Error::NotLeader { leader: None })), "{refused:?}");
@@ -176,7 +176,7 @@ async fn a_leaving_node_does_not_stand_for_election_again() {
     let old = cluster.leader().await;
     let [target, third] = others(old);
     cluster.replicas(old).unwrap().leave();
-    assert_eq!(transfer(&cluster, old, target).await, HandOver::Done);
+    assert_eq!(transfer(&cluster, old, target).await, LeadershipTransfer::Done);
     cluster.crash(target, 1).await;
     cluster.append("b").await.unwrap();
     assert_eq!(cluster.leader().await, third);

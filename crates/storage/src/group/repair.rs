@@ -68,20 +68,20 @@ impl Group {
         inner.damaged.values().map(|(id, _)| *id).collect()
     }
 
-    pub(crate) async fn until_mended(&self) {
+    pub(crate) async fn until_repaired(&self) {
         let mut damage = self.damage.subscribe();
         // `wait_for` does not fail, because the sender lives as long as the group.
         let _is_open = damage.wait_for(|count| *count == 0).await;
     }
 
     /// As [`crate::GroupLog::mend`]. Blocks the thread.
-    pub(crate) fn mend(&self, entry: &Entry) -> Result<(), Error> {
+    pub(crate) fn repair(&self, entry: &Entry) -> Result<(), Error> {
         let frame = |segment: &SegmentFile, wanted| self.frame_of(segment, wanted, entry).map(Some);
         self.repair_with(entry.log_id, frame).map(drop)
     }
 
-    /// As [`crate::GroupLog::mend_by_checksum`]. Blocks the thread.
-    pub(crate) fn mend_by_checksum(&self, id: LogId) -> Result<bool, Error> {
+    /// As [`crate::GroupLog::repair_by_checksum`]. Blocks the thread.
+    pub(crate) fn repair_by_checksum(&self, id: LogId) -> Result<bool, Error> {
         self.repair_with(id, |segment, wanted| Ok(self.corrected(segment, wanted)))
     }
 
@@ -98,14 +98,14 @@ impl Group {
         {
             let Some(frame) = frame(&segment, wanted)? else { return Ok(false) };
             let offset = u64::from(wanted.loc.offset);
-            let write = segment.mend(&frame, offset);
+            let write = segment.repair(&frame, offset);
             write.map_err(|error| self.repair_failed(&segment, &error.to_string()))?;
             if !self.is_readable(&segment, wanted)? {
                 return Err(self.repair_failed(&segment, "the repaired entry cannot be read"));
             }
             warn!(group = %self.id, entry = %id, file = %segment.path.display(), offset, "entry is mended");
         }
-        self.mended(id);
+        self.repaired(id);
         Ok(true)
     }
 
@@ -148,7 +148,7 @@ impl Group {
         }
     }
 
-    fn mended(&self, id: LogId) {
+    fn repaired(&self, id: LogId) {
         let mut inner = self.lock();
         inner.damaged.remove(&id.index);
         self.damage.send_replace(inner.damaged.len());
