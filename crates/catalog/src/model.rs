@@ -39,7 +39,7 @@ pub struct Catalog {
     pub streams: BTreeMap<StreamName, Stream>,
     /// The next [`GroupId`] to give out. Never falls.
     pub next_group: u64,
-    /// The next [`ReplicaId`] to give out. Never falls.
+    /// The next replica id to give out. Never falls.
     pub next_replica: u64,
     /// Whether an operator has paused the moves of leaders and replicas that only even out the load.
     pub balancing_paused: bool,

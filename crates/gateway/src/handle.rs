@@ -1,5 +1,5 @@
 //! Handles one HTTP request, from its head to its response. The checks run in the order of AWS: method, content type,
-//! body, operation, signature. [`crate::run`] has the checks that follow.
+//! body, operation, signature. [`mod@crate::run`] has the checks that follow.
 //!
 //! One check comes earlier than in AWS: a large or gzip-compressed body costs memory and time, so it is not accepted
 //! from a caller that would be refused. Before a large body is read, the head must name a known key. Before a large

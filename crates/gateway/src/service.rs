@@ -2,7 +2,7 @@
 //!
 //! A service is one AWS API. It implements [`Service`]: its names and its table of [`Operation`]s. A row of the table
 //! names a [`Request`] type. The gateway decodes the request, checks it, authorizes its [`Target`] and then runs it.
-//! [`crate::run`] fixes this order, and only its functions can make a row.
+//! [`mod@crate::run`] fixes this order, and only its functions can make a row.
 //!
 //! Invariant: [`Request::run`] receives the target that was authorized. It gets no other target, so an operation
 //! cannot work on a resource that no policy was evaluated for.

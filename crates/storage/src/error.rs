@@ -35,7 +35,7 @@ pub enum Error {
         /// File, offset, the content that was expected there, and the content that was found.
         reason: String,
     },
-    /// The entry cannot be read. Nothing else of the log is known to be damaged. [`crate::GroupLog::mend`] repairs
+    /// The entry cannot be read. Nothing else of the log is known to be damaged. [`crate::GroupLog::repair`] repairs
     /// the entry.
     #[error("entry {log_id} of group {group} is damaged here: {reason}")]
     Damaged {

@@ -217,7 +217,7 @@ pub trait GroupLog: Send + Sync {
     /// the entry can be read now. For entries of which no other replica has a copy.
     ///
     /// # Errors
-    /// As [`GroupLog::mend`].
+    /// As [`GroupLog::repair`].
     fn repair_by_checksum(&self, id: LogId) -> BoxFuture<'_, Result<bool, Error>>;
 
     /// Returns this log's copy of an entry, or `None` if the log does not contain the entry. Works on a quarantined

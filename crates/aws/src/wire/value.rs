@@ -43,15 +43,15 @@ pub struct Moment(pub Timestamp);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Structure<T>(pub T);
 
-/// A list. It holds the first [`MAX_KEPT`] members and the number of all members, which is at most [`MAX_COUNTED`].
+/// A list. It holds the first `MAX_KEPT` members and the number of all members, which is at most `MAX_COUNTED`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List<T> {
     kept: Vec<T>,
     count: usize,
 }
 
-/// A map of strings. It holds the first [`MAX_KEPT`] entries and the number of all entries, which is at most
-/// [`MAX_COUNTED`].
+/// A map of strings. It holds the first `MAX_KEPT` entries and the number of all entries, which is at most
+/// `MAX_COUNTED`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Map<'a> {
     kept: Vec<(Text<'a>, Text<'a>)>,
@@ -63,7 +63,7 @@ pub struct Map<'a> {
 const MAX_KEPT: usize = 500;
 /// Highest count. The decoder stops at the next member with [`TOO_MANY`].
 const MAX_COUNTED: usize = 10_000;
-/// Error text for a list or a map with more than [`MAX_COUNTED`] members.
+/// Error text for a list or a map with more than `MAX_COUNTED` members.
 pub const TOO_MANY: &str = "a list or map of the request has more than 10000 members";
 
 /// An error message repeats at most this much of a text of the request.

@@ -1,6 +1,6 @@
 //! Which groups a node leads, and how it gives the leadership to other nodes.
 //!
-//! A node gives leadership up one group at a time ([`Replicas::hand_over`]), or for all groups at once when its disk
+//! A node gives leadership up one group at a time ([`Replicas::transfer_leadership`]), or for all groups at once when its disk
 //! stalls ([`Replicas::set_stalled`]). In both cases the replicas renounce their terms before another node hears of
 //! it. So no lease is used here after another replica leads.
 
@@ -76,7 +76,7 @@ impl Replicas {
     /// this replica has renounced its term and no other replica has taken over, starts another transfer.
     pub(super) fn follow_leadership(&self, held: &Held) {
         if self.is_leaving() {
-            return; // the caller of `leave` calls `hand_over` again and again
+            return; // the caller of `leave` calls `transfer_leadership` again and again
         }
         let (group, transport) = (held.group.clone(), self.inner.transport.clone());
         let silent = move |node| transport.liveness().is_silent(node);

@@ -159,15 +159,15 @@ async fn a_replica_without_free_space_is_no_target_while_another_has_some() {
     let (cluster, leader, [full, other]) = scene().await;
     cluster.store(full).set_disk(AlmostFull);
     pongs_have_spread().await;
-    let hand_over = async |from: u64| {
+    let transfer = async |from: u64| {
         cluster.replicas(from).unwrap().transfer_leadership(GROUP, |_| true).await
     };
-    assert_eq!(hand_over(leader).await, LeadershipTransfer::Done);
+    assert_eq!(transfer(leader).await, LeadershipTransfer::Done);
     assert_eq!(cluster.leader().await, other);
     // A leader that must give up the leadership takes a target without free space if there is no other.
     cluster.store(leader).set_disk(AlmostFull);
     pongs_have_spread().await;
-    assert_eq!(hand_over(other).await, LeadershipTransfer::Done);
+    assert_eq!(transfer(other).await, LeadershipTransfer::Done);
 }
 
 #[tokio::test(start_paused = true)]
