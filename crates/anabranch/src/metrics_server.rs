@@ -19,13 +19,15 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 /// Connections at a time. Further connections wait in the backlog of the system.
 const CONNECTIONS: usize = 16;
+/// How long a connection may take until the head of its request is complete. A silent connection holds a slot.
+const HEAD_LIMIT: Duration = Duration::from_secs(2);
 /// How long a connection may take in all.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Buffer for the head of a request. A longer head is refused.
@@ -79,6 +81,7 @@ async fn answer(stream: TcpStream, sources: Arc<Sources>) -> hyper::Result<()> {
     let mut server = http1::Builder::new();
     // A connection that stays open between two scrapes would only take a slot.
     server.keep_alive(false).half_close(false).max_buf_size(HEAD_BYTES);
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
     server.serve_connection(TokioIo::new(stream), service).await
 }
 

@@ -252,7 +252,7 @@ async fn start(
     let mut gateway = Gateway::new(platform)
         .with_service(kinesis)
         .with_readiness(move || readiness.is_ready())
-        .with_freshness(move || currency.is_current())
+        .with_currency_check(move || currency.is_current())
         .with_report(move || cluster_report(&report, &stored.stats()));
     if let Some(tls) = api_tls {
         gateway = gateway.with_tls(tls);

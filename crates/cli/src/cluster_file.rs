@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::replace_file;
@@ -50,7 +50,7 @@ impl ClusterFile {
     /// # Errors
     /// When the text is not JSON of this form.
     pub fn parse(text: &str) -> Result<Self> {
-        serde_json::from_str(text).context(Self::NAME)
+        Ok(serde_json::from_str(text)?)
     }
 
     /// Writes the file into the folder of a cluster, whole or not at all.

@@ -29,7 +29,8 @@ pub(crate) fn nodes(named: Vec<String>, tls: TlsArgs) -> Result<(Vec<String>, Tl
     }
     let path = ClusterFile::path(Path::new("anabranch-data"));
     let missing = || format!("--node: not given, and there is no {}", path.display());
-    let cluster = ClusterFile::parse(&std::fs::read_to_string(&path).with_context(missing)?)?;
+    let text = std::fs::read_to_string(&path).with_context(missing)?;
+    let cluster = ClusterFile::parse(&text).with_context(|| path.display().to_string())?;
     let nodes = cluster.nodes.into_iter().map(|node| node.grpc).collect();
     match cluster.tls_dir {
         Some(dir) if tls.is_plain() => Ok((nodes, TlsArgs::in_dir(&dir))),

@@ -181,6 +181,9 @@ impl StreamReader {
     /// # Errors
     /// [`ReadError::Shard`], [`ReadError::Seek`], [`ReadError::StreamGone`]. The reader can't go on after an error.
     pub async fn next(&mut self) -> Result<Option<ShardPage>, ReadError> {
+        if self.being_read == 0 && matches!(self.order, Order::One(_)) {
+            return Ok(None); // the shard ended at an earlier call
+        }
         while let Some(event) = self.events.recv().await {
             match event {
                 Event::Page(page) => return Ok(Some(page)),
@@ -284,7 +287,18 @@ async fn read_pages(
             page = pages.next() => page,
             () = cluster.newer_view(view.catalog().version, LOOK_AGAIN) => continue,
         };
-        let Some(page) = page.transpose().map_err(failed)? else { return Ok(()) };
+        let page = match page.transpose() {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // A shard that has expired since the check above is not found. That is its end.
+                let view = cluster.view();
+                let found = view.stream(&shard.route().stream);
+                let has_ended =
+                    error == Error::NotFound && has_ended(found, &shard, next) == Ok(true);
+                return if has_ended { Ok(()) } else { Err(failed(error)) };
+            }
+        };
         next = page.next;
         if page.record_count() > 0 && send(events, &shard, page).await.is_err() {
             return Ok(()); // the reader was dropped

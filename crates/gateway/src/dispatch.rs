@@ -26,7 +26,10 @@ pub(crate) enum Route<'a> {
     /// The request is in a known protocol. Its service or its operation may be unknown.
     Call(Destination<'a>),
     /// The prefix is of a hosted service, but the service does not have the protocol. AWS responds in CBOR.
-    WrongProtocol,
+    WrongProtocol {
+        /// Name of the operation as the client wrote it, for the log.
+        name: &'a str,
+    },
     /// The request is in no protocol.
     Unknown,
 }
@@ -44,7 +47,7 @@ pub(crate) struct Destination<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Finds the route of a POST request.
+    /// Finds the route of a request. Only POST requests are sent along it.
     pub(crate) fn of(services: &'a [Arc<dyn Hosted>], parts: &'a Parts) -> Self {
         let rpc = rpc_v2_cbor(parts);
         let (prefix, name) = rpc.or_else(|| target(&parts.headers)).unwrap_or_default();
@@ -64,7 +67,7 @@ impl<'a> Route<'a> {
                 let name = service.map_or("", |_| name);
                 Self::Call(Destination { protocol, service, operation, name })
             }
-            (None, Some(_)) => Self::WrongProtocol,
+            (None, Some(_)) => Self::WrongProtocol { name },
             (None, None) => Self::Unknown,
         }
     }

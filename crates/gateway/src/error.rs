@@ -72,7 +72,8 @@ pub enum Error {
 pub const TOO_MUCH_IN_FLIGHT: &str = "Rate exceeded: too many bytes in flight. Try again later.";
 
 impl Error {
-    /// The fault for the client. No other place of the gateway names AWS codes.
+    /// The fault for the client. Apart from the families of codes in `metrics.rs`, no other place of the gateway names
+    /// AWS codes.
     ///
     /// Source: Kinesis API reference, common errors.
     pub fn fault(&self) -> Fault {

@@ -31,7 +31,8 @@ pub async fn call(gateway: &Gateway, target: &str, content_type: &str, body: &[u
         auth::authenticate(&gateway.platform, gateway.port().authenticator, &parts, signing, body)
             .await;
     let peer = Peer { address: Ipv4Addr::LOCALHOST.into(), is_secure: false };
-    let received = Received { protocol, body, parts: &parts, peer, caller, stages: None };
+    let id = [0; 16];
+    let received = Received { id, protocol, body, parts: &parts, peer, caller, stages: None };
     Some(match service.perform(gateway.port(), operation, received).await {
         Ok(_) => 200,
         Err(fault) => protocol.failure(&fault).status().as_u16(),

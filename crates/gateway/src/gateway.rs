@@ -34,6 +34,8 @@ pub struct Gateway {
     pub(crate) readiness: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) is_current: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) report: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Held by the request that renders the metrics.
+    pub(crate) metrics_page: Arc<tokio::sync::Mutex<()>>,
     /// Calls of no known operation.
     pub(crate) unknown_calls: Arc<OperationMetrics>,
 }
@@ -56,6 +58,7 @@ impl Gateway {
             readiness: Arc::new(|| true),
             is_current: Arc::new(|| true),
             report: Arc::new(|| "{}".into()),
+            metrics_page: Arc::default(),
         }
     }
 
@@ -77,7 +80,10 @@ impl Gateway {
     /// Refuses calls with 503 while `is_current` returns false. SDKs retry a 503. The catalog of a node that has just
     /// started may be old, and an SDK would take a "not found" from it as final. The gateway calls `is_current` for
     /// each call.
-    pub fn with_freshness(self, is_current: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    pub fn with_currency_check(
+        self,
+        is_current: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self { is_current: Arc::new(is_current), ..self }
     }
 

@@ -8,7 +8,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anabranch_aws::fault::Fault;
 use anabranch_aws::protocol::{self, Protocol};
@@ -27,7 +27,7 @@ use crate::dispatch::{Destination, Route};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::host::{Hosted, OperationIndex};
-use crate::metrics::{self, Direction, Outcome, PutStage, PutStages};
+use crate::metrics::{self, Direction, OperationMetrics, Outcome, PutStage, PutStages};
 use crate::origin;
 use crate::response::{self, Done, HttpResponse};
 use crate::run::{Port, Received};
@@ -46,18 +46,18 @@ pub(crate) struct Admitted<'a> {
 
 /// Handles one HTTP request. Never fails: every error becomes a response.
 pub(crate) async fn handle(gateway: &Gateway, request: Admitted<'_>) -> HttpResponse {
-    let began = Instant::now();
     let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     let Admitted { trust, peer, parts, body, reservation } = request;
     let route = Route::of(&gateway.services, &parts);
-    let exchange = Exchange { gateway, trust, peer, parts: &parts };
+    let mut counting = Counting::begin(gateway, &parts, &route);
+    let exchange = Exchange { gateway, trust, peer, parts: &parts, id };
     let handled = AssertUnwindSafe(exchange.handle(&route, body, reservation)).catch_unwind().await;
     let mut response = handled.unwrap_or_else(|_| {
         tracing::error!(request_id = %id, "call panicked");
         response::failure(route.protocol(), &Error::Internal.fault())
     });
     finish(gateway, &mut response, &parts, &route, id);
-    count(gateway, &parts, &route, &response, began.elapsed());
+    counting.outcome = outcome(&response);
     response
 }
 
@@ -67,27 +67,36 @@ pub(crate) fn refuse(gateway: &Gateway, parts: &Parts, error: &Error) -> HttpRes
     let route = Route::of(&gateway.services, parts);
     let mut response = response::failure(route.protocol(), &route.fault(error));
     finish(gateway, &mut response, parts, &route, id);
-    count(gateway, parts, &route, &response, Duration::ZERO);
+    if parts.method == Method::POST {
+        let (metrics, protocol) = route.metrics(gateway);
+        metrics.count(protocol, outcome(&response));
+    }
     response
 }
 
-/// Counts a call. Health checks and other pages of the gateway itself are no calls.
-fn count(
-    gateway: &Gateway,
-    parts: &Parts,
-    route: &Route<'_>,
-    response: &HttpResponse,
-    took: Duration,
-) {
-    if parts.method != Method::POST {
-        return;
+/// Counts a call when it is dropped. If the client gives up first, the connection drops the call, and with it this.
+struct Counting<'a> {
+    /// `None` for health checks and other pages of the gateway itself: they are no calls.
+    metrics: Option<(&'a OperationMetrics, metrics::Protocol)>,
+    began: Instant,
+    outcome: Outcome,
+}
+
+impl<'a> Counting<'a> {
+    fn begin(gateway: &'a Gateway, parts: &Parts, route: &Route<'a>) -> Self {
+        let is_call = parts.method == Method::POST;
+        let metrics = is_call.then(|| route.metrics(gateway));
+        Self { metrics, began: Instant::now(), outcome: Outcome::Abandoned }
     }
-    let (callee, protocol) = match route {
-        Route::Call(destination) => (destination.callee(), label(destination.protocol)),
-        Route::WrongProtocol | Route::Unknown => (None, metrics::Protocol::Unknown),
-    };
-    let calls = callee.map(|(service, operation)| service.metrics(operation));
-    calls.unwrap_or(&gateway.unknown_calls).answered(protocol, outcome(response), took);
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        if let Some((metrics, protocol)) = self.metrics {
+            metrics.count(protocol, self.outcome);
+            metrics.observe_duration(self.began.elapsed());
+        }
+    }
 }
 
 const fn label(protocol: Protocol) -> metrics::Protocol {
@@ -127,27 +136,38 @@ fn finish(
     );
 }
 
-impl Route<'_> {
+impl<'a> Route<'a> {
     /// The protocol of error responses.
     fn protocol(&self) -> Protocol {
         match self {
             Self::Call(destination) => destination.protocol,
-            Self::WrongProtocol | Self::Unknown => Protocol::Json11,
+            Self::WrongProtocol { .. } | Self::Unknown => Protocol::Json11,
         }
     }
 
     fn name(&self) -> &str {
         match self {
             Self::Call(destination) => destination.name,
-            Self::WrongProtocol | Self::Unknown => "",
+            Self::WrongProtocol { name } => name,
+            Self::Unknown => "",
         }
+    }
+
+    /// The metrics that count the call.
+    fn metrics(&self, gateway: &'a Gateway) -> (&'a OperationMetrics, metrics::Protocol) {
+        let (callee, protocol) = match self {
+            Self::Call(destination) => (destination.callee(), label(destination.protocol)),
+            Self::WrongProtocol { .. } | Self::Unknown => (None, metrics::Protocol::Unknown),
+        };
+        let metrics = callee.map(|(service, operation)| service.metrics(operation));
+        (metrics.unwrap_or(&gateway.unknown_calls), protocol)
     }
 
     /// The fault for an error of the gateway. A service has its own code for a budget that is used up.
     fn fault(&self, error: &Error) -> Fault {
         match self {
             Self::Call(destination) => destination.fault(error),
-            Self::WrongProtocol | Self::Unknown => error.fault(),
+            Self::WrongProtocol { .. } | Self::Unknown => error.fault(),
         }
     }
 }
@@ -177,6 +197,8 @@ struct Exchange<'a> {
     trust: &'a Trust,
     peer: Peer,
     parts: &'a Parts,
+    /// Id of the request.
+    id: uuid::Uuid,
 }
 
 /// Encoding and signature that the head of a request announces.
@@ -199,6 +221,22 @@ fn readiness(gateway: &Gateway) -> HttpResponse {
         response::plain(StatusCode::OK, "ready\n")
     } else {
         response::plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+/// The metrics as text. With thousands of replicas it takes milliseconds to render them, so a blocking thread does
+/// it. One request at a time renders, and the text counts against the budget of responses: many requests cost no
+/// more than one thread and no memory beyond the budget.
+async fn metrics_page(gateway: &Gateway) -> HttpResponse {
+    let platform = &gateway.platform;
+    let _turn = gateway.metrics_page.lock().await;
+    let registry = platform.registry.clone();
+    let Ok(text) = tokio::task::spawn_blocking(move || registry.render()).await else {
+        return response::plain(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be rendered\n");
+    };
+    match platform.responses.take(text.len()) {
+        None => response::plain(StatusCode::SERVICE_UNAVAILABLE, "too many bytes in flight\n"),
+        permit => response::metrics(text, permit),
     }
 }
 
@@ -225,7 +263,7 @@ impl Exchange<'_> {
             }
             // The figures tell what others do. Where callers must sign, a listener of its own has them.
             (&Method::GET | &Method::HEAD, "/metrics") if gateway.authenticator.is_none() => {
-                response::metrics(gateway.platform.registry.render())
+                metrics_page(gateway).await
             }
             (&Method::OPTIONS, _) if parts.headers.contains_key(ORIGIN) => {
                 response::preflight(&parts.headers)
@@ -244,15 +282,14 @@ impl Exchange<'_> {
         let unknown = || Error::UnknownOperation.fault();
         let destination = match route {
             Route::Call(destination) => *destination,
-            Route::WrongProtocol => return response::failure(Protocol::Cbor11, &unknown()),
+            Route::WrongProtocol { .. } => return response::failure(Protocol::Cbor11, &unknown()),
             Route::Unknown => {
                 return response::of(protocol::failure_without_protocol(&unknown()));
             }
         };
         match self.call(destination, body, reservation).await {
             Ok(done) => {
-                let sent = done.body_bytes();
-                self.gateway.platform.metrics.body_bytes(Direction::Out, sent);
+                let done = done.counted(&self.gateway.platform.metrics);
                 response::success(destination.protocol, done)
             }
             Err(fault) => response::failure(destination.protocol, &fault),
@@ -265,7 +302,7 @@ impl Exchange<'_> {
         body: Incoming,
         reservation: Reservation,
     ) -> Result<Done, Fault> {
-        let Self { gateway, peer, parts, .. } = self;
+        let Self { gateway, peer, parts, id, .. } = self;
         let failed = |error: Error| destination.fault(&error);
         if !(gateway.is_current)() {
             return Err(Error::Starting.fault());
@@ -298,7 +335,8 @@ impl Exchange<'_> {
             cooperatively(bytes.len(), read).map_err(|error| Error::from(error).fault())?;
             return Err(Error::UnknownOperation.fault());
         };
-        let received = Received { protocol, body: &bytes, parts, peer, caller, stages };
+        let (id, body) = (id.into_bytes(), &bytes);
+        let received = Received { id, protocol, body, parts, peer, caller, stages };
         // This function owns the reservation, so the bytes of the body stay counted until the response is made.
         service.perform(gateway.port(), operation, received).await
     }

@@ -55,7 +55,10 @@ pub(crate) trait Hosted: Send + Sync {
 }
 
 impl<S: Service> Host<S> {
+    /// Panics if the table of operations is not sorted by name: [`Hosted::find`] would miss some of them.
     pub(crate) fn new(service: S, has_limits: bool, metrics: &GatewayMetrics) -> Self {
+        let is_sorted = S::OPERATIONS.is_sorted_by(|a, b| a.name < b.name);
+        assert!(is_sorted, "the operations of {} are sorted by name", S::NAMES.target);
         let metrics = S::OPERATIONS.iter().map(|row| metrics.operation(row.name)).collect();
         Self { service, limits: has_limits.then(CallLimits::default), metrics }
     }

@@ -31,7 +31,7 @@ mod handle;
 mod handshake;
 mod host;
 mod identity;
-pub mod metrics;
+mod metrics;
 mod newest;
 mod origin;
 mod platform;

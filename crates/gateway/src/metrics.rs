@@ -2,8 +2,8 @@
 //!
 //! Order of events: [`GatewayMetrics::new`] registers the metrics of a node's gateway. [`GatewayMetrics::operation`]
 //! makes one handle for each row of the table of operations. A connection holds an [`OpenConnection`] while it is
-//! open. A put calls [`PutStages::ended`] at the end of each of its stages. When a call has a response,
-//! [`OperationMetrics::answered`] counts it.
+//! open. A put calls [`PutStages::ended`] at the end of each of its stages. When a call is over,
+//! [`OperationMetrics::count`] counts it.
 //!
 //! A call costs a few atomic operations: no lock, no allocation, no lookup by name. The series of an operation, a
 //! protocol and an outcome is made with the first such call, because most combinations never occur.
@@ -21,19 +21,19 @@ use http::StatusCode;
 
 const CALLS: Metric = Metric::new(
     "anabranch_gateway_calls_total",
-    "Calls with a response, by operation, protocol and outcome. The operation is \"unknown\" if no table lists it.",
+    "Calls that are over, by operation, protocol and outcome. The operation is \"unknown\" if no table lists it.",
 );
 const CALL_DURATION: Metric = Metric::new(
     "anabranch_gateway_call_duration_seconds",
-    "Time from the head of a request until its response is ready, by operation.",
+    "Time from the head of a request until its response is ready or its client has given up, by operation.",
 );
 const PUT_STAGE_DURATION: Metric = Metric::new(
     "anabranch_gateway_put_stage_duration_seconds",
-    "Time of the stages of PutRecord and PutRecords.",
+    "Time of the stages of PutRecord and PutRecords. A stage that fails is not counted.",
 );
 const BODY_BYTES: Metric = Metric::new(
     "anabranch_gateway_body_bytes_total",
-    "Bytes of request bodies as they were sent, and of response bodies.",
+    "Bytes of request bodies as they were sent, and of bodies and events of successful responses.",
 );
 const CONNECTIONS: Metric =
     Metric::new("anabranch_gateway_connections", "Connections of clients that are open.");
@@ -52,15 +52,13 @@ const BUDGET_LIMIT: Metric = Metric::new(
 
 label! {
     /// How a call is encoded.
-    pub enum Protocol: "protocol" {
+    pub(crate) enum Protocol: "protocol" {
         /// AWS JSON 1.0 or 1.1.
         Json = "json",
         /// AWS CBOR 1.1.
         Cbor = "cbor",
         /// Smithy RPC v2 CBOR.
         RpcCbor = "rpc_cbor",
-        /// AWS Query: a form.
-        Query = "query",
         /// No known encoding.
         Unknown = "unknown",
     }
@@ -68,7 +66,7 @@ label! {
 
 label! {
     /// Outcome of a call: the family of its error code.
-    pub enum Outcome: "outcome" {
+    pub(crate) enum Outcome: "outcome" {
         /// The call was carried out.
         Success = "success",
         /// A limit of a shard, of the account or of memory was reached. The client should retry later.
@@ -79,12 +77,14 @@ label! {
         Invalid = "invalid",
         /// The service failed, or the outcome is unknown: status 5xx.
         Failed = "failed",
+        /// The client closed the connection or the stream before the response was ready.
+        Abandoned = "abandoned",
     }
 }
 
 label! {
     /// A stage of a put, in the order of events.
-    pub enum PutStage: "stage" {
+    pub(crate) enum PutStage: "stage" {
         /// Ends when the whole body has arrived.
         ReadBody = "read_body",
         /// Ends when the signature is verified.
@@ -100,7 +100,7 @@ label! {
 
 label! {
     /// Direction of a body.
-    pub enum Direction: "direction" {
+    pub(crate) enum Direction: "direction" {
         /// From a client to the gateway.
         In = "in",
         /// From the gateway to a client.
@@ -110,7 +110,7 @@ label! {
 
 label! {
     /// A budget of bytes in memory.
-    pub enum BudgetName: "budget" {
+    pub(crate) enum BudgetName: "budget" {
         /// Heads and bodies of requests before their signature is verified.
         Unverified = "unverified",
         /// Heads and bodies of requests with a verified signature.
@@ -149,7 +149,7 @@ impl Outcome {
 
 /// The metrics of a gateway. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct GatewayMetrics {
+pub(crate) struct GatewayMetrics {
     inner: Arc<Inner>,
 }
 
@@ -168,7 +168,7 @@ struct Inner {
 
 impl GatewayMetrics {
     /// Registers the metrics of a node's gateway.
-    pub fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &Registry) -> Self {
         let inner = Inner {
             registry: registry.clone(),
             calls: registry.counter_set(CALLS, &["operation", Protocol::NAME, Outcome::NAME]),
@@ -184,37 +184,37 @@ impl GatewayMetrics {
     }
 
     /// Handle of the operation `name`, from the table of operations. The caller makes it once and keeps it.
-    pub fn operation(&self, name: &'static str) -> OperationMetrics {
+    pub(crate) fn operation(&self, name: &'static str) -> OperationMetrics {
         let calls = (0..Protocol::ALL.len() * Outcome::ALL.len()).map(|_| OnceLock::new());
         let calls = calls.collect();
         OperationMetrics { metrics: self.clone(), name, calls, duration: OnceLock::new() }
     }
 
     /// Handle of calls without an operation, or with an operation that is in no table.
-    pub fn unknown_operation(&self) -> OperationMetrics {
+    pub(crate) fn unknown_operation(&self) -> OperationMetrics {
         self.operation("unknown")
     }
 
     /// Begins the stages of a put. To be called when the head of the request is parsed.
-    pub fn put(&self) -> PutStages<'_> {
+    pub(crate) fn put(&self) -> PutStages<'_> {
         PutStages { durations: &self.inner.put_stage_duration, since: Instant::now() }
     }
 
     /// Counts an accepted connection. It counts as open until the returned value is dropped.
-    pub fn connection(&self) -> OpenConnection {
+    pub(crate) fn connection(&self) -> OpenConnection {
         self.inner.accepted_connections.increment();
         self.inner.connections.increment();
         OpenConnection { open: self.inner.connections.clone() }
     }
 
     /// Counts bytes of a body, or of a part of one.
-    pub fn body_bytes(&self, direction: Direction, bytes: usize) {
+    pub(crate) fn body_bytes(&self, direction: Direction, bytes: usize) {
         self.inner.body_bytes.of(direction).add(bytes as u64);
     }
 
     /// Shows a budget of `limit` bytes. `used` returns how many of them are in use. The registry keeps `used` as long
     /// as it lives, so `used` should hold no more than the budget itself.
-    pub fn show_budget(
+    pub(crate) fn show_budget(
         &self,
         budget: BudgetName,
         limit: usize,
@@ -228,7 +228,7 @@ impl GatewayMetrics {
 
 /// The metrics of one operation.
 #[derive(Debug)]
-pub struct OperationMetrics {
+pub(crate) struct OperationMetrics {
     metrics: GatewayMetrics,
     name: &'static str,
     /// By protocol, then by outcome.
@@ -237,12 +237,17 @@ pub struct OperationMetrics {
 }
 
 impl OperationMetrics {
-    /// Counts a call that has a response. `took` is the time since its head was parsed.
-    pub fn answered(&self, protocol: Protocol, outcome: Outcome, took: Duration) {
+    /// Counts a call that is over.
+    pub(crate) fn count(&self, protocol: Protocol, outcome: Outcome) {
         let place = protocol.index() * Outcome::ALL.len() + outcome.index();
         let series =
             || self.metrics.inner.calls.with(&[self.name, protocol.value(), outcome.value()]);
         self.calls[place].get_or_init(series).increment();
+    }
+
+    /// Adds the time of a call since its head was parsed. Calls that are refused because memory is used up are left
+    /// out: many short refusals would hide that the calls that are carried out take long.
+    pub(crate) fn observe_duration(&self, took: Duration) {
         let series = || self.metrics.inner.call_duration.with(&[self.name]);
         self.duration.get_or_init(series).observe_duration(took);
     }
@@ -250,7 +255,7 @@ impl OperationMetrics {
 
 /// Measures the stages of one put.
 #[derive(Debug)]
-pub struct PutStages<'a> {
+pub(crate) struct PutStages<'a> {
     durations: &'a Family<PutStage, Histogram>,
     /// When the last stage ended.
     since: Instant,
@@ -258,7 +263,7 @@ pub struct PutStages<'a> {
 
 impl PutStages<'_> {
     /// Ends `stage`. Its time is the time since the end of the stage before, or since the head of the request.
-    pub fn ended(&mut self, stage: PutStage) {
+    pub(crate) fn ended(&mut self, stage: PutStage) {
         let now = Instant::now();
         self.durations.of(stage).observe_duration(now - self.since);
         self.since = now;
@@ -267,7 +272,7 @@ impl PutStages<'_> {
 
 /// A connection that is open until this is dropped.
 #[derive(Debug)]
-pub struct OpenConnection {
+pub(crate) struct OpenConnection {
     open: Gauge,
 }
 
@@ -294,10 +299,12 @@ mod tests {
         let put = metrics.operation("PutRecord");
         let unknown = metrics.unknown_operation();
         assert!(lines(&registry, "calls_total").is_empty());
-        put.answered(Protocol::Cbor, Outcome::Success, Duration::from_millis(3));
-        put.answered(Protocol::Cbor, Outcome::Success, Duration::from_millis(3));
-        put.answered(Protocol::Json, Outcome::Throttled, Duration::from_millis(1));
-        unknown.answered(Protocol::Unknown, Outcome::Invalid, Duration::ZERO);
+        put.count(Protocol::Cbor, Outcome::Success);
+        put.count(Protocol::Cbor, Outcome::Success);
+        put.count(Protocol::Json, Outcome::Throttled);
+        put.observe_duration(Duration::from_millis(3));
+        unknown.count(Protocol::Unknown, Outcome::Invalid);
+        unknown.observe_duration(Duration::ZERO);
         assert_eq!(
             lines(&registry, "calls_total"),
             [
@@ -309,7 +316,7 @@ mod tests {
         assert_eq!(
             lines(&registry, "call_duration_seconds_count"),
             [
-                "anabranch_gateway_call_duration_seconds_count{operation=\"PutRecord\"} 3",
+                "anabranch_gateway_call_duration_seconds_count{operation=\"PutRecord\"} 1",
                 "anabranch_gateway_call_duration_seconds_count{operation=\"unknown\"} 1",
             ]
         );

@@ -23,6 +23,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
 
 use crate::budget::Permit;
+use crate::metrics::{Direction, GatewayMetrics};
 
 /// A response of the gateway.
 pub(crate) type HttpResponse = Response<Body>;
@@ -153,11 +154,18 @@ pub(crate) enum Done {
 }
 
 impl Done {
-    /// Bytes of the body; 0 for an event stream, which has no end yet.
-    pub(crate) fn body_bytes(&self) -> usize {
+    /// Counts the bytes of the body. Frames of an event stream are counted when the connection takes them.
+    pub(crate) fn counted(self, metrics: &GatewayMetrics) -> Self {
         match self {
-            Self::Response(encoded) => encoded.bytes.len(),
-            Self::Events(_) => 0,
+            Self::Response(encoded) => {
+                metrics.body_bytes(Direction::Out, encoded.bytes.len());
+                Self::Response(encoded)
+            }
+            Self::Events(events) => {
+                let metrics = metrics.clone();
+                let count = move |frame: &Bytes| metrics.body_bytes(Direction::Out, frame.len());
+                Self::Events(events.inspect(count).boxed())
+            }
         }
     }
 }
@@ -214,8 +222,9 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse 
 }
 
 /// Metrics as text.
-pub(crate) fn metrics(text: String) -> HttpResponse {
-    build(StatusCode::OK, anabranch_metrics::CONTENT_TYPE, text.into())
+pub(crate) fn metrics(text: String, permit: Option<Permit>) -> HttpResponse {
+    let body = counted(text.into_bytes(), permit);
+    build(StatusCode::OK, anabranch_metrics::CONTENT_TYPE, body)
 }
 
 /// The response to a preflight request of a browser. It allows the headers and the method that the browser asks for.

@@ -2,11 +2,12 @@
 //! operations holds a function that returns [`Performed`], and only this file can make one.
 //!
 //! ```text
-//! dispatch.rs: method, content type, body, operation, signature        (before a call comes here)
+//! handle.rs: method, content type, body, operation, signature          (before a call comes here)
 //! admit:    1. the body is JSON or CBOR                    else SerializationException
 //!           2. the caller is known                         else the error of the signature
 //!           3. limit of the account for this operation
-//!           4. types of members, then constraints          ValidationException
+//!           4. types of members                            SerializationException
+//!              constraints                                 ValidationException
 //!           5. control operations: the newest version of the catalog
 //!           6. the target that the request names
 //!           7. policies                                    AccessDeniedException
@@ -61,6 +62,8 @@ pub(crate) struct Port<'a> {
 
 /// A request whose operation is known.
 pub(crate) struct Received<'a> {
+    /// Random id of the request.
+    pub id: [u8; 16],
     pub protocol: Protocol,
     pub body: &'a [u8],
     pub parts: &'a Parts,
@@ -98,9 +101,9 @@ where
 {
     Performed(Box::pin(async move {
         let response = call.perform::<R>().await?;
-        let done = call.encode(response);
+        let done = call.encode(response)?;
         call.received.ended(PutStage::Encode);
-        done
+        Ok(done)
     }))
 }
 
@@ -129,9 +132,9 @@ impl<'a, S: Service> Call<'a, S> {
     async fn perform<R: Request<S> + Deserialize<'a>>(&mut self) -> Result<R::Response, Fault> {
         let admitted = self.admit::<R>().await?;
         self.received.ended(PutStage::Decode);
-        let response = self.attempt(&admitted).await;
+        let response = self.attempt(&admitted).await?;
         self.received.ended(PutStage::Append);
-        response
+        Ok(response)
     }
 
     async fn admit<R: Request<S> + Deserialize<'a>>(&self) -> Result<Admitted<S, R>, Fault> {
@@ -161,7 +164,8 @@ impl<'a, S: Service> Call<'a, S> {
         admitted: &Admitted<S, R>,
     ) -> Result<R::Response, Fault> {
         let identity = admitted.caller.as_ref().map(|known| &*known.identity);
-        let cx = Context { service: &self.host.service, identity, parts: self.received.parts };
+        let Received { id, parts, .. } = self.received;
+        let cx = Context { service: &self.host.service, identity, parts, request_id: id };
         let Admitted { request, target, .. } = admitted;
         match request.run(&cx, target).await {
             Err(error) if !self.operation.kind.needs_newest() && error.may_be_outdated() => {

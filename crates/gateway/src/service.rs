@@ -182,6 +182,8 @@ pub struct Context<'a, S> {
     pub identity: Option<&'a Identity>,
     /// Head of the HTTP request.
     pub parts: &'a Parts,
+    /// Random id of the request, also if the gateway runs the operation a second time.
+    pub request_id: [u8; 16],
 }
 
 /// The output of an operation that is sent as one body.

@@ -95,9 +95,9 @@ impl Trust {
     }
 
     /// Records whether the last signature on the connection was valid.
-    pub(crate) fn set(&self, is_right: bool) {
-        if self.is_trusted() != is_right {
-            self.is_trusted.store(is_right, Ordering::Relaxed);
+    pub(crate) fn set(&self, is_valid: bool) {
+        if self.is_trusted() != is_valid {
+            self.is_trusted.store(is_valid, Ordering::Relaxed);
         }
     }
 

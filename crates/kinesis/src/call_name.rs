@@ -41,18 +41,18 @@ const LABEL: &[u8; 15] = b"names of calls1";
 pub(crate) enum Invocation<'a> {
     /// The client's id, 1 to 64 bytes. The client may send the call again with this id.
     Named(&'a [u8]),
-    /// A random id, if the client sends no usable id. The cluster itself may still send a batch again if a response
-    /// is lost.
+    /// The random id of the request, if the client sends no usable id. The cluster itself may still send a batch again
+    /// if a response is lost, and the gateway may run the call a second time.
     Unnamed([u8; 16]),
 }
 
 impl<'a> Invocation<'a> {
-    /// The invocation that the headers of a request name.
-    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+    /// The invocation that the headers of a request name, or else the request itself.
+    pub(crate) fn of(headers: &'a HeaderMap, request_id: [u8; 16]) -> Self {
         let named = headers.get(INVOCATION_ID).map(|value| value.as_bytes());
         named
             .filter(|id| (1..=MAX_INVOCATION_ID_BYTES).contains(&id.len()))
-            .map_or_else(|| Self::Unnamed(rand::random()), Self::Named)
+            .map_or(Self::Unnamed(request_id), Self::Named)
     }
 
     /// Bytes of the id.
@@ -205,10 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_an_id_gets_one_of_its_own() {
+    fn a_call_without_an_id_is_named_by_its_request_also_if_it_runs_twice() {
         let (headers, names) = (HeaderMap::new(), CallNames::new(&TokenKey::new([7; 32])));
-        let [first, second] = [(); 2].map(|()| Invocation::of(&headers));
-        assert!(!first.may_be_retried());
-        assert_ne!(names.producer("", &first, &[]), names.producer("", &second, &[]));
+        let producer = |request| names.producer("", &Invocation::of(&headers, request), &[]);
+        assert!(!Invocation::of(&headers, [1; 16]).may_be_retried());
+        assert_eq!(producer([1; 16]), producer([1; 16]));
+        assert_ne!(producer([1; 16]), producer([2; 16]));
     }
 }

@@ -62,7 +62,7 @@ impl Node {
                 Ok(response) => Some((to, response)),
                 Err(error) => {
                     let request = std::any::type_name::<R>();
-                    tracing::info!(node = %to, request, %error, "no response");
+                    tracing::debug!(node = %to, request, %error, "no response");
                     None
                 }
             }

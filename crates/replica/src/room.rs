@@ -26,12 +26,14 @@ use crate::group::Group;
 use crate::reader::append_of;
 
 /// How the reason of a response ends if a follower refuses an append for lack of disk space. The leader recognises
-/// the refusal by it, also in a response of another version.
+/// the refusal by it.
 pub(crate) const NO_FREE_SPACE: &str = "no free space on the disk";
+/// What nodes of earlier versions say instead.
+const EARLIER_NO_FREE_SPACE: &str = "no room on the disk";
 
 /// Whether a follower gave `reason` because its disk has no free space.
 pub(crate) fn lacks_free_space(reason: &str) -> bool {
-    reason.ends_with(NO_FREE_SPACE)
+    reason.ends_with(NO_FREE_SPACE) || reason.ends_with(EARLIER_NO_FREE_SPACE)
 }
 
 /// Whether a follower refuses the entries of `message`. `disk` is the state of its disk, and `last` is the last

@@ -273,6 +273,12 @@ impl State {
         log.read(from, max_records, max_bytes, now)
     }
 
+    /// Whether the catalog lists a shard with this group.
+    fn lists(&self, group: GroupId) -> bool {
+        let mut shards = self.catalog.streams.values().flat_map(|stream| stream.shards.values());
+        shards.any(|shard| shard.group == group)
+    }
+
     fn apply(&mut self, command: Command) -> Outcome {
         self.index += 1;
         self.catalog.apply(self.index, command)
@@ -373,22 +379,37 @@ impl Cluster for MemoryCluster {
         .boxed()
     }
 
-    /// The records that are there, then each record as soon as it is appended. Sends no empty pages.
+    /// The records that are there, then each record as soon as it is appended. Sends no empty pages. If the shard is
+    /// not in the catalog, the pages end with [`Error::NotFound`].
     fn tail(&self, shard: &ShardRoute, from: Position) -> Pages {
         let (state, clock, group) = (Arc::clone(&self.state), Arc::clone(&self.clock), shard.group);
         let appends = self.state().appended.subscribe();
-        let pages = stream::unfold((from, appends), move |(from, mut appends)| {
+        let versions = self.state().versions.subscribe();
+        let begin = (from, appends, versions);
+        let pages = stream::unfold(begin, move |(from, mut appends, mut versions)| {
             let (state, clock) = (Arc::clone(&state), Arc::clone(&clock));
             async move {
                 loop {
                     // Before the read: an append that comes after the read must end the wait below.
                     appends.mark_unchanged();
-                    let page = lock(&state).read(group, from, u32::MAX, usize::MAX, clock.now());
-                    if !page.batches.is_empty() {
-                        let next = page.next;
-                        return Some((Ok(page), (next, appends)));
+                    versions.mark_unchanged();
+                    let read = {
+                        let state = lock(&state);
+                        let page = state.read(group, from, u32::MAX, usize::MAX, clock.now());
+                        if state.lists(group) { Ok(page) } else { Err(Error::NotFound) }
+                    };
+                    match read {
+                        Ok(page) if page.batches.is_empty() => {}
+                        Ok(page) => {
+                            let next = page.next;
+                            return Some((Ok(page), (next, appends, versions)));
+                        }
+                        Err(error) => return Some((Err(error), (from, appends, versions))),
                     }
-                    appends.changed().await.ok()?;
+                    tokio::select! {
+                        changed = appends.changed() => changed.ok()?,
+                        changed = versions.changed() => changed.ok()?,
+                    }
                 }
             }
         });

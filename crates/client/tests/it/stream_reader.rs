@@ -208,6 +208,23 @@ async fn a_reader_of_one_shard_ends_with_it() {
     }
     assert_eq!(records.len(), 8);
     assert!(records.iter().all(|record| record.shard == ShardId(0)));
+    assert!(reader.next().await.unwrap().is_none(), "it has ended for good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_expires_while_a_reader_waits_for_its_records_has_ended() {
+    let scene = Scene::with_shards(1).await;
+    let mut reader = scene.read(Start::TrimHorizon).await;
+    assert!(timeout(Duration::from_secs(1), reader.next()).await.is_err(), "no record yet");
+    let id = scene.cluster.view().stream(&name()).unwrap().stream.id;
+    // The view goes from an open shard to no shard: no view with the closed shard is shown in between.
+    scene.cluster.split("s", 0);
+    scene.clock.advance(Duration::from_hours(25));
+    let expire = ShardsCommand::Expire { name: name(), id, now: scene.clock.now() };
+    scene.cluster.propose(Command::Shards(expire)).await.unwrap();
+    assert!(!scene.cluster.view().stream(&name()).unwrap().stream.shards.contains_key(&ShardId(0)));
+    scene.put("new").await;
+    assert_eq!(exactly(&mut reader, 8).await.len(), 8);
 }
 
 #[tokio::test(start_paused = true)]

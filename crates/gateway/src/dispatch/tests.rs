@@ -71,7 +71,7 @@ fn route(path: &str, headers: &[(&str, &str)]) -> String {
     }
     let (parts, ()) = request.body(()).unwrap().into_parts();
     match Route::of(&services(), &parts) {
-        Route::WrongProtocol => "wrong protocol".into(),
+        Route::WrongProtocol { .. } => "wrong protocol".into(),
         Route::Unknown => "unknown".into(),
         Route::Call(Destination { protocol, service, operation, name }) => {
             let service = service.map_or("no service", |service| service.names().target);

@@ -77,7 +77,7 @@ impl Request<Kinesis> for PutRecord<'_> {
             partition: self.partition_key.as_deref(),
             hash: self.explicit_hash_key.as_deref(),
         };
-        let invocation = Invocation::of(&cx.parts.headers);
+        let invocation = Invocation::of(&cx.parts.headers, cx.request_id);
         let routing = KeyRouting::of(kinesis, name, &invocation);
         let (key, hash) = keys.route(routing, 0).map_err(|error| match error {
             KeyError::Absent => absent("partitionKey").into(),

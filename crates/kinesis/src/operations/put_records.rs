@@ -77,7 +77,7 @@ impl Request<Kinesis> for PutRecords<'_> {
 
     async fn run(&self, cx: &Context<'_>, target: &StreamTarget) -> Result<PutMany, Error> {
         let (kinesis, name) = (cx.service, &target.name);
-        let invocation = Invocation::of(&cx.parts.headers);
+        let invocation = Invocation::of(&cx.parts.headers, cx.request_id);
         let routing = KeyRouting::of(kinesis, name, &invocation);
         let entries = self.entries(routing)?;
         check_sizes(kinesis, name, &entries)?;

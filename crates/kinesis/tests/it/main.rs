@@ -9,6 +9,7 @@ mod hostile;
 mod http;
 mod identity;
 mod limits;
+mod metrics;
 mod newest;
 mod operations;
 mod protocol;

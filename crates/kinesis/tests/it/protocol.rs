@@ -243,7 +243,8 @@ async fn a_node_with_an_old_catalog_refuses_calls_with_503_so_that_sdks_retry() 
     let current = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&current);
     let server =
-        start_with(settings(), |g| g.with_freshness(move || asked.load(Ordering::SeqCst))).await;
+        start_with(settings(), |g| g.with_currency_check(move || asked.load(Ordering::SeqCst)))
+            .await;
     let refused = server.call("ListStreams", json!({})).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.json()["__type"], "ServiceUnavailableException");

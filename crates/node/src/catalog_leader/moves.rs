@@ -1,7 +1,7 @@
 //! Has replicas moved to where they ought to be (ADR-0016): begins moves, gives up moves that can't succeed, and ends
 //! moves whose group has its new voters.
 //!
-//! Which replicas ought to move is decided by `anabranch_catalog::repairs`, from the catalog and the nodes that are
+//! Which replicas ought to move is decided by [`plan_moves`], from the catalog and the nodes that are
 //! lost. The leader of each group does the move itself (`replica`): it adds the new replica as a learner and then
 //! changes the voters. This file sees when the group has the voters that were wanted.
 
