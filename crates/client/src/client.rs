@@ -126,8 +126,8 @@ impl Client {
         self.view_of(version).await
     }
 
-    /// A new data key for the stream, wrapped by the master key, for an encryption command of the catalog. Over TLS only
-    /// nodes, and so the gateways in them, may make this call and propose that command.
+    /// A new data key for the stream, wrapped by the master key, for an encryption command of the catalog. Over TLS
+    /// only nodes, and so the gateways in them, may make this call and propose that command.
     ///
     /// # Errors
     /// [`Error::Key`] says what is wrong with the master key; [`Error::NoLeader`] if no node answers.

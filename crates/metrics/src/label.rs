@@ -1,7 +1,7 @@
 //! Labels with a closed set of values, and families of metrics: one series for each value.
 //!
-//! [`crate::label!`] makes an enum that implements [`Label`]. [`Family`] resolves all series when it is registered, so an
-//! observation is an index into a list. Values from outside, such as names of streams, never become label values.
+//! [`crate::label!`] makes an enum that implements [`Label`]. [`Family`] resolves all series when it is registered, so
+//! an observation is an index into a list. Values from outside, such as names of streams, never become label values.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,8 +1,8 @@
 //! The registry of a node: registers metrics, and renders them as text.
 //!
-//! Rendering first runs the callbacks of [`Registry::before_render`], which set gauges to the present values, and then
-//! writes all series in the text format of Prometheus. A name is registered once: a second registration of the same name
-//! is a fault of the program and panics.
+//! Rendering first runs the callbacks of [`Registry::before_render`], which set gauges to the present values, and
+//! then writes all series in the text format of Prometheus. A name is registered once: a second registration of the
+//! same name is a fault of the program and panics.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

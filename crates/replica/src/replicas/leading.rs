@@ -1,8 +1,8 @@
 //! Which groups a node leads, and how it gives the leadership to other nodes.
 //!
-//! A node gives leadership up one group at a time ([`Replicas::transfer_leadership`]), or for all groups at once when its disk
-//! stalls ([`Replicas::set_stalled`]). In both cases the replicas renounce their terms before another node hears of
-//! it. So no lease is used here after another replica leads.
+//! A node gives leadership up one group at a time ([`Replicas::transfer_leadership`]), or for all groups at once
+//! when its disk stalls ([`Replicas::set_stalled`]). In both cases the replicas renounce their terms before another
+//! node hears of it. So no lease is used here after another replica leads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
