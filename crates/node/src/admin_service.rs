@@ -19,8 +19,8 @@ use crate::admin_service::cluster::node_state;
 use crate::admin_service::lookup::find_group;
 use crate::admin_service::refusals::{not_changed, refused};
 use crate::group_reports;
+use crate::health_reports;
 use crate::node::Node;
-use crate::node_health;
 
 mod cluster;
 mod credentials;
@@ -61,7 +61,7 @@ impl AdminService for Admin {
         let own: Vec<_> = catalog.groups().take(1).collect();
         let (reports, leading) = tokio::join!(
             group_reports::gather(&self.node, &own),
-            node_health::all_nodes(&self.node, &catalog)
+            health_reports::all_nodes(&self.node, &catalog)
         );
         Ok(Response::new(cluster::status(&catalog, &reports, &leading, &self.node.clocks())))
     }
@@ -71,7 +71,7 @@ impl AdminService for Admin {
         _request: Request<pb::ListNodesRequest>,
     ) -> Result<Response<pb::ListNodesResponse>, Status> {
         let catalog = self.catalog();
-        let leading = node_health::all_nodes(&self.node, &catalog).await;
+        let leading = health_reports::all_nodes(&self.node, &catalog).await;
         let nodes = cluster::nodes(&catalog, &leading, &self.node.clocks());
         Ok(Response::new(pb::ListNodesResponse { nodes }))
     }

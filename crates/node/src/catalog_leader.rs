@@ -39,7 +39,7 @@ mod scaling;
 
 pub(crate) use moves::Voters;
 pub(crate) use reshard::Freeze;
-pub(crate) use scaling::{Loads, ReportLoads};
+pub(crate) use scaling::ReportLoads;
 
 /// Something that the catalog's leader does in rounds. A value of the type is what one term as leader remembers.
 trait Duty: Send {

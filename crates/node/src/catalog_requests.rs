@@ -71,6 +71,26 @@ fn policy(command: &Command) -> Option<(&str, Kind)> {
     None
 }
 
+impl Node {
+    /// Has the catalog apply `command`, here or on the node that leads it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a policy that can't be parsed.
+    /// [`Error::NotLeader`] if no leader was found in time: nothing was done.
+    /// [`Error::Unknown`] if the command may have been applied or not.
+    pub async fn propose(&self, command: &Command) -> Result<Outcome, Error> {
+        ask_leader(self, Propose::new(command)?).await
+    }
+
+    /// The newest version of the catalog. Every change that was acknowledged before this call is in it.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`] if no leader was found in time.
+    pub async fn newest_catalog_version(&self) -> Result<u64, Error> {
+        ask_leader(self, NewestVersion).await
+    }
+}
+
 /// Asks the leader, and searches until there is one. A request that may be repeated is sent again after an unknown
 /// outcome: a leader that is cut off never sends its response.
 pub(crate) async fn ask_leader<R: CatalogRequest>(

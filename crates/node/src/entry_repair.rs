@@ -208,12 +208,3 @@ async fn copy_in(logs: &[Arc<dyn GroupLog>], id: LogId) -> Result<Option<Entry>,
     }
     found
 }
-
-/// The entries in a response, and the ids of the entries that the node lacks.
-pub(crate) fn copies_of(answer: pb::CopyEntriesResponse) -> (Vec<Entry>, Vec<LogId>) {
-    let log_id = |id: pb::EntryId| LogId { term: id.term, index: id.index };
-    let entry =
-        |copy: pb::EntryCopy| Some(Entry { log_id: log_id(copy.id?), payload: copy.payload });
-    let entries = answer.copies.into_iter().filter_map(entry).collect();
-    (entries, answer.missing.into_iter().map(log_id).collect())
-}

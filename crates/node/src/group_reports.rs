@@ -1,5 +1,5 @@
 //! Reports of replicas about their groups, gathered from the nodes that hold them. Operators see them, and
-//! `readiness.rs` waits for them.
+//! `catching_up.rs` waits for them.
 //!
 //! Each node is asked once for all groups that are wanted, and has half a second. A silent node is not asked. A node
 //! that does not answer is missing in the [`Reports`].

@@ -12,8 +12,8 @@ use futures::stream::{self, StreamExt};
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 
+use crate::health_reports::other_nodes;
 use crate::node::Node;
-use crate::node_health::other_nodes;
 use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
 
@@ -66,18 +66,21 @@ async fn transfer(node: &Node, transfers: &[(GroupId, NodeId)]) -> Vec<GroupId> 
     done.collect().await
 }
 
-/// Transfers everything that this node leads, before it stops, to nodes that are ready and stay. From now on the node
-/// is not ready. It serves until this returns, at the latest after the limit in the settings.
-pub(crate) async fn leave(node: &Node) {
-    node.readiness().leave();
-    node.replicas().leave();
-    let limit = node.settings().replicas.hand_over_limit;
-    if limit.is_zero() {
-        return;
-    }
-    if timeout(limit, transfer_all(node)).await.is_err() {
-        let groups = node.replicas().leading().len();
-        tracing::warn!(groups, "not all leaders were handed over in time");
+impl Node {
+    /// Transfers what the node leads to other nodes, before [`Self::stop`]. From now on the node is not ready, but it
+    /// serves as before. Returns once it leads nothing that another node could lead, at the latest after the limit in
+    /// the settings.
+    pub async fn leave(&self) {
+        self.readiness().leave();
+        self.replicas().leave();
+        let limit = self.settings().replicas.hand_over_limit;
+        if limit.is_zero() {
+            return;
+        }
+        if timeout(limit, transfer_all(self)).await.is_err() {
+            let groups = self.replicas().leading().len();
+            tracing::warn!(groups, "not all leaders were handed over in time");
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! of a group is removed only if a version of the catalog that knows the group says so. A node keeps no state on disk
 //! beside the log store.
 //!
-//! Start at [`Node::start`] (`node.rs`). `reconcile.rs` makes the replicas match the catalog, `catalog_leader.rs`
+//! Start at [`Node::start`] (`node/start.rs`). `reconcile.rs` makes the replicas match the catalog, `catalog_leader.rs`
 //! lists what the leader of the catalog does, `node_request.rs` is how nodes ask each other.
 
 mod access;
@@ -16,6 +16,7 @@ mod catalog_leader;
 mod catalog_requests;
 mod catalog_service;
 mod catalog_view;
+mod catching_up;
 mod data_keys;
 mod disk_watch;
 mod entry_repair;
@@ -23,11 +24,13 @@ mod error;
 mod fail_point;
 mod gates;
 mod group_reports;
+mod health_reports;
 mod leader_transfer;
 mod log_service;
 mod metrics;
 mod node;
 mod node_health;
+mod node_messages;
 mod node_request;
 mod node_service;
 mod peers;
@@ -45,6 +48,7 @@ mod went_back;
 
 pub use disk_watch::{DiskFailure, DiskHealth};
 pub use error::Error;
-pub use node::{Node, NodeParts, bind};
+pub use node::Node;
+pub use node::start::{NodeParts, bind};
 pub use settings::{NodeSettings, Peer};
 pub use status::status_of;

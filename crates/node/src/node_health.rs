@@ -1,20 +1,16 @@
 //! The health of a node: which groups it leads, whether it is ready, how fast its disk and its pings are, how far the
-//! scrub of its disk is. The catalog's leader asks for it to balance leaders. Operators see it.
+//! scrub of its disk is. Here are the values, and the task that measures the disk. `health_reports.rs` asks nodes for
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_catalog::Catalog;
 use anabranch_storage::{LogStore, ScrubProgress, Stats};
 use anabranch_types::{GroupId, NodeId};
 use tokio::time::sleep;
-use tonic::Status;
 
-use crate::node::Node;
-use crate::node_request::NodeRequest;
 use crate::readiness::Readiness;
-use crate::remote::Remotes;
 
 /// How often the times of writes are measured.
 const ROUND: Duration = Duration::from_secs(1);
@@ -36,35 +32,6 @@ pub(crate) struct NodeHealth {
     pub(crate) scrub: ScrubProgress,
 }
 
-/// Asks a node for its health.
-pub(crate) struct ReportHealth;
-
-impl NodeRequest for ReportHealth {
-    type Response = NodeHealth;
-    type Error = Status;
-
-    async fn here(&self, node: &Node) -> Result<NodeHealth, Status> {
-        Ok(health_of(node))
-    }
-
-    async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<NodeHealth, Status> {
-        remotes.health(to).await
-    }
-}
-
-/// The health of the nodes of the catalog that answer, and of this node.
-pub(crate) async fn all_nodes(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, NodeHealth> {
-    let mut health = other_nodes(node, catalog).await;
-    health.insert(node.id(), health_of(node));
-    health
-}
-
-/// The health of the other nodes that answer.
-pub(crate) async fn other_nodes(node: &Node, catalog: &Catalog) -> BTreeMap<NodeId, NodeHealth> {
-    let others = catalog.nodes.keys().copied().filter(|other| *other != node.id());
-    node.ask_each(others.map(|other| (other, ReportHealth))).await
-}
-
 /// Times of recent writes to the log's disk.
 #[derive(Debug, Default)]
 pub(crate) struct SyncTimes(Mutex<SyncCounters>);
@@ -82,7 +49,8 @@ impl SyncTimes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).note(stats);
     }
 
-    fn mean(&self) -> Option<Duration> {
+    /// Mean time of recent writes; `None` if there were none.
+    pub(crate) fn mean(&self) -> Option<Duration> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).mean
     }
 }
@@ -94,20 +62,6 @@ impl SyncCounters {
         let micros = stats.sync_micros.saturating_sub(self.micros);
         self.mean = micros.checked_div(rounds).map(Duration::from_micros);
         (self.rounds, self.micros) = (stats.rounds, stats.sync_micros);
-    }
-}
-
-/// The health of this node.
-fn health_of(node: &Node) -> NodeHealth {
-    let stalled = node.disk().stalled_for();
-    let ready = node.readiness().ready_for();
-    NodeHealth {
-        groups: node.replicas().leading(),
-        ready: if stalled.is_none() { ready } else { Duration::ZERO },
-        sync: node.sync_times().mean(),
-        round_trips: node.peers().liveness().round_trips(),
-        stalled,
-        scrub: node.store().stats().scrub,
     }
 }
 

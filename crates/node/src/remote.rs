@@ -21,10 +21,8 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use crate::catalog_leader::Loads;
-use crate::entry_repair;
 use crate::node_health::NodeHealth;
-use crate::node_service::{ending_of, loads_of};
+use crate::node_messages::{Loads, copies_of, ending_of, loads_of};
 
 /// Channels to other nodes, each made when it is first needed. Cheap to clone.
 #[derive(Clone)]
@@ -211,7 +209,7 @@ impl Remotes {
             client.copy_entries(request(pb::CopyEntriesRequest { group: group.0, entries }));
         let answer = timeout(DEADLINE, asked).await;
         let answer = answer.map_err(|_elapsed| Status::deadline_exceeded("no answer"))?;
-        Ok(entry_repair::copies_of(answer?.into_inner()))
+        Ok(copies_of(answer?.into_inner()))
     }
 
     /// Has `from` transfer groups that it leads, each to the node beside it. Returns the groups that it no longer

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::{Entry, group::Group, model::Budget};
+use crate::{Entry, group::OpenGroup, model::Budget};
 
 /// Approximate memory of a cached entry besides its payload.
 const OVERHEAD_BYTES: usize = 64;
@@ -89,7 +89,7 @@ fn cost(entry: &Entry) -> usize {
 
 /// Evicts the oldest entries. It remembers the order in which appends reached the disk. Owned by the writer.
 pub(crate) struct Evictor {
-    appends: VecDeque<(Arc<Group>, u64)>,
+    appends: VecDeque<(Arc<OpenGroup>, u64)>,
     limit_bytes: usize,
     compact_at: usize,
 }
@@ -100,7 +100,7 @@ impl Evictor {
     }
 
     /// Remembers an append that is on the disk now.
-    pub(crate) fn add(&mut self, group: &Arc<Group>, ticket: u64) {
+    pub(crate) fn add(&mut self, group: &Arc<OpenGroup>, ticket: u64) {
         self.appends.push_back((Arc::clone(group), ticket));
     }
 

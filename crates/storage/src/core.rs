@@ -19,7 +19,7 @@ use tracing::error;
 use crate::{
     Error, ScrubProgress, Stats, StorageSettings,
     dir::DataDir,
-    group::Group,
+    group::OpenGroup,
     index::Index,
     keys::SegmentRow,
     metrics::Metrics,
@@ -40,7 +40,7 @@ pub(crate) struct Core {
     pub(crate) space: Arc<Space>,
     pub(crate) index: Index,
     pub(crate) verdicts: Verdicts,
-    pub(crate) groups: RwLock<HashMap<GroupId, Arc<Group>>>,
+    pub(crate) groups: RwLock<HashMap<GroupId, Arc<OpenGroup>>>,
     /// Segments that can be read. A reader holds the `Arc` of its segment. While it does, the file is not recycled.
     segments: RwLock<BTreeMap<u64, Arc<SegmentFile>>>,
     /// The index's row of each segment. Checkpoints change rows. The maintenance thread removes the rows of dead
@@ -221,12 +221,12 @@ impl Core {
         self.live_bytes.load(Relaxed)
     }
 
-    pub(crate) fn open_group(&self, id: GroupId) -> Option<Arc<Group>> {
+    pub(crate) fn open_group(&self, id: GroupId) -> Option<Arc<OpenGroup>> {
         let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
         groups.get(&id).map(Arc::clone)
     }
 
-    pub(crate) fn all_groups(&self) -> Vec<Arc<Group>> {
+    pub(crate) fn all_groups(&self) -> Vec<Arc<OpenGroup>> {
         let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
         groups.values().map(Arc::clone).collect()
     }

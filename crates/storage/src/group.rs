@@ -1,4 +1,5 @@
-//! One group's log in memory. It has two states: the state that callers see, and the state that is on the disk.
+//! The log of an open group in memory. It has two states: the state that callers see, and the state that is on the
+//! disk.
 //!
 //! A write first changes the state that callers see and joins the queue, in one step under the group's lock. Once its
 //! round is synced, the writer thread changes [`Synced`]. So `Synced` never contains a write that is not on the disk.
@@ -32,7 +33,7 @@ use crate::{
 const OP_BYTES: usize = 128;
 
 /// An open group. The handles, the writer and the store's map share it.
-pub(crate) struct Group {
+pub(crate) struct OpenGroup {
     pub(crate) id: GroupId,
     core: Arc<Core>,
     inner: Mutex<Inner>,
@@ -57,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) synced: Synced,
 }
 
-impl Group {
+impl OpenGroup {
     /// A group with the state that recovery or the index provides.
     pub(crate) fn new(
         id: GroupId,

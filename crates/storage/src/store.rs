@@ -30,7 +30,7 @@ use crate::{
     Completion, DiskState, Error, GroupLog, LogStore, Stats, StorageSettings,
     core::Core,
     dir,
-    group::{Group, GroupHandle, Synced},
+    group::{GroupHandle, OpenGroup, Synced},
     segment::queue::{End, Op, Work},
 };
 
@@ -149,7 +149,13 @@ impl LogStore for SegmentStore {
         let mut groups = self.core.groups.write().unwrap_or_else(PoisonError::into_inner);
         let group = groups.entry(id).or_insert_with(|| {
             let reason = self.core.verdicts.reason(id);
-            Group::new(id, Arc::clone(&self.core), Synced::default(), Default::default(), reason)
+            OpenGroup::new(
+                id,
+                Arc::clone(&self.core),
+                Synced::default(),
+                Default::default(),
+                reason,
+            )
         });
         Ok(Arc::new(GroupHandle(Arc::clone(group))))
     }

@@ -15,9 +15,10 @@ use futures::future::join_all;
 use crate::catalog_leader::leader_balance::plan::{Balance, Move, NodeStatus, OperatorSettings};
 use crate::catalog_leader::{Duty, PlacedRebalance};
 use crate::catalog_requests::step;
+use crate::health_reports::all_nodes;
 use crate::leader_transfer::{TransferLeaders, accepts_records};
 use crate::node::Node;
-use crate::node_health::{NodeHealth, all_nodes};
+use crate::node_health::NodeHealth;
 
 mod plan;
 

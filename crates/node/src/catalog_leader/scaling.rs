@@ -21,6 +21,7 @@ use tonic::Status;
 use crate::catalog_leader::Duty;
 use crate::catalog_requests::step;
 use crate::node::Node;
+use crate::node_messages::Loads;
 use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
 
@@ -30,9 +31,6 @@ const ROUND: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// A load that no node has repeated for this long is forgotten.
 const LOADS_LAST: Duration = Duration::from_secs(15);
-
-/// The load on shards, by their groups.
-pub(crate) type Loads = BTreeMap<GroupId, ShardLoad>;
 
 /// Asks a node for the load on the measured shards that it leads.
 pub(crate) struct ReportLoads;

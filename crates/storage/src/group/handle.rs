@@ -12,14 +12,14 @@ use anabranch_types::LogId;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 
-use super::Group;
+use super::OpenGroup;
 use crate::{
     Completion, DiskState, Entry, Error, GroupLog, Health, LogState, StateKey, Vote,
     metrics::Source, rows, segment::queue::Work, sim::checkpoint_rows,
 };
 
-/// Handle of a caller to a [`Group`].
-pub(crate) struct GroupHandle(pub(crate) Arc<Group>);
+/// Handle of a caller to a [`OpenGroup`].
+pub(crate) struct GroupHandle(pub(crate) Arc<OpenGroup>);
 
 impl GroupHandle {
     /// Runs disk work on a blocking thread. A permit limits the number of such threads.

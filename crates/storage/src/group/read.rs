@@ -14,7 +14,7 @@ use std::{io, ops::Range};
 use anabranch_types::{GroupId, LogId};
 use bytes::Bytes;
 
-use super::{Group, Inner};
+use super::{Inner, OpenGroup};
 use crate::{
     Entry, Error,
     damage::Damage,
@@ -58,7 +58,7 @@ enum Step {
     },
 }
 
-impl Group {
+impl OpenGroup {
     /// The result of a read, if memory is enough for it.
     pub(crate) fn read_in_memory(
         &self,

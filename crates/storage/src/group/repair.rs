@@ -5,15 +5,15 @@
 //! to the place of the old one. So the segment is again as it was written, for the index, for a replay and for the
 //! scrub.
 //!
-//! Order: a read, the scrub or the opening calls [`Group::note_damage`]. The node fetches a copy and calls
-//! [`Group::mend`]. The frame is written and synced, then read again, and only then the entry counts as repaired.
+//! Order: a read, the scrub or the opening calls [`OpenGroup::note_damage`]. The node fetches a copy and calls
+//! [`OpenGroup::mend`]. The frame is written and synced, then read again, and only then the entry counts as repaired.
 
 use std::sync::Arc;
 
 use anabranch_types::LogId;
 use tracing::warn;
 
-use super::{Group, Inner, ReadFailure, Wanted, read_wanted};
+use super::{Inner, OpenGroup, ReadFailure, Wanted, read_wanted};
 use crate::{
     Entry, Error,
     model::Budget,
@@ -27,7 +27,7 @@ use crate::{
 /// faster.
 const MOST_DAMAGED: usize = 1024;
 
-impl Group {
+impl OpenGroup {
     /// Records that an entry cannot be read. Ignores entries that are not live.
     pub(crate) fn note_damage(&self, id: LogId, reason: &str) {
         let mut inner = self.lock();

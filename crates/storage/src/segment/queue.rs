@@ -16,7 +16,7 @@ use anabranch_types::{GroupId, LogId};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::{Completion, Entry, Error, StateKey, Vote, group::Group};
+use crate::{Completion, Entry, Error, StateKey, Vote, group::OpenGroup};
 
 /// A write on its way to the writer.
 pub(crate) struct Op {
@@ -24,27 +24,27 @@ pub(crate) struct Op {
     pub(crate) done: Option<Completion>,
 }
 
-/// Effect of a write. Variants with a [`Group`] keep the group alive until the write is on the disk.
+/// Effect of a write. Variants with a [`OpenGroup`] keep the group alive until the write is on the disk.
 pub(crate) enum Work {
     Append {
-        group: Arc<Group>,
+        group: Arc<OpenGroup>,
         entries: Vec<Entry>,
         ticket: u64,
     },
     Vote {
-        group: Arc<Group>,
+        group: Arc<OpenGroup>,
         vote: Vote,
     },
     Truncate {
-        group: Arc<Group>,
+        group: Arc<OpenGroup>,
         from: u64,
     },
     Purge {
-        group: Arc<Group>,
+        group: Arc<OpenGroup>,
         up_to: LogId,
     },
     State {
-        group: Arc<Group>,
+        group: Arc<OpenGroup>,
         rows: Vec<(StateKey, Option<Bytes>)>,
         encoded: Vec<u8>,
     },
@@ -53,7 +53,7 @@ pub(crate) enum Work {
     },
     /// Entries that were copied forward from segment `from`.
     Move {
-        group: Arc<Group>,
+        group: Arc<OpenGroup>,
         from: u64,
         entries: Vec<Entry>,
     },

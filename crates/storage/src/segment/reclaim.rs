@@ -19,7 +19,7 @@ use crate::{
     core::{Core, Wake},
     damage::Damage,
     dir::FIRST_SEGMENT,
-    group::{Group, ReadFailure, Wanted, read_wanted},
+    group::{OpenGroup, ReadFailure, Wanted, read_wanted},
     index::copy,
     keys::{Run, SegmentRow},
     segment::{
@@ -289,7 +289,7 @@ impl Maintainer {
     fn move_run(
         &self,
         segment: &SegmentFile,
-        group: &Arc<Group>,
+        group: &Arc<OpenGroup>,
         run: &Run,
     ) -> Result<bool, Error> {
         let mut rest = &*live_entries(group, run);
@@ -401,7 +401,7 @@ impl Maintainer {
 }
 
 /// The live entries of a run, with their expected terms.
-fn live_entries(group: &Group, run: &Run) -> Vec<Wanted> {
+fn live_entries(group: &OpenGroup, run: &Run) -> Vec<Wanted> {
     group.live(run)
 }
 

@@ -25,7 +25,7 @@ use crate::{
     Completion, Error,
     cache::Evictor,
     core::Core,
-    group::Group,
+    group::OpenGroup,
     index::Checkpoint,
     segment::{
         file::SegmentFile,
@@ -51,7 +51,7 @@ pub(crate) struct Writer {
     /// Serial of the next round.
     pub(crate) next_round: u64,
     /// Groups that changed since the last checkpoint.
-    pub(crate) dirty: BTreeMap<GroupId, Arc<Group>>,
+    pub(crate) dirty: BTreeMap<GroupId, Arc<OpenGroup>>,
     /// Groups removed since the last checkpoint.
     pub(crate) wiped: BTreeSet<GroupId>,
     /// Segments sealed since the last checkpoint, with their lengths.
@@ -243,7 +243,7 @@ impl Writer {
         Ok(())
     }
 
-    fn touch(&mut self, group: &Arc<Group>) {
+    fn touch(&mut self, group: &Arc<OpenGroup>) {
         self.dirty.entry(group.id).or_insert_with(|| Arc::clone(group));
     }
 

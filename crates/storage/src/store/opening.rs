@@ -29,7 +29,7 @@ use crate::{
     core::{Core, Parts},
     damage::Damage,
     dir::{DataDir, FIRST_SEGMENT, directory_error, log_start},
-    group::{Group, Wanted},
+    group::{OpenGroup, Wanted},
     index::Index,
     keys::{Position, Run, SegmentRow},
     metrics::{self, Metrics},
@@ -411,7 +411,7 @@ fn add_groups(core: &Arc<Core>, groups: BTreeMap<GroupId, recovery::Replayed>) {
     let mut open = core.groups.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     for (id, replayed) in groups {
         let reason = core.verdicts.reason(id);
-        let group = Group::new(id, Arc::clone(core), replayed.synced, replayed.rows, reason);
+        let group = OpenGroup::new(id, Arc::clone(core), replayed.synced, replayed.rows, reason);
         open.insert(id, group);
     }
 }
