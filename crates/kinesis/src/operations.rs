@@ -28,6 +28,7 @@ pub(crate) mod resource_tags;
 pub(crate) mod retention_period;
 pub(crate) mod shards;
 pub(crate) mod split_shard;
+mod stream_basics;
 pub(crate) mod stream_encryption;
 pub(crate) mod stream_mode;
 pub(crate) mod stream_tags;

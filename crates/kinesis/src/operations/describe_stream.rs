@@ -6,18 +6,16 @@ use std::ops::Bound;
 
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Integer, Text, Writer};
-use anabranch_catalog::{ShardMetrics, Stream, StreamMode, StreamStatus};
+use anabranch_catalog::{Stream, StreamStatus};
 use anabranch_gateway::service::{Request, Response};
-use anabranch_types::{ShardId, StreamArn, StreamName, Timestamp, limits};
+use anabranch_types::{ShardId, limits};
 use serde::Deserialize;
 
-use super::enhanced_monitoring::write_enhanced_monitoring;
 use super::shards::{self, ShardSummary};
-use super::stream_encryption::write_encryption;
+use super::stream_basics::StreamBasics;
 use crate::error::Error;
 use crate::kinesis::{Context, Kinesis};
 use crate::rules;
-use crate::streams::mode_text;
 use crate::targets::StreamTarget;
 
 /// `DescribeStreamInput` of the API reference.
@@ -47,14 +45,7 @@ impl Constrained for DescribeStream<'_> {
 /// `StreamDescription` of the API reference.
 #[derive(Debug)]
 pub(crate) struct StreamDescription {
-    name: StreamName,
-    arn: StreamArn,
-    status: StreamStatus,
-    mode: StreamMode,
-    retention_hours: u32,
-    created: Timestamp,
-    shard_metrics: ShardMetrics,
-    master_key: Option<String>,
+    basics: StreamBasics,
     shards: Vec<ShardSummary>,
     has_more: bool,
 }
@@ -79,18 +70,7 @@ impl Request<Kinesis> for DescribeStream<'_> {
         let start = self.exclusive_start_shard_id.as_deref();
         let start = start.map(|text| shards::parse_id(kinesis, name, text)).transpose()?;
         let (shards, has_more) = page(stream, start, self.limit);
-        Ok(StreamDescription {
-            arn: kinesis.arn(name),
-            name: name.clone(),
-            status: stream.status,
-            mode: stream.mode,
-            retention_hours: stream.retention_hours,
-            created: stream.created,
-            shard_metrics: stream.shard_metrics,
-            master_key: stream.encryption.master_key.clone(),
-            shards,
-            has_more,
-        })
+        Ok(StreamDescription { basics: StreamBasics::of(kinesis, name, stream), shards, has_more })
     }
 }
 
@@ -127,18 +107,10 @@ impl Response for StreamDescription {
 
 impl StreamDescription {
     fn write_members(&self, w: &mut Writer) {
-        w.member("StreamName").plain(&self.name);
-        w.member("StreamARN").plain(&self.arn);
-        w.member("StreamStatus").plain(self.status.name());
-        w.member("StreamModeDetails").structure(|w| {
-            w.member("StreamMode").plain(mode_text(self.mode));
-        });
+        self.basics.write_state(w);
         w.member("Shards").list(|w| self.shards.iter().for_each(|shard| shard.write(w)));
         w.member("HasMoreShards").flag(self.has_more);
-        w.member("RetentionPeriodHours").number(u64::from(self.retention_hours));
-        w.member("StreamCreationTimestamp").timestamp(self.created);
-        write_enhanced_monitoring(w, self.shard_metrics);
-        write_encryption(w, self.master_key.as_deref());
+        self.basics.write_settings(w);
     }
 }
 

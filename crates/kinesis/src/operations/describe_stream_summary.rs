@@ -2,18 +2,15 @@
 
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::wire::{Text, Writer};
-use anabranch_catalog::{Distribution, ShardMetrics, StreamMode, StreamStatus};
+use anabranch_catalog::{Distribution, StreamMode, StreamStatus};
 use anabranch_gateway::service::{Request, Response};
-use anabranch_types::{StreamArn, StreamName, Timestamp};
 use serde::Deserialize;
 
-use super::enhanced_monitoring::write_enhanced_monitoring;
-use super::stream_encryption::write_encryption;
+use super::stream_basics::StreamBasics;
 use super::warm_throughput::WarmThroughput;
 use crate::error::Error;
 use crate::kinesis::{Context, Kinesis};
 use crate::rules;
-use crate::streams::mode_text;
 use crate::targets::StreamTarget;
 
 /// `DescribeStreamSummaryInput` of the API reference.
@@ -38,14 +35,7 @@ impl Constrained for DescribeStreamSummary<'_> {
 /// sends its next calls to the public AWS endpoint.
 #[derive(Debug)]
 pub(crate) struct StreamDescriptionSummary {
-    name: StreamName,
-    arn: StreamArn,
-    status: StreamStatus,
-    mode: StreamMode,
-    retention_hours: u32,
-    created: Timestamp,
-    shard_metrics: ShardMetrics,
-    master_key: Option<String>,
+    basics: StreamBasics,
     open_shards: usize,
     consumers: usize,
     distribution: Distribution,
@@ -72,14 +62,7 @@ impl Request<Kinesis> for DescribeStreamSummary<'_> {
         let stream = kinesis.find(&view, name)?.stream;
         let creating = stream.status == StreamStatus::Creating;
         Ok(StreamDescriptionSummary {
-            arn: kinesis.arn(name),
-            name: name.clone(),
-            status: stream.status,
-            mode: stream.mode,
-            retention_hours: stream.retention_hours,
-            created: stream.created,
-            shard_metrics: stream.shard_metrics,
-            master_key: stream.encryption.master_key.clone(),
+            basics: StreamBasics::of(kinesis, name, stream),
             consumers: stream.consumers.len(),
             distribution: stream.distribution,
             open_shards: if creating { 0 } else { stream.open_shards().count() },
@@ -99,23 +82,15 @@ impl Response for StreamDescriptionSummary {
 
 impl StreamDescriptionSummary {
     fn write_members(&self, w: &mut Writer) {
-        w.member("StreamName").plain(&self.name);
-        w.member("StreamARN").plain(&self.arn);
-        w.member("StreamStatus").plain(self.status.name());
-        w.member("StreamModeDetails").structure(|w| {
-            w.member("StreamMode").plain(mode_text(self.mode));
-        });
-        w.member("RetentionPeriodHours").number(u64::from(self.retention_hours));
-        w.member("StreamCreationTimestamp").timestamp(self.created);
-        write_enhanced_monitoring(w, self.shard_metrics);
-        write_encryption(w, self.master_key.as_deref());
+        self.basics.write_state(w);
+        self.basics.write_settings(w);
         w.member("OpenShardCount").number(self.open_shards as u64);
         w.member("ConsumerCount").number(self.consumers as u64);
         if let Some(warm_throughput) = self.warm_throughput {
             warm_throughput.write(w);
         }
         w.member("MaxRecordSizeInKiB").number(u64::from(self.max_record_size_kib));
-        if self.mode == StreamMode::OnDemand {
+        if self.basics.mode() == StreamMode::OnDemand {
             w.member("RecordDistributionStrategy").plain(self.distribution.name());
         }
     }
