@@ -1,0 +1,116 @@
+//! Faults: what they are, and what they need. Each kind of fault is a file in `faults/` and a row in [`all`].
+
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use chaos_lab::NodeNumber;
+
+use crate::faults;
+use crate::field::Field;
+
+/// A kind of fault.
+///
+/// The nemesis calls `start`, waits, and calls `stop`. After `stop` the fault is over: the nodes run, the network
+/// forwards. A fault that destroys something on a disk ends only when the cluster has all its copies again.
+#[async_trait(?Send)]
+pub(crate) trait Fault {
+    /// Begins the fault.
+    async fn start(&mut self, field: &mut Field) -> Result<Begun>;
+
+    /// Ends the fault. Returns whether it had an effect, where that can be seen.
+    async fn stop(&mut self, field: &mut Field) -> Result<Option<bool>>;
+}
+
+/// A fault that has begun.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Begun {
+    /// The nodes with the fault.
+    pub(crate) nodes: Vec<NodeNumber>,
+    /// What exactly was done, for the reader of the report.
+    pub(crate) detail: String,
+}
+
+impl Begun {
+    pub(crate) fn at(
+        nodes: impl IntoIterator<Item = NodeNumber>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { nodes: nodes.into_iter().collect(), detail: detail.into() }
+    }
+}
+
+/// What a fault takes from the cluster while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// Nodes go on, perhaps slower, and no copy of a record is gone.
+    Disturbs,
+    /// At most a minority of the nodes is away.
+    Minority,
+    /// A majority may be away, but every disk keeps what it synced.
+    Majority,
+    /// Copies on the disk of one node are gone. No other fault that costs copies or nodes runs meanwhile.
+    Copies,
+}
+
+/// A row of the list of faults.
+pub(crate) struct FaultKind {
+    /// Name in `FAULTS` and in the history.
+    pub(crate) name: &'static str,
+    /// One sentence for `--help` and the report.
+    pub(crate) about: &'static str,
+    pub(crate) cost: Cost,
+    /// Least number of nodes of the cluster.
+    pub(crate) least_nodes: u8,
+    /// Shortest and longest time between start and stop.
+    pub(crate) lasts: (Duration, Duration),
+    /// Whether `FAULTS=default` has it.
+    pub(crate) in_default: bool,
+    pub(crate) make: fn() -> Box<dyn Fault>,
+}
+
+/// All kinds of faults.
+pub(crate) fn all() -> Vec<FaultKind> {
+    [
+        faults::processes::kinds(),
+        faults::network::kinds(),
+        faults::clocks::kinds(),
+        faults::disks::kinds(),
+        faults::losses::kinds(),
+        faults::machine::kinds(),
+        faults::operations::kinds(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The kinds that a list of names selects, separated by commas: `default`, `all`, `none`, or names.
+///
+/// # Errors
+/// Names a fault that does not exist.
+pub(crate) fn select(names: &str, nodes: u8) -> Result<Vec<FaultKind>> {
+    let mut selected = Vec::new();
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let before = selected.len();
+        for kind in all() {
+            let wanted = match name {
+                "default" => kind.in_default && kind.least_nodes <= nodes,
+                "all" => kind.least_nodes <= nodes,
+                "none" => false,
+                name => kind.name == name,
+            };
+            if wanted && selected.iter().all(|known: &FaultKind| known.name != kind.name) {
+                anyhow::ensure!(
+                    kind.least_nodes <= nodes,
+                    "FAULTS: {name} needs {} nodes (NODES={nodes})",
+                    kind.least_nodes
+                );
+                selected.push(kind);
+            }
+        }
+        let is_known = matches!(name, "default" | "all" | "none") || selected.len() > before;
+        anyhow::ensure!(is_known, "FAULTS: there is no fault {name}; --help lists all");
+    }
+    Ok(selected)
+}

@@ -1,0 +1,183 @@
+//! One run, from the start of the cluster to the verdict.
+//!
+//! Order of events: the plan is made from the seed. The cluster starts, and every workload makes its streams. Then the
+//! clients begin, and the nemesis carries out the plan. The nemesis heals everything, every shard must take a put
+//! again, and the clients stop. Everything is read, and the checkers judge the history.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use chaos_checkers::history::{Millis, StreamName, Wanted};
+use chaos_checkers::{Header, History};
+use chaos_lab::{Lab, LabSettings};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::client_hosts::ClientHosts;
+use crate::cluster::Cluster;
+use crate::fault::{self, FaultKind};
+use crate::field::Field;
+use crate::kinesis::Signer;
+use crate::plan::{Period, plan};
+use crate::recorder::Recorder;
+use crate::scene::Scene;
+use crate::workload::{self, Workload};
+use crate::workloads::retention;
+use crate::{final_reads, nemesis, observer};
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub(crate) struct RunSettings {
+    pub(crate) seed: u64,
+    pub(crate) length: Duration,
+    pub(crate) nodes: u8,
+    /// Names as in `FAULTS`.
+    pub(crate) faults: String,
+    /// Names as in `WORKLOADS`.
+    pub(crate) workloads: String,
+    pub(crate) binary: PathBuf,
+    /// Folder of the results.
+    pub(crate) out: PathBuf,
+    /// Further variables of the nodes' environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// Longest time until a client that was told to stop has ended its last call.
+const LAST_CALL: Duration = Duration::from_secs(40);
+/// How far the clocks of a minority may be wrong without any effect on the agreed time.
+const CLOCK_SKEW: Millis = Millis(1000);
+/// Pressure above which nothing is said about recovery times, in percent.
+const STALLED: f64 = 90.0;
+
+/// Runs once. Returns the history.
+///
+/// # Errors
+/// If the cluster can't be started, or the harness itself fails. A cluster that breaks a promise is no error.
+pub(crate) async fn run(settings: &RunSettings) -> Result<History> {
+    let mut random = StdRng::seed_from_u64(settings.seed);
+    let kinds = fault::select(&settings.faults, settings.nodes)?;
+    let works = workload::select(&settings.workloads)?;
+    let periods = plan(&kinds, settings.length, &mut random);
+    fs::create_dir_all(&settings.out).with_context(|| settings.out.display().to_string())?;
+    let fail_points = fs::canonicalize(&settings.out)?.join("fail-points");
+    fs::create_dir_all(&fail_points)?;
+    let mut environment = settings.environment.clone();
+    environment.push(("ANABRANCH_FAIL_POINTS".into(), fail_points.display().to_string()));
+    let lab = LabSettings {
+        nodes: settings.nodes,
+        seed: random.random(),
+        binary: settings.binary.clone(),
+        environment,
+    };
+    let cluster = Cluster::start(&lab, settings.nodes, &mut random).await?;
+    let header = header(settings, &kinds, &periods);
+    let recorder = Recorder::create(&settings.out.join("history.jsonl"), &header)?;
+    let (stop, stopped) = watch::channel(false);
+    let ahead = Arc::new(AtomicI64::new(0));
+    let signer = Signer::new(&cluster.root.id, &cluster.root.secret, Arc::clone(&ahead));
+    let members = cluster.template.members.iter().copied();
+    let scene = Scene::new(recorder.clone(), members, signer, ahead, settings.seed, stopped);
+    let random = StdRng::seed_from_u64(random.random());
+    let mut stage = Stage {
+        workloads: works.iter().map(|kind| (kind.make)()).collect(),
+        moves_clocks: works.iter().any(|kind| kind.name == "retention"),
+        field: Field::new(cluster, scene.clone(), random, fail_points),
+        scene,
+    };
+    let result = stage.play(&kinds, &periods, stop).await;
+    observer::record_panics(&mut stage.field.lab, &recorder);
+    keep_logs(&mut stage.field.lab, &settings.out)?;
+    result?;
+    Ok(History::new(header, recorder.finish()?)?)
+}
+
+/// The header of the history: every kind of fault that the plan has must have its effect at least once.
+fn header(settings: &RunSettings, kinds: &[FaultKind], periods: &[Period]) -> Header {
+    let planned = |index: usize| periods.iter().any(|period| period.faults.contains(&index));
+    let wanted = kinds.iter().enumerate().filter(|(index, _)| planned(*index));
+    Header {
+        seed: settings.seed,
+        nodes: (1..=u64::from(settings.nodes)).collect(),
+        clock_skew_ms: CLOCK_SKEW,
+        stall_percent: STALLED,
+        wanted: wanted.map(|(_, kind)| Wanted { fault: kind.name.to_owned(), least: 1 }).collect(),
+        ..Header::default()
+    }
+}
+
+/// A run whose cluster has started.
+struct Stage {
+    scene: Scene,
+    workloads: Vec<Arc<dyn Workload>>,
+    /// Whether the clocks of all nodes move ahead, so that records expire.
+    moves_clocks: bool,
+    field: Field,
+}
+
+impl Stage {
+    async fn play(
+        &mut self,
+        kinds: &[FaultKind],
+        periods: &[Period],
+        stop: watch::Sender<bool>,
+    ) -> Result<()> {
+        let admin = self.field.admin.clone();
+        for workload in &self.workloads {
+            workload.prepare(&self.scene, &admin).await?;
+        }
+        let observer = tokio::spawn(observer::observe(admin.clone(), self.scene.recorder.clone()));
+        let mut hosts = ClientHosts::start(self.field.lab.clients())?;
+        let clients_scene = self.scene.for_clients();
+        let clients =
+            self.workloads.iter().flat_map(|workload| workload.clients(&clients_scene, &admin));
+        let clients: Vec<_> = clients.map(|client| hosts.spawn(client)).collect();
+        let mut moved = Instant::now();
+        for period in periods {
+            nemesis::carry_out(&mut self.field, kinds, period).await;
+            if self.moves_clocks && moved.elapsed() > retention::STEP {
+                self.field.move_all_clocks(retention::STEP_HOURS)?;
+                moved = Instant::now();
+            }
+        }
+        let healed = nemesis::heal(&mut self.field).await;
+        let since = Instant::now();
+        if let Err(error) = healed {
+            self.scene.recorder.note(format!("after the last heal: {error:#}"));
+        }
+        let streams = self.streams();
+        final_reads::recover(&self.scene, &streams, since).await;
+        stop.send_replace(true);
+        for client in clients {
+            if let Err(elapsed) = timeout(LAST_CALL, client).await {
+                self.scene.recorder.note(format!("a client did not stop: {elapsed}"));
+            }
+        }
+        self.field.watch_exits();
+        final_reads::drain(&self.scene, &streams).await;
+        final_reads::dump(&self.scene, &admin, &streams).await?;
+        self.field.watch_exits();
+        observer.abort();
+        Ok(())
+    }
+
+    fn streams(&self) -> Vec<StreamName> {
+        self.workloads.iter().flat_map(|workload| workload.streams()).collect()
+    }
+}
+
+/// Keeps what the nodes printed.
+fn keep_logs(lab: &mut Lab, out: &Path) -> Result<()> {
+    for node in lab.nodes() {
+        let to = out.join(format!("node-{}.log", node.number()));
+        if node.output_file().exists() {
+            fs::copy(node.output_file(), to)?;
+        }
+    }
+    Ok(())
+}
