@@ -72,10 +72,13 @@ pub(crate) fn adds_records(group: GroupId, payload: &Bytes) -> bool {
 
 impl Group {
     /// Refuses records if this leader's disk has no free space for them, or the disks of a majority have none.
+    ///
+    /// A leader that no majority follows does not blame the disks. A caller that is throttled asks the same node
+    /// again, but this caller must look for the new leader: [`Group::check_followed`] tells it so.
     pub(crate) fn check_free_space(&self) -> Result<(), Error> {
         if !self.log.disk().takes_records() {
             Err(Error::Throttled("the disk of the leader is full"))
-        } else if self.lacks_writable_majority.load(Ordering::Relaxed) {
+        } else if self.lacks_writable_majority.load(Ordering::Relaxed) && self.has_followers() {
             Err(Error::Throttled("no majority of the replicas has free space on its disk"))
         } else {
             Ok(())

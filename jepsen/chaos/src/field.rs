@@ -274,6 +274,14 @@ impl Field {
         }
     }
 
+    /// Whether a replica on the node says that its disk is too full for records.
+    pub(crate) async fn refuses_records(&self, node: NodeNumber) -> bool {
+        let groups = self.admin.groups().await.unwrap_or_default();
+        let replicas = groups.iter().flat_map(|group| &group.replicas);
+        let mut own = replicas.filter(|replica| replica.node == u64::from(node.0));
+        own.any(|replica| replica.disk_refuses_records)
+    }
+
     /// Waits until every replica of every group is open, sound, and has what its leader had when it was asked.
     pub(crate) async fn whole(&mut self) -> Result<()> {
         let deadline = Instant::now() + WHOLE;

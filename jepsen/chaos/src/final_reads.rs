@@ -8,7 +8,8 @@ use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_proto::v1::{Position, ReadRequest};
 use anyhow::{Context, Result, ensure};
 use chaos_checkers::history::{
-    Answer, Api, Dump, Dumped, HashKey, IterStart, Put, Recover, Recovered, Shard, StreamName, Uid,
+    Answer, Api, Dump, Dumped, HashKey, IterStart, Put, Recover, Recovered, Shard, Status,
+    StreamName, Uid,
 };
 use chaos_lab::NodeNumber;
 use md5::{Digest, Md5};
@@ -29,6 +30,7 @@ const ANSWER_BYTES: usize = 64 << 20;
 pub(crate) async fn recover(scene: &Scene, streams: &[StreamName], healed: Instant) {
     let mut shards = Vec::new();
     for stream in streams {
+        wait_until_active(scene, stream, healed).await;
         let open = open_shards(scene, stream, healed).await;
         shards.extend(open.into_iter().map(|shard| (stream, shard)));
     }
@@ -38,6 +40,17 @@ pub(crate) async fn recover(scene: &Scene, streams: &[StreamName], healed: Insta
     let recoveries =
         each.map(|((stream, shard), gateway)| recover_one(scene, stream, shard, gateway, healed));
     futures::future::join_all(recoveries).await;
+}
+
+async fn wait_until_active(scene: &Scene, stream: &StreamName, healed: Instant) {
+    let mut session = scene.session("recovery status", 0);
+    while healed.elapsed() < LONGEST {
+        let described = session.describe(stream).await;
+        if described.is_ok_and(|described| described.status == Status::Active) {
+            return;
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 async fn open_shards(scene: &Scene, stream: &StreamName, healed: Instant) -> Vec<Shard> {

@@ -15,7 +15,9 @@ mod nemesis;
 mod observer;
 mod operations;
 mod plan;
+mod planted;
 mod recorder;
+mod report;
 mod reshard;
 mod run;
 mod scene;
@@ -23,12 +25,18 @@ mod session;
 mod workload;
 mod workloads;
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use chaos_checkers::history::read_history;
+use chaos_checkers::{Judgement, Severity, Verdict, check};
 use clap::{Parser, Subcommand};
 
+use crate::report::About;
 use crate::run::RunSettings;
 
 /// Starts a cluster, injects faults, and checks that it keeps its promises.
@@ -41,8 +49,26 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs once, and writes the history, the report and the summary
+    /// Runs once, and writes the history, the report and the summary. Ends with 1 if the cluster broke a promise, and
+    /// with 2 if the history does not prove enough
     Run(RunArguments),
+    /// Runs the server with planted bugs. Ends with an error if one is not found
+    Planted {
+        /// `all`, `short`, or the name of a bug
+        #[arg(long, default_value = "all")]
+        bugs: String,
+        /// The program `anabranch-planted`
+        #[arg(long)]
+        binary: PathBuf,
+        /// Folder of the results
+        #[arg(long, default_value = "chaos-results/planted")]
+        out: PathBuf,
+    },
+    /// Judges a history again, from a file of JSON lines
+    Check {
+        /// The file history.jsonl of a run
+        history: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,7 +107,7 @@ impl RunArguments {
             workloads: self.workloads,
             binary: std::fs::canonicalize(&self.binary)?,
             out: self.out,
-            environment: Vec::new(),
+            environment: planted::environment(),
         })
     }
 }
@@ -103,16 +129,71 @@ fn lists() -> String {
     text
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    let verdict = match arguments.command {
+        Command::Run(arguments) => run_once(arguments)?,
+        Command::Planted { bugs, binary, out } => {
+            planted::find(&bugs, &binary, &out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Check { history } => {
+            let file = File::open(&history).with_context(|| history.display().to_string())?;
+            let history = read_history(BufReader::new(file))?;
+            let verdict = check(&history);
+            print_findings(&verdict);
+            verdict
+        }
+    };
+    Ok(exit_code(verdict.verdict))
+}
+
+/// Exit code of a judgement.
+fn exit_code(judgement: Judgement) -> ExitCode {
+    match judgement {
+        Judgement::Valid => ExitCode::SUCCESS,
+        Judgement::Invalid => ExitCode::from(1),
+        Judgement::Unknown => ExitCode::from(2),
+    }
+}
+
+fn run_once(arguments: RunArguments) -> Result<Verdict> {
+    let minutes = arguments.minutes;
+    let settings = arguments.settings()?;
     // One thread, which lives in the network of the harness. Clients have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match arguments.command {
-        Command::Run(arguments) => {
-            let settings = arguments.settings()?;
-            let history = runtime.block_on(run::run(&settings))?;
-            println!("{} events", history.events().len());
-        }
+    let history = runtime.block_on(run::run(&settings))?;
+    let verdict = check(&history);
+    let about = About {
+        seed: settings.seed,
+        minutes,
+        nodes: settings.nodes,
+        faults: settings.faults.clone(),
+        workloads: settings.workloads.clone(),
+        lab: planted::note(&settings)
+            .unwrap_or_else(|| "Each node in a network namespace, with a disk of its own".into()),
+        command: format!(
+            "make chaos SEED={} MINUTES={minutes} NODES={} FAULTS={} WORKLOADS={}",
+            settings.seed, settings.nodes, settings.faults, settings.workloads
+        ),
+    };
+    report::write(&settings.out, &about, &history, &verdict)?;
+    print_findings(&verdict);
+    println!("report: {}", settings.out.join("report.html").display());
+    Ok(verdict)
+}
+
+/// Prints every finding that is more than a figure, and the verdict.
+fn print_findings(verdict: &Verdict) {
+    for finding in verdict.findings.iter().filter(|finding| finding.severity != Severity::Report) {
+        println!("{:?} {:?}: {}", finding.rule, finding.severity, finding.message);
     }
-    Ok(())
+    let counts = &verdict.counts;
+    let begun: u64 = counts.faults.values().map(|fault| fault.begun).sum();
+    println!(
+        "{}: {} events, {} records acknowledged, {begun} faults",
+        report::word(verdict.verdict),
+        counts.events,
+        counts.records.ok
+    );
 }

@@ -29,7 +29,8 @@ pub(crate) async fn observe(admin: Admin, recorder: Recorder) {
 fn leader(group: &Group) -> Leader {
     let name = match &*group.stream {
         "" => "catalog".to_owned(),
-        stream => format!("{stream}/{}", group.shard),
+        // A stream that is created again has other groups under the same name.
+        stream => format!("{stream}/{} (group {})", group.shard, group.group),
     };
     Leader { group: name, node: group.leader_node, term: group.term }
 }

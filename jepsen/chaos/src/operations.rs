@@ -1,7 +1,7 @@
 //! The calls of the Kinesis API as the workloads make them: each is recorded, and its result is typed.
 
 use chaos_checkers::history::{
-    Answer, Child, Create, Delete, Describe, Done, Drain, Drained, Entry, EntryResult, Get, GetApi,
+    Answer, Child, Create, Describe, Done, Drain, Drained, Entry, EntryResult, Get, GetApi,
     HashKey, HashRange, Iter, IterStart, ListShards, Merge, Millis, Page, Put, Puts, PutsResults,
     Record, Retention, Scale, Seq, Shard, ShardId, Shards, Split, Status, Stored, StreamName,
     StreamStatus,
@@ -162,13 +162,6 @@ impl Session {
     pub(crate) async fn create(&mut self, create: Create) -> Result<Done, Failure> {
         let body = json!({ "StreamName": create.stream.0, "ShardCount": create.shards });
         self.change(create, Answer::Create, "CreateStream", body).await
-    }
-
-    /// DeleteStream.
-    pub(crate) async fn delete(&mut self, stream: &StreamName) -> Result<Done, Failure> {
-        let delete = Delete { stream: stream.clone() };
-        let body = json!({ "StreamName": stream.0, "EnforceConsumerDeletion": true });
-        self.change(delete, Answer::Delete, "DeleteStream", body).await
     }
 
     /// IncreaseStreamRetentionPeriod or DecreaseStreamRetentionPeriod.

@@ -12,7 +12,7 @@ use rand::seq::SliceRandom;
 use crate::fault::{Cost, FaultKind};
 
 /// Nominal length of a period. A period is longer when a node needs time to come back.
-pub(crate) const PERIOD: Duration = Duration::from_secs(8);
+pub(crate) const PERIOD: Duration = Duration::from_secs(7);
 /// Longest time between the end of a period and the next one.
 const REST_MILLIS: u64 = 1500;
 

@@ -83,11 +83,6 @@ impl Recorder {
         self.observe(Observation::Note(Note { text: text.into() }));
     }
 
-    /// Number of events so far.
-    pub(crate) fn len(&self) -> usize {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).events.len()
-    }
-
     /// All events. The file is complete afterwards.
     ///
     /// # Errors

@@ -65,8 +65,12 @@ fn page(about: &About, history: &History, verdict: &Verdict) -> String {
     let word = word(verdict.verdict);
     let sentence = match verdict.verdict {
         Judgement::Valid => "The cluster kept every promise.",
-        Judgement::Unknown => "The history shows no broken promise, and does not prove that all were kept.",
-        Judgement::Invalid => "The cluster broke a promise. The findings below name the events of the history.",
+        Judgement::Unknown => {
+            "The history shows no broken promise, and does not prove that all were kept."
+        }
+        Judgement::Invalid => {
+            "The cluster broke a promise. The findings below name the events of the history."
+        }
     };
     let About { seed, minutes, nodes, faults, workloads, lab, command } = about;
     format!(

@@ -169,6 +169,14 @@ impl Disk {
         self.resize(used)
     }
 
+    /// Gives blocks that no file uses back to the storage behind the disk, so that they count as never written.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn trim(&self) -> Result<()> {
+        run(["fstrim", &self.mount.to_string_lossy()]).map(drop)
+    }
+
     /// Ends [`Self::shrink`].
     ///
     /// # Errors

@@ -120,6 +120,21 @@ async fn a_refused_record_is_sent_again_once_a_majority_needs_the_follower() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_nobody_follows_does_not_blame_the_disks() {
+    let (cluster, leader, _) = scene().await;
+    cluster.network.isolate(leader, 1..=3);
+    // A caller that is throttled waits and asks the same node again. This caller must look for the new leader.
+    for text in ["a", "b", "c", "d"] {
+        pongs_have_spread().await;
+        let refused = cluster.append_at(leader, Cluster::call(text, &[text])).await;
+        assert!(
+            matches!(refused, Err(Error::NotLeader { .. } | Error::Unknown(_))),
+            "a cut-off leader: {refused:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn trims_reach_a_follower_without_free_space() {
     let (mut cluster, _, [full, _]) = scene().await;
     cluster.store(full).set_disk(AlmostFull);

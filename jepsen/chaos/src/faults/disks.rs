@@ -112,6 +112,7 @@ impl Fault for DiskTrouble {
                 "EIO at fsync and fdatasync".into()
             }
             Trouble::WriteBackFails => {
+                node.disk.trim()?;
                 node.disk.shrink()?;
                 "no room behind the disk".into()
             }
@@ -130,9 +131,11 @@ impl Fault for DiskTrouble {
     async fn stop(&mut self, field: &mut Field) -> Result<Option<bool>> {
         let Some(number) = self.node else { return Ok(None) };
         field.watch_exits();
+        let refuses = field.refuses_records(number).await;
         let node = field.lab.node(number);
         let bit = match self.trouble {
-            Trouble::Full | Trouble::Throttled | Trouble::Hung => None,
+            Trouble::Full => Some(refuses),
+            Trouble::Throttled | Trouble::Hung => Some(true),
             Trouble::Slow | Trouble::SyncFails | Trouble::ReadFails => {
                 Some(node.shim.hits()? > self.hits)
             }

@@ -3,14 +3,17 @@
 //! One node at a time, and the fault ends only when the cluster has all its copies again. The node is then pushed to
 //! stand for election, because the danger is a leader that has forgotten something.
 
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use chaos_lab::{Damage, FileKind, NodeNumber};
+use chaos_lab::{Damage, FileKind, NodeNumber, Rule};
 use rand::seq::IndexedRandom;
 
 use crate::fault::{Begun, Cost, Fault, FaultKind};
 use crate::faults::seconds;
 use crate::field::Field;
+use crate::nemesis::wait;
 
 /// What happens to the disk.
 #[derive(Clone, Copy)]
@@ -35,6 +38,16 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         make,
     };
     vec![
+        kind(
+            "damage-majority",
+            "every node is killed, and one bit of the log is flipped on a majority",
+            || Box::new(DamagedMajority { nodes: Vec::new() }),
+        ),
+        kind(
+            "wipe-behind",
+            "the two nodes that have the newest records are killed, and one comes back empty",
+            || Box::new(WipedBehind { nodes: None }),
+        ),
         kind("damage", "files of a stopped node are damaged; then it is pushed to lead", || {
             loss(Loss::Damage)
         }),
@@ -112,6 +125,87 @@ impl DiskLoss {
         let said = damage.inflict(kind, &data, random)?;
         self.done = Some(said.is_some());
         Ok(said.unwrap_or_else(|| format!("no {kind:?} to damage")))
+    }
+}
+
+/// One bit of the newest segments is flipped on a majority. Each record is still sound on some node, so all come back.
+struct DamagedMajority {
+    nodes: Vec<NodeNumber>,
+}
+
+#[async_trait(?Send)]
+impl Fault for DamagedMajority {
+    async fn start(&mut self, field: &mut Field) -> Result<Begun> {
+        for node in field.members.clone() {
+            field.goes_away(node);
+            field.lab.node(node).kill()?;
+        }
+        self.nodes = field.pick_some(field.majority());
+        let mut said = Vec::new();
+        for node in &self.nodes {
+            let data = field.lab.node(*node).disk.data();
+            let done = Damage::FlipBit.inflict(FileKind::Segment, &data, &mut field.random)?;
+            said.push(format!(
+                "node {node}: {}",
+                done.unwrap_or_else(|| "nothing to damage".into())
+            ));
+        }
+        Ok(Begun::at(self.nodes.clone(), said.join("; ")))
+    }
+
+    async fn stop(&mut self, field: &mut Field) -> Result<Option<bool>> {
+        for node in field.members.clone() {
+            field.lab.node(node).start()?;
+        }
+        for node in field.members.clone() {
+            field.comes_back(node).await?;
+        }
+        field.whole().await?;
+        Ok(Some(!self.nodes.is_empty()))
+    }
+}
+
+/// Time in which the majority takes records that the third node does not get, and time in which the emptied node and
+/// the third one could take records without the node that has them all.
+const BEHIND: Duration = Duration::from_secs(3);
+
+/// Node C is cut off, so only A and B have the newest records. A and B are killed, B is emptied, and B and C are alone
+/// for some seconds. They must not agree on anything without A.
+struct WipedBehind {
+    nodes: Option<[NodeNumber; 3]>,
+}
+
+#[async_trait(?Send)]
+impl Fault for WipedBehind {
+    async fn start(&mut self, field: &mut Field) -> Result<Begun> {
+        let [a, b, c] = field.pick_some(3)[..] else { bail!("needs three nodes") };
+        self.nodes = Some([a, b, c]);
+        field.goes_away(c);
+        let cut = Rule { cut: true, ..Rule::default() };
+        field.between(a, c, cut);
+        field.between(b, c, cut);
+        wait(field, BEHIND).await;
+        for node in [a, b] {
+            field.goes_away(node);
+            field.lab.node(node).kill()?;
+        }
+        field.lab.node(b).disk.wipe()?;
+        field.heal_network();
+        field.lab.node(b).start()?;
+        Ok(Begun::at([a, b, c], format!("{c} is behind, {a} is down, {b} is empty")))
+    }
+
+    async fn stop(&mut self, field: &mut Field) -> Result<Option<bool>> {
+        field.heal_network();
+        wait(field, BEHIND).await;
+        for node in field.members.clone() {
+            field.lab.node(node).start()?;
+        }
+        for node in field.members.clone() {
+            field.comes_back(node).await?;
+        }
+        field.whole().await?;
+        Ok(Some(self.nodes.is_some()))
     }
 }
 

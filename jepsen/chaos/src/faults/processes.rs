@@ -64,6 +64,12 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         kind("power-loss-all", "every node loses its power at once", Cost::Majority, || {
             power(Whom::All)
         }),
+        kind(
+            "kill-after-election",
+            "a leader is killed, and every node some seconds later",
+            Cost::Majority,
+            || Box::new(KillAfterElection),
+        ),
         FaultKind {
             lasts: seconds(0, 0),
             ..kind(
@@ -171,6 +177,29 @@ impl Fault for PowerLoss {
 
     async fn stop(&mut self, field: &mut Field) -> Result<Option<bool>> {
         come_back(field, &self.dark).await?;
+        Ok(Some(true))
+    }
+}
+
+/// A leader is killed. Others stand for election, and every node is killed before votes are old.
+struct KillAfterElection;
+
+#[async_trait(?Send)]
+impl Fault for KillAfterElection {
+    async fn start(&mut self, field: &mut Field) -> Result<Begun> {
+        let leader = field.pick_leader().await?;
+        field.goes_away(leader);
+        field.lab.node(leader).kill()?;
+        Ok(Begun::at([leader], "the leader is killed, then every node"))
+    }
+
+    async fn stop(&mut self, field: &mut Field) -> Result<Option<bool>> {
+        let all = field.members.clone();
+        for node in &all {
+            field.goes_away(*node);
+            field.lab.node(*node).kill()?;
+        }
+        come_back(field, &all).await?;
         Ok(Some(true))
     }
 }

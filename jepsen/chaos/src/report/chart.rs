@@ -26,7 +26,8 @@ pub(super) fn escape(text: &str) -> String {
 /// A color for the number of a node or a series.
 pub(super) fn color(number: u64) -> &'static str {
     const COLORS: [&str; 9] = [
-        "#3b6fb6", "#d9822b", "#3d9a50", "#8e5bb5", "#c23b4e", "#2a9d9d", "#8a6d3b", "#5b6675", "#b5479c",
+        "#3b6fb6", "#d9822b", "#3d9a50", "#8e5bb5", "#c23b4e", "#2a9d9d", "#8a6d3b", "#5b6675",
+        "#b5479c",
     ];
     COLORS[usize::try_from(number).unwrap_or_default() % COLORS.len()]
 }
@@ -50,7 +51,15 @@ impl Chart {
     }
 
     /// A bar from one time to another. The browser shows `hint` when the mouse is over it.
-    pub(super) fn bar(&mut self, from: Nanos, to: Nanos, y: f64, height: f64, color: &str, hint: &str) {
+    pub(super) fn bar(
+        &mut self,
+        from: Nanos,
+        to: Nanos,
+        y: f64,
+        height: f64,
+        color: &str,
+        hint: &str,
+    ) {
         let (x, hint) = (self.x(from), escape(hint));
         let width = (self.x(to) - x).max(1.5);
         self.add(format_args!(
@@ -64,7 +73,9 @@ impl Chart {
         let points = points.iter().map(|(time, y)| format!("{:.1},{y:.1}", self.x(*time)));
         let points: Vec<_> = points.collect();
         let points = points.join(" ");
-        self.add(format_args!("<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.3\"/>"));
+        self.add(format_args!(
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.3\"/>"
+        ));
     }
 
     /// A thin horizontal line with a name.
@@ -107,6 +118,9 @@ impl Chart {
             ));
         }
         let height = self.height + FOOT;
-        format!("<svg width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\">{}</svg>", self.body)
+        format!(
+            "<svg width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\">{}</svg>",
+            self.body
+        )
     }
 }

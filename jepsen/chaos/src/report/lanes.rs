@@ -47,7 +47,8 @@ fn faults(history: &History, end: Nanos) -> String {
         let hint = format!("{name}{seen}: {detail}\n{from} to {to}");
         let hue = color(name.bytes().map(u64::from).sum());
         let whole = nodes.is_empty() || nodes.len() == history.header().nodes.len();
-        let lanes: Vec<_> = if whole { vec![None] } else { nodes.iter().copied().map(Some).collect() };
+        let lanes: Vec<_> =
+            if whole { vec![None] } else { nodes.iter().copied().map(Some).collect() };
         for lane in lanes {
             chart.bar(from, to, lane_of(lane) + 2.0, LANE - 4.0, hue, &hint);
         }
@@ -61,7 +62,9 @@ fn spans(history: &History, end: Nanos) -> Vec<(Nanos, Nanos, &Fault)> {
     let mut spans = Vec::new();
     for event in history.events() {
         let Kind::Nemesis(Nemesis::Fault(fault)) = &event.kind else { continue };
-        let same = open.iter().position(|(_, begun)| begun.name == fault.name && begun.nodes == fault.nodes);
+        let same = open
+            .iter()
+            .position(|(_, begun)| begun.name == fault.name && begun.nodes == fault.nodes);
         match (fault.phase, same) {
             (Phase::Start, _) => open.push((event.time, fault)),
             (Phase::Stop, Some(place)) => spans.push((open.remove(place).0, event.time, fault)),
@@ -78,7 +81,9 @@ fn leaders(history: &History, end: Nanos) -> String {
     let mut led: BTreeMap<u64, Vec<(Nanos, u32)>> = BTreeMap::new();
     let mut most = 1;
     for event in history.events() {
-        let Kind::Observation(Observation::Leaders(Leaders { leaders })) = &event.kind else { continue };
+        let Kind::Observation(Observation::Leaders(Leaders { leaders })) = &event.kind else {
+            continue;
+        };
         for node in &history.header().nodes {
             let count = leaders.iter().filter(|leader| leader.node == *node).count();
             let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -90,8 +95,12 @@ fn leaders(history: &History, end: Nanos) -> String {
     chart.grid(height(0), "0");
     chart.grid(height(most), &most.to_string());
     for (node, counts) in led {
-        chart.name(20.0 + 14.0 * f64::from(u32::try_from(node).unwrap_or(1)), &format!("● node {node}"));
-        let points: Vec<_> = counts.into_iter().map(|(time, count)| (time, height(count))).collect();
+        chart.name(
+            20.0 + 14.0 * f64::from(u32::try_from(node).unwrap_or(1)),
+            &format!("● node {node}"),
+        );
+        let points: Vec<_> =
+            counts.into_iter().map(|(time, count)| (time, height(count))).collect();
         chart.line(&points, color(node));
     }
     chart.finish()

@@ -16,7 +16,8 @@ const UNKNOWN: &str = "#c23b4e";
 pub(super) fn draw(history: &History) -> String {
     let end = history.events().last().map(|event| event.time).unwrap_or_default();
     let operations = history.operations();
-    let is_put = |operation: &&Operation<'_>| matches!(operation.call, Call::Put(_) | Call::Puts(_));
+    let is_put =
+        |operation: &&Operation<'_>| matches!(operation.call, Call::Put(_) | Call::Puts(_));
     let is_get = |operation: &&Operation<'_>| matches!(operation.call, Call::Get(_));
     format!(
         "<h2>Calls a second: <span style=\"color:{OK}\">ok</span>, <span style=\"color:{FAILED}\">refused</span>, \
@@ -43,13 +44,16 @@ fn rates(operations: &[Operation<'_>], end: Nanos) -> String {
             Outcome::Failed { at, .. } => (1, at),
             Outcome::Unknown => (2, operation.invoked),
         };
-        if let Some(count) = usize::try_from(at.0 / length).ok().and_then(|at| counts[series].get_mut(at)) {
+        if let Some(count) =
+            usize::try_from(at.0 / length).ok().and_then(|at| counts[series].get_mut(at))
+        {
             *count += 1;
         }
     }
     let a_second = |count: u64| count as f64 * 1e9 / length as f64;
     let most = counts.iter().flatten().map(|count| a_second(*count)).fold(1.0, f64::max);
-    let height = |rate: f64| HEIGHT - 4.0 - (HEIGHT - 14.0) * (1.0 + rate).log10() / (1.0 + most).log10();
+    let height =
+        |rate: f64| HEIGHT - 4.0 - (HEIGHT - 14.0) * (1.0 + rate).log10() / (1.0 + most).log10();
     let mut chart = Chart::new(end, HEIGHT);
     for rate in [0.0, 10.0, 100.0, 1000.0] {
         if rate <= most {
@@ -57,7 +61,8 @@ fn rates(operations: &[Operation<'_>], end: Nanos) -> String {
         }
     }
     for (series, color) in counts.iter().zip([OK, FAILED, UNKNOWN]) {
-        let points = (0..).zip(series).map(|(at, count)| (Nanos(at * length), height(a_second(*count))));
+        let points =
+            (0..).zip(series).map(|(at, count)| (Nanos(at * length), height(a_second(*count))));
         chart.line(&points.collect::<Vec<_>>(), color);
     }
     chart.finish()
@@ -74,7 +79,13 @@ fn latencies<'a>(operations: impl Iterator<Item = &'a Operation<'a>>, end: Nanos
         }
     }
     let mut chart = Chart::new(end, HEIGHT);
-    for (time, name) in [(100_000, "0.1 ms"), (1_000_000, "1 ms"), (10_000_000, "10 ms"), (100_000_000, "100 ms"), (1_000_000_000, "1 s")] {
+    for (time, name) in [
+        (100_000, "0.1 ms"),
+        (1_000_000, "1 ms"),
+        (10_000_000, "10 ms"),
+        (100_000_000, "100 ms"),
+        (1_000_000_000, "1 s"),
+    ] {
         chart.grid(height(time), name);
     }
     times.iter_mut().for_each(|times| times.sort_unstable());

@@ -26,8 +26,12 @@ pub(super) fn findings(verdict: &Verdict) -> String {
     };
     let rows = verdict.findings.iter().map(|finding| {
         let events: Vec<_> = finding.events.iter().map(u64::to_string).collect();
-        let cells: [&dyn Display; 4] =
-            [&finding.rule, &word(finding.severity), &finding.message, &events.join(", ")];
+        let cells: [&dyn Display; 4] = [
+            &format!("{:?}", finding.rule),
+            &word(finding.severity),
+            &finding.message,
+            &events.join(", "),
+        ];
         row(&cells)
     });
     let rows: Vec<_> = rows.collect();
@@ -37,7 +41,7 @@ pub(super) fn findings(verdict: &Verdict) -> String {
     };
     let rules = RULES.iter().map(|rule| {
         let found = verdict.totals.get(&rule.id).copied().unwrap_or_default();
-        row(&[&rule.id, &rule.name, &found])
+        row(&[&format!("{:?}", rule.id), &rule.name, &found])
     });
     let rules = table(&["rule", "", "findings"], &rules.collect::<Vec<_>>());
     format!("<h2>Findings</h2>{list}<details><summary>All rules</summary>{rules}</details>")

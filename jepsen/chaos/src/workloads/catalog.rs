@@ -54,7 +54,12 @@ impl Workload for CatalogWork {
                 .push(use_tags(scene.session("catalog tags", number), Arc::clone(&tags)).boxed());
             clients.push(use_policy(scene.session("catalog policy", number)).boxed());
             clients.push(
-                use_streams(scene.session("catalog set", number), Arc::clone(&streams)).boxed(),
+                use_streams(
+                    scene.session("catalog set", number),
+                    Arc::clone(&streams),
+                    number == 0,
+                )
+                .boxed(),
             );
         }
         clients
@@ -200,14 +205,15 @@ fn value_of_policy(answer: &Value) -> Option<String> {
     text(&document["Statement"][0]["Sid"])
 }
 
-/// Streams as members of a set: CreateStream adds, DeleteStream removes, ListStreams lists.
-async fn use_streams(mut session: Session, turns: Arc<Turns>) {
+/// Streams as members of a set: CreateStream adds, DeleteStream removes, ListStreams lists. Only one client removes:
+/// DeleteStream of a stream that is being deleted succeeds too, and then two calls would remove one member.
+async fn use_streams(mut session: Session, turns: Arc<Turns>, removes: bool) {
     while session.scene.goes_on() {
         session.move_about();
         let set = format!("set-{}-", turns.current());
         let member = session.random.random_range(0..MEMBERS).to_string();
         let stream = format!("{set}{member}");
-        match session.random.random_range(0..10) {
+        match session.random.random_range(0..if removes { 12 } else { 8 }) {
             0..5 => {
                 let list = ListSet { set: set.clone() };
                 let listed = session

@@ -27,6 +27,8 @@ use crate::workloads::producer::Producer;
 
 const STREAM: &str = "resharded-push";
 const SUBSCRIBERS: u64 = 3;
+/// Time until a subscriber tries again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Time without an event after which a subscription counts as broken. Events come at least every few seconds.
 const SILENCE: Duration = Duration::from_secs(8);
 
@@ -82,11 +84,14 @@ async fn subscribe(mut session: Session, number: u64) {
             Some(next) => next,
             None => match random_shard(&mut session, &stream).await {
                 Some(shard) => (shard, None),
-                None => continue,
+                None => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
             },
         };
         next = follow(&mut session, number, &stream, shard, after).await;
-        sleep(Duration::from_millis(50)).await;
+        sleep(PAUSE).await;
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! All other workloads keep their records for a year, so their records outlive every move.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -46,9 +45,4 @@ impl Workload for RetentionWork {
     fn streams(&self) -> Vec<StreamName> {
         vec![StreamName::from(STREAM)]
     }
-}
-
-/// Hours by which the clocks of all nodes are ahead of the machine's.
-pub(crate) fn hours_ahead(scene: &Scene) -> i64 {
-    scene.ahead.load(Ordering::Relaxed) / 3600
 }
