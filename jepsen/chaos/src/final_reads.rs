@@ -32,6 +32,9 @@ pub(crate) async fn recover(scene: &Scene, streams: &[StreamName], healed: Insta
     for stream in streams {
         wait_until_active(scene, stream, healed).await;
         let open = open_shards(scene, stream, healed).await;
+        if open.is_empty() {
+            record_loss(scene, stream);
+        }
         shards.extend(open.into_iter().map(|shard| (stream, shard)));
     }
     let gateways = scene.gateways.clone();
@@ -40,6 +43,17 @@ pub(crate) async fn recover(scene: &Scene, streams: &[StreamName], healed: Insta
     let recoveries =
         each.map(|((stream, shard), gateway)| recover_one(scene, stream, shard, gateway, healed));
     futures::future::join_all(recoveries).await;
+}
+
+/// Records that no shard of a stream took a put, because no gateway lists any.
+fn record_loss(scene: &Scene, stream: &StreamName) {
+    for gateway in scene.gateways.iter() {
+        let mut session = scene.session("recovery", 0).at(*gateway);
+        session.begin(Recover { stream: stream.clone(), shard: "shardId-000000000000".into() });
+        let refused = Err(Failure::Refused("no gateway lists a shard of the stream".into()));
+        // The history has the outcome.
+        let _recorded = session.end(refused, Answer::Recover);
+    }
 }
 
 async fn wait_until_active(scene: &Scene, stream: &StreamName, healed: Instant) {

@@ -3,6 +3,7 @@
 //! Start reading at `run.rs`. `workload.rs` and `fault.rs` list what can be run.
 
 mod admin;
+mod campaign;
 mod client_hosts;
 mod cluster;
 mod fault;
@@ -22,6 +23,7 @@ mod reshard;
 mod run;
 mod scene;
 mod session;
+mod soak;
 mod workload;
 mod workloads;
 
@@ -35,7 +37,9 @@ use anyhow::{Context, Result, ensure};
 use chaos_checkers::history::read_history;
 use chaos_checkers::{Judgement, Severity, Verdict, check};
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 
+use crate::campaign::CampaignArguments;
 use crate::report::About;
 use crate::run::RunSettings;
 
@@ -64,6 +68,10 @@ enum Command {
         #[arg(long, default_value = "chaos-results/planted")]
         out: PathBuf,
     },
+    /// Runs one seed after the other, and adds a line for each to a file. Goes on where it stopped
+    Campaign(CampaignArguments),
+    /// Runs for hours, and fails if memory, descriptors, threads or disks of a node grow
+    Soak(RunArguments),
     /// Judges a history again, from a file of JSON lines
     Check {
         /// The file history.jsonl of a run
@@ -137,6 +145,15 @@ fn main() -> Result<ExitCode> {
             planted::find(&bugs, &binary, &out)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Campaign(arguments) => {
+            campaign::run(&arguments)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Soak(arguments) => {
+            let settings = arguments.settings()?;
+            runtime()?.block_on(run::soak(&settings))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Check { history } => {
             let file = File::open(&history).with_context(|| history.display().to_string())?;
             let history = read_history(BufReader::new(file))?;
@@ -157,12 +174,15 @@ fn exit_code(judgement: Judgement) -> ExitCode {
     }
 }
 
+/// One thread, which lives in the network of the harness. Clients have threads of their own.
+fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
 fn run_once(arguments: RunArguments) -> Result<Verdict> {
     let minutes = arguments.minutes;
     let settings = arguments.settings()?;
-    // One thread, which lives in the network of the harness. Clients have threads of their own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let history = runtime.block_on(run::run(&settings))?;
+    let history = runtime()?.block_on(run::run(&settings))?;
     let verdict = check(&history);
     let about = About {
         seed: settings.seed,

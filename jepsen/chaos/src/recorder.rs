@@ -22,18 +22,22 @@ pub(crate) struct Recorder {
 }
 
 struct Inner {
-    file: BufWriter<File>,
+    /// `None` for a run without a history.
+    file: Option<BufWriter<File>>,
     events: Vec<Event>,
     /// The first error of the file. It is reported at the end.
     failed: Option<std::io::Error>,
 }
 
 impl Recorder {
-    /// A history in a new file, which begins with `header`.
-    pub(crate) fn create(path: &Path, header: &Header) -> Result<Self> {
-        let file = File::create(path).with_context(|| path.display().to_string())?;
-        let mut file = BufWriter::new(file);
-        history::write_header(&mut file, header)?;
+    /// A history in a new file, which begins with `header`. Without a file, nothing is kept.
+    pub(crate) fn create(path: Option<&Path>, header: &Header) -> Result<Self> {
+        let mut file = None;
+        if let Some(path) = path {
+            let created = File::create(path).with_context(|| path.display().to_string())?;
+            let created = file.insert(BufWriter::new(created));
+            history::write_header(created, header)?;
+        }
         let inner = Inner { file, events: Vec::new(), failed: None };
         Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
@@ -62,7 +66,8 @@ impl Recorder {
     pub(crate) fn record(&self, kind: Kind) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let event = Event { index: inner.events.len() as u64, time: self.now(), kind };
-        if let Err(error) = history::write_event(&mut inner.file, &event) {
+        let Some(file) = &mut inner.file else { return };
+        if let Err(error) = history::write_event(file, &event) {
             inner.failed.get_or_insert(error);
         }
         inner.events.push(event);
@@ -89,7 +94,7 @@ impl Recorder {
     /// If a line of the file could not be written.
     pub(crate) fn finish(&self) -> Result<Vec<Event>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.file.flush()?;
+        inner.file.as_mut().map_or(Ok(()), BufWriter::flush)?;
         match inner.failed.take() {
             Some(error) => Err(error).context("the history could not be written"),
             None => Ok(std::mem::take(&mut inner.events)),

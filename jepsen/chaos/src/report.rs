@@ -38,6 +38,8 @@ pub(crate) struct About {
 struct Summary<'a> {
     #[serde(flatten)]
     about: &'a About,
+    /// Worst time from the last heal until a shard took a put and showed it.
+    recovery_ms: Option<u64>,
     #[serde(flatten)]
     verdict: &'a Verdict,
 }
@@ -47,7 +49,11 @@ struct Summary<'a> {
 /// # Errors
 /// If a file can't be written.
 pub(crate) fn write(out: &Path, about: &About, history: &History, verdict: &Verdict) -> Result<()> {
-    let summary = serde_json::to_string_pretty(&Summary { about, verdict })?;
+    let summary = serde_json::to_string_pretty(&Summary {
+        about,
+        recovery_ms: tables::longest_recovery(history),
+        verdict,
+    })?;
     fs::write(out.join("summary.json"), summary + "\n").context("summary.json")?;
     let edn = BufWriter::new(File::create(out.join("history.edn"))?);
     write_edn(edn, history).context("history.edn")?;

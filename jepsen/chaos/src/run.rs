@@ -17,6 +17,7 @@ use chaos_lab::{Lab, LabSettings};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::client_hosts::ClientHosts;
@@ -27,6 +28,7 @@ use crate::kinesis::Signer;
 use crate::plan::{Period, plan};
 use crate::recorder::Recorder;
 use crate::scene::Scene;
+use crate::soak::{self, Samples};
 use crate::workload::{self, Workload};
 use crate::workloads::retention;
 use crate::{final_reads, nemesis, observer};
@@ -60,6 +62,36 @@ const STALLED: f64 = 90.0;
 /// # Errors
 /// If the cluster can't be started, or the harness itself fails. A cluster that breaks a promise is no error.
 pub(crate) async fn run(settings: &RunSettings) -> Result<History> {
+    let (mut stage, plan, stop) = prepare(settings, true).await?;
+    let result = stage.play(&plan, stop).await;
+    stage.close(&settings.out)?;
+    result?;
+    Ok(History::new(plan.header, stage.scene.recorder.finish()?)?)
+}
+
+/// Runs for a long time without a history, and compares the figures of the nodes.
+///
+/// # Errors
+/// Names every figure that grew.
+pub(crate) async fn soak(settings: &RunSettings) -> Result<()> {
+    let (mut stage, plan, stop) = prepare(settings, false).await?;
+    let result = stage.soak(&plan, settings, stop).await;
+    stage.close(&settings.out)?;
+    result
+}
+
+/// The plan of a run, and what it is judged by.
+struct Plan {
+    kinds: Vec<FaultKind>,
+    periods: Vec<Period>,
+    header: Header,
+}
+
+/// Makes the plan, and starts the cluster.
+async fn prepare(
+    settings: &RunSettings,
+    has_history: bool,
+) -> Result<(Stage, Plan, watch::Sender<bool>)> {
     let mut random = StdRng::seed_from_u64(settings.seed);
     let kinds = fault::select(&settings.faults, settings.nodes)?;
     let works = workload::select(&settings.workloads)?;
@@ -77,24 +109,21 @@ pub(crate) async fn run(settings: &RunSettings) -> Result<History> {
     };
     let cluster = Cluster::start(&lab, settings.nodes, &mut random).await?;
     let header = header(settings, &kinds, &periods);
-    let recorder = Recorder::create(&settings.out.join("history.jsonl"), &header)?;
+    let file = has_history.then(|| settings.out.join("history.jsonl"));
+    let recorder = Recorder::create(file.as_deref(), &header)?;
     let (stop, stopped) = watch::channel(false);
     let ahead = Arc::new(AtomicI64::new(0));
     let signer = Signer::new(&cluster.root.id, &cluster.root.secret, Arc::clone(&ahead));
     let members = cluster.template.members.iter().copied();
-    let scene = Scene::new(recorder.clone(), members, signer, ahead, settings.seed, stopped);
+    let scene = Scene::new(recorder, members, signer, ahead, settings.seed, stopped);
     let random = StdRng::seed_from_u64(random.random());
-    let mut stage = Stage {
+    let stage = Stage {
         workloads: works.iter().map(|kind| (kind.make)()).collect(),
         moves_clocks: works.iter().any(|kind| kind.name == "retention"),
         field: Field::new(cluster, scene.clone(), random, fail_points),
         scene,
     };
-    let result = stage.play(&kinds, &periods, stop).await;
-    observer::record_panics(&mut stage.field.lab, &recorder);
-    keep_logs(&mut stage.field.lab, &settings.out)?;
-    result?;
-    Ok(History::new(header, recorder.finish()?)?)
+    Ok((stage, Plan { kinds, periods, header }, stop))
 }
 
 /// The header of the history: every kind of fault that the plan has must have its effect at least once.
@@ -121,29 +150,13 @@ struct Stage {
 }
 
 impl Stage {
-    async fn play(
-        &mut self,
-        kinds: &[FaultKind],
-        periods: &[Period],
-        stop: watch::Sender<bool>,
-    ) -> Result<()> {
+    async fn play(&mut self, plan: &Plan, stop: watch::Sender<bool>) -> Result<()> {
         let admin = self.field.admin.clone();
-        for workload in &self.workloads {
-            workload.prepare(&self.scene, &admin).await?;
-        }
+        let (clients, _hosts) = self.begin().await?;
         let observer = tokio::spawn(observer::observe(admin.clone(), self.scene.recorder.clone()));
-        let mut hosts = ClientHosts::start(self.field.lab.clients())?;
-        let clients_scene = self.scene.for_clients();
-        let clients =
-            self.workloads.iter().flat_map(|workload| workload.clients(&clients_scene, &admin));
-        let clients: Vec<_> = clients.map(|client| hosts.spawn(client)).collect();
         let mut moved = Instant::now();
-        for period in periods {
-            nemesis::carry_out(&mut self.field, kinds, period).await;
-            if self.moves_clocks && moved.elapsed() > retention::STEP {
-                self.field.move_all_clocks(retention::STEP_HOURS)?;
-                moved = Instant::now();
-            }
+        for period in &plan.periods {
+            self.carry_out(plan, period, &mut moved).await?;
         }
         let healed = nemesis::heal(&mut self.field).await;
         let since = Instant::now();
@@ -152,6 +165,61 @@ impl Stage {
         }
         let streams = self.streams();
         final_reads::recover(&self.scene, &streams, since).await;
+        self.end(clients, stop).await;
+        final_reads::drain(&self.scene, &streams).await;
+        final_reads::dump(&self.scene, &admin, &streams).await?;
+        self.field.watch_exits();
+        observer.abort();
+        Ok(())
+    }
+
+    async fn soak(
+        &mut self,
+        plan: &Plan,
+        settings: &RunSettings,
+        stop: watch::Sender<bool>,
+    ) -> Result<()> {
+        let (clients, _hosts) = self.begin().await?;
+        let mut samples = Samples::create(&settings.out)?;
+        let (began, mut moved, mut sampled) = (Instant::now(), Instant::now(), Instant::now());
+        for period in plan.periods.iter().cycle() {
+            if began.elapsed() > settings.length {
+                break;
+            }
+            self.carry_out(plan, period, &mut moved).await?;
+            if sampled.elapsed() > soak::PERIOD {
+                samples.take(&mut self.field)?;
+                sampled = Instant::now();
+            }
+        }
+        self.end(clients, stop).await;
+        samples.finish()
+    }
+
+    /// Has every workload make its streams, and starts the clients.
+    async fn begin(&mut self) -> Result<(Vec<JoinHandle<()>>, ClientHosts)> {
+        let admin = self.field.admin.clone();
+        for workload in &self.workloads {
+            workload.prepare(&self.scene, &admin).await?;
+        }
+        let mut hosts = ClientHosts::start(self.field.lab.clients())?;
+        let scene = self.scene.for_clients();
+        let clients = self.workloads.iter().flat_map(|workload| workload.clients(&scene, &admin));
+        let clients = clients.map(|client| hosts.spawn(client)).collect();
+        Ok((clients, hosts))
+    }
+
+    async fn carry_out(&mut self, plan: &Plan, period: &Period, moved: &mut Instant) -> Result<()> {
+        nemesis::carry_out(&mut self.field, &plan.kinds, period).await;
+        if self.moves_clocks && moved.elapsed() > retention::STEP {
+            self.field.move_all_clocks(retention::STEP_HOURS)?;
+            *moved = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Tells the clients to stop, and waits until they have.
+    async fn end(&mut self, clients: Vec<JoinHandle<()>>, stop: watch::Sender<bool>) {
         stop.send_replace(true);
         for client in clients {
             if let Err(elapsed) = timeout(LAST_CALL, client).await {
@@ -159,11 +227,12 @@ impl Stage {
             }
         }
         self.field.watch_exits();
-        final_reads::drain(&self.scene, &streams).await;
-        final_reads::dump(&self.scene, &admin, &streams).await?;
-        self.field.watch_exits();
-        observer.abort();
-        Ok(())
+    }
+
+    /// Records panics, and keeps what the nodes printed.
+    fn close(&mut self, out: &Path) -> Result<()> {
+        observer::record_panics(&mut self.field.lab, &self.scene.recorder);
+        keep_logs(&mut self.field.lab, out)
     }
 
     fn streams(&self) -> Vec<StreamName> {

@@ -158,6 +158,15 @@ impl Disk {
         Ok(stats.f_bavail * stats.f_frsize)
     }
 
+    /// Bytes that files on the disk take.
+    ///
+    /// # Errors
+    /// If the file system does not answer.
+    pub fn used_bytes(&self) -> Result<u64> {
+        let stats = rustix::fs::statvfs(&self.mount)?;
+        Ok((stats.f_blocks - stats.f_bfree) * stats.f_frsize)
+    }
+
     /// Makes the storage behind the disk too small for every block that was never written: writing such a block back
     /// fails, and the next fsync reports EIO. [`Self::grow`] ends it.
     ///

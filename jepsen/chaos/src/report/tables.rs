@@ -74,11 +74,16 @@ pub(super) fn figures(history: &History, verdict: &Verdict) -> String {
 }
 
 fn recovery(history: &History) -> String {
+    longest_recovery(history).map_or_else(|| "unknown".into(), |longest| format!("{longest} ms"))
+}
+
+/// Worst time from the last heal until a shard took a put and showed it, in milliseconds.
+pub(super) fn longest_recovery(history: &History) -> Option<u64> {
     let times = history.operations().into_iter().filter_map(|operation| match operation.outcome {
         Outcome::Ok { answer: Answer::Recover(recovered), .. } => Some(recovered.ms),
         _ => None,
     });
-    times.max().map_or_else(|| "unknown".into(), |longest| format!("{longest} ms"))
+    times.max()
 }
 
 fn steps(history: &History) -> String {
