@@ -87,14 +87,23 @@ impl<'a> Run<'a> {
         self.deleted.contains(stream)
     }
 
-    /// The shortest and the longest retention that may have been in force at some time from `from` to `to`.
-    pub(crate) fn retention(&self, stream: &StreamName, from: Nanos, to: Nanos) -> (u64, u64) {
+    /// The shortest and the longest retention that the stream ever had, in nanoseconds.
+    fn retention_bounds(&self, stream: &StreamName) -> (u64, u64) {
+        let default = self.header.default_retention_hours;
+        let bounds = self.retentions.get(stream).map_or((default, default), |all| all.bounds());
+        self.in_nanos(bounds)
+    }
+
+    fn in_nanos(&self, (least, most): (u64, u64)) -> (u64, u64) {
         let hour = self.header.hour_ms.as_nanos();
-        let (least, most) = self.retentions.get(stream).map_or_else(
-            || (self.header.default_retention_hours, self.header.default_retention_hours),
-            |retentions| retentions.range(from, to),
-        );
         (least.saturating_mul(hour), most.saturating_mul(hour))
+    }
+
+    /// The shortest and the longest retention, in nanoseconds, that may have been in force at some time from `from` to `to`.
+    pub(crate) fn retention(&self, stream: &StreamName, from: Nanos, to: Nanos) -> (u64, u64) {
+        let default = self.header.default_retention_hours;
+        let hours = self.retentions.get(stream);
+        self.in_nanos(hours.map_or((default, default), |hours| hours.range(from, to)))
     }
 
     /// The changes that may have made the retention of the stream longer: times of their invocations.
@@ -108,8 +117,12 @@ impl<'a> Run<'a> {
             return true;
         }
         let age = at.since(position.since).saturating_add(self.header.clock_skew_ms.as_nanos());
-        let (least, _) = self.retention(self.shards[shard].stream, position.since, at);
-        age >= least
+        let stream = self.shards[shard].stream;
+        let (least, most) = self.retention_bounds(stream);
+        if age < least || age >= most {
+            return age >= most;
+        }
+        age >= self.retention(stream, position.since, at).0
     }
 
     /// The put of a record, if the history has one. Of several, the first.

@@ -45,7 +45,7 @@ pub struct Finding {
 }
 
 /// The verdict about a history.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The result.
     pub verdict: Judgement,
