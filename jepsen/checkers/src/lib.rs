@@ -5,7 +5,7 @@
 //! record, and the checkers. Everything is a pure function of its input: no clock, no randomness, no files, no
 //! network. So one history always gets one verdict, wherever and whenever it is checked.
 //!
-//! [`check`] collects what the history says (`run.rs`), then runs each rule of the table in `rules.rs`. A new
+//! [`check`] collects the facts of the history (`run.rs`), then runs each rule of the table in `rules.rs`. A new
 //! family of rules is a file with functions, and a row in that table for each of them.
 
 #![allow(

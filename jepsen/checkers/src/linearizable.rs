@@ -20,7 +20,7 @@ pub(crate) use lease::{Fenced, LeaseCall};
 pub(crate) use right::{Right, RightCall};
 use search::{Search, Timed};
 
-/// What a key is and how calls change it.
+/// The states of a key, and how calls change them.
 pub(crate) trait Model {
     /// The state of the key.
     type State: Clone + Eq + std::hash::Hash;

@@ -1,4 +1,4 @@
-//! What a history says about the cluster, collected once for all rules.
+//! The facts of a history, collected once for all rules.
 //!
 //! Nothing here judges. A *sighting* is one place in the history that says which record is at which position: an
 //! acknowledgement or a read. The *log* of a shard is the sorted list of its known positions.
@@ -20,7 +20,7 @@ pub(crate) use readings::{Chain, Full, PageSeen};
 pub(crate) use shards::{Listing, ShardKey, Shards};
 pub(crate) use surroundings::Surroundings;
 
-/// What a history says.
+/// The facts of a history.
 pub(crate) struct Run<'a> {
     pub(crate) header: &'a Header,
     pub(crate) operations: Vec<Operation<'a>>,
@@ -99,7 +99,8 @@ impl<'a> Run<'a> {
         (least.saturating_mul(hour), most.saturating_mul(hour))
     }
 
-    /// The shortest and the longest retention, in nanoseconds, that may have been in force at some time from `from` to `to`.
+    /// The shortest and the longest retention, in nanoseconds, that may have been in force at some time from `from` to
+    /// `to`.
     pub(crate) fn retention(&self, stream: &StreamName, from: Nanos, to: Nanos) -> (u64, u64) {
         let default = self.header.default_retention_hours;
         let hours = self.retentions.get(stream);

@@ -203,7 +203,7 @@ pub enum EntryResult {
         /// The position in the shard.
         seq: Seq,
     },
-    /// The record is certainly not stored.
+    /// No attempt stored the record. If an earlier attempt has an unknown outcome, the result is [`Self::Unknown`].
     Refused {
         /// The error of the service.
         err: String,
@@ -268,7 +268,7 @@ pub enum GetApi {
     Grpc,
 }
 
-/// What a read returned.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// The records, in the order of the response.

@@ -38,7 +38,7 @@ impl Random {
     }
 }
 
-/// What a generated run is like.
+/// Size and kind of a generated run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) steps: usize,
@@ -69,7 +69,7 @@ struct OpenCall {
     answer: Option<Result<Answer, String>>,
 }
 
-/// What a process is doing.
+/// The state of a process.
 #[derive(Default)]
 struct Slot {
     process: u64,
@@ -275,10 +275,8 @@ impl Run {
             (Call::Process(process), _) => {
                 at.consumer.as_mut().unwrap().last = Some(process.seq);
             }
-            (Call::Checkpoint(checkpoint), _) => {
-                if checkpoint.at == CheckpointAt::ShardEnd {
-                    at.consumer = None;
-                }
+            (Call::Checkpoint(checkpoint), _) if checkpoint.at == CheckpointAt::ShardEnd => {
+                at.consumer = None;
             }
             _ => {}
         }
