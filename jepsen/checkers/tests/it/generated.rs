@@ -480,7 +480,10 @@ fn change_retention(events: &mut [Event], random: &mut Random) -> bool {
 fn skip_processing(events: &mut [Event], _: &mut Random) -> bool {
     let mut calls: Vec<(usize, Process)> = Vec::new();
     for (place, event) in events.iter().enumerate() {
-        if let Kind::Invoke { call: Call::Process(call), .. } = &event.kind {
+        let Kind::Invoke { process, call: Call::Process(call), .. } = &event.kind else { continue };
+        let mut later = events[place + 1..].iter();
+        let outcome = later.find(|event| event.kind.process() == Some(*process));
+        if outcome.is_some_and(|event| matches!(event.kind, Kind::Ok { .. })) {
             calls.push((place, call.clone()));
         }
     }
