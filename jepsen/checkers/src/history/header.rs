@@ -88,7 +88,7 @@ impl Default for Header {
             stall_percent: 60.0,
             wanted: Vec::new(),
             promises: Promises::default(),
-            linear_states: 2_000_000,
+            linear_states: 500_000,
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Search {
         stuck: Vec<(u64, u64)>,
         /// How many calls were explained then.
         explained: usize,
+        /// The state then.
+        state: String,
     },
 }
 
@@ -93,7 +95,7 @@ impl<M: Model> Searcher<'_, M> {
         let mut seen: HashSet<(Taken, M::State)> = HashSet::new();
         let mut steps: Vec<Step<M::State>> = Vec::new();
         let mut first = 0;
-        let (mut explained, mut stuck) = (0, Vec::new());
+        let (mut explained, mut stuck, mut stuck_in) = (0, Vec::new(), String::new());
         loop {
             if taken.low == self.certain.len() {
                 return Search::Linearizable;
@@ -114,9 +116,10 @@ impl<M: Model> Searcher<'_, M> {
             if first == 0 && (count > explained || stuck.is_empty()) {
                 explained = count;
                 stuck = self.ends(&candidates);
+                stuck_in = format!("{state:?}");
             }
             let Some((step, place)) = take_back(&mut steps) else {
-                return Search::NotLinearizable { stuck, explained };
+                return Search::NotLinearizable { stuck, explained, state: stuck_in };
             };
             (taken, state, first) = (step.taken, step.state, place + 1);
         }
@@ -283,7 +286,8 @@ mod tests {
     #[test]
     fn a_read_of_an_overwritten_value_is_refused() {
         let calls = [write(0, Some(1), "a"), write(2, Some(3), "b"), read(4, 5, "a")];
-        let expected = Search::NotLinearizable { stuck: vec![(4, 5)], explained: 2 };
+        let state = String::from("Some(\"b\")");
+        let expected = Search::NotLinearizable { stuck: vec![(4, 5)], explained: 2, state };
         assert_eq!(search(&Register::new(), &calls, 100_000), expected);
     }
 
