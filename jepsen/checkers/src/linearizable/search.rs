@@ -333,6 +333,45 @@ mod tests {
         assert!(matches!(search(&Register::new(), &calls, 10), Search::GaveUp { .. }));
     }
 
+    /// Calls of five processes on one register, and six writes without an outcome that never take effect.
+    fn busy_register(count: u64) -> Vec<Timed<RegisterCall<'static>>> {
+        const VALUES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+        let mut calls: Vec<_> = (0..6).map(|begin| write(begin, None, "lost")).collect();
+        let (mut state, mut time, mut random) = (None, 10, 88_172_645_463_325_252_u64);
+        let mut open: [Option<(u64, Option<&'static str>)>; 5] = [None; 5];
+        while (calls.len() as u64) < count {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            time += 1;
+            let process = &mut open[usize::try_from(random % 5).unwrap()];
+            match process.take() {
+                None => {
+                    let value = VALUES[usize::try_from(random / 8 % 7).unwrap()];
+                    *process = Some((time, (random & 64 == 0).then_some(value)));
+                }
+                Some((begin, Some(value))) => {
+                    state = Some(value);
+                    calls.push(write(begin, Some(time), value));
+                }
+                Some((begin, None)) => {
+                    let call = RegisterCall::Read(state);
+                    calls.push(Timed { begin, end: Some(time), call });
+                }
+            }
+        }
+        calls
+    }
+
+    #[test]
+    fn four_hundred_calls_with_six_unknown_outcomes_are_decided() {
+        let mut calls = busy_register(400);
+        assert!(is_linearizable(&calls));
+        calls[300].call = RegisterCall::Read(Some("nobody wrote this"));
+        let result = search(&Register::new(), &calls, 500_000);
+        assert!(matches!(result, Search::NotLinearizable { .. }), "{result:?}");
+    }
+
     /// All orders of a few calls, as a second opinion.
     fn has_order(calls: &[Timed<RegisterCall<'static>>]) -> bool {
         fn go(
