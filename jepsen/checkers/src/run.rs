@@ -10,7 +10,7 @@ mod retention;
 mod shards;
 mod surroundings;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::history::{Call, Header, History, Nanos, Operation, Outcome, Seq, StreamName, Uid};
 
@@ -41,18 +41,26 @@ pub(crate) struct Run<'a> {
     pub(crate) end: Nanos,
     retentions: HashMap<&'a StreamName, retention::Retentions>,
     deleted: HashSet<&'a StreamName>,
+    /// Streams that were created more than once. Their shards have the same names again, so nothing is said about
+    /// their records and shards.
+    pub(crate) reused: BTreeSet<&'a StreamName>,
 }
 
 impl<'a> Run<'a> {
     pub(crate) fn of(history: &'a History) -> Self {
         let header = history.header();
         let operations = history.operations();
+        let reused = reused(&operations);
+        let is_plain = |operation: &&Operation<'a>| {
+            stream_of(operation.call).is_none_or(|stream| !reused.contains(stream))
+        };
+        let data: Vec<Operation<'a>> = operations.iter().filter(is_plain).cloned().collect();
         let mut shards = Shards::default();
-        let mut puts = puts::collect(&operations, &mut shards);
+        let mut puts = puts::collect(&data, &mut shards);
         let puts_of = puts::link(&mut puts);
-        let chains = readings::chains(&operations, &mut shards);
-        let drains = readings::drains(&operations, &mut shards);
-        shards.learn(&operations, &chains);
+        let chains = readings::chains(&data, &mut shards);
+        let drains = readings::drains(&data, &mut shards);
+        shards.learn(&data, &chains);
         let sightings = log::sightings(&puts, &chains, &drains);
         log::build(&mut shards, &sightings, &puts, &puts_of);
         let surroundings = Surroundings::of(history.events());
@@ -74,6 +82,7 @@ impl<'a> Run<'a> {
             end,
             retentions,
             deleted,
+            reused,
         }
     }
 
@@ -142,9 +151,34 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The stream of a call that puts, reads or lists.
+fn stream_of(call: &Call) -> Option<&StreamName> {
+    match call {
+        Call::Put(call) => Some(&call.stream),
+        Call::Puts(call) => Some(&call.stream),
+        Call::Iter(call) => Some(&call.stream),
+        Call::Shards(call) => Some(&call.stream),
+        Call::Drain(call) => Some(&call.stream),
+        _ => None,
+    }
+}
+
+fn may_work(operation: &&Operation<'_>) -> bool {
+    !matches!(operation.outcome, Outcome::Failed { .. })
+}
+
+/// Streams with a call to delete them and two calls to create them that may have worked.
+fn reused<'a>(operations: &[Operation<'a>]) -> BTreeSet<&'a StreamName> {
+    let mut created = HashSet::new();
+    let creates = operations.iter().filter(may_work).filter_map(|operation| match operation.call {
+        Call::Create(create) => Some(&create.stream),
+        _ => None,
+    });
+    let deleted = deleted(operations);
+    creates.filter(|stream| !created.insert(*stream) && deleted.contains(stream)).collect()
+}
+
 fn deleted<'a>(operations: &[Operation<'a>]) -> HashSet<&'a StreamName> {
-    let may_work =
-        |operation: &&Operation<'a>| !matches!(operation.outcome, Outcome::Failed { .. });
     let stream = |operation: &Operation<'a>| match operation.call {
         Call::Delete(delete) => Some(&delete.stream),
         _ => None,

@@ -68,7 +68,7 @@ calls! {
     Merge: Merge => Done;
     /// Changes the number of shards.
     Scale: Scale => Done;
-    /// Creates a stream.
+    /// Creates a stream. A history should not use the name of a stream again: then its records are not checked.
     Create: Create => Done;
     /// Deletes a stream.
     Delete: Delete => Done;
