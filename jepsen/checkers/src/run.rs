@@ -18,12 +18,14 @@ pub(crate) use log::{Position, Sighting, Source};
 pub(crate) use puts::{Ack, Put, PutOutcome};
 pub(crate) use readings::{Chain, Full, PageSeen};
 pub(crate) use shards::{Listing, ShardKey, Shards};
-pub(crate) use surroundings::Surroundings;
+pub(crate) use surroundings::{Period, Surroundings};
 
 /// The facts of a history.
 pub(crate) struct Run<'a> {
     pub(crate) header: &'a Header,
     pub(crate) operations: Vec<Operation<'a>>,
+    /// The calls that split and merge shards.
+    pub(crate) reshards: Vec<Operation<'a>>,
     /// Each record of each put.
     pub(crate) puts: Vec<Put<'a>>,
     /// Indexes into `puts`.
@@ -55,6 +57,10 @@ impl<'a> Run<'a> {
             stream_of(operation.call).is_none_or(|stream| !reused.contains(stream))
         };
         let data: Vec<Operation<'a>> = operations.iter().filter(is_plain).cloned().collect();
+        let is_reshard = |operation: &&Operation<'a>| {
+            matches!(operation.call, Call::Split(_) | Call::Merge(_) | Call::Scale(_))
+        };
+        let reshards = operations.iter().filter(is_reshard).cloned().collect();
         let mut shards = Shards::default();
         let mut puts = puts::collect(&data, &mut shards);
         let puts_of = puts::link(&mut puts);
@@ -71,6 +77,7 @@ impl<'a> Run<'a> {
         Self {
             header,
             operations,
+            reshards,
             puts,
             puts_of,
             shards,
