@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::history::{
     Answer, Call, Dump, Dumped, Nanos, Operation, Outcome, Phase, ShardId, Status, StreamName,
 };
-use crate::run::Run;
+use crate::run::{Period, Run};
 use crate::verdict::Report;
 
 /// The name of [`Wanted::fault`](crate::history::Wanted) for calls that failed or are unknown while a fault lasts.
@@ -195,13 +195,16 @@ pub(crate) fn faults<'a>(run: &Run<'a>) -> BTreeMap<&'a str, (u64, u64)> {
 /// How many calls failed or are unknown that began while a node had a fault.
 fn failed_in_faults(run: &Run<'_>) -> u64 {
     let periods = run.surroundings.periods(run.end);
-    let is_in_fault = |operation: &&Operation<'_>| {
-        periods
-            .iter()
-            .any(|period| period.from <= operation.invoked && operation.invoked <= period.to)
-    };
+    let is_in_fault = |operation: &&Operation<'_>| period_at(&periods, operation.invoked).is_some();
     let failed = run.operations.iter().filter(|operation| !is_ok(operation));
     failed.filter(is_in_fault).count() as u64
+}
+
+/// The period of a time. Periods are sorted and do not overlap.
+fn period_at(periods: &[Period], time: Nanos) -> Option<&Period> {
+    let begun = periods.partition_point(|period| period.from <= time);
+    let last = begun.checked_sub(1).map(|last| &periods[last]);
+    last.filter(|period| time < period.to)
 }
 
 fn is_ok(operation: &Operation<'_>) -> bool {
@@ -248,9 +251,8 @@ pub(crate) fn puts_in_minority_faults(run: &Run<'_>) -> (u64, u64) {
         if !matches!(operation.call, Call::Put(_) | Call::Puts(_)) {
             continue;
         }
-        let is_healthy = periods.iter().any(|period| {
-            let gateway = operation.gateway.filter(|node| !period.nodes.contains(node));
-            period.from <= operation.invoked && operation.invoked < period.to && gateway.is_some()
+        let is_healthy = period_at(&periods, operation.invoked).is_some_and(|period| {
+            operation.gateway.is_some_and(|node| !period.nodes.contains(&node))
         });
         if is_healthy {
             all += 1;

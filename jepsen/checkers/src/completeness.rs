@@ -39,6 +39,12 @@ pub(crate) fn lost_write(run: &Run<'_>, report: &mut Report) {
         }
     }
     report_undrained(run, report);
+    for stream in &run.reused {
+        let message = format!(
+            "stream {stream}: it was created more than once, so its records are not checked"
+        );
+        report.note(message, &[]);
+    }
 }
 
 /// One finding for each full read and writer. The class says which part of the writer's records is lost.

@@ -69,7 +69,7 @@ pub(crate) fn aborted_read(run: &Run<'_>, report: &mut Report) {
     }
 }
 
-/// The first sighting, and the first one that names another record.
+/// The first sighting, and the first sighting of another record.
 fn disagreement<'r, 'a>(
     mut seen: impl Iterator<Item = &'r Sighting<'a>>,
 ) -> Option<(&'r Sighting<'a>, &'r Sighting<'a>)>

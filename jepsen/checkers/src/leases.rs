@@ -15,7 +15,7 @@ use crate::verdict::Report;
 /// Application, stream and shard.
 type LeaseName<'a> = (&'a str, &'a StreamName, &'a ShardId);
 
-/// What happened to a lease. Calls that failed are left out, because they have no effect.
+/// The calls about a lease. Calls that failed are left out, because they have no effect.
 #[derive(Default)]
 struct Lease<'r, 'a> {
     takes: Vec<(&'a LeaseTake, &'r Operation<'a>)>,

@@ -20,12 +20,12 @@ pub(crate) use lease::{Fenced, LeaseCall};
 pub(crate) use right::{Right, RightCall};
 use search::{Search, Timed};
 
-/// What a key is and how calls change it.
+/// The states of a key, and how calls change them.
 pub(crate) trait Model {
     /// The state of the key.
-    type State: Clone + Eq + std::hash::Hash;
+    type State: Clone + Eq + std::hash::Hash + std::fmt::Debug;
     /// A call with its result.
-    type Call;
+    type Call: std::fmt::Debug;
 
     /// The state before the first call.
     fn start(&self) -> Self::State;
@@ -68,14 +68,27 @@ pub(crate) fn judge<M: Model>(
             let message = format!("{key}: the search ended without a result after {states} states");
             report.unknown(message, &[]);
         }
-        Search::NotLinearizable { stuck, explained } => {
+        Search::NotLinearizable { stuck, explained, state } => {
             let events: Vec<u64> = stuck.iter().flat_map(|(begin, end)| [*begin, *end]).collect();
+            let next: Vec<String> =
+                stuck.iter().take(4).map(|(begin, _)| describe(run, calls, *begin)).collect();
             let message = format!(
-                "{key}: no order of the calls explains their results; {explained} of {} calls can be explained, and none of these can be the next",
-                calls.len()
+                "{key}: no order of the calls explains their results; {explained} of {} calls can be explained, the state is then {state}, and none of these calls can be the next: {}",
+                calls.len(),
+                next.join("; ")
             );
             report.invalid(message, &events);
         }
+    }
+}
+
+/// The call that began at this index, with its process.
+fn describe<C: std::fmt::Debug>(run: &Run<'_>, calls: &[Timed<C>], begin: u64) -> String {
+    let call = calls.iter().find(|timed| timed.begin == begin).map(|timed| &timed.call);
+    let place = run.operations.binary_search_by_key(&begin, |operation| operation.index);
+    match (call, place.map(|place| run.operations[place].process)) {
+        (Some(call), Ok(process)) => format!("{call:?} of process {process}"),
+        _ => format!("the call at event {begin}"),
     }
 }
 

@@ -13,7 +13,7 @@ const MAGIC: &[u8; 4] = b"CHA1";
 const HEAD: usize = 28;
 const CHECKSUM: usize = 4;
 
-/// What is wrong with a payload.
+/// The damage of a payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// The payload is shorter or longer than it says, or too short for any payload.

@@ -358,7 +358,7 @@ impl<'r, 'a> Reshards<'r, 'a> {
     fn of(run: &'r Run<'a>, shard: ShardKey) -> Self {
         let facts = &run.shards[shard];
         let (mut splits, mut merges, mut scales) = (Vec::new(), Vec::new(), Vec::new());
-        for operation in &run.operations {
+        for operation in &run.reshards {
             match operation.call {
                 Call::Split(call) if &call.stream == facts.stream && &call.shard == facts.id => {
                     splits.push(operation);

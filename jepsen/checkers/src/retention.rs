@@ -68,7 +68,7 @@ struct Horizon {
     index: u64,
 }
 
-/// What was read, for the search of trimmed records that come back.
+/// The reads of a shard, for the search of trimmed records that come back.
 #[derive(Default)]
 struct Reads {
     horizons: Vec<Horizon>,

@@ -1,4 +1,21 @@
 //! The table of all rules. A new rule is a function and a row here.
+//!
+//! Which rule finds the anomalies that chaos tests of other logs look for:
+//!
+//! | anomaly | rules |
+//! | --- | --- |
+//! | lost acknowledged record, at all gateways or at one | C1 |
+//! | two records under one number, one record under two numbers | I3, I4, I6; I5, R5 |
+//! | reordering within a shard or a key, also across a split or a merge | O1, O2, O3, O5 |
+//! | aborted read | I2 |
+//! | stale read after an acknowledgement | C6, C7, M1, R8 |
+//! | a reader skips a record that appears later | C3, C5 |
+//! | no service after the heal, a stream that stays UPDATING | M3, M6 |
+//! | truncated log, power loss | C1, C2, M2 |
+//! | torn write, bit flip or truncation on one replica | I1, C1, M2, M7 |
+//! | clock jump | C5 (arrival times), T2 |
+//! | full or slow disk | M3, M4, M6 |
+//! | crash at a step of a resharding | R1 to R7, M3 |
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +31,7 @@ pub struct Rule {
     pub id: RuleId,
     /// A short name.
     pub name: &'static str,
-    /// What always holds if the cluster keeps its promises.
+    /// The promise that the rule checks.
     pub promise: &'static str,
     pub(crate) check: fn(&Run<'_>, &mut Report),
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::counts::Counts;
 use crate::rules::RuleId;
 
-/// What a finding does to the verdict.
+/// The weight of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -36,16 +36,16 @@ pub enum Judgement {
 pub struct Finding {
     /// The rule.
     pub rule: RuleId,
-    /// What the finding does to the verdict.
+    /// Its weight in the verdict.
     pub severity: Severity,
-    /// What happened, with the names of the stream, the shard, the records and the processes.
+    /// A sentence for the reader, with the names of the stream, the shard, the records and the processes.
     pub message: String,
     /// Indexes of the events that show it.
     pub events: Vec<u64>,
 }
 
 /// The verdict about a history.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The result.
     pub verdict: Judgement,

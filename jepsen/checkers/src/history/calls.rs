@@ -68,7 +68,7 @@ calls! {
     Merge: Merge => Done;
     /// Changes the number of shards.
     Scale: Scale => Done;
-    /// Creates a stream.
+    /// Creates a stream. A history should not use the name of a stream again: then its records are not checked.
     Create: Create => Done;
     /// Deletes a stream.
     Delete: Delete => Done;
@@ -203,7 +203,7 @@ pub enum EntryResult {
         /// The position in the shard.
         seq: Seq,
     },
-    /// The record is certainly not stored.
+    /// No attempt stored the record. If an earlier attempt has an unknown outcome, the result is [`Self::Unknown`].
     Refused {
         /// The error of the service.
         err: String,
@@ -268,7 +268,7 @@ pub enum GetApi {
     Grpc,
 }
 
-/// What a read returned.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// The records, in the order of the response.

@@ -11,11 +11,11 @@ pub struct Event {
     pub index: u64,
     /// Time of the harness's monotonic clock.
     pub time: Nanos,
-    /// What happened.
+    /// The call, outcome, fault or observation.
     pub kind: Kind,
 }
 
-/// What happened.
+/// The kinds of events, with their content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// A process begins a call.

@@ -1,4 +1,4 @@
-//! The first line of a history: what was run, and what the cluster promised.
+//! The first line of a history: the settings of the run, and the promises of the cluster.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ pub struct Header {
     pub stall_percent: f64,
     /// The faults that must have had their effect. Otherwise the run proves little, and its verdict is *unknown*.
     pub wanted: Vec<Wanted>,
-    /// What the cluster promised.
+    /// Promises of the cluster beyond the Kinesis API.
     pub promises: Promises,
     /// How many states the search for a linear order may visit for one key.
     pub linear_states: usize,
@@ -41,7 +41,7 @@ pub struct Header {
 /// A fault that must have had its effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// The name of the fault. `failed-operations` stands for calls that failed or are unknown.
+    /// The name of the fault. `failed-operations` means calls that failed or are unknown.
     pub fault: String,
     /// How often it must have had its effect.
     pub least: u64,
@@ -88,7 +88,7 @@ impl Default for Header {
             stall_percent: 60.0,
             wanted: Vec::new(),
             promises: Promises::default(),
-            linear_states: 2_000_000,
+            linear_states: 500_000,
         }
     }
 }

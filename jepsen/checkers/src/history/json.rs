@@ -120,7 +120,7 @@ enum Type {
     Info,
 }
 
-/// The members `f` and `value`, as far as they depend on the kind of the event.
+/// The members `f` and `value`. Their form depends on the kind of the event.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Body<'a> {

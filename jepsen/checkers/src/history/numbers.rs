@@ -62,8 +62,14 @@ pub struct NotADecimal {
 ///
 /// Shape: up to 192 bits as three words, most significant first (the service uses 186 bits). In files a decimal
 /// string without leading zeros. Values are compared as numbers, never as text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq([u64; 3]);
+
+impl fmt::Debug for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// The largest power of ten in a word, for steps of nineteen digits.
 const STEP: u64 = 10_000_000_000_000_000_000;

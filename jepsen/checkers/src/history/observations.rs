@@ -38,7 +38,7 @@ pub enum Phase {
     Stop,
 }
 
-/// What the harness observed.
+/// An observation of the harness.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "f", content = "value", rename_all = "kebab-case")]
 pub enum Observation {

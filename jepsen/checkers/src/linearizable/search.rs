@@ -32,6 +32,8 @@ pub(crate) enum Search {
         stuck: Vec<(u64, u64)>,
         /// How many calls were explained then.
         explained: usize,
+        /// The state then.
+        state: String,
     },
 }
 
@@ -93,7 +95,7 @@ impl<M: Model> Searcher<'_, M> {
         let mut seen: HashSet<(Taken, M::State)> = HashSet::new();
         let mut steps: Vec<Step<M::State>> = Vec::new();
         let mut first = 0;
-        let (mut explained, mut stuck) = (0, Vec::new());
+        let (mut explained, mut stuck, mut stuck_in) = (0, Vec::new(), String::new());
         loop {
             if taken.low == self.certain.len() {
                 return Search::Linearizable;
@@ -114,9 +116,10 @@ impl<M: Model> Searcher<'_, M> {
             if first == 0 && (count > explained || stuck.is_empty()) {
                 explained = count;
                 stuck = self.ends(&candidates);
+                stuck_in = format!("{state:?}");
             }
             let Some((step, place)) = take_back(&mut steps) else {
-                return Search::NotLinearizable { stuck, explained };
+                return Search::NotLinearizable { stuck, explained, state: stuck_in };
             };
             (taken, state, first) = (step.taken, step.state, place + 1);
         }
@@ -283,7 +286,8 @@ mod tests {
     #[test]
     fn a_read_of_an_overwritten_value_is_refused() {
         let calls = [write(0, Some(1), "a"), write(2, Some(3), "b"), read(4, 5, "a")];
-        let expected = Search::NotLinearizable { stuck: vec![(4, 5)], explained: 2 };
+        let state = String::from("Some(\"b\")");
+        let expected = Search::NotLinearizable { stuck: vec![(4, 5)], explained: 2, state };
         assert_eq!(search(&Register::new(), &calls, 100_000), expected);
     }
 
@@ -327,6 +331,45 @@ mod tests {
         calls[3].call = RegisterCall::Write(Some("b"));
         calls.push(read(200, 201, "c"));
         assert!(matches!(search(&Register::new(), &calls, 10), Search::GaveUp { .. }));
+    }
+
+    /// Calls of five processes on one register, and six writes without an outcome that never take effect.
+    fn busy_register(count: u64) -> Vec<Timed<RegisterCall<'static>>> {
+        const VALUES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+        let mut calls: Vec<_> = (0..6).map(|begin| write(begin, None, "lost")).collect();
+        let (mut state, mut time, mut random) = (None, 10, 88_172_645_463_325_252_u64);
+        let mut open: [Option<(u64, Option<&'static str>)>; 5] = [None; 5];
+        while (calls.len() as u64) < count {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            time += 1;
+            let process = &mut open[usize::try_from(random % 5).unwrap()];
+            match process.take() {
+                None => {
+                    let value = VALUES[usize::try_from(random / 8 % 7).unwrap()];
+                    *process = Some((time, (random & 64 == 0).then_some(value)));
+                }
+                Some((begin, Some(value))) => {
+                    state = Some(value);
+                    calls.push(write(begin, Some(time), value));
+                }
+                Some((begin, None)) => {
+                    let call = RegisterCall::Read(state);
+                    calls.push(Timed { begin, end: Some(time), call });
+                }
+            }
+        }
+        calls
+    }
+
+    #[test]
+    fn four_hundred_calls_with_six_unknown_outcomes_are_decided() {
+        let mut calls = busy_register(400);
+        assert!(is_linearizable(&calls));
+        calls[300].call = RegisterCall::Read(Some("nobody wrote this"));
+        let result = search(&Register::new(), &calls, 500_000);
+        assert!(matches!(result, Search::NotLinearizable { .. }), "{result:?}");
     }
 
     /// All orders of a few calls, as a second opinion.

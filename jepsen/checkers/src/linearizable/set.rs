@@ -15,7 +15,7 @@ const ABSENT: &str = "absent";
 /// The model.
 pub(crate) struct Member;
 
-/// What a call did to a member, or what it saw.
+/// The effect of a call on a member, or its observation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MemberCall {
     /// The member was not there, and now it is.

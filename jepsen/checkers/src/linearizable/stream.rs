@@ -45,7 +45,7 @@ pub(crate) enum StreamCall {
 }
 
 /// The state of a stream.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Absent,
     Deleting,
@@ -55,7 +55,7 @@ pub(crate) enum State {
 }
 
 /// A stream that is there.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Live {
     /// Whether the stream may still be CREATING.
     is_new: bool,

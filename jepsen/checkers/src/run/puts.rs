@@ -70,7 +70,7 @@ pub(crate) fn hash_of(pk: &str) -> HashKey {
     HashKey(u128::from_be_bytes(Md5::digest(pk.as_bytes()).into()))
 }
 
-/// What a call says about all its records.
+/// The members of a call that all its records share.
 struct Shared<'a> {
     stream: &'a StreamName,
     budget: u32,

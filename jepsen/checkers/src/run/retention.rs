@@ -9,6 +9,10 @@ use crate::history::{Call, Header, Nanos, Operation, Outcome, StreamName};
 pub(super) struct Retentions {
     changes: Vec<Change>,
     raises: Vec<Nanos>,
+    /// The end of each change that succeeded, sorted, with the latest invocation of a change that ended by then.
+    settled: Vec<(Nanos, Nanos)>,
+    /// The least and the largest number of hours of all changes.
+    bounds: (u64, u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +24,37 @@ struct Change {
 }
 
 impl Retentions {
-    /// The least and the largest number of hours that may have been in force from `from` to `to`.
+    fn of(changes: Vec<Change>) -> Self {
+        let is_raise = |(place, change): &(usize, &Change)| {
+            changes[..*place].iter().any(|before| before.hours < change.hours)
+        };
+        let raises = changes.iter().enumerate().filter(is_raise);
+        let raises = raises.map(|(_, change)| change.invoked).collect();
+        let ended = changes.iter().filter_map(|change| Some((change.at?, change.invoked)));
+        let mut settled: Vec<(Nanos, Nanos)> = ended.collect();
+        settled.sort_unstable();
+        let mut latest = Nanos(0);
+        for (_, invoked) in &mut settled {
+            latest = latest.max(*invoked);
+            *invoked = latest;
+        }
+        let bounds = span(changes.iter());
+        Self { changes, raises, settled, bounds }
+    }
+
+    /// The least and the largest number of hours of all changes.
+    pub(super) fn bounds(&self) -> (u64, u64) {
+        self.bounds
+    }
+
+    /// The least and the largest number of hours that may have been in force from `from` to `to`. A change was
+    /// replaced if a later change ended before `from`.
     pub(super) fn range(&self, from: Nanos, to: Nanos) -> (u64, u64) {
-        let possible = self.changes.iter().filter(|change| {
-            change.invoked <= to && !self.changes.iter().any(|next| replaces(next, change, from))
-        });
-        let hours = possible.map(|change| change.hours);
-        hours.fold((u64::MAX, 0), |(least, most), hours| (least.min(hours), most.max(hours)))
+        let ended = self.settled.partition_point(|(at, _)| *at < from);
+        let latest = ended.checked_sub(1).map(|last| self.settled[last].1);
+        let is_replaced = |change: &Change| change.at.is_some_and(|at| Some(at) < latest);
+        let begun = self.changes.partition_point(|change| change.invoked <= to);
+        span(self.changes[..begun].iter().filter(|change| !is_replaced(change)))
     }
 
     /// Invocations of the changes that may have made the retention longer.
@@ -35,10 +63,9 @@ impl Retentions {
     }
 }
 
-/// Whether `next` took effect after `change`, and before `from`.
-fn replaces(next: &Change, change: &Change, from: Nanos) -> bool {
-    let is_later = change.at.is_some_and(|at| at < next.invoked);
-    is_later && next.at.is_some_and(|at| at < from)
+fn span<'c>(changes: impl Iterator<Item = &'c Change>) -> (u64, u64) {
+    let hours = changes.map(|change| change.hours);
+    hours.fold((u64::MAX, 0), |(least, most), hours| (least.min(hours), most.max(hours)))
 }
 
 pub(super) fn collect<'a>(
@@ -64,14 +91,5 @@ pub(super) fn collect<'a>(
         }
         known.push(Change { hours, invoked: operation.invoked, at });
     }
-    changes.into_iter().map(|(stream, changes)| (stream, with_raises(changes))).collect()
-}
-
-fn with_raises(changes: Vec<Change>) -> Retentions {
-    let is_raise = |(place, change): &(usize, &Change)| {
-        changes[..*place].iter().any(|before| before.hours < change.hours)
-    };
-    let raises = changes.iter().enumerate().filter(is_raise);
-    let raises = raises.map(|(_, change)| change.invoked).collect();
-    Retentions { changes, raises }
+    changes.into_iter().map(|(stream, changes)| (stream, Retentions::of(changes))).collect()
 }

@@ -1,4 +1,4 @@
-//! The shards of all streams, with what lists and reads say about them.
+//! The shards of all streams, with the facts from lists and reads.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Index;
@@ -13,7 +13,7 @@ use crate::history::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ShardKey(usize);
 
-/// What the history says about a shard.
+/// The facts about a shard.
 #[derive(Debug)]
 pub(crate) struct ShardFacts<'a> {
     pub(crate) stream: &'a StreamName,

@@ -57,7 +57,7 @@ impl<'a> Surroundings<'a> {
         }
     }
 
-    /// Whether tasks waited for the machine for so long that times say nothing about the cluster.
+    /// Whether the machine was too busy: then times say nothing about the cluster.
     pub(super) fn is_stalled(&self, header: &Header) -> bool {
         let limit = header.stall_percent;
         self.pressures.iter().any(|seen| seen.cpu_some > limit || seen.mem_some > limit)

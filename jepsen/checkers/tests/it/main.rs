@@ -9,5 +9,8 @@
 
 mod edn;
 mod formats;
+mod generated;
+mod model;
 mod planted;
 mod script;
+mod speed;

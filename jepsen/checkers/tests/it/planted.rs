@@ -101,6 +101,20 @@ fn the_class_of_a_loss_is_named() {
 }
 
 #[test]
+fn a_finding_about_an_order_names_the_calls_and_the_state() {
+    let verdict = check(&script::history(
+        "p1 take 0 1 ann -> none
+         p2 take 0 2 bob -> none
+         p1 checkpoint 0 1 10 -> ok",
+    ));
+    let message = &verdict.findings[0].message;
+    assert!(message.starts_with("application app, stream s, shard shardId-000000000000: no order"));
+    assert!(message.contains("the state is then (2, None)"), "{message}");
+    let call = "Checkpoint { epoch: 1, at: Seq(10) } of process 1";
+    assert!(message.ends_with(call), "{message}");
+}
+
+#[test]
 fn figures_of_a_run_are_counted() {
     let verdict = check(&script::history(
         "p1 put 1-1 budget=2 -> 0@11 x2

@@ -286,6 +286,20 @@ C1 Unknown "nobody read the shard" {
     "nodrain
      p1 put 1-1 -> info"
 }
+C1 Report "the records of a stream that was created twice are not checked" {
+    "p9 create 1 -> ok
+     p1 put 1-1 -> 0@10
+     p9 delete -> ok
+     p9 create 2 -> ok
+     p9 shards -> 0:0..mid-:1 1:mid..max:1
+     p1 put 1-2 ehk=max -> 1@5
+     p1 put 1-3 ehk=0 -> 0@5"
+} good {
+    "p9 create 1 -> ok
+     p1 put 1-1 -> 0@10
+     p9 delete -> ok
+     p2 drain 0 ->"
+}
 C2 Invalid "a record that was read is gone" {
     "p1 put 1-1 -> info
      p2 iter c1 0 trim -> ok
