@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_proto::admin::{Group, GroupReplica, ReplicaState};
 use anyhow::{Context, Result, bail, ensure};
-use chaos_checkers::history::{Exit as ExitSeen, Observation};
+use chaos_checkers::history::{Clocks, Exit as ExitSeen, Nemesis, Observation};
 use chaos_lab::{Exit, Lab, NodeNumber, Rule};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, IteratorRandom};
@@ -167,11 +167,12 @@ impl Field {
     /// Moves the clocks of all nodes ahead by so many more hours, as if that time had passed.
     pub(crate) fn move_all_clocks(&mut self, hours: i64) -> Result<()> {
         let ahead = self.ahead.load(Ordering::Relaxed) + hours * 3600;
+        let ahead_ms = ahead.unsigned_abs() * 1000;
+        self.recorder.nemesis(Nemesis::Clocks(Clocks { ahead_ms }));
         for node in self.members.clone() {
             self.lab.node(node).clock().set(ahead)?;
         }
         self.ahead.store(ahead, Ordering::Relaxed);
-        self.recorder.note(format!("all clocks are {} hours ahead", ahead / 3600));
         Ok(())
     }
 

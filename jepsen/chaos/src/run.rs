@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use chaos_checkers::history::{Millis, StreamName, Wanted};
+use chaos_checkers::history::{Millis, Promises, StreamName, Wanted};
 use chaos_checkers::{Header, History};
 use chaos_lab::{Lab, LabSettings};
 use rand::rngs::StdRng;
@@ -136,6 +136,7 @@ fn header(settings: &RunSettings, kinds: &[FaultKind], periods: &[Period]) -> He
         clock_skew_ms: CLOCK_SKEW,
         stall_percent: STALLED,
         wanted: wanted.map(|(_, kind)| Wanted { fault: kind.name.to_owned(), least: 1 }).collect(),
+        promises: Promises { damage_never_leads: false, ..Promises::default() },
         ..Header::default()
     }
 }

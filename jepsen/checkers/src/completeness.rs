@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{IterStart, Millis, Nanos, Seq};
+use crate::history::{GetApi, IterStart, Millis, Nanos, Seq};
 use crate::run::{Chain, Full, PageSeen, Position, Run, ShardKey};
 use crate::verdict::Report;
 
@@ -371,9 +371,11 @@ pub(crate) fn stale(run: &Run<'_>, report: &mut Report) {
     }
 }
 
+/// A pushed event, or a page that a native reader has fetched ahead, was made before the harness asked for it. So only
+/// GetRecords shows what a server knew after the call began.
 fn stale_pages<'r>(run: &'r Run<'_>) -> impl Iterator<Item = Behind<'r>> {
     let behind = pages_behind(run, Millis(0)).into_iter();
-    behind.filter(|behind| behind.page.page.behind_ms == 0)
+    behind.filter(|Behind { page, .. }| page.page.behind_ms == 0 && page.api == GetApi::GetRecords)
 }
 
 /// How many reads were stale, and the longest time in nanoseconds from an acknowledgement to a stale read.

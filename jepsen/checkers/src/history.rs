@@ -29,7 +29,7 @@ pub use header::{Header, Promises, Wanted};
 pub use json::{ReadError, read_history, write_event, write_header};
 pub use numbers::{HashKey, HashRange, Millis, Nanos, NotADecimal, Seq};
 pub use observations::{
-    Exit, Fault, Leader, Leaders, LogLine, Nemesis, Note, Observation, Phase, Pressure,
+    Clocks, Exit, Fault, Leader, Leaders, LogLine, Nemesis, Note, Observation, Phase, Pressure,
 };
 pub use operations::{Malformed, Operation, Outcome};
 pub use text::{ShardId, StreamName, Uid};

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Nanos, Seq, Uid};
+use crate::history::{Millis, Nanos, Seq, Uid};
 use crate::run::{Put, Run, ShardKey, Sighting, Source};
 use crate::verdict::Report;
 
@@ -182,8 +182,22 @@ pub(crate) fn too_many<'r, 'a>(run: &'r Run<'a>) -> Vec<TooMany<'r, 'a>> {
     found
 }
 
+/// Longest time from the first attempt of a call to its last.
+const ATTEMPTS: Millis = Millis(60_000);
+
+/// Whether the clocks of the cluster may have moved so far between two attempts that the server has forgotten the first.
+fn outlives_the_window(run: &Run<'_>, put: &Put<'_>) -> bool {
+    let passed = run.surroundings.cluster_time(put.invoked, put.invoked.plus(ATTEMPTS));
+    passed > run.header.promises.dedup_window_ms.as_nanos()
+}
+
 fn allowed_copies(run: &Run<'_>, puts: &[usize]) -> u64 {
-    puts.iter().map(|put| run.puts[*put].copies).sum()
+    let allowed = puts.iter().map(|put| {
+        let put = &run.puts[*put];
+        let may_be_forgotten = put.copies == 1 && outlives_the_window(run, put);
+        if may_be_forgotten { u64::from(put.attempts) } else { put.copies }
+    });
+    allowed.sum()
 }
 
 /// I5. Copies in different shards of one family belong to R5.

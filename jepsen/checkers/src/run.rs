@@ -133,7 +133,8 @@ impl<'a> Run<'a> {
         if self.is_deleted(shard) {
             return true;
         }
-        let age = at.since(position.since).saturating_add(self.header.clock_skew_ms.as_nanos());
+        let age = self.surroundings.cluster_time(position.since, at);
+        let age = age.saturating_add(self.header.clock_skew_ms.as_nanos());
         let stream = self.shards[shard].stream;
         let (least, most) = self.retention_bounds(stream);
         if age < least || age >= most {

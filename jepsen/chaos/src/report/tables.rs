@@ -96,6 +96,10 @@ fn steps(history: &History) -> String {
             let bit = bit.map_or("", |bit| if bit { "had its effect" } else { "no effect" });
             Some(row(&[&event.time, name, &format!("{nodes:?}"), &phase, detail, &bit]))
         }
+        Kind::Nemesis(Nemesis::Clocks(clocks)) => {
+            let detail = format!("{} hours ahead", clocks.ahead_ms / 3_600_000);
+            Some(row(&[&event.time, &"all clocks", &"", &"", &detail, &""]))
+        }
         Kind::Nemesis(Nemesis::Heal {}) => Some(row(&[&event.time, &"heal", &"", &"", &"", &""])),
         _ => None,
     });

@@ -63,6 +63,11 @@ pub struct Promises {
     pub linearizable_streams: bool,
     /// A user may do what was granted as soon as the grant is acknowledged (A2).
     pub immediate_grants: bool,
+    /// A node whose files were damaged leads nothing until it has all its copies again (M7). A server that repairs
+    /// single entries does not promise it.
+    pub damage_never_leads: bool,
+    /// How long the server remembers a named call, by its own clocks (I5).
+    pub dedup_window_ms: Millis,
     /// How long a read may still show a record that another read no longer showed (T3, T4).
     pub trim_staleness_ms: Millis,
 }
@@ -101,6 +106,8 @@ impl Default for Promises {
             array_order: false,
             reshard_waits: false,
             linearizable_streams: true,
+            damage_never_leads: true,
+            dedup_window_ms: Millis(120_000),
             immediate_grants: false,
             trim_staleness_ms: Millis(0),
         }

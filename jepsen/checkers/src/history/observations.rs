@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Nemesis {
     /// A fault begins or ends.
     Fault(Fault),
+    /// The wall clocks of all nodes are about to move, as if time had passed.
+    Clocks(Clocks),
     /// All faults are over. The last such event begins the recovery.
     Heal {},
 }
@@ -26,6 +28,13 @@ pub struct Fault {
     pub detail: String,
     /// Whether the fault had its effect. `None` if the harness cannot know.
     pub bit: Option<bool>,
+}
+
+/// How far the wall clocks of all nodes are ahead of the clock of the harness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    /// The distance. It never falls.
+    pub ahead_ms: u64,
 }
 
 /// Whether a fault begins or ends.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use super::log::Position;
 use super::shards::{ShardKey, Shards};
-use crate::history::{Answer, Call, IterStart, Nanos, Operation, Outcome, Page, Record, Seq};
+use crate::history::{
+    Answer, Call, GetApi, IterStart, Nanos, Operation, Outcome, Page, Record, Seq,
+};
 
 /// A chain of reads: an iterator and the pages that followed.
 #[derive(Clone, Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct PageSeen<'a> {
     /// The index of the event `ok`.
     pub(crate) index: u64,
     pub(crate) page: &'a Page,
+    pub(crate) api: GetApi,
 }
 
 /// A read of a whole shard.
@@ -96,7 +99,7 @@ pub(super) fn chains<'a>(operations: &[Operation<'a>], shards: &mut Shards<'a>) 
             (Call::Get(get), Answer::Get(page)) => {
                 let Some(place) = places.get(&get.chain) else { continue };
                 let invoked = operation.invoked;
-                chains[*place].pages.push(PageSeen { invoked, at, index, page });
+                chains[*place].pages.push(PageSeen { invoked, at, index, page, api: get.api });
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::history::{
-    Event, Exit, Fault, Header, Kind, Leaders, LogLine, Nanos, Nemesis, Observation, Phase,
+    Event, Exit, Fault, Header, Kind, Leaders, LogLine, Millis, Nanos, Nemesis, Observation, Phase,
     Pressure,
 };
 
@@ -23,7 +23,13 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) exits: Vec<At<&'a Exit>>,
     pub(crate) lines: Vec<At<&'a LogLine>>,
     pressures: Vec<Pressure>,
+    /// When all clocks moved, and how far ahead they were then, in nanoseconds.
+    clocks: Vec<(Nanos, u64)>,
 }
+
+const NANOS_PER_MS: u64 = 1_000_000;
+/// Longest time until every node has noticed that its clock moved.
+const NOTICED: Millis = Millis(15_000);
 
 /// A time in which the same nodes have faults.
 pub(crate) struct Period {
@@ -39,6 +45,9 @@ impl<'a> Surroundings<'a> {
             let (time, index) = (event.time, event.index);
             match &event.kind {
                 Kind::Nemesis(Nemesis::Fault(value)) => all.faults.push(At { time, index, value }),
+                Kind::Nemesis(Nemesis::Clocks(clocks)) => {
+                    all.clocks.push((time, clocks.ahead_ms.saturating_mul(NANOS_PER_MS)));
+                }
                 Kind::Nemesis(Nemesis::Heal {}) => all.last_heal = Some(time),
                 Kind::Observation(seen) => all.observe(time, index, seen),
                 Kind::Invoke { .. } | Kind::Ok { .. } | Kind::Fail { .. } | Kind::Info { .. } => {}
@@ -55,6 +64,18 @@ impl<'a> Surroundings<'a> {
             Observation::Pressure(pressure) => self.pressures.push(*pressure),
             Observation::Note(_) => {}
         }
+    }
+
+    /// The longest time that may have passed on the clocks of the cluster between two times of the harness.
+    ///
+    /// A record that was put just after a move may have been stamped before the nodes noticed the move.
+    pub(crate) fn cluster_time(&self, from: Nanos, to: Nanos) -> u64 {
+        let ahead = |at: Nanos| {
+            let moved = self.clocks.iter().rev().find(|(time, _)| *time <= at);
+            moved.map_or(0, |(_, ahead)| *ahead)
+        };
+        let stamped = Nanos(from.0.saturating_sub(NOTICED.as_nanos()));
+        to.since(from).saturating_add(ahead(to).saturating_sub(ahead(stamped)))
     }
 
     /// Whether the machine was too busy: then times say nothing about the cluster.

@@ -169,7 +169,11 @@ impl Story {
                 Call::Iter(Iter { stream, shard: shard_at(2), chain, start: start(&words) })
             }
             "get" => {
-                Call::Get(Get { chain: number(&words.plain[1][1..]), api: GetApi::GetRecords })
+                let api = match words.named.get("api") {
+                    Some(&"push") => GetApi::Push,
+                    _ => GetApi::GetRecords,
+                };
+                Call::Get(Get { chain: number(&words.plain[1][1..]), api })
             }
             "shards" => Call::Shards(ListShards { stream }),
             "split" => {
@@ -364,6 +368,7 @@ impl Story {
                 detail: String::new(),
                 bit: words.contains(&"bit").then_some(true),
             })),
+            "clocks" => Kind::Nemesis(Nemesis::Clocks(Clocks { ahead_ms: number(words[1]) })),
             "heal" => Kind::Nemesis(Nemesis::Heal {}),
             "leaders" => {
                 let leaders = words[1..].iter().map(|text| {

@@ -125,6 +125,17 @@ I5 Invalid "named attempts make two copies" {
      p2 iter c1 0 trim -> ok
      p2 get c1 -> 10:1-1"
 }
+I5 Invalid "named attempts make two copies although the clocks hardly moved" {
+    "p1 put 1-1 budget=3 named -> 0@10 x2
+     * clocks 1000
+     p2 iter c1 0 trim -> ok
+     p2 get c1 -> 10:1-1 11:1-1"
+} good {
+    "p1 put 1-1 budget=3 named -> 0@10 x2
+     * clocks 86400000
+     p2 iter c1 0 trim -> ok
+     p2 get c1 -> 10:1-1 11:1-1"
+}
 I5 Invalid "more copies than attempts" {
     "p1 put 1-1 budget=2 -> info
      p2 iter c1 0 trim -> ok
@@ -482,6 +493,15 @@ C6 Report "without the promise a stale read is only reported" {
      p2 iter c1 0 latest -> ok
      p2 get c1 -> behind=0"
 }
+C6 Invalid "a read is stale, and a pushed event was only made earlier" {
+    "p1 put 1-1 -> 0@10
+     p2 iter c1 0 trim -> ok
+     p2 get c1 -> behind=0"
+} good {
+    "p1 put 1-1 -> 0@10
+     p2 iter c1 0 trim -> ok
+     p2 get c1 api=push -> behind=0"
+}
 C7 Invalid "a reader waits, and old records are ahead" {
     "* heal
      p9 recover 0 -> 100
@@ -797,6 +817,24 @@ T2 Invalid "a record is younger than the retention less the skew of clocks" {
      p1 put 1-1 -> 0@10
      p1 put 1-2 -> 0@11
      wait 3590s
+     p2 iter c1 0 trim -> ok
+     p2 get c1 -> 11:1-2
+     p2 drain 0 -> 11:1-2"
+}
+T2 Invalid "the clocks moved, and not as far as the retention" {
+    "p9 create 1 hours=24 -> ok
+     p1 put 1-1 -> 0@10
+     p1 put 1-2 -> 0@11
+     wait 60s
+     * clocks 82800000
+     p2 iter c1 0 trim -> ok
+     p2 get c1 -> 11:1-2"
+} good {
+    "p9 create 1 hours=24 -> ok
+     p1 put 1-1 -> 0@10
+     p1 put 1-2 -> 0@11
+     wait 60s
+     * clocks 86400000
      p2 iter c1 0 trim -> ok
      p2 get c1 -> 11:1-2
      p2 drain 0 -> 11:1-2"
@@ -1144,6 +1182,15 @@ M7 Invalid "a damaged node leads" {
      * leaders catalog:1:9
      * fault damage-wal 2 stop
      * leaders catalog:2:10"
+}
+M7 Report "a damaged node leads, and repairs what it lacks" {
+    "header {\"promises\":{\"damage_never_leads\":false}}
+     * fault damage-wal 2 start bit
+     * leaders catalog:2:9"
+} good {
+    "header {\"promises\":{\"damage_never_leads\":false}}
+     * fault damage-wal 2 start bit
+     * leaders catalog:1:9"
 }
 A1 Invalid "an action is allowed after its removal" {
     "p1 grant ann put -> ok
