@@ -94,6 +94,7 @@ impl ShardCall for Append {
                     unnamed.push(index, &record.partition_key, &record.data);
                 }
                 self.batch = unnamed.finish().unwrap_or_else(|| self.batch.clone());
+                self.may_be_written = true;
                 Ok(None)
             }
             // Without a producer the next leader could not recognise the retry.

@@ -55,10 +55,10 @@ impl Group {
         let (mut bytes_left, mut records_left) = (bounds.max_bytes, bounds.max_records);
         let mut skipped_expired = false;
         loop {
-            let applied = match self.log.log_state().last {
-                Some(last) if planted(Bug::ServeUncommitted) => last.index + 1,
-                _ => self.progress.applied(),
-            };
+            let mut applied = self.progress.applied();
+            if planted(Bug::ServeUncommitted) {
+                applied = self.log.log_state().last.map_or(applied, |last| last.index + 1);
+            }
             if page.next.log_index >= applied {
                 return Ok(page);
             }
