@@ -18,8 +18,8 @@ pub enum Bug {
     /// because the others send the entries again. Seen: acknowledged records are missing at the end, and their
     /// sequence numbers may carry other records.
     AckBeforeFsync,
-    /// `skip-freeze`: the controller takes the end of a parent as it is now and commits, and the FREEZE comes into the
-    /// parent's log half a second later (`node/src/catalog_leader/reshard.rs`).
+    /// `skip-freeze`: the controller takes the end of a parent as it is now, and commits without a FREEZE in the parent's
+    /// log, 300 ms later. The FREEZE follows 300 ms after that (`node/src/catalog_leader/reshard.rs`).
     ///
     /// Promise: no record is acknowledged behind the end of a closed shard.
     ///

@@ -39,8 +39,9 @@ use crate::status::status_of;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long parents may be frozen for a job that makes no progress. Shorter than the time for which a put is retried.
 const FROZEN_PATIENCE: Duration = Duration::from_secs(5);
-/// How long [`Bug::SkipFreeze`] waits before it freezes a parent.
-const FROZEN_TOO_LATE: Duration = Duration::from_millis(500);
+/// How long before COMMIT [`Bug::SkipFreeze`] takes the ending of a parent, and how long after COMMIT it freezes the
+/// parent.
+const FROZEN_TOO_LATE: Duration = Duration::from_millis(300);
 /// Parents that are frozen at a time.
 const FREEZE_AT_ONCE: usize = 64;
 
@@ -160,6 +161,7 @@ impl NodeRequest for Freeze {
         if planted(Bug::SkipFreeze) {
             let (shard, job) = (node.led_shard(self.group)?, self.job);
             let ending = shard.ending_now().await.map_err(|error| status_of(&error))?;
+            tokio::time::sleep(FROZEN_TOO_LATE).await;
             tokio::spawn(async move {
                 tokio::time::sleep(FROZEN_TOO_LATE).await;
                 shard.step(Step::Freeze(job)).await
