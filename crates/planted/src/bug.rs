@@ -73,20 +73,24 @@ pub enum Bug {
     ///
     /// Promise: a damaged log is never cut silently.
     ///
-    /// Harness: append, so that the log is not in the index yet (a segment is 128 MiB by default; a smaller
-    /// `segment-bytes` makes it rarer). Stop all nodes with SIGKILL, flip bits near the beginning of the newest segment
-    /// on a majority of them, and start them again. With damage on one node only, a leader that goes on may notice
-    /// the loss (`replica/src/acknowledged.rs`). Seen: acknowledged records are missing at the end, although no node
-    /// reported damage.
+    /// Harness: append for some seconds, SIGKILL all nodes, overwrite 300 bytes in the middle of the written part of the
+    /// newest segment on all of them, and start them again. The damage must be in the part that is not in the index:
+    /// that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to go on
+    /// from these logs. If the undamaged node is elected, damage of two nodes of three shows nothing. With damage of
+    /// one node: the schedule of [`Bug::KeepIdentity`], with the damage in the place of the wiped disk. A leader that
+    /// goes on notices the loss (`replica/src/acknowledged.rs`). Seen: acknowledged records are missing at the end,
+    /// although no node reported damage.
     DropTail,
     /// `lease-after-pause`: a leader counts each response of a majority as a lease that never ends
     /// (`replica/src/group.rs`).
     ///
     /// Promise: a read after an acknowledgement shows the record, and only the leader reports the tip.
     ///
-    /// Harness: pollers on every gateway. Pause the leader's node for 3 s or longer, or cut the leader off from the
-    /// other nodes but not from its clients, which is surer. Seen: a read at the old leader says that it is at the tip
-    /// while an acknowledged record is ahead.
+    /// Harness: cut the leader off from the other nodes but not from its clients, for 5 s or longer, append through the
+    /// other gateways, and poll through the gateway of the old leader. That shows it in every try. A pause of the
+    /// leader's node of 3 s or longer shows it only for some milliseconds after the pause. In both cases set
+    /// `tip-wait-ms = 0` or read through gRPC without a wait, because GetRecords at the tip waits and reads again. Seen: a
+    /// read at the old leader says that it is at the tip while an acknowledged record is ahead.
     LeaseAfterPause,
     /// `follower-tip`: a replica that does not lead reports its own end as the tip of the shard
     /// (`replica/src/shard_replica.rs`).
