@@ -13,7 +13,7 @@ open-children-early shard --lib state::tests::only_the_job_that_made_a_child_ope
 serve-uncommitted replica --test=it leadership::an_entry_that_no_majority_has_is_not_read
 forget-window replica --test=it duplicates::a_retry_gets_the_result_of_the_first_attempt
 repropose-on-timeout client --lib shard_call::tests::after_an_unknown_outcome_a_batch_is_sent_again_under_its_name_or_not_at_all
-drop-tail storage --test=it damage::damage_before_the_synced_end_is_never_truncated
+drop-tail storage --test=it damage::the_tail_file_distinguishes_a_shortened_log_from_a_torn_tail
 lease-after-pause replica --test=it leadership::a_cut_off_leader_answers_no_request_that_needs_the_leader
 follower-tip replica --test=it leadership::only_the_leader_reports_the_tip
 keep-identity catalog --lib nodes::tests::a_wiped_disk_gets_new_replica_ids
@@ -25,8 +25,8 @@ reorder-batch replica --test=it batching::each_of_many_concurrent_callers_gets_t
 "
 
 run() { # bug, package, target, test
-    ANABRANCH_PLANTED_BUG=$1 timeout 1800 cargo test --release -q -p "anabranch-$2" --features anabranch-planted/planted-bugs \
-        "$3" -- --exact "$4" 2>&1
+    ANABRANCH_PLANTED_BUG=$1 timeout 1800 cargo test --release -q -p "anabranch-$2" -p anabranch-planted \
+        --features anabranch-planted/planted-bugs "$3" -- --exact "$4" 2>&1
 }
 
 failed=0

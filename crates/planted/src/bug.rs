@@ -18,7 +18,7 @@ pub enum Bug {
     /// because the others send the entries again. Seen: acknowledged records are missing at the end, and their
     /// sequence numbers may carry other records.
     AckBeforeFsync,
-    /// `skip-freeze`: the controller takes the end of a parent as it is now, and commits without a FREEZE in the parent's
+    /// `skip-freeze`: the controller takes the end of a parent as it is now, and commits without a FREEZE in its
     /// log, 300 ms later. The FREEZE follows 300 ms after that (`node/src/catalog_leader/reshard.rs`).
     ///
     /// Promise: no record is acknowledged behind the end of a closed shard.
@@ -73,9 +73,9 @@ pub enum Bug {
     ///
     /// Promise: a damaged log is never cut silently.
     ///
-    /// Harness: append for some seconds, SIGKILL all nodes, overwrite 300 bytes in the middle of the written part of the
-    /// newest segment on all of them, and start them again. The damage must be in the part that is not in the index:
-    /// that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to go on
+    /// Harness: append for some seconds, SIGKILL all nodes, overwrite 300 bytes in the middle of the written part of
+    /// the newest segment on all of them, and start them again. The damage must be in the part that is not in the
+    /// index: that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to go on
     /// from these logs. If the undamaged node is elected, damage of two nodes of three shows nothing. With damage of
     /// one node: the schedule of [`Bug::KeepIdentity`], with the damage in the place of the wiped disk. A leader that
     /// goes on notices the loss (`replica/src/acknowledged.rs`). Seen: acknowledged records are missing at the end,
@@ -89,8 +89,8 @@ pub enum Bug {
     /// Harness: cut the leader off from the other nodes but not from its clients, for 5 s or longer, append through the
     /// other gateways, and poll through the gateway of the old leader. That shows it in every try. A pause of the
     /// leader's node of 3 s or longer shows it only for some milliseconds after the pause. In both cases set
-    /// `tip-wait-ms = 0` or read through gRPC without a wait, because GetRecords at the tip waits and reads again. Seen: a
-    /// read at the old leader says that it is at the tip while an acknowledged record is ahead.
+    /// `tip-wait-ms = 0` or read through gRPC without a wait, because GetRecords at the tip waits and reads again.
+    /// Seen: a read at the old leader says that it is at the tip while an acknowledged record is ahead.
     LeaseAfterPause,
     /// `follower-tip`: a replica that does not lead reports its own end as the tip of the shard
     /// (`replica/src/shard_replica.rs`).
