@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling lint audit fix
+.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling chaos chaos-planted chaos-campaign soak lint audit fix
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -65,6 +65,18 @@ outages: dist ## Measure how long clients notice each kind of fault of another n
 
 scaling: setup ## Simulate how on-demand streams follow their load, and draw a plot: seconds
 	@scripts/bench.sh scaling $(ARGS)
+
+chaos: build ## Run a cluster under faults, check every promise, write a report (root; SEED= MINUTES= NODES= FAULTS= WORKLOADS=; ARGS=help lists)
+	@scripts/chaos.sh $(or $(ARGS),run)
+
+chaos-planted: build ## Run servers with planted bugs: the chaos harness must find each (root; BUGS=name for one)
+	@scripts/chaos.sh planted
+
+chaos-campaign: build ## Run one seed after the other, add a line for each to docs/reliability.jsonl (root; RUNS= HOURS=)
+	@scripts/chaos.sh campaign
+
+soak: build ## Run for hours; memory, descriptors, threads and disks must stay flat (root; HOURS=4)
+	@scripts/chaos.sh soak
 
 lint: setup ## Check with Clippy, ruff, formatting, documentation, licences and sources of the dependencies
 	@scripts/lint.sh

@@ -16,6 +16,11 @@ python() {
     .venv/bin/ruff check --no-cache scripts tests && .venv/bin/ruff format --no-cache --check scripts tests
 }
 
+harness() {
+    CARGO_TARGET_DIR=${CHAOS_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/anabranch/chaos-target} \
+        cargo clippy --release --manifest-path jepsen/Cargo.toml --all-targets -- -D warnings
+}
+
 documentation() {
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 }
@@ -24,6 +29,8 @@ check format cargo fmt --all --check
 check python python
 check clippy cargo clippy --release --workspace --all-targets -- -D warnings
 check planted cargo clippy --release -p anabranch-planted --features planted-bugs --all-targets -- -D warnings
+check harness-format cargo fmt --all --check --manifest-path jepsen/Cargo.toml
+check harness harness
 check documentation documentation
 if deny=$(scripts/cargo-deny.sh); then
     # cargo-deny checks the dependencies of every platform. These are more than a build has downloaded.

@@ -19,6 +19,7 @@ step cargo test --release --workspace --no-fail-fast
 step cargo test --release -p anabranch-planted --features planted-bugs
 step .venv/bin/python -m pytest tests/scripts
 step .venv/bin/python -m pytest tests/e2e
+step scripts/chaos.sh short
 
 # After each binary cargo prints "test result: ok. 3 passed; 0 failed; ...". pytest ends with "==== 3 passed, 1 failed
 # in 2.1s".

@@ -136,7 +136,7 @@ impl Field {
     }
 
     /// Sets the rule from one node to another.
-    pub(crate) fn from_to(&self, from: NodeNumber, to: NodeNumber, rule: Rule) {
+    pub(crate) fn one_way(&self, from: NodeNumber, to: NodeNumber, rule: Rule) {
         self.lab.links().set(Lab::host_of_node(from), Lab::host_of_node(to), rule);
     }
 

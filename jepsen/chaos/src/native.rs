@@ -91,9 +91,9 @@ async fn append(
     let mut batch = BatchBuilder::new(Some(producer));
     batch.push(0, pk.as_bytes(), data);
     let batch = batch.finish().ok_or_else(|| refused("an empty batch"))?;
-    let runs = client.append(shard, batch).await.map_err(|error| match error {
-        Error::Unknown(_) => unknown(error),
-        error => refused(error),
+    let runs = client.append(shard, batch).await.map_err(|error| {
+        let is_unknown = matches!(error, Error::Unknown(_));
+        if is_unknown { unknown(error) } else { refused(error) }
     })?;
     let run = runs.first().ok_or_else(|| unknown("an answer without a position"))?;
     let number = run.first.sequence_number(shard.shard, shard.birth, run.arrival);

@@ -30,8 +30,10 @@ pub(crate) struct Sample {
     disk_bytes: u64,
 }
 
-/// A figure that is watched, and how much it may grow at least before it counts.
-const FIGURES: [(&str, fn(&Sample) -> u64, u64); 4] = [
+/// A figure that is watched: its name, its value in a sample, and the growth below which it is noise.
+type Figure = (&'static str, fn(&Sample) -> u64, u64);
+
+const FIGURES: [Figure; 4] = [
     ("resident memory, bytes", |sample| sample.resident_bytes, 24 << 20),
     ("open descriptors", |sample| sample.descriptors, 40),
     ("threads", |sample| sample.threads, 8),

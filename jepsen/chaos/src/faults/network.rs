@@ -156,7 +156,7 @@ impl Network {
             Form::OneWay => {
                 let node = field.pick_leader().await?;
                 self.cut = vec![node];
-                others(&members, node).for_each(|other| field.from_to(node, other, CUT));
+                others(&members, node).for_each(|other| field.one_way(node, other, CUT));
                 Ok(Begun::at([node], "nothing from it arrives"))
             }
             Form::Flapping => {
@@ -199,14 +199,21 @@ impl Network {
             Form::Corrupt => {
                 (Rule { corrupt: 0.02, ..Rule::default() }, "2 % with a wrong bit".into())
             }
-            _ => {
+            Form::Delay
+            | Form::One
+            | Form::Halves
+            | Form::Bridge
+            | Form::OneWay
+            | Form::Flapping
+            | Form::Clients
+            | Form::SlowLink => {
                 let delay = Duration::from_millis(random.random_range(10..200));
                 (Rule { delay, jitter: delay / 4, ..Rule::default() }, format!("{delay:?} late"))
             }
         };
         let members = field.members.clone();
         for one in &members {
-            others(&members, *one).for_each(|other| field.from_to(*one, other, rule));
+            others(&members, *one).for_each(|other| field.one_way(*one, other, rule));
         }
         Begun::at(members, detail)
     }

@@ -1,5 +1,10 @@
 //! The findings and the figures of a run as tables.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each table shows few of the many events, and a new event changes no table"
+)]
+
 use std::fmt::Display;
 
 use chaos_checkers::history::{Answer, Fault, Kind, Nemesis, Observation, Outcome, Phase};
