@@ -77,7 +77,10 @@ impl Field {
     pub(crate) fn pick(&mut self) -> Result<NodeNumber> {
         let present: Vec<_> =
             self.members.iter().filter(|node| !self.away.contains(node)).collect();
-        present.choose(&mut self.random).map(|node| **node).context("every node is away")
+        let node = present.choose(&mut self.random).map(|node| **node);
+        // A fault of the network or of a clock may also meet a node that another fault keeps away.
+        node.or_else(|| self.members.choose(&mut self.random).copied())
+            .context("there are no nodes")
     }
 
     /// Several random nodes of the cluster.

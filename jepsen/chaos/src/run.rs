@@ -136,7 +136,12 @@ fn header(settings: &RunSettings, kinds: &[FaultKind], periods: &[Period]) -> He
         clock_skew_ms: CLOCK_SKEW,
         stall_percent: STALLED,
         wanted: wanted.map(|(_, kind)| Wanted { fault: kind.name.to_owned(), least: 1 }).collect(),
-        promises: Promises { damage_never_leads: false, ..Promises::default() },
+        // ADR-0022 repairs single entries, and ADR-0024 shows expired records again while clocks disagree.
+        promises: Promises {
+            damage_never_leads: false,
+            trims_are_final: false,
+            ..Promises::default()
+        },
         ..Header::default()
     }
 }

@@ -54,13 +54,13 @@ impl ControlGroup {
         self.write("memory", "memory.limit_in_bytes", &limit)
     }
 
-    /// Memory that the group uses now, in bytes, with the page cache of its files.
+    /// How often the group came to its limit of memory.
     ///
     /// # Errors
     /// If the kernel does not tell.
-    pub fn memory_bytes(&self) -> Result<u64> {
-        let path = self.dir("memory").join("memory.usage_in_bytes");
-        fs::read_to_string(path)?.trim().parse().context("memory.usage_in_bytes")
+    pub fn memory_shortages(&self) -> Result<u64> {
+        let path = self.dir("memory").join("memory.failcnt");
+        fs::read_to_string(path)?.trim().parse().context("memory.failcnt")
     }
 
     /// Limits the CPU to a share of one core, in percent. `None` ends the limit.

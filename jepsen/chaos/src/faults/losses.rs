@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use chaos_lab::{Damage, FileKind, NodeNumber, Rule};
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::fault::{Begun, Cost, Fault, FaultKind};
 use crate::faults::seconds;
@@ -118,13 +118,19 @@ impl Fault for DiskLoss {
 
 impl DiskLoss {
     fn damage(&mut self, field: &mut Field, number: NodeNumber) -> Result<String> {
+        let data = field.lab.node(number).disk.data();
         let random = &mut field.random;
         let damage = *Damage::ALL.choose(random).context("kinds of damage")?;
-        let kind = *FileKind::ALL.choose(random).context("kinds of files")?;
-        let data = field.lab.node(number).disk.data();
-        let said = damage.inflict(kind, &data, random)?;
-        self.done = Some(said.is_some());
-        Ok(said.unwrap_or_else(|| format!("no {kind:?} to damage")))
+        let mut kinds = FileKind::ALL;
+        kinds.shuffle(random);
+        // A young node has no SST yet, and perhaps an empty write-ahead log.
+        for kind in kinds {
+            if let Some(said) = damage.inflict(kind, &data, random)? {
+                self.done = Some(true);
+                return Ok(said);
+            }
+        }
+        bail!("the node has no file to damage")
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
             "memory-pressure",
             "a node may use little more memory than it does; the kernel may kill it",
             Cost::Minority,
-            || Box::new(Memory { node: None }),
+            || Box::new(Memory { node: None, shortages: 0 }),
         ),
         kind("cpu-pressure", "a node has a tenth of a processor", Cost::Disturbs, || {
             Box::new(Cpu { node: None })
@@ -37,6 +37,8 @@ const MORE: u64 = 4 << 20;
 
 struct Memory {
     node: Option<NodeNumber>,
+    /// How often the node was short of memory before.
+    shortages: u64,
 }
 
 #[async_trait(?Send)]
@@ -49,6 +51,7 @@ impl Fault for Memory {
         let (resident, _, _) = node.resources()?;
         let limits = node.limits.as_ref().context("this machine has no control groups")?;
         let limit = resident + MORE;
+        self.shortages = limits.memory_shortages()?;
         limits.limit_memory(Some(limit))?;
         Ok(Begun::at([number], format!("{} MiB", limit >> 20)))
     }
@@ -56,11 +59,13 @@ impl Fault for Memory {
     async fn stop(&mut self, field: &mut Field) -> Result<Option<bool>> {
         let Some(number) = self.node else { return Ok(None) };
         field.watch_exits();
+        let mut bit = None;
         if let Some(limits) = &field.lab.node(number).limits {
+            bit = Some(limits.memory_shortages()? > self.shortages);
             limits.limit_memory(None)?;
         }
         field.comes_back(number).await?;
-        Ok(None)
+        Ok(bit)
     }
 }
 

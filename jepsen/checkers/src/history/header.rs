@@ -66,6 +66,9 @@ pub struct Promises {
     /// A node whose files were damaged leads nothing until it has all its copies again (M7). A server that repairs
     /// single entries does not promise it.
     pub damage_never_leads: bool,
+    /// A record that one read no longer showed is shown by no later read (T3, T4). A server that hides expired records
+    /// before it trims them, and hides nothing while its clocks disagree, does not promise it.
+    pub trims_are_final: bool,
     /// How long the server remembers a named call, by its own clocks (I5).
     pub dedup_window_ms: Millis,
     /// How long a read may still show a record that another read no longer showed (T3, T4).
@@ -107,6 +110,7 @@ impl Default for Promises {
             reshard_waits: false,
             linearizable_streams: true,
             damage_never_leads: true,
+            trims_are_final: true,
             dedup_window_ms: Millis(120_000),
             immediate_grants: false,
             trim_staleness_ms: Millis(0),

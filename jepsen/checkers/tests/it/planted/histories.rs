@@ -839,6 +839,29 @@ T2 Invalid "the clocks moved, and not as far as the retention" {
      p2 get c1 -> 11:1-2
      p2 drain 0 -> 11:1-2"
 }
+T3 Report "a hidden record is back, and that is not promised" {
+    "header {\"promises\":{\"trims_are_final\":false}}
+     p9 create 1 hours=1 -> ok
+     p1 put 1-1 -> 0@10
+     p1 put 1-2 -> 0@11
+     wait 2h
+     p2 iter c1 0 trim -> ok
+     p2 get c1 -> 11:1-2
+     p2 iter c2 0 trim -> ok
+     p2 get c2 -> 10:1-1 11:1-2
+     p2 drain 0 -> 11:1-2"
+} good {
+    "header {\"promises\":{\"trims_are_final\":false}}
+     p9 create 1 hours=1 -> ok
+     p1 put 1-1 -> 0@10
+     p1 put 1-2 -> 0@11
+     wait 2h
+     p2 iter c1 0 trim -> ok
+     p2 get c1 -> 10:1-1 11:1-2
+     p2 iter c2 0 trim -> ok
+     p2 get c2 -> 11:1-2
+     p2 drain 0 -> 11:1-2"
+}
 T3 Invalid "a trimmed record is back" {
     "p9 create 1 hours=1 -> ok
      p1 put 1-1 -> 0@10
