@@ -75,8 +75,8 @@ pub enum Bug {
     ///
     /// Harness: append for some seconds, SIGKILL all nodes, overwrite 300 bytes in the middle of the written part of
     /// the newest segment on all of them, and start them again. The damage must be in the part that is not in the
-    /// index: that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to go on
-    /// from these logs. If the undamaged node is elected, damage of two nodes of three shows nothing. With damage of
+    /// index: that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to go
+    /// on from these logs. If the undamaged node is elected, damage of two nodes of three shows nothing. With damage of
     /// one node: the schedule of [`Bug::KeepIdentity`], with the damage in the place of the wiped disk. A leader that
     /// goes on notices the loss (`replica/src/acknowledged.rs`). Seen: acknowledged records are missing at the end,
     /// although no node reported damage.
