@@ -23,11 +23,12 @@ pub enum Bug {
     ///
     /// Promise: no record is acknowledged behind the end of a closed shard.
     ///
-    /// Harness: several writers that append without a pause while shards split and merge; no fault is needed. A slow
-    /// or cut link from the catalog's leader to one gateway makes it last longer. Seen: acknowledged records whose
-    /// sequence number is above the `EndingSequenceNumber` of their shard. Readers that were at the tip end the shard
-    /// without them, so they see a gap. A record of a key is in the parent although an earlier acknowledged record of
-    /// the key is in the child.
+    /// Harness: several writers that append without a pause while shards split and merge; no fault is needed. At the
+    /// end, read each closed shard from TRIM_HORIZON with small pages (`Limit` 1 to 10): a page that passes the ending is
+    /// the last one, so a large page may hide the loss. `EndingSequenceNumber` is rounded up and does not show it. Seen:
+    /// acknowledged records of the parent are in no page. With packets from the catalog's leader to one gateway delayed
+    /// by more than 300 ms, readers at the tip miss records too, and a record of a key is in the parent although an
+    /// earlier acknowledged record of the key is in the child.
     SkipFreeze,
     /// `open-children-early`: the children of a split or merge take records from PREPARE on, and gateways send records
     /// to them (`shard/src/state.rs`, `client/src/view.rs`).
@@ -75,8 +76,8 @@ pub enum Bug {
     ///
     /// Harness: append for some seconds, SIGKILL all nodes, overwrite 300 bytes in the middle of the written part of
     /// the newest segment on all of them, and start them again. The damage must be in the part that is not in the
-    /// index: that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to go
-    /// on from these logs. If the undamaged node is elected, damage of two nodes of three shows nothing. With damage of
+    /// index: that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to
+    /// go on from these logs. If the undamaged node is elected, damage of two nodes of three shows nothing. With damage of
     /// one node: the schedule of [`Bug::KeepIdentity`], with the damage in the place of the wiped disk. A leader that
     /// goes on notices the loss (`replica/src/acknowledged.rs`). Seen: acknowledged records are missing at the end,
     /// although no node reported damage.
