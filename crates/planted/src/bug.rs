@@ -8,8 +8,8 @@
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bug {
-    /// `ack-before-fsync`: the segment writer reports a round as durable although it has not synced it. It never syncs
-    /// a round (`storage/src/segment/round.rs`).
+    /// `ack-before-fsync`: the segment writer reports a round as durable although it has not synced it. It never
+    /// syncs a round (`storage/src/segment/round.rs`).
     ///
     /// Promise: a put is acknowledged when a majority has synced it.
     ///
@@ -18,28 +18,29 @@ pub enum Bug {
     /// because the others send the entries again. Seen: acknowledged records are missing at the end, and their
     /// sequence numbers may carry other records.
     AckBeforeFsync,
-    /// `skip-freeze`: the controller takes the end of a parent as it is now, and commits without a FREEZE in its
-    /// log, 300 ms later. The FREEZE follows 300 ms after that (`node/src/catalog_leader/reshard.rs`).
+    /// `skip-freeze`: the controller takes the end of a parent as it is now, and commits without a FREEZE in its log,
+    /// 300 ms later. The FREEZE follows 300 ms after that (`node/src/catalog_leader/reshard.rs`).
     ///
     /// Promise: no record is acknowledged behind the end of a closed shard.
     ///
-    /// Harness: several writers that append without a pause while shards split and merge; no fault is needed. A slow
-    /// or cut link from the catalog's leader to one gateway makes it last longer. Seen: acknowledged records whose
-    /// sequence number is above the `EndingSequenceNumber` of their shard. Readers that were at the tip end the shard
-    /// without them, so they see a gap. A record of a key is in the parent although an earlier acknowledged record of
-    /// the key is in the child.
+    /// Harness: several writers that append without a pause while shards split and merge; no fault is needed. At the
+    /// end, read each closed shard from TRIM_HORIZON with small pages (`Limit` 1 to 10): a page that passes the
+    /// ending is the last one, so a large page may hide the loss. `EndingSequenceNumber` is rounded up and does not
+    /// show it. Seen: acknowledged records of the parent are in no page. With packets from the catalog's leader to
+    /// one gateway delayed by more than 300 ms, readers at the tip miss records too, and a record of a key is in the
+    /// parent although an earlier acknowledged record of the key is in the child.
     SkipFreeze,
-    /// `open-children-early`: the children of a split or merge take records from PREPARE on, and gateways send records
-    /// to them (`shard/src/state.rs`, `client/src/view.rs`).
+    /// `open-children-early`: the children of a split or merge take records from PREPARE on, and gateways send
+    /// records to them (`shard/src/state.rs`, `client/src/view.rs`).
     ///
     /// Promise: a child has only records that came after the last record of its parents, and an aborted job leaves
     /// nothing behind.
     ///
     /// Harness: writers that send the records of one key through several gateways in turn, each after the last was
-    /// acknowledged, while shards split and merge. Delay the packets from the catalog's leader to one gateway, so that
-    /// its version of the catalog is older. Seen: a record of a key is in the parent although an earlier acknowledged
-    /// record of the key is in the child. To see losses, let jobs abort: cut the catalog's leader off from the
-    /// parent's leader for more than 5 s. Seen: acknowledged records are in no shard at the end.
+    /// acknowledged, while shards split and merge. Delay the packets from the catalog's leader to one gateway, so
+    /// that its version of the catalog is older. Seen: a record of a key is in the parent although an earlier
+    /// acknowledged record of the key is in the child. To see losses, let jobs abort: cut the catalog's leader off
+    /// from the parent's leader for more than 5 s. Seen: acknowledged records are in no shard at the end.
     OpenChildrenEarly,
     /// `serve-uncommitted`: reads return entries that are in the replica's log, whether they are committed or not
     /// (`replica/src/reader.rs`).
@@ -75,19 +76,19 @@ pub enum Bug {
     ///
     /// Harness: append for some seconds, SIGKILL all nodes, overwrite 300 bytes in the middle of the written part of
     /// the newest segment on all of them, and start them again. The damage must be in the part that is not in the
-    /// index: that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to go on
-    /// from these logs. If the undamaged node is elected, damage of two nodes of three shows nothing. With damage of
-    /// one node: the schedule of [`Bug::KeepIdentity`], with the damage in the place of the wiped disk. A leader that
-    /// goes on notices the loss (`replica/src/acknowledged.rs`). Seen: acknowledged records are missing at the end,
-    /// although no node reported damage.
+    /// index: that is all since the last clean stop or full segment (128 MiB by default). The right server refuses to
+    /// go on from these logs. If the undamaged node is elected, damage of two nodes of three shows nothing. With
+    /// damage of one node: the schedule of [`Bug::KeepIdentity`], with the damage in the place of the wiped disk. A
+    /// leader that goes on notices the loss (`replica/src/acknowledged.rs`). Seen: acknowledged records are missing
+    /// at the end, although no node reported damage.
     DropTail,
     /// `lease-after-pause`: a leader counts each response of a majority as a lease that never ends
     /// (`replica/src/group.rs`).
     ///
     /// Promise: a read after an acknowledgement shows the record, and only the leader reports the tip.
     ///
-    /// Harness: cut the leader off from the other nodes but not from its clients, for 5 s or longer, append through the
-    /// other gateways, and poll through the gateway of the old leader. That shows it in every try. A pause of the
+    /// Harness: cut the leader off from the other nodes but not from its clients, for 5 s or longer, append through
+    /// the other gateways, and poll through the gateway of the old leader. That shows it in every try. A pause of the
     /// leader's node of 3 s or longer shows it only for some milliseconds after the pause. In both cases set
     /// `tip-wait-ms = 0` or read through gRPC without a wait, because GetRecords at the tip waits and reads again.
     /// Seen: a read at the old leader says that it is at the tip while an acknowledged record is ahead.
@@ -98,8 +99,8 @@ pub enum Bug {
     /// Promise: a read that says `MillisBehindLatest` = 0 has seen every record that was acknowledged before it.
     ///
     /// Harness: append through the majority and poll through a gateway that is cut off together with a replica that
-    /// does not lead, for more than the half second after which reads go to any replica. Seen: `MillisBehindLatest` is
-    /// 0 while an acknowledged record is ahead.
+    /// does not lead, for more than the half second after which reads go to any replica. Seen: `MillisBehindLatest`
+    /// is 0 while an acknowledged record is ahead.
     FollowerTip,
     /// `keep-identity`: a node whose disk is empty or went back in time keeps the ids of its replicas
     /// (`catalog/src/nodes.rs`, `node/src/bootstrap.rs`, `node/src/went_back.rs`).
@@ -124,9 +125,9 @@ pub enum Bug {
     ///
     /// Promise: control operations are linearizable (ADR-0028).
     ///
-    /// Harness: registers and sets in the catalog through several gateways. Cut one gateway's node off from the others
-    /// while others change tags, or delay its packets. Seen: a read that began after an acknowledged change does not
-    /// show the change.
+    /// Harness: registers and sets in the catalog through several gateways. Cut one gateway's node off from the
+    /// others while others change tags, or delay its packets. Seen: a read that began after an acknowledged change
+    /// does not show the change.
     StaleCatalog,
     /// `keep-revoked`: a gateway authenticates with one version of the catalog for 20 s, whatever changes meanwhile
     /// (`gateway/src/auth.rs`). A key that this version does not know is still looked up in the newest one.
@@ -134,8 +135,8 @@ pub enum Bug {
     /// Promise: once a removal is acknowledged and all gateways have it, nothing is allowed by what was removed.
     ///
     /// Harness: users, keys and policies of users, with calls through each gateway all the time, shortly before and
-    /// after a removal; no fault is needed. Policies of streams are not kept. Seen: a call is allowed after its key was
-    /// deleted or disabled, or after the policy that allowed it was removed.
+    /// after a removal; no fault is needed. Policies of streams are not kept. Seen: a call is allowed after its key
+    /// was deleted or disabled, or after the policy that allowed it was removed.
     KeepRevoked,
     /// `forget-vote`: a replica answers a vote request at once and writes its vote five seconds later
     /// (`replica/src/log_adapter.rs`).
@@ -143,9 +144,9 @@ pub enum Bug {
     /// Promise: a term has one leader.
     ///
     /// Harness: append all the time, and SIGKILL all nodes about one to four seconds after an election (so after a
-    /// kill or pause of a leader), then start them again; repeat. Two leaders of one term write different entries with
-    /// the same log id. Seen: replicas differ at the end, acknowledged records are missing or two records have one
-    /// sequence number, or a replica finds its log inconsistent and stops.
+    /// kill or pause of a leader), then start them again; repeat. Two leaders of one term write different entries
+    /// with the same log id. Seen: replicas differ at the end, acknowledged records are missing or two records have
+    /// one sequence number, or a replica finds its log inconsistent and stops.
     ForgetVote,
     /// `reorder-batch`: when a leader proposes two or more batches together, it swaps the first two of them, but not
     /// the callers that wait for them (`replica/src/proposer.rs`).
