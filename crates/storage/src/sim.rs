@@ -40,6 +40,9 @@ pub struct SimSettings {
     pub sync: SimSync,
     /// Result of [`LogStore::incarnation`].
     pub incarnation: Incarnation,
+    /// Result of [`LogStore::starts`]. The store that opens after a crash has one more. With 0, the disk does not count
+    /// its starts.
+    pub starts: u64,
 }
 
 /// The simulated store. A clone is a cheap handle to the same store.
@@ -124,7 +127,9 @@ impl SimStore {
         for pending in lost.iter().take(surviving) {
             change_durable(&mut durable, pending.group, pending.change.clone());
         }
-        let next = Self::with_durable(state.settings, durable, state.quarantined.clone());
+        let starts = state.settings.starts;
+        let settings = SimSettings { starts: starts + u64::from(starts > 0), ..state.settings };
+        let next = Self::with_durable(settings, durable, state.quarantined.clone());
         next.1.entries.send_replace(self.1.entries.borrow().clone());
         next.set_disk(state.disk);
         drop(state);
@@ -373,9 +378,8 @@ impl LogStore for SimStore {
         self.lock().settings.incarnation
     }
 
-    /// Always 0: a simulated disk does not count.
     fn starts(&self) -> u64 {
-        0
+        self.lock().settings.starts
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
