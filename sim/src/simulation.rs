@@ -1,0 +1,189 @@
+//! One run: a cluster, clients and faults, all of which come from one seed.
+//!
+//! ```text
+//! begin    the cluster starts, the first streams are created
+//! run      clients work, faults come and go
+//! heal     all faults end, clients end; every node must become ready, all replicas equal
+//! audit    every open shard takes a record, every shard is read
+//! check    the history is checked
+//! ```
+//!
+//! The replicas are watched all the time (`invariants.rs`).
+
+use std::time::Duration;
+
+use chaos_checkers::history::{Header, History};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::clock::WallClock;
+use crate::cluster::Cluster;
+use crate::invariants::Invariants;
+use crate::nemesis::Nemesis;
+use crate::recorder::Recorder;
+use crate::workload::{Audit, Stage, Workload};
+
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Number of nodes.
+    pub nodes: u64,
+    /// How long clients work and faults come.
+    pub length: Duration,
+    /// Whether there are faults.
+    pub faults: bool,
+}
+
+/// The longest time that the cluster may take to start, in milliseconds.
+const START_MILLIS: u64 = 30_000;
+/// The longest time that the cluster may take to recover, in milliseconds.
+const RECOVERY_MILLIS: u64 = 30_000;
+/// Time between two looks at the replicas, in milliseconds.
+const LOOK_MILLIS: u64 = 20;
+
+impl Plan {
+    /// The plan of a seed: every fifth one has five nodes.
+    pub fn of(seed: u64) -> Self {
+        let nodes = if seed % 5 == 4 { 5 } else { 3 };
+        Self { nodes, length: Duration::from_secs(8), faults: true }
+    }
+}
+
+/// The result of a run.
+pub struct Run {
+    /// All that happened.
+    pub history: Vec<u8>,
+    /// Why the run failed.
+    pub failure: Option<String>,
+    /// Length of the run in simulated milliseconds.
+    pub millis: u64,
+    /// Time from the last heal until all was well.
+    pub recovery_millis: u64,
+    /// Number of entries that were applied.
+    pub entries: usize,
+    /// Number of leaders that there were.
+    pub elections: usize,
+}
+
+struct Simulation {
+    plan: Plan,
+    cluster: Cluster,
+    recorder: Recorder,
+    workload: Workload,
+    nemesis: Nemesis,
+    invariants: Invariants,
+    recovery_millis: u64,
+}
+
+/// Runs a plan. The same seed and plan give the same run, if [`crate::seeding`] prepared the thread.
+pub fn run(seed: u64, plan: Plan) -> Run {
+    let mut simulation = Simulation::new(seed, plan);
+    let outcome = simulation.run();
+    let millis = simulation.cluster.time().millis();
+    let nodes = (1..=plan.nodes).collect();
+    let header = Header { seed, nodes, ..Header::default() };
+    let events = simulation.recorder.take();
+    let mut history = Vec::new();
+    let write = |history: &mut Vec<u8>| -> std::io::Result<()> {
+        chaos_checkers::history::write_header(&mut *history, &header)?;
+        events
+            .iter()
+            .try_for_each(|event| chaos_checkers::history::write_event(&mut *history, event))
+    };
+    write(&mut history).expect("memory takes all bytes");
+    let checked = outcome.and_then(|()| {
+        History::new(header.clone(), events).map(drop).map_err(|error| error.to_string())
+    });
+    Run {
+        history,
+        failure: checked.err(),
+        millis,
+        recovery_millis: simulation.recovery_millis,
+        entries: simulation.invariants.entries(),
+        elections: simulation.invariants.elections(),
+    }
+}
+
+impl Simulation {
+    fn new(seed: u64, plan: Plan) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut cluster = Cluster::new(plan.nodes, rng.random());
+        let recorder = Recorder::new(cluster.time().clone());
+        let clock = WallClock::new(cluster.time());
+        let workload = Workload::new(plan.nodes, recorder.clone(), clock);
+        cluster.add_client(workload.clone().run(rng.random(), true));
+        cluster.add_client(workload.clone().run(rng.random(), false));
+        cluster.add_client(Audit::new(&workload).run());
+        let nemesis = Nemesis::new(rng.random(), recorder.clone());
+        let invariants = Invariants::default();
+        Self { plan, cluster, recorder, workload, nemesis, invariants, recovery_millis: 0 }
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        self.step_until("the first streams", START_MILLIS, Self::has_begun)?;
+        self.workload.set_stage(Stage::Runs);
+        let began = self.cluster.time().millis();
+        let length = u64::try_from(self.plan.length.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let passed = self.cluster.time().millis() - began;
+            if passed >= length {
+                break;
+            }
+            if self.plan.faults {
+                self.nemesis.step(&mut self.cluster, passed);
+            }
+            self.step()?;
+        }
+        self.nemesis.heal(&mut self.cluster);
+        self.workload.set_stage(Stage::Heals);
+        let healed = self.cluster.time().millis();
+        self.step_until("the recovery of all nodes", RECOVERY_MILLIS, Self::has_recovered)?;
+        self.workload.set_stage(Stage::Audits);
+        self.step_until("the audit", RECOVERY_MILLIS, |this| this.workload.stage() == Stage::Done)?;
+        self.recovery_millis = self.cluster.time().millis() - healed;
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        self.cluster.step().map_err(|error| error.to_string())?;
+        if self.cluster.time().millis() % LOOK_MILLIS == 0 {
+            self.invariants.check(&self.cluster, &self.recorder)?;
+        }
+        Ok(())
+    }
+
+    fn step_until(
+        &mut self,
+        what: &str,
+        longest: u64,
+        is_there: fn(&Self) -> bool,
+    ) -> Result<(), String> {
+        let began = self.cluster.time().millis();
+        while !is_there(self) {
+            if self.cluster.time().millis() - began > longest {
+                return Err(format!("not within {longest} ms: {what}"));
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn has_begun(&self) -> bool {
+        self.workload.is_ready() && self.all_ready()
+    }
+
+    fn all_ready(&self) -> bool {
+        let mut machines = self.cluster.machines().iter();
+        machines.all(|machine| machine.node().is_some_and(|node| node.is_ready()))
+    }
+
+    /// Whether all clients have ended, and every node is ready and has the same catalog.
+    fn has_recovered(&self) -> bool {
+        if self.workload.busy() > 0 || !self.all_ready() {
+            return false;
+        }
+        let nodes = self.cluster.machines().iter().filter_map(|machine| machine.node());
+        let versions: Vec<_> = nodes.map(|node| node.catalog().borrow().clone()).collect();
+        versions.windows(2).all(|pair| pair[0] == pair[1])
+    }
+}
