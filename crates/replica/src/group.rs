@@ -127,8 +127,8 @@ pub(crate) struct Group {
     /// whatever openraft says. 0 if it never renounced a term.
     renounced_term: AtomicU64,
     /// Held while a leadership transfer is under way, so that only one target at a time is told to start an
-    /// election.
-    transferring: Mutex<()>,
+    /// election. Number of transfers so far that failed.
+    transferring: Mutex<u64>,
     /// Whether no majority of the voters is alive with a disk that takes records. Upkeep updates it.
     pub(crate) lacks_writable_majority: Arc<AtomicBool>,
 }
@@ -234,6 +234,11 @@ impl Group {
             voters: metrics.membership_config.voter_ids().map(ReplicaId).collect(),
             quarantined,
         }
+    }
+
+    /// Id of the leader, if this replica knows one. It is known even if the log of this replica is empty.
+    pub(crate) fn leader_replica(&self) -> Option<ReplicaId> {
+        self.raft.server_metrics().borrow_watched().current_leader.map(ReplicaId)
     }
 
     /// Node of the leader, if this replica knows one.
@@ -585,7 +590,7 @@ impl Group {
     /// Ends the lease that the lost leader holds at this replica, so that this replica can vote at once. openraft
     /// does that when it handles a leadership transfer. This transfer names the lost leader itself, so no replica
     /// starts an election because of it.
-    async fn release_lost_leader(&self) {
+    pub(crate) async fn release_lost_leader(&self) {
         let metrics = self.raft.server_metrics();
         let (vote, leader) = {
             let metrics = metrics.borrow_watched();
