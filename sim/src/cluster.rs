@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use anabranch_node::Node;
+use anabranch_types::GroupId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -23,6 +25,9 @@ const SLOWEST_MESSAGE: Duration = Duration::from_millis(3);
 const LONGEST_RUN: Duration = Duration::from_secs(600);
 /// Segments that a connection may hold on either end.
 const TCP_CAPACITY: usize = 1 << 14;
+
+/// Least number of voters of every group.
+const VOTERS: usize = 3;
 
 /// A cluster of simulated machines.
 pub struct Cluster {
@@ -206,6 +211,25 @@ impl Cluster {
     /// Whether the node runs, and the catalog knows of this start of it.
     pub fn is_current(&self, node: u64) -> bool {
         self.machine(node).node().is_some_and(|node| node.is_current())
+    }
+
+    /// Whether every node is current, and every group has a leader and as many voters as the cluster allows. Then each
+    /// group survives the loss of any one disk.
+    pub fn is_settled(&self) -> bool {
+        let nodes: Vec<Node> = self.machines.iter().filter_map(Machine::node).collect();
+        let Some(first) = nodes.first().filter(|_| nodes.len() == self.machines.len()) else {
+            return false;
+        };
+        let catalog = first.catalog().borrow().clone();
+        let is_settled = |group: GroupId| {
+            let reports = nodes.iter().filter_map(|node| node.report(group));
+            reports.filter(|report| report.leads).any(|report| {
+                let members = &report.members;
+                let all_vote = members.iter().all(|member| member.votes);
+                members.len() >= VOTERS && all_vote && !report.voters_change
+            })
+        };
+        nodes.iter().all(Node::is_current) && catalog.groups().all(|group| is_settled(group.group))
     }
 
     /// Whether there is a copy of the node's disk from before its last start.

@@ -3,8 +3,8 @@
 //! There are three kinds of faults: of the network, of a machine, of a disk or clock. At most one of each kind is there
 //! at a time. All end when the run heals.
 //!
-//! A fault that destroys a disk's memory (an old copy, a wiped disk) comes at most once in a run, while all other nodes
-//! run. Two of them at a time destroy a majority, and then acknowledged records are gone by right. While a node starts
+//! A fault that destroys a disk's memory (an old copy, a wiped disk) comes at most once in a run, while every group
+//! has a leader and all its voters. Two of them at a time destroy a majority, and then acknowledged records are gone by right. While a node starts
 //! with an old copy of its disk, no other fault begins: the node finds out by asking the other nodes (ADR-0007).
 
 mod fault;
@@ -85,16 +85,13 @@ impl Nemesis {
     }
 
     fn may_begin(&self, fault: &Fault, cluster: &Cluster) -> bool {
-        let mut nodes = cluster.nodes();
         match fault {
             Fault::OldDisk { node } => {
                 let is_quiet = self.kinds.iter().all(|kind| kind.active.is_none());
                 let is_first = !self.has_destroyed_a_disk && cluster.has_old_copy(*node);
-                is_quiet && is_first && nodes.all(|node| cluster.is_current(node))
+                is_quiet && is_first && cluster.is_settled()
             }
-            Fault::WipedDisk { .. } => {
-                !self.has_destroyed_a_disk && nodes.all(|node| cluster.is_current(node))
-            }
+            Fault::WipedDisk { .. } => !self.has_destroyed_a_disk && cluster.is_settled(),
             _ => true,
         }
     }

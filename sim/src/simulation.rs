@@ -12,6 +12,8 @@
 
 use std::time::Duration;
 
+use anabranch_catalog::StreamStatus;
+use anabranch_replica::GroupReport;
 use chaos_checkers::history::{Header, History};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -161,7 +163,8 @@ impl Simulation {
         let began = self.cluster.time().millis();
         while !is_there(self) {
             if self.cluster.time().millis() - began > longest {
-                return Err(format!("not within {longest} ms: {what}"));
+                let state = self.describe();
+                return Err(format!("not within {longest} ms: {what}\n{state}"));
             }
             self.step()?;
         }
@@ -169,7 +172,7 @@ impl Simulation {
     }
 
     fn has_begun(&self) -> bool {
-        self.workload.is_ready() && self.all_ready()
+        self.workload.is_ready() && self.all_ready() && self.cluster.is_settled()
     }
 
     fn all_ready(&self) -> bool {
@@ -185,5 +188,37 @@ impl Simulation {
         let nodes = self.cluster.machines().iter().filter_map(|machine| machine.node());
         let versions: Vec<_> = nodes.map(|node| node.catalog().borrow().clone()).collect();
         versions.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    /// State of the nodes and their replicas, for the reader of a failure.
+    fn describe(&self) -> String {
+        let mut lines = vec![format!("clients that have not ended: {}", self.workload.busy())];
+        for machine in self.cluster.machines() {
+            let Some(node) = machine.node() else {
+                lines.push(format!("node {} does not run", machine.id()));
+                continue;
+            };
+            let catalog = node.catalog().borrow().clone();
+            let (ready, current, version) = (node.is_ready(), node.is_current(), catalog.version);
+            lines.push(format!(
+                "node {}: ready {ready}, current {current}, catalog {version}, disk {:?}",
+                machine.id(),
+                node.disk()
+            ));
+            let groups = catalog.groups().map(|group| group.group);
+            lines.extend(groups.filter_map(|group| {
+                let report = node.report(group)?;
+                let GroupReport { replica, leads, term, last, committed, applied, .. } = report;
+                let (last, committed) = (last.map(|id| id.index), committed.map(|id| id.index));
+                let members: Vec<_> = report.members.iter().map(|m| (m.replica.0, m.votes)).collect();
+                Some(format!(
+                    "  group {group} replica {replica}: leads {leads}, term {term}, last {last:?}, committed \
+                     {committed:?}, applied {applied}, members {members:?}"
+                ))
+            }));
+            let streams = catalog.streams.iter().filter(|(_, s)| s.status != StreamStatus::Active);
+            lines.extend(streams.map(|(name, stream)| format!("  {name} is {:?}", stream.status)));
+        }
+        lines.join("\n")
     }
 }
