@@ -13,6 +13,7 @@
 //! A node that is removed holds no replica. It never happens that a node loses its replicas because it is silent:
 //! `replica_moves.rs` replaces them one by one.
 
+use anabranch_planted::{Bug, planted};
 use anabranch_types::{Incarnation, NodeId};
 
 use crate::apply::Change;
@@ -134,6 +135,9 @@ impl Catalog {
             return Ok(Change::AlreadySo);
         }
         self.nodes.insert(id, node);
+        if planted(Bug::KeepIdentity) {
+            return Ok(Change::Made);
+        }
         if !is_same_disk {
             // The new disk holds none of the replicas. Under its old id a replica without its log could vote for, or
             // elect, a leader that lacks acknowledged records.

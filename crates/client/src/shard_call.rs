@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use anabranch_shard::{Batch, Page, Position, Run, Start};
+use anabranch_planted::{Bug, planted};
+use anabranch_shard::{Batch, BatchBuilder, Page, Position, Run, Start};
 use anabranch_types::{GroupId, NodeId};
 
 use crate::call::{CallError, Read};
@@ -87,6 +88,15 @@ impl ShardCall for Append {
 
     fn failed(&mut self, error: CallError) -> Result<Option<NodeId>, Error> {
         match error {
+            CallError::Unknown(_) if planted(Bug::ReproposeOnTimeout) => {
+                let mut unnamed = BatchBuilder::new(None);
+                for (index, record) in (0..).zip(self.batch.records()) {
+                    unnamed.push(index, &record.partition_key, &record.data);
+                }
+                self.batch = unnamed.finish().unwrap_or_else(|| self.batch.clone());
+                self.may_be_written = true;
+                Ok(None)
+            }
             // Without a producer the next leader could not recognise the retry.
             CallError::Unknown(reason) if self.batch.producer().is_none() => {
                 Err(Error::Unknown(reason))
@@ -210,5 +220,30 @@ fn next_replica(error: CallError) -> Result<Option<NodeId>, Error> {
         | CallError::Throttled(_)
         | CallError::Invalid(_)
         | CallError::Key { .. }) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_shard::{BatchBuilder, Producer};
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn append(producer: Option<Producer>) -> Append {
+        let mut builder = BatchBuilder::new(producer);
+        builder.push(0, b"key", b"data");
+        Append::new(GroupId(1), builder.finish().unwrap())
+    }
+
+    #[test]
+    fn after_an_unknown_outcome_a_batch_is_sent_again_under_its_name_or_not_at_all() {
+        let unknown = || CallError::Unknown("no answer in time".into());
+        let producer = Producer { id: Bytes::from_static(b"call"), sequence: 0 };
+        let mut named = append(Some(producer.clone()));
+        assert_eq!(named.failed(unknown()), Ok(None));
+        assert_eq!(named.batch.producer(), Some(&producer));
+        assert!(matches!(named.timed_out(Error::NoLeader), Error::Unknown(_)));
+        assert!(matches!(append(None).failed(unknown()), Err(Error::Unknown(_))));
     }
 }

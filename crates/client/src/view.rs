@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anabranch_catalog::{Catalog, Shard, Stream, StreamId, StreamMode};
+use anabranch_planted::{Bug, planted};
 use anabranch_types::{GroupId, HashKey, NodeId, ShardId, StreamName, Timestamp};
 
 /// One version of the catalog, prepared for routing. Never changes.
@@ -62,6 +63,11 @@ impl View {
                 if shard.is_open() {
                     open.push(route);
                 }
+            }
+            if let Some(job) = stream.job.as_ref().filter(|_| planted(Bug::OpenChildrenEarly)) {
+                open.retain(|route| !job.parents.contains(&route.shard));
+                let children = job.children.values();
+                open.extend(children.map(|child| Arc::new(route(name, stream, child))));
             }
             open.sort_by_key(|route| route.end);
             view.routes.insert(name.clone(), open);

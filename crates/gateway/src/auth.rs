@@ -10,11 +10,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anabranch_access::signature::{self, Request, Signature, SigningKey};
 use anabranch_access::{Secret, SecretSealer};
 use anabranch_client::View;
+use anabranch_planted::{Bug, planted};
 use anabranch_types::{LogLimiter, Timestamp, UserName};
 use http::header::HOST;
 use http::request::Parts;
@@ -28,6 +29,9 @@ use crate::settings::TokenKey;
 
 /// Largest number of cached signing keys. Each takes a few hundred bytes. A full cache is emptied.
 const MAX_KEYS: usize = 4096;
+
+/// How long [`Bug::KeepRevoked`] uses a version of the catalog.
+const KEPT_FOR: Duration = Duration::from_secs(20);
 
 /// The caller of a request. `None` if any credentials are accepted.
 #[derive(Clone, Debug)]
@@ -58,6 +62,8 @@ pub(crate) struct Authenticator {
     identities: Identities,
     log_limiter: LogLimiter,
     pub(crate) policies: PolicyCache,
+    /// For [`Bug::KeepRevoked`]: a version of the catalog and when it was new.
+    kept: Mutex<Option<(Instant, Arc<View>)>>,
 }
 
 /// A derived signing key and the sealed secret that it was derived from. Valid while the catalog or the client
@@ -88,7 +94,19 @@ impl Authenticator {
             identities: Identities::default(),
             log_limiter: LogLimiter::default(),
             policies: PolicyCache::default(),
+            kept: Mutex::default(),
         }
+    }
+
+    /// The version of the catalog of this node.
+    fn view(&self, platform: &Platform) -> Arc<View> {
+        let newest = platform.cluster.view();
+        if !planted(Bug::KeepRevoked) {
+            return newest;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = kept.take().filter(|(since, _)| since.elapsed() < KEPT_FOR);
+        Arc::clone(&kept.insert(fresh.unwrap_or_else(|| (Instant::now(), newest))).1)
     }
 
     /// The user of that name with its policies. `None` if the user does not exist in this version of the catalog.
@@ -203,8 +221,9 @@ pub(crate) async fn authenticate(
     let now = platform.clock.now();
     let signature = Signature::parse(&request)?;
     signature.check(signing.expected(&signature), now)?;
-    let known =
-        newest_if_unknown(platform, |view| authenticator.verify(view, &request, &signature, now));
+    let known = newest_if_unknown(platform, authenticator, |view| {
+        authenticator.verify(view, &request, &signature, now)
+    });
     known.await.map(Some).map(Caller)
 }
 
@@ -227,7 +246,10 @@ pub(crate) async fn check_head(
     let now = platform.clock.now();
     let signature = Signature::parse(&request)?;
     signature.check(signing.expected(&signature), now)?;
-    newest_if_unknown(platform, |view| authenticator.claim(view, &signature, now).map(drop)).await
+    newest_if_unknown(platform, authenticator, |view| {
+        authenticator.claim(view, &signature, now).map(drop)
+    })
+    .await
 }
 
 /// Service names that the scope of a signature may have.
@@ -252,9 +274,10 @@ impl<'a> SigningNames<'a> {
 /// the newest version.
 async fn newest_if_unknown<T>(
     platform: &Platform,
+    authenticator: &Authenticator,
     attempt: impl Fn(&View) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let view = platform.cluster.view();
+    let view = authenticator.view(platform);
     match attempt(&view) {
         Err(Error::UnknownKey) => {}
         known => return known,

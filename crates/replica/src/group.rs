@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anabranch_catalog::Replica;
+use anabranch_planted::{Bug, planted};
 use anabranch_storage::{DiskState, GroupLog, Health, LogStore, StateKey};
 use anabranch_transport::{RequestBody, ResponseBody, Transport, pb};
 use anabranch_types::{GroupId, LogId, NodeId, ReplicaId};
@@ -363,6 +364,9 @@ impl Group {
         let heard = leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < recent);
         let liveness = self.transport.liveness();
         let lives = |node| liveness.answered_within(node, self.settings.leader_lease);
+        if planted(Bug::LeaseAfterPause) {
+            return leader.last_quorum_acked().is_some();
+        }
         alone || (heard && self.is_majority(&membership, true, lives))
     }
 

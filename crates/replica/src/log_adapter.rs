@@ -12,8 +12,10 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anabranch_storage::{Entry, Error, GroupLog, StateKey};
+use anabranch_planted::{Bug, planted};
+use anabranch_storage::{Entry, Error, GroupLog, StateKey, Vote};
 use anabranch_types::LogId;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::stream::{self, Stream};
@@ -33,6 +35,8 @@ pub struct LogAdapter {
     log: Arc<dyn GroupLog>,
 }
 
+/// How late [`Bug::ForgetVote`] writes a vote.
+const FORGOTTEN_FOR: Duration = Duration::from_secs(5);
 /// Bytes that one read for replication or for apply requests.
 const READ_BYTES: usize = 4 << 20;
 /// The same for a replica that is far behind. It is small, so that neither the message nor the round of the log that
@@ -61,6 +65,21 @@ impl LogAdapter {
         let read = intact::read(&*self.log, from..to, max_bytes, intact::GROUP_PATIENCE).await;
         let entries = read.map_err(into_io)?;
         entries.into_iter().map(raft_entry).collect()
+    }
+}
+
+impl LogAdapter {
+    /// For [`Bug::ForgetVote`]: writes a vote long after the answer.
+    fn save_vote_later(&self, vote: Vote) {
+        let log = Arc::clone(&self.log);
+        tokio::spawn(async move {
+            tokio::time::sleep(FORGOTTEN_FOR).await;
+            let is_newer =
+                |saved: Vote| (saved.term, saved.committed) < (vote.term, vote.committed);
+            if log.vote().is_none_or(is_newer) {
+                log.save_vote(vote, Box::new(warn_of_failure));
+            }
+        });
     }
 }
 
@@ -180,6 +199,10 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     async fn save_vote(&mut self, raft_vote: &RaftVote) -> Result<(), io::Error> {
         // Wait for the sync. Otherwise this replica could forget its vote in a crash and vote again in the same
         // term.
+        if planted(Bug::ForgetVote) {
+            self.save_vote_later(vote(raft_vote));
+            return Ok(());
+        }
         let (done, saved) = oneshot::channel();
         self.log.save_vote(vote(raft_vote), Box::new(move |result| drop(done.send(result))));
         let result = saved.await.map_err(|_| io::Error::other("the log store is gone"))?;

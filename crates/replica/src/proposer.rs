@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anabranch_encryption::BatchSealer;
+use anabranch_planted::{Bug, planted};
 use anabranch_shard::{Batch, Command, DeduplicationWindow, Position, Producer, Run};
 use anabranch_types::{Clock, LogId, Timestamp};
 use bytes::{BufMut, BytesMut};
@@ -187,7 +188,10 @@ impl Proposer {
         Stored(stored.freeze())
     }
 
-    async fn propose(&self, payloads: Vec<Stored>, pending: Vec<Pending>) {
+    async fn propose(&self, mut payloads: Vec<Stored>, pending: Vec<Pending>) {
+        if planted(Bug::ReorderBatch) && payloads.len() > 1 {
+            payloads.swap(0, 1);
+        }
         let (began, metrics) = (Instant::now(), Arc::clone(&self.group.metrics));
         metrics.proposed_batches.observe(payloads.len() as u64);
         let results = self.group.propose_many(payloads).await;

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use anabranch_encryption::{KeyError, Opened, ShardKeys};
+use anabranch_planted::{Bug, planted};
 use anabranch_shard::{Command, Page, PageBatch, Position, Records};
 use anabranch_types::{Clock, Timestamp};
 use bytes::Bytes;
@@ -54,7 +55,10 @@ impl Group {
         let (mut bytes_left, mut records_left) = (bounds.max_bytes, bounds.max_records);
         let mut skipped_expired = false;
         loop {
-            let applied = self.progress.applied();
+            let mut applied = self.progress.applied();
+            if planted(Bug::ServeUncommitted) {
+                applied = self.log.log_state().last.map_or(applied, |last| last.index + 1);
+            }
             if page.next.log_index >= applied {
                 return Ok(page);
             }

@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use anabranch_catalog::scaling::ShardLoad;
 use anabranch_encryption::ShardKeys;
+use anabranch_planted::{Bug, planted};
 use anabranch_shard::{
-    Batch, Command, DeduplicationWindow, Gate, Outcome, Page, Position, Run, Shut, Start, Step,
+    Batch, Command, DeduplicationWindow, Ending, Gate, Outcome, Page, Position, Run, Shut, Start,
+    Step,
 };
 use anabranch_storage::Health;
 use anabranch_types::{Clock, HashKeyRange, ReplicaId, Timestamp, limits};
@@ -193,6 +195,22 @@ impl ShardReplica {
         }
     }
 
+    /// Where the records of the shard end now, as far as this replica has applied them. Only [`Bug::SkipFreeze`] may
+    /// use it: without a freeze the shard goes on.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn ending_now(&self) -> Result<Ending, Error> {
+        let last_arrival = self.group.progress.last_arrival();
+        let from = self.group.first_arrival_since(last_arrival).await?;
+        let page = self.read(from, u32::MAX, limits::GET_RECORDS_MAX_BYTES, false).await?;
+        let last_record = page.batches.last().map(|batch| {
+            let last = u16::try_from(batch.records.saturating_sub(1)).unwrap_or(u16::MAX);
+            Position { log_index: batch.log_index, offset: batch.first.saturating_add(last) }
+        });
+        Ok(Ending { last_record, last_arrival })
+    }
+
     /// Whether the shard takes records, as of the newest entry that this replica has applied.
     pub fn gate(&self) -> Gate {
         self.group.progress.gate()
@@ -266,7 +284,7 @@ impl ShardReplica {
         }
         let (bounds, clock) = (PageBounds { max_records, max_bytes }, self.clock.as_ref());
         let retained_from = self.retained_from();
-        let knows_tip = leader_only || self.group.leads_alone();
+        let knows_tip = leader_only || self.group.leads_alone() || planted(Bug::FollowerTip);
         // Another replica gave this position to the reader. So the records before it are acknowledged, and this
         // replica lacks some of them.
         if !knows_tip && from > Position::entry(self.group.progress.applied()) {

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use anabranch_planted::{Bug, planted};
 use anabranch_types::Timestamp;
 
 use crate::batch::{Batch, Producer};
@@ -80,6 +81,9 @@ impl DeduplicationWindow {
     /// For each record of `batch` its position if an earlier attempt wrote it, or `None` if it is new. `None` for
     /// the whole batch if no record is known.
     pub fn find(&self, batch: &Batch) -> Option<Vec<Option<Run>>> {
+        if planted(Bug::ForgetWindow) {
+            return None;
+        }
         let call = self.calls.get(batch.producer()?)?;
         let known = |index| call.iter().find_map(|entry| entry.find(index));
         let found: Vec<_> = batch.call_indexes().map(known).collect();

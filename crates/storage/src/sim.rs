@@ -31,6 +31,8 @@ pub enum SimSync {
     Automatic,
     /// Only in [`SimStore::sync`] and on close.
     OnDemand,
+    /// As [`Self::OnDemand`], but every write is reported as durable at once. For tests that must notice such a disk.
+    Lying,
 }
 
 /// Settings of a [`SimStore`].
@@ -281,6 +283,12 @@ impl State {
             visible.model.apply(change.clone());
         }
         let lazy = done.is_none();
+        let done = if self.settings.sync == SimSync::Lying {
+            self.due.extend(done.map(|done| (done, Ok(()))));
+            None
+        } else {
+            done
+        };
         self.pending.push_back(Pending { group, change, done });
         if self.settings.sync == SimSync::Automatic && !lazy {
             self.sync();

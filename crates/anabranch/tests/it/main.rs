@@ -16,6 +16,7 @@ mod nodes;
 mod on_demand;
 mod oracle;
 mod overload;
+mod planted;
 mod recovery;
 mod sick_disk;
 mod waiting;

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anabranch_catalog::{Command, ReshardJob, Shard, ShardsCommand, Stream};
+use anabranch_planted::{Bug, planted};
 use anabranch_shard::{Ending, Outcome, Step};
 use anabranch_types::{GroupId, NodeId, SequenceNumber, ShardId, StreamName};
 use futures::stream::{self, StreamExt};
@@ -38,6 +39,8 @@ use crate::status::status_of;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long parents may be frozen for a job that makes no progress. Shorter than the time for which a put is retried.
 const FROZEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long [`Bug::SkipFreeze`] waits before it freezes a parent.
+const FROZEN_TOO_LATE: Duration = Duration::from_millis(500);
 /// Parents that are frozen at a time.
 const FREEZE_AT_ONCE: usize = 64;
 
@@ -154,6 +157,15 @@ impl NodeRequest for Freeze {
     type Error = Status;
 
     async fn here(&self, node: &Node) -> Result<Option<Ending>, Status> {
+        if planted(Bug::SkipFreeze) {
+            let (shard, job) = (node.led_shard(self.group)?, self.job);
+            let ending = shard.ending_now().await.map_err(|error| status_of(&error))?;
+            tokio::spawn(async move {
+                tokio::time::sleep(FROZEN_TOO_LATE).await;
+                shard.step(Step::Freeze(job)).await
+            });
+            return Ok(Some(ending));
+        }
         let frozen = node.led_shard(self.group)?.step(Step::Freeze(self.job)).await;
         match frozen.map_err(|error| status_of(&error))? {
             Outcome::Frozen(ending) => Ok(Some(ending)),

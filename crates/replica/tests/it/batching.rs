@@ -1,8 +1,10 @@
 //! Group commit: requests that arrive during one message or one sync form the next one. No request waits for others.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anabranch_testkit::{Cluster, fast_settings};
+use futures::future::join_all;
 use tokio::time::Instant;
 
 /// A disk of the testkit syncs every millisecond of virtual time.
@@ -18,6 +20,20 @@ async fn a_lone_append_waits_for_disks_and_for_no_timer() {
         let batch = Cluster::call(&format!("call {number}"), &["alone"]);
         cluster.append_at(leader, batch).await.unwrap();
         assert!(began.elapsed() <= 2 * DISK_ROUND, "{:?} of virtual time", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_many_concurrent_callers_gets_the_position_of_its_record() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("first").await.unwrap();
+    let leader = cluster.leader().await;
+    let texts: Vec<_> = (0..50).map(|number| format!("record {number}")).collect();
+    let calls = texts.iter().map(|text| cluster.append_at(leader, Cluster::call(text, &[text])));
+    let runs = join_all(calls).await.into_iter().map(Result::unwrap);
+    let records: BTreeMap<_, _> = cluster.settled().await.into_iter().collect();
+    for (text, runs) in texts.iter().zip(runs) {
+        assert_eq!(records.get(&runs[0].first), Some(text));
     }
 }
 

@@ -96,6 +96,21 @@ async fn a_minority_takes_no_append() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_no_majority_has_is_not_read() {
+    let cluster = Cluster::start(3, fast_settings()).await;
+    cluster.append("a").await.unwrap();
+    let leader = cluster.leader().await;
+    let last = || cluster.shard(leader).unwrap().status().last;
+    let before = last();
+    cluster.network.isolate(leader, 1..=3);
+    let refused = cluster.append_at(leader, Cluster::call("x", &["x"])).await;
+    assert!(matches!(refused, Err(Error::Unknown(_))), "{refused:?}");
+    assert!(last() > before, "the entry is in the leader's log");
+    let read = cluster.read_all(leader).await.unwrap();
+    assert_eq!(read.iter().map(|(_, text)| text).collect::<Vec<_>>(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_may_have_a_successor_adds_nothing_to_its_log() {
     let settings = ReplicaSettings::default();
     let lease = settings.leader_lease;

@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use anabranch_planted::{Bug, planted};
 use anabranch_types::{GroupId, Incarnation, LogId, ReplicaId};
 use bytes::Bytes;
 use tracing::warn;
@@ -136,6 +137,9 @@ pub(crate) fn replay(
             }
             Step::Broken => {
                 let ends = (cursor.before_last(), cursor.end);
+                if planted(Bug::DropTail) {
+                    break Outcome::Whole { end: ends.1, before_last: ends.0, torn: true };
+                }
                 let outcome = classify_end(files, later, &mut scanner, ends, hint)?;
                 let Outcome::Damaged(damage) = outcome else { break outcome };
                 match salvage(&mut scanner, &cursor, hint, replay)? {

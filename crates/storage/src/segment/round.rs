@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anabranch_planted::{Bug, planted};
+
 use crate::{
     Error,
     segment::{
@@ -156,6 +158,9 @@ impl<'a> Round<'a> {
         // All writes have succeeded before the first sync. From here on nothing of the round is written again.
         let began = Instant::now();
         for extent in &self.extents {
+            if planted(Bug::AckBeforeFsync) {
+                break;
+            }
             let synced = extent.segment.sync_data();
             synced.map_err(|error| failed("fdatasync", &extent.segment, &error))?;
         }

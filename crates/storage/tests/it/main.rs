@@ -8,6 +8,7 @@ mod index_damage;
 mod contract;
 mod damage;
 mod kill;
+mod power_loss;
 mod reclaim;
 mod space;
 mod torn_tail;
