@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anabranch_planted::{Bug, planted};
 use anabranch_storage::{SimSettings, SimStore, SimSync};
 use anabranch_types::Incarnation;
 use rand::rngs::StdRng;
@@ -31,7 +32,9 @@ impl Disk {
     /// A disk without data. `seed` decides its incarnation and the times of its syncs.
     pub fn empty(seed: u64) -> Self {
         let incarnation = Incarnation(seed);
-        let settings = SimSettings { sync: SimSync::OnDemand, incarnation, starts: 1 };
+        let is_lying = planted(Bug::AckBeforeFsync);
+        let sync = if is_lying { SimSync::Lying } else { SimSync::OnDemand };
+        let settings = SimSettings { sync, incarnation, starts: 1 };
         Self { store: SimStore::new(settings), slowest_sync_millis: Arc::new(1.into()), seed }
     }
 

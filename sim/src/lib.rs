@@ -7,6 +7,7 @@
 //! Start at [`simulation::run`]. `cluster.rs` has the machines and faults, `workload.rs` the clients, `nemesis.rs` the
 //! choice of faults, `invariants.rs` what is checked inside the nodes. Histories are checked by `chaos-checkers`.
 
+pub mod campaign;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
@@ -15,6 +16,7 @@ pub mod machine;
 pub mod nemesis;
 pub mod network;
 pub mod recorder;
+pub mod scenario;
 pub mod seeding;
 pub mod simulation;
 pub mod workload;

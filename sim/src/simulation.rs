@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use anabranch_catalog::StreamStatus;
 use anabranch_replica::GroupReport;
-use chaos_checkers::history::{Header, History};
+use chaos_checkers::history::{Event, Header, History, write_event, write_header};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::clock::WallClock;
 use crate::cluster::Cluster;
 use crate::invariants::Invariants;
+use crate::machine::Machine;
 use crate::nemesis::Nemesis;
 use crate::recorder::Recorder;
 use crate::workload::{Audit, Stage, Workload};
@@ -61,13 +62,32 @@ pub struct Run {
     pub millis: u64,
     /// Time from the last heal until all was well.
     pub recovery_millis: u64,
+    /// Number of events of the history.
+    pub events: usize,
     /// Number of entries that were applied.
     pub entries: usize,
     /// Number of leaders that there were.
     pub elections: usize,
 }
 
-struct Simulation {
+fn write(header: &Header, events: &[Event]) -> Vec<u8> {
+    let mut history = Vec::new();
+    let mut write = || -> std::io::Result<()> {
+        write_header(&mut history, header)?;
+        events.iter().try_for_each(|event| write_event(&mut history, event))
+    };
+    write().expect("memory takes all bytes");
+    history
+}
+
+/// Checks what clients saw.
+fn check(header: Header, events: Vec<Event>) -> Result<(), String> {
+    History::new(header, events).map(drop).map_err(|error| error.to_string())
+}
+
+/// A run that is under way.
+pub struct Simulation {
+    seed: u64,
     plan: Plan,
     cluster: Cluster,
     recorder: Recorder,
@@ -79,35 +99,12 @@ struct Simulation {
 
 /// Runs a plan. The same seed and plan give the same run, if [`crate::seeding`] prepared the thread.
 pub fn run(seed: u64, plan: Plan) -> Run {
-    let mut simulation = Simulation::new(seed, plan);
-    let outcome = simulation.run();
-    let millis = simulation.cluster.time().millis();
-    let nodes = (1..=plan.nodes).collect();
-    let header = Header { seed, nodes, ..Header::default() };
-    let events = simulation.recorder.take();
-    let mut history = Vec::new();
-    let write = |history: &mut Vec<u8>| -> std::io::Result<()> {
-        chaos_checkers::history::write_header(&mut *history, &header)?;
-        events
-            .iter()
-            .try_for_each(|event| chaos_checkers::history::write_event(&mut *history, event))
-    };
-    write(&mut history).expect("memory takes all bytes");
-    let checked = outcome.and_then(|()| {
-        History::new(header.clone(), events).map(drop).map_err(|error| error.to_string())
-    });
-    Run {
-        history,
-        failure: checked.err(),
-        millis,
-        recovery_millis: simulation.recovery_millis,
-        entries: simulation.invariants.entries(),
-        elections: simulation.invariants.elections(),
-    }
+    Simulation::new(seed, plan).run(|simulation| simulation.run_under_faults())
 }
 
 impl Simulation {
-    fn new(seed: u64, plan: Plan) -> Self {
+    /// A cluster that has not begun.
+    pub fn new(seed: u64, plan: Plan) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut cluster = Cluster::new(plan.nodes, rng.random());
         let recorder = Recorder::new(cluster.time().clone());
@@ -118,24 +115,35 @@ impl Simulation {
         cluster.add_client(Audit::new(&workload).run());
         let nemesis = Nemesis::new(rng.random(), recorder.clone());
         let invariants = Invariants::default();
-        Self { plan, cluster, recorder, workload, nemesis, invariants, recovery_millis: 0 }
+        Self { seed, plan, cluster, recorder, workload, nemesis, invariants, recovery_millis: 0 }
     }
 
-    fn run(&mut self) -> Result<(), String> {
+    /// Begins, lets clients work while `middle` goes on, heals, audits, and checks the history.
+    pub fn run(mut self, middle: impl FnOnce(&mut Self) -> Result<(), String>) -> Run {
+        let outcome = self.run_all(middle);
+        let nodes = self.cluster.nodes().collect();
+        let header = Header { seed: self.seed, nodes, ..Header::default() };
+        let events = self.recorder.take();
+        let (number, history) = (events.len(), write(&header, &events));
+        let checked = outcome.and_then(|()| check(header, events));
+        Run {
+            history,
+            failure: checked.err(),
+            millis: self.cluster.time().millis(),
+            recovery_millis: self.recovery_millis,
+            events: number,
+            entries: self.invariants.entries(),
+            elections: self.invariants.elections(),
+        }
+    }
+
+    fn run_all(
+        &mut self,
+        middle: impl FnOnce(&mut Self) -> Result<(), String>,
+    ) -> Result<(), String> {
         self.step_until("the first streams", START_MILLIS, Self::has_begun)?;
         self.workload.set_stage(Stage::Runs);
-        let began = self.cluster.time().millis();
-        let length = u64::try_from(self.plan.length.as_millis()).unwrap_or(u64::MAX);
-        loop {
-            let passed = self.cluster.time().millis() - began;
-            if passed >= length {
-                break;
-            }
-            if self.plan.faults {
-                self.nemesis.step(&mut self.cluster, passed);
-            }
-            self.step()?;
-        }
+        middle(self)?;
         self.nemesis.heal(&mut self.cluster);
         self.workload.set_stage(Stage::Heals);
         let healed = self.cluster.time().millis();
@@ -143,6 +151,38 @@ impl Simulation {
         self.workload.set_stage(Stage::Audits);
         self.step_until("the audit", RECOVERY_MILLIS, |this| this.workload.stage() == Stage::Done)?;
         self.recovery_millis = self.cluster.time().millis() - healed;
+        Ok(())
+    }
+
+    fn run_under_faults(&mut self) -> Result<(), String> {
+        let began = self.cluster.time().millis();
+        let length = u64::try_from(self.plan.length.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let passed = self.cluster.time().millis() - began;
+            if passed >= length {
+                return Ok(());
+            }
+            if self.plan.faults {
+                self.nemesis.step(&mut self.cluster, passed);
+            }
+            self.step()?;
+        }
+    }
+
+    /// The machines, for faults.
+    pub fn cluster(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    /// Lets the time of the world go on.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn run_for(&mut self, millis: u64) -> Result<(), String> {
+        let until = self.cluster.time().millis() + millis;
+        while self.cluster.time().millis() < until {
+            self.step()?;
+        }
         Ok(())
     }
 
@@ -154,11 +194,15 @@ impl Simulation {
         Ok(())
     }
 
-    fn step_until(
+    /// Lets the time of the world go on until something is there, but at most `longest` milliseconds.
+    ///
+    /// # Errors
+    /// The first rule that does not hold, or that `what` is not there in time.
+    pub fn step_until(
         &mut self,
         what: &str,
         longest: u64,
-        is_there: fn(&Self) -> bool,
+        is_there: impl Fn(&Self) -> bool,
     ) -> Result<(), String> {
         let began = self.cluster.time().millis();
         while !is_there(self) {
@@ -178,6 +222,16 @@ impl Simulation {
     fn all_ready(&self) -> bool {
         let mut machines = self.cluster.machines().iter();
         machines.all(|machine| machine.node().is_some_and(|node| node.is_ready()))
+    }
+
+    /// Whether every node is current, and every group has all its voters.
+    pub fn is_settled(&self) -> bool {
+        self.cluster.is_settled()
+    }
+
+    /// The machines, to look at.
+    pub fn machines(&self) -> &[Machine] {
+        self.cluster.machines()
     }
 
     /// Whether all clients have ended, and every node is ready and has the same catalog.
