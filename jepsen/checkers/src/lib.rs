@@ -4,8 +4,43 @@
 //! harness. This crate defines the history with its two file formats (JSON lines and Jepsen's EDN), the payload of a
 //! record, and the checkers. Everything is a pure function of its input: no clock, no randomness, no files, no
 //! network. So one history always gets one verdict, wherever and whenever it is checked.
+//!
+//! [`check`] collects what the history says (`run.rs`), then runs each rule of the table in `rules.rs`. A new
+//! family of rules is a file with functions, and a row in that table for each of them.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each rule is about few of the many calls, and a new call changes no rule"
+)]
+
+mod access;
+mod cluster;
+mod completeness;
+mod counts;
 pub mod history;
+mod integrity;
+mod leases;
+mod linearizable;
+mod order;
 pub mod payload;
+mod resharding;
+mod retention;
+mod rules;
+mod run;
+mod verdict;
 
+pub use counts::{Counts, FaultCount, Outcomes};
 pub use history::{Event, Header, History};
+pub use rules::{RULES, Rule, RuleId};
+pub use verdict::{Finding, Judgement, Severity, Verdict};
+
+/// Judges a history by all rules.
+pub fn check(history: &History) -> Verdict {
+    let run = run::Run::of(history);
+    let mut report = verdict::Report::new(run.stalled);
+    for rule in RULES {
+        report.begin(rule.id);
+        (rule.check)(&run, &mut report);
+    }
+    report.finish(counts::count(&run, history))
+}

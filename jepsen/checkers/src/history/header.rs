@@ -61,6 +61,8 @@ pub struct Promises {
     pub reshard_waits: bool,
     /// DescribeStream and the calls that change a stream are linearizable (R8).
     pub linearizable_streams: bool,
+    /// A user may do what was granted as soon as the grant is acknowledged (A2).
+    pub immediate_grants: bool,
     /// How long a read may still show a record that another read no longer showed (T3, T4).
     pub trim_staleness_ms: Millis,
 }
@@ -99,6 +101,7 @@ impl Default for Promises {
             array_order: false,
             reshard_waits: false,
             linearizable_streams: true,
+            immediate_grants: false,
             trim_staleness_ms: Millis(0),
         }
     }

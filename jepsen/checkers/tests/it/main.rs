@@ -9,3 +9,5 @@
 
 mod edn;
 mod formats;
+mod planted;
+mod script;
