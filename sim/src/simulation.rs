@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anabranch_catalog::StreamStatus;
 use anabranch_replica::GroupReport;
+use chaos_checkers::Severity;
 use chaos_checkers::history::{Event, Header, History, write_event, write_header};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -82,7 +83,17 @@ fn write(header: &Header, events: &[Event]) -> Vec<u8> {
 
 /// Checks what clients saw.
 fn check(header: Header, events: Vec<Event>) -> Result<(), String> {
-    History::new(header, events).map(drop).map_err(|error| error.to_string())
+    let history = History::new(header, events).map_err(|error| error.to_string())?;
+    let verdict = chaos_checkers::check(&history);
+    let broken: Vec<String> = verdict
+        .findings
+        .iter()
+        .filter(|finding| finding.severity != Severity::Report)
+        .map(|finding| {
+            format!("{:?}: {} (events {:?})", finding.rule, finding.message, finding.events)
+        })
+        .collect();
+    if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }
 
 /// A run that is under way.

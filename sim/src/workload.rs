@@ -15,7 +15,7 @@ use std::time::Duration;
 use anabranch_catalog::StreamStatus;
 use anabranch_client::{Client, ShardRoute};
 use anabranch_shard::{Page, Position, Record};
-use anabranch_types::{StreamName, Timestamp};
+use anabranch_types::{Clock, StreamName, Timestamp};
 use chaos_checkers::history::{self, Millis, Seq};
 use chaos_checkers::payload;
 use rand::rngs::StdRng;
@@ -50,6 +50,8 @@ pub struct Workload {
     recorder: Recorder,
     clock: WallClock,
     stage: Rc<Cell<Stage>>,
+    /// When all faults ended.
+    healed: Rc<Cell<Timestamp>>,
     busy: Rc<Cell<u32>>,
     ready: Rc<Cell<bool>>,
     chains: Rc<Cell<u64>>,
@@ -60,6 +62,7 @@ impl Workload {
     pub fn new(nodes: u64, recorder: Recorder, clock: WallClock) -> Self {
         let stage = Rc::new(Cell::new(Stage::Begins));
         Self {
+            healed: Rc::default(),
             nodes,
             recorder,
             clock,
@@ -77,6 +80,9 @@ impl Workload {
 
     /// Moves the run to `stage`.
     pub fn set_stage(&self, stage: Stage) {
+        if stage == Stage::Heals {
+            self.healed.set(self.clock.now());
+        }
         self.stage.set(stage);
     }
 

@@ -11,8 +11,8 @@ use anabranch_catalog::{
 use anabranch_client::{Client, Error};
 use anabranch_types::{Clock, HashKey, StreamName, limits};
 use chaos_checkers::history::{
-    Answer, Create, Delete, Done, ListShards, Merge, Read, ReadValue, Seq, Shard, Shards, Split,
-    Write,
+    self, Answer, Create, Delete, Describe, Done, ListShards, Merge, Read, ReadValue, Seq, Shard,
+    Shards, Split, Status, Write,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -56,7 +56,8 @@ pub(super) async fn change(workload: Workload, client: Client, seed: u64) {
             }
             4 => delete(&client, &mut process).await,
             5..7 => write_tag(&client, &mut process, rng.random_range(0..1000)).await,
-            7..9 => read_tag(&client, &mut process).await,
+            7 => read_tag(&client, &mut process).await,
+            8 => describe_any(&client, &mut process, &mut rng).await,
             _ => list(&client, &mut process, &mut rng).await,
         }
     }
@@ -180,6 +181,43 @@ async fn list(client: &Client, process: &mut Process, rng: &mut StdRng) {
     let streams = streams_with_records(client);
     let Some(name) = streams.get(rng.random_range(0..streams.len().max(1))) else { return };
     list_shards(client, process, name).await;
+}
+
+async fn describe_any(client: &Client, process: &mut Process, rng: &mut StdRng) {
+    let view = client.view();
+    let names: Vec<&StreamName> = view.catalog().streams.keys().collect();
+    if let Some(name) = names.get(rng.random_range(0..names.len().max(1))) {
+        describe(client, process, name).await;
+    }
+}
+
+/// Asks for the status of a stream, by the newest catalog. `false` if no node answers.
+pub(super) async fn describe(client: &Client, process: &mut Process, name: &StreamName) -> bool {
+    let function = process.invoke(Describe { stream: stream_name(name) });
+    let ended = match client.newest_view().await {
+        Ok(view) => match view.catalog().streams.get(name) {
+            Some(stream) => Ended::Ok(Answer::Describe(status_of(stream))),
+            None => Ended::Failed("ResourceNotFound".into()),
+        },
+        Err(error) => Ended::Failed(error.to_string()),
+    };
+    let done = matches!(ended, Ended::Ok(_));
+    process.end(function, ended);
+    done
+}
+
+fn status_of(stream: &Stream) -> history::StreamStatus {
+    let open = stream.shards.values().filter(|shard| shard.is_open()).count();
+    history::StreamStatus {
+        status: match stream.status {
+            StreamStatus::Creating => Status::Creating,
+            StreamStatus::Active => Status::Active,
+            StreamStatus::Updating => Status::Updating,
+            StreamStatus::Deleting => Status::Deleting,
+        },
+        open_shards: u32::try_from(open).unwrap_or(u32::MAX),
+        retention_hours: u64::from(stream.retention_hours),
+    }
 }
 
 /// Lists the shards of a stream, by the newest catalog. `false` if no node answers.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anabranch_catalog::StreamStatus;
 use anabranch_client::{Client, ShardRoute};
 use anabranch_shard::{BatchBuilder, Position, Start};
-use anabranch_types::StreamName;
+use anabranch_types::{Clock, StreamName};
 use chaos_checkers::history::{Answer, Drain, Drained, Record, Recover, Recovered};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{Stage, Workload, admin, records, shard_id, stream_name};
 use crate::recorder::{Ended, Process};
@@ -31,14 +31,17 @@ impl Audit {
     pub async fn run(self) -> turmoil::Result {
         let workload = self.0;
         workload.until(Stage::Audits).await;
-        let (client, began) = (workload.connect().await, Instant::now());
+        let client = workload.connect().await;
         let mut process = workload.process();
         for name in settled_streams(&client).await {
+            while !admin::describe(&client, &mut process, &name).await {
+                sleep(RETRY).await;
+            }
             while !admin::list_shards(&client, &mut process, &name).await {
                 sleep(RETRY).await;
             }
             for route in routes(&client, &name) {
-                recover(&client, &route, &mut process, began).await;
+                recover(&workload, &client, &route, &mut process).await;
                 drain(&client, &route, &mut process).await;
             }
         }
@@ -74,7 +77,7 @@ fn is_open(client: &Client, route: &ShardRoute) -> bool {
 }
 
 /// Appends a record that belongs to no client, until the shard takes it.
-async fn recover(client: &Client, route: &ShardRoute, process: &mut Process, began: Instant) {
+async fn recover(workload: &Workload, client: &Client, route: &ShardRoute, process: &mut Process) {
     if !is_open(client, route) {
         return;
     }
@@ -86,7 +89,8 @@ async fn recover(client: &Client, route: &ShardRoute, process: &mut Process, beg
     while client.append(route, batch.clone()).await.is_err() {
         sleep(RETRY).await;
     }
-    let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let passed = workload.clock.now().since(workload.healed.get());
+    let ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
     process.end(function, Ended::Ok(Answer::Recover(Recovered { ms })));
 }
 
