@@ -24,6 +24,7 @@ check format cargo fmt --all --check
 check python python
 check clippy cargo clippy --release --workspace --all-targets -- -D warnings
 check planted cargo clippy --release -p anabranch-planted --features planted-bugs --all-targets -- -D warnings
+check simulation scripts/sim.sh lint
 check documentation documentation
 if deny=$(scripts/cargo-deny.sh); then
     # cargo-deny checks the dependencies of every platform. These are more than a build has downloaded.
