@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz bench curves limits costs outages scaling chaos chaos-planted chaos-campaign soak lint audit fix
+.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz sim bench curves limits costs outages scaling chaos chaos-planted chaos-campaign soak lint audit fix
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,9 @@ guard-record: setup ## Count instructions and allocations, and write them into s
 
 fuzz: setup ## Fuzz the code that reads bytes from outside, ten seconds per target (ARGS="--seconds 600 catalog")
 	@$(CARGO) run --release -q -p anabranch-fuzz -- $(ARGS)
+
+sim: setup ## Simulate clusters under faults, a thousand seeds (ARGS="--seeds 1..101", or "--seed 7 --trace")
+	@scripts/sim.sh run $(ARGS)
 
 demo: build ## Run three nodes with a real data set, kill a leader, check every record
 	@$(ENV) $(PYTHON) scripts/demo.py $(ARGS)

@@ -31,6 +31,7 @@ check clippy cargo clippy --release --workspace --all-targets -- -D warnings
 check planted cargo clippy --release -p anabranch-planted --features planted-bugs --all-targets -- -D warnings
 check harness-format cargo fmt --all --check --manifest-path jepsen/Cargo.toml
 check harness harness
+check simulation scripts/sim.sh lint
 check documentation documentation
 if deny=$(scripts/cargo-deny.sh); then
     # cargo-deny checks the dependencies of every platform. These are more than a build has downloaded.

@@ -17,6 +17,7 @@ step() {
 scripts/build.sh || exit 1
 step cargo test --release --workspace --no-fail-fast
 step cargo test --release -p anabranch-planted --features planted-bugs
+step scripts/sim.sh test
 step .venv/bin/python -m pytest tests/scripts
 step .venv/bin/python -m pytest tests/e2e
 step scripts/chaos.sh short

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anabranch_catalog::{Catalog, Command, NodeCommand, NodeRegistration, Outcome, Replica};
 use anabranch_planted::{Bug, planted};
 use anabranch_replica::GroupSpec;
-use anabranch_types::{GroupId, NodeId, ReplicaId};
+use anabranch_types::{GroupId, Incarnation, NodeId, ReplicaId};
 use futures::future::join_all;
 use tokio::time::sleep;
 
@@ -172,11 +172,7 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
                 // The other node has seen a catalog, so the cluster is not new, even if the node can't send that
                 // catalog now.
                 let Some(catalog) = fetch_catalog(node, *other).await else { continue };
-                let known = catalog.nodes.get(&node.id());
-                // A catalog that was recovered may have forgotten this node. It remembers that its founders are gone.
-                return catalog.recovered_as().is_none()
-                    && known
-                        .is_none_or(|known| known.incarnation == node.this_start().incarnation)
+                return is_unused(&catalog, node.id(), node.this_start().incarnation)
                     || planted(Bug::KeepIdentity);
             }
             empty += usize::from(info.began_empty);
@@ -186,6 +182,17 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
         }
         sleep(RETRY).await;
     }
+}
+
+/// Whether the founding replica of `node` may begin with an empty log, by the catalog of another node: no earlier disk of
+/// the node ever held it. A catalog that gave the node another replica id knows of an earlier disk, also if the node has
+/// registered its new disk since then. A catalog that was recovered may have forgotten this node. It remembers that its
+/// founders are gone.
+fn is_unused(catalog: &Catalog, node: NodeId, incarnation: Incarnation) -> bool {
+    let known = catalog.nodes.get(&node);
+    let is_same_disk = known.is_none_or(|known| known.incarnation == incarnation);
+    let founder = Replica { id: ReplicaId(node.0), node };
+    catalog.recovered_as().is_none() && is_same_disk && catalog.replicas.contains(&founder)
 }
 
 async fn fetch_catalog(node: &Node, from: NodeId) -> Option<Catalog> {
@@ -246,4 +253,46 @@ async fn is_taken(node: &Node) -> bool {
     }
     let there = node.peers().remotes().node_info_at(&known.grpc_address).await;
     there.is_ok_and(|info| info.node == node.id().0 && info.cluster == settings.cluster)
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_catalog::Command;
+
+    use super::*;
+
+    const NODE: NodeId = NodeId(2);
+
+    /// A catalog with three founders, after `NODE` has registered disks with these incarnations.
+    fn catalog(incarnations: &[u64]) -> Catalog {
+        let founder = |node| Replica { id: ReplicaId(node), node: NodeId(node) };
+        let mut catalog = Catalog::bootstrap(&[founder(1), founder(2), founder(3)]);
+        for (log_index, incarnation) in (1..).zip(incarnations) {
+            let registration = NodeRegistration {
+                node: NODE,
+                incarnation: Incarnation(*incarnation),
+                starts: 1,
+                boot: log_index,
+                grpc_address: "a:1".into(),
+                api_address: String::new(),
+                zone: String::new(),
+            };
+            let command = Command::Node(NodeCommand::Register(registration));
+            assert!(matches!(catalog.apply(log_index, command), Outcome::Done { .. }));
+        }
+        catalog
+    }
+
+    #[test]
+    fn a_founder_begins_if_no_other_disk_was_registered() {
+        assert!(is_unused(&catalog(&[]), NODE, Incarnation(7)));
+        assert!(is_unused(&catalog(&[7]), NODE, Incarnation(7)));
+    }
+
+    #[test]
+    fn a_founder_with_a_wiped_disk_never_begins_again() {
+        assert!(!is_unused(&catalog(&[6]), NODE, Incarnation(7)));
+        // The new disk was registered, but lost power before it held anything.
+        assert!(!is_unused(&catalog(&[6, 7]), NODE, Incarnation(7)));
+    }
 }

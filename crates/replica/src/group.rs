@@ -38,7 +38,7 @@ use openraft::raft::{
 };
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::acknowledged::Reverted;
 use crate::applier::{Applier, checkpoint_log_id};
@@ -128,10 +128,13 @@ pub(crate) struct Group {
     /// whatever openraft says. 0 if it never renounced a term.
     renounced_term: AtomicU64,
     /// Held while a leadership transfer is under way, so that only one target at a time is told to start an
-    /// election.
-    transferring: Mutex<()>,
+    /// election. Number of transfers so far that failed.
+    transferring: Mutex<u64>,
     /// Whether no majority of the voters is alive with a disk that takes records. Upkeep updates it.
     pub(crate) lacks_writable_majority: Arc<AtomicBool>,
+    /// Whether a leader has sent anything since this replica was opened.
+    heard_leader: Arc<AtomicBool>,
+    opened: Instant,
 }
 
 /// Parts that all replicas of a node share.
@@ -191,6 +194,8 @@ impl Group {
             renounced_term: AtomicU64::new(0),
             transferring: Mutex::default(),
             lacks_writable_majority,
+            heard_leader: Arc::default(),
+            opened: Instant::now(),
         })
     }
 
@@ -235,6 +240,11 @@ impl Group {
             voters: metrics.membership_config.voter_ids().map(ReplicaId).collect(),
             quarantined,
         }
+    }
+
+    /// Id of the leader, if this replica knows one. It is known even if the log of this replica is empty.
+    pub(crate) fn leader_replica(&self) -> Option<ReplicaId> {
+        self.raft.server_metrics().borrow_watched().current_leader.map(ReplicaId)
     }
 
     /// Node of the leader, if this replica knows one.
@@ -589,7 +599,7 @@ impl Group {
     /// Ends the lease that the lost leader holds at this replica, so that this replica can vote at once. openraft
     /// does that when it handles a leadership transfer. This transfer names the lost leader itself, so no replica
     /// starts an election because of it.
-    async fn release_lost_leader(&self) {
+    pub(crate) async fn release_lost_leader(&self) {
         let metrics = self.raft.server_metrics();
         let (vote, leader) = {
             let metrics = metrics.borrow_watched();
@@ -621,7 +631,8 @@ impl Group {
         let own = voters.iter().position(|voter| *voter == self.replica.0)?;
         // After a restart the stored vote still names the leader from before the restart. If that is this replica,
         // it does not lead any more.
-        let is_gone = leader.is_some_and(|leader| leader == self.node || gone(leader));
+        let is_gone = leader
+            .is_some_and(|leader| leader == self.node || gone(leader) || self.is_leader_unheard());
         // A new leader first writes an entry, and a full disk refuses it. A candidate whose disk is stalled can't
         // save its vote.
         let cannot = metrics.state == ServerState::Leader
@@ -638,6 +649,14 @@ impl Group {
         u32::try_from((own + turn) % voters.len() + last).ok()
     }
 
+    /// Whether the leader that the stored vote names has sent nothing since this replica was opened, although there was
+    /// time for a heartbeat. The node of such a leader may be alive while its replica is gone, because its disk was
+    /// wiped. If the leader is alive after all, the other voters hear it and refuse the pre-vote.
+    fn is_leader_unheard(&self) -> bool {
+        let longest = self.settings.heartbeat_interval + self.settings.heartbeat_interval / 3;
+        !self.heard_leader.load(Ordering::Relaxed) && self.opened.elapsed() > longest
+    }
+
     /// Receives a stream of appends from another node. Gives one response for each append, in order.
     ///
     /// If the disk has no free space for the records of an append, the append is refused here, before openraft sees
@@ -650,12 +669,14 @@ impl Group {
         let (group, log) = (self.id, Arc::clone(&self.log));
         let lacks_writable_majority = Arc::clone(&self.lacks_writable_majority);
         let refused = Arc::new(AtomicBool::new(false));
-        let noticed = Arc::clone(&refused);
+        let (noticed, heard_leader) = (Arc::clone(&refused), Arc::clone(&self.heard_leader));
         let requests = futures::stream::unfold(requests, move |mut requests| {
             let (log, is_refused) = (Arc::clone(&log), Arc::clone(&noticed));
             let lacks_writable_majority = Arc::clone(&lacks_writable_majority);
+            let heard_leader = Arc::clone(&heard_leader);
             async move {
                 let message = requests.recv().await?;
+                heard_leader.store(true, Ordering::Relaxed);
                 let lacks_writable_majority = lacks_writable_majority.load(Ordering::Relaxed);
                 let last = log.log_state().last;
                 if refuses(log.disk(), lacks_writable_majority, group, last, &message) {
@@ -713,6 +734,7 @@ impl Group {
     }
 
     async fn receive_heartbeat(&self, message: pb::AppendEntries) -> Result<ResponseBody, String> {
+        self.heard_leader.store(true, Ordering::Relaxed);
         let request = append_request(message).map_err(|e| e.to_string())?;
         let prev = request.prev_log_id;
         let answer = self.raft.append_entries(request).await.map_err(|e| e.to_string())?;

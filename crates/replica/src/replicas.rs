@@ -492,6 +492,14 @@ impl Inner {
 }
 
 impl Held {
+    /// Whether the leader is on `node`, and the replica here does not know that, because its log has no membership
+    /// yet. Such a replica can't stand for election, but the others need its vote.
+    fn is_led_unseen_by(&self, node: NodeId) -> bool {
+        let leader = self.group.leader_replica();
+        let is_there = |member: &Replica| Some(member.id) == leader && member.node == node;
+        self.group.leader().is_none() && self.wanted.iter().any(is_there)
+    }
+
     /// Proposes `due`, purges the log and changes the membership, where needed. Most groups need nothing in most
     /// rounds.
     async fn work(self, due: Option<Payload>) {
@@ -526,7 +534,8 @@ async fn look_after(replicas: std::sync::Weak<Inner>) {
     }
 }
 
-/// When a node falls silent or restarts, replicas here start an election in the groups that it led.
+/// When a node falls silent or restarts, replicas here start an election in the groups that it led. A replica whose log
+/// is still empty only lets the others have its vote.
 async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
     let Some(mut events) = replicas.upgrade().map(|inner| inner.transport.liveness().events())
     else {
@@ -543,11 +552,16 @@ async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
         if replicas.is_leaving() || replicas.is_stalled() {
             continue;
         }
-        let groups: Vec<_> = replicas.held().values().map(|held| Arc::clone(&held.group)).collect();
-        for group in groups.into_iter().filter(|group| group.leader() == Some(lost)) {
-            replicas.tasks().spawn(async move {
-                group.stand_if_leaderless(|node: NodeId| node == lost).await;
-            });
+        let held: Vec<Held> = replicas.held().values().cloned().collect();
+        for held in held {
+            let group = Arc::clone(&held.group);
+            if group.leader() == Some(lost) {
+                replicas.tasks().spawn(async move {
+                    group.stand_if_leaderless(|node: NodeId| node == lost).await;
+                });
+            } else if held.is_led_unseen_by(lost) {
+                replicas.tasks().spawn(async move { group.release_lost_leader().await });
+            }
         }
     }
 }

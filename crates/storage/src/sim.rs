@@ -31,6 +31,8 @@ pub enum SimSync {
     Automatic,
     /// Only in [`SimStore::sync`] and on close.
     OnDemand,
+    /// As [`Self::OnDemand`], but every write is reported as durable at once. For tests that must notice such a disk.
+    Lying,
 }
 
 /// Settings of a [`SimStore`].
@@ -40,6 +42,9 @@ pub struct SimSettings {
     pub sync: SimSync,
     /// Result of [`LogStore::incarnation`].
     pub incarnation: Incarnation,
+    /// Result of [`LogStore::starts`]. The store that opens after a crash has one more. With 0, the disk does not count
+    /// its starts.
+    pub starts: u64,
 }
 
 /// The simulated store. A clone is a cheap handle to the same store.
@@ -124,7 +129,9 @@ impl SimStore {
         for pending in lost.iter().take(surviving) {
             change_durable(&mut durable, pending.group, pending.change.clone());
         }
-        let next = Self::with_durable(state.settings, durable, state.quarantined.clone());
+        let starts = state.settings.starts;
+        let settings = SimSettings { starts: starts + u64::from(starts > 0), ..state.settings };
+        let next = Self::with_durable(settings, durable, state.quarantined.clone());
         next.1.entries.send_replace(self.1.entries.borrow().clone());
         next.set_disk(state.disk);
         drop(state);
@@ -276,6 +283,12 @@ impl State {
             visible.model.apply(change.clone());
         }
         let lazy = done.is_none();
+        let done = if self.settings.sync == SimSync::Lying {
+            self.due.extend(done.map(|done| (done, Ok(()))));
+            None
+        } else {
+            done
+        };
         self.pending.push_back(Pending { group, change, done });
         if self.settings.sync == SimSync::Automatic && !lazy {
             self.sync();
@@ -373,9 +386,8 @@ impl LogStore for SimStore {
         self.lock().settings.incarnation
     }
 
-    /// Always 0: a simulated disk does not count.
     fn starts(&self) -> u64 {
-        0
+        self.lock().settings.starts
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -22,7 +22,7 @@ pub use anabranch_proto::replica as pb;
 pub use clocks::{ClockReport, Clocks};
 pub use connector::{Connector, Destination, Io, TcpConnector, TlsConnector};
 pub use lane::{AppendChannel, AppendRequests, ResponseBody};
-pub use listener::{Connection, Listener};
+pub use listener::{Acceptor, Connection, Listener};
 pub use liveness::{Liveness, PeerEvent};
 pub use peer::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES, Purpose, STREAM_WINDOW_BYTES, Transport,

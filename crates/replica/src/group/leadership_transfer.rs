@@ -76,7 +76,9 @@ impl Group {
             return LeadershipTransfer::Done;
         }
         // Only one transfer at a time: two targets would compete in the election.
-        let Ok(_only) = self.transferring.try_lock() else { return LeadershipTransfer::NotYet };
+        let Ok(mut failed) = self.transferring.try_lock() else {
+            return LeadershipTransfer::NotYet;
+        };
         let mut targets = self.targets();
         targets.retain(|target| suits(target.node));
         if targets.is_empty() {
@@ -95,8 +97,10 @@ impl Group {
         if targets.is_empty() {
             return LeadershipTransfer::NotYet;
         }
-        // Chosen by the group id, so that the other nodes share the groups that one node transfers.
-        let turn = usize::try_from(self.id.0 % targets.len() as u64).unwrap_or(0);
+        // Chosen by the group id, so that the other nodes share the groups that one node transfers. After a failed
+        // transfer it is the next target's turn: a node may be alive although its replica is gone for ever.
+        let turn = self.id.0.wrapping_add(*failed) % targets.len() as u64;
+        let turn = usize::try_from(turn).unwrap_or(0);
         let Target { replica, node, .. } = targets[turn];
         let term = self.raft.server_metrics().borrow_watched().vote.leader_id.term;
         // From here on this replica serves nothing as the leader. Only then is the target told.
@@ -112,6 +116,7 @@ impl Group {
                 LeadershipTransfer::Done
             }
             Err(error) => {
+                *failed = failed.wrapping_add(1);
                 self.metrics.leadership_transfers.of(Transfer::NotTakenOver).increment();
                 tracing::warn!(group = %self.id, %replica, %node, %error, "the target has not taken over in time");
                 LeadershipTransfer::NotYet

@@ -269,3 +269,24 @@ async fn a_node_that_stops_opens_no_replica_any_more() {
     assert!(cluster.replicas(leader).unwrap().groups().is_empty());
     cluster.append("after").await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn survivors_that_restart_do_not_wait_for_a_leader_whose_disk_was_wiped() {
+    // The election timeout is fifteen seconds or more. The node of the lost leader is alive.
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("before").await.unwrap();
+    cluster.settled().await;
+    let lost = cluster.leader().await;
+    for node in 1..=3 {
+        cluster.crash(node, 1).await;
+    }
+    cluster.wipe(lost);
+    let members = [1, 2, 3].map(|node| (if node == lost { 9 } else { node }, node));
+    cluster.let_starters_believe_in(&members);
+    for node in 1..=3 {
+        cluster.restart(node).await;
+    }
+    let restarted = Instant::now();
+    cluster.append("after").await.unwrap();
+    assert!(restarted.elapsed() < Duration::from_secs(8), "{:?}", restarted.elapsed());
+}

@@ -181,3 +181,26 @@ async fn a_leaving_node_does_not_stand_for_election_again() {
     cluster.append("b").await.unwrap();
     assert_eq!(cluster.leader().await, third);
 }
+
+#[tokio::test(start_paused = true)]
+async fn if_the_replica_of_the_target_is_gone_for_ever_another_replica_leads() {
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("a").await.unwrap();
+    cluster.settled().await;
+    let old = cluster.leader().await;
+    // The target that the old leader prefers, by the id of the group.
+    let mut targets = others(old);
+    targets.sort_unstable();
+    let target = targets[usize::try_from(GROUP.0 % 2).unwrap()];
+    // The disk of the target is wiped. Its node is alive again with another replica, before the leader knows of that.
+    cluster.stop(target).await;
+    cluster.wipe(target);
+    let replaced = [(1, 1), (2, 2), (3, 3)]
+        .map(|(id, node)| if node == target { (9, node) } else { (id, node) });
+    cluster.let_starters_believe_in(&replaced);
+    cluster.restart(target).await;
+    let began = Instant::now();
+    assert_eq!(transfer(&cluster, old, target).await, LeadershipTransfer::NotYet);
+    cluster.append("b").await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}

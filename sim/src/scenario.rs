@@ -1,0 +1,94 @@
+//! Scenarios of bugs that the simulation found. Each one is the shortest way to the bug, and holds since it is fixed.
+
+use std::time::Duration;
+
+use anabranch_storage::LogStore;
+use anabranch_types::NodeId;
+
+use crate::simulation::{Plan, Run, Simulation};
+
+/// A named scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// A disk is wiped. The node registers the new disk, and loses power before the disk holds anything. At its next
+    /// start it began the replica of the catalog under the id of the founder, whose votes and entries were gone.
+    WipedDiskLosesPower,
+    /// A leader gives its leadership away, because its clock is wrong. The replica that it chose is gone for ever: its
+    /// disk was wiped, and its node is alive with another replica. The leader chose the same replica again and again,
+    /// and the group had no leader any more.
+    TransferToAWipedDisk,
+}
+
+/// The node whose disk is wiped.
+const WIPED: u64 = 1;
+/// Longest wait for anything, in milliseconds.
+const LONGEST_MILLIS: u64 = 10_000;
+
+impl Scenario {
+    /// All scenarios.
+    pub const ALL: [Self; 2] = [Self::WipedDiskLosesPower, Self::TransferToAWipedDisk];
+
+    /// The scenario with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+
+    /// The name, for the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WipedDiskLosesPower => "wiped-disk-loses-power",
+            Self::TransferToAWipedDisk => "transfer-to-a-wiped-disk",
+        }
+    }
+
+    /// Runs the scenario.
+    pub fn run(self) -> Run {
+        let plan = Plan { nodes: 3, length: Duration::ZERO, faults: false };
+        Simulation::new(1, plan).run(|simulation| match self {
+            Self::WipedDiskLosesPower => wiped_disk_loses_power(simulation),
+            Self::TransferToAWipedDisk => transfer_to_a_wiped_disk(simulation),
+        })
+    }
+}
+
+/// Runs `simulation` until every group has all its voters.
+fn settle(simulation: &mut Simulation) -> Result<(), String> {
+    simulation.step_until("all voters", LONGEST_MILLIS, Simulation::is_settled)
+}
+
+fn wiped_disk_loses_power(simulation: &mut Simulation) -> Result<(), String> {
+    settle(simulation)?;
+    simulation.cluster().cut_power(WIPED, true);
+    simulation.cluster().wipe(WIPED);
+    let incarnation = simulation.machines()[0].disk().store().incarnation();
+    simulation.run_for(200)?;
+    simulation.cluster().power_on(WIPED);
+    simulation.step_until("the registration of the wiped disk", LONGEST_MILLIS, |simulation| {
+        let node = simulation.machines()[1].node();
+        node.is_some_and(|node| {
+            let catalog = node.catalog().borrow().clone();
+            catalog.nodes.get(&NodeId(WIPED)).is_some_and(|known| known.incarnation == incarnation)
+        })
+    })?;
+    // The new disk has written nothing yet, or loses what it has written.
+    simulation.cluster().cut_power(WIPED, true);
+    simulation.run_for(100)?;
+    simulation.cluster().power_on(WIPED);
+    simulation.run_for(3000)
+}
+
+fn transfer_to_a_wiped_disk(simulation: &mut Simulation) -> Result<(), String> {
+    for leader in [2, 3] {
+        settle(simulation)?;
+        simulation.cluster().set_clock(leader, 60_000);
+    }
+    simulation.cluster().cut_power(WIPED, false);
+    simulation.cluster().wipe(WIPED);
+    simulation.run_for(50)?;
+    simulation.cluster().power_on(WIPED);
+    simulation.run_for(1500)?;
+    for leader in [2, 3] {
+        simulation.cluster().set_clock(leader, 0);
+    }
+    simulation.run_for(1000)
+}
