@@ -34,6 +34,8 @@ pub(crate) struct Field {
     pub(crate) random: StdRng,
     /// Nodes that belong to the cluster now.
     pub(crate) members: Vec<NodeNumber>,
+    /// A host without a node, for the replacement of a node.
+    pub(crate) spare: Option<NodeNumber>,
     /// Seconds by which the clocks of all nodes are ahead of the machine's.
     pub(crate) ahead: Arc<AtomicI64>,
     /// For faults that make calls of the Kinesis API.
@@ -58,6 +60,7 @@ impl Field {
     ) -> Self {
         let Cluster { lab, admin, template, .. } = cluster;
         Self {
+            spare: lab.numbers().find(|node| !template.members.contains(node)),
             lab,
             admin,
             recorder: scene.recorder.clone(),
@@ -235,9 +238,28 @@ impl Field {
         nodes.find(|node| node.process_id() == Some(process)).map(|node| node.number())
     }
 
-    /// Has a node join the cluster at its next start, instead of founding it.
-    pub(crate) fn join_again(&mut self, node: NodeNumber) -> Result<()> {
-        self.lab.configure(node, &self.template.text(node, true))
+    /// Starts a node that joins the cluster.
+    pub(crate) fn join(&mut self, node: NodeNumber) -> Result<()> {
+        self.lab.configure(node, &self.template.text(node, true))?;
+        self.members.push(node);
+        self.spare = None;
+        self.goes_away(node);
+        self.lab.node(node).start()
+    }
+
+    /// A random member that is not `node`.
+    pub(crate) fn pick_member_but(&mut self, node: NodeNumber) -> Option<NodeNumber> {
+        self.members.iter().copied().filter(|member| *member != node).choose(&mut self.random)
+    }
+
+    /// Removes a node that holds no replica. Its host is spare then.
+    pub(crate) async fn leave(&mut self, node: NodeNumber) -> Result<()> {
+        self.admin.remove(node).await?;
+        self.members.retain(|member| *member != node);
+        self.lab.node(node).kill()?;
+        self.lab.node(node).disk.wipe()?;
+        self.spare = Some(node);
+        Ok(())
     }
 
     /// Ends everything that may still be wrong: links, clocks, disks, processes.

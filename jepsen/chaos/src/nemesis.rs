@@ -6,7 +6,7 @@ use anyhow::Result;
 use chaos_checkers::history::{Fault as FaultSeen, Nemesis, Phase};
 use tokio::time::{Instant, sleep};
 
-use crate::fault::{Begun, Fault, FaultKind};
+use crate::fault::{Begun, Cost, Fault, FaultKind};
 use crate::field::Field;
 use crate::plan::Period;
 
@@ -34,6 +34,8 @@ pub(crate) async fn carry_out(field: &mut Field, kinds: &[FaultKind], period: &P
         }
     }
     wait(field, period.lasts).await;
+    // A node that comes back may need the network that another fault disturbs.
+    running.sort_by_key(|(index, ..)| kinds[*index].cost != Cost::Disturbs);
     for (index, mut fault, begun) in running {
         let name = kinds[index].name;
         match fault.stop(field).await {

@@ -101,8 +101,9 @@ async fn prepare(
     fs::create_dir_all(&fail_points)?;
     let mut environment = settings.environment.clone();
     environment.push(("ANABRANCH_FAIL_POINTS".into(), fail_points.display().to_string()));
+    let needs_spare = kinds.iter().any(|kind| kind.name == "replace-node");
     let lab = LabSettings {
-        nodes: settings.nodes,
+        nodes: settings.nodes + u8::from(needs_spare),
         seed: random.random(),
         binary: settings.binary.clone(),
         environment,
@@ -170,10 +171,12 @@ impl Stage {
             self.scene.recorder.note(format!("after the last heal: {error:#}"));
         }
         let streams = self.streams();
-        final_reads::recover(&self.scene, &streams, since).await;
+        // A node may have been replaced meanwhile.
+        let scene = self.scene.with_gateways(&self.field.members);
+        final_reads::recover(&scene, &streams, since).await;
         self.end(clients, stop).await;
-        final_reads::drain(&self.scene, &streams).await;
-        final_reads::dump(&self.scene, &admin, &streams).await?;
+        final_reads::drain(&scene, &streams).await;
+        final_reads::dump(&scene, &admin, &streams).await?;
         self.field.watch_exits();
         observer.abort();
         Ok(())

@@ -81,6 +81,11 @@ impl Scene {
         Self { network: Network::Clients, ..self.clone() }
     }
 
+    /// The same scene with other gateways.
+    pub(crate) fn with_gateways(&self, gateways: &[NodeNumber]) -> Self {
+        Self { gateways: gateways.into(), ..self.clone() }
+    }
+
     /// Whether clients go on.
     pub(crate) fn goes_on(&self) -> bool {
         !*self.stop.borrow()

@@ -48,12 +48,16 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         kind("fsync-fails", "every fsync of a node fails with EIO", Minority, || {
             trouble(Trouble::SyncFails)
         }),
-        kind(
-            "write-back-fails",
-            "the storage behind a node's disk refuses blocks; ext4 tells it at a sync",
-            Minority,
-            || trouble(Trouble::WriteBackFails),
-        ),
+        FaultKind {
+            // A node that writes only to blocks that it had before does not notice.
+            in_default: false,
+            ..kind(
+                "write-back-fails",
+                "the storage behind a node's disk refuses new blocks; ext4 tells it at a sync",
+                Minority,
+                || trouble(Trouble::WriteBackFails),
+            )
+        },
         kind("read-fails", "some reads of a node's segment files fail with EIO", Minority, || {
             trouble(Trouble::ReadFails)
         }),

@@ -193,18 +193,17 @@ struct Replace;
 
 #[async_trait(?Send)]
 impl Fault for Replace {
+    /// A new node joins first, because a cluster may need every node that it has.
     async fn start(&mut self, field: &mut Field) -> Result<Begun> {
-        let node = field.pick()?;
-        field.admin.drain(node, true).await?;
-        wait_until_empty(field, node).await?;
-        field.admin.remove(node).await?;
-        field.goes_away(node);
-        field.lab.node(node).kill()?;
-        field.lab.node(node).disk.wipe()?;
-        field.join_again(node)?;
-        field.comes_back(node).await?;
+        let new = field.spare.context("there is no spare host")?;
+        field.join(new)?;
+        field.comes_back(new).await?;
+        let old = field.pick_member_but(new).context("there is no node to replace")?;
+        field.admin.drain(old, true).await?;
+        wait_until_empty(field, old).await?;
+        field.leave(old).await?;
         field.whole().await?;
-        Ok(Begun::at([node], "drained, removed, wiped, joined"))
+        Ok(Begun::at([old, new], format!("{new} joined; {old} was drained, removed, and wiped")))
     }
 
     async fn stop(&mut self, _field: &mut Field) -> Result<Option<bool>> {

@@ -208,8 +208,13 @@ fn value_of_policy(answer: &Value) -> Option<String> {
 /// Streams as members of a set: CreateStream adds, DeleteStream removes, ListStreams lists. Only one client removes:
 /// DeleteStream of a stream that is being deleted succeeds too, and then two calls would remove one member.
 async fn use_streams(mut session: Session, turns: Arc<Turns>, removes: bool) {
+    let mut turn = turns.current();
     while session.scene.goes_on() {
         session.move_about();
+        if removes && turn != turns.current() {
+            remove_all(&mut session, &format!("set-{turn}-")).await;
+            turn = turns.current();
+        }
         let set = format!("set-{}-", turns.current());
         let member = session.random.random_range(0..MEMBERS).to_string();
         let stream = format!("{set}{member}");
@@ -230,18 +235,24 @@ async fn use_streams(mut session: Session, turns: Arc<Turns>, removes: bool) {
                     .await;
                 turns.count(&added);
             }
-            _ => {
-                let remove = RemoveMember { set, member };
-                let removed = session
-                    .run(remove, Answer::Remove, async |connection| {
-                        delete(connection, &stream).await
-                    })
-                    .await;
-                turns.count(&removed);
-            }
+            _ => turns.count(&remove(&mut session, &set, &member).await),
         }
         pause(&mut session).await;
     }
+}
+
+/// Removes what is left of a set that is used no more, so that the catalog does not grow.
+async fn remove_all(session: &mut Session, set: &str) {
+    for member in 0..MEMBERS {
+        // The history has the outcome.
+        let _recorded = remove(session, set, &member.to_string()).await;
+    }
+}
+
+async fn remove(session: &mut Session, set: &str, member: &str) -> Result<Done, Failure> {
+    let stream = format!("{set}{member}");
+    let remove = RemoveMember { set: set.to_owned(), member: member.to_owned() };
+    session.run(remove, Answer::Remove, async |connection| delete(connection, &stream).await).await
 }
 
 async fn list_streams(connection: &mut Connection, prefix: &str) -> Result<Members, Failure> {
