@@ -20,6 +20,10 @@ use crate::cluster::{Cluster, START, Template};
 use crate::recorder::Recorder;
 use crate::scene::Scene;
 
+/// Exit code of a node whose log store has failed (docs/server.md).
+const STORE_FAILED: i32 = 74;
+/// SIGKILL.
+const KILLED: i32 = 9;
 /// Longest time until all replicas of all groups are sound again after a disk lost data.
 const WHOLE: Duration = Duration::from_secs(60);
 /// Longest time from SIGTERM to the end of a process.
@@ -289,7 +293,9 @@ impl Field {
                 Exit::Code(code) => (Some(code), None),
                 Exit::Signal(signal) => (None, Some(signal)),
             };
-            let expected = self.may_exit.contains(&node);
+            // A failed log store, or the kernel that is out of memory. A panic is never expected.
+            let allowed = matches!(exit, Exit::Code(STORE_FAILED) | Exit::Signal(KILLED));
+            let expected = allowed && self.may_exit.contains(&node);
             let seen = ExitSeen { node: u64::from(node.0), code, signal, expected };
             self.recorder.observe(Observation::Exit(seen));
             if !self.away.contains(&node)

@@ -130,18 +130,19 @@ async fn put_and_read(
     }
 }
 
-/// Reads every shard of the streams to its end through every gateway.
+/// Reads every shard of the streams to its end through every gateway, all at the same time.
 pub(crate) async fn drain(scene: &Scene, streams: &[StreamName]) {
+    let mut drains = Vec::new();
     for stream in streams {
         let shards = scene.session("drain list", 0).shards(stream).await;
         for shard in shards.map(|listed| listed.shards).unwrap_or_default() {
-            let drains = scene.gateways.iter().map(|gateway| {
+            for gateway in scene.gateways.iter() {
                 let session = scene.session("drain", 0).at(*gateway);
-                drain_one(session, stream, shard.clone())
-            });
-            futures::future::join_all(drains).await;
+                drains.push(drain_one(session, stream, shard.clone()));
+            }
         }
     }
+    futures::future::join_all(drains).await;
 }
 
 async fn drain_one(mut session: Session, stream: &StreamName, shard: Shard) {
@@ -153,11 +154,10 @@ async fn drain_one(mut session: Session, stream: &StreamName, shard: Shard) {
 pub(crate) async fn dump(scene: &Scene, admin: &Admin, streams: &[StreamName]) -> Result<()> {
     let groups = admin.groups().await?;
     let wanted = |group: &&Group| streams.iter().any(|stream| stream.0 == group.stream);
-    for group in groups.iter().filter(wanted) {
-        let dumps =
-            group.replicas.iter().map(|replica| dump_one(scene, admin, group, replica.node));
-        futures::future::join_all(dumps).await;
-    }
+    let dumps = groups.iter().filter(wanted).flat_map(|group| {
+        group.replicas.iter().map(move |replica| dump_one(scene, admin, group, replica.node))
+    });
+    futures::future::join_all(dumps).await;
     Ok(())
 }
 

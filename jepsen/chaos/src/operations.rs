@@ -1,5 +1,7 @@
 //! The calls of the Kinesis API as the workloads make them: each is recorded, and its result is typed.
 
+use std::time::Duration;
+
 use chaos_checkers::history::{
     Answer, Child, Create, Describe, Done, Drain, Drained, Entry, EntryResult, Get, GetApi,
     HashKey, HashRange, Iter, IterStart, ListShards, Merge, Millis, Page, Put, Puts, PutsResults,
@@ -8,14 +10,15 @@ use chaos_checkers::history::{
 };
 use chaos_checkers::payload;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::kinesis::{Connection, Failure, Invocation};
 use crate::session::Session;
 
 /// Most records of one GetRecords.
 const PAGE_RECORDS: u32 = 1000;
-/// Attempts of a drain before it is given up.
-const DRAIN_ATTEMPTS: u32 = 20;
+/// Time after which a shard that can't be read is given up.
+const DRAIN: Duration = Duration::from_secs(40);
 
 /// The token of an iterator, and the chain that it belongs to.
 #[derive(Clone, Debug)]
@@ -205,14 +208,13 @@ impl Session {
         let drain = Drain { stream: stream.clone(), shard: shard.clone() };
         let (stream, shard) = (stream.clone(), shard.clone());
         self.run(drain, Answer::Drain, async move |connection| {
-            let mut attempts = 0;
+            let deadline = Instant::now() + DRAIN;
             loop {
                 match drain_once(connection, &stream, &shard).await {
                     Ok(records) => return Ok(Drained { records }),
-                    Err(failure) if attempts == DRAIN_ATTEMPTS => return Err(failure),
-                    Err(_) => attempts += 1,
+                    Err(failure) if Instant::now() > deadline => return Err(failure),
+                    Err(_) => sleep(Duration::from_millis(500)).await,
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
         })
         .await
