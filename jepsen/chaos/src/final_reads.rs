@@ -8,8 +8,8 @@ use anabranch_proto::v1::log_service_client::LogServiceClient;
 use anabranch_proto::v1::{Position, ReadRequest};
 use anyhow::{Context, Result, ensure};
 use chaos_checkers::history::{
-    Answer, Api, Dump, Dumped, HashKey, IterStart, Put, Recover, Recovered, Shard, Status,
-    StreamName, Uid,
+    Answer, Api, Drain, Drained, Dump, Dumped, HashKey, IterStart, Put, Recover, Recovered, Shard,
+    Status, StreamName, Uid,
 };
 use chaos_lab::NodeNumber;
 use md5::{Digest, Md5};
@@ -131,9 +131,14 @@ async fn put_and_read(
 }
 
 /// Reads every shard of the streams to its end through every gateway, all at the same time.
-pub(crate) async fn drain(scene: &Scene, streams: &[StreamName]) {
+pub(crate) async fn drain(scene: &Scene, admin: &Admin, streams: &[StreamName]) {
+    let groups = admin.groups().await;
     let mut drains = Vec::new();
     for stream in streams {
+        if groups.as_ref().is_ok_and(|groups| groups.iter().all(|group| group.stream != stream.0)) {
+            record_empty(scene, stream);
+            continue;
+        }
         let shards = scene.session("drain list", 0).shards(stream).await;
         for shard in shards.map(|listed| listed.shards).unwrap_or_default() {
             for gateway in scene.gateways.iter() {
@@ -143,6 +148,16 @@ pub(crate) async fn drain(scene: &Scene, streams: &[StreamName]) {
         }
     }
     futures::future::join_all(drains).await;
+}
+
+/// Records that nothing can be read from a stream, because the cluster has no replica of any shard of it.
+fn record_empty(scene: &Scene, stream: &StreamName) {
+    for gateway in scene.gateways.iter() {
+        let mut session = scene.session("drain", 0).at(*gateway);
+        session.begin(Drain { stream: stream.clone(), shard: "shardId-000000000000".into() });
+        // The history has the outcome.
+        let _recorded = session.end(Ok(Drained { records: Vec::new() }), Answer::Drain);
+    }
 }
 
 async fn drain_one(mut session: Session, stream: &StreamName, shard: Shard) {

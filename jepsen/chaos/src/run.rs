@@ -175,7 +175,7 @@ impl Stage {
         let scene = self.scene.with_gateways(&self.field.members);
         final_reads::recover(&scene, &streams, since).await;
         self.end(clients, stop).await;
-        final_reads::drain(&scene, &streams).await;
+        final_reads::drain(&scene, &admin, &streams).await;
         final_reads::dump(&scene, &admin, &streams).await?;
         self.field.watch_exits();
         observer.abort();
