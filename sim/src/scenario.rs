@@ -43,7 +43,7 @@ impl Scenario {
 
     /// Runs the scenario.
     pub fn run(self) -> Run {
-        let plan = Plan { nodes: 3, length: Duration::ZERO, faults: false };
+        let plan = Plan { nodes: 3, length: Duration::ZERO, faults: false, expiry: false };
         Simulation::new(1, plan).run(|simulation| match self {
             Self::WipedDiskLosesPower => wiped_disk_loses_power(simulation),
             Self::TransferToAWipedDisk => transfer_to_a_wiped_disk(simulation),

@@ -2,6 +2,9 @@
 
 use std::process::{Command, Output};
 
+#[cfg(feature = "planted-bugs")]
+mod planted;
+
 fn sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().unwrap()
 }
