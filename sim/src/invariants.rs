@@ -34,11 +34,18 @@ pub struct Invariants {
     /// The leader of each term of each group.
     leaders: BTreeMap<(GroupId, u64), ReplicaId>,
     /// The entry at each index that any replica has applied: its term, and a hash of its content.
-    applied: BTreeMap<GroupId, BTreeMap<u64, (u64, u64)>>,
+    applied: BTreeMap<GroupId, BTreeMap<u64, Applied>>,
     /// How far the entries of a replica were compared.
     compared: BTreeMap<(GroupId, ReplicaId), u64>,
     /// What was seen of a replica last.
     seen: BTreeMap<(GroupId, ReplicaId), Seen>,
+}
+
+/// An entry that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Applied {
+    term: u64,
+    content: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +127,7 @@ impl Invariants {
         for (index, entry) in entries(of.log, (*compared).max(first)..applied)? {
             let before = *known.entry(index).or_insert(entry);
             if before != entry {
-                let (was, is) = (before.0, entry.0);
+                let (was, is) = (before.term, entry.term);
                 return Err(format!(
                     "entry {index} was applied with term {was} and with term {is}"
                 ));
@@ -174,8 +181,8 @@ fn owner(log: &dyn GroupLog) -> Option<ReplicaId> {
     Some(ReplicaId(u64::from_le_bytes(id)))
 }
 
-/// Term and hash of the entries in `range`, by index.
-fn entries(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<(u64, (u64, u64))>, String> {
+/// The entries in `range`, by index.
+fn entries(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<(u64, Applied)>, String> {
     if range.is_empty() {
         return Ok(Vec::new());
     }
@@ -192,7 +199,7 @@ fn entries(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<(u64, (u64, u64)
     let entry = |entry: anabranch_storage::Entry| {
         let mut hasher = DefaultHasher::new();
         entry.payload.hash(&mut hasher);
-        (entry.log_id.index, (entry.log_id.term, hasher.finish()))
+        (entry.log_id.index, Applied { term: entry.log_id.term, content: hasher.finish() })
     };
     Ok(read.into_iter().map(entry).collect())
 }

@@ -56,7 +56,7 @@ impl Plan {
     /// The plan of a seed: every fifth one has five nodes, and in every third one records expire.
     pub fn of(seed: u64) -> Self {
         let nodes = if seed % 5 == 4 { 5 } else { 3 };
-        Self { nodes, length: Duration::from_secs(8), faults: true, expiry: seed % 3 == 0 }
+        Self { nodes, length: Duration::from_secs(8), faults: true, expiry: seed.is_multiple_of(3) }
     }
 }
 
@@ -242,7 +242,7 @@ impl Simulation {
 
     fn step(&mut self) -> Result<(), String> {
         self.cluster.step().map_err(|error| error.to_string())?;
-        if self.cluster.time().simulated_millis() % LOOK_MILLIS == 0 {
+        if self.cluster.time().simulated_millis().is_multiple_of(LOOK_MILLIS) {
             self.invariants.check(&self.cluster, &self.recorder)?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 mod planted;
 
 fn sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("the program runs")
 }
 
 /// Runs the program, which must succeed. Returns what it printed.
