@@ -5,6 +5,7 @@
 #   scripts/sim.sh run ARGS…           runs the program `sim` (`--help` lists its arguments)
 #   scripts/sim.sh planted BUG ARGS…   the same with a bug of crates/planted, which it must find
 #   scripts/sim.sh test                runs the tests
+#   scripts/sim.sh test-planted        checks that it finds the bugs of crates/planted
 #   scripts/sim.sh lint                checks format and Clippy
 set -euo pipefail
 cd "$(dirname "$0")/../sim"
@@ -13,7 +14,7 @@ CARGO_TARGET_DIR=${SIM_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/anabranch/sim
 export CARGO_TARGET_DIR
 eval "$(../scripts/env.sh)"
 
-what=${1:?run, planted, test or lint}
+what=${1:?run, planted, test, test-planted or lint}
 shift
 case $what in
 run) exec cargo run --release -q -- "$@" ;;
@@ -23,6 +24,7 @@ planted)
     exec cargo run --release -q --features planted-bugs -- "$@"
     ;;
 test) exec cargo test --release "$@" ;;
+test-planted) exec cargo test --release --features planted-bugs planted ;;
 lint)
     cargo fmt --check
     exec cargo clippy --release --all-targets -- -D warnings

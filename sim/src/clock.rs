@@ -10,17 +10,35 @@ const EPOCH: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// Milliseconds since the simulation began. All clocks of one simulation share it.
 #[derive(Clone, Debug, Default)]
-pub struct WorldTime(Arc<AtomicU64>);
+pub struct WorldTime(Arc<Passed>);
+
+#[derive(Debug, Default)]
+struct Passed {
+    /// Simulated, step by step.
+    stepped: AtomicU64,
+    /// Left out: no timer ran meanwhile.
+    skipped: AtomicU64,
+}
 
 impl WorldTime {
-    /// Sets the milliseconds since the simulation began.
+    /// Sets the simulated milliseconds.
     pub fn set(&self, millis: u64) {
-        self.0.store(millis, Ordering::Relaxed);
+        self.0.stepped.store(millis, Ordering::Relaxed);
     }
 
-    /// Milliseconds since the simulation began.
+    /// Moves all clocks this many milliseconds on.
+    pub fn skip(&self, millis: u64) {
+        self.0.skipped.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the simulation began, with those that were left out.
     pub fn millis(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.simulated_millis() + self.0.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds that were simulated.
+    pub fn simulated_millis(&self) -> u64 {
+        self.0.stepped.load(Ordering::Relaxed)
     }
 }
 

@@ -3,7 +3,7 @@
 //! - Election safety: a term of a group has at most one leader.
 //! - Log matching: two replicas that have applied the same index of a group have the same entry there. So a committed
 //!   entry never changes, is never lost, and all state machines see the same commands.
-//! - Order of pointers: trim horizon <= applied <= committed <= last.
+//! - Order of pointers: trim horizon <= applied <= committed, and applied <= last.
 //! - Terms, votes, and within a process the committed and applied indexes, never go back.
 
 use std::collections::BTreeMap;
@@ -24,8 +24,9 @@ use crate::recorder::Recorder;
 const SECOND_PLACE: u64 = 1 << 63;
 
 /// The first entry of a group is its initial membership, and is not compared: a replica that replaces one of a wiped
-/// disk, before the group has a leader, begins with another membership than the replicas that were there. The groups of
-/// voters still overlap, because the replaced replica never votes again.
+/// disk, before the group has a leader that this node knows, begins with another membership than the replicas that were
+/// there. Known bug: with the vote of a replica that lacks the later entries, it can be elected and replace an entry
+/// that was committed (seed 550).
 const FIRST_COMPARED: u64 = 1;
 
 /// Watches the replicas of one run.
@@ -34,11 +35,18 @@ pub struct Invariants {
     /// The leader of each term of each group.
     leaders: BTreeMap<(GroupId, u64), ReplicaId>,
     /// The entry at each index that any replica has applied: its term, and a hash of its content.
-    applied: BTreeMap<GroupId, BTreeMap<u64, (u64, u64)>>,
+    applied: BTreeMap<GroupId, BTreeMap<u64, Applied>>,
     /// How far the entries of a replica were compared.
     compared: BTreeMap<(GroupId, ReplicaId), u64>,
     /// What was seen of a replica last.
     seen: BTreeMap<(GroupId, ReplicaId), Seen>,
+}
+
+/// An entry that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Applied {
+    term: u64,
+    content: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +128,7 @@ impl Invariants {
         for (index, entry) in entries(of.log, (*compared).max(first)..applied)? {
             let before = *known.entry(index).or_insert(entry);
             if before != entry {
-                let (was, is) = (before.0, entry.0);
+                let (was, is) = (before.term, entry.term);
                 return Err(format!(
                     "entry {index} was applied with term {was} and with term {is}"
                 ));
@@ -153,7 +161,8 @@ impl Replica<'_> {
         let GroupReport { group, applied, committed, last, .. } = *self.report;
         let (committed, last) = (committed.map_or(0, next), last.map_or(0, next));
         let trim = self.node.shard(group).map_or(0, |shard| shard.status().trim_horizon);
-        if trim <= applied && applied <= committed && committed <= last {
+        // A replica that installs a snapshot knows of a committed entry before its log begins behind it.
+        if trim <= applied && applied <= committed.min(last) {
             return Ok(());
         }
         Err(format!(
@@ -173,8 +182,8 @@ fn owner(log: &dyn GroupLog) -> Option<ReplicaId> {
     Some(ReplicaId(u64::from_le_bytes(id)))
 }
 
-/// Term and hash of the entries in `range`, by index.
-fn entries(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<(u64, (u64, u64))>, String> {
+/// The entries in `range`, by index.
+fn entries(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<(u64, Applied)>, String> {
     if range.is_empty() {
         return Ok(Vec::new());
     }
@@ -191,7 +200,7 @@ fn entries(log: &dyn GroupLog, range: Range<u64>) -> Result<Vec<(u64, (u64, u64)
     let entry = |entry: anabranch_storage::Entry| {
         let mut hasher = DefaultHasher::new();
         entry.payload.hash(&mut hasher);
-        (entry.log_id.index, (entry.log_id.term, hasher.finish()))
+        (entry.log_id.index, Applied { term: entry.log_id.term, content: hasher.finish() })
     };
     Ok(read.into_iter().map(entry).collect())
 }

@@ -85,6 +85,7 @@ impl Arguments {
             nodes: self.nodes.unwrap_or(plan.nodes),
             length: Duration::from_secs(self.seconds),
             faults: !self.calm,
+            expiry: plan.expiry && !self.calm,
         }
     }
 

@@ -92,7 +92,16 @@ impl Nemesis {
                 is_quiet && is_first && cluster.is_settled()
             }
             Fault::WipedDisk { .. } => !self.has_destroyed_a_disk && cluster.is_settled(),
-            _ => true,
+            Fault::CutOff { .. }
+            | Fault::OneWay { .. }
+            | Fault::Bridge { .. }
+            | Fault::Hold { .. }
+            | Fault::Delay { .. }
+            | Fault::ClientCut { .. }
+            | Fault::PowerLoss { .. }
+            | Fault::PowerLossOfAll
+            | Fault::SlowDisk { .. }
+            | Fault::WrongClock { .. } => true,
         }
     }
 

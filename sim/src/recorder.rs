@@ -1,10 +1,10 @@
 //! Writes the history of a run: calls of clients with their outcomes, and faults. Times are those of the world.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use chaos_checkers::history::{
-    Answer, Call, Event, Fault, Function, Kind, Leader, Leaders, Nanos, Nemesis, Observation,
+    Answer, Call, Event, Fault, Function, Kind, Leader, Leaders, Nanos, Nemesis, Note, Observation,
 };
 
 use crate::clock::WorldTime;
@@ -17,6 +17,8 @@ struct State {
     time: WorldTime,
     events: RefCell<Vec<Event>>,
     processes: RefCell<u64>,
+    /// Number of open calls.
+    open: Cell<u64>,
 }
 
 /// A process of the history. It has at most one open call.
@@ -38,7 +40,8 @@ pub enum Ended {
 impl Recorder {
     /// An empty history.
     pub fn new(time: WorldTime) -> Self {
-        Self(Rc::new(State { time, events: RefCell::default(), processes: RefCell::default() }))
+        let (events, processes, open) = (RefCell::default(), RefCell::default(), Cell::default());
+        Self(Rc::new(State { time, events, processes, open }))
     }
 
     /// A new process.
@@ -74,6 +77,17 @@ impl Recorder {
         self.push(Kind::Observation(Observation::Leaders(leaders)));
     }
 
+    /// Records a remark.
+    pub fn note(&self, text: &str) {
+        let note = Note { text: text.to_owned() };
+        self.push(Kind::Observation(Observation::Note(note)));
+    }
+
+    /// Number of calls that are under way.
+    pub fn open_calls(&self) -> u64 {
+        self.0.open.get()
+    }
+
     /// Number of events so far.
     pub fn len(&self) -> usize {
         self.0.events.borrow().len()
@@ -100,6 +114,7 @@ impl Process {
     pub fn invoke(&self, call: impl Into<Call>) -> Function {
         let call = call.into();
         let function = call.function();
+        self.recorder.0.open.set(self.recorder.open_calls() + 1);
         self.recorder.push(Kind::Invoke { process: self.number, gateway: None, call });
         function
     }
@@ -108,6 +123,7 @@ impl Process {
     /// its call may still take effect.
     pub fn end(&mut self, function: Function, ended: Ended) {
         let (process, gateway) = (self.number, None);
+        self.recorder.0.open.set(self.recorder.open_calls() - 1);
         match ended {
             Ended::Ok(answer) => self.recorder.push(Kind::Ok { process, gateway, answer }),
             Ended::Failed(error) => {

@@ -5,13 +5,16 @@ use std::time::Duration;
 use anabranch_storage::LogStore;
 use anabranch_types::NodeId;
 
+use crate::machine::Machine;
 use crate::simulation::{Plan, Run, Simulation};
 
 /// A named scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// A disk is wiped. The node registers the new disk, and loses power before the disk holds anything. At its next
-    /// start it began the replica of the catalog under the id of the founder, whose votes and entries were gone.
+    /// start it began the replica of the catalog under the id of the founder, whose votes and entries were gone. This
+    /// run goes the way to the bug, but some writes of the new disk may survive. The unit test of `is_unused`
+    /// (`node/src/bootstrap.rs`) has the exact case.
     WipedDiskLosesPower,
     /// A leader gives its leadership away, because its clock is wrong. The replica that it chose is gone for ever: its
     /// disk was wiped, and its node is alive with another replica. The leader chose the same replica again and again,
@@ -21,6 +24,8 @@ pub enum Scenario {
 
 /// The node whose disk is wiped.
 const WIPED: u64 = 1;
+/// A node that leads some groups.
+const LEADER: u64 = 2;
 /// Longest wait for anything, in milliseconds.
 const LONGEST_MILLIS: u64 = 10_000;
 
@@ -43,7 +48,7 @@ impl Scenario {
 
     /// Runs the scenario.
     pub fn run(self) -> Run {
-        let plan = Plan { nodes: 3, length: Duration::ZERO, faults: false };
+        let plan = Plan { nodes: 3, length: Duration::ZERO, faults: false, expiry: false };
         Simulation::new(1, plan).run(|simulation| match self {
             Self::WipedDiskLosesPower => wiped_disk_loses_power(simulation),
             Self::TransferToAWipedDisk => transfer_to_a_wiped_disk(simulation),
@@ -60,12 +65,13 @@ fn wiped_disk_loses_power(simulation: &mut Simulation) -> Result<(), String> {
     settle(simulation)?;
     simulation.cluster().cut_power(WIPED, true);
     simulation.cluster().wipe(WIPED);
+    simulation.cluster().set_slowest_sync(WIPED, 900);
     let incarnation = simulation.machines()[0].disk().store().incarnation();
     simulation.run_for(200)?;
     simulation.cluster().power_on(WIPED);
     simulation.step_until("the registration of the wiped disk", LONGEST_MILLIS, |simulation| {
-        let node = simulation.machines()[1].node();
-        node.is_some_and(|node| {
+        let mut nodes = simulation.machines().iter().filter_map(Machine::node);
+        nodes.any(|node| {
             let catalog = node.catalog().borrow().clone();
             catalog.nodes.get(&NodeId(WIPED)).is_some_and(|known| known.incarnation == incarnation)
         })
@@ -78,17 +84,16 @@ fn wiped_disk_loses_power(simulation: &mut Simulation) -> Result<(), String> {
 }
 
 fn transfer_to_a_wiped_disk(simulation: &mut Simulation) -> Result<(), String> {
-    for leader in [2, 3] {
-        settle(simulation)?;
-        simulation.cluster().set_clock(leader, 60_000);
-    }
+    settle(simulation)?;
+    simulation.cluster().set_clock(LEADER, 60_000);
+    // A second later the leader gives its leadership away. Its target is gone by then, and the node of the target is
+    // alive.
+    simulation.run_for(950)?;
     simulation.cluster().cut_power(WIPED, false);
     simulation.cluster().wipe(WIPED);
-    simulation.run_for(50)?;
+    simulation.run_for(30)?;
     simulation.cluster().power_on(WIPED);
     simulation.run_for(1500)?;
-    for leader in [2, 3] {
-        simulation.cluster().set_clock(leader, 0);
-    }
+    simulation.cluster().set_clock(LEADER, 0);
     simulation.run_for(1000)
 }

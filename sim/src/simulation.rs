@@ -36,20 +36,27 @@ pub struct Plan {
     pub length: Duration,
     /// Whether there are faults.
     pub faults: bool,
+    /// Whether all clocks go on by more than the retention during the run. Then records expire, and replicas that come back
+    /// need snapshots.
+    pub expiry: bool,
 }
 
 /// The longest time that the cluster may take to start, in milliseconds.
 const START_MILLIS: u64 = 30_000;
 /// The longest time that the cluster may take to recover, in milliseconds.
 const RECOVERY_MILLIS: u64 = 30_000;
+/// A little longer than the retention of the streams.
+const RETENTION_MILLIS: u64 = 25 * 3600 * 1000;
+/// Time in which all nodes agree on a new time, in milliseconds.
+const CLOCKS_AGREE_MILLIS: u64 = 3000;
 /// Time between two looks at the replicas, in milliseconds.
 const LOOK_MILLIS: u64 = 20;
 
 impl Plan {
-    /// The plan of a seed: every fifth one has five nodes.
+    /// The plan of a seed: every fifth one has five nodes, and in every third one records expire.
     pub fn of(seed: u64) -> Self {
         let nodes = if seed % 5 == 4 { 5 } else { 3 };
-        Self { nodes, length: Duration::from_secs(8), faults: true }
+        Self { nodes, length: Duration::from_secs(8), faults: true, expiry: seed.is_multiple_of(3) }
     }
 }
 
@@ -96,6 +103,17 @@ fn check(header: Header, events: Vec<Event>) -> Result<(), String> {
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }
 
+/// How far the expiry of records is.
+#[derive(Clone, Copy)]
+enum Expiry {
+    Due,
+    /// The time has passed. Calls begin again after this many milliseconds of the run.
+    Settles {
+        until: u64,
+    },
+    Over,
+}
+
 /// A run that is under way.
 pub struct Simulation {
     seed: u64,
@@ -140,7 +158,7 @@ impl Simulation {
         Run {
             history,
             failure: checked.err(),
-            millis: self.cluster.time().millis(),
+            millis: self.cluster.time().simulated_millis(),
             recovery_millis: self.recovery_millis,
             events: number,
             entries: self.invariants.entries(),
@@ -157,26 +175,51 @@ impl Simulation {
         middle(self)?;
         self.nemesis.heal(&mut self.cluster);
         self.workload.set_stage(Stage::Heals);
-        let healed = self.cluster.time().millis();
+        let healed = self.cluster.time().simulated_millis();
         self.step_until("the recovery of all nodes", RECOVERY_MILLIS, Self::has_recovered)?;
         self.workload.set_stage(Stage::Audits);
         self.step_until("the audit", RECOVERY_MILLIS, |this| this.workload.stage() == Stage::Done)?;
-        self.recovery_millis = self.cluster.time().millis() - healed;
+        self.recovery_millis = self.cluster.time().simulated_millis() - healed;
         Ok(())
     }
 
     fn run_under_faults(&mut self) -> Result<(), String> {
-        let began = self.cluster.time().millis();
+        let began = self.cluster.time().simulated_millis();
         let length = u64::try_from(self.plan.length.as_millis()).unwrap_or(u64::MAX);
+        let mut expiry = if self.plan.expiry { Expiry::Due } else { Expiry::Over };
         loop {
-            let passed = self.cluster.time().millis() - began;
+            let passed = self.cluster.time().simulated_millis() - began;
             if passed >= length {
+                self.workload.hold(false);
                 return Ok(());
             }
+            expiry = self.expire(expiry, passed, length);
             if self.plan.faults {
                 self.nemesis.step(&mut self.cluster, passed);
             }
             self.step()?;
+        }
+    }
+
+    /// Lets more than the retention pass after a quarter of the run. No call is under way then, because none takes that
+    /// long. Calls begin again when the nodes agree on the new time: until then a leader stamps records with the old
+    /// one.
+    fn expire(&self, expiry: Expiry, passed: u64, length: u64) -> Expiry {
+        match expiry {
+            Expiry::Due if passed >= length / 4 => {
+                self.workload.hold(true);
+                if self.recorder.open_calls() > 0 {
+                    return expiry;
+                }
+                self.cluster.time().skip(RETENTION_MILLIS);
+                self.recorder.note("25 hours pass");
+                Expiry::Settles { until: passed + CLOCKS_AGREE_MILLIS }
+            }
+            Expiry::Settles { until } if passed >= until => {
+                self.workload.hold(false);
+                Expiry::Over
+            }
+            Expiry::Due | Expiry::Settles { .. } | Expiry::Over => expiry,
         }
     }
 
@@ -190,8 +233,8 @@ impl Simulation {
     /// # Errors
     /// The first rule that does not hold.
     pub fn run_for(&mut self, millis: u64) -> Result<(), String> {
-        let until = self.cluster.time().millis() + millis;
-        while self.cluster.time().millis() < until {
+        let until = self.cluster.time().simulated_millis() + millis;
+        while self.cluster.time().simulated_millis() < until {
             self.step()?;
         }
         Ok(())
@@ -199,7 +242,7 @@ impl Simulation {
 
     fn step(&mut self) -> Result<(), String> {
         self.cluster.step().map_err(|error| error.to_string())?;
-        if self.cluster.time().millis() % LOOK_MILLIS == 0 {
+        if self.cluster.time().simulated_millis().is_multiple_of(LOOK_MILLIS) {
             self.invariants.check(&self.cluster, &self.recorder)?;
         }
         Ok(())
@@ -215,9 +258,9 @@ impl Simulation {
         longest: u64,
         is_there: impl Fn(&Self) -> bool,
     ) -> Result<(), String> {
-        let began = self.cluster.time().millis();
+        let began = self.cluster.time().simulated_millis();
         while !is_there(self) {
-            if self.cluster.time().millis() - began > longest {
+            if self.cluster.time().simulated_millis() - began > longest {
                 let state = self.describe();
                 return Err(format!("not within {longest} ms: {what}\n{state}"));
             }

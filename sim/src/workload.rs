@@ -52,6 +52,8 @@ pub struct Workload {
     stage: Rc<Cell<Stage>>,
     /// When all faults ended.
     healed: Rc<Cell<Timestamp>>,
+    /// Whether clients begin no call.
+    held: Rc<Cell<bool>>,
     busy: Rc<Cell<u32>>,
     ready: Rc<Cell<bool>>,
     chains: Rc<Cell<u64>>,
@@ -63,6 +65,7 @@ impl Workload {
         let stage = Rc::new(Cell::new(Stage::Begins));
         Self {
             healed: Rc::default(),
+            held: Rc::default(),
             nodes,
             recorder,
             clock,
@@ -89,6 +92,18 @@ impl Workload {
     /// Whether the first streams take records.
     pub fn is_ready(&self) -> bool {
         self.ready.get()
+    }
+
+    /// Lets clients begin no call, or begin calls again.
+    pub fn hold(&self, held: bool) {
+        self.held.set(held);
+    }
+
+    /// Waits while clients may begin no call.
+    async fn pass(&self) {
+        while self.held.get() {
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Number of clients that have not ended.

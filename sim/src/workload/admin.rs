@@ -47,6 +47,7 @@ pub(super) async fn change(workload: Workload, client: Client, seed: u64) {
     let mut created = 0;
     while workload.is_running() {
         pause(&mut rng, 50..500).await;
+        workload.pass().await;
         match rng.random_range(0..10) {
             0..3 => reshard(&workload, &client, &mut process, &mut rng).await,
             3 => {

@@ -29,6 +29,7 @@ pub(super) async fn produce(workload: Workload, client: Client, seed: u64) {
     let mut counter = 0;
     while workload.is_running() {
         pause(&mut rng, 5..80).await;
+        workload.pass().await;
         let streams = streams_with_records(&client);
         if streams.is_empty() {
             continue;

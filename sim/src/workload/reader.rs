@@ -27,6 +27,7 @@ pub(super) async fn read(workload: Workload, client: Client, seed: u64) {
     let mut process = workload.process();
     while workload.is_running() {
         super::pause(&mut rng, 10..60).await;
+        workload.pass().await;
         let Some(route) = any_shard(&client, &mut rng) else { continue };
         let chain = workload.next_chain();
         let Some(from) = begin(&workload, &client, &route, chain, &mut process, &mut rng).await
@@ -37,7 +38,8 @@ pub(super) async fn read(workload: Workload, client: Client, seed: u64) {
             follow(&workload, &client, &route, chain, from, &mut process).await;
         } else {
             let pages = rng.random_range(2..12);
-            read_pages(&client, &route, chain, from, &mut process, &mut rng, pages).await;
+            read_pages(&workload, &client, &route, chain, from, &mut process, &mut rng, pages)
+                .await;
         }
     }
 }
@@ -83,7 +85,9 @@ async fn begin(
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one loop, taken out of its caller")]
 async fn read_pages(
+    workload: &Workload,
     client: &Client,
     route: &ShardRoute,
     chain: u64,
@@ -93,6 +97,7 @@ async fn read_pages(
     pages: u32,
 ) {
     for _ in 0..pages {
+        workload.pass().await;
         let function = process.invoke(Get { chain, api: GetApi::Grpc });
         let (most, wait) =
             (rng.random_range(1..40), Duration::from_millis(rng.random_range(0..80)));
@@ -121,6 +126,7 @@ async fn follow(
 ) {
     let mut pages = client.tail(route, from);
     while workload.is_running() {
+        workload.pass().await;
         let function = process.invoke(Get { chain, api: GetApi::Push });
         let ended = match timeout(TAIL_PATIENCE, pages.next()).await {
             Ok(Some(Ok(page))) => page_of(client, route, &page),

@@ -2,8 +2,11 @@
 
 use std::process::{Command, Output};
 
+#[cfg(feature = "planted-bugs")]
+mod planted;
+
 fn sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("the program runs")
 }
 
 /// Runs the program, which must succeed. Returns what it printed.
