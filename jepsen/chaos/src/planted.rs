@@ -41,7 +41,7 @@ const fn short(planted: Planted) -> Planted {
 
 const ALL: [Planted; 15] = [
     short(planted("ack-before-fsync", "records", "power-loss-all", 0.3)),
-    short(planted("forget-window", "retries", "pause-leader,partition-one,kill-leader", 0.4)),
+    short(planted("forget-window", "retries", "cut-clients,pause-leader", 0.4)),
     short(planted("follower-tip", "records", "partition-one,partition-halves", 0.4)),
     short(planted("reorder-batch", "records", "none", 0.2)),
     planted("skip-freeze", "records", "reshard", 0.5),
