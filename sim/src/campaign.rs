@@ -83,7 +83,7 @@ impl fmt::Display for Line {
     }
 }
 
-/// What a campaign found.
+/// The findings of a campaign.
 #[derive(Debug, Default)]
 pub struct Totals {
     /// Seeds that held.

@@ -1,4 +1,4 @@
-//! What must be true of the replicas at every moment, whatever clients see. Looks into the nodes and their disks.
+//! The invariants of replicas at every moment, whatever clients see. Looks into the nodes and their disks.
 //!
 //! - Election safety: a term of a group has at most one leader.
 //! - Log matching: two replicas that have applied the same index of a group have the same entry there. So a committed
@@ -38,7 +38,7 @@ pub struct Invariants {
     applied: BTreeMap<GroupId, BTreeMap<u64, Applied>>,
     /// How far the entries of a replica were compared.
     compared: BTreeMap<(GroupId, ReplicaId), u64>,
-    /// What was seen of a replica last.
+    /// The last state that was seen of a replica.
     seen: BTreeMap<(GroupId, ReplicaId), Seen>,
 }
 

@@ -27,7 +27,7 @@ use crate::nemesis::Nemesis;
 use crate::recorder::Recorder;
 use crate::workload::{Audit, Stage, Workload};
 
-/// What is run.
+/// The run of a seed or a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Number of nodes.

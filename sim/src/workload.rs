@@ -43,7 +43,7 @@ pub enum Stage {
     Done,
 }
 
-/// What all clients of a run share.
+/// The common state of all clients of a run.
 #[derive(Clone)]
 pub struct Workload {
     nodes: u64,

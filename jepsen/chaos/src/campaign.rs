@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{fault, workload};
 
-/// What a campaign does.
+/// Arguments of a campaign.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CampaignArguments {
     /// Number of runs
@@ -107,7 +107,7 @@ fn append(log: &Path, line: &Line) -> Result<()> {
     writeln!(file, "{}", serde_json::to_string(line)?).context("the log of the campaign")
 }
 
-/// What the seed decides: a run of one to two minutes, with most workloads and most faults.
+/// The mix that a seed decides: one to two minutes, three workloads, ten kinds of faults.
 struct Mix {
     minutes: f64,
     nodes: u8,

@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) template: Template,
 }
 
-/// What the configuration files of all nodes have in common.
+/// The common part of all nodes' configuration files.
 pub(crate) struct Template {
     token_key: String,
     tables: String,

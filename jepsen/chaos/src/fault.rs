@@ -27,7 +27,7 @@ pub(crate) trait Fault {
 pub(crate) struct Begun {
     /// The nodes with the fault.
     pub(crate) nodes: Vec<NodeNumber>,
-    /// What exactly was done, for the reader of the report.
+    /// The details, for the reader of the report.
     pub(crate) detail: String,
 }
 
@@ -40,7 +40,7 @@ impl Begun {
     }
 }
 
-/// What a fault takes from the cluster while it lasts.
+/// The nodes and copies that a fault takes from the cluster while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cost {
     /// Nodes go on, perhaps slower, and no copy of a record is gone.

@@ -1,4 +1,4 @@
-//! What faults act on: the lab, the cluster's own reports, and the knowledge of which nodes are away.
+//! The surroundings on which faults act: the lab, the cluster's own reports, and the knowledge of which nodes are away.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -168,13 +168,13 @@ impl Field {
         });
     }
 
-    /// Sets the clock of a node so many seconds away from that of the other nodes.
+    /// Sets the clock of a node `seconds` ahead of the clocks of the other nodes.
     pub(crate) fn set_clock(&mut self, node: NodeNumber, seconds: i64) -> Result<()> {
         let ahead = self.ahead.load(Ordering::Relaxed);
         self.lab.node(node).clock().set(ahead + seconds)
     }
 
-    /// Moves the clocks of all nodes ahead by so many more hours, as if that time had passed.
+    /// Moves the clocks of all nodes ahead by `hours`, as if that time had passed.
     pub(crate) fn move_all_clocks(&mut self, hours: i64) -> Result<()> {
         let ahead = self.ahead.load(Ordering::Relaxed) + hours * 3600;
         let ahead_ms = ahead.unsigned_abs() * 1000;

@@ -1,4 +1,4 @@
-//! What is read after the last heal: the first put and read of each shard, every shard to its end through every
+//! The reads after the last heal: the first put and read of each shard, every shard to its end through every
 //! gateway, and the replicas of every shard.
 
 use std::time::Duration;

@@ -7,7 +7,7 @@
 //!   response is a refusal (a status from 400 to 499);
 //! - [`Failure::Unknown`]: everything else: timeouts, resets, and statuses from 500 on.
 //!
-//! A wrong "refused" would hide a lost record or accuse the server of one that appears, so in doubt the outcome is
+//! A wrong "refused" would hide a lost record, or accuse the server of a record that appears. In doubt the outcome is
 //! unknown.
 
 use std::net::SocketAddr;

@@ -16,7 +16,7 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(7);
 /// Longest time between the end of a period and the next one.
 const REST_MILLIS: u64 = 1500;
 
-/// What happens in one period.
+/// The faults of one period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Period {
     /// Indexes of the faults in the list of selected kinds. Empty in a quiet period.

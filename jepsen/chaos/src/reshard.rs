@@ -11,7 +11,7 @@ use crate::scene::Scene;
 
 /// Beginning of the names of streams that may be resharded.
 pub(crate) const PREFIX: &str = "resharded-";
-/// A stream with so many open shards is merged rather than split.
+/// A stream with this number of open shards is merged and not split.
 const MOST: usize = 6;
 
 /// Splits or merges one random shard of the stream, or scales it. Returns what was done.

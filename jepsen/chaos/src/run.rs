@@ -33,7 +33,7 @@ use crate::workload::{self, Workload};
 use crate::workloads::retention;
 use crate::{final_reads, nemesis, observer};
 
-/// What a run does.
+/// Settings of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct RunSettings {
     pub(crate) seed: u64,

@@ -1,4 +1,4 @@
-//! What every client of a run shares: the history, the gateways, the keys, and the sign to stop.
+//! The common state of all clients of a run: the history, the gateways, the keys, and the sign to stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

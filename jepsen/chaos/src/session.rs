@@ -31,7 +31,7 @@ pub(crate) struct Session {
     open: Option<Function>,
 }
 
-/// One of so many calls goes to another gateway although nothing failed.
+/// One call of this number goes to another gateway although nothing failed.
 const CHANGES_GATEWAY: u32 = 20;
 
 impl Session {

@@ -22,7 +22,7 @@ pub enum FileKind {
     Manifest,
 }
 
-/// What is done to a file.
+/// A kind of damage to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// One bit is flipped at a random place of the written part.
@@ -37,7 +37,7 @@ pub enum Damage {
 
 /// Bytes of a torn sector.
 const BLOCK: u64 = 512;
-/// At most so many bytes are lost at the end of a file.
+/// Largest number of bytes that are lost at the end of a file.
 const TAIL: u64 = 16 * 1024;
 
 impl FileKind {

@@ -17,7 +17,7 @@ pub const CLIENTS: usize = 3;
 /// Address of the harness in its own network.
 pub const MANAGEMENT_HOST: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 254);
 
-/// What a lab is made of.
+/// Settings of a lab.
 #[derive(Clone, Debug)]
 pub struct LabSettings {
     /// Number of hosts for nodes, from 1 to 9. No process is started yet.

@@ -1,6 +1,6 @@
 //! Removes what the lab of a dead harness left: processes, namespaces, mounts, control groups, folders.
 //!
-//! Every name begins with `chaos` and the process id of its harness. What belongs to a living process is never touched.
+//! Every name begins with `chaos` and the process id of its harness. Nothing of a living process is touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -61,7 +61,7 @@ pub struct Node {
 pub struct NodeClock(PathBuf);
 
 impl NodeClock {
-    /// Sets the clock so many seconds ahead of the machine's clock, or behind it.
+    /// Sets the clock `seconds` ahead of the machine's clock, or behind it if the number is negative.
     ///
     /// # Errors
     /// If the file can't be replaced.
@@ -72,7 +72,7 @@ impl NodeClock {
     }
 }
 
-/// What a node is made of.
+/// The parts of a node, before its disk is made.
 pub(crate) struct Parts {
     pub(crate) number: NodeNumber,
     pub(crate) directory: PathBuf,

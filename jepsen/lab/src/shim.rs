@@ -29,7 +29,7 @@ const EIO: i32 = 5;
 pub enum ShimFault {
     /// Every fsync and fdatasync fails with EIO.
     SyncFails,
-    /// Every fsync and fdatasync waits so long first.
+    /// Every fsync and fdatasync waits for this time first.
     SyncWaits(Duration),
     /// One of `every` reads of segment files fails with EIO.
     ReadFails {

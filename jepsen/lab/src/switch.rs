@@ -29,7 +29,7 @@ use crate::namespace::Namespace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Host(pub usize);
 
-/// What happens to the frames from one host to another. The default forwards every frame at once.
+/// The treatment of frames from one host to another. The default forwards every frame at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rule {
     /// Whether all frames are dropped.

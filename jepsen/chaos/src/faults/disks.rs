@@ -11,7 +11,7 @@ use crate::fault::{Begun, Cost, Fault, FaultKind};
 use crate::faults::seconds;
 use crate::field::Field;
 
-/// What is wrong with the disk.
+/// A trouble of a disk.
 #[derive(Clone, Copy)]
 enum Trouble {
     Full,

@@ -1,7 +1,7 @@
 //! Disks that lose what they had acknowledged: damage, older copies, empty disks.
 //!
 //! One node at a time, and the fault ends only when the cluster has all its copies again. The node is then pushed to
-//! stand for election, because the danger is a leader that has forgotten something.
+//! stand for election, because a leader that has forgotten something is the danger.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::faults::seconds;
 use crate::field::Field;
 use crate::nemesis::wait;
 
-/// What happens to the disk.
+/// A loss of data on a disk.
 #[derive(Clone, Copy)]
 enum Loss {
     /// Bits, blocks or ends of files are lost while the node is down.

@@ -1,4 +1,4 @@
-//! What operators do, and what the cluster does by itself: leaders move, nodes drain, nodes are replaced, shards split.
+//! Work of operators and of the cluster itself: leaders move, nodes drain, nodes are replaced, shards split.
 
 use std::time::{Duration, Instant};
 

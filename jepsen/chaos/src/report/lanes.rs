@@ -1,4 +1,4 @@
-//! What happened to each node, and which nodes led.
+//! The faults of each node, and the number of groups that it led.
 
 use std::collections::BTreeMap;
 

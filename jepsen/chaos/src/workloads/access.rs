@@ -117,7 +117,7 @@ fn is_denied(why: &str) -> bool {
         .any(|code| why.starts_with(code))
 }
 
-/// What a change does.
+/// A change of rights.
 enum Change {
     Grant,
     Revoke,

@@ -27,7 +27,7 @@ use crate::workloads::producer::Producer;
 const STREAM: &str = "resharded-consumers";
 const APP: &str = "app";
 const WORKERS: u64 = 2;
-/// One of so many pages kills its worker.
+/// A worker dies after one of this number of pages.
 const DIES: u32 = 15;
 
 /// The workload.
@@ -115,7 +115,7 @@ impl Worker {
         while self.session.scene.goes_on() {
             self.session.move_about();
             if let Some(shard) = self.choose().await {
-                // A worker that fails leaves its lease as one that dies does.
+                // A worker that fails leaves its lease, as a worker that dies does.
                 let _died = self.work(&shard).await;
                 self.with_leases(|leases| leases.release(&shard));
             }

@@ -1,4 +1,4 @@
-//! A reader: follows one shard after the other from a random position, at first those that it has not seen.
+//! A reader: follows one shard after the other from a random position. It prefers shards that it has not seen.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
