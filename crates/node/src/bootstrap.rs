@@ -184,10 +184,10 @@ async fn is_new_here(node: &Node, founders: &[Replica]) -> bool {
     }
 }
 
-/// Whether the founding replica of `node` may begin with an empty log, by the catalog of another node: no earlier disk of
-/// the node ever held it. A catalog that gave the node another replica id knows of an earlier disk, also if the node has
-/// registered its new disk since then. A catalog that was recovered may have forgotten this node. It remembers that its
-/// founders are gone.
+/// Whether the founding replica of `node` may begin with an empty log, by the catalog of another node: no earlier
+/// disk of the node ever held it. A catalog that gave the node another replica id knows of an earlier disk, also if
+/// the node has registered its new disk since then. A catalog that was recovered may have forgotten this node. It
+/// remembers that its founders are gone.
 fn is_unused(catalog: &Catalog, node: NodeId, incarnation: Incarnation) -> bool {
     let known = catalog.nodes.get(&node);
     let is_same_disk = known.is_none_or(|known| known.incarnation == incarnation);
