@@ -69,7 +69,7 @@ pub enum Bug {
     /// sequence numbers although the client sent it once.
     ReproposeOnTimeout,
     /// `drop-tail`: at the opening, the log ends at the first frame that is bad, whatever is behind it or in the tail
-    /// file. What follows is overwritten. There is no quarantine and no entry repair
+    /// file. The rest is overwritten. There is no quarantine and no entry repair
     /// (`storage/src/segment/recovery.rs`).
     ///
     /// Promise: a damaged log is never cut silently.
@@ -154,7 +154,7 @@ pub enum Bug {
     /// Promise: the sequence number in a response is that of the caller's record.
     ///
     /// Harness: many writers to one shard at the same time; no fault is needed. Seen: the record at an acknowledged
-    /// sequence number is not the one that was put.
+    /// sequence number differs from the record that was put.
     ReorderBatch,
 }
 
