@@ -222,6 +222,8 @@ impl Stage {
         nemesis::carry_out(&mut self.field, &plan.kinds, period).await;
         if self.moves_clocks && moved.elapsed() > retention::STEP {
             self.field.move_all_clocks(retention::STEP_HOURS)?;
+            // Until the nodes have noticed, they refuse signatures as too new.
+            nemesis::wait(&mut self.field, retention::NOTICED).await;
             *moved = Instant::now();
         }
         Ok(())

@@ -22,6 +22,9 @@ pub(crate) const STEP_HOURS: i64 = 7;
 /// Time between two moves.
 pub(crate) const STEP: Duration = Duration::from_secs(12);
 
+/// Time in which all nodes notice that their clocks have moved.
+pub(crate) const NOTICED: Duration = Duration::from_secs(2);
+
 /// The workload.
 pub(crate) struct RetentionWork;
 
