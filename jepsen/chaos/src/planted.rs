@@ -86,11 +86,23 @@ fn find_one(planted: &Planted, binary: &Path, out: &Path) -> Result<bool> {
         let judgement = run(planted, seed, binary, &out)?;
         let broken = broken_rules(&out).unwrap_or_default();
         println!("{:22} seed {seed}: {judgement:?} {}", planted.bug, broken.join(" "));
+        drop_histories(&out)?;
         if judgement == Judgement::Invalid {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Removes the histories of a run, which are hundreds of megabytes. Its report and its summary stay.
+fn drop_histories(out: &Path) -> Result<()> {
+    for name in ["history.jsonl", "history.edn"] {
+        let history = out.join(name);
+        if history.exists() {
+            std::fs::remove_file(history)?;
+        }
+    }
+    Ok(())
 }
 
 /// One run in a process of its own, because a run moves its process into another network.
