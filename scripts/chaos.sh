@@ -7,6 +7,7 @@
 #   campaign  many runs, each adds a line to docs/reliability.jsonl (RUNS, HOURS)
 #   soak      hours of load, and nothing may grow (HOURS)
 #   short     what CI runs: the harness's own tests, one run of a minute, and some planted bugs; needs root
+#   check     judges a history again: the file history.jsonl of a run
 #   help      lists all faults and workloads
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -38,6 +39,7 @@ command=$1
 shift
 case "$command" in
     help) exec "$harness" --help ;;
+    check) exec "$harness" check "$@" ;;
     run)
         exec "$harness" run --binary "$server" --out "$out" --seed "${SEED:-1}" --minutes "${MINUTES:-10}" \
             --nodes "${NODES:-3}" --faults "${FAULTS:-default}" --workloads "${WORKLOADS:-all}" "$@"
