@@ -274,6 +274,12 @@ impl Field {
             let node = self.lab.node(node);
             node.shim.stop()?;
             node.disk.thaw()?;
+            node.disk.drain()?;
+            node.disk.grow()?;
+            if let Some(limits) = &node.limits {
+                limits.limit_memory(None)?;
+                limits.limit_cpu(None)?;
+            }
             node.resume()?;
         }
         for node in self.members.clone() {

@@ -156,7 +156,9 @@ fn main() -> Result<ExitCode> {
         }
         Command::Check { history } => {
             let file = File::open(&history).with_context(|| history.display().to_string())?;
-            let history = read_history(BufReader::new(file))?;
+            let path = history.display();
+            let history = read_history(BufReader::new(file)).with_context(|| path.to_string())?;
+            ensure!(!history.events().is_empty(), "{path}: the history has no event");
             let verdict = check(&history);
             print_findings(&verdict);
             verdict
