@@ -133,7 +133,7 @@ mod tests {
                     match kind {
                         0 => script.register(which + 1, u64::from(shards), "z"),
                         1 => script.create(name.as_str(), shards, Provisioned),
-                        2 => script.run(StreamCommand::Activate { name: name.clone(), id }),
+                        2 => script.run(StreamCommand::Activate { name: name.clone(), id, newest_group: None }),
                         3 => script.run(StreamCommand::Delete { name: name.clone(), with_consumers: false }),
                         4 => script.run(StreamCommand::Drop { name: name.clone(), id }),
                         _ => script.run(GroupCommand::ReplaceReplica {

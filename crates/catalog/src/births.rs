@@ -111,7 +111,11 @@ mod tests {
     fn create(script: &mut Script, name: &str, now: Timestamp) -> Timestamp {
         script.done(StreamCommand::Create(NewStream { now, ..samples::new_stream(name, 1) }));
         let id = script.stream(name).id;
-        script.done(StreamCommand::Activate { name: name.parse().unwrap(), id });
+        script.done(StreamCommand::Activate {
+            name: name.parse().unwrap(),
+            id,
+            newest_group: None,
+        });
         script.stream(name).shards[&ShardId(0)].birth
     }
 
@@ -165,7 +169,14 @@ mod tests {
         let ending = script.stream("s").shards[&ShardId(0)].starting_sequence_number();
         let endings = BTreeMap::from([(ShardId(0), ending)]);
         let name: StreamName = "s".parse().unwrap();
-        script.done(ShardsCommand::Commit { name, id, job: job.id, endings, now: NOW });
+        script.done(ShardsCommand::Commit {
+            name,
+            id,
+            job: job.id,
+            endings,
+            newest_group: None,
+            now: NOW,
+        });
         let child = script.stream("s").shards[&ShardId(1)].birth;
         delete(&mut script, "s");
         assert!(create(&mut script, "s", NOW).as_secs() > child.as_secs());

@@ -15,6 +15,9 @@ use crate::apply::Change;
 use crate::model::{Catalog, Shard, Stream};
 use crate::outcome::Refusal;
 
+pub use replicas::newest_group;
+pub(crate) use replicas::saw_all;
+
 /// One node's copy of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Replica {

@@ -42,7 +42,9 @@ pub use births::FormerNames;
 pub use command::Command;
 pub use consumers::{Consumer, ConsumerCommand, ConsumerStatus};
 pub use encryption::{DataKey, Encryption, EncryptionCommand};
-pub use groups::{GroupCommand, GroupKind, GroupRef, Move, Recovered, Replica, ShardRef};
+pub use groups::{
+    GroupCommand, GroupKind, GroupRef, Move, Recovered, Replica, ShardRef, newest_group,
+};
 pub use model::{
     Catalog, ReshardJob, Shard, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
 };

@@ -192,13 +192,15 @@ impl Start {
 mod tests {
     use std::collections::BTreeSet;
 
-    use anabranch_types::ReplicaId;
+    use anabranch_types::{GroupId, ReplicaId};
 
     use super::*;
-    use crate::model::StreamMode;
+    use crate::groups::{GroupCommand, newest_group};
+    use crate::model::{StreamMode, StreamStatus};
     use crate::outcome::Outcome;
     use crate::samples;
     use crate::script::Script;
+    use crate::streams::StreamCommand;
 
     const NODE: NodeId = NodeId(2);
 
@@ -324,6 +326,66 @@ mod tests {
         script.register(2, 77, "b");
         let (after, went_back) = script.on_node();
         assert!(!went_back && after.is_disjoint(&before));
+    }
+
+    /// Ids of all groups of shards, and of all their replicas.
+    fn ids(script: &Script) -> (BTreeSet<GroupId>, BTreeSet<ReplicaId>) {
+        let groups = || script.catalog.groups().filter(|group| group.shard().is_some());
+        let replicas = groups().flat_map(|group| group.replicas.to_vec()).map(|r| r.id);
+        (groups().map(|group| group.group).collect(), replicas.collect())
+    }
+
+    #[test]
+    fn new_groups_of_a_wiped_disk_begin_anew_with_other_members() {
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
+        script.create("s", 2, StreamMode::Provisioned);
+        let (groups, replicas) = ids(&script);
+        script.register(2, 77, "b");
+        let (later_groups, later_replicas) = ids(&script);
+        assert!(later_groups.is_disjoint(&groups), "{later_groups:?}");
+        assert!(later_replicas.is_disjoint(&replicas), "{later_replicas:?}");
+        assert_eq!((later_groups.len(), later_replicas.len()), (groups.len(), replicas.len()));
+    }
+
+    #[test]
+    fn a_stream_with_a_group_that_began_anew_stays_creating_until_the_new_group_has_a_leader() {
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
+        script.create("s", 2, StreamMode::Provisioned);
+        let activate = |script: &Script, newest_group| StreamCommand::Activate {
+            name: "s".parse().unwrap(),
+            id: script.stream("s").id,
+            newest_group,
+        };
+        let seen = newest_group(script.stream("s").shards.values());
+        script.register(2, 77, "b");
+        let late = activate(&script, seen);
+        assert!(matches!(script.run(late), Outcome::Done { .. }));
+        assert_eq!(script.stream("s").status, StreamStatus::Creating);
+        let seen = newest_group(script.stream("s").shards.values());
+        script.done(activate(&script, seen));
+        assert_eq!(script.stream("s").status, StreamStatus::Active);
+    }
+
+    #[test]
+    fn a_new_group_with_a_damaged_replica_begins_anew_with_other_members() {
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
+        script.create("s", 1, StreamMode::Provisioned);
+        let (groups, replicas) = ids(&script);
+        let (group, lost) = (*groups.first().unwrap(), *replicas.first().unwrap());
+        script.done(GroupCommand::ReplaceReplica { group, lost });
+        let (later_groups, later_replicas) = ids(&script);
+        assert!(later_groups.is_disjoint(&groups) && later_replicas.is_disjoint(&replicas));
+    }
+
+    #[test]
+    fn groups_that_take_records_keep_their_id_when_a_disk_is_wiped() {
+        let mut script = Script::with_nodes(1, &["a", "b", "c"]);
+        script.create_active("s", 2, StreamMode::Provisioned);
+        let (groups, replicas) = ids(&script);
+        script.register(2, 77, "b");
+        let (later_groups, later_replicas) = ids(&script);
+        assert_eq!(later_groups, groups);
+        assert_eq!(later_replicas.intersection(&replicas).count(), 4, "those on the other nodes");
     }
 
     #[test]

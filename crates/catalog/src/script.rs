@@ -63,7 +63,7 @@ impl Script {
     pub(crate) fn create_active(&mut self, name: &str, shards: u32, mode: StreamMode) {
         assert!(matches!(self.create(name, shards, mode), Outcome::Done { .. }));
         let (name, id) = (name.parse().unwrap(), self.stream(name).id);
-        self.done(StreamCommand::Activate { name, id });
+        self.done(StreamCommand::Activate { name, id, newest_group: None });
     }
 
     pub(crate) fn stream(&self, name: &str) -> &Stream {

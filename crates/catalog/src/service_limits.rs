@@ -229,7 +229,7 @@ mod tests {
         let exists = Refusal::StreamExists { name: name("s4") };
         assert_eq!(script.refused(limited(create("s4"), NOW)), exists);
         let id = script.stream("s2").id;
-        script.done(StreamCommand::Activate { name: name("s2"), id });
+        script.done(StreamCommand::Activate { name: name("s2"), id, newest_group: None });
         script.done(sixth);
         script.done(create("s6"));
     }

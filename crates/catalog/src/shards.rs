@@ -17,7 +17,7 @@ mod reshard;
 
 use std::collections::BTreeMap;
 
-use anabranch_types::{HashKey, SequenceNumber, ShardId, StreamName, Timestamp};
+use anabranch_types::{GroupId, HashKey, SequenceNumber, ShardId, StreamName, Timestamp};
 
 use crate::apply::Change;
 use crate::model::{Catalog, StreamId};
@@ -25,6 +25,7 @@ use crate::outcome::Refusal;
 
 pub(crate) use pieces::Piece;
 pub(crate) use reshard::Dates;
+use reshard::FrozenJob;
 
 /// A way to replace shards by others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,9 @@ pub enum ShardsCommand {
         job: u64,
         /// Sequence number of the last record of each parent; its starting one if it has no records.
         endings: BTreeMap<ShardId, SequenceNumber>,
+        /// [`newest_group`](crate::newest_group) of the children whose leaders the controller saw. `None` in entries
+        /// of versions that did not say it.
+        newest_group: Option<GroupId>,
         /// Time by the proposer's clock.
         now: Timestamp,
     },
@@ -107,8 +111,9 @@ impl ShardsCommand {
     pub(crate) fn apply(self, catalog: &mut Catalog, log_index: u64) -> Result<Change, Refusal> {
         match self {
             Self::Reshard { name, change, now } => catalog.reshard(log_index, name, change, now),
-            Self::Commit { name, id, job, endings, now } => {
-                catalog.commit_reshard(log_index, &name, id, job, &endings, now)
+            Self::Commit { name, id, job, endings, newest_group, now } => {
+                let job = FrozenJob { job, endings, newest_group };
+                catalog.commit_reshard(log_index, &name, id, job, now)
             }
             Self::Abort { name, id, job } => catalog.abort_reshard(&name, id, job),
             Self::Expire { name, id, now } => catalog.expire_shards(&name, id, now),

@@ -13,11 +13,12 @@ mod settings;
 
 use std::collections::BTreeMap;
 
-use anabranch_types::{HashKeyRange, ShardId, StreamName, Timestamp, limits};
+use anabranch_types::{GroupId, HashKeyRange, ShardId, StreamName, Timestamp, limits};
 
 use crate::apply::Change;
 use crate::births::born_after;
 use crate::encryption::Encryption;
+use crate::groups::saw_all;
 use crate::model::{Catalog, Stream, StreamId, StreamMode, StreamStatus};
 use crate::outcome::Refusal;
 use crate::resources::check_tags;
@@ -62,6 +63,9 @@ pub enum StreamCommand {
         name: StreamName,
         /// Identity of the stream.
         id: StreamId,
+        /// [`newest_group`](crate::newest_group) of the shards whose leaders the controller saw. `None` in entries of
+        /// versions that did not say it.
+        newest_group: Option<GroupId>,
     },
     /// A user deletes a stream.
     Delete {
@@ -132,7 +136,9 @@ impl StreamCommand {
     pub(crate) fn apply(self, catalog: &mut Catalog, log_index: u64) -> Result<Change, Refusal> {
         match self {
             Self::Create(new) => catalog.create_stream(log_index, new),
-            Self::Activate { name, id } => catalog.activate_stream(&name, id),
+            Self::Activate { name, id, newest_group } => {
+                catalog.activate_stream(&name, id, newest_group)
+            }
             Self::Delete { name, with_consumers } => catalog.delete_stream(name, with_consumers),
             Self::Drop { name, id } => catalog.drop_stream(&name, id),
             Self::SetRetention { name, hours, longer } => {
@@ -214,9 +220,16 @@ impl Catalog {
         Ok(Change::Made)
     }
 
-    fn activate_stream(&mut self, name: &StreamName, id: StreamId) -> Result<Change, Refusal> {
+    fn activate_stream(
+        &mut self,
+        name: &StreamName,
+        id: StreamId,
+        seen: Option<GroupId>,
+    ) -> Result<Change, Refusal> {
         match self.streams.get_mut(name).filter(|stream| stream.id == id) {
-            Some(stream) if stream.status == StreamStatus::Creating => {
+            Some(stream)
+                if stream.status == StreamStatus::Creating && saw_all(seen, &stream.shards) =>
+            {
                 stream.status = StreamStatus::Active;
                 Ok(Change::Made)
             }

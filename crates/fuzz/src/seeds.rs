@@ -75,6 +75,7 @@ fn commands() -> Vec<Command> {
             id,
             job: 9,
             endings: [(ShardId(0), number)].into(),
+            newest_group: Some(GroupId(7)),
             now,
         }),
         Command::Shards(ShardsCommand::Abort { name: name(), id, job: 9 }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anabranch_catalog::{
     Catalog, Command, ConsumerCommand, EncryptionCommand, NodeCommand, Outcome, Replica,
-    ShardChange, ShardsCommand, StreamCommand, StreamId, samples,
+    ShardChange, ShardsCommand, StreamCommand, StreamId, newest_group, samples,
 };
 use anabranch_client::{Cluster, Error, Pages, ShardRoute, View};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
@@ -84,6 +84,7 @@ impl MemoryCluster {
             self.apply(Command::Stream(StreamCommand::Activate {
                 name: name.clone(),
                 id: stream.id,
+                newest_group: newest_group(stream.shards.values()),
             }));
         }
     }
@@ -153,7 +154,14 @@ impl MemoryCluster {
         let stream = &state.catalog.streams[&name];
         let (id, job) = (stream.id, stream.job.as_ref().expect("it was just begun").id);
         let endings = BTreeMap::from([(ShardId(shard), ending)]);
-        state.apply(Command::Shards(ShardsCommand::Commit { name, id, job, endings, now }));
+        state.apply(Command::Shards(ShardsCommand::Commit {
+            name,
+            id,
+            job,
+            endings,
+            newest_group: None,
+            now,
+        }));
     }
 
     /// As the controller does: commits every resharding job.
@@ -176,6 +184,7 @@ impl MemoryCluster {
                 id: stream.id,
                 job: job.id,
                 endings,
+                newest_group: newest_group(job.children.values()),
                 now,
             }));
         }

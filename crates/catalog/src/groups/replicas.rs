@@ -4,26 +4,50 @@
 //! brings it up to date. Requests between nodes name the receiving replica, so the old copy, if it ever appears
 //! again, takes part in nothing.
 //!
+//! A new group (of a stream that is being created, or of a hidden shard) begins anew instead, under another id with new
+//! replicas. Replicas that open a new group initialise it with the members that the catalog names. If these could
+//! change, two replicas could initialise one group with different members, and then both would be right to elect a
+//! leader. No acknowledged record is lost, because a new group has none.
+//!
 //! A move is three commands. `MoveReplica` names the new replica; its node opens it, and the leader adds it as a
 //! learner. When the new voters have taken over, `FinishMove` puts it into the list. `CancelMove` forgets it instead.
 //! Both replicas of a move are held until the move has ended, so the group never has fewer copies than before.
 
-use anabranch_types::{GroupId, NodeId, ReplicaId};
+use std::collections::BTreeMap;
+
+use anabranch_types::{GroupId, NodeId, ReplicaId, ShardId};
 
 use crate::apply::Change;
 use crate::groups::{GroupRef, Move, Replica};
-use crate::model::Catalog;
+use crate::model::{Catalog, Shard};
 use crate::nodes::NodeState;
 use crate::outcome::Refusal;
 
+/// The highest id of the groups of these shards. A group that begins anew gets an id above those of all groups before
+/// it. So as long as this id stays, none of the groups has begun anew.
+pub fn newest_group<'a>(shards: impl IntoIterator<Item = &'a Shard>) -> Option<GroupId> {
+    shards.into_iter().map(|shard| shard.group).max()
+}
+
+/// Whether a controller that saw the group `seen` as the newest one saw the groups that `shards` have now. If not, the
+/// command is late: it must not say that a group is no longer new which nobody has initialised.
+pub(crate) fn saw_all(seen: Option<GroupId>, shards: &BTreeMap<ShardId, Shard>) -> bool {
+    seen.is_none() || seen == newest_group(shards.values())
+}
+
 impl Catalog {
     /// Gives new ids to all replicas on a node whose disk is new, or has forgotten entries and votes. `concerns`
-    /// chooses the groups by their replicas.
+    /// chooses the groups by their replicas. New groups begin anew.
     pub(crate) fn replace_all_replicas_on(
         &mut self,
         node: NodeId,
         concerns: impl Fn(&[Replica]) -> bool,
     ) {
+        let loses = |group: &GroupRef<'_>| {
+            concerns(group.replicas) && group.replicas.iter().any(|replica| replica.node == node)
+        };
+        let new = self.groups().filter(|group| group.is_new && loses(group));
+        let new: Vec<_> = new.map(|group| group.group).collect();
         let mut next = self.next_replica;
         let mut replace = |replicas: &mut Vec<Replica>, moving: &mut Option<Move>| {
             if !concerns(replicas) {
@@ -42,6 +66,19 @@ impl Catalog {
         self.shards_mut().for_each(|shard| replace(&mut shard.replicas, &mut shard.moving));
         replace(&mut self.replicas, &mut self.moving);
         self.next_replica = next;
+        new.into_iter().for_each(|group| self.begin_anew(group));
+    }
+
+    /// Puts another group, with new replicas on the same nodes, in the place of a new group.
+    fn begin_anew(&mut self, group: GroupId) {
+        let (next_group, mut next_replica) = (self.next_group, self.next_replica);
+        let Some(shard) = self.shards_mut().find(|shard| shard.group == group) else { return };
+        shard.group = GroupId(next_group);
+        for replica in &mut shard.replicas {
+            replica.id = ReplicaId(next_replica);
+            next_replica += 1;
+        }
+        (self.next_group, self.next_replica) = (next_group + 1, next_replica);
     }
 
     pub(super) fn replace_replica(
@@ -61,6 +98,9 @@ impl Catalog {
             follow_leaving(moving, lost, id);
         }
         self.next_replica += 1;
+        if self.groups().any(|found| found.group == group && found.is_new) {
+            self.begin_anew(group);
+        }
         Ok(Change::Made)
     }
 
@@ -134,8 +174,6 @@ fn follow_leaving(moving: &mut Option<Move>, before: ReplicaId, now: ReplicaId) 
 
 #[cfg(test)]
 mod tests {
-    use anabranch_types::ShardId;
-
     use super::*;
     use crate::groups::GroupCommand;
     use crate::model::StreamMode::Provisioned;

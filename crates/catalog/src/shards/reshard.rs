@@ -13,6 +13,7 @@ use anabranch_types::{GroupId, SequenceNumber, ShardId, StreamName, Timestamp, l
 
 use crate::apply::Change;
 use crate::births::born_after;
+use crate::groups::saw_all;
 use crate::model::{
     Catalog, ReshardJob, Shard, ShardStatus, Stream, StreamId, StreamMode, StreamStatus,
 };
@@ -28,6 +29,13 @@ pub(crate) struct Dates {
     pub(crate) created: Timestamp,
     /// Identity in sequence numbers (`births.rs`).
     pub(crate) birth: Timestamp,
+}
+
+/// What a controller says of a job whose parents it has frozen; see [`ShardsCommand::Commit`](super::ShardsCommand).
+pub(super) struct FrozenJob {
+    pub(super) job: u64,
+    pub(super) endings: BTreeMap<ShardId, SequenceNumber>,
+    pub(super) newest_group: Option<GroupId>,
 }
 
 impl Catalog {
@@ -95,11 +103,13 @@ impl Catalog {
         log_index: u64,
         name: &StreamName,
         id: StreamId,
-        job: u64,
-        endings: &BTreeMap<ShardId, SequenceNumber>,
+        FrozenJob { job, endings, newest_group }: FrozenJob,
         now: Timestamp,
     ) -> Result<Change, Refusal> {
         let stream = self.stream_of_job(name, id, job)?;
+        if stream.job.as_ref().is_some_and(|job| !saw_all(newest_group, &job.children)) {
+            return Ok(Change::AlreadySo);
+        }
         let complete = stream.job.as_ref().is_some_and(|job| {
             job.parents.len() == endings.len()
                 && job.parents.iter().all(|parent| endings.contains_key(parent))
@@ -112,9 +122,9 @@ impl Catalog {
         // time is at least the arrival of the last record, and at least the creation of the children.
         let made = job.children.values().map(|child| child.created).max().unwrap_or_default();
         for (parent, ending) in endings {
-            if let Some(shard) = stream.shards.get_mut(parent) {
+            if let Some(shard) = stream.shards.get_mut(&parent) {
                 let start = shard.starting_sequence_number();
-                let ending = (*ending).max(start);
+                let ending = ending.max(start);
                 // A sequence number has the second in which its record arrived, rounded down, so take the next one. A
                 // shard without records ends at its starting number, which has no arrival.
                 let has_records = ending > start;

@@ -32,7 +32,10 @@ fn split_all(catalog: &mut Catalog) {
     let streams = catalog.streams.iter();
     let streams: Vec<_> = streams.map(|(name, stream)| (name.clone(), stream.id)).collect();
     for (index, (name, id)) in (2_000..).step_by(3).zip(streams) {
-        catalog.apply(index, Command::Stream(StreamCommand::Activate { name: name.clone(), id }));
+        catalog.apply(
+            index,
+            Command::Stream(StreamCommand::Activate { name: name.clone(), id, newest_group: None }),
+        );
         let (open, now) = match catalog.streams.get(&name) {
             Some(stream) => (stream.open_shards().count(), stream.created),
             None => continue,
@@ -49,7 +52,14 @@ fn split_all(catalog: &mut Catalog) {
         let (endings, job) = (job.parents.iter().map(ending).collect(), index + 1);
         catalog.apply(
             index + 2,
-            Command::Shards(ShardsCommand::Commit { name, id, job, endings, now }),
+            Command::Shards(ShardsCommand::Commit {
+                name,
+                id,
+                job,
+                endings,
+                newest_group: None,
+                now,
+            }),
         );
     }
 }
@@ -103,7 +113,11 @@ pub(crate) fn history() -> Vec<Command> {
     // A stream's id is the log index of its creation.
     for (text, id) in [("s", 4), ("other", 5)] {
         let id = anabranch_catalog::StreamId(id);
-        commands.push(Command::Stream(StreamCommand::Activate { name: name(text), id }));
+        commands.push(Command::Stream(StreamCommand::Activate {
+            name: name(text),
+            id,
+            newest_group: None,
+        }));
     }
     let consumer = "app".parse().expect("a good name");
     let tags = [("k".to_owned(), "v".to_owned())].into();

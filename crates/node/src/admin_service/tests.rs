@@ -51,7 +51,7 @@ impl Scene {
         let name = new.name.clone();
         self.run(Command::Stream(StreamCommand::Create(new)));
         let id = self.catalog.streams[&name].id;
-        self.run(Command::Stream(StreamCommand::Activate { name, id }));
+        self.run(Command::Stream(StreamCommand::Activate { name, id, newest_group: None }));
     }
 
     /// The group that holds a stream's shard.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anabranch_catalog::{
     Catalog, Command, ConsumerCommand, EncryptionCommand, ShardsCommand, Stream, StreamCommand,
-    StreamStatus,
+    StreamStatus, newest_group,
 };
 use anabranch_types::{StreamName, Timestamp};
 use futures::FutureExt;
@@ -105,7 +105,9 @@ async fn next_step(
     let (stream_name, id) = (name.clone(), stream.id);
     match stream.status {
         StreamStatus::Creating if all_have_leaders(node, stream.shards.values()).await => {
-            step(node, Command::Stream(StreamCommand::Activate { name: stream_name, id })).await;
+            let newest_group = newest_group(stream.shards.values());
+            let activate = StreamCommand::Activate { name: stream_name, id, newest_group };
+            step(node, Command::Stream(activate)).await;
         }
         // Nodes remove the groups of a stream as soon as they see that it is DELETING. Group ids are never used
         // again, so a node that is away now removes the groups when it comes back.

@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_catalog::{Command, ReshardJob, Shard, ShardsCommand, Stream};
+use anabranch_catalog::{Command, ReshardJob, Shard, ShardsCommand, Stream, newest_group};
 use anabranch_planted::{Bug, planted};
 use anabranch_shard::{Ending, Outcome, Step};
 use anabranch_types::{GroupId, NodeId, SequenceNumber, ShardId, StreamName};
@@ -81,9 +81,10 @@ pub(crate) async fn drive(
         Ok(endings) => {
             fail_points.pass("reshard-frozen").await;
             let (name, id, now) = (name.clone(), stream.id, node.clock().now());
+            let newest_group = newest_group(job.children.values());
             let commit =
-                Command::Shards(ShardsCommand::Commit { name, id, job: job.id, endings, now });
-            step(node, commit).await;
+                ShardsCommand::Commit { name, id, job: job.id, endings, newest_group, now };
+            step(node, Command::Shards(commit)).await;
             return fail_points.pass("reshard-committed").await;
         }
         Err(obstacle) => obstacle,

@@ -7,6 +7,7 @@ use anabranch_types::{HashKey, HashKeyRange, SequenceNumberParts};
 use proptest::prelude::*;
 
 use super::*;
+use crate::groups::newest_group;
 use crate::outcome::Outcome;
 use crate::script::{NOW, Script};
 use crate::shards::ShardsCommand;
@@ -40,17 +41,22 @@ impl Script {
         self.refused(ShardsCommand::Reshard { name, change, now: NOW })
     }
 
+    /// As [`Self::commit`], by a controller that saw `newest_group` as the newest one.
+    fn commit_having_seen(&mut self, newest_group: Option<GroupId>) {
+        let ending =
+            |parent: &ShardId| (*parent, self.s().shards[parent].starting_sequence_number());
+        let endings = self.job().parents.iter().map(ending).collect();
+        let (id, job, now) = (self.s().id, self.job().id, NOW);
+        self.done(ShardsCommand::Commit { name: name(), id, job, endings, newest_group, now });
+    }
+
     fn job(&self) -> &ReshardJob {
         self.s().job.as_ref().expect("a job is under way")
     }
 
     /// Commits the job that is under way, with parents that have no records.
     fn commit(&mut self) {
-        let ending =
-            |parent: &ShardId| (*parent, self.s().shards[parent].starting_sequence_number());
-        let endings = self.job().parents.iter().map(ending).collect();
-        let (id, job, now) = (self.s().id, self.job().id, NOW);
-        self.done(ShardsCommand::Commit { name: name(), id, job, endings, now });
+        self.commit_having_seen(None);
     }
 
     /// Open shards by hash key: the first key in eighths of all hash keys, rounded down, and the parents.
@@ -89,6 +95,18 @@ fn the_children_of_a_split_are_hidden_until_commit() {
 }
 
 #[test]
+fn a_job_with_a_child_that_began_anew_is_committed_once_the_new_group_has_a_leader() {
+    let mut script = provisioned(1);
+    script.reshard(ShardChange::Split { shard: ShardId(0), at: HashKey(4 * EIGHTH) });
+    let seen = newest_group(script.job().children.values());
+    script.register(2, 77, "");
+    script.commit_having_seen(seen);
+    assert_eq!(script.s().status, StreamStatus::Updating);
+    script.commit_having_seen(newest_group(script.job().children.values()));
+    assert_eq!(script.s().status, StreamStatus::Active);
+}
+
+#[test]
 fn a_parent_is_never_closed_before_the_arrival_of_its_last_record() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let mut script = provisioned(1);
@@ -105,7 +123,14 @@ fn a_parent_is_never_closed_before_the_arrival_of_its_last_record() {
     });
     let (id, job) = (script.s().id, script.job().id);
     let endings = BTreeMap::from([(parent.id, ending)]);
-    script.done(ShardsCommand::Commit { name: name(), id, job, endings, now: late });
+    script.done(ShardsCommand::Commit {
+        name: name(),
+        id,
+        job,
+        endings,
+        newest_group: None,
+        now: late,
+    });
     let expire = |now| ShardsCommand::Expire { name: name(), id, now };
     let last_arrival = Timestamp::from_millis((NOW.as_secs() + 5) * 1000);
     script.run(expire(last_arrival.plus(DAY)));
@@ -123,7 +148,7 @@ fn an_empty_parent_is_never_closed_before_the_creation_of_its_children() {
     let start = script.s().shards[&ShardId(0)].starting_sequence_number();
     let endings = BTreeMap::from([(ShardId(0), start)]);
     let now = NOW.minus(Duration::from_secs(60));
-    script.done(ShardsCommand::Commit { name: name(), id, job, endings, now });
+    script.done(ShardsCommand::Commit { name: name(), id, job, endings, newest_group: None, now });
     let [parent, child] = [0, 1].map(|shard| &script.s().shards[&ShardId(shard)]);
     assert!(matches!(parent.status, ShardStatus::Closed { at, .. } if at >= child.created));
 }
@@ -141,7 +166,17 @@ fn a_merge_has_two_parents_and_an_abort_drops_the_child() {
     let over = Outcome::Refused(Refusal::JobOver { name: name(), job });
     assert_eq!(script.run(abort), over);
     let (endings, now) = (BTreeMap::new(), NOW);
-    assert_eq!(script.run(ShardsCommand::Commit { name: name(), id, job, endings, now }), over);
+    assert_eq!(
+        script.run(ShardsCommand::Commit {
+            name: name(),
+            id,
+            job,
+            endings,
+            newest_group: None,
+            now
+        }),
+        over
+    );
     script.reshard(merge);
     assert!(script.job().id > job);
     script.commit();
@@ -156,7 +191,7 @@ fn a_commit_needs_the_ending_of_every_parent() {
     let (id, job, now) = (script.s().id, script.job().id, NOW);
     let number = script.s().shards[&ShardId(0)].starting_sequence_number();
     let endings = BTreeMap::from([(ShardId(0), number)]);
-    let commit = ShardsCommand::Commit { name: name(), id, job, endings, now };
+    let commit = ShardsCommand::Commit { name: name(), id, job, endings, newest_group: None, now };
     let over = Outcome::Refused(Refusal::JobOver { name: name(), job });
     assert_eq!(script.run(commit), over);
     assert_eq!(script.job().id, job);

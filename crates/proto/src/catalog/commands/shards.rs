@@ -1,7 +1,7 @@
 //! Commands of shards: resharding jobs, scaling, expiry.
 
 use anabranch_catalog::{ShardChange, ShardsCommand, StreamId};
-use anabranch_types::{HashKey, SequenceNumber, ShardId, StreamName, Timestamp};
+use anabranch_types::{GroupId, HashKey, SequenceNumber, ShardId, StreamName, Timestamp};
 
 use super::decoded::{Decoded, Pb};
 use crate::catalog::values::{hash_key, hash_key_bytes, sequence_number, stream_name, stream_ref};
@@ -13,7 +13,7 @@ pub(super) fn message(command: &ShardsCommand) -> Pb {
         ShardsCommand::Reshard { name, change, now } => {
             Pb::Reshard(reshard_message(name, change, *now))
         }
-        ShardsCommand::Commit { name, id, job, endings, now } => {
+        ShardsCommand::Commit { name, id, job, endings, newest_group, now } => {
             let ending = |(shard, number): (&ShardId, &SequenceNumber)| pb::ShardEnding {
                 shard: shard.0,
                 sequence_number: number.to_string(),
@@ -21,6 +21,7 @@ pub(super) fn message(command: &ShardsCommand) -> Pb {
             Pb::CommitReshard(pb::CommitReshard {
                 job: Some(job_ref(name, *id, *job)),
                 endings: endings.iter().map(ending).collect(),
+                newest_group: newest_group.map(|group| group.0),
                 now_millis: now.as_millis(),
             })
         }
@@ -50,7 +51,8 @@ pub(super) fn command(message: Pb) -> Result<Decoded, Error> {
             });
             let endings = endings.collect::<Result<_, Error>>()?;
             let now = Timestamp::from_millis(commit.now_millis);
-            ShardsCommand::Commit { name, id, job, endings, now }
+            let newest_group = commit.newest_group.map(GroupId);
+            ShardsCommand::Commit { name, id, job, endings, newest_group, now }
         }
         Pb::AbortReshard(job) => {
             let (name, id, job) = job_of(Some(job))?;

@@ -1,7 +1,7 @@
 //! Commands of streams.
 
 use anabranch_catalog::{NewStream, StreamCommand, StreamId};
-use anabranch_types::Timestamp;
+use anabranch_types::{GroupId, Timestamp};
 
 use super::decoded::{Decoded, Pb};
 use crate::catalog::values::{
@@ -25,7 +25,10 @@ pub(super) fn message(command: &StreamCommand) -> Pb {
             warm_throughput_mibps: new.warm_throughput_mibps,
             distribution: distribution_message(new.distribution).into(),
         }),
-        StreamCommand::Activate { name, id } => Pb::ActivateStream(stream_ref(name, *id)),
+        StreamCommand::Activate { name, id, newest_group } => Pb::ActivateStream(pb::StreamRef {
+            newest_group: newest_group.map(|group| group.0),
+            ..stream_ref(name, *id)
+        }),
         StreamCommand::Delete { name, with_consumers } => Pb::DeleteStream(pb::StreamRef {
             with_consumers: *with_consumers,
             ..stream_ref(name, StreamId(0))
@@ -79,9 +82,11 @@ pub(super) fn command(message: Pb) -> Result<Decoded, Error> {
             replicas: new.replicas,
             now: Timestamp::from_millis(new.now_millis),
         }),
-        Pb::ActivateStream(stream) => {
-            StreamCommand::Activate { name: stream_name(&stream.name)?, id: StreamId(stream.id) }
-        }
+        Pb::ActivateStream(stream) => StreamCommand::Activate {
+            name: stream_name(&stream.name)?,
+            id: StreamId(stream.id),
+            newest_group: stream.newest_group.map(GroupId),
+        },
         Pb::DeleteStream(stream) => StreamCommand::Delete {
             name: stream_name(&stream.name)?,
             with_consumers: stream.with_consumers,
