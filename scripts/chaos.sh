@@ -5,6 +5,7 @@
 #   run       one run with the variables SEED, MINUTES, NODES, FAULTS, WORKLOADS, OUT
 #   planted   every planted bug must be found (BUGS=name for one)
 #   campaign  many runs, each adds a line to docs/reliability.jsonl (RUNS, HOURS)
+#   results   prints the lines of the campaign as tables
 #   soak      hours of load, and nothing may grow (HOURS)
 #   short     what CI runs: the harness's own tests, one run of a minute, and some planted bugs; needs root
 #   check     judges a history again: the file history.jsonl of a run
@@ -39,7 +40,7 @@ command=$1
 shift
 case "$command" in
     help) exec "$harness" --help ;;
-    check) exec "$harness" check "$@" ;;
+    check | results) exec "$harness" "$command" "$@" ;;
     run)
         exec "$harness" run --binary "$server" --out "$out" --seed "${SEED:-1}" --minutes "${MINUTES:-10}" \
             --nodes "${NODES:-3}" --faults "${FAULTS:-default}" --workloads "${WORKLOADS:-all}" "$@"

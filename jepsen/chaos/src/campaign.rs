@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use chaos_checkers::Outage;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
@@ -60,6 +61,9 @@ struct Line {
     injected: BTreeMap<String, u64>,
     /// Worst time from the last heal until a shard took a put and showed it.
     recovery_ms: Option<u64>,
+    /// What each fault cost that had no other fault beside it.
+    #[serde(default)]
+    outages: Vec<Outage>,
 }
 
 /// Runs a campaign.
@@ -68,7 +72,7 @@ struct Line {
 /// If the log can't be written, or a run broke a promise.
 pub(crate) fn run(arguments: &CampaignArguments) -> Result<()> {
     let began = Instant::now();
-    let first = next_seed(&arguments.log)?;
+    let first = read(&arguments.log)?.iter().map(|line| line.seed + 1).max().unwrap_or(1);
     let mut broken = Vec::new();
     for seed in first..first + arguments.runs {
         if began.elapsed() > Duration::from_secs_f64(arguments.hours * 3600.0) {
@@ -91,15 +95,14 @@ pub(crate) fn run(arguments: &CampaignArguments) -> Result<()> {
     Ok(())
 }
 
-/// The first seed that the log does not have.
-fn next_seed(log: &Path) -> Result<u64> {
-    let Ok(file) = File::open(log) else { return Ok(1) };
-    let mut next = 1;
-    for line in BufReader::new(file).lines() {
-        let line: Line = serde_json::from_str(&line?).with_context(|| log.display().to_string())?;
-        next = next.max(line.seed + 1);
-    }
-    Ok(next)
+/// The lines of a log. A log that does not exist has none.
+fn read(log: &Path) -> Result<Vec<Line>> {
+    let Ok(file) = File::open(log) else { return Ok(Vec::new()) };
+    let lines = BufReader::new(file).lines();
+    let lines = lines.map(|line| {
+        serde_json::from_str(&line?).with_context(|| format!("a line of {}", log.display()))
+    });
+    lines.collect()
 }
 
 fn append(log: &Path, line: &Line) -> Result<()> {
@@ -189,7 +192,58 @@ fn line(summary: &Value, mix: Mix, seed: u64) -> Line {
         records: counts["records"]["ok"].as_u64().unwrap_or_default(),
         injected: injected.collect(),
         recovery_ms: summary["recovery_ms"].as_u64(),
+        outages: serde_json::from_value(counts["outages"].clone()).unwrap_or_default(),
         verdict,
+    }
+}
+
+/// The log as Markdown: one line of totals, and a table of what each kind of fault cost.
+///
+/// # Errors
+/// If the log can't be read.
+pub(crate) fn results(log: &Path) -> Result<String> {
+    let lines = read(log)?;
+    let with_verdict = |word: &str| lines.iter().filter(|line| line.verdict == word).count();
+    let sum = |figure: fn(&Line) -> u64| lines.iter().map(figure).sum::<u64>();
+    let mut text = format!(
+        "{} runs: {} valid, {} unknown, {} invalid. {} calls, {} with an unknown outcome; {} records acknowledged; {} \
+         faults.\n\n",
+        lines.len(),
+        with_verdict("valid"),
+        with_verdict("unknown"),
+        with_verdict("invalid"),
+        sum(|line| line.calls),
+        sum(|line| line.unknown_calls),
+        sum(|line| line.records),
+        sum(|line| line.injected.values().sum()),
+    );
+    let mut costs: BTreeMap<&str, (u64, Vec<&Outage>)> = BTreeMap::new();
+    for line in &lines {
+        for (name, count) in &line.injected {
+            costs.entry(name).or_default().0 += count;
+        }
+        for outage in &line.outages {
+            costs.entry(&outage.fault).or_default().1.push(outage);
+        }
+    }
+    text += "| fault | injected | alone | no put for: median, longest (ms) | recovery: median, longest (ms) |\n";
+    text += "| --- | --- | --- | --- | --- |\n";
+    for (name, (injected, outages)) in costs {
+        let interruptions = spread(outages.iter().map(|outage| outage.interruption_ms));
+        let recoveries = spread(outages.iter().map(|outage| outage.recovery_ms));
+        let alone = outages.len();
+        text += &format!("| {name} | {injected} | {alone} | {interruptions} | {recoveries} |\n");
+    }
+    Ok(text)
+}
+
+/// The median and the largest value; nothing if there is no value.
+fn spread(values: impl Iterator<Item = u64>) -> String {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable();
+    match (values.get(values.len() / 2), values.last()) {
+        (Some(median), Some(longest)) => format!("{median}, {longest}"),
+        _ => String::new(),
     }
 }
 
@@ -198,10 +252,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_campaign_goes_on_after_the_last_seed_of_its_log() {
+    fn a_campaign_reads_what_it_has_written() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log.jsonl");
-        assert_eq!(next_seed(&log).unwrap(), 1);
+        assert!(read(&log).unwrap().is_empty());
         let summary = serde_json::json!({
             "verdict": "invalid",
             "findings": [{ "rule": "C1", "severity": "invalid" }, { "rule": "M3", "severity": "unknown" }],
@@ -209,14 +263,16 @@ mod tests {
                 "operations": { "put": { "ok": 5, "fail": 1, "info": 2 }, "get": { "ok": 3, "fail": 0, "info": 0 } },
                 "records": { "ok": 5 },
                 "faults": { "kill": { "begun": 2, "bit": 2 } },
+                "outages": [{ "fault": "kill", "interruption_ms": 1300, "recovery_ms": 40 }],
             },
             "recovery_ms": 900,
         });
         let line = line(&summary, Mix::draw(41), 41);
         assert_eq!((line.calls, line.unknown_calls, line.records), (11, 2, 5));
         assert_eq!((&*line.rules.join(" "), line.injected["kill"]), ("C1", 2));
+        assert_eq!((line.outages[0].interruption_ms, line.outages[0].recovery_ms), (1300, 40));
         append(&log, &line).unwrap();
-        assert_eq!(next_seed(&log).unwrap(), 42);
+        assert_eq!(read(&log).unwrap().last().unwrap().seed, 41);
     }
 
     #[test]

@@ -70,6 +70,12 @@ enum Command {
     },
     /// Runs one seed after the other, and adds a line for each to a file. Goes on where it stopped
     Campaign(CampaignArguments),
+    /// Prints the log of a campaign as Markdown: totals, and what each kind of fault cost
+    Results {
+        /// The log
+        #[arg(default_value = "docs/reliability.jsonl")]
+        log: PathBuf,
+    },
     /// Runs for hours, and fails if memory, descriptors, threads or disks of a node grow
     Soak(RunArguments),
     /// Judges a history again, from a file of JSON lines
@@ -147,6 +153,10 @@ fn main() -> Result<ExitCode> {
         }
         Command::Campaign(arguments) => {
             campaign::run(&arguments)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Results { log } => {
+            print!("{}", campaign::results(&log)?);
             return Ok(ExitCode::SUCCESS);
         }
         Command::Soak(arguments) => {

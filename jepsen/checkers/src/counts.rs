@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Function, History, Operation, Outcome};
+use crate::outages::{Outage, outages};
 use crate::run::{PutOutcome, Run};
 use crate::{cluster, completeness, integrity, leases};
 
@@ -63,6 +64,9 @@ pub struct Counts {
     pub minority_puts: u64,
     /// How many of `minority_puts` succeeded.
     pub minority_puts_ok: u64,
+    /// What each fault cost that had no other fault beside it.
+    #[serde(default)]
+    pub outages: Vec<Outage>,
     /// Whether the machine was too busy to say anything about times.
     pub stalled: bool,
 }
@@ -93,6 +97,7 @@ pub(crate) fn count(run: &Run<'_>, history: &History) -> Counts {
         redeliveries: leases::count_redeliveries(run),
         minority_puts,
         minority_puts_ok,
+        outages: outages(run),
         stalled: run.stalled,
     }
 }

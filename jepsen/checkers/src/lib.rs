@@ -36,6 +36,7 @@ mod integrity;
 mod leases;
 mod linearizable;
 mod order;
+mod outages;
 pub mod payload;
 mod resharding;
 mod retention;
@@ -45,6 +46,7 @@ mod verdict;
 
 pub use counts::{Counts, FaultCount, Outcomes};
 pub use history::{Event, Header, History};
+pub use outages::Outage;
 pub use rules::{RULES, Rule, RuleId};
 pub use verdict::{Finding, Judgement, Severity, Verdict};
 

@@ -18,7 +18,7 @@ pub(crate) use log::{Position, Sighting, Source};
 pub(crate) use puts::{Ack, Put, PutOutcome};
 pub(crate) use readings::{Chain, Full, PageSeen};
 pub(crate) use shards::{Listing, ShardKey, Shards};
-pub(crate) use surroundings::{Period, Surroundings};
+pub(crate) use surroundings::{Period, Surroundings, ends};
 
 /// The facts of a history.
 pub(crate) struct Run<'a> {

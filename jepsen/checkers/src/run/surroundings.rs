@@ -106,6 +106,6 @@ impl<'a> Surroundings<'a> {
 }
 
 /// Whether the end belongs to this beginning.
-fn ends(end: &Fault, begun: &Fault) -> bool {
+pub(crate) fn ends(end: &Fault, begun: &Fault) -> bool {
     end.name == begun.name && (end.nodes == begun.nodes || end.nodes.is_empty())
 }

@@ -115,6 +115,31 @@ fn a_finding_about_an_order_names_the_calls_and_the_state() {
 }
 
 #[test]
+fn a_fault_without_another_one_beside_it_has_an_outage() {
+    let verdict = check(&script::history(
+        "p1 put 1-1 -> 0@11
+         * fault kill 2 start bit
+         wait 1s
+         p1 put 1-2 -> 0@12
+         wait 2s
+         p1 put 1-3
+         * fault kill 2 stop bit
+         p1 -> 0@13
+         wait 3s
+         p1 put 1-4 -> 0@14
+         * fault delay 1 start bit
+         * fault pause 2 start bit
+         * fault pause 2 stop bit
+         * fault delay 1 stop bit
+         p1 put 1-5 -> 0@15",
+    ));
+    let [outage] = &verdict.counts.outages[..] else { panic!("{:?}", verdict.counts.outages) };
+    assert_eq!(outage.fault, "kill");
+    assert_eq!(outage.interruption_ms / 1000, 3, "between the third and the fourth put");
+    assert_eq!(outage.recovery_ms / 1000, 3, "the put that was on its way does not count");
+}
+
+#[test]
 fn figures_of_a_run_are_counted() {
     let verdict = check(&script::history(
         "p1 put 1-1 budget=2 -> 0@11 x2
