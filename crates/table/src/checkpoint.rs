@@ -113,7 +113,7 @@ fn seal(mut part: BytesMut, is_last: bool, number: u32, applied: u64) -> Bytes {
     part.freeze()
 }
 
-/// What parts consist of. An item is never divided.
+/// An item of a part. It is never divided.
 enum Item<'a> {
     Header { version: u64, time: u64, next_space: u32, spaces: u32, rows: u64 },
     Space(SpaceId, &'a Space),

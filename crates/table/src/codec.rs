@@ -370,7 +370,7 @@ mod tests {
             prop_assert_eq!(Command::decode(encoded(&command)), Ok(command));
         }
 
-        /// What is accepted is a command, so it has one stored form only.
+        /// A command has one stored form only.
         #[test]
         fn mutated_bytes_are_refused_or_are_another_command(
             command in commands(),
