@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::key;
 use crate::store::{Change, Expect, Row, RowKey, Write};
 use crate::table::{Definition, Index, Projection, Table};
+use crate::value::Attributes;
 use crate::value::stored;
-use crate::value::{Attributes, Value};
 
 /// The changes of all indexes when an item changes.
 ///
@@ -90,11 +90,7 @@ pub fn check(definition: &Definition, item: &Attributes) -> Result<(), Error> {
                     index.name
                 )));
             }
-            let empty = match value {
-                Value::S(text) if text.is_empty() => "string",
-                Value::B(bytes) if bytes.is_empty() => "binary",
-                _ => continue,
-            };
+            let Some(empty) = value.empty_name() else { continue };
             return Err(Error::Validation(format!(
                 "One or more parameter values are not valid. A value specified for a secondary index key is not \
                  supported. The AttributeValue for a key attribute cannot contain an empty {empty} value. IndexName: \

@@ -111,7 +111,7 @@ pub(crate) fn updates(Entries(sent): &AttributeUpdates<'_>) -> Result<Update, Er
     let actions = sent
         .iter()
         .map(|(name, Structure(update))| Ok((Path::attribute(name.clone()), update.action(name)?)));
-    Ok(Update { actions: actions.collect::<Result<_, Error>>()? })
+    Ok(Update { actions: actions.collect::<Result<_, Error>>()?, is_legacy: true })
 }
 
 impl ExpectedValue<'_> {
@@ -245,7 +245,9 @@ fn comparison(name: &str, operator: &str, values: Vec<Value>) -> Result<Conditio
             Condition::Compare(comparator, operand, value)
         }
         _ => {
-            return Err(Error::Internal { cause: format!("operator {operator} with wrong values") });
+            return Err(Error::Internal {
+                cause: format!("operator {operator} with wrong values"),
+            });
         }
     };
     Ok(condition)

@@ -7,7 +7,7 @@
 //! ```text
 //! text      "-0.00123400"
 //! number    negative, coefficient 1234, exponent -6
-//! key       01 | complement of: 80 7e | 0d 23 | 00      sign, power of the first digit, pairs of digits, end
+//! key       01 | complement of: 7f fd | 0d 23 | 00      sign, power of the first digit, pairs of digits, end
 //! ```
 //!
 //! Sources: "Supported data types" of the DynamoDB Developer Guide. The tests compare the arithmetic with the crate
@@ -70,7 +70,7 @@ impl Number {
     ///
     /// # Errors
     /// If the exact sum has more than 38 digits or is out of range.
-    pub fn add(self, other: Self) -> Result<Self, NumberFault> {
+    pub fn plus(self, other: Self) -> Result<Self, NumberFault> {
         if self.coefficient == 0 {
             return Ok(other);
         }
@@ -98,9 +98,9 @@ impl Number {
     /// The difference.
     ///
     /// # Errors
-    /// As [`Self::add`].
-    pub fn subtract(self, other: Self) -> Result<Self, NumberFault> {
-        self.add(other.negated())
+    /// As [`Self::plus`].
+    pub fn minus(self, other: Self) -> Result<Self, NumberFault> {
+        self.plus(other.negated())
     }
 
     /// Appends bytes that are in the order of the numbers. No key is the beginning of another key.
@@ -352,11 +352,11 @@ pub(crate) mod tests {
     #[test]
     fn a_sum_that_needs_more_than_38_digits_is_refused() {
         let number = |text: &str| text.parse::<Number>().unwrap();
-        assert_eq!(number("1E38").add(number("-1")).unwrap().to_string(), "9".repeat(38));
-        assert_eq!(number("1E38").add(number("1")), Err(NumberFault::TooPrecise));
-        assert_eq!(number("9E125").add(number("9E125")), Err(NumberFault::Overflow));
+        assert_eq!(number("1E38").plus(number("-1")).unwrap().to_string(), "9".repeat(38));
+        assert_eq!(number("1E38").plus(number("1")), Err(NumberFault::TooPrecise));
+        assert_eq!(number("9E125").plus(number("9E125")), Err(NumberFault::Overflow));
         let (one, other) = (number("1.1E-130"), number("1E-130"));
-        assert_eq!(one.subtract(other), Err(NumberFault::Underflow));
+        assert_eq!(one.minus(other), Err(NumberFault::Underflow));
     }
 
     #[test]
@@ -386,7 +386,7 @@ pub(crate) mod tests {
             prop_assert_eq!(one.cmp(&other), oracle(one).cmp(&oracle(other)));
             let exact = oracle(one) + oracle(other);
             let digits = exact.normalized().digits();
-            match one.add(other) {
+            match one.plus(other) {
                 Ok(sum) => prop_assert_eq!(oracle(sum), exact),
                 Err(NumberFault::TooPrecise) => prop_assert!(digits > 38),
                 Err(fault) => prop_assert!(fault != NumberFault::NotNumeric && digits <= 38),

@@ -301,9 +301,10 @@ impl Definition {
 
 /// Checks that a value of the primary key is neither empty nor too long.
 fn check_key_value(name: &str, value: &Value, what: &str, max: usize) -> Result<(), Error> {
+    if let Some(kind) = value.empty_name() {
+        return Err(empty_key(kind, name));
+    }
     let length = match value {
-        Value::S(text) if text.is_empty() => return Err(empty_key("string", name)),
-        Value::B(bytes) if bytes.is_empty() => return Err(empty_key("binary", name)),
         Value::S(text) => text.len(),
         Value::B(bytes) => bytes.len(),
         Value::N(_)
@@ -368,3 +369,6 @@ impl KeyKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,21 @@ impl Value {
         }
     }
 
+    /// `string` or `binary` for a string or byte string without content, which no key may be.
+    pub(crate) const fn empty_name(&self) -> Option<&'static str> {
+        if let Self::S(text) = self
+            && text.is_empty()
+        {
+            return Some("string");
+        }
+        if let Self::B(bytes) = self
+            && bytes.is_empty()
+        {
+            return Some("binary");
+        }
+        None
+    }
+
     /// The order of two strings, two numbers or two byte strings. `None` for other types, which have no order.
     pub fn order(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {

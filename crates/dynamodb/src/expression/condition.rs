@@ -470,12 +470,12 @@ fn check_ordered(
 }
 
 fn check_has_order(parser: &Parser<'_, '_>, symbol: &str, operand: &Operand) -> Result<(), Error> {
-    match operand {
-        Operand::Value(value) if value.order(value).is_none() => {
-            Err(wrong_type(parser, symbol, value.kind()))
-        }
-        _ => Ok(()),
+    if let Operand::Value(value) = operand
+        && value.order(value).is_none()
+    {
+        return Err(wrong_type(parser, symbol, value.kind()));
     }
+    Ok(())
 }
 
 fn check_bounds(parser: &Parser<'_, '_>, operands: [&Operand; 3]) -> Result<(), Error> {
@@ -502,7 +502,7 @@ fn check_distinct(
     others: &[&Operand],
 ) -> Result<(), Error> {
     let Operand::Path(path) = first else { return Ok(()) };
-    if !others.iter().any(|other| *other == first) {
+    if !others.contains(&first) {
         return Ok(());
     }
     Err(parser.fault(format_args!(

@@ -135,15 +135,7 @@ fn flatten(condition: Condition, parts: &mut Vec<Condition>) -> Result<(), Error
 
 /// The attribute that a part is about, and its condition.
 fn about(part: Condition) -> Result<(String, RangeCondition), Error> {
-    let operator = match &part {
-        Condition::Compare(Comparator::NotEqual, ..) => "<>",
-        Condition::In(..) => "IN",
-        Condition::Exists(_) => "attribute_exists",
-        Condition::HasType(..) => "attribute_type",
-        Condition::Contains(..) => "contains",
-        _ => "",
-    };
-    if !operator.is_empty() {
+    if let Some(operator) = refused_operator(&part) {
         return Err(invalid(&format!("Invalid operator used in {MEMBER}: {operator}")));
     }
     let (operand, condition) = match part {
@@ -159,7 +151,16 @@ fn about(part: Condition) -> Result<(String, RangeCondition), Error> {
         Condition::BeginsWith(operand, Operand::Value(value)) => {
             (operand, RangeCondition::BeginsWith(value))
         }
-        _ => {
+        Condition::All(_)
+        | Condition::Any(_)
+        | Condition::Not(_)
+        | Condition::Compare(..)
+        | Condition::Between(..)
+        | Condition::In(..)
+        | Condition::Exists(_)
+        | Condition::HasType(..)
+        | Condition::BeginsWith(..)
+        | Condition::Contains(..) => {
             return Err(invalid(&format!(
                 "Invalid condition in {MEMBER}: Multiple attribute names used in one condition"
             )));
@@ -174,6 +175,23 @@ fn about(part: Condition) -> Result<(String, RangeCondition), Error> {
         Operand::Value(_) => {
             Err(invalid(&format!("Invalid condition in {MEMBER}: No key attribute specified")))
         }
+    }
+}
+
+/// The operator of a part, if no condition on a key may have it.
+const fn refused_operator(part: &Condition) -> Option<&'static str> {
+    match part {
+        Condition::Compare(Comparator::NotEqual, ..) => Some("<>"),
+        Condition::In(..) => Some("IN"),
+        Condition::Exists(_) => Some("attribute_exists"),
+        Condition::HasType(..) => Some("attribute_type"),
+        Condition::Contains(..) => Some("contains"),
+        Condition::All(_)
+        | Condition::Any(_)
+        | Condition::Not(_)
+        | Condition::Compare(..)
+        | Condition::Between(..)
+        | Condition::BeginsWith(..) => None,
     }
 }
 
@@ -197,16 +215,10 @@ fn check_type(attribute: &KeyAttribute, condition: &RangeCondition) -> Result<()
     if values.iter().any(|value| value.kind() != kind) {
         return Err(Error::parameters("Condition parameter type does not match schema type"));
     }
-    let is_empty = |value: &&Value| match value {
-        Value::S(text) => text.is_empty(),
-        Value::B(bytes) => bytes.is_empty(),
-        _ => false,
-    };
-    if values.iter().any(is_empty) {
+    if let Some(empty) = values.into_iter().find_map(Value::empty_name) {
         return Err(Error::Validation(format!(
             "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an \
-             empty {} value. Key: {}",
-            if kind.name() == "S" { "string" } else { "binary" },
+             empty {empty} value. Key: {}",
             attribute.name
         )));
     }

@@ -394,24 +394,30 @@ fn grouped(text: &str) -> String {
 
 /// What a condition means, written down once more in the plainest way.
 fn naive(condition: &Condition, item: &Attributes) -> bool {
-    match condition {
-        Condition::All(parts) => parts.iter().filter(|part| !naive(part, item)).count() == 0,
-        Condition::Any(parts) => parts.iter().filter(|part| naive(part, item)).count() > 0,
-        Condition::Not(part) => !naive(part, item),
-        Condition::Compare(comparator, Operand::Path(path), Operand::Value(Value::N(right))) => {
-            match item.get(&path.attribute) {
-                Some(Value::N(left)) => match comparator {
-                    Comparator::Equal => left == right,
-                    Comparator::NotEqual => left != right,
-                    Comparator::Less => left < right,
-                    Comparator::LessOrEqual => left <= right,
-                    Comparator::Greater => left > right,
-                    Comparator::GreaterOrEqual => left >= right,
-                },
-                _ => *comparator == Comparator::NotEqual,
-            }
-        }
-        other => panic!("{other:?}"),
+    if let Condition::All(parts) = condition {
+        return parts.iter().filter(|part| !naive(part, item)).count() == 0;
+    }
+    if let Condition::Any(parts) = condition {
+        return parts.iter().filter(|part| naive(part, item)).count() > 0;
+    }
+    if let Condition::Not(part) = condition {
+        return !naive(part, item);
+    }
+    let Condition::Compare(comparator, Operand::Path(path), Operand::Value(Value::N(right))) =
+        condition
+    else {
+        panic!("{condition:?}");
+    };
+    let Some(Value::N(left)) = item.get(&path.attribute) else {
+        return *comparator == Comparator::NotEqual;
+    };
+    match comparator {
+        Comparator::Equal => left == right,
+        Comparator::NotEqual => left != right,
+        Comparator::Less => left < right,
+        Comparator::LessOrEqual => left <= right,
+        Comparator::Greater => left > right,
+        Comparator::GreaterOrEqual => left >= right,
     }
 }
 
@@ -445,7 +451,7 @@ proptest! {
 
     #[test]
     fn a_value_that_is_set_is_found(item in attributes(), value in value()) {
-        let update = Update { actions: vec![(Path::attribute("new".into()), update::Action::Set(update::Sum::Term(update::Term::Value(value.clone()))))] };
+        let update = Update { is_legacy: false, actions: vec![(Path::attribute("new".into()), update::Action::Set(update::Sum::Term(update::Term::Value(value.clone()))))] };
         let new = update.apply(&item).unwrap();
         prop_assert_eq!(Path::attribute("new".into()).find(&new), Some(&value));
         prop_assert!(item.iter().all(|(name, value)| new.get(name) == Some(value)));

@@ -27,6 +27,8 @@ use crate::value::{Attributes, Kind, Value};
 pub struct Update {
     /// Path and change, in the order of the request.
     pub actions: Vec<(Path, Action)>,
+    /// Whether the update comes from `AttributeUpdates`, whose error for a wrong type has another text.
+    pub is_legacy: bool,
 }
 
 /// The change of the value at a path.
@@ -70,6 +72,7 @@ const MEMBER: &str = "UpdateExpression";
 const NOT_FOUND: &str =
     "The provided expression refers to an attribute that does not exist in the item";
 const WRONG_TYPE: &str = "An operand in the update expression has an incorrect data type";
+const WRONG_LEGACY_TYPE: &str = "Type mismatch for attribute to update";
 const WRONG_PATH: &str =
     "The document path provided in the update expression is invalid for update";
 
@@ -128,7 +131,8 @@ impl Update {
     pub fn apply(&self, item: &Attributes) -> Result<Attributes, Error> {
         let (mut puts, mut removes, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (path, action) in &self.actions {
-            let Some(value) = action.value(path, item)? else {
+            let value = action.value(path, item).map_err(|error| self.worded(error))?;
+            let Some(value) = value else {
                 removes.push(path);
                 continue;
             };
@@ -139,7 +143,7 @@ impl Update {
             }
             puts.push((path, value));
         }
-        puts.sort_by(|(one, _), (other, _)| one.cmp(other));
+        puts.sort_by_key(|(path, _)| *path);
         removes.sort_by(|one, other| other.cmp(one));
         let mut new = item.clone();
         for (path, value) in puts {
@@ -149,6 +153,11 @@ impl Update {
             remove(&mut new, path)?;
         }
         Ok(new)
+    }
+
+    fn worded(&self, error: Error) -> Error {
+        let is_type = matches!(&error, Error::Validation(text) if text == WRONG_TYPE);
+        if self.is_legacy && is_type { invalid(WRONG_LEGACY_TYPE) } else { error }
     }
 }
 
@@ -168,16 +177,14 @@ impl Action {
 
 impl Sum {
     fn value(&self, item: &Attributes) -> Result<Value, Error> {
-        let number = |term: &Term| match term.value(item)? {
-            Value::N(number) => Ok(number),
-            _ => Err(invalid(WRONG_TYPE)),
+        let number = |term: &Term| {
+            let Value::N(number) = term.value(item)? else { return Err(invalid(WRONG_TYPE)) };
+            Ok(number)
         };
         match self {
             Self::Term(term) => term.value(item),
-            Self::Plus(one, other) => Ok(Value::N(Number::add(number(one)?, number(other)?)?)),
-            Self::Minus(one, other) => {
-                Ok(Value::N(Number::subtract(number(one)?, number(other)?)?))
-            }
+            Self::Plus(one, other) => Ok(Value::N(Number::plus(number(one)?, number(other)?)?)),
+            Self::Minus(one, other) => Ok(Value::N(Number::minus(number(one)?, number(other)?)?)),
         }
     }
 }
@@ -206,7 +213,7 @@ impl Term {
 /// The sum of two numbers, or the members of two sets or lists.
 fn added(old: &Value, value: &Value) -> Result<Value, Error> {
     Ok(match (old, value) {
-        (Value::N(old), Value::N(number)) => Value::N(old.add(*number)?),
+        (Value::N(old), Value::N(number)) => Value::N(old.plus(*number)?),
         (Value::Ss(old), Value::Ss(members)) => Value::Ss(old | members),
         (Value::Ns(old), Value::Ns(members)) => Value::Ns(old | members),
         (Value::Bs(old), Value::Bs(members)) => Value::Bs(old | members),

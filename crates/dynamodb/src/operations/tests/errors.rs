@@ -112,6 +112,28 @@ fn requests_that_dynamodb_refuses_get_its_texts() {
 }
 
 #[test]
+fn a_value_of_a_wrong_type_is_named_in_the_words_of_the_style() {
+    let mut memory = orders();
+    memory.ok(
+        "PutItem",
+        r#"{"TableName":"orders","Item":{"id":{"S":"a"},"line":{"N":"1"},"t":{"S":"x"}}}"#,
+    );
+    let legacy =
+        format!(r#"{{{KEY},"AttributeUpdates":{{"t":{{"Action":"ADD","Value":{{"N":"1"}}}}}}}}"#);
+    assert_eq!(
+        memory.error("UpdateItem", &legacy),
+        "ValidationException: Type mismatch for attribute to update"
+    );
+    let expression = format!(
+        r#"{{{KEY},"UpdateExpression":"ADD t :n","ExpressionAttributeValues":{{":n":{{"N":"1"}}}}}}"#
+    );
+    assert_eq!(
+        memory.error("UpdateItem", &expression),
+        "ValidationException: An operand in the update expression has an incorrect data type"
+    );
+}
+
+#[test]
 fn an_item_of_more_than_400_kb_is_refused() {
     let mut memory = orders();
     let put = |bytes: usize| {

@@ -124,7 +124,7 @@ fn parts_of_items_are_returned() {
     for (projection, expected) in [
         ("id, m.p", r#"{"id":{"S":"a"},"m":{"M":{"p":{"N":"1"}}}}"#),
         ("m.q[2], m.q[0]", r#"{"m":{"M":{"q":{"L":[{"N":"0"},{"N":"2"}]}}}}"#),
-        ("m.gone, m.q[7], other", "{}"),
+        ("m.gone, m.q[7], absent", "{}"),
     ] {
         let body = format!(
             r#"{{"TableName":"orders","Key":{{"id":{{"S":"a"}},"line":{{"N":"1"}}}},"ProjectionExpression":"{projection}"}}"#
