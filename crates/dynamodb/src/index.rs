@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use crate::key;
+use crate::limits;
 use crate::store::{Change, Expect, Row, RowKey, Write};
 use crate::table::{Definition, Index, Projection, Table};
 use crate::value::Attributes;
@@ -117,32 +118,51 @@ pub fn projected(definition: &Definition, index: &Index, item: &Attributes) -> A
     attributes.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Puts the items of a page into the indexes that are being filled.
+/// The part of a page that one transaction puts into an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backfill {
+    /// The transaction. It expects that the definition and the items are as they were read.
+    pub writes: Vec<Write>,
+    /// Number of rows of the page that are done. The caller goes on behind them. Zero only for an empty page.
+    pub rows: usize,
+}
+
+/// Puts items of a page into the index that is being filled.
 ///
-/// The caller reads all items of the table in pages, with [`crate::store::Range`]. For each page it runs one
-/// transaction with these writes. If an item or the definition has changed, it reads the page again. After the last
-/// page it stores [`filled`].
+/// The caller reads all items of the table with [`crate::store::Range`]. It runs the transaction, and goes on behind
+/// the rows that are done. If an item or the definition has changed, it reads again from there. Behind the last row it
+/// stores [`filled`].
 ///
 /// # Errors
-/// If a row cannot be read.
-pub fn backfill(table: &Table, page: &[(Vec<u8>, Row)]) -> Result<Vec<Write>, Error> {
+/// If a row cannot be read, or the row of one item is too large for a transaction.
+pub fn backfill(table: &Table, page: &[(Vec<u8>, Row)]) -> Result<Backfill, Error> {
     let definition = &table.definition;
-    let mut writes = vec![table.unchanged()];
+    let mut backfill = Backfill { writes: vec![table.unchanged()], rows: 0 };
+    let mut bytes = backfill.writes.iter().map(limits::bytes).sum::<usize>();
     for (key, item_row) in page {
         let item = stored::decode(&item_row.value)?;
-        let before = writes.len();
+        let mut writes = Vec::new();
         for index in definition.indexes.iter().filter(|index| index.is_backfilling) {
             if let Some((key, value)) = row(definition, index, &item)? {
                 writes.push(Write { key, expect: Expect::Anything, change: Change::Put(value) });
             }
         }
-        if writes.len() > before {
+        if !writes.is_empty() {
             let key = RowKey { space: definition.space(), key: key.clone() };
             let expect = Expect::Version(item_row.version);
             writes.push(Write { key, expect, change: Change::Keep });
         }
+        bytes += writes.iter().map(limits::bytes).sum::<usize>();
+        let fits =
+            backfill.writes.len() + writes.len() <= limits::MAX_ROWS && bytes <= limits::MAX_BYTES;
+        if !fits && backfill.rows > 0 {
+            break;
+        }
+        backfill.writes.append(&mut writes);
+        backfill.rows += 1;
     }
-    Ok(writes)
+    limits::check(&backfill.writes)?;
+    Ok(backfill)
 }
 
 /// The definition whose indexes are all filled.

@@ -102,7 +102,7 @@ pub fn append_beginning(value: &Value, key: &mut Vec<u8>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first key after all keys that begin with `key`. `None` if there is none.
+/// The first key after all keys that begin with `key`. `None` if every byte of `key` is the highest one.
 pub fn after(key: &[u8]) -> Option<Vec<u8>> {
     let mut next = key.to_vec();
     while let Some(last) = next.pop() {

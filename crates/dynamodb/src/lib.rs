@@ -20,6 +20,7 @@ pub mod index;
 pub mod item;
 pub mod key;
 mod legacy;
+pub mod limits;
 pub mod number;
 pub mod operations;
 mod rules;

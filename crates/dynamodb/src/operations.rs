@@ -18,6 +18,7 @@ pub mod query;
 pub mod scan;
 pub mod time_to_live;
 pub mod transact_write_items;
+pub mod unsupported;
 pub mod update_item;
 pub mod update_table;
 mod write_item;
@@ -44,7 +45,7 @@ pub struct Context {
 
 /// A decoded request.
 pub trait Operation: Constrained {
-    /// What the request becomes.
+    /// The checked form of the request.
     type Plan: Plan;
 
     /// The names of the tables that the request names, each once. The caller reads their definitions and evaluates

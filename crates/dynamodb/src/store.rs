@@ -10,7 +10,7 @@
 //! 3. read      plan.reads()                                         -> Found
 //! 4. decide    plan.decide(found)                                   -> Decision, or an error
 //! 5. create the spaces, run one transaction with all writes, drop the spaces
-//!    a row has another version than expected: go back to 1
+//!    a row has another version than expected: drop the new spaces, go back to 1
 //! ```
 //!
 //! Every write of items expects the version of the definition that was read. So an item is never written by the rules
@@ -58,7 +58,7 @@ pub struct Row {
     pub value: Vec<u8>,
 }
 
-/// What an operation reads before it decides.
+/// The rows that an operation reads before it decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// Single rows.
@@ -133,7 +133,7 @@ pub struct Write {
     pub change: Change,
 }
 
-/// What an operation decided: one transaction and the response for the time after it.
+/// The decision of an operation: one transaction, and the response after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision<R> {
     /// Keyspaces to create before the transaction. A keyspace that exists stays.

@@ -29,7 +29,7 @@ pub struct Definition {
     pub attributes: Vec<KeyAttribute>,
     /// The primary key.
     pub key: KeySchema,
-    /// Who pays for reads and writes, which no operation looks at.
+    /// Billing mode and capacities. They are kept and shown, and limit nothing.
     pub billing: Billing,
     /// The global secondary indexes, in the order of their creation.
     pub indexes: Vec<Index>,
@@ -39,7 +39,7 @@ pub struct Definition {
     pub deletion_protection: bool,
     /// Tags of CreateTable.
     pub tags: BTreeMap<String, String>,
-    /// What UpdateContinuousBackups set last. There are no backups.
+    /// The flag that UpdateContinuousBackups set last. There are no backups.
     pub point_in_time_recovery: bool,
 }
 
@@ -72,7 +72,7 @@ pub struct KeySchema {
     pub range: Option<KeyAttribute>,
 }
 
-/// Who pays.
+/// The billing mode of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Billing {
     /// `PROVISIONED`, with these capacities.
@@ -128,7 +128,7 @@ pub struct Table {
     pub definition: Definition,
     /// The version of its row.
     pub version: u64,
-    /// Size of each keyspace of the table, as far as known.
+    /// Size of each keyspace of the table. A keyspace that is missing here has size zero.
     pub sizes: BTreeMap<Space, Size>,
 }
 
@@ -141,7 +141,7 @@ pub struct Size {
     pub bytes: u64,
 }
 
-/// The definitions that a request needs: those of the tables that it names, as far as they exist.
+/// The definitions that a request needs: those of the tables that it names and that exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables(BTreeMap<String, Arc<Table>>);
 

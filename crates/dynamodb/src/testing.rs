@@ -170,6 +170,7 @@ impl Memory {
 
     /// Runs a transaction whose expectations must hold, because nothing else writes.
     pub(crate) fn transact(&mut self, writes: &[Write]) {
+        crate::limits::check(writes).unwrap();
         self.version += 1;
         let mut seen = std::collections::BTreeSet::new();
         for Write { key, expect, change } in writes {
@@ -198,7 +199,12 @@ impl Memory {
         for table in self.tables() {
             if table.definition.indexes.iter().any(|index| index.is_backfilling) {
                 let page = self.space(table.definition.space());
-                self.transact(&index::backfill(&table, &page).unwrap());
+                let mut rest = page.as_slice();
+                while !rest.is_empty() {
+                    let backfill = index::backfill(&table, rest).unwrap();
+                    self.transact(&backfill.writes);
+                    rest = &rest[backfill.rows..];
+                }
                 let filled = index::filled(&table.definition);
                 self.transact(&[table.replaced_by(&filled).unwrap()]);
             }

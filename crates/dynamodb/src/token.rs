@@ -10,6 +10,7 @@
 use anabranch_types::Timestamp;
 
 use crate::error::Error;
+use crate::limits;
 use crate::store::{Change, Expect, Found, Row, RowKey, Space, Write};
 
 /// How long a token is remembered. Source: API reference, `TransactWriteItems`, `ClientRequestToken`.
@@ -24,7 +25,7 @@ pub struct Token {
     pub content: [u8; 16],
 }
 
-/// What to do with a transaction that has a token.
+/// Whether a transaction with a token runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Run it, and write the row of the token.
@@ -62,7 +63,8 @@ impl Token {
     }
 }
 
-/// Deletes the tokens of a page that have ended. The caller runs this from time to time over [`Space::Tokens`].
+/// Deletes tokens of a page that have ended, at most as many as one transaction can. The caller runs this from time to
+/// time over [`Space::Tokens`].
 pub fn sweep(page: &[(Vec<u8>, Row)], now: Timestamp) -> Vec<Write> {
     let ended =
         page.iter().filter(|(_, row)| parts(row).is_none_or(|(_, end)| end <= now.as_millis()));
@@ -71,7 +73,7 @@ pub fn sweep(page: &[(Vec<u8>, Row)], now: Timestamp) -> Vec<Write> {
         expect: Expect::Version(row.version),
         change: Change::Delete,
     };
-    ended.map(delete).collect()
+    ended.map(delete).take(limits::MAX_ROWS).collect()
 }
 
 /// Hash of the content and end of a token. `None` if the row is damaged, which counts as no token.

@@ -45,25 +45,25 @@ pub type Attributes = BTreeMap<String, Value>;
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// String.
+    /// [`Value::S`].
     S,
-    /// Number.
+    /// [`Value::N`].
     N,
-    /// Binary.
+    /// [`Value::B`].
     B,
-    /// Boolean.
+    /// [`Value::Bool`].
     Bool,
-    /// Null.
+    /// [`Value::Null`].
     Null,
-    /// List.
+    /// [`Value::L`].
     L,
-    /// Map.
+    /// [`Value::M`].
     M,
-    /// Set of strings.
+    /// [`Value::Ss`].
     Ss,
-    /// Set of numbers.
+    /// [`Value::Ns`].
     Ns,
-    /// Set of byte strings.
+    /// [`Value::Bs`].
     Bs,
 }
 

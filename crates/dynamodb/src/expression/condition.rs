@@ -61,7 +61,7 @@ pub enum Comparator {
     GreaterOrEqual,
 }
 
-/// What is compared.
+/// One side of a comparison, or an argument of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
     /// The value at a path, which may be absent.

@@ -392,7 +392,7 @@ fn grouped(text: &str) -> String {
     }
 }
 
-/// What a condition means, written down once more in the plainest way.
+/// The meaning of a condition, written a second time in the plainest way.
 fn naive(condition: &Condition, item: &Attributes) -> bool {
     if let Condition::All(parts) = condition {
         return parts.iter().filter(|part| !naive(part, item)).count() == 0;

@@ -162,7 +162,7 @@ impl Update {
 }
 
 impl Action {
-    /// The value at the path after the change. `None` if there is none.
+    /// The value at the path after the change. `None`: the path has no value then.
     fn value(&self, path: &Path, item: &Attributes) -> Result<Option<Value>, Error> {
         let old = path.find(item);
         match (self, old) {

@@ -1,4 +1,5 @@
-//! What Query and Scan share: a page of items, with filter, projection and the key at which the next page begins.
+//! The common part of Query and Scan: a page of items, with filter and projection, and the key at which the next page
+//! begins.
 //!
 //! Order of events: read a range of rows, take items until the limit or 1 MB is reached, apply the filter, then the
 //! projection. `LastEvaluatedKey` is the key of the last item that was taken. It is absent if no row follows, because
@@ -213,6 +214,9 @@ pub(crate) fn attributes_to_get(
     names: Option<&List<Text<'_>>>,
 ) -> Result<Option<Projection>, Error> {
     let Some(names) = names else { return Ok(None) };
+    if names.count() > names.members().len() {
+        return Err(Error::unsupported("AttributesToGet with more than 500 names"));
+    }
     let names: Vec<_> = names.members().iter().map(|name| name.to_string()).collect();
     let mut sorted = names.clone();
     sorted.sort_unstable();

@@ -3,6 +3,7 @@
 mod errors;
 mod kcl;
 mod pages;
+mod random;
 mod tables;
 mod transactions;
 

@@ -17,17 +17,13 @@ use super::{Context, Operation, Output, Plan};
 use crate::error::{CancellationReason, Error};
 use crate::expression::Update;
 use crate::item::{ItemChange, ItemWrite};
+use crate::limits;
 use crate::rules;
-use crate::store::{Change, Decision, Found, Reads};
+use crate::store::{Decision, Found, Reads};
 use crate::style::{SentNames, SentValues, Style};
 use crate::table::Tables;
 use crate::token::{Token, Verdict};
 use crate::value::json::{Entries, SentValue};
-
-/// Most rows of a transaction of a table group.
-const MAX_ROWS: usize = 100;
-/// Most bytes of a transaction of a table group.
-const MAX_BYTES: usize = 1024 * 1024;
 
 /// `TransactWriteItemsInput` of the API reference.
 #[derive(Debug, Deserialize)]
@@ -354,30 +350,12 @@ impl Plan for Transaction {
         tables.sort_by(|one, other| one.definition.name.cmp(&other.definition.name));
         tables.dedup_by(|one, other| one.definition.name == other.definition.name);
         writes.extend(tables.iter().map(|table| table.unchanged()));
-        check_size(&writes)?;
+        limits::check(&writes)?;
         let consumed =
             units.into_iter().filter_map(|(table, units)| self.capacity.consumed(table, units));
         let consumed = consumed.collect();
         Ok(Decision::write(writes, Transacted { consumed }))
     }
-}
-
-fn check_size(writes: &[crate::store::Write]) -> Result<(), Error> {
-    if writes.len() > MAX_ROWS {
-        return Err(Error::unsupported(format_args!(
-            "A transaction that changes more than {MAX_ROWS} rows of tables and indexes"
-        )));
-    }
-    let bytes = writes.iter().map(|write| {
-        let value = if let Change::Put(value) = &write.change { value.len() } else { 0 };
-        value + write.key.key.len()
-    });
-    if bytes.sum::<usize>() > MAX_BYTES {
-        return Err(Error::unsupported(format_args!(
-            "A transaction of more than {MAX_BYTES} bytes"
-        )));
-    }
-    Ok(())
 }
 
 impl Output for Transacted {

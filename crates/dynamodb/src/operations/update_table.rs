@@ -245,7 +245,10 @@ impl Operation for UpdateTable<'_> {
         let updates = self.global_secondary_index_updates.as_ref();
         let updates = updates.map(List::members).unwrap_or_default();
         let counts = updates.iter().filter(|Structure(update)| update.update.is_none()).count();
-        if counts > 1 {
+        // One index at a time, so that the writes that fill it stay small.
+        let is_filling = plan.new.indexes.iter().any(|index| index.is_backfilling);
+        let creates = updates.iter().any(|Structure(update)| update.create.is_some());
+        if counts > 1 || (is_filling && creates) {
             return Err(Error::Limit(
                 "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table"
                     .to_owned(),

@@ -1,4 +1,4 @@
-//! What PutItem, UpdateItem and DeleteItem share: the response, and the order of the steps.
+//! The common part of PutItem, UpdateItem and DeleteItem: the response, and the order of the steps.
 
 use anabranch_aws::constraints::Checks;
 use anabranch_aws::wire::{Text, Writer};
@@ -8,6 +8,7 @@ use super::{Context, Output, Plan};
 use crate::error::Error;
 use crate::expression::{Condition, Placeholders, Projection};
 use crate::item::{ItemChanged, ItemWrite};
+use crate::limits;
 use crate::rules;
 use crate::store::{Decision, Found, Reads};
 use crate::value::{self, Attributes, json};
@@ -70,6 +71,7 @@ impl Plan for WriteItem {
         if !writes.is_empty() {
             writes.push(self.write.table.unchanged());
         }
+        limits::check(&writes)?;
         Ok(Decision::write(writes, Written { attributes, consumed }))
     }
 }

@@ -1,4 +1,4 @@
-//! What a client wants to define: members of CreateTable and UpdateTable, and the rules for them.
+//! The members of CreateTable and UpdateTable that define a table, and the rules for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

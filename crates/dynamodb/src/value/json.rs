@@ -4,8 +4,9 @@
 //! texts of `anabranch_aws::wire`. A value that is well-formed but not allowed (an empty set, a number with 39 digits)
 //! becomes an [`InvalidValue`], so that the whole body is read first and the operation can report it in its turn.
 //!
-//! A value in memory takes about as many bytes as its JSON text. The depth of the text is bounded twice: by serde_json
-//! (128), and by the 32 levels of DynamoDB.
+//! A value in memory takes at most about ten times the bytes of its JSON text, in a list of empty lists. A list stops
+//! to grow at its first invalid member. The depth is bounded twice: by serde_json (128), and by the 32 levels of
+//! DynamoDB.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,7 +28,7 @@ pub struct SentValue(pub Result<Value, InvalidValue>);
 /// The reason why DynamoDB refuses a value that is well-formed. The texts are those of AWS.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidValue {
-    /// No type is given, or none that exists.
+    /// No known type is given.
     #[error(
         "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"
     )]
@@ -222,10 +223,8 @@ fn member<'de, A: MapAccess<'de>>(
             flag.map(|Flag(flag)| if flag { Ok(Value::Null) } else { Err(InvalidValue::FalseNull) })
         }
         "L" => {
-            let members: Option<Sequence<SentValue>> = map.next_value()?;
-            members.map(|members| {
-                members.0.into_iter().map(|value| value.0).collect::<Result<_, _>>().map(Value::L)
-            })
+            let members: Option<SentList> = map.next_value()?;
+            members.map(|SentList(members)| members.map(Value::L))
         }
         "M" => {
             let members: Option<Entries<SentValue>> = map.next_value()?;
@@ -334,6 +333,41 @@ pub struct Sequence<T>(pub Vec<T>);
 impl<T: fmt::Debug> fmt::Debug for Sequence<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// The members of a list, or the fault of its first invalid member.
+struct SentList(Result<Vec<Value>, InvalidValue>);
+
+struct ListVisitor;
+
+impl<'de> Deserialize<'de> for SentList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor)
+    }
+}
+
+impl<'de> Visitor<'de> for ListVisitor {
+    type Value = SentList;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<SentList, A::Error> {
+        let mut members = Ok(Vec::new());
+        while let Some(SentValue(member)) = seq.next_element()? {
+            match (&mut members, member) {
+                (Ok(members), Ok(member)) => members.push(member),
+                (Ok(_), Err(invalid)) => members = Err(invalid),
+                (Err(_), _) => {}
+            }
+        }
+        Ok(SentList(members))
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<SentList, E> {
+        Err(E::custom("Expected list or null"))
     }
 }
 

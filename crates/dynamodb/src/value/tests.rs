@@ -1,3 +1,5 @@
+//! Values in JSON, in rows, and their sizes.
+
 use anabranch_aws::wire::{self, Format, Writer};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;

@@ -123,6 +123,32 @@ fn a_table_is_updated_protected_and_deleted() {
 }
 
 #[test]
+fn a_new_index_is_filled_in_many_transactions() {
+    let mut memory = Memory::new();
+    memory.ok(
+        "CreateTable",
+        &format!(r#"{{"TableName":"t-1",{HASH},"AttributeDefinitions":[{A}]}}"#),
+    );
+    let large = "x".repeat(50_000);
+    for n in 0..300 {
+        let large = if n % 10 == 0 { large.as_str() } else { "" };
+        memory.ok(
+            "PutItem",
+            &format!(r#"{{"TableName":"t-1","Item":{{"a":{{"S":"{n}"}},"b":{{"N":"{}"}},"v":{{"S":"{large}"}}}}}}"#, n % 3),
+        );
+    }
+    memory.ok(
+        "UpdateTable",
+        r#"{"TableName":"t-1","AttributeDefinitions":[{"AttributeName":"b","AttributeType":"N"}],
+            "GlobalSecondaryIndexUpdates":[{"Create":{"IndexName":"by-b","KeySchema":[{"AttributeName":"b","KeyType":"HASH"}],
+            "Projection":{"ProjectionType":"ALL"}}}]}"#,
+    );
+    let count = r#"{"TableName":"t-1","IndexName":"by-b","Select":"COUNT","KeyConditionExpression":"b = :b",
+        "ExpressionAttributeValues":{":b":{"N":"1"}}}"#;
+    assert_eq!(memory.ok("Query", count), r#"{"Count":100,"ScannedCount":100}"#);
+}
+
+#[test]
 fn tables_are_listed() {
     let mut memory = Memory::new();
     for name in ["c-3", "a-1", "b-2"] {
