@@ -14,7 +14,7 @@ use crate::rules;
 use crate::store::{Change, Decision, Expect, Found, TableId, Write};
 use crate::table::rules::{
     AttributeDefinition, KeyElement, ProvisionedThroughput, SentIndex, Tag, attributes, billing,
-    check_attributes, check_not_empty, check_use, index, is_given, key_schema, tags,
+    check_attributes, check_not_empty, check_use, index, key_schema, tags,
 };
 use crate::table::{Definition, Table, Tables};
 
@@ -139,7 +139,6 @@ impl Operation for CreateTable<'_> {
     }
 
     fn plan(&self, cx: &Context, tables: &Tables) -> Result<CreateTablePlan, Error> {
-        debug_assert!(is_given(&self.table_name), "constraints were checked");
         self.check_supported()?;
         let name = rules::table_name(&self.table_name)?;
         let definition = self.definition(cx, name)?;

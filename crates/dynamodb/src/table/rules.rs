@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_aws::constraints::{Checks, Constrained, Rule};
-use anabranch_aws::wire::{Integer, List, Member as _, Required, Structure, Text};
+use anabranch_aws::wire::{Integer, List, Required, Structure, Text};
 use serde::Deserialize;
 
 use super::{Billing, Index, KeyAttribute, KeyKind, KeySchema, Projection, Throughput};
@@ -349,9 +349,4 @@ pub(crate) fn check_not_empty<T>(name: &str, list: Option<&List<T>>) -> Result<(
 fn joined(attributes: &[KeyAttribute]) -> String {
     let names: Vec<_> = attributes.iter().map(|attribute| attribute.name.as_str()).collect();
     names.join(", ")
-}
-
-/// The member is given.
-pub(crate) fn is_given<T: Default>(member: &Required<T>) -> bool {
-    member.given().is_some()
 }
