@@ -387,59 +387,74 @@ fn function(parser: &mut Parser<'_, '_>, depth: usize) -> Result<Option<Conditio
     parser.advance();
     let mut operands = operands(parser, depth + 1)?.into_iter();
     let count = operands.len();
-    let is_about_path = name.text.starts_with("attribute_");
     let expected = if name.text.ends_with("exists") { 1 } else { 2 };
     check_count(parser, name.text, count, expected)?;
     let (Some(first), second) = (operands.next(), operands.next()) else {
         return Err(parser.syntax_error());
     };
-    let path = match &first {
-        Operand::Path(path) => Some(path.clone()),
-        Operand::Value(_) | Operand::Size(_) if is_about_path => {
-            return Err(parser.fault(format_args!(
-                "Operator or function requires a document path; operator or function: {}",
-                name.text
-            )));
-        }
-        Operand::Value(_) | Operand::Size(_) => None,
-    };
-    let condition = match (name.text, path, second) {
-        ("attribute_exists", Some(path), None) => Condition::Exists(path),
-        ("attribute_not_exists", Some(path), None) => {
-            Condition::Not(Box::new(Condition::Exists(path)))
-        }
-        ("attribute_type", Some(path), Some(second)) => {
-            Condition::HasType(path, type_named(parser, &second)?)
-        }
-        ("begins_with", _, Some(second)) => {
-            for operand in [&first, &second] {
-                if let Operand::Value(value) = operand
-                    && !matches!(value, Value::S(_) | Value::B(_))
-                {
-                    return Err(wrong_type(parser, "begins_with", value.kind()));
-                }
-            }
-            check_distinct(parser, "begins_with", &first, &[&second])?;
-            Condition::BeginsWith(first, second)
-        }
-        ("contains", _, Some(second)) => {
-            if let Operand::Value(
-                value @ (Value::N(_) | Value::Bool(_) | Value::Null | Value::M(_)),
-            ) = &first
-            {
-                return Err(wrong_type(parser, "contains", value.kind()));
-            }
-            check_distinct(parser, "contains", &first, &[&second])?;
-            Condition::Contains(first, second)
-        }
-        _ => return Err(parser.syntax_error()),
-    };
-    if parser.token().kind == TokenKind::Symbol
-        && Comparator::of_symbol(parser.token().text).is_some()
-    {
+    let condition = applied(parser, name.text, first, second)?;
+    let next = parser.token();
+    if next.kind == TokenKind::Symbol && Comparator::of_symbol(next.text).is_some() {
         return Err(misused(parser, name.text));
     }
     Ok(Some(condition))
+}
+
+/// The condition that a function states about its operands, whose number is right.
+fn applied(
+    parser: &Parser<'_, '_>,
+    name: &str,
+    first: Operand,
+    second: Option<Operand>,
+) -> Result<Condition, Error> {
+    match (name, second) {
+        ("attribute_exists", None) => Ok(Condition::Exists(path_of(parser, name, first)?)),
+        ("attribute_not_exists", None) => {
+            Ok(Condition::Not(Box::new(Condition::Exists(path_of(parser, name, first)?))))
+        }
+        ("attribute_type", Some(second)) => {
+            let path = path_of(parser, name, first)?;
+            Ok(Condition::HasType(path, type_named(parser, &second)?))
+        }
+        ("begins_with", Some(second)) => {
+            let has_beginning = |kind| matches!(kind, Kind::S | Kind::B);
+            check_kind(parser, name, &first, has_beginning)?;
+            check_kind(parser, name, &second, has_beginning)?;
+            check_distinct(parser, name, &first, &[&second])?;
+            Ok(Condition::BeginsWith(first, second))
+        }
+        ("contains", Some(second)) => {
+            let has_parts = |kind| !matches!(kind, Kind::N | Kind::Bool | Kind::Null | Kind::M);
+            check_kind(parser, name, &first, has_parts)?;
+            check_distinct(parser, name, &first, &[&second])?;
+            Ok(Condition::Contains(first, second))
+        }
+        _ => Err(parser.syntax_error()),
+    }
+}
+
+fn path_of(parser: &Parser<'_, '_>, name: &str, operand: Operand) -> Result<Path, Error> {
+    let Operand::Path(path) = operand else {
+        return Err(parser.fault(format_args!(
+            "Operator or function requires a document path; operator or function: {name}"
+        )));
+    };
+    Ok(path)
+}
+
+/// Checks the type of an operand that is a value of the request.
+fn check_kind(
+    parser: &Parser<'_, '_>,
+    name: &str,
+    operand: &Operand,
+    is_allowed: impl Fn(Kind) -> bool,
+) -> Result<(), Error> {
+    match operand {
+        Operand::Value(value) if !is_allowed(value.kind()) => {
+            Err(wrong_type(parser, name, value.kind()))
+        }
+        Operand::Value(_) | Operand::Path(_) | Operand::Size(_) => Ok(()),
+    }
 }
 
 fn type_named(parser: &Parser<'_, '_>, operand: &Operand) -> Result<Kind, Error> {
