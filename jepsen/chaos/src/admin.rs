@@ -1,6 +1,7 @@
 //! The harness's own calls, over the network that never has a fault: readiness, leaders, users, replicas.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_proto::admin::admin_service_client::AdminServiceClient;
@@ -10,16 +11,20 @@ use anabranch_proto::admin::{
     PutUserPolicyRequest, RemoveNodeRequest, SetAccessKeyRequest, SetNodeStateRequest,
     StatusRequest, TransferLeaderRequest,
 };
+use anabranch_transport::{Connector, Destination};
+use anabranch_types::NodeId;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use chaos_lab::{Node, NodeNumber};
-use http::Request;
+use futures::TryFutureExt;
+use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
 use crate::scene::Network;
 
@@ -46,15 +51,21 @@ impl Admin {
     ///
     /// # Errors
     /// Never for addresses of the lab.
-    pub(crate) fn new(nodes: impl Iterator<Item = NodeNumber>, network: Network) -> Result<Self> {
+    pub(crate) fn new(
+        nodes: impl Iterator<Item = NodeNumber>,
+        network: Network,
+        connector: &Arc<dyn Connector>,
+    ) -> Result<Self> {
         let channels = nodes.map(|node| {
-            let uri = format!("http://{}", network.grpc(node));
-            let endpoint = Endpoint::from_shared(uri)?
-                .connect_timeout(Duration::from_secs(1))
+            let (connector, address) = (Arc::clone(connector), network.grpc(node).to_string());
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))?
                 .timeout(CALL)
                 .http2_keep_alive_interval(Duration::from_secs(2))
                 .keep_alive_timeout(Duration::from_secs(2));
-            anyhow::Ok((node, endpoint.connect_lazy()))
+            let to = Destination::node(NodeId(u64::from(node.0)), address);
+            let connect =
+                service_fn(move |_: Uri| connector.connect(to.clone()).map_ok(TokioIo::new));
+            anyhow::Ok((node, endpoint.connect_with_connector_lazy(connect)))
         });
         Ok(Self { channels: channels.collect::<Result<_>>()? })
     }

@@ -79,6 +79,7 @@ pub(crate) fn all() -> Vec<FaultKind> {
         faults::losses::kinds(),
         faults::machine::kinds(),
         faults::operations::kinds(),
+        faults::certificates::kinds(),
     ]
     .into_iter()
     .flatten()

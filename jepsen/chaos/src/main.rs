@@ -4,6 +4,7 @@
 
 mod admin;
 mod campaign;
+mod certificates;
 mod client_hosts;
 mod cluster;
 mod fault;

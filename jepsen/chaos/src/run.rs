@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout};
 use crate::client_hosts::ClientHosts;
 use crate::cluster::Cluster;
 use crate::fault::{self, FaultKind};
+use crate::faults::certificates;
 use crate::field::Field;
 use crate::kinesis::Signer;
 use crate::plan::{Period, plan};
@@ -108,7 +109,8 @@ async fn prepare(
         binary: settings.binary.clone(),
         environment,
     };
-    let cluster = Cluster::start(&lab, settings.nodes, &mut random).await?;
+    let mutual_tls = kinds.iter().any(|kind| kind.name == certificates::NAME);
+    let cluster = Cluster::start(&lab, settings.nodes, mutual_tls, &mut random).await?;
     let header = header(settings, &kinds, &periods);
     let file = has_history.then(|| settings.out.join("history.jsonl"));
     let recorder = Recorder::create(file.as_deref(), &header)?;
@@ -116,7 +118,8 @@ async fn prepare(
     let ahead = Arc::new(AtomicI64::new(0));
     let signer = Signer::new(&cluster.root.id, &cluster.root.secret, Arc::clone(&ahead));
     let members = cluster.template.members.iter().copied();
-    let scene = Scene::new(recorder, members, signer, ahead, settings.seed, stopped);
+    let certificates = cluster.template.certificates.clone();
+    let scene = Scene::new(recorder, members, signer, ahead, settings.seed, certificates, stopped);
     let random = StdRng::seed_from_u64(random.random());
     let stage = Stage {
         workloads: works.iter().map(|kind| (kind.make)()).collect(),

@@ -9,6 +9,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
 
+use crate::certificates::Certificates;
 use crate::kinesis::Signer;
 use crate::recorder::Recorder;
 use crate::session::Session;
@@ -24,6 +25,8 @@ pub(crate) struct Scene {
     /// Seconds by which the clocks of all nodes are ahead of the machine's.
     pub(crate) ahead: Arc<AtomicI64>,
     pub(crate) seed: u64,
+    /// The certificates of a run whose gRPC ports use mutual TLS.
+    pub(crate) certificates: Option<Certificates>,
     /// The network of the sessions.
     pub(crate) network: Network,
     stop: watch::Receiver<bool>,
@@ -63,6 +66,7 @@ impl Scene {
         signer: Signer,
         ahead: Arc<AtomicI64>,
         seed: u64,
+        certificates: Option<Certificates>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -71,6 +75,7 @@ impl Scene {
             signer,
             ahead,
             seed,
+            certificates,
             network: Network::Management,
             stop,
         }
