@@ -15,7 +15,7 @@ use anabranch_transport::{Connector, Destination};
 use anabranch_types::NodeId;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use chaos_lab::{Node, NodeNumber};
+use chaos_lab::{Network, NodeNumber};
 use futures::TryFutureExt;
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty};
@@ -26,8 +26,6 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use crate::scene::Network;
-
 /// Port of `/readyz` and `/metrics` in the network of the harness.
 pub(crate) const METRICS_PORT: u16 = 4569;
 const CALL: Duration = Duration::from_secs(5);
@@ -37,6 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     channels: Vec<(NodeNumber, Channel)>,
+    network: Network,
 }
 
 /// An access key of a user.
@@ -67,7 +66,7 @@ impl Admin {
                 service_fn(move |_: Uri| connector.connect(to.clone()).map_ok(TokioIo::new));
             anyhow::Ok((node, endpoint.connect_with_connector_lazy(connect)))
         });
-        Ok(Self { channels: channels.collect::<Result<_>>()? })
+        Ok(Self { channels: channels.collect::<Result<_>>()?, network })
     }
 
     /// A client of one node.
@@ -242,7 +241,7 @@ impl Admin {
     /// If it does not within `longest`.
     pub(crate) async fn ready(&self, node: NodeNumber, longest: Duration) -> Result<()> {
         let waited = timeout(longest, async {
-            while !is_ready(node).await {
+            while !self.is_ready(node).await {
                 sleep(LOOK_AGAIN).await;
             }
         });
@@ -250,16 +249,16 @@ impl Admin {
             .await
             .map_err(|_elapsed| anyhow::anyhow!("node {node} is not ready after {longest:?}"))
     }
-}
 
-/// Whether a node answers 200 on `/readyz`.
-pub(crate) async fn is_ready(node: NodeNumber) -> bool {
-    matches!(timeout(CALL, get(node, "/readyz")).await, Ok(Ok((200, _))))
+    /// Whether a node answers 200 on `/readyz`.
+    pub(crate) async fn is_ready(&self, node: NodeNumber) -> bool {
+        let address = SocketAddr::from((self.network.address(node), METRICS_PORT));
+        matches!(timeout(CALL, get(address, "/readyz")).await, Ok(Ok((200, _))))
+    }
 }
 
 /// Status and body of a GET at a node's metrics port.
-pub(crate) async fn get(node: NodeNumber, path: &str) -> Result<(u16, Bytes)> {
-    let address = SocketAddr::from((Node::management_address(node), METRICS_PORT));
+async fn get(address: SocketAddr, path: &str) -> Result<(u16, Bytes)> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move { drop(connection.await) });

@@ -6,13 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use chaos_lab::{Lab, LabSettings, Node, NodeNumber};
+use chaos_lab::{Lab, LabSettings, Network, NodeNumber};
 use rand::Rng;
 use rand::rngs::StdRng;
 
 use crate::admin::{AccessKey, Admin, METRICS_PORT};
 use crate::certificates::{CLUSTER, Certificates, Owner, connector};
-use crate::scene::Network;
 
 /// Longest time from the start of a process until it is ready.
 pub(crate) const START: Duration = Duration::from_secs(60);
@@ -34,10 +33,13 @@ pub(crate) struct Template {
     pub(crate) members: Vec<NodeNumber>,
     /// The certificates of the gRPC ports, if they use mutual TLS.
     pub(crate) certificates: Option<Certificates>,
+    /// The network with faults, and that of the harness.
+    networks: [Network; 2],
 }
 
 impl Template {
     fn draw(
+        lab: &Lab,
         keys: &Path,
         members: Vec<NodeNumber>,
         certificates: Option<Certificates>,
@@ -45,16 +47,19 @@ impl Template {
     ) -> Self {
         let token_key: [u8; 32] = random.random();
         let token_key = token_key.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { token_key, tables: Variation::draw(random).tables(keys), members, certificates }
+        let tables = Variation::draw(random).tables(keys);
+        let networks = [lab.network(), lab.management()];
+        Self { token_key, tables, members, certificates, networks }
     }
 
     /// The configuration of a node that founds the cluster with the other members, or joins it.
     pub(crate) fn text(&self, node: NodeNumber, joins: bool) -> String {
+        let [network, management] = self.networks;
         let others = self.members.iter().filter(|peer| !joins || **peer != node);
         let nodes: Vec<_> = others
             .map(|peer| match joins {
-                true => format!("\"{}\"", Node::grpc(*peer)),
-                false => format!("{{ node = {peer}, grpc = \"{}\" }}", Node::grpc(*peer)),
+                true => format!("\"{}\"", network.grpc(*peer)),
+                false => format!("{{ node = {peer}, grpc = \"{}\" }}", network.grpc(*peer)),
             })
             .collect();
         let tls = self.certificates.as_ref().map(|certificates| certificates.table(node));
@@ -63,7 +68,7 @@ impl Template {
              listen-metrics = \"{}:{METRICS_PORT}\"\nreplace-after-ms = 600000\n{} = [{}]\n{}{}",
             tls.is_none(),
             self.token_key,
-            Node::management_address(node),
+            management.address(node),
             if joins { "join" } else { "nodes" },
             nodes.join(", "),
             self.tables,
@@ -116,21 +121,21 @@ impl Cluster {
         random: &mut StdRng,
     ) -> Result<Self> {
         let mut lab = Lab::create(settings)?;
-        lab.management().enter()?;
+        lab.enter_management()?;
         let keys = lab.directory().join("keys.toml");
         make_master_key(&settings.binary, &keys)?;
         let members: Vec<_> = (1..=members).map(NodeNumber).collect();
         let certificates = mutual_tls.then(|| make_certificates(&lab, &settings.binary));
         let certificates = certificates.transpose()?;
         let connector = connector(certificates.as_ref(), Owner::Operator)?;
-        let template = Template::draw(&keys, members.clone(), certificates, random);
+        let template = Template::draw(&lab, &keys, members.clone(), certificates, random);
         for node in lab.numbers().collect::<Vec<_>>() {
             lab.configure(node, &template.text(node, !members.contains(&node)))?;
         }
         for node in &members {
             lab.node(*node).start()?;
         }
-        let admin = Admin::new(lab.numbers(), Network::Management, &connector)?;
+        let admin = Admin::new(lab.numbers(), lab.management(), &connector)?;
         for node in &members {
             admin.ready(*node, START).await.with_context(|| last_lines(&mut lab, *node))?;
         }
@@ -141,8 +146,8 @@ impl Cluster {
 
 /// Certificates of all hosts, valid for both addresses of each.
 fn make_certificates(lab: &Lab, binary: &Path) -> Result<Certificates> {
-    let hosts =
-        lab.numbers().flat_map(|node| [Node::address(node), Node::management_address(node)]);
+    let networks = [lab.network(), lab.management()];
+    let hosts = lab.numbers().flat_map(|node| networks.map(|network| network.address(node)));
     let hosts = hosts.map(|address| address.to_string()).collect();
     Certificates::make(lab.directory().join("tls"), binary, lab.numbers().collect(), hosts)
 }

@@ -15,7 +15,7 @@ use anabranch_transport::Destination;
 use anabranch_types::NodeId;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use chaos_lab::{Node, NodeNumber};
+use chaos_lab::{Network, NodeNumber};
 use tokio::time::sleep;
 
 use crate::admin::Admin;
@@ -24,7 +24,6 @@ use crate::fault::{Begun, Cost, Fault, FaultKind};
 use crate::faults::seconds;
 use crate::field::Field;
 use crate::nemesis::wait;
-use crate::scene::Network;
 
 /// Name of the fault. A run that has it has mutual TLS.
 pub(crate) const NAME: &str = "certificates";
@@ -45,6 +44,7 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         least_nodes: 3,
         lasts: seconds(0, 1),
         in_default: true,
+        needs_root: false,
         make: || Box::new(ChangedAuthority { authorities: None }),
     }]
 }
@@ -70,7 +70,7 @@ impl Fault for ChangedAuthority {
         certificates.give(Owner::Client, &new)?;
         wait(field, RELOADED).await;
         for node in field.members.clone() {
-            shows(node, &new).await?;
+            shows(node, field.lab.management(), &new).await?;
         }
         certificates.trust(&[&new])?;
         wait(field, RELOADED).await;
@@ -84,8 +84,8 @@ impl Fault for ChangedAuthority {
         field.goes_away(node);
         field.lab.node(node).kill()?;
         field.comes_back(node).await?;
-        shows(node, new).await?;
-        refuses(node, old, new).await?;
+        shows(node, field.lab.management(), new).await?;
+        refuses(node, field.lab.management(), [old, new]).await?;
         Ok(Some(true))
     }
 }
@@ -95,9 +95,9 @@ fn of(field: &Field) -> Result<Certificates> {
 }
 
 /// Waits until a node shows a certificate of an authority on a new connection.
-async fn shows(node: NodeNumber, authority: &Authority) -> Result<()> {
+async fn shows(node: NodeNumber, network: Network, authority: &Authority) -> Result<()> {
     let connector = tls(authority.files(Owner::Operator))?;
-    let address = Node::management_grpc(node).to_string();
+    let address = network.grpc(node).to_string();
     let deadline = Instant::now() + SHOWN;
     loop {
         let to = Destination::node(NodeId(u64::from(node.0)), &*address);
@@ -112,10 +112,10 @@ async fn shows(node: NodeNumber, authority: &Authority) -> Result<()> {
 }
 
 /// Checks that a node refuses a caller whose certificate is of the old authority.
-async fn refuses(node: NodeNumber, old: &Authority, new: &Authority) -> Result<()> {
+async fn refuses(node: NodeNumber, network: Network, [old, new]: [&Authority; 2]) -> Result<()> {
     let files =
         MutualFiles { own: old.files(Owner::Operator).own, ca: new.files(Owner::Operator).ca };
-    let admin = Admin::new([node].into_iter(), Network::Management, &tls(files)?)?;
+    let admin = Admin::new([node].into_iter(), network, &tls(files)?)?;
     match admin.of(node)?.status(StatusRequest {}).await {
         Ok(_) => bail!("node {node} accepts a certificate of the authority that was removed"),
         Err(_refused) => Ok(()),
