@@ -69,7 +69,7 @@ outages: dist ## Measure how long clients notice each kind of fault of another n
 scaling: setup ## Simulate how on-demand streams follow their load, and draw a plot: seconds
 	@scripts/bench.sh scaling $(ARGS)
 
-chaos: build ## Run a cluster under faults, check every promise, write a report (root; SEED= MINUTES= NODES= FAULTS= WORKLOADS=; ARGS=help lists)
+chaos: build ## Run a cluster under faults, check every promise, write a report (without root: fewer faults; SEED= MINUTES= NODES= FAULTS= WORKLOADS=; ARGS=help lists)
 	@scripts/chaos.sh $(or $(ARGS),run)
 
 chaos-planted: build ## Run servers with planted bugs: the chaos harness must find each (root; BUGS=name for one)

@@ -1,6 +1,7 @@
 //! The harness's own calls, over the network that never has a fault: readiness, leaders, users, replicas.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_proto::admin::admin_service_client::AdminServiceClient;
@@ -10,18 +11,20 @@ use anabranch_proto::admin::{
     PutUserPolicyRequest, RemoveNodeRequest, SetAccessKeyRequest, SetNodeStateRequest,
     StatusRequest, TransferLeaderRequest,
 };
+use anabranch_transport::{Connector, Destination};
+use anabranch_types::NodeId;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use chaos_lab::{Node, NodeNumber};
-use http::Request;
+use chaos_lab::{Network, NodeNumber};
+use futures::TryFutureExt;
+use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
-
-use crate::scene::Network;
+use tower::service_fn;
 
 /// Port of `/readyz` and `/metrics` in the network of the harness.
 pub(crate) const METRICS_PORT: u16 = 4569;
@@ -32,6 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     channels: Vec<(NodeNumber, Channel)>,
+    network: Network,
 }
 
 /// An access key of a user.
@@ -46,17 +50,23 @@ impl Admin {
     ///
     /// # Errors
     /// Never for addresses of the lab.
-    pub(crate) fn new(nodes: impl Iterator<Item = NodeNumber>, network: Network) -> Result<Self> {
+    pub(crate) fn new(
+        nodes: impl Iterator<Item = NodeNumber>,
+        network: Network,
+        connector: &Arc<dyn Connector>,
+    ) -> Result<Self> {
         let channels = nodes.map(|node| {
-            let uri = format!("http://{}", network.grpc(node));
-            let endpoint = Endpoint::from_shared(uri)?
-                .connect_timeout(Duration::from_secs(1))
+            let (connector, address) = (Arc::clone(connector), network.grpc(node).to_string());
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))?
                 .timeout(CALL)
                 .http2_keep_alive_interval(Duration::from_secs(2))
                 .keep_alive_timeout(Duration::from_secs(2));
-            anyhow::Ok((node, endpoint.connect_lazy()))
+            let to = Destination::node(NodeId(u64::from(node.0)), address);
+            let connect =
+                service_fn(move |_: Uri| connector.connect(to.clone()).map_ok(TokioIo::new));
+            anyhow::Ok((node, endpoint.connect_with_connector_lazy(connect)))
         });
-        Ok(Self { channels: channels.collect::<Result<_>>()? })
+        Ok(Self { channels: channels.collect::<Result<_>>()?, network })
     }
 
     /// A client of one node.
@@ -231,7 +241,7 @@ impl Admin {
     /// If it does not within `longest`.
     pub(crate) async fn ready(&self, node: NodeNumber, longest: Duration) -> Result<()> {
         let waited = timeout(longest, async {
-            while !is_ready(node).await {
+            while !self.is_ready(node).await {
                 sleep(LOOK_AGAIN).await;
             }
         });
@@ -239,16 +249,16 @@ impl Admin {
             .await
             .map_err(|_elapsed| anyhow::anyhow!("node {node} is not ready after {longest:?}"))
     }
-}
 
-/// Whether a node answers 200 on `/readyz`.
-pub(crate) async fn is_ready(node: NodeNumber) -> bool {
-    matches!(timeout(CALL, get(node, "/readyz")).await, Ok(Ok((200, _))))
+    /// Whether a node answers 200 on `/readyz`.
+    pub(crate) async fn is_ready(&self, node: NodeNumber) -> bool {
+        let address = SocketAddr::from((self.network.address(node), METRICS_PORT));
+        matches!(timeout(CALL, get(address, "/readyz")).await, Ok(Ok((200, _))))
+    }
 }
 
 /// Status and body of a GET at a node's metrics port.
-pub(crate) async fn get(node: NodeNumber, path: &str) -> Result<(u16, Bytes)> {
-    let address = SocketAddr::from((Node::management_address(node), METRICS_PORT));
+async fn get(address: SocketAddr, path: &str) -> Result<(u16, Bytes)> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move { drop(connection.await) });

@@ -1,10 +1,9 @@
-//! Threads that live in the namespaces of the clients. A task that runs on one of them reaches the nodes only through
-//! the switch.
+//! Threads of the clients. A task that runs on one of them reaches the nodes only through the network with faults.
 
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
-use chaos_lab::Namespace;
+use chaos_lab::ClientPlace;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task;
@@ -22,12 +21,12 @@ struct ClientHost {
 }
 
 impl ClientHosts {
-    /// One thread in each namespace.
+    /// One thread at each place.
     ///
     /// # Errors
-    /// If a thread can't enter its namespace.
-    pub(crate) fn start(namespaces: &[Namespace]) -> Result<Self> {
-        let hosts = namespaces.iter().map(start).collect::<Result<_>>()?;
+    /// If a thread can't enter its place.
+    pub(crate) fn start(places: &[ClientPlace]) -> Result<Self> {
+        let hosts = places.iter().map(start).collect::<Result<_>>()?;
         Ok(Self { hosts, next: 0 })
     }
 
@@ -42,12 +41,13 @@ impl ClientHosts {
     }
 }
 
-fn start(namespace: &Namespace) -> Result<ClientHost> {
+fn start(place: &ClientPlace) -> Result<ClientHost> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (started, handle) = std::sync::mpsc::channel();
-    let path = namespace.path();
+    let place = place.clone();
     let thread = std::thread::Builder::new().name("client".into()).spawn(move || {
-        let built = Namespace::enter_path(&path)
+        let built = place
+            .enter()
             .and_then(|()| Builder::new_current_thread().enable_all().build().map_err(Into::into));
         match built {
             Ok(runtime) => {

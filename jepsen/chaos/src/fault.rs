@@ -66,7 +66,16 @@ pub(crate) struct FaultKind {
     pub(crate) lasts: (Duration, Duration),
     /// Whether `FAULTS=default` has it.
     pub(crate) in_default: bool,
+    /// Whether it needs the switch, a disk that is a file system, or control groups. Only root has them.
+    pub(crate) needs_root: bool,
     pub(crate) make: fn() -> Box<dyn Fault>,
+}
+
+impl FaultKind {
+    /// The same kind, which needs root.
+    pub(crate) fn needs_root(self) -> Self {
+        Self { needs_root: true, ..self }
+    }
 }
 
 /// All kinds of faults.
@@ -79,6 +88,7 @@ pub(crate) fn all() -> Vec<FaultKind> {
         faults::losses::kinds(),
         faults::machine::kinds(),
         faults::operations::kinds(),
+        faults::certificates::kinds(),
     ]
     .into_iter()
     .flatten()
@@ -92,7 +102,6 @@ pub(crate) fn all() -> Vec<FaultKind> {
 pub(crate) fn select(names: &str, nodes: u8) -> Result<Vec<FaultKind>> {
     let mut selected = Vec::new();
     for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let before = selected.len();
         for kind in all() {
             let wanted = match name {
                 "default" => kind.in_default && kind.least_nodes <= nodes,
@@ -109,8 +118,42 @@ pub(crate) fn select(names: &str, nodes: u8) -> Result<Vec<FaultKind>> {
                 selected.push(kind);
             }
         }
-        let is_known = matches!(name, "default" | "all" | "none") || selected.len() > before;
+        let is_group = matches!(name, "default" | "all" | "none");
+        let is_known = is_group || selected.iter().any(|kind| kind.name == name);
         anyhow::ensure!(is_known, "FAULTS: there is no fault {name}; --help lists all");
     }
     Ok(selected)
+}
+
+/// The kinds that work without root, and the names of the others.
+///
+/// # Errors
+/// If `names`, from which the kinds were selected, names a kind that needs root.
+pub(crate) fn without_root(
+    kinds: Vec<FaultKind>,
+    names: &str,
+) -> Result<(Vec<FaultKind>, Vec<&'static str>)> {
+    let (left_out, kept): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| kind.needs_root);
+    let left_out: Vec<_> = left_out.into_iter().map(|kind| kind.name).collect();
+    let named = names.split(',').map(str::trim).find(|name| left_out.contains(name));
+    if let Some(name) = named {
+        anyhow::bail!("FAULTS: {name} needs root, /dev/net/tun and loop devices");
+    }
+    Ok((kept, left_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_root_a_named_fault_is_refused_and_a_group_is_smaller() {
+        let split = |names| without_root(select(names, 3).unwrap(), names);
+        let (kept, left_out) = split("default").unwrap_or_default();
+        assert!(kept.iter().any(|kind| kind.name == "kill"));
+        assert!(left_out.contains(&"power-loss") && left_out.contains(&"loss"));
+        let error = split("kill,disk-hung").map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("FAULTS: disk-hung needs root"), "{error}");
+        assert!(split("default,kill,delay").is_ok());
+    }
 }

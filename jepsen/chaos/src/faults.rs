@@ -1,5 +1,6 @@
 //! The kinds of faults, one file for each family.
 
+pub(crate) mod certificates;
 pub(crate) mod clocks;
 pub(crate) mod disks;
 pub(crate) mod losses;

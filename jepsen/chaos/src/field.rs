@@ -126,7 +126,7 @@ impl Field {
     pub(crate) async fn comes_back(&mut self, node: NodeNumber) -> Result<()> {
         self.lab.node(node).start()?;
         let deadline = Instant::now() + START;
-        while !crate::admin::is_ready(node).await {
+        while !self.admin.is_ready(node).await {
             if Instant::now() > deadline {
                 bail!("node {node} is not ready {START:?} after its start");
             }
@@ -273,9 +273,7 @@ impl Field {
             self.set_clock(node, 0)?;
             let node = self.lab.node(node);
             node.shim.stop()?;
-            node.disk.thaw()?;
-            node.disk.drain()?;
-            node.disk.grow()?;
+            node.disk.heal()?;
             if let Some(limits) = &node.limits {
                 limits.limit_memory(None)?;
                 limits.limit_cpu(None)?;

@@ -4,6 +4,7 @@
 
 mod admin;
 mod campaign;
+mod certificates;
 mod client_hosts;
 mod cluster;
 mod fault;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chaos_checkers::history::read_history;
 use chaos_checkers::{Judgement, Severity, Verdict, check};
+use chaos_lab::Lab;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
@@ -108,12 +110,17 @@ struct RunArguments {
     /// Folder of the results
     #[arg(long, default_value = "chaos-results")]
     out: PathBuf,
+    /// Run on loopback addresses behind a fault proxy, as it is done without root. Faults of power, of whole disks and
+    /// of single packets are left out
+    #[arg(long)]
+    loopback: bool,
 }
 
 impl RunArguments {
     fn settings(self) -> Result<RunSettings> {
         ensure!(self.minutes > 0.0 && self.minutes < 10_000.0, "MINUTES: must be above 0");
-        Ok(RunSettings {
+        let obstacle = Lab::obstacle();
+        let settings = RunSettings {
             seed: self.seed,
             length: Duration::from_secs_f64(self.minutes * 60.0),
             nodes: self.nodes,
@@ -121,8 +128,14 @@ impl RunArguments {
             workloads: self.workloads,
             binary: std::fs::canonicalize(&self.binary)?,
             out: self.out,
+            loopback: self.loopback || obstacle.is_some(),
             environment: planted::environment(),
-        })
+        };
+        if settings.loopback {
+            let why = obstacle.map(|obstacle| format!("{obstacle}: ")).unwrap_or_default();
+            println!("{why}{}", settings.lab()?);
+        }
+        Ok(settings)
     }
 }
 
@@ -134,9 +147,12 @@ fn lists() -> String {
     }
     text += "\nFaults:\n";
     for kind in fault::all() {
-        let needs = match kind.least_nodes {
-            0..=3 => String::new(),
-            nodes => format!(" (needs {nodes} nodes)"),
+        let nodes = (kind.least_nodes > 3).then(|| format!("{} nodes", kind.least_nodes));
+        let root = kind.needs_root.then(|| "root".to_owned());
+        let needs: Vec<_> = nodes.into_iter().chain(root).collect();
+        let needs = match needs[..] {
+            [] => String::new(),
+            _ => format!(" (needs {})", needs.join(", ")),
         };
         text += &format!("  {:20} {}{needs}\n", kind.name, kind.about);
     }
@@ -203,10 +219,17 @@ fn run_once(arguments: RunArguments) -> Result<Verdict> {
         faults: settings.faults.clone(),
         workloads: settings.workloads.clone(),
         lab: planted::note(&settings)
-            .unwrap_or_else(|| "Each node in a network namespace, with a disk of its own".into()),
+            .into_iter()
+            .chain([settings.lab()?])
+            .collect::<Vec<_>>()
+            .join(". "),
         command: format!(
-            "make chaos SEED={} MINUTES={minutes} NODES={} FAULTS={} WORKLOADS={}",
-            settings.seed, settings.nodes, settings.faults, settings.workloads
+            "make chaos SEED={} MINUTES={minutes} NODES={} FAULTS={} WORKLOADS={}{}",
+            settings.seed,
+            settings.nodes,
+            settings.faults,
+            settings.workloads,
+            if settings.loopback { " ARGS=\"run --loopback\"" } else { "" }
         ),
     };
     report::write(&settings.out, &about, &history, &verdict)?;

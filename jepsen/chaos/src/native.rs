@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anabranch_client::{Client, Error, ShardPage, ShardRoute, StreamReader};
 use anabranch_shard::{BatchBuilder, Producer, Start};
-use anabranch_transport::TcpConnector;
 use anabranch_types::partition_key_hash;
 use bytes::Bytes;
 use chaos_checkers::history::{
@@ -17,6 +16,7 @@ use chaos_checkers::payload;
 use rand::Rng;
 use tokio::time::{sleep, timeout};
 
+use crate::certificates::{Owner, connector};
 use crate::kinesis::Failure;
 use crate::session::Session;
 
@@ -60,8 +60,9 @@ async fn connect(session: &Session) -> Option<Client> {
     let network = session.scene.network;
     let seeds: Vec<_> =
         session.scene.gateways.iter().map(|node| network.grpc(*node).to_string()).collect();
+    let connector = connector(session.scene.certificates.as_ref(), Owner::Client).ok()?;
     while session.scene.goes_on() {
-        if let Ok(client) = Client::connect(seeds.clone(), Arc::new(TcpConnector)).await {
+        if let Ok(client) = Client::connect(seeds.clone(), Arc::clone(&connector)).await {
             return Some(client);
         }
     }

@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout};
 use crate::client_hosts::ClientHosts;
 use crate::cluster::Cluster;
 use crate::fault::{self, FaultKind};
+use crate::faults::certificates;
 use crate::field::Field;
 use crate::kinesis::Signer;
 use crate::plan::{Period, plan};
@@ -46,8 +47,41 @@ pub(crate) struct RunSettings {
     pub(crate) binary: PathBuf,
     /// Folder of the results.
     pub(crate) out: PathBuf,
+    /// Whether the lab does without root: loopback addresses, a proxy, and folders for disks.
+    pub(crate) loopback: bool,
     /// Further variables of the nodes' environment.
     pub(crate) environment: Vec<(String, String)>,
+}
+
+impl RunSettings {
+    /// The kinds of faults of the run, and the names of those that it leaves out because they need root.
+    ///
+    /// # Errors
+    /// Names a fault that does not exist or can't be done.
+    pub(crate) fn faults(&self) -> Result<(Vec<FaultKind>, Vec<&'static str>)> {
+        let kinds = fault::select(&self.faults, self.nodes)?;
+        if self.loopback {
+            fault::without_root(kinds, &self.faults)
+        } else {
+            Ok((kinds, Vec::new()))
+        }
+    }
+
+    /// One sentence about the lab, for the report.
+    ///
+    /// # Errors
+    /// As [`Self::faults`].
+    pub(crate) fn lab(&self) -> Result<String> {
+        let (_, left_out) = self.faults()?;
+        Ok(match (self.loopback, &left_out[..]) {
+            (false, _) => "Each node in a network namespace, with a disk of its own".to_owned(),
+            (true, []) => "Loopback addresses and a fault proxy".to_owned(),
+            (true, names) => format!(
+                "Loopback addresses and a fault proxy; these faults were left out: {}",
+                names.join(", ")
+            ),
+        })
+    }
 }
 
 /// Longest time until a client that was told to stop has ended its last call.
@@ -93,7 +127,7 @@ async fn prepare(
     has_history: bool,
 ) -> Result<(Stage, Plan, watch::Sender<bool>)> {
     let mut random = StdRng::seed_from_u64(settings.seed);
-    let kinds = fault::select(&settings.faults, settings.nodes)?;
+    let (kinds, _left_out) = settings.faults()?;
     let works = workload::select(&settings.workloads)?;
     let periods = plan(&kinds, settings.length, &mut random);
     fs::create_dir_all(&settings.out).with_context(|| settings.out.display().to_string())?;
@@ -107,16 +141,17 @@ async fn prepare(
         seed: random.random(),
         binary: settings.binary.clone(),
         environment,
+        loopback: settings.loopback,
     };
-    let cluster = Cluster::start(&lab, settings.nodes, &mut random).await?;
+    let mutual_tls = kinds.iter().any(|kind| kind.name == certificates::NAME);
+    let cluster = Cluster::start(&lab, settings.nodes, mutual_tls, &mut random).await?;
     let header = header(settings, &kinds, &periods);
     let file = has_history.then(|| settings.out.join("history.jsonl"));
     let recorder = Recorder::create(file.as_deref(), &header)?;
     let (stop, stopped) = watch::channel(false);
     let ahead = Arc::new(AtomicI64::new(0));
     let signer = Signer::new(&cluster.root.id, &cluster.root.secret, Arc::clone(&ahead));
-    let members = cluster.template.members.iter().copied();
-    let scene = Scene::new(recorder, members, signer, ahead, settings.seed, stopped);
+    let scene = Scene::new(recorder, &cluster, signer, ahead, settings.seed, stopped);
     let random = StdRng::seed_from_u64(random.random());
     let stage = Stage {
         workloads: works.iter().map(|kind| (kind.make)()).collect(),
@@ -211,7 +246,7 @@ impl Stage {
         for workload in &self.workloads {
             workload.prepare(&self.scene, &admin).await?;
         }
-        let mut hosts = ClientHosts::start(self.field.lab.clients())?;
+        let mut hosts = ClientHosts::start(&self.field.lab.clients())?;
         let scene = self.scene.for_clients();
         let clients = self.workloads.iter().flat_map(|workload| workload.clients(&scene, &admin));
         let clients = clients.map(|client| hosts.spawn(client)).collect();

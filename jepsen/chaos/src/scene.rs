@@ -1,14 +1,15 @@
 //! The common state of all clients of a run: the history, the gateways, the keys, and the sign to stop.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use chaos_lab::{Node, NodeNumber};
+use chaos_lab::{Network, NodeNumber};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
 
+use crate::certificates::Certificates;
+use crate::cluster::Cluster;
 use crate::kinesis::Signer;
 use crate::recorder::Recorder;
 use crate::session::Session;
@@ -24,61 +25,42 @@ pub(crate) struct Scene {
     /// Seconds by which the clocks of all nodes are ahead of the machine's.
     pub(crate) ahead: Arc<AtomicI64>,
     pub(crate) seed: u64,
+    /// The certificates of a run whose gRPC ports use mutual TLS.
+    pub(crate) certificates: Option<Certificates>,
     /// The network of the sessions.
     pub(crate) network: Network,
+    /// The network with faults.
+    network_of_clients: Network,
     stop: watch::Receiver<bool>,
 }
 
-/// A network by which sessions reach the nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// The one with faults.
-    Clients,
-    /// That of the harness.
-    Management,
-}
-
-impl Network {
-    /// Kinesis API of a node.
-    pub(crate) fn api(self, node: NodeNumber) -> SocketAddr {
-        match self {
-            Self::Clients => Node::api(node),
-            Self::Management => Node::management_api(node),
-        }
-    }
-
-    /// gRPC port of a node.
-    pub(crate) fn grpc(self, node: NodeNumber) -> SocketAddr {
-        match self {
-            Self::Clients => Node::grpc(node),
-            Self::Management => Node::management_grpc(node),
-        }
-    }
-}
-
 impl Scene {
+    /// The scene of a cluster, in the network of the harness.
     pub(crate) fn new(
         recorder: Recorder,
-        gateways: impl Iterator<Item = NodeNumber>,
+        cluster: &Cluster,
         signer: Signer,
         ahead: Arc<AtomicI64>,
         seed: u64,
         stop: watch::Receiver<bool>,
     ) -> Self {
+        let Cluster { lab, template, .. } = cluster;
         Self {
             recorder,
-            gateways: gateways.collect(),
+            gateways: template.members.as_slice().into(),
             signer,
             ahead,
             seed,
-            network: Network::Management,
+            certificates: template.certificates.clone(),
+            network: lab.management(),
+            network_of_clients: lab.network(),
             stop,
         }
     }
 
     /// The same scene in the network with faults, for clients.
     pub(crate) fn for_clients(&self) -> Self {
-        Self { network: Network::Clients, ..self.clone() }
+        Self { network: self.network_of_clients, ..self.clone() }
     }
 
     /// The same scene with other gateways.

@@ -3,6 +3,7 @@
 //! Every name begins with `chaos` and the process id of its harness. Nothing of a living process is touched.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::command::{run, sh};
@@ -20,7 +21,17 @@ pub(crate) fn directory() -> PathBuf {
     Path::new(ROOT).join(format!("anabranch-{}", prefix()))
 }
 
-/// Removes what dead harnesses left. A thing that can't be removed is printed and left.
+/// Removes folders that dead harnesses of this user left. A folder that can't be removed is printed and left.
+pub(crate) fn remove_folders() {
+    let user = rustix::process::geteuid().as_raw();
+    let is_own = |path: &PathBuf| fs::metadata(path).is_ok_and(|folder| folder.uid() == user);
+    let dead = entries(ROOT).into_iter().filter(|path| is_dead(&path.to_string_lossy()));
+    for folder in dead.filter(is_own) {
+        report(fs::remove_dir_all(&folder).map_err(Into::into));
+    }
+}
+
+/// Removes everything that dead harnesses left. A thing that can't be removed is printed and left.
 pub(crate) fn remove() {
     namespaces();
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
@@ -30,9 +41,7 @@ pub(crate) fn remove() {
     for path in ours.collect::<Vec<_>>().into_iter().rev() {
         report(sh(&format!("umount -l {path}")).map(drop));
     }
-    for folder in entries(ROOT).into_iter().filter(|path| is_dead(&path.to_string_lossy())) {
-        report(fs::remove_dir_all(&folder).map_err(Into::into));
-    }
+    remove_folders();
     for controller in ["memory", "cpu", "blkio"] {
         for group in entries(&format!("/sys/fs/cgroup/{controller}")) {
             if is_dead(&group.to_string_lossy()) {

@@ -10,7 +10,7 @@ use crate::command::sh;
 
 /// A network namespace with a name. It is removed when the value is dropped.
 #[derive(Debug)]
-pub struct Namespace {
+pub(crate) struct Namespace {
     name: String,
 }
 
@@ -39,7 +39,7 @@ impl Namespace {
 
     /// Path of the file that keeps the namespace.
     #[must_use]
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }
 
@@ -52,7 +52,7 @@ impl Namespace {
     ///
     /// # Errors
     /// If this process may not.
-    pub fn enter(&self) -> Result<()> {
+    pub(crate) fn enter(&self) -> Result<()> {
         Self::enter_path(&self.path())
     }
 
@@ -60,7 +60,7 @@ impl Namespace {
     ///
     /// # Errors
     /// If this process may not.
-    pub fn enter_path(path: &str) -> Result<()> {
+    pub(crate) fn enter_path(path: &str) -> Result<()> {
         let file = File::open(path).with_context(|| path.to_owned())?;
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
             .context("cannot enter the network namespace")

@@ -1,8 +1,8 @@
-//! One node of the cluster: its process, its namespace, its disk, its clock.
+//! One node of the cluster: its process, its network, its disk, its clock.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::ControlGroup;
 use crate::disk::Disk;
+use crate::lab::Lab;
 use crate::namespace::Namespace;
+use crate::network::Network;
+use crate::proxy::Senders;
 use crate::shim::Shim;
 
 /// Number of a node, from 1.
@@ -34,11 +37,6 @@ pub enum Exit {
     Signal(i32),
 }
 
-/// Port of the Kinesis API of every node.
-const API_PORT: u16 = 4567;
-/// gRPC port of every node.
-const GRPC_PORT: u16 = 4568;
-
 /// A node. Its process is killed when the value is dropped.
 #[derive(Debug)]
 pub struct Node {
@@ -53,7 +51,26 @@ pub struct Node {
     pub shim: Shim,
     /// Limits of memory, CPU and writes, if this machine has control groups.
     pub limits: Option<ControlGroup>,
-    namespace: Namespace,
+    place: Place,
+}
+
+/// Where the process of a node runs, and by which addresses it is reached.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) wiring: NodeWiring,
+    /// The network with faults, in which the node advertises its gRPC port.
+    pub(crate) network: Network,
+    /// The network of the harness.
+    pub(crate) management: Network,
+}
+
+/// What joins a node with the other hosts.
+#[derive(Debug)]
+pub(crate) enum NodeWiring {
+    /// A switch: the node has a network namespace of its own, and listens on all its addresses.
+    Switch(Namespace),
+    /// A proxy, which must know the node's process. The node listens on its address in the network of the harness.
+    Proxy(Senders),
 }
 
 /// The wall clock of one node.
@@ -72,24 +89,23 @@ impl NodeClock {
     }
 }
 
-/// The parts of a node, before its disk is made.
+/// The parts of a node. Its directory exists.
 pub(crate) struct Parts {
     pub(crate) number: NodeNumber,
     pub(crate) directory: PathBuf,
     pub(crate) binary: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
-    pub(crate) namespace: Namespace,
+    pub(crate) disk: Disk,
+    pub(crate) place: Place,
     pub(crate) library: PathBuf,
     pub(crate) group_name: String,
 }
 
 impl Node {
-    /// Makes the disk of a node, without a process.
+    /// Makes a node, without a process.
     pub(crate) fn create(parts: Parts) -> Result<Self> {
-        let Parts { number, directory, binary, environment, namespace, library, group_name } =
+        let Parts { number, directory, binary, environment, disk, place, library, group_name } =
             parts;
-        fs::create_dir_all(&directory)?;
-        let disk = Disk::create(&directory)?;
         let shim = Shim::create(directory.join("shim"), library)?;
         let limits = ControlGroup::create(&group_name);
         Ok(Self {
@@ -101,7 +117,7 @@ impl Node {
             disk,
             shim,
             limits,
-            namespace,
+            place,
         })
     }
 
@@ -109,42 +125,6 @@ impl Node {
     #[must_use]
     pub fn number(&self) -> NodeNumber {
         self.number
-    }
-
-    /// Address of the node in the network with faults.
-    #[must_use]
-    pub fn address(number: NodeNumber) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, 0, number.0)
-    }
-
-    /// Address of the node in the network of the harness.
-    #[must_use]
-    pub fn management_address(number: NodeNumber) -> Ipv4Addr {
-        Ipv4Addr::new(10, 78, 0, number.0)
-    }
-
-    /// Kinesis API of the node, as clients reach it.
-    #[must_use]
-    pub fn api(number: NodeNumber) -> SocketAddr {
-        SocketAddr::new(IpAddr::V4(Self::address(number)), API_PORT)
-    }
-
-    /// gRPC port of the node, as nodes and clients reach it.
-    #[must_use]
-    pub fn grpc(number: NodeNumber) -> SocketAddr {
-        SocketAddr::new(IpAddr::V4(Self::address(number)), GRPC_PORT)
-    }
-
-    /// Kinesis API of the node, in the network of the harness.
-    #[must_use]
-    pub fn management_api(number: NodeNumber) -> SocketAddr {
-        SocketAddr::new(IpAddr::V4(Self::management_address(number)), API_PORT)
-    }
-
-    /// gRPC port of the node, in the network of the harness.
-    #[must_use]
-    pub fn management_grpc(number: NodeNumber) -> SocketAddr {
-        SocketAddr::new(IpAddr::V4(Self::management_address(number)), GRPC_PORT)
     }
 
     /// Folder of the node's files that are not on its disk.
@@ -158,11 +138,16 @@ impl Node {
     /// # Errors
     /// If the file can't be written.
     pub(crate) fn configure(&self, cluster: &str) -> Result<()> {
-        let number = self.number;
+        let (number, Place { wiring, network, management }) = (self.number, &self.place);
+        let (mut api, mut grpc) = (management.api(number), management.grpc(number));
+        if let NodeWiring::Switch(_) = wiring {
+            api.set_ip(Ipv4Addr::UNSPECIFIED.into());
+            grpc.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
         let own = format!(
-            "node = {number}\nlisten-api = \"0.0.0.0:{API_PORT}\"\nlisten-grpc = \"0.0.0.0:{GRPC_PORT}\"\n\
+            "node = {number}\nlisten-api = \"{api}\"\nlisten-grpc = \"{grpc}\"\n\
              advertise-grpc = \"{}\"\ndata-dir = \"{}\"\nclock-offset-file = \"{}\"\n",
-            Self::grpc(number),
+            network.grpc(number),
             self.disk.data().display(),
             self.clock_file().display(),
         );
@@ -198,11 +183,17 @@ impl Node {
             return Ok(());
         }
         let output = OpenOptions::new().create(true).append(true).open(self.output_file())?;
-        // `ip netns exec` would copy all mounts, and the copy would keep a disk from being mounted again. `setpriv`
-        // ends the node when the harness ends, however that happens.
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.namespace.path()));
-        command.args(["setpriv", "--pdeathsig", "KILL", "env"]);
+        let mut command = match &self.place.wiring {
+            // `ip netns exec` would copy all mounts, and the copy would keep a disk from being mounted again.
+            NodeWiring::Switch(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", namespace.path())).arg("setpriv");
+                command
+            }
+            NodeWiring::Proxy(_) => Command::new("setpriv"),
+        };
+        // The kernel kills the node when the harness ends, however that happens.
+        command.args(["--pdeathsig", "KILL", "env"]);
         command.args(
             self.shim.environment().map(|(name, value)| format!("{name}={}", value.display())),
         );
@@ -213,6 +204,9 @@ impl Node {
         let process = command.spawn().context("cannot start a node")?;
         if let Some(limits) = &self.limits {
             limits.add(process.id())?;
+        }
+        if let NodeWiring::Proxy(senders) = &self.place.wiring {
+            senders.set(Lab::host_of_node(self.number), process.id());
         }
         self.process = Some(process);
         Ok(())
@@ -292,7 +286,7 @@ impl Node {
     /// # Errors
     /// If the disk can't be shut down.
     pub fn lose_power(&mut self) -> Result<()> {
-        self.disk.lose_power()
+        self.disk.image()?.lose_power()
     }
 
     /// Kills the stopped process, and mounts the disk again. The process is not started.
@@ -301,7 +295,22 @@ impl Node {
     /// If the disk can't be mounted.
     pub fn power_up(&mut self) -> Result<()> {
         self.kill()?;
-        self.disk.remount()
+        self.disk.image()?.remount()
+    }
+
+    /// Keeps a copy of the disk as it is now, as a snapshot of a volume does. The process goes on. Only a file system
+    /// can be frozen, so the process is stopped for the moment that it takes to copy a folder.
+    ///
+    /// # Errors
+    /// If the copy fails.
+    pub fn keep_copy(&mut self) -> Result<()> {
+        if let Disk::Image(_) = self.disk {
+            return self.disk.keep_copy();
+        }
+        self.pause()?;
+        let kept = self.disk.keep_copy();
+        self.resume()?;
+        kept
     }
 
     /// Resident memory of the process in bytes, and the number of its open files and threads.
@@ -323,7 +332,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let _thawed = self.disk.thaw();
+        let _healed = self.disk.heal();
         if let Err(error) = self.kill() {
             eprintln!("lab: node {}: {error:#}", self.number);
         }

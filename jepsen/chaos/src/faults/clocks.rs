@@ -18,6 +18,7 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         least_nodes: 3,
         lasts: seconds(2, 8),
         in_default,
+        needs_root: false,
         make,
     };
     vec![

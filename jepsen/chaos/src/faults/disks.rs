@@ -33,18 +33,22 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         least_nodes: 3,
         lasts: seconds(3, 8),
         in_default: true,
+        needs_root: false,
         make,
     };
     use Cost::{Disturbs, Minority};
     vec![
-        kind("disk-full", "the disk of a node is full", Minority, || trouble(Trouble::Full)),
+        kind("disk-full", "the disk of a node is full", Minority, || trouble(Trouble::Full))
+            .needs_root(),
         kind("disk-slow", "every sync of a node takes up to 200 ms longer", Disturbs, || {
             trouble(Trouble::Slow)
         }),
         kind("disk-throttled", "the disk of a node writes 256 KiB a second", Disturbs, || {
             trouble(Trouble::Throttled)
-        }),
-        kind("disk-hung", "the file system of a node hangs", Minority, || trouble(Trouble::Hung)),
+        })
+        .needs_root(),
+        kind("disk-hung", "the file system of a node hangs", Minority, || trouble(Trouble::Hung))
+            .needs_root(),
         kind("fsync-fails", "every fsync of a node fails with EIO", Minority, || {
             trouble(Trouble::SyncFails)
         }),
@@ -57,13 +61,15 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
                 Minority,
                 || trouble(Trouble::WriteBackFails),
             )
+            .needs_root()
         },
         kind("read-fails", "some reads of a node's segment files fail with EIO", Minority, || {
             trouble(Trouble::ReadFails)
         }),
         kind("disk-dead", "every access to a node's disk fails with EIO", Minority, || {
             trouble(Trouble::Dead)
-        }),
+        })
+        .needs_root(),
     ]
 }
 
@@ -93,7 +99,7 @@ impl Fault for DiskTrouble {
         self.hits = node.shim.hits()?;
         let detail = match self.trouble {
             Trouble::Full => {
-                node.disk.fill(LEFT)?;
+                node.disk.image()?.fill(LEFT)?;
                 format!("{} KiB left", LEFT >> 10)
             }
             Trouble::Slow => {
@@ -101,14 +107,14 @@ impl Fault for DiskTrouble {
                 format!("each sync waits {milliseconds} ms")
             }
             Trouble::Throttled => {
-                let device = node.disk.device()?;
+                let device = node.disk.image()?.device()?;
                 if let Some(limits) = &node.limits {
                     limits.limit_writes(&device, 256 << 10)?;
                 }
                 "256 KiB/s".into()
             }
             Trouble::Hung => {
-                node.disk.freeze()?;
+                node.disk.image()?.freeze()?;
                 "fsfreeze".into()
             }
             Trouble::SyncFails => {
@@ -116,8 +122,8 @@ impl Fault for DiskTrouble {
                 "EIO at fsync and fdatasync".into()
             }
             Trouble::WriteBackFails => {
-                node.disk.trim()?;
-                node.disk.shrink()?;
+                node.disk.image()?.trim()?;
+                node.disk.image()?.shrink()?;
                 "no room behind the disk".into()
             }
             Trouble::ReadFails => {
@@ -125,7 +131,7 @@ impl Fault for DiskTrouble {
                 "EIO at one of three reads of segments".into()
             }
             Trouble::Dead => {
-                node.disk.lose_power()?;
+                node.disk.image()?.lose_power()?;
                 "EIO at every access".into()
             }
         };
@@ -147,16 +153,16 @@ impl Fault for DiskTrouble {
         };
         node.shim.stop()?;
         match self.trouble {
-            Trouble::Full => node.disk.drain()?,
+            Trouble::Full => node.disk.image()?.drain()?,
             Trouble::Throttled => {
-                let device = node.disk.device()?;
+                let device = node.disk.image()?.device()?;
                 if let Some(limits) = &node.limits {
                     limits.limit_writes(&device, 0)?;
                 }
             }
-            Trouble::Hung => node.disk.thaw()?,
+            Trouble::Hung => node.disk.image()?.thaw()?,
             Trouble::WriteBackFails | Trouble::Dead => {
-                node.disk.grow()?;
+                node.disk.image()?.grow()?;
                 node.power_up()?;
             }
             Trouble::Slow | Trouble::SyncFails | Trouble::ReadFails => {}

@@ -35,6 +35,7 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         least_nodes: 3,
         lasts: seconds(2, 6),
         in_default: true,
+        needs_root: false,
         make,
     };
     vec![
@@ -82,7 +83,7 @@ impl Fault for DiskLoss {
         let number = field.pick_leader().await?;
         self.node = Some(number);
         if let Loss::Rollback = self.loss {
-            field.lab.node(number).disk.keep_copy()?;
+            field.lab.node(number).keep_copy()?;
             return Ok(Begun::at([number], "a copy of the disk is kept"));
         }
         field.goes_away(number);

@@ -17,6 +17,7 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         least_nodes: 3,
         lasts: seconds(3, 8),
         in_default: true,
+        needs_root: false,
         make,
     };
     vec![
@@ -25,10 +26,12 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
             "a node may use little more memory than it does; the kernel may kill it",
             Cost::Minority,
             || Box::new(Memory { node: None, shortages: 0 }),
-        ),
+        )
+        .needs_root(),
         kind("cpu-pressure", "a node has a tenth of a processor", Cost::Disturbs, || {
             Box::new(Cpu { node: None })
-        }),
+        })
+        .needs_root(),
     ]
 }
 

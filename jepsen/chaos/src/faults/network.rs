@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
-use chaos_lab::{CLIENTS, Lab, NodeNumber, Rule};
+use chaos_lab::{Lab, NodeNumber, Rule};
 use rand::Rng;
 
 use crate::fault::{Begun, Cost, Fault, FaultKind};
@@ -47,6 +47,7 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         least_nodes: 2,
         lasts: seconds(2, 8),
         in_default: true,
+        needs_root: false,
         make,
     };
     use Cost::{Disturbs, Minority};
@@ -84,11 +85,14 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         }),
         kind("loss", "links between nodes lose up to a fifth of all packets", Disturbs, || {
             form(Form::Loss)
-        }),
+        })
+        .needs_root(),
         kind("reorder", "packets overtake each other, and some arrive twice", Disturbs, || {
             form(Form::Reorder)
-        }),
-        kind("corrupt", "bits of packets are flipped", Disturbs, || form(Form::Corrupt)),
+        })
+        .needs_root(),
+        kind("corrupt", "bits of packets are flipped", Disturbs, || form(Form::Corrupt))
+            .needs_root(),
         kind("slow-link", "the links of a node carry 2 Mbit/s", Disturbs, || form(Form::SlowLink)),
     ]
 }
@@ -167,8 +171,7 @@ impl Network {
             }
             Form::Clients => {
                 let node = field.pick()?;
-                for client in 0..CLIENTS {
-                    let host = field.lab.host_of_client(client);
+                for host in field.lab.hosts_of_clients() {
                     field.lab.links().set_both(host, Lab::host_of_node(node), CUT);
                 }
                 Ok(Begun::at([node], "clients do not reach it"))

@@ -24,6 +24,7 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         least_nodes,
         lasts: seconds(0, 0),
         in_default: true,
+        needs_root: false,
         make,
     };
     vec![

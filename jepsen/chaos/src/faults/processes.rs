@@ -37,6 +37,7 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
         least_nodes: 1,
         lasts: seconds(1, 6),
         in_default: true,
+        needs_root: false,
         make,
     };
     vec![
@@ -60,10 +61,12 @@ pub(crate) fn kinds() -> Vec<FaultKind> {
             "a node loses its power: every unsynced write is lost",
             Cost::Minority,
             || power(Whom::Any),
-        ),
+        )
+        .needs_root(),
         kind("power-loss-all", "every node loses its power at once", Cost::Majority, || {
             power(Whom::All)
-        }),
+        })
+        .needs_root(),
         kind(
             "kill-after-election",
             "a leader is killed, and every node some seconds later",

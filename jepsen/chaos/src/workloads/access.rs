@@ -14,8 +14,9 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::admin::{AccessKey, Admin};
+use crate::certificates::{Owner, connector};
 use crate::kinesis::{Failure, Signer};
-use crate::scene::{Network, Scene};
+use crate::scene::Scene;
 use crate::session::Session;
 use crate::workload::{Workload, create_lasting_stream};
 use crate::workloads::push::arn;
@@ -154,7 +155,8 @@ async fn change_key(mut session: Session, key: AccessKey) {
 }
 
 fn client_admin(scene: &Scene) -> Option<Admin> {
-    Admin::new(scene.gateways.iter().copied(), Network::Clients).ok()
+    let connector = connector(scene.certificates.as_ref(), Owner::Operator).ok()?;
+    Admin::new(scene.gateways.iter().copied(), scene.network, &connector).ok()
 }
 
 /// Makes a change, and waits a while. A change that fails may have been done all the same.

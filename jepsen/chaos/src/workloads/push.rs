@@ -20,7 +20,7 @@ use crate::admin::Admin;
 use crate::kinesis::event_stream::{self, Frame};
 use crate::kinesis::{Connection, Failure};
 use crate::operations;
-use crate::scene::{Network, Scene};
+use crate::scene::Scene;
 use crate::session::Session;
 use crate::workload::{Workload, create_lasting_stream};
 use crate::workloads::producer::Producer;
@@ -41,8 +41,8 @@ impl Workload for Push {
         let mut session = scene.session("push prepare", 0);
         create_lasting_stream(&mut session, &StreamName::from(STREAM), 2).await?;
         for number in 0..SUBSCRIBERS {
-            let mut connection =
-                Connection::new(Network::Management.api(scene.gateways[0]), scene.signer.clone());
+            let gateway = scene.network.api(scene.gateways[0]);
+            let mut connection = Connection::new(gateway, scene.signer.clone());
             let body = json!({ "StreamARN": arn(STREAM), "ConsumerName": consumer_name(number) });
             let made = connection.call("RegisterStreamConsumer", &body, None).await;
             made.map_err(|failure| anyhow!("consumer: {}", failure.reason()))?;
