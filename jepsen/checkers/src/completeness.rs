@@ -251,6 +251,11 @@ pub(crate) fn iterator_start(run: &Run<'_>, report: &mut Report) {
 
 /// Why the first record of a chain is before its start.
 fn too_early(run: &Run<'_>, chain: &Chain<'_>, first: Seq, arrival: Millis) -> Option<String> {
+    // Whether the record was acknowledged before the iterator was asked for.
+    let is_old = || {
+        let acked = run.shards[chain.shard].position(first).and_then(|position| position.acked);
+        acked.is_some_and(|acked| acked < chain.invoked)
+    };
     match chain.start {
         IterStart::TrimHorizon => None,
         IterStart::AtSequenceNumber(seq) => {
@@ -260,13 +265,13 @@ fn too_early(run: &Run<'_>, chain: &Chain<'_>, first: Seq, arrival: Millis) -> O
             (first <= seq).then(|| format!("{first} is not behind the start"))
         }
         IterStart::Latest => {
-            let acked = run.shards[chain.shard].position(first)?.acked?;
-            (acked < chain.invoked)
-                .then(|| format!("{first} was acknowledged before the iterator was asked for"))
+            is_old().then(|| format!("{first} was acknowledged before the iterator was asked for"))
         }
+        // A record whose put was still on its way has the time at which the leader took it, and its place is behind all
+        // records that the iterator could see.
         IterStart::AtTimestamp(time) => {
             let (at, time) = (arrival.0, time.0);
-            (at < time).then(|| format!("{first} arrived at {at}, before {time}"))
+            (at < time && is_old()).then(|| format!("{first} arrived at {at}, before {time}"))
         }
     }
 }
