@@ -122,7 +122,9 @@ impl Applier {
             (Some(parts), Some(log)) => {
                 Stored::Parts(log.read_all(parts).await.map_err(io::Error::other)?)
             }
-            (Some(_), None) => return Err(io::Error::other("a checkpoint of another kind of group")),
+            (Some(_), None) => {
+                return Err(io::Error::other("a checkpoint of another kind of group"));
+            }
         };
         self.machine.restore(state).map_err(io::Error::other)?;
         self.applied = message.last.map(raft_log_id_of);

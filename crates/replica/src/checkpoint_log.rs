@@ -106,7 +106,8 @@ impl CheckpointLog {
             bounds.last.map_or(0, |last| last.index + 1),
         );
         if let Some(lost) = named.iter().find(|parts| parts.first < first || end(**parts) > next) {
-            let text = format!("parts {} to {} of a checkpoint are missing", lost.first, end(*lost));
+            let text =
+                format!("parts {} to {} of a checkpoint are missing", lost.first, end(*lost));
             return Err(Error::OutOfService(text));
         }
         let opened = Self { log, writer: Arc::default(), writing: Arc::default() };
@@ -156,12 +157,7 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// [`Error::Invalid`] if the part before it is not the last part that was written. The sender then begins again.
-    pub(crate) async fn receive(
-        &self,
-        last: LogId,
-        number: u64,
-        part: Bytes,
-    ) -> Result<(), Error> {
+    pub(crate) async fn receive(&self, last: LogId, number: u64, part: Bytes) -> Result<(), Error> {
         let mut incoming = self.writer.lock().await;
         if number == 0 {
             let parts = pb::CheckpointParts { first: self.next(), count: 0 };

@@ -55,7 +55,7 @@ pub use error::Error;
 pub use group::{GroupReport, GroupSpec, GroupStatus, LeadershipTransfer, MemberReport};
 pub use machine::Outcome;
 pub use recovery::{StoredCatalog, give_up_catalog};
-pub use replicas::Replicas;
+pub use replicas::{DamagedLog, Replicas};
 pub use settings::ReplicaSettings;
 pub use shard_replica::ShardReplica;
 pub use table_replica::TableReplica;

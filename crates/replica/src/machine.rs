@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_catalog::Catalog;
 use anabranch_shard::{Batch, Command, DeduplicationWindow, Gate, ShardState, Voids};
-use anabranch_table::{CheckpointReader, TableState};
+use anabranch_table::{CheckpointReader, Limits, TableState};
 use anabranch_types::Timestamp;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -210,7 +210,7 @@ pub(crate) struct TableMachine {
 
 impl TableMachine {
     pub(crate) fn new(logged_bytes: Arc<AtomicU64>) -> (Self, watch::Receiver<Arc<TableState>>) {
-        let state = TableState::default();
+        let state = TableState::new(Limits::default());
         let (published, watcher) = watch::channel(Arc::new(state.clone()));
         (Self { state, published, logged_bytes }, watcher)
     }

@@ -52,12 +52,7 @@ impl Upkeep {
 
     /// The payload that the leader of `group` should propose now. `None` on other replicas, and while the disk is
     /// full.
-    pub(crate) fn due(
-        &mut self,
-        group: &Group,
-        interval: Duration,
-        kind: Kind,
-    ) -> Option<Payload> {
+    pub(crate) fn due(&mut self, group: &Group, interval: Duration, kind: Kind) -> Option<Payload> {
         group.leading_term().ok().filter(|_| group.log.disk() != DiskState::Full)?;
         if self.checkpoint_is_due(group, interval, kind) {
             self.checkpointed = Instant::now();
@@ -77,8 +72,7 @@ impl Upkeep {
                 let much = logged_bytes >= (2 * state_bytes).max(TABLE_LOG_BYTES);
                 let old = logged_bytes > 0 && self.checkpointed.elapsed() >= interval;
                 // While the parts of a checkpoint are being written, the next one has no effect.
-                return !parts.is_writing()
-                    && (much || old || (parts.is_damaged() && since > 0));
+                return !parts.is_writing() && (much || old || (parts.is_damaged() && since > 0));
             }
             Kind::Shard { .. } => {}
         }

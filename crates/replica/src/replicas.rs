@@ -77,6 +77,16 @@ struct Held {
     upkeep: Arc<Mutex<Upkeep>>,
 }
 
+/// A log with entries that are known to be damaged.
+pub struct DamagedLog {
+    /// The group.
+    pub group: GroupId,
+    /// The log.
+    pub log: Arc<dyn GroupLog>,
+    /// Whether it is a checkpoint log. No other node has a copy of its entries.
+    pub is_local: bool,
+}
+
 /// What an open replica serves.
 #[derive(Clone)]
 enum Serves {
@@ -310,10 +320,14 @@ impl Replicas {
         places::current(group, &*self.inner.store).ok()?
     }
 
-    /// Logs here with entries that are known to be damaged, each with its group.
-    pub fn damaged(&self) -> Vec<(GroupId, Arc<dyn GroupLog>)> {
+    /// Logs here with entries that are known to be damaged.
+    pub fn damaged(&self) -> Vec<DamagedLog> {
         let places = self.inner.store.damaged_groups().into_iter();
-        let log = |place| Some((places::group_in(place), self.inner.store.group(place).ok()?));
+        let log = |place| {
+            let log = self.inner.store.group(place).ok()?;
+            let is_local = places::is_checkpoint_log(place);
+            Some(DamagedLog { group: places::group_in(place), log, is_local })
+        };
         places.filter_map(log).collect()
     }
 
@@ -442,8 +456,7 @@ impl Replicas {
     fn hold(&self, spec: &GroupSpec, group: Arc<Group>, serves: Serves) {
         let upkeep = Arc::new(Mutex::new(Upkeep::new()));
         let wanted = spec.members.clone();
-        self.held()
-            .insert(spec.group, Held { group: Arc::clone(&group), serves, wanted, upkeep });
+        self.held().insert(spec.group, Held { group: Arc::clone(&group), serves, wanted, upkeep });
         let (replicas, spec) = (self.clone(), spec.clone());
         self.tasks().spawn(async move { replicas.settle(&group, &spec).await });
     }

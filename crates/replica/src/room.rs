@@ -119,8 +119,6 @@ mod tests {
     use super::*;
     use crate::payload::Payload;
 
-    const GROUP: GroupId = GroupId(7);
-
     fn records() -> Bytes {
         let batch = Bytes::from_static(b"batch");
         let append = Command::Append { arrival: Timestamp::default(), records: 1, batch };

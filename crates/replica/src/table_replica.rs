@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anabranch_table::{Command, Outcome, SpaceId, TableState, Transaction, TransactionId};
 use anabranch_types::Clock;
+use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -168,7 +169,9 @@ const HEAD_BYTES: usize = 16;
 
 /// Replicates a command, and returns its outcomes once it is applied here.
 async fn propose(group: &Group, command: &Command) -> Result<Vec<Outcome>, Error> {
-    match group.propose(Payload::Command(command.encode())).await? {
+    let mut stored = BytesMut::with_capacity(command.encoded_bytes());
+    command.encode(&mut stored);
+    match group.propose(Payload::Command(stored.freeze())).await? {
         (_, machine::Outcome::Table(outcomes)) => Ok(outcomes),
         (_, other) => Err(Error::Unknown(format!("unexpected outcome: {other:?}"))),
     }

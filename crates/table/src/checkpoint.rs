@@ -113,7 +113,7 @@ fn seal(mut part: BytesMut, is_last: bool, number: u32, applied: u64) -> Bytes {
     part.freeze()
 }
 
-/// What parts consist of. An item is never divided.
+/// An item of a part. It is never divided.
 enum Item<'a> {
     Header { version: u64, time: u64, next_space: u32, spaces: u32, rows: u64 },
     Space(SpaceId, &'a Space),
@@ -171,7 +171,7 @@ mod tests {
     /// A group with space 2, which has `rows` rows with values of `value_bytes` bytes. Space 1 was dropped.
     pub(super) fn group(rows: u8, value_bytes: usize) -> TableState {
         let mut table = TableState::new(Limits::default());
-        let id = TransactionId(*b"0123456789abcdef");
+        let id = TransactionId(*b"transaction-id-1");
         for name in ["gone", "ab"] {
             table.apply(table.applied() + 1, Command::CreateSpace { id, name: name.into() });
         }
@@ -192,9 +192,9 @@ mod tests {
         let golden: &[&[u8]] = &[
             b"\x01\x01\0\0\0\0\x05\0\0\0\0\0\0\0",
             b"\0\x05\0\0\0\0\0\0\x09\x08\0\0\0\0\0\0\x03\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0",
-            b"\x01\x02\0\0\0\0\x02\0\0\0\0\0\00123456789abcdef\x02\0\0\0ab\x02\0\0\0\0\0\0\0",
-            b"\x02\0\x04\0\0\0\0\0\00123456789abcdef\x02\0\0\0k\0\x03\0\0\0\0\0\0",
-            b"\x02\0\x05\0\0\0\0\0\00123456789abcdef\x02\0\0\0k\x01\x03\0\0\0\x01\x01\x01",
+            b"\x01\x02\0\0\0\0\x02\0\0\0\0\0\0transaction-id-1\x02\0\0\0ab\x02\0\0\0\0\0\0\0",
+            b"\x02\0\x04\0\0\0\0\0\0transaction-id-1\x02\0\0\0k\0\x03\0\0\0\0\0\0",
+            b"\x02\0\x05\0\0\0\0\0\0transaction-id-1\x02\0\0\0k\x01\x03\0\0\0\x01\x01\x01",
         ];
         let golden = golden.concat();
         let crc = crc32c::crc32c(&golden).to_le_bytes();
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(crc, CRC_OF_GOLDEN_BYTES);
     }
 
-    const CRC_OF_GOLDEN_BYTES: [u8; 4] = [149, 28, 157, 164];
+    const CRC_OF_GOLDEN_BYTES: [u8; 4] = [70, 50, 74, 61];
 
     #[test]
     fn parts_have_a_mebibyte_and_whole_rows() {

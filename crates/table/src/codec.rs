@@ -254,7 +254,7 @@ mod tests {
 
     fn example() -> Command {
         let transaction = Transaction {
-            id: TransactionId(*b"0123456789abcdef"),
+            id: TransactionId(*b"transaction-id-1"),
             checks: vec![
                 (key(1, b"a"), Expect::Absent),
                 (key(1, b"b"), Expect::Present),
@@ -272,7 +272,7 @@ mod tests {
     fn golden_bytes_of_transactions() {
         let golden: &[&[u8]] = &[
             b"\x01\x09\x08\0\0\0\0\0\0\x02\0\0\0",
-            b"0123456789abcdef\x04\0\0\0",
+            b"transaction-id-1\x04\0\0\0",
             b"\x01\0\0\0\x01\0\0\0a\x01",
             b"\x01\0\0\0\x01\0\0\0b\x02",
             b"\x01\0\0\0\x01\0\0\0c\x03\x03\x02\x01\0\0\0\0\0",
@@ -288,10 +288,10 @@ mod tests {
     #[test]
     fn golden_bytes_of_commands_about_spaces() {
         let create = Command::CreateSpace {
-            id: TransactionId(*b"0123456789abcdef"),
+            id: TransactionId(*b"transaction-id-1"),
             name: "dynamodb/T".into(),
         };
-        assert_eq!(encoded(&create), &b"\x020123456789abcdef\x0a\0\0\0dynamodb/T"[..]);
+        assert_eq!(encoded(&create), &b"\x02transaction-id-1\x0a\0\0\0dynamodb/T"[..]);
         assert_eq!(Command::decode(encoded(&create)), Ok(create));
         let drop = Command::DropSpace { space: SpaceId(0x0102) };
         assert_eq!(encoded(&drop), &b"\x03\x02\x01\0\0"[..]);
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(error(b"\x01\0"), CommandError::Short { field: "now" });
         let many = error(b"\x01\0\0\0\0\0\0\0\0\xff\xff\xff\xff");
         assert_eq!(many, CommandError::Short { field: "transactions" });
-        assert_eq!(error(b"\x020123456789abcdef\x01\0\0\0\xff"), CommandError::Name);
+        assert_eq!(error(b"\x02transaction-id-1\x01\0\0\0\xff"), CommandError::Name);
         assert_eq!(error(b"\x03\0\0\0\0\0"), CommandError::Trailing { bytes: 1 });
         let mut bytes = BytesMut::from(&encoded(&example())[..]);
         bytes[42] = 9;
@@ -370,7 +370,7 @@ mod tests {
             prop_assert_eq!(Command::decode(encoded(&command)), Ok(command));
         }
 
-        /// What is accepted is a command, so it has one stored form only.
+        /// A command has one stored form only.
         #[test]
         fn mutated_bytes_are_refused_or_are_another_command(
             command in commands(),

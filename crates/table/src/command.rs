@@ -51,7 +51,7 @@ pub struct Transaction {
     pub deletes: Vec<Key>,
 }
 
-/// What a transaction expects of a row.
+/// An expectation of a transaction about a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// There is no row.

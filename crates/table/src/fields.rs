@@ -65,7 +65,7 @@ impl Fields {
     }
 }
 
-/// Writes a length or a count. What passes the limits of this crate always fits.
+/// Writes a length or a count. Every length within the limits of this crate fits.
 pub(crate) fn put_length(out: &mut BytesMut, length: usize) {
     out.put_u32_le(u32::try_from(length).unwrap_or(u32::MAX));
 }

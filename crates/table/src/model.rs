@@ -79,7 +79,7 @@ fn keys() -> impl Strategy<Value = RandomKey> {
     (spaces(), key)
 }
 
-/// Which of the spaces that exist. 2 is none of them.
+/// Which of the spaces that exist: 0 or 1. 2 names a space that does not exist.
 fn spaces() -> impl Strategy<Value = usize> {
     prop_oneof![30 => Just(0), 15 => Just(1), 1 => Just(2)]
 }
@@ -360,6 +360,7 @@ impl Watcher {
                 for change in changes {
                     assert!(change.version > self.since && change.version <= up_to);
                     assert!(change.key.starts_with(self.prefix));
+                    assert!(change.row.as_ref().is_none_or(|row| row.version == change.version));
                     match change.row {
                         Some(row) => self.copy.insert(change.key, row),
                         None => self.copy.remove(&change.key),

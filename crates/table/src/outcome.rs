@@ -20,7 +20,7 @@ pub enum Outcome {
     Failed {
         /// Place of the first check that failed.
         check: usize,
-        /// The row that the check found. `None` if there is none.
+        /// The row that the check found. `None` if the row does not exist.
         found: Option<Row>,
     },
     /// The space is created.

@@ -39,7 +39,7 @@ pub struct RangePage {
     pub version: Version,
 }
 
-/// What has changed for a watcher.
+/// The changes that a watcher has not seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changes {
     /// Changes after `since`.
@@ -80,7 +80,7 @@ impl Change {
 }
 
 impl TableState {
-    /// The row of `key`. `None` if there is none.
+    /// The row of `key`. `None` if it does not exist.
     ///
     /// # Errors
     /// [`UnknownSpace`].
