@@ -371,9 +371,10 @@ fn micros(time: Duration) -> u64 {
 /// Makes a panic in replicated code end the process: an invariant is broken there. The other replicas go on, while a
 /// node with a dead group inside would go on answering. A panic in a service ends only its request.
 fn stop_on_broken_invariants() {
-    const REPLICATED: [&str; 7] = [
+    const REPLICATED: [&str; 8] = [
         "crates/catalog/",
         "crates/shard/",
+        "crates/table/",
         "crates/storage/",
         "crates/transport/",
         "crates/replica/",

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anabranch_table::{Command, Outcome, SpaceId, TableState, Transaction, TransactionId};
+use anabranch_table::{
+    Command, Outcome, Request, Response, SpaceId, TableState, Transaction, TransactionId,
+};
 use anabranch_types::Clock;
 use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -123,6 +125,23 @@ impl TableReplica {
             Some(outcome) => Ok(outcome),
             None => Err(Error::Unknown("the entry has no outcome".into())),
         }
+    }
+
+    /// Answers a request. Works on the leader only. A read shows every write that was acknowledged before this call.
+    ///
+    /// # Errors
+    /// As [`Self::transact`].
+    pub async fn call(&self, request: Request) -> Result<Response, Error> {
+        let outcome = match request {
+            Request::Transact(transaction) => self.transact(transaction).await?,
+            Request::CreateSpace { id, name } => self.create_space(id, name).await?,
+            Request::DropSpace(space) => self.drop_space(space).await?,
+            read @ (Request::Get(_) | Request::Range { .. } | Request::ListSpaces) => {
+                let response = read.read(&*self.newest().await?);
+                return response.ok_or_else(|| Error::Invalid("not a read".into()));
+            }
+        };
+        Ok(Response::Outcome(outcome))
     }
 
     /// The newest state. It includes every write that was acknowledged before this call. Works on the leader only.
