@@ -67,6 +67,7 @@ impl MemoryCluster {
                 shown: Arc::default(),
                 versions: watch::channel(0).0,
                 logs: HashMap::new(),
+                tables: HashMap::new(),
             tables: HashMap::new(),
                 failures: HashMap::new(),
                 appends: 0,
