@@ -247,6 +247,20 @@ fn timestamps_are_seconds_in_json_and_tagged_milliseconds_in_cbor() {
 }
 
 #[test]
+fn names_that_are_data_are_escaped_and_reals_keep_their_fraction() {
+    let write = |format| {
+        let mut writer = Writer::new(format, 0);
+        writer.structure(|w| {
+            w.entry("a\"b").real(0.5);
+            w.entry("c").real(3.0);
+        });
+        writer.finish()
+    };
+    assert_eq!(write(Format::Json), br#"{"a\"b":0.5,"c":3.0}"#);
+    assert_eq!(write(Format::Cbor), b"\xbf\x63a\"b\xfb\x3f\xe0\0\0\0\0\0\0\x61c\xfb\x40\x08\0\0\0\0\0\0\xff");
+}
+
+#[test]
 fn timestamps_are_read_leniently() {
     let at = |text: &str| {
         let body = format!("{{\"At\":{text}}}");

@@ -28,6 +28,7 @@ const CBOR_LIST: u8 = 0x9f;
 const CBOR_MAP: u8 = 0xbf;
 const CBOR_FALSE: u8 = 0xf4;
 const CBOR_TRUE: u8 = 0xf5;
+const CBOR_REAL: u8 = 0xfb;
 const CBOR_BREAK: u8 = 0xff;
 
 impl Writer {
@@ -55,6 +56,16 @@ impl Writer {
                 self.after_item = false;
             }
             Format::Cbor => self.cbor_text(name),
+        }
+        self
+    }
+
+    /// Begins a member whose name is data, such as the name of an attribute. The next call writes its value.
+    pub fn entry(&mut self, name: &str) -> &mut Self {
+        self.text(name);
+        if self.format == Format::Json {
+            self.out.push(b':');
+            self.after_item = false;
         }
         self
     }
@@ -99,6 +110,15 @@ impl Writer {
         match self.format {
             Format::Json => self.display(number),
             Format::Cbor => self.cbor_head(0, number),
+        }
+    }
+
+    /// Writes a finite number with a fraction.
+    pub fn real(&mut self, number: f64) {
+        self.separate();
+        match self.format {
+            Format::Json => self.display(format_args!("{number:?}")),
+            Format::Cbor => self.cbor_wide(CBOR_REAL, &number.to_be_bytes()),
         }
     }
 
