@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome, StreamId};
+use anabranch_proto::table::table_service_client::TableServiceClient;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
-use anabranch_proto::table::table_service_client::TableServiceClient;
 use anabranch_proto::{key_fault, table_request_message, table_response, v1};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
 use anabranch_transport::was_not_sent;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anabranch_catalog::{Command, Outcome, StreamId};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
-use anabranch_transport::{Connector, Destination};
 use anabranch_table::{Request, Response};
+use anabranch_transport::{Connector, Destination};
 use anabranch_types::{GroupId, NodeId, StreamName};
 use futures::stream::BoxStream;
 use tokio::task::JoinSet;

@@ -54,11 +54,7 @@ pub(crate) trait ShardCall {
     fn failed(&mut self, error: CallError) -> Result<Option<NodeId>, Error>;
 
     /// Whether `node` leads `group` now. Of a shard, only a leader that a majority follows knows the end.
-    fn leads(
-        inner: &Inner,
-        group: GroupId,
-        node: NodeId,
-    ) -> impl Future<Output = bool> + Send {
+    fn leads(inner: &Inner, group: GroupId, node: NodeId) -> impl Future<Output = bool> + Send {
         async move {
             let Ok(target) = inner.target(node) else { return false };
             target.seek(group, Start::Latest, true).await.is_ok()

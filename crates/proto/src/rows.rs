@@ -1,8 +1,8 @@
 //! Conversions of `anabranch.table.v1`: requests to table groups, and their responses.
 
 use anabranch_table::{
-    Expect, Key, Outcome, RangePage, Refusal, Request, Response, Row, SpaceId, SpaceSummary,
-    Transaction, TransactionId, Version,
+    Expect, Key, KeyRange, Outcome, RangePage, Refusal, Request, Response, Row, SpaceId,
+    SpaceSummary, Transaction, TransactionId, Version,
 };
 use bytes::Bytes;
 
@@ -15,16 +15,16 @@ pub fn table_request_message(group: u64, request: &Request) -> pb::CallRequest {
     let request = match request {
         Request::Transact(transaction) => Pb::Transact(transaction_message(transaction)),
         Request::Get(key) => Pb::Get(pb::GetRequest { key: Some(key_message(key)) }),
-        Request::Range { space, prefix, after, max_bytes } => Pb::Range(pb::RangeRequest {
+        Request::Range { space, keys, max_rows } => Pb::Range(pb::RangeRequest {
             space: space.0,
-            prefix: prefix.clone(),
-            after: after.clone().unwrap_or_default(),
-            max_bytes: u32::try_from(*max_bytes).unwrap_or(u32::MAX),
+            start: keys.start.clone(),
+            end: keys.end.clone(),
+            descending: keys.descending,
+            max_rows: u32::try_from(*max_rows).unwrap_or(u32::MAX),
         }),
-        Request::CreateSpace { id, name } => Pb::CreateSpace(pb::CreateSpaceRequest {
-            id: id_bytes(*id),
-            name: name.clone(),
-        }),
+        Request::CreateSpace { id, name } => {
+            Pb::CreateSpace(pb::CreateSpaceRequest { id: id_bytes(*id), name: name.clone() })
+        }
         Request::DropSpace(space) => Pb::DropSpace(pb::DropSpaceRequest { space: space.0 }),
         Request::ListSpaces => Pb::ListSpaces(pb::ListSpacesRequest {}),
     };
@@ -42,9 +42,8 @@ pub fn table_request(message: pb::CallRequest) -> Result<Request, Error> {
         Pb::Get(get) => Request::Get(key(get.key, "get.key")?),
         Pb::Range(range) => Request::Range {
             space: SpaceId(range.space),
-            prefix: range.prefix,
-            after: Some(range.after).filter(|after| !after.is_empty()),
-            max_bytes: if range.max_bytes == 0 { usize::MAX } else { range.max_bytes as usize },
+            keys: KeyRange { start: range.start, end: range.end, descending: range.descending },
+            max_rows: range.max_rows as usize,
         },
         Pb::CreateSpace(create) => {
             Request::CreateSpace { id: id(&create.id, "create_space.id")?, name: create.name }
@@ -134,10 +133,8 @@ fn transaction_message(transaction: &Transaction) -> pb::TransactRequest {
         };
         pb::Check { key: Some(key_message(key)), expect: Some(expect) }
     };
-    let put = |(key, value): &(Key, Bytes)| pb::Put {
-        key: Some(key_message(key)),
-        value: value.clone(),
-    };
+    let put =
+        |(key, value): &(Key, Bytes)| pb::Put { key: Some(key_message(key)), value: value.clone() };
     pb::TransactRequest {
         id: id_bytes(*id),
         checks: checks.iter().map(check).collect(),
@@ -277,19 +274,18 @@ mod tests {
             puts: vec![(key_of(1, b"a"), Bytes::from_static(b"value"))],
             deletes: vec![key_of(2, b"d")],
         };
-        let range = |after| Request::Range {
+        let range = |end, descending| Request::Range {
             space: SpaceId(3),
-            prefix: Bytes::from_static(b"p"),
-            after,
-            max_bytes: 4096,
+            keys: KeyRange { start: Bytes::from_static(b"p"), end, descending },
+            max_rows: 7,
         };
         let requests = [
             Request::Transact(transaction),
             Request::CreateSpace { id, name: "dynamodb/orders".into() },
             Request::DropSpace(SpaceId(4)),
             Request::Get(key_of(1, b"a")),
-            range(None),
-            range(Some(Bytes::from_static(b"pq"))),
+            range(None, true),
+            range(Some(Bytes::from_static(b"pq")), false),
             Request::ListSpaces,
         ];
         for request in requests {

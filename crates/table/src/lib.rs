@@ -37,7 +37,7 @@ pub use codec::CommandError;
 pub use command::{Command, Expect, Transaction};
 pub use limits::Limits;
 pub use outcome::{Limited, Outcome, Refusal};
-pub use reads::{Change, Changes, RangePage, UnknownSpace};
+pub use reads::{Change, Changes, KeyRange, RangePage, UnknownSpace};
 pub use request::{Request, Response, SpaceSummary};
 pub use row::{Key, Row, SpaceId, TransactionId, Version, epoch_of, row_bytes};
 pub use state::{Space, TableState};

@@ -1,11 +1,9 @@
 //! Requests to a table group, and what the group answers. The leader answers reads by [`Request::read`], and proposes
 //! writes.
 
-use bytes::Bytes;
-
 use crate::command::Transaction;
 use crate::outcome::{Outcome, Refusal};
-use crate::reads::{RangePage, UnknownSpace};
+use crate::reads::{KeyRange, RangePage, UnknownSpace};
 use crate::row::{Key, Row, SpaceId, TransactionId, Version};
 use crate::state::TableState;
 
@@ -25,16 +23,14 @@ pub enum Request {
     DropSpace(SpaceId),
     /// Reads one row.
     Get(Key),
-    /// Reads a page of rows; see [`TableState::range`].
+    /// Reads a page of rows; see [`TableState::rows_between`].
     Range {
         /// Number of the space.
         space: SpaceId,
-        /// Beginning of all keys that are returned.
-        prefix: Bytes,
-        /// The rows begin behind this key.
-        after: Option<Bytes>,
-        /// Most bytes of rows in the page.
-        max_bytes: usize,
+        /// Keys of the rows.
+        keys: KeyRange,
+        /// Most rows of the page.
+        max_rows: usize,
     },
     /// Lists the spaces.
     ListSpaces,
@@ -86,8 +82,8 @@ impl Request {
             Self::Get(key) => {
                 state.get(key).map(|row| Response::Row(row.cloned(), state.version()))
             }
-            Self::Range { space, prefix, after, max_bytes } => {
-                let page = state.range(*space, prefix, after.as_deref(), *max_bytes);
+            Self::Range { space, keys, max_rows } => {
+                let page = state.rows_between(*space, keys, *max_rows, usize::MAX);
                 page.map(Response::Page)
             }
             Self::ListSpaces => Ok(Response::Spaces(summaries(state), state.version())),
