@@ -95,7 +95,11 @@ pub(super) fn commands() -> Vec<Command> {
             replicas: 3,
             now: Timestamp::from_millis(5),
         })),
-        Command::Stream(StreamCommand::Activate { name: name.clone(), id: StreamId(2) }),
+        Command::Stream(StreamCommand::Activate {
+            name: name.clone(),
+            id: StreamId(2),
+            newest_group: None,
+        }),
         Command::Group(GroupCommand::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) }),
         Command::Shards(ShardsCommand::Reshard {
             name: name.clone(),
@@ -107,6 +111,7 @@ pub(super) fn commands() -> Vec<Command> {
             id: StreamId(2),
             job: 5,
             endings: BTreeMap::from([(ShardId(0), number)]),
+            newest_group: None,
             now,
         }),
         Command::Shards(ShardsCommand::Reshard {
