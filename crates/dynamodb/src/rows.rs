@@ -76,7 +76,7 @@ impl Rows {
     pub async fn ready_group(&self) -> Result<GroupId, Error> {
         let deadline = Instant::now() + GROUP_PATIENCE;
         if self.cluster.view().catalog().table_groups.is_empty() {
-            let create = TableCommand::CreateGroup { replicas: self.replicas, at_least: 1 };
+            let create = TableCommand::CreateGroups { replicas: self.replicas, at_least: 1 };
             self.cluster.propose(Command::Table(create)).await.map_err(failed)?;
         }
         loop {
@@ -157,7 +157,9 @@ impl Rows {
         match self.call(group, Request::ListSpaces).await? {
             Response::Spaces(spaces, _) => {
                 let size = |space: &anabranch_table::SpaceSummary| {
-                    let bytes = space.bytes.saturating_sub(anabranch_table::row_bytes(&[], &[]) * space.rows);
+                    let bytes = space
+                        .bytes
+                        .saturating_sub(anabranch_table::row_bytes(&[], &[]) * space.rows);
                     Some((parse_name(&space.name)?, Size { items: space.rows, bytes }))
                 };
                 Ok(spaces.iter().filter_map(size).collect())
@@ -177,8 +179,7 @@ impl Rows {
         let request = Request::CreateSpace { id: TransactionId(rand::random()), name: name(space) };
         let number = match self.call(group, request).await? {
             Response::Outcome(
-                Outcome::Created { space, .. }
-                | Outcome::Refused(Refusal::SpaceExists { space }),
+                Outcome::Created { space, .. } | Outcome::Refused(Refusal::SpaceExists { space }),
             ) => space,
             Response::Outcome(Outcome::Refused(refusal)) => {
                 return Err(Error::Limit(refusal.to_string()).into());
@@ -369,7 +370,9 @@ mod tests {
         for space in [Space::Definitions, Space::Tokens, Space::Items(id), Space::Index(id, 7)] {
             assert_eq!(parse_name(&name(space)), Some(space));
         }
-        for other in ["rows", "dynamodb/", "dynamodb/items", "dynamodb/tokens/1", "dynamodb/index/x/1"] {
+        for other in
+            ["rows", "dynamodb/", "dynamodb/items", "dynamodb/tokens/1", "dynamodb/index/x/1"]
+        {
             assert_eq!(parse_name(other), None, "{other}");
         }
     }

@@ -338,7 +338,8 @@ pub struct TableTarget(Option<String>);
 impl Target<DynamoDb> for TableTarget {
     fn resource<'v>(&self, service: &DynamoDb, _: &AccountId, _: &'v View) -> Resource<'v> {
         let owner = service.home.account.clone();
-        let arn = self.0.as_ref().map_or_else(|| "*".to_owned(), |name| service.home.table_arn(name));
+        let arn =
+            self.0.as_ref().map_or_else(|| "*".to_owned(), |name| service.home.table_arn(name));
         Resource { arn, owner, tags: None, policy: None, missing: None }
     }
 

@@ -12,7 +12,7 @@
 //!
 //! This never happens: a replica that does not lead reports that a page ends at the tip of the shard.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use anabranch_shard::{
     Step,
 };
 use anabranch_storage::Health;
-use anabranch_types::{Clock, HashKeyRange, ReplicaId, Timestamp, limits};
+use anabranch_types::{Clock, HashKeyRange, Timestamp, limits};
 use bytes::BytesMut;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -379,11 +379,6 @@ impl ShardReplica {
     /// Keys that encrypt the records of the shard, if there are any.
     pub fn keys(&self) -> Option<&ShardKeys> {
         self.keys.as_deref()
-    }
-
-    /// The voters of the shard, if this replica leads and no change of them is under way.
-    pub fn settled_voters(&self) -> Option<BTreeSet<ReplicaId>> {
-        self.group.settled_voters()
     }
 
     /// State of the replica.
