@@ -235,6 +235,9 @@ async fn open(
     match group.kind {
         GroupKind::Shard(shard) => open_shard(node, &spec, group, shard).await,
         GroupKind::Catalog => open_catalog(node, catalog, &spec, group).await,
+        // `Replicas` opens replicas of the catalog and of shards only. So a table group elects no leader here, and
+        // stays Creating.
+        GroupKind::Table(_) => Ok(()),
     }
 }
 
@@ -340,7 +343,9 @@ async fn is_led(node: &Node, group: &GroupRef<'_>) -> bool {
     match group.kind {
         // A majority of the catalog's group has committed the version of the catalog that this node acts on.
         GroupKind::Catalog => true,
-        GroupKind::Shard(ShardRef { shard, .. }) => has_leader(node, shard).await,
+        GroupKind::Shard(_) | GroupKind::Table(_) => {
+            has_leader(node, group.group, group.replicas).await
+        }
     }
 }
 
