@@ -39,6 +39,7 @@ use crate::operations::query::Query;
 use crate::operations::scan::Scan;
 use crate::operations::time_to_live::DescribeTimeToLive;
 use crate::operations::transact_write_items::TransactWriteItems;
+use crate::operations::unsupported::unsupported;
 use crate::operations::update_item::UpdateItem;
 use crate::operations::update_table::UpdateTable;
 use crate::operations::{Context, Operation, Output, Plan};
@@ -406,6 +407,10 @@ impl Service for DynamoDb {
     type Error = Error;
     type Scope = NoScope;
     type Subject = ();
+
+    fn unsupported(operation: &str) -> Option<Fault> {
+        unsupported(operation).map(|error| error.fault())
+    }
 
     fn throttled(kind: Kind, message: String) -> Fault {
         let error = match kind {

@@ -464,7 +464,7 @@ mod tests {
     use anabranch_storage::{LogStore, SimSettings, SimStore};
     use anabranch_testkit::eventually;
     use anabranch_transport::{TcpConnector, Transport, TransportSettings};
-    use anabranch_types::{GroupId, ManualClock, NodeId};
+    use anabranch_types::{GroupId, ManualClock, NodeId, ReplicaId};
     use bytes::Bytes;
     use futures::FutureExt;
 

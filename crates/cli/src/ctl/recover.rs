@@ -1,8 +1,8 @@
 //! `anabranch ctl recover`: a last resort for a group that has lost its majority for good.
 //!
-//! The cluster recovers the group of a shard or of tables, and is asked over gRPC as for any other change. A catalog without a
-//! majority cannot be asked: its replica in a data directory is made the only voter there, while no node runs on the
-//! directory. Without `--accept-loss` nothing is changed, and the error says what would be lost.
+//! The cluster recovers the group of a shard or of tables, and is asked over gRPC as for any other change. A catalog
+//! without a majority cannot be asked: its replica in a data directory is made the only voter there, while no node runs
+//! on the directory. Without `--accept-loss` nothing is changed, and the error says what would be lost.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
