@@ -23,7 +23,7 @@ use crate::connections::{Connections, Peer};
 use crate::error::Error;
 use crate::feed::{Feed, Subscriber};
 use crate::known_leaders::KnownLeaders;
-use crate::search::{DEADLINE, Search};
+use crate::search::{DEADLINE, Kind, Search};
 use crate::shard_call::{Append, ReadPage, Recall, Seek, TableCall};
 use crate::view::{ShardRoute, View};
 
@@ -228,7 +228,7 @@ impl Client {
     pub async fn table(&self, group: GroupId, request: Request) -> Result<Response, Error> {
         let view = self.view();
         let holders = view.holders(group).ok_or(Error::NotFound)?;
-        let search = Search::of_group(&self.inner, group, holders);
+        let search = Search::of_group(&self.inner, group, Kind::Table, holders);
         match request.is_write() {
             true => search.run(TableCall::<true> { group, request }).await,
             false => search.run(TableCall::<false> { group, request }).await,

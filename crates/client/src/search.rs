@@ -15,6 +15,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use anabranch_shard::Start;
+use anabranch_table::Request;
 use anabranch_types::{GroupId, NodeId};
 use futures::future::{FutureExt, select_ok};
 use tokio::time::{Instant, sleep, timeout};
@@ -42,10 +44,18 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long the first attempt may stay without a response before the other replicas are asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What a group holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Shard,
+    Table,
+}
+
 /// The search of one call for the leader of one group.
 pub(crate) struct Search<'a> {
     inner: &'a Inner,
     group: GroupId,
+    kind: Kind,
     /// Nodes with a replica when the call began.
     holders: &'a [NodeId],
     began: Instant,
@@ -62,14 +72,20 @@ pub(crate) struct Search<'a> {
 impl<'a> Search<'a> {
     /// A search that begins with the node that led last, as this client knows it.
     pub(crate) fn new(inner: &'a Inner, shard: &'a ShardRoute) -> Self {
-        Self::of_group(inner, shard.group, &shard.nodes)
+        Self::of_group(inner, shard.group, Kind::Shard, &shard.nodes)
     }
 
-    /// As [`Self::new`], for a group of any kind with replicas on `holders`.
-    pub(crate) fn of_group(inner: &'a Inner, group: GroupId, holders: &'a [NodeId]) -> Self {
+    /// As [`Self::new`], for a group with replicas on `holders`.
+    pub(crate) fn of_group(
+        inner: &'a Inner,
+        group: GroupId,
+        kind: Kind,
+        holders: &'a [NodeId],
+    ) -> Self {
         Self {
             inner,
             group,
+            kind,
             holders,
             began: Instant::now(),
             hint: inner.leaders.get(group),
@@ -97,7 +113,7 @@ impl<'a> Search<'a> {
                 leader_only: !C::ANY_REPLICA_LATER || self.began.elapsed() < LEADER_READ_PATIENCE,
             };
             let response = call.send(self.inner, attempt);
-            let hint = match self.attempt::<C>(attempt.node, response).await {
+            let hint = match self.attempt(attempt.node, C::EFFECT, response).await {
                 Ok(response) => {
                     if call.proves_leader(attempt) {
                         self.found(attempt.node);
@@ -145,12 +161,12 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// The error of the call; [`CallError::Unknown`] if the attempt was given up.
-    async fn attempt<C: ShardCall>(
+    async fn attempt<T>(
         &mut self,
         node: NodeId,
-        call: impl Future<Output = Result<C::Response, CallError>>,
-    ) -> Result<C::Response, CallError> {
-        let effect = C::EFFECT;
+        effect: Effect,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
         let (mut call, began) = (pin!(call), Instant::now());
         loop {
             if let Ok(result) = timeout(LOOK, &mut call).await {
@@ -168,7 +184,7 @@ impl<'a> Search<'a> {
                 tokio::select! {
                     biased;
                     result = &mut call => return result,
-                    () = self.probe::<C>(node) => {}
+                    () = self.probe(node) => {}
                 }
             }
             let patience = match effect {
@@ -191,13 +207,13 @@ impl<'a> Search<'a> {
     }
 
     /// Asks the replicas on other nodes than `asked` whether one of them leads, and remembers which.
-    async fn probe<C: ShardCall>(&self, asked: NodeId) {
+    async fn probe(&self, asked: NodeId) {
         let others = |nodes: &[NodeId]| -> Vec<NodeId> {
             let others = nodes.iter().filter(|node| **node != asked);
             others.copied().filter(|node| !self.inner.is_silent(*node)).collect()
         };
         let requests = self.nodes(others).into_iter().map(|node| {
-            let leads = timeout(PROBE_PAUSE, C::leads(self.inner, self.group, node));
+            let leads = timeout(PROBE_PAUSE, self.leads(node));
             leads.map(move |leads| if leads == Ok(true) { Ok(node) } else { Err(()) }).boxed()
         });
         let requests: Vec<_> = requests.collect();
@@ -206,6 +222,15 @@ impl<'a> Search<'a> {
         }
         if let Ok((leader, _)) = select_ok(requests).await {
             self.found(leader);
+        }
+    }
+
+    /// Whether `node` leads now: a response that only a leader gives which a majority follows.
+    async fn leads(&self, node: NodeId) -> bool {
+        let Ok(target) = self.inner.target(node) else { return false };
+        match self.kind {
+            Kind::Shard => target.seek(self.group, Start::Latest, true).await.is_ok(),
+            Kind::Table => target.table(self.group, &Request::ListSpaces).await.is_ok(),
         }
     }
 

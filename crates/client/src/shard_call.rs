@@ -53,14 +53,6 @@ pub(crate) trait ShardCall {
     /// How the call ends, if it may not be attempted again.
     fn failed(&mut self, error: CallError) -> Result<Option<NodeId>, Error>;
 
-    /// Whether `node` leads `group` now. Of a shard, only a leader that a majority follows knows the end.
-    fn leads(inner: &Inner, group: GroupId, node: NodeId) -> impl Future<Output = bool> + Send {
-        async move {
-            let Ok(target) = inner.target(node) else { return false };
-            target.seek(group, Start::Latest, true).await.is_ok()
-        }
-    }
-
     /// How the call ends when its time is over. `reason` is true of a call of which no attempt can have had an effect.
     fn timed_out(&self, reason: Error) -> Error {
         reason
@@ -239,16 +231,11 @@ impl<const WRITES: bool> ShardCall for TableCall<WRITES> {
     }
 
     fn failed(&mut self, error: CallError) -> Result<Option<NodeId>, Error> {
-        match error {
+        if WRITES && let CallError::Unknown(reason) = error {
             // The caller reads the row to learn whether the transaction was made.
-            CallError::Unknown(reason) if WRITES => Err(Error::Unknown(reason)),
-            error => next_replica(error),
+            return Err(Error::Unknown(reason));
         }
-    }
-
-    async fn leads(inner: &Inner, group: GroupId, node: NodeId) -> bool {
-        let Ok(target) = inner.target(node) else { return false };
-        target.table(group, &Request::ListSpaces).await.is_ok()
+        next_replica(error)
     }
 }
 

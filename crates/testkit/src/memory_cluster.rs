@@ -68,7 +68,6 @@ impl MemoryCluster {
                 versions: watch::channel(0).0,
                 logs: HashMap::new(),
                 tables: HashMap::new(),
-                tables: HashMap::new(),
                 failures: HashMap::new(),
                 appends: 0,
                 appended: watch::channel(0).0,

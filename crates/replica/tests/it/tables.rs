@@ -68,13 +68,13 @@ async fn settled(cluster: &Cluster) -> BTreeMap<Bytes, Bytes> {
     let newest = cluster.table_leader().await.newest().await.unwrap();
     eventually("equal replicas", || async {
         let shown = |table: &TableReplica| Arc::clone(&table.watch().borrow());
-        let states = cluster.up().into_iter().map(|node| cluster.table(node).map(shown));
+        let mut states = cluster.up().into_iter().map(|node| cluster.table(node).map(shown));
         let is_equal = |state: Option<Arc<TableState>>| {
             state.is_some_and(|state| {
                 state.version() == newest.version() && rows(&state) == rows(&newest)
             })
         };
-        states.map(is_equal).all(|is_equal| is_equal).then_some(())
+        states.all(is_equal).then_some(())
     })
     .await;
     rows(&newest)
@@ -147,7 +147,7 @@ async fn transact_elsewhere(cluster: &Cluster, not: u64) {
 async fn fill(cluster: &Cluster, round: u64) -> BTreeMap<Bytes, Bytes> {
     let mut written = BTreeMap::new();
     for n in 0..24_u64 {
-        let value = Bytes::from(vec![(round * 31 + n) as u8; 256 << 10]);
+        let value = Bytes::from((round * 31 + n).to_le_bytes().repeat(32 << 10));
         let name = format!("row-{n}");
         transact(cluster, put(round * 100 + n + 1, &name, value.clone())).await.unwrap();
         written.insert(name.into(), value);
