@@ -2,12 +2,13 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "anabranch/v1/log.proto",
     "anabranch/replica/v1/replica.proto",
     "anabranch/node/v1/node.proto",
     "anabranch/catalog/v1/catalog.proto",
     "anabranch/admin/v1/admin.proto",
+    "anabranch/table/v1/table.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -9,6 +9,7 @@ use anabranch_encryption::KeyError;
 use anabranch_node::Node;
 use anabranch_replica::{Error, ShardReplica};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
+use anabranch_table::{Request, Response};
 use anabranch_types::{GroupId, NodeId};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -81,6 +82,17 @@ impl LocalNode for InProcess {
         Box::pin(
             async move { self.shard(group)?.seek(start, leader_only).await.map_err(call_error) },
         )
+    }
+
+    fn table(
+        &self,
+        group: GroupId,
+        request: Request,
+    ) -> BoxFuture<'_, Result<Response, CallError>> {
+        Box::pin(async move {
+            let table = self.0.table(group).ok_or(CallError::NotFound)?;
+            table.call(request).await.map_err(call_error)
+        })
     }
 
     fn read(&self, group: GroupId, read: Read) -> BoxFuture<'_, Result<Page, CallError>> {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anabranch_access::ClusterKey;
 use anabranch_catalog::ShardRef;
 use anabranch_client::Client;
+use anabranch_dynamodb::DynamoDb;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, MeasuredProvider, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings, Platform};
 use anabranch_kinesis::{Kinesis, KinesisSettings};
@@ -249,8 +250,10 @@ async fn start(
     };
     let platform = Platform::new(Arc::new(client), settings, node.clock(), registry.clone());
     let kinesis = Kinesis::new(&platform, kinesis);
+    let dynamodb = DynamoDb::new(&platform, config.replicas);
     let mut gateway = Gateway::new(platform)
         .with_service(kinesis)
+        .with_service(dynamodb)
         .with_readiness(move || readiness.is_ready())
         .with_currency_check(move || currency.is_current())
         .with_report(move || cluster_report(&report, &stored.stats()));
@@ -371,9 +374,10 @@ fn micros(time: Duration) -> u64 {
 /// Makes a panic in replicated code end the process: an invariant is broken there. The other replicas go on, while a
 /// node with a dead group inside would go on answering. A panic in a service ends only its request.
 fn stop_on_broken_invariants() {
-    const REPLICATED: [&str; 7] = [
+    const REPLICATED: [&str; 8] = [
         "crates/catalog/",
         "crates/shard/",
+        "crates/table/",
         "crates/storage/",
         "crates/transport/",
         "crates/replica/",

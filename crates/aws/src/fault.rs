@@ -11,6 +11,9 @@ pub struct Fault {
     pub code: &'static str,
     /// Text for the client. Never holds internal causes: those go to the log.
     pub message: Message,
+    /// The whole body in the JSON protocols, for an error that has more members than code and message. `None` for all
+    /// others: the protocol writes the body.
+    pub json: Option<String>,
 }
 
 /// The text of a fault, and the name of its member in JSON and CBOR.

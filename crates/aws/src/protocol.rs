@@ -67,7 +67,11 @@ impl Protocol {
 
     /// The response to a call that failed.
     pub fn failure(self, fault: &Fault) -> Response<Vec<u8>> {
-        let mut response = respond(fault.status, fault.code, structure(self.format(), fault));
+        let body = match (&fault.json, self.format()) {
+            (Some(json), Format::Json) => json.clone().into_bytes(),
+            (Some(_) | None, Format::Json | Format::Cbor) => structure(self.format(), fault),
+        };
+        let mut response = respond(fault.status, fault.code, body);
         let content_type = HeaderValue::from_static(self.content_type());
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         if self == Self::RpcV2Cbor {

@@ -47,6 +47,7 @@ impl Catalog {
             Command::Account(command) => Ok(command.apply(self)),
             Command::User(command) => command.apply(self, log_index),
             Command::Group(command) => command.apply(self, log_index),
+            Command::Table(command) => command.apply(self),
             Command::Limited { command, now } => {
                 self.change_within_limits(log_index, *command, now)
             }
@@ -110,40 +111,64 @@ pub(crate) fn assign<T: PartialEq>(place: &mut T, wanted: T) -> Change {
 
 #[cfg(test)]
 mod tests {
-    use anabranch_types::{GroupId, ReplicaId};
+    use anabranch_types::{GroupId, NodeId, ReplicaId, limits};
     use proptest::prelude::*;
 
     use super::*;
     use crate::groups::GroupCommand;
     use crate::model::StreamId;
     use crate::model::StreamMode::Provisioned;
-    use crate::script::Script;
+    use crate::script::{Script, create_stream};
     use crate::streams::StreamCommand;
+    use crate::tables::TableCommand;
+
+    /// A command about node, stream or group number `which` of this catalog. `size` is a number of shards, of replicas
+    /// or the place of a replica.
+    fn command(catalog: &Catalog, kind: u8, which: u32, size: u32) -> Command {
+        let name: StreamName = format!("s{which}").parse().unwrap();
+        let id = catalog.streams.get(&name).map_or(StreamId(0), |stream| stream.id);
+        // The last groups come first, so that the few numbers name groups of tables as well as the catalog's own.
+        let mut groups: Vec<_> = catalog.groups().collect();
+        let few = groups.len().min(2);
+        groups.rotate_right(few);
+        let found = groups.get(which as usize);
+        let group = found.map_or(GroupId(u64::from(which)), |found| found.group);
+        let place = found.and_then(|found| found.holders().nth(size as usize % 4));
+        let replica = place.map_or(ReplicaId(u64::from(size)), |replica| replica.id);
+        match kind {
+            0 => StreamCommand::Activate { name, id, newest_group: None }.into(),
+            1 => StreamCommand::Delete { name, with_consumers: false }.into(),
+            2 => StreamCommand::Drop { name, id }.into(),
+            3 => create_stream(name.as_str(), size, Provisioned).into(),
+            4 => TableCommand::CreateGroups { replicas: size, at_least: 7 * which }.into(),
+            5 => TableCommand::Activate { group }.into(),
+            6 => GroupCommand::ReplaceReplica { group, lost: replica }.into(),
+            7 => {
+                let (from, to) = ((size > 4).then_some(replica), NodeId(u64::from(size) % 4 + 1));
+                GroupCommand::MoveReplica { group, from, to }.into()
+            }
+            8 => GroupCommand::FinishMove { group, replica }.into(),
+            9 => GroupCommand::CancelMove { group, replica }.into(),
+            _ => GroupCommand::Recover { group, from: replica }.into(),
+        }
+    }
 
     proptest! {
         #[test]
         fn any_commands_keep_the_invariants_and_are_deterministic(
-            steps in proptest::collection::vec((0u8..6, 0u64..4, 1u32..9), 1..60)
+            steps in proptest::collection::vec((0u8..12, 0u32..4, 1u32..9), 1..60)
         ) {
             let mut scripts = [Script::with_nodes(1, &["a", "b"]), Script::with_nodes(1, &["a", "b"])];
-            for (kind, which, shards) in steps {
-                let name: StreamName = format!("s{which}").parse().unwrap();
-                let outcomes = scripts.each_mut().map(|script| {
-                    let id = script.catalog.streams.get(&name).map_or(StreamId(0), |s| s.id);
-                    match kind {
-                        0 => script.register(which + 1, u64::from(shards), "z"),
-                        1 => script.create(name.as_str(), shards, Provisioned),
-                        2 => script.run(StreamCommand::Activate { name: name.clone(), id, newest_group: None }),
-                        3 => script.run(StreamCommand::Delete { name: name.clone(), with_consumers: false }),
-                        4 => script.run(StreamCommand::Drop { name: name.clone(), id }),
-                        _ => script.run(GroupCommand::ReplaceReplica {
-                            group: GroupId(which),
-                            lost: ReplicaId(u64::from(shards)),
-                        }),
-                    }
+            for (kind, which, size) in steps {
+                let outcomes = scripts.each_mut().map(|script| match kind {
+                    11 => script.register(u64::from(which) + 1, u64::from(size), "z"),
+                    kind => script.run(command(&script.catalog, kind, which, size)),
                 });
                 prop_assert_eq!(&outcomes[0], &outcomes[1]);
                 prop_assert_eq!(&scripts[0].catalog, &scripts[1].catalog);
+                let catalog = &scripts[0].catalog;
+                prop_assert!(catalog.table_groups.len() <= limits::MAX_TABLE_GROUPS);
+                prop_assert!(catalog.groups().all(|group| group.group.0 < catalog.next_group));
             }
         }
     }

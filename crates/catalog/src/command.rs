@@ -15,6 +15,7 @@ use crate::nodes::NodeCommand;
 use crate::resources::ResourceCommand;
 use crate::shards::ShardsCommand;
 use crate::streams::StreamCommand;
+use crate::tables::TableCommand;
 use crate::users::UserCommand;
 
 /// One change to the catalog. Replicated and stored.
@@ -38,6 +39,8 @@ pub enum Command {
     User(UserCommand),
     /// A change to the replicas of groups: replacements, moves, recoveries, balancing.
     Group(GroupCommand),
+    /// A change to table groups: they are made and become ready.
+    Table(TableCommand),
     /// A user's change in a cluster that enforces the limits of the service (`service_limits.rs`).
     Limited {
         /// The change. Not a limited one itself: decoding refuses that.
@@ -56,6 +59,7 @@ impl Command {
             Self::Limited { command, .. } => command.is_idempotent(),
             Self::Resource(command) => command.is_idempotent(),
             Self::Stream(command) => command.is_idempotent(),
+            Self::Table(TableCommand::CreateGroups { .. } | TableCommand::Activate { .. }) => true,
             Self::Node(_)
             | Self::Shards(_)
             | Self::Consumer(_)
@@ -88,11 +92,14 @@ families! {
     Account(AccountCommand),
     User(UserCommand),
     Group(GroupCommand),
+    Table(TableCommand),
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+
+    use anabranch_types::GroupId;
 
     use super::*;
     use crate::model::StreamMode;
@@ -111,12 +118,14 @@ mod tests {
         let (tagged, removed) = (resource.clone(), BTreeSet::from(["c".into()]));
         let policy =
             |policy| ResourceCommand::SetPolicy { resource: resource.clone(), policy }.into();
-        let commands: [Command; 5] = [
+        let commands: [Command; 7] = [
             ResourceCommand::SetTags { resource: tagged, set, removed }.into(),
             policy(Some("p".into())),
             policy(None),
             StreamCommand::SetMaxRecordSize { name: name(), kib: 2048 }.into(),
             StreamCommand::SetShardMetrics { name: name(), on: all, off: none }.into(),
+            TableCommand::CreateGroups { replicas: 3, at_least: 2 }.into(),
+            TableCommand::Activate { group: GroupId(2) }.into(),
         ];
         for command in commands {
             let now = NOW;

@@ -4,8 +4,12 @@
 //! a group changes its members. `replicas.rs` replaces and moves replicas, `recovery.rs` recovers a group without a
 //! majority, `balancing.rs` pauses moves that only even out the load. A group never has two replicas on one node, and
 //! moves one replica at a time.
+//!
+//! There are three kinds of groups: the catalog's own, those of shards, and those of tables. These rules are the same
+//! for all of them. `placements.rs` finds the replicas of a group of any kind.
 
 mod balancing;
+mod placements;
 mod recovery;
 mod replicas;
 
@@ -14,6 +18,7 @@ use anabranch_types::{GroupId, NodeId, ReplicaId, StreamName};
 use crate::apply::Change;
 use crate::model::{Catalog, Shard, Stream};
 use crate::outcome::Refusal;
+use crate::tables::TableGroup;
 
 pub use replicas::newest_group;
 pub(crate) use replicas::saw_all;
@@ -59,7 +64,8 @@ pub struct GroupRef<'a> {
     pub moving: Option<Move>,
     /// The kind of state that the group replicates.
     pub kind: GroupKind<'a>,
-    /// Whether the group is for a CREATING stream or a hidden shard. No acknowledged record can be in it yet.
+    /// Whether the group is for a CREATING stream or a hidden shard, or is a Creating table group. No acknowledged
+    /// record or row can be in it yet.
     pub is_new: bool,
 }
 
@@ -70,6 +76,8 @@ pub enum GroupKind<'a> {
     Catalog,
     /// A shard of a stream, open, closed or hidden.
     Shard(ShardRef<'a>),
+    /// Tables: a group of [`Catalog::table_groups`].
+    Table(&'a TableGroup),
 }
 
 /// A shard and its stream.
@@ -154,17 +162,6 @@ impl GroupCommand {
     }
 }
 
-impl Catalog {
-    /// The replicas and the move of a group, if the catalog has the group.
-    fn placement_mut(&mut self, group: GroupId) -> Option<(&mut Vec<Replica>, &mut Option<Move>)> {
-        if group == GroupId::CATALOG {
-            return Some((&mut self.replicas, &mut self.moving));
-        }
-        let shard = self.shards_mut().find(|shard| shard.group == group)?;
-        Some((&mut shard.replicas, &mut shard.moving))
-    }
-}
-
 pub(crate) fn holders(
     replicas: &[Replica],
     moving: Option<Move>,
@@ -176,8 +173,8 @@ impl<'a> GroupRef<'a> {
     /// The shard that the group replicates; `None` for a group of another kind.
     pub fn shard(&self) -> Option<ShardRef<'a>> {
         match self.kind {
-            GroupKind::Catalog => None,
             GroupKind::Shard(shard) => Some(shard),
+            GroupKind::Catalog | GroupKind::Table(_) => None,
         }
     }
 
@@ -186,7 +183,7 @@ impl<'a> GroupRef<'a> {
     pub(crate) fn is_load(&self) -> bool {
         match self.kind {
             GroupKind::Catalog => false,
-            GroupKind::Shard(_) => true,
+            GroupKind::Shard(_) | GroupKind::Table(_) => true,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The catalog: nodes, streams, shards, the places of their replicas, and users. All nodes agree on it.
+//! The catalog: nodes, streams, shards, table groups, the places of their replicas, and users. All nodes agree on it.
 //!
 //! The catalog is the state machine of one Raft group. A [`Command`] is an entry of its log; [`Catalog::apply`]
 //! applies it, equally on every replica. Nodes and gateways keep read-only copies, each of one version.
@@ -35,6 +35,7 @@ mod script;
 mod service_limits;
 mod shards;
 mod streams;
+mod tables;
 mod users;
 
 pub use account::{AccountCommand, Commitment};
@@ -55,4 +56,5 @@ pub use resources::{Resource, ResourceCommand};
 pub use service_limits::RecentChanges;
 pub use shards::{ShardChange, ShardsCommand};
 pub use streams::{Distribution, NewStream, ShardMetrics, StreamCommand};
+pub use tables::{TableCommand, TableGroup, TableGroupStatus};
 pub use users::{AccessKey, User, UserCommand, Users};

@@ -1,7 +1,7 @@
 //! The catalog as data, and the streams and shards in it.
 //!
 //! Fields are public, because nodes and gateways read them from their copies. Only the rules in this crate change a
-//! catalog. Nodes, replicas, consumers and users are in the files that have their rules.
+//! catalog. Nodes, replicas, consumers, table groups and users are in the files that have their rules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::groups::{GroupKind, GroupRef, Move, Recovered, Replica, ShardRef, hol
 use crate::nodes::Node;
 use crate::service_limits::RecentChanges;
 use crate::streams::{Distribution, ShardMetrics};
+use crate::tables::{TableGroup, TableGroupStatus};
 use crate::users::Users;
 
 /// The whole catalog, in one version.
@@ -37,6 +38,8 @@ pub struct Catalog {
     pub moving: Option<Move>,
     /// Streams by name, CREATING and DELETING ones included.
     pub streams: BTreeMap<StreamName, Stream>,
+    /// Groups that replicate tables, by id, Creating ones included (`tables.rs`).
+    pub table_groups: BTreeMap<GroupId, TableGroup>,
     /// The next [`GroupId`] to give out. Never falls.
     pub next_group: u64,
     /// The next replica id to give out. Never falls.
@@ -224,7 +227,8 @@ impl Catalog {
         GroupRef { group, replicas, moving, kind: GroupKind::Catalog, is_new: false }
     }
 
-    /// All groups: the catalog's own first, then those of all shards, hidden children of jobs included.
+    /// All groups: the catalog's own first, then those of all shards, hidden children of jobs included, then those of
+    /// tables.
     pub fn groups(&self) -> impl Iterator<Item = GroupRef<'_>> {
         let shards = self.streams.iter().flat_map(|(name, stream)| {
             let creating = stream.status == StreamStatus::Creating;
@@ -236,15 +240,12 @@ impl Catalog {
                 GroupRef { group, replicas, moving, kind, is_new }
             })
         });
-        std::iter::once(self.own_group()).chain(shards)
-    }
-
-    /// All shards of all streams, hidden children of jobs included.
-    pub(crate) fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
-        self.streams.values_mut().flat_map(|stream| {
-            let children = stream.job.iter_mut().flat_map(|job| job.children.values_mut());
-            stream.shards.values_mut().chain(children)
-        })
+        let tables = self.table_groups.iter().map(|(group, table)| {
+            let (group, replicas, moving) = (*group, &table.replicas[..], table.moving);
+            let is_new = table.status == TableGroupStatus::Creating;
+            GroupRef { group, replicas, moving, kind: GroupKind::Table(table), is_new }
+        });
+        std::iter::once(self.own_group()).chain(shards).chain(tables)
     }
 }
 

@@ -65,7 +65,7 @@ pub enum Refusal {
         limit: u64,
     },
     /// No node takes a replica.
-    #[error("the cluster has no node to place a shard on")]
+    #[error("the cluster has no node that takes a replica")]
     NoNodes,
     /// A limit of the service or of this implementation.
     #[error("{what}: {actual} is over the limit of {limit}")]

@@ -44,8 +44,8 @@ pub(crate) fn place(
 /// Number of replicas on each node, those of the catalog itself left out.
 pub(crate) fn load(catalog: &Catalog) -> BTreeMap<NodeId, u64> {
     let mut load = BTreeMap::new();
-    let shards = catalog.groups().filter(|group| group.is_load());
-    for replica in shards.flat_map(|group| group.holders().collect::<Vec<_>>()) {
+    let groups = catalog.groups().filter(|group| group.is_load());
+    for replica in groups.flat_map(|group| group.holders().collect::<Vec<_>>()) {
         *load.entry(replica.node).or_default() += 1;
     }
     load

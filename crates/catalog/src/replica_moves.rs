@@ -4,8 +4,8 @@
 //! Reasons for a move, in this order:
 //!
 //! 1. The replica is on a node that is lost or drains.
-//! 2. The group has too few replicas: as many as the stream wants, and three for the catalog, or five from five nodes
-//!    on.
+//! 2. The group has too few replicas: as many as the stream or the table group wants, and three for the catalog, or
+//!    five from five nodes on.
 //! 3. Two replicas of the group are in one zone, and a node in another zone is free.
 //! 4. One node has at least two replicas more than another. Only this reason can be paused, and it waits until no
 //!    group has one of the others and no replica moves.
@@ -138,6 +138,7 @@ impl<'a> Plan<'a> {
         }
         let wanted = match group.kind {
             GroupKind::Shard(ShardRef { stream, .. }) => stream.replicas as usize,
+            GroupKind::Table(table) => table.wanted_replicas as usize,
             GroupKind::Catalog if self.usable.len() >= NODES_FOR_FIVE_VOTERS => 5,
             GroupKind::Catalog => 3,
         };

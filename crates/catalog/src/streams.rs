@@ -319,7 +319,7 @@ mod tests {
         let delete = StreamCommand::Delete { name: name.clone(), with_consumers: false };
         let not_active = Refusal::StreamNotActive { name: name.clone() };
         assert_eq!(script.run(delete.clone()), Outcome::Refused(not_active.clone()));
-        let activate = StreamCommand::Activate { name: name.clone(), id };
+        let activate = StreamCommand::Activate { name: name.clone(), id, newest_group: None };
         assert_eq!(script.run(activate.clone()), Outcome::Done { version: 7 });
         assert_eq!(script.run(activate), Outcome::Done { version: 7 });
         let drop = StreamCommand::Drop { name: name.clone(), id };

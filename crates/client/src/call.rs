@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Command, Outcome, StreamId};
+use anabranch_proto::table::table_service_client::TableServiceClient;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
-use anabranch_proto::{key_fault, v1};
+use anabranch_proto::{key_fault, table_request_message, table_response, v1};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
 use anabranch_transport::was_not_sent;
 use anabranch_types::{GroupId, KeyFault, NodeId, StreamName, Timestamp};
@@ -107,6 +108,12 @@ pub trait LocalNode: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Position, CallError>>;
     /// Reads a page.
     fn read(&self, group: GroupId, read: Read) -> BoxFuture<'_, Result<Page, CallError>>;
+    /// Sends a request to a table group that the node leads.
+    fn table(
+        &self,
+        group: GroupId,
+        request: anabranch_table::Request,
+    ) -> BoxFuture<'_, Result<anabranch_table::Response, CallError>>;
 }
 
 /// Request for a page.
@@ -224,6 +231,19 @@ pub(crate) async fn seek(
     let message = v1::SeekRequest { group: group.0, start: Some(start), leader_only };
     let answer = log_client(channel).seek(request(message)).await.map_err(|s| error_of(&s))?;
     position(answer.into_inner().position)
+}
+
+pub(crate) async fn table(
+    channel: Channel,
+    group: GroupId,
+    wanted: &anabranch_table::Request,
+) -> Result<anabranch_table::Response, CallError> {
+    let message = table_request_message(group.0, wanted);
+    let client = TableServiceClient::new(channel);
+    let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let answer = client.call(request(message)).await.map_err(|status| error_of(&status))?;
+    let response = table_response(answer.into_inner());
+    response.map_err(|error| CallError::Unknown(error.to_string()))
 }
 
 pub(crate) async fn read(channel: Channel, group: GroupId, read: Read) -> Result<Page, CallError> {

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use anabranch_catalog::{Command, Outcome, StreamId};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
+use anabranch_table::{Request, Response};
 use anabranch_transport::{Connector, Destination};
-use anabranch_types::{NodeId, StreamName};
+use anabranch_types::{GroupId, NodeId, StreamName};
 use futures::stream::BoxStream;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -22,8 +23,8 @@ use crate::connections::{Connections, Peer};
 use crate::error::Error;
 use crate::feed::{Feed, Subscriber};
 use crate::known_leaders::KnownLeaders;
-use crate::search::{DEADLINE, Search};
-use crate::shard_call::{Append, ReadPage, Recall, Seek};
+use crate::search::{DEADLINE, Kind, Search};
+use crate::shard_call::{Append, ReadPage, Recall, Seek, TableCall};
 use crate::view::{ShardRoute, View};
 
 /// A handle to a cluster. Cheap to clone. All clones share connections and the copy of the catalog; both end with the
@@ -217,6 +218,21 @@ impl Client {
     ) -> Result<Page, Error> {
         let read = ReadPage { group: shard.group, from, max_records, max_bytes, wait };
         Search::new(&self.inner, shard).run(read).await
+    }
+
+    /// Sends a request to a table group. What the group refuses is a response.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such group; [`Error::NoLeader`]; [`Error::Throttled`]. After
+    /// [`Error::Unknown`] a write may have been made: the row's writer tells.
+    pub async fn table(&self, group: GroupId, request: Request) -> Result<Response, Error> {
+        let view = self.view();
+        let holders = view.holders(group).ok_or(Error::NotFound)?;
+        let search = Search::of_group(&self.inner, group, Kind::Table, holders);
+        match request.is_write() {
+            true => search.run(TableCall::<true> { group, request }).await,
+            false => search.run(TableCall::<false> { group, request }).await,
+        }
     }
 
     /// Pages from `from` on, pushed by a replica as records are committed. Without records an empty page comes every

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anabranch_catalog::{Command, StreamId};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
-use anabranch_types::StreamName;
+use anabranch_table::{Request, Response};
+use anabranch_types::{GroupId, StreamName};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -70,6 +71,9 @@ pub trait Cluster: Send + Sync + 'static {
         max_bytes: usize,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>>;
+
+    /// See [`Client::table`].
+    fn table(&self, group: GroupId, request: Request) -> BoxFuture<'_, Result<Response, Error>>;
 
     /// See [`Client::tail`].
     fn tail(&self, shard: &ShardRoute, from: Position) -> Pages;
@@ -145,6 +149,10 @@ impl Cluster for Client {
         wait: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>> {
         self.read(shard, from, max_records, max_bytes, wait).boxed()
+    }
+
+    fn table(&self, group: GroupId, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
+        self.table(group, request).boxed()
     }
 
     fn tail(&self, shard: &ShardRoute, from: Position) -> Pages {

@@ -1,4 +1,4 @@
-//! Finds the replica that can do what a call asks: nearly always the leader of the shard.
+//! Finds the replica that can do what a call asks: nearly always the leader of the shard or of the table group.
 //!
 //! Order of events: the node that led last is asked first. A node that refuses may name the leader (a hint), and the
 //! hint is asked next. Without a hint the replicas are asked in turn. Nodes that this process's own node finds silent
@@ -16,7 +16,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anabranch_shard::Start;
-use anabranch_types::NodeId;
+use anabranch_table::Request;
+use anabranch_types::{GroupId, NodeId};
 use futures::future::{FutureExt, select_ok};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -43,10 +44,20 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long the first attempt may stay without a response before the other replicas are asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The search of one call for the leader of one shard.
+/// What a group holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Shard,
+    Table,
+}
+
+/// The search of one call for the leader of one group.
 pub(crate) struct Search<'a> {
     inner: &'a Inner,
-    shard: &'a ShardRoute,
+    group: GroupId,
+    kind: Kind,
+    /// Nodes with a replica when the call began.
+    holders: &'a [NodeId],
     began: Instant,
     hint: Option<NodeId>,
     asked: Option<NodeId>,
@@ -61,11 +72,23 @@ pub(crate) struct Search<'a> {
 impl<'a> Search<'a> {
     /// A search that begins with the node that led last, as this client knows it.
     pub(crate) fn new(inner: &'a Inner, shard: &'a ShardRoute) -> Self {
+        Self::of_group(inner, shard.group, Kind::Shard, &shard.nodes)
+    }
+
+    /// As [`Self::new`], for a group with replicas on `holders`.
+    pub(crate) fn of_group(
+        inner: &'a Inner,
+        group: GroupId,
+        kind: Kind,
+        holders: &'a [NodeId],
+    ) -> Self {
         Self {
             inner,
-            shard,
+            group,
+            kind,
+            holders,
             began: Instant::now(),
-            hint: inner.leaders.get(shard.group),
+            hint: inner.leaders.get(group),
             asked: None,
             followed: 0,
             turn: 0,
@@ -131,7 +154,7 @@ impl<'a> Search<'a> {
     /// The nodes that hold a replica. From the newest view, because replicas may have moved since the route was made.
     fn nodes<R>(&self, look: impl FnOnce(&[NodeId]) -> R) -> R {
         let view = self.inner.catalog.load();
-        look(view.group(self.shard.group).map_or(&self.shard.nodes, |route| &route.nodes))
+        look(view.holders(self.group).unwrap_or(self.holders))
     }
 
     /// Waits for the response of `node` to `call`, until the attempt is given up.
@@ -149,14 +172,14 @@ impl<'a> Search<'a> {
             if let Ok(result) = timeout(LOOK, &mut call).await {
                 if matches!(result, Err(CallError::Unknown(_))) {
                     // The node may hang: the next call shall not begin with it.
-                    self.inner.leaders.forget(self.shard.group, node);
+                    self.inner.leaders.forget(self.group, node);
                 }
                 return result;
             }
             let elapsed = began.elapsed();
             if effect == Effect::Writes
                 && elapsed >= PATIENCE
-                && self.inner.leaders.may_probe(self.shard.group)
+                && self.inner.leaders.may_probe(self.group)
             {
                 tokio::select! {
                     biased;
@@ -173,14 +196,14 @@ impl<'a> Search<'a> {
             let is_late = elapsed >= patience;
             if is_late || self.inner.is_silent(node) || self.is_led_by_another_than(node) {
                 self.timed_out += u32::from(is_late);
-                self.inner.leaders.forget(self.shard.group, node);
+                self.inner.leaders.forget(self.group, node);
                 return Err(CallError::Unknown("no answer in time".into()));
             }
         }
     }
 
     fn is_led_by_another_than(&self, node: NodeId) -> bool {
-        self.inner.leaders.get(self.shard.group).is_some_and(|leader| leader != node)
+        self.inner.leaders.get(self.group).is_some_and(|leader| leader != node)
     }
 
     /// Asks the replicas on other nodes than `asked` whether one of them leads, and remembers which.
@@ -202,15 +225,18 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether `node` leads now: only a leader that a majority follows knows the end of the shard.
+    /// Whether `node` leads now: a response that only a leader gives which a majority follows.
     async fn leads(&self, node: NodeId) -> bool {
         let Ok(target) = self.inner.target(node) else { return false };
-        target.seek(self.shard.group, Start::Latest, true).await.is_ok()
+        match self.kind {
+            Kind::Shard => target.seek(self.group, Start::Latest, true).await.is_ok(),
+            Kind::Table => target.table(self.group, &Request::ListSpaces).await.is_ok(),
+        }
     }
 
     /// Remembers that `node` leads.
     fn found(&self, node: NodeId) {
-        self.inner.leaders.set(self.shard.group, node);
+        self.inner.leaders.set(self.group, node);
     }
 
     /// Whether to try again. Pauses once every replica was asked, and after a hint that leads nowhere new: a
@@ -236,7 +262,7 @@ impl<'a> Search<'a> {
 
     /// Whether the catalog does not list the shard any more.
     fn is_gone(&self) -> bool {
-        self.inner.catalog.load().group(self.shard.group).is_none()
+        self.inner.catalog.load().holders(self.group).is_none()
     }
 
     /// Why the search ends without a response.

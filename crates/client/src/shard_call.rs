@@ -1,10 +1,11 @@
-//! The calls to one shard. Each says how it is sent to one node, which errors allow another attempt, and what a
+//! The calls to one shard or one table group. Each says how it is sent to one node, which errors allow another attempt, and what a
 //! response tells about the leader. [`Search::run`](crate::search::Search::run) does the rest for all of them.
 
 use std::time::Duration;
 
 use anabranch_planted::{Bug, planted};
 use anabranch_shard::{Batch, BatchBuilder, Page, Position, Run, Start};
+use anabranch_table::{Request, Response};
 use anabranch_types::{GroupId, NodeId};
 
 use crate::call::{CallError, Read};
@@ -28,7 +29,7 @@ pub(crate) struct Attempt {
     pub(crate) leader_only: bool,
 }
 
-/// A call to one shard, sent to one node after the other until one gives a response.
+/// A call to one group, sent to one node after the other until one gives a response.
 pub(crate) trait ShardCall {
     type Response;
 
@@ -205,6 +206,35 @@ impl ShardCall for ReadPage {
     }
 
     fn failed(&mut self, error: CallError) -> Result<Option<NodeId>, Error> {
+        next_replica(error)
+    }
+}
+
+/// A request to a table group.
+pub(crate) struct TableCall<const WRITES: bool> {
+    pub(crate) group: GroupId,
+    pub(crate) request: Request,
+}
+
+impl<const WRITES: bool> ShardCall for TableCall<WRITES> {
+    type Response = Response;
+
+    const EFFECT: Effect = if WRITES { Effect::Writes } else { Effect::Reads };
+    const ANY_REPLICA_LATER: bool = false;
+
+    async fn send(&self, inner: &Inner, attempt: Attempt) -> Result<Response, CallError> {
+        inner.target(attempt.node)?.table(self.group, &self.request).await
+    }
+
+    fn proves_leader(&self, _: Attempt) -> bool {
+        true
+    }
+
+    fn failed(&mut self, error: CallError) -> Result<Option<NodeId>, Error> {
+        if WRITES && let CallError::Unknown(reason) = error {
+            // The caller reads the row to learn whether the transaction was made.
+            return Err(Error::Unknown(reason));
+        }
         next_replica(error)
     }
 }

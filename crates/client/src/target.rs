@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anabranch_shard::{Batch, Page, Position, Run, Start};
+use anabranch_table::{Request, Response};
 use anabranch_types::{GroupId, NodeId};
 
 use crate::call::{self, CallError, LocalNode, Read};
@@ -59,6 +60,17 @@ impl Target<'_> {
         match self {
             Self::Here(local) => local.seek(group, start, leader_only).await,
             Self::There(peer) => call::seek(peer.channel.clone(), group, start, leader_only).await,
+        }
+    }
+
+    pub(crate) async fn table(
+        &self,
+        group: GroupId,
+        request: &Request,
+    ) -> Result<Response, CallError> {
+        match self {
+            Self::Here(local) => local.table(group, request.clone()).await,
+            Self::There(peer) => call::table(peer.channel.clone(), group, request).await,
         }
     }
 

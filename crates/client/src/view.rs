@@ -17,6 +17,8 @@ pub struct View {
     catalog: Catalog,
     routes: HashMap<StreamName, Vec<Arc<ShardRoute>>>,
     by_group: HashMap<GroupId, Arc<ShardRoute>>,
+    /// Nodes with a replica of each table group.
+    tables: HashMap<GroupId, Vec<NodeId>>,
 }
 
 /// All that is needed to reach one shard.
@@ -72,6 +74,9 @@ impl View {
             open.sort_by_key(|route| route.end);
             view.routes.insert(name.clone(), open);
         }
+        let tables = catalog.table_groups.iter();
+        let holders = tables.map(|(id, group)| (*id, group.holders().map(|r| r.node).collect()));
+        view.tables = holders.collect();
         view.catalog = catalog;
         view
     }
@@ -86,6 +91,12 @@ impl View {
         let stream = self.catalog.streams.get(name)?;
         let open = self.routes.get(name).map(Vec::as_slice).unwrap_or_default();
         Some(StreamView { stream, open, view: self })
+    }
+
+    /// Nodes with a replica of `group`, which holds a shard or tables. `None` if there is no such group.
+    pub fn holders(&self, group: GroupId) -> Option<&[NodeId]> {
+        let shard = || self.by_group.get(&group).map(|route| &route.nodes);
+        self.tables.get(&group).or_else(shard).map(Vec::as_slice)
     }
 
     /// The shard that `group` holds.

@@ -5,7 +5,7 @@
 
 use anabranch_aws::constraints::Violations;
 use anabranch_aws::fault::{Fault, Message};
-use anabranch_aws::wire::Writer;
+use anabranch_aws::wire::{Format, Writer};
 use http::StatusCode;
 
 use crate::number::NumberFault;
@@ -89,10 +89,17 @@ impl Error {
         }
     }
 
-    /// The fault without the members `Item` and `CancellationReasons`.
+    /// The fault for the client.
     pub fn fault(&self) -> Fault {
         let (status, code) = self.wire();
-        let message = match self {
+        let mut writer = Writer::new(Format::Json, 128);
+        self.write(&mut writer);
+        let json = String::from_utf8(writer.finish()).ok();
+        Fault { status, code, message: self.message(), json }
+    }
+
+    fn message(&self) -> Message {
+        match self {
             Self::TransactionCancelled(_) | Self::TokenMismatch => {
                 Message::Capitalized(self.to_string())
             }
@@ -103,8 +110,7 @@ impl Error {
             | Self::Limit(_)
             | Self::Throughput(_)
             | Self::Internal { .. } => Message::Text(self.to_string()),
-        };
-        Fault { status, code, message }
+        }
     }
 
     /// Writes the body: type, message, and the members that only this error has.
@@ -121,7 +127,7 @@ impl Error {
             if let Self::ConditionFailed { item: Some(item) } = self {
                 json::write_attributes(w.member("Item"), item);
             }
-            match self.fault().message {
+            match self.message() {
                 Message::Text(text) => w.member("message").text(&text),
                 Message::Capitalized(text) => w.member("Message").text(&text),
                 Message::Absent(_) => {}

@@ -1,6 +1,7 @@
-//! The part of the DynamoDB API (`DynamoDB_20120810`) that the Kinesis Client Library 1.x, 2.x and 3.x needs, as pure
-//! functions over rows.
+//! The part of the DynamoDB API (`DynamoDB_20120810`) that the Kinesis Client Library 1.x, 2.x and 3.x needs: pure
+//! functions over rows, and a service that runs them on a table group of the cluster.
 //!
+//! - [`service`] is the API as a service of the gateway, and [`rows`] runs its operations on a table group.
 //! - [`operations`] has one file for each operation: the request, its checks, what it reads, what it decides.
 //! - [`store`] is the seam: the rows that an operation reads and writes. It has the order of events.
 //! - [`value`], [`number`] and [`item`] are the data model, [`expression`] the languages of conditions and updates.
@@ -11,7 +12,8 @@
 //! Invariants: bytes of a client never cause a panic, and take memory in proportion to their number. An operation
 //! decides only from the rows that it was given. Every write of an item expects the version that was read.
 //!
-//! Absent: I/O, a clock, randomness; HTTP, signatures, policies; features that no Kinesis Client Library uses. A
+//! Absent: HTTP, signatures, and the evaluation of policies, which are the gateway's. I/O, a clock and randomness are only
+//! in `service.rs` and `rows.rs`. Absent too: features that no Kinesis Client Library uses. A
 //! request for such a feature gets a `ValidationException` that names it.
 
 pub mod error;
@@ -23,7 +25,9 @@ mod legacy;
 pub mod limits;
 pub mod number;
 pub mod operations;
+pub mod rows;
 mod rules;
+pub mod service;
 pub mod store;
 mod style;
 pub mod table;
@@ -34,3 +38,4 @@ pub mod value;
 
 pub use error::Error;
 pub use operations::{Context, Operation, Output, Plan};
+pub use service::DynamoDb;

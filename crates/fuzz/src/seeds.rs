@@ -10,7 +10,7 @@ use std::io::Write;
 use anabranch_catalog::{
     AccountCommand, Catalog, Command, ConsumerCommand, EncryptionCommand, GroupCommand,
     NodeCommand, Outcome, Refusal, Resource, ResourceCommand, ShardChange, ShardsCommand,
-    StreamCommand, StreamId,
+    StreamCommand, StreamId, TableCommand,
 };
 use anabranch_proto::{encode_catalog, encode_command, encode_outcome, replica as pb, v1};
 use anabranch_shard::{BatchBuilder, Producer, Step};
@@ -151,6 +151,10 @@ fn commands() -> Vec<Command> {
         Command::Encryption(EncryptionCommand::Start { name: name(), id, master_key, wrapped, now })
     };
     commands.extend([start(None), start(Some(id))]);
+    commands.extend([
+        Command::Table(TableCommand::CreateGroups { replicas: 3, at_least: 3 }),
+        Command::Table(TableCommand::Activate { group: GroupId(9) }),
+    ]);
     commands
 }
 
@@ -168,6 +172,7 @@ fn outcomes() -> Vec<Outcome> {
         Refusal::JobOver { name: name(), job: 9 },
         Refusal::CannotMove { group: GroupId(1), to: NodeId(2) },
         Refusal::CannotRecover { group: GroupId(1) },
+        Refusal::Limit { what: "table groups", actual: 17, limit: 16 },
     ];
     let refused = refusals.into_iter().map(Outcome::Refused);
     [Outcome::Done { version: 300 }].into_iter().chain(refused).collect()

@@ -119,7 +119,7 @@ impl Error {
             | Self::Starting
             | Self::Internal => Message::Text(self.to_string()),
         };
-        Fault { status, code, message }
+        Fault { status, code, message, json: None }
     }
 }
 

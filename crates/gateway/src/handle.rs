@@ -333,7 +333,9 @@ impl Exchange<'_> {
         let Some((service, operation)) = callee else {
             let read = || wire::check_well_formed(protocol.format(), &bytes);
             cooperatively(bytes.len(), read).map_err(|error| Error::from(error).fault())?;
-            return Err(Error::UnknownOperation.fault());
+            let service = destination.service;
+            let unsupported = service.and_then(|service| service.unsupported(destination.name));
+            return Err(unsupported.unwrap_or_else(|| Error::UnknownOperation.fault()));
         };
         let (id, body) = (id.into_bytes(), &bytes);
         let received = Received { id, protocol, body, parts, peer, caller, stages };

@@ -46,6 +46,9 @@ pub(crate) trait Hosted: Send + Sync {
         received: Received<'a>,
     ) -> BoxFuture<'a, Result<Done, Fault>>;
 
+    /// The fault for an operation that the service does not have.
+    fn unsupported(&self, operation: &str) -> Option<Fault>;
+
     fn kind(&self, operation: OperationIndex) -> Kind;
 
     fn metrics(&self, operation: OperationIndex) -> &OperationMetrics;
@@ -100,6 +103,10 @@ impl<S: Service> Hosted for Host<S> {
     ) -> BoxFuture<'a, Result<Done, Fault>> {
         let operation = &S::OPERATIONS[operation.0];
         (operation.perform)(Call { port, host: self, operation, received }).future()
+    }
+
+    fn unsupported(&self, operation: &str) -> Option<Fault> {
+        S::unsupported(operation)
     }
 
     fn kind(&self, operation: OperationIndex) -> Kind {

@@ -52,6 +52,13 @@ pub trait Service: Sized + Send + Sync + 'static {
     /// One value of a scope: a certain stream, a certain shard.
     type Subject: Clone + Eq + Hash + Send;
 
+    /// The fault for an operation that the API has and this service does not. `None` for all other names: the gateway
+    /// then says that the operation is unknown.
+    fn unsupported(operation: &str) -> Option<Fault> {
+        let _ = operation;
+        None
+    }
+
     /// The fault for a call that exceeds a limit or finds no free memory. Each API has its own code for it.
     fn throttled(kind: Kind, message: String) -> Fault;
 }

@@ -5,7 +5,8 @@
 //!
 //! 1. `controller.rs`: takes every stream to where the catalog wants it. CREATING becomes ACTIVE once all shards have
 //!    leaders; DELETING streams are dropped; closed shards that have expired are forgotten; changes of consumers and
-//!    of encryption (`encryption.rs`) are settled once every node knows them.
+//!    of encryption (`encryption.rs`) are settled once every node knows them. A table group becomes ready once it has a
+//!    leader.
 //! 2. `reshard.rs`, a part of 1: drives splits and merges to COMMIT or ABORT.
 //! 3. `moves.rs`, after 1 in the same round: begins, ends and gives up moves of replicas.
 //! 4. `leader_balance.rs`: spreads the leaders of groups over the nodes, and takes them away from slow nodes.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_proto::node as pb;
+use anabranch_replica::DamagedLog;
 use anabranch_storage::{Entry, Error, GroupLog};
 use anabranch_types::{GroupId, LogId, NodeId};
 use tokio::time::sleep;
@@ -36,8 +37,12 @@ pub(crate) async fn follow(node: Node) {
     let mut without = BTreeMap::new();
     loop {
         let damaged = node.replicas().damaged();
-        for (group, log) in &damaged {
-            repair_log(&node, *group, log, &mut without).await;
+        for DamagedLog { group, log, is_local } in &damaged {
+            if *is_local {
+                repair_by_checksum(*group, &**log, log.damaged()).await;
+            } else {
+                repair_log(&node, *group, log, &mut without).await;
+            }
         }
         if damaged.is_empty() {
             without.clear();
@@ -50,6 +55,19 @@ pub(crate) async fn follow(node: Node) {
 
 /// For each entry, in how many rounds no holder had it.
 type RoundsWithoutCopy = BTreeMap<(GroupId, LogId), u32>;
+
+/// Corrects entries of which no other node has a copy.
+async fn repair_by_checksum(
+    group: GroupId,
+    log: &dyn GroupLog,
+    damaged: impl IntoIterator<Item = LogId>,
+) {
+    for id in damaged {
+        if let Err(error) = log.repair_by_checksum(id).await {
+            tracing::warn!(%group, entry = %id, %error, "not mended");
+        }
+    }
+}
 
 async fn repair_log(
     node: &Node,
@@ -72,12 +90,7 @@ async fn repair_log(
         }
     }
     if is_alone(node, holders.as_ref()) {
-        for id in left {
-            if let Err(error) = log.repair_by_checksum(id).await {
-                tracing::warn!(%group, entry = %id, %error, "not mended");
-            }
-        }
-        return;
+        return repair_by_checksum(group, &**log, left).await;
     }
     let Some(holders) = holders else { return };
     for id in left {

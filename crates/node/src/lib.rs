@@ -44,6 +44,7 @@ mod shard_leaders;
 mod status;
 mod subscriptions;
 mod superseded;
+mod table_service;
 mod went_back;
 
 pub use disk_watch::{DiskFailure, DiskHealth};

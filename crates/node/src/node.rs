@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anabranch_catalog::{Catalog, Start};
 use anabranch_encryption::Keyring;
-use anabranch_replica::{CatalogReplica, GroupReport, Replicas, ShardReplica};
+use anabranch_replica::{CatalogReplica, GroupReport, Replicas, ShardReplica, TableReplica};
 use anabranch_storage::LogStore;
 use anabranch_transport::ClockReport;
 use anabranch_types::{Clock, GroupId, NodeId};
@@ -142,6 +142,11 @@ impl Node {
     /// This node's replica of the shard that `group` holds.
     pub fn shard(&self, group: GroupId) -> Option<ShardReplica> {
         self.parts.replicas.shard(group)
+    }
+
+    /// This node's replica of the table group.
+    pub fn table(&self, group: GroupId) -> Option<TableReplica> {
+        self.parts.replicas.table(group)
     }
 
     /// State of `group` as this node's replica of it knows it. `None` if the node has no open replica of it.

@@ -16,6 +16,7 @@ use crate::leader_transfer::TransferLeaders;
 use crate::node::Node;
 use crate::node_messages::{freeze_response, load_message};
 use crate::node_request::NodeRequest;
+use crate::shard_leaders::Leads;
 
 pub(crate) fn node_service(node: &Node) -> NodeServiceServer<Internal> {
     NodeServiceServer::new(Internal(node.clone()))
@@ -69,6 +70,14 @@ impl NodeService for Internal {
         let settled = voters.is_some();
         let voters = voters.into_iter().flatten().map(|replica| replica.0).collect();
         Ok(Response::new(pb::VotersResponse { settled, voters }))
+    }
+
+    async fn leads(
+        &self,
+        request: Request<pb::LeadsRequest>,
+    ) -> Result<Response<pb::LeadsResponse>, Status> {
+        Leads(GroupId(request.into_inner().group)).here(&self.0).await?;
+        Ok(Response::new(pb::LeadsResponse {}))
     }
 
     async fn groups(

@@ -235,6 +235,7 @@ async fn open(
     match group.kind {
         GroupKind::Shard(shard) => open_shard(node, &spec, group, shard).await,
         GroupKind::Catalog => open_catalog(node, catalog, &spec, group).await,
+        GroupKind::Table(_) => node.replicas().open_table(&spec).await.map(drop),
     }
 }
 
@@ -340,7 +341,9 @@ async fn is_led(node: &Node, group: &GroupRef<'_>) -> bool {
     match group.kind {
         // A majority of the catalog's group has committed the version of the catalog that this node acts on.
         GroupKind::Catalog => true,
-        GroupKind::Shard(ShardRef { shard, .. }) => has_leader(node, shard).await,
+        GroupKind::Shard(_) | GroupKind::Table(_) => {
+            has_leader(node, group.group, group.replicas).await
+        }
     }
 }
 

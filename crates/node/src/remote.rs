@@ -19,7 +19,7 @@ use anabranch_types::{GroupId, LogId, NodeId, ReplicaId};
 use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::node_health::NodeHealth;
 use crate::node_messages::{Loads, copies_of, ending_of, loads_of};
@@ -169,8 +169,20 @@ impl Remotes {
         Ok(CatalogServiceClient::new(channel).node_info(request).await?.into_inner())
     }
 
-    /// Succeeds if `node` leads `group`.
+    /// Succeeds if `node` leads `group` and a majority follows it.
     pub(crate) async fn leads(&self, node: NodeId, group: GroupId) -> Result<(), Status> {
+        let request = request(pb::LeadsRequest { group: group.0 });
+        match NodeServiceClient::new(self.channel(node)?).leads(request).await {
+            Err(status) if status.code() == Code::Unimplemented => {
+                self.leads_shard(node, group).await
+            }
+            answered => answered.map(drop),
+        }
+    }
+
+    /// As [`Self::leads`], for a node of an earlier release, which has groups of shards only. Only a leader that a
+    /// majority follows knows the end of the shard.
+    async fn leads_shard(&self, node: NodeId, group: GroupId) -> Result<(), Status> {
         let start = Some(v1::seek_request::Start::Latest(v1::Empty {}));
         let request = request(v1::SeekRequest { group: group.0, start, leader_only: true });
         LogServiceClient::new(self.channel(node)?).seek(request).await.map(drop)

@@ -10,7 +10,7 @@ use tonic::service::Routes;
 
 use crate::access::Access;
 use crate::node::Node;
-use crate::{admin_service, catalog_service, log_service, node_service};
+use crate::{admin_service, catalog_service, log_service, node_service, table_service};
 
 /// Calls at a time on one connection. A gateway has one call for each subscription whose shard this node leads.
 const GRPC_STREAMS: u32 = 4096;
@@ -33,6 +33,7 @@ pub(crate) fn serve(
         .add_service(ReplicaServer::service(node.peers().transport().clone(), handler))
         .add_service(log_service::log_service(node))
         .add_service(catalog_service::catalog_service(node))
+        .add_service(table_service::table_service(node))
         .add_service(admin_service::admin_service(node))
         .add_service(node_service::node_service(node));
     let cluster = listener.is_mutual().then_some(&*node.settings().cluster);

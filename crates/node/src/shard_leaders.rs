@@ -1,10 +1,10 @@
-//! Asks whether shards have leaders. A replica is asked, not the catalog: leaders are found, never recorded.
+//! Asks whether the groups of shards and of tables have leaders. A replica is asked, not the catalog: leaders are found,
+//! never recorded.
 
 use std::time::Duration;
 
-use anabranch_catalog::Shard;
+use anabranch_catalog::{Replica, Shard};
 use anabranch_replica::{Error, ShardReplica};
-use anabranch_shard::Start;
 use anabranch_types::{GroupId, NodeId};
 use futures::FutureExt;
 use futures::future::join_all;
@@ -17,22 +17,20 @@ use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
 use crate::status::status_of;
 
-/// How long the leader of a shard may take to say that it leads.
+/// How long the leader of a group may take to say that it leads.
 const LEADER_ANSWERS: Duration = Duration::from_secs(1);
 /// Shards that are asked for their leaders at a time.
 const ASK_AT_ONCE: usize = 32;
 
-/// Asks a node whether it leads a group. A response without an error says that it does.
-struct Leads(GroupId);
+/// Asks a node whether it leads a group and a majority follows. A response without an error says that it does.
+pub(crate) struct Leads(pub(crate) GroupId);
 
 impl NodeRequest for Leads {
     type Response = ();
     type Error = Status;
 
     async fn here(&self, node: &Node) -> Result<(), Status> {
-        let shard = node.shard(self.0).ok_or_else(|| status_of(&Error::NotFound))?;
-        // Only a leader that a majority follows knows the end of the shard.
-        shard.seek(Start::Latest, true).await.map(drop).map_err(|error| status_of(&error))
+        node.replicas().confirm_leads(self.0).await.map_err(|error| status_of(&error))
     }
 
     async fn there(&self, remotes: &Remotes, to: NodeId) -> Result<(), Status> {
@@ -45,17 +43,16 @@ pub(crate) async fn all_have_leaders<'a>(
     node: &Node,
     shards: impl Iterator<Item = &'a Shard>,
 ) -> bool {
-    let asking: Vec<_> = shards.map(|shard| has_leader(node, shard).boxed()).collect();
+    let asking: Vec<_> =
+        shards.map(|shard| has_leader(node, shard.group, &shard.replicas).boxed()).collect();
     let answers = stream::iter(asking).buffer_unordered(ASK_AT_ONCE);
     answers.all(|has_leader| async move { has_leader }).await
 }
 
-/// Whether a replica of the shard soon answers that it leads. A leader that has lost its majority would not answer
-/// for long.
-pub(crate) async fn has_leader(node: &Node, shard: &Shard) -> bool {
-    let group = shard.group;
-    let asked = shard
-        .replicas
+/// Whether a replica of the group soon answers that it leads. A leader that has lost its majority would not answer for
+/// long.
+pub(crate) async fn has_leader(node: &Node, group: GroupId, replicas: &[Replica]) -> bool {
+    let asked = replicas
         .iter()
         .map(|replica| async move { node.ask(replica.node, &Leads(group)).await.is_ok() });
     let answers = timeout(LEADER_ANSWERS, join_all(asked)).await;

@@ -21,6 +21,7 @@ mod commands;
 mod nodes;
 mod outcomes;
 mod streams;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -34,6 +35,7 @@ use nodes::{
     replica_message,
 };
 use streams::{stream, stream_message};
+use tables::{table_group, table_group_message};
 use values::stream_name;
 
 /// The whole catalog, as it is stored, and sent to a receiver that has no version of it.
@@ -74,6 +76,7 @@ fn message_without_users(catalog: &Catalog) -> pb::Catalog {
         former_names: catalog.former_names.names().iter().map(former_name_message).collect(),
         other_births_millis: catalog.former_names.others().as_millis(),
         recovered: catalog.recovered.iter().map(recovered_message).collect(),
+        table_groups: catalog.table_groups.iter().map(table_group_message).collect(),
     }
 }
 
@@ -98,11 +101,14 @@ pub fn decode_catalog_after(bytes: Bytes, known: &Users) -> Result<Catalog, Erro
         false => users::users(message.users_version, message.users)?,
     };
     let streams = message.streams.into_iter().map(stream).collect::<Result<_, _>>()?;
+    let table_groups =
+        message.table_groups.into_iter().map(table_group).collect::<Result<_, _>>()?;
     Ok(Catalog {
         version: message.version,
         nodes: message.nodes.into_iter().map(node).collect(),
         replicas: message.replicas.iter().map(replica).collect(),
         streams,
+        table_groups,
         next_group: message.next_group,
         next_replica: message.next_replica,
         founders: message.founders.iter().map(replica).collect(),

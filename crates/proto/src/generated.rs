@@ -35,6 +35,10 @@ generated!(
     admin = "anabranch.admin.v1"
 );
 generated!(
+    /// `anabranch.table.v1`: calls on table groups, between nodes.
+    table = "anabranch.table.v1"
+);
+generated!(
     /// `anabranch.catalog.v1`: the catalog and its commands, stored and sent.
     pb_catalog = "anabranch.catalog.v1"
 );

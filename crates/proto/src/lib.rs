@@ -10,11 +10,13 @@ mod codec;
 mod error;
 mod generated;
 mod log;
+mod rows;
 
 pub use catalog::{
     decode_catalog, decode_catalog_after, decode_command, decode_outcome, encode_catalog,
     encode_catalog_without_users, encode_command, encode_outcome,
 };
 pub use error::Error;
-pub use generated::{admin, node, pb_catalog, replica, v1};
+pub use generated::{admin, node, pb_catalog, replica, table, v1};
 pub use log::{key_error_kind, key_fault};
+pub use rows::{table_request, table_request_message, table_response, table_response_message};

@@ -30,10 +30,11 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use prost::Message;
 use tokio::sync::oneshot;
 
+use crate::checkpoint_log::CheckpointLog;
 use crate::checkpoints::Kept;
 use crate::convert::{log_id, log_id_message, membership_message, membership_of, raft_log_id_of};
 use crate::log_adapter::into_io;
-use crate::machine::{Machine, Outcome};
+use crate::machine::{Encoded, Machine, Outcome, Stored};
 use crate::metrics::Metrics;
 use crate::payload::Payload;
 use crate::progress::Progress;
@@ -44,6 +45,8 @@ use crate::raft_types::{
 /// Applies committed entries to a group's machine, keeps checkpoints and moves the trim horizon.
 pub(crate) struct Applier {
     log: Arc<dyn GroupLog>,
+    /// For a machine whose state does not fit into a row.
+    checkpoint_log: Option<CheckpointLog>,
     machine: Box<dyn Machine>,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
@@ -53,18 +56,23 @@ pub(crate) struct Applier {
 
 impl Applier {
     /// Restores the state of the newest checkpoint or snapshot. openraft then applies the entries after it.
-    pub(crate) fn open(
+    ///
+    /// `parts` is the replica's checkpoint log, if its machine needs one.
+    pub(crate) async fn open(
         log: Arc<dyn GroupLog>,
+        parts: Option<Arc<dyn GroupLog>>,
         machine: Box<dyn Machine>,
         progress: Arc<Progress>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let (applied, membership) = (None, StoredMembership::default());
-        let mut applier = Self { log, machine, progress, metrics, applied, membership };
+        let (applied, membership, checkpoint_log) = (None, StoredMembership::default(), None);
+        let mut applier =
+            Self { log, checkpoint_log, machine, progress, metrics, applied, membership };
         let snapshot = applier.log.state(StateKey::Snapshot).map_err(into_io)?;
         let last = applier.log.log_state().last;
         let mut newest = snapshot.clone();
-        let mut kept = Vec::new();
+        let (mut kept, mut named) = (Vec::new(), Vec::new());
+        named.extend(snapshot.clone().map(decode).transpose()?.and_then(|row| row.parts));
         for (index, checkpoint) in applier.log.checkpoints() {
             if last.is_none_or(|last| index > last.index) {
                 continue; // a crash lost the entry that this row covers
@@ -72,6 +80,7 @@ impl Applier {
             let message = decode(checkpoint.clone())?;
             let arrival = Timestamp::from_millis(message.last_arrival_millis);
             kept.push(Kept { index, arrival });
+            named.extend(message.parts);
             let newest_id = newest.clone().and_then(checkpoint_log_id).map(|id| id.index);
             if newest_id < Some(index) {
                 newest = Some(checkpoint);
@@ -81,9 +90,13 @@ impl Applier {
         if !thinned.is_empty() {
             applier.log.put_state(thinned.into_iter().map(removed).collect(), None);
         }
+        if let Some(log) = parts {
+            let opened = CheckpointLog::open(log, &named).await.map_err(io::Error::other)?;
+            applier.checkpoint_log = Some(opened);
+        }
         applier.progress.set_gate(applier.machine.gate());
         if let Some(checkpoint) = newest {
-            applier.restore(checkpoint)?;
+            applier.restore(checkpoint).await?;
         }
         if let Some(horizon) = snapshot.map(decode).transpose()?.map(|s| s.trim_horizon) {
             let known = applier.progress.trim_horizon();
@@ -97,9 +110,23 @@ impl Applier {
         (self.machine, self.applied.as_ref().map(log_id))
     }
 
-    fn restore(&mut self, checkpoint: Bytes) -> io::Result<()> {
+    /// The replica's checkpoint log, if its machine has one.
+    pub(crate) fn checkpoint_log(&self) -> Option<CheckpointLog> {
+        self.checkpoint_log.clone()
+    }
+
+    async fn restore(&mut self, checkpoint: Bytes) -> io::Result<()> {
         let message = decode(checkpoint)?;
-        self.machine.restore(message.machine).map_err(io::Error::other)?;
+        let state = match (message.parts, &self.checkpoint_log) {
+            (None, _) => Stored::Row(message.machine),
+            (Some(parts), Some(log)) => {
+                Stored::Parts(log.read_all(parts).await.map_err(io::Error::other)?)
+            }
+            (Some(_), None) => {
+                return Err(io::Error::other("a checkpoint of another kind of group"));
+            }
+        };
+        self.machine.restore(state).map_err(io::Error::other)?;
         self.applied = message.last.map(raft_log_id_of);
         self.membership = StoredMembership::new(
             message.membership_log_id.map(raft_log_id_of),
@@ -115,16 +142,41 @@ impl Applier {
         Ok(())
     }
 
-    fn checkpoint(&self) -> Bytes {
-        let message = pb::Checkpoint {
+    /// Stores the state as of the `Checkpoint` entry at `log_index`, which was just applied.
+    fn checkpoint(&self, log_index: u64) {
+        let mut message = pb::Checkpoint {
             last: self.applied.as_ref().map(log_id_message),
             membership_log_id: self.membership.log_id().as_ref().map(log_id_message),
             membership: Some(membership_message(self.membership.membership())),
             trim_horizon: self.progress.trim_horizon(),
             last_arrival_millis: self.machine.last_arrival().as_millis(),
-            machine: self.machine.encode(),
+            ..pb::Checkpoint::default()
         };
-        message.encode_to_vec().into()
+        match (self.machine.encode(), &self.checkpoint_log) {
+            (Encoded::Row(state), _) => {
+                message.machine = state;
+                keep(&self.log, &self.progress, log_index, &message);
+            }
+            (Encoded::Parts(state), Some(parts)) => {
+                let Some(writing) = parts.begin() else {
+                    // The parts of the checkpoint before this one are still being written.
+                    return;
+                };
+                let (log, progress) = (Arc::clone(&self.log), Arc::clone(&self.progress));
+                let parts = parts.clone();
+                tokio::spawn(async move {
+                    match parts.write(&state).await {
+                        Ok(written) => writing.finish(|| {
+                            message.parts = Some(written);
+                            keep(&log, &progress, log_index, &message);
+                        }),
+                        // The checkpoint before this one stays, and the log that follows it.
+                        Err(error) => tracing::warn!(log_index, %error, "no checkpoint"),
+                    }
+                });
+            }
+            (Encoded::Parts(_), None) => {}
+        }
     }
 
     fn apply_entry(&mut self, entry: RaftEntry) -> io::Result<Outcome> {
@@ -152,11 +204,7 @@ impl Applier {
                 Ok(outcome)
             }
             Payload::Checkpoint => {
-                let mut rows = vec![(StateKey::Checkpoint(log_index), Some(self.checkpoint()))];
-                let thinned =
-                    self.progress.checkpoints().add(log_index, self.machine.last_arrival());
-                rows.extend(thinned.into_iter().map(removed));
-                self.log.put_state(rows, None);
+                self.checkpoint(log_index);
                 Ok(Outcome::None)
             }
             Payload::Trim { horizon } => {
@@ -168,6 +216,14 @@ impl Applier {
             Payload::Blank | Payload::Membership(_) => Ok(Outcome::None),
         }
     }
+}
+
+/// Writes the row of the checkpoint at `index`, and removes the checkpoints that it makes superfluous.
+fn keep(log: &Arc<dyn GroupLog>, progress: &Progress, index: u64, message: &pb::Checkpoint) {
+    let arrival = Timestamp::from_millis(message.last_arrival_millis);
+    let mut rows = vec![(StateKey::Checkpoint(index), Some(message.encode_to_vec().into()))];
+    rows.extend(progress.checkpoints().add(index, arrival).into_iter().map(removed));
+    log.put_state(rows, None);
 }
 
 /// The write that deletes the checkpoint at `index`.
@@ -215,7 +271,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
     }
 
     async fn get_snapshot_builder(&mut self) -> TrimSnapshot {
-        TrimSnapshot { log: Arc::clone(&self.log), progress: Arc::clone(&self.progress) }
+        let (log, progress) = (Arc::clone(&self.log), Arc::clone(&self.progress));
+        TrimSnapshot { log, progress, checkpoint_log: self.checkpoint_log.clone() }
     }
 
     async fn install_snapshot(
@@ -228,12 +285,17 @@ impl RaftStateMachine<TypeConfig> for Applier {
         // The log goes on right after the snapshot. So its first entry is the horizon here.
         message.trim_horizon = last.map_or(0, |last| last.index + 1);
         let checkpoint: Bytes = message.encode_to_vec().into();
+        if let Some(parts) = &self.checkpoint_log {
+            // A checkpoint of the old state that is being written now must not follow the snapshot.
+            parts.give_up();
+        }
         let old = self.progress.checkpoints().clear();
         let mut rows: Vec<_> = old.into_iter().map(removed).collect();
         rows.push((StateKey::Snapshot, Some(checkpoint.clone())));
         // The rows must be on disk before openraft purges the entries that the snapshot replaces.
         put_durably(&self.log, rows).await?;
-        self.restore(checkpoint)
+        self.restore(checkpoint).await?;
+        purge_parts(self.checkpoint_log.as_ref(), message.parts).await
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
@@ -270,6 +332,7 @@ async fn put_durably(
 pub(crate) struct TrimSnapshot {
     log: Arc<dyn GroupLog>,
     progress: Arc<Progress>,
+    checkpoint_log: Option<CheckpointLog>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for TrimSnapshot {
@@ -298,7 +361,19 @@ impl RaftSnapshotBuilder<TypeConfig> for TrimSnapshot {
         rows.push((StateKey::Snapshot, Some(checkpoint.clone())));
         put_durably(&self.log, rows).await?;
         self.progress.checkpoints().remove_below(index);
+        purge_parts(self.checkpoint_log.as_ref(), message.parts).await?;
         snapshot(checkpoint)
+    }
+}
+
+/// Purges the parts before those of the newest snapshot, whose row is durable.
+async fn purge_parts(
+    log: Option<&CheckpointLog>,
+    newest: Option<pb::CheckpointParts>,
+) -> io::Result<()> {
+    match (log, newest) {
+        (Some(log), Some(parts)) => log.purge_below(parts.first).await.map_err(io::Error::other),
+        _ => Ok(()),
     }
 }
 

@@ -42,6 +42,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::acknowledged::Reverted;
 use crate::applier::{Applier, checkpoint_log_id};
+use crate::checkpoint_log::CheckpointLog;
 use crate::convert::{
     log_id, log_id_message, membership_of, raft_log_id_of, raft_vote_of, vote_message,
 };
@@ -119,6 +120,9 @@ pub(crate) struct Group {
     pub(crate) replica: ReplicaId,
     pub(crate) node: NodeId,
     pub(crate) log: Arc<dyn GroupLog>,
+    /// The checkpoint log of a table group.
+    pub(crate) checkpoint_log: Option<CheckpointLog>,
+    holds_records: bool,
     pub(crate) progress: Arc<Progress>,
     pub(crate) raft: Raft,
     pub(crate) transport: Transport,
@@ -163,13 +167,22 @@ impl Group {
         }
         let progress = Arc::new(Progress::default());
         let out_of_service = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
+        let holds_records = machine.holds_records();
+        let parts = match machine.is_in_parts() {
+            true => Some(places::checkpoint_log(spec.group, spec.replica, store)?),
+            false => None,
+        };
+        let (own_log, metrics_of) = (Arc::clone(&log), Arc::clone(metrics));
         let applier =
-            Applier::open(Arc::clone(&log), machine, Arc::clone(&progress), Arc::clone(metrics));
+            Applier::open(own_log, parts, machine, Arc::clone(&progress), metrics_of).await;
         let applier = applier.map_err(|error| out_of_service(&error))?;
+        let checkpoint_log = applier.checkpoint_log();
         let lacks_writable_majority = Arc::new(AtomicBool::new(false));
         let network = NetworkFactory {
             group: spec.group,
+            holds_records,
             log: Arc::clone(&log),
+            checkpoint_log: checkpoint_log.clone(),
             transport: transport.clone(),
             pace: Arc::clone(pace),
             metrics: Arc::clone(metrics),
@@ -186,6 +199,8 @@ impl Group {
             replica: spec.replica,
             node: transport.settings().node,
             log,
+            checkpoint_log,
+            holds_records,
             progress,
             raft,
             transport: transport.clone(),
@@ -667,6 +682,7 @@ impl Group {
         requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
     ) -> BoxStream<'static, ResponseBody> {
         let (group, log) = (self.id, Arc::clone(&self.log));
+        let holds_records = self.holds_records;
         let lacks_writable_majority = Arc::clone(&self.lacks_writable_majority);
         let refused = Arc::new(AtomicBool::new(false));
         let (noticed, heard_leader) = (Arc::clone(&refused), Arc::clone(&self.heard_leader));
@@ -679,7 +695,7 @@ impl Group {
                 heard_leader.store(true, Ordering::Relaxed);
                 let lacks_writable_majority = lacks_writable_majority.load(Ordering::Relaxed);
                 let last = log.log_state().last;
-                if refuses(log.disk(), lacks_writable_majority, group, last, &message) {
+                if refuses(log.disk(), lacks_writable_majority, holds_records, last, &message) {
                     is_refused.store(true, Ordering::Relaxed);
                     return None;
                 }
@@ -718,6 +734,7 @@ impl Group {
                 reply.map(vote_reply).map_err(|e| e.to_string())
             }
             RequestBody::Snapshot(snapshot) => self.receive_snapshot(snapshot).await,
+            RequestBody::SnapshotPart(part) => self.receive_part(part).await,
             RequestBody::Transfer(transfer) => {
                 let from = raft_vote_of(transfer.from.unwrap_or_default());
                 let last = transfer.last.map(raft_log_id_of);
@@ -749,9 +766,25 @@ impl Group {
         }))
     }
 
+    async fn receive_part(&self, message: pb::SnapshotPart) -> Result<ResponseBody, String> {
+        let last = message.last.map(|last| LogId { term: last.term, index: last.index });
+        let (log, last) = self.checkpoint_log.as_ref().zip(last).ok_or("not a table group")?;
+        let received = log.receive(last, message.number, message.part).await;
+        received.map_err(|error| error.to_string())?;
+        Ok(ResponseBody::PartStored(pb::Empty {}))
+    }
+
     async fn receive_snapshot(&self, message: pb::InstallSnapshot) -> Result<ResponseBody, String> {
-        let checkpoint: pb::Checkpoint =
-            prost::Message::decode(message.checkpoint.clone()).map_err(|e| e.to_string())?;
+        let mut data = message.checkpoint;
+        let mut checkpoint: pb::Checkpoint =
+            prost::Message::decode(data.clone()).map_err(|e| e.to_string())?;
+        if let Some(parts) = &mut checkpoint.parts {
+            // The row of the leader names entries of the leader's checkpoint log.
+            let last = message.last.map(|last| LogId { term: last.term, index: last.index });
+            let (log, last) = self.checkpoint_log.as_ref().zip(last).ok_or("not a table group")?;
+            *parts = log.received(last, parts.count).await.ok_or("parts are missing")?;
+            data = prost::Message::encode_to_vec(&checkpoint).into();
+        }
         let membership = StoredMembership::new(
             checkpoint.membership_log_id.map(raft_log_id_of),
             membership_of(checkpoint.membership.unwrap_or_default()),
@@ -761,7 +794,7 @@ impl Group {
             last_membership: membership,
         };
         let vote = raft_vote_of(message.vote.unwrap_or_default());
-        let snapshot = Snapshot { meta, snapshot: message.checkpoint };
+        let snapshot = Snapshot { meta, snapshot: data };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         let installed = installed.map_err(|e| e.to_string())?;
         Ok(ResponseBody::Snapshot(vote_message(&installed.vote)))

@@ -1,6 +1,6 @@
-//! Raft replicas of a node: one for each shard that the node holds, and one for the catalog.
+//! Raft replicas of a node: one for each shard and each table group that the node holds, and one for the catalog.
 //!
-//! This is the only crate that names openraft. Other crates see [`ShardReplica`] and [`CatalogReplica`], and get
+//! This is the only crate that names openraft. Other crates see [`ShardReplica`], [`TableReplica`] and [`CatalogReplica`], and get
 //! them from [`Replicas`], the registry of a node.
 //!
 //! Order of events on the leader: `shard_replica.rs` checks an append and gives it to `proposer.rs`, which proposes
@@ -22,6 +22,7 @@
 mod acknowledged;
 mod applier;
 mod catalog_replica;
+mod checkpoint_log;
 mod checkpoints;
 mod convert;
 #[cfg(test)]
@@ -47,15 +48,17 @@ mod room;
 mod settings;
 mod shard_meter;
 mod shard_replica;
+mod table_replica;
 
 pub use catalog_replica::CatalogReplica;
 pub use error::Error;
 pub use group::{GroupReport, GroupSpec, GroupStatus, LeadershipTransfer, MemberReport};
 pub use machine::Outcome;
 pub use recovery::{StoredCatalog, give_up_catalog};
-pub use replicas::Replicas;
+pub use replicas::{DamagedLog, Replicas};
 pub use settings::ReplicaSettings;
 pub use shard_replica::ShardReplica;
+pub use table_replica::TableReplica;
 
 #[doc(hidden)]
 pub mod fuzzing;

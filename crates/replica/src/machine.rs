@@ -1,13 +1,15 @@
-//! The state machines behind the logs of groups: one for shards, one for the catalog.
+//! The state machines behind the logs of groups: one for shards, one for the catalog, one for tables.
 //!
 //! The applier calls [`Machine::apply`] for each committed command in log order, and [`Machine::publish`] after
 //! several. A checkpoint stores [`Machine::encode`], and a restart gives the bytes to [`Machine::restore`]. A
 //! machine reads no clock and does no I/O, so replicas that apply the same log have the same state.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_catalog::Catalog;
 use anabranch_shard::{Batch, Command, DeduplicationWindow, Gate, ShardState, Voids};
+use anabranch_table::{CheckpointReader, Limits, TableState};
 use anabranch_types::Timestamp;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -21,6 +23,8 @@ pub enum Outcome {
     Shard(anabranch_shard::Outcome),
     /// Outcome of a command of the catalog.
     Catalog(anabranch_catalog::Outcome),
+    /// Outcomes of a command of a table group: one for each transaction.
+    Table(Vec<anabranch_table::Outcome>),
 }
 
 impl Outcome {
@@ -31,7 +35,8 @@ impl Outcome {
             Self::Shard(Shard::Frozen(_) | Shard::Stale | Shard::Stepped) => true,
             Self::Shard(Shard::Appended { .. } | Shard::Refused(_))
             | Self::None
-            | Self::Catalog(_) => false,
+            | Self::Catalog(_)
+            | Self::Table(_) => false,
         }
     }
 }
@@ -42,21 +47,53 @@ impl Outcome {
 #[error("state machine: {0}")]
 pub(crate) struct MachineError(pub(crate) String);
 
+/// The state of a machine for a checkpoint.
+pub(crate) enum Encoded {
+    /// Small: it is part of the checkpoint's row.
+    Row(Bytes),
+    /// Large: it goes into the checkpoint log part by part (ADR-0032).
+    Parts(anabranch_table::Checkpoint),
+}
+
+/// The state of a machine as a checkpoint has it.
+pub(crate) enum Stored {
+    /// The bytes of [`Encoded::Row`].
+    Row(Bytes),
+    /// The parts of [`Encoded::Parts`], in order.
+    Parts(Vec<Bytes>),
+}
+
 /// A pure state machine behind a group's log.
 pub(crate) trait Machine: Send + Sync + 'static {
     /// Applies the command at `log_index`.
     fn apply(&mut self, log_index: u64, command: Bytes) -> Result<Outcome, MachineError>;
     /// The state, to be stored in a checkpoint.
-    fn encode(&self) -> Bytes;
-    /// Replaces the state by the encoded `state`, which [`Self::encode`] returned.
-    fn restore(&mut self, state: Bytes) -> Result<(), MachineError>;
+    fn encode(&self) -> Encoded;
+    /// Replaces the state by `state`, which [`Self::encode`] returned.
+    fn restore(&mut self, state: Stored) -> Result<(), MachineError>;
     /// Arrival time of the newest record. The epoch for machines without records.
     fn last_arrival(&self) -> Timestamp;
     /// Called after several commands were applied: notifies the tasks that follow the state.
     fn publish(&mut self);
+    /// Whether entries may hold records of users. A disk without free space refuses these.
+    fn holds_records(&self) -> bool {
+        false
+    }
+    /// Whether the state is stored in parts. Then the replica needs a checkpoint log.
+    fn is_in_parts(&self) -> bool {
+        false
+    }
     /// Whether a shard takes records, and the ranges of its log in which appends do not count.
     fn gate(&self) -> (Gate, Voids) {
         Default::default()
+    }
+}
+
+/// The bytes of a state that is in the checkpoint's row.
+fn in_row(state: Stored) -> Result<Bytes, MachineError> {
+    match state {
+        Stored::Row(bytes) => Ok(bytes),
+        Stored::Parts(_) => Err(MachineError("the checkpoint is in parts".into())),
     }
 }
 
@@ -83,12 +120,13 @@ impl Machine for ShardMachine {
         Ok(Outcome::Shard(outcome))
     }
 
-    fn encode(&self) -> Bytes {
-        self.state.encode()
+    fn encode(&self) -> Encoded {
+        Encoded::Row(self.state.encode())
     }
 
-    fn restore(&mut self, state: Bytes) -> Result<(), MachineError> {
-        self.state = ShardState::decode(&state).map_err(|e| MachineError(e.to_string()))?;
+    fn restore(&mut self, state: Stored) -> Result<(), MachineError> {
+        let state = ShardState::decode(&in_row(state)?);
+        self.state = state.map_err(|e| MachineError(e.to_string()))?;
         Ok(())
     }
 
@@ -97,6 +135,10 @@ impl Machine for ShardMachine {
     }
 
     fn publish(&mut self) {}
+
+    fn holds_records(&self) -> bool {
+        true
+    }
 
     fn gate(&self) -> (Gate, Voids) {
         (self.state.gate(), self.state.voids().clone())
@@ -137,12 +179,12 @@ impl Machine for CatalogMachine {
         Ok(Outcome::Catalog(self.catalog.apply(log_index, command)))
     }
 
-    fn encode(&self) -> Bytes {
-        anabranch_proto::encode_catalog(&self.catalog)
+    fn encode(&self) -> Encoded {
+        Encoded::Row(anabranch_proto::encode_catalog(&self.catalog))
     }
 
-    fn restore(&mut self, state: Bytes) -> Result<(), MachineError> {
-        let catalog = anabranch_proto::decode_catalog(state);
+    fn restore(&mut self, state: Stored) -> Result<(), MachineError> {
+        let catalog = anabranch_proto::decode_catalog(in_row(state)?);
         self.catalog = catalog.map_err(|e| MachineError(e.to_string()))?;
         Ok(())
     }
@@ -155,5 +197,59 @@ impl Machine for CatalogMachine {
         if self.published.borrow().version != self.catalog.version {
             self.published.send_replace(Arc::new(self.catalog.clone()));
         }
+    }
+}
+
+/// The rows of a table group, and the channel on which each new state is published.
+pub(crate) struct TableMachine {
+    state: TableState,
+    published: watch::Sender<Arc<TableState>>,
+    /// Bytes of the commands since the last checkpoint. Upkeep reads it.
+    logged_bytes: Arc<AtomicU64>,
+}
+
+impl TableMachine {
+    pub(crate) fn new(logged_bytes: Arc<AtomicU64>) -> (Self, watch::Receiver<Arc<TableState>>) {
+        let state = TableState::new(Limits::default());
+        let (published, watcher) = watch::channel(Arc::new(state.clone()));
+        (Self { state, published, logged_bytes }, watcher)
+    }
+}
+
+impl Machine for TableMachine {
+    fn apply(&mut self, log_index: u64, command: Bytes) -> Result<Outcome, MachineError> {
+        self.logged_bytes.fetch_add(command.len() as u64, Ordering::Relaxed);
+        let command = anabranch_table::Command::decode(command);
+        let command = command.map_err(|e| MachineError(e.to_string()))?;
+        Ok(Outcome::Table(self.state.apply(log_index, command)))
+    }
+
+    fn encode(&self) -> Encoded {
+        self.logged_bytes.store(0, Ordering::Relaxed);
+        Encoded::Parts(self.state.checkpoint())
+    }
+
+    fn restore(&mut self, state: Stored) -> Result<(), MachineError> {
+        let Stored::Parts(parts) = state else {
+            return Err(MachineError("the checkpoint is not in parts".into()));
+        };
+        let mut reader = CheckpointReader::new(*self.state.limits());
+        for part in parts {
+            reader.read(part).map_err(|e| MachineError(e.to_string()))?;
+        }
+        self.state = reader.finish().map_err(|e| MachineError(e.to_string()))?;
+        Ok(())
+    }
+
+    fn last_arrival(&self) -> Timestamp {
+        Timestamp::default()
+    }
+
+    fn is_in_parts(&self) -> bool {
+        true
+    }
+
+    fn publish(&mut self) {
+        self.published.send_replace(Arc::new(self.state.clone()));
     }
 }

@@ -31,11 +31,13 @@ use openraft::raft::{
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::acknowledged::{Acknowledged, Reverted};
+use crate::checkpoint_log::CheckpointLog;
 use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
 use crate::log_adapter::{is_catch_up, stored_entry};
 use crate::metrics::{Metrics, Sending};
@@ -46,7 +48,11 @@ use crate::room::{NO_FREE_SPACE, adds_records, lacks_free_space};
 #[derive(Clone)]
 pub(crate) struct NetworkFactory {
     pub(crate) group: GroupId,
+    /// Whether entries of the group may hold records.
+    pub(crate) holds_records: bool,
     pub(crate) log: Arc<dyn GroupLog>,
+    /// Where the parts of snapshots are, in a table group.
+    pub(crate) checkpoint_log: Option<CheckpointLog>,
     pub(crate) transport: Transport,
     pub(crate) pace: Arc<Pace>,
     pub(crate) metrics: Arc<Metrics>,
@@ -145,10 +151,30 @@ impl Network {
         !is_needed && self.has_records(request)
     }
 
+    /// Sends the parts of a snapshot whose state is in the checkpoint log.
+    async fn send_parts(&self, snapshot: &Snapshot) -> Result<(), String> {
+        let message: pb::Checkpoint =
+            Message::decode(snapshot.snapshot.clone()).map_err(|error| error.to_string())?;
+        let Some(parts) = message.parts else { return Ok(()) };
+        let log = self.factory.checkpoint_log.as_ref().ok_or("no checkpoint log")?;
+        for number in 0..parts.count {
+            let part = log.read(parts.first + number).await.map_err(|error| error.to_string())?;
+            self.factory.pace.catch_up(part.len()).await;
+            let last = snapshot.meta.last_log_id.as_ref().map(log_id_message);
+            let body = RequestBody::SnapshotPart(pb::SnapshotPart { last, number, part });
+            match self.call(Purpose::CatchUp, body, ANSWER_DEADLINE).await {
+                Ok(ResponseBody::PartStored(_)) => {}
+                Ok(other) => return Err(format!("unexpected answer: {other:?}")),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
     fn has_records(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
-        let group = self.factory.group;
+        let holds_records = self.factory.holds_records;
         request.entries.iter().any(|entry| match &entry.payload {
-            openraft::EntryPayload::Normal(stored) => adds_records(group, &stored.0),
+            openraft::EntryPayload::Normal(stored) => adds_records(holds_records, &stored.0),
             openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => false,
         })
     }
@@ -331,6 +357,7 @@ fn append_answer(body: ResponseBody) -> AppendAnswer {
         | ResponseBody::Snapshot(_)
         | ResponseBody::Transferred(_)
         | ResponseBody::Failed(_)
+        | ResponseBody::PartStored(_)
         | ResponseBody::Pong(_)) => Err(unexpected(&other)),
     }
 }
@@ -444,6 +471,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        if let Err(error) = self.send_parts(&snapshot).await {
+            return Err(StreamingError::Unreachable(Unreachable::from_string(error)));
+        }
         let body = RequestBody::Snapshot(pb::InstallSnapshot {
             vote: Some(vote_message(&vote)),
             last: snapshot.meta.last_log_id.as_ref().map(log_id_message),

@@ -3,7 +3,8 @@
 //! The log store keeps one log under each number. A group has two numbers there, called *places*: its own id, and
 //! its id with the highest bit set. One place holds the log of this node's replica. If that replica replaced another
 //! one on this node, the other place keeps the log of the old replica until the new replica votes: the old log may
-//! hold the only good copy of an entry (ADR-0022). The row [`StateKey::Replica`] of each log names its owner.
+//! hold the only good copy of an entry (ADR-0022). The row [`StateKey::Replica`] of each log names its owner. A group
+//! of tables has a checkpoint log beside each of these logs (ADR-0032), under the number with the bit 62 set.
 //!
 //! ```text
 //! place          log                    row StateKey::Replica
@@ -25,6 +26,8 @@ use crate::error::Error;
 
 /// The bit that tells the second place of a group from the first.
 const SECOND: u64 = 1 << 63;
+/// The bit that tells the checkpoint log of a place from its log.
+const CHECKPOINTS: u64 = 1 << 62;
 /// Follows the id in the row of a log whose replica was replaced.
 const REPLACED: u8 = 1;
 
@@ -35,7 +38,17 @@ fn places(group: GroupId) -> [GroupId; 2] {
 
 /// The group that a place belongs to.
 pub(crate) fn group_in(place: GroupId) -> GroupId {
-    GroupId(place.0 & !SECOND)
+    GroupId(place.0 & !(SECOND | CHECKPOINTS))
+}
+
+/// Whether the log in this place is a checkpoint log. Other nodes have no copy of its entries.
+pub(crate) fn is_checkpoint_log(place: GroupId) -> bool {
+    place.0 & CHECKPOINTS != 0
+}
+
+/// The checkpoint log beside the log in `place`.
+fn checkpoint_place(place: GroupId) -> GroupId {
+    GroupId(place.0 | CHECKPOINTS)
 }
 
 /// The groups that have a log in the store.
@@ -196,6 +209,18 @@ fn worth_removing(found: &Found) -> std::cmp::Reverse<Option<u64>> {
     std::cmp::Reverse(found.log.log_state().last.map(|last| last.index))
 }
 
+/// The checkpoint log beside the log of `replica`, which [`claim`] has returned. Creates it if it is missing.
+pub(crate) fn checkpoint_log(
+    group: GroupId,
+    replica: ReplicaId,
+    store: &Arc<dyn LogStore>,
+) -> Result<Arc<dyn GroupLog>, Error> {
+    let own = |found: &Found| matches!(found.owner, Owner::Replica(id) if id == replica);
+    let place = find_logs(group, &**store)?.into_iter().find(own).map(|found| found.place);
+    let place = place.ok_or_else(|| Error::OutOfService("the replica has no log".into()))?;
+    Ok(store.group(checkpoint_place(place))?)
+}
+
 /// Whether both places of `group` hold a log.
 pub(crate) fn is_doubled(group: GroupId, store: &dyn LogStore) -> bool {
     places(group).iter().all(|place| store.holds(*place))
@@ -230,6 +255,12 @@ pub(crate) async fn remove(group: GroupId, store: &Arc<dyn LogStore>) -> Result<
 }
 
 async fn remove_place(place: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
+    remove_log(place, store).await?;
+    let checkpoints = checkpoint_place(place);
+    if store.holds(checkpoints) { remove_log(checkpoints, store).await } else { Ok(()) }
+}
+
+async fn remove_log(place: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
     let (done, removed) = oneshot::channel();
     store.remove_group(place, Box::new(move |result| drop(done.send(result))));
     removed.await.map_err(|_| Error::OutOfService("the log store is gone".into()))??;

@@ -245,7 +245,10 @@ fn runs(
     let (log_index, arrival) = match outcome {
         Outcome::Shard(Appended { log_index, arrival }) => (log_index, arrival),
         Outcome::Shard(Refused(shut)) => return Err((*shut).into()),
-        Outcome::Shard(Frozen(_) | Stale | Stepped) | Outcome::None | Outcome::Catalog(_) => {
+        Outcome::Shard(Frozen(_) | Stale | Stepped)
+        | Outcome::None
+        | Outcome::Catalog(_)
+        | Outcome::Table(_) => {
             return Err(Error::Unknown("the entry was not an append".into()));
         }
     };

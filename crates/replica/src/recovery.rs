@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::applier::Applier;
 use crate::error::Error;
-use crate::machine::CatalogMachine;
+use crate::machine::{CatalogMachine, Encoded};
 use crate::metrics::Metrics;
 use crate::payload::Payload;
 use crate::places;
@@ -191,7 +191,8 @@ async fn replay(log: &Arc<dyn GroupLog>) -> Result<Catalog, Error> {
     let machine = Box::new(CatalogMachine::new(first).0);
     // This replay runs outside of a node, so nothing reads its metrics.
     let metrics = Arc::new(Metrics::new(&Registry::default()));
-    let applier = Applier::open(Arc::clone(log), machine, Arc::new(Progress::default()), metrics);
+    let progress = Arc::new(Progress::default());
+    let applier = Applier::open(Arc::clone(log), None, machine, progress, metrics).await;
     let (mut machine, applied) = applier.map_err(|error| out_of_service(&error))?.into_machine();
     let mut next = applied.map_or(0, |applied| applied.index + 1);
     let end = log.log_state().last.map_or(0, |last| last.index + 1);
@@ -206,7 +207,10 @@ async fn replay(log: &Arc<dyn GroupLog>) -> Result<Catalog, Error> {
             }
         }
     }
-    anabranch_proto::decode_catalog(machine.encode()).map_err(|error| out_of_service(&error))
+    let Encoded::Row(catalog) = machine.encode() else {
+        return Err(unreadable("the state of the catalog"));
+    };
+    anabranch_proto::decode_catalog(catalog).map_err(|error| out_of_service(&error))
 }
 
 #[cfg(test)]

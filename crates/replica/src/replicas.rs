@@ -20,7 +20,7 @@ use anabranch_metrics::Registry;
 use anabranch_shard::DeduplicationWindow;
 use anabranch_storage::{DiskState, GroupLog, LogStore, StateKey};
 use anabranch_transport::{Handler, PeerEvent, RequestBody, ResponseBody, Transport, pb};
-use anabranch_types::{Clock, GroupId, NodeId, ReplicaId, Timestamp};
+use anabranch_types::{Clock, GroupId, NodeId, ReplicaId};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
@@ -32,8 +32,8 @@ use crate::acknowledged::Reverted;
 use crate::catalog_replica::CatalogReplica;
 use crate::error::Error;
 use crate::group::{Group, GroupReport, GroupSpec, Shared};
-use crate::machine::{CatalogMachine, ShardMachine};
-use crate::maintenance::Upkeep;
+use crate::machine::{CatalogMachine, ShardMachine, TableMachine};
+use crate::maintenance::{Kind, Upkeep};
 use crate::metrics::{self, Metrics, Sums};
 use crate::network::Pace;
 use crate::payload::Payload;
@@ -42,6 +42,7 @@ use crate::raft_types::Member;
 use crate::recovery;
 use crate::settings::ReplicaSettings;
 use crate::shard_replica::{ShardReplica, rebuild_window};
+use crate::table_replica::TableReplica;
 
 mod leading;
 
@@ -71,10 +72,44 @@ struct Inner {
 #[derive(Clone)]
 struct Held {
     group: Arc<Group>,
-    shard: Option<ShardReplica>,
-    catalog: Option<CatalogReplica>,
+    serves: Serves,
     wanted: Vec<Replica>,
     upkeep: Arc<Mutex<Upkeep>>,
+}
+
+/// A log with entries that are known to be damaged.
+pub struct DamagedLog {
+    /// The group.
+    pub group: GroupId,
+    /// The log.
+    pub log: Arc<dyn GroupLog>,
+    /// Whether it is a checkpoint log. No other node has a copy of its entries.
+    pub is_local: bool,
+}
+
+/// What an open replica serves.
+#[derive(Clone)]
+enum Serves {
+    Catalog(CatalogReplica),
+    Shard(ShardReplica),
+    Table(TableReplica),
+}
+
+impl Serves {
+    fn shard(&self) -> Option<&ShardReplica> {
+        match self {
+            Self::Shard(shard) => Some(shard),
+            Self::Catalog(_) | Self::Table(_) => None,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Catalog(_) => Kind::Catalog,
+            Self::Shard(shard) => Kind::Shard { retained_from: shard.retained_from() },
+            Self::Table(table) => table.kind(),
+        }
+    }
 }
 
 impl Replicas {
@@ -148,8 +183,30 @@ impl Replicas {
             &self.inner.settings,
             keys,
         );
-        self.hold(spec, group, Some(shard.clone()), None);
+        self.hold(spec, group, Serves::Shard(shard.clone()));
         Ok(shard)
+    }
+
+    /// Opens this node's replica of a table group.
+    ///
+    /// # Errors
+    /// As [`Self::open_shard`].
+    pub async fn open_table(&self, spec: &GroupSpec) -> Result<TableReplica, Error> {
+        if let Some(table) = self.table(spec.group)
+            && table.group.replica == spec.replica
+            && table.group.runs()
+        {
+            self.want(spec.group, &spec.members);
+            return Ok(table);
+        }
+        let logged_bytes = Arc::default();
+        let (machine, state) = TableMachine::new(Arc::clone(&logged_bytes));
+        let group = self.open(spec, Box::new(machine)).await?;
+        let clock = Arc::clone(&self.inner.clock);
+        let deadline = self.inner.settings.append_deadline;
+        let table = TableReplica::new(Arc::clone(&group), state, logged_bytes, clock, deadline);
+        self.hold(spec, group, Serves::Table(table.clone()));
+        Ok(table)
     }
 
     /// Opens this node's replica of the catalog. `first` is the catalog that a new cluster begins with.
@@ -164,7 +221,7 @@ impl Replicas {
         if let Some(held) = self.held().get_mut(&spec.group)
             && held.group.replica == spec.replica
             && held.group.runs()
-            && let Some(catalog) = held.catalog.clone()
+            && let Serves::Catalog(catalog) = held.serves.clone()
         {
             held.wanted.clone_from(&spec.members);
             return Ok(catalog);
@@ -176,7 +233,7 @@ impl Replicas {
         let group = self.open(spec, Box::new(machine)).await?;
         group.log.put_state(vec![(StateKey::Founders, Some(founders))], None);
         let catalog = CatalogReplica { group: Arc::clone(&group), catalog: watcher };
-        self.hold(spec, group, None, Some(catalog.clone()));
+        self.hold(spec, group, Serves::Catalog(catalog.clone()));
         Ok(catalog)
     }
 
@@ -190,13 +247,21 @@ impl Replicas {
 
     /// The open replica of the shard with the id `group`.
     pub fn shard(&self, group: GroupId) -> Option<ShardReplica> {
-        self.held().get(&group)?.shard.clone()
+        self.held().get(&group)?.serves.shard().cloned()
+    }
+
+    /// The open replica of the table group with the id `group`.
+    pub fn table(&self, group: GroupId) -> Option<TableReplica> {
+        match &self.held().get(&group)?.serves {
+            Serves::Table(table) => Some(table.clone()),
+            Serves::Catalog(_) | Serves::Shard(_) => None,
+        }
     }
 
     /// Shards here that take no records until a resharding job is committed or aborted.
     pub fn undecided_shards(&self) -> BTreeMap<GroupId, ShardReplica> {
         let held = self.held();
-        let shards = held.iter().filter_map(|(group, held)| Some((*group, held.shard.as_ref()?)));
+        let shards = held.iter().filter_map(|(group, held)| Some((*group, held.serves.shard()?)));
         let pending = shards.filter(|(_, shard)| shard.is_undecided());
         pending.map(|(group, shard)| (group, shard.clone())).collect()
     }
@@ -204,14 +269,14 @@ impl Replicas {
     /// Load on each shard that is measured and whose leader is here.
     pub fn loads(&self) -> BTreeMap<GroupId, ShardLoad> {
         let held = self.held();
-        let load = |held: &Held| held.shard.as_ref()?.load();
+        let load = |held: &Held| held.serves.shard()?.load();
         held.iter().filter_map(|(group, held)| Some((*group, load(held)?))).collect()
     }
 
     /// Replicas here that lead their shards.
     pub fn led_shards(&self) -> Vec<ShardReplica> {
         let held = self.held();
-        let shards = held.values().filter_map(|held| held.shard.clone());
+        let shards = held.values().filter_map(|held| held.serves.shard().cloned());
         shards.filter(ShardReplica::leads).collect()
     }
 
@@ -255,10 +320,14 @@ impl Replicas {
         places::current(group, &*self.inner.store).ok()?
     }
 
-    /// Logs here with entries that are known to be damaged, each with its group.
-    pub fn damaged(&self) -> Vec<(GroupId, Arc<dyn GroupLog>)> {
+    /// Logs here with entries that are known to be damaged.
+    pub fn damaged(&self) -> Vec<DamagedLog> {
         let places = self.inner.store.damaged_groups().into_iter();
-        let log = |place| Some((places::group_in(place), self.inner.store.group(place).ok()?));
+        let log = |place| {
+            let log = self.inner.store.group(place).ok()?;
+            let is_local = places::is_checkpoint_log(place);
+            Some(DamagedLog { group: places::group_in(place), log, is_local })
+        };
         places.filter_map(log).collect()
     }
 
@@ -384,17 +453,10 @@ impl Replicas {
         }
     }
 
-    fn hold(
-        &self,
-        spec: &GroupSpec,
-        group: Arc<Group>,
-        shard: Option<ShardReplica>,
-        catalog: Option<CatalogReplica>,
-    ) {
+    fn hold(&self, spec: &GroupSpec, group: Arc<Group>, serves: Serves) {
         let upkeep = Arc::new(Mutex::new(Upkeep::new()));
         let wanted = spec.members.clone();
-        self.held()
-            .insert(spec.group, Held { group: Arc::clone(&group), shard, catalog, wanted, upkeep });
+        self.held().insert(spec.group, Held { group: Arc::clone(&group), serves, wanted, upkeep });
         let (replicas, spec) = (self.clone(), spec.clone());
         self.tasks().spawn(async move { replicas.settle(&group, &spec).await });
     }
@@ -462,12 +524,10 @@ impl Replicas {
                 let group = Arc::clone(&held.group);
                 self.tasks().spawn(async move { group.transfer_to_right_clock().await });
             }
-            let retained_from =
-                held.shard.as_ref().map_or(Timestamp::default(), ShardReplica::retained_from);
             let due = held.upkeep.lock().unwrap_or_else(PoisonError::into_inner).due(
                 &held.group,
                 self.inner.settings.checkpoint_interval,
-                retained_from,
+                held.serves.kind(),
             );
             if due.is_some() || held.group.trim_is_behind() || held.group.differs_from(&held.wanted)
             {

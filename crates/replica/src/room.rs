@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use anabranch_storage::DiskState;
 use anabranch_transport::pb;
-use anabranch_types::{GroupId, LogId};
+use anabranch_types::LogId;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver as _;
 
@@ -42,7 +42,7 @@ pub(crate) fn lacks_free_space(reason: &str) -> bool {
 pub(crate) fn refuses(
     disk: DiskState,
     lacks_writable_majority: bool,
-    group: GroupId,
+    holds_records: bool,
     last: Option<LogId>,
     message: &pb::AppendEntries,
 ) -> bool {
@@ -58,16 +58,16 @@ pub(crate) fn refuses(
             // If the leader has not committed more than this follower holds, these records may still need it for a
             // majority.
             let may_be_needed = lacks_writable_majority && index(&message.commit) <= holds;
-            !may_be_needed && lacked.any(|payload| adds_records(group, payload))
+            !may_be_needed && lacked.any(|payload| adds_records(holds_records, payload))
         }
         DiskState::Full => lacked.next().is_some(),
     }
 }
 
-/// Whether `payload`, of an entry of `group`, holds records. All other payloads are small, and the reserve of the
-/// disk is for them.
-pub(crate) fn adds_records(group: GroupId, payload: &Bytes) -> bool {
-    group != GroupId::CATALOG && append_of(payload.clone()).is_some()
+/// Whether `payload` holds records. `holds_records` says that it is an entry of a shard. All other payloads are small,
+/// and the reserve of the disk is for them.
+pub(crate) fn adds_records(holds_records: bool, payload: &Bytes) -> bool {
+    holds_records && append_of(payload.clone()).is_some()
 }
 
 impl Group {
@@ -119,8 +119,6 @@ mod tests {
     use super::*;
     use crate::payload::Payload;
 
-    const GROUP: GroupId = GroupId(7);
-
     fn records() -> Bytes {
         let batch = Bytes::from_static(b"batch");
         let append = Command::Append { arrival: Timestamp::default(), records: 1, batch };
@@ -153,8 +151,8 @@ mod tests {
         let (records, trim) = (records(), Payload::Trim { horizon: 3 }.encode());
         let refuses = |disk, commit, payload| {
             let message = append(commit, &[payload]);
-            let with_space_elsewhere = refuses(disk, false, GROUP, last(5), &message);
-            (refuses(disk, true, GROUP, last(5), &message), with_space_elsewhere)
+            let with_space_elsewhere = refuses(disk, false, true, last(5), &message);
+            (refuses(disk, true, true, last(5), &message), with_space_elsewhere)
         };
         assert_eq!(refuses(DiskState::Normal, 9, &records), (false, false));
         assert_eq!(refuses(DiskState::AlmostFull, 9, &records), (true, true));
@@ -162,7 +160,7 @@ mod tests {
         assert_eq!(undecided, (false, true), "a majority may lack it");
         assert_eq!(refuses(DiskState::AlmostFull, 9, &trim), (false, false));
         assert_eq!(refuses(DiskState::Full, 5, &trim), (true, true));
-        let news = super::refuses(DiskState::Full, true, GROUP, last(5), &append(9, &[]));
+        let news = super::refuses(DiskState::Full, true, true, last(5), &append(9, &[]));
         assert!(!news, "a new commit index needs no space");
     }
 
@@ -171,7 +169,7 @@ mod tests {
         let (records, trim) = (records(), Payload::Trim { horizon: 3 }.encode());
         let refuses = |disk, last, commit| {
             let message = append(commit, &[&records, &records, &trim]);
-            refuses(disk, true, GROUP, last, &message)
+            refuses(disk, true, true, last, &message)
         };
         for disk in [DiskState::AlmostFull, DiskState::Full] {
             assert!(!refuses(disk, last(8), 8), "{disk}");
@@ -185,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_catalog_adds_no_records() {
-        assert!(adds_records(GROUP, &records()));
-        assert!(!adds_records(GroupId::CATALOG, &records()));
+        assert!(adds_records(true, &records()));
+        assert!(!adds_records(false, &records()));
     }
 }

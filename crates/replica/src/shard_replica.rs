@@ -12,7 +12,7 @@
 //!
 //! This never happens: a replica that does not lead reports that a page ends at the tip of the shard.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use anabranch_shard::{
     Step,
 };
 use anabranch_storage::Health;
-use anabranch_types::{Clock, HashKeyRange, ReplicaId, Timestamp, limits};
+use anabranch_types::{Clock, HashKeyRange, Timestamp, limits};
 use bytes::BytesMut;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -381,11 +381,6 @@ impl ShardReplica {
         self.keys.as_deref()
     }
 
-    /// The voters of the shard, if this replica leads and no change of them is under way.
-    pub fn settled_voters(&self) -> Option<BTreeSet<ReplicaId>> {
-        self.group.settled_voters()
-    }
-
     /// State of the replica.
     pub fn status(&self) -> GroupStatus {
         self.group.status()
@@ -469,7 +464,7 @@ mod tests {
     use anabranch_storage::{LogStore, SimSettings, SimStore};
     use anabranch_testkit::eventually;
     use anabranch_transport::{TcpConnector, Transport, TransportSettings};
-    use anabranch_types::{GroupId, ManualClock, NodeId};
+    use anabranch_types::{GroupId, ManualClock, NodeId, ReplicaId};
     use bytes::Bytes;
     use futures::FutureExt;
 

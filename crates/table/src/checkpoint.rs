@@ -65,7 +65,7 @@ impl Checkpoint {
     }
 
     /// The parts, with at most `part_bytes` each, unless a part is a single item.
-    pub(crate) fn parts_of(&self, part_bytes: usize) -> impl Iterator<Item = Bytes> {
+    pub fn parts_of(&self, part_bytes: usize) -> impl Iterator<Item = Bytes> {
         let Contents { version, time, next_space, spaces, rows, .. } = &self.0;
         let header = Item::Header {
             version: version.as_u64(),

@@ -77,6 +77,12 @@ pub enum Refusal {
     /// The name of a space is empty.
     #[error("the name of a space is empty")]
     EmptyName,
+    /// The request breaks a limit or a rule. Only in responses that came from another node, which sent the text.
+    #[error("{text}")]
+    Invalid {
+        /// The rule.
+        text: String,
+    },
     /// Another transaction has created a space of that name.
     #[error("the space exists already, with number {space}")]
     SpaceExists {

@@ -28,6 +28,17 @@ use crate::state::{Space, TableState};
 #[error("space {0} not found")]
 pub struct UnknownSpace(pub SpaceId);
 
+/// The keys from `start` up to `end`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyRange {
+    /// Lowest key.
+    pub start: Bytes,
+    /// The keys are below this key. `None`: up to the end of the space.
+    pub end: Option<Bytes>,
+    /// Whether the highest keys come first.
+    pub descending: bool,
+}
+
 /// Some rows of a space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangePage {
@@ -106,17 +117,55 @@ impl TableState {
             Some(_) | None => Bound::Included(prefix),
         };
         let behind = self.known_space(space)?.rows.range::<[u8], _>((from, Bound::Unbounded));
+        let wanted = behind.take_while(|(key, _)| key.starts_with(prefix));
+        Ok(self.page(wanted, usize::MAX, max_bytes))
+    }
+
+    /// Rows of `space` whose keys are in `keys`, in the order of the keys or against it. A page has at least one row, if
+    /// there is one, and otherwise at most `max_rows`, and at most `max_bytes` or
+    /// [`Limits::page_bytes`](crate::Limits::page_bytes) of rows.
+    ///
+    /// # Errors
+    /// [`UnknownSpace`].
+    pub fn rows_between(
+        &self,
+        space: SpaceId,
+        keys: &KeyRange,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> Result<RangePage, UnknownSpace> {
+        let rows = &self.known_space(space)?.rows;
+        let start: &[u8] = &keys.start;
+        let end = match &keys.end {
+            // The map panics if the bounds are in the wrong order.
+            Some(end) if &end[..] <= start => return Ok(self.page([].into_iter(), 0, 0)),
+            Some(end) => Bound::Excluded(&end[..]),
+            None => Bound::Unbounded,
+        };
+        let wanted = rows.range::<[u8], _>((Bound::Included(start), end));
+        Ok(match keys.descending {
+            true => self.page(wanted.rev(), max_rows, max_bytes),
+            false => self.page(wanted, max_rows, max_bytes),
+        })
+    }
+
+    fn page<'a>(
+        &self,
+        wanted: impl Iterator<Item = (&'a Bytes, &'a Row)>,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> RangePage {
         let max_bytes = self.page_bytes(max_bytes);
         let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
-        for (key, row) in behind.take_while(|(key, _)| key.starts_with(prefix)) {
+        for (key, row) in wanted {
             bytes += row_bytes(key, &row.value);
-            more = bytes > max_bytes && !rows.is_empty();
+            more = (bytes > max_bytes || rows.len() >= max_rows) && !rows.is_empty();
             if more {
                 break;
             }
             rows.push((key.clone(), row.clone()));
         }
-        Ok(RangePage { rows, more, version: self.version() })
+        RangePage { rows, more, version: self.version() }
     }
 
     /// Changes after version `since` of rows of `space` whose keys begin with `prefix`. The changes of one transaction
@@ -265,6 +314,27 @@ mod tests {
         assert_eq!(table.range(unknown, b"", None, ALL), Err(UnknownSpace(unknown)));
         let key = Key { space: unknown, key: Bytes::from_static(b"a") };
         assert_eq!(table.get(&key), Err(UnknownSpace(unknown)));
+    }
+
+    #[test]
+    fn rows_between_two_keys_come_in_both_orders() {
+        let mut table = TableState::new(Limits::default());
+        let space = create(&mut table, "a");
+        write(&mut table, space, &["a=1", "b=2", "b/1=3", "c=4"]);
+        let between = |start: &'static str, end: Option<&'static str>, descending, max_rows| {
+            let end = end.map(|end| Bytes::from_static(end.as_bytes()));
+            let keys = KeyRange { start: start.into(), end, descending };
+            let page = table.rows_between(space, &keys, max_rows, ALL).unwrap();
+            let rows: Vec<_> = page.rows.iter().map(|(key, row)| shown(key, Some(row))).collect();
+            (rows.join(" "), page.more)
+        };
+        assert_eq!(between("", None, false, 9), ("a=1 b=2 b/1=3 c=4".into(), false));
+        assert_eq!(between("b", Some("c"), false, 9), ("b=2 b/1=3".into(), false));
+        assert_eq!(between("b", Some("c"), true, 9), ("b/1=3 b=2".into(), false));
+        assert_eq!(between("", None, true, 2), ("c=4 b/1=3".into(), true));
+        assert_eq!(between("c", Some("b"), false, 9), (String::new(), false));
+        assert_eq!(between("b", Some("b"), true, 9), (String::new(), false));
+        assert_eq!(between("", None, false, 0), ("a=1".into(), true), "one row at least");
     }
 
     #[test]

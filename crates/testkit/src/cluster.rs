@@ -12,7 +12,7 @@ use std::time::Duration;
 use anabranch_catalog::Replica;
 use anabranch_encryption::ShardKeys;
 use anabranch_metrics::Registry;
-use anabranch_replica::{Error, GroupSpec, ReplicaSettings, Replicas, ShardReplica};
+use anabranch_replica::{Error, GroupSpec, ReplicaSettings, Replicas, ShardReplica, TableReplica};
 use anabranch_shard::{Batch, BatchBuilder, Position, Producer, Run};
 use anabranch_storage::{LogStore, SimSettings, SimStore, SimSync};
 use anabranch_transport::{Clocks, ReplicaServer, Transport, TransportSettings};
@@ -27,6 +27,8 @@ use crate::network::Network;
 
 /// The group of the cluster's one shard.
 pub const GROUP: GroupId = GroupId(1);
+/// The table group, if the cluster has one.
+pub const TABLE_GROUP: GroupId = GroupId(2);
 
 /// Makes the keys of a replica that opens.
 type KeysOfReplica = Box<dyn Fn() -> Arc<ShardKeys> + Send + Sync>;
@@ -44,6 +46,7 @@ pub struct Cluster {
     members: Vec<Replica>,
     /// `None` if the records are stored in plain text.
     keys: Option<KeysOfReplica>,
+    has_table: bool,
     boots: u64,
 }
 
@@ -72,6 +75,7 @@ struct Running {
     disk: JoinHandle<()>,
     registry: Registry,
     shard: Option<ShardReplica>,
+    table: Option<TableReplica>,
 }
 
 /// Settings under which checkpoints and trims follow the clock within a second.
@@ -87,7 +91,12 @@ pub fn fast_settings() -> ReplicaSettings {
 impl Cluster {
     /// Nodes 1 to `nodes`; node n holds replica n.
     pub async fn start(nodes: u64, settings: ReplicaSettings) -> Self {
-        Self::start_with(nodes, settings, None).await
+        Self::start_with(nodes, settings, None, false).await
+    }
+
+    /// As [`Self::start`]. Each node holds a replica of a table group, too.
+    pub async fn start_with_table(nodes: u64, settings: ReplicaSettings) -> Self {
+        Self::start_with(nodes, settings, None, true).await
     }
 
     /// As [`Self::start`]. Each replica encrypts with the keys that `keys` gives it when it opens.
@@ -96,13 +105,14 @@ impl Cluster {
         settings: ReplicaSettings,
         keys: impl Fn() -> Arc<ShardKeys> + Send + Sync + 'static,
     ) -> Self {
-        Self::start_with(nodes, settings, Some(Box::new(keys))).await
+        Self::start_with(nodes, settings, Some(Box::new(keys)), false).await
     }
 
     async fn start_with(
         nodes: u64,
         settings: ReplicaSettings,
         keys: Option<KeysOfReplica>,
+        has_table: bool,
     ) -> Self {
         let replica = |node| Replica { id: ReplicaId(node), node: NodeId(node) };
         let mut cluster = Self {
@@ -114,6 +124,7 @@ impl Cluster {
             running: BTreeMap::new(),
             members: (1..=nodes).map(replica).collect(),
             keys,
+            has_table,
             boots: 0,
         };
         for node in 1..=nodes {
@@ -246,7 +257,8 @@ impl Cluster {
         transport.clocks().set_nodes(nodes());
         self.running.values().for_each(|running| running.transport.clocks().set_nodes(nodes()));
         let disk = tokio::spawn(sync_again_and_again(self.stores[&node].clone()));
-        let running = Running { replicas, transport, server, disk, registry, shard: None };
+        let running =
+            Running { replicas, transport, server, disk, registry, shard: None, table: None };
         self.running.insert(node, running);
         self.open(node, is_new).await;
     }
@@ -255,12 +267,17 @@ impl Cluster {
         let Some(running) = self.running.get_mut(&node) else { return };
         let Some(own) = self.members.iter().find(|member| member.node == NodeId(node)) else {
             running.replicas.close(GROUP).await;
-            running.shard = None;
+            running.replicas.close(TABLE_GROUP).await;
+            (running.shard, running.table) = (None, None);
             return;
         };
         let members = self.members.clone();
         let spec = GroupSpec { group: GROUP, replica: own.id, members, is_new, born: 0 };
         let keys = self.keys.as_ref().map(|keys| keys());
+        if self.has_table {
+            let spec = GroupSpec { group: TABLE_GROUP, ..spec.clone() };
+            running.table = running.replicas.open_table(&spec).await.ok();
+        }
         running.shard =
             running.replicas.open_shard(&spec, limits::DEFAULT_RETENTION_HOURS, keys).await.ok();
     }
@@ -268,6 +285,27 @@ impl Cluster {
     /// The replica on `node`, if it runs and is in service.
     pub fn shard(&self, node: u64) -> Option<&ShardReplica> {
         self.running.get(&node)?.shard.as_ref()
+    }
+
+    /// The replica of the table group on `node`, if it runs and is in service.
+    pub fn table(&self, node: u64) -> Option<&TableReplica> {
+        self.running.get(&node)?.table.as_ref()
+    }
+
+    /// Waits until a replica of the table group leads.
+    pub async fn table_leader(&self) -> &TableReplica {
+        let node = eventually("a leader of the table group", || async {
+            for node in self.up() {
+                if let Some(table) = self.table(node)
+                    && table.leads_now().await
+                {
+                    return Some(node);
+                }
+            }
+            None
+        });
+        let node = node.await;
+        self.table(node).expect("it led a moment ago")
     }
 
     /// The replicas of a node, if it runs.

@@ -12,7 +12,7 @@ mod memory_cluster;
 mod network;
 mod oracle;
 
-pub use cluster::{Cluster, GROUP, fast_settings};
+pub use cluster::{Cluster, GROUP, TABLE_GROUP, fast_settings};
 pub use eventually::eventually;
 pub use memory_cluster::MemoryCluster;
 pub use network::Network;

@@ -10,6 +10,7 @@ use anabranch_catalog::{
 };
 use anabranch_client::{Cluster, Error, Pages, ShardRoute, View};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
+use anabranch_table::{Limits, Request, Response, TableState};
 use anabranch_types::{
     Clock, GroupId, HashKey, KeyFault, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
     Timestamp,
@@ -44,6 +45,7 @@ struct State {
     shown: Arc<View>,
     versions: watch::Sender<u64>,
     logs: HashMap<GroupId, Log>,
+    tables: HashMap<GroupId, TableState>,
     failures: HashMap<GroupId, Error>,
     appends: usize,
     /// The same number, for reads that wait.
@@ -65,6 +67,7 @@ impl MemoryCluster {
                 shown: Arc::default(),
                 versions: watch::channel(0).0,
                 logs: HashMap::new(),
+                tables: HashMap::new(),
                 failures: HashMap::new(),
                 appends: 0,
                 appended: watch::channel(0).0,
@@ -227,6 +230,33 @@ impl MemoryCluster {
         self.state().logs.get(&shard.group).map_or_else(nothing, known)
     }
 
+    fn table_now(&self, group: GroupId, request: Request) -> Result<Response, Error> {
+        let mut state = self.state();
+        if !state.catalog.table_groups.contains_key(&group) {
+            return Err(Error::NotFound);
+        }
+        if let Some(error) = state.failures.get(&group) {
+            return Err(error.clone());
+        }
+        let table = state.tables.entry(group).or_insert_with(|| TableState::new(Limits::default()));
+        if let Some(response) = request.read(table) {
+            return Ok(response);
+        }
+        let command = match request {
+            Request::Transact(transaction) => {
+                let transactions = vec![transaction];
+                anabranch_table::Command::Transact { transactions, now: self.clock.now() }
+            }
+            Request::CreateSpace { id, name } => anabranch_table::Command::CreateSpace { id, name },
+            Request::DropSpace(space) => anabranch_table::Command::DropSpace { space },
+            Request::Get(_) | Request::Range { .. } | Request::ListSpaces => {
+                return Err(Error::Invalid("not a write".into()));
+            }
+        };
+        let outcome = table.apply(table.applied() + 1, command).pop();
+        outcome.map(Response::Outcome).ok_or(Error::NoLeader)
+    }
+
     fn append_now(&self, shard: &ShardRoute, batch: &Batch) -> Result<Vec<Run>, Error> {
         let mut state = self.state();
         let live = state.catalog.streams.get(&shard.stream).ok_or(Error::NotFound)?;
@@ -341,6 +371,10 @@ impl Cluster for MemoryCluster {
         batch: Batch,
     ) -> BoxFuture<'a, Result<Vec<Run>, Error>> {
         ready(self.append_now(shard, &batch)).boxed()
+    }
+
+    fn table(&self, group: GroupId, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
+        ready(self.table_now(group, request)).boxed()
     }
 
     fn recall<'a>(

@@ -234,6 +234,7 @@ fn bytes_of(body: &RequestBody) -> usize {
                 + OVERHEAD
         }
         RequestBody::Snapshot(snapshot) => snapshot.checkpoint.len() + OVERHEAD,
+        RequestBody::SnapshotPart(part) => part.part.len() + OVERHEAD,
         RequestBody::Vote(_)
         | RequestBody::PreVote(_)
         | RequestBody::Heartbeat(_)

@@ -186,6 +186,7 @@ impl Exchange {
                 | RequestBody::PreVote(_)
                 | RequestBody::Heartbeat(_)
                 | RequestBody::Snapshot(_)
+                | RequestBody::SnapshotPart(_)
                 | RequestBody::Transfer(_)),
             ) => {
                 let answered = self.server.handler.call(group, to, body);

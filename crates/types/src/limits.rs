@@ -76,6 +76,9 @@ pub const SHARD_READS_PER_SECOND: u64 = 5;
 pub const SHARD_READ_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 /// Characters in a user's name (IAM API reference, CreateUser).
 pub const USER_NAME_MAX_CHARACTERS: usize = 64;
+/// Table groups of a cluster. This limit is ours: a node may have a replica of each, a group has up to 64 MiB of rows
+/// in memory, and all groups together may have 1 GiB.
+pub const MAX_TABLE_GROUPS: usize = 16;
 /// Users of a cluster (IAM user guide, quotas: users in an account).
 pub const MAX_USERS: usize = 5_000;
 /// Access keys of one user (IAM user guide, quotas). Two, so that a new key can replace an old one without a gap.

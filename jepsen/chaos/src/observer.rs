@@ -28,7 +28,8 @@ pub(crate) async fn observe(admin: Admin, recorder: Recorder) {
 
 fn leader(group: &Group) -> Leader {
     let name = match &*group.stream {
-        "" => "catalog".to_owned(),
+        "" if group.group == 0 => "catalog".to_owned(),
+        "" => format!("tables (group {})", group.group),
         // A stream that is created again has other groups under the same name.
         stream => format!("{stream}/{} (group {})", group.shard, group.group),
     };

@@ -21,7 +21,8 @@ fn shown(response: &Response<Vec<u8>>) -> String {
 }
 
 fn faults() -> [(&'static str, Fault); 3] {
-    let fault = |code, message| Fault { status: StatusCode::BAD_REQUEST, code, message };
+    let fault =
+        |code, message| Fault { status: StatusCode::BAD_REQUEST, code, message, json: None };
     [
         ("message", fault("ResourceNotFoundException", Message::Text("Stream \"a<b\" & c".into()))),
         ("capitalized", fault("SerializationException", Message::Capitalized("no".into()))),

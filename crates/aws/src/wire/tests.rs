@@ -257,7 +257,10 @@ fn names_that_are_data_are_escaped_and_reals_keep_their_fraction() {
         writer.finish()
     };
     assert_eq!(write(Format::Json), br#"{"a\"b":0.5,"c":3.0}"#);
-    assert_eq!(write(Format::Cbor), b"\xbf\x63a\"b\xfb\x3f\xe0\0\0\0\0\0\0\x61c\xfb\x40\x08\0\0\0\0\0\0\xff");
+    assert_eq!(
+        write(Format::Cbor),
+        b"\xbf\x63a\"b\xfb\x3f\xe0\0\0\0\0\0\0\x61c\xfb\x40\x08\0\0\0\0\0\0\xff"
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@
 use anabranch_types::{GroupId, ReplicaId};
 
 use crate::apply::Change;
+use crate::groups::placements::Placement;
 use crate::groups::{Recovered, Replica};
 use crate::model::Catalog;
 use crate::outcome::Refusal;
@@ -30,7 +31,8 @@ impl Catalog {
         }
         let id = ReplicaId(self.id_after_recovery(group));
         let not_found = Refusal::ReplicaNotFound { group, replica: from };
-        let (replicas, moving) = self.placement_mut(group).ok_or(not_found.clone())?;
+        let Placement { replicas, moving, .. } =
+            self.placement_mut(group).ok_or(not_found.clone())?;
         let comes = moving.map(|moving| moving.to);
         let kept = replicas.iter().copied().chain(comes).find(|replica| replica.id == from);
         let node = kept.ok_or(not_found)?.node;

@@ -4,10 +4,10 @@
 //! brings it up to date. Requests between nodes name the receiving replica, so the old copy, if it ever appears
 //! again, takes part in nothing.
 //!
-//! A new group (of a stream that is being created, or of a hidden shard) begins anew instead, under another id with new
-//! replicas. Replicas that open a new group initialise it with the members that the catalog names. If these could
+//! A new group (of a stream that is being created, of a hidden shard, or of tables) begins anew instead, under another
+//! id with new replicas. Replicas that open a new group initialise it with the members that the catalog names. If these could
 //! change, two replicas could initialise one group with different members, and then both would be right to elect a
-//! leader. No acknowledged record is lost, because a new group has none.
+//! leader. No acknowledged record or row is lost, because a new group has none.
 //!
 //! A move is three commands. `MoveReplica` names the new replica; its node opens it, and the leader adds it as a
 //! learner. When the new voters have taken over, `FinishMove` puts it into the list. `CancelMove` forgets it instead.
@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use anabranch_types::{GroupId, NodeId, ReplicaId, ShardId};
 
 use crate::apply::Change;
+use crate::groups::placements::Placement;
 use crate::groups::{GroupRef, Move, Replica};
 use crate::model::{Catalog, Shard};
 use crate::nodes::NodeState;
@@ -49,9 +50,9 @@ impl Catalog {
         let new = self.groups().filter(|group| group.is_new && loses(group));
         let new: Vec<_> = new.map(|group| group.group).collect();
         let mut next = self.next_replica;
-        let mut replace = |replicas: &mut Vec<Replica>, moving: &mut Option<Move>| {
+        for Placement { replicas, moving, .. } in self.placements_mut() {
             if !concerns(replicas) {
-                return;
+                continue;
             }
             for replica in replicas.iter_mut().filter(|replica| replica.node == node) {
                 let before = std::mem::replace(&mut replica.id, ReplicaId(next));
@@ -62,23 +63,22 @@ impl Catalog {
                 moving.to.id = ReplicaId(next);
                 next += 1;
             }
-        };
-        self.shards_mut().for_each(|shard| replace(&mut shard.replicas, &mut shard.moving));
-        replace(&mut self.replicas, &mut self.moving);
+        }
         self.next_replica = next;
         new.into_iter().for_each(|group| self.begin_anew(group));
     }
 
     /// Puts another group, with new replicas on the same nodes, in the place of a new group.
     fn begin_anew(&mut self, group: GroupId) {
-        let (next_group, mut next_replica) = (self.next_group, self.next_replica);
-        let Some(shard) = self.shards_mut().find(|shard| shard.group == group) else { return };
-        shard.group = GroupId(next_group);
-        for replica in &mut shard.replicas {
+        let mut next_replica = self.next_replica;
+        let Some(placement) = self.placement_mut(group) else { return };
+        for replica in placement.replicas {
             replica.id = ReplicaId(next_replica);
             next_replica += 1;
         }
-        (self.next_group, self.next_replica) = (next_group + 1, next_replica);
+        self.next_replica = next_replica;
+        self.rename_group(group, GroupId(self.next_group));
+        self.next_group += 1;
     }
 
     pub(super) fn replace_replica(
@@ -88,7 +88,8 @@ impl Catalog {
     ) -> Result<Change, Refusal> {
         let id = ReplicaId(self.next_replica);
         let not_found = Refusal::ReplicaNotFound { group, replica: lost };
-        let (replicas, moving) = self.placement_mut(group).ok_or(not_found.clone())?;
+        let Placement { replicas, moving, .. } =
+            self.placement_mut(group).ok_or(not_found.clone())?;
         if let Some(moving) = moving.as_mut().filter(|moving| moving.to.id == lost) {
             // The replica that a move is adding. The move goes on with the new id.
             moving.to.id = id;
@@ -124,7 +125,7 @@ impl Catalog {
             return Err(Refusal::CannotMove { group, to });
         }
         let to = Replica { id: ReplicaId(self.next_replica), node: to };
-        if let Some((_, moving)) = self.placement_mut(group) {
+        if let Some(Placement { moving, .. }) = self.placement_mut(group) {
             *moving = Some(Move { to, from });
         }
         self.next_replica += 1;
@@ -136,7 +137,7 @@ impl Catalog {
         group: GroupId,
         replica: ReplicaId,
     ) -> Result<Change, Refusal> {
-        let Some((replicas, moving)) = self.placement_mut(group) else {
+        let Some(Placement { replicas, moving, .. }) = self.placement_mut(group) else {
             return Err(Refusal::ReplicaNotFound { group, replica });
         };
         // Another replica id: the command is late, and is about a move that has ended or whose replica was replaced.
@@ -155,7 +156,7 @@ impl Catalog {
         group: GroupId,
         replica: ReplicaId,
     ) -> Result<Change, Refusal> {
-        let Some((_, moving)) = self.placement_mut(group) else {
+        let Some(Placement { moving, .. }) = self.placement_mut(group) else {
             return Err(Refusal::ReplicaNotFound { group, replica });
         };
         let cancelled = moving.take_if(|moving| moving.to.id == replica);

@@ -8,6 +8,7 @@ use crate::model::StreamMode;
 use crate::nodes::NodeCommand;
 use crate::outcome::{Outcome, Refusal};
 use crate::script::Script;
+use crate::tables::TableCommand;
 
 const LIMITS: MoveLimits = MoveLimits { per_node: 2 };
 
@@ -46,7 +47,7 @@ impl Script {
     }
 
     /// Carries out plans until there is nothing left to do. Returns the number of commands.
-    fn settle(&mut self, lost: &BTreeSet<NodeId>) -> usize {
+    pub(crate) fn settle(&mut self, lost: &BTreeSet<NodeId>) -> usize {
         let mut moves = 0;
         loop {
             let commands = plan_moves(&self.catalog, lost, LIMITS);
@@ -81,8 +82,8 @@ impl Script {
     }
 
     fn held(&self, node: NodeId) -> usize {
-        let shards = self.catalog.groups().filter(|group| group.shard().is_some());
-        shards.filter(|group| group.replicas.iter().any(|r| r.node == node)).count()
+        let groups = self.catalog.groups().filter(GroupRef::is_load);
+        groups.filter(|group| group.replicas.iter().any(|r| r.node == node)).count()
     }
 }
 
@@ -237,10 +238,15 @@ proptest! {
     fn plans_end_with_even_loads(
         nodes in 3u64..8,
         shards in 1u32..20,
+        tables in 0u32..4,
         drained in proptest::collection::btree_set(1u64..8, 0..2),
         lost in proptest::collection::btree_set(1u64..8, 0..2),
     ) {
         let mut script = with_stream(&["", "", ""], shards);
+        script.done(TableCommand::CreateGroups { replicas: 3, at_least: tables });
+        for group in script.catalog.table_groups.keys().copied().collect::<Vec<_>>() {
+            script.done(TableCommand::Activate { group });
+        }
         (4..=nodes).for_each(|id| script.join(id, ""));
         for node in drained.iter().filter(|id| **id <= nodes) {
             let (node, state) = (NodeId(*node), NodeState::Draining);
@@ -255,7 +261,7 @@ proptest! {
         if usable.len() >= 3 {
             let (least, most) = (usable.iter().min().unwrap(), usable.iter().max().unwrap());
             prop_assert!(most - least <= 1, "{usable:?}");
-            prop_assert_eq!(usable.iter().sum::<usize>(), 3 * shards as usize);
+            prop_assert_eq!(usable.iter().sum::<usize>(), 3 * (shards + tables) as usize);
         }
     }
 }

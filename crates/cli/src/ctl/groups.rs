@@ -53,10 +53,22 @@ pub(super) fn describe(group: &pb::Group) -> Output {
 }
 
 fn holds(group: &pb::Group) -> String {
-    if group.stream.is_empty() {
-        return "the catalog".into();
+    match kind(group) {
+        pb::GroupKind::Catalog => "the catalog".into(),
+        pb::GroupKind::Table => "tables".into(),
+        pb::GroupKind::Shard | pb::GroupKind::Unspecified => {
+            format!("{} {}", group.stream, group.shard)
+        }
     }
-    format!("{} {}", group.stream, group.shard)
+}
+
+/// The kind of a group. A node of an earlier release does not say it: there, only the catalog has no stream.
+fn kind(group: &pb::Group) -> pb::GroupKind {
+    match group.kind() {
+        pb::GroupKind::Unspecified if group.stream.is_empty() => pb::GroupKind::Catalog,
+        pb::GroupKind::Unspecified => pb::GroupKind::Shard,
+        known @ (pb::GroupKind::Catalog | pb::GroupKind::Shard | pb::GroupKind::Table) => known,
+    }
 }
 
 /// A replica in a few words: `3 lags 12`, `2 unreachable`.
@@ -132,7 +144,8 @@ pub(super) fn place_word(place: pb::ReplicaPlace) -> &'static str {
 fn json_of(group: &pb::Group) -> Value {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     json!({
-        "group": group.group, "stream": text(&group.stream), "shard": text(&group.shard),
+        "group": group.group, "kind": word(kind(group).as_str_name(), "GROUP_KIND_"),
+        "stream": text(&group.stream), "shard": text(&group.shard),
         "leader": some_node(group.leader_node), "term": group.term, "last_index": group.last_index,
         "committed_index": group.committed_index, "applied_index": group.applied_index,
         "handing_over": group.handing_over, "voters_change": group.voters_change,
@@ -187,8 +200,26 @@ mod tests {
             committed_index: Some(19),
             replicas,
             gate: pb::Gate::Open.into(),
+            kind: pb::GroupKind::Shard.into(),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn a_group_shows_its_kind() {
+        let of_kind = |kind: pb::GroupKind, stream: &str| {
+            let group = pb::Group { kind: kind.into(), stream: stream.into(), ..group() };
+            let output = list(&[group]);
+            (output.lines[1][36..76].trim_end().to_owned(), output.json[0]["kind"].clone())
+        };
+        let shard = "orders shardId-000000000002".to_owned();
+        assert_eq!(of_kind(pb::GroupKind::Shard, "orders"), (shard.clone(), json!("SHARD")));
+        assert_eq!(of_kind(pb::GroupKind::Table, ""), ("tables".into(), json!("TABLE")));
+        let catalog = ("the catalog".to_owned(), json!("CATALOG"));
+        assert_eq!(of_kind(pb::GroupKind::Catalog, ""), catalog);
+        // A node of an earlier release.
+        assert_eq!(of_kind(pb::GroupKind::Unspecified, ""), catalog);
+        assert_eq!(of_kind(pb::GroupKind::Unspecified, "orders"), (shard, json!("SHARD")));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `anabranch ctl recover`: a last resort for a group that has lost its majority for good.
 //!
-//! The cluster recovers the group of a shard, and is asked over gRPC as for any other change. A catalog without a
-//! majority cannot be asked: its replica in a data directory is made the only voter there, while no node runs on the
-//! directory. Without `--accept-loss` nothing is changed, and the error says what would be lost.
+//! The cluster recovers the group of a shard or of tables, and is asked over gRPC as for any other change. A catalog
+//! without a majority cannot be asked: its replica in a data directory is made the only voter there, while no node runs
+//! on the directory. Without `--accept-loss` nothing is changed, and the error says what would be lost.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -62,7 +62,7 @@ impl Args {
     }
 }
 
-/// Asks the cluster to recover the group of a shard.
+/// Asks the cluster to recover the group of a shard or of tables.
 pub(super) async fn group(admin: &mut Admin, args: &Args) -> Result<Output> {
     let (What::Group(group), None, false) = (args.what, &args.data_dir, args.give_up) else {
         bail!("--data-dir and --give-up are for `recover catalog`");
@@ -82,7 +82,7 @@ pub(super) async fn group(admin: &mut Admin, args: &Args) -> Result<Output> {
 pub(super) async fn catalog(args: &Args) -> Result<Output> {
     if args.from.is_some() {
         bail!(
-            "--from is for shards' groups: the catalog is recovered in the data directory of a node that is stopped"
+            "--from is for other groups: the catalog is recovered in the data directory of a node that is stopped"
         );
     }
     let dir = args.data_dir.as_ref();

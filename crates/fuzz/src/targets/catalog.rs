@@ -4,12 +4,12 @@
 
 use anabranch_catalog::{
     Catalog, Command, ConsumerCommand, NewStream, NodeCommand, NodeRegistration, Replica,
-    ShardChange, ShardsCommand, StreamCommand, StreamMode, samples,
+    ShardChange, ShardsCommand, StreamCommand, StreamMode, TableCommand, samples,
 };
 use anabranch_proto::{
     decode_catalog, decode_command, decode_outcome, encode_catalog, encode_command, encode_outcome,
 };
-use anabranch_types::{NodeId, ReplicaId, SequenceNumber, ShardId, StreamName, Timestamp};
+use anabranch_types::{GroupId, NodeId, ReplicaId, SequenceNumber, ShardId, StreamName, Timestamp};
 use bytes::Bytes;
 
 /// Input: a command. If it decodes, it is applied twice to a catalog with streams and consumers. The catalog may
@@ -79,17 +79,22 @@ pub(super) fn catalog(input: &[u8]) {
     }
 }
 
-/// A catalog with three nodes and a stream of each mode. One stream has a consumer.
+/// A catalog with three nodes, a stream of each mode, and a table group of each status. One stream has a consumer.
 pub(crate) fn populated() -> Catalog {
     let voters = [Replica { id: ReplicaId(1), node: NodeId(1) }];
     let mut catalog = Catalog::bootstrap(&voters);
-    for (index, command) in (1..).zip(history()) {
+    let tables = [
+        TableCommand::CreateGroups { replicas: 1, at_least: 2 },
+        TableCommand::Activate { group: GroupId(8) },
+    ];
+    let commands = history().into_iter().chain(tables.map(Command::Table));
+    for (index, command) in (1..).zip(commands) {
         catalog.apply(index, command);
     }
     catalog
 }
 
-/// The commands that make [`populated`].
+/// The commands that make the nodes and the streams of [`populated`].
 pub(crate) fn history() -> Vec<Command> {
     let name = |text: &str| -> StreamName { text.parse().expect("a good name") };
     let now = Timestamp::from_millis(1_800_000_000_000);

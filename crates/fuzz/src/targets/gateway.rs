@@ -13,7 +13,8 @@ use anabranch_gateway::{Gateway, GatewaySettings, Platform, TokenKey};
 use anabranch_kinesis::{Kinesis, KinesisSettings};
 use anabranch_metrics::Registry;
 use anabranch_shard::{Batch, Position, Run, Start};
-use anabranch_types::{ManualClock, StreamName, Timestamp};
+use anabranch_table::{Request, Response};
+use anabranch_types::{GroupId, ManualClock, StreamName, Timestamp};
 use crc32fast::hash;
 use futures::future::{BoxFuture, pending, ready};
 use futures::{FutureExt, StreamExt};
@@ -157,6 +158,10 @@ impl Cluster for ReadOnly {
     ) -> BoxFuture<'a, Result<Vec<Run>, Error>> {
         let parsed = Batch::parse(batch.bytes().clone());
         assert_eq!(parsed.map(|parsed| parsed.record_count()), Ok(batch.record_count()));
+        ready(Err(Error::NoLeader)).boxed()
+    }
+
+    fn table(&self, _: GroupId, _: Request) -> BoxFuture<'_, Result<Response, Error>> {
         ready(Err(Error::NoLeader)).boxed()
     }
 

@@ -36,6 +36,10 @@ impl Hosted for Fake {
         unreachable!("dispatch performs nothing")
     }
 
+    fn unsupported(&self, _: &str) -> Option<Fault> {
+        None
+    }
+
     fn kind(&self, _: OperationIndex) -> Kind {
         Kind::Control
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use anabranch_catalog::{Catalog, GroupRef, Replica};
+use anabranch_catalog::{Catalog, GroupKind, GroupRef, Replica};
 use anabranch_proto::admin as pb;
 use anabranch_proto::node::{self, GroupReport};
 use anabranch_types::{GroupId, NodeId};
@@ -67,6 +67,15 @@ pub(super) fn message(group: &GroupRef<'_>, reports: &Reports) -> pb::Group {
         voters_change: leading.is_some_and(|leading| leading.voters_change),
         r#move: group.moving.map(|moving| jobs::move_message(group, moving, leading)),
         gate: gate_message(leading.and_then(|leading| leading.gate.as_ref())).into(),
+        kind: kind_message(group.kind).into(),
+    }
+}
+
+fn kind_message(kind: GroupKind<'_>) -> pb::GroupKind {
+    match kind {
+        GroupKind::Catalog => pb::GroupKind::Catalog,
+        GroupKind::Shard(_) => pb::GroupKind::Shard,
+        GroupKind::Table(_) => pb::GroupKind::Table,
     }
 }
 

@@ -1,7 +1,7 @@
-//! Recovery of a shard's group that has lost its majority for good: the group goes on from the replica on one node,
-//! which an operator chooses.
+//! Recovery of a group of a shard or of tables that has lost its majority for good: the group goes on from the replica
+//! on one node, which an operator chooses.
 //!
-//! The records that only other replicas have are lost. So the request is refused unless it accepts the loss, and the
+//! The entries that only other replicas have are lost. So the request is refused unless it accepts the loss, and the
 //! refusal says what may be lost. A group that has a leader is never recovered.
 
 use anabranch_catalog::{Command, GroupCommand, GroupRef};

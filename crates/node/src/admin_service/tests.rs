@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anabranch_catalog::{
     GroupCommand, GroupRef, NodeCommand, NodeRegistration, Refusal, Replica, ShardChange,
-    ShardsCommand, StreamCommand, samples,
+    ShardsCommand, StreamCommand, TableCommand, samples,
 };
 use anabranch_proto::node::{Gate, GroupReport, GroupsResponse, Member};
 use anabranch_replica::Error;
@@ -135,6 +135,24 @@ fn groups_are_listed_in_pages_for_a_stream_or_a_node() {
     assert_eq!(scene.page(&on_node), (vec![], None));
     scene.begin_move();
     assert_eq!(scene.page(&on_node), (vec![1], None), "the new replica is listed");
+}
+
+#[test]
+fn a_group_of_each_kind_is_shown_with_its_kind() {
+    let mut scene = Scene::new();
+    scene.run(Command::Table(TableCommand::CreateGroups { replicas: 3, at_least: 1 }));
+    let all = pb::ListGroupsRequest::default();
+    assert_eq!(scene.page(&all), (vec![0, 1, 2, 3, 4], None));
+    let shown = scene.catalog.groups().map(|group| {
+        let message = groups::message(&group, &Reports::default());
+        (message.group, message.kind(), message.stream, message.replicas.len())
+    });
+    let (catalog, table) = (pb::GroupKind::Catalog, pb::GroupKind::Table);
+    let shard = |group, stream: &str| (group, pb::GroupKind::Shard, stream.to_owned(), 3);
+    let [first, second, third] = [shard(1, "a"), shard(2, "a"), shard(3, "b")];
+    let expected = [(0, catalog, String::new(), 3), first, second, third];
+    let expected = expected.into_iter().chain([(4, table, String::new(), 3)]);
+    assert_eq!(shown.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Takes every stream to where the catalog wants it, one step at a time.
+//! Takes every stream and every table group to where the catalog wants it, one step at a time.
 //!
 //! The steps of one stream, in order: CREATING to ACTIVE once every shard has a leader, or DELETING to gone; closed
 //! shards that have expired are forgotten; changes of consumers are settled; a change of encryption is settled once
-//! every node follows it; the stream's resharding job is driven (`reshard.rs`). After the streams come the moves of
-//! replicas (`moves.rs`).
+//! every node follows it; the stream's resharding job is driven (`reshard.rs`). A table group has one step, from
+//! Creating to Ready once it has a leader. After the streams and table groups come the moves of replicas (`moves.rs`).
 //!
 //! A round takes the steps that are due, and the next round comes 50 ms later as long as there were any. Every step
 //! may be repeated, by this leader or by the next one. A shard expires by the time that a majority of clocks agrees
@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use anabranch_catalog::{
     Catalog, Command, ConsumerCommand, EncryptionCommand, ShardsCommand, Stream, StreamCommand,
-    StreamStatus, newest_group,
+    StreamStatus, TableCommand, TableGroupStatus, newest_group,
 };
 use anabranch_types::{StreamName, Timestamp};
 use futures::FutureExt;
+use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 
 use crate::catalog_leader::moves::{self, SilentSince};
@@ -27,7 +28,7 @@ use crate::catalog_leader::{Duty, PlacedRebalance, encryption};
 use crate::catalog_requests::step;
 use crate::fail_point::FailPoints;
 use crate::node::Node;
-use crate::shard_leaders::all_have_leaders;
+use crate::shard_leaders::{all_have_leaders, has_leader};
 
 const ROUND: Duration = Duration::from_millis(50);
 const IDLE_ROUND: Duration = Duration::from_secs(1);
@@ -56,9 +57,10 @@ impl Duty for Controller {
     const FOLLOWS_CATALOG: bool = true;
 
     async fn round(&mut self, node: &Node, catalog: &Catalog) -> Duration {
-        let stepped = round(node, catalog, &mut self.jobs, &self.fail_points).await;
+        let streams = round(node, catalog, &mut self.jobs, &self.fail_points);
+        let (stepped, activated) = tokio::join!(streams, activate_table_groups(node, catalog));
         let moved = moves::round(node, catalog, &mut self.silent_since, &self.placed).await;
-        if stepped || moved { ROUND } else { IDLE_ROUND }
+        if stepped || activated || moved { ROUND } else { IDLE_ROUND }
     }
 }
 
@@ -79,6 +81,21 @@ async fn round(node: &Node, catalog: &Catalog, jobs: &mut Jobs, fail_points: &Fa
     let driven = stream::iter(steps).buffer_unordered(STREAMS_AT_ONCE);
     jobs.extend(driven.filter_map(|progress| async move { progress }).collect::<Vec<_>>().await);
     busy
+}
+
+/// Activates every Creating table group that has a leader. Returns whether there are Creating groups.
+///
+/// The leader has an applied entry of its own term. So a majority of the replicas has stored the first members of the
+/// group, and no other replica can initialise the group with other members.
+async fn activate_table_groups(node: &Node, catalog: &Catalog) -> bool {
+    let groups = catalog.table_groups.iter();
+    let creating = groups.filter(|(_, table)| table.status == TableGroupStatus::Creating);
+    let steps = creating.map(|(group, table)| async move {
+        if has_leader(node, *group, &table.replicas).await {
+            step(node, Command::Table(TableCommand::Activate { group: *group })).await;
+        }
+    });
+    !join_all(steps).await.is_empty()
 }
 
 fn has_step(stream: &Stream, now: Option<Timestamp>) -> bool {

@@ -20,6 +20,7 @@ use crate::catalog_requests::step;
 use crate::node::Node;
 use crate::node_request::NodeRequest;
 use crate::remote::Remotes;
+use crate::status::status_of;
 
 /// How many moves to or from one node are under way at a time. Their bytes are bounded by the lane for catching up.
 const LIMITS: MoveLimits = MoveLimits { per_node: 4 };
@@ -90,7 +91,7 @@ async fn finished(node: &Node, under_way: &[GroupRef<'_>]) -> Vec<Command> {
 async fn voters(node: &Node, group: &GroupRef<'_>) -> Option<BTreeSet<ReplicaId>> {
     match group.kind {
         GroupKind::Catalog => return node.catalog_replica()?.settled_voters(),
-        GroupKind::Shard(_) => {}
+        GroupKind::Shard(_) | GroupKind::Table(_) => {}
     }
     let nodes: Vec<_> = group.holders().map(|replica| replica.node).collect();
     for holder in nodes {
@@ -101,7 +102,7 @@ async fn voters(node: &Node, group: &GroupRef<'_>) -> Option<BTreeSet<ReplicaId>
     None
 }
 
-/// Asks the leader of a shard for its voters. The response is `None` while they change.
+/// Asks the leader of a group for its voters. The response is `None` while they change.
 pub(crate) struct Voters(pub(crate) GroupId);
 
 impl NodeRequest for Voters {
@@ -109,7 +110,7 @@ impl NodeRequest for Voters {
     type Error = Status;
 
     async fn here(&self, node: &Node) -> Result<Option<BTreeSet<ReplicaId>>, Status> {
-        Ok(node.led_shard(self.0)?.settled_voters())
+        node.replicas().settled_voters(self.0).map_err(|error| status_of(&error))
     }
 
     async fn there(

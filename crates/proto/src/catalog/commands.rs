@@ -14,6 +14,7 @@ mod nodes;
 mod resources;
 mod shards;
 mod streams;
+mod tables;
 mod users;
 
 use anabranch_catalog::Command;
@@ -27,7 +28,7 @@ use crate::generated::pb_catalog as pb;
 use decoded::{Decoded, Pb};
 pub(super) use shards::{job_of, job_ref, split_message};
 
-const FAMILIES: [fn(Pb) -> Result<Decoded, Error>; 9] = [
+const FAMILIES: [fn(Pb) -> Result<Decoded, Error>; 10] = [
     account::command,
     consumers::command,
     encryption::command,
@@ -36,6 +37,7 @@ const FAMILIES: [fn(Pb) -> Result<Decoded, Error>; 9] = [
     resources::command,
     shards::command,
     streams::command,
+    tables::command,
     users::command,
 ];
 
@@ -62,6 +64,7 @@ fn command_message(command: &Command) -> pb::Command {
         Command::Resource(command) => resources::message(command),
         Command::Shards(command) => shards::message(command),
         Command::Stream(command) => streams::message(command),
+        Command::Table(command) => tables::message(command),
         Command::User(command) => users::message(command),
         Command::Limited { command, now } => Pb::Limited(Box::new(pb::Limited {
             command: Some(Box::new(command_message(command))),

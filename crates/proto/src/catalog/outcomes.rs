@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::generated::pb_catalog as pb;
 
 /// All limited quantities that [`Refusal::Limit`] can name. A text of a later release becomes `limit`.
-const LIMITS: [&str; 14] = [
+const LIMITS: [&str; 15] = [
     "ShardCount",
     "WarmThroughputMiBps",
     "consumers",
@@ -30,6 +30,7 @@ const LIMITS: [&str; 14] = [
     "scalings in 24 hours",
     "mode switches in 24 hours",
     "key changes in 24 hours",
+    "table groups",
 ];
 
 /// The bytes of an outcome.

@@ -2,6 +2,7 @@
 
 use anabranch_catalog::{
     Command, EncryptionCommand, NodeCommand, NodeRegistration, NodeState, StreamId,
+    TableGroupStatus,
 };
 use anabranch_types::{NodeId, ShardId};
 use bytes::Bytes;
@@ -26,6 +27,9 @@ fn a_catalog_survives_encoding_and_decoding() {
     assert!(catalog.balancing_paused && catalog.rebalance.is_some());
     assert!(catalog.commitment.is_some());
     assert!(!catalog.former_names.names().is_empty());
+    let statuses: Vec<_> = catalog.table_groups.values().map(|group| group.status).collect();
+    assert_eq!(statuses, [TableGroupStatus::Ready, TableGroupStatus::Creating]);
+    assert!(catalog.table_groups.values().any(|group| group.moving.is_some()));
     assert!(stream.job.is_some() && stream.shards.values().any(|shard| !shard.is_open()));
     let ann = catalog.users.get(&"ann".parse().unwrap()).unwrap();
     assert_eq!((catalog.users.len(), ann.keys.len(), ann.policies.len()), (2, 1, 1));
@@ -63,6 +67,26 @@ fn a_catalog_without_the_fields_of_balancing_has_it_on() {
     let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
     assert!(catalog.balances());
     assert_eq!((catalog.balancing_paused, catalog.rebalance), (false, None));
+}
+
+#[test]
+fn a_catalog_of_an_earlier_release_has_no_table_groups_and_one_without_a_status_is_refused() {
+    let before = pb::Catalog { version: 7, ..pb::Catalog::default() };
+    let catalog = decode_catalog(before.encode_to_vec().into()).unwrap();
+    assert!(catalog.table_groups.is_empty());
+    let table_groups = vec![pb::TableGroup { group: 4, ..pb::TableGroup::default() }];
+    let message = pb::Catalog { table_groups, ..pb::Catalog::default() };
+    let missing = Err(Error::Missing("table_group.status"));
+    assert_eq!(decode_catalog(message.encode_to_vec().into()), missing);
+}
+
+#[test]
+fn table_groups_without_replicas_are_rejected() {
+    let create = pb::CreateTableGroups { replicas: 0, at_least: 1 };
+    let command = pb::Command { command: Some(pb::command::Command::CreateTableGroups(create)) };
+    let rule = "must be at least 1".to_owned();
+    let expected = Error::Invalid { field: "create_table_groups.replicas", rule };
+    assert_eq!(decode_command(command.encode_to_vec().into()), Err(expected));
 }
 
 #[test]

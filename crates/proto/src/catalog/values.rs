@@ -22,12 +22,7 @@ pub(super) fn consumer_name(text: &str) -> Result<ConsumerName, Error> {
 }
 
 pub(super) fn stream_ref(name: &StreamName, id: StreamId) -> pb::StreamRef {
-    pb::StreamRef {
-        name: name.to_string(),
-        id: id.0,
-        with_consumers: false,
-        newest_group: None,
-    }
+    pb::StreamRef { name: name.to_string(), id: id.0, with_consumers: false, newest_group: None }
 }
 
 pub(super) fn hash_key_bytes(key: HashKey) -> Bytes {

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use anabranch_types::{GroupId, NodeId};
+use anabranch_types::{GroupId, NodeId, ReplicaId};
 
-use crate::group::LeadershipTransfer;
+use crate::error::Error;
+use crate::group::{Group, LeadershipTransfer};
 use crate::replicas::{Held, Replicas};
 
 impl Replicas {
@@ -24,6 +25,29 @@ impl Replicas {
     /// Whether the replica of `group` here leads.
     pub fn leads(&self, group: GroupId) -> bool {
         self.held().get(&group).is_some_and(|held| held.group.is_leader())
+    }
+
+    /// Succeeds if the replica of `group` here leads, has applied everything that earlier leaders committed, and no
+    /// other replica can lead now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if no replica of the group is open here. [`Error::NotLeader`].
+    pub async fn confirm_leads(&self, group: GroupId) -> Result<(), Error> {
+        self.group(group)?.read_index().await.map(drop)
+    }
+
+    /// The voters of `group`, if the replica here leads. `None` while they change.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if no replica of the group is open here. [`Error::NotLeader`].
+    pub fn settled_voters(&self, group: GroupId) -> Result<Option<BTreeSet<ReplicaId>>, Error> {
+        let group = self.group(group)?;
+        group.leading_term()?;
+        Ok(group.settled_voters())
+    }
+
+    fn group(&self, group: GroupId) -> Result<Arc<Group>, Error> {
+        self.held().get(&group).map(|held| Arc::clone(&held.group)).ok_or(Error::NotFound)
     }
 
     /// Transfers the leadership of `group` to a voter that has caught up, on a node that is alive and `suits`. If

@@ -14,5 +14,6 @@ mod rebuild;
 mod recovery;
 mod stalled_disk;
 mod suite;
+mod tables;
 mod trim;
 mod went_back;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_catalog::{
     AccountCommand, Catalog, Command, ConsumerCommand, Distribution, EncryptionCommand,
-    FormerNames, GroupCommand, NewStream, NodeCommand, NodeRegistration, NodeState, Outcome,
+    FormerNames, GroupCommand, Move, NewStream, NodeCommand, NodeRegistration, NodeState, Outcome,
     RecentChanges, Recovered, Refusal, Replica, Resource, ResourceCommand, ShardChange,
-    ShardMetrics, ShardsCommand, StreamCommand, StreamId, StreamMode, UserCommand,
+    ShardMetrics, ShardsCommand, StreamCommand, StreamId, StreamMode, TableCommand, UserCommand,
 };
 use anabranch_types::{
     GroupId, HashKey, HashKeyRange, Incarnation, NodeId, ReplicaId, SequenceNumber, ShardId,
@@ -31,6 +31,10 @@ pub(super) fn catalog() -> Catalog {
     }
     let recovered = Recovered { from: ReplicaId(4), to: ReplicaId(5) };
     catalog.recovered.insert(GroupId(1), recovered);
+    let to = Replica { id: ReplicaId(90), node: NodeId(2) };
+    for group in catalog.table_groups.values_mut().take(1) {
+        group.moving = Some(Move { to, from: None });
+    }
     for node in catalog.nodes.values_mut() {
         node.went_back = true;
     }
@@ -95,7 +99,11 @@ pub(super) fn commands() -> Vec<Command> {
             replicas: 3,
             now: Timestamp::from_millis(5),
         })),
-        Command::Stream(StreamCommand::Activate { name: name.clone(), id: StreamId(2) }),
+        Command::Stream(StreamCommand::Activate {
+            name: name.clone(),
+            id: StreamId(2),
+            newest_group: None,
+        }),
         Command::Group(GroupCommand::ReplaceReplica { group: GroupId(1), lost: ReplicaId(2) }),
         Command::Shards(ShardsCommand::Reshard {
             name: name.clone(),
@@ -107,6 +115,7 @@ pub(super) fn commands() -> Vec<Command> {
             id: StreamId(2),
             job: 5,
             endings: BTreeMap::from([(ShardId(0), number)]),
+            newest_group: None,
             now,
         }),
         Command::Shards(ShardsCommand::Reshard {
@@ -253,6 +262,21 @@ pub(super) fn commands() -> Vec<Command> {
         policy("q"),
         Command::User(UserCommand::DeletePolicy { user: "ann".parse().unwrap(), name: "q".into() }),
         Command::Group(GroupCommand::Recover { group: GroupId(1), from: ReplicaId(5) }),
+        Command::Stream(StreamCommand::Activate {
+            name: "s".parse().unwrap(),
+            id: StreamId(2),
+            newest_group: Some(GroupId(3)),
+        }),
+        Command::Shards(ShardsCommand::Commit {
+            name: "s".parse().unwrap(),
+            id: StreamId(2),
+            job: 5,
+            endings: BTreeMap::from([(ShardId(0), number)]),
+            newest_group: Some(GroupId(5)),
+            now,
+        }),
+        Command::Table(TableCommand::CreateGroups { replicas: 3, at_least: 2 }),
+        Command::Table(TableCommand::Activate { group: GroupId(7) }),
     ]
 }
 
@@ -297,6 +321,7 @@ pub(super) fn outcomes() -> Vec<Outcome> {
         Refusal::Limit { what: "policies of a user", actual: 11, limit: 10 },
         Refusal::Limit { what: "streams in CREATING", actual: 6, limit: 5 },
         Refusal::Limit { what: "key changes in 24 hours", actual: 26, limit: 25 },
+        Refusal::Limit { what: "table groups", actual: 17, limit: 16 },
     ];
     let outcomes = refusals.map(Outcome::Refused).into_iter();
     outcomes.chain([Outcome::Done { version: 4 }]).collect()
