@@ -209,8 +209,7 @@ mod tests {
     fn a_group_shows_its_kind() {
         let of_kind = |kind: pb::GroupKind, stream: &str| {
             let group = pb::Group { kind: kind.into(), stream: stream.into(), ..group() };
-            let output = list(&[group]);
-            (output.lines[1][36..76].trim_end().to_owned(), output.json[0]["kind"].clone())
+            (holds(&group), json_of(&group)["kind"].clone())
         };
         let shard = "orders shardId-000000000002".to_owned();
         assert_eq!(of_kind(pb::GroupKind::Shard, "orders"), (shard.clone(), json!("SHARD")));
