@@ -63,6 +63,10 @@ class User:
 
     def kinesis(self, node=0, **changed):
         """A boto3 client of one node that sends each call only once."""
+        return self.client("kinesis", node, **changed)
+
+    def client(self, service, node=0, **changed):
+        """As `kinesis`, for any service."""
         credentials = {
             "aws_access_key_id": self.key_id,
             "aws_secret_access_key": self.secret,
@@ -70,7 +74,7 @@ class User:
             **changed,
         }
         return boto3.session.Session().client(
-            "kinesis",
+            service,
             endpoint_url=self.cluster.nodes[node].endpoint,
             region_name=REGION,
             config=Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1}),
@@ -236,6 +240,25 @@ def wait_for_every_node(user, code):
         return codes == [code] * 3
 
     wait_until(f"every node answers {code}", answers)
+
+
+def test_policies_allow_single_tables(cluster, ann):
+    tables = ann.client("dynamodb")
+    assert "dynamodb:ListTables" in denied(tables.list_tables)
+    ann.allow(allow("dynamodb:*", "arn:aws:dynamodb:*:*:table/app-*"))
+    tables.create_table(
+        TableName="app-1",
+        KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    tables.put_item(TableName="app-1", Item={"k": {"S": "a"}})
+    denied(tables.put_item, TableName="other", Item={"k": {"S": "a"}})
+    # A transaction over several tables needs the right to all tables.
+    both = [{"Put": {"TableName": name, "Item": {"k": {"S": "b"}}}} for name in ["app-1", "app-2"]]
+    denied(tables.transact_write_items, TransactItems=both)
+    tables.transact_write_items(TransactItems=both[:1])
+    assert tables.scan(TableName="app-1")["Count"] == 2
 
 
 def test_a_session_has_the_policies_of_its_user_and_ends_with_the_user(cluster, orders, ann):

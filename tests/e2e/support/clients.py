@@ -21,8 +21,18 @@ SECRET_KEY = "anabranch-testing-secret"
 
 def kinesis(endpoint, **config):
     """A boto3 client with the SDK's own retries, independent of the machine's configuration."""
+    return client_of("kinesis", endpoint, **config)
+
+
+def dynamodb(endpoint, **config):
+    """As `kinesis`, for the DynamoDB subset."""
+    return client_of("dynamodb", endpoint, **config)
+
+
+def client_of(service, endpoint, **config):
+    """A boto3 client of a service, independent of the machine's configuration."""
     return boto3.session.Session().client(
-        "kinesis",
+        service,
         endpoint_url=endpoint,
         region_name=REGION,
         aws_access_key_id=ACCESS_KEY,
