@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from support.clients import dynamodb
+from support.cluster import Cluster
 from support.waiting import wait_until
 
 LEASES = "app"
@@ -228,16 +229,14 @@ def test_of_many_writers_of_one_counter_each_value_has_one(three):
     assert int(last["leaseCounter"]["N"]) >= max(counters), "no acknowledged renewal is lost"
 
 
-def test_rows_survive_the_death_of_all_nodes(three):
-    clients = [dynamodb(node.endpoint) for node in three.nodes]
-    create_leases(clients[0])
-    for shard in range(50):
-        create_lease(clients[shard % 3], shard)
-    for node in list(three.nodes):
-        three.kill(node)
-    for node in list(three.nodes):
-        three.restart(node)
-    for node in three.nodes:
-        three.wait_ready(node)
-        found = dynamodb(node.endpoint).scan(TableName=LEASES, ConsistentRead=True)
-        assert found["Count"] == 50, f"through node {node.id}"
+def test_rows_survive_the_death_of_all_nodes(tmp_path):
+    with Cluster(tmp_path / "all", nodes=3) as cluster:
+        clients = [dynamodb(node.endpoint) for node in cluster.nodes]
+        create_leases(clients[0])
+        for shard in range(50):
+            create_lease(clients[shard % 3], shard)
+        cluster.kill_everything()
+    with Cluster(tmp_path / "all", nodes=3) as cluster:
+        for node in cluster.nodes:
+            found = dynamodb(node.endpoint).scan(TableName=LEASES, ConsistentRead=True)
+            assert found["Count"] == 50, f"through node {node.id}"
