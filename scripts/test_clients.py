@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Runs one scenario with the AWS SDKs of five languages: `make test-clients`. Three nodes verify its signatures.
+"""Runs real clients: `make test-clients`. Three nodes verify their signatures.
 
-The scenario is: create, put, split, encrypt, read in the order of the lineage, subscribe, delete. Each unmodified SDK
+The AWS SDKs of five languages run one scenario: create, put, split, encrypt, read in the order of the lineage,
+subscribe, delete. The Kinesis Client Library runs another one: two workers share leases, and one is killed. Each client
 uses its own protocol, first over HTTPS with certificates by `anabranch ctl certs`, then in the clear. The script
 installs the SDKs from their registries into the user's cache. If the toolchain of a language is missing, the script
 skips the language and says so.
@@ -57,7 +58,17 @@ def javascript(ca):
 
 def java(ca):
     """Java v2, asynchronous: CBOR over HTTP/2."""
-    made, store = CACHE / "java", ca.with_suffix(".p12")
+    return of_maven("java", ca)
+
+
+def kcl(ca):
+    """The Kinesis Client Library 3 with its leases in this cluster: fan-out over HTTPS, polling over HTTP."""
+    return of_maven("kcl", ca)
+
+
+def of_maven(name, ca):
+    """A program in Java, with the packages that its pom.xml names."""
+    made, store = CACHE / name, ca.with_name(f"{name}.p12")
     places = [f"-DbuildDirectory={made}", f"-Dmdep.outputFile={made / 'classpath'}"]
     build = ["mvn", "-q", "-B", "compile", "dependency:build-classpath", *places]
     password = "changeit"
@@ -65,7 +76,7 @@ def java(ca):
     trusted += ["-keystore", store, "-storepass", password]
     script = 'exec java -cp "$0/classes:$(cat "$0/classpath")" Scenario "$@"'
     options = f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword={password}"
-    return Client(CLIENTS / "java", [build, trusted], ["sh", "-c", script, made], {"JDK_JAVA_OPTIONS": options})
+    return Client(CLIENTS / name, [build, trusted], ["sh", "-c", script, made], {"JDK_JAVA_OPTIONS": options})
 
 
 def go(ca):
@@ -86,6 +97,7 @@ LANGUAGES = {
     python: [],
     javascript: ["node", "npm"],
     java: ["java", "keytool", "mvn"],
+    kcl: ["java", "keytool", "mvn"],
     go: ["go"],
     rust: ["cargo"],
 }

@@ -55,6 +55,14 @@ pub trait Operation: Constrained {
     /// [`Error::Validation`] if a name cannot be the name of a table.
     fn tables(&self) -> Result<Vec<String>, Error>;
 
+    /// The operations that policies must allow, each with its table. Empty: the operation itself on its table.
+    ///
+    /// # Errors
+    /// As [`Self::tables`].
+    fn rights(&self) -> Result<Vec<(&'static str, String)>, Error> {
+        Ok(Vec::new())
+    }
+
     /// Checks the request and finds the rows that it is about. `tables` has the definitions of the tables of
     /// [`Self::tables`] that exist.
     ///

@@ -118,13 +118,15 @@ impl Rows {
     /// # Errors
     /// [`Obstacle::Failed`].
     pub async fn get(&self, group: GroupId, key: &RowKey) -> Result<Option<Row>, Obstacle> {
-        let Some(space) = self.space(group, key.space).await? else { return Ok(None) };
+        let Some(space) = self.space(group, key.space).await? else {
+            return absent(key.space).map(|()| None);
+        };
         let key_in_group = Key { space, key: Bytes::copy_from_slice(&key.key) };
         match self.call(group, Request::Get(key_in_group)).await? {
             Response::Row(row, _) => Ok(row.map(seam_row)),
             Response::Outcome(Outcome::Refused(Refusal::UnknownSpace { .. })) => {
                 self.forget(group, key.space);
-                Ok(None)
+                absent(key.space).map(|()| None)
             }
             other => Err(unexpected(&other).into()),
         }
@@ -132,7 +134,7 @@ impl Rows {
 
     async fn range(&self, group: GroupId, range: &Range) -> Result<Page, Obstacle> {
         let Some(space) = self.space(group, range.space).await? else {
-            return Ok(Page::default());
+            return absent(range.space).map(|()| Page::default());
         };
         let keys = KeyRange {
             start: Bytes::copy_from_slice(&range.start),
@@ -148,7 +150,7 @@ impl Rows {
             }
             Response::Outcome(Outcome::Refused(Refusal::UnknownSpace { .. })) => {
                 self.forget(group, range.space);
-                Ok(Page::default())
+                absent(range.space).map(|()| Page::default())
             }
             other => Err(unexpected(&other).into()),
         }
@@ -195,7 +197,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Drops a keyspace with its rows. A failure leaves rows that nobody names any more.
+    /// Drops a keyspace with its rows. After a failure the clean-up drops it later.
     pub async fn drop(&self, group: GroupId, space: Space) {
         let dropped = async {
             if let Some(number) = self.space(group, space).await? {
@@ -310,6 +312,14 @@ impl Rows {
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(GroupId, Space), SpaceId>> {
         self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A keyspace is not there. Those of a table were named by a definition that is gone by now: the definition is read again.
+fn absent(space: Space) -> Result<(), Obstacle> {
+    match space {
+        Space::Definitions | Space::Tokens => Ok(()),
+        Space::Items(_) | Space::Index(..) => Err(Obstacle::Conflict),
     }
 }
 

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anabranch_aws::constraints::{Checks, Constrained};
 use anabranch_aws::fault::Fault;
@@ -26,7 +27,6 @@ use anabranch_types::{AccountId, Clock, GroupId, Region, Timestamp};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::Error;
-use crate::index;
 use crate::operations::continuous_backups::{DescribeContinuousBackups, UpdateContinuousBackups};
 use crate::operations::create_table::CreateTable;
 use crate::operations::delete_item::DeleteItem;
@@ -44,17 +44,20 @@ use crate::operations::update_item::UpdateItem;
 use crate::operations::update_table::UpdateTable;
 use crate::operations::{Context, Operation, Output, Plan};
 use crate::rows::{Obstacle, Rows, pause};
-use crate::store::{Decision, Range, Space};
+use crate::store::{Decision, Page, Range, Reads, Space};
 use crate::table::description::Home;
 use crate::table::{Definition, Table, Tables};
 use crate::token;
+use crate::{index, limits};
 
 /// Attempts of one call that has conflicts.
 const ATTEMPTS: u32 = 30;
-/// Rows that one step of filling an index, or of forgetting tokens, reads.
+/// Rows that one step of filling an index, or of the clean-up, reads.
 const STEP_ROWS: usize = 200;
-/// Tokens are forgotten at most once in this time, by each gateway.
-const SWEEP_MILLIS: u64 = 60_000;
+/// Each gateway cleans up at most once in this time.
+const CLEAN_UP_MILLIS: u64 = 60_000;
+/// A space that no definition names is dropped after this time. Longer than any call takes between the two.
+const ORPHANED: Duration = Duration::from_secs(600);
 
 /// The DynamoDB subset of a cluster. Cheap to clone.
 #[derive(Clone)]
@@ -69,8 +72,10 @@ pub struct DynamoDb {
 struct Shared {
     /// Tables whose new indexes this gateway is filling.
     filling: Mutex<HashSet<String>>,
-    /// When tokens were last forgotten.
+    /// When this gateway last cleaned up.
     swept: Mutex<Timestamp>,
+    /// Spaces that no definition names, and since when.
+    orphans: Mutex<BTreeMap<Space, Timestamp>>,
 }
 
 impl DynamoDb {
@@ -118,6 +123,9 @@ impl DynamoDb {
         wants_sizes: bool,
     ) -> Result<<O::Plan as Plan>::Output, Obstacle> {
         let group = self.rows.group();
+        if let Some(group) = group {
+            self.clean_up(group);
+        }
         let tables = self.tables(group, &operation.tables()?, wants_sizes).await?;
         let plan = operation.plan(context, &tables)?;
         let found = match group {
@@ -138,15 +146,20 @@ impl DynamoDb {
             self.rows.create(group, space).await?;
         }
         if let Err(obstacle) = self.rows.transact(group, &writes).await {
-            for space in creates {
-                self.rows.drop(group, space).await;
+            // Only the spaces of a table that this call made up are surely nobody else's: another call may have committed
+            // the same index. And after an unknown outcome the table may be there.
+            let is_own = |space: &&Space| matches!(space, Space::Items(id) if id.0 == context.id);
+            if matches!(obstacle, Obstacle::Conflict) && creates.iter().any(|space| is_own(&space))
+            {
+                for space in creates {
+                    self.rows.drop(group, space).await;
+                }
             }
             return Err(obstacle);
         }
         for space in drops {
             self.rows.drop(group, space).await;
         }
-        self.sweep(group);
         Ok(response)
     }
 
@@ -200,15 +213,8 @@ impl DynamoDb {
                 return Ok(()); // the table was deleted
             };
             let table = Table::from_row(&row, BTreeMap::new())?;
-            let range = Range {
-                space: table.definition.space(),
-                start: start.clone(),
-                end: None,
-                descending: false,
-                max_rows: STEP_ROWS,
-            };
-            let reads = crate::store::Reads { rows: Vec::new(), range: Some(range) };
-            let page = self.rows.read(group, &reads).await?.page;
+            let space = table.definition.space();
+            let page = self.page(group, space, start.clone(), STEP_ROWS).await?;
             let step = index::backfill(&table, &page.rows)?;
             let is_last = step.rows == page.rows.len() && !page.has_more;
             let mut writes = step.writes;
@@ -231,32 +237,90 @@ impl DynamoDb {
         }
     }
 
-    /// Forgets tokens that have ended, in a task of its own, at most once a minute.
-    fn sweep(&self, group: GroupId) {
+    /// Forgets tokens that have ended, and drops spaces that no table has, in a task of its own, at most once a minute.
+    fn clean_up(&self, group: GroupId) {
         let now = self.clock.now();
         {
             let mut swept = lock(&self.shared.swept);
-            if now.as_millis() < swept.as_millis().saturating_add(SWEEP_MILLIS) {
+            if now.as_millis() < swept.as_millis().saturating_add(CLEAN_UP_MILLIS) {
                 return;
             }
             *swept = now;
         }
-        let rows = self.rows.clone();
+        let service = self.clone();
         tokio::spawn(async move {
-            let range = Range {
-                space: Space::Tokens,
-                start: Vec::new(),
-                end: None,
-                descending: false,
-                max_rows: STEP_ROWS,
+            let cleaned = async {
+                service.forget_tokens(group, now).await?;
+                service.drop_orphans(group, now).await
             };
-            let reads = crate::store::Reads { rows: Vec::new(), range: Some(range) };
-            let Ok(found) = rows.read(group, &reads).await else { return };
-            let writes = token::sweep(&found.page.rows, now);
-            if let Err(error) = rows.transact(group, &writes).await {
-                tracing::debug!(?error, "tokens stay until the next call");
+            if let Err(error) = cleaned.await {
+                tracing::debug!(?error, "the clean-up goes on later");
             }
         });
+    }
+
+    async fn forget_tokens(&self, group: GroupId, now: Timestamp) -> Result<(), Obstacle> {
+        let mut start = Vec::new();
+        loop {
+            let page = self.page(group, Space::Tokens, start, limits::MAX_ROWS).await?;
+            let writes = token::sweep(&page.rows, now);
+            match self.rows.transact(group, &writes).await {
+                // Another gateway forgets them, or a client sends one again.
+                Ok(()) | Err(Obstacle::Conflict) => {}
+                Err(obstacle) => return Err(obstacle),
+            }
+            match page.rows.last() {
+                Some((last, _)) if page.has_more => start = [&last[..], &[0]].concat(),
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
+    /// Drops the spaces of items and indexes that no definition has named for some minutes: a gateway was lost, or an
+    /// outcome was unknown, between a space and its definition.
+    async fn drop_orphans(&self, group: GroupId, now: Timestamp) -> Result<(), Obstacle> {
+        let mut orphans: HashSet<Space> = self.rows.sizes(group).await?.into_keys().collect();
+        orphans.retain(|space| matches!(space, Space::Items(_) | Space::Index(..)));
+        let mut start = Vec::new();
+        loop {
+            let page = self.page(group, Space::Definitions, start, STEP_ROWS).await?;
+            for (_, row) in &page.rows {
+                let Table { definition, .. } = Table::from_row(row, BTreeMap::new())?;
+                orphans.remove(&definition.space());
+                for index in &definition.indexes {
+                    orphans.remove(&definition.index_space(index));
+                }
+            }
+            match page.rows.last() {
+                Some((last, _)) if page.has_more => start = [&last[..], &[0]].concat(),
+                Some(_) | None => break,
+            }
+        }
+        let due: Vec<Space> = {
+            let mut known = lock(&self.shared.orphans);
+            known.retain(|space, _| orphans.contains(space));
+            for space in &orphans {
+                known.entry(*space).or_insert(now);
+            }
+            let is_due = |since: &Timestamp| now.since(*since) >= ORPHANED;
+            known.iter().filter(|(_, since)| is_due(since)).map(|(space, _)| *space).collect()
+        };
+        for space in due {
+            self.rows.drop(group, space).await;
+        }
+        Ok(())
+    }
+
+    async fn page(
+        &self,
+        group: GroupId,
+        space: Space,
+        start: Vec<u8>,
+        max_rows: usize,
+    ) -> Result<Page, Obstacle> {
+        let range = Some(Range { space, start, end: None, descending: false, max_rows });
+        let reads = Reads { range, ..Reads::default() };
+        Ok(self.rows.read(group, &reads).await?.page)
     }
 }
 
@@ -313,14 +377,13 @@ where
     type Response = Answer<<O::Plan as Plan>::Output>;
 
     fn target(&self, _: &DynamoDb) -> Result<TableTarget, Error> {
-        let mut names = self.0.tables()?;
-        let first = names.pop();
-        Ok(TableTarget(match (first, names.is_empty()) {
-            (None, _) => None,
-            (Some(name), true) => Some(name),
-            // Several tables: the policy must allow the action on all tables.
-            (Some(_), false) => Some("*".to_owned()),
-        }))
+        let mut rights = self.0.rights()?.into_iter();
+        if let Some((action, table)) = rights.next() {
+            let (action, table, further) = (Some(action), Some(table), rights.collect());
+            return Ok(TableTarget { action, table, further });
+        }
+        let table = self.0.tables()?.into_iter().next();
+        Ok(TableTarget { action: None, table, further: Vec::new() })
     }
 
     async fn run(
@@ -332,16 +395,41 @@ where
     }
 }
 
-/// The table that a request works on. `None` if it is about no certain table.
+/// The table that a request works on, and further tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableTarget(Option<String>);
+pub struct TableTarget {
+    action: Option<&'static str>,
+    /// `None` if the request is about no certain table.
+    table: Option<String>,
+    further: Vec<(&'static str, String)>,
+}
+
+impl DynamoDb {
+    fn resource<'v>(&self, table: Option<&str>) -> Resource<'v> {
+        let owner = self.home.account.clone();
+        let arn = table.map_or_else(|| "*".to_owned(), |name| self.home.table_arn(name));
+        Resource { arn, owner, tags: None, policy: None, missing: None }
+    }
+}
 
 impl Target<DynamoDb> for TableTarget {
     fn resource<'v>(&self, service: &DynamoDb, _: &AccountId, _: &'v View) -> Resource<'v> {
-        let owner = service.home.account.clone();
-        let arn =
-            self.0.as_ref().map_or_else(|| "*".to_owned(), |name| service.home.table_arn(name));
-        Resource { arn, owner, tags: None, policy: None, missing: None }
+        service.resource(self.table.as_deref())
+    }
+
+    fn action(&self) -> Option<&'static str> {
+        self.action
+    }
+
+    fn further_rights<'v>(
+        &self,
+        service: &DynamoDb,
+        _: &AccountId,
+        _: &'v View,
+    ) -> Vec<(&'static str, Resource<'v>)> {
+        let right =
+            |(action, table): &(&'static str, String)| (*action, service.resource(Some(table)));
+        self.further.iter().map(right).collect()
     }
 
     fn subject(&self, scope: NoScope, _: &View) -> Option<()> {

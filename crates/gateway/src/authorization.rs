@@ -29,8 +29,10 @@ pub(crate) struct Authorization<'a> {
     pub authenticator: &'a Authenticator,
     pub parts: &'a Parts,
     pub peer: Peer,
-    /// `kinesis:PutRecord`
-    pub action: String,
+    /// Prefix of actions: `kinesis`.
+    pub actions: &'static str,
+    /// Name of the operation: `PutRecord`.
+    pub operation: &'static str,
     pub tags: &'a RequestTags<'a>,
 }
 
@@ -57,7 +59,12 @@ impl Authorization<'_> {
         let KnownCaller { identity, token_issued } = caller;
         let decide = |identity: &Identity, view: &Arc<View>| {
             let resource = target.resource(service, &identity.account, view);
-            self.decide(identity, *token_issued, resource)
+            let operation = target.action().unwrap_or(self.operation);
+            self.decide(identity, *token_issued, operation, resource)?;
+            let further = target.further_rights(service, &identity.account, view);
+            further.into_iter().try_for_each(|(operation, resource)| {
+                self.decide(identity, *token_issued, operation, resource)
+            })
         };
         let denied = match decide(identity, &platform.cluster.view()) {
             Ok(()) => return Ok(()),
@@ -78,8 +85,10 @@ impl Authorization<'_> {
         &self,
         identity: &Identity,
         token_issued: Option<Timestamp>,
+        operation: &str,
         resource: Resource<'_>,
     ) -> Result<(), Refusal> {
+        let action = format!("{}:{operation}", self.actions);
         let platform = self.platform;
         let caller = identity.caller();
         let agent = self.parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
@@ -99,7 +108,7 @@ impl Authorization<'_> {
         };
         let request = AuthorizationRequest {
             caller,
-            action: &self.action,
+            action: &action,
             resource: &resource.arn,
             owner: resource.owner.as_str(),
             context: &context,

@@ -192,7 +192,8 @@ impl<'a, S: Service> Call<'a, S> {
             authenticator,
             parts: self.received.parts,
             peer: self.received.peer,
-            action: format!("{}:{}", S::NAMES.actions, self.operation.name),
+            actions: S::NAMES.actions,
+            operation: self.operation.name,
             tags: &admitted.request.tags(),
         };
         authorization.check(caller, service, target).await

@@ -159,6 +159,22 @@ pub trait Target<S: Service>: Send + Sync {
     /// caller. A name without an account means a resource of the caller's account.
     fn resource<'v>(&self, service: &S, caller: &AccountId, view: &'v View) -> Resource<'v>;
 
+    /// The operation that policies must allow on the resource. `None`: the operation that was called.
+    fn action(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Further operations that policies must allow too, each with its resource.
+    fn further_rights<'v>(
+        &self,
+        service: &S,
+        caller: &AccountId,
+        view: &'v View,
+    ) -> Vec<(&'static str, Resource<'v>)> {
+        let _ = (service, caller, view);
+        Vec::new()
+    }
+
     /// The subject that a limited call counts for. `None` if the target does not exist. Such a call fails anyway, and
     /// no counter is kept for a made-up name.
     fn subject(&self, scope: S::Scope, view: &View) -> Option<S::Subject>;

@@ -282,6 +282,22 @@ impl Operation for TransactWriteItems<'_> {
         Ok(names.collect::<Result<BTreeSet<_>, Error>>()?.into_iter().collect())
     }
 
+    /// Source: Amazon DynamoDB Developer Guide, "Using IAM with DynamoDB transactions": a transaction needs the rights of
+    /// its entries.
+    fn rights(&self) -> Result<Vec<(&'static str, String)>, Error> {
+        let mut rights = BTreeSet::new();
+        for Structure(entry) in self.transact_items.members() {
+            let action = match (&entry.condition_check, &entry.put, &entry.delete) {
+                (Some(_), ..) => "ConditionCheckItem",
+                (None, Some(_), _) => "PutItem",
+                (None, None, Some(_)) => "DeleteItem",
+                (None, None, None) => "UpdateItem",
+            };
+            rights.insert((action, rules::table_name(entry.common()?.table)?.to_owned()));
+        }
+        Ok(rights.into_iter().collect())
+    }
+
     fn plan(&self, _: &Context, tables: &Tables) -> Result<Transaction, Error> {
         let entries = self.transact_items.members().iter();
         let entries: Vec<_> =
