@@ -51,6 +51,46 @@ def renew(client, shard, counter, owner, **more):
     )
 
 
+def add_index(client):
+    """The index that the Kinesis Client Library 3 adds to its lease table."""
+    return client.update_table(
+        TableName=LEASES,
+        AttributeDefinitions=[
+            {"AttributeName": "leaseKey", "AttributeType": "S"},
+            {"AttributeName": "leaseOwner", "AttributeType": "S"},
+        ],
+        GlobalSecondaryIndexUpdates=[
+            {
+                "Create": {
+                    "IndexName": INDEX,
+                    "KeySchema": [
+                        {"AttributeName": "leaseOwner", "KeyType": "HASH"},
+                        {"AttributeName": "leaseKey", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            }
+        ],
+    )["TableDescription"]
+
+
+def owned(client, owner):
+    """The leases of a worker, from the index."""
+    pages = client.get_paginator("query").paginate(
+        TableName=LEASES,
+        IndexName=INDEX,
+        KeyConditionExpression="leaseOwner = :leaseOwner",
+        ExpressionAttributeValues={":leaseOwner": {"S": owner}},
+        PaginationConfig={"PageSize": 2},
+    )
+    return [item["leaseKey"]["S"] for page in pages for item in page["Items"]]
+
+
+def index_is_active(client):
+    [index] = client.describe_table(TableName=LEASES)["Table"]["GlobalSecondaryIndexes"]
+    return index["IndexStatus"] == "ACTIVE"
+
+
 def refused(call, *arguments, **named):
     """The error of a call that must fail."""
     with pytest.raises(ClientError) as raised:
@@ -102,47 +142,14 @@ def test_an_index_is_filled_and_followed(tables):
         create_lease(tables, shard)
         renew(tables, shard, 0, f"worker-{shard % 2}")
     create_lease(tables, 30)  # without an owner, so it is not in the index
-    updated = tables.update_table(
-        TableName=LEASES,
-        AttributeDefinitions=[
-            {"AttributeName": "leaseKey", "AttributeType": "S"},
-            {"AttributeName": "leaseOwner", "AttributeType": "S"},
-        ],
-        GlobalSecondaryIndexUpdates=[
-            {
-                "Create": {
-                    "IndexName": INDEX,
-                    "KeySchema": [
-                        {"AttributeName": "leaseOwner", "KeyType": "HASH"},
-                        {"AttributeName": "leaseKey", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            }
-        ],
-    )["TableDescription"]
+    updated = add_index(tables)
     assert [index["IndexName"] for index in updated["GlobalSecondaryIndexes"]] == [INDEX]
 
-    def is_active():
-        [index] = tables.describe_table(TableName=LEASES)["Table"]["GlobalSecondaryIndexes"]
-        return index["IndexStatus"] == "ACTIVE"
-
-    wait_until("the index is ACTIVE", is_active)
-
-    def owned(owner):
-        pages = tables.get_paginator("query").paginate(
-            TableName=LEASES,
-            IndexName=INDEX,
-            KeyConditionExpression="leaseOwner = :leaseOwner",
-            ExpressionAttributeValues={":leaseOwner": {"S": owner}},
-            PaginationConfig={"PageSize": 2},
-        )
-        return [item["leaseKey"]["S"] for page in pages for item in page["Items"]]
-
-    assert owned("worker-0") == [key(shard)["leaseKey"]["S"] for shard in range(20, 30, 2)]
+    wait_until("the index is ACTIVE", lambda: index_is_active(tables))
+    assert owned(tables, "worker-0") == [key(shard)["leaseKey"]["S"] for shard in range(20, 30, 2)]
     renew(tables, 20, 1, "worker-1")
-    assert owned("worker-0") == [key(shard)["leaseKey"]["S"] for shard in range(22, 30, 2)]
-    assert key(20)["leaseKey"]["S"] in owned("worker-1")
+    assert owned(tables, "worker-0") == [key(shard)["leaseKey"]["S"] for shard in range(22, 30, 2)]
+    assert key(20)["leaseKey"]["S"] in owned(tables, "worker-1")
 
 
 def test_segments_of_a_scan_are_the_whole_table(tables):
@@ -183,6 +190,42 @@ def test_what_is_not_supported_is_named(tables):
     assert error == {"Code": "ValidationException", "Message": "BatchGetItem is not supported by this endpoint"}
 
 
+def test_workers_that_start_together_make_one_table_and_one_index(three):
+    """Each worker of the library creates the table and the index at its start, through its own node."""
+    clients = [dynamodb(node.endpoint) for node in three.nodes] * 2
+    codes, lock = [], threading.Lock()
+
+    def at_once(call):
+        def attempt(client):
+            try:
+                call(client)
+                code = "done"
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+            with lock:
+                codes.append(code)
+
+        threads = [threading.Thread(target=attempt, args=(client,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found, codes[:] = sorted(codes), []
+        return found
+
+    assert at_once(create_leases) == ["ResourceInUseException"] * 5 + ["done"]
+    for shard in range(10):
+        create_lease(clients[0], shard)
+        renew(clients[0], shard, 0, "ann")
+    made = at_once(add_index)
+    assert made.count("done") == 1, made
+    wait_until("the index is ACTIVE", lambda: index_is_active(clients[0]))
+    for client in clients[:3]:
+        assert owned(client, "ann") == [key(shard)["leaseKey"]["S"] for shard in range(10)]
+    renew(clients[1], 3, 1, "bob")
+    assert owned(clients[2], "bob") == [key(3)["leaseKey"]["S"]]
+
+
 def test_of_many_writers_of_one_counter_each_value_has_one(three):
     """Workers race for one lease through all nodes, while nodes die: each counter value is written once."""
     clients = [dynamodb(node.endpoint, retries={"total_max_attempts": 1}) for node in three.nodes]
@@ -197,7 +240,7 @@ def test_of_many_writers_of_one_counter_each_value_has_one(three):
                 item = client.get_item(TableName=LEASES, Key=key(1), ConsistentRead=True)["Item"]
                 counter, owner = int(item["leaseCounter"]["N"]), f"attempt-{next(numbers)}"
                 renew(client, 1, counter, owner)
-            except Exception:  # noqa: BLE001, S112 - a lost race, or a node that is down
+            except Exception:  # noqa: BLE001 - a lost race, or a node that is down
                 continue
             with lock:
                 won.append((counter + 1, owner))

@@ -1,5 +1,6 @@
-//! The calls to one shard or one table group. Each says how it is sent to one node, which errors allow another attempt, and what a
-//! response tells about the leader. [`Search::run`](crate::search::Search::run) does the rest for all of them.
+//! The calls to one shard or one table group. Each says how it is sent to one node, which errors allow another attempt,
+//! and what a response tells about the leader. [`Search::run`](crate::search::Search::run) does the rest for all of
+//! them.
 
 use std::time::Duration;
 

@@ -12,9 +12,9 @@
 //! Invariants: bytes of a client never cause a panic, and take memory in proportion to their number. An operation
 //! decides only from the rows that it was given. Every write of an item expects the version that was read.
 //!
-//! Absent: HTTP, signatures, and the evaluation of policies, which are the gateway's. I/O, a clock and randomness are only
-//! in `service.rs` and `rows.rs`. Absent too: features that no Kinesis Client Library uses. A
-//! request for such a feature gets a `ValidationException` that names it.
+//! Absent: HTTP, signatures, and the evaluation of policies, which are the gateway's. I/O, a clock and randomness are
+//! only in `service.rs` and `rows.rs`. Absent too: features that no Kinesis Client Library uses. A request for such a
+//! feature gets a `ValidationException` that names it.
 
 pub mod error;
 pub mod expression;

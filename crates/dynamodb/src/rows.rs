@@ -315,7 +315,8 @@ impl Rows {
     }
 }
 
-/// A keyspace is not there. Those of a table were named by a definition that is gone by now: the definition is read again.
+/// A keyspace is not there. Those of a table were named by a definition that is gone by now: the definition is read
+/// again.
 fn absent(space: Space) -> Result<(), Obstacle> {
     match space {
         Space::Definitions | Space::Tokens => Ok(()),

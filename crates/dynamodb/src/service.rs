@@ -146,8 +146,8 @@ impl DynamoDb {
             self.rows.create(group, space).await?;
         }
         if let Err(obstacle) = self.rows.transact(group, &writes).await {
-            // Only the spaces of a table that this call made up are surely nobody else's: another call may have committed
-            // the same index. And after an unknown outcome the table may be there.
+            // Only the spaces of a table that this call made up are surely nobody else's: another call may have
+            // committed the same index. And after an unknown outcome the table may be there.
             let is_own = |space: &&Space| matches!(space, Space::Items(id) if id.0 == context.id);
             if matches!(obstacle, Obstacle::Conflict) && creates.iter().any(|space| is_own(&space))
             {

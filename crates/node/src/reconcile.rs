@@ -235,7 +235,12 @@ async fn open(
     match group.kind {
         GroupKind::Shard(shard) => open_shard(node, &spec, group, shard).await,
         GroupKind::Catalog => open_catalog(node, catalog, &spec, group).await,
-        GroupKind::Table(_) => node.replicas().open_table(&spec).await.map(drop),
+        GroupKind::Table(_) => {
+            match node.replicas().open_table(&spec).await?.status().quarantined {
+                Some(reason) => Err(Error::OutOfService(reason)),
+                None => Ok(()),
+            }
+        }
     }
 }
 

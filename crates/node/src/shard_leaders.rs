@@ -1,5 +1,5 @@
-//! Asks whether the groups of shards and of tables have leaders. A replica is asked, not the catalog: leaders are found,
-//! never recorded.
+//! Asks whether the groups of shards and of tables have leaders. A replica is asked, not the catalog: leaders are
+//! found, never recorded.
 
 use std::time::Duration;
 

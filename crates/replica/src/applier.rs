@@ -17,6 +17,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anabranch_proto::replica as pb;
@@ -69,13 +70,20 @@ impl Applier {
         let mut applier =
             Self { log, checkpoint_log, machine, progress, metrics, applied, membership };
         let snapshot = applier.log.state(StateKey::Snapshot).map_err(into_io)?;
+        let snapshot_index = snapshot.clone().and_then(checkpoint_log_id).map(|id| id.index);
         let last = applier.log.log_state().last;
+        let mut stale = Vec::new();
         let mut newest = snapshot.clone();
         let (mut kept, mut named) = (Vec::new(), Vec::new());
         named.extend(snapshot.clone().map(decode).transpose()?.and_then(|row| row.parts));
         for (index, checkpoint) in applier.log.checkpoints() {
-            if last.is_none_or(|last| index > last.index) {
-                continue; // a crash lost the entry that this row covers
+            // A crash lost the entry that this row covers. Or the snapshot is newer, and the parts that the row names
+            // may be purged.
+            let is_lost = last.is_none_or(|last| index > last.index);
+            let is_superseded = parts.is_some() && snapshot_index > Some(index);
+            if is_lost || is_superseded {
+                stale.push(removed(index));
+                continue;
             }
             let message = decode(checkpoint.clone())?;
             let arrival = Timestamp::from_millis(message.last_arrival_millis);
@@ -89,6 +97,9 @@ impl Applier {
         let thinned = applier.progress.checkpoints().extend(kept);
         if !thinned.is_empty() {
             applier.log.put_state(thinned.into_iter().map(removed).collect(), None);
+        }
+        if parts.is_some() && !stale.is_empty() {
+            put_durably(&applier.log, stale).await?;
         }
         if let Some(log) = parts {
             let opened = CheckpointLog::open(log, &named).await.map_err(io::Error::other)?;
@@ -163,15 +174,21 @@ impl Applier {
                     return;
                 };
                 let (log, progress) = (Arc::clone(&self.log), Arc::clone(&self.progress));
-                let parts = parts.clone();
+                let (parts, logged) = (parts.clone(), self.machine.logged_bytes());
+                let covered = logged.as_ref().map_or(0, |logged| logged.swap(0, Ordering::Relaxed));
                 tokio::spawn(async move {
-                    match parts.write(&state).await {
+                    match parts.write(&state, &writing).await {
                         Ok(written) => writing.finish(|| {
                             message.parts = Some(written);
                             keep(&log, &progress, log_index, &message);
                         }),
-                        // The checkpoint before this one stays, and the log that follows it.
-                        Err(error) => tracing::warn!(log_index, %error, "no checkpoint"),
+                        Err(error) => {
+                            // The checkpoint before this one stays, and the log that follows it.
+                            tracing::warn!(log_index, %error, "no checkpoint");
+                            if let Some(logged) = logged {
+                                logged.fetch_add(covered, Ordering::Relaxed);
+                            }
+                        }
                     }
                 });
             }
@@ -190,6 +207,10 @@ impl Applier {
             }
             EntryPayload::Normal(stored) => self.apply_payload(id.index, stored.0)?,
         };
+        if self.machine.is_in_parts() {
+            // Readers of rows look at the published state once the entry counts as applied.
+            self.machine.publish();
+        }
         self.progress.set_applied(id, self.machine.last_arrival());
         Ok(outcome)
     }

@@ -53,6 +53,11 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
+    fn is_void(&self) -> bool {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        turn.generation != self.generation
+    }
+
     /// Runs `keep`, unless the checkpoint has become void meanwhile.
     pub(crate) fn finish(self, keep: impl FnOnce()) {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,9 +102,6 @@ impl CheckpointLog {
         log: Arc<dyn GroupLog>,
         named: &[pb::CheckpointParts],
     ) -> Result<Self, Error> {
-        if let Health::Quarantined { reason } = log.health() {
-            return Err(Error::OutOfService(format!("checkpoint log: {reason}")));
-        }
         let bounds = log.log_state();
         let (first, next) = (
             bounds.purged.map_or(0, |purged| purged.index + 1),
@@ -111,8 +113,19 @@ impl CheckpointLog {
             return Err(Error::OutOfService(text));
         }
         let opened = Self { log, writer: Arc::default(), writing: Arc::default() };
+        if let Some(reason) = opened.quarantine() {
+            return Err(Error::OutOfService(reason));
+        }
         opened.purge_below(named.iter().map(|parts| parts.first).min().unwrap_or(next)).await?;
         Ok(opened)
+    }
+
+    /// Why the log can't be trusted. `None` if it can.
+    pub(crate) fn quarantine(&self) -> Option<String> {
+        match self.log.health() {
+            Health::Healthy => None,
+            Health::Quarantined { reason } => Some(format!("checkpoint log: {reason}")),
+        }
     }
 
     /// Begins to write a checkpoint. `None` while another one is being written.
@@ -135,18 +148,22 @@ impl CheckpointLog {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).is_taken
     }
 
-    /// Writes the parts of a checkpoint. They are durable when the future ends.
+    /// Writes the parts of a checkpoint. They are durable when the future ends. Stops early if `writing` becomes void.
     ///
     /// # Errors
     /// [`Error::OutOfService`] or [`Error::Throttled`] if the log can't be written.
     pub(crate) async fn write(
         &self,
         state: &anabranch_table::Checkpoint,
+        writing: &Writing,
     ) -> Result<pb::CheckpointParts, Error> {
         let mut incoming = self.writer.lock().await;
         *incoming = Incoming::default();
         let mut written = pb::CheckpointParts { first: self.next(), count: 0 };
         for part in state.parts_of(PART_BYTES.min(self.log.payload_limit())) {
+            if writing.is_void() {
+                return Err(Error::OutOfService("the checkpoint has become void".into()));
+            }
             self.append(end(written), part).await?;
             written.count += 1;
         }

@@ -48,7 +48,7 @@ use crate::convert::{
 };
 use crate::error::Error;
 use crate::log_adapter::LogAdapter;
-use crate::machine::{Machine, Outcome};
+use crate::machine::{Holds, Machine, Outcome};
 use crate::metrics::Metrics;
 use crate::network::{NetworkFactory, Pace, append_reply, append_request};
 use crate::payload::Payload;
@@ -122,7 +122,7 @@ pub(crate) struct Group {
     pub(crate) log: Arc<dyn GroupLog>,
     /// The checkpoint log of a table group.
     pub(crate) checkpoint_log: Option<CheckpointLog>,
-    holds_records: bool,
+    holds: Holds,
     pub(crate) progress: Arc<Progress>,
     pub(crate) raft: Raft,
     pub(crate) transport: Transport,
@@ -167,7 +167,7 @@ impl Group {
         }
         let progress = Arc::new(Progress::default());
         let out_of_service = |error: &dyn std::fmt::Display| Error::OutOfService(error.to_string());
-        let holds_records = machine.holds_records();
+        let holds = machine.holds();
         let parts = match machine.is_in_parts() {
             true => Some(places::checkpoint_log(spec.group, spec.replica, store)?),
             false => None,
@@ -180,7 +180,7 @@ impl Group {
         let lacks_writable_majority = Arc::new(AtomicBool::new(false));
         let network = NetworkFactory {
             group: spec.group,
-            holds_records,
+            holds,
             log: Arc::clone(&log),
             checkpoint_log: checkpoint_log.clone(),
             transport: transport.clone(),
@@ -200,7 +200,7 @@ impl Group {
             node: transport.settings().node,
             log,
             checkpoint_log,
-            holds_records,
+            holds,
             progress,
             raft,
             transport: transport.clone(),
@@ -239,10 +239,7 @@ impl Group {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let state = self.log.log_state();
-        let quarantined = match self.log.health() {
-            Health::Healthy => None,
-            Health::Quarantined { reason } => Some(reason),
-        };
+        let quarantined = self.quarantine();
         GroupStatus {
             replica: self.replica,
             leader: leader_node(metrics.current_leader, &metrics.membership_config),
@@ -255,6 +252,15 @@ impl Group {
             voters: metrics.membership_config.voter_ids().map(ReplicaId).collect(),
             quarantined,
         }
+    }
+
+    /// Why this replica can't be trusted: its log is quarantined, or its checkpoint log. `None` if it can.
+    pub(crate) fn quarantine(&self) -> Option<String> {
+        let own = match self.log.health() {
+            Health::Healthy => None,
+            Health::Quarantined { reason } => Some(reason),
+        };
+        own.or_else(|| self.checkpoint_log.as_ref().and_then(CheckpointLog::quarantine))
     }
 
     /// Id of the leader, if this replica knows one. It is known even if the log of this replica is empty.
@@ -682,7 +688,7 @@ impl Group {
         requests: mpsc::UnboundedReceiver<pb::AppendEntries>,
     ) -> BoxStream<'static, ResponseBody> {
         let (group, log) = (self.id, Arc::clone(&self.log));
-        let holds_records = self.holds_records;
+        let holds = self.holds;
         let lacks_writable_majority = Arc::clone(&self.lacks_writable_majority);
         let refused = Arc::new(AtomicBool::new(false));
         let (noticed, heard_leader) = (Arc::clone(&refused), Arc::clone(&self.heard_leader));
@@ -695,7 +701,7 @@ impl Group {
                 heard_leader.store(true, Ordering::Relaxed);
                 let lacks_writable_majority = lacks_writable_majority.load(Ordering::Relaxed);
                 let last = log.log_state().last;
-                if refuses(log.disk(), lacks_writable_majority, holds_records, last, &message) {
+                if refuses(log.disk(), lacks_writable_majority, holds, last, &message) {
                     is_refused.store(true, Ordering::Relaxed);
                     return None;
                 }
@@ -802,6 +808,10 @@ impl Group {
 
     /// Stops openraft for this replica. The log on disk stays.
     pub(crate) async fn stop(&self) {
+        if let Some(log) = &self.checkpoint_log {
+            // The replica may be opened again: a checkpoint that is being written must not go on beside it.
+            log.give_up();
+        }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.id, %error, "stop");
         }

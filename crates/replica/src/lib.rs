@@ -1,7 +1,7 @@
 //! Raft replicas of a node: one for each shard and each table group that the node holds, and one for the catalog.
 //!
-//! This is the only crate that names openraft. Other crates see [`ShardReplica`], [`TableReplica`] and [`CatalogReplica`], and get
-//! them from [`Replicas`], the registry of a node.
+//! This is the only crate that names openraft. Other crates see [`ShardReplica`], [`TableReplica`] and
+//! [`CatalogReplica`], and get them from [`Replicas`], the registry of a node.
 //!
 //! Order of events on the leader: `shard_replica.rs` checks an append and gives it to `proposer.rs`, which proposes
 //! it to openraft. openraft writes the entry to the log (`log_adapter.rs`) and sends it to the followers

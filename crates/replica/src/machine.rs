@@ -47,6 +47,17 @@ impl Outcome {
 #[error("state machine: {0}")]
 pub(crate) struct MachineError(pub(crate) String);
 
+/// What the entries of a group may hold of users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Nothing: the catalog.
+    Nothing,
+    /// Records of a shard.
+    Records,
+    /// Rows of tables.
+    Rows,
+}
+
 /// The state of a machine for a checkpoint.
 pub(crate) enum Encoded {
     /// Small: it is part of the checkpoint's row.
@@ -75,9 +86,13 @@ pub(crate) trait Machine: Send + Sync + 'static {
     fn last_arrival(&self) -> Timestamp;
     /// Called after several commands were applied: notifies the tasks that follow the state.
     fn publish(&mut self);
-    /// Whether entries may hold records of users. A disk without free space refuses these.
-    fn holds_records(&self) -> bool {
-        false
+    /// What entries may hold of users. A disk without free space refuses it.
+    fn holds(&self) -> Holds {
+        Holds::Nothing
+    }
+    /// Counts the bytes of the commands since the last checkpoint, if a checkpoint depends on that.
+    fn logged_bytes(&self) -> Option<Arc<AtomicU64>> {
+        None
     }
     /// Whether the state is stored in parts. Then the replica needs a checkpoint log.
     fn is_in_parts(&self) -> bool {
@@ -136,8 +151,8 @@ impl Machine for ShardMachine {
 
     fn publish(&mut self) {}
 
-    fn holds_records(&self) -> bool {
-        true
+    fn holds(&self) -> Holds {
+        Holds::Records
     }
 
     fn gate(&self) -> (Gate, Voids) {
@@ -225,8 +240,11 @@ impl Machine for TableMachine {
     }
 
     fn encode(&self) -> Encoded {
-        self.logged_bytes.store(0, Ordering::Relaxed);
         Encoded::Parts(self.state.checkpoint())
+    }
+
+    fn logged_bytes(&self) -> Option<Arc<AtomicU64>> {
+        Some(Arc::clone(&self.logged_bytes))
     }
 
     fn restore(&mut self, state: Stored) -> Result<(), MachineError> {
@@ -247,6 +265,10 @@ impl Machine for TableMachine {
 
     fn is_in_parts(&self) -> bool {
         true
+    }
+
+    fn holds(&self) -> Holds {
+        Holds::Rows
     }
 
     fn publish(&mut self) {

@@ -2,8 +2,8 @@
 //!
 //! A checkpoint is due after some time with new records, or after a number of entries. A trim is due when all
 //! records below some checkpoint have expired: it moves the trim horizon to just above that checkpoint. The catalog
-//! and table groups are trimmed to their newest checkpoint. The rest of upkeep is in `replicas.rs` and `group.rs`: purge, membership,
-//! elections. Every step is idempotent.
+//! and table groups are trimmed to their newest checkpoint. The rest of upkeep is in `replicas.rs` and `group.rs`:
+//! purge, membership, elections. Every step is idempotent.
 
 use std::time::Duration;
 

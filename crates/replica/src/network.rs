@@ -40,6 +40,7 @@ use crate::acknowledged::{Acknowledged, Reverted};
 use crate::checkpoint_log::CheckpointLog;
 use crate::convert::{log_id, log_id_message, raft_log_id_of, raft_vote_of, vote_message};
 use crate::log_adapter::{is_catch_up, stored_entry};
+use crate::machine::Holds;
 use crate::metrics::{Metrics, Sending};
 use crate::raft_types::{Member, RaftLogId, RaftVote, Snapshot, TypeConfig};
 use crate::room::{NO_FREE_SPACE, adds_records, lacks_free_space};
@@ -48,8 +49,8 @@ use crate::room::{NO_FREE_SPACE, adds_records, lacks_free_space};
 #[derive(Clone)]
 pub(crate) struct NetworkFactory {
     pub(crate) group: GroupId,
-    /// Whether entries of the group may hold records.
-    pub(crate) holds_records: bool,
+    /// What entries of the group may hold of users.
+    pub(crate) holds: Holds,
     pub(crate) log: Arc<dyn GroupLog>,
     /// Where the parts of snapshots are, in a table group.
     pub(crate) checkpoint_log: Option<CheckpointLog>,
@@ -172,9 +173,9 @@ impl Network {
     }
 
     fn has_records(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
-        let holds_records = self.factory.holds_records;
+        let holds = self.factory.holds;
         request.entries.iter().any(|entry| match &entry.payload {
-            openraft::EntryPayload::Normal(stored) => adds_records(holds_records, &stored.0),
+            openraft::EntryPayload::Normal(stored) => adds_records(holds, &stored.0),
             openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => false,
         })
     }

@@ -247,7 +247,8 @@ pub(crate) async fn remove_old(
 /// Deletes every log of `group` on this node.
 pub(crate) async fn remove(group: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
     for place in places(group) {
-        if place == group || store.holds(place) {
+        let is_there = store.holds(place) || store.holds(checkpoint_place(place));
+        if place == group || is_there {
             remove_place(place, store).await?;
         }
     }
@@ -255,9 +256,12 @@ pub(crate) async fn remove(group: GroupId, store: &Arc<dyn LogStore>) -> Result<
 }
 
 async fn remove_place(place: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
-    remove_log(place, store).await?;
+    // The checkpoint log goes first. After a crash in between, the log is still there to be removed.
     let checkpoints = checkpoint_place(place);
-    if store.holds(checkpoints) { remove_log(checkpoints, store).await } else { Ok(()) }
+    if store.holds(checkpoints) {
+        remove_log(checkpoints, store).await?;
+    }
+    remove_log(place, store).await
 }
 
 async fn remove_log(place: GroupId, store: &Arc<dyn LogStore>) -> Result<(), Error> {
@@ -314,6 +318,18 @@ mod tests {
         assert_eq!(claim(GROUP, ReplicaId(2), &store).await.unwrap().vote().unwrap().term, 6);
         remove(GROUP, &store).await.unwrap();
         assert!(store.groups().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_log_goes_with_its_log_also_if_it_is_left_over() {
+        let (_, store) = store();
+        vote(&*claim(GROUP, ReplicaId(1), &store).await.unwrap(), 5);
+        for place in places(GROUP).map(checkpoint_place) {
+            vote(&*store.group(place).unwrap(), 1);
+        }
+        assert_eq!(stored_groups(&*store), BTreeSet::from([GROUP]));
+        remove(GROUP, &store).await.unwrap();
+        assert!(store.groups().is_empty(), "{:?}", store.groups());
     }
 
     #[tokio::test]

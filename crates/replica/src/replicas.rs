@@ -202,9 +202,14 @@ impl Replicas {
         let logged_bytes = Arc::default();
         let (machine, state) = TableMachine::new(Arc::clone(&logged_bytes));
         let group = self.open(spec, Box::new(machine)).await?;
-        let clock = Arc::clone(&self.inner.clock);
-        let deadline = self.inner.settings.append_deadline;
-        let table = TableReplica::new(Arc::clone(&group), state, logged_bytes, clock, deadline);
+        let table = TableReplica::new(
+            Arc::clone(&group),
+            state,
+            logged_bytes,
+            Arc::clone(&self.inner.append_permits),
+            Arc::clone(&self.inner.clock),
+            self.inner.settings.append_deadline,
+        );
         self.hold(spec, group, Serves::Table(table.clone()));
         Ok(table)
     }
@@ -288,14 +293,14 @@ impl Replicas {
     /// Groups whose replica here is open, runs, and is not quarantined.
     pub fn working(&self) -> BTreeSet<GroupId> {
         let held = self.held();
-        let works = |held: &Held| held.group.runs() && quarantine(&held.group).is_none();
+        let works = |held: &Held| held.group.runs() && held.group.quarantine().is_none();
         held.iter().filter(|(_, held)| works(held)).map(|(group, _)| *group).collect()
     }
 
     /// Whether the replica of `group` here is open, runs, and is not quarantined.
     pub fn works(&self, group: GroupId) -> bool {
         let held = self.held();
-        held.get(&group).is_some_and(|held| held.group.runs() && quarantine(&held.group).is_none())
+        held.get(&group).is_some_and(|held| held.group.runs() && held.group.quarantine().is_none())
     }
 
     /// State of `group` as the open replica here knows it.
@@ -382,7 +387,7 @@ impl Replicas {
     pub async fn close(&self, group: GroupId) {
         let held = self.held().remove(&group);
         if let Some(held) = held {
-            if quarantine(&held.group).is_some() {
+            if held.group.quarantine().is_some() {
                 let group = Arc::clone(&held.group);
                 self.tasks().spawn(async move { group.call_successors().await });
             }
@@ -498,7 +503,7 @@ impl Replicas {
         if held.group.replica != to {
             return Err(format!("group {group}: this is replica {}, not {to}", held.group.replica));
         }
-        if let Some(reason) = quarantine(&held.group) {
+        if let Some(reason) = held.group.quarantine() {
             return Err(format!("group {group}: quarantined: {reason}"));
         }
         Ok(Arc::clone(&held.group))
@@ -512,7 +517,7 @@ impl Replicas {
         let held: Vec<Held> = self.held().values().cloned().collect();
         while self.tasks().try_join_next().is_some() {}
         for held in held {
-            if quarantine(&held.group).is_some() {
+            if held.group.quarantine().is_some() {
                 continue; // the node closes this replica
             }
             self.follow_leadership(&held);
@@ -570,13 +575,6 @@ impl Held {
         }
         self.group.follow_trim_horizon().await;
         self.group.follow_membership(&self.wanted).await;
-    }
-}
-
-fn quarantine(group: &Group) -> Option<String> {
-    match group.log.health() {
-        anabranch_storage::Health::Healthy => None,
-        anabranch_storage::Health::Quarantined { reason } => Some(reason),
     }
 }
 

@@ -23,6 +23,8 @@ use openraft::async_runtime::WatchReceiver as _;
 
 use crate::error::Error;
 use crate::group::Group;
+use crate::machine::Holds;
+use crate::payload::Payload;
 use crate::reader::append_of;
 
 /// How the reason of a response ends if a follower refuses an append for lack of disk space. The leader recognises
@@ -42,7 +44,7 @@ pub(crate) fn lacks_free_space(reason: &str) -> bool {
 pub(crate) fn refuses(
     disk: DiskState,
     lacks_writable_majority: bool,
-    holds_records: bool,
+    holds: Holds,
     last: Option<LogId>,
     message: &pb::AppendEntries,
 ) -> bool {
@@ -54,20 +56,27 @@ pub(crate) fn refuses(
     match disk {
         DiskState::Normal => false,
         DiskState::AlmostFull => {
-            let holds = index(&message.prev).max(last.map(|last| last.index));
+            let held = index(&message.prev).max(last.map(|last| last.index));
             // If the leader has not committed more than this follower holds, these records may still need it for a
             // majority.
-            let may_be_needed = lacks_writable_majority && index(&message.commit) <= holds;
-            !may_be_needed && lacked.any(|payload| adds_records(holds_records, payload))
+            let may_be_needed = lacks_writable_majority && index(&message.commit) <= held;
+            !may_be_needed && lacked.any(|payload| adds_records(holds, payload))
         }
         DiskState::Full => lacked.next().is_some(),
     }
 }
 
-/// Whether `payload` holds records. `holds_records` says that it is an entry of a shard. All other payloads are small,
-/// and the reserve of the disk is for them.
-pub(crate) fn adds_records(holds_records: bool, payload: &Bytes) -> bool {
-    holds_records && append_of(payload.clone()).is_some()
+/// Whether `payload`, of an entry of a group that holds `holds`, has records or rows of users. All other payloads are
+/// small, and the reserve of the disk is for them.
+pub(crate) fn adds_records(holds: Holds, payload: &Bytes) -> bool {
+    match holds {
+        Holds::Nothing => false,
+        Holds::Records => append_of(payload.clone()).is_some(),
+        Holds::Rows => match Payload::decode(payload.clone()) {
+            Ok(Payload::Command(command)) => anabranch_table::Command::is_transact(&command),
+            _ => false,
+        },
+    }
 }
 
 impl Group {
@@ -151,8 +160,8 @@ mod tests {
         let (records, trim) = (records(), Payload::Trim { horizon: 3 }.encode());
         let refuses = |disk, commit, payload| {
             let message = append(commit, &[payload]);
-            let with_space_elsewhere = refuses(disk, false, true, last(5), &message);
-            (refuses(disk, true, true, last(5), &message), with_space_elsewhere)
+            let with_space_elsewhere = refuses(disk, false, Holds::Records, last(5), &message);
+            (refuses(disk, true, Holds::Records, last(5), &message), with_space_elsewhere)
         };
         assert_eq!(refuses(DiskState::Normal, 9, &records), (false, false));
         assert_eq!(refuses(DiskState::AlmostFull, 9, &records), (true, true));
@@ -160,7 +169,7 @@ mod tests {
         assert_eq!(undecided, (false, true), "a majority may lack it");
         assert_eq!(refuses(DiskState::AlmostFull, 9, &trim), (false, false));
         assert_eq!(refuses(DiskState::Full, 5, &trim), (true, true));
-        let news = super::refuses(DiskState::Full, true, true, last(5), &append(9, &[]));
+        let news = super::refuses(DiskState::Full, true, Holds::Records, last(5), &append(9, &[]));
         assert!(!news, "a new commit index needs no space");
     }
 
@@ -169,7 +178,7 @@ mod tests {
         let (records, trim) = (records(), Payload::Trim { horizon: 3 }.encode());
         let refuses = |disk, last, commit| {
             let message = append(commit, &[&records, &records, &trim]);
-            refuses(disk, true, true, last, &message)
+            refuses(disk, true, Holds::Records, last, &message)
         };
         for disk in [DiskState::AlmostFull, DiskState::Full] {
             assert!(!refuses(disk, last(8), 8), "{disk}");
@@ -183,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_catalog_adds_no_records() {
-        assert!(adds_records(true, &records()));
-        assert!(!adds_records(false, &records()));
+        assert!(adds_records(Holds::Records, &records()));
+        assert!(!adds_records(Holds::Nothing, &records()));
     }
 }

@@ -21,7 +21,7 @@ use anabranch_table::{
 };
 use anabranch_types::Clock;
 use bytes::BytesMut;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::error::Error;
@@ -39,6 +39,8 @@ const ENTRY_BYTES: usize = 1 << 20;
 struct Proposal {
     transaction: Transaction,
     answer: oneshot::Sender<Result<Outcome, Error>>,
+    /// Counts the bytes of the transaction against the memory of appends in flight.
+    _permit: OwnedSemaphorePermit,
 }
 
 /// This node's replica of a table group. Cheap to clone.
@@ -47,6 +49,7 @@ pub struct TableReplica {
     pub(crate) group: Arc<Group>,
     state: watch::Receiver<Arc<TableState>>,
     proposals: mpsc::Sender<Proposal>,
+    permits: Arc<Semaphore>,
     /// Bytes of the commands since the last checkpoint.
     logged_bytes: Arc<AtomicU64>,
     deadline: Duration,
@@ -57,13 +60,14 @@ impl TableReplica {
         group: Arc<Group>,
         state: watch::Receiver<Arc<TableState>>,
         logged_bytes: Arc<AtomicU64>,
+        permits: Arc<Semaphore>,
         clock: Arc<dyn Clock>,
         deadline: Duration,
     ) -> Self {
         let (proposals, receiver) = mpsc::channel(MAX_WAITING);
         // The task ends when `proposals` and all its clones are dropped.
         tokio::spawn(Proposer { group: Arc::clone(&group), clock }.run(receiver));
-        Self { group, state, proposals, logged_bytes, deadline }
+        Self { group, state, proposals, permits, logged_bytes, deadline }
     }
 
     /// Makes a transaction. Works on the leader only. Returns once a majority has it on disk and this replica has
@@ -80,13 +84,19 @@ impl TableReplica {
             self.group.check_free_space()?;
         }
         self.group.check_fits(transaction.encoded_bytes() + HEAD_BYTES)?;
+        let bytes = u32::try_from(transaction.encoded_bytes()).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(bytes);
+        let _permit =
+            permit.map_err(|_| Error::Throttled("appends in flight use all of their memory"))?;
         let (answer, answered) = oneshot::channel();
-        self.proposals.try_send(Proposal { transaction, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                Error::Throttled("too many transactions wait for the table group")
-            }
-            mpsc::error::TrySendError::Closed(_) => {
-                Error::OutOfService("the replica is stopping".into())
+        self.proposals.try_send(Proposal { transaction, answer, _permit }).map_err(|error| {
+            match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    Error::Throttled("too many transactions wait for the table group")
+                }
+                mpsc::error::TrySendError::Closed(_) => {
+                    Error::OutOfService("the replica is stopping".into())
+                }
             }
         })?;
         let answered = tokio::select! {
@@ -214,6 +224,9 @@ impl Proposer {
                     None => return,
                 },
             };
+            if first.answer.is_closed() {
+                continue; // the caller has stopped waiting
+            }
             let most = {
                 let limit = self.group.log.payload_limit();
                 ENTRY_BYTES.min(limit.saturating_sub(HEAD_BYTES))
@@ -239,8 +252,11 @@ impl Proposer {
     }
 
     async fn write(&self, batch: Vec<Proposal>) {
-        let (transactions, answers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|proposal| (proposal.transaction, proposal.answer)).unzip();
+        let split = |proposal: Proposal| {
+            let Proposal { transaction, answer, _permit } = proposal;
+            (transaction, (answer, _permit))
+        };
+        let (transactions, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(split).unzip();
         let command = Command::Transact { transactions, now: self.clock.now() };
         let result = match self.group.check_followed().await {
             Ok(()) => propose(&self.group, &command).await,
@@ -248,12 +264,12 @@ impl Proposer {
         };
         match result {
             Ok(outcomes) => {
-                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                for ((answer, _permit), outcome) in answers.into_iter().zip(outcomes) {
                     let _caller_gave_up = answer.send(Ok(outcome));
                 }
             }
             Err(error) => {
-                for answer in answers {
+                for (answer, _permit) in answers {
                     let _caller_gave_up = answer.send(Err(error.clone()));
                 }
             }

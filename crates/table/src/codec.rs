@@ -89,6 +89,11 @@ impl Command {
         }
     }
 
+    /// Whether the stored form `bytes` begins as that of [`Self::Transact`] does.
+    pub fn is_transact(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&TRANSACT)
+    }
+
     /// Appends the stored form to `out`.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {

@@ -121,8 +121,8 @@ impl TableState {
         Ok(self.page(wanted, usize::MAX, max_bytes))
     }
 
-    /// Rows of `space` whose keys are in `keys`, in the order of the keys or against it. A page has at least one row, if
-    /// there is one, and otherwise at most `max_rows`, and at most `max_bytes` or
+    /// Rows of `space` whose keys are in `keys`, in the order of the keys or against it. A page has at least one row,
+    /// if there is one, and otherwise at most `max_rows`, and at most `max_bytes` or
     /// [`Limits::page_bytes`](crate::Limits::page_bytes) of rows.
     ///
     /// # Errors

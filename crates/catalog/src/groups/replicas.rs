@@ -5,9 +5,9 @@
 //! again, takes part in nothing.
 //!
 //! A new group (of a stream that is being created, of a hidden shard, or of tables) begins anew instead, under another
-//! id with new replicas. Replicas that open a new group initialise it with the members that the catalog names. If these could
-//! change, two replicas could initialise one group with different members, and then both would be right to elect a
-//! leader. No acknowledged record or row is lost, because a new group has none.
+//! id with new replicas. Replicas that open a new group initialise it with the members that the catalog names. If these
+//! could change, two replicas could initialise one group with different members, and then both would be right to elect
+//! a leader. No acknowledged record or row is lost, because a new group has none.
 //!
 //! A move is three commands. `MoveReplica` names the new replica; its node opens it, and the leader adds it as a
 //! learner. When the new voters have taken over, `FinishMove` puts it into the list. `CancelMove` forgets it instead.

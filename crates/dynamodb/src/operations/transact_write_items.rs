@@ -282,8 +282,8 @@ impl Operation for TransactWriteItems<'_> {
         Ok(names.collect::<Result<BTreeSet<_>, Error>>()?.into_iter().collect())
     }
 
-    /// Source: Amazon DynamoDB Developer Guide, "Using IAM with DynamoDB transactions": a transaction needs the rights of
-    /// its entries.
+    /// Source: Amazon DynamoDB Developer Guide, "Using IAM with DynamoDB transactions": a transaction needs the rights
+    /// of its entries.
     fn rights(&self) -> Result<Vec<(&'static str, String)>, Error> {
         let mut rights = BTreeSet::new();
         for Structure(entry) in self.transact_items.members() {
