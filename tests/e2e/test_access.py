@@ -254,11 +254,15 @@ def test_policies_allow_single_tables(cluster, ann):
     )
     tables.put_item(TableName="app-1", Item={"k": {"S": "a"}})
     denied(tables.put_item, TableName="other", Item={"k": {"S": "a"}})
-    # A transaction over several tables needs the right to all tables.
-    both = [{"Put": {"TableName": name, "Item": {"k": {"S": "b"}}}} for name in ["app-1", "app-2"]]
+    # A transaction needs the rights of all its entries.
+    both = [{"Put": {"TableName": name, "Item": {"k": {"S": "b"}}}} for name in ["app-1", "other"]]
     denied(tables.transact_write_items, TransactItems=both)
     tables.transact_write_items(TransactItems=both[:1])
     assert tables.scan(TableName="app-1")["Count"] == 2
+    deny = {"Effect": "Deny", "Action": "dynamodb:DeleteItem", "Resource": "*"}
+    ann.allow(allow("dynamodb:*", "arn:aws:dynamodb:*:*:table/app-*"), deny)
+    delete = {"Delete": {"TableName": "app-1", "Key": {"k": {"S": "a"}}}}
+    assert "dynamodb:DeleteItem" in denied(tables.transact_write_items, TransactItems=[*both[:1], delete])
 
 
 def test_a_session_has_the_policies_of_its_user_and_ends_with_the_user(cluster, orders, ann):
