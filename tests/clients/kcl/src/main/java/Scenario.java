@@ -87,7 +87,8 @@ public final class Scenario {
         await("the stream is ACTIVE", this::isActive);
         learnLineage();
         putRecords();
-        Child first = start("first"), second = start("second");
+        // The library moves leases between workers when their loads differ. A limit makes them share at once.
+        Child first = start("first", SHARDS / 2), second = start("second", Integer.MAX_VALUE);
         await("every record is processed", this::isCaughtUp);
         await("both workers have leases", () -> count(first) > 1 && count(second) > 1);
         kinesis.splitShard(request -> request.streamName(stream).shardToSplit("shardId-000000000000")
@@ -106,11 +107,11 @@ public final class Scenario {
         kinesis.deleteStream(request -> request.streamName(stream).enforceConsumerDeletion(true)).get();
     }
 
-    private Child start(String name) throws Exception {
+    private Child start(String name, int leases) throws Exception {
         String java = ProcessHandle.current().info().command().orElse("java");
         String how = endpoint.startsWith("https") ? "fanout" : "polling";
         Process process = new ProcessBuilder(java, "-Xmx256m", "-cp", System.getProperty("java.class.path"),
-                "Worker", endpoint, stream, stream + "-app", name, how)
+                "Worker", endpoint, stream, stream + "-app", name, how, Integer.toString(leases))
                 .redirectError(ProcessBuilder.Redirect.INHERIT).start();
         var child = new Child(name, process);
         children.add(child);

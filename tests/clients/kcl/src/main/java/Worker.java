@@ -22,7 +22,7 @@ import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /**
  * One worker of an ordinary application of the Kinesis Client Library, as a process: ENDPOINT STREAM APPLICATION WORKER
- * polling|fanout. One endpoint serves Kinesis and DynamoDB. It prints what happens, a line each:
+ * polling|fanout LEASES, where LEASES is the most leases that it takes. One endpoint serves Kinesis and DynamoDB. It prints what happens, a line each:
  *
  * <pre>
  * init SHARD
@@ -104,7 +104,7 @@ public final class Worker {
         new Scheduler(
                 config.checkpointConfig(),
                 config.coordinatorConfig(),
-                config.leaseManagementConfig(),
+                config.leaseManagementConfig().maxLeasesForWorker(Integer.parseInt(arguments[5])),
                 config.lifecycleConfig(),
                 config.metricsConfig().metricsLevel(MetricsLevel.NONE),
                 config.processorConfig(),
