@@ -92,7 +92,7 @@ public final class Scenario {
         await("every record is processed", this::isCaughtUp);
         await("both workers have leases", () -> count(first) > 1 && count(second) > 1);
         kinesis.splitShard(request -> request.streamName(stream).shardToSplit("shardId-000000000000")
-                .newStartingHashKey("1")).get();
+                .newStartingHashKey("1000000")).get();
         await("the split is done", this::isActive);
         kinesis.mergeShards(request -> request.streamName(stream).shardToMerge("shardId-000000000001")
                 .adjacentShardToMerge("shardId-000000000002")).get();
