@@ -101,10 +101,13 @@ public final class Worker {
         if (arguments[4].equals("polling")) {
             retrieval.retrievalSpecificConfig(new PollingConfig(stream, kinesis));
         }
+        var leases = config.leaseManagementConfig().maxLeasesForWorker(Integer.parseInt(arguments[5]));
+        // Without the CPU load of this machine, on which other programs run: a busy worker gets no lease.
+        leases.workerUtilizationAwareAssignmentConfig().disableWorkerMetrics(true);
         new Scheduler(
                 config.checkpointConfig(),
                 config.coordinatorConfig(),
-                config.leaseManagementConfig().maxLeasesForWorker(Integer.parseInt(arguments[5])),
+                leases,
                 config.lifecycleConfig(),
                 config.metricsConfig().metricsLevel(MetricsLevel.NONE),
                 config.processorConfig(),
