@@ -102,7 +102,7 @@ public final class Worker {
             retrieval.retrievalSpecificConfig(new PollingConfig(stream, kinesis));
         }
         var leases = config.leaseManagementConfig().maxLeasesForWorker(Integer.parseInt(arguments[5]));
-        // Without the CPU load of this machine, on which other programs run: a busy worker gets no lease.
+        // The assignment must not depend on the CPU load of this machine, on which other programs run.
         leases.workerUtilizationAwareAssignmentConfig().disableWorkerMetrics(true);
         new Scheduler(
                 config.checkpointConfig(),
