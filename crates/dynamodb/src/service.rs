@@ -44,7 +44,7 @@ use crate::operations::update_item::UpdateItem;
 use crate::operations::update_table::UpdateTable;
 use crate::operations::{Context, Operation, Output, Plan};
 use crate::rows::{Obstacle, Rows, pause};
-use crate::store::{Decision, Page, Range, Reads, Space};
+use crate::store::{Decision, Page, Range, Reads, Space, successor};
 use crate::table::description::Home;
 use crate::table::{Definition, Table, Tables};
 use crate::token;
@@ -225,7 +225,7 @@ impl DynamoDb {
                 Ok(()) if is_last && page.rows.is_empty() => return Ok(()),
                 Ok(()) => {
                     if let Some((last, _)) = step.rows.checked_sub(1).map(|last| &page.rows[last]) {
-                        start = [&last[..], &[0]].concat();
+                        start = successor(last);
                     }
                 }
                 Err(Obstacle::Conflict) if conflicts < ATTEMPTS => {
@@ -269,10 +269,8 @@ impl DynamoDb {
                 Ok(()) | Err(Obstacle::Conflict) => {}
                 Err(obstacle) => return Err(obstacle),
             }
-            match page.rows.last() {
-                Some((last, _)) if page.has_more => start = [&last[..], &[0]].concat(),
-                Some(_) | None => return Ok(()),
-            }
+            let Some(next) = page.next_start() else { return Ok(()) };
+            start = next;
         }
     }
 
@@ -291,10 +289,8 @@ impl DynamoDb {
                     orphans.remove(&definition.index_space(index));
                 }
             }
-            match page.rows.last() {
-                Some((last, _)) if page.has_more => start = [&last[..], &[0]].concat(),
-                Some(_) | None => break,
-            }
+            let Some(next) = page.next_start() else { break };
+            start = next;
         }
         let due: Vec<Space> = {
             let mut known = lock(&self.shared.orphans);

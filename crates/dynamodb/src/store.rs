@@ -100,6 +100,18 @@ pub struct Page {
     pub has_more: bool,
 }
 
+impl Page {
+    /// The key at which the next page begins. `None` if no row follows. For ranges in ascending order.
+    pub fn next_start(&self) -> Option<Vec<u8>> {
+        self.rows.last().filter(|_| self.has_more).map(|(last, _)| successor(last))
+    }
+}
+
+/// The lowest key above a key.
+pub fn successor(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
 /// The state of a row that a transaction expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {

@@ -9,7 +9,7 @@ use super::write_item::{self, WriteItem, check_options, old_or_nothing, returns_
 use super::{Context, Operation};
 use crate::error::Error;
 use crate::item::{ItemChange, ItemWrite};
-use crate::legacy::{self, Expected};
+use crate::legacy::Expected;
 use crate::rules;
 use crate::style::{SentNames, SentValues, Style};
 use crate::table::Tables;
@@ -46,13 +46,9 @@ impl Constrained for DeleteItem<'_> {
     fn check(&self, checks: &mut Checks) {
         rules::check_table(checks, &self.table_name);
         checks.present("Key", &self.key);
-        checks.text(
-            "ConditionalOperator",
-            &self.conditional_operator,
-            &rules::CONDITIONAL_OPERATOR,
-        );
         check_options(
             checks,
+            &self.conditional_operator,
             &self.return_values,
             &self.return_consumed_capacity,
             &self.return_item_collection_metrics,
@@ -77,11 +73,12 @@ impl Operation for DeleteItem<'_> {
         let mut placeholders = style.placeholders(names.as_ref(), values.as_ref())?;
         let returns = old_or_nothing(self.return_values.as_ref())?;
         let key = self.key.attributes()?;
-        let text = self.condition_expression.as_ref();
-        let condition = match write_item::condition(text, &mut placeholders)? {
-            Some(condition) => Some(condition),
-            None => legacy::expected(self.expected.as_ref(), self.conditional_operator.as_deref())?,
-        };
+        let condition = write_item::condition_or_expected(
+            self.condition_expression.as_ref(),
+            self.expected.as_ref(),
+            self.conditional_operator.as_ref(),
+            &mut placeholders,
+        )?;
         placeholders.check_used()?;
         let table = tables.existing(rules::table_name(&self.table_name)?)?.clone();
         let row = table.definition.item_row(&key)?;

@@ -6,7 +6,7 @@ use anabranch_aws::wire::{Flag, List, Required, Text, Writer};
 use serde::Deserialize;
 
 use super::capacity::{self, Consumed, Detail};
-use super::page::attributes_to_get;
+use super::page::projection;
 use super::{Context, Operation, Output, Plan};
 use crate::error::Error;
 use crate::expression::Projection;
@@ -83,10 +83,8 @@ impl Operation for GetItem<'_> {
         let names = self.expression_attribute_names.as_ref();
         let mut placeholders = style.placeholders(names, None)?;
         let key = self.key.attributes()?;
-        let projection = match &self.projection_expression {
-            Some(text) => Some(Projection::parse(text, &mut placeholders)?),
-            None => attributes_to_get(self.attributes_to_get.as_ref())?,
-        };
+        let names = self.attributes_to_get.as_ref();
+        let projection = projection(self.projection_expression.as_ref(), names, &mut placeholders)?;
         placeholders.check_used()?;
         let table = rules::table_name(&self.table_name)?;
         Ok(GetItemPlan {

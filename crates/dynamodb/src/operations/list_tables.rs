@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Context, Operation, Output, Plan};
 use crate::error::Error;
 use crate::rules;
-use crate::store::{Decision, Found, Range, Reads, Space};
+use crate::store::{self, Decision, Found, Range, Reads, Space};
 use crate::table::Tables;
 
 /// `ListTablesInput` of the API reference.
@@ -48,7 +48,7 @@ impl Operation for ListTables<'_> {
 
     fn plan(&self, _: &Context, _: &Tables) -> Result<ListTablesPlan, Error> {
         let start = self.exclusive_start_table_name.as_ref();
-        let start = start.map_or_else(Vec::new, |name| [name.as_bytes(), &[0]].concat());
+        let start = start.map_or_else(Vec::new, |name| store::successor(name.as_bytes()));
         let max_rows = self.limit.map_or(100, |limit| limit.as_u32() as usize);
         let space = Space::Definitions;
         Ok(ListTablesPlan(Range { space, start, end: None, descending: false, max_rows }))

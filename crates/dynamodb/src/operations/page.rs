@@ -13,10 +13,10 @@ use anabranch_aws::wire::{Integer, List, Text, Writer};
 use super::capacity::{self, Consumed, Detail};
 use super::{Context, Output, Plan};
 use crate::error::Error;
-use crate::expression::{Condition, Projection};
+use crate::expression::{Condition, Placeholders, Projection};
 use crate::index;
 use crate::rules;
-use crate::store::{Decision, Found, Range, Reads};
+use crate::store::{self, Decision, Found, Range, Reads};
 use crate::table::{Index, KeySchema, Projection as IndexProjection, Table};
 use crate::value::{self, Attributes, json, stored};
 
@@ -85,8 +85,30 @@ impl Source {
         self.index.as_ref().map_or(definition.space(), |index| definition.index_space(index))
     }
 
+    /// The part of a range that is behind the row that `ExclusiveStartKey` names.
+    ///
+    /// # Errors
+    /// [`Error::Validation`], with the text of `outside` if the range does not have the row.
+    pub(crate) fn behind(
+        &self,
+        start_key: &Attributes,
+        mut range: Range,
+        outside: impl FnOnce() -> String,
+    ) -> Result<Range, Error> {
+        let row = self.start_row(start_key)?;
+        if row < range.start || range.end.as_ref().is_some_and(|end| row >= *end) {
+            return Err(Error::Validation(outside()));
+        }
+        if range.descending {
+            range.end = Some(row);
+        } else {
+            range.start = store::successor(&row);
+        }
+        Ok(range)
+    }
+
     /// The row that `ExclusiveStartKey` names.
-    pub(crate) fn start_row(&self, key: &Attributes) -> Result<Vec<u8>, Error> {
+    fn start_row(&self, key: &Attributes) -> Result<Vec<u8>, Error> {
         let invalid = || {
             Error::Validation(
                 "The provided starting key is invalid: The provided key element does not match the schema".to_owned(),
@@ -202,17 +224,31 @@ pub(crate) fn check_options(
     select: &Option<Text<'_>>,
     names: &Option<List<Text<'_>>>,
     limit: &Option<Integer>,
+    operator: &Option<Text<'_>>,
+    capacity: &Option<Text<'_>>,
 ) {
     checks.text("IndexName", index, &rules::NAME);
     checks.text("Select", select, &rules::SELECT);
     checks.texts("AttributesToGet", names, &rules::ATTRIBUTE_NAMES, &rules::ANY);
     checks.number("Limit", limit, &rules::LIMIT);
+    checks.text("ConditionalOperator", operator, &rules::CONDITIONAL_OPERATOR);
+    checks.text("ReturnConsumedCapacity", capacity, &rules::RETURN_CAPACITY);
+}
+
+/// The projection of a read, in the style that the request uses.
+pub(crate) fn projection(
+    text: Option<&Text<'_>>,
+    names: Option<&List<Text<'_>>>,
+    placeholders: &mut Placeholders,
+) -> Result<Option<Projection>, Error> {
+    match text {
+        Some(text) => Projection::parse(text, placeholders).map(Some),
+        None => attributes_to_get(names),
+    }
 }
 
 /// The member `AttributesToGet`.
-pub(crate) fn attributes_to_get(
-    names: Option<&List<Text<'_>>>,
-) -> Result<Option<Projection>, Error> {
+fn attributes_to_get(names: Option<&List<Text<'_>>>) -> Result<Option<Projection>, Error> {
     let Some(names) = names else { return Ok(None) };
     if names.count() > names.members().len() {
         return Err(Error::unsupported("AttributesToGet with more than 500 names"));
@@ -232,17 +268,6 @@ pub(crate) fn max_rows(limit: Option<Integer>) -> usize {
     limit.map_or(MAX_PAGE_ROWS, |limit| (limit.as_u32() as usize).clamp(1, MAX_PAGE_ROWS))
 }
 
-/// The range that begins behind a row.
-pub(crate) fn behind(mut range: Range, mut row: Vec<u8>) -> Range {
-    if range.descending {
-        range.end = Some(row);
-    } else {
-        row.push(0);
-        range.start = row;
-    }
-    range
-}
-
 impl Plan for PagePlan {
     type Output = ItemPage;
 
@@ -253,26 +278,29 @@ impl Plan for PagePlan {
     fn decide(&self, _: &Context, found: &Found) -> Result<Decision<ItemPage>, Error> {
         let rows = &found.page.rows;
         let (mut items, mut bytes, mut scanned) = (Vec::new(), 0, 0);
-        let (mut count, mut last) = (0, None);
+        let mut count = 0;
         for (_, row) in rows.iter().take(self.range.max_rows) {
             let item = stored::decode(&row.value)?;
             bytes += value::size(&item);
             scanned += 1;
             let passes = self.filter.as_ref().is_none_or(|filter| filter.holds(&item));
             count += usize::from(passes);
-            let key = self.source.key_of(&item);
             if passes && !self.counts_only {
                 items.push(match &self.projection {
                     Some(projection) => projection.apply(&item),
                     None => item,
                 });
             }
-            last = Some(key);
             if bytes >= MAX_PAGE_BYTES {
                 break;
             }
         }
         let has_more = scanned < rows.len() || found.page.has_more;
+        let last = rows[..scanned].last().filter(|_| has_more);
+        let last_key = match last {
+            Some((_, row)) => Some(self.source.key_of(&stored::decode(&row.value)?)),
+            None => None,
+        };
         let units = capacity::read_units(bytes, self.is_consistent);
         let table = &self.source.table.definition.name;
         let consumed = match &self.source.index {
@@ -286,7 +314,7 @@ impl Plan for PagePlan {
             items: (!self.counts_only).then_some(items),
             count,
             scanned,
-            last_key: last.filter(|_| has_more),
+            last_key,
             consumed,
         }))
     }

@@ -5,7 +5,7 @@ use anabranch_aws::wire::{Flag, Integer, List, Required, Text};
 use serde::Deserialize;
 
 use super::capacity::Detail;
-use super::page::{self, PagePlan, Source, Wanted, attributes_to_get};
+use super::page::{self, PagePlan, Source, Wanted};
 use super::{Context, Operation};
 use crate::error::Error;
 use crate::expression::{Condition, KeyCondition, Projection};
@@ -54,17 +54,14 @@ pub struct Query<'a> {
 impl Constrained for Query<'_> {
     fn check(&self, checks: &mut Checks) {
         rules::check_table(checks, &self.table_name);
-        let names = &self.attributes_to_get;
-        page::check_options(checks, &self.index_name, &self.select, names, &self.limit);
-        checks.text(
-            "ConditionalOperator",
+        page::check_options(
+            checks,
+            &self.index_name,
+            &self.select,
+            &self.attributes_to_get,
+            &self.limit,
             &self.conditional_operator,
-            &rules::CONDITIONAL_OPERATOR,
-        );
-        checks.text(
-            "ReturnConsumedCapacity",
             &self.return_consumed_capacity,
-            &rules::RETURN_CAPACITY,
         );
     }
 }
@@ -93,10 +90,9 @@ impl Query<'_> {
             Some(text) => Some(Condition::parse("FilterExpression", text, &mut placeholders)?),
             None => legacy::conditions("queryFilter", self.query_filter.as_ref(), operator)?,
         };
-        let projection = match &self.projection_expression {
-            Some(text) => Some(Projection::parse(text, &mut placeholders)?),
-            None => attributes_to_get(self.attributes_to_get.as_ref())?,
-        };
+        let names = self.attributes_to_get.as_ref();
+        let projection =
+            page::projection(self.projection_expression.as_ref(), names, &mut placeholders)?;
         let key = match &self.key_condition_expression {
             Some(text) => {
                 Some(Condition::parse("KeyConditionExpression", text, &mut placeholders)?)
@@ -150,13 +146,10 @@ impl Operation for Query<'_> {
         let max_rows = page::max_rows(self.limit);
         let mut range = Range { space: source.space(), start, end, descending, max_rows };
         if let Some(key) = start_key {
-            let row = source.start_row(&key)?;
-            if row < range.start || range.end.as_ref().is_some_and(|end| row >= *end) {
-                return Err(Error::Validation(
-                    "The provided starting key is outside query boundaries based on provided conditions".to_owned(),
-                ));
-            }
-            range = page::behind(range, row);
+            range = source.behind(&key, range, || {
+                "The provided starting key is outside query boundaries based on provided conditions"
+                    .to_owned()
+            })?;
         }
         let capacity = Detail::of(self.return_consumed_capacity.as_ref());
         Ok(PagePlan { source, range, filter, projection, counts_only, is_consistent, capacity })

@@ -6,7 +6,7 @@ use anabranch_aws::wire::{Flag, Integer, List, Required, Text};
 use serde::Deserialize;
 
 use super::capacity::Detail;
-use super::page::{self, PagePlan, Source, Wanted, attributes_to_get};
+use super::page::{self, PagePlan, Source, Wanted};
 use super::{Context, Operation};
 use crate::error::Error;
 use crate::expression::{Condition, Projection};
@@ -53,17 +53,14 @@ pub struct Scan<'a> {
 impl Constrained for Scan<'_> {
     fn check(&self, checks: &mut Checks) {
         rules::check_table(checks, &self.table_name);
-        let names = &self.attributes_to_get;
-        page::check_options(checks, &self.index_name, &self.select, names, &self.limit);
-        checks.text(
-            "ConditionalOperator",
+        page::check_options(
+            checks,
+            &self.index_name,
+            &self.select,
+            &self.attributes_to_get,
+            &self.limit,
             &self.conditional_operator,
-            &rules::CONDITIONAL_OPERATOR,
-        );
-        checks.text(
-            "ReturnConsumedCapacity",
             &self.return_consumed_capacity,
-            &rules::RETURN_CAPACITY,
         );
         checks.number("TotalSegments", &self.total_segments, &rules::TOTAL_SEGMENTS);
         checks.number("Segment", &self.segment, &rules::SEGMENT);
@@ -107,10 +104,9 @@ impl Scan<'_> {
             Some(text) => Some(Condition::parse("FilterExpression", text, &mut placeholders)?),
             None => legacy::conditions("scanFilter", self.scan_filter.as_ref(), operator)?,
         };
-        let projection = match &self.projection_expression {
-            Some(text) => Some(Projection::parse(text, &mut placeholders)?),
-            None => attributes_to_get(self.attributes_to_get.as_ref())?,
-        };
+        let names = self.attributes_to_get.as_ref();
+        let projection =
+            page::projection(self.projection_expression.as_ref(), names, &mut placeholders)?;
         placeholders.check_used()?;
         Ok((filter, projection))
     }
@@ -138,15 +134,13 @@ impl Operation for Scan<'_> {
         let max_rows = page::max_rows(self.limit);
         let mut range = Range { space: source.space(), start, end, descending: false, max_rows };
         if let Some(key) = start_key {
-            let row = source.start_row(&key)?;
-            if row < range.start || range.end.as_ref().is_some_and(|end| row >= *end) {
+            range = source.behind(&key, range, || {
                 let (segment, total) = segments.unwrap_or_default();
-                return Err(Error::Validation(format!(
+                format!(
                     "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey \
                      with correct Segment. TotalSegments: {total} Segment: {segment}"
-                )));
-            }
-            range = page::behind(range, row);
+                )
+            })?;
         }
         let capacity = Detail::of(self.return_consumed_capacity.as_ref());
         Ok(PagePlan { source, range, filter, projection, counts_only, is_consistent, capacity })

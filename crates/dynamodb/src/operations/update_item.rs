@@ -51,13 +51,9 @@ impl Constrained for UpdateItem<'_> {
     fn check(&self, checks: &mut Checks) {
         rules::check_table(checks, &self.table_name);
         checks.present("Key", &self.key);
-        checks.text(
-            "ConditionalOperator",
-            &self.conditional_operator,
-            &rules::CONDITIONAL_OPERATOR,
-        );
         check_options(
             checks,
+            &self.conditional_operator,
             &self.return_values,
             &self.return_consumed_capacity,
             &self.return_item_collection_metrics,
@@ -88,11 +84,12 @@ impl Operation for UpdateItem<'_> {
             (None, Some(updates)) => legacy::updates(updates)?,
             (None, None) => Update::default(),
         };
-        let text = self.condition_expression.as_ref();
-        let condition = match write_item::condition(text, &mut placeholders)? {
-            Some(condition) => Some(condition),
-            None => legacy::expected(self.expected.as_ref(), self.conditional_operator.as_deref())?,
-        };
+        let condition = write_item::condition_or_expected(
+            self.condition_expression.as_ref(),
+            self.expected.as_ref(),
+            self.conditional_operator.as_ref(),
+            &mut placeholders,
+        )?;
         placeholders.check_used()?;
         let table = tables.existing(rules::table_name(&self.table_name)?)?.clone();
         let row = table.definition.item_row(&key)?;

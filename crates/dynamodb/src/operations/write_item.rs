@@ -8,6 +8,7 @@ use super::{Context, Output, Plan};
 use crate::error::Error;
 use crate::expression::{Condition, Placeholders, Projection};
 use crate::item::{ItemChanged, ItemWrite};
+use crate::legacy::{self, Expected};
 use crate::limits;
 use crate::rules;
 use crate::store::{Decision, Found, Reads};
@@ -98,11 +99,13 @@ impl Output for Written {
 /// Checks the members that the three operations share.
 pub(crate) fn check_options(
     checks: &mut Checks,
+    operator: &Option<Text<'_>>,
     returns: &Option<Text<'_>>,
     capacity: &Option<Text<'_>>,
     metrics: &Option<Text<'_>>,
     on_failure: &Option<Text<'_>>,
 ) {
+    checks.text("ConditionalOperator", operator, &rules::CONDITIONAL_OPERATOR);
     checks.text("ReturnValues", returns, &rules::RETURN_VALUES);
     checks.text("ReturnConsumedCapacity", capacity, &rules::RETURN_CAPACITY);
     checks.text("ReturnItemCollectionMetrics", metrics, &rules::RETURN_METRICS);
@@ -120,6 +123,19 @@ pub(crate) fn old_or_nothing(returns: Option<&Text<'_>>) -> Result<Returns, Erro
         None | Some("NONE") => Ok(Returns::Nothing),
         Some("ALL_OLD") => Ok(Returns::Old),
         Some(_) => Err(Error::Validation("Return values set to invalid value".to_owned())),
+    }
+}
+
+/// The condition of PutItem, UpdateItem or DeleteItem, in the style that the request uses.
+pub(crate) fn condition_or_expected(
+    text: Option<&Text<'_>>,
+    expected: Option<&Expected<'_>>,
+    operator: Option<&Text<'_>>,
+    placeholders: &mut Placeholders,
+) -> Result<Option<Condition>, Error> {
+    match condition(text, placeholders)? {
+        Some(condition) => Ok(Some(condition)),
+        None => legacy::expected(expected, operator.map(|word| &**word)),
     }
 }
 

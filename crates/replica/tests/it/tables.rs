@@ -210,6 +210,7 @@ async fn acknowledged_rows_survive_crashes_at_any_moment_of_a_checkpoint() {
         let mut written = BTreeMap::new();
         for round in 1..4 {
             written.extend(fill(&cluster, round).await);
+            // Chooses the moment of the crash. It waits for nothing, and the test's clock is paused.
             let pause = Duration::from_millis(random.random_range(0..600));
             tokio::time::sleep(pause).await;
             let down: Vec<u64> = match random.random_range(0..3) {
