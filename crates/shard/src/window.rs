@@ -6,6 +6,10 @@
 //!
 //! The window is bounded by time and by number. A retry of a call that is no longer in the window counts as a new
 //! call.
+//!
+//! Time is what the arrival times of the log show, but the time between two calls counts at most
+//! [`DeduplicationWindow::LONGEST_STEP`]. So if the clocks of all nodes jump ahead while a call is under way, its
+//! retry is still recognised.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -22,7 +26,12 @@ use crate::position::{Position, Run};
 #[derive(Debug, Default)]
 pub struct DeduplicationWindow {
     calls: HashMap<Producer, Vec<Known>>,
-    oldest_first: VecDeque<(Timestamp, Producer)>,
+    /// Each call with the age of the window when the call was inserted.
+    oldest_first: VecDeque<(Duration, Producer)>,
+    /// Time since the first call, each step counted as [`Self::LONGEST_STEP`] at most.
+    age: Duration,
+    /// Arrival time of the newest call.
+    newest: Option<Timestamp>,
 }
 
 /// One entry that holds records of a call.
@@ -51,6 +60,8 @@ impl Known {
 impl DeduplicationWindow {
     /// How long a call is remembered (ADR-0008).
     pub const LENGTH: Duration = Duration::from_secs(120);
+    /// Maximum time that passes in the window between two calls. Longer than the attempts of one call take together.
+    pub const LONGEST_STEP: Duration = Duration::from_secs(60);
     /// Maximum number of calls that are remembered.
     pub const MAX_CALLS: usize = 65_536;
 
@@ -66,13 +77,16 @@ impl DeduplicationWindow {
     ) {
         // Evict before the insert. If an earlier call of the same producer has expired, only its old records must
         // go, not the new ones.
-        self.evict(arrival);
+        let step = self.newest.map_or(Duration::ZERO, |newest| arrival.since(newest));
+        self.age += step.min(Self::LONGEST_STEP);
+        self.newest = self.newest.max(Some(arrival));
+        self.evict();
         let known = Known { log_index, arrival, records, call_indexes: call_indexes.into() };
         match self.calls.get_mut(&producer) {
             Some(call) if call.iter().any(|entry| entry.log_index == log_index) => {}
             Some(call) => call.push(known),
             None => {
-                self.oldest_first.push_back((arrival, producer.clone()));
+                self.oldest_first.push_back((self.age, producer.clone()));
                 self.calls.insert(producer, vec![known]);
             }
         }
@@ -101,9 +115,9 @@ impl DeduplicationWindow {
     }
 
     /// Removes the calls that are too old, and the oldest call if there are too many for one more.
-    fn evict(&mut self, now: Timestamp) {
-        while let Some((arrival, _)) = self.oldest_first.front() {
-            if self.oldest_first.len() < Self::MAX_CALLS && now.since(*arrival) <= Self::LENGTH {
+    fn evict(&mut self) {
+        while let Some((inserted, _)) = self.oldest_first.front() {
+            if self.oldest_first.len() < Self::MAX_CALLS && self.age - *inserted <= Self::LENGTH {
                 break;
             }
             if let Some((_, producer)) = self.oldest_first.pop_front() {
@@ -160,6 +174,11 @@ mod tests {
     #[derive(Default)]
     struct Model(Vec<Call>);
 
+    /// Seconds between two calls, and how many of them count.
+    fn step() -> impl Strategy<Value = (u64, u64)> {
+        prop_oneof![4 => 0u64..=60, 1 => 61u64..100_000].prop_map(|passed| (passed, passed.min(60)))
+    }
+
     impl Model {
         fn insert(&mut self, id: &'static str, indexes: &[u32], log_index: u64, now: Timestamp) {
             self.0.retain(|(_, came, _)| now.since(*came) <= DeduplicationWindow::LENGTH);
@@ -179,15 +198,16 @@ mod tests {
     proptest! {
         #[test]
         fn for_two_minutes_a_record_is_found_at_its_first_position(
-            calls in vec((select(&["a", "b", "c"][..]), hash_set(0u32..6, 1..4), 0u64..90), 1..30),
+            calls in vec((select(&["a", "b", "c"][..]), hash_set(0u32..6, 1..4), step()), 1..30),
         ) {
             let (mut window, mut model) = (DeduplicationWindow::default(), Model::default());
-            let mut now = at(1000);
-            for (log_index, (id, indexes, seconds)) in (1..).zip(calls) {
-                now = now.plus(Duration::from_secs(seconds));
+            let (mut now, mut counted) = (at(1000), at(1000));
+            for (log_index, (id, indexes, (passed, counts))) in (1..).zip(calls) {
+                now = now.plus(Duration::from_secs(passed));
+                counted = counted.plus(Duration::from_secs(counts));
                 let indexes: Vec<u32> = indexes.into_iter().collect();
                 insert(&mut window, &call(id, &indexes), log_index, now);
-                model.insert(id, &indexes, log_index, now);
+                model.insert(id, &indexes, log_index, counted);
                 for id in ["a", "b", "c"] {
                     let found = window.find(&call(id, &[0, 1, 2, 3, 4, 5]));
                     let found = found.unwrap_or_else(|| vec![None; 6]);
@@ -203,11 +223,23 @@ mod tests {
     fn calls_are_forgotten_after_two_minutes() {
         let mut window = DeduplicationWindow::default();
         insert(&mut window, &call("a", &[0]), 1, at(10));
-        insert(&mut window, &call("b", &[0]), 2, at(130));
+        insert(&mut window, &call("b", &[0]), 2, at(70));
+        insert(&mut window, &call("c", &[0]), 3, at(130));
         assert!(window.find(&call("a", &[0])).is_some());
-        insert(&mut window, &call("c", &[0]), 3, at(131));
+        insert(&mut window, &call("d", &[0]), 4, at(131));
         assert_eq!(window.find(&call("a", &[0])), None);
-        assert_eq!(window.len(), 2);
+        assert_eq!(window.len(), 3);
+    }
+
+    #[test]
+    fn a_jump_of_all_clocks_forgets_no_call_that_is_under_way() {
+        let mut window = DeduplicationWindow::default();
+        insert(&mut window, &call("a", &[0]), 1, at(10));
+        insert(&mut window, &call("b", &[0]), 2, at(7 * 3600));
+        insert(&mut window, &call("c", &[0]), 3, at(7 * 3600 + 60));
+        assert!(window.find(&call("a", &[0])).is_some(), "a minute after the jump");
+        insert(&mut window, &call("d", &[0]), 4, at(7 * 3600 + 61));
+        assert_eq!(window.find(&call("a", &[0])), None);
     }
 
     #[test]
