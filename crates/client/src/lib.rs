@@ -5,7 +5,7 @@
 //! [`Error::Unknown`] did not happen.
 //!
 //! Start at [`Client`]. Services depend on the trait [`Cluster`]. [`StreamReader`] reads a whole stream through
-//! splits and merges. [`Aggregate`] takes apart aggregated records of the Kinesis Producer Library.
+//! splits and merges. [`Tables`] holds rows of services. [`Aggregate`] takes apart aggregated records of the Kinesis Producer Library.
 
 mod aggregate;
 mod append_stream;
@@ -22,6 +22,7 @@ mod search;
 mod shard_call;
 mod shard_page;
 mod stream_reader;
+mod tables;
 mod target;
 mod view;
 
@@ -33,4 +34,5 @@ pub use cluster::{Cluster, Pages};
 pub use error::Error;
 pub use shard_page::{ShardPage, StreamRecord};
 pub use stream_reader::{ReadError, StreamReader};
+pub use tables::{Absent, Tables};
 pub use view::{ShardRoute, StreamView, View};

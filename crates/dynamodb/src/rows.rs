@@ -1,40 +1,26 @@
 //! Runs operations on a table group: reads rows, and makes one transaction of the decision.
 //!
-//! All tables are in the first table group of the cluster. The group is made with the first table. A keyspace of the
-//! seam ([`crate::store::Space`]) is a space of the group. Its name is the name of the keyspace, and the group gives it
-//! a number, which this process remembers.
+//! All tables are in the table group of the services ([`Tables`]). The group is made with the first table. A keyspace
+//! of the seam ([`crate::store::Space`]) is a space of the group, and its name is the name of the keyspace.
 //!
 //! A transaction whose expectations fail is a conflict: another call has changed a row in between. The operation then
-//! begins again with reading. This never happens: a transaction is sent again after an unknown outcome. Instead the
-//! written row is read, because its writer says whether the transaction was made.
+//! begins again with reading.
 
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "every response that belongs to another request, and every rare error of the cluster, is one error"
-)]
-
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{Command, TableCommand, TableGroupStatus};
-use anabranch_client::{Cluster, Error as ClusterError};
+use anabranch_client::{Absent, Cluster, Error as ClusterError, Tables};
 use anabranch_table::{
-    Expect as RowExpect, Key, KeyRange, Outcome, Refusal, Request, Response, SpaceId, Transaction,
-    TransactionId, Version,
+    Expect as RowExpect, Key, KeyRange, Outcome, Refusal, SpaceId, Transaction, Version,
 };
 use anabranch_types::GroupId;
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::error::Error;
 use crate::store::{Change, Expect, Found, Page, Range, Reads, Row, RowKey, Space, Write};
 use crate::table::Size;
-
-/// Longest time until a new table group has a leader.
-const GROUP_PATIENCE: Duration = Duration::from_secs(15);
-/// Longest wait for a newer version of the catalog.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Why a step of an operation did not succeed.
 #[derive(Debug)]
@@ -54,24 +40,18 @@ impl From<Error> for Obstacle {
 /// The rows of the service. Cheap to clone.
 #[derive(Clone)]
 pub struct Rows {
-    cluster: Arc<dyn Cluster>,
-    /// Replicas of the table group, if it has to be made.
-    replicas: u32,
-    /// Numbers of known spaces. A number never gets another name, so an entry is right until the space is dropped.
-    spaces: Arc<Mutex<HashMap<(GroupId, Space), SpaceId>>>,
+    tables: Tables,
 }
 
 impl Rows {
-    /// The rows of a cluster.
+    /// The rows of a cluster. `replicas` is the number of replicas of a table group that has to be made.
     pub fn new(cluster: Arc<dyn Cluster>, replicas: u32) -> Self {
-        Self { cluster, replicas, spaces: Arc::default() }
+        Self { tables: Tables::new(cluster, replicas) }
     }
 
     /// The table group, if the cluster has one that is ready.
     pub fn group(&self) -> Option<GroupId> {
-        let view = self.cluster.view();
-        let mut groups = view.catalog().table_groups.iter();
-        groups.find(|(_, group)| group.status == TableGroupStatus::Ready).map(|(id, _)| *id)
+        self.tables.group()
     }
 
     /// The table group. Makes it if the cluster has none.
@@ -79,21 +59,7 @@ impl Rows {
     /// # Errors
     /// [`Error::Internal`] if no group is ready in time.
     pub async fn ready_group(&self) -> Result<GroupId, Error> {
-        let deadline = Instant::now() + GROUP_PATIENCE;
-        if self.cluster.view().catalog().table_groups.is_empty() {
-            let create = TableCommand::CreateGroups { replicas: self.replicas, at_least: 1 };
-            self.cluster.propose(Command::Table(create)).await.map_err(failed)?;
-        }
-        loop {
-            if let Some(group) = self.group() {
-                return Ok(group);
-            }
-            if Instant::now() > deadline {
-                return Err(internal("the table group has no leader"));
-            }
-            let version = self.cluster.view().catalog().version;
-            self.cluster.newer_view(version, LOOK_AGAIN).await;
-        }
+        self.tables.ready_group().await.map_err(failed)
     }
 
     /// Reads rows of `group`.
@@ -122,13 +88,10 @@ impl Rows {
             return absent(key.space).map(|()| None);
         };
         let key_in_group = Key { space, key: Bytes::copy_from_slice(&key.key) };
-        match self.call(group, Request::Get(key_in_group)).await? {
-            Response::Row(row, _) => Ok(row.map(seam_row)),
-            Response::Outcome(Outcome::Refused(Refusal::UnknownSpace { .. })) => {
-                self.forget(group, key.space);
-                absent(key.space).map(|()| None)
-            }
-            other => Err(unexpected(&other).into()),
+        match self.tables.get(group, key_in_group).await {
+            Ok(row) => Ok(row.map(seam_row)),
+            Err(Absent::Space) => absent(key.space).map(|()| None),
+            Err(Absent::Failed(error)) => Err(failed(error).into()),
         }
     }
 
@@ -141,18 +104,14 @@ impl Rows {
             end: range.end.as_deref().map(Bytes::copy_from_slice),
             descending: range.descending,
         };
-        let request = Request::Range { space, keys, max_rows: range.max_rows };
-        match self.call(group, request).await? {
-            Response::Page(page) => {
+        match self.tables.range(group, space, keys, range.max_rows).await {
+            Ok(page) => {
                 let rows = page.rows.into_iter();
                 let rows = rows.map(|(key, row)| (key.to_vec(), seam_row(row))).collect();
                 Ok(Page { rows, has_more: page.more })
             }
-            Response::Outcome(Outcome::Refused(Refusal::UnknownSpace { .. })) => {
-                self.forget(group, range.space);
-                absent(range.space).map(|()| Page::default())
-            }
-            other => Err(unexpected(&other).into()),
+            Err(Absent::Space) => absent(range.space).map(|()| Page::default()),
+            Err(Absent::Failed(error)) => Err(failed(error).into()),
         }
     }
 
@@ -161,18 +120,13 @@ impl Rows {
     /// # Errors
     /// [`Obstacle::Failed`].
     pub async fn sizes(&self, group: GroupId) -> Result<BTreeMap<Space, Size>, Obstacle> {
-        match self.call(group, Request::ListSpaces).await? {
-            Response::Spaces(spaces, _) => {
-                let size = |space: &anabranch_table::SpaceSummary| {
-                    let bytes = space
-                        .bytes
-                        .saturating_sub(anabranch_table::row_bytes(&[], &[]) * space.rows);
-                    Some((parse_name(&space.name)?, Size { items: space.rows, bytes }))
-                };
-                Ok(spaces.iter().filter_map(size).collect())
-            }
-            other => Err(unexpected(&other).into()),
-        }
+        let size = |space: &anabranch_table::SpaceSummary| {
+            let overhead = anabranch_table::row_bytes(&[], &[]) * space.rows;
+            let bytes = space.bytes.saturating_sub(overhead);
+            Some((parse_name(&space.name)?, Size { items: space.rows, bytes }))
+        };
+        let spaces = self.tables.spaces(group).await.map_err(failed)?;
+        Ok(spaces.iter().filter_map(size).collect())
     }
 
     /// Creates a keyspace, if it does not exist.
@@ -180,35 +134,18 @@ impl Rows {
     /// # Errors
     /// [`Obstacle::Failed`].
     pub async fn create(&self, group: GroupId, space: Space) -> Result<(), Obstacle> {
-        if self.space(group, space).await?.is_some() {
-            return Ok(());
+        match self.tables.create_space(group, &name(space)).await {
+            Ok(_) => Ok(()),
+            Err(ClusterError::Invalid(refusal)) => Err(Error::Limit(refusal).into()),
+            Err(error) => Err(failed(error).into()),
         }
-        let request = Request::CreateSpace { id: TransactionId(rand::random()), name: name(space) };
-        let number = match self.call(group, request).await? {
-            Response::Outcome(
-                Outcome::Created { space, .. } | Outcome::Refused(Refusal::SpaceExists { space }),
-            ) => space,
-            Response::Outcome(Outcome::Refused(refusal)) => {
-                return Err(Error::Limit(refusal.to_string()).into());
-            }
-            other => return Err(unexpected(&other).into()),
-        };
-        self.remember(group, space, number);
-        Ok(())
     }
 
     /// Drops a keyspace with its rows. After a failure the clean-up drops it later.
     pub async fn drop(&self, group: GroupId, space: Space) {
-        let dropped = async {
-            if let Some(number) = self.space(group, space).await? {
-                self.call(group, Request::DropSpace(number)).await?;
-            }
-            Ok::<_, Obstacle>(())
-        };
-        if let Err(error) = dropped.await {
-            tracing::warn!(space = name(space), ?error, "a space of a deleted table stays");
+        if let Err(error) = self.tables.drop_space(group, &name(space)).await {
+            tracing::warn!(space = name(space), %error, "a space of a deleted table stays");
         }
-        self.forget(group, space);
     }
 
     /// Makes one transaction of `writes`.
@@ -219,9 +156,7 @@ impl Rows {
         if writes.is_empty() {
             return Ok(());
         }
-        let id = TransactionId(rand::random());
-        let mut transaction = Transaction { id, ..Transaction::default() };
-        let mut written = None;
+        let mut transaction = Transaction::default();
         for Write { key, expect, change } in writes {
             let space = self.space(group, key.space).await?.ok_or(Obstacle::Conflict)?;
             let in_group = Key { space, key: Bytes::copy_from_slice(&key.key) };
@@ -233,85 +168,30 @@ impl Rows {
             transaction.checks.extend(expect.map(|expect| (in_group.clone(), expect)));
             match change {
                 Change::Put(value) => {
-                    written.get_or_insert_with(|| in_group.clone());
                     transaction.puts.push((in_group, Bytes::copy_from_slice(value)));
                 }
                 Change::Delete => transaction.deletes.push(in_group),
                 Change::Keep => {}
             }
         }
-        let outcome = match self.cluster.table(group, Request::Transact(transaction)).await {
-            Ok(Response::Outcome(outcome)) => outcome,
-            Ok(other) => return Err(unexpected(&other).into()),
-            Err(ClusterError::Unknown(reason)) => {
-                return self.resolve(group, id, written, reason).await;
-            }
-            Err(error) => return Err(failed(error).into()),
-        };
-        match outcome {
+        match self.tables.transact(group, transaction).await.map_err(failed)? {
             Outcome::Done { .. } => Ok(()),
-            Outcome::Failed { .. } => Err(Obstacle::Conflict),
-            Outcome::Refused(Refusal::UnknownSpace { space }) => {
-                self.known().retain(|_, number| *number != space);
+            Outcome::Failed { .. } | Outcome::Refused(Refusal::UnknownSpace { .. }) => {
                 Err(Obstacle::Conflict)
             }
             Outcome::Refused(refusal @ Refusal::Full { .. }) => {
                 Err(Error::Throughput(refusal.to_string()).into())
             }
             Outcome::Refused(refusal) => Err(Error::Validation(refusal.to_string()).into()),
-            Outcome::Created { .. } => Err(internal("an outcome of another request").into()),
+            Outcome::Created { .. } => {
+                Err(Error::Internal { cause: "an outcome of another request".to_owned() }.into())
+            }
         }
-    }
-
-    /// Learns the outcome of transaction `id` from the row that it was to write.
-    async fn resolve(
-        &self,
-        group: GroupId,
-        id: TransactionId,
-        written: Option<Key>,
-        reason: String,
-    ) -> Result<(), Obstacle> {
-        if let Some(key) = written
-            && let Ok(Response::Row(Some(row), _)) = self.call(group, Request::Get(key)).await
-            && row.writer == id
-        {
-            return Ok(());
-        }
-        Err(Error::Internal { cause: reason }.into())
-    }
-
-    async fn call(&self, group: GroupId, request: Request) -> Result<Response, Error> {
-        self.cluster.table(group, request).await.map_err(failed)
     }
 
     /// The number of a keyspace. `None` if it does not exist.
     async fn space(&self, group: GroupId, space: Space) -> Result<Option<SpaceId>, Obstacle> {
-        if let Some(number) = self.known().get(&(group, space)) {
-            return Ok(Some(*number));
-        }
-        match self.call(group, Request::ListSpaces).await? {
-            Response::Spaces(spaces, _) => {
-                for found in spaces {
-                    if let Some(space) = parse_name(&found.name) {
-                        self.remember(group, space, found.space);
-                    }
-                }
-            }
-            other => return Err(unexpected(&other).into()),
-        }
-        Ok(self.known().get(&(group, space)).copied())
-    }
-
-    fn remember(&self, group: GroupId, space: Space, number: SpaceId) {
-        self.known().insert((group, space), number);
-    }
-
-    fn forget(&self, group: GroupId, space: Space) {
-        self.known().remove(&(group, space));
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(GroupId, Space), SpaceId>> {
-        self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(self.tables.space(group, &name(space)).await.map_err(failed)?)
     }
 }
 
@@ -364,14 +244,6 @@ fn failed(error: ClusterError) -> Error {
         ClusterError::Refused(refusal) => Error::Limit(refusal.to_string()),
         other => Error::Internal { cause: other.to_string() },
     }
-}
-
-fn unexpected(response: &Response) -> Error {
-    Error::Internal { cause: format!("unexpected response of a table group: {response:?}") }
-}
-
-fn internal(cause: &str) -> Error {
-    Error::Internal { cause: cause.to_owned() }
 }
 
 #[cfg(test)]
