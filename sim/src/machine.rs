@@ -89,6 +89,7 @@ impl Machine {
             clock: Arc::new(clock),
             keyring: Keyring::new(Arc::new(Unprovided), EncryptionSettings::default()),
             registry: Registry::default(),
+            add_services: Box::new(|_| {}),
         };
         let node = Node::start(settings, listener, boot, parts).await?;
         self.0.borrow_mut().running = Some(node.clone());

@@ -6,7 +6,7 @@ use anabranch_storage::LogStore;
 use anabranch_types::NodeId;
 
 use crate::machine::Machine;
-use crate::simulation::{Plan, Run, Simulation};
+use crate::simulation::{self, Plan, Run, Simulation};
 
 /// A named scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,15 @@ pub enum Scenario {
     /// disk was wiped, and its node is alive with another replica. The leader chose the same replica again and again,
     /// and the group had no leader any more.
     TransferToAWipedDisk,
+    /// The leader of a new group loses its disk, and its node comes back with another replica. Of the two replicas that
+    /// are left, one has no entry yet, so it does not know on which node the leader was. It kept the lease of the lost
+    /// leader for 22 seconds, and the other replica took the node for a living leader. This is the run in which the bug
+    /// was found.
+    EmptyVoterOfAWipedLeader,
 }
+
+/// The seed in which [`Scenario::EmptyVoterOfAWipedLeader`] was found.
+const EMPTY_VOTER_SEED: u64 = 421;
 
 /// The node whose disk is wiped.
 const WIPED: u64 = 1;
@@ -31,7 +39,8 @@ const LONGEST_MILLIS: u64 = 10_000;
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 2] = [Self::WipedDiskLosesPower, Self::TransferToAWipedDisk];
+    pub const ALL: [Self; 3] =
+        [Self::WipedDiskLosesPower, Self::TransferToAWipedDisk, Self::EmptyVoterOfAWipedLeader];
 
     /// The scenario with this name.
     pub fn named(name: &str) -> Option<Self> {
@@ -43,16 +52,21 @@ impl Scenario {
         match self {
             Self::WipedDiskLosesPower => "wiped-disk-loses-power",
             Self::TransferToAWipedDisk => "transfer-to-a-wiped-disk",
+            Self::EmptyVoterOfAWipedLeader => "empty-voter-of-a-wiped-leader",
         }
     }
 
     /// Runs the scenario.
     pub fn run(self) -> Run {
         let plan = Plan { nodes: 3, length: Duration::ZERO, faults: false, expiry: false };
-        Simulation::new(1, plan).run(|simulation| match self {
-            Self::WipedDiskLosesPower => wiped_disk_loses_power(simulation),
-            Self::TransferToAWipedDisk => transfer_to_a_wiped_disk(simulation),
-        })
+        let scenario = match self {
+            Self::WipedDiskLosesPower => wiped_disk_loses_power,
+            Self::TransferToAWipedDisk => transfer_to_a_wiped_disk,
+            Self::EmptyVoterOfAWipedLeader => {
+                return simulation::run(EMPTY_VOTER_SEED, Plan::of(EMPTY_VOTER_SEED));
+            }
+        };
+        Simulation::new(1, plan).run(scenario)
     }
 }
 

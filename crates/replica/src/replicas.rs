@@ -557,12 +557,19 @@ impl Inner {
 }
 
 impl Held {
-    /// Whether the leader is on `node`, and the replica here does not know that, because its log has no membership
-    /// yet. Such a replica can't stand for election, but the others need its vote.
-    fn is_led_unseen_by(&self, node: NodeId) -> bool {
-        let leader = self.group.leader_replica();
-        let is_there = |member: &Replica| Some(member.id) == leader && member.node == node;
-        self.group.leader().is_none() && self.wanted.iter().any(is_there)
+    /// Whether the leader is gone, and the replica here does not know where its node is, because its log has no
+    /// membership yet. Such a replica can't stand for election, but the others need its vote.
+    fn has_lost_unseen_leader(&self, gone: impl Fn(NodeId) -> bool) -> bool {
+        let Some(leader) = self.group.leader_replica() else { return false };
+        let place = self.wanted.iter().find(|member| member.id == leader);
+        let is_gone = place.map_or_else(|| self.is_leader_replaced(), |place| gone(place.node));
+        self.group.leader().is_none() && is_gone
+    }
+
+    /// Whether the catalog has put another replica in the place of the leader's. Its node may be alive: its disk was
+    /// wiped.
+    fn is_leader_replaced(&self) -> bool {
+        self.group.leader_replica().is_some_and(|leader| is_replaced(leader, &self.wanted))
     }
 
     /// Proposes `due`, purges the log and changes the membership, where needed. Most groups need nothing in most
@@ -576,6 +583,13 @@ impl Held {
         self.group.follow_trim_horizon().await;
         self.group.follow_membership(&self.wanted).await;
     }
+}
+
+/// Whether the catalog has removed a replica from its group. Ids of replicas rise, so a replica that the catalog here
+/// does not know yet is above all that it knows.
+fn is_replaced(replica: ReplicaId, wanted: &[Replica]) -> bool {
+    let ids = || wanted.iter().map(|member| member.id);
+    ids().all(|id| id != replica) && ids().any(|id| id > replica)
 }
 
 /// Does rounds of upkeep at the maintenance interval, as long as the registry exists.
@@ -617,7 +631,7 @@ async fn follow_liveness(replicas: std::sync::Weak<Inner>) {
                 replicas.tasks().spawn(async move {
                     group.stand_if_leaderless(|node: NodeId| node == lost).await;
                 });
-            } else if held.is_led_unseen_by(lost) {
+            } else if held.has_lost_unseen_leader(|node| node == lost) {
                 replicas.tasks().spawn(async move { group.release_lost_leader().await });
             }
         }
@@ -654,5 +668,19 @@ impl Handler for Replicas {
                 Err(reason) => ResponseBody::Failed(reason),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_is_replaced_if_a_later_one_has_its_place_and_not_if_the_catalog_here_is_old() {
+        let wanted = [25, 39, 27].map(|id| Replica { id: ReplicaId(id), node: NodeId(id % 3) });
+        assert!(is_replaced(ReplicaId(26), &wanted));
+        assert!(!is_replaced(ReplicaId(27), &wanted));
+        assert!(!is_replaced(ReplicaId(40), &wanted), "a replica that is not known here yet");
+        assert!(!is_replaced(ReplicaId(26), &[]));
     }
 }

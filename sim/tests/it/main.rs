@@ -56,3 +56,8 @@ fn a_wiped_disk_that_loses_power_again_does_not_take_the_place_of_the_founder() 
 fn a_leader_whose_target_was_wiped_gives_its_leadership_to_another_replica() {
     holds(&["--scenario", "transfer-to-a-wiped-disk"]);
 }
+
+#[test]
+fn a_voter_without_entries_lets_go_of_a_leader_whose_disk_was_wiped() {
+    holds(&["--scenario", "empty-voter-of-a-wiped-leader"]);
+}

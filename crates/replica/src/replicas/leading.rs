@@ -103,13 +103,16 @@ impl Replicas {
             return; // the caller of `leave` calls `transfer_leadership` again and again
         }
         let (group, transport) = (held.group.clone(), self.inner.transport.clone());
-        let silent = move |node| transport.liveness().is_silent(node);
+        let is_replaced = held.is_leader_replaced();
+        let gone = move |node| is_replaced || transport.liveness().is_silent(node);
         if group.is_transferring() {
             self.tasks().spawn(async move {
                 let _tried_again_next_round = group.transfer_leadership(|_| true).await;
             });
-        } else if group.is_leaderless(&silent) {
-            self.tasks().spawn(async move { group.stand_if_leaderless(silent).await });
+        } else if group.is_leaderless(&gone) {
+            self.tasks().spawn(async move { group.stand_if_leaderless(gone).await });
+        } else if held.has_lost_unseen_leader(&gone) {
+            self.tasks().spawn(async move { group.release_lost_leader().await });
         }
     }
 }
