@@ -640,6 +640,12 @@ R4 Invalid "merged shards are not adjacent" {
 } good {
     "p9 shards -> 0:0..9:1..50 1:10..19:1..50 2:20..max:1..50 3:0..12:51<0,1 4:13..max:51<1,2"
 }
+R4 Invalid "the children of a shard lack some of its hash keys" {
+    "p9 shards -> 0:0..max:1..50 1:0..mid-:51<0 2:mid..max:51"
+} good {
+    "p9 shards -> 0:0..max:1
+     p9 shards -> 1:0..mid-:51<0 3:mid..max:61<2"
+}
 R4 Invalid "two lists differ in a shard" {
     "p9 shards -> 0:0..max:1
      p9 shards -> 0:0..max:2"
