@@ -5,7 +5,8 @@
 //! [`Error::Unknown`] did not happen.
 //!
 //! Start at [`Client`]. Services depend on the trait [`Cluster`]. [`StreamReader`] reads a whole stream through
-//! splits and merges. [`Aggregate`] takes apart aggregated records of the Kinesis Producer Library.
+//! splits and merges. [`WatchedRows`] is a copy of rows of a table group that follows the group. [`Aggregate`] takes
+//! apart aggregated records of the Kinesis Producer Library.
 
 mod aggregate;
 mod append_stream;
@@ -18,12 +19,14 @@ mod error;
 mod feed;
 mod known_leaders;
 mod lineage;
+mod row_feed;
 mod search;
 mod shard_call;
 mod shard_page;
 mod stream_reader;
 mod target;
 mod view;
+mod watched_rows;
 
 pub use aggregate::{Aggregate, UserRecord};
 pub use anabranch_shard::{Page, PageBatch};
@@ -34,3 +37,4 @@ pub use error::Error;
 pub use shard_page::{ShardPage, StreamRecord};
 pub use stream_reader::{ReadError, StreamReader};
 pub use view::{ShardRoute, StreamView, View};
+pub use watched_rows::{ShownRows, WatchedRows};
