@@ -11,8 +11,11 @@ use anabranch_catalog::{Catalog, Command, Outcome, StreamId};
 use anabranch_proto::table::table_service_client::TableServiceClient;
 use anabranch_proto::v1::catalog_service_client::CatalogServiceClient;
 use anabranch_proto::v1::log_service_client::LogServiceClient;
-use anabranch_proto::{key_fault, table_request_message, table_response, v1};
+use anabranch_proto::{
+    key_fault, table as pb, table_request_message, table_response, v1, watch_request_message,
+};
 use anabranch_shard::{Batch, Page, PageBatch, Position, Run, Start};
+use anabranch_table::{Version, WatchedRange};
 use anabranch_transport::was_not_sent;
 use anabranch_types::{GroupId, KeyFault, NodeId, StreamName, Timestamp};
 use bytes::Bytes;
@@ -244,6 +247,18 @@ pub(crate) async fn table(
     let answer = client.call(request(message)).await.map_err(|status| error_of(&status))?;
     let response = table_response(answer.into_inner());
     response.map_err(|error| CallError::Unknown(error.to_string()))
+}
+
+pub(crate) async fn watch_rows(
+    channel: Channel,
+    group: GroupId,
+    range: &WatchedRange,
+    since: Version,
+) -> Result<tonic::Streaming<pb::WatchResponse>, CallError> {
+    let client = TableServiceClient::new(channel);
+    let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let pages = client.watch(watch_request_message(group.0, range, since)).await;
+    pages.map(tonic::Response::into_inner).map_err(|status| error_of(&status))
 }
 
 pub(crate) async fn read(channel: Channel, group: GroupId, read: Read) -> Result<Page, CallError> {

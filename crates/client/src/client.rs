@@ -4,13 +4,14 @@
 //! other. A call to the catalog goes to the node in this process, which knows how to find the catalog's leader, or to
 //! any node over gRPC, which does the same for the client.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use anabranch_catalog::{Command, Outcome, StreamId};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
-use anabranch_table::{Request, Response};
+use anabranch_table::{Request, Response, WatchedRange};
 use anabranch_transport::{Connector, Destination};
 use anabranch_types::{GroupId, NodeId, StreamName};
 use futures::stream::BoxStream;
@@ -26,6 +27,7 @@ use crate::known_leaders::KnownLeaders;
 use crate::search::{DEADLINE, Kind, Search};
 use crate::shard_call::{Append, ReadPage, Recall, Seek, TableCall};
 use crate::view::{ShardRoute, View};
+use crate::watched_rows::Shared;
 
 /// A handle to a cluster. Cheap to clone. All clones share connections and the copy of the catalog; both end with the
 /// last clone.
@@ -43,6 +45,8 @@ pub(crate) struct Inner {
     connections: Connections,
     /// Addresses that the client was given.
     seeds: Vec<String>,
+    /// The copies of rows that handles are open for.
+    pub(crate) watched: Mutex<HashMap<(GroupId, WatchedRange), Weak<Shared>>>,
 }
 
 impl fmt::Debug for Client {
@@ -84,6 +88,7 @@ impl Client {
             local,
             connections: Connections::new(connector),
             seeds,
+            watched: Mutex::default(),
         };
         Self { inner: Arc::new(inner), feed: Arc::default() }
     }

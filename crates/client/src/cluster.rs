@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anabranch_catalog::{Command, StreamId};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
-use anabranch_table::{Request, Response};
+use anabranch_table::{Request, Response, WatchedRange};
 use anabranch_types::{GroupId, StreamName};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -17,6 +17,7 @@ use futures::stream::BoxStream;
 use crate::client::Client;
 use crate::error::Error;
 use crate::view::{ShardRoute, View};
+use crate::watched_rows::WatchedRows;
 
 /// A cluster: its catalog, and appends to and reads from its shards. Futures and streams are boxed, so that the trait
 /// can be an object.
@@ -74,6 +75,12 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// See [`Client::table`].
     fn table(&self, group: GroupId, request: Request) -> BoxFuture<'_, Result<Response, Error>>;
+
+    /// See [`Client::watch_rows`].
+    ///
+    /// # Errors
+    /// As [`Client::watch_rows`].
+    fn watch_rows(&self, group: GroupId, range: WatchedRange) -> Result<WatchedRows, Error>;
 
     /// See [`Client::tail`].
     fn tail(&self, shard: &ShardRoute, from: Position) -> Pages;
@@ -153,6 +160,10 @@ impl Cluster for Client {
 
     fn table(&self, group: GroupId, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
         self.table(group, request).boxed()
+    }
+
+    fn watch_rows(&self, group: GroupId, range: WatchedRange) -> Result<WatchedRows, Error> {
+        self.watch_rows(group, range)
     }
 
     fn tail(&self, shard: &ShardRoute, from: Position) -> Pages {

@@ -5,7 +5,8 @@
 //! [`Error::Unknown`] did not happen.
 //!
 //! Start at [`Client`]. Services depend on the trait [`Cluster`]. [`StreamReader`] reads a whole stream through
-//! splits and merges. [`Tables`] holds rows of services. [`Aggregate`] takes apart aggregated records of the Kinesis Producer Library.
+//! splits and merges. [`Tables`] holds rows of services, and [`WatchedRows`] is a copy of them that follows the group.
+//! [`Aggregate`] takes apart aggregated records of the Kinesis Producer Library.
 
 mod aggregate;
 mod append_stream;
@@ -18,6 +19,7 @@ mod error;
 mod feed;
 mod known_leaders;
 mod lineage;
+mod row_feed;
 mod search;
 mod shard_call;
 mod shard_page;
@@ -25,6 +27,7 @@ mod stream_reader;
 mod tables;
 mod target;
 mod view;
+mod watched_rows;
 
 pub use aggregate::{Aggregate, UserRecord};
 pub use anabranch_shard::{Page, PageBatch};
@@ -36,3 +39,4 @@ pub use shard_page::{ShardPage, StreamRecord};
 pub use stream_reader::{ReadError, StreamReader};
 pub use tables::{Absent, Tables};
 pub use view::{ShardRoute, StreamView, View};
+pub use watched_rows::{ShownRows, WatchedRows};

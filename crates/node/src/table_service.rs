@@ -1,12 +1,19 @@
-//! `TableService` over gRPC: requests to the table groups that this node holds.
+//! `TableService` over gRPC: requests to the table groups that this node holds, and watches of their rows.
+//!
+//! A watch asks the replica for the next page only when the connection has room for it. So a slow watcher costs one
+//! page at most.
 
 use anabranch_proto::table as pb;
 use anabranch_proto::table::table_service_server::{TableService, TableServiceServer};
-use anabranch_proto::{table_request, table_response_message};
+use anabranch_proto::{
+    table_request, table_response_message, watch_request, watch_response_message,
+};
 use anabranch_replica::Error;
 use anabranch_types::GroupId;
+use futures::stream::StreamExt;
 use tonic::{Request, Response, Status};
 
+use crate::log_service::Feed;
 use crate::node::Node;
 use crate::status::{invalid, status_of};
 
@@ -25,6 +32,8 @@ pub(crate) struct Tables(Node);
 
 #[tonic::async_trait]
 impl TableService for Tables {
+    type WatchStream = Feed<pb::WatchResponse>;
+
     async fn call(
         &self,
         request: Request<pb::CallRequest>,
@@ -35,5 +44,21 @@ impl TableService for Tables {
         let table = self.0.replicas().table(group).ok_or_else(|| status_of(&Error::NotFound))?;
         let response = table.call(request).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(table_response_message(response)))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchRequest>,
+    ) -> Result<Response<Feed<pb::WatchResponse>>, Status> {
+        let message = request.into_inner();
+        let group = GroupId(message.group);
+        let (range, since) = watch_request(message).map_err(invalid)?;
+        let table = self.0.replicas().table(group).ok_or_else(|| status_of(&Error::NotFound))?;
+        let pages = table.watch_rows(range, since);
+        let messages = pages.map(|page| match page {
+            Ok(watched) => Ok(watch_response_message(watched)),
+            Err(error) => Err(status_of(&error)),
+        });
+        Ok(Response::new(messages.boxed()))
     }
 }

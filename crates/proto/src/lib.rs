@@ -19,4 +19,7 @@ pub use catalog::{
 pub use error::Error;
 pub use generated::{admin, node, pb_catalog, replica, table, v1};
 pub use log::{key_error_kind, key_fault};
-pub use rows::{table_request, table_request_message, table_response, table_response_message};
+pub use rows::{
+    table_request, table_request_message, table_response, table_response_message, watch_request,
+    watch_request_message, watch_response, watch_response_message,
+};

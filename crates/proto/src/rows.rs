@@ -9,6 +9,10 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::generated::table as pb;
 
+mod watch;
+
+pub use watch::{watch_request, watch_request_message, watch_response, watch_response_message};
+
 /// The message of a request to `group`.
 pub fn table_request_message(group: u64, request: &Request) -> pb::CallRequest {
     use pb::call_request::Request as Pb;

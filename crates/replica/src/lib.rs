@@ -49,6 +49,7 @@ mod settings;
 mod shard_meter;
 mod shard_replica;
 mod table_replica;
+mod table_watch;
 
 pub use catalog_replica::CatalogReplica;
 pub use error::Error;

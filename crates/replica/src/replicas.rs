@@ -24,7 +24,7 @@ use anabranch_types::{Clock, GroupId, NodeId, ReplicaId};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -62,7 +62,7 @@ struct Inner {
     reverted: Reverted,
     append_permits: Arc<Semaphore>,
     /// Whether the node is about to stop. Then no replica here starts an election.
-    leaving: AtomicBool,
+    leaving: watch::Sender<bool>,
     /// Whether all replicas were stopped. Then no replica is opened any more.
     stopped: AtomicBool,
     held: Mutex<BTreeMap<GroupId, Held>>,
@@ -124,7 +124,7 @@ impl Replicas {
         let pace = Arc::new(Pace::new(settings.catch_up_bytes_per_second));
         let append_permits = Arc::new(Semaphore::new(settings.append_bytes_in_flight));
         let (held, tasks) = (Mutex::default(), Mutex::default());
-        let (leaving, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (leaving, stopped) = (watch::channel(false).0, AtomicBool::new(false));
         let inner = Inner {
             store,
             transport,
@@ -209,6 +209,7 @@ impl Replicas {
             Arc::clone(&self.inner.append_permits),
             Arc::clone(&self.inner.clock),
             self.inner.settings.append_deadline,
+            self.inner.leaving.subscribe(),
         );
         self.hold(spec, group, Serves::Table(table.clone()));
         Ok(table)
@@ -425,6 +426,7 @@ impl Replicas {
     /// is about to be closed, may refuse its vote.
     pub async fn shutdown(&self) {
         self.inner.stopped.store(true, Ordering::SeqCst);
+        self.inner.leaving.send_replace(true);
         self.tasks().abort_all();
         let held = std::mem::take(&mut *self.held());
         let stops = held.values().map(|held| held.group.stop());

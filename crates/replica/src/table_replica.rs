@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A read on the leader shows every write that was acknowledged before it ([`TableReplica::newest`]). A watch works on
-//! every replica, and may be behind.
+//! every replica, and may be behind (`table_watch.rs`).
 //!
 //! This never happens: a transaction has an outcome before a majority has it on disk.
 
@@ -17,10 +17,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anabranch_table::{
-    Command, Outcome, Request, Response, SpaceId, TableState, Transaction, TransactionId,
+    Command, Outcome, Request, Response, SpaceId, TableState, Transaction, TransactionId, Version,
+    Watched, WatchedRange,
 };
 use anabranch_types::Clock;
 use bytes::BytesMut;
+use futures::stream::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -29,6 +31,7 @@ use crate::group::{DISK_STALLED, Group, GroupStatus};
 use crate::machine;
 use crate::maintenance::Kind;
 use crate::payload::Payload;
+use crate::table_watch;
 
 /// Transactions that may wait for their entry. More are throttled.
 const MAX_WAITING: usize = 4_096;
@@ -53,6 +56,8 @@ pub struct TableReplica {
     /// Bytes of the commands since the last checkpoint.
     logged_bytes: Arc<AtomicU64>,
     deadline: Duration,
+    /// Whether the node is about to stop.
+    leaving: watch::Receiver<bool>,
 }
 
 impl TableReplica {
@@ -63,11 +68,12 @@ impl TableReplica {
         permits: Arc<Semaphore>,
         clock: Arc<dyn Clock>,
         deadline: Duration,
+        leaving: watch::Receiver<bool>,
     ) -> Self {
         let (proposals, receiver) = mpsc::channel(MAX_WAITING);
         // The task ends when `proposals` and all its clones are dropped.
         tokio::spawn(Proposer { group: Arc::clone(&group), clock }.run(receiver));
-        Self { group, state, proposals, permits, logged_bytes, deadline }
+        Self { group, state, proposals, permits, logged_bytes, deadline, leaving }
     }
 
     /// Makes a transaction. Works on the leader only. Returns once a majority has it on disk and this replica has
@@ -166,6 +172,21 @@ impl TableReplica {
     /// A watch of the newest state that this replica has applied. Every replica has one. It may be behind the leader.
     pub fn watch(&self) -> watch::Receiver<Arc<TableState>> {
         self.state.clone()
+    }
+
+    /// The rows of `range` as they change, for a watcher that has an exact copy as of `since`. Works on every replica.
+    /// A watcher that has nothing begins at [`Version::START`]. If the group has changed too much since `since`, the
+    /// first page resets the copy.
+    ///
+    /// The stream ends after [`Watched::Dropped`]. An error is the last item too: the watcher goes on at another
+    /// replica.
+    pub fn watch_rows(
+        &self,
+        range: WatchedRange,
+        since: Version,
+    ) -> impl Stream<Item = Result<Watched, Error>> + Send + use<> {
+        let (states, group) = (self.state.clone(), Arc::downgrade(&self.group));
+        table_watch::pages(range, since, states, group, self.leaving.clone())
     }
 
     /// Whether this replica leads and has applied all entries of earlier terms.

@@ -10,6 +10,7 @@
 //!                                            |
 //!                                            +-> get, range       rows of a space, as of one version
 //!                                            +-> changes          what a watcher has not seen yet
+//!                                            |     Watcher -> pages -> RowCopy   a copy that follows (watch.rs)
 //!                                            +-> checkpoint       parts of 1 MiB, which CheckpointReader reads
 //! ```
 //!
@@ -30,7 +31,11 @@ mod reads;
 mod request;
 mod ring;
 mod row;
+mod row_copy;
 mod state;
+mod watch;
+#[cfg(test)]
+mod watch_model;
 
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointReader};
 pub use codec::CommandError;
@@ -40,4 +45,6 @@ pub use outcome::{Limited, Outcome, Refusal};
 pub use reads::{Change, Changes, KeyRange, RangePage, UnknownSpace};
 pub use request::{Request, Response, SpaceSummary};
 pub use row::{Key, Row, SpaceId, TransactionId, Version, epoch_of, row_bytes};
+pub use row_copy::{RowCopy, RowsByKey, WentBack};
 pub use state::{Space, TableState};
+pub use watch::{Next, WatchPage, Watched, WatchedRange, Watcher};

@@ -32,21 +32,30 @@ pub struct Limits {
     pub page_bytes: usize,
     /// Most changes that a replica remembers for watchers: 16,384. This limit has no influence on outcomes.
     pub watched_changes: usize,
+    /// Most bytes of the changes that a replica remembers for watchers, each with its key and 48 bytes of overhead:
+    /// 4 MiB. This limit has no influence on outcomes.
+    pub watched_bytes: usize,
+}
+
+impl Limits {
+    /// The values that the fields name.
+    pub const DEFAULT: Self = Self {
+        key_bytes: 2 << 10,
+        value_bytes: 400 << 10,
+        transaction_keys: 100,
+        transaction_bytes: 1 << 20,
+        command_transactions: 256,
+        space_name_bytes: 1 << 10,
+        spaces: 1_024,
+        group_bytes: 64 << 20,
+        page_bytes: 1 << 20,
+        watched_changes: 16_384,
+        watched_bytes: 4 << 20,
+    };
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            key_bytes: 2 << 10,
-            value_bytes: 400 << 10,
-            transaction_keys: 100,
-            transaction_bytes: 1 << 20,
-            command_transactions: 256,
-            space_name_bytes: 1 << 10,
-            spaces: 1_024,
-            group_bytes: 64 << 20,
-            page_bytes: 1 << 20,
-            watched_changes: 16_384,
-        }
+        Self::DEFAULT
     }
 }

@@ -19,7 +19,7 @@ use crate::reads::{Changes, UnknownSpace};
 use crate::row::{Key, Row, SpaceId, TransactionId, Version, epoch_of, row_bytes};
 use crate::state::TableState;
 
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     key_bytes: 3,
     value_bytes: 40,
     transaction_keys: 4,
@@ -30,6 +30,7 @@ const LIMITS: Limits = Limits {
     group_bytes: 2_000,
     page_bytes: 1_000,
     watched_changes: 8,
+    watched_bytes: 4 << 20,
 };
 
 /// A random key: which of the spaces that exist, and a key of few letters.
@@ -45,14 +46,14 @@ enum RandomExpect {
 }
 
 #[derive(Clone, Debug)]
-struct RandomTransaction {
+pub(crate) struct RandomTransaction {
     checks: Vec<(RandomKey, RandomExpect)>,
     puts: Vec<(RandomKey, usize)>,
     deletes: Vec<RandomKey>,
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Transact {
         transactions: Vec<RandomTransaction>,
         now: u64,
@@ -100,7 +101,7 @@ fn transactions() -> impl Strategy<Value = RandomTransaction> {
     parts.prop_map(|(checks, puts, deletes)| RandomTransaction { checks, puts, deletes })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let create = |name| (1u8..4, name).prop_map(|(id, name)| Step::Create { id, name });
     let step = prop_oneof![
         20 => (vec(transactions(), 0..5), 0u64..100)
@@ -116,8 +117,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// The model.
 #[derive(Clone, Debug, Default)]
-struct Model {
-    version: u64,
+pub(crate) struct Model {
+    pub(crate) version: u64,
     time: u64,
     spaces_made: u32,
     /// Names, creators and versions of the creations.
@@ -316,8 +317,12 @@ impl Model {
         Outcome::Done { version: Version::from_u64(version) }
     }
 
+    pub(crate) fn has_space(&self, space: SpaceId) -> bool {
+        self.spaces.contains_key(&space.0)
+    }
+
     /// Rows of a space whose keys begin with `prefix`.
-    fn rows_of(&self, space: u32, prefix: &[u8]) -> BTreeMap<Bytes, Row> {
+    pub(crate) fn rows_of(&self, space: u32, prefix: &[u8]) -> BTreeMap<Bytes, Row> {
         let rows =
             self.rows.iter().filter(|((of, key), _)| *of == space && key.starts_with(prefix));
         rows.map(|((_, key), row)| (key.clone().into(), row.clone())).collect()
@@ -391,7 +396,7 @@ impl Watcher {
     }
 }
 
-fn restored(table: &TableState, part_bytes: usize) -> TableState {
+pub(crate) fn restored(table: &TableState, part_bytes: usize) -> TableState {
     let mut reader = CheckpointReader::new(LIMITS);
     for part in table.checkpoint().parts_of(part_bytes) {
         reader.read(part).unwrap();
@@ -400,7 +405,7 @@ fn restored(table: &TableState, part_bytes: usize) -> TableState {
 }
 
 /// Log index and command of each step.
-fn run(steps: &[Step], mut each: impl FnMut(u64, &Command, &[Outcome], &Model)) {
+pub(crate) fn run(steps: &[Step], mut each: impl FnMut(u64, &Command, &[Outcome], &Model)) {
     let (mut model, mut index) = (Model::default(), 0);
     for step in steps {
         index += 1;

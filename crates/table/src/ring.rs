@@ -18,6 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rpds::RedBlackTreeMapSync;
 
+use crate::limits::Limits;
 use crate::row::{SpaceId, Version};
 
 /// One row that a transaction changed.
@@ -29,13 +30,24 @@ pub(crate) struct Touched {
     pub(crate) is_deleted: bool,
 }
 
+/// Bytes that a change counts for beside its key: [`Touched`] itself.
+const CHANGE_OVERHEAD_BYTES: usize = 48;
+
+impl Touched {
+    const fn bytes(&self) -> usize {
+        CHANGE_OVERHEAD_BYTES + self.key.len()
+    }
+}
+
 /// The newest transactions by version, each with all rows that it changed.
 ///
-/// Invariant: every transaction above `floor` is here, and `changes` is the number of rows of all of them.
+/// Invariant: every transaction above `floor` is here. `changes` is the number of rows of all of them, and `bytes` is
+/// the sum of their bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ring {
     transactions: RedBlackTreeMapSync<Version, Arc<[Touched]>>,
     changes: usize,
+    bytes: usize,
     floor: Version,
 }
 
@@ -45,15 +57,18 @@ impl Ring {
         Self { floor, ..Self::default() }
     }
 
-    /// Adds the newest transaction. Forgets the oldest ones while there are more than `most` changes.
-    pub(crate) fn push(&mut self, version: Version, touched: Vec<Touched>, most: usize) {
+    /// Adds the newest transaction. Forgets the oldest ones while the ring is above a limit.
+    pub(crate) fn push(&mut self, version: Version, touched: Vec<Touched>, limits: &Limits) {
         self.changes += touched.len();
+        self.bytes += bytes(&touched);
         self.transactions.insert_mut(version, touched.into());
-        while self.changes > most {
-            let oldest = self.transactions.first().map(|(version, rows)| (*version, rows.len()));
-            let Some((oldest, rows)) = oldest else { return };
+        while self.changes > limits.watched_changes || self.bytes > limits.watched_bytes {
+            let oldest = self.transactions.first();
+            let oldest = oldest.map(|(version, rows)| (*version, rows.len(), bytes(rows)));
+            let Some((oldest, changes, bytes)) = oldest else { return };
             self.transactions.remove_mut(&oldest);
-            self.changes -= rows;
+            self.changes -= changes;
+            self.bytes -= bytes;
             self.floor = oldest;
         }
     }
@@ -71,9 +86,15 @@ impl Ring {
     }
 }
 
+fn bytes(touched: &[Touched]) -> usize {
+    touched.iter().map(Touched::bytes).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SIX: Limits = Limits { watched_changes: 6, ..Limits::DEFAULT };
 
     fn rows(count: u8) -> Vec<Touched> {
         let row = |n| Touched { space: SpaceId(1), key: vec![n].into(), is_deleted: false };
@@ -89,17 +110,31 @@ mod tests {
         let mut ring = Ring::default();
         let at = |index| Version::new(index, 0);
         for index in 1..=3 {
-            ring.push(at(index), rows(2), 6);
+            ring.push(at(index), rows(2), &SIX);
         }
         assert_eq!(versions(&ring, Version::START), Some(vec![1, 2, 3]));
-        ring.push(at(4), rows(1), 6);
+        ring.push(at(4), rows(1), &SIX);
         assert_eq!(versions(&ring, Version::START), None);
         assert_eq!(versions(&ring, at(1)), Some(vec![2, 3, 4]));
         assert_eq!(versions(&ring, at(3)), Some(vec![4]));
         assert_eq!(versions(&ring, at(4)), Some(vec![]));
         // A transaction with more changes than the ring holds is forgotten at once.
-        ring.push(at(5), rows(7), 6);
+        ring.push(at(5), rows(7), &SIX);
         assert_eq!(versions(&ring, at(4)), None);
         assert_eq!(versions(&ring, at(5)), Some(vec![]));
+        assert_eq!((ring.changes, ring.bytes), (0, 0));
+    }
+
+    #[test]
+    fn the_ring_holds_a_limited_number_of_bytes() {
+        let limits = Limits { watched_bytes: 4 * 148, ..Limits::DEFAULT };
+        let mut ring = Ring::default();
+        let long = || Touched { space: SpaceId(1), key: vec![b'k'; 100].into(), is_deleted: false };
+        for index in 1..=3 {
+            ring.push(Version::new(index, 0), vec![long(), long()], &limits);
+        }
+        assert_eq!(versions(&ring, Version::START), None);
+        assert_eq!(versions(&ring, Version::new(1, 0)), Some(vec![2, 3]));
+        assert_eq!((ring.changes, ring.bytes), (4, 4 * 148));
     }
 }

@@ -166,7 +166,7 @@ impl TableState {
         let touched = self.contents.write(version, transaction);
         if !touched.is_empty() {
             self.contents.version = version;
-            self.ring.push(version, touched, self.limits.watched_changes);
+            self.ring.push(version, touched, &self.limits);
         }
         Ok(self.contents.version)
     }
@@ -214,7 +214,7 @@ impl TableState {
         contents.bytes -= dropped.bytes;
         contents.spaces.remove_mut(&space);
         contents.version = version;
-        // The ring gets no changes: a watcher of the space learns that the space is gone.
+        // The ring gets no changes: a watcher of the space learns that the space is dropped.
         Ok(Outcome::Done { version })
     }
 
@@ -256,6 +256,11 @@ impl TableState {
     /// The space of that number.
     pub fn space(&self, space: SpaceId) -> Option<&Space> {
         self.contents.spaces.get(&space)
+    }
+
+    /// Whether this state has never had a space of that number. Otherwise the space exists, or it was dropped.
+    pub fn is_unborn(&self, space: SpaceId) -> bool {
+        space.0 >= self.contents.next_space
     }
 
     /// The space of that name, and its number. Reads the names of all spaces.

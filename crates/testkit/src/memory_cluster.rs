@@ -8,9 +8,11 @@ use anabranch_catalog::{
     Catalog, Command, ConsumerCommand, EncryptionCommand, NodeCommand, Outcome, Replica,
     ShardChange, ShardsCommand, StreamCommand, StreamId, newest_group, samples,
 };
-use anabranch_client::{Cluster, Error, Pages, ShardRoute, View};
+use anabranch_client::{Cluster, Error, Pages, ShardRoute, View, WatchedRows};
 use anabranch_shard::{Batch, Page, Position, Run, Start};
-use anabranch_table::{Limits, Request, Response, TableState};
+use anabranch_table::{
+    Limits, Next, Request, Response, TableState, Version, WatchPage, Watched, WatchedRange, Watcher,
+};
 use anabranch_types::{
     Clock, GroupId, HashKey, KeyFault, ManualClock, NodeId, ReplicaId, ShardId, StreamName,
     Timestamp,
@@ -46,6 +48,8 @@ struct State {
     versions: watch::Sender<u64>,
     logs: HashMap<GroupId, Log>,
     tables: HashMap<GroupId, TableState>,
+    /// Number of writes to tables, for watchers of rows.
+    written: watch::Sender<u64>,
     failures: HashMap<GroupId, Error>,
     appends: usize,
     /// The same number, for reads that wait.
@@ -68,6 +72,7 @@ impl MemoryCluster {
                 versions: watch::channel(0).0,
                 logs: HashMap::new(),
                 tables: HashMap::new(),
+                written: watch::channel(0).0,
                 failures: HashMap::new(),
                 appends: 0,
                 appended: watch::channel(0).0,
@@ -254,6 +259,7 @@ impl MemoryCluster {
             }
         };
         let outcome = table.apply(table.applied() + 1, command).pop();
+        state.written.send_modify(|writes| *writes += 1);
         outcome.map(Response::Outcome).ok_or(Error::NoLeader)
     }
 
@@ -420,6 +426,40 @@ impl Cluster for MemoryCluster {
             Ok(read())
         }
         .boxed()
+    }
+
+    /// The rows that are there, then each change as soon as it is made.
+    fn watch_rows(&self, group: GroupId, range: WatchedRange) -> Result<WatchedRows, Error> {
+        if !self.state().catalog.table_groups.contains_key(&group) {
+            return Err(Error::NotFound);
+        }
+        let state = Arc::clone(&self.state);
+        let written = self.state().written.subscribe();
+        let begin = (Watcher::new(range, Version::START), Version::START, written);
+        let pages = stream::unfold(begin, move |(mut watcher, told, mut written)| {
+            let state = Arc::clone(&state);
+            async move {
+                loop {
+                    // Before the look: a write that comes after the look must end the wait below.
+                    written.mark_unchanged();
+                    let next = match lock(&state).tables.get(&group) {
+                        Some(table) => watcher.next(table, usize::MAX),
+                        None => Next::Behind,
+                    };
+                    match next {
+                        Next::Tell(watched) => return Some((watched, (watcher, told, written))),
+                        Next::Nothing(version) if version != told => {
+                            let is_complete = true;
+                            let page = WatchPage { version, is_complete, ..WatchPage::default() };
+                            return Some((Watched::Page(page), (watcher, version, written)));
+                        }
+                        Next::Nothing(_) | Next::Behind => {}
+                    }
+                    written.changed().await.ok()?;
+                }
+            }
+        });
+        Ok(WatchedRows::following(pages))
     }
 
     /// The records that are there, then each record as soon as it is appended. Sends no empty pages. If the shard is

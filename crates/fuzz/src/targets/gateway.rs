@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{Command, StreamId};
-use anabranch_client::{Cluster, Error, Page, Pages, ShardRoute, View};
+use anabranch_client::{Cluster, Error, Page, Pages, ShardRoute, View, WatchedRows};
 use anabranch_gateway::{Gateway, GatewaySettings, Platform, TokenKey};
 use anabranch_kinesis::{Kinesis, KinesisSettings};
 use anabranch_metrics::Registry;
 use anabranch_shard::{Batch, Position, Run, Start};
-use anabranch_table::{Request, Response};
+use anabranch_table::{Request, Response, WatchedRange};
 use anabranch_types::{GroupId, ManualClock, StreamName, Timestamp};
 use crc32fast::hash;
 use futures::future::{BoxFuture, pending, ready};
@@ -190,6 +190,10 @@ impl Cluster for ReadOnly {
         _: Duration,
     ) -> BoxFuture<'a, Result<Page, Error>> {
         ready(Ok(Page { batches: Vec::new(), next: from, behind: Duration::ZERO })).boxed()
+    }
+
+    fn watch_rows(&self, _: GroupId, _: WatchedRange) -> Result<WatchedRows, Error> {
+        Err(Error::NotFound)
     }
 
     fn tail(&self, _: &ShardRoute, _: Position) -> Pages {

@@ -105,6 +105,17 @@ impl Group {
         }
     }
 
+    /// Whether this replica can't hear what the group commits: it knows no leader, the leader's node is silent, or it
+    /// leads and hears no majority.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let standing = self.standing();
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        standing.is_leaderless
+            || standing.role == Role::Stopped
+            || (standing.role == Role::Leader && !self.hears_majority(&metrics.membership_config))
+    }
+
     /// State of the group as this replica knows it.
     pub(crate) fn report(&self) -> GroupReport {
         let metrics = self.raft.metrics();

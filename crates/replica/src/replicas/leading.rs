@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anabranch_types::{GroupId, NodeId, ReplicaId};
 
@@ -65,9 +64,9 @@ impl Replicas {
         }
     }
 
-    /// The node is about to stop. From now on no replica here starts an election by itself.
+    /// The node is about to stop. From now on no replica here starts an election by itself, and watches of rows end.
     pub fn leave(&self) {
-        self.inner.leaving.store(true, Ordering::Relaxed);
+        self.inner.leaving.send_replace(true);
     }
 
     /// Says whether the log store is stalled: it makes no progress, or has failed. While it is, no replica here
@@ -93,7 +92,7 @@ impl Replicas {
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.inner.leaving.load(Ordering::Relaxed)
+        *self.inner.leaving.borrow()
     }
 
     /// The part of a round of upkeep that concerns leadership. Stands for election if the group has no leader. If

@@ -16,4 +16,5 @@ mod stalled_disk;
 mod suite;
 mod tables;
 mod trim;
+mod watches;
 mod went_back;
