@@ -142,6 +142,9 @@ pub trait Request<S: Service>: Constrained + Send + Sync {
     /// The output of the operation.
     type Response: Send;
 
+    /// Whether policies decide about the call. If not, each caller with a valid signature may make it.
+    const NEEDS_PERMISSION: bool = true;
+
     /// Reads the target from the members of the request.
     ///
     /// # Errors
