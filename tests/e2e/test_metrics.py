@@ -5,14 +5,14 @@ import urllib.request
 
 import pytest
 
-from support.clients import kinesis
+from support.clients import client_of, kinesis
 from support.metrics import documented, parse, scrape
 from support.servers import Servers, free_ports
 from support.streams import create_stream, iterator
 from support.waiting import wait_until
 
-# Labels whose values are in no list: the operations of the API.
-OPEN_LABELS = {"operation"}
+# Labels whose values are in no list: the operations of the API, and what applications send.
+OPEN_LABELS = {"operation", "application", "metric", "dimensions"}
 
 
 def metrics_listener():
@@ -33,6 +33,8 @@ def watched(tmp_path_factory):
         for number in range(10):
             client.put_record(StreamName="watched", PartitionKey=str(number), Data=b"x" * 100)
         client.get_records(ShardIterator=iterator(client, "watched", "TRIM_HORIZON"))
+        application = client_of("cloudwatch", servers.nodes[0].endpoint)
+        application.put_metric_data(Namespace="watched", MetricData=[{"MetricName": "Time", "Value": 2.5}])
         yield client, address
 
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anabranch_access::ClusterKey;
 use anabranch_catalog::ShardRef;
 use anabranch_client::Client;
+use anabranch_cloudwatch::{CloudWatch, Sts};
 use anabranch_dynamodb::DynamoDb;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, MeasuredProvider, Unprovided};
 use anabranch_gateway::{Gateway, GatewaySettings, Platform};
@@ -251,9 +252,13 @@ async fn start(
     let platform = Platform::new(Arc::new(client), settings, node.clock(), registry.clone());
     let kinesis = Kinesis::new(&platform, kinesis);
     let dynamodb = DynamoDb::new(&platform, config.replicas);
+    let cloudwatch = CloudWatch::new(&platform, &registry);
+    let sts = Sts::new(&platform);
     let mut gateway = Gateway::new(platform)
         .with_service(kinesis)
         .with_service(dynamodb)
+        .with_service(cloudwatch)
+        .with_service(sts)
         .with_readiness(move || readiness.is_ready())
         .with_currency_check(move || currency.is_current())
         .with_report(move || cluster_report(&report, &stored.stats()));

@@ -5,7 +5,7 @@ use http::StatusCode;
 /// An error response before a protocol encodes it. A service makes one from its own error type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// HTTP status. The query and XML writers may replace it.
+    /// HTTP status.
     pub status: StatusCode,
     /// AWS error code, such as `ResourceNotFoundException`. Source: the API reference of the service.
     pub code: &'static str,
@@ -14,6 +14,16 @@ pub struct Fault {
     /// The whole body in the JSON protocols, for an error that has more members than code and message. `None` for all
     /// others: the protocol writes the body.
     pub json: Option<String>,
+    /// Status and code in the query protocol, where they differ from `status` and `code`. A service that has the query
+    /// protocol besides others names this code in a header of the others, too.
+    pub query: Option<(StatusCode, &'static str)>,
+}
+
+impl Fault {
+    /// Status and code in the query protocol.
+    pub(crate) fn in_query(&self) -> (StatusCode, &'static str) {
+        self.query.unwrap_or((self.status, self.code))
+    }
 }
 
 /// The text of a fault, and the name of its member in JSON and CBOR.

@@ -5,16 +5,19 @@
 //! | JSON 1.0, JSON 1.1 | `application/x-amz-json-1.0`, `-1.1` | `{"__type":"Code","message":"…"}` |
 //! | CBOR 1.1 | `application/x-amz-cbor-1.1` | the same members in CBOR |
 //! | rpc-v2-cbor | `application/cbor`, header `smithy-protocol` | the same members in CBOR |
-//! | query | `text/xml` | `<ErrorResponse><Error>…` |
+//! | query | `text/xml` | `<ErrorResponse><Error>…` ([`query`]) |
 //! | none | absent | `<Code>…</Code>`: the form in which AWS responds to a request in no protocol |
 //!
 //! Sources: the Smithy specification of each protocol; the last row was recorded from the public Kinesis endpoint.
+
+pub mod query;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use crate::fault::Fault;
-use crate::wire::{Format, Writer};
+use crate::wire::{Format, Writer, escaped};
+use query::Envelope;
 
 /// Header with the error code. SDKs read it before the body.
 pub const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -23,8 +26,7 @@ pub const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol
 /// Value of [`SMITHY_PROTOCOL`].
 pub const RPC_V2_CBOR: &str = "rpc-v2-cbor";
 
-/// An AWS protocol whose bodies are JSON or CBOR. The query protocol has no variant here, because its requests are
-/// forms.
+/// An AWS protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// AWS JSON 1.0: DynamoDB.
@@ -35,6 +37,8 @@ pub enum Protocol {
     Cbor11,
     /// Smithy RPC v2 CBOR: CloudWatch with new SDKs.
     RpcV2Cbor,
+    /// AWS query: STS, and CloudWatch with old SDKs. Requests are forms, responses are XML.
+    Query,
 }
 
 impl Protocol {
@@ -54,6 +58,7 @@ impl Protocol {
             Self::Json11 => "application/x-amz-json-1.1",
             Self::Cbor11 => "application/x-amz-cbor-1.1",
             Self::RpcV2Cbor => "application/cbor",
+            Self::Query => "text/xml",
         }
     }
 
@@ -61,17 +66,23 @@ impl Protocol {
     pub const fn format(self) -> Format {
         match self {
             Self::Json10 | Self::Json11 => Format::Json,
-            Self::Cbor11 | Self::RpcV2Cbor => Format::Cbor,
+            Self::Cbor11 => Format::Cbor,
+            Self::RpcV2Cbor => Format::RpcCbor,
+            Self::Query => Format::Query,
         }
     }
 
-    /// The response to a call that failed.
-    pub fn failure(self, fault: &Fault) -> Response<Vec<u8>> {
-        let body = match (&fault.json, self.format()) {
-            (Some(json), Format::Json) => json.clone().into_bytes(),
-            (Some(_) | None, Format::Json | Format::Cbor) => structure(self.format(), fault),
+    /// The response to a call that failed. Only the query protocol writes the envelope.
+    pub fn failure(self, fault: &Fault, envelope: &Envelope<'_>) -> Response<Vec<u8>> {
+        let mut response = match (self, &fault.json) {
+            (Self::Query, _) => query::failure(fault, envelope),
+            (Self::Json10 | Self::Json11, Some(json)) => {
+                respond(fault.status, fault.code, json.clone().into_bytes())
+            }
+            (Self::Json10 | Self::Json11 | Self::Cbor11 | Self::RpcV2Cbor, _) => {
+                respond(fault.status, fault.code, structure(self.format(), fault))
+            }
         };
-        let mut response = respond(fault.status, fault.code, body);
         let content_type = HeaderValue::from_static(self.content_type());
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         if self == Self::RpcV2Cbor {
@@ -79,22 +90,6 @@ impl Protocol {
         }
         response
     }
-}
-
-/// The response to a call in the query protocol that failed.
-///
-/// Source: AWS query protocol, error responses. `Type` is `Sender` for a fault of the client.
-pub fn query_failure(fault: &Fault) -> Response<Vec<u8>> {
-    let side = if fault.status.is_server_error() { "Receiver" } else { "Sender" };
-    let body = format!(
-        "<ErrorResponse>\n  <Error>\n    <Type>{side}</Type>\n    <Code>{}</Code>\n    <Message>{}</Message>\n  \
-         </Error>\n</ErrorResponse>\n",
-        fault.code,
-        escaped(fault.message.text())
-    );
-    let mut response = respond(fault.status, fault.code, body.into_bytes());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-    response
 }
 
 /// The response to a request that is in no protocol: XML without a content type, as AWS sends it. A fault without a
@@ -127,22 +122,6 @@ fn structure(format: Format, fault: &Fault) -> Vec<u8> {
         }
     });
     writer.finish()
-}
-
-/// Text of an XML element. Characters that XML 1.0 does not allow become U+FFFD.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '\t' | '\n' | '\r' => out.push(character),
-            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(character),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

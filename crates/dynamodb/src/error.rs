@@ -95,7 +95,7 @@ impl Error {
         let mut writer = Writer::new(Format::Json, 128);
         self.write(&mut writer);
         let json = String::from_utf8(writer.finish()).ok();
-        Fault { status, code, message: self.message(), json }
+        Fault { status, code, message: self.message(), json, query: None }
     }
 
     fn message(&self) -> Message {

@@ -485,6 +485,7 @@ impl Service for DynamoDb {
         protocols: &[Protocol::Json10],
         signing: "dynamodb",
         actions: "dynamodb",
+        query: None,
     };
     const OPERATIONS: &'static [service::Operation<Self>] = OPERATIONS;
 

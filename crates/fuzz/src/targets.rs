@@ -19,6 +19,7 @@ pub struct Target {
 /// All targets. Targets for bytes from clients come first, then targets for bytes from other nodes and from the disk.
 pub const TARGETS: &[Target] = &[
     Target { name: "gateway-call", run: gateway::call },
+    Target { name: "gateway-form", run: gateway::form },
     Target { name: "gateway-gzip", run: gateway::gzip },
     Target { name: "signature", run: access::signature },
     Target { name: "policy", run: access::policy },

@@ -252,10 +252,29 @@ pub(crate) async fn check_head(
     .await
 }
 
+/// Checks that a signature names `service`, without verifying it. For a request whose service was found in its body,
+/// after [`authenticate`].
+///
+/// # Errors
+/// Those of [`signature::Error`].
+pub(crate) fn check_service(
+    platform: &Platform,
+    authenticator: Option<&Authenticator>,
+    parts: &Parts,
+    service: &str,
+) -> Result<(), Error> {
+    if authenticator.is_none() {
+        return Ok(());
+    }
+    let headers = sent_headers(parts);
+    let signature = Signature::parse(&request(parts, &headers, &[]))?;
+    signature.check(service, platform.clock.now()).map_err(Error::from)
+}
+
 /// Service names that the scope of a signature may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SigningNames<'a> {
-    /// Name of the called service; `None` for an unknown service.
+    /// Name of the called service; `None` for an unknown service, and for a form, whose body is not read yet.
     pub called: Option<&'a str>,
     /// Names of all hosted services. A request for an unknown service may use any of them.
     pub hosted: &'a [&'static str],

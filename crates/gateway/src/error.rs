@@ -4,7 +4,7 @@
 use anabranch_access::signature;
 use anabranch_aws::constraints::Violations;
 use anabranch_aws::fault::{Fault, Message};
-use anabranch_aws::wire::{self, DecodeError};
+use anabranch_aws::wire::DecodeError;
 use http::StatusCode;
 
 /// A refusal that is the same for each service. Its text is the message for the client.
@@ -22,6 +22,14 @@ pub enum Error {
     /// The request names no operation, or an unknown one.
     #[error("Unknown operation")]
     UnknownOperation,
+    /// A form names an action that no hosted service has in that version.
+    #[error("Could not find operation {action} for version {version}")]
+    UnknownAction {
+        /// The action as the client wrote it.
+        action: String,
+        /// The version as the client wrote it.
+        version: String,
+    },
     /// The method is not POST.
     #[error("Unable to determine service/operation name to be authorized")]
     NotPost,
@@ -82,6 +90,7 @@ impl Error {
             Self::Malformed | Self::Serialization(_) => (BAD, "SerializationException"),
             Self::Validation(_) => (BAD, "ValidationException"),
             Self::UnknownOperation => (BAD, "UnknownOperationException"),
+            Self::UnknownAction { .. } => (BAD, "InvalidAction"),
             Self::NotPost => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::AccessDenied(_) => (BAD, "AccessDeniedException"),
             Self::UnknownKey => (BAD, "UnrecognizedClientException"),
@@ -105,6 +114,7 @@ impl Error {
             // AWS spells this member with a capital letter.
             Self::Serialization(text) => Message::Capitalized(text.clone()),
             Self::Validation(_)
+            | Self::UnknownAction { .. }
             | Self::NotPost
             | Self::MissingAuthentication
             | Self::IncompleteSignature(_)
@@ -119,7 +129,31 @@ impl Error {
             | Self::Starting
             | Self::Internal => Message::Text(self.to_string()),
         };
-        Fault { status, code, message, json: None }
+        Fault { status, code, message, json: None, query: Some(self.in_query()) }
+    }
+
+    /// Status and code in the query protocol.
+    ///
+    /// Source: STS API reference, common errors.
+    const fn in_query(&self) -> (StatusCode, &'static str) {
+        const BAD: StatusCode = StatusCode::BAD_REQUEST;
+        const DENIED: StatusCode = StatusCode::FORBIDDEN;
+        match self {
+            Self::Malformed | Self::Serialization(_) => (BAD, "MalformedInput"),
+            Self::Validation(_) => (BAD, "ValidationError"),
+            Self::UnknownOperation | Self::UnknownAction { .. } => (BAD, "InvalidAction"),
+            Self::NotPost | Self::AccessDenied(_) => (DENIED, "AccessDenied"),
+            Self::UnknownKey => (DENIED, "InvalidClientTokenId"),
+            Self::ExpiredToken => (DENIED, "ExpiredToken"),
+            Self::MissingAuthentication => (DENIED, "MissingAuthenticationToken"),
+            Self::IncompleteSignature(_) => (BAD, "IncompleteSignature"),
+            Self::TwoSignatures | Self::InvalidSignature(_) => (DENIED, "SignatureDoesNotMatch"),
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeout"),
+            Self::Throttled => (BAD, "Throttling"),
+            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
+        }
     }
 }
 
@@ -139,8 +173,8 @@ impl From<DecodeError> for Error {
         match error {
             DecodeError::Malformed(_) => Self::Malformed,
             DecodeError::Type(message) => Self::Serialization(message),
-            DecodeError::TooMany => {
-                Self::Validation(format!("1 validation error detected: {}", wire::TOO_MANY))
+            DecodeError::TooMany(what) => {
+                Self::Validation(format!("1 validation error detected: {what}"))
             }
         }
     }

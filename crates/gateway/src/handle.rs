@@ -5,12 +5,16 @@
 //! from a caller that would be refused. Before a large body is read, the head must name a known key. Before a large
 //! or compressed body is decoded, the signature must be valid. A request without a verified signature may lose its
 //! memory to other requests (`unverified.rs`). Then it gets an error response at once.
+//!
+//! The operation of a form is only known with its body. So its signature may first be for any hosted service, and is
+//! compared with the service once the body has named it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anabranch_aws::fault::Fault;
+use anabranch_aws::protocol::query::{self, Envelope};
 use anabranch_aws::protocol::{self, Protocol};
 use anabranch_aws::wire;
 use bytes::Bytes;
@@ -23,7 +27,7 @@ use hyper::body::Incoming;
 use crate::auth::{self, Caller, Peer, SigningNames};
 use crate::body::{self, Encoding};
 use crate::cooperative::cooperatively;
-use crate::dispatch::{Destination, Route};
+use crate::dispatch::{Destination, FormAction, Route};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::host::{Hosted, OperationIndex};
@@ -34,6 +38,9 @@ use crate::run::{Port, Received};
 use crate::service::Kind;
 use crate::trust::{Reservation, Trust};
 use crate::unverified::SMALL_BODY_BYTES;
+
+/// Largest form. Source: CloudWatch API reference, PutMetricData. No other form is as large.
+const MAX_FORM_BYTES: usize = 1024 * 1024;
 
 /// A request whose head is counted against a budget, and the trust of its connection.
 pub(crate) struct Admitted<'a> {
@@ -48,14 +55,16 @@ pub(crate) struct Admitted<'a> {
 pub(crate) async fn handle(gateway: &Gateway, request: Admitted<'_>) -> HttpResponse {
     let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     let Admitted { trust, peer, parts, body, reservation } = request;
-    let route = Route::of(&gateway.services, &parts);
+    let mut route = Route::of(&gateway.services, &parts);
     let mut counting = Counting::begin(gateway, &parts, &route);
     let exchange = Exchange { gateway, trust, peer, parts: &parts, id };
-    let handled = AssertUnwindSafe(exchange.handle(&route, body, reservation)).catch_unwind().await;
+    let handled = exchange.handle(&mut route, body, reservation);
+    let handled = AssertUnwindSafe(handled).catch_unwind().await;
     let mut response = handled.unwrap_or_else(|_| {
         tracing::error!(request_id = %id, "call panicked");
-        response::failure(route.protocol(), &Error::Internal.fault())
+        route.failure(&Error::Internal.fault(), id)
     });
+    counting.follow(gateway, &route);
     finish(gateway, &mut response, &parts, &route, id);
     counting.outcome = outcome(&response);
     response
@@ -65,7 +74,7 @@ pub(crate) async fn handle(gateway: &Gateway, request: Admitted<'_>) -> HttpResp
 pub(crate) fn refuse(gateway: &Gateway, parts: &Parts, error: &Error) -> HttpResponse {
     let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     let route = Route::of(&gateway.services, parts);
-    let mut response = response::failure(route.protocol(), &route.fault(error));
+    let mut response = route.failure(&route.fault(error), id);
     finish(gateway, &mut response, parts, &route, id);
     if parts.method == Method::POST {
         let (metrics, protocol) = route.metrics(gateway);
@@ -88,6 +97,11 @@ impl<'a> Counting<'a> {
         let metrics = is_call.then(|| route.metrics(gateway));
         Self { metrics, began: Instant::now(), outcome: Outcome::Abandoned }
     }
+
+    /// Takes the operation of a form, which its body has named.
+    fn follow(&mut self, gateway: &'a Gateway, route: &Route<'a>) {
+        self.metrics = self.metrics.map(|_| route.metrics(gateway));
+    }
 }
 
 impl Drop for Counting<'_> {
@@ -104,6 +118,7 @@ const fn label(protocol: Protocol) -> metrics::Protocol {
         Protocol::Json10 | Protocol::Json11 => metrics::Protocol::Json,
         Protocol::Cbor11 => metrics::Protocol::Cbor,
         Protocol::RpcV2Cbor => metrics::Protocol::RpcCbor,
+        Protocol::Query => metrics::Protocol::Query,
     }
 }
 
@@ -170,6 +185,16 @@ impl<'a> Route<'a> {
             Self::WrongProtocol { .. } | Self::Unknown => error.fault(),
         }
     }
+
+    /// The response to a call that failed.
+    fn failure(&self, fault: &Fault, id: uuid::Uuid) -> HttpResponse {
+        match self {
+            Self::Call(destination) => destination.failure(fault, id),
+            Self::WrongProtocol { .. } | Self::Unknown => {
+                response::failure(self.protocol(), fault, &Envelope::default())
+            }
+        }
+    }
 }
 
 impl<'a> Destination<'a> {
@@ -187,6 +212,38 @@ impl<'a> Destination<'a> {
             Some(service) => service.fault(self.operation, error),
             None => error.fault(),
         }
+    }
+
+    /// The XML namespace of the service. `None` if the service does not have the query protocol.
+    fn namespace(&self) -> Option<&'static str> {
+        self.service.and_then(|service| service.names().query).map(|query| query.namespace)
+    }
+
+    fn failure(&self, fault: &Fault, id: uuid::Uuid) -> HttpResponse {
+        let (namespace, request_id) = (self.namespace(), id.to_string());
+        let envelope = Envelope {
+            namespace: namespace.unwrap_or_default(),
+            operation: self.name,
+            request_id: &request_id,
+        };
+        let mut response = response::failure(self.protocol, fault, &envelope);
+        // Programs compare the codes of the query protocol, in whatever protocol the SDK calls.
+        if self.protocol != Protocol::Query
+            && namespace.is_some()
+            && let Some(code) = query::error_header(fault)
+        {
+            response.headers_mut().insert(query::QUERY_ERROR, code);
+        }
+        response
+    }
+
+    fn success(&self, done: Done, id: uuid::Uuid) -> HttpResponse {
+        if self.protocol != Protocol::Query {
+            return response::success(self.protocol, done);
+        }
+        let (namespace, request_id) = (self.namespace().unwrap_or_default(), id.to_string());
+        let envelope = Envelope { namespace, operation: self.name, request_id: &request_id };
+        response::success(self.protocol, done.in_envelope(&envelope))
     }
 }
 
@@ -240,10 +297,10 @@ async fn metrics_page(gateway: &Gateway) -> HttpResponse {
     }
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     async fn handle(
         self,
-        route: &Route<'_>,
+        route: &mut Route<'a>,
         body: Incoming,
         reservation: Reservation,
     ) -> HttpResponse {
@@ -275,14 +332,16 @@ impl Exchange<'_> {
 
     async fn post(
         self,
-        route: &Route<'_>,
+        route: &mut Route<'a>,
         body: Incoming,
         reservation: Reservation,
     ) -> HttpResponse {
         let unknown = || Error::UnknownOperation.fault();
         let destination = match route {
-            Route::Call(destination) => *destination,
-            Route::WrongProtocol { .. } => return response::failure(Protocol::Cbor11, &unknown()),
+            Route::Call(destination) => destination,
+            Route::WrongProtocol { .. } => {
+                return response::failure(Protocol::Cbor11, &unknown(), &Envelope::default());
+            }
             Route::Unknown => {
                 return response::of(protocol::failure_without_protocol(&unknown()));
             }
@@ -290,20 +349,21 @@ impl Exchange<'_> {
         match self.call(destination, body, reservation).await {
             Ok(done) => {
                 let done = done.counted(&self.gateway.platform.metrics);
-                response::success(destination.protocol, done)
+                destination.success(done, self.id)
             }
-            Err(fault) => response::failure(destination.protocol, &fault),
+            Err(fault) => destination.failure(&fault, self.id),
         }
     }
 
     async fn call(
         self,
-        destination: Destination<'_>,
+        destination: &mut Destination<'a>,
         body: Incoming,
         reservation: Reservation,
     ) -> Result<Done, Fault> {
         let Self { gateway, peer, parts, id, .. } = self;
-        let failed = |error: Error| destination.fault(&error);
+        let sent_to = *destination;
+        let failed = |error: Error| sent_to.fault(&error);
         if !(gateway.is_current)() {
             return Err(Error::Starting.fault());
         }
@@ -318,9 +378,10 @@ impl Exchange<'_> {
             },
         };
         let arrived = self.arrive_unless_refused(body, reservation, expected, &mut stages).await;
-        let Arrived { sent, caller, mut reservation } = arrived.map_err(failed)?;
-        let callee = destination.callee();
-        if sent.is_empty() {
+        let Arrived { sent, mut caller, mut reservation } = arrived.map_err(failed)?;
+        let protocol = destination.protocol;
+        if sent.is_empty() && protocol != Protocol::Query {
+            let callee = destination.callee();
             return Err(callee.map_or(Error::UnknownOperation, |_| Error::Malformed).fault());
         }
         let bytes = match encoding {
@@ -329,8 +390,13 @@ impl Exchange<'_> {
                 body::inflate(&gateway.platform, &sent, &mut reservation).await.map_err(failed)?
             }
         };
-        let protocol = destination.protocol;
-        let Some((service, operation)) = callee else {
+        if protocol == Protocol::Query {
+            let service = self.find_action(destination, &bytes)?;
+            let Port { platform, authenticator } = gateway.port();
+            // First, as for other protocols: a wrong service is reported before an unknown key.
+            caller = auth::check_service(platform, authenticator, parts, service).and(caller);
+        }
+        let Some((service, operation)) = destination.callee() else {
             let read = || wire::check_well_formed(protocol.format(), &bytes);
             cooperatively(bytes.len(), read).map_err(|error| Error::from(error).fault())?;
             let service = destination.service;
@@ -341,6 +407,25 @@ impl Exchange<'_> {
         let received = Received { id, protocol, body, parts, peer, caller, stages };
         // This function owns the reservation, so the bytes of the body stay counted until the response is made.
         service.perform(gateway.port(), operation, received).await
+    }
+
+    /// Finds the operation that a form names. Returns the name of its service in signatures.
+    fn find_action(
+        self,
+        destination: &mut Destination<'a>,
+        form: &[u8],
+    ) -> Result<&'static str, Fault> {
+        if form.len() > MAX_FORM_BYTES {
+            return Err(Error::TooLarge { limit: MAX_FORM_BYTES }.fault());
+        }
+        let action = FormAction::of(form);
+        *destination = action.destination(&self.gateway.services);
+        if let Some((service, _)) = destination.callee() {
+            return Ok(service.names().signing);
+        }
+        let service = destination.service;
+        let unsupported = service.and_then(|service| service.unsupported(&action.action));
+        Err(unsupported.unwrap_or_else(|| action.unknown().fault()))
     }
 
     async fn arrive_unless_refused(

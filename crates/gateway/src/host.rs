@@ -38,6 +38,9 @@ pub(crate) trait Hosted: Send + Sync {
     /// Finds the operation of that name. Names are compared byte by byte.
     fn find(&self, operation: &str) -> Option<OperationIndex>;
 
+    /// Name of the operation in its table.
+    fn name(&self, operation: OperationIndex) -> &'static str;
+
     /// Performs a call in the order of `run.rs`.
     fn perform<'a>(
         &'a self,
@@ -93,6 +96,10 @@ impl<S: Service> Hosted for Host<S> {
     fn find(&self, operation: &str) -> Option<OperationIndex> {
         let found = S::OPERATIONS.binary_search_by(|row| row.name.cmp(operation));
         found.ok().map(OperationIndex)
+    }
+
+    fn name(&self, operation: OperationIndex) -> &'static str {
+        S::OPERATIONS[operation.0].name
     }
 
     fn perform<'a>(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_access::policy::{Caller, Kind, Policy};
 use anabranch_catalog::{Catalog, User};
-use anabranch_types::{AccountId, UserName};
+use anabranch_types::{AccountId, Timestamp, UserName};
 
 /// Largest number of cached users. A full cache is emptied.
 const MAX_IDENTITIES: usize = 1024;
@@ -18,6 +18,7 @@ pub struct Identity {
     /// `arn:aws:iam::<account>:user/<name>`, or `arn:aws:iam::<account>:root`.
     arn: String,
     is_root: bool,
+    created: Timestamp,
     /// Compiled policies of the user. Empty if any of them cannot be compiled.
     pub(crate) policies: Vec<Policy>,
 }
@@ -69,7 +70,28 @@ impl Identity {
         });
         // A policy that cannot be compiled might contain a denial. So the user may do nothing.
         let policies = compiled.collect::<Result<_, _>>().unwrap_or_default();
-        Self { user: name.clone(), account, arn, is_root, policies }
+        let (user, created) = (name.clone(), user.created);
+        Self { user, account, arn, is_root, created, policies }
+    }
+
+    /// Account of the user.
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// `arn:aws:iam::<account>:user/<name>`, or `arn:aws:iam::<account>:root`.
+    pub fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    /// Whether this is the root user of the account.
+    pub fn is_root(&self) -> bool {
+        self.is_root
+    }
+
+    /// When the user was created. With the ARN it distinguishes the user from earlier users of that name.
+    pub fn created(&self) -> Timestamp {
+        self.created
     }
 
     /// The user as policy evaluation needs it.
@@ -82,10 +104,8 @@ impl Identity {
 mod tests {
     use std::collections::BTreeMap;
 
-    use anabranch_catalog::Users;
-    use anabranch_types::Timestamp;
-
     use super::*;
+    use anabranch_catalog::Users;
 
     fn catalog(version: u64, name: &str, document: &str) -> Catalog {
         let user = User {

@@ -59,6 +59,8 @@ label! {
         Cbor = "cbor",
         /// Smithy RPC v2 CBOR.
         RpcCbor = "rpc_cbor",
+        /// AWS query: forms.
+        Query = "query",
         /// No known encoding.
         Unknown = "unknown",
     }
@@ -126,13 +128,19 @@ impl Outcome {
     /// The family of an error code.
     pub(crate) fn of_failure(status: StatusCode, code: &str) -> Self {
         const THROTTLED: [&str; 3] = ["LimitExceeded", "ThroughputExceeded", "Throttling"];
-        const DENIED: [&str; 7] = [
+        const DENIED: [&str; 13] = [
+            "AccessDenied",
             "AccessDeniedException",
+            "ExpiredToken",
             "ExpiredTokenException",
+            "IncompleteSignature",
             "IncompleteSignatureException",
+            "InvalidClientTokenId",
             "InvalidSignatureException",
             "KMSAccessDeniedException",
+            "MissingAuthenticationToken",
             "MissingAuthenticationTokenException",
+            "SignatureDoesNotMatch",
             "UnrecognizedClientException",
         ];
         if status.is_server_error() {
@@ -329,6 +337,7 @@ mod tests {
         assert_eq!(of("LimitExceededException"), Outcome::Throttled);
         assert_eq!(of("KMSThrottlingException"), Outcome::Throttled);
         assert_eq!(of("UnrecognizedClientException"), Outcome::Denied);
+        assert_eq!(of("SignatureDoesNotMatch"), Outcome::Denied);
         assert_eq!(of("ResourceNotFoundException"), Outcome::Invalid);
         let failed =
             Outcome::of_failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException");

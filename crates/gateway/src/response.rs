@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use anabranch_aws::fault::Fault;
+use anabranch_aws::protocol::query::Envelope;
 use anabranch_aws::protocol::{Protocol, RPC_V2_CBOR, SMITHY_PROTOCOL};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
@@ -154,6 +155,16 @@ pub(crate) enum Done {
 }
 
 impl Done {
+    /// Puts the envelope of the query protocol around the body.
+    pub(crate) fn in_envelope(self, envelope: &Envelope<'_>) -> Self {
+        match self {
+            Self::Response(Encoded { bytes, permit }) => {
+                Self::Response(Encoded { bytes: envelope.around(&bytes), permit })
+            }
+            Self::Events(events) => Self::Events(events),
+        }
+    }
+
     /// Counts the bytes of the body. Frames of an event stream are counted when the connection takes them.
     pub(crate) fn counted(self, metrics: &GatewayMetrics) -> Self {
         match self {
@@ -198,8 +209,8 @@ pub fn counted(bytes: Vec<u8>, permit: Option<Permit>) -> Bytes {
 }
 
 /// The response to a call that failed. The error code is in a header and in the body.
-pub(crate) fn failure(protocol: Protocol, fault: &Fault) -> HttpResponse {
-    of(protocol.failure(fault))
+pub(crate) fn failure(protocol: Protocol, fault: &Fault, envelope: &Envelope<'_>) -> HttpResponse {
+    of(protocol.failure(fault, envelope))
 }
 
 /// A response whose body is in memory.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! handle.rs: method, content type, body, operation, signature          (before a call comes here)
-//! admit:    1. the body is JSON or CBOR                    else SerializationException
+//! admit:    1. the body is in the format of the protocol   else SerializationException
 //!           2. the caller is known                         else the error of the signature
 //!           3. limit of the account for this operation
 //!           4. types of members                            SerializationException
@@ -182,6 +182,9 @@ impl<'a, S: Service> Call<'a, S> {
 
     /// Checks that policies allow the call. No policy is evaluated if any credentials are accepted.
     async fn authorize<R: Request<S>>(&self, admitted: &Admitted<S, R>) -> Result<(), Fault> {
+        if !R::NEEDS_PERMISSION {
+            return Ok(());
+        }
         let (Some(caller), Some(authenticator)) = (&admitted.caller, self.port.authenticator)
         else {
             return Ok(());

@@ -35,6 +35,17 @@ pub struct ServiceNames {
     pub signing: &'static str,
     /// Prefix of actions in policies: `kinesis` in `kinesis:PutRecord`.
     pub actions: &'static str,
+    /// Names in the query protocol. `None` if the service does not have that protocol.
+    pub query: Option<QueryNames>,
+}
+
+/// The names of a service in the query protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryNames {
+    /// Value of the field `Version` in forms: `2011-06-15`. No other hosted service has the same.
+    pub version: &'static str,
+    /// XML namespace of responses.
+    pub namespace: &'static str,
 }
 
 /// One AWS API of the gateway.
@@ -130,6 +141,9 @@ pub trait Request<S: Service>: Constrained + Send + Sync {
     type Target: Target<S>;
     /// The output of the operation.
     type Response: Send;
+
+    /// Whether policies decide about the call. If not, each caller with a valid signature may make it.
+    const NEEDS_PERMISSION: bool = true;
 
     /// Reads the target from the members of the request.
     ///

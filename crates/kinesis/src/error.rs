@@ -83,7 +83,7 @@ impl Error {
     /// The fault for clients.
     pub(crate) fn fault(&self) -> Fault {
         let (status, code) = self.wire();
-        Fault { status, code, message: Message::Text(self.to_string()), json: None }
+        Fault { status, code, message: Message::Text(self.to_string()), json: None, query: None }
     }
 
     /// The error for a call that exceeds a limit or finds no free memory. Only data operations have a code of their

@@ -73,6 +73,7 @@ impl Service for Kinesis {
         protocols: &[Protocol::Json11, Protocol::Cbor11],
         signing: "kinesis",
         actions: "kinesis",
+        query: None,
     };
     const OPERATIONS: &'static [Operation<Self>] = OPERATIONS;
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{CounterVec, GaugeVec, HistogramVec, IntCounterVec};
 
 /// A number that only rises, from 0 at the start of the process.
 #[derive(Clone, Debug)]
@@ -30,6 +30,25 @@ impl Counter {
     /// Current value.
     #[must_use]
     pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A sum with a fraction that only rises, from 0 at the start of the process.
+#[derive(Clone, Debug)]
+pub struct Sum(pub(crate) prometheus::Counter);
+
+impl Sum {
+    /// Adds `value`. A value below 0 and one that is not a number are left out: a counter never falls.
+    pub fn add(&self, value: f64) {
+        if value > 0.0 {
+            self.0.inc_by(value);
+        }
+    }
+
+    /// Current value.
+    #[must_use]
+    pub fn get(&self) -> f64 {
         self.0.get()
     }
 }
@@ -129,5 +148,35 @@ impl HistogramSet {
     #[must_use]
     pub fn with(&self, values: &[&str]) -> Histogram {
         Histogram(self.0.with_label_values(values))
+    }
+}
+
+/// Sums of one name that differ in their labels. For labels that no enum lists.
+#[derive(Clone, Debug)]
+pub struct SumSet(pub(crate) CounterVec);
+
+impl SumSet {
+    /// As [`CounterSet::with`].
+    ///
+    /// # Panics
+    /// If there are not as many values as labels.
+    #[must_use]
+    pub fn with(&self, values: &[&str]) -> Sum {
+        Sum(self.0.with_label_values(values))
+    }
+}
+
+/// Gauges of one name that differ in their labels. For labels that no enum lists.
+#[derive(Clone, Debug)]
+pub struct GaugeSet(pub(crate) GaugeVec);
+
+impl GaugeSet {
+    /// As [`CounterSet::with`].
+    ///
+    /// # Panics
+    /// If there are not as many values as labels.
+    #[must_use]
+    pub fn with(&self, values: &[&str]) -> Gauge {
+        Gauge(self.0.with_label_values(values))
     }
 }

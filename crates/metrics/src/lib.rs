@@ -20,7 +20,7 @@ mod metric;
 mod registry;
 
 pub use buckets::Buckets;
-pub use handles::{Counter, CounterSet, Gauge, Histogram, HistogramSet};
+pub use handles::{Counter, CounterSet, Gauge, GaugeSet, Histogram, HistogramSet, Sum, SumSet};
 pub use label::{Family, Label};
 pub use metric::Metric;
 pub use registry::{CONTENT_TYPE, Registry};

@@ -8,10 +8,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder};
+use prometheus::{
+    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder,
+};
 
 use crate::buckets::Buckets;
-use crate::handles::{Counter, CounterSet, Gauge, Histogram, HistogramSet};
+use crate::handles::{Counter, CounterSet, Gauge, GaugeSet, Histogram, HistogramSet, SumSet};
 use crate::label::{Family, Label};
 use crate::metric::{Kind, Metric};
 
@@ -59,25 +61,37 @@ impl Registry {
         CounterSet(set)
     }
 
+    /// Registers sums with a fraction whose label values are given later. None is shown before.
+    #[must_use]
+    pub fn sum_set(&self, metric: Metric, labels: &[&str]) -> SumSet {
+        metric.assert_name(Kind::Counter);
+        let options = Opts::new(metric.name(), metric.help());
+        let set = CounterVec::new(options, labels).expect(CHECKED);
+        self.register(set.clone());
+        SumSet(set)
+    }
+
     /// Registers a gauge.
     #[must_use]
     pub fn gauge(&self, metric: Metric) -> Gauge {
-        Gauge(self.gauge_set(metric, &[]).with_label_values::<&str>(&[]))
+        self.gauge_set(metric, &[]).with(&[])
     }
 
     /// Registers a gauge for each value of a label.
     #[must_use]
     pub fn gauges<L: Label>(&self, metric: Metric) -> Family<L, Gauge> {
         let set = self.gauge_set(metric, &[L::NAME]);
-        Family::new(|value| Gauge(set.with_label_values(&[value])))
+        Family::new(|value| set.with(&[value]))
     }
 
-    fn gauge_set(&self, metric: Metric, labels: &[&str]) -> GaugeVec {
+    /// Registers gauges whose label values are given later. None is shown before.
+    #[must_use]
+    pub fn gauge_set(&self, metric: Metric, labels: &[&str]) -> GaugeSet {
         metric.assert_name(Kind::Gauge);
         let options = Opts::new(metric.name(), metric.help());
         let set = GaugeVec::new(options, labels).expect(CHECKED);
         self.register(set.clone());
-        set
+        GaugeSet(set)
     }
 
     /// Registers a histogram.

@@ -20,9 +20,20 @@ fn shown(response: &Response<Vec<u8>>) -> String {
     text
 }
 
+const ENVELOPE: Envelope<'_> = Envelope {
+    namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
+    operation: "GetCallerIdentity",
+    request_id: "01234567-89ab-cdef-0123-456789abcdef",
+};
+
 fn faults() -> [(&'static str, Fault); 3] {
-    let fault =
-        |code, message| Fault { status: StatusCode::BAD_REQUEST, code, message, json: None };
+    let fault = |code, message| Fault {
+        status: StatusCode::BAD_REQUEST,
+        code,
+        message,
+        json: None,
+        query: None,
+    };
     [
         ("message", fault("ResourceNotFoundException", Message::Text("Stream \"a<b\" & c".into()))),
         ("capitalized", fault("SerializationException", Message::Capitalized("no".into()))),
@@ -38,10 +49,11 @@ fn all() -> String {
             text.push_str(&format!("=== {name}, {kind}\n{}\n", shown(&of(&fault)).trim_end()));
         }
     };
-    for protocol in [Protocol::Json10, Protocol::Json11, Protocol::Cbor11, Protocol::RpcV2Cbor] {
-        add(&format!("{protocol:?}"), &|fault| protocol.failure(fault));
+    for protocol in
+        [Protocol::Json10, Protocol::Json11, Protocol::Cbor11, Protocol::RpcV2Cbor, Protocol::Query]
+    {
+        add(&format!("{protocol:?}"), &|fault| protocol.failure(fault, &ENVELOPE));
     }
-    add("query", &query_failure);
     add("none", &failure_without_protocol);
     text
 }
@@ -61,6 +73,54 @@ fn a_content_type_names_a_protocol() {
 }
 
 #[test]
-fn text_in_xml_is_escaped() {
-    assert_eq!(escaped("a<b>&\u{1}\n"), "a&lt;b&gt;&amp;\u{fffd}\n");
+fn the_query_protocol_has_codes_of_its_own() {
+    let fault = Fault {
+        status: StatusCode::BAD_REQUEST,
+        code: "UnrecognizedClientException",
+        message: Message::Text("no".into()),
+        json: None,
+        query: Some((StatusCode::FORBIDDEN, "InvalidClientTokenId")),
+    };
+    let expected = "403 Forbidden
+content-type: text/xml
+x-amzn-errortype: InvalidClientTokenId
+
+<ErrorResponse>
+  <Error>
+    <Type>Sender</Type>
+    <Code>InvalidClientTokenId</Code>
+    <Message>no</Message>
+  </Error>
+  <RequestId></RequestId>
+</ErrorResponse>
+";
+    assert_eq!(shown(&Protocol::Query.failure(&fault, &Envelope::default())), expected);
+    assert_eq!(query::error_header(&fault).unwrap(), "InvalidClientTokenId;Sender");
+    let json = Protocol::Json10.failure(&fault, &Envelope::default());
+    assert_eq!(json.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(json.headers()[ERROR_TYPE], "UnrecognizedClientException");
+    let broken = Fault { query: Some((StatusCode::SERVICE_UNAVAILABLE, "Down")), ..fault };
+    assert_eq!(query::error_header(&broken).unwrap(), "Down;Receiver");
+}
+
+#[test]
+fn a_result_of_the_query_protocol_is_in_an_envelope() {
+    let with_result =
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">
+  <GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult>
+  <ResponseMetadata>
+    <RequestId>01234567-89ab-cdef-0123-456789abcdef</RequestId>
+  </ResponseMetadata>
+</GetCallerIdentityResponse>
+";
+    let text = |body: Vec<u8>| String::from_utf8(body).unwrap();
+    assert_eq!(text(ENVELOPE.around(b"<Account>1</Account>")), with_result);
+    let without = "<PutMetricDataResponse>
+  <ResponseMetadata>
+    <RequestId>r</RequestId>
+  </ResponseMetadata>
+</PutMetricDataResponse>
+";
+    let envelope = Envelope { operation: "PutMetricData", request_id: "r", namespace: "" };
+    assert_eq!(text(envelope.around(b"")), without);
 }

@@ -1,8 +1,8 @@
-//! CBOR as the Java SDKs send it: a serde deserializer that borrows from the body.
+//! CBOR as the SDKs send it: a serde deserializer that borrows from the body.
 //!
-//! Definite and indefinite lengths are read everywhere. Tag 1 with an integer means milliseconds, unlike RFC 8949,
-//! where it means seconds. The deserializer converts it to seconds, because JSON bodies carry seconds. All other tags
-//! are ignored.
+//! Definite and indefinite lengths are read everywhere. In the dialect of the Java SDKs, tag 1 with an integer means
+//! milliseconds, unlike RFC 8949 and Smithy RPC v2, where it means seconds ([`Time`]). The deserializer converts it to
+//! seconds, because JSON bodies carry seconds. All other tags are ignored.
 //!
 //! Bytes behind the value make the body malformed. Members that the request type does not know are skipped, and their
 //! syntax is checked all the same.
@@ -21,8 +21,18 @@ const TAG_TIME: u64 = 1;
 /// Limit of nesting in a skipped value. No request of the API nests more than five deep.
 const MAX_DEPTH: usize = 128;
 
-pub(super) fn from_slice<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
-    let mut reader = Reader { decoder: Decoder::new(body) };
+/// What an integer behind the tag of a time counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Time {
+    Milliseconds,
+    Seconds,
+}
+
+pub(super) fn from_slice<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    time: Time,
+) -> Result<T, DecodeError> {
+    let mut reader = Reader { decoder: Decoder::new(body), time };
     let value = T::deserialize(&mut reader).map_err(|error| error.0)?;
     if reader.decoder.position() == body.len() {
         Ok(value)
@@ -33,6 +43,7 @@ pub(super) fn from_slice<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, De
 
 struct Reader<'de> {
     decoder: Decoder<'de>,
+    time: Time,
 }
 
 #[derive(Debug)]
@@ -42,7 +53,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             DecodeError::Malformed(message) | DecodeError::Type(message) => f.write_str(message),
-            DecodeError::TooMany => f.write_str(super::TOO_MANY),
+            DecodeError::TooMany(message) => f.write_str(message),
         }
     }
 }
@@ -76,8 +87,11 @@ impl<'de> Reader<'de> {
         if matches!(self.decoder.datatype()?, Type::F16 | Type::F32 | Type::F64) {
             return visitor.visit_f64(self.decoder.f64()?);
         }
-        let millis = i128::from(self.decoder.int()?);
-        visitor.visit_f64(millis as f64 / 1000.0)
+        let number = i128::from(self.decoder.int()?) as f64;
+        match self.time {
+            Time::Milliseconds => visitor.visit_f64(number / 1000.0),
+            Time::Seconds => visitor.visit_f64(number),
+        }
     }
 
     fn text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Error> {

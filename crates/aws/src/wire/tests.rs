@@ -349,11 +349,17 @@ fn a_long_list_is_counted_but_not_kept_and_an_endless_list_is_refused() {
     let most = body(10_000);
     let records = json(&most).unwrap().records.unwrap();
     assert_eq!((records.count(), records.members().len()), (10_000, 500));
-    assert_eq!(json(&body(10_001)).unwrap_err(), DecodeError::TooMany);
+    assert_eq!(json(&body(10_001)).unwrap_err(), DecodeError::TooMany(TOO_MANY));
     // The rest of the body is not read.
-    assert_eq!(json(&body(10_001).replace("]}", ",no")).unwrap_err(), DecodeError::TooMany);
+    assert_eq!(
+        json(&body(10_001).replace("]}", ",no")).unwrap_err(),
+        DecodeError::TooMany(TOO_MANY)
+    );
     let cbor = [&b"\xa1\x67Records\x9f"[..], &[0xa0; 10_001]].concat();
-    assert_eq!(decode::<Everything<'_>>(Format::Cbor, &cbor).unwrap_err(), DecodeError::TooMany);
+    assert_eq!(
+        decode::<Everything<'_>>(Format::Cbor, &cbor).unwrap_err(),
+        DecodeError::TooMany(TOO_MANY)
+    );
 }
 
 #[test]

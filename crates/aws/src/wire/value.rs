@@ -1,8 +1,11 @@
-//! Types of request members, the same for JSON and CBOR. A member of the wrong type is refused with the text of AWS.
+//! Types of request members, the same for all formats. A member of the wrong type is refused with the text of AWS.
 //!
 //! Each type has a serde visitor that accepts the right kinds of values and refuses each other kind with a fixed
-//! text. [`Text`] and [`Blob`] borrow from the body when the body holds the value unescaped. [`List`] and [`Map`]
-//! keep the first 500 members and count up to 10,000, so a small body never becomes a large value in memory.
+//! text. A form does not say of what kind a value is. Its deserializer passes the value itself
+//! (`visit_newtype_struct`), and the visitor asks for the kind that it wants.
+//!
+//! [`Text`] and [`Blob`] borrow from the body when the body holds the value unescaped. [`List`] and [`Map`] keep the
+//! first 500 members and count up to 10,000, so a small body never becomes a large value in memory.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -30,6 +33,11 @@ pub enum Blob<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Integer(pub i64);
 
+/// A number with a fraction. Infinite numbers and "not a number" are read too, because a form or CBOR can have them: the
+/// operation refuses them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Real(pub f64);
+
 /// A boolean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flag(pub bool);
@@ -43,9 +51,10 @@ pub struct Moment(pub Timestamp);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Structure<T>(pub T);
 
-/// A list. It holds the first `MAX_KEPT` members and the number of all members, which is at most `MAX_COUNTED`.
+/// A list. It holds the first `KEPT` members and the number of all members, which is at most `MAX_COUNTED`. `KEPT` is
+/// the largest number of members that the operation accepts, or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct List<T> {
+pub struct List<T, const KEPT: usize = MAX_KEPT> {
     kept: Vec<T>,
     count: usize,
 }
@@ -58,7 +67,7 @@ pub struct Map<'a> {
     count: usize,
 }
 
-/// The longest list that any operation accepts. Further members are counted for the error message but not kept,
+/// The longest list that most operations accept. Further members are counted for the error message but not kept,
 /// because a body of empty members would need many times its size in memory.
 const MAX_KEPT: usize = 500;
 /// Highest count. The decoder stops at the next member with [`TOO_MANY`].
@@ -88,7 +97,7 @@ impl Default for Blob<'_> {
     }
 }
 
-impl<T> Default for List<T> {
+impl<T, const KEPT: usize> Default for List<T, KEPT> {
     fn default() -> Self {
         Self { kept: Vec::new(), count: 0 }
     }
@@ -151,8 +160,8 @@ impl Integer {
     }
 }
 
-impl<T> List<T> {
-    /// The members that were kept. These are all members if [`Self::count`] is at most 500.
+impl<T, const KEPT: usize> List<T, KEPT> {
+    /// The members that were kept. These are all members if [`Self::count`] is at most `KEPT`.
     #[inline]
     pub fn members(&self) -> &[T] {
         &self.kept
@@ -199,6 +208,18 @@ macro_rules! refuse {
     };
 }
 
+/// The visitor method for a format whose values have no types: the visitor asks for the type that it wants.
+macro_rules! ask {
+    ($method:ident) => {
+        fn visit_newtype_struct<D: Deserializer<'de>>(
+            self,
+            value: D,
+        ) -> Result<Self::Value, D::Error> {
+            value.$method(self)
+        }
+    };
+}
+
 struct TextVisitor<'a>(PhantomData<&'a ()>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -213,6 +234,8 @@ impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string")
     }
+
+    ask!(deserialize_str);
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'a>, E> {
         Ok(Text(Cow::Borrowed(text)))
@@ -252,6 +275,8 @@ impl<'de: 'a, 'a> Visitor<'de> for BlobVisitor<'a> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a blob")
     }
+
+    ask!(deserialize_str);
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Blob<'a>, E> {
         STANDARD.check(text.as_bytes()).map_err(|_| E::custom(base64_fault(text)))?;
@@ -320,6 +345,8 @@ impl<'de> Visitor<'de> for IntegerVisitor {
         f.write_str("an integer")
     }
 
+    ask!(deserialize_i64);
+
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Integer, E> {
         Ok(Integer(i64::try_from(number).unwrap_or(i64::MAX)))
     }
@@ -343,6 +370,54 @@ impl<'de> Visitor<'de> for IntegerVisitor {
     refuse!(map);
 }
 
+struct RealVisitor;
+
+impl<'de> Deserialize<'de> for Real {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RealVisitor)
+    }
+}
+
+impl<'de> Visitor<'de> for RealVisitor {
+    type Value = Real;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    ask!(deserialize_f64);
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Real, E> {
+        Ok(Real(number as f64))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Real, E> {
+        Ok(Real(number as f64))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Real, E> {
+        Ok(Real(number))
+    }
+
+    /// JSON has no numbers for these three, so SDKs send them as text.
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Real, E> {
+        match text {
+            "NaN" => Ok(Real(f64::NAN)),
+            "Infinity" => Ok(Real(f64::INFINITY)),
+            "-Infinity" => Ok(Real(f64::NEG_INFINITY)),
+            _ => Err(E::custom("class java.lang.String can not be converted to a Double")),
+        }
+    }
+
+    refuse! {
+        visit_bool(bool) => "class java.lang.Boolean can not be converted to a Double",
+        visit_bytes(&[u8]) => "class java.nio.HeapByteBuffer can not be converted to a Double",
+        visit_unit() => "Unexpected null",
+    }
+    refuse!(seq);
+    refuse!(map);
+}
+
 struct FlagVisitor;
 
 impl<'de> Deserialize<'de> for Flag {
@@ -357,6 +432,8 @@ impl<'de> Visitor<'de> for FlagVisitor {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a boolean")
     }
+
+    ask!(deserialize_bool);
 
     fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Flag, E> {
         Ok(Flag(flag))
@@ -388,6 +465,8 @@ impl<'de> Visitor<'de> for MomentVisitor {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a timestamp")
     }
+
+    ask!(deserialize_str);
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Moment, E> {
         self.visit_f64(number as f64)
@@ -440,6 +519,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for StructureVisitor<T> {
         f.write_str("a structure")
     }
 
+    ask!(deserialize_map);
+
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Structure<T>, A::Error> {
         T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Structure)
     }
@@ -461,24 +542,26 @@ fn counted<E: de::Error>(count: usize) -> Result<usize, E> {
     if count < MAX_COUNTED { Ok(count + 1) } else { Err(E::custom(TOO_MANY)) }
 }
 
-struct ListVisitor<T>(PhantomData<T>);
+struct ListVisitor<T, const KEPT: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de>, const KEPT: usize> Deserialize<'de> for List<T, KEPT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ListVisitor(PhantomData))
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-    type Value = List<T>;
+impl<'de, T: Deserialize<'de>, const KEPT: usize> Visitor<'de> for ListVisitor<T, KEPT> {
+    type Value = List<T, KEPT>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+    ask!(deserialize_seq);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T, KEPT>, A::Error> {
         let mut kept = Vec::new();
-        while kept.len() < MAX_KEPT {
+        while kept.len() < KEPT {
             match seq.next_element()? {
                 Some(member) => kept.push(member),
                 None => return Ok(List { count: kept.len(), kept }),

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use anabranch_types::Timestamp;
+use anabranch_types::{Timestamp, dates};
 use base64_simd::STANDARD;
 
 use super::Format;
@@ -18,6 +18,21 @@ pub struct Writer {
     format: Format,
     /// Whether the innermost structure or list already has an item, so that JSON needs a comma.
     after_item: bool,
+    /// The XML element that the next value fills.
+    element: Element,
+}
+
+/// An XML element around a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Element {
+    /// None: the outermost value. The envelope of the response is around it.
+    Outermost,
+    /// A member of a structure.
+    Member(&'static str),
+    /// A value of a list.
+    Item,
+    /// A value of a map, in an entry whose key is written already.
+    Entry,
 }
 
 const CBOR_BYTES: u8 = 2 << 5;
@@ -35,7 +50,8 @@ impl Writer {
     /// A writer with an empty buffer. `capacity` is the expected number of bytes.
     #[inline]
     pub fn new(format: Format, capacity: usize) -> Self {
-        Self { out: Vec::with_capacity(capacity), format, after_item: false }
+        let out = Vec::with_capacity(capacity);
+        Self { out, format, after_item: false, element: Element::Outermost }
     }
 
     /// The body that was written.
@@ -55,13 +71,19 @@ impl Writer {
                 self.out.extend_from_slice(b"\":");
                 self.after_item = false;
             }
-            Format::Cbor => self.cbor_text(name),
+            Format::Cbor | Format::RpcCbor => self.cbor_text(name),
+            Format::Query => self.element = Element::Member(name),
         }
         self
     }
 
     /// Begins a member whose name is data, such as the name of an attribute. The next call writes its value.
     pub fn entry(&mut self, name: &str) -> &mut Self {
+        if self.format == Format::Query {
+            self.display(format_args!("<entry><key>{}</key>", escaped(name)));
+            self.element = Element::Entry;
+            return self;
+        }
         self.text(name);
         if self.format == Format::Json {
             self.out.push(b':');
@@ -72,11 +94,20 @@ impl Writer {
 
     /// Writes a structure. The closure writes the members.
     pub fn structure(&mut self, write: impl FnOnce(&mut Self)) {
+        if self.format == Format::Query {
+            return self.in_element(write);
+        }
         self.container((b"{", CBOR_MAP), write, b'}');
     }
 
     /// Writes a list. The closure writes the values.
     pub fn list(&mut self, write: impl FnOnce(&mut Self)) {
+        if self.format == Format::Query {
+            return self.in_element(|w| {
+                w.element = Element::Item;
+                write(w);
+            });
+        }
         self.container((b"[", CBOR_LIST), write, b']');
     }
 
@@ -86,7 +117,8 @@ impl Writer {
         self.separate();
         match self.format {
             Format::Json => self.json_text(text),
-            Format::Cbor => self.cbor_text(text),
+            Format::Cbor | Format::RpcCbor => self.cbor_text(text),
+            Format::Query => self.xml(escaped(text)),
         }
     }
 
@@ -99,7 +131,8 @@ impl Writer {
                 self.display(text);
                 self.out.push(b'"');
             }
-            Format::Cbor => self.cbor_text(&text.to_string()),
+            Format::Cbor | Format::RpcCbor => self.cbor_text(&text.to_string()),
+            Format::Query => self.xml(escaped(&text.to_string())),
         }
     }
 
@@ -109,7 +142,8 @@ impl Writer {
         self.separate();
         match self.format {
             Format::Json => self.display(number),
-            Format::Cbor => self.cbor_head(0, number),
+            Format::Cbor | Format::RpcCbor => self.cbor_head(0, number),
+            Format::Query => self.xml(number),
         }
     }
 
@@ -118,7 +152,8 @@ impl Writer {
         self.separate();
         match self.format {
             Format::Json => self.display(format_args!("{number:?}")),
-            Format::Cbor => self.cbor_wide(CBOR_REAL, &number.to_be_bytes()),
+            Format::Cbor | Format::RpcCbor => self.cbor_wide(CBOR_REAL, &number.to_be_bytes()),
+            Format::Query => self.xml(format_args!("{number:?}")),
         }
     }
 
@@ -128,11 +163,15 @@ impl Writer {
         self.separate();
         match self.format {
             Format::Json => self.display(flag),
-            Format::Cbor => self.out.push(if flag { CBOR_TRUE } else { CBOR_FALSE }),
+            Format::Cbor | Format::RpcCbor => {
+                self.out.push(if flag { CBOR_TRUE } else { CBOR_FALSE });
+            }
+            Format::Query => self.xml(flag),
         }
     }
 
-    /// Writes a moment: in JSON as seconds with three decimals, in CBOR as tag 1 and whole milliseconds.
+    /// Writes a moment: in JSON as seconds with three decimals, in CBOR 1.1 as tag 1 and whole milliseconds, in RPC v2
+    /// CBOR as tag 1 and seconds, in XML as ISO 8601 text.
     #[inline]
     pub fn timestamp(&mut self, timestamp: Timestamp) {
         self.separate();
@@ -142,6 +181,12 @@ impl Writer {
                 self.cbor_head(CBOR_TAG, 1);
                 self.cbor_head(0, timestamp.as_millis());
             }
+            Format::RpcCbor => {
+                self.cbor_head(CBOR_TAG, 1);
+                let seconds = timestamp.as_millis() as f64 / 1000.0;
+                self.cbor_wide(CBOR_REAL, &seconds.to_be_bytes());
+            }
+            Format::Query => self.xml(dates::iso_8601(timestamp)),
         }
     }
 
@@ -155,18 +200,43 @@ impl Writer {
                 STANDARD.encode_append(bytes, &mut self.out);
                 self.out.push(b'"');
             }
-            Format::Cbor => {
+            Format::Cbor | Format::RpcCbor => {
                 self.cbor_head(CBOR_BYTES, bytes.len() as u64);
                 self.out.extend_from_slice(bytes);
             }
+            Format::Query => self.xml(STANDARD.encode_to_string(bytes)),
         }
+    }
+
+    /// Writes an XML element with this content, which needs no escaping.
+    fn xml(&mut self, content: impl Display) {
+        self.in_element(|w| w.display(content));
+    }
+
+    /// Writes the XML element that is due, with what `write` writes inside it.
+    fn in_element(&mut self, write: impl FnOnce(&mut Self)) {
+        let element = self.element;
+        match element {
+            Element::Outermost => {}
+            Element::Member(name) => self.display(format_args!("<{name}>")),
+            Element::Item => self.out.extend_from_slice(b"<member>"),
+            Element::Entry => self.out.extend_from_slice(b"<value>"),
+        }
+        write(self);
+        match element {
+            Element::Outermost => {}
+            Element::Member(name) => self.display(format_args!("</{name}>")),
+            Element::Item => self.out.extend_from_slice(b"</member>"),
+            Element::Entry => self.out.extend_from_slice(b"</value></entry>"),
+        }
+        self.element = element;
     }
 
     fn container(&mut self, open: (&[u8], u8), write: impl FnOnce(&mut Self), close: u8) {
         self.separate();
         match self.format {
             Format::Json => self.out.extend_from_slice(open.0),
-            Format::Cbor => self.out.push(open.1),
+            Format::Cbor | Format::RpcCbor | Format::Query => self.out.push(open.1),
         }
         self.after_item = false;
         write(self);
@@ -240,4 +310,20 @@ impl fmt::Write for Utf8<'_> {
         self.0.extend_from_slice(text.as_bytes());
         Ok(())
     }
+}
+
+/// Text of an XML element. Characters that XML 1.0 does not allow become U+FFFD.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\t' | '\n' | '\r' => out.push(character),
+            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            _ => out.push(character),
+        }
+    }
+    out
 }

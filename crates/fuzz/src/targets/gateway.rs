@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anabranch_catalog::{Command, StreamId};
 use anabranch_client::{Cluster, Error, Page, Pages, ShardRoute, View, WatchedRows};
-use anabranch_gateway::{Gateway, GatewaySettings, Platform, TokenKey};
+use anabranch_cloudwatch::{CloudWatch, Sts};
+use anabranch_gateway::{Authentication, Gateway, GatewaySettings, Platform, TokenKey};
 use anabranch_kinesis::{Kinesis, KinesisSettings};
 use anabranch_metrics::Registry;
 use anabranch_shard::{Batch, Position, Run, Start};
@@ -35,6 +36,16 @@ pub(super) fn call(input: &[u8]) {
     // The fake cluster answers every write with an unknown outcome, which becomes status 500. Nothing else may.
     let is_change = status == 500;
     assert!(matches!(status, 200 | 400) || is_change, "{name} was answered {status}");
+}
+
+/// Input: a form, as clients of CloudWatch and STS send it. The whole request is handled.
+pub(super) fn form(input: &[u8]) {
+    let registry = Registry::default();
+    let platform = platform(Authentication::Any, &registry);
+    let (cloudwatch, sts) = (CloudWatch::new(&platform, &registry), Sts::new(&platform));
+    let gateway = Gateway::new(platform).with_service(cloudwatch).with_service(sts);
+    let Some(status) = wait(anabranch_gateway::fuzzing::form(&gateway, input)) else { return };
+    assert!(matches!(status, 200 | 400), "a form was answered {status}");
 }
 
 /// Input: a gzip body. It must decompress to the same bytes as with another decoder if it is exactly one gzip member.
@@ -107,14 +118,19 @@ const JSON: &str = "application/x-amz-json-1.1";
 const CBOR: &str = "application/x-amz-cbor-1.1";
 
 fn gateway() -> (Gateway, Kinesis) {
+    let platform = platform(Authentication::Required, &Registry::default());
+    let kinesis = Kinesis::new(&platform, KinesisSettings::default());
+    (Gateway::new(platform).with_service(kinesis.clone()), kinesis)
+}
+
+fn platform(authentication: Authentication, registry: &Registry) -> Platform {
     let mut settings = GatewaySettings::new(TokenKey::new([7; 32]));
+    settings.authentication = authentication;
     settings.max_body_bytes = MAX_BODY_BYTES;
     settings.max_in_flight_bytes = 16 * MAX_BODY_BYTES;
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
     let cluster = Arc::new(ReadOnly(Arc::new(View::new(populated()))));
-    let platform = Platform::new(cluster, settings, clock, Registry::default());
-    let kinesis = Kinesis::new(&platform, KinesisSettings::default());
-    (Gateway::new(platform).with_service(kinesis.clone()), kinesis)
+    Platform::new(cluster, settings, clock, registry.clone())
 }
 
 /// Runs a future to its end. The clock is paused and jumps ahead when every task waits, so timeouts take no real

@@ -44,6 +44,20 @@ fn two_registries_of_one_process_do_not_share_numbers() {
 }
 
 #[test]
+fn sums_and_gauges_take_labels_that_come_later() {
+    let registry = Registry::default();
+    let sums = registry.sum_set(CALLS, &["name"]);
+    assert!(!registry.render().contains("anabranch_test_calls_total"));
+    let sum = sums.with(&["a\\b\"c\nd"]);
+    [0.25, 1.5, -3.0, f64::NAN].into_iter().for_each(|value| sum.add(value));
+    assert!((sum.get() - 1.75).abs() < f64::EPSILON);
+    registry.gauge_set(FREE, &["name"]).with(&["x"]).set(f64::NAN);
+    let text = registry.render();
+    assert!(text.contains("anabranch_test_calls_total{name=\"a\\\\b\\\"c\\nd\"} 1.75\n"), "{text}");
+    assert!(text.contains("anabranch_test_free_bytes{name=\"x\"} NaN\n"), "{text}");
+}
+
+#[test]
 fn a_label_value_that_was_never_observed_is_shown_as_zero() {
     let registry = Registry::default();
     let groups = registry.gauges::<Role>(ROLES);
