@@ -2,13 +2,15 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "anabranch/v1/log.proto",
     "anabranch/replica/v1/replica.proto",
     "anabranch/node/v1/node.proto",
     "anabranch/catalog/v1/catalog.proto",
     "anabranch/admin/v1/admin.proto",
     "anabranch/table/v1/table.proto",
+    "anabranch/job/v1/job.proto",
+    "anabranch/function/v1/function.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use anabranch_encryption::EncryptionSettings;
 use anabranch_gateway::{Authentication, TokenKey};
 use anabranch_node::Peer;
+use anabranch_outbound::AllowList;
 use anabranch_replica::ReplicaSettings;
 use anabranch_storage::StorageSettings;
 use anabranch_types::{AccountId, NodeId, Region};
@@ -27,7 +28,7 @@ use anyhow::{Context, bail, ensure};
 
 pub(crate) use encryption::{KeyHolder, RawEncryption};
 pub(crate) use file::{
-    Limits, RawAuthentication, RawNodeConfig, RawPeer, fifteen_minutes_ms, fifty_ms,
+    Limits, RawAuthentication, RawNodeConfig, RawOutbound, RawPeer, fifteen_minutes_ms, fifty_ms,
 };
 pub(crate) use replication::RawReplicaSettings;
 pub(crate) use tls::{RawTls, Tls};
@@ -66,6 +67,8 @@ pub(crate) struct NodeConfig {
     pub(crate) authentication: Authentication,
     /// Origins of pages that may call without a signature, in addition to those of loopback.
     pub(crate) allow_origins: Vec<String>,
+    /// Hosts and networks that services may reach. Default: none.
+    pub(crate) outbound: AllowList,
     /// Account in ARNs.
     pub(crate) account: AccountId,
     /// Region in ARNs.
@@ -136,6 +139,7 @@ impl NodeConfig {
             tip_wait: tip_wait(raw.tip_wait_ms)?,
             authentication: raw.authentication.into(),
             allow_origins: raw.allow_origins,
+            outbound: AllowList::new(&raw.outbound.allow).context("outbound")?,
             account: raw
                 .account
                 .map(|a| a.parse())
@@ -248,6 +252,7 @@ mod tests {
             replication: RawReplicaSettings::default(),
             encryption: None,
             tls: None,
+            outbound: RawOutbound::default(),
             clock_offset_file: None,
         };
         change(&mut raw);
@@ -273,6 +278,9 @@ mod tests {
         let half = parse(move |raw| raw.tls = Some(half.clone()));
         assert!(format!("{:#}", half.unwrap_err()).starts_with("tls: certificate: is missing"));
         assert!(error(|raw| raw.account = Some("1".into())).starts_with("account: "));
+        assert!(
+            error(|raw| raw.outbound.allow.push("a b".into())).starts_with("outbound: allow: ")
+        );
         assert!(
             error(|raw| raw.allow_origins.push("https://a".into())).starts_with("allow-origins: ")
         );

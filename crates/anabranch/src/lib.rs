@@ -7,6 +7,7 @@
 mod clock_offset;
 mod config;
 mod dev;
+mod job_member;
 mod local_node;
 mod logging;
 mod metrics_server;

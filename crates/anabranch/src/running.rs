@@ -1,26 +1,29 @@
 //! A node and its gateway in this process, from the configuration to a clean end.
 //!
-//! Order of a start: bind both ports, open the log store, start the node, start the gateway; `ready` is called when
-//! the node serves. Order of an end: the node transfers leadership to other nodes, the gateway stops accepting
+//! Order of a start: bind both ports, open the log store, start the node, start the jobs and the gateway; `ready` is
+//! called when the node serves. Order of an end: jobs go to other nodes, the node transfers leadership to other nodes, the gateway stops accepting
 //! requests and finishes the open ones, the node stops and closes its store. If the log store fails, the process ends
 //! at once with an exit code of its own; nothing waits for a disk that hangs.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anabranch_access::ClusterKey;
 use anabranch_catalog::ShardRef;
-use anabranch_client::Client;
+use anabranch_client::{Client, Tables};
 use anabranch_cloudwatch::{CloudWatch, Sts};
 use anabranch_dynamodb::DynamoDb;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, MeasuredProvider, Unprovided};
+use anabranch_functions::{Definitions, Functions, HttpInvoker, function_service};
 use anabranch_gateway::{Gateway, GatewaySettings, Platform};
+use anabranch_jobs::{Jobs, Work, job_service};
 use anabranch_kinesis::{Kinesis, KinesisSettings};
 use anabranch_metrics::Registry;
 use anabranch_node::{DiskFailure, Node, NodeParts, NodeSettings, bind};
+use anabranch_outbound::{Client as OutboundClient, Deadlines};
 use anabranch_storage::{LogStore, SegmentStore, Stats};
 use anabranch_tls::remind;
 use anabranch_transport::{ClockReport, Connector, Listener, TcpConnector, TlsConnector};
@@ -32,6 +35,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock_offset::OffsetClock;
 use crate::config::{KeyHolder, Limits, NodeConfig};
+use crate::job_member::JobMember;
 use crate::metrics_server::{self, Sources};
 
 /// Addresses of a running node.
@@ -68,7 +72,7 @@ pub(crate) async fn run(
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let running = start(config, addresses, Listeners { api, grpc, metrics }, stopped);
     tokio::pin!(running);
-    let (node, served) = tokio::select! {
+    let (node, jobs, served) = tokio::select! {
         started = &mut running => started?,
         () = signals.next() => return Ok(()),
     };
@@ -84,7 +88,9 @@ pub(crate) async fn run(
     }
     tracing::info!("stopping");
     let stopping = async {
+        let ending = jobs.stop().await;
         node.leave().await;
+        drop(ending);
         stop.send_replace(true);
         let result = served.await.context("gateway")?;
         tokio::select! {
@@ -193,7 +199,7 @@ async fn start(
     addresses: Addresses,
     listeners: Listeners,
     mut stopped: tokio::sync::watch::Receiver<bool>,
-) -> anyhow::Result<(Node, Served)> {
+) -> anyhow::Result<(Node, Jobs, Served)> {
     let Listeners { api, grpc, metrics } = listeners;
     let registry = Registry::default();
     let (dir, storage) = (config.data_dir.clone(), config.storage.clone());
@@ -224,6 +230,9 @@ async fn start(
         replicas: config.replication,
     };
     let boot = rand::random();
+    // gRPC is served before the jobs begin.
+    let (late_jobs, late_functions) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let (served_jobs, served_functions) = (Arc::clone(&late_jobs), Arc::clone(&late_functions));
     let stored = Arc::clone(&store);
     let provider = MeasuredProvider::new(key_provider(&config.key_holder)?, &registry);
     let keyring = Keyring::new(Arc::new(provider), config.encryption);
@@ -233,6 +242,10 @@ async fn start(
         clock,
         keyring,
         registry: registry.clone(),
+        add_services: Box::new(move |routes| {
+            routes.add_service(job_service(served_jobs));
+            routes.add_service(function_service(served_functions));
+        }),
     };
     let node = Node::start(settings, grpc, boot, parts).await?;
     let client = Client::local(Arc::new(crate::local_node::InProcess(node.clone())), connector);
@@ -252,6 +265,20 @@ async fn start(
     let platform = Platform::new(Arc::new(client), settings, node.clock(), registry.clone());
     let kinesis = Kinesis::new(&platform, kinesis);
     let dynamodb = DynamoDb::new(&platform, config.replicas);
+    let tables = Tables::new(Arc::clone(&platform.cluster), config.replicas);
+    late_functions.get_or_init(|| Definitions::new(tables.clone(), node.clock()));
+    let invoker = HttpInvoker::new(OutboundClient::new(config.outbound, Deadlines::default()));
+    let functions = Functions::new(
+        Arc::clone(&platform.cluster),
+        Arc::new(invoker),
+        node.clock(),
+        platform.settings.account.clone(),
+        platform.settings.region.clone(),
+    );
+    let works: Vec<Arc<dyn Work>> = vec![Arc::new(functions)];
+    let member = Arc::new(JobMember(node.clone()));
+    let jobs = Jobs::start(works, member, tables, node.clock());
+    let jobs = late_jobs.get_or_init(|| jobs).clone();
     let cloudwatch = CloudWatch::new(&platform, &registry);
     let sts = Sts::new(&platform);
     let mut gateway = Gateway::new(platform)
@@ -275,7 +302,7 @@ async fn start(
             never = serve_metrics(metrics, sources) => match never {},
         }
     });
-    Ok((node, served))
+    Ok((node, jobs, served))
 }
 
 async fn serve_metrics(listener: Option<TcpListener>, sources: Sources) -> Infallible {

@@ -75,7 +75,10 @@ impl Protocol {
     /// The response to a call that failed. Only the query protocol writes the envelope.
     pub fn failure(self, fault: &Fault, envelope: &Envelope<'_>) -> Response<Vec<u8>> {
         let mut response = match (self, &fault.json) {
-            (Self::Query, _) => query::failure(fault, envelope),
+            (Self::Query, _) => {
+                let (status, code) = fault.in_query();
+                respond(status, code, query::failure(fault, envelope))
+            }
             (Self::Json10 | Self::Json11, Some(json)) => {
                 respond(fault.status, fault.code, json.clone().into_bytes())
             }

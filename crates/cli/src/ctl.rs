@@ -8,6 +8,7 @@
 mod admin;
 pub mod certs;
 mod cluster;
+mod functions;
 mod groups;
 mod jobs;
 mod master_keys;
@@ -17,11 +18,12 @@ mod shards;
 mod users;
 
 use anabranch_proto::admin as pb;
+use anabranch_proto::job::ListServiceJobsRequest;
 use anabranch_types::StreamName;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::ctl::admin::{Admin, request, response};
+use crate::ctl::admin::{Admin, Services, request, response};
 use crate::ctl::master_keys::MasterKeys;
 use crate::ctl::output::Output;
 use crate::{TlsArgs, reach};
@@ -84,7 +86,7 @@ enum ClusterCommand {
         /// Number of the shard, or its id
         shard: String,
     },
-    /// Splits and merges that are under way, replicas that move, and how far each is
+    /// Splits and merges that are under way, replicas that move, and the jobs of services: how far each is
     Jobs,
     /// Empties a node: its replicas move to others, and it gets no new ones
     Drain {
@@ -120,6 +122,12 @@ enum ClusterCommand {
     PauseBalancing,
     /// Resumes balancing
     ResumeBalancing,
+    /// Functions that mappings invoke
+    #[command(subcommand)]
+    Function(functions::FunctionCommand),
+    /// Mappings, which invoke functions with the records of streams
+    #[command(subcommand)]
+    Mapping(functions::MappingCommand),
     /// Users that may sign requests
     #[command(subcommand)]
     User(users::UserCommand),
@@ -144,8 +152,8 @@ pub async fn run(args: CtlArgs) -> Result<()> {
         }
         Command::Cluster(command) => {
             let (seeds, tls) = reach::nodes(args.node, args.tls)?;
-            let (mut admin, node) = admin::connect(&seeds, &tls).await?;
-            match call(&mut admin, command).await {
+            let (services, node) = admin::connect(&seeds, &tls).await?;
+            match call(services, command).await {
                 Ok(output) => output,
                 Err(error) => return Err(reach::wrong_port(&node).await.unwrap_or(error)),
             }
@@ -159,7 +167,9 @@ const GROUPS: u32 = 1_000;
 /// Shards of one page of a listing.
 const SHARDS: u32 = 10_000;
 
-async fn call(admin: &mut Admin, command: ClusterCommand) -> Result<Output> {
+async fn call(services: Services, command: ClusterCommand) -> Result<Output> {
+    let Services { mut admin, mut jobs, mut functions } = services;
+    let admin = &mut admin;
     Ok(match command {
         ClusterCommand::Status => {
             cluster::status(&response(admin.status(request(pb::StatusRequest {})).await)?)
@@ -184,7 +194,10 @@ async fn call(admin: &mut Admin, command: ClusterCommand) -> Result<Output> {
             shards::explain(&response(admin.explain_shard(asked).await)?)
         }
         ClusterCommand::Jobs => {
-            jobs::list(&response(admin.list_jobs(request(pb::ListJobsRequest {})).await)?)
+            let listed = response(admin.list_jobs(request(pb::ListJobsRequest {})).await)?;
+            let of_services = request(ListServiceJobsRequest {});
+            let of_services = response(jobs.list_service_jobs(of_services).await)?;
+            jobs::list(&listed, &of_services.jobs)
         }
         ClusterCommand::Drain { number } => {
             set_state(admin, number, pb::NodeState::Draining).await?
@@ -209,6 +222,8 @@ async fn call(admin: &mut Admin, command: ClusterCommand) -> Result<Output> {
         }
         ClusterCommand::PauseBalancing => set_balancing(admin, true).await?,
         ClusterCommand::ResumeBalancing => set_balancing(admin, false).await?,
+        ClusterCommand::Function(command) => functions::function(&mut functions, command).await?,
+        ClusterCommand::Mapping(command) => functions::mapping(&mut functions, command).await?,
         ClusterCommand::User(command) => users::user(admin, command).await?,
         ClusterCommand::Key(command) => users::key(admin, command).await?,
         ClusterCommand::Policy(command) => users::policy(admin, command).await?,

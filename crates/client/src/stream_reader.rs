@@ -34,6 +34,11 @@ use crate::view::StreamView;
 const QUEUED_PAGES: usize = 8;
 /// Shards whose positions are looked for at a time.
 const SEEKS_AT_ONCE: usize = 64;
+/// Most records and bytes of a page of a closed shard.
+const PAGE_RECORDS: u32 = 10_000;
+const PAGE_BYTES: usize = 1 << 20;
+/// How long a replica that has not applied the end of a closed shard yet may wait for it.
+const REST_WAIT: Duration = Duration::from_millis(500);
 /// How often a task looks whether its shard has ended, if no new version of the catalog tells it.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -279,8 +284,13 @@ async fn read_pages(
     let mut pages = cluster.tail(shard.route(), next);
     loop {
         let view = cluster.view();
-        if has_ended(view.stream(&shard.route().stream), &shard, next).map_err(failed)? {
+        let found = view.stream(&shard.route().stream);
+        if has_ended(found, &shard, next).map_err(failed)? {
             return Ok(());
+        }
+        if found.is_some_and(|found| is_closed(found.stream, shard.id())) {
+            drop(pages);
+            return read_rest(cluster, &shard, next, events).await;
         }
         let page = tokio::select! {
             biased;
@@ -304,6 +314,39 @@ async fn read_pages(
             return Ok(()); // the reader was dropped
         }
     }
+}
+
+/// Reads a closed shard from `next` to its end. No record comes any more, so a page that is asked for tells the end at once.
+/// A tail would tell it with its next empty page, seconds later.
+async fn read_rest(
+    cluster: &dyn Cluster,
+    shard: &ReadShard,
+    mut next: Position,
+    events: &mpsc::Sender<Event>,
+) -> Result<(), ReadError> {
+    let failed = |error| shard.failed(error);
+    loop {
+        let read = cluster.read(shard.route(), next, PAGE_RECORDS, PAGE_BYTES, REST_WAIT).await;
+        let view = cluster.view();
+        let ended = |next| has_ended(view.stream(&shard.route().stream), shard, next);
+        let page = match read {
+            Ok(page) => page,
+            Err(Error::NotFound) if ended(next) == Ok(true) => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        next = page.next;
+        if page.record_count() > 0 && send(events, shard, page).await.is_err() {
+            return Ok(()); // the reader was dropped
+        }
+        if ended(next).map_err(failed)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether the catalog says that the shard takes no more records.
+fn is_closed(stream: &Stream, shard: ShardId) -> bool {
+    stream.shards.get(&shard).is_some_and(|shard| !shard.is_open())
 }
 
 /// Whether no record of `shard` comes at `next` or later.

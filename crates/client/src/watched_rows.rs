@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::stream::{Stream, StreamExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::Error;
 
@@ -43,6 +43,8 @@ pub struct ShownRows {
     rows: RowsByKey,
     version: Version,
     is_gone: bool,
+    /// When a page last showed that its replica hears the group.
+    heard: Option<Instant>,
     /// Rises whenever rows may have changed.
     round: u64,
 }
@@ -83,6 +85,12 @@ impl ShownRows {
         self.version
     }
 
+    /// How long the group was not heard. Replicas tell their version now and then, also if no row changes. A replica
+    /// that is cut off from its group ends its streams, so the first page of a stream proves nothing.
+    pub fn unheard(&self) -> Duration {
+        self.heard.map_or(Duration::MAX, |heard| heard.elapsed())
+    }
+
     /// Whether the space was dropped, or the group is gone. Then there are no rows, and nothing more comes.
     pub fn is_gone(&self) -> bool {
         self.is_gone
@@ -110,7 +118,7 @@ impl WatchedRows {
     ) -> Arc<Shared> {
         let (sender, shown) = watch::channel(Arc::<ShownRows>::default());
         let mut task = JoinSet::new();
-        task.spawn(follow(Shower { copy: RowCopy::default(), sender, has_news: false }));
+        task.spawn(follow(Shower::new(sender)));
         Arc::new(Shared { shown, _task: Mutex::new(task) })
     }
 
@@ -174,9 +182,15 @@ pub(crate) struct Shower {
     sender: watch::Sender<Arc<ShownRows>>,
     /// Whether pages since the last complete one have rows.
     has_news: bool,
+    /// Whether the stream has shown a version before.
+    is_proven: bool,
 }
 
 impl Shower {
+    fn new(sender: watch::Sender<Arc<ShownRows>>) -> Self {
+        Self { copy: RowCopy::default(), sender, has_news: false, is_proven: false }
+    }
+
     /// Takes the next page. Says whether more come.
     ///
     /// # Errors
@@ -200,7 +214,7 @@ impl Shower {
     /// The connection broke: forgets the pages since the last complete one.
     pub(crate) fn break_off(&mut self) {
         self.copy.break_off();
-        self.has_news = false;
+        (self.has_news, self.is_proven) = (false, false);
     }
 
     /// The space or the group is gone as of `version`.
@@ -217,9 +231,14 @@ impl Shower {
 
     fn show(&mut self, is_gone: bool) {
         let news = u64::from(std::mem::take(&mut self.has_news));
-        let round = self.sender.borrow().round + news;
+        let (round, before, heard) = {
+            let shown = self.sender.borrow();
+            (shown.round + news, shown.version, shown.heard)
+        };
         let (rows, version) = (self.copy.rows().clone(), self.copy.version());
-        self.sender.send_replace(Arc::new(ShownRows { rows, version, is_gone, round }));
+        let proves = std::mem::replace(&mut self.is_proven, true) || version > before;
+        let heard = if proves { Some(Instant::now()) } else { heard };
+        self.sender.send_replace(Arc::new(ShownRows { rows, version, is_gone, heard, round }));
     }
 }
 

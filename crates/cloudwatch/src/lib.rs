@@ -13,6 +13,7 @@
 //! metrics: Prometheus does. HTTP, signatures and policies are the gateway's.
 
 mod applications;
+mod cloudwatch;
 mod datum;
 mod error;
 mod metrics;
@@ -21,6 +22,6 @@ pub mod service;
 pub mod sts;
 mod unsupported;
 
+pub use cloudwatch::{CloudWatch, NoScope};
 pub use error::Error;
-pub use service::CloudWatch;
 pub use sts::Sts;

@@ -9,9 +9,9 @@ use anabranch_gateway::service::{Context, Request, Response};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::cloudwatch::{AllMetrics, CloudWatch};
 use crate::datum::{MetricDatum, Sample, checked_text};
 use crate::error::Error;
-use crate::service::{AllMetrics, CloudWatch};
 
 /// `PutMetricDataInput` of the service model.
 #[derive(Debug, Deserialize)]

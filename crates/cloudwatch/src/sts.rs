@@ -20,7 +20,7 @@ use http::StatusCode;
 use md5::{Digest, Md5};
 use serde::Deserialize;
 
-use crate::service::NoScope;
+use crate::cloudwatch::NoScope;
 
 /// The STS API of a cluster.
 #[derive(Clone)]

@@ -19,6 +19,13 @@ use tonic::body::Body;
 use tonic::{Request, Status};
 use tower::{Layer, Service};
 
+/// Services for operators.
+const FOR_OPERATORS: [&str; 3] = [
+    "anabranch.admin.v1.AdminService",
+    "anabranch.function.v1.FunctionService",
+    "anabranch.job.v1.JobService",
+];
+
 /// Layer that checks the caller's role before a service sees the call.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
@@ -52,8 +59,8 @@ impl Access {
         let (allowed, rule) = match (service, &identity.role) {
             (_, Role::Node(_)) => return Ok(()),
             ("anabranch.v1.LogService" | "anabranch.v1.CatalogService", _) => return Ok(()),
-            ("anabranch.admin.v1.AdminService", Role::Operator(_)) => return Ok(()),
-            ("anabranch.admin.v1.AdminService", role) => (role, "operators and nodes"),
+            (service, Role::Operator(_)) if FOR_OPERATORS.contains(&service) => return Ok(()),
+            (service, role) if FOR_OPERATORS.contains(&service) => (role, "operators and nodes"),
             (_, role) => (role, "nodes"),
         };
         denied(&allowed.to_string(), rule)

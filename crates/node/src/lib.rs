@@ -51,5 +51,6 @@ pub use disk_watch::{DiskFailure, DiskHealth};
 pub use error::Error;
 pub use node::Node;
 pub use node::start::{NodeParts, bind};
+pub use server::AddServices;
 pub use settings::{NodeSettings, Peer};
 pub use status::status_of;

@@ -6,7 +6,7 @@ use anabranch_transport::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES, Listener, ReplicaServer, STREAM_WINDOW_BYTES,
 };
 use tokio::sync::oneshot;
-use tonic::service::Routes;
+use tonic::service::{Routes, RoutesBuilder};
 
 use crate::access::Access;
 use crate::node::Node;
@@ -21,10 +21,14 @@ const PENDING_RESETS: usize = 64;
 /// Calls that were refused for faults of HTTP/2. One more ends the connection.
 const ERROR_RESETS: usize = 1024;
 
+/// Adds services of other crates to the gRPC port.
+pub type AddServices = Box<dyn FnOnce(&mut RoutesBuilder) + Send>;
+
 /// Serves until the sender of `stopped` is dropped.
 pub(crate) fn serve(
     node: &Node,
     listener: Listener,
+    add_services: AddServices,
     stopped: oneshot::Receiver<()>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let handler = Arc::new(node.replicas().clone());
@@ -36,6 +40,7 @@ pub(crate) fn serve(
         .add_service(table_service::table_service(node))
         .add_service(admin_service::admin_service(node))
         .add_service(node_service::node_service(node));
+    add_services(&mut routes);
     let cluster = listener.is_mutual().then_some(&*node.settings().cluster);
     let server = tonic::transport::Server::builder()
         .layer(Access::new(cluster))

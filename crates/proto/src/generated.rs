@@ -42,3 +42,11 @@ generated!(
     /// `anabranch.catalog.v1`: the catalog and its commands, stored and sent.
     pb_catalog = "anabranch.catalog.v1"
 );
+generated!(
+    /// `anabranch.job.v1`: jobs of services, for operators.
+    job = "anabranch.job.v1"
+);
+generated!(
+    /// `anabranch.function.v1`: functions and mappings, for operators.
+    function = "anabranch.function.v1"
+);

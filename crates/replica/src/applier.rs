@@ -176,11 +176,14 @@ impl Applier {
                 let (log, progress) = (Arc::clone(&self.log), Arc::clone(&self.progress));
                 let (parts, logged) = (parts.clone(), self.machine.logged_bytes());
                 let covered = logged.as_ref().map_or(0, |logged| logged.swap(0, Ordering::Relaxed));
+                let (metrics, began) = (Arc::clone(&self.metrics), Instant::now());
                 tokio::spawn(async move {
                     match parts.write(&state, &writing).await {
-                        Ok(written) => writing.finish(|| {
+                        Ok((written, bytes)) => writing.finish(|| {
                             message.parts = Some(written);
                             keep(&log, &progress, log_index, &message);
+                            metrics.tables.checkpoint_duration.observe_duration(began.elapsed());
+                            metrics.tables.checkpoint_bytes.observe(bytes);
                         }),
                         Err(error) => {
                             // The checkpoint before this one stays, and the log that follows it.

@@ -149,6 +149,7 @@ impl CheckpointLog {
     }
 
     /// Writes the parts of a checkpoint. They are durable when the future ends. Stops early if `writing` becomes void.
+    /// Returns the parts, and the sum of their bytes.
     ///
     /// # Errors
     /// [`Error::OutOfService`] or [`Error::Throttled`] if the log can't be written.
@@ -156,18 +157,19 @@ impl CheckpointLog {
         &self,
         state: &anabranch_table::Checkpoint,
         writing: &Writing,
-    ) -> Result<pb::CheckpointParts, Error> {
+    ) -> Result<(pb::CheckpointParts, u64), Error> {
         let mut incoming = self.writer.lock().await;
         *incoming = Incoming::default();
-        let mut written = pb::CheckpointParts { first: self.next(), count: 0 };
+        let (mut written, mut bytes) = (pb::CheckpointParts { first: self.next(), count: 0 }, 0);
         for part in state.parts_of(PART_BYTES.min(self.log.payload_limit())) {
             if writing.is_void() {
                 return Err(Error::OutOfService("the checkpoint has become void".into()));
             }
+            bytes += part.len() as u64;
             self.append(end(written), part).await?;
             written.count += 1;
         }
-        Ok(written)
+        Ok((written, bytes))
     }
 
     /// Writes part `number` of the snapshot that ends with `last`. Parts come in order, from 0.

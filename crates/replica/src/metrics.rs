@@ -12,6 +12,11 @@ use anabranch_metrics::{
 use crate::error::Error;
 use crate::group::Standing;
 
+mod tables;
+
+use tables::TableGauges;
+pub(crate) use tables::{TableMetrics, TableSize, TransactionOutcome, Watching};
+
 const APPENDS: Metric = Metric::new(
     "anabranch_replica_appends_total",
     "Appends that callers asked replicas of this node for, by outcome.",
@@ -161,6 +166,7 @@ pub(crate) struct Metrics {
     pub(crate) sent_snapshots: Counter,
     pub(crate) elections: Counter,
     pub(crate) leadership_transfers: Family<Transfer, Counter>,
+    pub(crate) tables: TableMetrics,
 }
 
 impl Metrics {
@@ -177,6 +183,7 @@ impl Metrics {
             sent_snapshots: registry.counter(SENT_SNAPSHOTS),
             elections: registry.counter(ELECTIONS),
             leadership_transfers: registry.counters(LEADERSHIP_TRANSFERS),
+            tables: TableMetrics::new(registry),
         }
     }
 }
@@ -189,6 +196,7 @@ struct Gauges {
     unapplied_entries: Gauge,
     largest_lag: Gauge,
     lagging: Gauge,
+    tables: TableGauges,
 }
 
 /// State of all replicas of a node at one moment.
@@ -197,6 +205,8 @@ pub(crate) struct Sums {
     pub(crate) append_bytes_in_flight: usize,
     /// State of each replica in its group.
     pub(crate) standings: Vec<Standing>,
+    /// Size of each table group.
+    pub(crate) tables: Vec<TableSize>,
 }
 
 /// Registers gauges that show what `look` returns for the owner of the replicas, as long as the owner exists.
@@ -212,6 +222,7 @@ pub(crate) fn show<T: Send + Sync + 'static>(
         unapplied_entries: registry.gauge(UNAPPLIED_ENTRIES),
         largest_lag: registry.gauge(LARGEST_LAG),
         lagging: registry.gauge(LAGGING),
+        tables: TableGauges::new(registry),
     };
     registry.before_render(move || {
         if let Some(owner) = owner.upgrade() {
@@ -221,7 +232,8 @@ pub(crate) fn show<T: Send + Sync + 'static>(
 }
 
 impl Gauges {
-    fn set(&self, Sums { append_bytes_in_flight, standings }: &Sums) {
+    fn set(&self, Sums { append_bytes_in_flight, standings, tables }: &Sums) {
+        self.tables.set(tables);
         self.append_bytes_in_flight.set_count(*append_bytes_in_flight as u64);
         for role in Role::ALL {
             let count = standings.iter().filter(|standing| standing.role == *role).count();

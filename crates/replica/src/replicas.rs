@@ -103,6 +103,13 @@ impl Serves {
         }
     }
 
+    fn table(&self) -> Option<&TableReplica> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::Catalog(_) | Self::Shard(_) => None,
+        }
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::Catalog(_) => Kind::Catalog,
@@ -548,12 +555,15 @@ impl Inner {
     fn sums(&self) -> Sums {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let groups: Vec<_> = held.values().map(|held| Arc::clone(&held.group)).collect();
+        let tables = held.values().filter_map(|held| held.serves.table());
+        let tables = tables.map(TableReplica::size).collect();
         drop(held);
         let (limit, free) =
             (self.settings.append_bytes_in_flight, self.append_permits.available_permits());
         Sums {
             append_bytes_in_flight: limit.saturating_sub(free),
             standings: groups.iter().map(|group| group.standing()).collect(),
+            tables,
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::group::{DISK_STALLED, Group, GroupStatus};
 use crate::machine;
 use crate::maintenance::Kind;
+use crate::metrics::{TableSize, TransactionOutcome};
 use crate::payload::Payload;
 use crate::table_watch;
 
@@ -82,6 +83,13 @@ impl TableReplica {
     /// # Errors
     /// [`Error::Unknown`] if the transaction may or may not have been made. After any other error nothing happened.
     pub async fn transact(&self, transaction: Transaction) -> Result<Outcome, Error> {
+        let result = self.transact_uncounted(transaction).await;
+        let transactions = &self.group.metrics.tables.transactions;
+        transactions.of(TransactionOutcome::of(&result)).increment();
+        result
+    }
+
+    async fn transact_uncounted(&self, transaction: Transaction) -> Result<Outcome, Error> {
         self.group.leading_term()?;
         if let Err(refusal) = transaction.check(self.state.borrow().limits()) {
             return Ok(Outcome::Refused(refusal));
@@ -186,7 +194,8 @@ impl TableReplica {
         since: Version,
     ) -> impl Stream<Item = Result<Watched, Error>> + Send + use<> {
         let (states, group) = (self.state.clone(), Arc::downgrade(&self.group));
-        table_watch::pages(range, since, states, group, self.leaving.clone())
+        let metrics = Arc::clone(&self.group.metrics);
+        table_watch::pages(range, since, states, group, self.leaving.clone(), metrics)
     }
 
     /// Whether this replica leads and has applied all entries of earlier terms.
@@ -198,6 +207,12 @@ impl TableReplica {
     /// lead now.
     pub async fn leads_now(&self) -> bool {
         self.group.read_index().await.is_ok()
+    }
+
+    /// Size of the group, as this replica has applied it.
+    pub(crate) fn size(&self) -> TableSize {
+        let state = self.state.borrow();
+        TableSize { rows: state.rows(), bytes: state.bytes() }
     }
 
     /// State of the replica.
@@ -278,6 +293,7 @@ impl Proposer {
             (transaction, (answer, _permit))
         };
         let (transactions, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(split).unzip();
+        self.group.metrics.tables.entry_transactions.observe(transactions.len() as u64);
         let command = Command::Transact { transactions, now: self.clock.now() };
         let result = match self.group.check_followed().await {
             Ok(()) => propose(&self.group, &command).await,

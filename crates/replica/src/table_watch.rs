@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::Error;
 use crate::group::Group;
+use crate::metrics::{Metrics, Watching};
 
 /// How often a watcher that misses nothing gets an empty page.
 const BEAT: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ struct Watch {
     /// Since when this replica is behind the watcher.
     behind_since: Option<Instant>,
     has_ended: bool,
+    metrics: Arc<Metrics>,
+    _counted: Watching,
 }
 
 /// What a watcher is told, as it becomes due. After [`Watched::Dropped`] and after an error nothing more comes.
@@ -51,10 +54,13 @@ pub(crate) fn pages(
     states: watch::Receiver<Arc<TableState>>,
     group: Weak<Group>,
     leaving: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
 ) -> impl Stream<Item = Result<Watched, Error>> + Send + use<> {
     let watcher = Watcher::new(range, since);
     let (told, behind_since, has_ended) = (None, None, false);
-    let watch = Watch { watcher, states, group, leaving, told, behind_since, has_ended };
+    let _counted = metrics.tables.watching();
+    let watch =
+        Watch { watcher, states, group, leaving, told, behind_since, has_ended, metrics, _counted };
     stream::unfold(watch, |mut watch| async move {
         if watch.has_ended {
             return None;
@@ -81,6 +87,7 @@ impl Watch {
                     self.behind_since = None;
                     if let Watched::Page(page) = &watched {
                         self.told = Some((Instant::now(), page.version));
+                        self.metrics.tables.watch_resets.add(u64::from(page.is_reset));
                     }
                     return Ok(watched);
                 }

@@ -61,6 +61,7 @@ impl Nodes {
                     clock: Arc::new(SystemClock),
                     keyring: Keyring::new(Arc::new(Unprovided), EncryptionSettings::default()),
                     registry: registry.clone(),
+                    add_services: Box::new(|_| {}),
                 };
                 let node = Node::start(settings, listener, id, parts).await;
                 let node = node.expect("a node that starts");

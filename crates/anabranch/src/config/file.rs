@@ -60,6 +60,8 @@ pub(crate) struct RawNodeConfig {
     pub(crate) encryption: Option<RawEncryption>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<RawTls>,
+    #[serde(default)]
+    pub(crate) outbound: RawOutbound,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clock_offset_file: Option<PathBuf>,
 }
@@ -99,6 +101,15 @@ impl From<RawAuthentication> for Authentication {
 pub(crate) struct RawPeer {
     pub(crate) node: u64,
     pub(crate) grpc: String,
+}
+
+/// What the node may reach outside of the cluster.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct RawOutbound {
+    /// Hosts and networks; nothing by default.
+    #[serde(default)]
+    pub(crate) allow: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

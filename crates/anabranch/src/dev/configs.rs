@@ -8,13 +8,15 @@ use anabranch_storage::StorageSettings;
 use anyhow::{Context, bail};
 
 use crate::config::{
-    RawAuthentication, RawEncryption, RawNodeConfig, RawPeer, RawReplicaSettings, RawTls,
-    fifteen_minutes_ms, fifty_ms, new_token_key,
+    RawAuthentication, RawEncryption, RawNodeConfig, RawOutbound, RawPeer, RawReplicaSettings,
+    RawTls, fifteen_minutes_ms, fifty_ms, new_token_key,
 };
 use crate::dev::args::DevArgs;
 use crate::dev::ports::Reserved;
 
 const CONFIG: &str = "node.toml";
+/// Every host, this machine too.
+const ANY_HOST: [&str; 4] = ["*", "localhost", "127.0.0.0/8", "::1"];
 /// The alias that AWS gives to the own master key of Kinesis. Consoles and examples name it.
 const DEFAULT_MASTER_KEY: &str = "alias/aws/kinesis";
 pub(super) const CLUSTER: &str = "dev";
@@ -94,6 +96,8 @@ pub(super) fn write(
                 ca: Some(dir.join("ca.pem")),
                 ..RawTls::default()
             }),
+            // A developer's functions are on this machine.
+            outbound: RawOutbound { allow: ANY_HOST.map(Into::into).to_vec() },
             clock_offset_file: clock_offset_file.clone(),
         };
         replace_file(file, &toml::to_string(&raw)?, 0o600)?;

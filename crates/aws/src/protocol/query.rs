@@ -10,7 +10,6 @@
 //! A request is a form ([`crate::wire`]). The fields `Action` and `Version` of the form name operation and service.
 //! Source: AWS query protocol, as the SDKs read it.
 
-use http::Response;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::fault::Fault;
@@ -56,9 +55,9 @@ pub fn error_header(fault: &Fault) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{code};{}", side(fault))).ok()
 }
 
-/// The response to a call that failed, without its content type.
-pub(super) fn failure(fault: &Fault, envelope: &Envelope<'_>) -> Response<Vec<u8>> {
-    let (status, code) = fault.in_query();
+/// The body of the response to a call that failed.
+pub(super) fn failure(fault: &Fault, envelope: &Envelope<'_>) -> Vec<u8> {
+    let (_, code) = fault.in_query();
     let body = format!(
         "<ErrorResponse{}>\n  <Error>\n    <Type>{}</Type>\n    <Code>{code}</Code>\n    \
          <Message>{}</Message>\n  </Error>\n  <RequestId>{}</RequestId>\n</ErrorResponse>\n",
@@ -67,7 +66,7 @@ pub(super) fn failure(fault: &Fault, envelope: &Envelope<'_>) -> Response<Vec<u8
         escaped(fault.message.text()),
         envelope.request_id,
     );
-    super::respond(status, code, body.into_bytes())
+    body.into_bytes()
 }
 
 /// The side that has to change something: `Sender` is the client.

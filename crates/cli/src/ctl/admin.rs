@@ -1,9 +1,11 @@
-//! A client of `AdminService` on the first node that takes a connection.
+//! Clients of the services for operators, on the first node that takes a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_proto::admin::admin_service_client::AdminServiceClient;
+use anabranch_proto::function::function_service_client::FunctionServiceClient;
+use anabranch_proto::job::job_service_client::JobServiceClient;
 use anabranch_transport::{Connector, Destination};
 use anyhow::{Result, anyhow};
 use tonic::transport::Channel;
@@ -12,6 +14,14 @@ use tonic::{Request, Response, Status};
 use crate::{TlsArgs, reach};
 
 pub(super) type Admin = AdminServiceClient<Channel>;
+pub(super) type Functions = FunctionServiceClient<Channel>;
+
+/// The services of one node, over one connection.
+pub(super) struct Services {
+    pub(super) admin: Admin,
+    pub(super) jobs: JobServiceClient<Channel>,
+    pub(super) functions: Functions,
+}
 
 /// Deadline of a call; longer than a node searches the leader of the catalog.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -19,12 +29,19 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Connects to the first of the nodes that accepts a connection; returns its address too.
-pub(super) async fn connect(seeds: &[String], tls: &TlsArgs) -> Result<(Admin, String)> {
+pub(super) async fn connect(seeds: &[String], tls: &TlsArgs) -> Result<(Services, String)> {
     let connector: Arc<dyn Connector> = tls.connector("operator")?;
     let node = reach::first(&connector, seeds).await?;
     let channel = anabranch_transport::channel(&connector, Destination::any(&node));
-    let admin = AdminServiceClient::new(channel);
-    Ok((admin.max_decoding_message_size(MAX_MESSAGE_BYTES), node))
+    let admin = AdminServiceClient::new(channel.clone());
+    let jobs = JobServiceClient::new(channel.clone());
+    let functions = FunctionServiceClient::new(channel);
+    let services = Services {
+        admin: admin.max_decoding_message_size(MAX_MESSAGE_BYTES),
+        jobs: jobs.max_decoding_message_size(MAX_MESSAGE_BYTES),
+        functions: functions.max_decoding_message_size(MAX_MESSAGE_BYTES),
+    };
+    Ok((services, node))
 }
 
 pub(super) fn request<T>(message: T) -> Request<T> {

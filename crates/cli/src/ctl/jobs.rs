@@ -1,18 +1,48 @@
-//! Output about the work under way: splits, merges, and replicas that move, each with its step.
+//! Output about the work under way: splits, merges and replicas that move, each with its step, and the jobs of services,
+//! each with its owner.
 
 use anabranch_proto::admin as pb;
+use anabranch_proto::job::ServiceJob;
 use serde_json::{Value, json};
 
 use crate::ctl::output::{Output, some_node, spoken, word};
 
-pub(super) fn list(jobs: &pb::ListJobsResponse) -> Output {
+pub(super) fn list(jobs: &pb::ListJobsResponse, of_services: &[ServiceJob]) -> Output {
     let mut lines: Vec<_> = jobs.reshards.iter().map(reshard_text).collect();
     lines.extend(jobs.moves.iter().map(move_text));
+    lines.extend(of_services.iter().map(service_job_text));
     if lines.is_empty() {
         lines.push("nothing is under way".into());
     }
     let reshards = jobs.reshards.iter().map(reshard_json);
-    Output { lines, json: reshards.chain(jobs.moves.iter().map(move_json)).collect() }
+    let moves = jobs.moves.iter().map(move_json);
+    let json = reshards.chain(moves).chain(of_services.iter().map(service_job_json)).collect();
+    Output { lines, json }
+}
+
+fn service_job_text(job: &ServiceJob) -> String {
+    let ServiceJob { service, resource, part, epoch, .. } = job;
+    let owner = match (some_node(job.node), job.leaving) {
+        (Some(node), false) => format!("node {node}"),
+        (Some(node), true) => format!("leaves node {node}"),
+        (None, _) => "no node yet".into(),
+    };
+    let lag = job.lag_millis.map(|lag| format!(", {} s behind", lag / 1000)).unwrap_or_default();
+    let failures = match (job.failures, &*job.last_error) {
+        (0, _) => String::new(),
+        (failures, error) => format!(", failed {failures} times: {error}"),
+    };
+    format!("{service}: {resource}, {part}: {owner}, epoch {epoch}{lag}{failures}")
+}
+
+fn service_job_json(job: &ServiceJob) -> Value {
+    json!({
+        "service": job.service, "resource": job.resource, "part": job.part,
+        "node": some_node(job.node), "leaving": job.leaving, "epoch": job.epoch,
+        "since_millis": some_node(job.node).map(|_| job.since_millis),
+        "lag_millis": job.lag_millis, "failures": job.failures,
+        "last_error": (!job.last_error.is_empty()).then_some(&job.last_error),
+    })
 }
 
 fn reshard_text(job: &pb::ReshardJob) -> String {

@@ -22,6 +22,7 @@ use crate::catalog_view::CatalogView;
 use crate::error::Error;
 use crate::peers::Peers;
 use crate::remote::Remotes;
+use crate::server::AddServices;
 use crate::settings::NodeSettings;
 use crate::subscriptions::Subscriptions;
 use crate::{
@@ -41,6 +42,8 @@ pub struct NodeParts {
     pub keyring: Keyring,
     /// The node registers its metrics here.
     pub registry: Registry,
+    /// Adds services of other crates to the gRPC port.
+    pub add_services: AddServices,
 }
 
 impl Node {
@@ -57,7 +60,7 @@ impl Node {
         boot: u64,
         parts: NodeParts,
     ) -> Result<Self, Error> {
-        let NodeParts { store, connector, clock, keyring, registry } = parts;
+        let NodeParts { store, connector, clock, keyring, registry, add_services } = parts;
         let peers = peers(&settings, connector, clock, boot, &registry);
         // The machine's clock may be wrong. From here on it is read only through the clocks of the cluster.
         let clock: Arc<dyn Clock> = peers.clocks().clone();
@@ -87,7 +90,7 @@ impl Node {
         };
         let node = Self { parts: Arc::new(parts) };
         metrics::show(&node, &registry);
-        node.serve(listener.into());
+        node.serve(listener.into(), add_services);
         node.watch_disk();
         bootstrap::join(&node).await?;
         node.follow_catalog();
@@ -95,10 +98,10 @@ impl Node {
         Ok(node)
     }
 
-    fn serve(&self, listener: Listener) {
+    fn serve(&self, listener: Listener, add_services: AddServices) {
         let (stop, stopped) = oneshot::channel();
         *self.parts.stop_serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
-        self.spawn(server::serve(self, listener, stopped));
+        self.spawn(server::serve(self, listener, add_services, stopped));
     }
 
     /// Starts the tasks that look after the disk.

@@ -120,6 +120,7 @@ async fn start_trusting(other_ca: &str) -> Running {
         clock: Arc::new(SystemClock),
         keyring: Keyring::new(Arc::new(Unprovided), EncryptionSettings::default()),
         registry: Registry::default(),
+        add_services: Box::new(|_| {}),
     };
     let node = Node::start(settings, Listener::mutual(listener, tls), 1, parts).await.unwrap();
     timeout(PATIENCE, node.ready()).await.unwrap();

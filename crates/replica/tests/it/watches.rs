@@ -244,6 +244,8 @@ async fn a_watcher_that_falls_out_of_the_ring_is_reset() {
         seen = transact(&cluster, Transaction { puts, ..Transaction::default() }).await;
     }
     watcher.reach(seen).await;
+    let shown = cluster.metrics(1).unwrap();
+    assert!(shown.contains("anabranch_table_watch_resets_total 1\n"), "{shown}");
     let rows = watcher.rows();
     assert_eq!(rows.len(), 100);
     assert!(rows.values().all(|value| value[..] == 169_u32.to_le_bytes()), "{rows:?}");
