@@ -270,8 +270,9 @@ def test_operations_that_are_not_supported_are_named(root):
         root.client("sts").assume_role(RoleArn="arn:aws:iam::000000000000:role/x", RoleSessionName="xx")
     unknown = fault_of(root.send(form("Nonsense", STS), "sts"), STS_XMLNS)
     assert unknown == (400, "InvalidAction", "Could not find operation Nonsense for version 2011-06-15")
-    unknown = fault_of(root.send(b""))
-    assert unknown == (400, "InvalidAction", "Could not find operation  for version NO_VERSION_SPECIFIED")
+    for of_no_service in (b"", b"{}", b"Action=ListQueues&Version=2012-11-05"):
+        status, _, body = root.send(of_no_service)
+        assert (status, body) == (404, b"<UnknownOperationException/>\n")
 
 
 def test_only_policies_that_name_the_action_allow_metrics(cluster, application):

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! No namespace begins with a colon. Invariants: there are never more than [`MAX_SERIES`] series and one more for each
-//! application. Label values have at most 255 characters, none of them a control character.
+//! application. Label values have at most 255 bytes, none of them a control character. Two series have different labels.
 //!
 //! Order of events: a call adds its samples under one lock. When the metrics are rendered, extremes that are older than
 //! the last minute are forgotten first.
@@ -35,7 +35,7 @@ const MAX_SERIES_OF_APPLICATION: usize = 256;
 const MAX_SERIES: usize = 8192;
 /// Stands for everything beyond a bound.
 const OTHER: &str = ":other";
-const MAX_LABEL_CHARACTERS: usize = 255;
+const MAX_LABEL_BYTES: usize = 255;
 /// The dimension whose value is a label.
 const OPERATION: &str = "Operation";
 
@@ -57,9 +57,8 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Application {
+    /// That of the metric [`OTHER`] is beyond all bounds.
     series: HashMap<SeriesName, Series>,
-    /// The series of the metric [`OTHER`], once it is needed.
-    rest: Option<Series>,
 }
 
 /// Labels of a series besides its application.
@@ -113,8 +112,7 @@ impl Applications {
         let mut state = self.lock();
         let State { by_name, others, .. } = &mut *state;
         for application in by_name.values_mut().chain([others]) {
-            let series = application.series.values_mut().chain(&mut application.rest);
-            for series in series {
+            for series in application.series.values_mut() {
                 series.advance(now);
                 series.show();
             }
@@ -134,28 +132,33 @@ impl State {
         application: &str,
         sample: &Sample<'_>,
     ) -> &mut Series {
-        let is_known = self.by_name.contains_key(application);
-        let (label, found) = if is_known || self.by_name.len() < MAX_APPLICATIONS {
-            let found = self.by_name.entry(application.to_owned()).or_default();
-            (label_value(application), found)
+        let label = label_value(application);
+        let is_known = self.by_name.contains_key(&*label);
+        let has_capacity = self.by_name.len() < MAX_APPLICATIONS && label != OTHER;
+        let (label, found) = if is_known || has_capacity {
+            let found = self.by_name.entry(label.clone().into_owned()).or_default();
+            (label, found)
         } else {
             (OTHER.into(), &mut self.others)
         };
-        let name = SeriesName::of(sample);
+        let mut name = SeriesName::of(sample);
         let has_capacity =
             found.series.len() < MAX_SERIES_OF_APPLICATION && self.series < MAX_SERIES;
         if !has_capacity && !found.series.contains_key(&name) {
-            let labels = [&*label, OTHER, "", ""];
-            return found.rest.get_or_insert_with(|| Series::new(metrics, labels));
+            name = SeriesName::other();
         }
         found.series.entry(name).or_insert_with_key(|name| {
-            self.series += 1;
+            self.series += usize::from(name.metric != OTHER);
             Series::new(metrics, [&*label, &name.metric, &name.operation, &name.dimensions])
         })
     }
 }
 
 impl SeriesName {
+    fn other() -> Self {
+        Self { metric: OTHER.into(), operation: String::new(), dimensions: String::new() }
+    }
+
     fn of(sample: &Sample<'_>) -> Self {
         let mut names: Vec<_> = sample.dimensions.iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
@@ -213,7 +216,7 @@ impl Series {
 /// readers of the text format end a line at each of them. The registry escapes quotes and backslashes.
 fn label_value(text: &str) -> Cow<'_, str> {
     let is_unsafe = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    if text.chars().count() > MAX_LABEL_CHARACTERS {
+    if text.len() > MAX_LABEL_BYTES {
         return OTHER.into();
     }
     if text.contains(is_unsafe) { text.replace(is_unsafe, "\u{fffd}").into() } else { text.into() }

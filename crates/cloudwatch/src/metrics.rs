@@ -3,7 +3,7 @@
 //! The label values of all but the last two come from clients. `applications.rs` bounds their number and makes them safe
 //! to print.
 
-use anabranch_metrics::{Counter, Gauge, GaugeSet, Metric, Registry, SumSet};
+use anabranch_metrics::{Counter, Gauge, Metric, OpenGaugeSet, Registry, SumSet};
 
 const SAMPLES: Metric = Metric::new(
     "anabranch_cloudwatch_samples_total",
@@ -38,8 +38,8 @@ const LABELS: [&str; 4] = ["application", "metric", "operation", "dimensions"];
 pub(crate) struct CloudWatchMetrics {
     pub samples: SumSet,
     pub values: SumSet,
-    pub smallest: GaugeSet,
-    pub largest: GaugeSet,
+    pub smallest: OpenGaugeSet,
+    pub largest: OpenGaugeSet,
     pub applications: Gauge,
     pub negative_sums: Counter,
 }
@@ -49,8 +49,8 @@ impl CloudWatchMetrics {
         Self {
             samples: registry.sum_set(SAMPLES, &LABELS),
             values: registry.sum_set(VALUES, &LABELS),
-            smallest: registry.gauge_set(SMALLEST, &LABELS),
-            largest: registry.gauge_set(LARGEST, &LABELS),
+            smallest: registry.open_gauge_set(SMALLEST, &LABELS),
+            largest: registry.open_gauge_set(LARGEST, &LABELS),
             applications: registry.gauge(APPLICATIONS),
             negative_sums: registry.counter(NEGATIVE_SUMS),
         }

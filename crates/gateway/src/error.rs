@@ -80,6 +80,9 @@ pub enum Error {
 pub const TOO_MUCH_IN_FLIGHT: &str = "Rate exceeded: too many bytes in flight. Try again later.";
 
 impl Error {
+    /// Code of [`Self::UnknownAction`].
+    pub(crate) const UNKNOWN_ACTION: &str = "InvalidAction";
+
     /// The fault for the client. Apart from the families of codes in `metrics.rs`, no other place of the gateway names
     /// AWS codes.
     ///
@@ -90,7 +93,7 @@ impl Error {
             Self::Malformed | Self::Serialization(_) => (BAD, "SerializationException"),
             Self::Validation(_) => (BAD, "ValidationException"),
             Self::UnknownOperation => (BAD, "UnknownOperationException"),
-            Self::UnknownAction { .. } => (BAD, "InvalidAction"),
+            Self::UnknownAction { .. } => (BAD, Self::UNKNOWN_ACTION),
             Self::NotPost => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::AccessDenied(_) => (BAD, "AccessDeniedException"),
             Self::UnknownKey => (BAD, "UnrecognizedClientException"),

@@ -237,13 +237,13 @@ impl<'a> Destination<'a> {
         response
     }
 
-    fn success(&self, done: Done, id: uuid::Uuid) -> HttpResponse {
+    /// The output as it is sent: in an envelope, if the protocol has one.
+    fn wrap(&self, done: Done, id: uuid::Uuid) -> Done {
         if self.protocol != Protocol::Query {
-            return response::success(self.protocol, done);
+            return done;
         }
         let (namespace, request_id) = (self.namespace().unwrap_or_default(), id.to_string());
-        let envelope = Envelope { namespace, operation: self.name, request_id: &request_id };
-        response::success(self.protocol, done.in_envelope(&envelope))
+        done.in_envelope(&Envelope { namespace, operation: self.name, request_id: &request_id })
     }
 }
 
@@ -348,8 +348,13 @@ impl<'a> Exchange<'a> {
         };
         match self.call(destination, body, reservation).await {
             Ok(done) => {
+                let done = destination.wrap(done, self.id);
                 let done = done.counted(&self.gateway.platform.metrics);
-                destination.success(done, self.id)
+                response::success(destination.protocol, done)
+            }
+            // A form that is for no hosted service is in no protocol.
+            Err(fault) if destination.service.is_none() && fault.code == Error::UNKNOWN_ACTION => {
+                response::of(protocol::failure_without_protocol(&unknown()))
             }
             Err(fault) => destination.failure(&fault, self.id),
         }

@@ -2,9 +2,12 @@
 //!
 //! Handles are cheap to clone, and clones change the same number.
 
+use std::fmt;
 use std::time::Duration;
 
-use prometheus::{CounterVec, GaugeVec, HistogramVec, IntCounterVec};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
+
+use crate::open_set::OpenSet;
 
 /// A number that only rises, from 0 at the start of the process.
 #[derive(Clone, Debug)]
@@ -151,9 +154,9 @@ impl HistogramSet {
     }
 }
 
-/// Sums of one name that differ in their labels. For labels that no enum lists.
-#[derive(Clone, Debug)]
-pub struct SumSet(pub(crate) CounterVec);
+/// Sums of one name whose label values come from outside.
+#[derive(Clone)]
+pub struct SumSet(pub(crate) OpenSet<prometheus::Counter>);
 
 impl SumSet {
     /// As [`CounterSet::with`].
@@ -162,7 +165,13 @@ impl SumSet {
     /// If there are not as many values as labels.
     #[must_use]
     pub fn with(&self, values: &[&str]) -> Sum {
-        Sum(self.0.with_label_values(values))
+        Sum(self.0.with(values))
+    }
+}
+
+impl fmt::Debug for SumSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SumSet").finish_non_exhaustive()
     }
 }
 
@@ -178,5 +187,26 @@ impl GaugeSet {
     #[must_use]
     pub fn with(&self, values: &[&str]) -> Gauge {
         Gauge(self.0.with_label_values(values))
+    }
+}
+
+/// Gauges of one name whose label values come from outside.
+#[derive(Clone)]
+pub struct OpenGaugeSet(pub(crate) OpenSet<prometheus::Gauge>);
+
+impl OpenGaugeSet {
+    /// As [`CounterSet::with`].
+    ///
+    /// # Panics
+    /// If there are not as many values as labels.
+    #[must_use]
+    pub fn with(&self, values: &[&str]) -> Gauge {
+        Gauge(self.0.with(values))
+    }
+}
+
+impl fmt::Debug for OpenGaugeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenGaugeSet").finish_non_exhaustive()
     }
 }

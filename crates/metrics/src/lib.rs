@@ -17,10 +17,13 @@ mod cost;
 mod handles;
 mod label;
 mod metric;
+mod open_set;
 mod registry;
 
 pub use buckets::Buckets;
-pub use handles::{Counter, CounterSet, Gauge, GaugeSet, Histogram, HistogramSet, Sum, SumSet};
+pub use handles::{
+    Counter, CounterSet, Gauge, GaugeSet, Histogram, HistogramSet, OpenGaugeSet, Sum, SumSet,
+};
 pub use label::{Family, Label};
 pub use metric::Metric;
 pub use registry::{CONTENT_TYPE, Registry};

@@ -8,14 +8,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{
-    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder,
-};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, TextEncoder};
 
 use crate::buckets::Buckets;
-use crate::handles::{Counter, CounterSet, Gauge, GaugeSet, Histogram, HistogramSet, SumSet};
+use crate::handles::{
+    Counter, CounterSet, Gauge, GaugeSet, Histogram, HistogramSet, OpenGaugeSet, SumSet,
+};
 use crate::label::{Family, Label};
 use crate::metric::{Kind, Metric};
+use crate::open_set::OpenSet;
 
 /// Media type of what [`Registry::render`] returns: the text format of Prometheus.
 ///
@@ -61,14 +62,24 @@ impl Registry {
         CounterSet(set)
     }
 
-    /// Registers sums with a fraction whose label values are given later. None is shown before.
+    /// Registers sums with a fraction whose label values come from outside. None is shown before.
     #[must_use]
     pub fn sum_set(&self, metric: Metric, labels: &[&str]) -> SumSet {
         metric.assert_name(Kind::Counter);
         let options = Opts::new(metric.name(), metric.help());
-        let set = CounterVec::new(options, labels).expect(CHECKED);
+        let set = OpenSet::new(options, labels).expect(CHECKED);
         self.register(set.clone());
         SumSet(set)
+    }
+
+    /// Registers gauges whose label values come from outside. None is shown before.
+    #[must_use]
+    pub fn open_gauge_set(&self, metric: Metric, labels: &[&str]) -> OpenGaugeSet {
+        metric.assert_name(Kind::Gauge);
+        let options = Opts::new(metric.name(), metric.help());
+        let set = OpenSet::new(options, labels).expect(CHECKED);
+        self.register(set.clone());
+        OpenGaugeSet(set)
     }
 
     /// Registers a gauge.
