@@ -1,6 +1,9 @@
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -25,7 +28,8 @@ import software.amazon.awssdk.services.kinesis.model.StreamStatus;
  * endpoint is read with enhanced fan-out, and an HTTP one by polling.
  *
  * <p>Checks: every record is processed, those of a parent before those of its children, in the order of a shard within one
- * worker, and a record is processed twice only if the killed worker had processed it.
+ * worker, and a record is processed twice only if the killed worker had processed it. The node shows the detailed metrics
+ * that the library sends to CloudWatch by default.
  */
 public final class Scenario {
     private static final int SHARDS = 8;
@@ -109,8 +113,20 @@ public final class Scenario {
         start("third", Integer.MAX_VALUE);
         putRecords();
         await("the other workers process all records", this::isCaughtUp);
+        await("the node shows the metrics of the library", this::hasMetrics);
         judge(first);
         kinesis.deleteStream(request -> request.streamName(stream).enforceConsumerDeletion(true)).get();
+    }
+
+    private boolean hasMetrics() {
+        var request = HttpRequest.newBuilder(URI.create(endpoint + "/metrics")).build();
+        try {
+            String body = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
+            return body.contains("anabranch_cloudwatch_samples_total{application=\"" + stream + "-app\","
+                    + "metric=\"RecordsProcessed\"");
+        } catch (Exception error) {
+            return false;
+        }
     }
 
     private Child start(String name, int leases) throws Exception {

@@ -15,7 +15,6 @@ import software.amazon.kinesis.lifecycle.events.LeaseLostInput;
 import software.amazon.kinesis.lifecycle.events.ProcessRecordsInput;
 import software.amazon.kinesis.lifecycle.events.ShardEndedInput;
 import software.amazon.kinesis.lifecycle.events.ShutdownRequestedInput;
-import software.amazon.kinesis.metrics.MetricsLevel;
 import software.amazon.kinesis.processor.RecordProcessorCheckpointer;
 import software.amazon.kinesis.processor.ShardRecordProcessor;
 import software.amazon.kinesis.retrieval.polling.PollingConfig;
@@ -109,7 +108,7 @@ public final class Worker {
                 config.coordinatorConfig(),
                 leases,
                 config.lifecycleConfig(),
-                config.metricsConfig().metricsLevel(MetricsLevel.NONE),
+                config.metricsConfig(),
                 config.processorConfig(),
                 retrieval).run();
     }
