@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz sim bench curves limits costs outages scaling chaos chaos-planted chaos-campaign soak lint audit fix
+.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz sim bench curves limits costs outages handover scaling chaos chaos-planted chaos-campaign soak lint audit fix
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -65,6 +65,9 @@ costs: dist-bench ## Count the system calls, copies and sleeps of a record (root
 
 outages: dist ## Measure how long clients notice each kind of fault of another node (root; ARGS="--faults 3 --only stopped")
 	@scripts/bench.sh outages $(ARGS)
+
+handover: build ## Measure how long a function mapping pauses when its node is lost, hangs, stops or is drained (ARGS="--trials 2")
+	@scripts/bench.sh handover $(ARGS)
 
 scaling: setup ## Simulate how on-demand streams follow their load, and draw a plot: seconds
 	@scripts/bench.sh scaling $(ARGS)

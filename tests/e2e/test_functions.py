@@ -2,59 +2,17 @@
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from support.clients import kinesis
 from support.cluster import is_running, release_binary
 from support.ctl import ctl
-from support.streams import create_stream, data_at
+from support.function import Function
+from support.streams import create_stream, data_at, status
 from support.waiting import wait_until
 
 KEYS = 2**128
-
-
-class Function:
-    """A function on a free port. It keeps every event, and answers what `answer` returns for the event."""
-
-    def __init__(self, answer=lambda event: {}):
-        self.events = []
-        self.answer = answer
-        function = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                function.events.append(event)
-                answered = function.answer(event)
-                status, body = (500, b"") if answered is None else (200, json.dumps(answered).encode())
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-
-    def data(self):
-        """The data of all records, in the order of the events."""
-        records = [record for event in list(self.events) for record in event["Records"]]
-        return [base64.b64decode(record["kinesis"]["data"]).decode() for record in records]
 
 
 @pytest.fixture
@@ -228,7 +186,7 @@ def test_parents_are_finished_before_their_children(client, stream, on_one):
         keys = next(s["HashKeyRange"] for s in halves if s["ShardId"] == shard)
         middle = (int(keys["StartingHashKey"]) + int(keys["EndingHashKey"])) // 2
         client.split_shard(StreamName=stream, ShardToSplit=shard, NewStartingHashKey=str(middle))
-        client.get_waiter("stream_exists").wait(StreamName=stream)
+        wait_until("the split is done", lambda: status(client, stream) == "ACTIVE")
         for number in range(10):
             puts(client, stream, f"child-{number}")
         wait_until("all records", lambda: len(set(function.data())) == 21)

@@ -23,6 +23,7 @@ use anabranch_types::{ShardId, StreamName};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::cluster::Cluster;
 use crate::error::Error;
@@ -332,6 +333,11 @@ async fn read_rest(
         let page = match read {
             Ok(page) => page,
             Err(Error::NotFound) if ended(next) == Ok(true) => return Ok(()),
+            // The limits of the service count these reads.
+            Err(Error::Throttled(_)) => {
+                sleep(REST_WAIT).await;
+                continue;
+            }
             Err(error) => return Err(failed(error)),
         };
         next = page.next;

@@ -80,9 +80,9 @@ impl Dispatcher {
     }
 
     async fn round(&self, memory: &mut Memory) {
-        let (nodes, wanted) = (self.nodes(memory), self.wanted());
+        let (nodes, mut wanted) = (self.nodes(memory), self.wanted());
         let rows = self.copies.rows(SPACE);
-        let known = self.known(&rows, &wanted);
+        let known = self.known(&rows, &mut wanted);
         let decoded = known.iter().map(|(job, (row, _))| (job.clone(), row.clone())).collect();
         let now = Instant::now();
         let may_balance = memory.balanced.is_none_or(|at| now.duration_since(at) >= BALANCE_EVERY);
@@ -95,34 +95,49 @@ impl Dispatcher {
         }
         let floor = rows.get(FLOOR).map_or(Expect::Absent, |row| Expect::Version(row.version));
         let shown = rows.version();
-        let made = futures::stream::iter(changes).map(|(job, change)| {
-            let known = known.get(&job).cloned();
-            self.make(job, change, known, shown, floor)
-        });
-        let newest = made.buffer_unordered(CONCURRENT).fold(shown, async |a, b| a.max(b)).await;
+        // A deletion changes the floor, which new rows expect. So deletions come last.
+        let (removes, others): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|(_, change)| *change == Change::Remove);
+        let mut newest = shown;
+        for changes in [others, removes] {
+            let made = futures::stream::iter(changes).map(|(job, change)| {
+                let known = known.get(&job).cloned();
+                self.make(job, change, known, shown, floor)
+            });
+            let made = made.buffer_unordered(CONCURRENT);
+            newest = made.fold(newest, async |a, b| a.max(b)).await;
+        }
         // The next round sees what this one did.
         self.copies.reaches(SPACE, newest).await;
     }
 
-    /// The rows that this dispatcher may change. Those of services and definitions that this release does not know are
-    /// left alone.
-    fn known(&self, rows: &ShownRows, wanted: &WantedJobs) -> BTreeMap<JobId, (JobRow, Version)> {
+    /// The rows that this dispatcher may change. Those of services and definitions that this release does not know, and
+    /// those that can't be read, are left alone.
+    fn known(
+        &self,
+        rows: &ShownRows,
+        wanted: &mut WantedJobs,
+    ) -> BTreeMap<JobId, (JobRow, Version)> {
+        let WantedJobs { jobs, unreadable } = wanted;
         let is_known = |job: &JobId| {
             let resource = (job.service.clone(), job.resource.clone());
             self.works.iter().any(|work| work.service() == job.service)
-                && !wanted.unreadable.contains(&resource)
+                && !unreadable.contains(&resource)
         };
-        let known = rows.all().filter_map(|(key, row)| {
-            let job = JobId::of_key(key).filter(is_known)?;
+        let mut known = BTreeMap::new();
+        for (key, row) in rows.all() {
+            let Some(job) = JobId::of_key(key).filter(is_known) else { continue };
             match JobRow::decode(&row.value) {
-                Ok(decoded) => Some((job, (decoded, row.version))),
+                Ok(decoded) => {
+                    known.insert(job, (decoded, row.version));
+                }
                 Err(error) => {
                     tracing::error!(%job, %error, "the job is left alone");
-                    None
+                    jobs.remove(&job);
                 }
             }
-        });
-        known.collect()
+        }
+        known
     }
 
     /// Makes one change. Returns the version that shows it. A change that fails is decided again in the next round.

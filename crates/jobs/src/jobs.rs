@@ -56,14 +56,15 @@ impl Jobs {
         let stop = CancellationToken::new();
         let (shown, copies) = watch::channel(None);
         let (begin, begun) = oneshot::channel::<Dispatcher>();
+        let (given_up, done) = oneshot::channel();
         let parts = Parts { works: works.into(), member, tables, clock };
-        let worker = tokio::spawn(parts.run(stop.clone(), shown, begin));
+        let worker = tokio::spawn(parts.run(stop.clone(), shown, begin, given_up));
         let dispatcher = tokio::spawn(async move {
             if let Ok(dispatcher) = begun.await {
                 dispatcher.run().await;
             }
         });
-        let tasks = Tasks { worker, dispatcher };
+        let tasks = Tasks { done, ending: Ending(vec![worker, dispatcher]) };
         Self { stop, tasks: Arc::new(Mutex::new(Some(tasks))), copies }
     }
 
@@ -78,34 +79,33 @@ impl Jobs {
     }
 
     /// Gives up the jobs of this node, so that others take them. Returns when that is done, after some seconds at most.
-    /// The dispatcher goes on until this node leads the table group no more, or until [`Ending`] is dropped.
+    /// What is returned gives up jobs that still come to this node, and dispatches as long as this node leads the table
+    /// group. It ends when it is dropped.
     pub async fn stop(&self) -> Ending {
         self.stop.cancel();
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Tasks { mut worker, dispatcher }) = tasks else { return Ending(None) };
-        if timeout(HAND_OVER, &mut worker).await.is_err() {
+        let Some(Tasks { done, ending }) = tasks else { return Ending(Vec::new()) };
+        if timeout(HAND_OVER, done).await.is_err() {
             tracing::warn!("some jobs of this node did not end in time");
-            worker.abort();
         }
-        Ending(Some(dispatcher))
+        ending
     }
 }
 
 struct Tasks {
-    worker: JoinHandle<()>,
-    dispatcher: JoinHandle<()>,
+    /// Answers, or is dropped, when the worker has given up all jobs.
+    done: oneshot::Receiver<()>,
+    ending: Ending,
 }
 
-/// The dispatcher of a node that has given up its jobs. Ends when it is dropped.
+/// The worker and the dispatcher of a node that has given up its jobs. They end when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Ending(Option<JoinHandle<()>>);
+pub struct Ending(Vec<JoinHandle<()>>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if let Some(dispatcher) = &self.0 {
-            dispatcher.abort();
-        }
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -121,6 +121,7 @@ impl Parts {
         stop: CancellationToken,
         shown: watch::Sender<Option<Copies>>,
         begin: oneshot::Sender<Dispatcher>,
+        given_up: oneshot::Sender<()>,
     ) {
         let followed = tokio::select! {
             followed = self.follow() => followed,
@@ -144,7 +145,7 @@ impl Parts {
         let dispatcher =
             Dispatcher { works, member, tables, clock, group, owners, statuses, copies };
         let _dispatches = begin.send(dispatcher);
-        worker.run().await;
+        worker.run(given_up).await;
     }
 
     /// Waits for the table group, makes the spaces and follows them.

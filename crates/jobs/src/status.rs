@@ -31,6 +31,9 @@ pub struct JobStatus {
     /// Why the work last failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// When the work last failed, in milliseconds since 1970.
+    #[serde(default)]
+    pub failed_millis: u64,
     /// When this was written, in milliseconds since 1970.
     #[serde(default)]
     pub written_millis: u64,
@@ -55,7 +58,7 @@ impl JobStatus {
         error.truncate(error.floor_char_boundary(Self::MAX_ERROR_BYTES));
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(error);
-        self.written_millis = now.as_millis();
+        (self.failed_millis, self.written_millis) = (now.as_millis(), now.as_millis());
     }
 }
 

@@ -19,14 +19,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anabranch_client::Tables;
+use anabranch_client::{ShownRows, Tables};
 use anabranch_table::{Expect, Key, Outcome, SpaceId, Transaction, Version};
 use anabranch_types::{Clock, GroupId, NodeId, Timestamp};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,10 @@ use crate::work::{Job, Work};
 const TICK: Duration = Duration::from_millis(200);
 /// Longest time of a transaction. Each of them may be made again.
 const TRANSACTION: Duration = Duration::from_secs(3);
+/// Time before a transaction that was not made is made again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A node that stops gives its jobs up after this time also if it could not tell the dispatcher.
+const TELL_WITHIN: Duration = Duration::from_millis(1500);
 /// A report that has changed is written at most this often.
 const WRITE_EVERY: Duration = Duration::from_secs(10);
 /// After a failure the work waits this long, twice as long after the next one, and so on.
@@ -71,21 +76,38 @@ pub(crate) struct Worker {
 }
 
 /// What the loop owns.
-#[derive(Default)]
 struct State {
     /// Jobs whose rows name this node.
     held: BTreeMap<JobId, Held>,
+    /// The rows that name this node, and the version of the copy that showed them.
+    mine: BTreeMap<JobId, Mine>,
+    shown: Version,
     tasks: JoinSet<Ended>,
     writes: FuturesUnordered<BoxFuture<'static, Written>>,
-    /// Whether a transaction about this node is under way.
-    is_telling: bool,
-    /// What the dispatcher was last told: whether this node is about to stop.
-    told: Option<bool>,
+    telling: Telling,
     /// Rows up to this version are of an earlier process.
     inherited: Option<Version>,
     /// Number of the next run of a task.
     next_run: u64,
     stopping_since: Option<Instant>,
+}
+
+/// A row that names this node.
+#[derive(Clone, Copy)]
+struct Mine {
+    epoch: u64,
+    leaving: bool,
+    version: Version,
+}
+
+/// What the dispatcher knows of this node.
+struct Telling {
+    /// Whether a transaction about this node is under way.
+    is_under_way: bool,
+    /// What it was last told: whether this node is about to stop; and the version that shows it.
+    told: Option<(bool, Version)>,
+    /// No transaction begins before.
+    not_before: Instant,
 }
 
 /// A job whose row names this node.
@@ -99,11 +121,15 @@ struct Held {
     must_write: bool,
     /// Whether a transaction about the job is under way.
     is_writing: bool,
+    /// No transaction about the job begins before.
+    not_before: Instant,
 }
 
 enum Stage {
     /// The row is of an earlier process. It gets a new epoch before anything else.
     Inherited(Version),
+    /// The row has a new epoch, which the copy does not show yet.
+    Renewed,
     /// The work begins at this time.
     Waiting(Instant),
     Running {
@@ -130,16 +156,40 @@ struct Ended {
     result: Result<(), String>,
 }
 
-/// A transaction that has ended. The version is there if it was made.
+/// A transaction that has ended.
 enum Written {
+    /// The version is there if it was made.
     Told(bool, Option<Version>),
-    Row { job: JobId, epoch: u64, done: bool, given_up: bool, report: Option<Report> },
+    Row {
+        job: JobId,
+        epoch: u64,
+        what: Row,
+        done: bool,
+    },
+}
+
+/// What a transaction about a job writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Row {
+    NewEpoch,
+    Status(Said),
+    /// The job is given up. The status is in the same transaction.
+    GivenUp(Option<Said>),
+}
+
+/// What a status says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Said {
+    report: Report,
+    failures: u32,
+    failed_millis: u64,
 }
 
 impl Worker {
-    /// Runs until this node stops, and then gives up all jobs.
-    pub(crate) async fn run(mut self) {
-        let mut state = State::default();
+    /// Runs until the task is dropped. When this node stops, gives up all jobs, and says so.
+    pub(crate) async fn run(mut self, given_up: oneshot::Sender<()>) {
+        let mut state = State::new();
+        let mut given_up = Some(given_up);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -148,28 +198,52 @@ impl Worker {
                 state.stopping_since.get_or_insert_with(Instant::now);
             }
             self.tell(&mut state, stopping);
-            self.look(&mut state, stopping);
-            let is_idle = state.held.values().all(|held| matches!(held.stage, Stage::GivenUp));
-            if stopping && is_idle && state.told == Some(true) {
-                return;
+            self.look(&mut state);
+            if self.has_given_up(&state)
+                && let Some(given_up) = given_up.take()
+            {
+                let _nobody_waits = given_up.send(());
             }
             tokio::select! {
-                () = self.copies.changed(&[SPACE]) => {}
+                () = self.copies.changed(&[SPACE, leaving::SPACE]) => {}
                 _ = tick.tick() => {}
-                Some(ended) = state.tasks.join_next() => {
-                    if let Ok(ended) = ended {
-                        self.end(ended, &mut state.held);
-                    }
-                }
-                Some(written) = state.writes.next() => take_written(written, &mut state),
+                Some(ended) = state.tasks.join_next() => self.end(ended, &mut state.held),
+                Some(written) = state.writes.next() => state.take_written(written),
                 () = self.stop.cancelled(), if !stopping => {}
+            }
+            // One look for all that has ended.
+            while let Some(ended) = state.tasks.try_join_next() {
+                self.end(ended, &mut state.held);
+            }
+            while let Some(Some(written)) = state.writes.next().now_or_never() {
+                state.take_written(written);
             }
         }
     }
 
+    /// Whether this node stops, and has no job any more.
+    fn has_given_up(&self, state: &State) -> bool {
+        let Some(since) = state.stopping_since else { return false };
+        let is_told = state
+            .telling
+            .told
+            .is_some_and(|(leaving, at)| leaving && self.copies.version(SPACE) >= at);
+        // Without a leader nobody can be told, and nobody gives a job to this node.
+        let is_unheard = since.elapsed() > TELL_WITHIN && state.held.is_empty();
+        let given_up = |held: &Held| matches!(held.stage, Stage::GivenUp);
+        (is_told || is_unheard) && state.held.values().all(given_up)
+    }
+
     /// Tells the dispatcher whether this node is about to stop.
     fn tell(&self, state: &mut State, is_leaving: bool) {
-        if state.is_telling || state.told == Some(is_leaving) {
+        let telling = &mut state.telling;
+        let rows = self.copies.rows(leaving::SPACE);
+        let says = leaving::nodes(&rows).contains(&self.node);
+        if telling.told.is_some_and(|(_, at)| rows.version() >= at && says != is_leaving) {
+            telling.told = None; // a late transaction of an earlier process came after all
+        }
+        let is_told = telling.told.is_some_and(|(told, _)| told == is_leaving);
+        if telling.is_under_way || is_told || Instant::now() < telling.not_before {
             return;
         }
         let key = leaving::key(self.leaving, self.node);
@@ -179,63 +253,83 @@ impl Worker {
         } else {
             transaction.deletes.push(key);
         }
-        state.is_telling = true;
+        telling.is_under_way = true;
         let written = self.transact(transaction);
         state.writes.push(async move { Written::Told(is_leaving, written.await) }.boxed());
     }
 
     /// Brings what this node does to what the rows say.
-    fn look(&self, state: &mut State, stopping: bool) {
+    fn look(&self, state: &mut State) {
         let Some(inherited) = state.inherited else { return };
         let rows = self.copies.rows(SPACE);
         if rows.version() < inherited {
             return; // the copy may lack rows of an earlier process
         }
-        let mut mine = BTreeMap::new();
-        for (key, row) in rows.all() {
-            if let (Some(job), Ok(decoded)) = (JobId::of_key(key), JobRow::decode(&row.value))
-                && let Owner::Owned { node, leaving, .. } = decoded.owner
-                && node == self.node
-            {
-                mine.insert(job, (decoded.epoch, leaving, row.version));
-            }
+        if rows.version() != state.shown {
+            (state.mine, state.shown) = (self.mine(&rows), rows.version());
+            let mine = &state.mine;
+            state.held.retain(|job, held| {
+                let is_mine = mine.get(job).is_some_and(|mine| mine.epoch == held.epoch);
+                if !is_mine && let Stage::Running { abort, .. } = &held.stage {
+                    abort.abort();
+                }
+                is_mine
+            });
         }
-        state.held.retain(|job, held| {
-            let is_mine = mine.get(job).is_some_and(|(epoch, ..)| *epoch == held.epoch);
-            if !is_mine && let Stage::Running { abort, .. } = &held.stage {
-                abort.abort();
+        let stopping = state.stopping_since.map(|since| since.elapsed());
+        let overdue = stopping.is_some_and(|passed| passed > STOP_WITHIN);
+        // The dispatcher is told first, so that it gives no job back to this node.
+        let is_told = matches!(state.telling.told, Some((true, _)));
+        let gives_up = stopping.is_some_and(|passed| is_told || passed > TELL_WITHIN);
+        for (job, mine) in &state.mine {
+            if !state.held.contains_key(job) {
+                state.held.insert(job.clone(), self.hold(job, *mine, inherited));
             }
-            is_mine
-        });
-        for (job, (epoch, leaving, version)) in mine {
-            if !state.held.contains_key(&job) {
-                let held = self.hold(&job, epoch, (version <= inherited).then_some(version));
-                state.held.insert(job.clone(), held);
-            }
-            let overdue = state.stopping_since.is_some_and(|since| since.elapsed() > STOP_WITHIN);
-            let Some(held) = state.held.get_mut(&job) else { continue };
-            if leaving || stopping {
+            let Some(held) = state.held.get_mut(job) else { continue };
+            if mine.leaving || gives_up {
                 held.leave(overdue);
             } else if self.copies.unheard() > UNHEARD {
-                held.pause(&job);
-            } else if held.is_due() {
-                self.begin(&job, held, &mut state.tasks, &mut state.next_run);
+                held.pause(job);
+            } else if stopping.is_none() && held.is_due() {
+                self.begin(job, held, &mut state.tasks, &mut state.next_run);
             }
-            if let Some(write) = self.next_write(&job, held) {
+            if let Some(write) = self.next_write(job, held) {
                 held.is_writing = true;
                 state.writes.push(write);
             }
         }
     }
 
-    fn hold(&self, job: &JobId, epoch: u64, inherited: Option<Version>) -> Held {
-        let status = self.status(job);
-        let written = (status.report, Instant::now());
-        let stage = match inherited {
-            Some(version) => Stage::Inherited(version),
-            None => Stage::Waiting(Instant::now() + rest_of_delay(&status, self.clock.now())),
+    /// The rows that name this node.
+    fn mine(&self, rows: &ShownRows) -> BTreeMap<JobId, Mine> {
+        let mine = rows.all().filter_map(|(key, row)| {
+            let JobRow { epoch, owner } = JobRow::decode(&row.value).ok()?;
+            match owner {
+                Owner::Owned { node, leaving, .. } if node == self.node => {
+                    Some((JobId::of_key(key)?, Mine { epoch, leaving, version: row.version }))
+                }
+                Owner::Owned { .. } | Owner::Free { .. } => None,
+            }
+        });
+        mine.collect()
+    }
+
+    fn hold(&self, job: &JobId, mine: Mine, inherited: Version) -> Held {
+        let (status, now) = (self.status(job), Instant::now());
+        let stage = if mine.version <= inherited {
+            Stage::Inherited(mine.version)
+        } else {
+            Stage::Waiting(now + rest_of_delay(&status, self.clock.now()))
         };
-        Held { epoch, stage, status, written, must_write: false, is_writing: false }
+        Held {
+            epoch: mine.epoch,
+            stage,
+            written: (status.report, now),
+            status,
+            must_write: false,
+            is_writing: false,
+            not_before: now,
+        }
     }
 
     /// Begins the work.
@@ -266,8 +360,9 @@ impl Worker {
         held.stage = Stage::Running { run, abort, stop, report, since: Instant::now() };
     }
 
-    fn end(&self, ended: Ended, all: &mut BTreeMap<JobId, Held>) {
-        let Ended { job, run: ended_run, result } = ended;
+    fn end(&self, ended: Result<Ended, JoinError>, all: &mut BTreeMap<JobId, Held>) {
+        // A task that was dropped says nothing.
+        let Ok(Ended { job, run: ended_run, result }) = ended else { return };
         let Some(held) = all.get_mut(&job) else { return };
         let Stage::Running { run, stop, report, since, .. } = &held.stage else { return };
         if *run != ended_run {
@@ -296,49 +391,44 @@ impl Worker {
 
     /// The transaction that the job needs next, if none is under way.
     fn next_write(&self, job: &JobId, held: &mut Held) -> Option<BoxFuture<'static, Written>> {
-        if held.is_writing {
+        if held.is_writing || Instant::now() < held.not_before {
             return None;
         }
-        let epoch = held.epoch;
-        let own = |expect| vec![(self.key(self.owners, job), expect)];
-        let (checks, key, value, report) = if held.must_write {
-            (own(at_most(epoch)), self.statuses, held.status.encode(), Some(held.status.report))
-        } else {
-            match &held.stage {
-                Stage::GivingUp => {
-                    let owner = Owner::Free { left_by: Some(self.node) };
-                    (own(at_most(epoch)), self.owners, JobRow { epoch, owner }.encode(), None)
-                }
-                Stage::Inherited(version) => {
-                    let shown = self.copies.version(SPACE).as_u64();
-                    let epoch = shown.max(epoch).saturating_add(1);
-                    let (node, since) = (self.node, self.clock.now());
-                    let owner = Owner::Owned { node, since, leaving: false };
-                    let value = JobRow { epoch, owner }.encode();
-                    (own(Expect::Version(*version)), self.owners, value, None)
-                }
-                Stage::Running { report, .. } => {
-                    let report = *report.lock().unwrap_or_else(PoisonError::into_inner);
-                    let (written, at) = held.written;
-                    if report == written || at.elapsed() < WRITE_EVERY {
-                        return None;
-                    }
-                    held.status.report = report;
-                    held.status.written_millis = self.clock.now().as_millis();
-                    (own(at_most(epoch)), self.statuses, held.status.encode(), Some(report))
-                }
-                Stage::Waiting(_) | Stage::Dropped(_) | Stage::Finished(_) | Stage::GivenUp => {
-                    return None;
-                }
+        held.take_report(self.clock.now());
+        let (epoch, owners, statuses) = (held.epoch, self.owners, self.statuses);
+        let status = || (self.key(statuses, job), held.status.encode());
+        let (expect, puts, what) = match &held.stage {
+            Stage::GivingUp => {
+                let owner = Owner::Free { left_by: Some(self.node) };
+                let free = (self.key(owners, job), JobRow { epoch, owner }.encode());
+                let said = held.must_write.then(|| held.said());
+                let puts = said.map(|_| status()).into_iter().chain([free]).collect();
+                (Expect::Epoch { at_most: epoch }, puts, Row::GivenUp(said))
             }
+            Stage::Inherited(version) => {
+                let shown = self.copies.version(SPACE).as_u64();
+                let epoch = shown.max(epoch).saturating_add(1);
+                let (node, since) = (self.node, self.clock.now());
+                let owner = Owner::Owned { node, since, leaving: false };
+                let row = (self.key(owners, job), JobRow { epoch, owner }.encode());
+                (Expect::Version(*version), vec![row], Row::NewEpoch)
+            }
+            Stage::Running { .. } | Stage::Waiting(_) | Stage::Finished(_) if held.must_write => {
+                (Expect::Epoch { at_most: epoch }, vec![status()], Row::Status(held.said()))
+            }
+            Stage::Running { .. }
+            | Stage::Waiting(_)
+            | Stage::Finished(_)
+            | Stage::Dropped(_)
+            | Stage::Renewed
+            | Stage::GivenUp => return None,
         };
-        let given_up = report.is_none() && matches!(held.stage, Stage::GivingUp);
-        let puts = vec![(self.key(key, job), value)];
+        let checks = vec![(self.key(owners, job), expect)];
         let made = self.transact(Transaction { checks, puts, ..Transaction::default() });
         let job = job.clone();
         let written = async move {
             let done = made.await.is_some();
-            Written::Row { job, epoch, done, given_up, report }
+            Written::Row { job, epoch, what, done }
         };
         Some(written.boxed())
     }
@@ -378,7 +468,94 @@ impl Worker {
     }
 }
 
+impl State {
+    fn new() -> Self {
+        let telling = Telling { is_under_way: false, told: None, not_before: Instant::now() };
+        Self {
+            held: BTreeMap::new(),
+            mine: BTreeMap::new(),
+            shown: Version::START,
+            tasks: JoinSet::new(),
+            writes: FuturesUnordered::new(),
+            telling,
+            inherited: None,
+            next_run: 0,
+            stopping_since: None,
+        }
+    }
+
+    fn take_written(&mut self, written: Written) {
+        match written {
+            Written::Told(is_leaving, version) => {
+                self.telling.is_under_way = false;
+                match version {
+                    Some(version) => {
+                        self.telling.told = Some((is_leaving, version));
+                        self.inherited.get_or_insert(version);
+                    }
+                    None => self.telling.not_before = Instant::now() + AGAIN,
+                }
+            }
+            Written::Row { job, epoch, what, done } => {
+                let held = self.held.get_mut(&job).filter(|held| held.epoch == epoch);
+                if let Some(held) = held {
+                    held.take_written(what, done);
+                }
+            }
+        }
+    }
+}
+
 impl Held {
+    fn take_written(&mut self, what: Row, done: bool) {
+        self.is_writing = false;
+        if !done {
+            self.not_before = Instant::now() + AGAIN;
+        }
+        match what {
+            Row::NewEpoch if done => self.stage = Stage::Renewed,
+            Row::NewEpoch => {}
+            Row::Status(said) if done => self.has_said(said),
+            Row::Status(_) => {}
+            Row::GivenUp(said) => {
+                if let Some(said) = said {
+                    // A group that is full takes the row alone, which is smaller than before.
+                    self.has_said(said);
+                }
+                if done && matches!(self.stage, Stage::GivingUp) {
+                    self.stage = Stage::GivenUp;
+                }
+            }
+        }
+    }
+
+    /// What the status says now.
+    fn said(&self) -> Said {
+        let JobStatus { report, failures, failed_millis, .. } = self.status;
+        Said { report, failures, failed_millis }
+    }
+
+    fn has_said(&mut self, said: Said) {
+        self.written = (said.report, Instant::now());
+        self.must_write = self.said() != said;
+    }
+
+    /// Takes the report of the work into the status, now and then.
+    fn take_report(&mut self, now: Timestamp) {
+        let Stage::Running { report, since, .. } = &self.stage else { return };
+        let report = *report.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes_well = self.status.failures > 0 && since.elapsed() >= WENT_WELL;
+        let (written, at) = self.written;
+        if goes_well || (report != written && at.elapsed() >= WRITE_EVERY) {
+            if goes_well {
+                self.status.failures = 0;
+            }
+            self.status.report = report;
+            self.status.written_millis = now.as_millis();
+            self.must_write = true;
+        }
+    }
+
     /// Asks the work to end, and gives the job up when it has. `overdue` work is dropped.
     fn leave(&mut self, overdue: bool) {
         match &self.stage {
@@ -390,7 +567,8 @@ impl Held {
             Stage::Inherited(_) | Stage::Waiting(_) | Stage::Dropped(_) | Stage::Finished(_) => {
                 self.stage = Stage::GivingUp;
             }
-            Stage::GivingUp | Stage::GivenUp => {}
+            // The row with the new epoch comes soon.
+            Stage::Renewed | Stage::GivingUp | Stage::GivenUp => {}
         }
     }
 
@@ -408,38 +586,13 @@ impl Held {
         match &self.stage {
             Stage::Waiting(due) | Stage::Finished(due) => *due <= Instant::now(),
             Stage::Dropped(abort) => abort.is_finished(),
-            Stage::Inherited(_) | Stage::Running { .. } | Stage::GivingUp | Stage::GivenUp => false,
+            Stage::Inherited(_)
+            | Stage::Renewed
+            | Stage::Running { .. }
+            | Stage::GivingUp
+            | Stage::GivenUp => false,
         }
     }
-}
-
-fn take_written(written: Written, state: &mut State) {
-    match written {
-        Written::Told(is_leaving, version) => {
-            state.is_telling = false;
-            if let Some(version) = version {
-                state.told = Some(is_leaving);
-                state.inherited.get_or_insert(version);
-            }
-        }
-        Written::Row { job, epoch, done, given_up, report } => {
-            let Some(held) = state.held.get_mut(&job).filter(|held| held.epoch == epoch) else {
-                return;
-            };
-            held.is_writing = false;
-            if let Some(report) = report.filter(|_| done) {
-                held.written = (report, Instant::now());
-                held.must_write = false;
-            }
-            if given_up && done {
-                held.stage = Stage::GivenUp;
-            }
-        }
-    }
-}
-
-fn at_most(epoch: u64) -> Expect {
-    Expect::Epoch { at_most: epoch }
 }
 
 /// How long the work waits after this number of failures in a row.
@@ -453,6 +606,6 @@ fn rest_of_delay(status: &JobStatus, now: Timestamp) -> Duration {
     if status.failures == 0 {
         return Duration::ZERO;
     }
-    let passed = now.since(Timestamp::from_millis(status.written_millis));
+    let passed = now.since(Timestamp::from_millis(status.failed_millis));
     delay(status.failures).saturating_sub(passed)
 }
