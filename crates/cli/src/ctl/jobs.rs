@@ -127,8 +127,30 @@ mod tests {
 
     #[test]
     fn without_work_the_list_is_empty() {
-        let output = list(&pb::ListJobsResponse::default());
+        let output = list(&pb::ListJobsResponse::default(), &[]);
         assert_eq!((output.lines, output.json), (vec!["nothing is under way".into()], json!([])));
+    }
+
+    #[test]
+    fn jobs_of_services_are_shown_with_their_owner_and_their_trouble() {
+        let job = ServiceJob {
+            service: "functions".into(),
+            resource: "m".into(),
+            part: "shardId-000000000000".into(),
+            node: 2,
+            epoch: 7,
+            lag_millis: Some(3_500),
+            failures: 2,
+            last_error: "no route".into(),
+            ..ServiceJob::default()
+        };
+        let output = list(&pb::ListJobsResponse::default(), &[job]);
+        let line = "functions: m, shardId-000000000000: node 2, epoch 7, 3 s behind, failed 2 times: no route";
+        assert_eq!(output.lines, [line]);
+        assert_eq!(
+            (&output.json[0]["node"], &output.json[0]["leaving"]),
+            (&json!(2), &json!(false))
+        );
     }
 
     #[test]
