@@ -1,9 +1,9 @@
 //! A node and its gateway in this process, from the configuration to a clean end.
 //!
 //! Order of a start: bind both ports, open the log store, start the node, start the jobs and the gateway; `ready` is
-//! called when the node serves. Order of an end: jobs go to other nodes, the node transfers leadership to other nodes, the gateway stops accepting
-//! requests and finishes the open ones, the node stops and closes its store. If the log store fails, the process ends
-//! at once with an exit code of its own; nothing waits for a disk that hangs.
+//! called when the node serves. Order of an end: jobs go to other nodes, the node transfers leadership to other nodes,
+//! the gateway stops accepting requests and finishes the open ones, the node stops and closes its store. If the log
+//! store fails, the process ends at once with an exit code of its own; nothing waits for a disk that hangs.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

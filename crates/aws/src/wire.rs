@@ -43,8 +43,8 @@ pub enum DecodeError {
     Malformed(String),
     /// The body is well-formed, but a member has the wrong type.
     Type(String),
-    /// A list or a map has more than 10,000 members, or a form has too many fields. The text says which. The rest of the
-    /// body was not read.
+    /// A list or a map has more than 10,000 members, or a form has too many fields. The text says which. The rest of
+    /// the body was not read.
     TooMany(&'static str),
 }
 

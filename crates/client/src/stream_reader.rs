@@ -317,8 +317,8 @@ async fn read_pages(
     }
 }
 
-/// Reads a closed shard from `next` to its end. No record comes any more, so a page that is asked for tells the end at once.
-/// A tail would tell it with its next empty page, seconds later.
+/// Reads a closed shard from `next` to its end. No record comes any more, so a page that is asked for tells the end at
+/// once. A tail would tell it with its next empty page, seconds later.
 async fn read_rest(
     cluster: &dyn Cluster,
     shard: &ReadShard,

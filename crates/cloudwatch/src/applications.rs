@@ -1,7 +1,7 @@
 //! The series of applications: what clients have sent, by application, metric, operation and names of dimensions.
 //!
-//! An application is a namespace of PutMetricData. A Kinesis Client Library uses its application name. Of the dimensions
-//! a series has the value of `Operation` and the names of all. The values of the others, such as `ShardId`,
+//! An application is a namespace of PutMetricData. A Kinesis Client Library uses its application name. Of the
+//! dimensions a series has the value of `Operation` and the names of all. The values of the others, such as `ShardId`,
 //! `WorkerIdentifier` and `StreamName`, would make a series for each shard and each worker. The names are a label,
 //! because the Kinesis Producer Library sends each value several times, once for each set of dimensions: such series
 //! must not be added up.
@@ -12,7 +12,8 @@
 //! ```
 //!
 //! No namespace begins with a colon. Invariants: there are never more than [`MAX_SERIES`] series and one more for each
-//! application. Label values have at most 255 bytes, none of them a control character. Two series have different labels.
+//! application. Label values have at most 255 bytes, none of them a control character. Two series have different
+//! labels.
 //!
 //! Order of events: a call adds its samples under one lock. When the metrics are rendered, extremes that are older than
 //! the last minute are forgotten first.

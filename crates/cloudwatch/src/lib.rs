@@ -2,9 +2,9 @@
 //! Kinesis Client Library, the Kinesis Producer Library and the Kinesis Agent run with their metrics switched on.
 //!
 //! Order of events: [`service`] is the API as a service of the gateway. `put_metric_data.rs` is its only operation, and
-//! `datum.rs` checks each metric of a call. `applications.rs` adds the values to series of the node's own metrics, which
-//! `GET /metrics` shows (`metrics.rs`). [`sts`] is a second, small API: the operation GetCallerIdentity of STS, with which
-//! programs ask who they are.
+//! `datum.rs` checks each metric of a call. `applications.rs` adds the values to series of the node's own metrics,
+//! which `GET /metrics` shows (`metrics.rs`). [`sts`] is a second, small API: the operation GetCallerIdentity of STS,
+//! with which programs ask who they are.
 //!
 //! Invariants: the number of series is bounded, whatever clients send. A call with one wrong metric changes nothing.
 //! AWS codes of this API are only in `error.rs`.

@@ -1,7 +1,7 @@
 //! Metrics of the CloudWatch API: names and help texts.
 //!
-//! The label values of all but the last two come from clients. `applications.rs` bounds their number and makes them safe
-//! to print.
+//! The label values of all but the last two come from clients. `applications.rs` bounds their number and makes them
+//! safe to print.
 
 use anabranch_metrics::{Counter, Gauge, Metric, OpenGaugeSet, Registry, SumSet};
 

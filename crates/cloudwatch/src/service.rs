@@ -13,10 +13,6 @@ use crate::put_metric_data::PutMetricData;
 use crate::unsupported::unsupported;
 
 /// All operations. The kind `Read` means: on the catalog of this node. No operation of CloudWatch needs the newest one.
-#[expect(
-    clippy::redundant_closure,
-    reason = "a function of one lifetime is not one for every lifetime"
-)]
 const OPERATIONS: &[Operation<CloudWatch>] = &[Operation {
     name: "PutMetricData",
     kind: Kind::Read,

@@ -1,7 +1,8 @@
 //! STS as a service of the gateway: GetCallerIdentity, which tells a program who it is.
 //!
 //! The answer has the account and the ARN that this cluster's policies use. Each caller with a valid signature may ask,
-//! whatever policies say, as in AWS. If signatures are not verified, the caller is the root user of the cluster's account.
+//! whatever policies say, as in AWS. If signatures are not verified, the caller is the root user of the cluster's
+//! account.
 
 use std::fmt;
 
@@ -165,10 +166,6 @@ const UNSUPPORTED: &[&str] = &[
     "GetWebIdentityToken",
 ];
 
-#[expect(
-    clippy::redundant_closure,
-    reason = "a function of one lifetime is not one for every lifetime"
-)]
 const OPERATIONS: &[Operation<Sts>] = &[Operation {
     name: "GetCallerIdentity",
     kind: Kind::Read,

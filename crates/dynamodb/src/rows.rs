@@ -238,6 +238,7 @@ fn seam_row(row: anabranch_table::Row) -> Row {
     Row { version: row.version.as_u64(), value: row.value.to_vec() }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other error of the cluster is one error")]
 fn failed(error: ClusterError) -> Error {
     match error {
         ClusterError::Throttled(reason) => Error::Throughput(reason),

@@ -11,8 +11,8 @@
 //! calls and commits run beside each other.
 //!
 //! - **Stop.** The worker reads and calls no more, waits a limited time for calls in flight, commits, and returns.
-//! - **Fenced.** Another worker has the shard. The worker drops everything at once. It notices at its next commit, so the
-//!   caller stops it when it knows earlier.
+//! - **Fenced.** Another worker has the shard. The worker drops everything at once. It notices at its next commit, so
+//!   the caller stops it when it knows earlier.
 //! - **No commits.** While the table cannot be reached for longer than [`EngineSettings::patience`], the worker begins
 //!   nothing new: another worker may have the shard already.
 //!

@@ -19,8 +19,8 @@
 //!
 //! In a cluster:
 //! - [`Functions`] (`work.rs`) is the work of jobs: one job for each shard that a mapping works on. The children of a
-//!   shard are worked on when the checkpoints of its parents say that they are finished. `cluster.rs` has the shard, the
-//!   destination and the checkpoint of a job.
+//!   shard are worked on when the checkpoints of its parents say that they are finished. `cluster.rs` has the shard,
+//!   the destination and the checkpoint of a job.
 //! - [`Definitions`] (`service.rs`) keeps functions and mappings in rows (`rows.rs`), for operators.
 
 pub mod checkpoint;

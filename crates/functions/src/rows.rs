@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | [`DEFINITIONS`] | `function/NAME` | [`FunctionSpec`] as JSON |
 //! | | `mapping/UUID` | [`MappingSpec`] as JSON |
-//! | | `mappings` | nothing: each change of a mapping writes it, so that a caller who has read all mappings notices a change |
+//! | | `mappings` | nothing: each change of a mapping writes it, so that a reader of all mappings notices |
 //! | [`CHECKPOINTS`] | `UUID/STREAM/SHARD` | [`Checkpoint`](crate::Checkpoint) |
 //!
 //! STREAM is the number that tells a stream from a later one of the same name. All names are stored: never change them.

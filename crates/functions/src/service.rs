@@ -1,8 +1,8 @@
 //! `FunctionService` over gRPC: functions and mappings, for operators.
 //!
 //! Every change is one transaction that expects what was read before: a function that a mapping uses is not deleted, a
-//! stream has at most one mapping to a function. The positions of a new mapping are stored before its definition, so its
-//! jobs begin where the stream was when the mapping was created.
+//! stream has at most one mapping to a function. The positions of a new mapping are stored before its definition, so
+//! its jobs begin where the stream was when the mapping was created.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -2,8 +2,8 @@
 //!
 //! Order of events: [`Gateway::serve`] accepts connections (`server.rs`, `handshake.rs`, `connection.rs`).
 //! `handle.rs` takes a request through the checks that do not depend on the operation. `dispatch.rs` finds service
-//! and operation; a form names them in its body. `auth.rs` verifies the signature. [`mod@run`] then checks, authorizes and runs the operation. Its
-//! order is the same for every service.
+//! and operation; a form names them in its body. `auth.rs` verifies the signature. [`mod@run`] then checks, authorizes
+//! and runs the operation. Its order is the same for every service.
 //!
 //! Invariants: the gateway keeps no state that a restart would lose. Iterators and paging tokens are sealed, and
 //! every gateway of the cluster can open them (`token.rs`). Each head, body and response in memory is counted against

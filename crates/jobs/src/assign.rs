@@ -25,7 +25,7 @@ pub struct Wanted {
     pub weight: u64,
 }
 
-/// What a node can do.
+/// Whether a node takes jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     /// The node takes jobs.

@@ -34,8 +34,8 @@ const GONE_AFTER: Duration = Duration::from_secs(1);
 const BALANCE_EVERY: Duration = Duration::from_secs(1);
 /// Least time between two rounds. Every checkpoint of a job is a change.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(50);
-/// Key of the row that each deletion of a job's row writes. A dispatcher that makes a row expects this one as it has read
-/// it. So its copy shows every deletion, and the new epoch is above those of the deleted rows.
+/// Key of the row that each deletion of a job's row writes. A dispatcher that makes a row expects this one as it has
+/// read it. So its copy shows every deletion, and the new epoch is above those of the deleted rows.
 const FLOOR: &[u8] = b"floor";
 /// Transactions at a time.
 const CONCURRENT: usize = 32;
@@ -51,7 +51,7 @@ pub(crate) struct Dispatcher {
     pub(crate) copies: Copies,
 }
 
-/// What the dispatcher remembers from round to round.
+/// The dispatcher's memory from round to round.
 #[derive(Default)]
 struct Memory {
     silent: BTreeMap<NodeId, Instant>,
@@ -112,7 +112,7 @@ impl Dispatcher {
     }
 
     /// The rows that this dispatcher may change. Those of services and definitions that this release does not know, and
-    /// those that can't be read, are left alone.
+    /// rows without a readable value, are left alone.
     fn known(
         &self,
         rows: &ShownRows,
@@ -205,7 +205,7 @@ impl Dispatcher {
         }
         for (job, want) in &mut wanted.jobs {
             let load =
-                statuses.get(&*job.key()).map(|row| JobStatus::decode(&row.value).report.load);
+                statuses.get(&job.key()).map(|row| JobStatus::decode(&row.value).report.load);
             want.weight = want.weight.max(load.unwrap_or_default());
         }
         wanted

@@ -36,7 +36,7 @@ pub struct Jobs {
     copies: watch::Receiver<Option<Copies>>,
 }
 
-/// What the tasks need.
+/// The parts that the tasks need.
 struct Parts {
     works: Arc<[Arc<dyn Work>]>,
     member: Arc<dyn Member>,
@@ -79,7 +79,7 @@ impl Jobs {
     }
 
     /// Gives up the jobs of this node, so that others take them. Returns when that is done, after some seconds at most.
-    /// What is returned gives up jobs that still come to this node, and dispatches as long as this node leads the table
+    /// The returned value gives up jobs that still come to this node, and dispatches as long as this node leads the table
     /// group. It ends when it is dropped.
     pub async fn stop(&self) -> Ending {
         self.stop.cancel();

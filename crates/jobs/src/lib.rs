@@ -1,8 +1,8 @@
 //! Jobs: background work of services that exactly one node does at a time.
 //!
 //! ```text
-//! definitions of services --Work::wanted--> wanted jobs --assign--> rows: job -> owner, epoch      the table group's leader
-//! rows that name this node --> Work::run(Job) --> Job::commit: my epoch, and the service's rows     every node
+//! the table group's leader:   definitions --Work::wanted--> wanted jobs --assign--> rows: job -> owner, epoch
+//! every node:                 rows that name it --> Work::run(Job) --> Job::commit: own epoch, and the service's rows
 //! ```
 //!
 //! - The leader of the table group is the dispatcher (`dispatcher.rs`). It compares the jobs that services want with
@@ -10,8 +10,8 @@
 //!   replaces an owner that is silent for two seconds, is draining, or gave the job up.
 //! - Every node follows the rows and does the jobs that name it (`worker.rs`).
 //! - Each owner has an epoch. Every row that a job writes is written in a transaction that checks the epoch
-//!   ([`Job::commit`]). So a former owner changes nothing, even if it was only paused. For a moment two nodes may do the
-//!   same work, but only one of them can record it.
+//!   ([`Job::commit`]). So a former owner changes nothing, even if it was only paused. For a moment two nodes may do
+//!   the same work, but only one of them can record it.
 //!
 //! A node does nothing of this while the cluster has no table group. [`Jobs::start`] starts one task, which waits for
 //! the group.

@@ -20,7 +20,7 @@ pub struct ListedJob {
     pub since_millis: u64,
     /// Rises with each owner.
     pub epoch: u64,
-    /// What the owner last wrote.
+    /// The status that the owner last wrote.
     pub status: JobStatus,
 }
 

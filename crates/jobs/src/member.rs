@@ -1,4 +1,4 @@
-//! What the jobs need to know of this node.
+//! This node as the jobs see it.
 
 use anabranch_types::{GroupId, NodeId};
 
@@ -13,7 +13,7 @@ pub trait Member: Send + Sync + 'static {
     /// Whether this node leads the group and hears a majority of it.
     fn leads(&self, group: GroupId) -> bool;
 
-    /// The node that leads the group, as far as this node knows.
+    /// The node that leads the group, if this node knows it.
     fn leader(&self, group: GroupId) -> Option<NodeId>;
 
     /// Whether nothing was heard of another node for a second.

@@ -1,4 +1,4 @@
-//! The row of a job: who owns it. Rows are in the space [`SPACE`] of the services' table group.
+//! The row of a job: its owner. Rows are in the space [`SPACE`] of the services' table group.
 //!
 //! ```text
 //! no row -- assigned --> owned -- dispatcher wants another owner --> leaving
@@ -24,11 +24,11 @@ pub struct JobRow {
     /// Rises with each owner. It is above every epoch of every job that was ever in the space, also if the row of this
     /// job was deleted in between.
     pub epoch: u64,
-    /// Who owns the job.
+    /// The owner.
     pub owner: Owner,
 }
 
-/// Who owns a job.
+/// The owner of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Owner {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Name of the space with the status of jobs. Stored: never change it.
 pub(crate) const SPACE: &str = "jobs/status";
 
-/// What the work of a job says of itself.
+/// Figures that the work of a job gives about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Age of the oldest record that is not finished, in milliseconds. `None` if the work does not know.
@@ -22,7 +22,7 @@ pub struct Report {
 /// The status of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobStatus {
-    /// What the work says of itself.
+    /// Figures that the work gives about itself.
     #[serde(flatten)]
     pub report: Report,
     /// How often the work has failed since it last went well for a minute.
@@ -68,8 +68,8 @@ mod tests {
 
     #[test]
     fn stored_statuses_read_back() {
-        let mut status = JobStatus::default();
-        status.report = Report { lag_millis: Some(20), load: 7 };
+        let report = Report { lag_millis: Some(20), load: 7 };
+        let mut status = JobStatus { report, ..JobStatus::default() };
         status.fail("é".repeat(600), Timestamp::from_millis(9));
         let read = JobStatus::decode(&status.encode());
         assert_eq!(read, status);

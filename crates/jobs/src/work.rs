@@ -1,4 +1,4 @@
-//! What a service gives to the jobs, and what it gets.
+//! The interface between the jobs and a service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +23,8 @@ pub trait Work: Send + Sync + 'static {
     /// Names of the spaces whose rows decide which jobs are wanted. Every node keeps a copy of them.
     fn spaces(&self) -> &'static [&'static str];
 
-    /// Adds the jobs that are wanted now. The node that leads the table group calls it after each change of the catalog or
-    /// of the service's rows.
+    /// Adds the jobs that are wanted now. The node that leads the table group calls it after each change of the catalog
+    /// or of the service's rows.
     fn wanted(&self, view: &View, copies: &Copies, member: &dyn Member, wanted: &mut WantedJobs);
 
     /// Does a job. Ends when there is nothing left to do, or soon after [`Job::stopping`]. The future may be dropped

@@ -12,7 +12,8 @@
 //! most one for each job. So a group without a leader delays no task that has to end.
 //!
 //! A process takes over the jobs of an earlier process of the same node only with a new epoch: a transaction of that
-//! process may still be on its way. Rows that are older than the first transaction of this process are of an earlier one.
+//! process may still be on its way. Rows that are older than the first transaction of this process are of an earlier
+//! one.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -75,7 +76,7 @@ pub(crate) struct Worker {
     pub(crate) stop: CancellationToken,
 }
 
-/// What the loop owns.
+/// State of the loop.
 struct State {
     /// Jobs whose rows name this node.
     held: BTreeMap<JobId, Held>,
@@ -100,11 +101,11 @@ struct Mine {
     version: Version,
 }
 
-/// What the dispatcher knows of this node.
+/// Knowledge of the dispatcher about this node.
 struct Telling {
     /// Whether a transaction about this node is under way.
     is_under_way: bool,
-    /// What it was last told: whether this node is about to stop; and the version that shows it.
+    /// The last news: whether this node is about to stop; and the version that shows it.
     told: Option<(bool, Version)>,
     /// No transaction begins before.
     not_before: Instant,
@@ -115,7 +116,7 @@ struct Held {
     epoch: u64,
     stage: Stage,
     status: JobStatus,
-    /// What was last written, and when.
+    /// The report that was last written, and when.
     written: (Report, Instant),
     /// Whether the status has to be written now.
     must_write: bool,
@@ -168,7 +169,7 @@ enum Written {
     },
 }
 
-/// What a transaction about a job writes.
+/// The content of a transaction about a job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Row {
     NewEpoch,
@@ -177,7 +178,7 @@ enum Row {
     GivenUp(Option<Said>),
 }
 
-/// What a status says.
+/// Content of a status.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Said {
     report: Report,
@@ -529,7 +530,7 @@ impl Held {
         }
     }
 
-    /// What the status says now.
+    /// Content of the status now.
     fn said(&self) -> Said {
         let JobStatus { report, failures, failed_millis, .. } = self.status;
         Said { report, failures, failed_millis }
@@ -601,7 +602,7 @@ fn delay(failures: u32) -> Duration {
     doubled.min(LONGEST_DELAY)
 }
 
-/// What is left of the delay after the last failure, on whichever node that was.
+/// Rest of the delay after the last failure, on whichever node that was.
 fn rest_of_delay(status: &JobStatus, now: Timestamp) -> Duration {
     if status.failures == 0 {
         return Duration::ZERO;

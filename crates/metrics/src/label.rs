@@ -1,8 +1,8 @@
 //! Labels with a closed set of values, and families of metrics: one series for each value.
 //!
 //! [`crate::label!`] makes an enum that implements [`Label`]. [`Family`] resolves all series when it is registered, so
-//! an observation is an index into a list. Values from outside, such as names of streams, never become label values. The
-//! only exception is the crate `cloudwatch`, which shows the metrics of applications and bounds their number.
+//! an observation is an index into a list. Values from outside, such as names of streams, never become label values.
+//! The only exception is the crate `cloudwatch`, which shows the metrics of applications and bounds their number.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,7 +1,8 @@
 //! Metrics of one name whose label values come from outside of the program.
 //!
-//! The sets of the crate `prometheus` find a metric by a hash of its label values, one after the other: "app" and "1Time"
-//! give the same as "app1" and "Time". For values that clients choose, a set here compares the values themselves.
+//! The sets of the crate `prometheus` find a metric by a hash of its label values, one after the other: "app" and
+//! "1Time" give the same as "app1" and "Time". For values that clients choose, a set here compares the values
+//! themselves.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -33,8 +33,8 @@ pub enum Blob<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Integer(pub i64);
 
-/// A number with a fraction. Infinite numbers and "not a number" are read too, because a form or CBOR can have them: the
-/// operation refuses them.
+/// A number with a fraction. Infinite numbers and "not a number" are read too, because a form or CBOR can have them:
+/// the operation refuses them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Real(pub f64);
 

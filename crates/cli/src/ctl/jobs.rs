@@ -1,5 +1,5 @@
-//! Output about the work under way: splits, merges and replicas that move, each with its step, and the jobs of services,
-//! each with its owner.
+//! Output about the work under way: splits, merges and replicas that move, each with its step, and the jobs of
+//! services, each with its owner.
 
 use anabranch_proto::admin as pb;
 use anabranch_proto::job::ServiceJob;

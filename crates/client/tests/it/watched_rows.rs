@@ -1,5 +1,7 @@
 //! Copies of rows that follow a table group: over the loss of a node, over a move of the group, and to its end.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "every other outcome is a failure of the test")]
+
 use std::time::Duration;
 
 use anabranch_catalog::{Command, NodeCommand, NodeState, TableCommand, TableGroupStatus};
@@ -41,7 +43,7 @@ async fn create(client: &dyn Cluster, group: GroupId, name: &str) -> SpaceId {
     let create = Request::CreateSpace { id, name: name.to_owned() };
     match write(client, group, create).await {
         Outcome::Created { space, .. } => space,
-        outcome => panic!("{outcome:?}"),
+        outcome => unreachable!("{outcome:?}"),
     }
 }
 
@@ -61,7 +63,7 @@ async fn put(
     }
     match write(client, group, Request::Transact(transaction)).await {
         Outcome::Done { version } => version,
-        outcome => panic!("{outcome:?}"),
+        outcome => unreachable!("{outcome:?}"),
     }
 }
 

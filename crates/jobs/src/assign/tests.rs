@@ -1,3 +1,5 @@
+//! The rules of `assign`, one by one, and a model of a cluster under random changes.
+
 use anabranch_types::Timestamp;
 use proptest::prelude::*;
 
