@@ -79,8 +79,8 @@ impl Jobs {
     }
 
     /// Gives up the jobs of this node, so that others take them. Returns when that is done, after some seconds at most.
-    /// The returned value gives up jobs that still come to this node, and dispatches as long as this node leads the table
-    /// group. It ends when it is dropped.
+    /// The returned value gives up jobs that still come to this node, and dispatches as long as this node leads the
+    /// table group. It ends when it is dropped.
     pub async fn stop(&self) -> Ending {
         self.stop.cancel();
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
