@@ -35,6 +35,7 @@ pub use call::{CallError, LocalNode, NewDataKey, Read};
 pub use client::Client;
 pub use cluster::{Cluster, Pages};
 pub use error::Error;
+pub use lineage::parents_have_ended;
 pub use shard_page::{ShardPage, StreamRecord};
 pub use stream_reader::{ReadError, StreamReader};
 pub use tables::{Absent, Tables};

@@ -33,10 +33,10 @@ impl Lineage {
     /// The shards that can be read from now on: all their parents have been read or have expired. Each shard is
     /// returned once.
     pub(crate) fn begin(&mut self, stream: &Stream) -> Vec<ShardId> {
-        let is_read =
-            |parent: &ShardId| self.ended.contains(parent) || !stream.shards.contains_key(parent);
-        let can_begin =
-            |shard: &&Shard| !self.begun.contains(&shard.id) && shard.parents.iter().all(is_read);
+        let has_ended = |shard: ShardId| self.ended.contains(&shard);
+        let can_begin = |shard: &&Shard| {
+            !self.begun.contains(&shard.id) && parents_have_ended(stream, shard, has_ended)
+        };
         let shards: Vec<_> =
             stream.shards.values().filter(can_begin).map(|shard| shard.id).collect();
         self.begun.extend(&shards);
@@ -47,6 +47,16 @@ impl Lineage {
     pub(crate) fn end(&mut self, shard: ShardId) {
         self.ended.insert(shard);
     }
+}
+
+/// Whether a reader may begin with the shard: it has come to the end of all parents that the stream still lists.
+pub fn parents_have_ended(
+    stream: &Stream,
+    shard: &Shard,
+    has_ended: impl Fn(ShardId) -> bool,
+) -> bool {
+    let mut parents = shard.parents.iter();
+    parents.all(|parent| has_ended(*parent) || !stream.shards.contains_key(parent))
 }
 
 /// Whether a reader that reads on at `next` has come to the end of the shard: it is closed, and its last record is

@@ -9,7 +9,7 @@ use anabranch_client::{Cluster, Error, ReadError, ShardRoute, StreamReader};
 use anabranch_jobs::{CommitError as JobError, Job};
 use anabranch_shard::{BatchBuilder, Position, Producer, Start};
 use anabranch_table::{Expect, Key, Transaction};
-use anabranch_types::{ShardId, StreamName, partition_key_hash};
+use anabranch_types::{StreamName, partition_key_hash};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -227,9 +227,4 @@ impl fmt::Debug for ClusterShard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClusterShard").field("route", &self.route).finish_non_exhaustive()
     }
-}
-
-/// The shard of a mapping's job. The part of a job's id is the id of the shard.
-pub(crate) fn shard_of(part: &str) -> Option<ShardId> {
-    part.parse().ok()
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_client::{Cluster, View};
+use anabranch_client::{Cluster, View, parents_have_ended};
 use anabranch_jobs::{Copies, Job, JobId, Member, Report, Wanted, WantedJobs, Work};
 use anabranch_table::{Key, SpaceId, Version};
 use anabranch_types::{AccountId, Clock, Region};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::checkpoint::Checkpoint;
-use crate::cluster::{ClusterShard, DocumentStream, JobCheckpoint, shard_of};
+use crate::cluster::{ClusterShard, DocumentStream, JobCheckpoint};
 use crate::engine::{End, EngineSettings, Invoker, Progress, Worker};
 use crate::event::EventSource;
 use crate::function::Function;
@@ -109,7 +109,7 @@ impl Functions {
         definition: &Definition,
     ) -> Result<Worker, String> {
         let (mut mapping, function) = (definition.mapping.clone(), definition.function.clone());
-        let shard = shard_of(&job.id().part).ok_or("the id of the shard")?;
+        let shard = job.id().part.parse().map_err(|_| "the id of the shard")?;
         let view = self.cluster.view();
         let found = view.stream(&mapping.stream).ok_or("the stream is gone")?;
         let route = found.shard(shard).ok_or("the shard is gone")?;
@@ -220,10 +220,8 @@ impl Work for Functions {
             };
             let Some(found) = stream.and_then(|stream| view.stream(&stream)) else { continue };
             let is_finished = |shard| rows::is_finished(&checkpoints, id, found.stream.id, shard);
-            let shards = &found.stream.shards;
-            for shard in shards.values() {
-                let mut parents = shard.parents.iter().filter(|id| shards.contains_key(id));
-                if is_finished(shard.id) || !parents.all(|parent| is_finished(*parent)) {
+            for shard in found.stream.shards.values() {
+                if is_finished(shard.id) || !parents_have_ended(found.stream, shard, is_finished) {
                     continue;
                 }
                 let job = JobId {
