@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist dist-bench test test-clients guard guard-record demo dev fuzz sim bench curves limits costs outages handover scaling chaos chaos-planted chaos-campaign soak lint audit fix
+.PHONY: help setup build dist dist-bench test test-clients package-client guard guard-record demo dev fuzz sim bench curves limits costs outages handover tables scaling chaos chaos-planted chaos-campaign soak lint audit fix
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,6 +30,9 @@ test: setup ## Run all tests: cargo's, then the real AWS clients against real pr
 
 test-clients: build ## Run the AWS SDKs of five languages against three nodes (ARGS="java go" for only these)
 	@.venv/bin/python scripts/test_clients.py $(ARGS)
+
+package-client: setup ## Package the native client with the crates that it needs, and build it from the packages alone
+	@scripts/package_client.sh
 
 guard: setup ## Compare instructions and allocations of the hot path with scripts/guard.json (ARGS="part of a test's name")
 	@scripts/setup.sh valgrind
@@ -68,6 +71,9 @@ outages: dist ## Measure how long clients notice each kind of fault of another n
 
 handover: build ## Measure how long a function mapping pauses when its node is lost, hangs, stops or is drained (ARGS="--trials 2")
 	@scripts/bench.sh handover $(ARGS)
+
+tables: build ## Measure what tables and leases cost (ARGS="--rounds 1")
+	@scripts/bench.sh tables $(ARGS)
 
 scaling: setup ## Simulate how on-demand streams follow their load, and draw a plot: seconds
 	@scripts/bench.sh scaling $(ARGS)

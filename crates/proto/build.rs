@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "anabranch/v1/log.proto",
     "anabranch/replica/v1/replica.proto",
     "anabranch/node/v1/node.proto",
@@ -11,10 +11,11 @@ const FILES: [&str; 8] = [
     "anabranch/table/v1/table.proto",
     "anabranch/job/v1/job.proto",
     "anabranch/function/v1/function.proto",
+    "anabranch/consumer/v1/consumer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = "../../proto";
+    let root = "proto";
     println!("cargo::rerun-if-changed={root}");
     let descriptors = protox::compile(FILES, [root])?;
     let services = tonic_prost_build::configure().codec_path("crate::codec::Codec");

@@ -15,6 +15,7 @@ use anabranch_access::ClusterKey;
 use anabranch_catalog::ShardRef;
 use anabranch_client::{Client, Tables};
 use anabranch_cloudwatch::{CloudWatch, Sts};
+use anabranch_consumers::{ConsumerGroups, admin_service, group_service};
 use anabranch_dynamodb::DynamoDb;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, MeasuredProvider, Unprovided};
 use anabranch_functions::{Definitions, Functions, HttpInvoker, function_service};
@@ -233,6 +234,8 @@ async fn start(
     // gRPC is served before the jobs begin.
     let (late_jobs, late_functions) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
     let (served_jobs, served_functions) = (Arc::clone(&late_jobs), Arc::clone(&late_functions));
+    let late_groups = Arc::new(OnceLock::new());
+    let served_groups = Arc::clone(&late_groups);
     let stored = Arc::clone(&store);
     let provider = MeasuredProvider::new(key_provider(&config.key_holder)?, &registry);
     let keyring = Keyring::new(Arc::new(provider), config.encryption);
@@ -243,6 +246,8 @@ async fn start(
         keyring,
         registry: registry.clone(),
         add_services: Box::new(move |routes| {
+            routes.add_service(group_service(Arc::clone(&served_groups), Arc::clone(&served_jobs)));
+            routes.add_service(admin_service(served_groups, Arc::clone(&served_jobs)));
             routes.add_service(job_service(served_jobs));
             routes.add_service(function_service(served_functions));
         }),
@@ -275,7 +280,9 @@ async fn start(
         platform.settings.account.clone(),
         platform.settings.region.clone(),
     );
-    let works: Vec<Arc<dyn Work>> = vec![Arc::new(functions)];
+    let groups = ConsumerGroups::new(tables.clone(), node.clock(), node.id());
+    let groups = late_groups.get_or_init(|| groups).clone();
+    let works: Vec<Arc<dyn Work>> = vec![Arc::new(functions), Arc::new(groups)];
     let member = Arc::new(JobMember(node.clone()));
     let jobs = Jobs::start(works, member, tables, node.clock());
     let jobs = late_jobs.get_or_init(|| jobs).clone();

@@ -26,9 +26,33 @@ const ATTEMPTS: u32 = 12;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// An AWS API on an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AwsService {
+    /// What `X-Amz-Target` begins with.
+    target: &'static str,
+    content_type: &'static str,
+    /// Name of the service in signatures.
+    name: &'static str,
+}
+
+impl AwsService {
+    pub(crate) const KINESIS: Self = Self {
+        target: "Kinesis_20131202",
+        content_type: "application/x-amz-json-1.1",
+        name: "kinesis",
+    };
+    pub(crate) const DYNAMODB: Self = Self {
+        target: "DynamoDB_20120810",
+        content_type: "application/x-amz-json-1.0",
+        name: "dynamodb",
+    };
+}
+
 /// Address of an endpoint and the way to call it; all connections to it share this.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
+    service: AwsService,
     host: String,
     port: u16,
     uri: Uri,
@@ -94,10 +118,23 @@ impl Endpoint {
     /// # Errors
     /// When an endpoint is not `http://HOST:PORT` or `https://HOST:PORT`, or an authority is missing.
     pub(crate) fn all(target: &Target) -> Result<Vec<Arc<Self>>> {
-        target.addresses()?.into_iter().map(|address| Self::new(target, address)).collect()
+        Self::of(target, AwsService::KINESIS)
     }
 
-    fn new(target: &Target, Address { host, port, is_https }: Address) -> Result<Arc<Self>> {
+    /// As [`Self::all`], for another API.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub(crate) fn of(target: &Target, service: AwsService) -> Result<Vec<Arc<Self>>> {
+        let addresses = target.addresses()?.into_iter();
+        addresses.map(|address| Self::new(target, service, address)).collect()
+    }
+
+    fn new(
+        target: &Target,
+        service: AwsService,
+        Address { host, port, is_https }: Address,
+    ) -> Result<Arc<Self>> {
         let authority = format!("{host}:{port}");
         let protocol = if target.http2 { "h2" } else { "http/1.1" };
         let tls = is_https.then(|| target.tls.api_client(protocol)).transpose()?;
@@ -106,13 +143,14 @@ impl Endpoint {
         // In HTTP/2 the request carries scheme and authority; in HTTP/1.1 it carries the path, and a Host header.
         let uri = if target.http2 { format!("{scheme}://{authority}/") } else { "/".into() };
         Ok(Arc::new(Self {
+            service,
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
             uri: uri.parse()?,
             host_header: authority.parse()?,
-            authorization: authorization(&date).parse()?,
+            authorization: authorization(&date, service.name).parse()?,
             date: date.parse()?,
-            signer: signer(),
+            signer: signer(service.name),
             tls,
             http2: target.http2,
             timeout: target.timeout,
@@ -163,12 +201,12 @@ impl Endpoint {
         if !self.http2 {
             headers.insert(HOST, self.host_header.clone());
         }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.service.content_type));
         headers.insert(USER_AGENT, HeaderValue::from_static("anabranch-bench"));
         headers.insert(AUTHORIZATION, self.authorization.clone());
         headers.insert(HeaderName::from_static("x-amz-date"), self.date.clone());
         for (name, value) in [
-            ("x-amz-target", format!("Kinesis_20131202.{operation}")),
+            ("x-amz-target", format!("{}.{operation}", self.service.target)),
             ("amz-sdk-invocation-id", id.to_owned()),
             ("amz-sdk-request", format!("attempt={attempt}; max={}", self.attempts)),
         ] {
@@ -332,7 +370,7 @@ fn broken(error: impl std::fmt::Display) -> CallError {
 }
 
 /// A signer with the credentials and the region of the environment, as SDKs read them. `None` without credentials.
-fn signer() -> Option<Signer> {
+fn signer(service: &str) -> Option<Signer> {
     let is_plain =
         |value: &String| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
     let variable = |name: &str| std::env::var(name).ok().filter(is_plain);
@@ -342,14 +380,14 @@ fn signer() -> Option<Signer> {
         token: variable("AWS_SESSION_TOKEN"),
     };
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
-    Some(Signer::new(credentials, region.as_deref().unwrap_or("us-east-1"), "kinesis"))
+    Some(Signer::new(credentials, region.as_deref().unwrap_or("us-east-1"), service))
 }
 
 /// An Authorization header in the form of signature version 4 with a made-up key. Nothing is signed.
-fn authorization(date: &str) -> String {
+fn authorization(date: &str, service: &str) -> String {
     let day = date.split('T').next().unwrap_or_default();
     format!(
-        "AWS4-HMAC-SHA256 Credential=ANABRANCHBENCH/{day}/us-east-1/kinesis/aws4_request, \
+        "AWS4-HMAC-SHA256 Credential=ANABRANCHBENCH/{day}/us-east-1/{service}/aws4_request, \
          SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature={}",
         "0".repeat(64)
     )

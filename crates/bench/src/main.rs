@@ -12,6 +12,7 @@ mod e2e;
 mod floor;
 mod get;
 mod kinesis;
+mod leases;
 mod log;
 mod native;
 mod options;
@@ -23,6 +24,7 @@ mod put;
 mod report;
 mod reshard;
 mod schedule;
+mod table;
 
 use std::process::ExitCode;
 
@@ -52,6 +54,10 @@ enum Command {
     E2e(e2e::Args),
     /// Measures how long a split or a merge makes writers wait
     Reshard(reshard::Args),
+    /// Writes rows of a table group on conditions
+    Table(table::Args),
+    /// Renews leases of the Kinesis Client Library
+    Leases(leases::Args),
     /// Measures this machine: what a sync costs, and a round trip over loopback
     Floor(floor::Args),
     /// Measures the segment log alone, against a bare file that takes the same batches
@@ -71,6 +77,8 @@ async fn run(command: Command) -> Result<()> {
         Command::Get(args) => get::run(args).await,
         Command::E2e(args) => e2e::run(args).await,
         Command::Reshard(args) => reshard::run(args).await,
+        Command::Table(args) => table::run(args).await,
+        Command::Leases(args) => leases::run(args).await,
         // These two block on the disk; the runtime must know that.
         Command::Floor(args) => block_in_place(|| floor::run(args)),
         Command::Log(args) => block_in_place(|| log::run(args)),

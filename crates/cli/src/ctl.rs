@@ -8,6 +8,7 @@
 mod admin;
 pub mod certs;
 mod cluster;
+mod consumer_groups;
 mod functions;
 mod groups;
 mod jobs;
@@ -15,6 +16,7 @@ mod master_keys;
 mod output;
 mod recover;
 mod shards;
+mod tables;
 mod users;
 
 use anabranch_proto::admin as pb;
@@ -88,6 +90,8 @@ enum ClusterCommand {
     },
     /// Splits and merges that are under way, replicas that move, and the jobs of services: how far each is
     Jobs,
+    /// Tables of DynamoDB clients and rows of services: sizes, and reads and writes of a second
+    Tables,
     /// Empties a node: its replicas move to others, and it gets no new ones
     Drain {
         /// Number of the node
@@ -122,6 +126,9 @@ enum ClusterCommand {
     PauseBalancing,
     /// Resumes balancing
     ResumeBalancing,
+    /// Groups of programs that read a stream together
+    #[command(subcommand)]
+    ConsumerGroup(consumer_groups::ConsumerGroupCommand),
     /// Functions that mappings invoke
     #[command(subcommand)]
     Function(functions::FunctionCommand),
@@ -168,7 +175,7 @@ const GROUPS: u32 = 1_000;
 const SHARDS: u32 = 10_000;
 
 async fn call(services: Services, command: ClusterCommand) -> Result<Output> {
-    let Services { mut admin, mut jobs, mut functions } = services;
+    let Services { mut admin, mut jobs, mut functions, mut consumer_groups } = services;
     let admin = &mut admin;
     Ok(match command {
         ClusterCommand::Status => {
@@ -199,6 +206,7 @@ async fn call(services: Services, command: ClusterCommand) -> Result<Output> {
             let of_services = response(jobs.list_service_jobs(of_services).await)?;
             jobs::list(&listed, &of_services.jobs)
         }
+        ClusterCommand::Tables => tables::sampled(admin).await?,
         ClusterCommand::Drain { number } => {
             set_state(admin, number, pb::NodeState::Draining).await?
         }
@@ -222,6 +230,9 @@ async fn call(services: Services, command: ClusterCommand) -> Result<Output> {
         }
         ClusterCommand::PauseBalancing => set_balancing(admin, true).await?,
         ClusterCommand::ResumeBalancing => set_balancing(admin, false).await?,
+        ClusterCommand::ConsumerGroup(command) => {
+            consumer_groups::run(&mut consumer_groups, command).await?
+        }
         ClusterCommand::Function(command) => functions::function(&mut functions, command).await?,
         ClusterCommand::Mapping(command) => functions::mapping(&mut functions, command).await?,
         ClusterCommand::User(command) => users::user(admin, command).await?,

@@ -62,9 +62,14 @@ pub fn parents_have_ended(
 /// Whether a reader that reads on at `next` has come to the end of the shard: it is closed, and its last record is
 /// before `next`.
 pub(crate) fn is_over(shard: &Shard, next: Position) -> bool {
+    end_of_shard(shard).is_some_and(|end| next >= end)
+}
+
+/// The position after the last record of a closed shard. `None` for an open one.
+pub fn end_of_shard(shard: &Shard) -> Option<Position> {
     match shard.status {
-        ShardStatus::Open => false,
-        ShardStatus::Closed { ending, .. } => next > Position::of(ending),
+        ShardStatus::Open => None,
+        ShardStatus::Closed { ending, .. } => Some(Position::of(ending).next()),
     }
 }
 

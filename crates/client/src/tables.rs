@@ -23,6 +23,7 @@ use anabranch_table::{
     Transaction, TransactionId,
 };
 use anabranch_types::GroupId;
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
@@ -30,6 +31,8 @@ use crate::error::Error;
 
 /// Longest time until a new table group has a leader.
 const GROUP_PATIENCE: Duration = Duration::from_secs(15);
+/// Rows of one page of [`Tables::all`].
+const PAGE_ROWS: usize = 1000;
 /// Longest wait for a newer version of the catalog.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -170,6 +173,28 @@ impl Tables {
         match self.call(group, Request::Range { space, keys, max_rows }).await? {
             Response::Page(page) => Ok(page),
             other => Err(self.absent(group, space, &other)),
+        }
+    }
+
+    /// Reads all rows of a range, one page after another. Rows that are written meanwhile may be among them or not.
+    ///
+    /// # Errors
+    /// [`Absent`].
+    pub async fn all(
+        &self,
+        group: GroupId,
+        space: SpaceId,
+        mut keys: KeyRange,
+    ) -> Result<Vec<(Bytes, Row)>, Absent> {
+        keys.descending = false;
+        let mut rows = Vec::new();
+        loop {
+            let page = self.range(group, space, keys.clone(), PAGE_ROWS).await?;
+            rows.extend(page.rows);
+            match rows.last().filter(|_| page.more) {
+                Some((last, _)) => keys.start = [last, &[0][..]].concat().into(),
+                None => return Ok(rows),
+            }
         }
     }
 

@@ -7,15 +7,12 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use anabranch_client::{Absent, Error, Tables};
+use anabranch_client::{Absent, Error, LatestPosition, Tables, latest_positions};
 use anabranch_proto::function as pb;
 use anabranch_proto::function::function_service_server::{FunctionService, FunctionServiceServer};
-use anabranch_shard::Start;
 use anabranch_table::{Expect, Key, KeyRange, Outcome, Refusal, Row, SpaceId, Transaction};
 use anabranch_types::{Clock, GroupId, StreamName};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -26,12 +23,8 @@ use crate::mapping::{Mapping, MappingSpec, StartingPosition};
 use crate::message;
 use crate::rows::{self, CHECKPOINTS, DEFINITIONS, FUNCTIONS, MAPPINGS, MAPPINGS_CHANGED};
 
-/// Rows of one page of a range.
-const PAGE_ROWS: usize = 1000;
 /// Rows of one transaction.
 const TRANSACTION_ROWS: usize = 100;
-/// Shards whose positions are looked for at a time.
-const SEEKS_AT_ONCE: usize = 64;
 /// Attempts of a change that another one came before.
 const ATTEMPTS: usize = 10;
 
@@ -113,17 +106,12 @@ impl Definitions {
         space: SpaceId,
         prefix: &[u8],
     ) -> Result<Vec<(Bytes, Row)>, Status> {
-        let (mut rows, mut start) = (Vec::new(), Bytes::copy_from_slice(prefix));
-        loop {
-            let keys = KeyRange { start, end: Some(rows::end_of(prefix)), descending: false };
-            let page = self.tables.range(spaces.group, space, keys, PAGE_ROWS).await;
-            let page = page.map_err(absent)?;
-            rows.extend(page.rows);
-            match rows.last().filter(|_| page.more) {
-                Some((last, _)) => start = [last, &[0][..]].concat().into(),
-                None => return Ok(rows),
-            }
-        }
+        let keys = KeyRange {
+            start: Bytes::copy_from_slice(prefix),
+            end: Some(rows::end_of(prefix)),
+            descending: false,
+        };
+        self.tables.all(spaces.group, space, keys).await.map_err(absent)
     }
 
     async fn known(&self, spaces: Spaces) -> Result<Known, Status> {
@@ -268,23 +256,16 @@ impl Definitions {
 
     /// Stores where each shard is now. Records that are put from now on are after these positions.
     async fn store_positions(&self, spaces: Spaces, mapping: &Mapping) -> Result<(), Status> {
-        let cluster = self.tables.cluster();
-        let view = cluster.newest_view().await.map_err(status)?;
-        let found = view.stream(&mapping.stream).ok_or_else(|| no_stream(&mapping.stream))?;
-        let mut seeks = Vec::new();
-        for shard in found.stream.shards.values() {
-            let Some(route) = found.shard(shard.id) else { continue };
-            let (route, is_open) = (Arc::clone(route), shard.is_open());
+        let latest = latest_positions(&**self.tables.cluster(), &mapping.stream).await;
+        let latest = latest.map_err(|error| match error == Error::NotFound {
+            true => no_stream(&mapping.stream),
+            false => status(error),
+        })?;
+        let position = |LatestPosition { route, next, is_closed }| {
             let key = rows::checkpoint_key(mapping.id, route.stream_id, route.shard);
-            let seek = async move {
-                let next = cluster.seek(&route, Start::Latest).await?;
-                Ok::<_, Error>((key, Checkpoint { is_finished: !is_open, ..Checkpoint::at(next) }))
-            };
-            seeks.push(seek.boxed());
-        }
-        let positions = stream::iter(seeks);
-        let positions: Vec<_> =
-            positions.buffered(SEEKS_AT_ONCE).try_collect().await.map_err(status)?;
+            (key, Checkpoint { is_finished: is_closed, ..Checkpoint::at(next) })
+        };
+        let positions: Vec<_> = latest.into_iter().map(position).collect();
         for chunk in positions.chunks(TRANSACTION_ROWS) {
             let put = |(key, checkpoint): &(Bytes, Checkpoint)| {
                 (spaces.checkpoint(key.clone()), checkpoint.encode().into())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anabranch_client::{Error, Tables};
 use anabranch_table::SpaceId;
-use anabranch_types::{Clock, GroupId};
+use anabranch_types::{Clock, GroupId, NodeId};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::copies::Copies;
 use crate::dispatcher::Dispatcher;
+use crate::id::JobId;
 use crate::list::{self, ListedJob};
 use crate::member::Member;
+use crate::row::JobRow;
 use crate::work::Work;
 use crate::worker::Worker;
 use crate::{leaving, row, status};
@@ -71,6 +73,13 @@ impl Jobs {
     /// All jobs of the cluster, as this node knows them. Empty while there is no table group.
     pub fn list(&self) -> Vec<ListedJob> {
         self.copies.borrow().as_ref().map(list::list).unwrap_or_default()
+    }
+
+    /// The node that does a job, as this node knows it. `None` if it is about to get one.
+    pub fn owner(&self, job: &JobId) -> Option<NodeId> {
+        let copies = self.copies.borrow();
+        let rows = copies.as_ref()?.rows(row::SPACE);
+        JobRow::decode(&rows.get(&job.key())?.value).ok()?.node()
     }
 
     /// The copies of the spaces of services. `None` while there is no table group.

@@ -19,9 +19,17 @@ use tonic::body::Body;
 use tonic::{Request, Status};
 use tower::{Layer, Service};
 
+/// Services for all members of the cluster.
+const FOR_ALL: [&str; 3] = [
+    "anabranch.v1.LogService",
+    "anabranch.v1.CatalogService",
+    "anabranch.consumer.v1.ConsumerGroupService",
+];
+
 /// Services for operators.
-const FOR_OPERATORS: [&str; 3] = [
+const FOR_OPERATORS: [&str; 4] = [
     "anabranch.admin.v1.AdminService",
+    "anabranch.consumer.v1.ConsumerGroupAdminService",
     "anabranch.function.v1.FunctionService",
     "anabranch.job.v1.JobService",
 ];
@@ -58,7 +66,7 @@ impl Access {
         }
         let (allowed, rule) = match (service, &identity.role) {
             (_, Role::Node(_)) => return Ok(()),
-            ("anabranch.v1.LogService" | "anabranch.v1.CatalogService", _) => return Ok(()),
+            (service, _) if FOR_ALL.contains(&service) => return Ok(()),
             (service, Role::Operator(_)) if FOR_OPERATORS.contains(&service) => return Ok(()),
             (service, role) if FOR_OPERATORS.contains(&service) => (role, "operators and nodes"),
             (_, role) => (role, "nodes"),
@@ -208,13 +216,15 @@ mod tests {
 
     use super::*;
 
-    const SERVICES: [&str; 6] = [
+    const SERVICES: [&str; 8] = [
         "anabranch.v1.LogService",
         "anabranch.v1.CatalogService",
         "anabranch.admin.v1.AdminService",
         "anabranch.node.v1.NodeService",
         "anabranch.replica.v1.ReplicaService",
         "another.Service",
+        "anabranch.consumer.v1.ConsumerGroupService",
+        "anabranch.consumer.v1.ConsumerGroupAdminService",
     ];
 
     fn certified(cluster: &str, role: Role) -> Peer {
@@ -233,9 +243,9 @@ mod tests {
 
     #[test]
     fn each_role_has_its_services() {
-        assert_eq!(open_to(Some(certified("c", Role::Node(NodeId(1))))), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(open_to(Some(certified("c", Role::Operator("o".into())))), [0, 1, 2]);
-        assert_eq!(open_to(Some(certified("c", Role::Client("k".into())))), [0, 1]);
+        assert_eq!(open_to(Some(certified("c", Role::Node(NodeId(1))))), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(open_to(Some(certified("c", Role::Operator("o".into())))), [0, 1, 2, 6, 7]);
+        assert_eq!(open_to(Some(certified("c", Role::Client("k".into())))), [0, 1, 6]);
     }
 
     #[test]

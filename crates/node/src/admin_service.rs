@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_access::SecretSealer;
-use anabranch_catalog::{Catalog, Command, GroupCommand, NodeCommand, Outcome, UserCommand};
+use anabranch_catalog::{
+    Catalog, Command, GroupCommand, GroupKind, GroupRef, NodeCommand, Outcome, UserCommand,
+};
 use anabranch_proto::admin as pb;
 use anabranch_proto::admin::admin_service_server::{AdminService, AdminServiceServer};
 use anabranch_types::NodeId;
@@ -96,6 +98,18 @@ impl AdminService for Admin {
         let reports = group_reports::gather(&self.node, &[group]).await;
         let group = Some(groups::message(&group, &reports));
         Ok(Response::new(pb::DescribeGroupResponse { group }))
+    }
+
+    async fn list_tables(
+        &self,
+        _request: Request<pb::ListTablesRequest>,
+    ) -> Result<Response<pb::ListTablesResponse>, Status> {
+        let catalog = self.catalog();
+        let is_table = |group: &GroupRef<'_>| matches!(group.kind, GroupKind::Table(_));
+        let tables: Vec<_> = catalog.groups().filter(is_table).collect();
+        let reports = group_reports::gather(&self.node, &tables).await;
+        let groups = tables.iter().map(|group| groups::table_message(group, &reports));
+        Ok(Response::new(pb::ListTablesResponse { groups: groups.collect() }))
     }
 
     async fn list_shards(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anabranch_catalog::GroupRef;
 use anabranch_proto::node as pb;
-use anabranch_replica::{GroupReport, MemberReport};
+use anabranch_replica::{GroupReport, MemberReport, SpaceUse};
 use anabranch_shard::Gate;
 use anabranch_storage::{GroupLog, Health};
 use anabranch_types::{GroupId, NodeId};
@@ -113,7 +113,13 @@ fn report(node: &Node, groups: &[u64]) -> pb::GroupsResponse {
     let report = |group: &u64| {
         let group = GroupId(*group);
         match node.replicas().report(group) {
-            Some(report) => Some(report_message(report, node.shard(group).map(|s| s.gate()))),
+            Some(report) => {
+                let table = node.table(group).filter(|_| report.leads);
+                let spaces = table.map(|table| table.spaces()).unwrap_or_default();
+                let message = report_message(report, node.shard(group).map(|s| s.gate()));
+                let spaces = spaces.into_iter().map(space_message).collect();
+                Some(pb::GroupReport { spaces, ..message })
+            }
             None if stored.contains(&group) => {
                 quarantined(node, group).or_else(|| waiting(node, group))
             }
@@ -175,5 +181,11 @@ fn report_message(report: GroupReport, gate: Option<Gate>) -> pb::GroupReport {
         voters_change: report.voters_change,
         gate,
         quarantined: report.quarantined,
+        spaces: Vec::new(),
     }
+}
+
+fn space_message(space: SpaceUse) -> pb::TableSpace {
+    let SpaceUse { name, rows, bytes, reads, writes } = space;
+    pb::TableSpace { name, rows, bytes, reads, writes }
 }

@@ -50,3 +50,7 @@ generated!(
     /// `anabranch.function.v1`: functions and mappings, for operators.
     function = "anabranch.function.v1"
 );
+generated!(
+    /// `anabranch.consumer.v1`: consumer groups, for clients and operators.
+    consumer = "anabranch.consumer.v1"
+);

@@ -17,7 +17,7 @@ pub use catalog::{
     encode_catalog_without_users, encode_command, encode_outcome,
 };
 pub use error::Error;
-pub use generated::{admin, function, job, node, pb_catalog, replica, table, v1};
+pub use generated::{admin, consumer, function, job, node, pb_catalog, replica, table, v1};
 pub use log::{key_error_kind, key_fault};
 pub use rows::{
     table_request, table_request_message, table_response, table_response_message, watch_request,

@@ -59,7 +59,7 @@ pub use recovery::{StoredCatalog, give_up_catalog};
 pub use replicas::{DamagedLog, Replicas};
 pub use settings::ReplicaSettings;
 pub use shard_replica::ShardReplica;
-pub use table_replica::TableReplica;
+pub use table_replica::{SpaceUse, TableReplica};
 
 #[doc(hidden)]
 pub mod fuzzing;

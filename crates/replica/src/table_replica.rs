@@ -12,13 +12,14 @@
 //!
 //! This never happens: a transaction has an outcome before a majority has it on disk.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anabranch_table::{
-    Command, Outcome, Request, Response, SpaceId, TableState, Transaction, TransactionId, Version,
-    Watched, WatchedRange,
+    Command, Key, Outcome, Request, Response, SpaceId, TableState, Transaction, TransactionId,
+    Version, Watched, WatchedRange,
 };
 use anabranch_types::Clock;
 use bytes::BytesMut;
@@ -59,6 +60,30 @@ pub struct TableReplica {
     deadline: Duration,
     /// Whether the node is about to stop.
     leaving: watch::Receiver<bool>,
+    /// What this replica has answered, by space.
+    answered: Arc<Mutex<BTreeMap<SpaceId, Answered>>>,
+}
+
+/// Counts of answers about one space.
+#[derive(Clone, Copy, Default)]
+struct Answered {
+    reads: u64,
+    writes: u64,
+}
+
+/// A space of a table group, and how much this replica was asked about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpaceUse {
+    /// Name of the space.
+    pub name: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// Bytes of the rows; see [`row_bytes`](anabranch_table::row_bytes).
+    pub bytes: u64,
+    /// Reads of one row or of a page that this replica has answered.
+    pub reads: u64,
+    /// Rows that were written or deleted by transactions that this replica has answered.
+    pub writes: u64,
 }
 
 impl TableReplica {
@@ -74,7 +99,8 @@ impl TableReplica {
         let (proposals, receiver) = mpsc::channel(MAX_WAITING);
         // The task ends when `proposals` and all its clones are dropped.
         tokio::spawn(Proposer { group: Arc::clone(&group), clock }.run(receiver));
-        Self { group, state, proposals, permits, logged_bytes, deadline, leaving }
+        let answered = Arc::default();
+        Self { group, state, proposals, permits, logged_bytes, deadline, leaving, answered }
     }
 
     /// Makes a transaction. Works on the leader only. Returns once a majority has it on disk and this replica has
@@ -157,10 +183,22 @@ impl TableReplica {
     /// As [`Self::transact`].
     pub async fn call(&self, request: Request) -> Result<Response, Error> {
         let outcome = match request {
-            Request::Transact(transaction) => self.transact(transaction).await?,
+            Request::Transact(transaction) => {
+                let puts = transaction.puts.iter().map(|(key, _)| key);
+                let written: Vec<_> =
+                    puts.chain(&transaction.deletes).map(|key| key.space).collect();
+                let outcome = self.transact(transaction).await?;
+                if matches!(outcome, Outcome::Done { .. }) {
+                    self.count(&written, |answered| answered.writes += 1);
+                }
+                outcome
+            }
             Request::CreateSpace { id, name } => self.create_space(id, name).await?,
             Request::DropSpace(space) => self.drop_space(space).await?,
             read @ (Request::Get(_) | Request::Range { .. } | Request::ListSpaces) => {
+                if let Request::Get(Key { space, .. }) | Request::Range { space, .. } = &read {
+                    self.count(&[*space], |answered| answered.reads += 1);
+                }
                 let response = read.read(&*self.newest().await?);
                 return response.ok_or_else(|| Error::Invalid("not a read".into()));
             }
@@ -207,6 +245,28 @@ impl TableReplica {
     /// lead now.
     pub async fn leads_now(&self) -> bool {
         self.group.read_index().await.is_ok()
+    }
+
+    fn count(&self, spaces: &[SpaceId], count: impl Fn(&mut Answered)) {
+        let state = self.state.borrow();
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        for space in spaces.iter().filter(|space| state.space(**space).is_some()) {
+            count(answered.entry(*space).or_default());
+        }
+    }
+
+    /// The spaces by number, and how much this replica was asked about each.
+    pub fn spaces(&self) -> Vec<SpaceUse> {
+        let state = Arc::clone(&self.state.borrow());
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of dropped spaces are forgotten.
+        answered.retain(|space, _| state.space(*space).is_some());
+        let spaces = state.spaces().map(|(id, space)| {
+            let Answered { reads, writes } = answered.get(&id).copied().unwrap_or_default();
+            let (rows, bytes) = (space.rows() as u64, space.bytes());
+            SpaceUse { name: space.name().to_owned(), rows, bytes, reads, writes }
+        });
+        spaces.collect()
     }
 
     /// Size of the group, as this replica has applied it.

@@ -8,6 +8,7 @@
 
 mod admin;
 mod cluster;
+mod consumer_groups;
 mod crashes;
 mod damage;
 mod full_disk;

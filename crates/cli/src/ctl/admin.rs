@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_proto::admin::admin_service_client::AdminServiceClient;
+use anabranch_proto::consumer::consumer_group_admin_service_client::ConsumerGroupAdminServiceClient;
 use anabranch_proto::function::function_service_client::FunctionServiceClient;
 use anabranch_proto::job::job_service_client::JobServiceClient;
 use anabranch_transport::{Connector, Destination};
@@ -14,6 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::{TlsArgs, reach};
 
 pub(super) type Admin = AdminServiceClient<Channel>;
+pub(super) type ConsumerGroups = ConsumerGroupAdminServiceClient<Channel>;
 pub(super) type Functions = FunctionServiceClient<Channel>;
 
 /// The services of one node, over one connection.
@@ -21,6 +23,7 @@ pub(super) struct Services {
     pub(super) admin: Admin,
     pub(super) jobs: JobServiceClient<Channel>,
     pub(super) functions: Functions,
+    pub(super) consumer_groups: ConsumerGroups,
 }
 
 /// Deadline of a call; longer than a node searches the leader of the catalog.
@@ -35,11 +38,13 @@ pub(super) async fn connect(seeds: &[String], tls: &TlsArgs) -> Result<(Services
     let channel = anabranch_transport::channel(&connector, Destination::any(&node));
     let admin = AdminServiceClient::new(channel.clone());
     let jobs = JobServiceClient::new(channel.clone());
-    let functions = FunctionServiceClient::new(channel);
+    let functions = FunctionServiceClient::new(channel.clone());
+    let consumer_groups = ConsumerGroupAdminServiceClient::new(channel);
     let services = Services {
         admin: admin.max_decoding_message_size(MAX_MESSAGE_BYTES),
         jobs: jobs.max_decoding_message_size(MAX_MESSAGE_BYTES),
         functions: functions.max_decoding_message_size(MAX_MESSAGE_BYTES),
+        consumer_groups: consumer_groups.max_decoding_message_size(MAX_MESSAGE_BYTES),
     };
     Ok((services, node))
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use anabranch_catalog::{Catalog, GroupKind, GroupRef, Replica};
 use anabranch_proto::admin as pb;
 use anabranch_proto::node::{self, GroupReport};
+use anabranch_table::Limits;
 use anabranch_types::{GroupId, NodeId};
 use tonic::Status;
 
@@ -68,6 +69,27 @@ pub(super) fn message(group: &GroupRef<'_>, reports: &Reports) -> pb::Group {
         r#move: group.moving.map(|moving| jobs::move_message(group, moving, leading)),
         gate: gate_message(leading.and_then(|leading| leading.gate.as_ref())).into(),
         kind: kind_message(group.kind).into(),
+    }
+}
+
+/// A table group: its tables as its leader knows them.
+pub(super) fn table_message(group: &GroupRef<'_>, reports: &Reports) -> pb::TableGroup {
+    let (leader_node, leading) = reports.leader(group.group).unzip();
+    let table = |space: &node::TableSpace| pb::Table {
+        name: space.name.clone(),
+        rows: space.rows,
+        bytes: space.bytes,
+        reads: space.reads,
+        writes: space.writes,
+    };
+    let spaces = leading.map(|leading| &*leading.spaces).unwrap_or_default();
+    let mut tables: Vec<_> = spaces.iter().map(table).collect();
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    pb::TableGroup {
+        group: group.group.0,
+        leader_node: leader_node.map_or(0, |node| node.0),
+        limit_bytes: Limits::DEFAULT.group_bytes,
+        tables,
     }
 }
 
