@@ -133,7 +133,7 @@ def main():
             "transactions": lambda turn: table(cluster, "--connections", "8", *paced),
             "single": lambda turn: table(cluster, "--connections", "64", "--rows-per-transaction", "1", *paced),
             "most": lambda turn: table(cluster, "--connections", "8", "--duration", seconds),
-            "leases": lambda turn: leases(cluster, turn, "--connections", "32", "--rounds", "4"),
+            "leases": lambda turn: leases(cluster, turn, "--connections", "256", "--rounds", "4"),
         }
         for name, load in loads.items():
             refused = throttled(cluster)

@@ -101,6 +101,14 @@ impl Jobs {
     }
 }
 
+#[cfg(test)]
+impl Jobs {
+    /// Ends all tasks at once, as the death of the process does.
+    pub(crate) fn abandon(&self) {
+        drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 struct Tasks {
     /// Answers, or is dropped, when the worker has given up all jobs.
     done: oneshot::Receiver<()>,

@@ -29,6 +29,8 @@ mod member;
 mod row;
 mod service;
 mod status;
+#[cfg(test)]
+mod tests;
 mod work;
 mod worker;
 
