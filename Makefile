@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist dist-bench test test-clients package-client guard guard-record demo dev fuzz sim bench curves limits costs outages handover tables scaling chaos chaos-planted chaos-campaign soak lint audit fix
+.PHONY: help setup build dist dist-bench test test-clients test-native-clients package-client guard guard-record demo dev fuzz sim bench curves limits costs outages handover tables scaling chaos chaos-planted chaos-campaign soak lint audit fix
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,6 +30,10 @@ test: setup ## Run all tests: cargo's, then the real AWS clients against real pr
 
 test-clients: build ## Run the AWS SDKs of five languages against three nodes (ARGS="java go" for only these)
 	@.venv/bin/python scripts/test_clients.py $(ARGS)
+	@$(if $(ARGS),,scripts/native_clients.sh)
+
+test-native-clients: build ## Run the native clients for Python and Go against three nodes
+	@scripts/native_clients.sh
 
 package-client: setup ## Package the native client with the crates that it needs, and build it from the packages alone
 	@scripts/package_client.sh

@@ -13,7 +13,7 @@ check() {
 }
 
 python() {
-    .venv/bin/ruff check --no-cache scripts tests && .venv/bin/ruff format --no-cache --check scripts tests
+    .venv/bin/ruff check --no-cache scripts tests clients && .venv/bin/ruff format --no-cache --check scripts tests clients
 }
 
 harness() {

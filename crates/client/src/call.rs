@@ -147,7 +147,7 @@ pub struct NewDataKey {
 
 /// Largest message. A page is larger than its data, by framing and by records of its entries that are outside of the
 /// page.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 pub(crate) fn log_client(channel: Channel) -> LogServiceClient<Channel> {
     LogServiceClient::new(channel)

@@ -26,6 +26,7 @@ use anabranch_shard::Position;
 use anabranch_types::{ShardId, StreamName, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::cluster::Cluster;
@@ -35,6 +36,8 @@ use crate::group::membership::{Assignment, keep_membership};
 use crate::group::shards::{Event, Shards};
 use crate::shard_page::ShardPage;
 
+/// Longest time in which the coordinator is told about shards that leave or have ended.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// Pages that wait for the caller of [`GroupConsumer::next`], of all shards together.
 const QUEUED_PAGES: usize = 8;
 
@@ -101,6 +104,12 @@ impl GroupBatch {
         &self.page
     }
 
+    /// Number of the member's ownership of the shard. It rises with each owner, also across groups of the same name. For
+    /// fencing outside of the cluster.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The shard.
     pub fn shard(&self) -> ShardId {
         self.page.route().shard
@@ -113,6 +122,8 @@ pub struct GroupConsumer {
     coordinator: Coordinator,
     assigned: watch::Receiver<Assignment>,
     shards: Shards,
+    /// Whether shards that are finished or leave could not be given back. With the next list it is tried again.
+    waits_for_list: bool,
     events: mpsc::Receiver<Event>,
     /// Heartbeats, and the watch.
     membership: JoinSet<()>,
@@ -145,7 +156,7 @@ impl GroupConsumer {
         let (pages, events) = mpsc::channel(QUEUED_PAGES);
         let cluster: Arc<dyn Cluster> = Arc::new(client.clone());
         let shards = Shards::new(cluster, stream.clone(), pages);
-        Ok(Self { coordinator, assigned, shards, events, membership })
+        Ok(Self { coordinator, assigned, shards, waits_for_list: false, events, membership })
     }
 
     /// The next records, of whichever shard has some. The program is finished with the batch before, whether it stored
@@ -157,21 +168,23 @@ impl GroupConsumer {
     /// [`GroupError::NoStream`] once the stream is gone. All other trouble is waited for.
     pub async fn next(&mut self) -> Result<GroupBatch, GroupError> {
         loop {
-            let assignment = self.assigned.borrow_and_update().clone();
-            if assignment.stream_is_gone {
-                return Err(GroupError::NoStream(self.shards.stream().clone()));
+            if self.assigned.has_changed().unwrap_or_default() {
+                let assignment = self.assigned.borrow_and_update().clone();
+                if assignment.stream_is_gone {
+                    return Err(GroupError::NoStream(self.shards.stream().clone()));
+                }
+                self.shards.follow(&assignment.shards);
+                self.waits_for_list = false;
             }
-            self.shards.follow(&assignment.shards);
-            // What could not be given back or finished now is tried again with the next heartbeat's list.
-            let done = self.shards.done();
-            if !done.is_empty() && self.coordinator.checkpoint(done.clone()).await.is_ok() {
-                self.shards.told(&done);
+            if !self.waits_for_list {
+                self.give_back().await;
             }
+            let mut assigned = self.assigned.clone();
             tokio::select! {
                 biased;
-                changed = self.assigned.changed() => {
+                changed = assigned.changed() => {
                     if changed.is_err() {
-                        return Err(Error::NoLeader.into()); // never: the task runs as long as this value lives
+                        return Err(GroupError::NoStream(self.shards.stream().clone()));
                     }
                 }
                 event = self.events.recv() => {
@@ -179,6 +192,24 @@ impl GroupConsumer {
                     if let Some((page, epoch)) = self.shards.take(event) {
                         return Ok(GroupBatch { page, epoch });
                     }
+                }
+            }
+        }
+    }
+
+    /// Gives back the shards that leave, and finishes those that have ended.
+    async fn give_back(&mut self) {
+        loop {
+            let done = self.shards.done();
+            if done.is_empty() {
+                return;
+            }
+            // The member goes on reading other shards while the coordinator is away. What is told twice does no harm.
+            match timeout(GIVE_BACK_WITHIN, self.coordinator.checkpoint(done.clone())).await {
+                Ok(Ok(_)) => self.shards.told(&done),
+                Ok(Err(_)) | Err(_) => {
+                    self.waits_for_list = true;
+                    return;
                 }
             }
         }
@@ -193,7 +224,8 @@ impl GroupConsumer {
         self.checkpoint_at(batch, batch.page.page().next).await
     }
 
-    /// As [`Self::checkpoint`], for the records of the batch before `next` only.
+    /// As [`Self::checkpoint`], for the records of the batch before `next` only. It does not change what
+    /// [`Self::next`] returns next.
     ///
     /// # Errors
     /// As [`Self::checkpoint`].

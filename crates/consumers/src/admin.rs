@@ -73,7 +73,9 @@ fn by_group(stored: Vec<(Bytes, Row)>) -> Result<BTreeMap<GroupKey, Stored>, Sta
         let slash = slashes.map(|(at, _)| at).nth(1).ok_or_else(unknown)?;
         let group = String::from_utf8_lossy(&key[..slash]).parse().map_err(|_| unknown())?;
         let group = groups.entry(group).or_default();
-        match rows::parse_state_key(&key[slash + 1..]).ok_or_else(unknown)? {
+        let (_, parsed) = rows::parse_state_key(&key[slash + 1..]).ok_or_else(unknown)?;
+        match parsed {
+            StateKey::Turn => {}
             StateKey::Member(id) => {
                 let stored: StoredMember =
                     rows::decode(&key, &row.value).map_err(status::damaged)?;

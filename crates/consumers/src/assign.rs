@@ -3,6 +3,7 @@
 //! Each member gets its share: the number of shards divided by the number of members, one more for some if it does not
 //! come out even. A member keeps the shards that it has, as long as they are not more than its share.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anabranch_types::ShardId;
@@ -37,9 +38,11 @@ pub(crate) fn assign(
             None => free.push_back(candidate.shard),
         }
     }
-    // Those who have most keep the larger shares, so that the fewest shards move.
+    // Those who have most keep the larger shares, so that the fewest shards move. Of two who have the same number, the
+    // one that was not asked for shards yet keeps them.
+    let leaving = |owned: &[&Candidate<'_>]| owned.iter().filter(|shard| shard.is_leaving).count();
     let mut by_count: Vec<_> = held.into_iter().collect();
-    by_count.sort_by_key(|(member, owned)| (std::cmp::Reverse(owned.len()), *member));
+    by_count.sort_by_key(|(member, owned)| (Reverse(owned.len()), leaving(owned), *member));
     let (share, larger) = (shards.len() / members.len(), shards.len() % members.len());
     let mut lacking = Vec::new();
     for (place, (member, mut owned)) in by_count.into_iter().enumerate() {
@@ -111,6 +114,26 @@ mod tests {
             }).collect();
             prop_assert_eq!(assign(&leaving, &all), first);
         }
+    }
+
+    #[test]
+    fn nobody_is_asked_for_more_when_another_has_given_a_shard_back() {
+        let (a, b, c) = (member(0), member(1), member(2));
+        let of = |owner, shards: std::ops::Range<u32>, leaving: &[u32]| {
+            let leaving = leaving.to_vec();
+            shards.map(move |shard| Candidate {
+                shard: ShardId(shard),
+                owner: Some(owner),
+                is_leaving: leaving.contains(&shard),
+            })
+        };
+        // Of seven shards b had four and a three when c came. b has given shard 6 back, a has not given 2 back yet.
+        let mut shards: Vec<_> = of(&a, 0..3, &[2]).chain(of(&b, 3..6, &[])).collect();
+        shards.push(Candidate { shard: ShardId(6), owner: None, is_leaving: false });
+        let members = [a.clone(), b.clone(), c.clone()].into_iter().collect();
+        let assigned = assign(&shards, &members);
+        let owners: Vec<_> = assigned.values().cloned().collect();
+        assert_eq!(owners, [&a, &a, &c, &b, &b, &b, &c].map(Clone::clone));
     }
 
     #[test]

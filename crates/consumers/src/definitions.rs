@@ -1,19 +1,20 @@
 //! Makes, lists and deletes groups: rows that any node reads and writes.
 //!
-//! The checkpoints of a group that begins at the newest records are stored before its definition. So a record that is
-//! put after the group is made is read. A coordinator stores rows only while the definition is the one that it has
-//! read, so rows of a deleted group do not come back.
+//! The checkpoints of a group that begins at the newest records are stored before its definition, under the group's own
+//! id. So a record that is put after the group is made is read, and a Join that fails halfway leaves rows that belong to
+//! no group. The next coordinator of a group of this name deletes them. A coordinator stores rows only while the
+//! definition is the one that it has read.
 
 use anabranch_client::{Absent, Error, LatestPosition, Tables, latest_positions};
 use anabranch_shard::Start;
 use anabranch_table::{Expect, Key, KeyRange, Outcome, Row, SpaceId, Transaction};
-use anabranch_types::GroupId;
+use anabranch_types::GroupId as TableGroup;
 use bytes::Bytes;
 use tonic::Status;
 
 use crate::message::Join;
 use crate::name::GroupKey;
-use crate::rows::{self, DEFINITIONS, Definition, GroupStart, STATE, StoredShard};
+use crate::rows::{self, DEFINITIONS, Definition, GroupId, GroupStart, STATE, StoredShard};
 use crate::status;
 
 /// Rows of one transaction.
@@ -24,7 +25,7 @@ pub(crate) const MAX_GROUPS: usize = 1000;
 /// Where the rows of all groups are.
 #[derive(Clone, Copy)]
 struct Spaces {
-    group: GroupId,
+    group: TableGroup,
     definitions: SpaceId,
     state: SpaceId,
 }
@@ -57,7 +58,7 @@ impl Definitions {
 
     /// Makes the group of a Join, if it does not exist.
     pub(crate) async fn make(&self, join: &Join) -> Result<(), Status> {
-        let Join { group, member, stored, start } = join;
+        let Join { group, member, start, .. } = join;
         let view = self.tables.cluster().newest_view().await.map_err(status::of_cluster)?;
         if view.stream(&group.stream).is_none() {
             return Err(status::no_stream(&group.stream));
@@ -71,17 +72,23 @@ impl Definitions {
         if definitions.len() >= MAX_GROUPS {
             return Err(status::throttled(format!("the cluster has {MAX_GROUPS} consumer groups")));
         }
-        if *start == Start::Latest {
-            self.store_latest(spaces, group).await?;
-        }
+        let id = GroupId::random();
+        let stored = match start {
+            Start::Latest => self.store_latest(spaces, group, &id).await?,
+            Start::TrimHorizon | Start::At(_) | Start::AtTimestamp(_) => None,
+        };
         let definition = Definition {
-            created_millis: stored.joined_millis,
+            id,
+            created_millis: join.stored.joined_millis,
             start: GroupStart::of(*start),
             creator: member.to_string(),
         };
         let key = Key { space: spaces.definitions, key };
         let transaction = Transaction {
-            checks: vec![(key.clone(), Expect::Absent)],
+            // The coordinator of a group that came and went meanwhile may have deleted the checkpoints.
+            checks: std::iter::once((key.clone(), Expect::Absent))
+                .chain(stored.map(|stored| (stored, Expect::Present)))
+                .collect(),
             puts: vec![(key, rows::encode(&definition))],
             ..Transaction::default()
         };
@@ -89,28 +96,29 @@ impl Definitions {
         self.change(spaces, transaction).await.map(drop)
     }
 
-    /// Stores where each shard ends now. Shards that are closed are finished: all their records are older.
-    async fn store_latest(&self, spaces: Spaces, group: &GroupKey) -> Result<(), Status> {
+    /// Stores where each shard ends now. Shards that are closed are finished: all their records are older. Returns the
+    /// key of one of the rows.
+    async fn store_latest(
+        &self,
+        spaces: Spaces,
+        group: &GroupKey,
+        id: &GroupId,
+    ) -> Result<Option<Key>, Status> {
         let latest = latest_positions(&**self.tables.cluster(), &group.stream).await;
         let latest = latest.map_err(|error| match error == Error::NotFound {
             true => status::no_stream(&group.stream),
             false => status::of_cluster(error),
         })?;
-        let put = |LatestPosition { route, next, is_closed }: &LatestPosition| {
-            let key = rows::shard_key(group, route.stream_id, route.shard);
+        let put = |LatestPosition { stream, shard, next, is_closed }: &LatestPosition| {
+            let key = rows::shard_key(group, id, *stream, *shard);
             let stored = StoredShard { finished: *is_closed, ..StoredShard::at(*next) };
             (Key { space: spaces.state, key }, rows::encode(&stored))
         };
-        let definition = Key { space: spaces.definitions, key: rows::definition_key(group) };
-        for chunk in latest.chunks(TRANSACTION_ROWS - 1) {
-            let transaction = Transaction {
-                checks: vec![(definition.clone(), Expect::Absent)],
-                puts: chunk.iter().map(put).collect(),
-                ..Transaction::default()
-            };
-            self.change(spaces, transaction).await?;
+        for chunk in latest.chunks(TRANSACTION_ROWS) {
+            let puts = chunk.iter().map(put).collect();
+            self.change(spaces, Transaction { puts, ..Transaction::default() }).await?;
         }
-        Ok(())
+        Ok(latest.first().map(|first| put(first).0))
     }
 
     /// Deletes a group with its rows. `false` if there was none.
@@ -118,24 +126,46 @@ impl Definitions {
         let Some(spaces) = self.spaces().await.map_err(status::of_cluster)? else {
             return Ok(false);
         };
-        let definition = Key { space: spaces.definitions, key: rows::definition_key(group) };
+        let key = Key { space: spaces.definitions, key: rows::definition_key(group) };
+        let row = match self.tables.get(spaces.group, key.clone()).await {
+            Err(Absent::Space) => None,
+            row => row.map_err(status::of_absent)?,
+        };
+        let Some(row) = row else { return Ok(false) };
+        let definition: Definition = rows::decode(&key.key, &row.value).map_err(status::damaged)?;
         let transaction = Transaction {
-            checks: vec![(definition.clone(), Expect::Present)],
-            deletes: vec![definition.clone()],
+            checks: vec![(key.clone(), Expect::Version(row.version))],
+            deletes: vec![key],
             ..Transaction::default()
         };
-        let existed = self.change(spaces, transaction).await?;
-        let stored = self.all(spaces, spaces.state, of_group(group)).await?;
-        for chunk in stored.chunks(TRANSACTION_ROWS - 1) {
-            let key = |(key, _): &(Bytes, Row)| Key { space: spaces.state, key: key.clone() };
-            let transaction = Transaction {
-                checks: vec![(definition.clone(), Expect::Absent)],
-                deletes: chunk.iter().map(key).collect(),
-                ..Transaction::default()
-            };
-            self.change(spaces, transaction).await?;
+        if !self.change(spaces, transaction).await? {
+            return Ok(false); // another call has deleted it
         }
-        Ok(existed)
+        let prefix = rows::state_of(group).len();
+        let mut stored = self.all(spaces, spaces.state, of_group(group)).await?;
+        // Rows of a group that is made meanwhile have another id.
+        stored.retain(|(key, _)| {
+            let parsed = key.get(prefix..).and_then(rows::parse_state_key);
+            parsed.is_some_and(|(id, _)| id == definition.id)
+        });
+        for chunk in stored.chunks(TRANSACTION_ROWS) {
+            let key = |(key, _): &(Bytes, Row)| Key { space: spaces.state, key: key.clone() };
+            let deletes = chunk.iter().map(key).collect();
+            self.change(spaces, Transaction { deletes, ..Transaction::default() }).await?;
+        }
+        Ok(true)
+    }
+
+    /// Whether there is such a group.
+    pub(crate) async fn exists(&self, group: &GroupKey) -> Result<bool, Status> {
+        let Some(spaces) = self.spaces().await.map_err(status::of_cluster)? else {
+            return Ok(false);
+        };
+        let key = Key { space: spaces.definitions, key: rows::definition_key(group) };
+        match self.tables.get(spaces.group, key).await {
+            Err(Absent::Space) => Ok(false),
+            row => row.map(|row| row.is_some()).map_err(status::of_absent),
+        }
     }
 
     /// All groups, in the order of stream and name.

@@ -3,12 +3,14 @@
 //! | space | key | value, as JSON |
 //! | --- | --- | --- |
 //! | [`DEFINITIONS`] | `STREAM/GROUP` | [`Definition`] |
-//! | [`STATE`] | `STREAM/GROUP/m/MEMBER` | [`StoredMember`] |
-//! | | `STREAM/GROUP/s/ID/SHARD` | [`StoredShard`] |
+//! | [`STATE`] | `STREAM/GROUP/ID/m/MEMBER` | [`StoredMember`] |
+//! | | `STREAM/GROUP/ID/s/STREAM-ID/SHARD` | [`StoredShard`] |
+//! | | `STREAM/GROUP/ID/turn` | nothing: each transaction of the coordinator expects and writes it |
 //!
-//! ID is the number that tells a stream from a later one of the same name. Every node keeps a copy of the definitions,
-//! which decide about jobs. Only the coordinator reads and writes the rows of members and shards. All names are stored:
-//! never change them.
+//! ID tells a group from others of its name, STREAM-ID a stream from others of its name. So what is left of a group that
+//! was deleted, or never made, never belongs to a later one: the coordinator deletes it. Every node keeps a copy of the
+//! definitions, which decide about jobs. Rows of the other space are written by the coordinator, and once before it, by
+//! the Join that makes a group at the newest records. All names are stored: never change them.
 
 use anabranch_catalog::StreamId;
 use anabranch_shard::{Position, Start};
@@ -27,6 +29,8 @@ pub(crate) const STATE: &str = "consumers/state";
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Definition {
+    /// Tells the group from others of its name: 16 random bytes.
+    pub(crate) id: GroupId,
     /// Creation, in milliseconds since 1970.
     pub(crate) created_millis: u64,
     /// Where the group reads shards that it has no checkpoint of.
@@ -70,9 +74,20 @@ pub(crate) struct StoredShard {
     pub(crate) epoch: u64,
 }
 
+/// Id of a group, 32 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupId(String);
+
+impl GroupId {
+    pub(crate) fn random() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
+    }
+}
+
 /// Part of the state space that a key names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StateKey {
+    Turn,
     Member(MemberId),
     Shard(StreamId, ShardId),
 }
@@ -100,7 +115,7 @@ pub(crate) fn definition_key(group: &GroupKey) -> Bytes {
     group.to_string().into()
 }
 
-/// What the keys of the members and shards of a group begin with.
+/// What the keys of the members and shards of all groups of this name begin with.
 pub(crate) fn state_of(group: &GroupKey) -> Bytes {
     format!("{group}/").into()
 }
@@ -110,22 +125,30 @@ pub(crate) fn state_end(group: &GroupKey) -> Bytes {
     format!("{group}0").into()
 }
 
-pub(crate) fn member_key(group: &GroupKey, member: &MemberId) -> Bytes {
-    format!("{group}/m/{member}").into()
+pub(crate) fn turn_key(group: &GroupKey, id: &GroupId) -> Bytes {
+    format!("{group}/{}/turn", id.0).into()
 }
 
-pub(crate) fn shard_key(group: &GroupKey, stream: StreamId, shard: ShardId) -> Bytes {
-    format!("{group}/s/{}/{}", stream.0, shard.0).into()
+pub(crate) fn member_key(group: &GroupKey, id: &GroupId, member: &MemberId) -> Bytes {
+    format!("{group}/{}/m/{member}", id.0).into()
 }
 
-/// Reads the end of a key of the state space, after [`state_of`].
-pub(crate) fn parse_state_key(rest: &[u8]) -> Option<StateKey> {
-    let rest = std::str::from_utf8(rest).ok()?;
-    if let Some(member) = rest.strip_prefix("m/") {
-        return member.parse().ok().map(StateKey::Member);
-    }
-    let (stream, shard) = rest.strip_prefix("s/")?.split_once('/')?;
-    Some(StateKey::Shard(StreamId(stream.parse().ok()?), ShardId(shard.parse().ok()?)))
+pub(crate) fn shard_key(group: &GroupKey, id: &GroupId, stream: StreamId, shard: ShardId) -> Bytes {
+    format!("{group}/{}/s/{}/{}", id.0, stream.0, shard.0).into()
+}
+
+/// Reads the end of a key of the state space, after [`state_of`]: the id of the group, and what the row is of.
+pub(crate) fn parse_state_key(rest: &[u8]) -> Option<(GroupId, StateKey)> {
+    let (id, rest) = std::str::from_utf8(rest).ok()?.split_once('/')?;
+    let key = if rest == "turn" {
+        StateKey::Turn
+    } else if let Some(member) = rest.strip_prefix("m/") {
+        StateKey::Member(member.parse().ok()?)
+    } else {
+        let (stream, shard) = rest.strip_prefix("s/")?.split_once('/')?;
+        StateKey::Shard(StreamId(stream.parse().ok()?), ShardId(shard.parse().ok()?))
+    };
+    Some((GroupId(id.to_owned()), key))
 }
 
 pub(crate) fn encode(row: &impl Serialize) -> Bytes {
@@ -151,12 +174,18 @@ mod tests {
     fn keys_never_change_and_read_back() {
         let group: GroupKey = "orders/bill-ing".parse().unwrap();
         let member: MemberId = "a.b".parse().unwrap();
+        let id = GroupId("1f".to_owned());
         assert_eq!(definition_key(&group), "orders/bill-ing");
         let keys = [
-            (member_key(&group, &member), "orders/bill-ing/m/a.b", StateKey::Member(member)),
+            (turn_key(&group, &id), "orders/bill-ing/1f/turn", StateKey::Turn),
             (
-                shard_key(&group, StreamId(7), ShardId(12)),
-                "orders/bill-ing/s/7/12",
+                member_key(&group, &id, &member),
+                "orders/bill-ing/1f/m/a.b",
+                StateKey::Member(member),
+            ),
+            (
+                shard_key(&group, &id, StreamId(7), ShardId(12)),
+                "orders/bill-ing/1f/s/7/12",
                 StateKey::Shard(StreamId(7), ShardId(12)),
             ),
         ];
@@ -164,9 +193,11 @@ mod tests {
             assert_eq!(key, golden);
             let prefix = state_of(&group);
             assert!(key > prefix && key < state_end(&group));
-            assert_eq!(parse_state_key(&key[prefix.len()..]), Some(parsed));
+            assert_eq!(parse_state_key(&key[prefix.len()..]), Some((id.clone(), parsed)));
         }
-        for other in ["", "x/1", "m/", "m/a/b", "s/1", "s/a/1", "s/1/2/3"] {
+        for other in
+            ["", "i", "i/x/1", "i/m/", "i/m/a/b", "i/s/1", "i/s/a/1", "i/s/1/2/3", "i/turns"]
+        {
             assert_eq!(parse_state_key(other.as_bytes()), None, "{other}");
         }
     }
@@ -174,11 +205,12 @@ mod tests {
     #[test]
     fn stored_rows_never_change() {
         let definition = Definition {
+            id: GroupId("1f".to_owned()),
             created_millis: 5,
             start: GroupStart::AtMillis(9),
             creator: "a".to_owned(),
         };
-        let golden = r#"{"created_millis":5,"start":{"at-millis":9},"creator":"a"}"#;
+        let golden = r#"{"id":"1f","created_millis":5,"start":{"at-millis":9},"creator":"a"}"#;
         assert_eq!(encode(&definition), golden);
         assert_eq!(decode(b"", golden.as_bytes()), Ok(definition));
         let member = StoredMember {

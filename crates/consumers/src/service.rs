@@ -10,17 +10,16 @@ use anabranch_proto::consumer as pb;
 use anabranch_proto::consumer::consumer_group_service_server::{
     ConsumerGroupService, ConsumerGroupServiceServer,
 };
-use anabranch_table::Version;
+use anabranch_types::NodeId;
 use futures::Stream;
 use futures::stream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
-use crate::coordinator::{Answer, Call, CallKind, Running, Shown, ShownMember};
+use crate::coordinator::{Answer, Call, CallKind, Running};
 use crate::message;
 use crate::name::{GroupKey, MemberId};
-use crate::rows::{self, DEFINITIONS};
 use crate::status;
 use crate::work::{ConsumerGroups, job_of};
 
@@ -48,27 +47,33 @@ impl ServedGroups {
         self.groups.get().ok_or_else(|| status::not_coordinator(None))
     }
 
-    /// The coordinator of a group, if it runs here.
-    fn running(&self, key: &GroupKey) -> Result<Running, Status> {
+    /// The coordinator of a group, if it runs here. That there is no such group is said only by the table group itself,
+    /// and that there is no such stream only by the newest version of the catalog.
+    async fn running(&self, key: &GroupKey) -> Result<Running, Status> {
         let groups = self.groups()?;
         if let Some(running) = groups.coordinators.get(key) {
             return Ok(running);
         }
-        if groups.cluster.view().stream(&key.stream).is_none() {
+        if self.owner(key).is_some() {
+            return Err(self.elsewhere(groups, key));
+        }
+        let view = groups.cluster.newest_view().await.map_err(status::of_cluster)?;
+        if view.stream(&key.stream).is_none() {
             return Err(status::no_stream(&key.stream));
         }
-        let copies = self.jobs.get().and_then(Jobs::copies);
-        let definitions = copies.map(|copies| copies.rows(DEFINITIONS)).unwrap_or_default();
-        let is_known = definitions.version() > Version::START;
-        if is_known && definitions.get(&rows::definition_key(key)).is_none() {
-            return Err(status::no_group(key));
+        match groups.definitions.exists(key).await? {
+            true => Err(self.elsewhere(groups, key)),
+            false => Err(status::no_group(key)),
         }
-        Err(self.elsewhere(groups, key))
+    }
+
+    fn owner(&self, key: &GroupKey) -> Option<NodeId> {
+        self.jobs.get().and_then(|jobs| jobs.owner(&job_of(key)))
     }
 
     /// Says where the coordinator is.
     fn elsewhere(&self, groups: &ConsumerGroups, key: &GroupKey) -> Status {
-        let owner = self.jobs.get().and_then(|jobs| jobs.owner(&job_of(key)));
+        let owner = self.owner(key);
         // A coordinator that is about to begin on this node has no node yet.
         status::not_coordinator(owner.filter(|owner| *owner != groups.node))
     }
@@ -105,9 +110,11 @@ impl ConsumerGroupService for ServedGroups {
         let join = join.map_err(|error| status::invalid(&error))?;
         let key = &join.group;
         let Some(running) = groups.coordinators.get(key) else {
-            let owner = self.jobs.get().and_then(|jobs| jobs.owner(&job_of(key)));
-            if owner.is_none() {
-                groups.definitions.make(&join).await?;
+            if self.owner(key).is_none() {
+                // The group is made also if the caller does not wait for it any more.
+                let (definitions, join) = (groups.definitions.clone(), join.clone());
+                let made = tokio::spawn(async move { definitions.make(&join).await });
+                made.await.map_err(|_| ended())??;
             }
             return Err(self.elsewhere(groups, key));
         };
@@ -122,7 +129,7 @@ impl ConsumerGroupService for ServedGroups {
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
         let pb::HeartbeatRequest { group, member } = request.into_inner();
         let (key, member) = Self::existing(group, &member)?;
-        let heard = call(&self.running(&key)?, member, CallKind::Heartbeat).await?;
+        let heard = call(&self.running(&key).await?, member, CallKind::Heartbeat).await?;
         Ok(Response::new(pb::HeartbeatResponse { version: heard.version }))
     }
 
@@ -133,7 +140,7 @@ impl ConsumerGroupService for ServedGroups {
         let pb::CheckpointRequest { group, member, shards } = request.into_inner();
         let shards = message::checkpoints(shards).map_err(|error| status::invalid(&error))?;
         let (key, member) = Self::existing(group, &member)?;
-        let stored = call(&self.running(&key)?, member, CallKind::Checkpoint(shards)).await?;
+        let stored = call(&self.running(&key).await?, member, CallKind::Checkpoint(shards)).await?;
         let refused = stored.refused.into_iter().map(|shard| shard.0).collect();
         Ok(Response::new(pb::CheckpointResponse { refused }))
     }
@@ -145,7 +152,7 @@ impl ConsumerGroupService for ServedGroups {
         let pb::LeaveRequest { group, member, shards } = request.into_inner();
         let shards = message::checkpoints(shards).map_err(|error| status::invalid(&error))?;
         let (key, member) = Self::existing(group, &member)?;
-        call(&self.running(&key)?, member, CallKind::Leave(shards)).await?;
+        call(&self.running(&key).await?, member, CallKind::Leave(shards)).await?;
         Ok(Response::new(pb::LeaveResponse {}))
     }
 
@@ -154,7 +161,7 @@ impl ConsumerGroupService for ServedGroups {
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Watched>, Status> {
         let pb::WatchRequest { group, member } = request.into_inner();
         let (key, member) = Self::existing(group, &member)?;
-        let running = self.running(&key)?;
+        let running = self.running(&key).await?;
         if !running.shown.borrow().members.contains_key(&member) {
             return Err(status::unknown_member());
         }
@@ -167,8 +174,8 @@ impl ConsumerGroupService for ServedGroups {
 struct Watch {
     running: Running,
     member: MemberId,
-    /// Version and catalog version of the list that was sent last.
-    sent: Option<(u64, u64)>,
+    /// Version of the list that was sent last.
+    sent: Option<u64>,
     has_ended: bool,
 }
 
@@ -191,7 +198,7 @@ impl Watch {
     async fn changed(&mut self) -> Result<(), Status> {
         loop {
             let shown = Arc::clone(&self.running.shown.borrow_and_update());
-            let version = shown.members.get(&self.member).map(|member| seen(member, &shown));
+            let version = shown.members.get(&self.member).map(|member| member.version);
             if version.is_none() || version != self.sent {
                 return Ok(());
             }
@@ -203,14 +210,9 @@ impl Watch {
     fn response(&mut self) -> Option<pb::WatchResponse> {
         let shown = Arc::clone(&self.running.shown.borrow());
         let member = shown.members.get(&self.member)?;
-        self.sent = Some(seen(member, &shown));
+        self.sent = Some(member.version);
         let start = shown.definition.start;
         let shards = member.shards.iter().map(|shard| message::owned(shard, start, &shown.view));
         Some(pb::WatchResponse { version: member.version, shards: shards.collect() })
     }
-}
-
-/// What a response depends on: the shards, and the addresses of nodes in the catalog.
-fn seen(member: &ShownMember, shown: &Shown) -> (u64, u64) {
-    (member.version, shown.view.catalog().version)
 }

@@ -261,8 +261,8 @@ impl Definitions {
             true => no_stream(&mapping.stream),
             false => status(error),
         })?;
-        let position = |LatestPosition { route, next, is_closed }| {
-            let key = rows::checkpoint_key(mapping.id, route.stream_id, route.shard);
+        let position = |LatestPosition { stream, shard, next, is_closed }| {
+            let key = rows::checkpoint_key(mapping.id, stream, shard);
             (key, Checkpoint { is_finished: is_closed, ..Checkpoint::at(next) })
         };
         let positions: Vec<_> = latest.into_iter().map(position).collect();

@@ -156,6 +156,23 @@ pub enum Bug {
     /// Harness: many writers to one shard at the same time; no fault is needed. Seen: the record at an acknowledged
     /// sequence number differs from the record that was put.
     ReorderBatch,
+    /// `stale-table-read`: a replica of the table group that believes to lead answers reads from what it has applied,
+    /// without asking the others (`replica/src/table_replica.rs`).
+    ///
+    /// Promise: a read of an item shows every write that was acknowledged before it.
+    ///
+    /// Harness: compare-and-set, puts and reads of some items through every gateway. Cut the leader of the table group
+    /// off from the other nodes, but not from its clients, for some seconds. Seen: a read at the old leader shows an
+    /// old value.
+    StaleTableRead,
+    /// `ignore-group-epoch`: the coordinator of a consumer group keeps the checkpoint of any member for any epoch
+    /// (`consumers/src/group.rs`).
+    ///
+    /// Promise: a former owner of a shard stores no checkpoint.
+    ///
+    /// Harness: members that pause for longer than their session time, and members that join again and send checkpoints
+    /// with former epochs; no fault is needed. Seen: a checkpoint with an old epoch succeeds after another owner acted.
+    IgnoreGroupEpoch,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -177,6 +194,8 @@ impl Bug {
         Self::KeepRevoked,
         Self::ForgetVote,
         Self::ReorderBatch,
+        Self::StaleTableRead,
+        Self::IgnoreGroupEpoch,
     ];
 
     /// The name of the bug in `ANABRANCH_PLANTED_BUG`.
@@ -197,6 +216,8 @@ impl Bug {
             Self::KeepRevoked => "keep-revoked",
             Self::ForgetVote => "forget-vote",
             Self::ReorderBatch => "reorder-batch",
+            Self::StaleTableRead => "stale-table-read",
+            Self::IgnoreGroupEpoch => "ignore-group-epoch",
         }
     }
 

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anabranch_planted::{Bug, planted};
 use anabranch_table::{
     Command, Key, Outcome, Request, Response, SpaceId, TableState, Transaction, TransactionId,
     Version, Watched, WatchedRange,
@@ -211,7 +212,11 @@ impl TableReplica {
     /// # Errors
     /// [`Error::NotLeader`].
     pub async fn newest(&self) -> Result<Arc<TableState>, Error> {
-        self.group.read_index().await?;
+        if planted(Bug::StaleTableRead) {
+            self.group.leading_term()?;
+        } else {
+            self.group.read_index().await?;
+        }
         Ok(Arc::clone(&self.state.borrow()))
     }
 

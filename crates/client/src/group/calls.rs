@@ -10,9 +10,9 @@ use anabranch_transport::Destination;
 use anabranch_types::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
-use tonic::{Response, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 
-use crate::call::{CallError, error_of};
+use crate::call::{CallError, MAX_MESSAGE_BYTES, error_of};
 use crate::client::Client;
 use crate::error::Error;
 
@@ -35,15 +35,22 @@ pub(crate) struct Coordinator {
     node: Option<NodeId>,
     /// Which node is asked next, if none is known.
     turn: usize,
+    /// Longest time of one attempt.
+    attempt: Duration,
 }
 
 impl Coordinator {
     pub(crate) fn new(client: &Client, group: pb::GroupRef, member: String) -> Self {
-        Self { client: client.clone(), group, member, node: None, turn: 0 }
+        Self { client: client.clone(), group, member, node: None, turn: 0, attempt: ATTEMPT }
     }
 
     pub(crate) fn group(&self) -> &pb::GroupRef {
         &self.group
+    }
+
+    /// Shortens the time of one attempt.
+    pub(crate) fn answers_within(&mut self, attempt: Duration) {
+        self.attempt = ATTEMPT.min(attempt);
     }
 
     /// Joins. Returns the session time.
@@ -54,14 +61,13 @@ impl Coordinator {
         Ok(Duration::from_millis(joined.session_millis.into()))
     }
 
-    /// Tells that the member is alive. Returns the version of its shards.
-    pub(crate) async fn heartbeat(&mut self) -> Result<u64, Error> {
+    /// Tells that the member is alive.
+    pub(crate) async fn heartbeat(&mut self) -> Result<(), Error> {
         let request =
             pb::HeartbeatRequest { group: Some(self.group.clone()), member: self.member.clone() };
-        let heard = self
-            .call(request, |mut service, request| async move { service.heartbeat(request).await })
+        self.call(request, |mut service, request| async move { service.heartbeat(request).await })
             .await?;
-        Ok(heard.version)
+        Ok(())
     }
 
     /// Stores checkpoints. Returns the shards that were refused.
@@ -107,8 +113,13 @@ impl Coordinator {
         let mut followed = 0;
         loop {
             let service = ConsumerGroupServiceClient::new(self.channel()?);
-            let error = match timeout(ATTEMPT, call(service, request.clone())).await {
+            let service = service.max_decoding_message_size(MAX_MESSAGE_BYTES);
+            let error = match timeout(self.attempt, call(service, request.clone())).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
+                // A node of a release without consumer groups.
+                Ok(Err(status)) if status.code() == Code::Unimplemented => {
+                    CallError::NotLeader(None)
+                }
                 Ok(Err(status)) => error_of(&status),
                 Err(_elapsed) => CallError::Unknown("no answer in time".to_owned()),
             };

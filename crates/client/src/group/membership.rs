@@ -1,6 +1,7 @@
 //! Keeps a program a member of its group: heartbeats, and the newest list of its shards. A member that was removed joins
 //! again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_proto::consumer as pb;
@@ -17,9 +18,9 @@ const SILENCE: Duration = Duration::from_secs(8);
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What the member owns, as the coordinator told it last.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Assignment {
-    pub(crate) shards: Vec<pb::OwnedShard>,
+    pub(crate) shards: Arc<Vec<pb::OwnedShard>>,
     /// There is nothing to read any more.
     pub(crate) stream_is_gone: bool,
 }
@@ -31,16 +32,17 @@ pub(crate) async fn keep_membership(
     session: Duration,
     assigned: watch::Sender<Assignment>,
 ) {
-    let (mut heart, mut eyes) = (coordinator.clone(), coordinator.clone());
-    let mut joining = coordinator;
+    let (mut heartbeats, mut watches) = (coordinator.clone(), coordinator.clone());
+    let mut joins = coordinator;
+    heartbeats.answers_within(session / 3);
     loop {
         tokio::select! {
-            () = beat(&mut heart, session) => {}
-            () = follow(&mut eyes, &assigned) => {}
+            () = send_heartbeats(&mut heartbeats, session) => {}
+            () = follow(&mut watches, &assigned) => {}
         }
         // The group does not know the member any more: what it owned belongs to others.
         assigned.send_replace(Assignment::default());
-        match joining.join(join.clone()).await {
+        match joins.join(join.clone()).await {
             Ok(_) => {}
             Err(Error::NotFound) => {
                 assigned.send_replace(Assignment { stream_is_gone: true, ..Assignment::default() });
@@ -55,7 +57,7 @@ pub(crate) async fn keep_membership(
 }
 
 /// Sends heartbeats. Ends when the group does not know the member.
-async fn beat(coordinator: &mut Coordinator, session: Duration) {
+async fn send_heartbeats(coordinator: &mut Coordinator, session: Duration) {
     let mut beats = interval(session / 3);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -81,8 +83,18 @@ async fn follow(coordinator: &mut Coordinator, assigned: &watch::Sender<Assignme
 }
 
 async fn show(mut lists: Streaming<pb::WatchResponse>, assigned: &watch::Sender<Assignment>) {
-    while let Ok(Ok(Some(list))) = timeout(SILENCE, lists.message()).await {
-        // Also a list without changes is shown: what failed before is tried again.
-        assigned.send_replace(Assignment { shards: list.shards, stream_is_gone: false });
+    loop {
+        match timeout(SILENCE, lists.message()).await {
+            // Also a list without changes is shown: what failed before is tried again.
+            Ok(Ok(Some(list))) => {
+                let shards = Arc::new(list.shards);
+                assigned.send_replace(Assignment { shards, stream_is_gone: false });
+            }
+            Ok(Err(error)) => {
+                tracing::info!(%error, "the list of the member's shards is asked for again");
+                return;
+            }
+            Ok(Ok(None)) | Err(_) => return,
+        }
     }
 }

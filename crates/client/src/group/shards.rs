@@ -14,22 +14,18 @@ use tokio::time::sleep;
 use crate::cluster::Cluster;
 use crate::group::position;
 use crate::shard_page::ShardPage;
-use crate::stream_reader::StreamReader;
+use crate::stream_reader::{ReadError, StreamReader};
 
 /// Pause before a shard that could not be read is read again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// From the reader of a shard.
-pub(crate) enum Event {
-    Page {
-        page: ShardPage,
-        epoch: u64,
-    },
-    /// The shard has no more records.
-    Ended {
-        shard: ShardId,
-        epoch: u64,
-    },
+pub(crate) struct Event {
+    shard: ShardId,
+    /// Number of the reader. Events of a reader that was dropped may still wait in the queue.
+    reader: u64,
+    /// The next page. `None`: the shard has no more records.
+    page: Option<ShardPage>,
 }
 
 /// All shards that the member owns.
@@ -38,6 +34,8 @@ pub(crate) struct Shards {
     stream: StreamName,
     pages: mpsc::Sender<Event>,
     held: BTreeMap<ShardId, Held>,
+    /// Number of the next reader.
+    next_reader: u64,
     /// Shards that were given back or finished, with their epochs, until the coordinator's list shows it.
     gone: BTreeMap<ShardId, u64>,
 }
@@ -45,7 +43,8 @@ pub(crate) struct Shards {
 /// A shard that the member owns.
 pub(crate) struct Held {
     pub(crate) epoch: u64,
-    reader: AbortHandle,
+    reader: u64,
+    reading: AbortHandle,
     /// Another member waits for it.
     leaving: bool,
     /// Where the shard ends, once the coordinator knows it.
@@ -60,7 +59,7 @@ pub(crate) struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.reader.abort();
+        self.reading.abort();
     }
 }
 
@@ -70,7 +69,8 @@ impl Shards {
         stream: StreamName,
         pages: mpsc::Sender<Event>,
     ) -> Self {
-        Self { cluster, stream, pages, held: BTreeMap::new(), gone: BTreeMap::new() }
+        let (held, gone) = (BTreeMap::new(), BTreeMap::new());
+        Self { cluster, stream, pages, held, next_reader: 0, gone }
     }
 
     pub(crate) fn stream(&self) -> &StreamName {
@@ -111,7 +111,7 @@ impl Shards {
         }
     }
 
-    fn begin(&self, shard: ShardId, owned: &pb::OwnedShard, end: Option<Position>) -> Held {
+    fn begin(&mut self, shard: ShardId, owned: &pb::OwnedShard, end: Option<Position>) -> Held {
         let stored = owned.next.and_then(of_message);
         let start = match (stored, owned.start) {
             (Some(next), _) => Start::At(next),
@@ -120,17 +120,19 @@ impl Shards {
             }
             (None, Some(pb::owned_shard::Start::TrimHorizon(_)) | None) => Start::TrimHorizon,
         };
-        let read = read(
-            Arc::clone(&self.cluster),
-            self.stream.clone(),
+        let reader = self.next_reader;
+        self.next_reader += 1;
+        let read = Read {
+            cluster: Arc::clone(&self.cluster),
+            stream: self.stream.clone(),
             shard,
-            owned.epoch,
-            start,
-            self.pages.clone(),
-        );
+            reader,
+            events: self.pages.clone(),
+        };
         Held {
             epoch: owned.epoch,
-            reader: tokio::spawn(read).abort_handle(),
+            reader,
+            reading: tokio::spawn(read.run(start)).abort_handle(),
             leaving: owned.leaving,
             end,
             has_ended: false,
@@ -183,22 +185,22 @@ impl Shards {
         }
     }
 
-    /// What the program gets of an event: nothing if the shard is not the member's any more, or is about to leave.
+    /// What the program gets of an event: nothing if the shard is not the member's any more, or is about to leave. A shard
+    /// that leaves has no end here, because pages before it may have been dropped.
     pub(crate) fn take(&mut self, event: Event) -> Option<(ShardPage, u64)> {
-        let (shard, epoch) = match &event {
-            Event::Page { page, epoch } => (page.route().shard, *epoch),
-            Event::Ended { shard, epoch } => (*shard, *epoch),
-        };
-        let held = self.held.get_mut(&shard).filter(|held| held.epoch == epoch)?;
-        match event {
-            Event::Ended { .. } => {
+        let Event { shard, reader, page } = event;
+        let held = self.held.get_mut(&shard)?;
+        if held.reader != reader || held.leaving {
+            return None;
+        }
+        match page {
+            None => {
                 held.has_ended = true;
                 None
             }
-            Event::Page { .. } if held.leaving => None,
-            Event::Page { page, epoch } => {
+            Some(page) => {
                 held.given = Some(page.page().next);
-                Some((page, epoch))
+                Some((page, held.epoch))
             }
         }
     }
@@ -209,37 +211,43 @@ fn of_message(position: v1::Position) -> Option<Position> {
     Some(Position { log_index: position.log_index, offset })
 }
 
-/// Reads a shard to its end.
-async fn read(
+/// The task that reads a shard to its end.
+struct Read {
     cluster: Arc<dyn Cluster>,
     stream: StreamName,
     shard: ShardId,
-    epoch: u64,
-    mut start: Start,
+    reader: u64,
     events: mpsc::Sender<Event>,
-) {
-    loop {
-        let failed = match StreamReader::begin_shard(Arc::clone(&cluster), &stream, shard, start)
-            .await
-        {
-            Ok(mut reader) => loop {
-                match reader.next().await {
-                    Ok(Some(page)) => {
-                        start = Start::At(page.page().next);
-                        if events.send(Event::Page { page, epoch }).await.is_err() {
-                            return;
-                        }
-                    }
-                    Ok(None) => {
-                        let _consumer_is_dropped = events.send(Event::Ended { shard, epoch }).await;
-                        return;
-                    }
-                    Err(error) => break error,
-                }
-            },
-            Err(error) => error,
-        };
-        tracing::warn!(%stream, %shard, error = %failed, "the shard is read again");
-        sleep(AGAIN).await;
+}
+
+impl Read {
+    async fn run(self, mut start: Start) {
+        loop {
+            let error = match self.read(&mut start).await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            let Self { stream, shard, .. } = &self;
+            tracing::warn!(%stream, %shard, %error, "the shard is read again");
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Reads from `start` on, which follows what was read.
+    async fn read(&self, start: &mut Start) -> Result<(), ReadError> {
+        let cluster = Arc::clone(&self.cluster);
+        let mut reader =
+            StreamReader::begin_shard(cluster, &self.stream, self.shard, *start).await?;
+        loop {
+            let page = reader.next().await?;
+            let has_ended = page.is_none();
+            if let Some(page) = &page {
+                *start = Start::At(page.page().next);
+            }
+            let event = Event { shard: self.shard, reader: self.reader, page };
+            if self.events.send(event).await.is_err() || has_ended {
+                return Ok(()); // the consumer was dropped, or this is the end
+            }
+        }
     }
 }

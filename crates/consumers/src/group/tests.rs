@@ -50,7 +50,7 @@ fn stream(id: u64, shards: &[(u32, &[u32], bool)]) -> Stream {
         tags: BTreeMap::new(),
         replicas: 3,
         shards: shards.iter().map(shard).collect(),
-        next_shard: 9,
+        next_shard: 99,
         newest_gone: created,
         job: None,
         target_shards: None,
@@ -215,6 +215,8 @@ fn rows_of_expired_shards_and_of_former_streams_are_deleted() {
     let changes = group.take_changes();
     assert_eq!(changes.shards.get(&(StreamId(1), ShardId(1))), Some(&None));
     assert_eq!(shards_of(&group, "a"), [0]);
+    // Epochs go on above those of the former stream, because members may not have seen the gap.
+    assert_eq!(epoch_of(&group, "a", 0), 8);
     let mut restored = Group::new(9);
     restored.follow(Some(&stream(2, &[(0, &[], false)])));
     restored.restore_shard(StreamId(1), ShardId(1), StoredShard::default());

@@ -1,0 +1,1 @@
+"""Stubs that generate.sh made from the .proto files. Do not edit."""
