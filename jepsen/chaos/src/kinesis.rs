@@ -1,4 +1,5 @@
-//! A client of the Kinesis API that makes one attempt for each call, and knows what a failure means.
+//! A client of the Kinesis API and of the DynamoDB API that makes one attempt for each call, and knows what a failure
+//! means.
 //!
 //! The harness does not use an AWS SDK here, because every call must end as exactly one of three outcomes:
 //!
@@ -68,6 +69,57 @@ impl Failure {
     }
 }
 
+/// An API of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Kinesis,
+    Dynamo,
+}
+
+impl Service {
+    /// The name in the scope of signatures.
+    fn signing_name(self) -> &'static str {
+        match self {
+            Self::Kinesis => "kinesis",
+            Self::Dynamo => "dynamodb",
+        }
+    }
+
+    /// What comes before the operation in `x-amz-target`.
+    fn target(self) -> &'static str {
+        match self {
+            Self::Kinesis => "Kinesis_20131202",
+            Self::Dynamo => "DynamoDB_20120810",
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Kinesis => "application/x-amz-json-1.1",
+            Self::Dynamo => "application/x-amz-json-1.0",
+        }
+    }
+}
+
+/// A call without a result, and the body of the refusal. The body is null if there is no complete response.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) failure: Failure,
+    pub(crate) body: Value,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { failure, body: Value::Null }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        refusal.failure
+    }
+}
+
 /// An access key, and the clock by which requests are signed. Clones share the clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Signer {
@@ -90,12 +142,17 @@ impl Signer {
     }
 
     /// Adds the signature's headers.
-    fn sign(&self, request: &mut Request<Full<Bytes>>, body: &[u8]) -> Result<(), Failure> {
+    fn sign(
+        &self,
+        service: Service,
+        request: &mut Request<Full<Bytes>>,
+        body: &[u8],
+    ) -> Result<(), Failure> {
         let identity = self.credentials.clone().into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(REGION)
-            .name("kinesis")
+            .name(service.signing_name())
             .time(self.now())
             .settings(SigningSettings::default())
             .build()
@@ -148,14 +205,29 @@ impl Connection {
         invocation: Option<&Invocation>,
     ) -> Result<Value, Failure> {
         let response = self.send(operation, body, invocation).await?;
-        let status = response.status().as_u16();
-        let body = timeout(ANSWER, response.into_body().collect()).await;
-        let body = match body {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) => return Err(self.broken(error)),
-            Err(elapsed) => return Err(self.broken(elapsed)),
-        };
+        let (status, body) = self.body(response).await?;
+        Ok(answer(status, &body)?)
+    }
+
+    /// As [`Self::call`], for an operation of the DynamoDB API, such as `UpdateItem`.
+    ///
+    /// # Errors
+    /// See [`Failure`]. A refusal has the body of the response, which may show the item.
+    pub(crate) async fn dynamo(&mut self, operation: &str, body: &Value) -> Result<Value, Refusal> {
+        let request = self.request(Service::Dynamo, operation, body, None)?;
+        let response = self.exchange(request).await?;
+        let (status, body) = self.body(response).await?;
         answer(status, &body)
+    }
+
+    /// Status and body of a response.
+    async fn body(&mut self, response: Response<Incoming>) -> Result<(u16, Bytes), Failure> {
+        let status = response.status().as_u16();
+        match timeout(ANSWER, response.into_body().collect()).await {
+            Ok(Ok(body)) => Ok((status, body.to_bytes())),
+            Ok(Err(error)) => Err(self.broken(error)),
+            Err(elapsed) => Err(self.broken(elapsed)),
+        }
     }
 
     /// Sends a request. Returns the head of the response, with its body still to come.
@@ -168,7 +240,14 @@ impl Connection {
         body: &Value,
         invocation: Option<&Invocation>,
     ) -> Result<Response<Incoming>, Failure> {
-        let request = self.request(operation, body, invocation)?;
+        let request = self.request(Service::Kinesis, operation, body, invocation)?;
+        self.exchange(request).await
+    }
+
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
         let mut sender = self.sender().await?;
         match timeout(ANSWER, sender.send_request(request)).await {
             Ok(Ok(response)) => {
@@ -187,6 +266,7 @@ impl Connection {
 
     fn request(
         &self,
+        service: Service,
         operation: &str,
         body: &Value,
         invocation: Option<&Invocation>,
@@ -195,15 +275,15 @@ impl Connection {
         let gateway = self.gateway;
         let mut request = Request::post(format!("http://{gateway}/"))
             .header("host", gateway.to_string())
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("x-amz-target", format!("Kinesis_20131202.{operation}"));
+            .header("content-type", service.content_type())
+            .header("x-amz-target", format!("{}.{operation}", service.target()));
         if let Some(Invocation { id, attempt }) = invocation {
             request = request
                 .header("amz-sdk-invocation-id", id)
                 .header("amz-sdk-request", format!("attempt={attempt}; max=10"));
         }
         let mut request = request.body(Full::new(body.clone())).map_err(Failure::not_connected)?;
-        self.signer.sign(&mut request, &body)?;
+        self.signer.sign(service, &mut request, &body)?;
         // The request goes to one host, so its target is the path alone.
         *request.uri_mut() = http::Uri::from_static("/");
         Ok(request)
@@ -228,22 +308,25 @@ impl Connection {
 }
 
 /// The outcome that a complete response means.
-fn answer(status: u16, body: &[u8]) -> Result<Value, Failure> {
+fn answer(status: u16, body: &[u8]) -> Result<Value, Refusal> {
     if status == 200 {
         return match body {
             [] => Ok(Value::Null),
-            _ => serde_json::from_slice(body).map_err(Failure::unknown),
+            _ => serde_json::from_slice(body).map_err(|error| Failure::unknown(error).into()),
         };
     }
-    let error: Value = serde_json::from_slice(body).unwrap_or_default();
-    let code = error["__type"].as_str().unwrap_or("no error code");
-    let text = error["message"].as_str().or_else(|| error["Message"].as_str()).unwrap_or_default();
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    // DynamoDB puts a namespace before the code.
+    let code = body["__type"].as_str().unwrap_or("no error code");
+    let code = code.rsplit_once('#').map_or(code, |(_, code)| code);
+    let text = body["message"].as_str().or_else(|| body["Message"].as_str()).unwrap_or_default();
     let reason = format!("{code}: {text}");
-    Err(if (400..500).contains(&status) {
+    let failure = if (400..500).contains(&status) {
         Failure::Refused(reason)
     } else {
         Failure::Unknown(reason)
-    })
+    };
+    Err(Refusal { failure, body })
 }
 
 #[cfg(test)]
@@ -253,13 +336,24 @@ mod tests {
     #[test]
     fn only_a_complete_refusal_says_that_nothing_happened() {
         let refused = br#"{"__type":"ResourceNotFoundException","message":"no stream"}"#;
-        let failure = answer(400, refused).unwrap_err();
-        assert_eq!(failure, Failure::Refused("ResourceNotFoundException: no stream".into()));
-        let failure = answer(500, br#"{"__type":"InternalFailureException"}"#).unwrap_err();
-        assert_eq!(failure, Failure::Unknown("InternalFailureException: ".into()));
-        assert!(matches!(answer(503, b""), Err(Failure::Unknown(_))));
-        assert!(matches!(answer(200, b"{"), Err(Failure::Unknown(_))));
+        let failure = |status, body: &[u8]| Failure::from(answer(status, body).unwrap_err());
+        let reason = "ResourceNotFoundException: no stream";
+        assert_eq!(failure(400, refused), Failure::Refused(reason.into()));
+        let internal = failure(500, br#"{"__type":"InternalFailureException"}"#);
+        assert_eq!(internal, Failure::Unknown("InternalFailureException: ".into()));
+        assert!(matches!(failure(503, b""), Failure::Unknown(_)));
+        assert!(matches!(failure(200, b"{"), Failure::Unknown(_)));
         assert_eq!(answer(200, b""), Ok(Value::Null));
+    }
+
+    #[test]
+    fn a_refusal_of_dynamo_keeps_the_item() {
+        let body =
+            br#"{"__type":"namespace#ConditionalCheckFailedException","Item":{"a":{"N":"1"}}}"#;
+        let refusal = answer(400, body).unwrap_err();
+        assert_eq!(refusal.body["Item"]["a"]["N"], "1");
+        let expected = Failure::Refused("ConditionalCheckFailedException: ".into());
+        assert_eq!(Failure::from(refusal), expected);
     }
 
     #[tokio::test]

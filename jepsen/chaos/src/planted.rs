@@ -39,7 +39,7 @@ const fn short(planted: Planted) -> Planted {
     Planted { in_short: true, ..planted }
 }
 
-const ALL: [Planted; 15] = [
+const ALL: [Planted; 17] = [
     short(planted("ack-before-fsync", "records", "power-loss-all", 0.3)),
     short(planted("forget-window", "retries", "cut-clients,pause-leader", 0.4)),
     short(planted("follower-tip", "records", "partition-one,partition-halves", 0.4)),
@@ -54,6 +54,8 @@ const ALL: [Planted; 15] = [
     planted("trim-by-wall-clock", "retention", "clock-jump", 1.0),
     planted("stale-catalog", "catalog", "partition-one,delay", 0.5),
     planted("keep-revoked", "access", "none", 0.5),
+    planted("stale-table-read", "tables", "partition-one", 0.5),
+    planted("ignore-group-epoch", "leases", "none", 0.5),
     planted("forget-vote", "records", "kill-after-election", 0.8),
 ];
 

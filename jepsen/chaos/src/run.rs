@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use chaos_checkers::history::{Millis, Promises, StreamName, Wanted};
 use chaos_checkers::{Header, History};
 use chaos_lab::{Lab, LabSettings};
+use futures::future::{join, join_all};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
@@ -208,8 +209,10 @@ impl Stage {
         let streams = self.streams();
         // A node may have been replaced meanwhile.
         let scene = self.scene.with_gateways(&self.field.members);
-        final_reads::recover(&scene, &streams, since).await;
+        let works = self.workloads.iter().map(|workload| workload.recover(&scene, since));
+        join(final_reads::recover(&scene, &streams, since), join_all(works)).await;
         self.end(clients, stop).await;
+        join_all(self.workloads.iter().map(|workload| workload.read_at_end(&scene))).await;
         final_reads::drain(&scene, &admin, &streams).await;
         final_reads::dump(&scene, &admin, &streams).await?;
         self.field.watch_exits();

@@ -60,6 +60,20 @@ impl Session {
         self
     }
 
+    /// The same session, whose calls all go over gRPC, and so through no gateway.
+    pub(crate) fn native(mut self) -> Self {
+        self.is_native = true;
+        self
+    }
+
+    /// Makes calls that the history does not have.
+    pub(crate) async fn unrecorded<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Connection) -> T,
+    ) -> T {
+        work(&mut self.connection).await
+    }
+
     /// The process number of the next call.
     pub(crate) fn process(&self) -> u64 {
         self.process

@@ -23,6 +23,13 @@ pub(crate) trait Workload: Send + Sync {
     /// The clients. Each runs in the network with faults until [`Scene::goes_on`] is false.
     fn clients(&self, scene: &Scene, admin: &Admin) -> Vec<BoxFuture<'static, ()>>;
 
+    /// After the last heal, while the clients go on: waits until the workload works again, and records how long it
+    /// took.
+    async fn recover(&self, _scene: &Scene, _healed: Instant) {}
+
+    /// Reads what the workload left, after the clients have stopped.
+    async fn read_at_end(&self, _scene: &Scene) {}
+
     /// Streams whose shards are read to the end after the last heal, through every gateway and on every replica.
     fn streams(&self) -> Vec<StreamName>;
 }
@@ -78,6 +85,16 @@ pub(crate) fn all() -> Vec<WorkloadKind> {
             name: "access",
             about: "users, keys and policies: nothing is allowed after its removal was acknowledged",
             make: || Arc::new(workloads::access::Access::default()),
+        },
+        WorkloadKind {
+            name: "tables",
+            about: "items of tables as registers with conditional writes, and transactions: linearizable",
+            make: || Arc::new(workloads::tables::TablesWork::default()),
+        },
+        WorkloadKind {
+            name: "leases",
+            about: "leases of KCL workers and of members of a group, who pause too long: fenced checkpoints",
+            make: || Arc::new(workloads::leases::Leases::default()),
         },
     ]
 }

@@ -16,12 +16,13 @@ mod operations;
 mod text;
 
 pub use calls::{
-    AddMember, Answer, Api, Attempt, Attempted, Call, Checkpoint, CheckpointAt, Child, Create,
-    Delete, Describe, Done, Drain, Drained, Dump, Dumped, Entry, EntryResult, Function, Get,
-    GetApi, Grant, Iter, IterStart, LeaseTake, LeaseTaken, ListSet, ListShards, Members, Merge,
-    Page, Process, Put, Puts, PutsResults, Read, ReadValue, Record, Recover, Recovered,
-    RemoveMember, Retention, Revoke, Scale, Shard, Shards, Split, Status, Stored, StreamStatus,
-    Write,
+    AddMember, Answer, Api, Assigned, AssignedShard, Attempt, Attempted, Call, Checkpoint,
+    CheckpointAt, Child, CompareAndSet, Copies, Create, Delete, Describe, Done, Drain, Drained,
+    Dump, Dumped, Entry, EntryResult, Function, Get, GetApi, Grant, Iter, IterStart, Lease,
+    LeaseTake, LeaseTaken, Leases, ListLeases, ListSet, ListShards, MemberAction, Members,
+    Membership, Merge, Page, Process, Put, Puts, PutsResults, Read, ReadCopies, ReadValue, Record,
+    Recover, RecoverLease, Recovered, RemoveMember, Renew, Retention, Revoke, Scale, Shard, Shards,
+    Split, Status, Stored, StreamStatus, Swapped, WatchShards, Write,
 };
 pub use edn::write_edn;
 pub use event::{Event, Kind};

@@ -1,72 +1,155 @@
-//! Leases of consumers (L1 to L6): one owner at a time takes effect, and a new owner goes on where the old one stopped.
+//! Leases of consumers (L1 to L7): one owner at a time takes effect, and a new owner goes on where the old one stopped.
 //!
 //! An *epoch* is the number of an ownership. A checkpoint is fenced: the store accepts it only from the newest epoch.
+//!
+//! A consumer takes a lease by a call ([`Call::LeaseTake`]), or a consumer group gives it to a member
+//! ([`Call::Assigned`]). A response of a group may be old: the moment of the take is between the begin of the watch and
+//! the first response that shows the epoch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::history::{
-    Answer, Call, Checkpoint, CheckpointAt, LeaseTake, Nanos, Operation, Outcome, Process, Seq,
+    Answer, Call, Checkpoint, CheckpointAt, Nanos, Operation, Outcome, Process, Renew, Seq,
     ShardId, StreamName, Uid,
 };
-use crate::linearizable::{self, Fenced, LeaseCall};
+use crate::linearizable::{self, Fenced, LeaseCall, Timed};
 use crate::run::{Run, ShardKey};
 use crate::verdict::Report;
 
 /// Application, stream and shard.
 type LeaseName<'a> = (&'a str, &'a StreamName, &'a ShardId);
 
+/// An owner gets a lease.
+#[derive(Clone, Copy)]
+struct Take<'a> {
+    epoch: u64,
+    owner: &'a str,
+    /// Index of the first event after which it may have happened.
+    begin: u64,
+    /// Index and time of the response. `None` if the outcome is unknown.
+    end: Option<(u64, Nanos)>,
+    /// The checkpoint in the response.
+    checkpoint: Option<Option<CheckpointAt>>,
+    /// Whether a consumer group gave the lease.
+    is_given: bool,
+}
+
 /// The calls about a lease. Calls that failed are left out, because they have no effect.
 #[derive(Default)]
 struct Lease<'r, 'a> {
-    takes: Vec<(&'a LeaseTake, &'r Operation<'a>)>,
+    takes: Vec<Take<'a>>,
     checkpoints: Vec<(&'a Checkpoint, &'r Operation<'a>)>,
+    renewals: Vec<(&'a Renew, &'r Operation<'a>)>,
     processed: Vec<(&'a Process, &'r Operation<'a>)>,
+    /// Checkpoints that lists showed.
+    seen: Vec<(Option<CheckpointAt>, &'r Operation<'a>)>,
 }
 
-fn leases<'r, 'a>(run: &'r Run<'a>) -> BTreeMap<LeaseName<'a>, Lease<'r, 'a>> {
-    let mut leases: BTreeMap<LeaseName<'_>, Lease<'_, '_>> = BTreeMap::new();
+type Leases<'r, 'a> = BTreeMap<LeaseName<'a>, Lease<'r, 'a>>;
+
+fn leases<'r, 'a>(run: &'r Run<'a>) -> Leases<'r, 'a> {
+    let mut leases = Leases::new();
     for operation in &run.operations {
         if matches!(operation.outcome, Outcome::Failed { .. }) {
             continue;
         }
         match operation.call {
             Call::LeaseTake(call) => {
+                let end = match operation.outcome {
+                    Outcome::Ok { index, at, .. } => Some((index, at)),
+                    Outcome::Failed { .. } | Outcome::Unknown => None,
+                };
+                let checkpoint = match operation.outcome {
+                    Outcome::Ok { answer: Answer::LeaseTake(taken), .. } => Some(taken.checkpoint),
+                    Outcome::Ok { .. } | Outcome::Failed { .. } | Outcome::Unknown => None,
+                };
+                let (epoch, begin) = (call.epoch, operation.index);
+                let owner = &*call.owner;
+                let take = Take { epoch, owner, begin, end, checkpoint, is_given: false };
                 let lease = leases.entry((&call.app, &call.stream, &call.shard)).or_default();
-                lease.takes.push((call, operation));
+                lease.takes.push(take);
             }
             Call::Checkpoint(call) => {
                 let lease = leases.entry((&call.app, &call.stream, &call.shard)).or_default();
                 lease.checkpoints.push((call, operation));
             }
+            Call::Renew(call) => {
+                let lease = leases.entry((&call.app, &call.stream, &call.shard)).or_default();
+                lease.renewals.push((call, operation));
+            }
             Call::Process(call) => {
                 let lease = leases.entry((&call.app, &call.stream, &call.shard)).or_default();
                 lease.processed.push((call, operation));
             }
+            Call::Leases(call) => {
+                let Outcome::Ok { answer: Answer::Leases(listed), .. } = operation.outcome else {
+                    continue;
+                };
+                for seen in &listed.leases {
+                    let lease = leases.entry((&call.app, &call.stream, &seen.shard)).or_default();
+                    lease.seen.push((seen.checkpoint, operation));
+                }
+            }
             _ => {}
         }
     }
+    add_given(run, &mut leases);
     leases
+}
+
+/// Adds what consumer groups gave to their members. An epoch counts when a member sees it for the first time.
+fn add_given<'a>(run: &Run<'a>, leases: &mut Leases<'_, 'a>) {
+    let mut begins: HashMap<u64, u64> = HashMap::new();
+    let mut known: HashSet<(LeaseName<'_>, u64, &str)> = HashSet::new();
+    for operation in &run.operations {
+        let Call::Assigned(call) = operation.call else { continue };
+        let begin = *begins.entry(call.chain).or_insert(operation.index);
+        let Outcome::Ok { index, at, answer: Answer::Assigned(assigned) } = operation.outcome
+        else {
+            continue;
+        };
+        for shard in &assigned.shards {
+            let name = (&*call.app, &call.stream, &shard.shard);
+            if known.insert((name, shard.epoch, &*call.member)) {
+                leases.entry(name).or_default().takes.push(Take {
+                    epoch: shard.epoch,
+                    owner: &call.member,
+                    begin,
+                    end: Some((index, at)),
+                    checkpoint: Some(shard.checkpoint),
+                    is_given: true,
+                });
+            }
+        }
+    }
 }
 
 fn describe((app, stream, shard): &LeaseName<'_>) -> String {
     format!("application {app}, stream {stream}, shard {shard}")
 }
 
-fn completed(operation: &Operation<'_>) -> Option<Nanos> {
-    match operation.outcome {
-        Outcome::Ok { at, .. } => Some(at),
-        Outcome::Failed { .. } | Outcome::Unknown => None,
-    }
+fn is_done(operation: &Operation<'_>) -> bool {
+    matches!(operation.outcome, Outcome::Ok { .. })
 }
 
-/// The two owners of one epoch, if there are two.
-fn shared_epoch<'r, 'a>(lease: &Lease<'r, 'a>) -> Option<[(&'a LeaseTake, &'r Operation<'a>); 2]> {
-    let mut owners: BTreeMap<u64, (&LeaseTake, &Operation<'_>)> = BTreeMap::new();
-    let taken = lease.takes.iter().filter(|(_, operation)| completed(operation).is_some());
-    for (take, operation) in taken {
-        let first = *owners.entry(take.epoch).or_insert((take, operation));
-        if first.1.index != operation.index {
-            return Some([first, (take, operation)]);
+/// The two owners of one epoch, if there are two, each with the event that shows it. An owner that takes one epoch
+/// twice counts as two.
+fn shared_epoch<'a>(lease: &Lease<'_, 'a>) -> Option<(u64, [(&'a str, u64); 2])> {
+    let mut owners: BTreeMap<u64, (&str, u64)> = BTreeMap::new();
+    for take in lease.takes.iter().filter(|take| take.end.is_some()) {
+        let first = *owners.entry(take.epoch).or_insert((take.owner, take.begin));
+        if first.1 != take.begin {
+            return Some((take.epoch, [first, (take.owner, take.begin)]));
+        }
+    }
+    let checkpoints = lease.checkpoints.iter().map(|(call, at)| (call.epoch, &*call.owner, *at));
+    let renewals = lease.renewals.iter().map(|(call, at)| (call.epoch, &*call.owner, *at));
+    for (epoch, owner, operation) in checkpoints.chain(renewals) {
+        if !owner.is_empty() && is_done(operation) {
+            let first = *owners.entry(epoch).or_insert((owner, operation.index));
+            if first.0 != owner {
+                return Some((epoch, [first, (owner, operation.index)]));
+            }
         }
     }
     None
@@ -75,15 +158,14 @@ fn shared_epoch<'r, 'a>(lease: &Lease<'r, 'a>) -> Option<[(&'a LeaseTake, &'r Op
 /// L1.
 pub(crate) fn one_owner(run: &Run<'_>, report: &mut Report) {
     for (name, lease) in leases(run) {
-        if let Some([one, other]) = shared_epoch(&lease) {
+        if let Some((epoch, [one, other])) = shared_epoch(&lease) {
             let message = format!(
-                "{}: epoch {} was given to {} and to {}",
+                "{}: epoch {epoch} belonged to {} and to {}",
                 describe(&name),
-                one.0.epoch,
-                one.0.owner,
-                other.0.owner
+                one.0,
+                other.0
             );
-            report.invalid(message, &[one.1.index, other.1.index]);
+            report.invalid(message, &[one.1, other.1]);
         }
     }
 }
@@ -91,22 +173,47 @@ pub(crate) fn one_owner(run: &Run<'_>, report: &mut Report) {
 /// L2. A lease with two owners of one epoch belongs to L1.
 pub(crate) fn fencing(run: &Run<'_>, report: &mut Report) {
     for (name, lease) in leases(run) {
-        if shared_epoch(&lease).is_some() {
-            continue;
+        if shared_epoch(&lease).is_none() {
+            linearizable::judge(run, report, &describe(&name), &Fenced, &fenced(&lease));
         }
-        let takes = lease.takes.iter().map(|(take, operation)| {
-            let returned = match operation.outcome {
-                Outcome::Ok { answer: Answer::LeaseTake(taken), .. } => Some(taken.checkpoint),
-                Outcome::Ok { .. } | Outcome::Failed { .. } | Outcome::Unknown => None,
-            };
-            (*operation, LeaseCall::Take { epoch: take.epoch, returned })
-        });
-        let checkpoints = lease.checkpoints.iter().map(|(checkpoint, operation)| {
-            (*operation, LeaseCall::Checkpoint { epoch: checkpoint.epoch, at: checkpoint.at })
-        });
-        let calls = linearizable::calls(takes.chain(checkpoints));
-        linearizable::judge(run, report, &describe(&name), &Fenced, &calls);
     }
+}
+
+/// The calls about a lease for the search. Calls of unknown outcome whose effect nobody saw are left out: an order
+/// without them explains all results if any order does, and the search is exponential in their number.
+fn fenced(lease: &Lease<'_, '_>) -> Vec<Timed<LeaseCall>> {
+    let returned = lease.takes.iter().filter_map(|take| take.checkpoint);
+    let listed = lease.seen.iter().map(|(checkpoint, _)| *checkpoint);
+    let found: BTreeSet<CheckpointAt> = returned.chain(listed).flatten().collect();
+    let used = lease.checkpoints.iter().map(|(call, _)| call.epoch);
+    let used = used.chain(lease.renewals.iter().map(|(call, _)| call.epoch));
+    let used: BTreeSet<u64> = used.collect();
+    let is_given = lease.takes.iter().any(|take| take.is_given);
+    let mut calls = Vec::new();
+    for take in &lease.takes {
+        let Take { epoch, begin, checkpoint: returned, .. } = *take;
+        if take.end.is_some() || used.contains(&epoch) {
+            let end = take.end.map(|(index, _)| index);
+            calls.push(Timed { begin, end, call: LeaseCall::Take { epoch, returned } });
+        }
+    }
+    let matters = |call: &Checkpoint, operation: &Operation<'_>| {
+        is_done(operation) || call.back || found.contains(&call.at)
+    };
+    let checkpoints = lease.checkpoints.iter().filter(|(call, at)| matters(call, at));
+    let checkpoints = checkpoints.map(|(call, operation)| {
+        let Checkpoint { epoch, at, release, .. } = **call;
+        // A consumer group also stores a position before the last one. So a request that arrives late goes back.
+        let back = call.back || (is_given && !is_done(operation));
+        (*operation, LeaseCall::Checkpoint { epoch, at, back, release })
+    });
+    let renewals = lease.renewals.iter().filter(|(_, operation)| is_done(operation));
+    let renewals =
+        renewals.map(|(renew, operation)| (*operation, LeaseCall::Renew { epoch: renew.epoch }));
+    let seen =
+        lease.seen.iter().map(|(checkpoint, operation)| (*operation, LeaseCall::Saw(*checkpoint)));
+    calls.extend(linearizable::calls(checkpoints.chain(renewals).chain(seen)));
+    calls
 }
 
 /// The records that each epoch processed, in the order of the calls.
@@ -120,7 +227,11 @@ fn by_epoch<'r, 'a>(lease: &Lease<'r, 'a>) -> BTreeMap<u64, Vec<(&'a Process, &'
 
 /// L3.
 pub(crate) fn handover(run: &Run<'_>, report: &mut Report) {
-    for (name, lease) in leases(run) {
+    let leases = leases(run);
+    let mut processing = leases.iter().filter(|(_, lease)| !lease.processed.is_empty());
+    let processing: BTreeSet<&str> = processing.by_ref().map(|(name, _)| name.0).collect();
+    // An application that processes nothing only tests its leases.
+    for (name, lease) in leases.into_iter().filter(|(name, _)| processing.contains(name.0)) {
         let Some(shard) = run.shards.find(name.1, name.2) else { continue };
         let skips = by_epoch(&lease)
             .into_iter()
@@ -145,13 +256,8 @@ fn report_skips(
     lease: &Lease<'_, '_>,
     processed: &[(&Process, &Operation<'_>)],
 ) -> bool {
-    let start = lease.takes.iter().find_map(|(take, operation)| match operation.outcome {
-        Outcome::Ok { answer: Answer::LeaseTake(taken), .. } if take.epoch == epoch => {
-            Some(taken.checkpoint)
-        }
-        _ => None,
-    });
-    let Some(start) = start else { return false };
+    let start = lease.takes.iter().filter(|take| take.epoch == epoch);
+    let Some(start) = start.filter_map(|take| take.checkpoint).next() else { return false };
     let mut last = match start {
         None => None,
         Some(CheckpointAt::Seq(seq)) => Some(seq),
@@ -184,7 +290,7 @@ fn report_unprocessed(
     shard: ShardKey,
     lease: &Lease<'_, '_>,
 ) {
-    let stored = lease.checkpoints.iter().filter(|(_, call)| completed(call).is_some());
+    let stored = lease.checkpoints.iter().filter(|(_, call)| is_done(call));
     let Some((last, operation)) = stored.max_by_key(|(checkpoint, _)| checkpoint.at) else {
         return;
     };
@@ -235,21 +341,26 @@ pub(crate) fn parent_first(run: &Run<'_>, report: &mut Report) {
     for (name, lease) in &leases {
         let (app, stream, id) = *name;
         let Some(shard) = run.shards.find(stream, id) else { continue };
-        let Some((process, operation)) = lease.processed.first() else { continue };
+        let processed = lease.processed.first().map(|(process, operation)| {
+            (operation.invoked, operation.index, format!("record {} was processed", process.uid))
+        });
+        let mut given = lease.takes.iter().filter(|take| take.is_given);
+        let given = given.find_map(|take| {
+            let (index, at) = take.end?;
+            Some((at, index, format!("the shard was given to {}", take.owner)))
+        });
+        let Some((began, event, what)) = processed.or(given) else { continue };
         for parent in &run.shards[shard].parents {
             let parent = run.shards[*parent].id;
             let finished = leases.get(&(app, stream, parent)).is_some_and(|parent| {
                 parent.checkpoints.iter().any(|(checkpoint, call)| {
-                    checkpoint.at == CheckpointAt::ShardEnd && call.invoked < operation.invoked
+                    checkpoint.at == CheckpointAt::ShardEnd && call.invoked < began
                 })
             });
             if !finished {
-                let message = format!(
-                    "{}: record {} was processed before the parent {parent} was finished",
-                    describe(name),
-                    process.uid
-                );
-                report.invalid(message, &[operation.index]);
+                let message =
+                    format!("{}: {what} before the parent {parent} was finished", describe(name));
+                report.invalid(message, &[event]);
             }
         }
     }
@@ -260,9 +371,9 @@ pub(crate) fn two_owners(run: &Run<'_>, report: &mut Report) {
     for (name, lease) in leases(run) {
         for (epoch, processed) in by_epoch(&lease) {
             let Some((_, last)) = processed.last() else { continue };
-            let next = lease.takes.iter().filter(|(take, _)| take.epoch > epoch);
-            let next = next.filter_map(|(take, call)| Some((take, call, completed(call)?)));
-            let Some((take, call, at)) = next.min_by_key(|(_, _, at)| *at) else { continue };
+            let next = lease.takes.iter().filter(|take| take.epoch > epoch);
+            let next = next.filter_map(|take| Some((take, take.end?.1)));
+            let Some((take, at)) = next.min_by_key(|(_, at)| *at) else { continue };
             let overlap = last.invoked.since(at) / 1_000_000;
             if last.invoked > at {
                 let message = format!(
@@ -271,7 +382,30 @@ pub(crate) fn two_owners(run: &Run<'_>, report: &mut Report) {
                     take.owner,
                     take.epoch
                 );
-                report.note(message, &[call.index, last.index]);
+                report.note(message, &[take.begin, last.index]);
+            }
+        }
+    }
+}
+
+/// L7.
+pub(crate) fn recovery(run: &Run<'_>, report: &mut Report) {
+    let limit = run.header.recovery_ms;
+    for operation in &run.operations {
+        let Call::RecoverLease(call) = operation.call else { continue };
+        let lease = describe(&(&call.app, &call.stream, &call.shard));
+        match operation.outcome {
+            Outcome::Ok { answer: Answer::RecoverLease(recovered), .. } => {
+                if recovered.ms > limit.0 {
+                    let message = format!(
+                        "{lease}: a checkpoint took {} ms after the heal, and the limit is {} ms",
+                        recovered.ms, limit.0
+                    );
+                    report.late(message, &[operation.index]);
+                }
+            }
+            Outcome::Ok { .. } | Outcome::Failed { .. } | Outcome::Unknown => {
+                report.late(format!("{lease}: no checkpoint after the heal"), &[operation.index]);
             }
         }
     }

@@ -12,13 +12,15 @@ mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Answer, Call, Operation, Outcome};
+use crate::history::{Answer, Call, CompareAndSet, Operation, Outcome, Swapped};
 use crate::run::Run;
 use crate::verdict::Report;
 
 pub(crate) use lease::{Fenced, LeaseCall};
+use register::RegisterCall;
 pub(crate) use right::{Right, RightCall};
-use search::{Search, Timed};
+use search::Search;
+pub(crate) use search::Timed;
 
 /// The states of a key, and how calls change them.
 pub(crate) trait Model {
@@ -105,18 +107,46 @@ pub(crate) fn catalog(run: &Run<'_>, report: &mut Report) {
     }
 }
 
-type RegisterCalls<'r, 'a> = Vec<(&'r Operation<'a>, register::RegisterCall<'a>)>;
+type RegisterCalls<'r, 'a> = Vec<(&'r Operation<'a>, RegisterCall<'a>)>;
 
-/// Leaves out writes with an unknown outcome whose value no read found. An order without such a write explains all
-/// results if any order does, and the search is exponential in the number of unknown outcomes.
+/// Leaves out writes with an unknown outcome whose value no other call found. An order without such a write explains
+/// all results if any order does, and the search is exponential in the number of unknown outcomes.
+///
+/// A refusal that does not show the value may have found any other one, so then all writes stay.
 fn leave_out_unseen(operations: &mut RegisterCalls<'_, '_>) {
-    let read = |call: &register::RegisterCall<'_>| match *call {
-        register::RegisterCall::Read(value) => value.map(str::to_owned),
-        register::RegisterCall::Write(_) => None,
-    };
-    let found: BTreeSet<String> = operations.iter().filter_map(|(_, call)| read(call)).collect();
+    let is_blind =
+        |call: &RegisterCall<'_>| matches!(call, RegisterCall::Refused { found: None, .. });
+    if operations.iter().any(|(_, call)| is_blind(call)) {
+        return;
+    }
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    for (operation, call) in &*operations {
+        let is_certain = matches!(operation.outcome, Outcome::Ok { .. });
+        let value = match *call {
+            RegisterCall::Read(value) => value,
+            RegisterCall::Swap { expected, .. } if is_certain => expected,
+            RegisterCall::Refused { found, .. } => found.flatten(),
+            RegisterCall::Swap { .. } | RegisterCall::Write(_) => None,
+        };
+        found.extend(value.map(str::to_owned));
+    }
+    // A compare-and-set of unknown outcome may have found a value that another one wrote.
+    let mut more = true;
+    while more {
+        let before = found.len();
+        for (_, call) in &*operations {
+            if let RegisterCall::Swap { expected: Some(expected), value } = *call
+                && found.contains(value)
+            {
+                found.insert(expected.to_owned());
+            }
+        }
+        more = found.len() > before;
+    }
     operations.retain(|(operation, call)| match (call, operation.outcome) {
-        (register::RegisterCall::Write(Some(value)), Outcome::Unknown) => found.contains(*value),
+        (RegisterCall::Write(Some(value)) | RegisterCall::Swap { value, .. }, Outcome::Unknown) => {
+            found.contains(*value)
+        }
         _ => true,
     });
 }
@@ -124,18 +154,64 @@ fn leave_out_unseen(operations: &mut RegisterCalls<'_, '_>) {
 fn registers<'r, 'a>(run: &'r Run<'a>) -> BTreeMap<&'a str, RegisterCalls<'r, 'a>> {
     let mut registers: BTreeMap<&str, RegisterCalls<'_, '_>> = BTreeMap::new();
     for operation in &run.operations {
-        let (name, call) = match (operation.call, operation.outcome) {
+        let answer = match operation.outcome {
+            Outcome::Ok { answer, .. } => Some(answer),
+            Outcome::Failed { .. } | Outcome::Unknown => None,
+        };
+        let (name, call) = match (operation.call, answer) {
             (Call::Write(write), _) => {
-                (&write.register, register::RegisterCall::Write(write.value.as_deref()))
+                (&write.register, RegisterCall::Write(write.value.as_deref()))
             }
-            (Call::Read(read), Outcome::Ok { answer: Answer::Read(found), .. }) => {
-                (&read.register, register::RegisterCall::Read(found.value.as_deref()))
+            (Call::Read(read), Some(Answer::Read(found))) => {
+                (&read.register, RegisterCall::Read(found.value.as_deref()))
             }
+            (Call::Cas(cas), answer) => (&cas.register, compare_and_set(cas, answer)),
+            // Items that differ are no value of the register (M8).
+            (Call::Copies(read), Some(Answer::Copies(found))) => match one_value(&found.values) {
+                Some(value) => (&read.register, RegisterCall::Read(value)),
+                None => continue,
+            },
             _ => continue,
         };
         registers.entry(name).or_default().push((operation, call));
     }
     registers
+}
+
+fn compare_and_set<'a>(cas: &'a CompareAndSet, answer: Option<&'a Answer>) -> RegisterCall<'a> {
+    let expected = cas.expected.as_deref();
+    match answer {
+        Some(Answer::Cas(Swapped { swapped: false, found })) => {
+            let found = found.as_ref().map(|found| found.value.as_deref());
+            RegisterCall::Refused { expected, found }
+        }
+        _ => RegisterCall::Swap { expected, value: &cas.value },
+    }
+}
+
+/// The value that all items have.
+fn one_value(values: &[Option<String>]) -> Option<Option<&str>> {
+    let first = values.first()?;
+    values.iter().all(|value| value == first).then_some(first.as_deref())
+}
+
+/// M8.
+pub(crate) fn transactions(run: &Run<'_>, report: &mut Report) {
+    for operation in &run.operations {
+        if let (Call::Copies(read), Outcome::Ok { answer: Answer::Copies(found), index, .. }) =
+            (operation.call, operation.outcome)
+            && one_value(&found.values).is_none()
+        {
+            let name = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+            let values: Vec<String> = found.values.iter().map(name).collect();
+            let message = format!(
+                "register {}: each transaction writes the same value to all items, and they have {}",
+                read.register,
+                values.join(", ")
+            );
+            report.invalid(message, &[operation.index, index]);
+        }
+    }
 }
 
 /// R8.

@@ -13,6 +13,8 @@
 //! | no service after the heal, a stream that stays UPDATING | M3, M6 |
 //! | truncated log, power loss | C1, C2, M2 |
 //! | torn write, bit flip or truncation on one replica | I1, C1, M2, M7 |
+//! | lost update, half a transaction | M1, M8 |
+//! | a former owner of a lease stores a checkpoint | L1, L2 |
 //! | clock jump | C5 (arrival times), T2 |
 //! | full or slow disk | M3, M4, M6 |
 //! | crash at a step of a resharding | R1 to R7, M3 |
@@ -83,18 +85,20 @@ rules! {
     T4 "raise-restores-nothing" "A longer retention brings no trimmed record back." retention::raise_restores_nothing;
     T5 "trimmed-in-time" "A record is gone soon after its retention is over." retention::trimmed_in_time;
     L1 "one-owner" "An epoch of a consumer lease has one owner." leases::one_owner;
-    L2 "fencing" "Checkpoints never go back, and an old owner cannot store one." leases::fencing;
+    L2 "fencing" "Checkpoints go back only if their owner asks for it, and an old owner cannot store one." leases::fencing;
     L3 "handover" "A new owner goes on behind the checkpoint and leaves out no record." leases::handover;
     L4 "order-of-an-epoch" "Within an epoch records are processed in order." leases::order_of_an_epoch;
-    L5 "parent-first" "No record of a child is processed before its parents are finished." leases::parent_first;
+    L5 "parent-first" "No record of a child is processed before its parents are finished, and no group gives a child out before." leases::parent_first;
     L6 "two-owners" "How long two owners worked at once. This is reported, because pauses make it legal." leases::two_owners;
-    M1 "linear-catalog" "Registers and sets of the catalog are linearizable." linearizable::catalog;
+    L7 "lease-recovery" "After the last heal each lease gets an owner that stores a checkpoint, within the limit." leases::recovery;
+    M1 "linear-catalog" "Registers and sets are linearizable: tags, policies and streams of the catalog, items of tables." linearizable::catalog;
     M2 "equal-replicas" "A term has one leader, and replicas that applied the same entries hold the same records." cluster::equal_replicas;
     M3 "recovery" "After the last heal each shard takes a put and a read, and each stream is ACTIVE, within the limit." cluster::recovery;
     M4 "no-crash" "No process panics or ends without a reason." cluster::no_crash;
     M5 "coverage" "Each fault that the run wanted had its effect." cluster::coverage;
     M6 "availability" "While a minority of the nodes is faulty, the other nodes take puts." cluster::availability;
     M7 "damage-never-leads" "A node with a damaged disk leads nothing until it is repaired or made new." cluster::damage_never_leads;
+    M8 "transaction" "A transaction writes all of its items, or none of them." linearizable::transactions;
     A1 "allowed-after-revoke" "No action is allowed after its removal was acknowledged." access::allowed_after_revoke;
     A2 "denied-after-grant" "An action that was granted is allowed. This is reported unless it is promised." access::denied_after_grant;
 }

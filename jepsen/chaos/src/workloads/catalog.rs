@@ -4,7 +4,6 @@
 //! number of calls whose outcome is unknown.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -24,13 +23,10 @@ use crate::scene::Scene;
 use crate::session::Session;
 use crate::workload::{Workload, create_lasting_stream};
 use crate::workloads::push::arn;
+use crate::workloads::turns::Turns;
 
 const STREAM: &str = "catalog";
 const CLIENTS: u64 = 3;
-/// Calls after which the next key begins.
-const CALLS: u64 = 80;
-/// Calls with an unknown outcome after which the next key begins.
-const UNKNOWN: u64 = 4;
 /// Members that a set may have.
 const MEMBERS: u32 = 3;
 /// Longest time until a deleted stream is gone.
@@ -67,33 +63,6 @@ impl Workload for CatalogWork {
 
     fn streams(&self) -> Vec<StreamName> {
         Vec::new()
-    }
-}
-
-/// Which key is in use: all clients of it share the count.
-#[derive(Default)]
-struct Turns {
-    turn: AtomicU64,
-    calls: AtomicU64,
-    unknown: AtomicU64,
-}
-
-impl Turns {
-    fn current(&self) -> u64 {
-        self.turn.load(Ordering::Relaxed)
-    }
-
-    /// Counts a call, and begins the next key if this one has had enough.
-    fn count<T>(&self, result: &Result<T, Failure>) {
-        let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        let is_unknown = matches!(result, Err(Failure::Unknown(_)));
-        let unknown = self.unknown.fetch_add(u64::from(is_unknown), Ordering::Relaxed)
-            + u64::from(is_unknown);
-        if calls >= CALLS || unknown >= UNKNOWN {
-            self.turn.fetch_add(1, Ordering::Relaxed);
-            self.calls.store(0, Ordering::Relaxed);
-            self.unknown.store(0, Ordering::Relaxed);
-        }
     }
 }
 

@@ -212,6 +212,9 @@ impl Worker {
             shard: shard.clone(),
             epoch,
             at,
+            owner: String::new(),
+            back: false,
+            release: false,
         };
         let leases = Arc::clone(&self.leases);
         let set = async {

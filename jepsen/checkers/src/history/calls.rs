@@ -80,6 +80,10 @@ calls! {
     Write: Write => Done;
     /// Reads a register of the catalog.
     Read: Read => ReadValue;
+    /// Writes a register if it has the expected value.
+    Cas: CompareAndSet => Swapped;
+    /// Reads all items that hold one register, after the last heal. A transaction writes all of them.
+    Copies: ReadCopies => Copies;
     /// Adds a member to a set of the catalog. The call fails with `exists` if the member is there.
     Add: AddMember => Done;
     /// Removes a member from a set of the catalog. The call fails with `absent` if the member is not there.
@@ -98,6 +102,16 @@ calls! {
     Checkpoint: Checkpoint => Done;
     /// Says that the owner of a lease processed a record.
     Process: Process => Done;
+    /// The owner of a lease keeps it.
+    Renew: Renew => Done;
+    /// Reads all leases of a consumer application.
+    Leases: ListLeases => Leases;
+    /// Joins a consumer group, tells it that the member is alive, or leaves it.
+    Membership: Membership => Done;
+    /// Waits for the shards that a consumer group gives to a member.
+    Assigned: WatchShards => Assigned;
+    /// The first checkpoint of a lease after the last heal.
+    RecoverLease: RecoverLease => Recovered;
     /// Reads a shard from its oldest record to its end through one gateway, after the last heal.
     Drain: Drain => Drained;
     /// Asks one node for the state of its replica of a shard.
@@ -449,6 +463,41 @@ pub struct ReadValue {
     pub value: Option<String>,
 }
 
+/// Writes a register if it has the expected value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompareAndSet {
+    /// The register, for example one item of a table.
+    pub register: String,
+    /// The expected value. `None` expects that the register is not there.
+    pub expected: Option<String>,
+    /// The new value.
+    pub value: String,
+}
+
+/// Whether a register had the expected value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swapped {
+    /// Whether the new value is written.
+    pub swapped: bool,
+    /// What the register has instead of the expected value, if the response says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<ReadValue>,
+}
+
+/// Reads all items that hold one register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadCopies {
+    /// The register.
+    pub register: String,
+}
+
+/// The value of each item. `None` for an item that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copies {
+    /// The values, always in the same order of the items.
+    pub values: Vec<Option<String>>,
+}
+
 /// Adds a member to a set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddMember {
@@ -550,6 +599,19 @@ pub struct Checkpoint {
     pub epoch: u64,
     /// The last record that was processed.
     pub at: CheckpointAt,
+    /// The owner. Empty if the epoch alone identifies it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owner: String,
+    /// Whether the owner goes back on purpose.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub back: bool,
+    /// Whether the owner gives the lease back with this checkpoint.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub release: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A checkpoint. The end of the shard is above each sequence number.
@@ -597,6 +659,115 @@ pub struct Process {
     pub uid: Uid,
     /// The position of the record.
     pub seq: Seq,
+}
+
+/// Keeps a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// The consumer application.
+    pub app: String,
+    /// The stream.
+    pub stream: StreamName,
+    /// The shard.
+    pub shard: ShardId,
+    /// The epoch of the owner.
+    pub epoch: u64,
+    /// The owner.
+    pub owner: String,
+}
+
+/// Reads all leases of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListLeases {
+    /// The consumer application.
+    pub app: String,
+    /// The stream.
+    pub stream: StreamName,
+}
+
+/// The leases of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leases {
+    /// All leases, as of one moment between the two events of the call.
+    pub leases: Vec<Lease>,
+}
+
+/// A lease as it was listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The shard.
+    pub shard: ShardId,
+    /// The owner.
+    pub owner: Option<String>,
+    /// The checkpoint. `None` means the oldest record.
+    pub checkpoint: Option<CheckpointAt>,
+}
+
+/// A call of a member of a consumer group about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The consumer application.
+    pub app: String,
+    /// The stream.
+    pub stream: StreamName,
+    /// The member.
+    pub member: String,
+    /// What the member does.
+    pub action: MemberAction,
+}
+
+/// What a member of a consumer group does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberAction {
+    /// Joins the group.
+    Join,
+    /// Says that it is alive.
+    Heartbeat,
+    /// Leaves the group.
+    Leave,
+}
+
+/// Waits for the shards of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchShards {
+    /// The consumer application.
+    pub app: String,
+    /// The stream.
+    pub stream: StreamName,
+    /// The member.
+    pub member: String,
+    /// The number that the harness gives the watch. A response may be as old as the first call with this number.
+    pub chain: u64,
+}
+
+/// The shards of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    /// The shards, in the order of the response.
+    pub shards: Vec<AssignedShard>,
+}
+
+/// A shard that a consumer group gives to a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignedShard {
+    /// The shard.
+    pub shard: ShardId,
+    /// The number of the ownership.
+    pub epoch: u64,
+    /// The checkpoint that the member goes on from. `None` means the beginning.
+    pub checkpoint: Option<CheckpointAt>,
+}
+
+/// The first checkpoint of a lease after the last heal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverLease {
+    /// The consumer application.
+    pub app: String,
+    /// The stream.
+    pub stream: StreamName,
+    /// The shard.
+    pub shard: ShardId,
 }
 
 /// Reads a whole shard.

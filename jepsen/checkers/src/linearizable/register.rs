@@ -1,4 +1,4 @@
-//! A register: a read returns the last written value.
+//! A register: a read returns the last written value, and a compare-and-set writes only over the expected value.
 
 use std::marker::PhantomData;
 
@@ -18,6 +18,16 @@ impl Register<'_> {
 pub(crate) enum RegisterCall<'a> {
     Write(Option<&'a str>),
     Read(Option<&'a str>),
+    /// The register had the expected value, and has the new one now.
+    Swap {
+        expected: Option<&'a str>,
+        value: &'a str,
+    },
+    /// The register did not have the expected value, but this one, if the response says it.
+    Refused {
+        expected: Option<&'a str>,
+        found: Option<Option<&'a str>>,
+    },
 }
 
 impl<'a> Model for Register<'a> {
@@ -32,10 +42,15 @@ impl<'a> Model for Register<'a> {
         match *call {
             RegisterCall::Write(value) => Some(value),
             RegisterCall::Read(value) => (value == *state).then_some(value),
+            RegisterCall::Swap { expected, value } => (expected == *state).then_some(Some(value)),
+            RegisterCall::Refused { expected, found } => {
+                let fits = expected != *state && found.is_none_or(|found| found == *state);
+                fits.then_some(*state)
+            }
         }
     }
 
     fn is_observation(&self, call: &RegisterCall<'a>) -> bool {
-        matches!(call, RegisterCall::Read(_))
+        matches!(call, RegisterCall::Read(_) | RegisterCall::Refused { .. })
     }
 }

@@ -55,7 +55,11 @@ fn generated_histories_have_all_that_the_rules_look_at() {
     let counts = &verdict.counts;
     for function in Function::ALL {
         let outcomes = counts.operations.get(function).copied().unwrap_or_default();
-        assert!(outcomes.ok > 0 || *function == Function::Delete, "{function:?} never succeeds");
+        let is_left_out = matches!(
+            function,
+            Function::Delete | Function::Membership | Function::Assigned | Function::RecoverLease
+        );
+        assert!(outcomes.ok > 0 || is_left_out, "{function:?} never succeeds");
     }
     assert!(counts.records.info > 50 && counts.records.fail > 50, "{:?}", counts.records);
     assert!(counts.duplicates > 20, "{} duplicates", counts.duplicates);

@@ -397,11 +397,17 @@ impl Run {
         let (name, member) = (format!("r{turn}"), format!("m{}", self.random.below(3)));
         let user = format!("u{turn}");
         let action = String::from("put");
-        match self.random.below(10) {
+        match self.random.below(13) {
             0..2 => {
                 let value = Some(format!("v{}", self.catalog_calls));
                 Write { register: name, value }.into()
             }
+            10..12 => {
+                let expected = self.world.choose_expected(&name, &mut self.random);
+                let value = format!("v{}", self.catalog_calls);
+                CompareAndSet { register: name, expected, value }.into()
+            }
+            12 => ReadCopies { register: name }.into(),
             2..4 => Read { register: name }.into(),
             4 => AddMember { set: name, member }.into(),
             5 => RemoveMember { set: name, member }.into(),
@@ -415,6 +421,9 @@ impl Run {
     fn choose_consume(&mut self, slot: usize) -> Option<Call> {
         if self.random.one_in(40) {
             self.slots[slot].consumer = None;
+        }
+        if self.random.one_in(20) {
+            return Some(ListLeases { app: "app".into(), stream: world::stream() }.into());
         }
         match &self.slots[slot].consumer {
             None => self.world.choose_lease(&mut self.random, slot).map(Call::from),

@@ -109,8 +109,8 @@ fn a_finding_about_an_order_names_the_calls_and_the_state() {
     ));
     let message = &verdict.findings[0].message;
     assert!(message.starts_with("application app, stream s, shard shardId-000000000000: no order"));
-    assert!(message.contains("the state is then (2, None)"), "{message}");
-    let call = "Checkpoint { epoch: 1, at: Seq(10) } of process 1";
+    assert!(message.contains("the state is then State { epoch: 2, is_over: false"), "{message}");
+    let call = "Checkpoint { epoch: 1, at: Seq(10), back: false, release: false } of process 1";
     assert!(message.ends_with(call), "{message}");
 }
 

@@ -7,6 +7,8 @@
 //! p2 iter c1 0 trim -> ok         chain 1 of shard 0 (trim, latest, at=N, after=N, time=N)
 //! p2 get c1 -> 10:1-1 11:?        number and record; `?` is damage; options behind=N, end, kids=SHARD;SHARD
 //! p3 shards -> 0:0..max:1..50 1:0..mid-:51<0     shard, hash keys, start, end, parents
+//! p4 watch c1 ann -> 0:7:none     a group gives shard 0 to ann, epoch 7, no checkpoint
+//! p4 cas r a b -> found=c         register r does not have the value a, but c (`ok`, `no`, `found=VALUE`)
 //! wait 40s                        also h
 //! * fault kill 2 start bit        an event without a process
 //! header {"seed":1}
@@ -210,7 +212,39 @@ impl Story {
                 shard: shard_at(1),
                 epoch: words.number(2),
                 at: words.number(3),
+                owner: (*words.named.get("owner").unwrap_or(&"")).to_owned(),
+                back: words.has("back"),
+                release: words.has("release"),
             }),
+            "renew" => Call::Renew(Renew {
+                app: "app".into(),
+                stream,
+                shard: shard_at(1),
+                epoch: words.number(2),
+                owner: text_at(3),
+            }),
+            "leases" => Call::Leases(ListLeases { app: "app".into(), stream }),
+            "member" => Call::Membership(Membership {
+                app: "app".into(),
+                stream,
+                member: text_at(1),
+                action: serde_json::from_str(&format!("{:?}", words.plain[2])).unwrap(),
+            }),
+            "watch" => Call::Assigned(WatchShards {
+                app: "app".into(),
+                stream,
+                member: text_at(2),
+                chain: number(&words.plain[1][1..]),
+            }),
+            "recover-lease" => {
+                Call::RecoverLease(RecoverLease { app: "app".into(), stream, shard: shard_at(1) })
+            }
+            "cas" => Call::Cas(CompareAndSet {
+                register: text_at(1),
+                expected: Some(text_at(2)).filter(|text| text != "none"),
+                value: text_at(3),
+            }),
+            "copies" => Call::Copies(ReadCopies { register: text_at(1) }),
             "process" => Call::Process(Process {
                 app: "app".into(),
                 stream,
@@ -289,6 +323,32 @@ impl Story {
                 hash: words.plain[3].to_owned(),
             }),
             Call::Recover(_) => Answer::Recover(Recovered { ms: number(text) }),
+            Call::RecoverLease(_) => Answer::RecoverLease(Recovered { ms: number(text) }),
+            Call::Cas(_) => {
+                let found = words.named.get("found").map(|text| ReadValue { value: value(text) });
+                Answer::Cas(Swapped { swapped: text == "ok", found })
+            }
+            Call::Copies(_) => Answer::Copies(Copies {
+                values: words.plain.iter().map(|text| value(text)).collect(),
+            }),
+            Call::Leases(_) => {
+                let leases = words.plain.iter().map(|word| {
+                    let (shard, checkpoint) = word.split_once(':').expect("SHARD:CHECKPOINT");
+                    let checkpoint = value(checkpoint).map(|text| number(&text));
+                    Lease { shard: shard_id(shard), owner: None, checkpoint }
+                });
+                Answer::Leases(Leases { leases: leases.collect() })
+            }
+            Call::Assigned(_) => {
+                let shards = words.plain.iter().filter(|word| **word != "nothing").map(|word| {
+                    let parts: Vec<&str> = word.split(':').collect();
+                    let checkpoint = value(parts[2]).map(|text| number(&text));
+                    AssignedShard { shard: shard_id(parts[0]), epoch: number(parts[1]), checkpoint }
+                });
+                Answer::Assigned(Assigned { shards: shards.collect() })
+            }
+            Call::Renew(_) => Answer::Renew(Done {}),
+            Call::Membership(_) => Answer::Membership(Done {}),
             Call::Iter(_) => Answer::Iter(Done {}),
             Call::Split(_) => Answer::Split(Done {}),
             Call::Merge(_) => Answer::Merge(Done {}),
@@ -396,6 +456,10 @@ impl Story {
         };
         self.push(kind);
     }
+}
+
+fn value(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| text != "none")
 }
 
 fn start(words: &Words<'_>) -> IterStart {

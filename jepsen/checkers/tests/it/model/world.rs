@@ -200,8 +200,14 @@ impl World {
                 Answer::Dump(Dumped { applied: 9, first: 1, count: 9, hash })
             }
             Call::Recover(_) => Answer::Recover(Recovered { ms: random.below(20_000) }),
-            Call::LeaseTake(_) | Call::Checkpoint(_) | Call::Process(_) => self.lease(call)?,
-            Call::Write(_)
+            Call::LeaseTake(_)
+            | Call::Checkpoint(_)
+            | Call::Process(_)
+            | Call::Renew(_)
+            | Call::Leases(_) => self.lease(call)?,
+            Call::Cas(_)
+            | Call::Copies(_)
+            | Call::Write(_)
             | Call::Read(_)
             | Call::Add(_)
             | Call::Remove(_)
@@ -210,7 +216,11 @@ impl World {
             | Call::Revoke(_)
             | Call::Attempt(_) => self.catalog(call)?,
             Call::Iter(_) => Answer::Iter(Done {}),
-            Call::Get(_) | Call::Delete(_) => return Err("not here".into()),
+            Call::Get(_)
+            | Call::Delete(_)
+            | Call::Membership(_)
+            | Call::Assigned(_)
+            | Call::RecoverLease(_) => return Err("not here".into()),
         })
     }
 
@@ -247,6 +257,18 @@ impl World {
             Call::Read(read) => {
                 let value = self.registers.get(&read.register).cloned().flatten();
                 Answer::Read(ReadValue { value })
+            }
+            Call::Cas(cas) => {
+                let value = self.registers.get(&cas.register).cloned().flatten();
+                let swapped = value == cas.expected;
+                if swapped {
+                    self.registers.insert(cas.register.clone(), Some(cas.value.clone()));
+                }
+                Answer::Cas(Swapped { swapped, found: (!swapped).then_some(ReadValue { value }) })
+            }
+            Call::Copies(read) => {
+                let value = self.registers.get(&read.register).cloned().flatten();
+                Answer::Copies(Copies { values: vec![value; 3] })
             }
             Call::Add(add) => {
                 let set = self.sets.entry(add.set.clone()).or_default();
@@ -299,8 +321,30 @@ impl World {
                 lease.checkpoint = Some(checkpoint.at);
                 Answer::Checkpoint(Done {})
             }
+            Call::Renew(renew) => {
+                let lease = self.leases.entry(number_of(&renew.shard)).or_default();
+                if renew.epoch != lease.epoch {
+                    return Err("fenced".into());
+                }
+                Answer::Renew(Done {})
+            }
+            Call::Leases(_) => {
+                let leases =
+                    self.leases.iter().map(|(number, lease)| chaos_checkers::history::Lease {
+                        shard: id_of(*number),
+                        owner: None,
+                        checkpoint: lease.checkpoint,
+                    });
+                Answer::Leases(Leases { leases: leases.collect() })
+            }
             _ => Answer::Process(Done {}),
         })
+    }
+
+    /// The value of a register, or now and then another one.
+    pub(crate) fn choose_expected(&self, register: &str, random: &mut Random) -> Option<String> {
+        let value = self.registers.get(register).cloned().flatten();
+        if random.one_in(4) { Some("other".into()) } else { value }
     }
 
     fn begin(&mut self, job: Option<Job>) -> Outcome<Done> {
@@ -488,8 +532,13 @@ impl World {
         let next = shard.log.get(behind.max(shard.trimmed));
         let checkpoint = |at| {
             let (app, stream, shard) = (app.clone(), stream.clone(), id.clone());
-            Some(Checkpoint { app, stream, shard, epoch, at }.into())
+            let (owner, back, release) = (String::new(), false, false);
+            Some(Checkpoint { app, stream, shard, epoch, at, owner, back, release }.into())
         };
+        if random.one_in(20) {
+            let (app, stream, shard) = (app.clone(), stream.clone(), id.clone());
+            return Some(Renew { app, stream, shard, epoch, owner: String::new() }.into());
+        }
         match next {
             None if shard.end.is_some() => checkpoint(CheckpointAt::ShardEnd),
             Some(stored) if !random.one_in(4) => {

@@ -934,6 +934,35 @@ L1 Invalid "an epoch has two owners" {
     "p1 take 0 1 ann -> none
      p2 take 0 2 bob -> none"
 }
+L1 Invalid "two owners store checkpoints in one epoch" {
+    "p1 take 0 1 ann -> none
+     p1 checkpoint 0 1 10 owner=ann -> ok
+     p2 checkpoint 0 1 11 owner=bob -> ok"
+} good {
+    "p1 take 0 1 ann -> none
+     p1 checkpoint 0 1 10 owner=ann -> ok
+     p2 checkpoint 0 1 11 owner=bob -> fail fenced"
+}
+L1 Invalid "an owner renews the epoch of another one" {
+    "p1 take 0 1 ann -> none
+     p2 renew 0 1 bob -> ok"
+} good {
+    "p1 take 0 1 ann -> none
+     p2 renew 0 1 bob -> fail fenced
+     p1 renew 0 1 ann -> ok"
+}
+L1 Invalid "a group gives an epoch to two members" {
+    "p1 watch c1 ann -> 0:1:none
+     p2 watch c2 bob -> 0:1:none"
+} good {
+    "p1 member ann join -> ok
+     p2 member bob join -> ok
+     p1 watch c1 ann -> 0:1:none
+     p2 watch c2 bob -> nothing
+     p1 watch c1 ann -> 0:1:none
+     p2 watch c2 bob -> 0:2:none
+     p1 member ann leave -> ok"
+}
 L2 Invalid "an old owner stores a checkpoint" {
     "p1 take 0 1 ann -> none
      p2 take 0 2 bob -> none
@@ -960,6 +989,67 @@ L2 Invalid "a new owner gets an old checkpoint" {
     "p1 take 0 1 ann -> none
      p1 checkpoint 0 1 10 -> info
      p2 take 0 2 bob -> none"
+}
+L2 Invalid "an old owner renews its lease" {
+    "p1 take 0 1 ann -> none
+     p2 take 0 2 bob -> none
+     p1 renew 0 1 ann -> ok"
+} good {
+    "p1 take 0 1 ann -> none
+     p2 take 0 2 bob
+     p1 renew 0 1 ann -> ok
+     p2 -> none
+     p1 renew 0 1 ann -> fail fenced"
+}
+L2 Invalid "a list shows an old checkpoint" {
+    "p1 take 0 1 ann -> none
+     p1 checkpoint 0 1 10 -> ok
+     p1 checkpoint 0 1 11 -> ok
+     p2 leases -> 0:10"
+} good {
+    "p1 take 0 1 ann -> none
+     p1 checkpoint 0 1 10 -> ok
+     p1 checkpoint 0 1 11
+     p2 leases -> 0:10
+     p1 -> info
+     p2 leases -> 0:11
+     p1 checkpoint 0 1 5 back -> ok
+     p2 leases -> 0:5"
+}
+L2 Invalid "a former member of a group stores a checkpoint" {
+    "p1 watch c1 ann -> 0:1:none
+     p1 checkpoint 0 1 10 owner=ann -> ok
+     p2 watch c2 bob -> 0:2:10
+     p1 checkpoint 0 1 11 owner=ann -> ok"
+} good {
+    "p2 watch c2 bob
+     p1 watch c1 ann -> 0:1:none
+     p1 checkpoint 0 1 10 owner=ann -> ok
+     p1 checkpoint 0 1 9 owner=ann -> info
+     p1 checkpoint 0 1 11 owner=ann -> ok
+     p2 -> 0:2:11
+     p1 checkpoint 0 1 12 owner=ann -> fail refused"
+}
+L2 Invalid "a member stores a checkpoint after it gave the shard back" {
+    "p1 watch c1 ann -> 0:1:none
+     p1 checkpoint 0 1 10 owner=ann release -> ok
+     p1 checkpoint 0 1 11 owner=ann -> ok"
+} good {
+    "p1 watch c1 ann -> 0:1:none
+     p1 checkpoint 0 1 10 owner=ann release -> ok
+     p1 watch c1 ann -> 0:2:10
+     p1 checkpoint 0 2 11 owner=ann -> ok"
+}
+L2 Invalid "a late checkpoint of a table goes back" {
+    "p1 take 0 1 ann -> none
+     p1 checkpoint 0 1 9 -> info
+     p1 checkpoint 0 1 10 -> ok
+     p2 take 0 2 bob -> 9"
+} good {
+    "p1 watch c1 ann -> 0:1:none
+     p1 checkpoint 0 1 9 -> info
+     p1 checkpoint 0 1 10 -> ok
+     p2 watch c2 bob -> 0:2:9"
 }
 L3 Invalid "an owner leaves out a record" {
     "p1 puts 1-1 1-2 1-3 -> 0@10 0@11 0@12
@@ -1035,6 +1125,16 @@ L5 Invalid "a child before its parent" {
      p2 take 1 1 ann -> none
      p2 process 1 1 1-2 60 -> ok"
 }
+L5 Invalid "a group gives a child out before its parent is finished" {
+    "p9 shards -> 0:0..max:1..50 1:0..mid-:51<0 2:mid..max:51<0
+     p2 watch c1 ann -> 0:1:none
+     p2 watch c1 ann -> 0:1:none 1:1:none"
+} good {
+    "p9 shards -> 0:0..max:1..50 1:0..mid-:51<0 2:mid..max:51<0
+     p2 watch c1 ann -> 0:1:none
+     p3 checkpoint 0 1 SHARD_END -> info
+     p2 watch c1 ann -> 1:1:none 2:1:none"
+}
 L6 Report "two owners work at once" {
     "p1 puts 1-1 1-2 -> 0@10 0@11
      p2 take 0 1 ann -> none
@@ -1047,6 +1147,29 @@ L6 Report "two owners work at once" {
      p2 process 0 1 1-1 10 -> ok
      p2 process 0 1 1-2 11 -> ok
      p3 take 0 2 bob -> none"
+}
+L7 Invalid "no owner stores a checkpoint after the heal" {
+    "* heal
+     p9 recover-lease 0 -> info"
+} good {
+    "* heal
+     p9 recover-lease 0 -> 900"
+}
+L7 Invalid "a lease gets an owner too late" {
+    "* heal
+     p9 recover-lease 0 -> 30001"
+} good {
+    "* heal
+     p9 recover-lease 0 -> 30000"
+}
+L7 Unknown "a stalled machine explains a lease without an owner" {
+    "* heal
+     * pressure 99 0
+     p9 recover-lease 0 -> info"
+} good {
+    "* heal
+     * pressure 50 0
+     p9 recover-lease 0 -> 900"
 }
 M1 Invalid "a register shows an old value" {
     "p1 write r a -> ok
@@ -1070,6 +1193,56 @@ M1 Invalid "an unknown write takes effect twice" {
      p2 read r -> a
      p2 write r b -> ok
      p2 read r -> b"
+}
+M1 Invalid "two calls set over the same value" {
+    "p1 cas r none a -> ok
+     p1 cas r a b -> ok
+     p2 cas r a c -> ok"
+} good {
+    "p1 cas r none a -> ok
+     p2 cas r a c
+     p1 cas r a b -> ok
+     p2 -> no found=b
+     p1 cas r b d -> info
+     p1 cas r d e -> info
+     p2 read r -> e"
+}
+M1 Invalid "a refusal shows an old value" {
+    "p1 cas r none a -> ok
+     p1 write r b -> ok
+     p2 cas r x c -> no found=a"
+} good {
+    "p1 cas r none a -> ok
+     p1 write r b -> ok
+     p2 cas r x c -> no found=b
+     p2 cas r x c -> no"
+}
+M1 Invalid "a call is refused although the value is the expected one" {
+    "p1 write r a -> ok
+     p2 cas r a b -> no"
+} good {
+    "p1 write r a -> ok
+     p1 cas r a b -> info
+     p2 cas r a b -> no"
+}
+M1 Invalid "a transaction is seen in one item and not in the next" {
+    "p1 cas t none a -> ok
+     p1 cas t a b -> info
+     p2 read t -> b
+     p2 read t -> a"
+} good {
+    "p1 cas t none a -> ok
+     p1 cas t a b -> info
+     p2 read t -> a
+     p2 read t -> b
+     p2 copies t -> b b b"
+}
+M1 Invalid "an acknowledged transaction is gone at the end" {
+    "p1 cas t none a -> ok
+     p2 copies t -> none none"
+} good {
+    "p1 cas t none a -> info
+     p2 copies t -> none none"
 }
 M1 Invalid "a member of a set is missing" {
     "p1 add t m -> ok
@@ -1220,6 +1393,15 @@ M7 Report "a damaged node leads, and repairs what it lacks" {
     "header {\"promises\":{\"damage_never_leads\":false}}
      * fault damage-wal 2 start bit
      * leaders catalog:1:9"
+}
+M8 Invalid "half a transaction" {
+    "p1 cas t none a -> ok
+     p1 write t b -> ok
+     p2 copies t -> b a b"
+} good {
+    "p1 cas t none a -> ok
+     p1 write t b -> ok
+     p2 copies t -> b b b"
 }
 A1 Invalid "an action is allowed after its removal" {
     "p1 grant ann put -> ok
