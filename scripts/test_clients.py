@@ -2,14 +2,16 @@
 """Runs real clients: `make test-clients`. Three nodes verify their signatures.
 
 The AWS SDKs of five languages run one scenario: create, put, split, encrypt, read in the order of the lineage,
-subscribe, delete. The Kinesis Client Library runs another one: two workers share leases, and one is killed. Each client
-uses its own protocol, first over HTTPS with certificates by `anabranch ctl certs`, then in the clear. The script
+subscribe, delete. Four versions of the Kinesis Client Library run another one, see tests/clients/kcl/scenario.py. Each
+client uses its own protocol, first over HTTPS with certificates by `anabranch ctl certs`, then in the clear. The script
 installs the SDKs from their registries into the user's cache. If the toolchain of a language is missing, the script
 skips the language and says so.
 """
 
+import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,13 +20,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "e2e"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "clients"))
 
-from support.cluster import release_binary
+from kcl import versions
+from kcl.scenario import Plan, Target, play
+
+from support.cluster import STOP_TIMEOUT, is_running, release_binary
 from support.ctl import ctl
-from support.servers import Servers
+from support.servers import Servers, free_ports
+from support.waiting import wait_until
 
 CLIENTS = Path(__file__).resolve().parents[1] / "tests" / "clients"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anabranch" / "clients"
+CACHE = versions.CACHE
 # Seconds that one command may take, for example the installation of an SDK.
 TIMEOUT = 1200
 # The number of the node whose Kinesis API is in the clear. The other nodes use HTTPS.
@@ -58,25 +65,20 @@ def javascript(ca):
 
 def java(ca):
     """Java v2, asynchronous: CBOR over HTTP/2."""
-    return of_maven("java", ca)
-
-
-def kcl(ca):
-    """The Kinesis Client Library 3 with its leases in this cluster: fan-out over HTTPS, polling over HTTP."""
-    return of_maven("kcl", ca)
-
-
-def of_maven(name, ca):
-    """A program in Java, with the packages that its pom.xml names."""
-    made, store = CACHE / name, ca.with_name(f"{name}.p12")
+    made = CACHE / "java"
     places = [f"-DbuildDirectory={made}", f"-Dmdep.outputFile={made / 'classpath'}"]
     build = ["mvn", "-q", "-B", "compile", "dependency:build-classpath", *places]
-    password = "changeit"
-    trusted = ["keytool", "-importcert", "-noprompt", "-alias", "anabranch", "-file", ca]
-    trusted += ["-keystore", store, "-storepass", password]
     script = 'exec java -cp "$0/classes:$(cat "$0/classpath")" Scenario "$@"'
-    options = f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword={password}"
-    return Client(CLIENTS / name, [build, trusted], ["sh", "-c", script, made], {"JDK_JAVA_OPTIONS": options})
+    return Client(CLIENTS / "java", [build], ["sh", "-c", script, made], java_trusts(ca))
+
+
+def java_trusts(ca):
+    """The environment variables that make programs in Java trust the certificate authority."""
+    store, password = ca.with_name("java.p12"), "changeit"
+    if not store.exists():
+        command = ["keytool", "-importcert", "-noprompt", "-alias", "anabranch", "-file", ca]
+        subprocess.run([*command, "-keystore", store, "-storepass", password], check=True, capture_output=True)
+    return {"JDK_JAVA_OPTIONS": f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword={password}"}
 
 
 def go(ca):
@@ -92,19 +94,38 @@ def rust(ca):
     return Client(CLIENTS / "rust", [build], [target / "debug" / "anabranch-test-clients"], {"SSL_CERT_FILE": ca})
 
 
+# What the argument `kcl` stands for.
+KCL = [version.__name__ for version in versions.ALL]
 # The programs that each language needs.
 LANGUAGES = {
     python: [],
     javascript: ["node", "npm"],
     java: ["java", "keytool", "mvn"],
-    kcl: ["java", "keytool", "mvn"],
     go: ["go"],
     rust: ["cargo"],
+    **{version: ["keytool", *versions.PROGRAMS] for version in versions.ALL},
 }
 
 
+class Monitored(Servers):
+    """Nodes that show their metrics on a port of its own. On the port of the API a cluster with users does not."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        # `HOST:PORT` by node id.
+        self.metrics = {}
+
+    def _launch(self, node):
+        if node.id not in self.metrics:
+            [port] = free_ports(1)
+            self.metrics[node.id] = f"127.0.0.1:{port}"
+            config = Path(node.data_dir) / "node.toml"
+            config.write_text(f'listen-metrics = "{self.metrics[node.id]}"\n{config.read_text()}')
+        return super()._launch(node)
+
+
 def main():
-    wanted = sys.argv[1:]
+    wanted = [name for argument in sys.argv[1:] for name in (KCL if argument == "kcl" else [argument])]
     unknown = set(wanted) - {language.__name__ for language in LANGUAGES}
     if unknown:
         sys.exit(f"test-clients: no such language: {', '.join(sorted(unknown))}")
@@ -112,7 +133,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="anabranch-clients-") as temporary:
         directory = Path(temporary)
         certs, settings = certificates(directory / "certs"), encryption(directory / "keys.toml")
-        with Servers(directory / "data", nodes=3, settings=settings, certs=certs, plain=[PLAIN]) as cluster:
+        with Monitored(directory / "data", nodes=3, settings=settings, certs=certs, plain=[PLAIN]) as cluster:
             credentials = credentials_of(cluster)
             for language, programs in LANGUAGES.items():
                 if not wanted or language.__name__ in wanted:
@@ -154,6 +175,8 @@ def passes(language, programs, cluster, credentials):
         print(f"test-clients: {name}: SKIPPED, not installed: {', '.join(missing)}", flush=True)
         return True
     began = time.monotonic()
+    if language in versions.ALL:
+        return shares(language, cluster, credentials)
     client = language(cluster.certs / "ca.pem")
     commands = [(command, {}) for command in client.build]
     for how, node, trust in (("https", cluster.nodes[PLAIN], client.trust), ("http", cluster.nodes[PLAIN - 1], {})):
@@ -163,6 +186,37 @@ def passes(language, programs, cluster, credentials):
         return False
     print(f"test-clients: {name}: passed ({language.__doc__} {time.monotonic() - began:.0f} s)", flush=True)
     return True
+
+
+def shares(language, cluster, credentials):
+    """Runs the scenario of a version of the KCL, over HTTPS and in the clear. Prints and returns the result."""
+    name, ca = language.__name__, cluster.certs / "ca.pem"
+    environment = {**credentials, **java_trusts(ca)}
+    restarts = [functools.partial(restart, cluster, node.id) for node in cluster.nodes]
+    try:
+        version = language()
+        for protocol, how in zip(("https", "http"), version.hows, strict=True):
+            began = time.monotonic()
+            endpoints = [node.endpoint for node in cluster.nodes if node.endpoint.startswith(f"{protocol}:")]
+            target = Target(endpoints, environment, list(cluster.metrics.values()), ca if protocol == "https" else None)
+            directory = cluster.data_dir.with_name(f"{name}-{protocol}")
+            directory.mkdir()
+            figures = play(version, target, f"{name}-{protocol}", Plan(how, restarts=restarts, measure=20), directory)
+            seconds = time.monotonic() - began
+            what = f"{language.__doc__} {how} over {protocol}: {figures}; {seconds:.0f} s"
+            print(f"test-clients: {name}: passed ({what})", flush=True)
+    except (AssertionError, RuntimeError) as error:
+        print(f"test-clients: {name}: FAILED: {error}", flush=True)
+        return False
+    return True
+
+
+def restart(cluster, id):
+    """Stops a node with SIGTERM, and starts it again."""
+    node = next(node for node in cluster.nodes if node.id == id)
+    os.kill(node.pid, signal.SIGTERM)
+    wait_until(f"node {id} ends", lambda: not is_running(node.pid), STOP_TIMEOUT)
+    cluster.restart(node)
 
 
 def succeeds(name, command, place, environment):

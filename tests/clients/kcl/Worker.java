@@ -1,5 +1,7 @@
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.stream.Collectors;
 import software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider;
 import software.amazon.awssdk.regions.Region;
 import software.amazon.awssdk.services.cloudwatch.CloudWatchAsyncClient;
@@ -20,15 +22,8 @@ import software.amazon.kinesis.processor.ShardRecordProcessor;
 import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /**
- * One worker of an ordinary application of the Kinesis Client Library, as a process: ENDPOINT STREAM APPLICATION WORKER
- * polling|fanout LEASES, where LEASES is the most leases that it takes. One endpoint serves Kinesis and DynamoDB. It prints what happens, a line each:
- *
- * <pre>
- * init SHARD
- * record SHARD NUMBER DATA
- * ended SHARD
- * lost SHARD
- * </pre>
+ * One worker of an ordinary application of the Kinesis Client Library 2 or 3. scenario.py describes the arguments and
+ * the lines that it prints.
  */
 public final class Worker {
     private Worker() {}
@@ -40,6 +35,8 @@ public final class Worker {
 
     private static final class Processor implements ShardRecordProcessor {
         private String shard;
+        /** The last record that was processed. */
+        private String number;
 
         @Override
         public void initialize(InitializationInput input) {
@@ -49,9 +46,11 @@ public final class Worker {
 
         @Override
         public void processRecords(ProcessRecordsInput input) {
+            long now = System.currentTimeMillis();
             for (var record : input.records()) {
+                number = record.sequenceNumber();
                 String data = StandardCharsets.UTF_8.decode(record.data().duplicate()).toString();
-                print("record " + shard + " " + record.sequenceNumber() + " " + data);
+                print("record " + shard + " " + number + " " + now + " " + data);
             }
             if (!input.records().isEmpty()) {
                 checkpoint(input.checkpointer());
@@ -77,6 +76,7 @@ public final class Worker {
         private void checkpoint(RecordProcessorCheckpointer checkpointer) {
             try {
                 checkpointer.checkpoint();
+                print("saved " + shard + " " + number);
             } catch (Exception error) {
                 // Another worker has the lease now, and reads the records again.
                 print("unsaved " + shard + " " + error.getClass().getSimpleName());
@@ -85,8 +85,10 @@ public final class Worker {
     }
 
     public static void main(String[] arguments) {
-        URI endpoint = URI.create(arguments[0]);
-        String stream = arguments[1], application = arguments[2], worker = arguments[3];
+        var settings = Arrays.stream(arguments).map(argument -> argument.split("=", 2))
+                .collect(Collectors.toMap(pair -> pair[0], pair -> pair[1]));
+        URI endpoint = URI.create(settings.get("endpoint"));
+        String stream = settings.get("stream");
         var credentials = EnvironmentVariableCredentialsProvider.create();
         KinesisAsyncClient kinesis = KinesisClientUtil.createKinesisAsyncClient(KinesisAsyncClient.builder()
                 .endpointOverride(endpoint).region(Region.US_EAST_1).credentialsProvider(credentials));
@@ -94,15 +96,27 @@ public final class Worker {
                 .endpointOverride(endpoint).region(Region.US_EAST_1).credentialsProvider(credentials).build();
         var metrics = CloudWatchAsyncClient.builder()
                 .endpointOverride(endpoint).region(Region.US_EAST_1).credentialsProvider(credentials).build();
-        var config = new ConfigsBuilder(stream, application, kinesis, tables, metrics, worker, Processor::new);
+        var config = new ConfigsBuilder(stream, settings.get("application"), kinesis, tables, metrics,
+                settings.get("worker"), Processor::new);
         var retrieval = config.retrievalConfig().initialPositionInStreamExtended(
                 InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON));
-        if (arguments[4].equals("polling")) {
-            retrieval.retrievalSpecificConfig(new PollingConfig(stream, kinesis));
+        if (settings.get("how").equals("polling")) {
+            var polling = new PollingConfig(stream, kinesis);
+            if (settings.containsKey("idle")) {
+                polling.idleTimeBetweenReadsInMillis(Long.parseLong(settings.get("idle")));
+            }
+            retrieval.retrievalSpecificConfig(polling);
         }
-        var leases = config.leaseManagementConfig().maxLeasesForWorker(Integer.parseInt(arguments[5]));
-        // The assignment must not depend on the CPU load of this machine, on which other programs run.
-        leases.workerUtilizationAwareAssignmentConfig().disableWorkerMetrics(true);
+        var leases = config.leaseManagementConfig();
+        if (settings.containsKey("leases")) {
+            leases.maxLeasesForWorker(Integer.parseInt(settings.get("leases")));
+        }
+        if (settings.containsKey("failover")) {
+            long failover = Long.parseLong(settings.get("failover"));
+            // The first worker of an application sleeps for a whole interval after it has made the leases.
+            leases.failoverTimeMillis(failover).shardSyncIntervalMillis(failover);
+        }
+        Version.adapt(leases, settings);
         new Scheduler(
                 config.checkpointConfig(),
                 config.coordinatorConfig(),
