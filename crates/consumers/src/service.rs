@@ -89,10 +89,11 @@ impl ServedGroups {
 async fn call(running: &Running, member: MemberId, kind: CallKind) -> Result<Answer, Status> {
     let (reply, answer) = oneshot::channel();
     running.calls.send(Call { member, kind, reply }).await.map_err(|_| ended())?;
-    answer.await.map_err(|_| ended())?.map_err(status::of_call)
+    let ended = |_| status::unknown("the coordinator ended before it answered".to_owned());
+    answer.await.map_err(ended)?.map_err(status::of_call)
 }
 
-/// The coordinator has ended before it answered. What was asked may have been done: all calls may be sent again.
+/// The coordinator has ended.
 fn ended() -> Status {
     status::not_coordinator(None)
 }
