@@ -140,9 +140,10 @@ impl Rows {
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<Version> {
-        match self.tables.transact(self.group, transaction).await? {
-            Outcome::Done { version } => Ok(version),
-            other => bail!("a transaction was not made: {other:?}"),
-        }
+        let outcome = self.tables.transact(self.group, transaction).await?;
+        let Outcome::Done { version } = outcome else {
+            bail!("a transaction was not made: {outcome:?}");
+        };
+        Ok(version)
     }
 }
