@@ -17,7 +17,7 @@ if ! cmp -s clients/python/pyproject.toml "$python/pyproject.toml"; then
     cp clients/python/pyproject.toml "$python/pyproject.toml"
 fi
 clients/python/generate.sh --check
-(cd clients/python && "$python/bin/python" -B -m pytest -q)
+(cd clients/python && PYTHONPATH=$PWD "$python/bin/python" -B -m pytest -q)
 echo "native-clients: python: passed"
 
 if ! command -v go >/dev/null 2>&1; then

@@ -11,9 +11,9 @@
 //! The loop never waits for the table group: it looks at the copy of the rows, and its transactions run beside it, at
 //! most one for each job. So a group without a leader delays no task that has to end.
 //!
-//! A process takes over the jobs of an earlier process of the same node only with a new epoch: a transaction of that
-//! process may still be on its way. Rows that are older than the first transaction of this process are of an earlier
-//! one.
+//! Each run of the work has an epoch of its own, because a transaction of the run before may still be on its way: a run of
+//! this process that failed or was dropped, or of an earlier process of the same node. Rows that are older than the first
+//! transaction of this process are of an earlier one.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -115,6 +115,8 @@ struct Telling {
 struct Held {
     epoch: u64,
     stage: Stage,
+    /// Whether the work was begun with this epoch.
+    has_run: bool,
     status: JobStatus,
     /// The report that was last written, and when.
     written: (Report, Instant),
@@ -127,8 +129,8 @@ struct Held {
 }
 
 enum Stage {
-    /// The row is of an earlier process. It gets a new epoch before anything else.
-    Inherited(Version),
+    /// The epoch was used by an earlier run. The row gets a new one before anything else.
+    Used(Version),
     /// The row has a new epoch, which the copy does not show yet.
     Renewed,
     /// The work begins at this time.
@@ -291,6 +293,8 @@ impl Worker {
                 held.leave(overdue);
             } else if self.copies.unheard() > UNHEARD {
                 held.pause(job);
+            } else if stopping.is_none() && held.is_due() && held.has_run {
+                held.stage = Stage::Used(mine.version);
             } else if stopping.is_none() && held.is_due() {
                 self.begin(job, held, &mut state.tasks, &mut state.next_run);
             }
@@ -318,13 +322,14 @@ impl Worker {
     fn hold(&self, job: &JobId, mine: Mine, inherited: Version) -> Held {
         let (status, now) = (self.status(job), Instant::now());
         let stage = if mine.version <= inherited {
-            Stage::Inherited(mine.version)
+            Stage::Used(mine.version)
         } else {
             Stage::Waiting(now + rest_of_delay(&status, self.clock.now()))
         };
         Held {
             epoch: mine.epoch,
             stage,
+            has_run: false,
             written: (status.report, now),
             status,
             must_write: false,
@@ -358,6 +363,7 @@ impl Worker {
             let result = running.await.unwrap_or_else(|_| Err("the work panicked".to_owned()));
             Ended { job, run, result }
         });
+        held.has_run = true;
         held.stage = Stage::Running { run, abort, stop, report, since: Instant::now() };
     }
 
@@ -406,7 +412,7 @@ impl Worker {
                 let puts = said.map(|_| status()).into_iter().chain([free]).collect();
                 (Expect::Epoch { at_most: epoch }, puts, Row::GivenUp(said))
             }
-            Stage::Inherited(version) => {
+            Stage::Used(version) => {
                 let shown = self.copies.version(SPACE).as_u64();
                 let epoch = shown.max(epoch).saturating_add(1);
                 let (node, since) = (self.node, self.clock.now());
@@ -565,7 +571,7 @@ impl Held {
                 self.stage = Stage::GivingUp;
             }
             Stage::Running { stop, .. } => stop.cancel(),
-            Stage::Inherited(_) | Stage::Waiting(_) | Stage::Dropped(_) | Stage::Finished(_) => {
+            Stage::Used(_) | Stage::Waiting(_) | Stage::Dropped(_) | Stage::Finished(_) => {
                 self.stage = Stage::GivingUp;
             }
             // The row with the new epoch comes soon.
@@ -587,7 +593,7 @@ impl Held {
         match &self.stage {
             Stage::Waiting(due) | Stage::Finished(due) => *due <= Instant::now(),
             Stage::Dropped(abort) => abort.is_finished(),
-            Stage::Inherited(_)
+            Stage::Used(_)
             | Stage::Renewed
             | Stage::Running { .. }
             | Stage::GivingUp
