@@ -19,7 +19,15 @@ step cargo test --release --workspace --no-fail-fast
 step cargo test --release -p anabranch-planted --features planted-bugs
 step scripts/sim.sh test
 step .venv/bin/python -m pytest tests/scripts
-step .venv/bin/python -m pytest tests/e2e
+# The Kinesis Client Library needs Java and Maven, which the setup does not install.
+without=()
+for program in java javac mvn; do
+    if ! command -v "$program" >/dev/null 2>&1; then
+        echo "test: the Kinesis Client Library was NOT TESTED, not installed: $program"
+        without=(--ignore tests/e2e/test_kcl.py)
+    fi
+done
+step .venv/bin/python -m pytest tests/e2e "${without[@]}"
 step scripts/chaos.sh short
 
 # After each binary cargo prints "test result: ok. 3 passed; 0 failed; ...". pytest ends with "==== 3 passed, 1 failed

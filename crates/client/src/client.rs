@@ -225,7 +225,7 @@ impl Client {
         Search::new(&self.inner, shard).run(read).await
     }
 
-    /// Sends a request to a table group. What the group refuses is a response.
+    /// Sends a request to a table group. A refusal of the group is a response.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such group; [`Error::NoLeader`]; [`Error::Throttled`]. After

@@ -11,8 +11,8 @@
 //! [`GroupConsumer::checkpoint`]. With the next call of `next` it says that it is finished with the batch. Then a shard
 //! that another member waits for is given back.
 //!
-//! Records come at least once. After a crash, or if a batch was not stored, the next owner of the shard gets them again.
-//! A checkpoint of a former owner is refused.
+//! Records come at least once. After a crash, or if a batch was not stored, the next owner of the shard gets them
+//! again. A checkpoint of a former owner is refused.
 
 mod calls;
 mod membership;
@@ -104,8 +104,8 @@ impl GroupBatch {
         &self.page
     }
 
-    /// Number of the member's ownership of the shard. It rises with each owner, also across groups of the same name. For
-    /// fencing outside of the cluster.
+    /// Number of the member's ownership of the shard. It rises with each owner, also across groups of the same name.
+    /// For fencing outside of the cluster.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -130,7 +130,7 @@ pub struct GroupConsumer {
 }
 
 impl GroupConsumer {
-    /// Joins a group. Makes it if there is none.
+    /// Joins a group, and makes it if it does not exist.
     ///
     /// # Errors
     /// [`GroupError::NoStream`]; [`GroupError::Failed`] with [`Error::Invalid`] if a setting breaks a rule, and with
@@ -197,14 +197,14 @@ impl GroupConsumer {
         }
     }
 
-    /// Gives back the shards that leave, and finishes those that have ended.
+    /// Gives back the shards that leave, and finishes shards that have ended.
     async fn give_back(&mut self) {
         loop {
             let done = self.shards.done();
             if done.is_empty() {
                 return;
             }
-            // The member goes on reading other shards while the coordinator is away. What is told twice does no harm.
+            // The member goes on reading other shards while the coordinator is away. A shard may be told twice.
             match timeout(GIVE_BACK_WITHIN, self.coordinator.checkpoint(done.clone())).await {
                 Ok(Ok(_)) => self.shards.told(&done),
                 Ok(Err(_)) | Err(_) => {

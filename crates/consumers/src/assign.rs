@@ -1,4 +1,4 @@
-//! Who reads which shard. Pure.
+//! Assigns shards to members. Pure.
 //!
 //! Each member gets its share: the number of shards divided by the number of members, one more for some if it does not
 //! come out even. A member keeps the shards that it has, as long as they are not more than its share.
@@ -39,7 +39,7 @@ pub(crate) fn assign(
         }
     }
     // Those who have most keep the larger shares, so that the fewest shards move. Of two who have the same number, the
-    // one that was not asked for shards yet keeps them.
+    // member that was not asked for shards yet keeps them.
     let leaving = |owned: &[&Candidate<'_>]| owned.iter().filter(|shard| shard.is_leaving).count();
     let mut by_count: Vec<_> = held.into_iter().collect();
     by_count.sort_by_key(|(member, owned)| (Reverse(owned.len()), leaving(owned), *member));

@@ -1,9 +1,9 @@
 //! Runs the state of one group as a job: takes calls one after another, stores what they change, then answers.
 //!
-//! Calls that wait while rows are stored are made together, and share the next transaction. Each transaction expects the
-//! row of the one before it (the turn) and writes it. So a transaction that comes late changes nothing, also if it is of
-//! this coordinator. If a transaction finds another turn, the coordinator reads all rows again: then it knows what is
-//! stored. The calls that waited for it are not answered, and their callers send them again.
+//! Calls that wait while rows are stored are made together, and share the next transaction. Each transaction expects
+//! the row of the transaction before it (the turn) and writes it. So a transaction that comes late changes nothing,
+//! also if it is of this coordinator. If a transaction finds another turn, the coordinator reads all rows again: then
+//! it knows what is stored. The calls that waited for it are not answered, and their callers send them again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -51,7 +51,7 @@ pub(crate) enum CallKind {
     Leave(Vec<ShardCheckpoint>),
 }
 
-/// The answer to a call. What it says is stored.
+/// The answer to a call. Everything in it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// Whether the member's Join made the group.
@@ -72,7 +72,7 @@ pub(crate) enum Failed {
     Full(String),
 }
 
-/// What members see of their group: stored, and the newest.
+/// The group as its members see it: stored, and the newest.
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) definition: Definition,

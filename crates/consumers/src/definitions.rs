@@ -1,9 +1,9 @@
 //! Makes, lists and deletes groups: rows that any node reads and writes.
 //!
-//! The checkpoints of a group that begins at the newest records are stored before its definition, under the group's own
-//! id. So a record that is put after the group is made is read, and a Join that fails halfway leaves rows that belong to
-//! no group. The next coordinator of a group of this name deletes them. A coordinator stores rows only while the
-//! definition is the one that it has read.
+//! The checkpoints of a group that begins at the newest records are stored before its definition, under the group's
+//! own id. So a record that is put after the group is made is read, and a Join that fails halfway leaves rows that
+//! belong to no group. The next coordinator of a group of this name deletes them. A coordinator stores rows only while
+//! the definition has not changed since it was read.
 
 use anabranch_client::{Absent, Error, LatestPosition, Tables, latest_positions};
 use anabranch_shard::Start;

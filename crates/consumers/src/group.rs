@@ -1,5 +1,5 @@
-//! The state of a group and its rules: who is a member, who reads which shard, how far each shard is processed. No I/O,
-//! no clock: the time is an argument.
+//! The state of a group and its rules: its members, the owner and the checkpoint of each shard. No I/O, no clock: the
+//! time is an argument.
 //!
 //! ```text
 //! shard:   nobody -- assigned, next epoch --> owned -- another member is to get it --> owned, leaving
@@ -11,8 +11,8 @@
 //! members and assigns shards. [`Group::take_changes`] are the rows to store. Only after they are stored may the
 //! coordinator answer and show [`Group::owned`].
 //!
-//! Invariants: a shard has one owner at most; its epoch rises with each owner; a shard is assigned only when its parents
-//! are finished or have expired.
+//! Invariants: a shard has one owner at most; its epoch rises with each owner; a shard is assigned only when its
+//! parents are finished or have expired.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(crate) struct Group {
     /// Epochs of shards without a row begin here: above every epoch of an earlier group or stream of this name.
     first_epoch: u64,
     members: BTreeMap<MemberId, Member>,
-    /// What is stored of shards, of the stream that is read.
+    /// The rows of the shards of the stream that is read.
     shards: BTreeMap<ShardId, GroupShard>,
     /// The stream that is read. `None` until there is one.
     stream_id: Option<StreamId>,
@@ -284,7 +284,7 @@ impl Group {
         self.free(owned.map(|(shard, _)| *shard).collect());
     }
 
-    /// Finishes shards that are processed to their end, and forgets those that have expired.
+    /// Finishes shards that are processed to their end, and forgets expired shards.
     fn finish_and_forget(&mut self) {
         let (Some(stream), Some(id)) = (&self.stream, self.stream_id) else { return };
         let (mut over, mut expired) = (Vec::new(), Vec::new());
@@ -314,7 +314,7 @@ impl Group {
         self.free(over);
     }
 
-    /// Takes shards from owners that were asked for them a session time ago, and from those that are no members.
+    /// Takes shards from owners that were asked for them a session time ago, and from former members.
     fn take_back(&mut self, now: Instant) {
         let is_late = |shard: &GroupShard| match shard.stored.owner.as_deref() {
             None => false,

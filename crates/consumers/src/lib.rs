@@ -4,11 +4,11 @@
 //! ```text
 //! member --gRPC--> service.rs --> coordinator.rs: calls, one after another --> group.rs: state and rules, pure
 //!                                      |                                         |
-//!                                      +-- Job::commit: changed rows <-----------+-- assign.rs: who reads which shard
+//!                                      +-- Job::commit: changed rows <-----------+-- assign.rs: members of shards
 //! ```
 //!
-//! - A group is a row, and its coordinator is a job (`anabranch_jobs`). So each group has one coordinator, which goes on
-//!   elsewhere when its node is lost, and a former coordinator can store nothing.
+//! - A group is a row, and its coordinator is a job (`anabranch_jobs`). So each group has one coordinator, which goes
+//!   on elsewhere when its node is lost, and a former coordinator can store nothing.
 //! - Members and shards are rows too. A new coordinator reads them, so members keep their shards.
 //! - A coordinator answers a call when the change is stored. Heartbeats store nothing.
 //! - Each ownership of a shard has an epoch. A checkpoint with another epoch is refused.

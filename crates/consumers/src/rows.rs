@@ -7,9 +7,9 @@
 //! | | `STREAM/GROUP/ID/s/STREAM-ID/SHARD` | [`StoredShard`] |
 //! | | `STREAM/GROUP/ID/turn` | nothing: each transaction of the coordinator expects and writes it |
 //!
-//! ID tells a group from others of its name, STREAM-ID a stream from others of its name. So what is left of a group that
-//! was deleted, or never made, never belongs to a later one: the coordinator deletes it. Every node keeps a copy of the
-//! definitions, which decide about jobs. Rows of the other space are written by the coordinator, and once before it, by
+//! ID tells a group from others of its name, STREAM-ID a stream from others of its name. So the remains of a group that
+//! was deleted, or never made, never belong to a later one: the coordinator deletes them. Every node keeps a copy of
+//! the definitions, which decide about jobs. Rows of the other space are written by the coordinator, and once before it, by
 //! the Join that makes a group at the newest records. All names are stored: never change them.
 
 use anabranch_catalog::StreamId;
@@ -53,7 +53,7 @@ pub(crate) enum GroupStart {
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredMember {
-    /// What the member says of itself.
+    /// Text of the member about itself.
     pub(crate) description: String,
     /// How long it may be silent, in milliseconds.
     pub(crate) session_millis: u32,
@@ -61,7 +61,7 @@ pub(crate) struct StoredMember {
     pub(crate) joined_millis: u64,
 }
 
-/// What a group knows of a shard.
+/// A shard, as the group knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredShard {
     /// Where the next owner begins: log index and offset. `None` without a checkpoint.
@@ -115,7 +115,7 @@ pub(crate) fn definition_key(group: &GroupKey) -> Bytes {
     group.to_string().into()
 }
 
-/// What the keys of the members and shards of all groups of this name begin with.
+/// Prefix of the keys of members and shards of all groups of this name.
 pub(crate) fn state_of(group: &GroupKey) -> Bytes {
     format!("{group}/").into()
 }

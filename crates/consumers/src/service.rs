@@ -1,5 +1,5 @@
-//! `ConsumerGroupService` over gRPC: the calls of members. A node answers for the groups whose coordinators it runs, and
-//! names the right node for the others.
+//! `ConsumerGroupService` over gRPC: the calls of members. A node answers for the groups whose coordinators it runs,
+//! and names the right node for the others.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -195,7 +195,7 @@ impl Watch {
         Some((response, self))
     }
 
-    /// Waits until there is another list than the one that was sent.
+    /// Waits until there is another list than the last one.
     async fn changed(&mut self) -> Result<(), Status> {
         loop {
             let shown = Arc::clone(&self.running.shown.borrow_and_update());

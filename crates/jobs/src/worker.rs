@@ -11,9 +11,9 @@
 //! The loop never waits for the table group: it looks at the copy of the rows, and its transactions run beside it, at
 //! most one for each job. So a group without a leader delays no task that has to end.
 //!
-//! Each run of the work has an epoch of its own, because a transaction of the run before may still be on its way: a run of
-//! this process that failed or was dropped, or of an earlier process of the same node. Rows that are older than the first
-//! transaction of this process are of an earlier one.
+//! Each run of the work has an epoch of its own, because a transaction of the run before may still be on its way: a run
+//! of this process that failed or was dropped, or of an earlier process of the same node. Rows that are older than the
+//! first transaction of this process are of an earlier one.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;

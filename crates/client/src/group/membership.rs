@@ -1,5 +1,5 @@
-//! Keeps a program a member of its group: heartbeats, and the newest list of its shards. A member that was removed joins
-//! again.
+//! Keeps a program a member of its group: heartbeats, and the newest list of its shards. A member that was removed
+//! joins again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_secs(8);
 /// Pause after a failure.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// What the member owns, as the coordinator told it last.
+/// The shards of the member, as the coordinator told them last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Assignment {
     pub(crate) shards: Arc<Vec<pb::OwnedShard>>,

@@ -85,7 +85,7 @@ impl Shards {
         self.held.keys().copied().collect()
     }
 
-    /// Begins to read the shards that are new in the list, and forgets those that are not there any more.
+    /// Begins to read the shards that are new in the list, and forgets shards that are gone from it.
     pub(crate) fn follow(&mut self, listed: &[pb::OwnedShard]) {
         let epochs: BTreeMap<_, _> =
             listed.iter().map(|shard| (ShardId(shard.shard), shard.epoch)).collect();
@@ -141,8 +141,7 @@ impl Shards {
         }
     }
 
-    /// What the coordinator is to be told while the program works on no batch: shards to give back, and shards that are
-    /// finished.
+    /// News for the coordinator while the program works on no batch: shards to give back, and finished shards.
     pub(crate) fn done(&self) -> Vec<pb::ShardCheckpoint> {
         let done = self.held.iter().filter_map(|(shard, held)| {
             let message = |next: Option<Position>, release| pb::ShardCheckpoint {
@@ -185,8 +184,8 @@ impl Shards {
         }
     }
 
-    /// What the program gets of an event: nothing if the shard is not the member's any more, or is about to leave. A shard
-    /// that leaves has no end here, because pages before it may have been dropped.
+    /// The part of an event that the program gets: nothing if the shard is not the member's any more, or is about to
+    /// leave. A shard that leaves has no end here, because pages before it may have been dropped.
     pub(crate) fn take(&mut self, event: Event) -> Option<(ShardPage, u64)> {
         let Event { shard, reader, page } = event;
         let held = self.held.get_mut(&shard)?;

@@ -1,3 +1,5 @@
+//! Tests of the state of a group: single events, and a model that checks the rules after any events.
+
 use std::collections::BTreeMap;
 
 use anabranch_catalog::{
@@ -235,7 +237,7 @@ fn a_group_has_a_limit_of_members() {
     assert_eq!(group.join(member("m0"), stored(), now), Ok(()));
 }
 
-/// What may happen to a group.
+/// An event in the life of a group.
 #[derive(Clone, Debug)]
 enum Step {
     Join(usize),
@@ -263,7 +265,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is stored, as the table group would have it.
+/// The stored rows, as the table group would have them.
 #[derive(Default)]
 struct Table {
     members: BTreeMap<MemberId, StoredMember>,
@@ -300,8 +302,8 @@ impl Table {
 }
 
 proptest! {
-    /// Whatever happens: a shard has one owner, who never has an old epoch again; checkpoints of others are refused;
-    /// children come after their parents; and what is stored is all that there is.
+    /// Whatever happens: a shard has one owner, and the owner never has an old epoch again; checkpoints of others are
+    /// refused; children come after their parents; and what is stored is all that there is.
     #[test]
     fn rules_hold_whatever_happens(steps in prop::collection::vec(step(), 1..60)) {
         let mut now = Instant::now();
