@@ -9,8 +9,8 @@
 //!
 //! ID tells a group from others of its name, STREAM-ID a stream from others of its name. So the remains of a group that
 //! was deleted, or never made, never belong to a later one: the coordinator deletes them. Every node keeps a copy of
-//! the definitions, which decide about jobs. Rows of the other space are written by the coordinator, and once before it, by
-//! the Join that makes a group at the newest records. All names are stored: never change them.
+//! the definitions, which decide about jobs. Rows of the other space are written by the coordinator, and once before it
+//! by the Join that makes a group at the newest records. All names are stored: never change them.
 
 use anabranch_catalog::StreamId;
 use anabranch_shard::{Position, Start};
