@@ -115,7 +115,7 @@ class View:
         return sorted(self._catalog)
 
     def stream(self, name: str) -> Stream | None:
-        """The stream of this name; None if there is none, or if it is being deleted."""
+        """The stream of this name; None if it does not exist, or if it is being deleted."""
         if name not in self._streams:
             found = self._catalog.get(name)
             if found is None or found.status == catalog_pb2.STREAM_STATUS_DELETING:

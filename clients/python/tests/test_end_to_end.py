@@ -82,6 +82,11 @@ class Writer:
     def count(self) -> int:
         return len(self._futures)
 
+    def puts(self, more: int) -> None:
+        """Waits until `more` further records are put."""
+        before = self.count
+        wait_until(f"{more} more records are put", lambda: self.count >= before + more)
+
     def stop(self) -> list:
         """Stops, and returns where each record is. Raises if a record was not written."""
         self.__exit__()
@@ -151,12 +156,12 @@ def test_records_come_back_as_they_were_put(cluster, stream):
 def test_records_are_written_once_and_in_order_across_splits_and_merges(cluster, stream):
     with tail(cluster, stream, LATEST) as records, Writer(cluster, stream) as writer:
         for step in range(2):
-            time.sleep(0.5)
+            writer.puts(100)
             split(cluster, stream, open_shards(cluster, stream)[0])
-            time.sleep(0.5)
+            writer.puts(100)
             lower, upper = open_shards(cluster, stream)[step : step + 2]
             merge(cluster, stream, lower, upper)
-        time.sleep(0.5)
+        writer.puts(100)
         stored = writer.stop()
         numbers = [int(next(records).data) for _ in stored]
     check_order(numbers)

@@ -50,7 +50,7 @@ def test_a_future_tells_where_the_record_is(fake, producer):
 def test_records_are_gathered_into_batches_and_keep_their_order(fake, producer):
     fake.holds["Append"] = threading.Event()
     futures = put(producer, range(1, 31))
-    time.sleep(0.1)
+    wait_until("a batch waits", lambda: fake.held.get("Append"))
     fake.holds["Append"].set()
     places = [future.result(10) for future in futures]
     expect(fake.shards[0], range(1, 31))

@@ -109,7 +109,7 @@ async fn an_owner_that_was_held_up_for_a_minute_stores_nothing() {
     let refused = world.refused();
     world.hold(id(2), false);
     all_go_on(&world).await;
-    // What the former owner had under way came at last, and was refused.
+    // The transaction that the former owner had under way came at last, and was refused.
     assert!(world.refused() > refused, "nothing was under way");
     world.check();
 }
@@ -135,7 +135,7 @@ async fn a_job_that_is_not_wanted_any_more_ends_and_may_come_back() {
     world.check();
 }
 
-/// What may happen to a cluster.
+/// An event in the life of a cluster.
 #[derive(Clone, Debug)]
 enum Event {
     Crash(u64, u32, Crash),

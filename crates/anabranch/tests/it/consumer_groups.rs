@@ -24,7 +24,7 @@ fn stream() -> StreamName {
     "it".parse().unwrap()
 }
 
-/// What all members together have processed.
+/// The records that all members together have processed.
 #[derive(Default)]
 struct Processed {
     /// How often each record was processed.

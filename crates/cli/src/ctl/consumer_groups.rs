@@ -13,7 +13,7 @@ use crate::ctl::output::{Output, some_node};
 pub(super) enum ConsumerGroupCommand {
     /// Groups, with their members and the node that coordinates each
     List,
-    /// One group: its members, who reads which shard, and how far each is
+    /// One group: its members, and the owner and checkpoint of each shard
     Show {
         /// The stream
         stream: StreamName,

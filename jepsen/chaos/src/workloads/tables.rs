@@ -91,7 +91,7 @@ pub(super) async fn create_table(session: &mut Session, table: &str, key: &str) 
     created.map(drop).map_err(|failure| anyhow!("table {table}: {}", failure.reason()))
 }
 
-/// What holds the registers of a client.
+/// The store of the registers of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Item,

@@ -712,7 +712,7 @@ pub struct Membership {
     pub stream: StreamName,
     /// The member.
     pub member: String,
-    /// What the member does.
+    /// The action of the member.
     pub action: MemberAction,
 }
 

@@ -95,7 +95,7 @@ impl Coordinator {
         self.after(watched)
     }
 
-    /// What the end of a watch means, and where the next one begins.
+    /// The meaning of the end of a watch, and where the next watch begins.
     pub(super) fn ended(&mut self, status: &Status) -> Failure {
         self.follow(status);
         failure(status)

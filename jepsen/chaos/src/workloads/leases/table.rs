@@ -74,7 +74,7 @@ struct Seen {
     since: Instant,
 }
 
-/// A lease that the worker owns, as far as it knows.
+/// A lease that the worker believes to own.
 #[derive(Clone)]
 struct Held {
     epoch: u64,
