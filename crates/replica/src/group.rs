@@ -139,6 +139,8 @@ pub(crate) struct Group {
     /// Whether a leader has sent anything since this replica was opened.
     heard_leader: Arc<AtomicBool>,
     opened: Instant,
+    /// Before this time, this replica gives no vote and starts no election.
+    votes_from: Instant,
 }
 
 /// Parts that all replicas of a node share.
@@ -154,11 +156,13 @@ pub(crate) struct Shared<'a> {
 
 impl Group {
     /// Opens the replica `spec.replica` from its log in the node's log store. A replica without a log there starts
-    /// with an empty one.
+    /// with an empty one. `is_again` says that this process has opened the replica before. Then it gives no vote and
+    /// starts no election for the silence limit.
     pub(crate) async fn open(
         spec: &GroupSpec,
         machine: Box<dyn Machine>,
         shared: Shared<'_>,
+        is_again: bool,
     ) -> Result<Self, Error> {
         let Shared { store, transport, pace, settings, reverted, metrics } = shared;
         let log = places::claim(spec.group, spec.replica, store).await?;
@@ -194,6 +198,8 @@ impl Group {
         let config = raft_config(settings).map_err(|error| out_of_service(&error))?;
         let raft = Raft::new(spec.replica.0, config, network, adapter, applier).await;
         let raft = raft.map_err(|error| out_of_service(&error))?;
+        let opened = Instant::now();
+        let silence = transport.liveness().silence();
         Ok(Self {
             id: spec.group,
             replica: spec.replica,
@@ -210,7 +216,8 @@ impl Group {
             transferring: Mutex::default(),
             lacks_writable_majority,
             heard_leader: Arc::default(),
-            opened: Instant::now(),
+            opened,
+            votes_from: if is_again { opened + silence } else { opened },
         })
     }
 
@@ -373,27 +380,39 @@ impl Group {
 
     /// Whether this replica leads and no other replica can lead now (the leader lease).
     ///
-    /// Another replica takes over in one of three ways only:
-    /// - It has declared this node silent. A voter that answered a ping which was sent within the leader lease has
-    ///   not done that, because the lease is shorter than the silence limit.
-    /// - It has heard nothing of this group for the election timeout. A majority heard this leader more recently
-    ///   (`heard`).
-    /// - This replica told it to start an election. Before that, this replica renounced its term, and the callers
-    ///   check that.
+    /// A majority of the voters must each have given two proofs:
+    /// - The voter acknowledged an append or a heartbeat of this leader which was sent less than the election timeout
+    ///   ago. Until that timeout it starts no election by itself, and helps nobody else's.
+    /// - Since then, its node has run the same process and has not declared this node silent: it answered a ping that
+    ///   was sent within the leader lease, and the lease is shorter than the silence limit. An acknowledgement of an
+    ///   earlier process counts for nothing, because a disk that was wiped since then has forgotten it.
+    ///
+    /// Then another replica takes over only if this replica told it to start an election. Before that, this replica
+    /// renounced its term, and the callers check that.
     fn holds_lease(&self) -> bool {
-        let Ok(leader) = self.raft.as_leader() else { return false };
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(acknowledged) = &metrics.heartbeat else { return false };
+        if metrics.state != ServerState::Leader {
+            return false;
+        }
+        if planted(Bug::LeaseAfterPause) {
+            return metrics.last_quorum_acked.is_some();
+        }
+        let membership = &metrics.membership_config;
         // A margin below the election timeout.
         let recent = self.settings.election_timeout.mul_f64(0.8);
-        let metrics = self.raft.server_metrics();
-        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
-        let alone = self.votes_alone(&membership);
-        let heard = leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < recent);
         let liveness = self.transport.liveness();
-        let lives = |node| liveness.answered_within(node, self.settings.leader_lease);
-        if planted(Bug::LeaseAfterPause) {
-            return leader.last_quorum_acked().is_some();
-        }
-        alone || (heard && self.is_majority(&membership, true, lives))
+        let now = Instant::now();
+        let follows = |voter: ReplicaId, node| {
+            let sent = acknowledged.get(&voter.0).copied().flatten();
+            let sent = sent.and_then(|sent| now.checked_sub(sent.elapsed()));
+            sent.is_some_and(|sent| {
+                now - sent < recent
+                    && liveness.answered_within(node, self.settings.leader_lease, sent)
+            })
+        };
+        self.votes_alone(membership) || self.is_majority(membership, true, follows)
     }
 
     /// Whether pings show that the nodes of a majority still follow this leader. This is weaker than the lease: a
@@ -402,7 +421,7 @@ impl Group {
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
         let liveness = self.transport.liveness();
-        let follows = |node| !liveness.may_have_left(node, self.settings.leader_lease);
+        let follows = |_, node| !liveness.may_have_left(node, self.settings.leader_lease);
         self.is_majority(&membership, true, follows)
     }
 
@@ -418,16 +437,16 @@ impl Group {
     }
 
     /// Whether the voters that count are a majority. `own` says whether this replica counts, and `counts` says it
-    /// for the node of each other voter. During a change of the membership both sets of voters need a majority.
+    /// for each other voter and its node. During a change of the membership both sets of voters need a majority.
     pub(crate) fn is_majority(
         &self,
         membership: &StoredMembership,
         own: bool,
-        counts: impl Fn(NodeId) -> bool,
+        counts: impl Fn(ReplicaId, NodeId) -> bool,
     ) -> bool {
         let is_counted = |voter: &&u64| match membership.get_node(voter) {
             _ if **voter == self.replica.0 => own,
-            Some(member) => counts(member.node),
+            Some(member) => counts(ReplicaId(**voter), member.node),
             None => false,
         };
         let configs = membership.get_joint_config();
@@ -657,6 +676,7 @@ impl Group {
         // A new leader first writes an entry, and a full disk refuses it. A candidate whose disk is stalled can't
         // save its vote.
         let cannot = metrics.state == ServerState::Leader
+            || Instant::now() < self.votes_from
             || self.log.disk() == DiskState::Full
             || self.transport.is_stalled();
         if cannot || !(leader.is_none() || is_gone) {
@@ -729,6 +749,9 @@ impl Group {
     /// Handles any other request of another node.
     pub(crate) async fn receive(&self, body: RequestBody) -> ResponseBody {
         let answer = match body {
+            RequestBody::Vote(_) | RequestBody::PreVote(_) if Instant::now() < self.votes_from => {
+                Err("the replica was opened again a moment ago, and gives no vote yet".into())
+            }
             RequestBody::Vote(request) => self
                 .raft
                 .vote(vote_request(request))

@@ -66,6 +66,8 @@ struct Inner {
     /// Whether all replicas were stopped. Then no replica is opened any more.
     stopped: AtomicBool,
     held: Mutex<BTreeMap<GroupId, Held>>,
+    /// The replica of each group that this process opened last, also if it is closed now.
+    opened: Mutex<BTreeMap<GroupId, ReplicaId>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -144,6 +146,7 @@ impl Replicas {
             leaving,
             stopped,
             held,
+            opened: Mutex::default(),
             tasks,
         };
         let replicas = Self { inner: Arc::new(inner) };
@@ -450,13 +453,25 @@ impl Replicas {
         let Inner { store, transport, pace, settings, reverted, metrics, .. } = &*self.inner;
         self.check_not_stopped()?;
         let shared = Shared { store, transport, pace, settings, reverted, metrics };
-        let group = Group::open(spec, machine, shared).await?;
+        // This replica has forgotten which leader it heard last, but that leader may still count on it. So the pongs
+        // tell the leader, and this replica helps no other leader before that counts.
+        let is_again = self.note_opened(spec);
+        if is_again {
+            transport.liveness().disown();
+        }
+        let group = Group::open(spec, machine, shared, is_again).await?;
         if let Err(stopped) = self.check_not_stopped() {
             // The shutdown came while this replica was being opened, and did not see it.
             group.stop().await;
             return Err(stopped);
         }
         Ok(Arc::new(group))
+    }
+
+    /// Notes that the replica of `spec` is being opened. Returns whether this process has opened it before.
+    fn note_opened(&self, spec: &GroupSpec) -> bool {
+        let mut opened = self.inner.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.insert(spec.group, spec.replica) == Some(spec.replica)
     }
 
     fn check_not_stopped(&self) -> Result<(), Error> {

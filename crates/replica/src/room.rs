@@ -99,7 +99,7 @@ impl Group {
         let metrics = self.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
         let liveness = self.transport.liveness();
-        let takes_records = |node| !liveness.is_silent(node) && !liveness.refuses_records(node);
+        let takes_records = |_, node| !liveness.is_silent(node) && !liveness.refuses_records(node);
         let own = self.log.disk().takes_records();
         let lacks_writable_majority = !self.is_majority(&membership, own, takes_records);
         self.lacks_writable_majority.store(lacks_writable_majority, Ordering::Relaxed);

@@ -109,14 +109,19 @@ impl Liveness {
         self.lock().contains_key(&node)
     }
 
-    /// Whether `node` answered a ping that was sent at most `age` ago, and has settled: it has run the same process
-    /// for long enough to know the leaders that it follows. A voter that just restarted does not know them and might
-    /// vote for another replica, so its responses prove nothing.
-    pub fn answered_within(&self, node: NodeId, age: Duration) -> bool {
+    /// Whether `node` answered a ping that was sent at most `age` ago, has settled, and has run the same process
+    /// without declaring this node silent at least since `since`.
+    ///
+    /// A voter that just restarted does not know the leaders that it follows and might vote for another replica. If its
+    /// disk was wiped, it will never know them. So its responses prove nothing until it has acknowledged something, and
+    /// `since` is when that was sent.
+    pub fn answered_within(&self, node: NodeId, age: Duration, since: Instant) -> bool {
         let peers = self.lock();
         let Some(peer) = peers.get(&node) else { return false };
         let settled = peer.known_since.elapsed() >= SETTLES_IN_SILENCES * self.silence;
-        settled && peer.answered_ping.is_some_and(|sent| sent.elapsed() <= age)
+        settled
+            && peer.known_since <= since
+            && peer.answered_ping.is_some_and(|sent| sent.elapsed() <= age)
     }
 
     /// Whether `node` may follow another leader than this node. That is so if it answered no ping that was sent at
@@ -137,6 +142,17 @@ impl Liveness {
     /// How often this node has declared `node` silent.
     pub(crate) fn silences(&self, node: NodeId) -> u64 {
         self.lock().get(&node).map_or(0, |peer| peer.silences)
+    }
+
+    /// Counts this node as if it had declared every other node silent. The next pong tells each of them, and then no
+    /// response of this node is a proof for it until this node has settled.
+    pub fn disown(&self) {
+        self.lock().values_mut().for_each(|peer| peer.silences += 1);
+    }
+
+    /// The silence limit.
+    pub fn silence(&self) -> Duration {
+        self.silence
     }
 
     /// Forgets all proofs. Until the time to settle has passed again, no response of any node is a proof.
@@ -220,7 +236,7 @@ impl Liveness {
 
     /// Handles the pong to a ping that was sent at `sent`.
     pub(crate) fn ping_answered(&self, node: NodeId, sent: Instant, pong: &pb::Ping) {
-        self.heard(node, None);
+        self.heard(node, (pong.boot != 0).then_some(pong.boot));
         let mut peers = self.lock();
         let Some(peer) = peers.get_mut(&node) else { return };
         let silences = pong.given_up;
@@ -285,6 +301,11 @@ mod tests {
         pb::Ping { given_up: silences, ..pb::Ping::default() }
     }
 
+    /// Whether the pongs are a proof for something that was sent now.
+    fn proves(liveness: &Liveness, age: Duration) -> bool {
+        liveness.answered_within(NODE, age, Instant::now())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_peer_falls_silent_once_and_is_heard_again() {
         let liveness = Liveness::new(Duration::from_secs(1));
@@ -325,9 +346,9 @@ mod tests {
         let sent = Instant::now();
         tokio::time::advance(Duration::from_millis(600)).await;
         liveness.ping_answered(NODE, sent, &pong(0));
-        assert!(liveness.answered_within(NODE, Duration::from_millis(700)));
+        assert!(proves(&liveness, Duration::from_millis(700)));
         tokio::time::advance(Duration::from_millis(200)).await;
-        assert!(!liveness.answered_within(NODE, Duration::from_millis(700)));
+        assert!(!proves(&liveness, Duration::from_millis(700)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -339,17 +360,17 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         assert!(liveness.may_have_left(NODE, age));
         liveness.ping_answered(NODE, Instant::now(), &pong(7));
-        assert!(liveness.answered_within(NODE, age) && !liveness.may_have_left(NODE, age));
+        assert!(proves(&liveness, age) && !liveness.may_have_left(NODE, age));
         // The peer was cut off for a while and may have voted for another leader.
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
+        assert!(!proves(&liveness, age) && liveness.may_have_left(NODE, age));
         for _ in 0..2 {
             liveness.ping_answered(NODE, Instant::now(), &pong(8));
-            assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
+            assert!(!proves(&liveness, age) && liveness.may_have_left(NODE, age));
         }
         tokio::time::advance(Duration::from_secs(5)).await;
         liveness.ping_answered(NODE, Instant::now(), &pong(8));
-        assert!(liveness.answered_within(NODE, age) && !liveness.may_have_left(NODE, age));
+        assert!(proves(&liveness, age) && !liveness.may_have_left(NODE, age));
     }
 
     #[tokio::test(start_paused = true)]
@@ -361,13 +382,13 @@ mod tests {
         liveness.watch(NODE);
         tokio::time::advance(Duration::from_secs(5)).await;
         liveness.ping_answered(NODE, Instant::now(), &pong(0));
-        assert!(liveness.answered_within(NODE, age) && !liveness.is_silent(NODE));
+        assert!(proves(&liveness, age) && !liveness.is_silent(NODE));
         tokio::time::advance(Duration::from_secs(1)).await;
         for _ in 0..2 {
             liveness.ping_answered(NODE, Instant::now(), &stalled);
             liveness.heard(NODE, None);
             assert!(liveness.is_silent(NODE) && !liveness.is_unheard(NODE));
-            assert!(!liveness.answered_within(NODE, age) && liveness.may_have_left(NODE, age));
+            assert!(!proves(&liveness, age) && liveness.may_have_left(NODE, age));
         }
         assert_eq!(liveness.silences(NODE), 1);
         // Its process hangs, too. The node is not declared silent a second time.
@@ -375,7 +396,7 @@ mod tests {
         liveness.check();
         assert!(liveness.is_unheard(NODE));
         liveness.ping_answered(NODE, Instant::now(), &pong(0));
-        assert!(!liveness.is_silent(NODE) && liveness.answered_within(NODE, age));
+        assert!(!liveness.is_silent(NODE) && proves(&liveness, age));
         assert_eq!(liveness.silences(NODE), 1);
         assert_eq!(events.try_recv(), Ok(PeerEvent::Silent(NODE)));
         assert_eq!(events.try_recv(), Ok(PeerEvent::Heard(NODE)));
@@ -406,13 +427,31 @@ mod tests {
         liveness.heard(NODE, Some(1));
         tokio::time::advance(Duration::from_secs(5)).await;
         liveness.ping_answered(NODE, Instant::now(), &pong(0));
-        assert!(liveness.answered_within(NODE, age));
+        assert!(proves(&liveness, age));
         liveness.heard(NODE, Some(2));
-        assert!(!liveness.answered_within(NODE, age));
+        assert!(!proves(&liveness, age));
         liveness.ping_answered(NODE, Instant::now(), &pong(0));
-        assert!(!liveness.answered_within(NODE, age));
+        assert!(!proves(&liveness, age));
         tokio::time::advance(Duration::from_secs(5)).await;
         liveness.ping_answered(NODE, Instant::now(), &pong(0));
-        assert!(liveness.answered_within(NODE, age));
+        assert!(proves(&liveness, age));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_proves_nothing_about_what_an_earlier_one_acknowledged() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        let age = Duration::from_millis(700);
+        liveness.watch(NODE);
+        let acknowledged = Instant::now();
+        liveness.ping_answered(NODE, Instant::now(), &pb::Ping { boot: 1, ..pong(0) });
+        tokio::time::advance(Duration::from_secs(5)).await;
+        liveness.ping_answered(NODE, Instant::now(), &pb::Ping { boot: 1, ..pong(0) });
+        assert!(liveness.answered_within(NODE, age, acknowledged));
+        // Only the pong tells that the process is another one.
+        liveness.ping_answered(NODE, Instant::now(), &pb::Ping { boot: 2, ..pong(0) });
+        tokio::time::advance(Duration::from_secs(5)).await;
+        liveness.ping_answered(NODE, Instant::now(), &pb::Ping { boot: 2, ..pong(0) });
+        assert!(!liveness.answered_within(NODE, age, acknowledged));
+        assert!(proves(&liveness, age));
     }
 }

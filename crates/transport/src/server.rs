@@ -178,7 +178,9 @@ impl Exchange {
                 let given_up = self.server.transport.liveness().silences(self.node);
                 let stalled = self.server.transport.is_stalled();
                 let clock_millis = self.server.transport.clocks().own_millis();
-                let pong = pb::Ping { refuses_records, given_up, stalled, clock_millis, ..ping };
+                let boot = self.server.transport.settings().boot;
+                let pong =
+                    pb::Ping { refuses_records, given_up, stalled, clock_millis, boot, ..ping };
                 self.answer(channel, ResponseBody::Pong(pong));
             }
             Some(

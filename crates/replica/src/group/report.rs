@@ -157,6 +157,6 @@ impl Group {
     /// Whether the nodes of a majority of the voters are not silent.
     fn hears_majority(&self, membership: &StoredMembership) -> bool {
         let liveness = self.transport.liveness();
-        self.is_majority(membership, true, |node| !liveness.is_silent(node))
+        self.is_majority(membership, true, |_, node| !liveness.is_silent(node))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anabranch_replica::{Error, ReplicaSettings};
 use anabranch_shard::{Page, Position, Start};
-use anabranch_testkit::{Cluster, eventually, fast_settings};
+use anabranch_testkit::{Cluster, GROUP, eventually, fast_settings};
 use anabranch_types::{Clock, Timestamp};
 use tokio::time::Instant;
 
@@ -289,4 +289,72 @@ async fn survivors_that_restart_do_not_wait_for_a_leader_whose_disk_was_wiped() 
     let restarted = Instant::now();
     cluster.append("after").await.unwrap();
     assert!(restarted.elapsed() < Duration::from_secs(8), "{:?}", restarted.elapsed());
+}
+
+/// Asserts that `node` does not answer as the leader for `time`.
+async fn assert_does_not_answer_as_leader(cluster: &Cluster, node: u64, time: Duration) {
+    let shard = cluster.shard(node).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < time {
+        let latest = shard.seek(Start::Latest, true).await;
+        assert!(latest.is_err(), "a stale end of the shard after {:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_leader_serves_no_read_after_its_successors_died_and_one_was_wiped() {
+    // The wiped node answers pings, but has no replica that could say that there was a newer leader.
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("a").await.unwrap();
+    cluster.settled().await;
+    let old = cluster.leader().await;
+    let others: Vec<_> = cluster.up().into_iter().filter(|node| *node != old).collect();
+    cluster.network.isolate(old, 1..=3);
+    eventually("a new leader that appends", || async {
+        for node in &others {
+            if cluster.append_at(*node, Cluster::call("b", &["b"])).await.is_ok() {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
+    for node in &others {
+        cluster.crash(*node, 1).await;
+    }
+    let wiped = others[0];
+    cluster.wipe(wiped);
+    let members = [1, 2, 3].map(|node| (if node == wiped { 9 } else { node }, node));
+    cluster.let_starters_believe_in(&members);
+    cluster.network.heal();
+    cluster.restart(wiped).await;
+    assert_does_not_answer_as_leader(&cluster, old, Duration::from_secs(20)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_serves_no_read_if_a_voter_was_opened_again_and_follows_another_leader() {
+    let mut cluster = Cluster::start(3, ReplicaSettings::default()).await;
+    cluster.append("a").await.unwrap();
+    cluster.settled().await;
+    tokio::time::sleep(Duration::from_secs(10)).await; // the pongs of all nodes count
+    let old = cluster.leader().await;
+    let others: Vec<_> = cluster.up().into_iter().filter(|node| *node != old).collect();
+    let (voter, successor) = (others[0], others[1]);
+    // The successor needs the vote of the voter, whose node hears the old leader all the time.
+    cluster.network.cut(old, successor);
+    for _ in 0..20 {
+        cluster.replicas(voter).unwrap().close(GROUP).await;
+        cluster.reopen(voter).await;
+        let reopened = Instant::now();
+        // After that time the voter has a heartbeat of the old leader.
+        while reopened.elapsed() < Duration::from_secs(3) {
+            if cluster.append_at(successor, Cluster::call("b", &["b"])).await.is_ok() {
+                let time = Duration::from_secs(5);
+                return assert_does_not_answer_as_leader(&cluster, old, time).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    panic!("no other replica led, so this test shows nothing");
 }
