@@ -16,7 +16,9 @@
 //! Invariant: the same input gives the same output, on every node and at every attempt. Nothing here reads a clock,
 //! draws a random number, does I/O or waits. Bytes from a record never cause a panic.
 
+pub mod cloudwatch_logs;
 pub mod compression;
+pub mod deaggregate;
 pub mod delimiter;
 pub mod error_line;
 mod error_type;
@@ -27,4 +29,4 @@ mod record;
 pub use compression::Compression;
 pub use error_type::ErrorType;
 pub use prefix::Prefix;
-pub use record::{Failure, Record, renumber};
+pub use record::{Failure, Numbering, Record};

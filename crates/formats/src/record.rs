@@ -55,22 +55,20 @@ impl Record {
     }
 }
 
-/// Numbers the parts of each stored record from 0. Call it after the last stage that takes records apart: each of
+/// Numbers the parts of each stored record from 0. Use it behind the last stage that takes records apart: each of
 /// those stages knows only the parts that it made itself.
 ///
 /// Parts of one stored record must be neighbours, which they are if no stage changes the order.
-pub fn renumber(records: &mut [Record]) {
-    let mut before: Option<(ShardId, SequenceNumber, u32)> = None;
-    for record in records {
-        record.sub_sequence = match before {
-            Some((shard, sequence, place))
-                if shard == record.shard && sequence == record.sequence =>
-            {
-                place + 1
-            }
-            Some(_) | None => 0,
-        };
-        before = Some((record.shard, record.sequence, record.sub_sequence));
+#[derive(Clone, Debug, Default)]
+pub struct Numbering(Option<(ShardId, SequenceNumber, u32)>);
+
+impl Numbering {
+    /// Numbers the next record of a shard.
+    pub fn number(&mut self, record: &mut Record) {
+        let key = (record.shard, record.sequence);
+        let before = self.0.filter(|(shard, sequence, _)| (*shard, *sequence) == key);
+        record.sub_sequence = before.map_or(0, |(_, _, place)| place + 1);
+        self.0 = Some((record.shard, record.sequence, record.sub_sequence));
     }
 }
 
@@ -108,7 +106,8 @@ pub(crate) mod tests {
         let at = |log_index| Record { sequence: sequence(log_index), ..record("") };
         let mut records = [at(1), at(2), at(2), at(2), at(3)];
         records[1].sub_sequence = 9;
-        renumber(&mut records);
+        let mut numbering = Numbering::default();
+        records.iter_mut().for_each(|record| numbering.number(record));
         let places: Vec<u32> = records.iter().map(|record| record.sub_sequence).collect();
         assert_eq!(places, [0, 0, 1, 2, 0]);
     }
