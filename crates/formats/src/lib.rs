@@ -16,6 +16,7 @@
 //! Invariant: the same input gives the same output, on every node and at every attempt. Nothing here reads a clock,
 //! draws a random number, does I/O or waits. Bytes from a record never cause a panic.
 
+pub mod aggregate;
 pub mod cloudwatch_logs;
 pub mod compression;
 pub mod deaggregate;
@@ -26,6 +27,7 @@ pub mod name;
 pub mod prefix;
 mod record;
 
+pub use aggregate::Aggregate;
 pub use compression::Compression;
 pub use error_type::ErrorType;
 pub use prefix::Prefix;
