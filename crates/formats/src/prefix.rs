@@ -30,7 +30,7 @@ use anabranch_types::Timestamp;
 
 pub use crate::prefix::date_pattern::PatternError;
 use crate::prefix::expression::Part;
-pub use crate::prefix::expression::{KeySource, PrefixError};
+pub use crate::prefix::expression::{KeySource, PrefixError, PrefixKind};
 pub use crate::prefix::zone::{Zone, ZoneError};
 
 use crate::error_type::ErrorType;
@@ -42,15 +42,6 @@ pub const LONGEST_EVALUATED_PREFIX: usize = 512;
 
 /// Date pattern behind a prefix without expressions.
 const DEFAULT_PATTERN: &str = "yyyy/MM/dd/HH/";
-
-/// Which of the two prefixes of a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PrefixKind {
-    /// `Prefix`: objects with records.
-    Data,
-    /// `ErrorOutputPrefix`: objects with error lines.
-    Error,
-}
 
 /// A prefix that has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,16 @@
 //!
 //! `!{` always begins an expression. A `!` or `{` alone is text.
 
-use crate::prefix::PrefixKind;
 use crate::prefix::date_pattern::{DatePattern, PatternError};
+
+/// Which of the two prefixes of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PrefixKind {
+    /// `Prefix`: objects with records.
+    Data,
+    /// `ErrorOutputPrefix`: objects with error lines.
+    Error,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
