@@ -50,7 +50,7 @@ use crate::record::{Failure, Record};
 
 /// `errorCode` of a record from which no keys can be extracted.
 ///
-/// Source: seen in error objects of the service.
+/// Source: reports of users of the service.
 pub const EXTRACTION_ERROR_CODE: &str = "DynamicPartitioning.MetadataExtractionFailed";
 /// `errorCode` of a record that a filter could not transform.
 pub const FILTER_ERROR_CODE: &str = "Jq.FilterFailed";

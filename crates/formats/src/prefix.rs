@@ -40,6 +40,14 @@ use crate::error_type::ErrorType;
 /// Source: Custom Prefixes for Amazon S3 Objects, semantic rules.
 pub const LONGEST_EVALUATED_PREFIX: usize = 512;
 
+/// `errorCode` of a record of a new partition, when there are too many active ones.
+///
+/// Source: reports of users of the service, like [`TOO_MANY_PARTITIONS_MESSAGE`].
+pub const TOO_MANY_PARTITIONS_CODE: &str = "DynamicPartitioning.ActivePartitionsLimitExceeded";
+/// `errorMessage` of such a record.
+pub const TOO_MANY_PARTITIONS_MESSAGE: &str =
+    "The number of active partitions has exceeded the configured limit";
+
 /// Date pattern behind a prefix without expressions.
 const DEFAULT_PATTERN: &str = "yyyy/MM/dd/HH/";
 
