@@ -1,0 +1,21 @@
+"""The producers and connectors that the tests run."""
+
+from typing import NamedTuple
+
+import maven
+from producers.kpl import kpl
+
+
+class Needs(NamedTuple):
+    """What a test needs."""
+
+    # Programs of the machine.
+    programs: list
+    # The protocols with which it runs, one after the other.
+    protocols: list
+
+
+# The tests. Each is a function of a Target, the name of a new stream, and a new folder. It returns figures as a text.
+ALL = {
+    kpl: Needs(maven.PROGRAMS, ["https"]),
+}
