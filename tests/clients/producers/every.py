@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-import maven
+import builds
+from producers.flink import flink
 from producers.kpl import kpl
 
 
@@ -17,5 +18,6 @@ class Needs(NamedTuple):
 
 # The tests. Each is a function of a Target, the name of a new stream, and a new folder. It returns figures as a text.
 ALL = {
-    kpl: Needs(maven.PROGRAMS, ["https"]),
+    kpl: Needs(builds.MAVEN, ["https"]),
+    flink: Needs(builds.MAVEN, ["https", "http"]),
 }

@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
-import maven
+import builds
 from aws_kinesis_agg import DIGEST_SIZE, MAGIC
 from aws_kinesis_agg.deaggregator import messages_pb2
 from kcl.scenario import await_active
@@ -28,7 +28,7 @@ STEP = 4000
 
 def kpl(target, stream, directory):
     """The Kinesis Producer Library 1.1.1."""
-    path = maven.class_path(HERE / "pom.xml", maven.CACHE / "kpl", [HERE / "Producer.java"])
+    path = builds.class_path(HERE / "pom.xml", builds.CACHE / "kpl", [HERE / "Producer.java"])
     client = target.client()
     create_stream(client, stream, 2)
     host, port = target.endpoint.removeprefix("https://").split(":")

@@ -17,8 +17,8 @@ class Target(NamedTuple):
     root: dict
     # The command of Java, with options that make it trust the cluster.
     java: list
-    # `HOST:PORT` of the metrics of each node.
-    metrics: list
+    # `HOST:PORT` of the metrics of the endpoint's node.
+    metrics: str
     # The file of the certificate authority. None for HTTP.
     ca: object
 
@@ -27,10 +27,9 @@ class Target(NamedTuple):
         return client_of(self.endpoint, self._replace(environment=self.root))
 
     def has_metric(self, application, metric):
-        """Whether a node shows a metric that an application has sent to CloudWatch."""
+        """Whether the node shows a metric that an application has sent to CloudWatch."""
         labels = [f'application="{application}"', f'metric="{metric}"']
         return any(
             line.startswith("anabranch_cloudwatch_samples_total{") and all(label in line for label in labels)
-            for address in self.metrics
-            for line in metrics_of(address).splitlines()
+            for line in metrics_of(self.metrics).splitlines()
         )

@@ -1,18 +1,18 @@
-"""Builds test programs in Java. Maven gets their packages from its registry, once. They stay in the user's cache."""
+"""Builds programs for the tests. Their packages come from registries, once, and stay in the user's cache."""
 
 import os
 import subprocess
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anabranch" / "clients"
-# The programs that a build needs.
-PROGRAMS = ["java", "javac", "mvn"]
+# The programs that a build with Maven needs.
+MAVEN = ["java", "javac", "mvn"]
 # Seconds that one command may take, for example Maven with an empty cache.
 TIMEOUT = 1200
 
 
 def class_path(pom, made, sources):
-    """Compiles sources with the packages that a pom.xml names, into the folder `made`. Returns the class path."""
+    """Compiles Java with the packages that a pom.xml names, into the folder `made`. Returns the class path."""
     packages, classes = made / "classpath", made / "classes"
     if not packages.exists() or packages.stat().st_mtime < pom.stat().st_mtime:
         goal = ["dependency:build-classpath", f"-Dmdep.outputFile={packages}"]
