@@ -5,6 +5,7 @@ from typing import NamedTuple
 import builds
 from producers.flink import flink
 from producers.kpl import kpl
+from producers.telegraf import telegraf
 
 
 class Needs(NamedTuple):
@@ -20,4 +21,5 @@ class Needs(NamedTuple):
 ALL = {
     kpl: Needs(builds.MAVEN, ["https"]),
     flink: Needs(builds.MAVEN, ["https", "http"]),
+    telegraf: Needs(["go"], ["https", "http"]),
 }
