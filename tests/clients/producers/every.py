@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import builds
+from producers.agent import agent
 from producers.flink import flink
 from producers.kpl import kpl
 from producers.telegraf import telegraf
@@ -22,4 +23,5 @@ ALL = {
     kpl: Needs(builds.MAVEN, ["https"]),
     flink: Needs(builds.MAVEN, ["https", "http"]),
     telegraf: Needs(["go"], ["https", "http"]),
+    agent: Needs(builds.MAVEN, ["https", "http"]),
 }
