@@ -28,7 +28,7 @@ dist-bench: setup
 test: setup ## Run all tests: cargo's, then the real AWS clients against real processes
 	@scripts/test.sh
 
-test-clients: build ## Run the AWS SDKs of five languages against three nodes (ARGS="java kcl" for only these)
+test-clients: build ## Run AWS SDKs, the Kinesis Client Library, producers and connectors against three nodes (ARGS="java kcl kpl" for only these)
 	@.venv/bin/python scripts/test_clients.py $(ARGS)
 	@$(if $(ARGS),,scripts/native_clients.sh)
 

@@ -225,18 +225,25 @@ def produces(producer, cluster, credentials):
     try:
         for protocol in every.ALL[producer].protocols:
             began = time.monotonic()
-            stream = f"{name}-{protocol}"
-            user = credentials_of(cluster, stream, pages.policy(name, stream))
-            target = endpoint_of(cluster, protocol, user, credentials)
-            directory = cluster.data_dir.with_name(stream)
-            directory.mkdir()
-            figures = producer(target, stream, directory)
+            figures = figures_of(producer, cluster, protocol, credentials)
             what = f"{producer.__doc__} {protocol}: {figures}; {time.monotonic() - began:.0f} s"
             print(f"test-clients: {name}: passed ({what})", flush=True)
-    except (AssertionError, RuntimeError, TimeoutError) as error:
+    except AssertionError as error:
         print(f"test-clients: {name}: FAILED: {error}", flush=True)
         return False
     return True
+
+
+def figures_of(producer, cluster, protocol, root):
+    """Runs a producer as a user with the policy of its page. Raises AssertionError if it fails."""
+    stream = f"{producer.__name__}-{protocol}"
+    directory = cluster.data_dir.with_name(stream)
+    directory.mkdir()
+    try:
+        user = credentials_of(cluster, stream, pages.policy(producer.__name__, stream))
+        return producer(endpoint_of(cluster, protocol, user, root), stream, directory)
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error}") from error
 
 
 def endpoint_of(cluster, protocol, user, root):

@@ -15,7 +15,7 @@ from producers.programs import Program
 
 from support.streams import create_stream
 
-VERSION = "v1.37.2"
+VERSION = "v1.39.1"
 PLUGINS = (
     *("inputs.tail", "inputs.kinesis_consumer", "outputs.kinesis", "outputs.file"),
     *("parsers.influx", "serializers.influx"),
@@ -36,7 +36,7 @@ LINES, MORE = 2000, 500
 
 
 def telegraf(target, stream, directory):
-    """Telegraf 1.37.2."""
+    """Telegraf 1.39.1."""
     client = target.client()
     create_stream(client, stream, 2)
     # The page has the command that makes the table.
