@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist dist-bench test test-clients test-native-clients package-client guard guard-record demo dev fuzz sim bench curves limits costs outages handover tables scaling chaos chaos-planted chaos-campaign soak lint audit fix
+.PHONY: help setup build dist dist-bench test test-clients test-native-clients package-client guard guard-record demo dev fuzz sim bench curves limits costs outages handover tables delivery scaling chaos chaos-planted chaos-campaign soak lint audit fix
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,7 +28,7 @@ dist-bench: setup
 test: setup ## Run all tests: cargo's, then the real AWS clients against real processes
 	@scripts/test.sh
 
-test-clients: build ## Run the AWS SDKs of five languages against three nodes (ARGS="java kcl" for only these)
+test-clients: build ## Run AWS SDKs, the Kinesis Client Library, producers and connectors against three nodes (ARGS="java kcl kpl" for only these)
 	@.venv/bin/python scripts/test_clients.py $(ARGS)
 	@$(if $(ARGS),,scripts/native_clients.sh)
 
@@ -75,6 +75,9 @@ outages: dist ## Measure how long clients notice each kind of fault of another n
 
 handover: build ## Measure how long a function mapping pauses when its node is lost, hangs, stops or is drained (ARGS="--trials 2")
 	@scripts/bench.sh handover $(ARGS)
+
+delivery: build ## Measure what delivery streams cost (ARGS="--rounds 1")
+	@scripts/bench.sh delivery $(ARGS)
 
 tables: build ## Measure what tables and leases cost (ARGS="--rounds 1")
 	@scripts/bench.sh tables $(ARGS)

@@ -2,10 +2,11 @@
 """Runs real clients: `make test-clients`. Three nodes verify their signatures.
 
 The AWS SDKs of five languages run one scenario: create, put, split, encrypt, read in the order of the lineage,
-subscribe, delete. Four versions of the Kinesis Client Library run another one, see tests/clients/kcl/scenario.py. Each
-client uses its own protocol, first over HTTPS with certificates by `anabranch ctl certs`, then in the clear. The script
-installs the SDKs from their registries into the user's cache. If the toolchain of a language is missing, the script
-skips the language and says so.
+subscribe, delete. Four versions of the Kinesis Client Library run another one, see tests/clients/kcl/scenario.py.
+Producers and connectors run with the settings of their pages in docs/clients, see tests/clients/producers/every.py.
+Each client uses its own protocol, first over HTTPS with certificates by `anabranch ctl certs`, then in the clear. The
+script installs the clients from their registries into the user's cache. If the toolchain of a client is missing, the
+script skips the client and says so.
 """
 
 import functools
@@ -24,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "clients"
 
 from kcl import versions
 from kcl.scenario import Plan, Target, play
+from producers import every, pages
+from producers.target import Target as Endpoint
 
 from support.cluster import STOP_TIMEOUT, is_running, release_binary
 from support.ctl import ctl
@@ -94,8 +97,8 @@ def rust(ca):
     return Client(CLIENTS / "rust", [build], [target / "debug" / "anabranch-test-clients"], {"SSL_CERT_FILE": ca})
 
 
-# What the argument `kcl` stands for.
-KCL = [version.__name__ for version in versions.ALL]
+# What some arguments stand for.
+GROUPS = {name: [member.__name__ for member in all] for name, all in (("kcl", versions.ALL), ("producers", every.ALL))}
 # The programs that each language needs.
 LANGUAGES = {
     python: [],
@@ -104,6 +107,7 @@ LANGUAGES = {
     go: ["go"],
     rust: ["cargo"],
     **{version: ["keytool", *versions.PROGRAMS] for version in versions.ALL},
+    **{producer: ["keytool", *needs.programs] for producer, needs in every.ALL.items()},
 }
 
 
@@ -125,7 +129,7 @@ class Monitored(Servers):
 
 
 def main():
-    wanted = [name for argument in sys.argv[1:] for name in (KCL if argument == "kcl" else [argument])]
+    wanted = [name for argument in sys.argv[1:] for name in GROUPS.get(argument, [argument])]
     unknown = set(wanted) - {language.__name__ for language in LANGUAGES}
     if unknown:
         sys.exit(f"test-clients: no such language: {', '.join(sorted(unknown))}")
@@ -159,11 +163,13 @@ def anabranch(*arguments):
     subprocess.run([release_binary(), "ctl", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def credentials_of(cluster):
-    """Makes a root user. Returns the environment variables with its access key."""
+def credentials_of(cluster, user="root", policy=None):
+    """Makes a user, root or one with a policy. Returns the environment variables with its access key."""
     tls = ("--tls-dir", cluster.certs)
-    ctl(cluster.binary, cluster.nodes[0], "user", "create", "root", *tls)
-    key = ctl(cluster.binary, cluster.nodes[0], "key", "create", "root", *tls)
+    ctl(cluster.binary, cluster.nodes[0], "user", "create", user, *tls)
+    if policy:
+        ctl(cluster.binary, cluster.nodes[0], "policy", "put", user, "page", "-", *tls, stdin=policy)
+    key = ctl(cluster.binary, cluster.nodes[0], "key", "create", user, *tls)
     return {"AWS_ACCESS_KEY_ID": key["access_key_id"], "AWS_SECRET_ACCESS_KEY": key["secret_access_key"]}
 
 
@@ -177,6 +183,8 @@ def passes(language, programs, cluster, credentials):
     began = time.monotonic()
     if language in versions.ALL:
         return shares(language, cluster, credentials)
+    if language in every.ALL:
+        return produces(language, cluster, credentials)
     client = language(cluster.certs / "ca.pem")
     commands = [(command, {}) for command in client.build]
     for how, node, trust in (("https", cluster.nodes[PLAIN], client.trust), ("http", cluster.nodes[PLAIN - 1], {})):
@@ -209,6 +217,44 @@ def shares(language, cluster, credentials):
         print(f"test-clients: {name}: FAILED: {error}", flush=True)
         return False
     return True
+
+
+def produces(producer, cluster, credentials):
+    """Runs a producer with each protocol that it speaks. Prints and returns the result."""
+    name = producer.__name__
+    try:
+        for protocol in every.ALL[producer].protocols:
+            began = time.monotonic()
+            figures = figures_of(producer, cluster, protocol, credentials)
+            what = f"{producer.__doc__} {protocol}: {figures}; {time.monotonic() - began:.0f} s"
+            print(f"test-clients: {name}: passed ({what})", flush=True)
+    except AssertionError as error:
+        print(f"test-clients: {name}: FAILED: {error}", flush=True)
+        return False
+    return True
+
+
+def figures_of(producer, cluster, protocol, root):
+    """Runs a producer as a user with the policy of its page. Raises AssertionError if it fails."""
+    stream = f"{producer.__name__}-{protocol}"
+    directory = cluster.data_dir.with_name(stream)
+    directory.mkdir()
+    try:
+        user = credentials_of(cluster, stream, pages.policy(producer.__name__, stream))
+        return producer(endpoint_of(cluster, protocol, user, root), stream, directory)
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error}") from error
+
+
+def endpoint_of(cluster, protocol, user, root):
+    """A node that speaks the protocol, as it is for a user."""
+    node = next(node for node in cluster.nodes if node.endpoint.startswith(f"{protocol}:"))
+    java, metrics = [*versions.JAVA, versions.LOGGING], cluster.metrics[node.id]
+    if protocol == "http":
+        return Endpoint(node.endpoint, user, root, java, metrics, None)
+    ca = cluster.certs / "ca.pem"
+    trust = java_trusts(ca)["JDK_JAVA_OPTIONS"].split()
+    return Endpoint(node.endpoint, {**user, "AWS_CA_BUNDLE": ca}, root, [*java, *trust], metrics, ca)
 
 
 def restart(cluster, id):

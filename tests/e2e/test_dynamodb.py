@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import zlib
 
 import pytest
 from botocore.exceptions import ClientError
@@ -283,3 +284,11 @@ def test_rows_survive_the_death_of_all_nodes(tmp_path):
         for node in cluster.nodes:
             found = dynamodb(node.endpoint).scan(TableName=LEASES, ConsistentRead=True)
             assert found["Count"] == 50, f"through node {node.id}"
+
+
+def test_responses_have_the_checksum_that_dynamodb_sends(one):
+    client, bodies = dynamodb(one.nodes[0].endpoint), []
+    client.meta.events.register("response-received.dynamodb.*", lambda response_dict, **_: bodies.append(response_dict))
+    client.list_tables()
+    [response] = bodies
+    assert int(response["headers"]["x-amz-crc32"]) == zlib.crc32(response["body"])

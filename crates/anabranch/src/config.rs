@@ -9,6 +9,7 @@
 
 mod encryption;
 mod file;
+mod object_stores;
 mod replication;
 mod tls;
 mod token_key;
@@ -17,6 +18,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anabranch_delivery::stores::StoreSettings;
 use anabranch_encryption::EncryptionSettings;
 use anabranch_gateway::{Authentication, TokenKey};
 use anabranch_node::Peer;
@@ -30,6 +32,7 @@ pub(crate) use encryption::{KeyHolder, RawEncryption};
 pub(crate) use file::{
     Limits, RawAuthentication, RawNodeConfig, RawOutbound, RawPeer, fifteen_minutes_ms, fifty_ms,
 };
+pub(crate) use object_stores::RawObjectStore;
 pub(crate) use replication::RawReplicaSettings;
 pub(crate) use tls::{RawTls, Tls};
 pub(crate) use token_key::new_token_key;
@@ -69,6 +72,8 @@ pub(crate) struct NodeConfig {
     pub(crate) allow_origins: Vec<String>,
     /// Hosts and networks that services may reach. Default: none.
     pub(crate) outbound: AllowList,
+    /// Where the buckets of delivery streams are. Default: nowhere.
+    pub(crate) object_stores: Vec<StoreSettings>,
     /// Account in ARNs.
     pub(crate) account: AccountId,
     /// Region in ARNs.
@@ -140,6 +145,7 @@ impl NodeConfig {
             authentication: raw.authentication.into(),
             allow_origins: raw.allow_origins,
             outbound: AllowList::new(&raw.outbound.allow).context("outbound")?,
+            object_stores: object_stores::check(raw.object_stores)?,
             account: raw
                 .account
                 .map(|a| a.parse())
@@ -253,6 +259,7 @@ mod tests {
             encryption: None,
             tls: None,
             outbound: RawOutbound::default(),
+            object_stores: Vec::new(),
             clock_offset_file: None,
         };
         change(&mut raw);

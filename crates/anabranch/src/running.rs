@@ -16,8 +16,10 @@ use anabranch_catalog::ShardRef;
 use anabranch_client::{Client, Tables};
 use anabranch_cloudwatch::{CloudWatch, Sts};
 use anabranch_consumers::{ConsumerGroups, admin_service, group_service};
+use anabranch_delivery::{Delivery, ObjectStores};
 use anabranch_dynamodb::DynamoDb;
 use anabranch_encryption::{KeyFile, KeyProvider, Keyring, Kms, MeasuredProvider, Unprovided};
+use anabranch_firehose::Firehose;
 use anabranch_functions::{Definitions, Functions, HttpInvoker, function_service};
 use anabranch_gateway::{Gateway, GatewaySettings, Platform};
 use anabranch_jobs::{Jobs, Work, job_service};
@@ -110,6 +112,8 @@ pub(crate) async fn run(
     }
 }
 
+/// Folder in the data directory for what waits to be delivered. It has no files with names.
+const SPOOL: &str = "spool";
 /// Exit code of a process whose log store has failed: EX_IOERR of sysexits.h.
 const DISK_FAILED: i32 = 74;
 
@@ -204,6 +208,7 @@ async fn start(
     let Listeners { api, grpc, metrics } = listeners;
     let registry = Registry::default();
     let (dir, storage) = (config.data_dir.clone(), config.storage.clone());
+    let spool_folder = config.data_dir.join(SPOOL);
     let measured = registry.clone();
     let open = move || SegmentStore::open_measured(dir, storage, &measured);
     let store: Arc<dyn LogStore> = tokio::task::spawn_blocking(open).await??;
@@ -280,9 +285,19 @@ async fn start(
         platform.settings.account.clone(),
         platform.settings.region.clone(),
     );
+    let stores = ObjectStores::new(config.object_stores);
+    let firehose = Firehose::new(&platform, tables.clone(), stores.clone());
+    let delivery = Delivery::new(
+        Arc::clone(&platform.cluster),
+        stores,
+        node.clock(),
+        config.replicas,
+        spool_folder,
+        &registry,
+    );
     let groups = ConsumerGroups::new(tables.clone(), node.clock(), node.id());
     let groups = late_groups.get_or_init(|| groups).clone();
-    let works: Vec<Arc<dyn Work>> = vec![Arc::new(functions), Arc::new(groups)];
+    let works: Vec<Arc<dyn Work>> = vec![Arc::new(functions), Arc::new(groups), Arc::new(delivery)];
     let member = Arc::new(JobMember(node.clone()));
     let jobs = Jobs::start(works, member, tables, node.clock());
     let jobs = late_jobs.get_or_init(|| jobs).clone();
@@ -291,6 +306,7 @@ async fn start(
     let mut gateway = Gateway::new(platform)
         .with_service(kinesis)
         .with_service(dynamodb)
+        .with_service(firehose)
         .with_service(cloudwatch)
         .with_service(sts)
         .with_readiness(move || readiness.is_ready())

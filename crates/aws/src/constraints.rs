@@ -232,6 +232,16 @@ impl Checks {
         given
     }
 
+    /// A violation that the caller found. `path` is written as in a message: `records.1.member.data`. `value` is what
+    /// the member holds; `None` if it is absent.
+    pub fn broken(&mut self, path: &str, value: Option<&str>, sentence: &str) {
+        if self.violations.len() < MAX_VIOLATIONS {
+            let shown =
+                value.map_or_else(|| "null".to_owned(), |value| format!("'{}'", shortened(value)));
+            self.violations.push(violation(path, &shown, sentence));
+        }
+    }
+
     fn finish(self) -> Result<(), Violations> {
         if self.violations.is_empty() { Ok(()) } else { Err(summary(&self.violations)) }
     }

@@ -88,7 +88,11 @@ impl Authorization<'_> {
         operation: &str,
         resource: Resource<'_>,
     ) -> Result<(), Refusal> {
-        let action = format!("{}:{operation}", self.actions);
+        // A further right may be an action of another service.
+        let action = match operation.contains(':') {
+            true => operation.to_owned(),
+            false => format!("{}:{operation}", self.actions),
+        };
         let platform = self.platform;
         let caller = identity.caller();
         let agent = self.parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());

@@ -280,10 +280,20 @@ pub(crate) fn finish(
     }
 }
 
+/// CRC-32 (IEEE) of the body as it is sent, as a decimal number. DynamoDB sends it, and the Go SDK fails without it when
+/// it closes the body.
+const X_AMZ_CRC32: &str = "x-amz-crc32";
+
 fn build(status: StatusCode, content_type: &'static str, body: Bytes) -> HttpResponse {
+    let has_sum = content_type == Protocol::Json10.content_type();
+    let sum = has_sum.then(|| HeaderValue::from(crc32fast::hash(&body)));
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(sum) = sum {
+        headers.insert(X_AMZ_CRC32, sum);
+    }
     response
 }
 

@@ -178,7 +178,8 @@ pub trait Target<S: Service>: Send + Sync {
         None
     }
 
-    /// Further operations that policies must allow too, each with its resource.
+    /// Further operations that policies must allow too, each with its resource. An operation of another service has the
+    /// prefix of that service: `s3:PutObject`.
     fn further_rights<'v>(
         &self,
         service: &S,

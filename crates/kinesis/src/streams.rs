@@ -50,6 +50,7 @@ impl Kinesis {
         if arn.account != self.account {
             return Err(not_found(&arn.stream, &arn.account));
         }
+        check_not_internal(member, &arn.stream)?;
         Ok(arn.stream)
     }
 
@@ -147,6 +148,7 @@ impl Kinesis {
         let arn: ConsumerArn = arn
             .parse()
             .map_err(|error| Error::InvalidArgument(format!("ConsumerARN: {error}.")))?;
+        check_not_internal("ConsumerARN", &arn.stream.stream)?;
         if arn.stream.account == self.account { Ok(arn) } else { Err(consumer_not_found(&arn)) }
     }
 
@@ -273,7 +275,19 @@ pub(crate) const fn mode_text(mode: StreamMode) -> &'static str {
 
 /// Reads a stream name that has passed the constraints.
 pub(crate) fn parse_name(text: &str) -> Result<StreamName, Error> {
-    text.parse().map_err(|error| Error::InvalidArgument(format!("StreamName: {error}.")))
+    let name: StreamName =
+        text.parse().map_err(|error| Error::InvalidArgument(format!("StreamName: {error}.")))?;
+    check_not_internal("StreamName", &name)?;
+    Ok(name)
+}
+
+/// Refuses the streams of services of this cluster: they are no streams of this API.
+fn check_not_internal(member: &str, name: &StreamName) -> Result<(), Error> {
+    if !name.is_internal() {
+        return Ok(());
+    }
+    let text = "names that begin with .anabranch. belong to services of this cluster.";
+    Err(Error::InvalidArgument(format!("{member}: {text}")))
 }
 
 fn consumer_not_found(arn: &ConsumerArn) -> Error {

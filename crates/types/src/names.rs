@@ -50,10 +50,25 @@ pub enum ParseError {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(Arc<str>);
 
+/// What the names of internal streams begin with.
+const INTERNAL: &str = ".anabranch.";
+
 impl StreamName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The internal stream `name` of a service. `None` if the whole name is too long or has other characters than names
+    /// of streams have.
+    pub fn internal(service: &str, name: &str) -> Option<Self> {
+        let text = format!("{INTERNAL}{service}.{name}");
+        is_name(&text).then(|| Self(text.into()))
+    }
+
+    /// Whether the stream belongs to a service of this cluster, not to a user. The stream API does not show it.
+    pub fn is_internal(&self) -> bool {
+        self.0.starts_with(INTERNAL)
     }
 }
 

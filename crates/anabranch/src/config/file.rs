@@ -8,6 +8,7 @@ use anabranch_storage::StorageSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::config::encryption::RawEncryption;
+use crate::config::object_stores::RawObjectStore;
 use crate::config::replication::RawReplicaSettings;
 use crate::config::tls::RawTls;
 
@@ -62,6 +63,8 @@ pub(crate) struct RawNodeConfig {
     pub(crate) tls: Option<RawTls>,
     #[serde(default)]
     pub(crate) outbound: RawOutbound,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) object_stores: Vec<RawObjectStore>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clock_offset_file: Option<PathBuf>,
 }

@@ -8,13 +8,15 @@ use anabranch_storage::StorageSettings;
 use anyhow::{Context, bail};
 
 use crate::config::{
-    RawAuthentication, RawEncryption, RawNodeConfig, RawOutbound, RawPeer, RawReplicaSettings,
-    RawTls, fifteen_minutes_ms, fifty_ms, new_token_key,
+    RawAuthentication, RawEncryption, RawNodeConfig, RawObjectStore, RawOutbound, RawPeer,
+    RawReplicaSettings, RawTls, fifteen_minutes_ms, fifty_ms, new_token_key,
 };
 use crate::dev::args::DevArgs;
 use crate::dev::ports::Reserved;
 
 const CONFIG: &str = "node.toml";
+/// The folder with the buckets of delivery streams.
+const BUCKETS: &str = "buckets";
 /// Every host, this machine too.
 const ANY_HOST: [&str; 4] = ["*", "localhost", "127.0.0.0/8", "::1"];
 /// The alias that AWS gives to the own master key of Kinesis. Consoles and examples name it.
@@ -98,6 +100,13 @@ pub(super) fn write(
             }),
             // A developer's functions are on this machine.
             outbound: RawOutbound { allow: ANY_HOST.map(Into::into).to_vec() },
+            // Any bucket is a folder, made when it is needed.
+            object_stores: vec![RawObjectStore {
+                name: "folders".into(),
+                buckets: vec!["*".into()],
+                folder: Some(dir.join(BUCKETS)),
+                ..RawObjectStore::default()
+            }],
             clock_offset_file: clock_offset_file.clone(),
         };
         replace_file(file, &toml::to_string(&raw)?, 0o600)?;

@@ -41,8 +41,9 @@ impl Request<Kinesis> for DescribeLimits {
     async fn run(&self, cx: &Context<'_>, _: &Account) -> Result<Limits, Error> {
         let view = cx.service.cluster.view();
         let streams = || {
-            let streams = view.catalog().streams.values();
-            streams.filter(|stream| stream.status != StreamStatus::Deleting)
+            let streams = view.catalog().streams.iter();
+            let own = streams.filter(|(name, _)| !name.is_internal()).map(|(_, stream)| stream);
+            own.filter(|stream| stream.status != StreamStatus::Deleting)
         };
         let on_demand = streams().filter(|stream| stream.mode == StreamMode::OnDemand);
         Ok(Limits {

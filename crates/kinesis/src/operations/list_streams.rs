@@ -108,7 +108,7 @@ fn page(
     let after = start.map_or(Bound::Unbounded, Bound::Excluded);
     let rest = catalog.streams.range::<StreamName, _>((after, Bound::Unbounded));
     // The id of a stream is the version of the catalog in which it was created.
-    let mut rest = rest.filter(|(_, stream)| stream.id.0 <= version);
+    let mut rest = rest.filter(|(name, stream)| stream.id.0 <= version && !name.is_internal());
     let summary = |(name, stream): (&StreamName, &anabranch_catalog::Stream)| StreamSummary {
         name: name.clone(),
         arn: kinesis.arn(name),
