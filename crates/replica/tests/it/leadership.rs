@@ -343,7 +343,9 @@ async fn a_leader_serves_no_read_if_a_voter_was_opened_again_and_follows_another
     let (voter, successor) = (others[0], others[1]);
     // The successor needs the vote of the voter, whose node hears the old leader all the time.
     cluster.network.cut(old, successor);
-    for _ in 0..20 {
+    for attempt in 0..40 {
+        // The old leader's heartbeats come every three seconds: the attempts begin at different times between two.
+        tokio::time::sleep(Duration::from_millis(370 * attempt % 3000)).await;
         cluster.replicas(voter).unwrap().close(GROUP).await;
         cluster.reopen(voter).await;
         let reopened = Instant::now();
