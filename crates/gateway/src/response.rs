@@ -280,8 +280,8 @@ pub(crate) fn finish(
     }
 }
 
-/// CRC-32 (IEEE) of the body as it is sent, as a decimal number. DynamoDB sends it. Without it, the Go SDK fails when it
-/// closes the body.
+/// CRC-32 (IEEE) of the body as it is sent, as a decimal number. DynamoDB sends it. Without it, the Go SDK fails when
+/// it closes the body.
 const X_AMZ_CRC32: &str = "x-amz-crc32";
 
 fn build(status: StatusCode, content_type: &'static str, body: Bytes) -> HttpResponse {
