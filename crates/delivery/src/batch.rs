@@ -26,12 +26,11 @@ use anabranch_formats::{ErrorType, Failure, Record};
 use anabranch_shard::Position;
 use anabranch_types::{ShardId, Timestamp};
 use aws_lc_rs::digest::{Context as Digest, SHA256};
-
 use object_store::path::Path;
 
-use crate::definition::Destination;
+use crate::definition::{Definition, Destination};
 use crate::intent::{Intent, IntentObject, ReadRun};
-use crate::settings::{ObjectSettings, Settings};
+use crate::settings::{Invalid, ObjectSettings, Settings};
 use crate::spool::Spool;
 use crate::stages;
 
@@ -101,6 +100,28 @@ pub(crate) struct Closed {
     pub(crate) intent: Intent,
     /// The bodies of the objects, in the order of the intent, with their content encodings.
     pub(crate) bodies: Vec<(Spool, Option<&'static str>)>,
+}
+
+impl Recipe {
+    /// The recipe of a configuration of a delivery stream.
+    ///
+    /// # Errors
+    /// As [`Settings::parse`].
+    pub(crate) fn new(
+        definition: &Definition,
+        version: u64,
+        destination: Destination,
+        spool: Arc<Folder>,
+    ) -> Result<Self, Invalid> {
+        Ok(Self {
+            id_text: definition.id.to_string(),
+            name: definition.name.clone(),
+            version,
+            settings: Settings::parse(&destination)?,
+            destination,
+            spool,
+        })
+    }
 }
 
 impl Batch {

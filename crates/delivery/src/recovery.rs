@@ -19,7 +19,6 @@ use crate::definition::{Definition, Source};
 use crate::intent::{Intent, ReadRun};
 use crate::pipeline::{End, Parts};
 use crate::rows;
-use crate::settings::Settings;
 
 /// How long a page is waited for before it is looked whether the records have expired.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -71,15 +70,9 @@ async fn objects(
     attempt: Option<[u8; 32]>,
 ) -> Result<Closed, End> {
     let failed = |error: &dyn std::fmt::Display| End::Failed(error.to_string());
-    let settings = Settings::parse(&intent.destination).map_err(|error| failed(&error))?;
-    let recipe = Recipe {
-        id_text: definition.id.to_string(),
-        name: definition.name.clone(),
-        version: intent.version,
-        destination: intent.destination.clone(),
-        settings,
-        spool: Arc::clone(&parts.spool),
-    };
+    let (destination, spool) = (intent.destination.clone(), Arc::clone(&parts.spool));
+    let recipe = Recipe::new(definition, intent.version, destination, spool);
+    let recipe = recipe.map_err(|error| failed(&error))?;
     let mut batch = Batch::new(Arc::new(recipe));
     let is_aggregated = matches!(definition.source, Source::Stream { .. });
     let mut source = Again { parts, stream, readers: BTreeMap::new() };

@@ -23,7 +23,6 @@ use crate::definition::{Definition, Source, Status};
 use crate::metrics::Metrics;
 use crate::pipeline::{End, Parts, Pipeline};
 use crate::rows::{self, POSITIONS, STREAMS};
-use crate::settings::Settings;
 use crate::stores::ObjectStores;
 
 /// Name of the service in the ids of jobs.
@@ -114,16 +113,11 @@ impl Delivery {
                     wait(changed, &stopping).await;
                 }
                 Status::Active if !definition.paused => {
-                    let settings = Settings::parse(&definition.destination);
-                    let settings = settings.map_err(|error| End::Failed(error.to_string()))?;
-                    let recipe = Recipe {
-                        id_text: definition.id.to_string(),
-                        name: definition.name.clone(),
-                        version: definition.version,
-                        destination: definition.destination.clone(),
-                        settings,
-                        spool: Arc::clone(&parts.spool),
-                    };
+                    let (version, destination) =
+                        (definition.version, definition.destination.clone());
+                    let recipe =
+                        Recipe::new(&definition, version, destination, Arc::clone(&self.spool));
+                    let recipe = recipe.map_err(|error| End::Failed(error.to_string()))?;
                     let halt = CancellationToken::new();
                     let parts = Parts { halt: halt.clone(), ..parts.clone() };
                     let described = definition.clone();
