@@ -34,7 +34,7 @@ use crate::batch::{Batch, Closed, Recipe};
 use crate::definition::{Definition, Source};
 use crate::intent::{Intent, ReadRun};
 use crate::metrics::Metrics;
-use crate::readers::{Event, Readers};
+use crate::readers::{self, Event, Readers};
 use crate::recovery;
 use crate::rows::{self, At};
 use crate::stores::ObjectStores;
@@ -274,11 +274,7 @@ impl Pipeline {
             return Err(End::Failed("the source stream is gone".to_owned()));
         }
         let mut from = self.read.get(&shard).map(|at| at.next());
-        let is_aggregated = matches!(self.definition.source, Source::Stream { .. });
-        let records: Vec<_> = match is_aggregated {
-            true => page.records().collect(),
-            false => page.stored_records().collect(),
-        };
+        let records = readers::records(&self.definition.source, page);
         let mut records = records.into_iter().peekable();
         while let Some(record) = records.next() {
             let position = Position::of(record.number);

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_client::{Cluster, ReadError, ShardPage, StreamReader};
+use anabranch_client::{Cluster, ReadError, ShardPage, StreamReader, StreamRecord};
 use anabranch_shard::{Position, Start};
 use anabranch_types::{ShardId, StreamName};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+
+use crate::definition::Source;
 
 /// Pages that wait, of all shards together.
 const QUEUED_PAGES: usize = 4;
@@ -26,6 +28,14 @@ pub(crate) enum Event {
     Ended(ShardId),
     /// The stream may have other shards than before.
     Catalog,
+}
+
+/// The records of a page as a delivery stream takes them: aggregated records only of a stream of users are taken apart.
+pub(crate) fn records(source: &Source, page: &ShardPage) -> Vec<StreamRecord> {
+    match source {
+        Source::Stream { .. } => page.records().collect(),
+        Source::DirectPut { .. } => page.stored_records().collect(),
+    }
 }
 
 /// The readers of a source. They end when it is dropped.

@@ -18,6 +18,7 @@ use crate::batch::{Batch, Closed, Recipe, digest_of};
 use crate::definition::{Definition, Source};
 use crate::intent::{Intent, ReadRun};
 use crate::pipeline::{End, Parts};
+use crate::readers;
 use crate::rows;
 
 /// How long a page is waited for before it is looked whether the records have expired.
@@ -74,12 +75,11 @@ async fn objects(
     let recipe = Recipe::new(definition, intent.version, destination, spool);
     let recipe = recipe.map_err(|error| failed(&error))?;
     let mut batch = Batch::new(Arc::new(recipe));
-    let is_aggregated = matches!(definition.source, Source::Stream { .. });
     let mut source = Again { parts, stream, readers: BTreeMap::new() };
     for run in &intent.runs {
         // The runs are added as they were, so that the names of the objects are the same.
         batch.covers(run.shard(), run.first(), run.next(), run.ends);
-        source.read(run, is_aggregated, &mut batch).await?;
+        source.read(run, &definition.source, &mut batch).await?;
     }
     batch.close(attempt).map_err(|error| failed(&error))
 }
@@ -111,12 +111,7 @@ struct ShardAgain {
 }
 
 impl Again<'_> {
-    async fn read(
-        &mut self,
-        run: &ReadRun,
-        is_aggregated: bool,
-        batch: &mut Batch,
-    ) -> Result<(), End> {
+    async fn read(&mut self, run: &ReadRun, source: &Source, batch: &mut Batch) -> Result<(), End> {
         let failed = |error: &dyn std::fmt::Display| End::Failed(error.to_string());
         if run.first() >= run.next() {
             return Ok(());
@@ -153,10 +148,7 @@ impl Again<'_> {
             };
             let Some(page) = page else { return Ok(()) };
             shard.read_to = page.page().next;
-            match is_aggregated {
-                true => shard.left.extend(page.records()),
-                false => shard.left.extend(page.stored_records()),
-            }
+            shard.left.extend(readers::records(source, &page));
         }
     }
 }
